@@ -1,0 +1,61 @@
+"""Stable hashes: ids, content versions and keyed uniform numbers that depend on nothing but their inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+import duckdb
+import polars as pl
+
+_SEPARATOR = "\x1f"  # ASCII unit separator: cannot occur in codes or labels, so joined parts stay apart
+_NULL = "\x00"
+
+
+def digest(*parts: str | bytes | int | float | None, length: int = 16) -> str:
+    """Hash parts to `length` hexadecimal digits of SHA-256, keeping the parts and nulls apart."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else (_NULL if part is None else str(part)).encode()
+        h.update(len(data).to_bytes(8, "little"))
+        h.update(data)
+    return h.hexdigest()[:length]
+
+
+def hash_rows(frame: pl.DataFrame, columns: Sequence[str | pl.Expr], *, key: str = "", length: int = 16) -> pl.Series:
+    """Hash each row's `columns` to `length` hexadecimal digits of SHA-256, by table operation.
+
+    Args:
+        frame: Any frame; row order does not matter to a row's hash.
+        columns: Names or expressions; each is cast to text (lists must be joined by the caller).
+        key: A prefix that makes hashes of different purposes independent.
+        length: Hexadecimal digits kept, at most 64.
+    """
+    parts = [
+        (pl.col(c) if isinstance(c, str) else c).cast(pl.String).fill_null(_NULL).alias(f"c{i}")
+        for i, c in enumerate(columns)
+    ]
+    joined = frame.select(
+        pl.concat_str([pl.lit(key).alias("k"), *parts], separator=_SEPARATOR).alias("text")
+    ).with_row_index("i")
+    with duckdb.connect() as con:
+        con.register("joined", joined.to_arrow())
+        hashed: pl.DataFrame = con.sql(f"select i, left(sha256(text), {int(length)}) as h from joined order by i").pl()
+    return hashed.get_column("h")
+
+
+def hash_uniform(frame: pl.DataFrame, columns: Sequence[str | pl.Expr], *, key: str) -> pl.Series:
+    """Give each row a number in [0, 1) that depends only on `key` and its `columns` (52 bits of SHA-256)."""
+    return hash_rows(frame, columns, key=key, length=13).str.to_integer(base=16, dtype=pl.Int64) / float(16**13)
+
+
+def content_hash(frame: pl.DataFrame, *, length: int = 16) -> str:
+    """Hash a frame's column names, types, values and row order: the data version of a table."""
+    sink = hashlib.sha256()
+    sink.update(repr(list(frame.schema.items())).encode())
+    buffer = io.BytesIO()
+    # Parquet, because it stores nothing under a null; one chunk, because how a frame was put together must not show.
+    frame.rechunk().write_parquet(buffer, compression="uncompressed", statistics=False)
+    sink.update(buffer.getbuffer())
+    return sink.hexdigest()[:length]

@@ -1,0 +1,163 @@
+"""The study: who is asked what, under which conditions, and which figures come of it (`study.yaml`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mpta_pipeline.errors import ConfigError
+
+Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
+Framing = Literal["you_are", "user_is", "third_person"]
+Condition = Literal["persona", "no_persona", "demographics_only"]
+Elicitation = Literal["letter", "option_logprob"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PanelDesign(_Strict):
+    """Who is drawn: `size` personas over the strata that `strata` make, within each survey."""
+
+    size: int = Field(default=96, ge=1)
+    strata: tuple[str, ...] = ("country", "sex", "age_band")
+    allocation: Literal["equal", "proportional"] = "proportional"
+
+
+class TraitSelection(_Strict):
+    """What a persona shows: at least `min` traits (else it is not built), at most `max`, by domain or column."""
+
+    min: int = Field(default=4, ge=1)
+    max: int = Field(default=20, ge=1)
+    domains: tuple[Literal["demographic", "belief", "value", "attitude"], ...] = (
+        "demographic",
+        "belief",
+        "value",
+        "attitude",
+    )
+    columns: tuple[str, ...] | None = None
+    k_anonymity: int = Field(default=1, ge=1)
+
+
+class TaskConfig(_Strict):
+    """One task of the study. `kind` names the code; further keys are that kind's own options.
+
+    Attributes:
+        kind: Kind of task, a name of the task registry.
+        path: Item file, or null for a kind that makes its items from the survey or ships sample items.
+        items: Items used at most, the lowest keyed hashes; null for all.
+        items_per_persona: Items each persona is asked, balanced over items; null for all.
+        orders: Option orders: all cyclic shifts, the given order alone, or all permutations.
+        conditions: Conditions; null for the study's.
+        options: Options of the kind.
+    """
+
+    kind: str
+    path: Path | None = None
+    items: int | None = Field(default=None, ge=1)
+    items_per_persona: int | None = Field(default=None, ge=1)
+    orders: Literal["cyclic", "given", "full"] = "cyclic"
+    elicitation: Elicitation = "letter"
+    conditions: tuple[Condition, ...] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class FigureRules(_Strict):
+    """How figures are cut and when a cell counts as small."""
+
+    dimensions: tuple[str, ...] = ("sex", "age_band", "education_3", "sex×age_band")
+    min_personas: int = Field(default=30, ge=1)
+    min_items: int = Field(default=1, ge=1)
+    equivalence_margin: float = Field(default=0.05, gt=0, lt=1)
+    level: float = Field(default=0.05, gt=0, lt=1)
+    bootstrap: int = Field(default=400, ge=50)
+
+
+class Study(_Strict):
+    """The whole study.
+
+    Attributes:
+        surveys: Survey sources whose waves take part; null for all whose policy allows.
+        models: Models of the registry that take part; null for all.
+    """
+
+    name: str
+    seed: int = 2025
+    surveys: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    panel: PanelDesign = PanelDesign()
+    traits: TraitSelection = TraitSelection()
+    styles: tuple[Style, ...] = ("prose",)
+    framings: tuple[Framing, ...] = ("you_are",)
+    conditions: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
+    tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
+    figures: FigureRules = FigureRules()
+
+    @model_validator(mode="after")
+    def _names_are_partition_keys(self) -> Study:
+        for name in self.tasks:
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"task name {name!r} may hold letters, digits and _ only")
+        return self
+
+    def task_conditions(self, task: str) -> tuple[Condition, ...]:
+        """The conditions under which a task is asked."""
+        return self.tasks[task].conditions or self.conditions
+
+
+def config_dir() -> Path:
+    """Where the configuration files are: `MPTA_CONFIG_DIR`, by default `dagster_home/` in the working directory."""
+    return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: The file is absent or is not YAML; with line and remedy.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            "A configuration file is absent",
+            file=path,
+            remedy="create it, or set MPTA_CONFIG_DIR to the folder it is in",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise ConfigError(
+            f"A configuration file is not YAML: {' '.join(str(failure).split())}", file=path, remedy="mend its syntax"
+        ) from None
+
+
+def first_problem(failure: ValidationError) -> tuple[str, str, object]:
+    """The first problem of a pydantic failure: its place as a dotted path, the message, the value."""
+    error = failure.errors(include_url=False)[0]
+    value = error.get("input")
+    return ".".join(str(p) for p in error["loc"]), error["msg"], value if isinstance(value, str | int | float) else None
+
+
+def load_study(path: Path | None = None) -> Study:
+    """Read and validate `study.yaml`.
+
+    Raises:
+        ConfigError: With the key concerned, the value and what would be right.
+    """
+    path = path or config_dir() / "study.yaml"
+    raw = read_yaml(path)
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as failure:
+        where, message, value = first_problem(failure)
+        raise ConfigError(
+            f"The study is not valid: {message}",
+            file=path,
+            variable=where or None,
+            value=value,
+            remedy="correct that key",
+        ) from None
