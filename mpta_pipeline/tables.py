@@ -468,6 +468,17 @@ SUBGROUP_METRICS = Table(
         Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within its family", nullable=True, ge=0, le=1),
         Column("shrunken_estimate", pl.Float64, "Empirical-Bayes estimate", nullable=True),
+        Column(
+            "gap",
+            pl.Float64,
+            "Figure minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
+            nullable=True,
+        ),
+        Column("gap_se", pl.Float64, "Its standard error", nullable=True),
+        Column("gap_q", pl.Float64, "Benjamini–Hochberg q-value of the gap", nullable=True, ge=0, le=1),
+        Column(
+            "mde", pl.Float64, "Smallest effect that would be found with 80 % power, given effect_se", nullable=True
+        ),
         Column("verdict", pl.String, "Gap to everyone else, by equivalence test", nullable=True, isin=VERDICTS),
         Column("small", pl.Boolean, "Below the study's minimum cell: shown with its n, not to be read alone"),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used"),
@@ -477,13 +488,16 @@ SUBGROUP_METRICS = Table(
 POCKETS = Table(
     "pockets",
     "Subgroups found on one half of the data and confirmed on the other where a model does worse.",
-    ("model", "task", "survey", "condition", "subgroup"),
+    ("model", "task", "survey", "condition", "outcome", "dimensions", "subgroup"),
     (
         *_ids("model", "task", "survey", "condition"),
+        Column("outcome", pl.String, "What is worse there: score, score net of a baseline, or the persona's effect"),
         Column("dimensions", pl.String, "Traits that define the pocket"),
         Column("subgroup", pl.String, "Their values"),
         Column("n_answers", pl.Int64, "Answers in the confirmation half", ge=0),
         Column("n_personas", pl.Int64, "Personas in the confirmation half", ge=0),
+        Column("n_items", pl.Int64, "Items in the confirmation half", ge=0),
+        Column("n_eff", pl.Float64, "Effective number of answers in the confirmation half", nullable=True),
         Column("estimate", pl.Float64, "Baseline-adjusted score in the pocket, confirmation half", nullable=True),
         Column("rest_estimate", pl.Float64, "The same outside the pocket", nullable=True),
         Column("difference", pl.Float64, "estimate − rest_estimate", nullable=True),
@@ -494,6 +508,9 @@ POCKETS = Table(
         Column("parent", pl.String, "The broader pocket it refines; empty: none"),
         Column("shrunken_difference", pl.Float64, "Empirical-Bayes difference", nullable=True),
         Column("confirmed", pl.Boolean, "q below the study's level on the confirmation half"),
+        Column("e_value", pl.Float64, "Evidence against the null on the confirmation half", nullable=True, ge=0),
+        Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
+        Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
     ),
 )
 
@@ -511,6 +528,12 @@ MODEL_COMPARISON = Table(
         Column("se", pl.Float64, "Two-way clustered error of the difference", nullable=True),
         Column("p_value", pl.Float64, "Two-sided", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within task and metric", nullable=True, ge=0, le=1),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("mde", pl.Float64, "Smallest difference that would be found with 80 % power", nullable=True),
+        Column("n_answers", pl.Int64, "Answers of the model behind the row", ge=0),
+        Column("n_personas", pl.Int64, "Personas behind the row", ge=0),
+        Column("n_items", pl.Int64, "Items behind the row", ge=0),
         Column("tie_group", pl.Int64, "Models that share a tie group cannot be told apart", nullable=True),
     ),
 )
