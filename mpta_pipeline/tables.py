@@ -357,6 +357,14 @@ GOLD = Table(
     ),
 )
 
+GROUPS = Table(
+    "groups",
+    "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
+    ("persona_id",),
+    (*_ids("persona_id", "survey"),),
+    open=True,
+)
+
 PROMPTS = Table(
     "prompts",
     "One row a prompt: item × persona × condition × option order × style × framing × elicitation. It knows no model.",
@@ -561,6 +569,7 @@ PUBLISHED: Sequence[Table] = (
     PANEL,
     ITEMS,
     GOLD,
+    GROUPS,
     PROMPTS,
     RESPONSES,
     SCORES,
