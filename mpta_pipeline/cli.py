@@ -1,0 +1,282 @@
+"""`mpta`: a thin command line over the same assets and domain code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mpta_pipeline.errors import ConfigError, MptaError
+from mpta_pipeline.study import config_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpta_pipeline.orchestration.project import Project
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Survey respondents as personas, and what language models make of them.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point: a problem that a user can act on is one message, not a stack trace."""
+    try:
+        app()
+    except MptaError as failure:
+        err.print(f"[red]{type(failure).__name__}[/red]: {escape(str(failure))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("Stopped. Every answer that was received is kept; run the same command again to go on.")
+        sys.exit(130)
+
+
+# --- the pipeline ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo() -> None:
+    """Run the starter study end to end: real survey extracts, an embedded model, no key, no network."""
+    from mpta_pipeline import surveys
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    for path in surveys.write_demo_surveys(project.layout.surveys):
+        out.print(f"survey file {path.name}", style="dim")
+    _run(project)
+
+
+@app.command()
+def run(
+    models: Annotated[str | None, typer.Option(help="Models to ask, comma-separated; default: the study's.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks to run, comma-separated; default: the study's.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last asset to make, e.g. prompts.")] = None,
+) -> None:
+    """Bring the configured study up to date: only what is out of step is made, only what is missing is asked."""
+    from mpta_pipeline.orchestration.project import Project
+
+    _run(Project.from_env(), models=_names(models), tasks=_names(tasks), until=until)
+
+
+def _names(option: str | None) -> list[str] | None:
+    return [name.strip() for name in option.split(",") if name.strip()] if option else None
+
+
+def _run(
+    project: Project,
+    *,
+    models: list[str] | None = None,
+    tasks: list[str] | None = None,
+    until: str | None = None,
+) -> None:
+    started = time.monotonic()
+    with _instance(project) as instance:
+        # Imported here: Dagster takes half a second, which `mpta surveys` need not wait for.
+        from mpta_pipeline import definitions
+        from mpta_pipeline.orchestration.runner import ORDER, Runner
+
+        for name in models or ():
+            project.model(name)
+        for name in tasks or ():
+            if name not in project.study.tasks:
+                raise ConfigError(
+                    "There is no such task in this study",
+                    file=project.config / "study.yaml",
+                    variable="tasks",
+                    value=name,
+                    remedy=f"choose of {', '.join(project.study.tasks)}, or add it to study.yaml",
+                )
+        if until is not None and until not in ORDER:
+            raise ConfigError(
+                "There is no such asset", variable="--until", value=until, remedy=f"choose of {', '.join(ORDER)}"
+            )
+        runner = Runner(
+            project,
+            definitions.build(project),
+            instance,
+            announce=lambda line: out.print(f"{time.monotonic() - started:6.1f} s  {escape(line)}", style="dim"),
+            models=models,
+            tasks=tasks,
+            until=until,
+        )
+        with _progress_bar():
+            outcome = runner.run()
+    for name, problem in outcome.problems.items():
+        err.print(f"[yellow]not used[/yellow] {escape(name)}: {escape(problem)}", soft_wrap=True)
+    for label, message in outcome.failures.items():
+        err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
+    seconds = time.monotonic() - started
+    _show_headline(project)
+    out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
+    if project.layout.report.exists():
+        out.print(f"Report:    {project.layout.report}", soft_wrap=True)
+        out.print(f"Warehouse: {project.layout.warehouse}", soft_wrap=True)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _instance(project: Project) -> Iterator[Any]:
+    """The Dagster instance that the UI shows, too: `DAGSTER_HOME`, by default the configuration folder."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(project.config))).resolve()
+    if not home.is_dir():
+        raise ConfigError(
+            "Dagster's home is not a folder",
+            file=home,
+            variable="DAGSTER_HOME",
+            remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
+    import warnings
+
+    import dagster as dg
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+@contextmanager
+def _progress_bar() -> Iterator[None]:
+    """A bar per model: what is asked, at what rate, what was spent, and how long it will take."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mpta_pipeline.orchestration import steps
+
+    with Progress(
+        TextColumn("          {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+    ) as bar:
+        rows: dict[str, Any] = {}
+
+        def show(progress: Any) -> None:
+            row = rows.get(progress.model)
+            if row is None or bar.tasks[row].finished:
+                row = rows[progress.model] = bar.add_task(progress.model, total=progress.total, rate="")
+            rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
+            bar.update(row, completed=progress.done, total=progress.total, rate=rate)
+
+        with steps.showing(show):
+            yield
+
+
+def _show_headline(project: Project) -> None:
+    from mpta_pipeline import metrics
+    from mpta_pipeline.orchestration import steps
+
+    figures = steps.stacked(project, "subgroup_metrics")
+    if figures.is_empty():
+        return
+    _print_frame(metrics.headline(figures), title="Accuracy: share of answers that equal the answer key")
+
+
+def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for name, dtype in frame.schema.items():
+        table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row))
+    out.print(table)
+
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+
+@app.command(name="surveys")
+def list_surveys() -> None:
+    """What the survey folder holds: recognized as what, release, rows, licence, state."""
+    from mpta_pipeline import surveys
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    states = surveys.scan(project.layout.surveys, project.sources)
+    if not states:
+        out.print(f"No survey file in {project.layout.surveys}. Drop one there, or run `mpta demo`.", soft_wrap=True)
+        return
+    _print_frame(surveys.overview(states, project.layout))
+    for state in states:
+        if state.problem:
+            out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
+
+
+@app.command(name="models")
+def list_models() -> None:
+    """The registered models and whether each can be used now."""
+    from mpta_pipeline import inference
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    _print_frame(pl.DataFrame([inference.overview(spec) for spec in project.models.values()]))
+
+
+@app.command()
+def plan() -> None:
+    """Calls, tokens and price of the study for each model, before anything is asked."""
+    from mpta_pipeline import inference
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    prompts = steps.stacked(project, "prompts")
+    if prompts.is_empty():
+        out.print("There are no prompts yet: `mpta run --until prompts` makes them without asking any model.")
+        return
+    rows = [
+        {"model": name} | inference.plan(spec, prompts, project.layout.ledger(name)).as_row()
+        for name, spec in project.models.items()
+    ]
+    _print_frame(pl.DataFrame(rows))
+
+
+@app.command()
+def trace(
+    identifier: Annotated[str, typer.Argument(help="A figure, prompt, response, persona or respondent.")],
+) -> None:
+    """Follow a figure, response, prompt or persona back to respondent, variable and file."""
+    from mpta_pipeline import warehouse
+    from mpta_pipeline.orchestration.project import Project
+
+    out.print(warehouse.trace(Project.from_env().layout, identifier).text(), soft_wrap=True)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open Dagster's UI, with its daemon, on the same instance (`dagster dev`)."""
+    home = config_dir()
+    if not home.is_dir():
+        raise ConfigError(
+            "The configuration folder is absent",
+            file=home,
+            remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
+    workspace = home.parent / "workspace.yaml"
+    target = ["-w", str(workspace)] if workspace.exists() else ["-m", "mpta_pipeline.definitions"]
+    executable = Path(sys.executable).with_name("dagster")
+    os.execv(executable, [str(executable), "dev", *target, "-h", host, "-p", str(port)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The composition root: everything that Dagster loads."""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+from mpta_pipeline.orchestration import partitions, sensors  # noqa: E402
+from mpta_pipeline.orchestration.assets import (  # noqa: E402
+    inference,
+    metrics,
+    personas,
+    publication,
+    sources,
+    surveys,
+    tasks,
+)
+from mpta_pipeline.orchestration.project import Project  # noqa: E402
+from mpta_pipeline.orchestration.resources import ProjectResource  # noqa: E402
+
+
+def build(project: Project) -> dg.Definitions:
+    """Definitions of a deployment. Only the study's task names are needed; everything else is read in the runs."""
+    task = partitions.task_partitions(project)
+    cell = partitions.model_task_partitions(project)
+    return dg.Definitions(
+        assets=[
+            *sources.specs(task),
+            *surveys.ASSETS,
+            *personas.ASSETS,
+            *tasks.build(task),
+            *inference.build(cell),
+            *metrics.build(cell),
+            *publication.ASSETS,
+        ],
+        sensors=sensors.SENSORS,
+        resources={"project": ProjectResource()},
+        # One process a run: a step costs .03 s in process and .8 s in a process of its own.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The deployment that the environment names."""
+    return build(Project.from_env())

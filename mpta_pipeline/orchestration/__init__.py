@@ -1,0 +1,1 @@
+"""Dagster's side of the house: wiring, never domain logic."""

@@ -1,0 +1,42 @@
+"""Model answers; one partition a model and task, one run a model."""
+
+import dagster as dg
+
+from mpta_pipeline import tables
+from mpta_pipeline.orchestration import automation, steps
+from mpta_pipeline.orchestration.assets.per_cell import run_cells
+from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview
+from mpta_pipeline.orchestration.project import Project
+
+GROUP = "inference"
+
+
+def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets over models and tasks."""
+
+    @dg.asset(
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=["prompts", "model_card"],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet"},
+        pool="inference",
+        metadata=definition_metadata(tables.RESPONSES),
+        automation_condition=automation.FIRST_IN_RUN,
+    )
+    def responses(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """What a model answered. Only prompts whose request is not in the model's ledger are asked; each answer is kept."""
+        return run_cells(
+            context,
+            lambda model, task: steps.make_responses(project, model, task),
+            lambda model, task: {
+                "answers preview": preview(
+                    steps.read(project, "responses", f"{model}|{task}").select(
+                        "prompt_id", "text", "option_logprobs", "finish_reason", "error"
+                    )
+                )
+            },
+        )
+
+    return [responses]

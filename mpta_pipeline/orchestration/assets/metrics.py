@@ -1,0 +1,83 @@
+"""From answers to figures; one partition a model and task, and one table that compares the models."""
+
+import dagster as dg
+import polars as pl
+
+from mpta_pipeline import tables
+from mpta_pipeline.orchestration import automation, steps
+from mpta_pipeline.orchestration.assets.per_cell import run_cells
+from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.project import Project
+
+GROUP = "metrics"
+
+
+def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets over models and tasks."""
+    common = {"group_name": GROUP, "owners": OWNERS, "kinds": {"parquet", "polars"}}
+    per_cell = common | {"partitions_def": partitions, "backfill_policy": dg.BackfillPolicy.single_run()}
+
+    @dg.asset(
+        **per_cell,
+        deps=["responses", "prompts", "items"],
+        metadata=definition_metadata(tables.SCORES),
+        automation_condition=automation.SAME_RUN_AS_PARENT,
+    )
+    def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
+        return run_cells(context, lambda model, task: steps.make_scores(project, model, task))
+
+    @dg.asset(
+        **per_cell,
+        deps=[scores, "items", "personas"],
+        metadata=definition_metadata(tables.SUBGROUP_METRICS),
+        automation_condition=automation.SAME_RUN_AS_PARENT,
+    )
+    def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
+        return run_cells(
+            context,
+            lambda model, task: steps.make_subgroup_metrics(project, model, task),
+            lambda model, task: {"figures for everyone": _everyone(project, f"{model}|{task}")},
+        )
+
+    @dg.asset(
+        **per_cell,
+        deps=[scores, "items", "personas"],
+        metadata=definition_metadata(tables.POCKETS),
+        automation_condition=automation.SAME_RUN_AS_PARENT,
+    )
+    def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
+        return run_cells(context, lambda model, task: steps.make_pockets(project, model, task))
+
+    @dg.asset(
+        **common,
+        deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping())],
+        metadata=definition_metadata(tables.MODEL_COMPARISON),
+        automation_condition=automation.FAN_IN,
+    )
+    def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """Paired differences between models on the same prompts, with groups that cannot be told apart."""
+        record = steps.make_model_comparison(project)
+        return result(record, extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)})
+
+    return [scores, subgroup_metrics, pockets, model_comparison]
+
+
+def _everyone(project: Project, cell: str) -> dg.MarkdownMetadataValue:
+    frame = steps.read(project, "subgroup_metrics", cell).filter(pl.col("dimensions") == "all")
+    return preview(
+        frame.select(
+            "survey",
+            "metric",
+            "condition",
+            "estimate",
+            "ci_low",
+            "ci_high",
+            "n_answers",
+            "baseline",
+            "baseline_estimate",
+        ),
+        rows=40,
+    )

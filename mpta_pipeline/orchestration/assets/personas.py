@@ -1,0 +1,69 @@
+"""From harmonized waves to personas and the panel that is asked."""
+
+import dagster as dg
+import polars as pl
+
+from mpta_pipeline import personas as domain
+from mpta_pipeline import tables
+from mpta_pipeline.orchestration import automation, checks, steps
+from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.project import Project
+
+GROUP = "personas"
+
+
+@dg.asset(
+    deps=[dg.AssetDep("harmonized_wave", partition_mapping=dg.AllPartitionMapping()), "study_card"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet", "polars"},
+    metadata=definition_metadata(tables.PERSONAS),
+    automation_condition=automation.FAN_IN,
+    check_specs=checks.specs("personas", domain.CHECKS, blocking=domain.BLOCKING_CHECKS),
+)
+def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    """Real respondents with the traits that they stated, by domain; never a missing answer, never more than they said."""
+    record, found = steps.make_personas(project)
+    frame = steps.read(project, "personas")
+    summary = frame.group_by("survey", "wave").agg(
+        pl.len().alias("personas"),
+        pl.col("n_traits").mean().alias("mean traits"),
+        (pl.col("k_anonymity") == 1).mean().alias("unique by demographics"),
+    )
+    return result(
+        record,
+        extra={"personas by wave": preview(summary.sort("wave")), "one persona": _example(frame, project)},
+        checks=checks.results(found, domain.CHECKS),
+    )
+
+
+def _example(frame: pl.DataFrame, project: Project) -> dg.MarkdownMetadataValue:
+    """A rendered persona, only of a source whose policy lets its personas be shown."""
+    shown = frame.filter(pl.col("data_use") == "any").sort("persona_id").head(1)
+    if shown.is_empty():
+        return dg.MetadataValue.md("No source in use lets its personas be shown outside this machine.")
+    text = domain.render(shown, style=project.study.styles[0], framing=project.study.framings[0])[0]
+    return dg.MetadataValue.md(text)
+
+
+@dg.asset(
+    deps=[personas, "study_card"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet", "polars"},
+    metadata=definition_metadata(tables.PANEL),
+    automation_condition=automation.SAME_RUN_AS_PARENT,
+)
+def panel(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    """Who is asked: a stratified sample by lowest keyed hash, with inclusion probabilities."""
+    record = steps.make_panel(project)
+    strata = (
+        steps.read(project, "panel")
+        .group_by("survey", "stratum", "stratum_size", "stratum_selected", "inclusion_probability")
+        .len("drawn")
+        .sort("survey", "stratum")
+    )
+    return result(record, extra={"strata": preview(strata, rows=60)})
+
+
+ASSETS = [personas, panel]

@@ -1,0 +1,94 @@
+"""From survey files to harmonized waves; one partition a wave, one run a wave."""
+
+import dagster as dg
+import polars as pl
+
+from mpta_pipeline import harmonize, surveys, tables
+from mpta_pipeline.orchestration import automation, checks, steps
+from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.partitions import SURVEY_WAVE
+from mpta_pipeline.orchestration.project import Project
+
+GROUP = "surveys"
+
+
+@dg.asset(
+    partitions_def=SURVEY_WAVE,
+    deps=["survey_file"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet", "polars"},
+    metadata=definition_metadata(tables.WAVES),
+    automation_condition=automation.FIRST_IN_RUN,
+)
+def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    """A release of a wave as read: every column, value labels and declared missing codes, never changed again."""
+    record = steps.make_raw_wave(project, context.partition_key)
+    raw = surveys.load_raw(project.layout, context.partition_key)
+    variables = raw.variables.select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
+    return result(
+        record,
+        extra={
+            "release": dg.MetadataValue.json({k: v for k, v in raw.release.items() if v is not None}),
+            "variables preview": preview(variables),
+        },
+    )
+
+
+@dg.asset(
+    partitions_def=SURVEY_WAVE,
+    deps=[raw_wave, "crosswalk_card"],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet", "polars", "pandera"},
+    metadata=definition_metadata(tables.RESPONDENTS),
+    automation_condition=automation.SAME_RUN_AS_PARENT,
+    check_specs=checks.specs("harmonized_wave", harmonize.CHECKS, blocking=harmonize.BLOCKING_CHECKS),
+)
+def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
+    wave = context.partition_key
+    record, found = steps.make_harmonized_wave(project, wave)
+    frame = pl.read_parquet(project.layout.harmonized(wave))
+    columns = [c for c in frame.columns if f"{c}__missing" in frame.columns]
+    coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
+        include_header=True, header_name="concept", column_names=["answered"]
+    )
+    dialect = project.wave_file(wave).dialect
+    return result(
+        record,
+        extra={
+            "dagster/column_lineage": _column_lineage(project, dialect, columns),
+            "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
+            "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
+        },
+        checks=checks.results(found, harmonize.CHECKS),
+    )
+
+
+def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.TableColumnLineage:
+    rows = project.crosswalk.concepts.filter(pl.col("dialect") == dialect, pl.col("column").is_in(columns))
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+    for column, variable in rows.select("column", "variable").iter_rows():
+        deps.setdefault(column, []).append(dg.TableColumnDep(asset_key=raw_wave.key, column_name=variable))
+    return dg.TableColumnLineage(deps)
+
+
+@dg.asset(
+    partitions_def=SURVEY_WAVE,
+    deps=[raw_wave],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet", "polars"},
+    metadata=definition_metadata(tables.CHANGELOG),
+    automation_condition=automation.SAME_RUN_AS_PARENT,
+)
+def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    """What the release in use changed against the one before: respondents, answers, labels. Empty for a first release."""
+    record = steps.make_survey_changelog(project, context.partition_key)
+    frame = steps.read(project, "survey_changelog", context.partition_key)
+    counts = frame.group_by("change").len("count").sort("change")
+    return result(record, extra={"changes": preview(counts)})
+
+
+ASSETS = [raw_wave, harmonized_wave, survey_changelog]

@@ -1,0 +1,64 @@
+"""What is asked of whom: items and prompts; one partition a task."""
+
+import dagster as dg
+import polars as pl
+
+from mpta_pipeline import tables
+from mpta_pipeline import tasks as domain
+from mpta_pipeline.orchestration import automation, checks, steps
+from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.project import Project
+
+GROUP = "tasks"
+
+
+def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets over the study's tasks."""
+
+    @dg.asset(
+        partitions_def=partitions,
+        deps=["task_card", dg.AssetDep("harmonized_wave", partition_mapping=dg.AllPartitionMapping())],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "polars"},
+        metadata=definition_metadata(tables.ITEMS),
+        automation_condition=automation.FAN_IN,
+    )
+    def items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """Questions with their options in canonical order and, for survey questions, what every respondent answered."""
+        record = steps.make_items(project, context.partition_key)
+        frame = steps.read(project, "items", context.partition_key)
+        return result(
+            record, extra={"items preview": preview(frame.select("item_id", "category", "question", "options"))}
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        deps=[items, "task_card", "personas", "panel", "study_card"],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "polars"},
+        metadata=definition_metadata(tables.PROMPTS),
+        automation_condition=automation.SAME_RUN_AS_PARENT,
+        check_specs=checks.specs("prompts", domain.CHECKS, blocking=domain.BLOCKING_CHECKS),
+    )
+    def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+        """Item × persona × condition × option order, as texts that know no model; equal texts are asked once."""
+        record, found = steps.make_prompts(project, context.partition_key)
+        frame = steps.read(project, "prompts", context.partition_key)
+        return result(record, extra=_shown(frame), checks=checks.results(found, domain.CHECKS))
+
+    return [items, prompts]
+
+
+def _shown(frame: pl.DataFrame) -> dict[str, dg.MetadataValue]:
+    """Counts by condition, and one prompt of a source whose policy lets its personas be shown."""
+    counts = frame.group_by("condition", "survey").agg(
+        pl.len().alias("prompts"), pl.col("content_hash").n_unique().alias("distinct texts")
+    )
+    shown: dict[str, dg.MetadataValue] = {"prompts by condition": preview(counts.sort("condition", "survey"))}
+    example = frame.filter(pl.col("data_use") == "any", pl.col("condition") == "persona").head(1)
+    if not example.is_empty():
+        system, user = example.select("system", "user").row(0)
+        shown["one prompt"] = dg.MetadataValue.md("\n\n".join(f"```\n{t}\n```" for t in (system, user) if t))
+    return shown

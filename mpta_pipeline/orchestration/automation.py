@@ -1,0 +1,45 @@
+"""When an asset runs by itself: named sub-conditions, put together once for each place in the graph.
+
+The built-in `eager` condition is not used: it runs again whatever was re-materialized with equal content, never requests
+partitions that were missing before its first tick, and lets one corrupt wave block all others.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+C = dg.AutomationCondition
+
+# A parent's new materialization counts only if its content or the code that made it changed.
+_CHANGED = (C.data_version_changed() | C.code_version_changed()).with_label("content or code changed")
+_PARENT_CHANGED = C.any_deps_updated().replace("newly_updated", _CHANGED).with_label("a parent changed")
+_TRIGGER = (C.newly_missing() | _PARENT_CHANGED | C.code_version_changed()).with_label("missing or out of date")
+
+# `newly_requested` alone keeps a change that lands during a long run; an asset that runs in the same run as its parent
+# needs `newly_updated` too, or it would be requested again after the run that has just made it.
+_REQUESTED = C.newly_requested()
+_REQUESTED_OR_MADE = C.newly_requested() | C.newly_updated()
+
+# One automatic retry: `newly_true` fires once for each failure. It stands outside the latch, where the reset would win.
+_FAILED_ONCE = C.execution_failed().newly_true().with_label("failed for the first time")
+_IDLE = (~C.any_deps_in_progress() & ~C.in_progress()).with_label("nothing of it is running")
+_CHECKED = C.all_deps_blocking_checks_passed()
+_ALL_PARENTS_THERE = (~C.any_deps_missing()).with_label("no parent is missing")
+# Fan-in over waves: one that is corrupt must not hold back the others.
+_SOME_PARENTS_THERE = C.all_deps_match(~C.missing() | C.will_be_requested()).with_label("each parent has a partition")
+
+
+def _condition(handled: dg.AutomationCondition, ready: dg.AutomationCondition) -> dg.AutomationCondition:
+    return (_TRIGGER.since(handled) | _FAILED_ONCE) & ready & _IDLE & _CHECKED
+
+
+FIRST_IN_RUN = _condition(_REQUESTED, _ALL_PARENTS_THERE).with_label("run when parents change")
+SAME_RUN_AS_PARENT = _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE).with_label("run with the parent")
+FAN_IN = _condition(_REQUESTED, _SOME_PARENTS_THERE).with_label("run with the parents that are there")
+
+# The warehouse has two ways from personas and would run once too early: only new figures set it off.
+PUBLISH = (
+    _condition(_REQUESTED, _SOME_PARENTS_THERE)
+    .ignore(dg.AssetSelection.assets("personas", "panel", "prompts", "harmonized_wave", "survey_changelog"))
+    .with_label("run when figures change")
+)

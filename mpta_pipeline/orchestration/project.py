@@ -1,0 +1,223 @@
+"""The deployment as one object: where things are, what is configured, which version each source has.
+
+No Dagster here: the command line and the tests use it without an orchestrator.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline import harmonize, inference, surveys, tasks
+from mpta_pipeline.errors import ConfigError, SurveyFileError
+from mpta_pipeline.hashing import digest
+from mpta_pipeline.storage import Layout, write_json
+from mpta_pipeline.study import Study, config_dir, load_study
+
+
+@dataclass(frozen=True)
+class WaveFile:
+    """The file that a wave is read from, as the last look into the survey folder found it."""
+
+    wave: str
+    survey: str
+    dialect: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a look into the survey folder found.
+
+    Attributes:
+        waves: Wave → its file, for waves whose source may be used.
+        problems: File name → why it is not used.
+    """
+
+    waves: dict[str, WaveFile] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Project:
+    """Layout and configuration. Everything is read when first asked for and kept as long as the object."""
+
+    layout: Layout
+    config: Path
+
+    @classmethod
+    def from_env(cls) -> Project:
+        """The deployment that `MPTA_DATA_DIR` and `MPTA_CONFIG_DIR` name."""
+        return cls(Layout.from_env(), config_dir())
+
+    @cached_property
+    def study(self) -> Study:
+        """The study."""
+        return load_study(self.config / "study.yaml")
+
+    @cached_property
+    def sources(self) -> surveys.SourceRegistry:
+        """Known survey sources with this deployment's data-use policy."""
+        return surveys.load_sources(self.config / "surveys.yaml")
+
+    @cached_property
+    def models(self) -> dict[str, inference.ModelSpec]:
+        """The models of the study, in the order of models.yaml."""
+        registry = inference.load_models(self.config / "models.yaml")
+        wanted = self.study.models
+        for name in wanted or ():
+            if name not in registry:
+                raise ConfigError(
+                    "The study names a model that is not registered",
+                    file=self.config / "study.yaml",
+                    variable="models",
+                    value=name,
+                    remedy=f"add it to models.yaml, or choose of {', '.join(registry)}",
+                )
+        return {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
+
+    @cached_property
+    def crosswalk(self) -> harmonize.Crosswalk:
+        """The compiled crosswalk."""
+        return harmonize.load_crosswalk()
+
+    def model(self, name: str) -> inference.ModelSpec:
+        """One model.
+
+        Raises:
+            ConfigError: It is not in the registry or not in the study.
+        """
+        try:
+            return self.models[name]
+        except KeyError:
+            raise ConfigError(
+                "There is no such model in this study",
+                file=self.config / "models.yaml",
+                variable="model",
+                value=name,
+                remedy=f"add an entry of that name to models.yaml; registered: {', '.join(self.models) or 'none'}",
+            ) from None
+
+    # What the survey folder held when it was last looked at. Kept in a file, because the process that looks (sensor,
+    # command line) is not the one that reads the wave.
+
+    @property
+    def _catalogue_file(self) -> Path:
+        return self.layout.root / "catalogue.json"
+
+    def look(self) -> Catalogue:
+        """Look into the survey folder and remember what it holds.
+
+        Two files that yield the same wave are both refused: which one counts is the user's decision.
+        """
+        states = surveys.scan(self.layout.surveys, self.sources)
+        found: dict[str, list[WaveFile]] = {}
+        problems: dict[str, str] = {}
+        for state in states:
+            if state.recognition is None:
+                problems[state.path.name] = state.problem or "not recognized"
+                continue
+            if self.study.surveys is not None and state.recognition.source.id not in self.study.surveys:
+                continue
+            for wave in state.recognition.waves:
+                found.setdefault(wave, []).append(
+                    WaveFile(
+                        wave,
+                        state.recognition.source.id,
+                        state.recognition.dialect,
+                        str(state.path),
+                        state.sha256,
+                    )
+                )
+        waves = {}
+        for wave, files in sorted(found.items()):
+            if len({f.sha256 for f in files}) > 1:
+                for f in files:
+                    problems[Path(f.path).name] = (
+                        f"Wave {wave} stands in {len(files)} different files of the survey folder. "
+                        "Remedy: keep the release that counts and move the others out."
+                    )
+                continue
+            waves[wave] = files[0]
+        catalogue = Catalogue(waves, problems)
+        document = {"waves": {w: vars(f) for w, f in waves.items()}, "problems": problems}
+        if document != self._read_catalogue():
+            write_json(document, self._catalogue_file)
+        return catalogue
+
+    def _read_catalogue(self) -> dict[str, Any] | None:
+        try:
+            document: dict[str, Any] = json.loads(self._catalogue_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return document
+
+    def catalogue(self) -> Catalogue:
+        """What the last look found; looks if none has been taken."""
+        document = self._read_catalogue()
+        if document is None:
+            return self.look()
+        return Catalogue({w: WaveFile(**f) for w, f in document["waves"].items()}, document["problems"])
+
+    def wave_file(self, wave: str) -> WaveFile:
+        """The file of a wave.
+
+        Raises:
+            SurveyFileError: The survey folder holds no file of it, or one that cannot be used.
+        """
+        catalogue = self.catalogue()
+        if wave not in catalogue.waves:
+            raise SurveyFileError(
+                f"The survey folder holds no usable file of wave {wave}",
+                file=self.layout.surveys,
+                value=wave,
+                remedy=f"drop its file there; waves found: {', '.join(catalogue.waves) or 'none'}",
+            )
+        return catalogue.waves[wave]
+
+    def harmonized_waves(self) -> list[str]:
+        """Waves that are catalogued and have a harmonized table, in order."""
+        return [w for w in self.catalogue().waves if self.layout.harmonized(w).exists()]
+
+    def respondents(self) -> pl.DataFrame:
+        """All harmonized waves of the study, one below the other; a column that a wave lacks is null in it."""
+        waves = self.harmonized_waves()
+        if not waves:
+            raise SurveyFileError(
+                "No wave has been harmonized yet",
+                file=self.layout.surveys,
+                remedy="drop a survey file there, or run `mpta demo`; `mpta surveys` tells what was recognized",
+            )
+        return pl.concat([pl.read_parquet(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
+            "respondent_id"
+        )
+
+    def waves(self) -> pl.DataFrame:
+        """The WAVES rows of the harmonized waves."""
+        return pl.concat([pl.read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+
+    # Versions of what is configured: an edit changes only the version of what reads the edited part.
+
+    def task_version(self, task: str) -> str:
+        """Version of a task: its configuration, the study's conditions for it, and its item file."""
+        config = self.study.tasks[task]
+        return digest(
+            config.model_dump_json(),
+            *self.study.task_conditions(task),
+            tasks.item_file_version(config, base=self.config),
+        )
+
+    def crosswalk_version(self) -> str:
+        """Version of the crosswalk's rows for the dialects that are in use."""
+        dialects = sorted({file.dialect for file in self.catalogue().waves.values()})
+        return digest(*(self.crosswalk.digest(dialect) for dialect in dialects))
+
+    def study_version(self, *parts: str) -> str:
+        """Version of parts of the study, e.g. `traits`."""
+        return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))

@@ -1,0 +1,43 @@
+"""Sensors: the survey folder and the configuration, watched."""
+
+import dagster as dg
+
+from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.orchestration.sources import forget_removed, look
+
+# The automation sensor evaluates every 30 s; looking more often would gain nothing.
+INTERVAL_SECONDS = 30
+
+
+@dg.sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks into the survey folder and the configuration, adds partitions and reports changed versions.",
+)
+def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Report what is new outside; what depends on it is requested by the assets' own conditions."""
+    project = Project.from_env()
+    found = look(project, context.instance)
+    for name, problem in found.catalogue.problems.items():
+        context.log.warning(f"{name}: {problem}")
+    forget_removed(found, project)
+    requests = [
+        *(definition.build_add_request(found.add[str(definition.name)]) for definition in (SURVEY_WAVE, MODEL)
+          if found.add[str(definition.name)]),
+        *(definition.build_delete_request(found.remove[str(definition.name)]) for definition in (SURVEY_WAVE, MODEL)
+          if found.remove[str(definition.name)]),
+    ]  # fmt: skip
+    if not requests and not found.events:
+        return dg.SkipReason(f"Nothing new: {len(found.catalogue.waves)} wave(s), {len(project.models)} model(s).")
+    return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
+
+
+AUTOMATION = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=INTERVAL_SECONDS,
+)
+
+SENSORS = [sources_sensor, AUTOMATION]

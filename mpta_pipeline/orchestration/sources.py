@@ -1,0 +1,95 @@
+"""Reporting what came from outside: which waves, models, tasks there are and which version each has.
+
+A version is reported as an `AssetMaterialization` with a `dagster/data_version` tag: an observation of a bare external
+asset counts for nothing in automation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from mpta_pipeline import inference
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
+from mpta_pipeline.orchestration.project import Catalogue, Project
+
+DATA_VERSION = "dagster/data_version"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the outside found, compared with what the instance knows.
+
+    Attributes:
+        catalogue: What the survey folder holds.
+        add: Partition set → keys that the instance lacks.
+        remove: Partition set → keys that are gone.
+        events: A materialization for each source whose version changed.
+    """
+
+    catalogue: Catalogue
+    add: dict[str, list[str]]
+    remove: dict[str, list[str]]
+    events: list[dg.AssetMaterialization]
+
+
+def look(project: Project, instance: dg.DagsterInstance) -> Look:
+    """Look at the survey folder and the configuration; changes nothing in the instance."""
+    catalogue = project.look()
+    wanted = {str(SURVEY_WAVE.name): list(catalogue.waves), str(MODEL.name): list(project.models)}
+    known = {name: list(instance.get_dynamic_partitions(name)) for name in wanted}
+    events = [
+        dg.AssetMaterialization(asset, partition=partition or None, tags={DATA_VERSION: version}, metadata=metadata)
+        for asset, partition, version, metadata in _versions(project, catalogue)
+        if _known_version(instance, asset, partition) != version
+    ]
+    return Look(
+        catalogue,
+        {name: [k for k in wanted[name] if k not in known[name]] for name in wanted},
+        {name: [k for k in known[name] if k not in wanted[name]] for name in wanted},
+        events,
+    )
+
+
+def apply(found: Look, project: Project, instance: dg.DagsterInstance) -> None:
+    """Record in the instance what was found; waves that are gone leave the study."""
+    for name, keys in found.add.items():
+        if keys:
+            instance.add_dynamic_partitions(name, keys)
+    for name, keys in found.remove.items():
+        for key in keys:
+            instance.delete_dynamic_partition(name, key)
+    forget_removed(found, project)
+    for event in found.events:
+        instance.report_runless_asset_event(event)
+
+
+def forget_removed(found: Look, project: Project) -> None:
+    """Take the waves that are gone out of the study's tables."""
+    for wave in found.remove[str(SURVEY_WAVE.name)]:
+        steps.forget_wave(project, wave)
+
+
+def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+    """Asset, partition, version and what to show, for every source."""
+    for wave, file in catalogue.waves.items():
+        name = file.path.rsplit("/", 1)[-1]
+        yield "survey_file", wave, file.sha256[:16], {"file": name, "sha256": file.sha256, "survey": file.survey}
+        yield "crosswalk_card", wave, project.crosswalk.digest(file.dialect), {"dialect": file.dialect}
+    yield "study_card", "", project.study_version("traits", "panel", "styles", "framings", "conditions", "seed"), {}
+    for task, config in project.study.tasks.items():
+        yield "task_card", task, project.task_version(task), {"kind": config.kind}
+    for name, spec in project.models.items():
+        yield "model_card", name, inference.card_version(spec), {k: str(v) for k, v in inference.card(spec).items()}
+
+
+def _known_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None),
+        limit=1,
+    ).records
+    materialization = records[0].asset_materialization if records else None
+    return (materialization.tags or {}).get(DATA_VERSION) if materialization else None

@@ -1,0 +1,428 @@
+"""The steps from a survey file to the report: read tables, call the domain, store tables with their record.
+
+Each `make_…` function makes one asset (or one partition of it) and returns its record. `parents` says what an asset's
+partition is made from, with versions; `is_current` compares that with the record. No Dagster here: assets call these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline import harmonize, inference, metrics, personas, report, surveys, tables, tasks, warehouse
+from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.hashing import digest
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
+from mpta_pipeline.storage import write_text
+
+Progress = Callable[[inference.Progress], None]
+
+# Which progress display the running process wants: the command line draws a bar, a run worker logs now and then.
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def showing(progress: Progress) -> Iterator[None]:
+    """Send the progress of model calls made in this context to `progress`."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
+# --- where partitions lie -------------------------------------------------------------------------------------------
+
+
+def path_of(project: Project, node: Node) -> Path:
+    """The file that holds a node's table (or document)."""
+    layout = project.layout
+    match node.asset:
+        case "raw_wave":
+            return layout.table("waves", node.partition)
+        case "harmonized_wave":
+            return layout.harmonized(node.partition)
+        case "warehouse":
+            return layout.warehouse
+        case "report":
+            return layout.report
+        case _:
+            return layout.table(node.asset, *([] if not node.partition else node.partition.split("|")))
+
+
+def made(project: Project, node: Node) -> Record | None:
+    """The record of a node, or None where it has not been made."""
+    return read_record(path_of(project, node))
+
+
+def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
+    """A stored table partition."""
+    return pl.read_parquet(path_of(project, Node(asset, partition)))
+
+
+# --- what is made from what -----------------------------------------------------------------------------------------
+
+
+def cells(project: Project) -> list[str]:
+    """Partition keys model|task of the study."""
+    return [f"{model}|{task}" for model in project.models for task in project.study.tasks]
+
+
+def _nodes(project: Project, node: Node) -> list[Node]:
+    """The stored tables that a node is made from."""
+    part = node.partition
+    waves = project.harmonized_waves
+    match node.asset:
+        case "harmonized_wave" | "survey_changelog":
+            return [Node("raw_wave", part)]
+        case "personas":
+            return [Node("harmonized_wave", w) for w in waves()]
+        case "panel":
+            return [Node("personas"), Node("groups")]
+        case "items":
+            return [Node("harmonized_wave", w) for w in waves()]
+        case "prompts":
+            return [Node("items", part), Node("gold", part), Node("personas"), Node("panel")]
+        case "responses":
+            return [Node("prompts", part.split("|")[1])]
+        case "scores":
+            task = part.split("|")[1]
+            return [Node("responses", part), Node("prompts", task), Node("items", task)]
+        case "subgroup_metrics" | "pockets":
+            return [Node("scores", part), Node("gold", part.split("|")[1]), Node("groups")]
+        case "model_comparison":
+            return [Node("scores", c) for c in cells(project) if made(project, Node("scores", c))]
+        case "warehouse":
+            return [
+                *(Node(a, w) for w in waves() for a in ("harmonized_wave", "survey_changelog")),
+                *(Node(a) for a in ("personas", "panel", "model_comparison")),
+                *(Node(a, t) for t in project.study.tasks for a in ("items", "gold", "prompts")),
+                *(Node(a, c) for c in cells(project) for a in ("responses", "scores", "subgroup_metrics", "pockets")),
+            ]
+        case "report":
+            return [Node("warehouse")]
+        case _:
+            return []
+
+
+_CODE = {
+    "raw_wave": ("mpta_pipeline.surveys",),
+    "harmonized_wave": ("mpta_pipeline.harmonize.recode",),
+    "personas": ("mpta_pipeline.personas",),
+    "panel": ("mpta_pipeline.personas.panel",),
+    "items": ("mpta_pipeline.tasks",),
+    "prompts": ("mpta_pipeline.tasks", "mpta_pipeline.personas"),
+    "scores": ("mpta_pipeline.tasks",),
+    "subgroup_metrics": ("mpta_pipeline.metrics",),
+    "pockets": ("mpta_pipeline.metrics",),
+    "model_comparison": ("mpta_pipeline.metrics",),
+    "warehouse": ("mpta_pipeline.warehouse",),
+    "report": ("mpta_pipeline.report",),
+}
+
+
+def _configured(project: Project, node: Node) -> dict[str, str]:
+    """The configuration and code that a node is made from, with versions."""
+    parents = {}
+    if node.asset in _CODE:
+        parents["code"] = code_version(*_CODE[node.asset])
+    match node.asset:
+        case "raw_wave":
+            parents[f"survey_file|{node.partition}"] = project.wave_file(node.partition).sha256[:16]
+        case "harmonized_wave":
+            dialect = project.wave_file(node.partition).dialect
+            parents[f"crosswalk_card|{node.partition}"] = project.crosswalk.digest(dialect)
+        case "personas":
+            parents["study_card|traits"] = project.study_version("traits", "panel", "figures")
+            parents["crosswalk"] = project.crosswalk_version()
+        case "panel":
+            parents["study_card|panel"] = project.study_version("panel", "seed")
+        case "items":
+            parents[f"task_card|{node.partition}"] = project.task_version(node.partition)
+            # Wording is no part of a harmonized wave, but of the items made from it.
+            parents["crosswalk"] = project.crosswalk_version()
+        case "prompts":
+            parents[f"task_card|{node.partition}"] = project.task_version(node.partition)
+            parents["study_card|prompts"] = project.study_version("styles", "framings", "conditions", "seed")
+        case "responses":
+            model = node.partition.split("|")[0]
+            parents[f"model_card|{model}"] = inference.card_version(project.model(model))
+        case "subgroup_metrics" | "pockets" | "model_comparison" | "report":
+            parents["study_card|figures"] = project.study_version("figures")
+    return parents
+
+
+def parents(project: Project, node: Node) -> dict[str, str]:
+    """Name → version of all that a node is made from as things stand now; "" for what has not been made."""
+    versions = {}
+    for parent in _nodes(project, node):
+        record = made(project, parent)
+        versions[str(parent)] = record.version if record else ""
+    return versions | _configured(project, node)
+
+
+def is_current(project: Project, node: Node) -> bool:
+    """Whether a node stands and was made from what is there now."""
+    record = made(project, node)
+    return record is not None and record.parents == parents(project, node)
+
+
+def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> Record:
+    return store(frame, path_of(project, node), node, parents(project, node), notes=notes)
+
+
+# --- surveys --------------------------------------------------------------------------------------------------------
+
+
+def make_raw_wave(project: Project, wave: str) -> Record:
+    """Read the wave's file into an immutable raw snapshot."""
+    file = project.wave_file(wave)
+    raw = surveys.ingest(Path(file.path), wave, project.layout, project.sources)
+    frame = pl.DataFrame([raw.release], schema_overrides=dict(tables.WAVES.schema))
+    return _store(
+        project,
+        Node("raw_wave", wave),
+        tables.WAVES.conform(frame.select(tables.WAVES.schema.names())),
+        {"variables": raw.variables.height, "respondents": raw.release["n_respondents"]},
+    )
+
+
+def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, list[harmonize.CheckResult]]:
+    """Harmonize a raw wave; the stored wave is replaced only if no blocking check fails.
+
+    Raises:
+        ValidationError: A blocking check failed; the wave as it was stays.
+    """
+    raw = surveys.load_raw(project.layout, wave)
+    frame = harmonize.harmonize(raw, project.crosswalk)
+    checks = harmonize.check_wave(frame, raw, project.crosswalk)
+    failed = [c for c in checks if not c.passed and c.severity == "error"]
+    if failed:
+        raise ValidationError(
+            f"Wave {wave} fails {len(failed)} blocking check(s): "
+            + "; ".join(f"{c.name}: {c.description} {c.metadata or ''}".strip() for c in failed),
+            file=raw.release["file_name"],
+            remedy="correct the file or its crosswalk rows; the wave as it was stored before stays in use",
+        )
+    notes = {
+        "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
+        "weight": raw.release["weight_name"],
+        "warnings": [c.name for c in checks if not c.passed],
+    }
+    return _store(project, Node("harmonized_wave", wave), frame, notes), checks
+
+
+def make_survey_changelog(project: Project, wave: str) -> Record:
+    """What the wave's release in use changed against the one that it superseded; empty for a first release."""
+    new = surveys.load_raw(project.layout, wave)
+    node = Node("survey_changelog", wave)
+    previous = surveys.previous_release(project.layout, wave)
+    if previous is None:
+        return _store(project, node, tables.CHANGELOG.empty(), {"previous_release": None})
+    old = surveys.load_raw(project.layout, wave, previous)
+    return _store(project, node, surveys.diff_releases(old, new), {"previous_release": previous})
+
+
+def forget_wave(project: Project, wave: str) -> None:
+    """Take a wave out of the study: its harmonized table goes, raw snapshots and answers stay."""
+    for asset in ("raw_wave", "harmonized_wave", "survey_changelog"):
+        discard(path_of(project, Node(asset, wave)))
+
+
+# --- personas -------------------------------------------------------------------------------------------------------
+
+
+def make_personas(project: Project) -> tuple[Record, list[harmonize.CheckResult]]:
+    """Turn the harmonized waves into personas; checked before the stored table is replaced."""
+    respondents = project.respondents()
+    frame = personas.build_personas(respondents, project.crosswalk, project.study, project.waves())
+    checks = personas.check_personas(frame, respondents)
+    failed = [c for c in checks if not c.passed and c.severity == "error"]
+    if failed:
+        raise ValidationError(
+            "The personas fail their checks: " + "; ".join(f"{c.name}: {c.description}" for c in failed),
+            remedy="mend what the check names; the personas as they were stay in use",
+        )
+    base = dict.fromkeys(part for d in project.study.figures.dimensions for part in d.split("×"))
+    groups = personas.derived_dimensions(
+        respondents, tuple(base | dict.fromkeys(project.study.panel.strata)), project.crosswalk
+    )
+    node = Node("personas")
+    group_record = store(
+        tables.GROUPS.conform(groups), path_of(project, Node("groups")), Node("groups"), parents(project, node)
+    )
+    record = _store(project, node, frame)
+    # The groups are part of this asset: what depends on it must hear of a change in either table.
+    whole = replace(record, version=digest(record.version, group_record.version))
+    return write_record(path_of(project, node), whole), checks
+
+
+def make_panel(project: Project) -> Record:
+    """Draw who is asked."""
+    study = project.study
+    frame = personas.draw_panel(read(project, "personas"), read(project, "groups"), study.panel, study.seed)
+    return _store(project, Node("panel"), frame)
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------------
+
+
+def make_items(project: Project, task: str) -> Record:
+    """Make a task's items and, beside them, what every respondent answered to them."""
+    config = project.study.tasks[task]
+    respondents = project.respondents()
+    items = tasks.build_items(
+        task,
+        config,
+        crosswalk=project.crosswalk,
+        respondents=respondents,
+        study=project.study,
+        cache_dir=project.layout.root / "benchmarks",
+        base=project.config,
+    )
+    gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
+    store(gold, path_of(project, Node("gold", task)), Node("gold", task), parents(project, Node("items", task)))
+    return _store(project, Node("items", task), items, {"respondents_answers": gold.height})
+
+
+def make_prompts(project: Project, task: str) -> tuple[Record, list[harmonize.CheckResult]]:
+    """Cross items, personas, conditions and option orders into prompts."""
+    frame = tasks.build_prompts(
+        task,
+        project.study,
+        items=read(project, "items", task),
+        gold=read(project, "gold", task),
+        panel=read(project, "panel"),
+        personas=read(project, "personas"),
+    )
+    notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["persona_id"].n_unique()}
+    return _store(project, Node("prompts", task), frame, notes), tasks.check_prompts(frame)
+
+
+# --- inference ------------------------------------------------------------------------------------------------------
+
+
+def make_responses(project: Project, model: str, task: str) -> Record:
+    """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
+    spec = project.model(model)
+    prompts = read(project, "prompts", task)
+    ledger = project.layout.ledger(model)
+    outcome = inference.ask(spec, prompts, ledger, progress=_progress.get(), cache_dir=project.layout.models)
+    frame = inference.responses(spec, prompts, ledger)
+    return _store(project, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def make_scores(project: Project, model: str, task: str) -> Record:
+    """Parse a model's answers and compare them with what counts."""
+    cell = f"{model}|{task}"
+    frame = tasks.score(read(project, "prompts", task), read(project, "items", task), read(project, "responses", cell))
+    statuses = dict(frame["status"].value_counts().sort("status").rows())
+    return _store(project, Node("scores", cell), frame, statuses)
+
+
+def make_subgroup_metrics(project: Project, model: str, task: str) -> Record:
+    """Compute the figures of a model on a task, for everyone and for each subgroup."""
+    cell = f"{model}|{task}"
+    frame = metrics.compute_figures(
+        read(project, "scores", cell),
+        read(project, "groups"),
+        read(project, "gold", task),
+        rules=project.study.figures,
+        releases=project.waves().select("survey", "wave", "release_id"),
+    )
+    return _store(project, Node("subgroup_metrics", cell), frame)
+
+
+def make_pockets(project: Project, model: str, task: str) -> Record:
+    """Search for subgroups where a model does worse on one half of the data and confirm them on the other."""
+    cell = f"{model}|{task}"
+    frame = metrics.find_pockets(
+        read(project, "scores", cell),
+        read(project, "groups"),
+        read(project, "gold", task),
+        rules=project.study.figures,
+        seed=project.study.seed,
+    )
+    return _store(project, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())})
+
+
+def make_model_comparison(project: Project) -> Record:
+    """Compare the models pairwise on the prompts that both answered."""
+    scored = [c for c in cells(project) if made(project, Node("scores", c))]
+    frame = metrics.compare_models([read(project, "scores", c) for c in scored], rules=project.study.figures)
+    return _store(project, Node("model_comparison"), frame)
+
+
+# --- publication ----------------------------------------------------------------------------------------------------
+
+
+def make_warehouse(project: Project) -> Record:
+    """Publish all tables as one DuckDB file, built beside and swapped in."""
+    crosswalk = project.crosswalk
+    for name, frame in (("concepts", crosswalk.concepts), ("options", crosswalk.options)):
+        store(frame, project.layout.table(name), Node(name), {})
+    lineage = _lineage(project)
+    store(lineage, project.layout.table("lineage"), Node("lineage"), {})
+    node = Node("warehouse")
+    before = parents(project, node)
+    path = warehouse.publish(project.layout)
+    version = "".join(sorted(before.values()))
+    return write_record(path, Record(str(node), digest(version), None, before, {"tables": len(tables.PUBLISHED)}))
+
+
+def _lineage(project: Project) -> pl.DataFrame:
+    rows = []
+    todo = _nodes(project, Node("warehouse"))
+    seen = set()
+    while todo:
+        node = todo.pop()
+        record = made(project, node)
+        if node in seen or record is None:
+            continue
+        seen.add(node)
+        todo += _nodes(project, node)
+        rows += [(str(node), parent, record.version, version or None) for parent, version in record.parents.items()]
+    return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
+
+
+def make_report(project: Project) -> Record:
+    """Write the report from the stored figures."""
+    figures = {
+        name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "prompts", "responses", "items")
+    }
+    figures["scores"] = stacked(project, "scores")
+    figures["model_comparison"] = read(project, "model_comparison")
+    figures["waves"] = project.waves()
+    figures["panel"] = read(project, "panel")
+    html = report.render_report(
+        figures,
+        study=project.study,
+        metrics=metrics.METRICS,
+        title=f"Study {project.study.name}",
+        generated=datetime.now(UTC),
+    )
+    path = write_text(html, project.layout.report)
+    node = Node("report")
+    before = parents(project, node)
+    return write_record(
+        path, Record(str(node), digest("".join(sorted(before.values()))), None, before, {"bytes": len(html)})
+    )
+
+
+def stacked(project: Project, asset: str) -> pl.DataFrame:
+    """All partitions of a task- or model×task-partitioned table, one below the other."""
+    table = next(t for t in tables.PUBLISHED if t.name == asset)
+    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold") else cells(project)
+    frames = [read(project, asset, p) for p in partitions if made(project, Node(asset, p))]
+    return pl.concat(frames, how="vertical") if frames else table.empty()
