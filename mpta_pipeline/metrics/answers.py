@@ -1,0 +1,155 @@
+"""From single answers to order-balanced ones: one row a person, item, condition and wording, over its option orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+UNIT_KEY = (
+    "survey",
+    "condition",
+    "persona_id",
+    "item_id",
+    "style",
+    "framing",
+    "paraphrase_id",
+    "repeat_id",
+    "elicitation",
+)
+# A tie is decided on averaged probabilities, which differ by rounding only when every order names the same position.
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Units:
+    """Order-balanced answers.
+
+    Attributes:
+        frame: One row a unit, sorted by `UNIT_KEY`, with `wave`, `cluster_id`, `category`, `kind`, `k_options`,
+            `ordinal`, `gold_idx`, `weight`; counts `n_orders`, `n_ok`, `n_refused`, `n_unparsed`, `n_error`, `n_right`;
+            `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer), `steps`
+            (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
+            (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
+            orders that disagree) and `bias_sum`, `n_bias`.
+        answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
+            has a readable answer.
+        mass: (units × K) option probabilities averaged over readable orders.
+        positions: (units × K) how often each shown position was picked.
+    """
+
+    frame: pl.DataFrame
+    answer: Floats
+    mass: Floats
+    positions: Floats
+
+    def take(self, keep: NDArray[np.bool_]) -> Units:
+        """The units of a mask."""
+        return Units(self.frame.filter(pl.Series(keep)), self.answer[keep], self.mass[keep], self.positions[keep])
+
+
+def balance(scores: pl.DataFrame) -> Units:
+    """Average each prompt's answers over its option orders.
+
+    Where an order has `p_vec` that is used, else all mass on the option picked. Orders that were refused, unreadable or
+    failed carry no mass; they lower `credit` by their share, failed requests excepted.
+
+    Args:
+        scores: SCORES of one model and task, in any row order.
+    """
+    rows = scores.sort([*UNIT_KEY, "order_id", "prompt_id"])
+    n = rows.height
+    width = int(rows.get_column("k_options").max() or 2) if n else 2  # type: ignore[arg-type]
+    starts = _starts(rows)
+    k = rows.get_column("k_options").to_numpy()
+    picked = _one_hot(rows.get_column("pred_idx"), width)
+    place = _one_hot(rows.get_column("pred_pos"), width)
+    mass = _probabilities(rows, picked, width)
+    status = rows.get_column("status").cast(pl.String)
+
+    def total(values: Floats) -> Floats:
+        return np.add.reduceat(values, starts, axis=0) if n else values
+
+    n_orders = total(np.ones(n))
+    counts = {f"n_{s}": total((status == s).to_numpy().astype(float)) for s in ("ok", "refused", "unparsed", "error")}
+    with_mass = total((mass.sum(axis=1) > 0).astype(float))
+    votes = total(picked)
+    unit_mass = np.divide(
+        total(mass), with_mass[:, None], out=np.zeros((len(starts), width)), where=with_mass[:, None] > 0
+    )
+    gold = rows.get_column("gold_idx").to_numpy()[starts] if n else np.zeros(0, dtype=np.int64)
+    unit_k = k[starts] if n else k
+    top = unit_mass.max(axis=1, initial=0.0)
+    tied = (unit_mass >= (top - TIE)[:, None]) & (np.arange(width) < unit_k[:, None]) & (with_mass > 0)[:, None]
+    answer = tied / np.maximum(tied.sum(axis=1), 1)[:, None]
+    replies = n_orders - counts["n_error"]
+    at_gold = answer[np.arange(len(starts)), np.minimum(gold, width - 1)]
+    credit = at_gold * np.divide(with_mass, replies, out=np.zeros_like(replies), where=replies > 0)
+    distance = np.abs(np.arange(width) - gold[:, None])
+    steps = (answer * distance).sum(axis=1) / (unit_k - 1)
+    inside = np.arange(width) < unit_k[:, None]
+    pairs = counts["n_ok"] * (counts["n_ok"] - 1) / 2
+    agreeing = (votes * (votes - 1) / 2).sum(axis=1)
+    gold_pos = rows.get_column("gold_pos").to_numpy()
+    score = rows.get_column("score").fill_null(0.0).to_numpy()
+    bias = rows.get_column("bias")
+    ordinal = rows.get_column("ordinal").to_numpy()[starts] if n else np.zeros(0, dtype=bool)
+
+    frame = (
+        rows.select(*UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "weight")
+        .select(pl.all().gather(pl.Series(starts, dtype=pl.UInt32)))
+        .with_columns(
+            pl.Series("n_orders", n_orders),
+            *(pl.Series(name, values) for name, values in counts.items()),
+            pl.Series("n_right", total(score)),
+            pl.Series("credit", credit),
+            pl.Series("steps", np.where(ordinal & (with_mass > 0), steps, np.nan)).fill_nan(None),
+            pl.Series("chance", 1.0 / unit_k),
+            pl.Series("chance_steps", (distance * inside).sum(axis=1) / unit_k / (unit_k - 1)),
+            pl.Series("gold_first", total((gold_pos == 0).astype(float)) / n_orders),
+            pl.Series("gold_last", total((gold_pos == k - 1).astype(float)) / n_orders),
+            pl.Series("order_pairs", pairs),
+            pl.Series("order_flips", np.divide(pairs - agreeing, pairs, out=np.zeros_like(pairs), where=pairs > 0)),
+            pl.Series("bias_sum", total(bias.fill_null(0.0).to_numpy())),
+            pl.Series("n_bias", total(bias.is_not_null().to_numpy().astype(float))),
+        )
+    )
+    return Units(frame, answer, unit_mass, total(place))
+
+
+def _starts(rows: pl.DataFrame) -> Ints:
+    """First row of each unit in rows sorted by `UNIT_KEY`."""
+    if rows.is_empty():
+        return np.zeros(0, dtype=np.int64)
+    changed = rows.select(pl.any_horizontal(pl.col(c).ne_missing(pl.col(c).shift(1)) for c in UNIT_KEY)).to_series()
+    flags = changed.to_numpy().astype(bool)
+    flags[0] = True
+    return np.flatnonzero(flags)
+
+
+def _one_hot(index: pl.Series, width: int) -> Floats:
+    """(rows × width) 1 at the index; rows without one stay 0."""
+    out = np.zeros((len(index), width))
+    known = index.is_not_null().to_numpy()
+    out[np.flatnonzero(known), index.drop_nulls().to_numpy()] = 1.0
+    return out
+
+
+def _probabilities(rows: pl.DataFrame, picked: Floats, width: int) -> Floats:
+    """(rows × width) `p_vec` where there is one and the answer is readable, else the pick."""
+    has = (rows.get_column("p_vec").is_not_null() & (rows.get_column("status") == "ok")).to_numpy()
+    mass = picked.copy()
+    if has.any():
+        lists = rows.get_column("p_vec").filter(pl.Series(has))
+        lengths = lists.list.len().cast(pl.Int64).to_numpy()
+        flat = lists.explode().to_numpy()
+        row = np.repeat(np.flatnonzero(has), lengths)
+        column = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        mass[has] = 0.0
+        mass[row, column] = flat
+    return mass

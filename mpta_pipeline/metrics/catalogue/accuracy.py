@@ -1,0 +1,77 @@
+"""How often the answer is the one that counts: the answer key, or the person's own."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.metrics.registry import Metric
+
+_ANSWERED = pl.col("n_orders") > pl.col("n_error")
+
+METRICS = (
+    Metric(
+        name="accuracy",
+        definition="Share of items answered right after balancing the option orders: probabilities (or, where there are "
+        "none, picks) are averaged over the orders of one item before the largest is taken; ties share the credit, "
+        "orders without a readable answer count as wrong, so always naming one position comes out at chance. "
+        "For survey tasks right means the person's own answer",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="metrics.md 1.4, 4.2; orders averaged as in Zheng et al. 2023 (arXiv 2309.03882)",
+        family="accuracy",
+        chance="1/k, k options",
+        value=pl.col("credit"),
+        where=_ANSWERED,
+        proportion=True,
+        paired=True,
+        gap=True,
+        baselines={
+            "chance": pl.col("chance"),
+            "proportional": pl.col("proportional"),
+            "item_mode": pl.col("item_mode"),
+            "group_mode": pl.col("group_mode"),
+            "ceiling": pl.col("ceiling"),
+        },
+    ),
+    Metric(
+        name="accuracy_strict",
+        definition="Share of single answers that are right; refused and unreadable replies count as wrong",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="metrics.md 0, rule 2",
+        family="accuracy_per_answer",
+        chance="1/k, k options",
+        value=pl.col("n_right"),
+        count=pl.col("n_orders") - pl.col("n_error"),
+        where=_ANSWERED,
+        proportion=True,
+        paired=True,
+        gap=True,
+        baselines={
+            "chance": pl.col("chance"),
+            "always_first": pl.col("gold_first"),
+            "always_last": pl.col("gold_last"),
+            "item_mode": pl.col("item_mode"),
+        },
+    ),
+    Metric(
+        name="accuracy_answered",
+        definition="Share of readable answers that are right; says nothing about replies that were refused or unreadable",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="metrics.md 0, rule 2",
+        family="accuracy_per_answer",
+        chance="1/k, k options",
+        value=pl.col("n_right"),
+        count=pl.col("n_ok"),
+        where=pl.col("n_ok") > 0,
+        proportion=True,
+        baselines={"chance": pl.col("chance")},
+    ),
+)

@@ -1,0 +1,87 @@
+"""Whether there is a readable answer at all, and how it depends on where the options stand."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.metrics.registry import Metric
+
+_REPLIES = pl.col("n_orders") - pl.col("n_error")
+
+METRICS = (
+    Metric(
+        name="parse_rate",
+        definition="Share of replies that name one of the options; failed requests are left out",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="metrics.md 0, rule 2",
+        family="replies",
+        chance="none",
+        value=pl.col("n_ok"),
+        count=_REPLIES,
+        where=_REPLIES > 0,
+        proportion=True,
+        paired=True,
+        gap=True,
+    ),
+    Metric(
+        name="refusal_rate",
+        definition="Share of replies that refuse to answer; failed requests are left out",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="metrics.md 0, rule 2",
+        family="replies",
+        chance="none",
+        value=pl.col("n_refused"),
+        count=_REPLIES,
+        where=_REPLIES > 0,
+        proportion=True,
+        paired=True,
+        gap=True,
+    ),
+    Metric(
+        name="error_rate",
+        definition="Share of requests that failed for good, so that there is no reply",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="metrics.md 0, rule 2",
+        family="replies",
+        chance="none",
+        value=pl.col("n_error"),
+        count=pl.col("n_orders"),
+        proportion=True,
+    ),
+    Metric(
+        name="order_flip_rate",
+        definition="Probability that two option orders of the same prompt get different answers",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="metrics.md 1.4",
+        family="positions",
+        chance="1 − 1/k for a model that answers at random",
+        value=pl.col("order_flips"),
+        where=pl.col("order_pairs") > 0,
+        proportion=True,
+        baselines={"chance": 1 - pl.col("chance")},
+    ),
+    Metric(
+        name="position_tv",
+        definition="Total variation between the positions picked and equal use of all positions shown",
+        unit="distance",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="metrics.md 1.4",
+        family="positions",
+        chance="0, up to sampling",
+        computed_by="nonlinear",
+    ),
+)

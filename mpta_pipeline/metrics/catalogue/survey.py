@@ -1,0 +1,70 @@
+"""How near the answers are to those of the survey's people: person by person, and as distributions."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.metrics.registry import Metric
+
+
+def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
+    """A distance between distributions, and the same less what sampling alone would give."""
+    return (
+        Metric(
+            name=name,
+            definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
+            "survey's own distribution of the group, mean over items; its sampling floor is the baseline "
+            "`sampling_floor`",
+            unit="distance",
+            low=0.0,
+            high=1.0,
+            direction="lower",
+            source=source,
+            family="distances",
+            chance="distance of equal use of all options, baseline `chance`",
+            computed_by="distances",
+        ),
+        Metric(
+            name=f"{name}_excess",
+            definition=f"{definition} as `{name}`, less its expectation if model and people answered alike and only "
+            "sampling of finitely many answers kept them apart",
+            unit="distance",
+            low=None,
+            high=1.0,
+            direction="zero",
+            source="metrics.md 4.1, noise floor by parametric bootstrap",
+            family="distances",
+            chance="that of `chance` less the floor",
+            computed_by="distances",
+        ),
+    )
+
+
+METRICS = (
+    Metric(
+        name="mae_n",
+        definition="Distance in steps between the order-balanced answer and the person's own, over the length of the "
+        "scale; ordinal items",
+        unit="share of the scale",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="metrics.md 4.2",
+        family="ordinal",
+        chance="mean distance of a uniform guess",
+        value=pl.col("steps"),
+        where=pl.col("steps").is_not_null(),
+        paired=True,
+        gap=True,
+        baselines={
+            "chance": pl.col("chance_steps"),
+            "item_mode": pl.col("item_mode_steps"),
+            "group_mode": pl.col("group_mode_steps"),
+        },
+    ),
+    *_distance("tv", "Total variation", "metrics.md 4.1; Meister et al. 2025"),
+    *_distance(
+        "w1n", "Wasserstein-1 distance over option places divided by their range, ordinal items,", "metrics.md 4.1"
+    ),
+    *_distance("js", "Jensen–Shannon distance (square root of the divergence, base 2)", "metrics.md 4.1"),
+)

@@ -1,0 +1,81 @@
+"""Distances between the model's answers for a group and the survey's own distribution of that group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def total_variation(p: Floats, q: Floats) -> Floats:
+    """½ Σ |p − q| over the last axis."""
+    return np.asarray(0.5 * np.abs(p - q).sum(axis=-1))
+
+
+def jensen_shannon(p: Floats, q: Floats) -> Floats:
+    """Jensen–Shannon distance over the last axis: square root of the divergence to base 2, in [0, 1]."""
+    m = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log2(p / m), 0.0) + np.where(q > 0, q * np.log2(q / m), 0.0)
+    return np.asarray(np.sqrt(np.maximum(terms.sum(axis=-1) / 2, 0.0)))
+
+
+def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
+    """Wasserstein-1 distance over the last axis divided by the range of the options' places, in [0, 1].
+
+    Args:
+        p: (… × K) distribution.
+        q: (… × K) distribution.
+        places: (… × K) or (K,) place of each option; options with a negative or nan place ("not sure") are dropped and both
+            distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places remain.
+    """
+    places = np.broadcast_to(np.asarray(places, dtype=float), np.broadcast_shapes(p.shape, q.shape, np.shape(places)))
+    used = np.isfinite(places) & (places >= 0)
+    order = np.argsort(np.where(used, places, np.inf), axis=-1, kind="stable")
+    x = np.take_along_axis(np.where(used, places, np.nan), order, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b = (
+            np.take_along_axis(np.where(used, np.broadcast_to(d, places.shape), 0.0), order, axis=-1) for d in (p, q)
+        )
+        a = np.cumsum(a / a.sum(axis=-1, keepdims=True), axis=-1)
+        b = np.cumsum(b / b.sum(axis=-1, keepdims=True), axis=-1)
+        step = np.nan_to_num(np.diff(x, axis=-1))
+        span = np.nanmax(np.where(used, places, -np.inf), axis=-1) - np.nanmin(np.where(used, places, np.inf), axis=-1)
+        return np.asarray(np.where(span > 0, (np.abs(a - b)[..., :-1] * step).sum(axis=-1) / span, np.nan))
+
+
+Distance = Callable[[Floats, Floats], Floats]
+
+
+def sampling_floor(
+    pooled: Floats, n_people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
+) -> dict[str, Floats]:
+    """Expected distance of two samples from one distribution: what finitely many answers give when nothing differs.
+
+    Parametric bootstrap (metrics.md 4.1).
+
+    Args:
+        pooled: (cells × K) distribution of both samples together.
+        n_people: (cells,) effective number of people.
+        n_model: (cells,) effective number of the model's answers.
+        distances: Name → function of two (… × cells × K) arrays.
+        seed: Seed of the draws; cells must come in canonical order.
+        draws: Number of draws.
+
+    Returns:
+        Name → (cells,) mean distance.
+    """
+    rng = np.random.default_rng(seed)
+    n_people = np.maximum(np.rint(n_people), 1).astype(np.int64)
+    n_model = np.maximum(np.rint(n_model), 1).astype(np.int64)
+    totals = {name: np.zeros(len(pooled)) for name in distances}
+    pooled = pooled / pooled.sum(axis=1, keepdims=True)
+    for _ in range(draws):
+        a = rng.multinomial(n_people, pooled) / n_people[:, None]
+        b = rng.multinomial(n_model, pooled) / n_model[:, None]
+        for name, distance in distances.items():
+            totals[name] += distance(a, b)
+    return {name: total / draws for name, total in totals.items()}

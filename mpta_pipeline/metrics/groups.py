@@ -1,0 +1,77 @@
+"""Which slice of a dimension each row belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mpta_pipeline.errors import ConfigError
+
+CROSS = "×"
+ALL = "all"
+# Dimensions of the question or the wording rather than of the person, taken from the scores themselves.
+ROW_DIMENSIONS = ("category", "context", "style", "framing", "elicitation", "wave")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A dimension over some rows: the slice of each row (−1: unknown) and the slices' names, sorted."""
+
+    dimension: str
+    codes: NDArray[np.int64]
+    labels: list[str]
+
+
+def bases(dimension: str) -> list[str]:
+    """The base dimensions of an intersection; none for `all`."""
+    return [] if dimension == ALL else dimension.split(CROSS)
+
+
+def of_people(dimension: str) -> bool:
+    """Whether the dimension cuts people only, not questions or wordings."""
+    return not any(base in ROW_DIMENSIONS for base in bases(dimension))
+
+
+def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
+    """Check that every base dimension is known.
+
+    Raises:
+        ConfigError: With the dimension and what there is.
+    """
+    known = [c for c in groups.columns if c not in ("persona_id", "survey")]
+    for dimension in dimensions:
+        for base in bases(dimension):
+            if base not in known and base not in ROW_DIMENSIONS:
+                raise ConfigError(
+                    "A subgroup dimension of the study is not known",
+                    variable=dimension,
+                    value=base,
+                    remedy=f"use one of {', '.join([*known, *ROW_DIMENSIONS])} in study.yaml, figures.dimensions",
+                )
+
+
+def labels(dimension: str) -> pl.Expr:
+    """The slice's name of each row, null where a base dimension is unknown."""
+    parts = bases(dimension)
+    return pl.concat_str([pl.col(p).cast(pl.String) for p in parts], separator=CROSS) if parts else pl.lit(ALL)
+
+
+def cut(rows: pl.DataFrame, dimension: str, names: list[str] | None = None) -> Cut:
+    """Cut rows that carry their base dimensions as columns; with `names`, other slices count as unknown."""
+    text = rows.select(labels(dimension).alias("slice")).get_column("slice")
+    if len(text) != rows.height:
+        text = text.new_from_index(0, rows.height)
+    names = sorted(text.drop_nulls().unique().to_list()) if names is None else names
+    if not names:
+        return Cut(dimension, np.full(rows.height, -1, dtype=np.int64), [])
+    codes = text.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+    return Cut(dimension, codes, names)
+
+
+def dense(values: pl.Series) -> NDArray[np.int64]:
+    """Codes from 0 in the values' sorted order, so that they do not depend on row order."""
+    names = values.unique().sort().to_list()
+    return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)

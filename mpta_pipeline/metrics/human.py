@@ -1,0 +1,126 @@
+"""What the survey's people answered: distributions by group, and guesses made from everybody else's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mpta_pipeline.metrics import groups as g
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class People:
+    """Answers of all respondents of one survey to the items asked.
+
+    Attributes:
+        frame: Sorted rows with persona_id, item_id, gold_idx, weight (1 where not weighted) and the base dimensions.
+        items: Item ids, sorted; codes below are places in it.
+        item: Item code of each row.
+        width: Options of the widest item.
+    """
+
+    frame: pl.DataFrame
+    items: list[str]
+    item: Ints
+    width: int
+
+    @property
+    def empty(self) -> bool:
+        """No item of the survey has people's own answers."""
+        return self.frame.is_empty()
+
+    def item_codes(self, item_ids: pl.Series) -> Ints:
+        """Codes of items, −1 for those nobody answered."""
+        if not self.items:
+            return np.full(len(item_ids), -1, dtype=np.int64)
+        return item_ids.cast(pl.Enum(self.items), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+
+    def counts(self, codes: Ints | None = None, n: int = 1, *, squared: bool = False) -> Floats:
+        """(n × items × options) weight (or squared weight) of the answers in each slice."""
+        w = self.frame.get_column("weight").to_numpy()
+        w = w**2 if squared else w
+        codes = np.zeros(len(w), dtype=np.int64) if codes is None else codes
+        keep = codes >= 0
+        place = (codes * len(self.items) + self.item) * self.width + self.frame.get_column("gold_idx").to_numpy()
+        size = n * len(self.items) * self.width
+        return np.bincount(place[keep], w[keep], minlength=size).reshape(n, len(self.items), self.width)
+
+
+def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series, *, weighted: bool) -> People:
+    """Gather a survey's own answers to the items."""
+    frame = (
+        gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(item_ids.unique().to_list()))
+        .select("persona_id", "item_id", "gold_idx", pl.col("weight") if weighted else pl.lit(1.0).alias("weight"))
+        .filter(pl.col("weight") > 0)
+        .join(groups.drop("survey"), on="persona_id", how="left")
+        .sort("item_id", "persona_id")
+    )
+    items = frame.get_column("item_id").unique().sort().to_list()
+    item = g.dense(frame.get_column("item_id"))
+    return People(frame, items, item, int(frame.get_column("gold_idx").max() or 1) + 1 if items else 2)  # type: ignore[operator, arg-type]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Guesses per row from everybody else's answers: nan where nobody else answered.
+
+    Attributes:
+        credit: 1 where the most frequent answer is the row's key, shared on ties.
+        steps: |most frequent answer − key| / (k − 1).
+        proportional: Share of the others who gave the row's key.
+    """
+
+    credit: Floats
+    steps: Floats
+    proportional: Floats
+
+    def otherwise(self, other: Guess) -> Guess:
+        """This guess, and the other one where this has nothing to go by."""
+        return Guess(
+            *(
+                np.where(np.isfinite(a), a, b)
+                for a, b in zip(
+                    (self.credit, self.steps, self.proportional),
+                    (other.credit, other.steps, other.proportional),
+                    strict=True,
+                )
+            )
+        )
+
+
+def guess(counts: Floats, own: Ints, own_weight: Floats, key: Ints, k: Ints) -> Guess:
+    """Guess each row's key from counts that leave the person's own answer out.
+
+    Args:
+        counts: (rows × options) weight of all answers to the row's item in the row's group.
+        own: The person's own answer that is in `counts`; −1 if it is not.
+        own_weight: Its weight.
+        key: The answer that counts.
+        k: Options of the item.
+    """
+    rows = np.arange(len(key))
+    others = counts.copy()
+    inside = own >= 0
+    others[rows[inside], own[inside]] -= own_weight[inside]
+    total = others.sum(axis=1)
+    top = others.max(axis=1)
+    # Subtracting weights leaves rounding behind: what is below this is no answer, and what is that near is a tie.
+    slack = 1e-9 * np.maximum(counts.sum(axis=1), 1e-300)
+    any_left = total > slack
+    tied = (others >= (top - slack)[:, None]) & any_left[:, None] & (np.arange(counts.shape[1]) < k[:, None])
+    shares = tied / np.maximum(tied.sum(axis=1), 1)[:, None]
+    key_inside = np.minimum(key, counts.shape[1] - 1)
+    at_key = key < counts.shape[1]
+    steps = (shares * np.abs(np.arange(counts.shape[1]) - key[:, None])).sum(axis=1) / (k - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Guess(
+            np.where(any_left, shares[rows, key_inside] * at_key, np.nan),
+            np.where(any_left, steps, np.nan),
+            np.where(any_left, np.maximum(others[rows, key_inside], 0.0) * at_key / total, np.nan),
+        )

@@ -1,0 +1,79 @@
+"""What each metric is: one record, from which figures, UI descriptions, report and README are made.
+
+The records themselves are in `catalogue/`, one file a family: adding a metric is adding a record there and its test.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import polars as pl
+
+Direction = Literal["higher", "lower", "zero", "none"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    A *mean* metric is a ratio of sums over balanced answers (rows of `answers.UNIT_COLUMNS`): `value` gives each
+    row's numerator and `count` its denominator, so that errors, paired effects, gaps and baselines of all such metrics
+    come from one place. Other metrics (`value` is None) are computed by the module that `computed_by` names.
+
+    Attributes:
+        name: As in `subgroup_metrics.metric`.
+        definition: What it measures, in a sentence.
+        unit: Unit of the figure.
+        low: Least possible value; None: unbounded.
+        high: Greatest possible value; None: unbounded.
+        direction: Which way is better; "zero": nearer to 0; "none": neither.
+        source: Where the definition comes from.
+        family: Metrics whose tests are corrected together.
+        chance: What a model that knows nothing gets, in words.
+        value: Numerator of each balanced answer.
+        count: Denominator of each balanced answer; 0 or null leaves it out.
+        where: Balanced answers that it applies to.
+        proportion: The figure is a proportion: small samples get Wilson's interval.
+        paired: A paired effect of the persona is tested.
+        gap: A gap to everyone else is tested.
+        baselines: Name of a baseline → its value per balanced answer, in the figure's unit.
+        computed_by: Module that computes a metric that is no mean.
+    """
+
+    name: str
+    definition: str
+    unit: str
+    low: float | None
+    high: float | None
+    direction: Direction
+    source: str
+    family: str
+    chance: str
+    value: pl.Expr | None = None
+    count: pl.Expr = field(default_factory=lambda: pl.lit(1.0))
+    where: pl.Expr = field(default_factory=lambda: pl.lit(True))
+    proportion: bool = False
+    paired: bool = False
+    gap: bool = False
+    baselines: Mapping[str, pl.Expr] = field(default_factory=dict)
+    computed_by: str = "figures"
+
+
+def _load() -> Mapping[str, Metric]:
+    from mpta_pipeline.metrics import catalogue
+
+    found: dict[str, Metric] = {}
+    for module in sorted(pkgutil.iter_modules(catalogue.__path__), key=lambda m: m.name):
+        for metric in importlib.import_module(f"{catalogue.__name__}.{module.name}").METRICS:
+            if metric.name in found:
+                raise ValueError(f"metric {metric.name} is declared twice")
+            found[metric.name] = metric
+    return MappingProxyType(found)
+
+
+METRICS: Mapping[str, Metric] = _load()
