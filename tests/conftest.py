@@ -1,0 +1,28 @@
+"""Shared fixtures: a small deployment of the project's own making."""
+
+import warnings
+
+import dagster as dg
+import pytest
+
+from tests.world import World, respondents, serving, write_wave
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+
+@pytest.fixture
+def server():
+    """A loopback model endpoint that counts what it is asked."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def world(tmp_path, server, monkeypatch):
+    """A deployment with two waves in the survey folder and one model; the environment points to it."""
+    made = World(tmp_path, server.url)
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    for year in (2016, 2018):
+        write_wave(made.surveys, respondents(year))
+    return made

@@ -1,0 +1,140 @@
+"""What runs by itself, by real automation ticks over the real definitions (issue: it runs itself)."""
+
+import os
+import time
+
+import dagster as dg
+import polars as pl
+import pytest
+import yaml
+
+from mpta_pipeline.storage import Layout
+from tests.orchestration.ticks import Daemon, partitions
+from tests.world import STUDY, model, respondents, write_wave
+
+WAVES = {"gss_extract-2016", "gss_extract-2018"}
+CELLS = {"loopback|value_alignment", "loopback|sample_myths"}
+
+
+@pytest.fixture
+def daemon(world):
+    with dg.instance_for_test(temp_dir=str(world.config)) as instance:
+        yield Daemon(instance)
+
+
+def test_everything_that_is_missing_is_requested_at_the_first_ticks(daemon, world):
+    ran = daemon.settle()
+    assert not daemon.failed
+    assert set(partitions(ran, "raw_wave")) == set(partitions(ran, "harmonized_wave")) == WAVES
+    assert set(partitions(ran, "responses")) == set(partitions(ran, "subgroup_metrics")) == CELLS
+    for asset in ("raw_wave", "personas", "responses", "subgroup_metrics"):
+        keys = partitions(ran, asset)
+        assert len(keys) == len(set(keys)), f"{asset} ran twice: {keys}"
+    assert Layout.from_env().report.exists() and Layout.from_env().warehouse.exists()
+    assert daemon.settle() == [], "settled means settled"
+
+
+def test_a_file_that_is_touched_or_copied_again_runs_nothing(daemon, world):
+    daemon.settle()
+    path = world.surveys / "wave_2018.sav"
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+    os.utime(path, (time.time() + 60,) * 2)
+    assert daemon.settle() == []
+
+
+def test_a_new_wave_runs_what_depends_on_it_and_asks_only_what_is_new(daemon, world, server):
+    daemon.settle()
+    before = server.calls
+    write_wave(world.surveys, respondents(2014))
+    ran = daemon.settle()
+    assert set(partitions(ran, "raw_wave")) == {"gss_extract-2014"}
+    assert set(partitions(ran, "responses")) <= CELLS
+    assert max(server.asked.values()) == 1, "nothing is asked twice"
+    assert server.calls > before
+    assert "gss_extract-2014" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
+
+
+def test_a_new_release_replaces_its_wave_and_says_what_changed(daemon, world, server):
+    daemon.settle()
+    changed = respondents(2018).with_columns(
+        pl.when(pl.col("id") == 7).then(1 - pl.col("abany")).otherwise(pl.col("abany")).alias("abany")
+    )
+    write_wave(world.surveys, changed)
+    before = server.calls
+    ran = daemon.settle()
+    assert set(partitions(ran, "raw_wave")) == {"gss_extract-2018"}
+    log = pl.read_parquet(Layout.from_env().table("survey_changelog", "gss_extract-2018"))
+    assert log.filter(pl.col("change") == "changed").select("variable").to_series().to_list() == ["abany"]
+    share = 1 / 120
+    prompts = sum(pl.read_parquet(Layout.from_env().table("prompts", t)).height for t in STUDY["tasks"])
+    assert server.calls - before <= max(1.5 * share * prompts, 12), "asked no more than the change touches"
+
+
+def test_a_removed_wave_leaves_the_study_and_its_answers_stay(daemon, world, server):
+    daemon.settle()
+    before = server.calls
+    path = world.surveys / "wave_2016.sav"
+    data = path.read_bytes()
+    path.unlink()
+    daemon.settle()
+    assert set(pl.read_parquet(Layout.from_env().table("personas"))["wave"]) == {"gss_extract-2018"}
+    path.write_bytes(data)
+    calls = server.calls
+    daemon.settle()
+    assert server.calls == calls, "the wave comes back: all answers are still in the ledger"
+    assert calls >= before
+
+
+def test_a_corrupt_file_stops_only_its_wave_and_is_picked_up_when_mended(daemon, world):
+    daemon.settle()
+    layout = Layout.from_env()
+    path = world.surveys / "wave_2018.sav"
+    good = path.read_bytes()
+    stored = layout.harmonized("gss_extract-2018").read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    write_wave(world.surveys, respondents(2014))
+    daemon.settle()
+    assert layout.harmonized("gss_extract-2018").read_bytes() == stored, "the last good table stays"
+    assert "gss_extract-2014" in pl.read_parquet(layout.table("personas"))["wave"].unique(), "others go on"
+    path.write_bytes(good)
+    daemon.settle()
+    assert not daemon.failed
+
+
+def test_a_new_model_is_the_only_one_asked(daemon, world, server):
+    daemon.settle()
+    before = server.calls
+    world.models({"loopback": model(server.url), "second": model(server.url) | {"model": "second"}})
+    ran = daemon.settle()
+    assert set(partitions(ran, "responses")) == {c.replace("loopback", "second") for c in CELLS}
+    assert server.calls - before == sum(n for text, n in server.asked.items() if text.endswith("second"))
+    assert not daemon.assets_run() & {"raw_wave", "harmonized_wave", "personas", "panel", "items", "prompts"}
+
+
+def test_a_changed_task_runs_that_task_again_and_nothing_else(daemon, world):
+    daemon.settle()
+    study = yaml.safe_load(yaml.safe_dump(STUDY))
+    study["tasks"]["sample_myths"]["items"] = 3
+    world.study(study)
+    ran = daemon.settle()
+    assert set(partitions(ran, "prompts")) == {"sample_myths"}
+    assert set(partitions(ran, "responses")) == {"loopback|sample_myths"}
+    assert not daemon.assets_run() & {"raw_wave", "harmonized_wave", "personas"}
+
+
+def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):
+    daemon.settle()
+    daemon.instance.add_dynamic_partitions("model", ["typo"])
+    result = daemon.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=daemon.instance,
+        asset_selection=[dg.AssetKey("responses")],
+        partition_key="typo|sample_myths",
+        raise_on_error=False,
+    )
+    assert not result.success
+    failure = result.get_step_failure_events()[0].step_failure_data.error
+    while failure.cause:
+        failure = failure.cause
+    assert "models.yaml" in failure.message and "typo" in failure.message and "Remedy" in failure.message

@@ -1,0 +1,108 @@
+"""Drives real automation ticks: sources sensor, condition evaluation, and the runs that were requested, in process."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import dagster as dg
+from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from mpta_pipeline import definitions
+from mpta_pipeline.orchestration import sensors
+from mpta_pipeline.orchestration.project import Project
+
+
+class Daemon:
+    """What `dagster dev` does about automation, one tick at a time.
+
+    Requested partitions are grouped into runs as the daemon does: assets that were requested over the same partitions run
+    together; assets with a single-run backfill policy take all their partitions in one run.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.cursor: AssetDaemonCursor | None = None
+        self.ran: list[tuple[str, str | None]] = []
+        self.failed: list[str] = []
+        self.reload()
+
+    def reload(self) -> None:
+        """Load the code location again."""
+        self.definitions = definitions.build(Project.from_env())
+        self.graph = self.definitions.resolve_asset_graph()
+
+    def look(self) -> None:
+        """One tick of the sources sensor, with its result applied as the daemon applies it."""
+        with dg.build_sensor_context(instance=self.instance) as context:
+            result = sensors.sources_sensor(context)
+        if isinstance(result, dg.SkipReason):
+            return
+        for request in result.dynamic_partitions_requests or ():
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+            else:
+                for key in request.partition_keys:
+                    self.instance.delete_dynamic_partition(request.partitions_def_name, key)
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
+
+    def evaluate(self) -> dict[str, set[str | None]]:
+        """One tick of the automation sensor: what it requests."""
+        result = dg.evaluate_automation_conditions(
+            defs=self.definitions, instance=self.instance, cursor=self.cursor
+        )
+        self.cursor = result.cursor
+        requested = {k.to_user_string(): set(result.get_requested_partitions(k)) for k in self.graph.get_all_asset_keys()}
+        return {asset: keys for asset, keys in requested.items() if keys}
+
+    def execute(self, requested: dict[str, set[str | None]]) -> None:
+        """Run what was requested."""
+        groups: dict[frozenset[str | None], list[str]] = defaultdict(list)
+        for asset in (k.to_user_string() for k in self.graph.toposorted_asset_keys):
+            if asset in requested:
+                groups[frozenset(requested[asset])].append(asset)
+        for keys, assets in groups.items():
+            policy = self.graph.get(dg.AssetKey(assets[0])).backfill_policy
+            together = policy is not None and policy.max_partitions_per_run is None
+            for batch in [sorted(map(str, keys))] if together and keys != {None} else [[k] for k in sorted(keys, key=str)]:
+                self._run(assets, batch)
+
+    def _run(self, assets: list[str], keys: list[str | None]) -> None:
+        tags = (
+            {ASSET_PARTITION_RANGE_START_TAG: str(keys[0]), ASSET_PARTITION_RANGE_END_TAG: str(keys[-1])}
+            if len(keys) > 1
+            else {}
+        )
+        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(a) for a in assets],
+            partition_key=keys[0] if len(keys) == 1 else None,
+            tags=tags,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        self.ran += [(a, k) for a in assets for k in keys]
+        if not result.success:
+            self.failed += [f"{a}|{k}" for a in assets for k in keys]
+
+    def settle(self, limit: int = 12) -> list[tuple[str, str | None]]:
+        """Tick until nothing is requested; what ran, in order."""
+        self.ran, self.failed = [], []
+        for _ in range(limit):
+            self.look()
+            requested = self.evaluate()
+            if not requested:
+                return self.ran
+            self.execute(requested)
+        raise AssertionError(f"not settled after {limit} ticks; last requested {requested}")
+
+    def assets_run(self) -> set[str]:
+        """Names of the assets that ran since the last settling."""
+        return {asset for asset, _ in self.ran}
+
+
+def partitions(ran: Iterable[tuple[str, str | None]], asset: str) -> list[str | None]:
+    """The partitions of one asset that ran, in order."""
+    return [key for name, key in ran if name == asset]
