@@ -1,0 +1,21 @@
+"""Personas: real respondents in words, what must stay hidden, who is asked."""
+
+from mpta_pipeline.personas.dimensions import derived_dimensions
+from mpta_pipeline.personas.masking import masks
+from mpta_pipeline.personas.panel import draw_panel
+from mpta_pipeline.personas.render import FRAMINGS, PARAPHRASES, STYLES, render
+from mpta_pipeline.personas.traits import Crosswalk, answers, build_personas, column_facts
+
+__all__ = [
+    "FRAMINGS",
+    "PARAPHRASES",
+    "STYLES",
+    "Crosswalk",
+    "answers",
+    "build_personas",
+    "column_facts",
+    "derived_dimensions",
+    "draw_panel",
+    "masks",
+    "render",
+]

@@ -1,0 +1,84 @@
+"""Dimensions: the traits by which people are stratified and figures are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.personas.traits import Crosswalk
+
+_AGE_BANDS = ((30, "18–29"), (45, "30–44"), (65, "45–64"), (None, "65+"))
+_RESPONDENT = ("country", "year", "wave", "survey", "dialect")
+
+
+def age_band(age: pl.Expr) -> pl.Expr:
+    """18–29 (respondents below 18 included, whom some surveys admit), 30–44, 45–64, 65+."""
+    return (
+        pl.when(age.is_null()).then(None).when(age < 30).then(pl.lit("18–29")).when(age < 45).then(pl.lit("30–44"))
+        .when(age < 65).then(pl.lit("45–64")).otherwise(pl.lit("65+"))
+    )  # fmt: skip
+
+
+def age_decade(age: pl.Expr) -> pl.Expr:
+    """The decade of life: 20s, 30s, …"""
+    return pl.when(age.is_not_null()).then(pl.format("{}s", (age // 10 * 10).cast(pl.Int64)))
+
+
+# name → (concept it is made from, how)
+_DERIVED: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
+    "age_band": ("age", age_band),
+    "age_decade": ("age", age_decade),
+}
+
+
+def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswalk: Crosswalk) -> pl.DataFrame:
+    """Each respondent's value on each dimension.
+
+    Args:
+        respondents: RESPONDENTS rows with their harmonized columns.
+        names: Dimensions or intersections of them (`sex×age_band`): a respondent field (country, wave, year), a
+            derived one (age_band), a harmonized column, or a concept, which stands for whichever of its columns the
+            respondent's survey has.
+        crosswalk: Concepts and options.
+
+    Returns:
+        persona_id, survey, and one String column a base dimension; null where the answer is missing or not asked.
+
+    Raises:
+        ConfigError: A name that is none of these.
+    """
+    bases = list(dict.fromkeys(part for name in names for part in name.split("×")))
+    return respondents.select(
+        pl.col("respondent_id").alias("persona_id"),
+        "survey",
+        *(_dimension(name, respondents, crosswalk).cast(pl.String).alias(name) for name in bases if name != "survey"),
+    ).sort("persona_id")
+
+
+def _dimension(name: str, respondents: pl.DataFrame, crosswalk: Crosswalk) -> pl.Expr:
+    if name in _RESPONDENT:
+        return pl.col(name)
+    concepts = crosswalk.concepts.filter(pl.col("column").is_not_null())
+    rows = concepts.filter(pl.col("concept") == name)
+    if rows.is_empty():
+        rows = concepts.filter(pl.col("column") == name)
+    if rows.is_empty():
+        if name in _DERIVED:
+            concept, derive = _DERIVED[name]
+            return derive(_dimension(concept, respondents, crosswalk))
+        known = sorted({*_RESPONDENT, *_DERIVED, *concepts["concept"]})
+        raise ConfigError(
+            "The study names a dimension that does not exist",
+            variable="dimensions",
+            value=name,
+            remedy=f"use one of {', '.join(known[:60])}",
+        )
+    by_dialect = [
+        pl.when(pl.col("dialect") == dialect).then(pl.col(column))
+        for dialect, column in rows.select("dialect", "column").unique().sort("dialect", "column").rows()
+        if column in respondents.columns
+    ]
+    numeric = rows["scale"].first() == "numeric"
+    return pl.coalesce(by_dialect) if by_dialect else pl.lit(None, pl.Float64 if numeric else pl.String)

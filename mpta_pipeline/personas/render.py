@@ -1,0 +1,133 @@
+"""Rendering: a persona's visible traits as text. A pure function of traits, style, framing and mask, by table operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from mpta_pipeline.personas import wording
+
+STYLES = ("prose", "bullets", "json", "oneliner", "biography")
+FRAMINGS = ("you_are", "user_is", "third_person")
+
+# What stands before the traits, for each framing: before sentences, and before a list. The first is used unless a
+# paraphrase is asked for; all say the same.
+_HEADS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "you_are": (
+        ("", "You are this person:"),
+        ("Imagine that you are the following person.", "Imagine that you are the following person:"),
+        ("Take the role of the person described here.", "Take the role of the person described here:"),
+        ("From now on you are this person.", "From now on you are this person:"),
+        ("Put yourself in the place of this person.", "Put yourself in the place of this person:"),
+    ),
+    "user_is": (
+        ("You are talking with a user. This is known about them.", "This is known about the user you are talking with:"),
+        ("About the person you are talking with:", "About the person you are talking with:"),
+        ("The user who writes to you is described here.", "The user who writes to you is described here:"),
+        ("Keep in mind who the user is.", "Keep in mind who the user is:"),
+        ("Here is what the user has told about themselves.", "Here is what the user has told about themselves:"),
+    ),
+    "third_person": (
+        ("Consider this person.", "Consider this person:"),
+        ("Here is a description of a person.", "Here is a description of a person:"),
+        ("Think of the following person.", "Think of the following person:"),
+        ("A person is described here.", "A person is described here:"),
+        ("Read about this person.", "Read about this person:"),
+    ),
+}
+PARAPHRASES = min(len(heads) for heads in _HEADS.values())
+
+# Lead-ins of the biography's paragraphs, by domain.
+_CHAPTERS = {"demographic": "Background:", "belief": "Beliefs:", "value": "Values:", "attitude": "Attitudes:"}
+_SEPARATOR = {"prose": " ", "bullets": "\n", "json": ", ", "oneliner": " | ", "biography": " "}
+_SENTENCES = ("prose", "biography")
+
+
+def render(
+    personas: pl.DataFrame,
+    *,
+    style: str = "prose",
+    framing: str = "you_are",
+    masked: pl.Series | Sequence[str] | None = None,
+    condition: str = "persona",
+    paraphrase: int = 0,
+) -> pl.Series:
+    """Write each persona's visible traits in a style and framing; all styles say the same traits, in the same order.
+
+    Args:
+        personas: PERSONAS rows (only `traits` is read).
+        style: prose, bullets, json (a valid JSON object after the first line), oneliner or biography.
+        framing: you_are (the model is the person), user_is (its user is), third_person.
+        masked: Columns to hide: a list for all rows, or a Series with a list a row.
+        condition: persona, demographics_only (only demographic traits) or no_persona (no text at all).
+        paraphrase: Wording of the framing, from 0, below `PARAPHRASES`.
+
+    Returns:
+        One text a row, in the rows' order; null where no trait is left to show.
+    """
+    if style not in STYLES or framing not in FRAMINGS:
+        raise ValueError(f"unknown style {style!r} or framing {framing!r}")
+    if condition == "no_persona":
+        return pl.Series("text", [None] * personas.height, dtype=pl.String)
+    frame = personas.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), "traits")
+    if masked is not None and not isinstance(masked, pl.Series):
+        masked = pl.Series([list(masked)], dtype=pl.List(pl.String)).new_from_index(0, personas.height)
+    if masked is not None:
+        frame = frame.with_columns(masked.list.sort().list.join("\x1f").alias("mask"))
+    long = frame.explode("traits").filter(pl.col("traits").is_not_null()).unnest("traits")
+    if condition == "demographics_only":
+        long = long.filter(pl.col("domain") == "demographic")
+    if masked is not None:
+        hidden = frame.select("mask").unique().with_columns(pl.col("mask").str.split("\x1f").alias("column")).explode("column")
+        long = long.join(hidden, on=["mask", "column"], how="anti", maintain_order="left")
+    texts = _texts(long, style, framing, paraphrase)
+    return frame.select("row").join(texts, on="row", how="left", maintain_order="left")["text"]
+
+
+def _texts(long: pl.DataFrame, style: str, framing: str, paraphrase: int) -> pl.DataFrame:
+    """row, text from one row a visible trait."""
+    line = _line(long, style, framing)
+    by = pl.col("row")
+    if style == "biography":
+        chapters = (
+            long.select(by, "domain", line.alias("line"))
+            .group_by("row", "domain", maintain_order=True)
+            .agg(pl.col("line").str.join(" "))
+        )
+        chapter = pl.col("domain").replace_strict(_CHAPTERS, return_dtype=pl.String)
+        body = chapters.select(by, pl.format("{} {}", chapter, "line").alias("line"))
+        separator = "\n"
+    else:
+        body = long.select(by, line.alias("line"))
+        separator = _SEPARATOR[style]
+    text = pl.col("line").str.join(separator)
+    head, list_head = _HEADS[framing][paraphrase]
+    if style == "json":
+        text = pl.format("{}\n{{{}}}", pl.lit(list_head), text)
+    elif style == "oneliner":
+        text = pl.format("{} {}", pl.lit(list_head), text)
+    elif style == "bullets":
+        text = pl.format("{}\n{}", pl.lit(list_head), text)
+    elif head:
+        text = pl.format("{}{}{}", pl.lit(head), pl.lit("\n" if style == "biography" else " "), text)
+    return body.group_by("row", maintain_order=True).agg(text.alias("text"))
+
+
+def _line(long: pl.DataFrame, style: str, framing: str) -> pl.Expr:
+    """The expression that says one trait."""
+    label, answer = pl.col("label"), pl.col("answer")
+    if style in _SENTENCES:
+        if framing == "you_are":
+            return pl.col("statement")
+        sentences = long["statement"].unique()
+        said = {s: wording.third_person(s) for s in sentences}
+        return pl.col("statement").replace_strict(said, return_dtype=pl.String)
+    if style == "json":
+        return pl.format('"{}": "{}"', _escaped(label), _escaped(answer))
+    capital = pl.concat_str(label.str.slice(0, 1).str.to_uppercase(), label.str.slice(1))
+    return pl.format("- {}: {}" if style == "bullets" else "{}: {}", capital, answer)
+
+
+def _escaped(text: pl.Expr) -> pl.Expr:
+    return text.str.replace_all("\\", "\\\\", literal=True).str.replace_all('"', '\\"', literal=True)

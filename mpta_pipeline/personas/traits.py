@@ -1,0 +1,296 @@
+"""Traits: which of a respondent's answers a persona carries, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import polars as pl
+
+from mpta_pipeline.errors import ConfigError, CrosswalkError
+from mpta_pipeline.hashing import hash_rows, hash_uniform
+from mpta_pipeline.personas import wording
+from mpta_pipeline.study import Study, TraitSelection
+from mpta_pipeline.tables import PERSONAS, TRAIT
+
+# A column that fewer than this share of a wave's respondents answered (a split ballot, say) is chosen only when the
+# better covered ones do not fill the study's maximum.
+_COVERED = 0.5
+
+# Demographics that everybody expects to read first, by concept; further ones follow by name.
+_FIRST = (
+    "country", "sex", "age", "ethnicity_race", "race", "education", "degree", "education_isced", "education_3",
+    "employment_status", "marital_status", "party", "left_right", "religion_denomination", "religious_attendance",
+    "income_scale", "social_class", "urban_rural", "settlement_size", "region", "n_children", "household_size",
+    "born_in_country", "birth_year",
+)  # fmt: skip
+
+
+class Crosswalk(Protocol):
+    """What personas and tasks read of the crosswalk."""
+
+    @property
+    def concepts(self) -> pl.DataFrame:
+        """CONCEPTS rows."""
+
+    @property
+    def options(self) -> pl.DataFrame:
+        """OPTIONS rows."""
+
+    @property
+    def batteries(self) -> pl.DataFrame:
+        """column, dialect, battery, one_choice, sign of columns that are asked in one go."""
+
+
+def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
+    """One row a (dialect, column): concept, domain, scale, label, question, statement, reveals, variables.
+
+    Where several native variables feed one column, the first by name speaks for it and all are listed.
+    """
+    return (
+        crosswalk.concepts.filter(pl.col("column").is_not_null())
+        .sort("concept", "variable")
+        .group_by("dialect", "column", maintain_order=True)
+        .agg(
+            pl.col("variable").unique(maintain_order=True).alias("variables"),
+            pl.col("reveals").explode().drop_nulls().unique().sort(),
+            *(pl.col(name).first() for name in ("concept", "domain", "scale", "label", "question", "statement")),
+        )
+        .with_columns(pl.col("variables").list.join("+").alias("variable"))
+    )
+
+
+def answers(respondents: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The answers of one dialect's respondents in long form: no row where the answer is missing.
+
+    Returns:
+        respondent_id, wave, column, value (text; numbers as people write them), code (null where there is none).
+    """
+    have = set(respondents.columns)
+    parts = []
+    for column in columns:
+        if column not in have:
+            continue
+        value = pl.col(column)
+        text = wording.number(value) if respondents.schema[column].is_numeric() else value.cast(pl.String)
+        code, kind = f"{column}__code", f"{column}__missing"
+        stated = value.is_not_null() & (pl.col(kind).is_null() if kind in have else True)
+        parts.append(
+            respondents.lazy()
+            .filter(stated)
+            .select(
+                "respondent_id",
+                "wave",
+                pl.lit(column).alias("column"),
+                text.alias("value"),
+                (pl.col(code) if code in have else pl.lit(None, pl.String)).cast(pl.String).alias("code"),
+            )
+        )
+    schema = dict.fromkeys(("respondent_id", "wave", "column", "value", "code"), pl.String)
+    return pl.concat(parts).collect() if parts else pl.DataFrame(schema=schema)
+
+
+def select_columns(
+    facts: pl.DataFrame, coverage: pl.DataFrame, selection: TraitSelection, *, seed: int
+) -> pl.DataFrame:
+    """Choose the columns that the personas of each wave show: the same for everybody in a wave who answered them.
+
+    Demographics come first, in a fixed order; at least a third of the places stays for the other domains where there
+    are such columns, which take turns by domain in an order that a keyed hash of seed and concept fixes. Of several
+    columns made from the same native variable only the finest is shown.
+
+    Args:
+        facts: `column_facts`.
+        coverage: wave, dialect, column, n_answered (> 0), n_values, n_respondents.
+        selection: The study's choice; `columns` may name columns or concepts and then is the order too.
+        seed: The study's seed.
+
+    Returns:
+        wave, column, place (from 0).
+
+    Raises:
+        ConfigError: `traits.columns` names a column that the crosswalk does not have.
+    """
+    known = coverage.join(facts, on=["dialect", "column"], how="inner").filter(
+        pl.col("domain").is_in(list(selection.domains))
+    )
+    if selection.columns is not None:
+        names = set(facts["column"]) | set(facts["concept"])
+        if unknown := [name for name in selection.columns if name not in names]:
+            raise ConfigError(
+                "The study asks for a trait that the crosswalk does not have",
+                variable="traits.columns",
+                value=unknown[0],
+                remedy="name a concept or a harmonized column of mpta_pipeline/harmonize/concepts/",
+            )
+        place = {name: i for i, name in enumerate(selection.columns)}
+        order = pl.min_horizontal(
+            pl.col(key).replace_strict(place, default=None, return_dtype=pl.Int64) for key in ("column", "concept")
+        )
+        chosen = known.with_columns(order.alias("order")).filter(pl.col("order").is_not_null())
+        return _places(chosen.sort("wave", "order", "column"), selection.max)
+
+    demographic = pl.col("domain") == "demographic"
+    known = (
+        known.with_columns(hash_uniform(known, ["concept"], key=f"trait-order\x1f{seed}").alias("hash"))
+        .sort("wave", "variable", "n_values", "column", descending=[False, False, True, False])
+        .unique(["wave", "variable"], keep="first", maintain_order=True)
+        .with_columns(
+            (pl.col("n_answered") < _COVERED * pl.col("n_respondents")).alias("sparse"),
+            pl.col("concept").replace_strict(_rank(_FIRST), default=len(_FIRST), return_dtype=pl.Int64).alias("first"),
+        )
+    )
+    people = known.filter(demographic).sort("wave", "sparse", "first", "concept", "column")
+    views = (
+        known.filter(~demographic)
+        .sort("wave", "sparse", "domain", "hash", "column")
+        .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "domain").alias("turn"))
+        .sort("wave", "sparse", "turn", "domain")
+    )
+    n_views = views.group_by("wave").agg(pl.len().alias("n_views"))
+    reserved = pl.min_horizontal(pl.col("n_views").fill_null(0), pl.lit(selection.max // 3))
+    people = (
+        people.join(n_views, on="wave", how="left", maintain_order="left")
+        .filter(pl.int_range(pl.len()).over("wave") < selection.max - reserved)
+        .drop("n_views")
+    )
+    both = pl.concat([people.with_columns(pl.lit(0).alias("part")), views.with_columns(pl.lit(1).alias("part"))], how="diagonal")
+    return _places(both.sort("wave", "part", maintain_order=True), selection.max)
+
+
+def _rank(names: Sequence[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names)}
+
+
+def _places(ordered: pl.DataFrame, most: int) -> pl.DataFrame:
+    return (
+        ordered.with_columns(pl.int_range(pl.len()).over("wave").cast(pl.Int64).alias("place"))
+        .filter(pl.col("place") < most)
+        .select("wave", "column", "place")
+    )
+
+
+def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dialect: str) -> pl.DataFrame:
+    """Put answers into words: `answer` in its own scale and `statement`, the sentence that says it to "you".
+
+    Args:
+        long: `answers` of one dialect.
+        facts: `column_facts`.
+        options: OPTIONS rows.
+        dialect: The dialect.
+
+    Raises:
+        CrosswalkError: A code that has no option text and is no number: it would reach the persona raw.
+    """
+    mine = options.filter(pl.col("dialect") == dialect)
+    texts = mine.select("column", "code", pl.col("text").alias("said"))
+    # A column whose values are the file's own labels (parties, regions) has no options: the label is the answer.
+    open_list = ~pl.col("column").is_in(mine["column"].unique().to_list()) & ~pl.col("value").str.contains(r"^-?[\d.]+$")
+    names = ["column", "variable", "domain", "scale", "label", "statement", "reveals"]
+    long = (
+        long.join(facts.filter(pl.col("dialect") == dialect).select(names), on="column", maintain_order="left")
+        .join(texts, on=["column", "code"], how="left", maintain_order="left")
+        .with_columns(pl.coalesce("said", pl.when((pl.col("scale") == "numeric") | open_list).then("value")).alias("answer"))
+    )
+    unsaid = long.filter(pl.col("answer").is_null())
+    if unsaid.height:
+        row = unsaid.row(0, named=True)
+        raise CrosswalkError(
+            f"{unsaid.height} answer(s) in dialect {dialect} have a code without a text",
+            variable=row["column"],
+            value=row["code"] or row["value"],
+            remedy="give the code an option text in the concept's file, or map it to a missing kind",
+        )
+    template = pl.col("statement").fill_null(pl.format("Your {}: {{answer}}.", "label"))
+    # Split rather than replace: an answer may hold a "$", which replacement would read as a group.
+    cut = template.str.split_exact("{answer}", 1)
+    said = pl.concat_str(
+        cut.struct.field("field_0"),
+        pl.when(cut.struct.field("field_1").is_not_null()).then(pl.col("answer")).otherwise(pl.lit("")),
+        cut.struct.field("field_1").fill_null(""),
+    )
+    ended = said.str.contains(r"""[.!?]["')]*$""")
+    return long.with_columns(pl.when(ended).then(said).otherwise(said + ".").alias("statement"))
+
+
+def build_personas(
+    respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study, waves: pl.DataFrame
+) -> pl.DataFrame:
+    """Turn respondents into personas: what each of them stated, in words, never a missing answer, never a raw code.
+
+    Args:
+        respondents: RESPONDENTS rows of all waves that take part, with their harmonized columns.
+        crosswalk: Concepts and options.
+        study: Its `surveys` and `traits` apply.
+        waves: WAVES rows; give policy and licence.
+
+    Returns:
+        PERSONAS, only of respondents who have the study's minimum of traits and of k-anonymity (counted within wave
+        and country over the demographic traits shown, all respondents included).
+
+    Raises:
+        CrosswalkError: A code without a text.
+        ConfigError: `traits.columns` names an unknown column.
+    """
+    if study.surveys is not None:
+        respondents = respondents.filter(pl.col("survey").is_in(list(study.surveys)))
+    if respondents.is_empty():
+        return PERSONAS.empty()
+    facts = column_facts(crosswalk)
+    worded = [
+        _worded(part, str(dialect), facts, crosswalk.options, study)
+        for (dialect,), part in respondents.sort("respondent_id").partition_by("dialect", as_dict=True).items()
+    ]
+    traits = pl.concat(worded).sort("respondent_id", "place")
+    demographic = pl.col("domain") == "demographic"
+    said = pl.format("{}\x1f{}\x1f{}\x1f{}", "column", "value", "label", "statement")
+    personas = traits.group_by("respondent_id", maintain_order=True).agg(
+        pl.struct(pl.col(name).cast(dtype) for name, dtype in TRAIT.to_schema().items()).alias("traits"),
+        said.str.join("\x1e").alias("content"),
+        pl.format("{}\x1f{}", "column", "value").filter(demographic).str.join("\x1e").alias("shown"),
+    )
+    facts_of = respondents.select(
+        pl.col("respondent_id").alias("persona_id"), "survey", "dialect", "wave", "release_id", "country", "year", "weight"
+    )
+    personas = (
+        personas.rename({"respondent_id": "persona_id"})
+        .join(facts_of, on="persona_id", how="left", maintain_order="left")
+        .join(waves.select("wave", "data_use", "licence"), on="wave", how="left", maintain_order="left")
+        .with_columns(
+            pl.len().over("wave", "country", "shown").cast(pl.Int64).alias("k_anonymity"),
+            pl.col("traits").list.len().cast(pl.Int64).alias("n_traits"),
+        )
+    )
+    personas = personas.with_columns(hash_rows(personas, ["persona_id", "content"], key="persona").alias("revision"))
+    enough = (pl.col("n_traits") >= study.traits.min) & (pl.col("k_anonymity") >= study.traits.k_anonymity)
+    return PERSONAS.conform(personas.filter(enough).select(list(PERSONAS.schema)))
+
+
+def _worded(
+    part: pl.DataFrame, dialect: str, facts: pl.DataFrame, options: pl.DataFrame, study: Study
+) -> pl.DataFrame:
+    """The worded traits of one dialect's respondents that the study shows."""
+    mine = facts.filter((pl.col("dialect") == dialect) & (pl.col("domain") != "design"))
+    columns = [c for c in mine["column"] if c in part.columns]
+    sizes = part.group_by("wave").agg(pl.len().alias("n_respondents"))
+    stated = [pl.col(c).is_not_null() for c in columns]
+    counts = (
+        part.group_by("wave")
+        .agg(e.sum().alias(c) for e, c in zip(stated, columns, strict=True))
+        .unpivot(index="wave", variable_name="column", value_name="n_answered")
+    )
+    values = (
+        part.group_by("wave")
+        .agg(pl.col(c).n_unique() for c in columns)
+        .unpivot(index="wave", variable_name="column", value_name="n_values")
+    )
+    coverage = (
+        counts.join(values, on=["wave", "column"])
+        .join(sizes, on="wave")
+        .filter(pl.col("n_answered") > 0)
+        .with_columns(pl.lit(dialect).alias("dialect"))
+    )
+    chosen = select_columns(facts, coverage, study.traits, seed=study.seed)
+    long = answers(part, chosen["column"].unique().sort().to_list())
+    long = long.join(chosen, on=["wave", "column"], how="inner", maintain_order="left")
+    return word(long, facts, options, dialect=dialect)
