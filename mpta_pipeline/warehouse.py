@@ -1,0 +1,225 @@
+"""The published DuckDB file, and SQL over the stored Parquet partitions.
+
+Partitions are written side by side as Parquet; DuckDB has one writing process. So one file is built beside the
+published one and swapped in: an open notebook keeps reading the old file and stops nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from mpta_pipeline import tables
+from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.queries import header, literal, load, quoted
+from mpta_pipeline.storage import Layout, write_atomic
+from mpta_pipeline.trace import Trace, follow
+
+VIEWS = ("value_labels", "recodes", "answers", "figures", "memberships")
+"""Published views, each after those that it reads."""
+
+sql = load
+
+
+def files(layout: Layout, table: tables.Table) -> list[Path]:
+    """The Parquet partitions of a table that are there now, in name order."""
+    match table.name:
+        case "respondents":
+            return sorted(layout.root.glob("harmonized/*.parquet"))
+        case "variables":
+            found = (_current_release(pointer) for pointer in sorted(layout.raw.glob("*/current.json")))
+            return [path for path in found if path.is_file()]
+        case name:
+            return sorted((layout.root / "tables" / name).glob("**/*.parquet"))
+
+
+def _current_release(pointer: Path) -> Path:
+    try:
+        release = json.loads(pointer.read_text(encoding="utf-8"))["release"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValidationError(
+            "The pointer to a wave's current release cannot be read",
+            file=pointer,
+            remedy="delete that file and read the wave again",
+        ) from None
+    return pointer.parent / str(release) / "variables.parquet"
+
+
+@contextmanager
+def connect(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB over the Parquet partitions as they are now: a view per published table, and those of `sql/`.
+
+    Needs no published file, so it works while somebody holds that open for writing, and half-way through a run.
+    """
+    with duckdb.connect() as con:
+        for table in tables.PUBLISHED:
+            _declare(con, table)
+            _view_over_files(con, table, files(layout, table))
+        _make_views(con)
+        yield con
+
+
+def publish(layout: Layout) -> Path:
+    """Build `warehouse.duckdb` from the stored partitions and swap it in; on any failure the old file stays.
+
+    Row order is that of the partitions' names and, within each, of its key (partitions are stored sorted by it), so the
+    same partitions give the same tables.
+
+    Raises:
+        ValidationError: A partition cannot be read or does not have the declared columns.
+    """
+
+    def build(temporary: Path) -> None:
+        temporary.unlink()  # DuckDB opens no empty file, and the name is ours
+        with duckdb.connect(str(temporary)) as con:
+            for table in tables.PUBLISHED:
+                _declare(con, table)
+                _fill(con, table, files(layout, table))
+            _make_views(con)
+            _comment(con)
+
+    # A write-ahead log left by somebody who wrote to the old file would be replayed on the new one.
+    layout.warehouse.with_name(layout.warehouse.name + ".wal").unlink(missing_ok=True)
+    return write_atomic(layout.warehouse, build)
+
+
+def trace(layout: Layout, identifier: str) -> Trace:
+    """Follow a figure, response, prompt or persona back to respondents, variables, native codes, files and releases.
+
+    Args:
+        layout: Where the tables are.
+        identifier: A figure's id (`f_…`, as in the report) or its key
+            (`model/task/survey/metric/condition/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
+            or a persona's or respondent's id (`r_…`).
+
+    Raises:
+        MptaError: Nothing has this id; with what ids look like and where to find them.
+    """
+    with connect(layout) as con:
+        return follow(con, identifier.strip(), _traced_people)
+
+
+def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:
+    """Create a table with the declared columns and no rows."""
+    con.register("declared", table.empty().to_arrow())
+    con.execute(f"create table {quoted(table.name)} as from declared")
+    con.unregister("declared")
+
+
+def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> duckdb.DuckDBPyRelation:
+    try:
+        relation = con.read_parquet([str(p) for p in paths], union_by_name=True)
+        lacking = [name for name in table.schema if name not in relation.columns]
+    except duckdb.Error as failure:
+        raise ValidationError(
+            f"Stored partitions of table {table.name} cannot be read: {str(failure).splitlines()[0]}",
+            file=paths[0].parent,
+            remedy="make that table's assets again; what was published before is unchanged",
+        ) from None
+    if lacking:
+        raise ValidationError(
+            f"Stored partitions of table {table.name} lack declared columns",
+            file=paths[0].parent,
+            variable=lacking[0],
+            remedy="they were made by an older version: make that table's assets again",
+        )
+    return relation
+
+
+def _further_columns(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
+    """Columns of an open table beyond the declared ones, with their SQL types."""
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return {name: kind for name, kind in types.items() if name not in table.schema} if table.open else {}
+
+
+def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
+    """Put the partitions' rows into the declared table, an open table's further columns behind."""
+    if not paths:
+        return
+    relation = _scan(con, table, paths)
+    further = _further_columns(table, relation)
+    for name, kind in further.items():
+        con.execute(f"alter table {quoted(table.name)} add column {quoted(name)} {kind}")
+    wanted = ", ".join(quoted(name) for name in (*table.schema, *further))
+    relation.project(wanted).insert_into(quoted(table.name))
+
+
+def _view_over_files(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
+    """Replace the declared empty table by a view over its partitions, where there are any."""
+    if not paths:
+        return
+    relation = _scan(con, table, paths)
+    wanted = ", ".join(quoted(name) for name in (*table.schema, *_further_columns(table, relation)))
+    con.execute(f"drop table {quoted(table.name)}")
+    relation.project(wanted).create_view(table.name)
+
+
+def _make_views(con: duckdb.DuckDBPyConnection) -> None:
+    context = {
+        "respondents": "respondents",
+        "columns": _answer_columns(con),
+        "dimensions": len(con.table("groups").columns) > len(tables.GROUPS.schema),
+    }
+    for name in VIEWS:
+        con.execute(f"create view {quoted(name)} as {load(f'views/{name}', **context)}")
+
+
+def _answer_columns(con: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
+    """The harmonized columns of `respondents` as SQL expressions: name, value, missing kind and native code as text."""
+    relation = con.table("respondents")
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return [
+        {
+            "name": literal(name),
+            "value": _as_text(quoted(name), kind),
+            "missing": quoted(f"{name}__missing"),
+            "code": quoted(f"{name}__code") if f"{name}__code" in types else "null",
+        }
+        for name, kind in types.items()
+        if f"{name}__missing" in types
+    ]
+
+
+def _as_text(column: str, kind: str) -> str:
+    if kind not in ("DOUBLE", "FLOAT"):
+        return f"cast({column} as varchar)"
+    whole = f"{column} = trunc({column}) and abs({column}) < 1e15"
+    return f"case when {whole} then cast(cast({column} as bigint) as varchar) else cast({column} as varchar) end"
+
+
+def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) -> None:
+    """Put the respondents concerned into a table `traced`, and let `answers` be theirs alone."""
+    con.register("wanted", respondent_ids.unique().to_frame("respondent_id").to_arrow())
+    con.execute("create temp table traced as select r.* from respondents as r semi join wanted using (respondent_id)")
+    con.unregister("wanted")
+    answers = load("views/answers", respondents="traced", columns=_answer_columns(con))
+    con.execute(f"create or replace temp view answers as {answers}")
+
+
+def _comment(con: duckdb.DuckDBPyConnection) -> None:
+    """Put each table's, column's and view's meaning into the file, where DuckDB's own clients show it."""
+    for table in tables.PUBLISHED:
+        con.execute(f"comment on table {quoted(table.name)} is {literal(table.description)}")
+        for column in table.columns:
+            con.execute(
+                f"comment on column {quoted(table.name)}.{quoted(column.name)} is {literal(column.description)}"
+            )
+    for name in VIEWS:
+        con.execute(f"comment on view {quoted(name)} is {literal(header(f'views/{name}'))}")
+    present = set(con.table("respondents").columns)
+    labels = con.sql(
+        'select "column", any_value(label order by dialect) from concepts where "column" is not null group by 1'
+    )
+    for name, label in labels.fetchall():
+        parts = {
+            name: label,
+            f"{name}__missing": f"{label}: why there is no answer",
+            f"{name}__code": f"{label}: native code",
+        }
+        for column in parts.keys() & present:
+            con.execute(f"comment on column respondents.{quoted(column)} is {literal(parts[column])}")

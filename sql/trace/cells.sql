@@ -1,0 +1,16 @@
+-- The answers of the traced people in the survey, each with the variable, native code and label it was made from.
+select
+    answers.respondent_id,
+    answers.column,
+    recodes.label as concept,
+    recodes.question,
+    answers.value,
+    answers.missing,
+    answers.text,
+    answers.variable,
+    recodes.variable_label,
+    answers.native_code,
+    answers.native_label
+from answers
+left join recodes on answers.wave = recodes.wave and answers.column = recodes.column
+order by answers.respondent_id, answers.column

@@ -1,0 +1,20 @@
+-- The traits that the traced personas carry, each with the native code and label it was made from.
+select
+    personas.persona_id,
+    trait.entry.column,
+    trait.entry.domain,
+    trait.entry.label,
+    trait.entry.answer,
+    trait.entry.variable,
+    trait.entry.code as native_code,
+    value_labels.native_label,
+    personas.wave
+from personas
+inner join traced on personas.persona_id = traced.respondent_id
+cross join unnest(personas.traits) as trait (entry)
+left join value_labels
+    on
+        personas.wave = value_labels.wave
+        and trait.entry.variable = value_labels.variable
+        and trait.entry.code = value_labels.native_code
+order by personas.persona_id, trait.entry.column

@@ -1,0 +1,53 @@
+-- What every respondent answered: one row a respondent and harmonized column, with the native code and its label.
+--
+-- A view, not a table: for the 15 million answers of 100,000 respondents a table took 11 s and 140 MB more. One branch
+-- a column, not UNPIVOT: a condition on "column" then reads that column alone (.06 s against .6 s).
+-- `columns` are SQL expressions quoted by the caller; `respondents` is the table to read.
+-- sqlfluff:templater:jinja:context:respondents:respondents
+-- sqlfluff:templater:jinja:context:columns:[{"name": "'age'", "value": "age", "missing": "a_m", "code": "a_c"}]
+with long as (
+    select
+        respondent_id,
+        wave,
+        dialect,
+        '' as "column",
+        '' as value,
+        '' as missing,
+        '' as native_code
+    from {{ respondents }}
+    where false
+    {% for column in columns %}
+        union all
+        select
+            respondent_id,
+            wave,
+            dialect,
+            {{ column.name }} as "column",
+            {{ column.value }} as value,
+            {{ column.missing }} as missing,
+            {{ column.code }} as native_code
+        from {{ respondents }}
+        where {{ column.value }} is not null or {{ column.missing }} is not null
+    {% endfor %}
+)
+
+select
+    long.respondent_id,
+    long.wave,
+    long.column,
+    recodes.concept,
+    long.value,
+    long.missing,
+    long.native_code,
+    value_labels.native_label,
+    recodes.variable,
+    options.text
+from long
+left join recodes on long.wave = recodes.wave and long.column = recodes.column
+left join options
+    on long.column = options.column and long.dialect = options.dialect and long.native_code = options.code
+left join value_labels
+    on
+        long.wave = value_labels.wave
+        and recodes.variable = value_labels.variable
+        and long.native_code = value_labels.native_code

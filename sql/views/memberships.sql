@@ -1,0 +1,24 @@
+-- Which subgroup each persona belongs to, long: one row a persona and base dimension; unknown values have no row.
+--
+-- `dimensions`: there are any.
+-- sqlfluff:templater:jinja:context:dimensions:True
+{% if dimensions %}
+    select
+        persona_id,
+        survey,
+        dimension,
+        value
+    from (
+        unpivot groups
+        on columns(* exclude (persona_id, survey))
+        into name dimension value value
+    )
+{% else %}
+    select
+        persona_id,
+        survey,
+        '' as dimension,
+        '' as value
+    from groups
+    where false
+{% endif %}

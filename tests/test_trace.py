@@ -1,0 +1,113 @@
+"""A trace ends at the respondent's row, variable, native code and label in the file, whatever it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import warehouse
+from mpta_pipeline.errors import MptaError
+from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.storage import Layout
+from mpta_pipeline.trace import SHOWN
+from tests.report import fabricated as fab
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    return fab.store(tmp_path_factory.mktemp("data"))
+
+
+def test_needs_no_published_file(layout: Layout) -> None:
+    assert not layout.warehouse.exists()
+    assert warehouse.trace(layout, "r_gss00").kind == "persona"
+
+
+def test_persona_ends_at_every_survey_answer(layout: Layout) -> None:
+    found = warehouse.trace(layout, "r_wvs04")
+    trust = found.frame.filter(pl.col("column") == "trust_wvs").row(0, named=True)
+    assert (trust["variable"], trust["native_code"], trust["native_label"]) == (
+        "Q57",
+        "2",
+        "label of cannot be too careful; drop table scores",
+    )
+    assert (trust["wave"], trust["release_id"], trust["file_name"]) == ("wvs-7", fab.release("wvs-7"), "WVS7 <b>.sav")
+    assert (trust["sha256"], trust["wave_row"], trust["native_key"]) == ("b" * 64, 5, "wvs-7:1004")
+
+
+def test_persona_says_what_was_not_answered(layout: Layout) -> None:
+    text = warehouse.trace(layout, "r_gss05").text()
+    assert "dont_know" in text
+    assert "Q57 = -1 (label of don't know)" in text
+
+
+def test_prompt_ends_at_the_answer_that_counts_and_lists_what_models_said(layout: Layout) -> None:
+    found = warehouse.trace(layout, "p_values_trust_wvs_r_wvs03_persona_1")
+    assert found.kind == "prompt"
+    assert found.frame["model"].to_list() == list(fab.MODELS)
+    assert found.frame["native_code"].unique().to_list() == ["1"]
+    text = found.text()
+    assert "Q57 = 1 (label of can be trusted)" in text
+    assert "<b>say</b>" in text
+
+
+@pytest.mark.parametrize("identifier", ["org/always-a:p_myths_m1_r_gss03_persona_1", "q_org/always-am1persona1r_gss03"])
+def test_response_by_model_and_prompt_or_by_request_hash(layout: Layout, identifier: str) -> None:
+    found = warehouse.trace(layout, identifier)
+    assert found.kind == "response"
+    row = found.frame.row(0, named=True)
+    assert (row["model"], row["persona_id"], row["score"], row["wave_row"]) == ("org/always-a", "r_gss03", 1.0, 4)
+
+
+def test_a_request_shared_by_many_prompts_lists_them_and_cuts_the_text(layout: Layout) -> None:
+    found = warehouse.trace(layout, "q_otherm1no_persona0")
+    assert found.frame.height == 2 * fab.PEOPLE
+    text = found.text()
+    assert "24 prompts of equal text" in text
+    assert f"{SHOWN} of 24 rows shown" in text
+    assert "r_wvs11" not in text
+
+
+def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout) -> None:
+    key = "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49"
+    by_key = warehouse.trace(layout, key)
+    fields = key.removeprefix("org/always-a/").split("/")
+    columns = ["model", "task", "survey", "metric", "condition", "dimensions", "subgroup"]
+    frame = pl.DataFrame([dict(zip(columns, ["org/always-a", *fields], strict=True))])
+    figure_id = "f_" + hash_rows(frame, columns, key="figure", length=10).item()
+    by_id = warehouse.trace(layout, figure_id)
+    assert by_id.kind == by_key.kind == "figure"
+    assert by_id.frame.equals(by_key.frame)
+    members = {
+        fab.respondent("gss_extract-2018", i) for i in range(fab.PEOPLE) if fab.sex(i) == "2" and fab.age(i) < 50
+    }
+    assert set(by_id.frame["persona_id"]) == {m for m in members if m != "r_gss05"}
+    assert by_id.frame.height == 3 * by_id.frame["persona_id"].n_unique()
+    codes = by_id.frame.select("persona_id", "native_code").unique().sort("persona_id")["native_code"].to_list()
+    assert codes == [
+        fab.trust(i)
+        for i in range(fab.PEOPLE)
+        if fab.respondent("gss_extract-2018", i) in set(by_id.frame["persona_id"])
+    ]
+
+
+def test_figure_of_an_item_category(layout: Layout) -> None:
+    found = warehouse.trace(layout, "org/always-a/myths/gss_extract/accuracy/persona/category×sex/Law×male")
+    assert found.frame["item_id"].unique().to_list() == ["m1"]
+    assert found.frame["persona_id"].n_unique() == fab.PEOPLE // 2
+    assert "SEX" in found.text()
+
+
+@pytest.mark.parametrize(
+    "identifier", ["", "zzz", "f_0000000000", "r_nobody", "a/b/c/d/e/f/g", "'; drop table scores; --"]
+)
+def test_an_unknown_id_says_what_ids_look_like(layout: Layout, identifier: str) -> None:
+    with pytest.raises(MptaError, match="r_…"):
+        warehouse.trace(layout, identifier)
+
+
+def test_nothing_stored_at_all(tmp_path: Path) -> None:
+    with pytest.raises(MptaError, match="Nothing has this id"):
+        warehouse.trace(Layout(tmp_path), "r_gss00")
