@@ -64,6 +64,5 @@ def _option(code: str, iso: str, name: str) -> Option:
 
 
 def _said(iso: str) -> str:
-    name = _NAMES.get(iso) or getattr(pycountry.countries.get(alpha_3=iso), "name", iso)
-    name = name.split(",")[0]
+    name = (_NAMES.get(iso) or str(getattr(pycountry.countries.get(alpha_3=iso), "name", iso))).split(",")[0]
     return f"the {name}" if iso in _ARTICLE - _NO_ARTICLE else name

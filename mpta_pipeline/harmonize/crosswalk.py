@@ -161,7 +161,7 @@ def _check_columns(rules: Sequence[Rule]) -> None:
 
 
 def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for row in concept.rows:
         places = [(row.dialect, v) for v in row.variables or ("",)] + list(row.waves.items())
         status = row.status or ("impossible" if row.equivalence == "absent" else "assumed")

@@ -220,6 +220,8 @@ class Source(_Strict):
         from_labels: The file's own labels are the values (parties, regions, languages).
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
+        where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
+            variable's codes. A wave whose file fits no row of the variable is stopped.
     """
 
     dialect: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -236,6 +238,7 @@ class Source(_Strict):
     from_labels: bool = False
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
+    where: dict[Code, Label] = Field(default_factory=dict)
     label: Text | None = None
     question: Text | None = None
     statement: Text | None = None

@@ -1,7 +1,7 @@
 """When an asset runs by itself: named sub-conditions, put together once for each place in the graph.
 
-The built-in `eager` condition is not used: it runs again whatever was re-materialized with equal content, never requests
-partitions that were missing before its first tick, and lets one corrupt wave block all others.
+The built-in `eager` condition is not used: it runs again whatever was re-materialized with equal content, never
+requests partitions that were missing before its first tick, and lets one corrupt wave block all others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Asset checks: their names and meaning, and the domain's check results in Dagster's form.
 
-The domain runs the checks, before it replaces a stored table; a failed blocking check raises there and the last good table
-stays. What is reported here is what it found.
+The domain runs the checks, before it replaces a stored table; a failed blocking check raises there and the last good
+table stays. What is reported here is what it found.
 """
 
 from __future__ import annotations

@@ -38,10 +38,12 @@ class Catalogue:
     Attributes:
         waves: Wave → its file, for waves whose source may be used.
         problems: File name → why it is not used.
+        removed: Waves that stood there once and do no more.
     """
 
     waves: dict[str, WaveFile] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -114,56 +116,55 @@ class Project:
     def look(self) -> Catalogue:
         """Look into the survey folder and remember what it holds.
 
-        Two files that yield the same wave are both refused: which one counts is the user's decision.
+        Two different files that yield the same wave are both refused: which one counts is the user's decision. A wave
+        whose file has become unusable stays in the study as it was last read.
         """
-        states = surveys.scan(self.layout.surveys, self.sources)
+        before = self.last_look() or Catalogue()
         found: dict[str, list[WaveFile]] = {}
         problems: dict[str, str] = {}
-        for state in states:
+        for state in surveys.scan(self.layout.surveys, self.sources):
             if state.recognition is None:
                 problems[state.path.name] = state.problem or "not recognized"
                 continue
             if self.study.surveys is not None and state.recognition.source.id not in self.study.surveys:
                 continue
             for wave in state.recognition.waves:
-                found.setdefault(wave, []).append(
-                    WaveFile(
-                        wave,
-                        state.recognition.source.id,
-                        state.recognition.dialect,
-                        str(state.path),
-                        state.sha256,
-                    )
+                file = WaveFile(
+                    wave, state.recognition.source.id, state.recognition.dialect, str(state.path), state.sha256
                 )
+                found.setdefault(wave, []).append(file)
         waves = {}
-        for wave, files in sorted(found.items()):
-            if len({f.sha256 for f in files}) > 1:
-                for f in files:
-                    problems[Path(f.path).name] = (
-                        f"Wave {wave} stands in {len(files)} different files of the survey folder. "
-                        "Remedy: keep the release that counts and move the others out."
-                    )
+        for wave, files in found.items():
+            if len({f.sha256 for f in files}) == 1:
+                waves[wave] = files[0]
                 continue
-            waves[wave] = files[0]
-        catalogue = Catalogue(waves, problems)
-        document = {"waves": {w: vars(f) for w, f in waves.items()}, "problems": problems}
-        if document != self._read_catalogue():
-            write_json(document, self._catalogue_file)
+            for f in files:
+                problems[Path(f.path).name] = (
+                    f"Wave {wave} stands in {len(files)} different files of the survey folder. "
+                    "Remedy: keep the release that counts and move the others out."
+                )
+        for wave, file in before.waves.items():
+            if wave not in waves and Path(file.path).name in problems:
+                waves[wave] = file
+        removed = sorted((set(before.removed) | set(before.waves)) - set(waves))
+        catalogue = Catalogue(dict(sorted(waves.items())), problems, removed)
+        if catalogue != before or not self._catalogue_file.exists():
+            document = {"waves": {w: vars(f) for w, f in catalogue.waves.items()}}
+            write_json(document | {"problems": problems, "removed": removed}, self._catalogue_file)
         return catalogue
 
-    def _read_catalogue(self) -> dict[str, Any] | None:
+    def last_look(self) -> Catalogue | None:
+        """What the last look found; None before the first."""
         try:
             document: dict[str, Any] = json.loads(self._catalogue_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            waves = {w: WaveFile(**f) for w, f in document["waves"].items()}
+            return Catalogue(waves, document["problems"], document["removed"])
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
             return None
-        return document
 
     def catalogue(self) -> Catalogue:
         """What the last look found; looks if none has been taken."""
-        document = self._read_catalogue()
-        if document is None:
-            return self.look()
-        return Catalogue({w: WaveFile(**f) for w, f in document["waves"].items()}, document["problems"])
+        return self.last_look() or self.look()
 
     def wave_file(self, wave: str) -> WaveFile:
         """The file of a wave.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from mpta_pipeline import inference
+from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
 from mpta_pipeline.orchestration.project import Catalogue, Project
@@ -27,21 +28,28 @@ class Look:
         catalogue: What the survey folder holds.
         add: Partition set → keys that the instance lacks.
         remove: Partition set → keys that are gone.
-        events: A materialization for each source whose version changed.
+        events: A materialization for each source whose version changed, and an observation for each new problem.
     """
 
     catalogue: Catalogue
     add: dict[str, list[str]]
     remove: dict[str, list[str]]
-    events: list[dg.AssetMaterialization]
+    events: list[dg.AssetMaterialization | dg.AssetObservation]
 
 
 def look(project: Project, instance: dg.DagsterInstance) -> Look:
     """Look at the survey folder and the configuration; changes nothing in the instance."""
+    before = project.last_look()
+    known_problems = before.problems if before else {}
     catalogue = project.look()
     wanted = {str(SURVEY_WAVE.name): list(catalogue.waves), str(MODEL.name): list(project.models)}
     known = {name: list(instance.get_dynamic_partitions(name)) for name in wanted}
-    events = [
+    events: list[dg.AssetMaterialization | dg.AssetObservation] = [
+        dg.AssetObservation("survey_file", metadata={"file": name, "problem": problem})
+        for name, problem in catalogue.problems.items()
+        if known_problems.get(name) != problem
+    ]
+    events += [
         dg.AssetMaterialization(asset, partition=partition or None, tags={DATA_VERSION: version}, metadata=metadata)
         for asset, partition, version, metadata in _versions(project, catalogue)
         if _known_version(instance, asset, partition) != version
@@ -79,7 +87,9 @@ def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str
         name = file.path.rsplit("/", 1)[-1]
         yield "survey_file", wave, file.sha256[:16], {"file": name, "sha256": file.sha256, "survey": file.survey}
         yield "crosswalk_card", wave, project.crosswalk.digest(file.dialect), {"dialect": file.dialect}
-    yield "study_card", "", project.study_version("traits", "panel", "styles", "framings", "conditions", "seed"), {}
+    study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
+    # A wave that goes is no update of any asset: it shows as a change of who can be studied.
+    yield "study_card", "", digest(study, *catalogue.removed), {"removed waves": ", ".join(catalogue.removed) or "none"}
     for task, config in project.study.tasks.items():
         yield "task_card", task, project.task_version(task), {"kind": config.kind}
     for name, spec in project.models.items():

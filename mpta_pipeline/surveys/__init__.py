@@ -1,0 +1,22 @@
+"""Survey files to raw waves: which survey a file is, its immutable snapshot, missing kinds, releases, data-use policy."""
+
+from mpta_pipeline.surveys.extracts import write_demo_surveys
+from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, respondents
+from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
+from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
+
+__all__ = [
+    "Convention",
+    "RawWave",
+    "Recognition",
+    "Source",
+    "SourceRegistry",
+    "WavePart",
+    "cells",
+    "ingest",
+    "load_raw",
+    "load_sources",
+    "recognize",
+    "respondents",
+    "write_demo_surveys",
+]

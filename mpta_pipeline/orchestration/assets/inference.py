@@ -26,7 +26,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         automation_condition=automation.FIRST_IN_RUN,
     )
     def responses(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
-        """What a model answered. Only prompts whose request is not in the model's ledger are asked; each answer is kept."""
+        """What a model answered. Only what its ledger holds no answer to is asked; each answer is kept."""
         return run_cells(
             context,
             lambda model, task: steps.make_responses(project, model, task),

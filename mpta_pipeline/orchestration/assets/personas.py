@@ -22,7 +22,7 @@ GROUP = "personas"
     check_specs=checks.specs("personas", domain.CHECKS, blocking=domain.BLOCKING_CHECKS),
 )
 def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
-    """Real respondents with the traits that they stated, by domain; never a missing answer, never more than they said."""
+    """Real respondents with the traits that they stated; never a missing answer, never more than they said."""
     record, found = steps.make_personas(project)
     frame = steps.read(project, "personas")
     summary = frame.group_by("survey", "wave").agg(

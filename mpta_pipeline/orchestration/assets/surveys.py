@@ -84,7 +84,7 @@ def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.Ta
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
 def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
-    """What the release in use changed against the one before: respondents, answers, labels. Empty for a first release."""
+    """What the release in use changed against the one before: respondents, answers, labels."""
     record = steps.make_survey_changelog(project, context.partition_key)
     frame = steps.read(project, "survey_changelog", context.partition_key)
     counts = frame.group_by("change").len("count").sort("change")

@@ -17,7 +17,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
 
     @dg.asset(
         partitions_def=partitions,
-        deps=["task_card", dg.AssetDep("harmonized_wave", partition_mapping=dg.AllPartitionMapping())],
+        deps=["task_card", "study_card", dg.AssetDep("harmonized_wave", partition_mapping=dg.AllPartitionMapping())],
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
