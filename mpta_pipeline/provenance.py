@@ -1,8 +1,8 @@
 """What every stored table partition was made from, in a small record beside it.
 
 The record answers two questions without an orchestrator: is this partition still in step with what it was made from,
-and (for the `lineage` table) what does it descend from. It is removed before a partition is rewritten and written after,
-so a partition that was interrupted half-way is never taken for current.
+and (for the `lineage` table) what does it descend from. It is removed before a partition is rewritten and written
+after, so a partition that was interrupted half-way is never taken for current.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""The command line as a user meets it: one command from files to figures, messages instead of stack traces, a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from mpta_pipeline.storage import Layout
+from tests.world import World, respondents, write_wave
+
+
+def mpta(world, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "mpta_pipeline.cli", *arguments],
+        env=os.environ | world.environment | {"COLUMNS": "160"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def tables(world):
+    """Bytes of every stored table."""
+    return {
+        str(p.relative_to(world.data)): p.read_bytes()
+        for p in sorted(world.data.rglob("*.parquet"))
+        if "ledger" not in p.parts and ".tmp" not in p.name
+    }
+
+
+def test_one_command_goes_from_files_to_figures_and_again_asks_nothing(world, server):
+    done = mpta(world, "run")
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout
+    layout = Layout.from_env()
+    assert layout.report.exists() and layout.warehouse.exists()
+    figures = pl.read_parquet(layout.table("subgroup_metrics", "loopback", "value_alignment"))
+    assert {"all", "sex"} <= set(figures["dimensions"])
+    calls, before = server.calls, tables(world)
+    assert max(server.asked.values()) == 1
+    again = mpta(world, "run")
+    assert again.returncode == 0, again.stderr
+    assert server.calls == calls, "nothing is asked twice"
+    assert "0 table(s) made" in again.stdout
+    assert tables(world) == before
+
+
+def test_killed_half_way_and_started_again_it_ends_with_the_same_tables(world, server, tmp_path):
+    whole = World(tmp_path / "whole", server.url)
+    for year in (2016, 2018):
+        write_wave(whole.surveys, respondents(year))
+    assert mpta(whole, "run").returncode == 0
+    needed = server.calls
+    server.asked.clear()
+    server.delay = 0.02
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mpta_pipeline.cli", "run"],
+        env=os.environ | world.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while server.calls < needed // 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    in_flight = 16
+    assert 0 < server.calls < needed + in_flight, "it was not killed half-way"
+    server.delay = 0.0
+    done = mpta(world, "run")
+    assert done.returncode == 0, done.stderr
+    assert server.calls <= needed + in_flight, "asked twice at most what was in flight"
+    mine, other = tables(world), tables(whole)
+    assert mine.keys() == other.keys()
+    assert [name for name in mine if mine[name] != other[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--models", "nobody"], ["models.yaml", "nobody", "loopback"]),
+        (["run", "--tasks", "nothing"], ["study.yaml", "nothing", "sample_myths"]),
+        (["run", "--until", "never"], ["--until", "never", "prompts"]),
+        (["trace", "nonsense"], ["nonsense", "Remedy"]),
+    ],
+)
+def test_a_slip_is_one_message_with_the_remedy(world, arguments, words):
+    done = mpta(world, *arguments)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    message = " ".join(done.stderr.split())
+    assert all(word in message for word in words), message
+
+
+def test_a_broken_file_is_named_and_the_others_go_on(world, server):
+    (world.surveys / "broken.sav").write_bytes(b"$FL2 this is no survey")
+    (world.surveys / "page.dta").write_text("<html>log in first</html>")
+    done = mpta(world, "run")
+    assert "broken.sav" in done.stderr and "page.dta" in done.stderr
+    assert Layout.from_env().report.exists()
+    listed = mpta(world, "surveys")
+    assert listed.returncode == 0
+    assert "gss_extract" in listed.stdout and "broken.sav" in listed.stdout
+
+
+def test_an_endpoint_that_is_down_is_named_and_other_models_go_on(world, server):
+    from tests.world import model
+
+    down = model("http://127.0.0.1:9/v1") | {"timeouts": {"connect": 1, "patience": 1}, "attempts": 1}
+    world.models({"down": down, "loopback": model(server.url)})
+    done = mpta(world, "run")
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr and "Remedy" in done.stderr
+    assert Layout.from_env().table("subgroup_metrics", "loopback", "value_alignment").exists()
+
+
+def test_until_stops_there(world, server):
+    done = mpta(world, "run", "--until", "prompts")
+    assert done.returncode == 0, done.stderr
+    assert server.calls == 0
+    assert Layout.from_env().table("prompts", "value_alignment").exists()
+    plan = mpta(world, "plan")
+    assert plan.returncode == 0 and "loopback" in plan.stdout
+
+
+def test_a_key_is_written_nowhere(world, server):
+    from tests.world import model
+
+    secret = "sk-very-secret-0123456789"
+    world.models({"loopback": model(server.url) | {"key_env": "LOOPBACK_KEY"}})
+    done = mpta(world, "run", LOOPBACK_KEY=secret)
+    assert done.returncode == 0, done.stderr
+    held = [p for p in world.root.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+    assert held == []
+    assert secret not in done.stdout + done.stderr
+    without = mpta(world, "run", "--models", "loopback")
+    assert secret not in without.stdout + without.stderr
