@@ -1,4 +1,4 @@
-"""Survey files to raw waves: which survey a file is, its immutable snapshot, missing kinds, releases, data-use policy."""
+"""Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
 
 from mpta_pipeline.surveys.extracts import write_demo_surveys
 from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, respondents

@@ -1,0 +1,490 @@
+"""Raw waves: a release of a wave as an immutable snapshot, and its respondents and cells as the file gives them.
+
+What belongs here: writing and reading `raw/<wave>/<release>/`, native keys, missing kinds of cells. What does not: any
+concept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.storage import Layout, write_json, write_parquet
+from mpta_pipeline.surveys import missing, readers
+from mpta_pipeline.surveys.readers import FileInfo
+from mpta_pipeline.surveys.recognize import Recognition, as_codes, countries_of, recognize_file, years_of
+from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.tables import VARIABLES
+
+_PLAIN_KEY = ":"
+
+
+@dataclass(frozen=True)
+class RawWave:
+    """A release of a wave as read, all columns.
+
+    Attributes:
+        folder: The snapshot's folder.
+        release: The row of WAVES, with further facts: format, encoding, notes, file_declares_missing.
+        source: The source's record: keys, weights, country rule.
+        convention: How its dialect writes missing answers.
+    """
+
+    wave: str
+    folder: Path
+    release: Mapping[str, Any]
+    source: Source
+    convention: Convention
+
+    @property
+    def release_id(self) -> str:
+        """Wave and the first 12 digits of the file's SHA-256."""
+        return str(self.release["release_id"])
+
+    def data(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows in the file's order, all native columns or those named."""
+        return pl.read_parquet(self.folder / "data.parquet", columns=None if columns is None else list(columns))
+
+    @cached_property
+    def variables(self) -> pl.DataFrame:
+        """The table of variables (VARIABLES)."""
+        return pl.read_parquet(self.folder / "variables.parquet")
+
+    @cached_property
+    def _described(self) -> dict[str, dict[str, Any]]:
+        return {row["variable"].lower(): row for row in self.variables.iter_rows(named=True)}
+
+    def resolve(self, variable: str) -> str | None:
+        """The variable's name as in the file, found without regard to case; None: the file has none."""
+        row = self._described.get(variable.lower())
+        return None if row is None else str(row["variable"])
+
+    def label(self, variable: str) -> str | None:
+        """The variable's label."""
+        label: str | None = self._described[variable.lower()]["label"]
+        return label
+
+    def labels(self, variable: str) -> dict[str, str]:
+        """The variable's value labels: code → label."""
+        return {v["code"]: v["label"] for v in self._described[variable.lower()]["value_labels"]}
+
+    def declared(self, variable: str) -> list[str]:
+        """The variable's declared missing codes and ranges."""
+        return list(self._described[variable.lower()]["missing_codes"])
+
+
+def cells(raw: RawWave, variable: str) -> pl.DataFrame:
+    """A variable's cells, one row a respondent in the raw wave's order.
+
+    Returns:
+        `code` (String): the native code as text ("1", "-9", ".d"), null where the cell is empty; `number` (Float64):
+        the value as a number, null where missing or no number; `missing` (String): the kind of missing answer, null
+        where it is a value; `label` (String): the code's value label.
+
+    Raises:
+        SurveyFileError: The wave has no such variable.
+    """
+    name = raw.resolve(variable)
+    if name is None:
+        raise SurveyFileError(
+            f"The wave {raw.wave} has no such variable",
+            file=raw.release["file_name"],
+            variable=variable,
+            remedy="use the producer's complete file",
+        )
+    codes = as_codes(raw.data([name])[name], name).alias("code")
+    labels = raw.labels(name)
+    present = codes.unique().drop_nulls().to_list()
+    # Most cells repeat few codes: kinds are decided once a code, then joined.
+    kinds = missing.kinds(
+        present,
+        labels,
+        raw.convention,
+        variable=name,
+        declared=raw.declared(name),
+        file_declares=bool(raw.release["file_declares_missing"]),
+    )
+    frame = codes.to_frame().select(
+        "code",
+        pl.when(pl.col("code").is_null())
+        .then(pl.lit(raw.convention.system))
+        .otherwise(pl.col("code").replace_strict(kinds, default=None, return_dtype=pl.String))
+        .alias("missing"),
+        pl.col("code").replace_strict(labels, default=None, return_dtype=pl.String).alias("label"),
+    )
+    frame = _by_code(raw, frame)
+    frame = _by_design(raw, frame)
+    return frame.select(
+        "code",
+        pl.when(pl.col("missing").is_null()).then(pl.col("code").cast(pl.Float64, strict=False)).alias("number"),
+        "missing",
+        "label",
+    )
+
+
+def _by_code(raw: RawWave, frame: pl.DataFrame) -> pl.DataFrame:
+    """Apply the kinds that depend on the part of the file (`by_code`)."""
+    for variable, parts in raw.convention.by_code.items():
+        if (name := raw.resolve(variable)) is None:
+            continue
+        part = as_codes(raw.data([name])[name], name).alias("part")
+        frame = frame.with_columns(part)
+        for value, kinds in parts.items():
+            frame = frame.with_columns(
+                missing=pl.when((pl.col("part") == value) & pl.col("missing").is_not_null())
+                .then(pl.col("code").replace_strict(kinds, default=pl.col("missing"), return_dtype=pl.String))
+                .otherwise(pl.col("missing"))
+            )
+        frame = frame.drop("part")
+    return frame
+
+
+def _by_design(raw: RawWave, frame: pl.DataFrame) -> pl.DataFrame:
+    """Tell not asked from not applicable by the split design.
+
+    A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
+    code; one that was filtered has answers in each cell where it was asked.
+    """
+    design = [name for v in raw.convention.by_design if (name := raw.resolve(v)) is not None]
+    if not raw.convention.by_design or not (frame["missing"] == "not_applicable").any():
+        return frame
+    cell = [pl.lit(0).alias("cell")] if not design else [pl.struct(design).alias("cell")]
+    parts = raw.data(design).select(cell) if design else frame.select(cell)
+    return (
+        frame.with_columns(parts["cell"] if design else pl.lit(0).alias("cell"))
+        .with_columns(
+            missing=pl.when(
+                (pl.col("missing") == "not_applicable")
+                & (pl.col("missing").eq_missing("not_applicable")).all().over("cell")
+            )
+            .then(pl.lit("not_asked"))
+            .otherwise(pl.col("missing"))
+        )
+        .drop("cell")
+    )
+
+
+def respondents(raw: RawWave) -> pl.DataFrame:
+    """The respondents of a wave, one row each in the raw wave's order.
+
+    Returns:
+        `row_index` (Int64), `native_key` (String), `respondent_id` (String, from the source's lineage and the native
+        key), `key_repeated` (Boolean: the file repeats the key; such rows are told apart by their content), `country`
+        (alpha-3), `year` (Int64), `weight`, `stratum`, `psu` (null where the file has none).
+
+    Raises:
+        SurveyFileError: A key, country or year cell is empty or not valid.
+    """
+    source, file = raw.source, Path(raw.release["file_name"])
+    data = raw.data()
+    names = {name.lower(): name for name in data.columns}
+    key = next((c for c in source.key.variables if all(v.lower() in names for v in c)), None)
+    if key is None:
+        raise SurveyFileError(
+            f"The file of {source.dialect} has no key of its respondents",
+            file=file,
+            variable=" or ".join("+".join(c) for c in source.key.variables),
+            remedy="use the producer's complete file",
+        )
+    if key:
+        parts = [as_codes(data[names[v.lower()]], names[v.lower()]).alias(v) for v in key]
+        for part in parts:
+            if part.null_count():
+                raise SurveyFileError(
+                    f"{part.null_count():,} respondent(s) have no key",
+                    file=file,
+                    variable=part.name,
+                    remedy="use the producer's own file",
+                )
+        keys = pl.select(pl.concat_str(parts, separator=_PLAIN_KEY)).to_series()
+        repeated = keys.is_duplicated()
+    else:
+        keys = "row_" + hash_rows(data, data.columns, key=source.lineage)
+        repeated = keys.is_duplicated()
+    if repeated.any():
+        # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
+        content = hash_rows(data, data.columns)
+        order = pl.DataFrame({"k": keys, "c": content}).select(pl.struct("c").rank("ordinal").over("k").alias("o"))["o"]
+        number = pl.when(pl.lit(repeated) & (pl.lit(order) > 1)).then(pl.lit("#") + pl.lit(order).cast(pl.String))
+        keys = pl.select(pl.concat_str(pl.lit(keys), number.otherwise(pl.lit("")))).to_series()
+
+    def column(candidates: Sequence[str]) -> str | None:
+        return next((names[c.lower()] for c in candidates if c.lower() in names), None)
+
+    def codes(name: str | None, role: str) -> pl.Series:
+        if name is None:
+            return pl.Series(role, [None] * data.height, dtype=pl.String)
+        return as_codes(data[name], name).alias(role)
+
+    country, year = column(source.country.variable), column(source.year)
+    weight = raw.release["weight_name"]
+    weight_column = None if weight is None else names[weight.lower()]
+    frame = pl.DataFrame(
+        {
+            "row_index": pl.int_range(data.height, eager=True, dtype=pl.Int64),
+            "native_key": keys,
+            "key_repeated": repeated,
+            "country": countries_of(source.country, codes(country, "country"), file, country),
+            "year": years_of(codes(year, "year"), file, year),
+            "weight": pl.Series([None] * data.height, dtype=pl.Float64)
+            if weight_column is None
+            else data[weight_column].cast(pl.Float64, strict=False),
+            "stratum": codes(column(source.stratum), "stratum"),
+            "psu": codes(column(source.psu), "psu"),
+        }
+    )
+    identifier = "r_" + hash_rows(frame, [pl.lit(source.lineage), "native_key"], key="respondent")
+    return frame.insert_column(2, identifier.alias("respondent_id"))
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
+    """Read a wave from a survey file into its snapshot and make that the wave's current release.
+
+    All waves of a file are written in the one reading; asking for another one of them then reads nothing. What was
+    stored before stays, whatever happens.
+
+    Raises:
+        SurveyFileError: The file cannot be read or recognized, changed while it was read, or does not hold the wave.
+        PolicyError: Its source is closed or switched off.
+    """
+    sha = file_sha256(path)
+    folder = layout.raw / wave / sha[:12]
+    if not (folder / "release.json").exists():
+        with _lock(layout, sha):
+            if not (folder / "release.json").exists():
+                _read_into_snapshots(path, sha, wave, layout, registry)
+    raw = _load(folder, wave, registry)
+    if (refusal := registry.closed(raw.source)) is not None:
+        raise refusal
+    current = {"release": sha[:12], "data_use": registry.data_use(raw.source)}
+    marker = layout.raw / wave / "current.json"
+    if not marker.exists() or json.loads(marker.read_text(encoding="utf-8")) != current:
+        write_json(current, marker)
+    return load_raw(layout, wave, registry=registry)
+
+
+def load_raw(
+    layout: Layout, wave: str, release: str | None = None, *, registry: SourceRegistry | None = None
+) -> RawWave:
+    """The raw wave of the current release, or of the one named (its id or the 12 digits).
+
+    Raises:
+        SurveyFileError: The wave was never read, or that release of it.
+    """
+    marker = layout.raw / wave / "current.json"
+    current: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
+    name = release.rpartition("@")[2] if release else current.get("release")
+    folder = layout.raw / wave / (name or "-")
+    if not (folder / "release.json").exists():
+        raise SurveyFileError(
+            f"The wave {wave} was not read yet" if release is None else f"The wave {wave} has no such release",
+            file=folder,
+            value=release,
+            remedy="drop its file into the survey folder and materialize raw_wave",
+        )
+    raw = _load(folder, wave, registry)
+    return replace(raw, release={**raw.release, "data_use": current.get("data_use", raw.release["data_use"])})
+
+
+def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
+    registry = registry or _packaged()
+    release = json.loads((folder / "release.json").read_text(encoding="utf-8"))
+    source = registry[release["dialect"]]
+    return RawWave(wave, folder, release, source, registry.convention(source))
+
+
+@lru_cache
+def _packaged() -> SourceRegistry:
+    return load_sources()
+
+
+@contextmanager
+def _lock(layout: Layout, sha: str) -> Iterator[None]:
+    """Hold the lock of a file's content, so that runs of its waves side by side read it once."""
+    layout.raw.mkdir(parents=True, exist_ok=True)
+    with (layout.raw / f".{sha[:12]}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> None:
+    with readers.opened(path) as file:
+        info = readers.describe(file)
+        recognition = recognize_file(info, registry)
+        if wave not in recognition.parts:
+            raise SurveyFileError(
+                f"The file does not hold the wave {wave}",
+                file=path,
+                value=", ".join(recognition.waves),
+                remedy="name one of the waves that it holds",
+            )
+        if (refusal := registry.closed(recognition.source)) is not None:
+            raise refusal
+        with tempfile.TemporaryDirectory(dir=layout.raw, prefix=f".{sha[:12]}.") as scratch:
+            parts = _write_parts(info, recognition, Path(scratch))
+            if file_sha256(path) != sha:
+                raise SurveyFileError(
+                    "The file changed while it was read",
+                    file=path,
+                    remedy="wait until it is complete; it is tried again",
+                )
+            for key in recognition.waves:
+                release = _release(path, sha, key, info, recognition, registry)
+                _write_snapshot(release, info, parts[key], Path(scratch), layout)
+
+
+def _write_parts(info: FileInfo, recognition: Recognition, scratch: Path) -> dict[str, list[Path]]:
+    """Write each chunk of the file, split by wave, as Parquet."""
+    parts: dict[str, list[Path]] = {wave: [] for wave in recognition.waves}
+    rule = recognition.source.waves
+    names = {name.lower(): name for name in info.names}
+    for number, chunk in enumerate(readers.chunks(info)):
+        if rule.variable is None:
+            split = {recognition.waves[0]: chunk}
+        else:
+            codes = as_codes(chunk[names[rule.variable.lower()]], "wave")
+            split = {wave: chunk.filter(codes == part.code) for wave, part in recognition.parts.items()}
+        for wave, frame in split.items():
+            if frame.height:
+                target = scratch / f"{wave}-{number}.parquet"
+                frame.write_parquet(target, compression="lz4", statistics=False)
+                parts[wave].append(target)
+    return parts
+
+
+def _unified(parts: Sequence[Path]) -> pl.DataFrame:
+    """The parts as one frame: a column is text where it is in any part, else the narrowest number that holds all."""
+    schemas = [pl.read_parquet_schema(part) for part in parts]
+    types: dict[str, pl.DataType] = {}
+    for name in schemas[0]:
+        kinds = {schema[name] for schema in schemas}
+        if len(kinds) == 1:
+            types[name] = kinds.pop()
+        elif pl.String in kinds:
+            types[name] = pl.String()
+        elif pl.Float64 in kinds:
+            types[name] = pl.Float64()
+        else:
+            types[name] = max(kinds, key=_WIDTHS.index)
+    frames = [
+        pl.scan_parquet(part).select(
+            readers.number_text(pl.col(name)).alias(name)
+            if dtype == pl.String and schema[name] != pl.String
+            else pl.col(name).cast(dtype)
+            for name, dtype in types.items()
+        )
+        for part, schema in zip(parts, schemas, strict=True)
+    ]
+    return pl.concat(frames).collect()
+
+
+_WIDTHS: list[Any] = [pl.Int8, pl.Int16, pl.Int32, pl.Int64]
+
+
+def _release(
+    path: Path, sha: str, wave: str, info: FileInfo, recognition: Recognition, registry: SourceRegistry
+) -> dict[str, Any]:
+    part, source = recognition.parts[wave], recognition.source
+    return {
+        "wave": wave,
+        "survey": source.family,
+        "dialect": source.dialect,
+        "release_id": f"{wave}@{sha[:12]}",
+        "title": source.wave_title(part.name),
+        "version": recognition.version,
+        "doi": recognition.doi,
+        "file_name": path.name,
+        "sha256": sha,
+        "n_respondents": part.rows,
+        "countries": list(part.countries),
+        "years": list(part.years),
+        "weight_name": part.weight,
+        "licence": " ".join(source.licence.split()),
+        "data_use": registry.data_use(source),
+        "format": info.format,
+        "encoding": info.encoding,
+        "notes": list(info.notes),
+        "file_declares_missing": any(v.missing for v in info.variables),
+        "unstable_keys": not next((c for c in source.key.variables if _has(info, c)), ("?",)),
+    }
+
+
+def _write_snapshot(
+    release: Mapping[str, Any], info: FileInfo, parts: Sequence[Path], scratch: Path, layout: Layout
+) -> None:
+    """Write a wave's snapshot beside and move it into place as one."""
+    wave = release["wave"]
+    target = layout.raw / wave / release["sha256"][:12]
+    if (target / "release.json").exists():
+        return
+    data = _unified(parts)
+    staged = scratch / f"snapshot-{wave}"
+    write_parquet(data, staged / "data.parquet")
+    write_parquet(_variable_table(info, data, wave, release["release_id"]), staged / "variables.parquet")
+    write_json(dict(release), staged / "release.json")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # without release.json it was never complete
+        shutil.rmtree(target)
+    staged.rename(target)
+
+
+def _has(info: FileInfo, names: Sequence[str]) -> bool:
+    have = {name.lower() for name in info.names}
+    return all(name.lower() in have for name in names)
+
+
+def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: str) -> pl.DataFrame:
+    tags = _tags(info, data)
+    return VARIABLES.conform(
+        pl.DataFrame(
+            {
+                "wave": wave,
+                "release_id": release_id,
+                "variable": [v.name for v in info.variables],
+                "position": range(len(info.variables)),
+                "label": [v.label for v in info.variables],
+                "storage": [str(data.schema[v.name]) for v in info.variables],
+                "value_labels": [
+                    [{"code": c, "label": text} for c, text in v.value_labels.items()] for v in info.variables
+                ],
+                "missing_codes": [list(dict.fromkeys([*v.missing, *tags.get(v.name, ())])) for v in info.variables],
+            },
+            schema=VARIABLES.schema,
+        )
+    )
+
+
+def _tags(info: FileInfo, data: pl.DataFrame) -> dict[str, list[str]]:
+    """Stata's tags that stand in the data: the metadata names only those of the rows that were read."""
+    columns = [v.name for v in info.variables if not v.text and data.schema[v.name] == pl.String]
+    if info.format == "csv" or not columns:
+        return {}
+    return {
+        name: data[name]
+        .unique()
+        .drop_nulls()
+        .sort()
+        .to_frame()
+        .filter(pl.col(name).str.contains(r"^\.[a-z]$"))[name]
+        .to_list()
+        for name in columns
+    }

@@ -1,0 +1,523 @@
+"""Survey files of every format as chunks of polars frames, with the variable table that they carry.
+
+What belongs here: formats, archives, encodings, and what each reading library does to missing answers. What does not:
+which survey a file is, and what its codes mean.
+
+A chunk has one column a variable. Numbers stay numbers. A variable with Stata's tagged missing values is text: its
+numbers as codes ("1"), the tags with a point (".d"). An empty cell is null.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import polars as pl
+import pyreadstat
+
+from mpta_pipeline.errors import SurveyFileError
+
+Format = Literal["sav", "dta", "sas7bdat", "csv"]
+
+SUFFIXES: Mapping[str, Format] = {
+    ".sav": "sav",
+    ".zsav": "sav",
+    ".dta": "dta",
+    ".sas7bdat": "sas7bdat",
+    ".csv": "csv",
+    ".txt": "csv",
+}
+# pyreadstat makes one Python object a cell on the way; 6 million cells keep a chunk below some 300 MB (measured), and
+# reading in chunks was faster than in one piece (60,000 x 700: 11 s against 19 s).
+CHUNK_CELLS = 6_000_000
+# The largest survey archive known is 118 MB for 1.3 GB (WVS time series, CSV): a ratio of 11; sparse .sav reach 60.
+MAX_ZIP_RATIO = 250
+MAX_ZIP_BYTES = 16 * 1024**3
+MAX_VARIABLES = 9_000  # the cumulative GSS has 6,942
+MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
+ENCODINGS = ("utf-8", "cp1252", "latin-1")
+# Some producers write `Q1: Important in life: Family` as a column's header.
+_HEADER_LABEL = re.compile(r"^\s*(?P<name>[^\s:]+)\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
+# Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
+_NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL")
+_NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"  # 007 is a name, not a number
+_MAGIC = (
+    (b"$FL2", "sav"),
+    (b"$FL3", "sav"),
+    (b"<stata_dta>", "dta"),
+    (b"PK\x03\x04", "zip"),
+    (b"%PDF", "pdf"),
+    (b"RDX", "rds"),
+    (b"\x1f\x8b", "gzip"),
+)
+_SAS_MAGIC = bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
+_READERS: Mapping[str, Any] = {
+    "sav": pyreadstat.read_sav,
+    "dta": pyreadstat.read_dta,
+    "sas7bdat": pyreadstat.read_sas7bdat,
+}
+
+
+@dataclass(frozen=True)
+class VariableInfo:
+    """What a file says about a variable.
+
+    Attributes:
+        name: As in the file.
+        label: Variable label.
+        text: Whether it holds text.
+        value_labels: Code as text → label.
+        missing: Declared missing codes and ranges as text: -9, -5..-1, .d.
+    """
+
+    name: str
+    label: str | None = None
+    text: bool = False
+    value_labels: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file's table of variables and what it says about itself.
+
+    Attributes:
+        rows: Rows; null where the format does not say before reading.
+        forced_encoding: The encoding to read with against what the file declares.
+        notes: What was unusual in reading, for the release record.
+    """
+
+    path: Path
+    format: Format
+    variables: tuple[VariableInfo, ...]
+    rows: int | None
+    label: str | None
+    encoding: str | None
+    forced_encoding: str | None = None
+    delimiter: str = ","
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the variables, in the file's order."""
+        return [v.name for v in self.variables]
+
+
+def code_text(value: Any) -> str:
+    """A code as text: integral numbers without a point, Stata's tags with one before them."""
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def number_text(column: pl.Expr) -> pl.Expr:
+    """The expression of `code_text` for a numeric column."""
+    whole = column.cast(pl.Int64, strict=False)
+    return (
+        pl.when(column.cast(pl.Float64) == whole.cast(pl.Float64))
+        .then(whole.cast(pl.String))
+        .otherwise(column.cast(pl.String))
+    )
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A survey file ready to be read: where, in which format, and what was done to it."""
+
+    path: Path
+    format: Format
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[OpenFile]:
+    """The survey file at `path`; one in a .zip, or a CSV not in UTF-8, is put into a temporary folder for the while.
+
+    Raises:
+        SurveyFileError: The suffix is unknown, the file is absent or empty, is something else than its suffix says, or
+            the archive is not sound. Errors inside the `with` block name the file as dropped.
+    """
+    if not path.is_file():
+        raise SurveyFileError("There is no such file", file=path, remedy="check the path")
+    if path.stat().st_size == 0:
+        raise SurveyFileError("The file is empty", file=path, remedy="download or copy it again")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES and suffix != ".zip":
+        raise SurveyFileError(
+            "The file has no suffix of a survey file",
+            file=path,
+            value=suffix,
+            remedy=f"give it as one of {', '.join(SUFFIXES)} or as a .zip that holds one",
+        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
+            inner = _unpack(path, Path(scratch)) if suffix == ".zip" else path
+            form = SUFFIXES[inner.suffix.lower()]
+            _check_magic(inner, form)
+            yield _as_utf8(inner, Path(scratch)) if form == "csv" else OpenFile(inner, form)
+    except SurveyFileError as failure:
+        if failure.file == path:
+            raise
+        raise SurveyFileError(
+            failure.problem, file=path, variable=failure.variable, value=failure.value, remedy=failure.remedy
+        ) from None
+
+
+def _check_magic(path: Path, form: Format) -> None:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|\?xml)", head, re.IGNORECASE):
+        raise SurveyFileError(
+            "The file is a web page, not data",
+            file=path,
+            remedy="the download ended on a log-in or error page: download it again in a browser",
+        )
+    found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    if head.startswith(_SAS_MAGIC[:12]) or head[12:32] == _SAS_MAGIC:
+        found = "sas7bdat"
+    if found is None and form == "dta" and head[:1] in {bytes([b]) for b in (*range(104, 116),)}:
+        found = "dta"  # formats before 117 start with their number
+    if (found is None and form != "csv") or (found is not None and found != form):
+        raise SurveyFileError(
+            f"The file's suffix says {form}, its content {'does not' if found is None else 'is ' + found}",
+            file=path,
+            remedy="give it its right suffix, or download it again",
+        )
+    if form == "csv" and b"\x00" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SurveyFileError(
+            "The file's suffix says csv, its content is binary", file=path, remedy="download it again"
+        )
+
+
+def _as_utf8(path: Path, folder: Path) -> OpenFile:
+    """The CSV itself if it is UTF-8, else a copy in UTF-8."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    candidates = ("utf-16",) if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ENCODINGS
+    for encoding in candidates:
+        copy = folder / f"{encoding}.csv"
+        try:
+            with path.open(encoding=encoding, newline="") as source:
+                if encoding == "utf-8":
+                    while source.read(1 << 22):
+                        pass
+                    return OpenFile(path, "csv")
+                with copy.open("w", encoding="utf-8", newline="") as target:
+                    shutil.copyfileobj(source, target, 1 << 22)
+            return OpenFile(copy, "csv", (f"is not UTF-8; read as {encoding}",))
+        except UnicodeError:
+            copy.unlink(missing_ok=True)
+    raise SurveyFileError("The file's encoding is unknown", file=path, remedy="save it as UTF-8")
+
+
+def _unpack(path: Path, folder: Path) -> Path:
+    """Unpack the one survey file of an archive, into a name of ours, counting what really comes out."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [i for i in archive.infolist() if not i.is_dir()]
+            for info in files:
+                inside = PurePosixPath(info.filename.replace("\\", "/"))
+                if inside.is_absolute() or ".." in inside.parts or ":" in info.filename:
+                    raise SurveyFileError(
+                        "The archive holds a path that leads out of it",
+                        file=path,
+                        value=info.filename,
+                        remedy="do not use this archive; download it again from the producer",
+                    )
+            found = [
+                i
+                for i in files
+                if PurePosixPath(i.filename).suffix.lower() in SUFFIXES and "__MACOSX" not in i.filename
+            ]
+            surveys = [i for i in found if not i.filename.lower().endswith(".txt")] or found
+            if len(surveys) != 1:
+                raise SurveyFileError(
+                    "The archive must hold exactly one survey file",
+                    file=path,
+                    value=", ".join(i.filename for i in surveys[:5]) or "none",
+                    remedy="unpack it and drop the survey file that you mean",
+                )
+            info = surveys[0]
+            target = folder / f"survey{PurePosixPath(info.filename).suffix.lower()}"
+            limit = min(MAX_ZIP_BYTES, max(1, path.stat().st_size) * MAX_ZIP_RATIO)
+            free = shutil.disk_usage(folder).free
+            written = 0
+            with archive.open(info) as packed, target.open("wb") as out:
+                while block := packed.read(1 << 20):
+                    written += len(block)
+                    if written > limit or written > free - (1 << 28):
+                        raise SurveyFileError(
+                            "The archive unpacks to more than a survey file can be, or than the disk has room for",
+                            file=path,
+                            value=f"more than {written:,} bytes from {path.stat().st_size:,}",
+                            remedy="unpack it yourself, look at it, and drop the survey file",
+                        )
+                    out.write(block)
+            return target
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as failure:
+        raise SurveyFileError(
+            f"The archive cannot be unpacked: {_one_line(failure)}",
+            file=path,
+            remedy="download it again, or unpack it yourself and drop the survey file",
+        ) from None
+
+
+def describe(file: OpenFile) -> FileInfo:
+    """Read a file's table of variables without its rows.
+
+    Raises:
+        SurveyFileError: It is not of that format, is damaged, or its variables cannot be used.
+    """
+    path, form = file.path, file.format
+    info = _describe_csv(path) if form == "csv" else _describe_labelled(path, form)
+    info = replace(info, notes=file.notes + info.notes)
+    if not info.variables:
+        raise SurveyFileError("The file has no variables", file=path, remedy="download it again")
+    if len(info.variables) > MAX_VARIABLES:
+        raise SurveyFileError(
+            "The file has more variables than any known survey",
+            file=path,
+            value=len(info.variables),
+            remedy="check what it is; a cumulative GSS has some 7,000",
+        )
+    seen: dict[str, str] = {}
+    for name in info.names:
+        if (other := seen.setdefault(name.lower(), name)) is not name:
+            raise SurveyFileError(
+                "Two variables have the same name but for upper and lower case",
+                file=path,
+                variable=f"{other}, {name}",
+                remedy="rename one of them in the file",
+            )
+    return info
+
+
+def _describe_labelled(path: Path, form: Format) -> FileInfo:
+    _, meta, encoding, notes = _read_labelled(path, form, None, metadataonly=True)
+    variables = tuple(
+        VariableInfo(
+            name=name,
+            label=_clean_label(meta.column_names_to_labels.get(name)),
+            text=meta.readstat_variable_types.get(name) == "string",
+            value_labels={
+                _label_code(code, form): _clean_label(label) or ""
+                for code, label in meta.variable_value_labels.get(name, {}).items()
+            },
+            missing=tuple(_range_text(r) for r in meta.missing_ranges.get(name, ()))
+            + tuple(f".{tag}" for tag in meta.missing_user_values.get(name, ())),
+        )
+        for name in meta.column_names
+    )
+    rows = meta.number_rows if meta.number_rows is not None and meta.number_rows >= 0 else None
+    return FileInfo(
+        path,
+        form,
+        variables,
+        rows,
+        _clean_label(meta.file_label),
+        encoding or meta.file_encoding,
+        encoding,
+        notes=notes,
+    )
+
+
+def _label_code(code: Any, form: Format) -> str:
+    return f".{code}" if form in ("dta", "sas7bdat") and isinstance(code, str) else code_text(code)
+
+
+def _range_text(bounds: Mapping[str, Any]) -> str:
+    low, high = code_text(bounds["lo"]), code_text(bounds["hi"])
+    return low if low == high else f"{low}..{high}"
+
+
+def _clean_label(label: str | None) -> str | None:
+    """A label on one line without control characters, cut at a length no producer reaches."""
+    if label is None:
+        return None
+    text = "".join(c if c.isprintable() else " " for c in label[:MAX_LABEL])
+    return " ".join(text.split()) or None
+
+
+def _read_labelled(
+    path: Path, form: Format, encoding: str | None, **options: Any
+) -> tuple[Any, Any, str | None, tuple[str, ...]]:
+    """Read with pyreadstat; where the declared encoding does not hold, with the encodings that producers use."""
+    read: Callable[..., tuple[Any, Any]] = _READERS[form]
+    problem: Exception | None = None
+    for attempt in (encoding,) if encoding else (None, *ENCODINGS[1:]):
+        try:
+            data, meta = read(
+                path,
+                user_missing=True,
+                disable_datetime_conversion=True,
+                **({"encoding": attempt} if attempt else {}),
+                **options,
+            )
+        except (UnicodeDecodeError, pyreadstat.ReadstatError) as failure:
+            if isinstance(failure, pyreadstat.ReadstatError) and "convert" not in str(failure).lower():
+                problem = failure
+                break
+            problem = problem or failure
+        except (ValueError, OverflowError, MemoryError, OSError, pyreadstat.PyreadstatError) as failure:
+            problem = failure
+            break
+        else:
+            declared = f"holds bytes that its declared encoding does not allow; read as {attempt}"
+            return data, meta, attempt, () if attempt is None or encoding else (declared,)
+    raise SurveyFileError(
+        f"The file cannot be read as {form}: {_one_line(problem)}",
+        file=path,
+        remedy="it is damaged, incomplete or has a wrong suffix: download it again from its producer",
+    ) from None
+
+
+def _one_line(failure: Exception | None) -> str:
+    return " ".join(str(failure).split())[:300] or type(failure).__name__
+
+
+def chunks(info: FileInfo, columns: Sequence[str] | None = None, *, cells: int = CHUNK_CELLS) -> Iterator[pl.DataFrame]:
+    """The rows of a file in the file's order, as frames of at most `cells` cells.
+
+    Args:
+        info: The file, as described.
+        columns: Variables wanted; null for all.
+        cells: Cells of a chunk at most, but at least one row.
+
+    Raises:
+        SurveyFileError: The file ends early or is damaged.
+    """
+    if info.format == "csv":
+        yield from _chunks_csv(info, columns, cells)
+        return
+    names = info.names if columns is None else list(columns)
+    size = max(1, cells // max(1, len(names)))
+    text = {v.name for v in info.variables if v.text}
+    offset = 0
+    while True:
+        data, _, _, _ = _read_labelled(
+            info.path,
+            info.format,
+            info.forced_encoding,
+            output_format="dict",
+            usecols=None if columns is None else names,
+            row_offset=offset,
+            row_limit=size,
+        )
+        frame = pl.DataFrame([_series(name, data[name], name in text) for name in names])
+        if frame.height == 0:
+            break
+        yield frame
+        offset += frame.height
+        if frame.height < size or (info.rows is not None and offset >= info.rows):
+            break
+    if info.rows is not None and offset != info.rows:
+        raise SurveyFileError(
+            f"The file announces {info.rows:,} rows and holds {offset:,}",
+            file=info.path,
+            remedy="it is incomplete: download it again from its producer",
+        )
+
+
+def _series(name: str, values: Any, text: bool) -> pl.Series:
+    """A column from pyreadstat's objects: numbers, or text codes where Stata's tags are among the numbers."""
+    if text:
+        return pl.Series(name, values, dtype=pl.String, strict=False).replace("", None)
+    numbers = pl.Series(name, values, dtype=pl.Float64, strict=False).fill_nan(None)
+    if numbers.null_count():
+        tags = pl.Series(name, [v if isinstance(v, str) else None for v in values], dtype=pl.String)
+        if tags.null_count() < len(tags):
+            frame = pl.DataFrame({"n": numbers, "t": tags})
+            return frame.select(pl.coalesce(number_text(pl.col("n")), "." + pl.col("t")).alias(name)).to_series()
+    return shrunk(numbers)
+
+
+def shrunk(numbers: pl.Series) -> pl.Series:
+    """The narrowest integer type that holds all numbers exactly, else floats."""
+    if numbers.dtype == pl.Float64:
+        whole = numbers.cast(pl.Int64, strict=False)
+        if whole.null_count() > numbers.null_count() or not (whole.cast(pl.Float64) == numbers).all():
+            return numbers
+        return whole.shrink_dtype()
+    return numbers
+
+
+def _describe_csv(path: Path) -> FileInfo:
+    """Read the header, and in one pass which columns hold numbers alone."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = file.readline(1 << 22)
+    delimiter = max(",;\t|", key=first.count)
+    header = next(csv.reader([first], delimiter=delimiter), [])
+    if len(header) < 2:
+        raise SurveyFileError(
+            "The file is no table: its first line names no variables",
+            file=path,
+            remedy="give it as CSV with a header line, separated by comma or semicolon",
+        )
+    if repeated := sorted({name for name in header if header.count(name) > 1} | ({""} & set(header))):
+        raise SurveyFileError(
+            "The header repeats a name or has an empty one",
+            file=path,
+            variable=repeated[0] or "(empty)",
+            remedy="give every column a name of its own",
+        )
+    names = [_HEADER_LABEL.match(name) for name in header]
+    text = pl.col(pl.String).str.strip_chars()
+    odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_NUMBER)
+    with _csv_errors(path):
+        found = (
+            _scan_csv(path, delimiter)
+            .select(pl.len().alias("rows "), odd.any().name.keep())
+            .collect(engine="streaming")
+            .row(0, named=True)
+        )
+    variables = tuple(
+        VariableInfo(name=m["name"], label=_clean_label(m["label"]), text=bool(found[column])) if m else _unnamed(path)
+        for column, m in zip(header, names, strict=True)
+    )
+    return FileInfo(path, "csv", variables, found["rows "], None, "utf-8", delimiter=delimiter)
+
+
+def _unnamed(path: Path) -> VariableInfo:
+    raise SurveyFileError("The header has a name of white space", file=path, remedy="give every column a name")
+
+
+def _scan_csv(path: Path, delimiter: str) -> pl.LazyFrame:
+    return pl.scan_csv(path, separator=delimiter, infer_schema=False)
+
+
+def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, cells: int) -> Iterator[pl.DataFrame]:
+    lazy = _scan_csv(info.path, info.delimiter)
+    with _csv_errors(info.path):
+        lazy = lazy.rename(dict(zip(lazy.collect_schema().names(), info.names, strict=True)))
+        wanted = set(info.names if columns is None else columns)
+        lazy = lazy.select(
+            pl.col(v.name)
+            if v.text
+            else pl.col(v.name).str.strip_chars().cast(pl.Float64, strict=False)  # _NO_NUMBER becomes null
+            for v in info.variables
+            if v.name in wanted
+        )
+        size = max(1, cells // max(1, len(wanted)))
+        for frame in lazy.collect_batches(chunk_size=size):
+            yield frame.with_columns(shrunk(s.fill_nan(None)) for s in frame if s.dtype == pl.Float64)
+
+
+@contextmanager
+def _csv_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except pl.exceptions.PolarsError as failure:
+        raise SurveyFileError(
+            f"The file is no sound CSV table: {_one_line(failure)}",
+            file=path,
+            remedy="download it again; every line must have as many fields as the header",
+        ) from None

@@ -1,0 +1,299 @@
+"""Which survey, and which of its waves, a file holds: decided by its variables, labels and codes, never by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+import pycountry
+
+from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys.readers import FileInfo
+from mpta_pipeline.surveys.sources import CountryRule, Source, SourceRegistry
+
+YEARS = range(1972, 2101)  # the first GSS; what RESPONDENTS allows
+
+
+@dataclass(frozen=True)
+class WavePart:
+    """One wave in a file: its key, the code that tells its rows, and what they hold."""
+
+    wave: str
+    name: str
+    code: str | None
+    rows: int
+    countries: tuple[str, ...]
+    years: tuple[int, ...]
+    weight: str | None
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a file was recognized as.
+
+    Attributes:
+        waves: Wave keys, such as gss-2018.
+        parts: Wave key → what the file holds of it.
+        notes: What was unusual in reading.
+    """
+
+    source: Source
+    waves: tuple[str, ...]
+    parts: Mapping[str, WavePart]
+    version: str | None
+    doi: str | None
+    title: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def dialect(self) -> str:
+        """Codebook that the file follows."""
+        return self.source.dialect
+
+
+def recognize(path: Path, registry: SourceRegistry) -> Recognition:
+    """Recognize a survey file by its content.
+
+    Raises:
+        SurveyFileError: It cannot be read, fits no source or several, is a variant that must not be read as it stands,
+            or its wave, country or year cells are none; with the reasons and the remedy.
+    """
+    with readers.opened(path) as file:
+        return recognize_file(readers.describe(file), registry)
+
+
+def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
+    """Recognize an opened and described file; as `recognize`."""
+    source = match(info, registry)
+    names = {name.lower(): name for name in info.names}
+
+    def first(candidates: Sequence[str]) -> str | None:
+        return next((names[c.lower()] for c in candidates if c.lower() in names), None)
+
+    columns = {
+        "wave": first([source.waves.variable] if source.waves.variable else []),
+        "country": first(source.country.variable),
+        "year": first(source.year),
+        "version": first(source.version),
+        "doi": first(source.doi),
+    }
+    for role, candidates in (
+        ("wave", [source.waves.variable] if source.waves.variable else []),
+        ("country", source.country.variable),
+        ("year", source.year),
+    ):
+        if candidates and columns[role] is None:
+            raise SurveyFileError(
+                f"The file of {source.dialect} has no variable of the {role}",
+                file=info.path,
+                variable=" or ".join(candidates),
+                remedy="use a complete file of the producer",
+            )
+    weights = {w.variable: names[w.variable.lower()] for w in source.weights if w.variable.lower() in names}
+    wanted = list(dict.fromkeys([*(c for c in columns.values() if c), *weights.values()]))
+    parts = [_coded(chunk, columns, weights) for chunk in readers.chunks(info, wanted)]
+    rows = pl.concat(parts) if parts else pl.DataFrame()
+    if rows.height == 0:
+        raise SurveyFileError("The file has variables but no rows", file=info.path, remedy="download it again")
+    found: dict[str, WavePart] = {}
+    for code, group in _groups(rows):
+        part = _part(info, source, columns, code, group)
+        if part.wave in found:
+            raise SurveyFileError(
+                "Two codes of the wave variable mean the same wave",
+                file=info.path,
+                variable=columns["wave"],
+                value=code,
+                remedy=f"correct waves.names in sources/{source.dialect}.yaml",
+            )
+        found[part.wave] = part
+    waves = tuple(sorted(found, key=lambda w: (len(w), w)))
+    title = source.title if len(waves) > 1 else source.wave_title(found[waves[0]].name)
+    return Recognition(
+        source=source,
+        waves=waves,
+        parts=found,
+        version=_stamp(rows, "version"),
+        doi=_stamp(rows, "doi"),
+        title=title.replace(" {wave}", ""),
+        notes=info.notes,
+    )
+
+
+def match(info: FileInfo, registry: SourceRegistry) -> Source:
+    """The one source whose signature the file fits.
+
+    Raises:
+        SurveyFileError: None fits, or several do, or it is a variant that is refused.
+    """
+    verdicts = {source.dialect: _against(info, source) for source in registry}
+    fitting = [dialect for dialect, reasons in verdicts.items() if not reasons]
+    if len(fitting) > 1:
+        raise SurveyFileError(
+            f"The file fits several sources: {', '.join(fitting)}",
+            file=info.path,
+            remedy="keep the file of one survey and release as its producer made it",
+        )
+    if not fitting:
+        nearest = sorted(verdicts, key=lambda d: len(verdicts[d]) / max(1, _conditions(registry[d])))[:2]
+        reasons = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
+        raise SurveyFileError(
+            f"The file fits no known survey ({reasons})",
+            file=info.path,
+            remedy="use the producer's own file, or describe the source in a YAML record of its own",
+        )
+    source = registry[fitting[0]]
+    for refusal in source.recognize.refuse:
+        hits = [n for n in info.names if re.fullmatch(refusal.variables, n)]
+        if len(hits) >= refusal.at_least:
+            raise SurveyFileError(refusal.problem, file=info.path, variable=", ".join(hits[:5]), remedy=refusal.remedy)
+    return source
+
+
+def _conditions(source: Source) -> int:
+    signature = source.recognize
+    return len(signature.requires) + len(signature.some_of) + len(signature.labels) + len(signature.value_labels)
+
+
+def _against(info: FileInfo, source: Source) -> list[str]:
+    """The reasons why a file is not of a source; none: it is."""
+    signature = source.recognize
+    variables = {v.name.lower(): v for v in info.variables}
+    reasons = [f"lacks {name}" for name in signature.requires if name.lower() not in variables]
+    reasons += [
+        f"lacks any of {'/'.join(group)}"
+        for group in signature.some_of
+        if not any(name.lower() in variables for name in group)
+    ]
+    reasons += [f"has {name}" for name in signature.forbids if name.lower() in variables]
+    for name, pattern in signature.labels.items():
+        label = variables[name.lower()].label if name.lower() in variables else None
+        if label is not None and not re.search(pattern, label):
+            reasons.append(f"{name} is labelled otherwise")
+    for name, expected in signature.value_labels.items():
+        labels = variables[name.lower()].value_labels if name.lower() in variables else {}
+        reasons += [
+            f"code {code} of {name} is labelled otherwise"
+            for code, pattern in expected.items()
+            if labels and not re.search(pattern, labels.get(code, ""))
+        ]
+    return reasons
+
+
+def _coded(chunk: pl.DataFrame, columns: Mapping[str, str | None], weights: Mapping[str, str]) -> pl.DataFrame:
+    """The columns that recognition looks at, as code texts, and the weights as whether there is a positive one."""
+    return chunk.select(
+        *(
+            (as_codes(chunk[name], name).alias(role) if name else pl.lit(None, dtype=pl.String).alias(role))
+            for role, name in columns.items()
+        ),
+        *((pl.col(n).cast(pl.Float64, strict=False) > 0).fill_null(False).alias(f"w {w}") for w, n in weights.items()),
+    )
+
+
+def as_codes(column: pl.Series, name: str) -> pl.Series:
+    """A raw column as code texts."""
+    if column.dtype == pl.String:
+        return column
+    return column.to_frame(name).select(readers.number_text(pl.col(name))).to_series()
+
+
+def _groups(rows: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
+    return [(key[0], group) for key, group in rows.group_by("wave", maintain_order=True)]
+
+
+def _part(
+    info: FileInfo, source: Source, columns: Mapping[str, str | None], code: str | None, group: pl.DataFrame
+) -> WavePart:
+    rule = source.waves
+    name = rule.constant or ("" if code is None else rule.names.get(code, code))
+    if not re.fullmatch(r"[a-z0-9]+", name) or (rule.only_named and code not in rule.names):
+        raise SurveyFileError(
+            "A cell of the wave variable names no wave",
+            file=info.path,
+            variable=columns["wave"],
+            value="(empty)" if code is None else code,
+            remedy="correct that cell; use the producer's own file",
+        )
+    years = years_of(group["year"], info.path, columns["year"])
+    countries = countries_of(source.country, group["country"], info.path, columns["country"])
+    weight = next(
+        (
+            w.variable
+            for w in source.weights
+            if w.purpose == "respondent"
+            and (not w.waves or name in w.waves)
+            and f"w {w.variable}" in group.columns
+            and group[f"w {w.variable}"].any()
+        ),
+        None,
+    )
+    return WavePart(
+        wave=f"{source.family}-{name}",
+        name=name,
+        code=code if rule.variable else None,
+        rows=group.height,
+        countries=tuple(sorted(countries.unique().to_list())),
+        years=tuple(sorted(years.unique().to_list())),
+        weight=weight,
+    )
+
+
+def years_of(codes: pl.Series, path: Path, variable: str | None) -> pl.Series:
+    """The years of the interviews.
+
+    Raises:
+        SurveyFileError: A cell is no year from 1972 to 2100.
+    """
+    years = codes.cast(pl.Int64, strict=False)
+    wrong = codes.filter(~years.is_between(YEARS.start, YEARS.stop - 1).fill_null(False))
+    if len(wrong):
+        raise SurveyFileError(
+            f"{len(wrong):,} cell(s) of the year are no year",
+            file=path,
+            variable=variable,
+            value=wrong[0] if wrong[0] is not None else "(empty)",
+            remedy="use the producer's own file, in which it is a number such as 2018",
+        )
+    return years
+
+
+def countries_of(rule: CountryRule, codes: pl.Series, path: Path, variable: str | None) -> pl.Series:
+    """The countries as ISO 3166-1 alpha-3.
+
+    Raises:
+        SurveyFileError: A code is neither ISO's nor one of the rule's others.
+    """
+    if rule.constant:
+        return pl.Series(codes.name, [rule.constant] * len(codes), dtype=pl.String)
+    table = {**_iso(rule.coding), **rule.other}
+    keys = codes.str.to_uppercase() if rule.coding != "numeric" else codes
+    found = keys.replace_strict(table, default=None, return_dtype=pl.String)
+    wrong = codes.filter(found.is_null())
+    if len(wrong):
+        raise SurveyFileError(
+            f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1 ({rule.coding})",
+            file=path,
+            variable=variable,
+            value=wrong[0] if wrong[0] is not None else "(empty)",
+            remedy="correct the cell; a code of the survey's own belongs in country.other of the source's record",
+        )
+    return found
+
+
+@lru_cache
+def _iso(coding: str) -> dict[str, str]:
+    if coding == "numeric":  # as a number, without leading zeros: files hold 8, ISO writes 008
+        return {str(int(c.numeric)): c.alpha_3 for c in pycountry.countries}
+    return {getattr(c, coding): c.alpha_3 for c in pycountry.countries}
+
+
+def _stamp(rows: pl.DataFrame, role: str) -> str | None:
+    """A stamp that stands in every row; several ones, joined."""
+    stamps = rows[role].drop_nulls().str.strip_chars().unique().sort().to_list()
+    return "; ".join(s for s in stamps if s)[:200] or None
