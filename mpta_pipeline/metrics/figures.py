@@ -108,8 +108,8 @@ def _survey_figures(
     """Figures of one survey, weighted or not."""
     people = h.people(gold, groups, survey, units.frame.get_column("item_id"), weighted=weighted)
     frame = units.frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
-    frame = _with_own(frame, people)
-    frame = frame.with_columns(_guess_columns(frame, people, None, "item"))
+    frame = with_own(frame, people)
+    frame = frame.with_columns(guess_columns(frame, people, None, "item"))
     weight = frame.get_column("weight").to_numpy() if weighted else np.ones(frame.height)
     persona, cluster, item = (g.dense(frame.get_column(c)) for c in ("persona_id", "cluster_id", "item_id"))
     pair = persona * (int(item.max()) + 1) + item
@@ -121,7 +121,7 @@ def _survey_figures(
         if not cut.labels:
             continue
         with_group = frame.with_columns(
-            *_guess_columns(frame, people, dimension, "group"), pl.lit(None, pl.Float64).alias("ceiling")
+            *guess_columns(frame, people, dimension, "group"), pl.lit(None, pl.Float64).alias("ceiling")
         )
         values = {name: _evaluate(with_group, metric) for name, metric in METRICS.items() if metric.value is not None}
         for name in sorted(condition.unique().to_list()):
@@ -131,7 +131,7 @@ def _survey_figures(
             for metric_name, (x, count, baselines) in values.items():
                 reference = None
                 if METRICS[metric_name].paired and name != REFERENCE:
-                    reference = _reference(x, count, (condition == REFERENCE).to_numpy(), pair)
+                    reference = reference_values(x, count, (condition == REFERENCE).to_numpy(), pair)
                 part = _mean_figures(
                     METRICS[metric_name], slices, items, x, weight * count, frame, baselines, reference, rules, note
                 )
@@ -145,7 +145,7 @@ def _survey_figures(
     return parts
 
 
-def _with_own(frame: pl.DataFrame, people: h.People) -> pl.DataFrame:
+def with_own(frame: pl.DataFrame, people: h.People) -> pl.DataFrame:
     """Add the person's own answer and weight as they stand among the people's answers."""
     own = people.frame.select(
         "persona_id", "item_id", pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight")
@@ -153,7 +153,7 @@ def _with_own(frame: pl.DataFrame, people: h.People) -> pl.DataFrame:
     return frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left")
 
 
-def _guess_columns(frame: pl.DataFrame, people: h.People, dimension: str | None, prefix: str) -> list[pl.Series]:
+def guess_columns(frame: pl.DataFrame, people: h.People, dimension: str | None, prefix: str) -> list[pl.Series]:
     """Baselines made from everybody else's answers, all respondents or those of the row's group."""
     n = frame.height
     nothing = h.Guess(*(np.full(n, np.nan) for _ in range(3)))
@@ -207,7 +207,7 @@ def _evaluate(frame: pl.DataFrame, metric: Metric) -> tuple[Floats, Floats, dict
     return x, count, baselines
 
 
-def _reference(x: Floats, count: Floats, reference: NDArray[np.bool_], pair: Ints) -> Floats:
+def reference_values(x: Floats, count: Floats, reference: NDArray[np.bool_], pair: Ints) -> Floats:
     """The no-persona value of each row's person and item; nan where there is none."""
     used = reference & np.isfinite(x) & (count > 0)
     n = int(pair.max()) + 1

@@ -1,0 +1,203 @@
+"""Models against each other on the same prompts, with groups of models that cannot be told apart."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mpta_pipeline.metrics import equivalence, multiplicity
+from mpta_pipeline.metrics import groups as g
+from mpta_pipeline.metrics.answers import UNIT_KEY, balance
+from mpta_pipeline.metrics.clustered import Slices, p_value, t_quantile
+from mpta_pipeline.metrics.registry import METRICS
+from mpta_pipeline.study import FigureRules
+from mpta_pipeline.tables import MODEL_COMPARISON
+
+Floats = NDArray[np.float64]
+
+# How it was asked may differ between models (letters or option probabilities); all else of the prompt is the same.
+_MATCH = [c for c in UNIT_KEY if c != "elicitation"]
+COMPARED = ("accuracy", "accuracy_strict", "mae_n", "parse_rate")
+
+
+def compare_models(scores: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
+    """Compare all models pairwise, task by task, survey by survey, on the answers that both gave.
+
+    Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights. q-values are
+    Benjamini–Hochberg's within task and metric. A tie group holds, from the best model down, the models whose difference to the
+    group's first is not significant: a ranking within it is not separable.
+
+    Args:
+        scores: SCORES of all models, of any number of tasks.
+        rules: `level` is the level of intervals, tests and tie groups.
+
+    Returns:
+        MODEL_COMPARISON: both directions of each pair, and one row a model of its own figure.
+    """
+    parts: list[pl.DataFrame] = []
+    for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):
+        parts.extend(_compare_task(of_task, rules))
+    if not parts:
+        return MODEL_COMPARISON.empty()
+    table = pl.concat(parts, how="diagonal").with_columns(pl.col(pl.Float64).fill_nan(None))
+    return MODEL_COMPARISON.conform(_tied(_corrected(table), rules).select(list(MODEL_COMPARISON.schema)))
+
+
+def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame]:
+    units = {str(name): balance(part).frame for (name,), part in scores.group_by("model", maintain_order=True)}
+    everything = pl.concat(
+        [
+            frame.select(
+                *_MATCH,
+                "cluster_id",
+                "weight",
+                "n_orders",
+                *(
+                    expr.cast(pl.Float64).alias(f"{name}__{part}")
+                    for name in COMPARED
+                    for part, expr in (
+                        ("value", pl.when(METRICS[name].where).then(METRICS[name].value)),
+                        ("count", pl.when(METRICS[name].where).then(METRICS[name].count.cast(pl.Float64))),
+                    )
+                ),
+            ).with_columns(pl.lit(model).alias("model"))
+            for model, frame in units.items()
+        ]
+    )
+    parts = []
+    for (survey, condition), rows in everything.sort(*_MATCH, "model").group_by(
+        ["survey", "condition"], maintain_order=True
+    ):
+        weighted = bool(rows.get_column("weight").is_not_null().all())
+        for metric in COMPARED:
+            rows_of = {
+                str(m): part.rename({f"{metric}__value": "value", f"{metric}__count": "count"})
+                .select(*_MATCH, "cluster_id", "weight", "n_orders", "value", "count")
+                .filter(pl.col("value").is_not_null() & (pl.col("count") > 0))
+                for (m,), part in rows.group_by("model", maintain_order=True)
+            }
+            lines = _own_rows(rows_of, weighted) + _pair_rows(rows_of, weighted, rules)
+            if lines:
+                parts.append(
+                    pl.DataFrame(lines, infer_schema_length=None).with_columns(
+                        pl.lit(scores.item(0, "task")).alias("task"),
+                        pl.lit(survey).alias("survey"),
+                        pl.lit(condition).alias("condition"),
+                        pl.lit(metric).alias("metric"),
+                    )
+                )
+    return parts
+
+
+def _own_rows(rows_of: dict[str, pl.DataFrame], weighted: bool) -> list[dict[str, object]]:
+    lines: list[dict[str, object]] = []
+    for model, rows in rows_of.items():
+        if rows.is_empty():
+            continue
+        w = _weights(rows, weighted) * rows.get_column("count").to_numpy()
+        x = rows.get_column("value").to_numpy() / rows.get_column("count").to_numpy()
+        lines.append({"model": model, "other_model": model, "estimate": float((w * x).sum() / w.sum()), **_sizes(rows)})
+    return lines
+
+
+def _pair_rows(rows_of: dict[str, pl.DataFrame], weighted: bool, rules: FigureRules) -> list[dict[str, object]]:
+    own = {model: row["estimate"] for model, row in ((str(r["model"]), r) for r in _own_rows(rows_of, weighted))}
+    lines: list[dict[str, object]] = []
+    for a, b in combinations(sorted(own), 2):
+        both = rows_of[a].join(
+            rows_of[b].select(*_MATCH, pl.col("value").alias("value_b"), pl.col("count").alias("count_b")),
+            on=_MATCH,
+            how="inner",
+            maintain_order="left",
+        )
+        if both.is_empty():
+            continue
+        x = (both.get_column("value") / both.get_column("count")).to_numpy()
+        y = (both.get_column("value_b") / both.get_column("count_b")).to_numpy()
+        slices = Slices(
+            np.zeros(both.height, dtype=np.int64),
+            1,
+            g.dense(both.get_column("persona_id")),
+            g.dense(both.get_column("cluster_id")),
+        )
+        means = slices.means(x - y, _weights(both, weighted))
+        p = p_value(means.estimate, means.se, means.df)
+        t = t_quantile(means.df, rules.level)
+        d, se = float(means.estimate[0]), float(means.se[0])
+        reach = float(t[0]) * se
+        for model, other, sign in ((a, b, 1.0), (b, a, -1.0)):
+            lines.append(
+                {
+                    "model": model,
+                    "other_model": other,
+                    "estimate": own[model],
+                    "difference": sign * d,
+                    "se": se,
+                    "p_value": float(p[0]),
+                    "ci_low": sign * d - reach,
+                    "ci_high": sign * d + reach,
+                    "mde": float(equivalence.minimal_detectable(means.se, level=rules.level)[0]),
+                    **_sizes(both),
+                }
+            )
+    return lines
+
+
+def _weights(rows: pl.DataFrame, weighted: bool) -> Floats:
+    return rows.get_column("weight").to_numpy() if weighted else np.ones(rows.height)
+
+
+def _sizes(rows: pl.DataFrame) -> dict[str, object]:
+    return {
+        "n_answers": int(rows.get_column("n_orders").sum()),
+        "n_personas": rows.get_column("persona_id").n_unique(),
+        "n_items": rows.get_column("item_id").n_unique(),
+    }
+
+
+def _corrected(table: pl.DataFrame) -> pl.DataFrame:
+    """Add q-values, counting each pair once."""
+    for column in ("difference", "se", "p_value", "ci_low", "ci_high", "mde"):
+        if column not in table.columns:
+            table = table.with_columns(pl.lit(None, pl.Float64).alias(column))
+    key = ["task", "survey", "metric", "condition"]
+    once = (
+        table.filter(pl.col("model") < pl.col("other_model"))
+        .sort(*key, "model", "other_model")
+        .with_columns(
+            pl.col("p_value")
+            .map_batches(
+                lambda s: pl.Series(multiplicity.benjamini_hochberg(s.fill_null(np.nan).to_numpy())),
+                return_dtype=pl.Float64,
+            )
+            .over("task", "metric")
+            .fill_nan(None)
+            .alias("q_value")
+        )
+        .select(*key, "model", "other_model", "q_value")
+    )
+    both = pl.concat([once, once.rename({"model": "other_model", "other_model": "model"}).select(once.columns)])
+    return table.join(both, on=[*key, "model", "other_model"], how="left")
+
+
+def _tied(table: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
+    """Number the tie groups, best first."""
+    key = ["task", "survey", "metric", "condition"]
+    groups = []
+    for values, part in table.sort(*key, "model", "other_model").group_by(key, maintain_order=True):
+        own = part.filter(pl.col("model") == pl.col("other_model"))
+        lower = METRICS[str(values[2])].direction == "lower"
+        order = own.sort("estimate", "model", descending=[not lower, False]).get_column("model").to_list()
+        apart = {
+            (row["model"], row["other_model"])
+            for row in part.filter(pl.col("q_value") <= rules.level).iter_rows(named=True)
+        }
+        number, leader = 0, None
+        for model in order:
+            if leader is None or (leader, model) in apart:
+                number, leader = number + 1, model
+            groups.append({**dict(zip(key, values, strict=True)), "model": model, "tie_group": number})
+    return table.join(pl.DataFrame(groups), on=[*key, "model"], how="left")
