@@ -1,0 +1,27 @@
+"""Requests and answers: which models there are, what asking them costs, and what they answered.
+
+    models = load_models()
+    report = ask(models["smollm2"], prompts, layout.ledger("smollm2"), cache_dir=layout.models)
+    frame = responses(models["smollm2"], prompts, layout.ledger("smollm2"))
+
+This package knows nothing of surveys, personas or tasks: prompts come in, answers go out.
+"""
+
+from mpta_pipeline.inference.answers import Plan, overview, plan, responses
+from mpta_pipeline.inference.engine import AskReport, Budget, Progress, ask
+from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+
+__all__ = [
+    "AskReport",
+    "Budget",
+    "ModelSpec",
+    "Plan",
+    "Progress",
+    "ask",
+    "card",
+    "card_version",
+    "load_models",
+    "overview",
+    "plan",
+    "responses",
+]

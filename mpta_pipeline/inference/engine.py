@@ -1,0 +1,532 @@
+"""The engine: asks what the ledger does not hold, keeps every answer, and stops cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.errors import ModelError, PolicyError
+from mpta_pipeline.inference.exchange import Exchange, Tally
+from mpta_pipeline.inference.faults import Fault, Kind, redact
+from mpta_pipeline.inference.ledger import Ledger, Writer
+from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.providers import provider
+from mpta_pipeline.inference.providers.base import Provider, Reply
+from mpta_pipeline.inference.requests import Ask, in_turn, iterate, split_by_policy, unique_requests
+from mpta_pipeline.inference.throttle import Throttle
+
+SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
+REPORT_EVERY = 0.25
+BYTES_PER_TOKEN = 3.0  # cautious for English (4); only reservations and plans use it, accounts use the provider's count
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a model is: requests in all, durable (reused included), errors; a second; US dollars; seconds to go."""
+
+    model: str
+    total: int
+    done: int
+    reused: int
+    errors: int
+    rate: float
+    spent: float
+    remaining_seconds: float | None
+
+
+class Budget:
+    """US dollars that one or several models may spend together. Safe to share between threads."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.spent = 0.0
+        self._reserved = 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self, dollars: float) -> bool:
+        """Set aside the most a request can cost; false if that could pass the limit."""
+        with self._lock:
+            if self.spent + self._reserved + dollars > self.limit + 1e-12:
+                return False
+            self._reserved += dollars
+            return True
+
+    def settle(self, reserved: float, spent: float) -> None:
+        """Replace a reservation by what was spent."""
+        with self._lock:
+            self._reserved -= reserved
+            self.spent += spent
+
+
+@dataclass
+class AskReport:
+    """What became of the requests of one call of `ask`. Counts are of requests, i.e. of different texts.
+
+    Attributes:
+        requests: Different requests among the prompts.
+        reused: Already in the ledger.
+        asked: Answered now.
+        refused: Answered now by a refusal or a content filter, as far as the provider says so.
+        errors: Failed for good now; rows with the reason.
+        earlier_errors: Failed for good before and not asked again.
+        withheld: Not sent, because of their source's data-use policy.
+        refusal: The policy's refusal, if any was withheld.
+        left: Not asked, because the run stopped before.
+        stopped: Why it stopped before the end; null: it did not.
+        notes: What the user should know: capabilities that the endpoint lacks, a changed fingerprint, damaged lines.
+    """
+
+    model: str
+    requests: int = 0
+    reused: int = 0
+    asked: int = 0
+    refused: int = 0
+    errors: int = 0
+    earlier_errors: int = 0
+    withheld: int = 0
+    refusal: PolicyError | None = None
+    left: int = 0
+    stopped: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float | None = None
+    estimated_cost: float | None = None
+    seconds: float = 0.0
+    rate: float = 0.0
+    attempts: int = 0
+    fingerprints: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error_reasons: dict[str, int] = field(default_factory=dict)
+
+    def as_notes(self) -> dict[str, int | float | str]:
+        """For metadata: what there is to say, without what is zero or unknown."""
+        notes: dict[str, int | float | str] = {
+            "requests": self.requests,
+            "asked": self.asked,
+            "reused": self.reused,
+            "errors": self.errors + self.earlier_errors,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(self.seconds, 2),
+        }
+        further: dict[str, int | float | str | None] = {
+            "refused": self.refused,
+            "withheld": self.withheld,
+            "withheld_because": None if self.refusal is None else str(self.refusal),
+            "left": self.left,
+            "stopped": self.stopped,
+            "cost_usd": None if self.cost is None else round(self.cost, 6),
+            "estimated_cost_usd": None if self.estimated_cost is None else round(self.estimated_cost, 6),
+            "requests_per_second": round(self.rate, 2),
+            "fingerprints": "; ".join(self.fingerprints),
+            "notes": "; ".join(self.notes),
+            "error_reasons": "; ".join(f"{n} × {reason}" for reason, n in list(self.error_reasons.items())[:5]),
+        }
+        return notes | {k: v for k, v in further.items() if v}
+
+
+def ask(
+    spec: ModelSpec,
+    prompts: pl.DataFrame,
+    ledger: Path,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    budget: float | Budget | None = None,
+    cache_dir: Path | None = None,
+    retry_errors: bool = False,
+) -> AskReport:
+    """Ask a model all prompts whose request its ledger does not hold; each answer is durable before it counts.
+
+    Args:
+        spec: The model.
+        prompts: PROMPTS columns system, user, options, elicitation, group, data_use (and survey, repeat_id if present).
+        ledger: The model's ledger folder.
+        progress: Called a few times a second, from the thread that asks.
+        budget: US dollars that this call, or all that share the Budget, may spend.
+        cache_dir: Where files made from installed models are kept; by default beside the answers.
+        retry_errors: Ask again what failed for good before.
+
+    Returns:
+        The report. Requests withheld by policy and requests left by a budget are counted in it, not raised.
+
+    Raises:
+        ModelError: Nothing (more) can be asked of this model; what was answered before is kept.
+        PolicyError: Nothing at all may be sent to this model.
+    """
+    run = Run(
+        spec,
+        prompts,
+        ledger,
+        progress=progress,
+        budget=budget,
+        cache_dir=cache_dir or ledger / "weights",
+        retry_errors=retry_errors,
+    )
+    return run.start()
+
+
+class Run:
+    """One call of `ask`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        prompts: pl.DataFrame,
+        ledger: Path,
+        *,
+        progress: Callable[[Progress], None] | None,
+        budget: float | Budget | None,
+        cache_dir: Path,
+        retry_errors: bool,
+    ) -> None:
+        self.spec = spec
+        self.ledger = Ledger(ledger)
+        self.progress = progress
+        self.budgets = [budget if isinstance(budget, Budget) else Budget(budget)] if budget is not None else []
+        self.cache_dir = cache_dir
+        self.retry_errors = retry_errors
+        self.report = AskReport(spec.name)
+        requests = unique_requests(spec, prompts)
+        self.report.requests = requests.height
+        self.requests, self.report.refusal = split_by_policy(spec, requests)
+        self.report.withheld = requests.height - self.requests.height
+        self.began = time.perf_counter()
+        self.provider: Provider = provider(spec)
+        self.secrets: tuple[str, ...] = ()
+        self.writer: Writer
+        self.exchange: Exchange
+        self.total = 0
+        self.in_doubt: list[dict[str, Any]] = []
+        """Failures by the server's fault since its last good answer: errors of theirs only once it answers again."""
+        self.ratio = BYTES_PER_TOKEN
+
+    def start(self) -> AskReport:
+        """Ask; from a thread of its own where the caller already runs an event loop (a notebook)."""
+        report = self.report
+        if report.refusal is not None and self.requests.is_empty():
+            raise report.refusal
+        if self._todo().is_empty():
+            self._finish()
+            return report
+        key = self.spec.key()
+        self.secrets = (key,) if key else ()
+        with self.ledger.writer() as self.writer:
+            todo = self._todo()  # again, now that no other run asks
+            if not todo.is_empty():
+                self._prepare_budget(todo)
+                _run_async(self._run(in_turn(todo), key))
+        self._finish()
+        return report
+
+    # ---------------------------------------------------------------- what to ask
+
+    def _todo(self) -> pl.DataFrame:
+        held = self.ledger.held(self.requests["request_hash"])
+        report = self.report
+        skip = held.answered
+        report.reused = held.answered.len()
+        report.earlier_errors = 0
+        if not self.retry_errors:
+            report.earlier_errors = held.failed.len()
+            skip = pl.concat([skip, held.failed])
+        if self.ledger.dropped:
+            note = f"{self.ledger.dropped} torn or damaged line(s) of the ledger were dropped and are asked again"
+            if note not in report.notes:
+                report.notes.append(note)
+        return self.requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
+
+    def _prepare_budget(self, todo: pl.DataFrame) -> None:
+        totals = self.ledger.totals()
+        if self.spec.budget is not None:
+            own = Budget(self.spec.budget)
+            own.spent = totals["cost"]
+            self.budgets.append(own)
+        if self.budgets and self.spec.price is None:
+            raise ModelError(
+                f"Model {self.spec.name} has a budget but no price",
+                file=self.spec.source,
+                variable=f"models.{self.spec.name}.price",
+                remedy="give its price a million tokens, or take the budget away",
+            )
+        if self.spec.price is not None:
+            self.report.cost = 0.0
+            self.report.estimated_cost = sum(self._worst(a, typical=True) for a in iterate(todo))
+
+    def _tokens(self, ask: Ask) -> int:
+        return int((len(ask.user.encode()) + len((ask.system or "").encode())) / self.ratio) + 16
+
+    def _worst(self, ask: Ask, *, typical: bool = False) -> float:
+        price = self.spec.price
+        if price is None:
+            return 0.0
+        calls = len(ask.options) if ask.elicitation == "option_logprob" else 1
+        tokens = self._tokens(ask)
+        tokens = int(tokens * BYTES_PER_TOKEN / 4.0) if typical else tokens
+        return calls * price.of(tokens, self.spec.tokens_for(ask.elicitation), batch=self.spec.batch)
+
+    # ---------------------------------------------------------------- asking
+
+    async def _run(self, todo: pl.DataFrame, key: str | None) -> None:
+        self.total = todo.height
+        self.began = time.perf_counter()
+        spec = self.spec
+        async with self.provider.running(self.cache_dir) as base_url:
+            connections = 1 if spec.provider == "embedded" else spec.connections
+            self.exchange = Exchange(
+                spec,
+                base_url,
+                self.provider.headers(key),
+                self.secrets,
+                self.provider.diagnose,
+                Throttle(connections, spec.requests_per_minute, spec.tokens_per_minute),
+                self.provider.retries,
+            )
+            async with self.exchange, self._keeping():
+                await self._ask_all(iterate(todo), connections)
+
+    async def _ask_all(self, asks: Iterator[Ask], connections: int) -> None:
+        # The first request goes alone: a wrong key, address or model name costs one request, not one a connection.
+        first = next(asks, None)
+        if first is None or not await self._ask_one(first):
+            return
+
+        async def work() -> None:
+            for ask in asks:
+                if not await self._ask_one(ask):
+                    return
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(connections, self.total)):
+                group.create_task(work())
+
+    async def _ask_one(self, ask: Ask) -> bool:
+        """Ask one request and write its record; false if there is nothing left to spend."""
+        worst = self._worst(ask) if self.budgets else 0.0
+        for i, budget in enumerate(self.budgets):
+            if not budget.reserve(worst):
+                for earlier in self.budgets[:i]:
+                    earlier.settle(worst, 0.0)
+                self.report.stopped = f"the budget of {budget.limit:g} US dollars is reached"
+                return False
+        tally = Tally()
+        tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
+        spent = 0.0
+
+        async def call(path: str, body: Any) -> Any:
+            return await self.exchange.call(path, body, tally, tokens=tokens, method="GET" if body is None else "POST")
+
+        try:
+            reply = await self.provider.answer(ask, call)
+            spent = self._answered(ask, reply, tally)
+        except Fault as fault:
+            self._failed(ask, fault, tally)
+        finally:
+            for budget in self.budgets:
+                budget.settle(worst, spent)
+        return True
+
+    def _answered(self, ask: Ask, reply: Reply, tally: Tally) -> float:
+        report = self.report
+        prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        cost = None
+        if self.spec.price is not None:
+            if reply.prompt_tokens is None:
+                prompt, completion = self._tokens(ask), self.spec.tokens_for(ask.elicitation)
+            cost = self.spec.price.of(prompt, completion, reply.cached_tokens, batch=self.spec.batch)
+            report.cost = (report.cost or 0.0) + cost
+        text = reply.text
+        if text is not None and self.secrets:
+            text = redact(text, self.secrets)
+        self._confirm()
+        self.writer.append(
+            self._record(
+                ask,
+                tally,
+                text=text,
+                option_logprobs=reply.option_logprobs,
+                finish_reason=reply.finish_reason,
+                prompt_tokens=reply.prompt_tokens,
+                completion_tokens=reply.completion_tokens,
+                cached_tokens=reply.cached_tokens,
+                provider_model=reply.provider_model,
+                cost=cost,
+            )
+        )
+        report.asked += 1
+        report.refused += reply.finish_reason in REFUSALS
+        report.prompt_tokens += prompt
+        report.completion_tokens += completion
+        report.cached_tokens += reply.cached_tokens
+        report.attempts += tally.attempts
+        if reply.provider_model is not None and reply.provider_model not in report.fingerprints:
+            report.fingerprints.append(reply.provider_model)
+        return cost or 0.0
+
+    def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
+        """Write an error row, hold it back, or give the model up."""
+        spec = self.spec
+        self.report.attempts += tally.attempts
+        if fault.kind in (Kind.FATAL, Kind.BUSY):
+            raise self._give_up(fault.reason)
+        record = self._record(ask, tally, error=fault.reason)
+        if fault.kind is Kind.ITEM:
+            if not self.exchange.succeeded and ("HTTP 403" in fault.reason or "HTTP 404" in fault.reason):
+                raise self._give_up(fault.reason)
+            self._write_error(record)
+            return
+        # The server's fault. Whether it is this request's as well shows when the server answers another one.
+        self.in_doubt.append(record)
+        if fault.kind is Kind.DOWN and not self.exchange.succeeded:
+            raise self._give_up(fault.reason)
+        if len(self.in_doubt) >= max(8, spec.connections):
+            raise self._give_up(f"{len(self.in_doubt)} requests in a row failed, the last with: {fault.reason}")
+
+    def _confirm(self) -> None:
+        """The server is well: what failed before it answered again failed by itself."""
+        for record in self.in_doubt:
+            self._write_error(record)
+        self.in_doubt.clear()
+
+    def _write_error(self, record: dict[str, Any]) -> None:
+        self.writer.append(record)
+        self.report.errors += 1
+        reasons = self.report.error_reasons
+        reasons[record["error"]] = reasons.get(record["error"], 0) + 1
+
+    def _record(self, ask: Ask, tally: Tally, **values: Any) -> dict[str, Any]:
+        return {
+            "request_hash": ask.request_hash,
+            **values,
+            "latency": round(tally.latency, 6),
+            "attempts": tally.attempts,
+            "asked_at": tally.sent_at,
+        }
+
+    def _give_up(self, reason: str) -> ModelError:
+        kept = self.report.asked
+        return ModelError(
+            f"Model {self.spec.name} at {self.exchange.base_url} cannot be used: {reason} "
+            f"({kept} answer(s) of this run are kept, the other models are not concerned)",
+            file=self.spec.source,
+            remedy=_remedy(reason, self.spec),
+        )
+
+    # ---------------------------------------------------------------- durability and progress
+
+    @asynccontextmanager
+    async def _keeping(self) -> AsyncIterator[None]:
+        """Sync the ledger and report progress while requests are under way; whatever happens, what is there is kept."""
+        task = asyncio.create_task(self._keep())
+        try:
+            yield
+            if self.in_doubt:
+                if not self.report.asked:
+                    raise self._give_up(self.in_doubt[-1]["error"])
+                self._confirm()
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from None
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self.writer.sync()
+            self._show()
+
+    async def _keep(self) -> None:
+        shown = 0.0
+        while True:
+            await asyncio.sleep(SYNC_EVERY)
+            if self.writer.written > self.writer.durable:
+                await asyncio.to_thread(self.writer.sync)
+            if time.perf_counter() - shown > REPORT_EVERY:
+                shown = time.perf_counter()
+                self._show()
+
+    def _show(self) -> None:
+        if self.progress is None:
+            return
+        durable = self.writer.durable
+        seconds = time.perf_counter() - self.began
+        rate = durable / seconds if seconds > 0 else 0.0
+        reused = self.report.reused + self.report.earlier_errors
+        self.progress(
+            Progress(
+                model=self.spec.name,
+                total=self.total + reused,
+                done=durable + reused,
+                reused=reused,
+                errors=self.report.errors,
+                rate=rate,
+                spent=self.report.cost or 0.0,
+                remaining_seconds=(self.total - durable) / rate if rate > 0 else None,
+            )
+        )
+
+    def _finish(self) -> None:
+        report = self.report
+        report.seconds = time.perf_counter() - self.began
+        settled = report.asked + report.errors
+        report.rate = settled / report.seconds if report.seconds > 0 and settled else 0.0
+        report.left = max(self.total - settled, 0)
+        report.notes += [f"the endpoint does not offer {what}" for what in self.provider.lacks]
+        if len(report.fingerprints) > 1:
+            report.notes.append(f"the provider's model changed during the run: {', '.join(report.fingerprints)}")
+
+
+REFUSALS = ("content_filter", "refusal", "safety")
+
+
+def _remedy(reason: str, spec: ModelSpec) -> str:
+    if "key" in reason or "401" in reason or "403" in reason:
+        return f"check the key in {spec.key_env or 'the environment'} and what it may use, then run again"
+    if "web page" in reason or "redirect" in reason:
+        return (
+            "correct base_url in models.yaml: it must be the API's root with the version, e.g. http://127.0.0.1:8000/v1"
+        )
+    if "no connection" in reason:
+        return "start the server or correct base_url in models.yaml, then run again: only what is missing is asked"
+    if "know the model" in reason or "404" in reason:
+        return "correct `model` or base_url of the entry in models.yaml"
+    return "see the endpoint's own status, then run again: only what is missing is asked"
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error behind a group: a ModelError if there is one, else the first."""
+    flat: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack += reversed(error.exceptions)
+        else:
+            flat.append(error)
+    return next((e for e in flat if isinstance(e, ModelError)), flat[0])
+
+
+def _run_async(work: Any) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="mpta-inference")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]

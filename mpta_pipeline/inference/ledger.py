@@ -1,0 +1,267 @@
+"""The ledger: every answer of one model, append-only, checksummed, durable before it counts.
+
+A folder a model. New answers go line by line into a segment (`<n>.log`): eight digits of CRC-32, a space, JSON. A line
+that is torn or does not match its checksum is dropped when read, and a writer never appends to another writer's
+segment. When segments have grown they are compacted into Parquet parts sorted by request hash (`part-<level>-<n>`),
+and eight parts of a level into one of the next, so that each answer is rewritten only log₈ n times.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from mpta_pipeline.errors import ModelError
+from mpta_pipeline.storage import write_atomic
+
+RECORD = pl.Schema(
+    {
+        "request_hash": pl.String(),
+        "text": pl.String(),
+        "option_logprobs": pl.List(pl.Float64()),
+        "finish_reason": pl.String(),
+        "error": pl.String(),
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),
+        "cached_tokens": pl.Int64(),
+        "provider_model": pl.String(),
+        "cost": pl.Float64(),
+        "latency": pl.Float64(),
+        "attempts": pl.Int64(),
+        "asked_at": pl.Int64(),
+    }
+)
+"""A record: what RESPONSES needs, and US dollars, seconds, attempts and time (ms since 1970, UTC) of the asking."""
+
+COMPACT_AT = 20_000  # records in segments: reading them takes .1 s
+MERGE_AT = 8  # parts of one level
+LOCK_WAIT = 600.0  # seconds for another run of the same model to finish
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a ledger holds of some requests."""
+
+    answered: pl.Series
+    failed: pl.Series
+
+
+class Ledger:
+    """One model's answers below `folder`. Reading needs no lock; asking holds the writer's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.dropped = 0
+        """Lines dropped as torn or damaged when the segments were last read."""
+
+    # ---------------------------------------------------------------- reading
+
+    def read(self, hashes: pl.Series | None = None) -> pl.DataFrame:
+        """Records (RECORD), one a request: of `hashes`, or all. An answer is preferred to an error, then the latest."""
+        return self._select(list(RECORD), hashes)
+
+    def held(self, hashes: pl.Series) -> Held:
+        """Which of `hashes` have an answer, and which only a final error."""
+        found = self._select(["request_hash", "error", "asked_at"], hashes)
+        failed = found["error"].is_not_null()
+        return Held(found.filter(~failed)["request_hash"], found.filter(failed)["request_hash"])
+
+    def totals(self) -> dict[str, float]:
+        """Over all records: answers, errors, tokens, US dollars spent, mean seconds an answer took (0 if none).
+
+        A request that failed and was asked again was paid twice; a record seen in a segment and a part was not.
+        """
+        answered = pl.col("error").is_null()
+
+        def sums(records: pl.LazyFrame) -> pl.LazyFrame:
+            return records.unique(("request_hash", "asked_at")).select(
+                answers=answered.sum(),
+                errors=(~answered).sum(),
+                prompt_tokens=pl.col("prompt_tokens").sum(),
+                completion_tokens=pl.col("completion_tokens").sum(),
+                cost=pl.col("cost").sum(),
+                latency=pl.col("latency").filter(answered).mean().fill_null(0.0),
+            )
+
+        columns = ("request_hash", "error", "asked_at", "prompt_tokens", "completion_tokens", "cost", "latency")
+        return {name: float(value) for name, value in self._collect(columns, sums).row(0, named=True).items()}
+
+    def _select(self, columns: Sequence[str], hashes: pl.Series | None) -> pl.DataFrame:
+        wanted = None if hashes is None else pl.LazyFrame({"request_hash": hashes}, schema={"request_hash": pl.String})
+
+        def pick(records: pl.LazyFrame) -> pl.LazyFrame:
+            return records if wanted is None else records.join(wanted, on="request_hash", how="semi")
+
+        found = self._collect(list(dict.fromkeys([*columns, "error", "asked_at"])), pick)
+        repeated = found["request_hash"].is_duplicated()
+        if repeated.any():
+            best = (
+                found.filter(repeated)
+                .sort(pl.col("error").is_not_null(), pl.col("asked_at"), descending=[False, True], maintain_order=True)
+                .unique("request_hash", keep="first", maintain_order=True)
+            )
+            found = pl.concat([found.filter(~repeated), best])
+        return found.select(columns)
+
+    def _collect(self, columns: Sequence[str], query: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.DataFrame:
+        """Run a query over segments and parts; listed again if a compaction moved files meanwhile."""
+        for attempt in range(5):
+            try:
+                # Segments first: a record that moves from segment to part meanwhile is seen twice, not never.
+                records = [self._segments().lazy().select(columns)]
+                parts = self._parts()
+                if parts:
+                    records.append(pl.scan_parquet(parts).select(columns))
+                return query(pl.concat(records)).collect(engine="streaming")
+            except FileNotFoundError:
+                if attempt == 4:
+                    raise
+                time.sleep(0.05)
+        raise AssertionError("the loop returns or raises")
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))
+
+    def _logs(self) -> list[Path]:
+        return sorted(self.folder.glob("*.log"))
+
+    def _segments(self, logs: Sequence[Path] | None = None) -> pl.DataFrame:
+        rows: list[Mapping[str, Any]] = []
+        self.dropped = 0
+        for log in self._logs() if logs is None else logs:
+            good, dropped = _read_segment(log)
+            rows += good
+            self.dropped += dropped
+        return pl.DataFrame(rows, schema=RECORD, orient="row", infer_schema_length=None)
+
+    # ---------------------------------------------------------------- writing
+
+    @contextmanager
+    def writer(self, *, wait: float = LOCK_WAIT) -> Iterator[Writer]:
+        """Hold the ledger for asking. The lock ends with the process, however it ends.
+
+        Raises:
+            ModelError: Another run still asks this model after `wait` seconds.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            deadline = time.monotonic() + wait
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise ModelError(
+                            f"Another run is asking this model and has not finished within {wait:.0f} s",
+                            file=self.folder,
+                            remedy="wait for it or stop it; its answers are kept and will be used",
+                        ) from None
+                    time.sleep(0.1)
+            self.compact(at_least=COMPACT_AT)
+            writer = Writer(self._next_log())
+            try:
+                yield writer
+            finally:
+                writer.close()
+                self.compact(at_least=COMPACT_AT)
+
+    def _next_log(self) -> Path:
+        numbers = [int(log.stem) for log in self._logs()]
+        return self.folder / f"{max(numbers, default=0) + 1:08d}.log"
+
+    def compact(self, *, at_least: int = 1) -> None:
+        """Turn the segments into a part if they hold `at_least` records, and merge parts. The writer's lock is held."""
+        logs = self._logs()
+        if logs and (sum(log.stat().st_size for log in logs) >= at_least * 100 or len(logs) > 64):
+            fresh = self._segments(logs)
+            if fresh.height >= at_least or len(logs) > 64:
+                self._write_part(0, fresh)
+                for log in logs:
+                    log.unlink()
+        level = 0
+        while len(parts := sorted(self.folder.glob(f"part-{level}-*.parquet"))) >= MERGE_AT:
+            self._write_part(level + 1, pl.concat([pl.read_parquet(p) for p in parts]))
+            for part in parts:
+                part.unlink()
+            level += 1
+
+    def _write_part(self, level: int, records: pl.DataFrame) -> None:
+        # Repeats stay: each was paid. They are told apart when read.
+        records = records.sort("request_hash", "asked_at")
+        numbers = [int(p.stem.rsplit("-", 1)[1]) for p in self.folder.glob(f"part-{level}-*.parquet")]
+        path = self.folder / f"part-{level}-{max(numbers, default=0) + 1:08d}.parquet"
+        write_atomic(path, lambda p: records.write_parquet(p, compression="zstd", row_group_size=200_000))
+        _sync_folder(self.folder)
+
+
+class Writer:
+    """Appends to one segment. `append` hands a line to the system, `sync` makes all handed-over lines durable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+        self.written = 0
+        """Records handed to the system: they outlive this process, not yet a loss of power."""
+        self.durable = 0
+        """Records on disk."""
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record; it outlives a kill of this process from here on."""
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            _sync_folder(self.path.parent)
+        body = orjson.dumps(record)
+        line = b"%08x %b\n" % (zlib.crc32(body), body)
+        while line:
+            line = line[os.write(self._fd, line) :]
+        self.written += 1
+
+    def sync(self) -> int:
+        """Put what was appended on disk; returns the records that are durable now. May run in another thread."""
+        written = self.written
+        if self._fd is not None and written > self.durable:
+            os.fdatasync(self._fd)
+            self.durable = written
+        return self.durable
+
+    def close(self) -> None:
+        """Sync and close."""
+        if self._fd is not None:
+            self.sync()
+            os.close(self._fd)
+            self._fd = None
+
+
+def _read_segment(path: Path) -> tuple[list[Mapping[str, Any]], int]:
+    """Good records of a segment and the number of lines dropped; the last one is torn where a write was cut off."""
+    rows: list[Mapping[str, Any]] = []
+    dropped = 0
+    for line in path.read_bytes().split(b"\n"):
+        if not line:
+            continue
+        body = line[9:]
+        if line[8:9] == b" " and b"%08x" % zlib.crc32(body) == line[:8]:
+            rows.append(orjson.loads(body))
+        else:
+            dropped += 1
+    return rows, dropped
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,17 @@
+"""Providers by the name that `models.yaml` uses; one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.providers.base import Provider
+from mpta_pipeline.inference.providers.embedded import Embedded
+from mpta_pipeline.inference.providers.openai import OpenAI
+
+PROVIDERS: Mapping[str, type[Provider]] = {"embedded": Embedded, "openai": OpenAI}
+
+
+def provider(spec: ModelSpec) -> Provider:
+    """The provider of a model."""
+    return PROVIDERS[spec.provider](spec)

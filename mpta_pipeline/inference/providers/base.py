@@ -1,0 +1,99 @@
+"""What a provider is: how a request is written, how a reply is read, and whose fault a failure is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.requests import Ask
+
+Call = Callable[[str, Mapping[str, Any] | None], Awaitable[Any]]
+"""Send a JSON body to a path below the base URL (none: GET) and get the reply's JSON; raises Fault."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a model answered. A refusal by content filter is a reply whose `finish_reason` says so.
+
+    Attributes:
+        option_logprobs: Natural log-probability of each shown option's letter or text; None where not offered.
+        cached_tokens: Tokens of the prompt that the provider took from its cache.
+        provider_model: Model and fingerprint as the provider reports them.
+    """
+
+    text: str | None
+    option_logprobs: list[float] | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int = 0
+    provider_model: str | None = None
+
+
+class Provider(ABC):
+    """One wire format. A new provider is one file with a subclass and one line in `providers/__init__.py`."""
+
+    retries = True
+    """A failed exchange may be sent again by itself; false where an answer is made of several that belong together."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self.lacks: list[str] = []
+        """What the endpoint turned out not to offer, in words for the user."""
+
+    @abstractmethod
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Headers of every request, with the key where there is one."""
+
+    @abstractmethod
+    async def answer(self, ask: Ask, call: Call) -> Reply:
+        """Ask one request, with one exchange or several."""
+
+    @asynccontextmanager
+    async def running(self, cache_dir: Path) -> AsyncIterator[str]:
+        """The base URL, for as long as the endpoint is needed. `cache_dir` takes files made from installed models."""
+        yield self.spec.url
+
+    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+        """Whose fault an error reply is, by the published meaning of the codes; subclasses add the provider's own."""
+        reason = shorten(message_of(payload) or text or "no reason given")
+        if status == 401:
+            return Fault(Kind.FATAL, f"the key was rejected: {reason}")
+        if status == 402:
+            return Fault(Kind.FATAL, f"nothing is left to pay with: {reason}")
+        if status in (408, 409, 425) or status >= 500:
+            return Fault(Kind.BUSY if status == 529 else Kind.SERVER, reason)
+        if status == 429:
+            return Fault(Kind.BUSY, reason)
+        return Fault(Kind.ITEM, reason)
+
+
+def message_of(payload: Any) -> str:
+    """The message of an error reply, whatever its shape."""
+    if isinstance(payload, list) and payload:
+        payload = payload[0]
+    if isinstance(payload, dict):
+        error = payload.get("error", payload)
+        if isinstance(error, dict):
+            return str(error.get("message") or error.get("detail") or error)
+        return str(error)
+    return ""
+
+
+def code_of(payload: Any) -> str:
+    """The machine-readable code or type of an error reply, lower case; empty if there is none."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        return ""
+    return " ".join(str(error[k]) for k in ("code", "type", "status") if error.get(k) is not None).lower()
+
+
+def senseless(what: str) -> Fault:
+    """The fault of a reply that is JSON but not of the published form."""
+    return Fault(Kind.SERVER, f"the reply is not of the published form: {what}")

@@ -1,0 +1,161 @@
+"""The embedded model: llama.cpp's own server inside this process on loopback, started and stopped by the engine.
+
+Bit-identical answers. llama.cpp reuses the longest prefix that a prompt shares with the one before it, and because a
+sum's order depends on how many tokens are evaluated at once, an answer would depend on what was asked before. Here the
+reused prefix is pinned: whenever another prefix begins, it is evaluated alone from an erased slot; before every prompt
+it is sent again, which cuts the slot back to the prefix and evaluates the prefix's last token alone. So each prompt
+starts from the same state, whatever came before it: measured on 2 cores, log-probabilities were bit-identical in any
+order, for any subset, and on fresh servers. The prefix of a prompt is its system message (the persona), or without
+one the first paragraph of the user's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mpta_pipeline.errors import ModelError
+from mpta_pipeline.inference.faults import Fault, Kind
+from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.providers.base import Call, Reply, senseless
+from mpta_pipeline.inference.providers.openai import OpenAI, messages
+from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.weights import ready
+
+_MARK = "\u2402mark\u2403"  # stands for what follows the prefix, to find where the chat template puts it
+
+
+class Embedded(OpenAI):
+    """SmolLM2 out of its package, or any .gguf file."""
+
+    retries = False
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self._prefix: tuple[str | None, str] | None = None
+        self._tokens: list[int] = []
+        self._name = ""
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """None: the server listens on loopback only and has no key."""
+        return {}
+
+    @asynccontextmanager
+    async def running(self, cache_dir: Path) -> AsyncIterator[str]:
+        """Start the server and stop it afterwards, however that comes about.
+
+        Raises:
+            ModelError: The runtime or the weights are absent or cannot be loaded.
+        """
+        spec = self.spec
+        try:
+            import xllamacpp
+        except ImportError:
+            raise ModelError(
+                f"Model {spec.name} needs the package xllamacpp",
+                file=spec.source,
+                remedy="pip install 'mpta-pipeline[demo]'",
+            ) from None
+        weights = spec.weights()
+        path = await asyncio.to_thread(ready, spec.name, weights, cache_dir)
+        self._name = f"{path.stem} xllamacpp {importlib.metadata.version('xllamacpp')}"
+        server: Any = await asyncio.to_thread(_start, xllamacpp, spec, path)
+        try:
+            yield server.listening_address
+        finally:
+            self._prefix = None
+            # Deleting the object stops the server's threads (.1 s).
+            del server
+
+    async def answer(self, ask: Ask, call: Call) -> Reply:
+        """Pin the prefix, then ask; after a failure the whole of it again, because the slot's state is not known."""
+        for _ in range(self.spec.attempts - 1):
+            try:
+                return await self._pinned(ask, call)
+            except Fault as fault:
+                if fault.kind is not Kind.SERVER:
+                    raise
+        return await self._pinned(ask, call)
+
+    async def _pinned(self, ask: Ask, call: Call) -> Reply:
+        prefix = _prefix_of(ask)
+        if prefix != self._prefix:
+            self._prefix = None
+            self._tokens = await self._tokenise(prefix, call)
+            await self._evaluate(call, cached=False)
+            self._prefix = prefix
+        await self._evaluate(call, cached=True)
+        path, body = self.request(ask)
+        try:
+            return self.reply(ask, await call(path, body | {"cache_prompt": True}))
+        except BaseException:
+            self._prefix = None  # what the slot holds is not known
+            raise
+
+    def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
+        """The OpenAI format below /v1."""
+        path, body = super().request(ask)
+        return "/v1" + path, body
+
+    def reply(self, ask: Ask, payload: Any) -> Reply:
+        """As OpenAI's; the model's name is that of its weights and runtime."""
+        reply = super().reply(ask, payload)
+        reply.provider_model = self._name
+        return reply
+
+    async def _tokenise(self, prefix: tuple[str | None, str], call: Call) -> list[int]:
+        system, user = prefix
+        if self.spec.api == "completions":
+            text = user if system is None else f"{system}\n\n{user}"
+        else:
+            marked = Ask("", system, user + _MARK, (), "letter", "")
+            text = (await call("/apply-template", {"messages": messages(marked)}))["prompt"]
+            text = text[: text.index(_MARK)]
+        tokens = (await call("/tokenize", {"content": text, "add_special": True, "parse_special": True}))["tokens"]
+        if not isinstance(tokens, list):
+            raise senseless("no tokens")
+        return tokens
+
+    async def _evaluate(self, call: Call, *, cached: bool) -> None:
+        """Evaluate the prefix alone and nothing after it: from an erased slot, or its last token on the cached rest."""
+        if self._tokens:
+            await call(
+                "/completion", {"prompt": self._tokens, "n_predict": 0, "temperature": 0, "cache_prompt": cached}
+            )
+
+
+def _prefix_of(ask: Ask) -> tuple[str | None, str]:
+    """The part of a prompt that its siblings share, found from the prompt alone: system message, start of user's."""
+    if ask.system is not None:
+        return ask.system, ""
+    head, blank, _ = ask.user.partition("\n\n")
+    return None, head + blank if blank else ""
+
+
+def _start(xllamacpp: Any, spec: ModelSpec, path: Path) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.model_alias = {spec.model}
+    params.n_parallel = 1  # several slots share a batch, and then answers differ from run to run
+    params.n_ctx = spec.context
+    params.verbosity = -1
+    # No second cache behind the slot's: what is reused is pinned, see above.
+    params.cache_ram_mib = 0
+    params.n_cache_reuse = 0
+    params.cache_idle_slots = False
+    params.warmup = True
+    params.ui = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = spec.threads or os.cpu_count() or 1
+    try:
+        return xllamacpp.Server(params)
+    except Exception as failure:
+        raise ModelError(
+            f"The embedded model {spec.name} could not be started: {failure}",
+            file=path,
+            remedy="check that the file is a model that this llama.cpp can read, and that memory is free",
+        ) from None

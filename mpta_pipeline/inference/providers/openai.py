@@ -1,0 +1,118 @@
+"""The OpenAI wire format, spoken by OpenAI, vLLM, SGLang, llama.cpp, Ollama, TGI, OpenRouter, Azure and many more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpta_pipeline.inference.faults import Fault, Kind
+from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.providers.base import Call, Provider, Reply, code_of, message_of, senseless
+from mpta_pipeline.inference.requests import Ask
+
+
+class OpenAI(Provider):
+    """Chat and completions: letters with the first token's log-probabilities."""
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Bearer key, or the key alone in the entry's own header."""
+        own = {} if key is None else {"authorization": f"Bearer {key}"}
+        if key is not None and self.spec.key_header:
+            own = {self.spec.key_header: key}
+        return own | self.spec.headers
+
+    async def answer(self, ask: Ask, call: Call) -> Reply:
+        """One exchange; the first token's candidates are asked for where the answer is a letter."""
+        path, body = self.request(ask)
+        return self.reply(ask, await call(path, body))
+
+    def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
+        """Path and body of a request."""
+        spec = self.spec
+        body: dict[str, Any] = {"model": spec.model, "temperature": 0, **spec.parameters}
+        body[spec.max_tokens_field] = spec.tokens_for(ask.elicitation)
+        letters = ask.elicitation == "letter" and spec.top_logprobs > 0 and "log-probabilities" not in self.lacks
+        if spec.api == "completions":
+            text = ask.user if ask.system is None else f"{ask.system}\n\n{ask.user}"
+            body["prompt"] = text
+            if letters:
+                body["logprobs"] = spec.top_logprobs
+            return "/completions", body
+        body["messages"] = messages(ask)
+        if letters:
+            body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
+        return "/chat/completions", body
+
+    def reply(self, ask: Ask, payload: Any) -> Reply:
+        """Read a reply.
+
+        Raises:
+            Fault: It has no choice or no text where the format has them.
+        """
+        try:
+            choice = payload["choices"][0]
+            usage = payload.get("usage") or {}
+            details = usage.get("prompt_tokens_details") or {}
+            if self.spec.api == "completions":
+                text, refusal = choice["text"], None
+                candidates = _completion_candidates(choice.get("logprobs"))
+            else:
+                message = choice["message"]
+                text, refusal = message.get("content"), message.get("refusal")
+                candidates = _chat_candidates(choice.get("logprobs"))
+            finish = choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise senseless("it has no choices with a message") from None
+        if refusal:
+            text, finish = refusal, "refusal"
+        if text is not None and not isinstance(text, str):
+            raise senseless("the message's content is not text")
+        letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
+        return Reply(
+            text=text or "",
+            option_logprobs=letters,
+            finish_reason=finish,
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            cached_tokens=details.get("cached_tokens") or 0,
+            provider_model=_fingerprint(payload),
+        )
+
+    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+        """Adds OpenAI's own codes: quota used up, model unknown, content filter before the model (Azure)."""
+        fault = super().diagnose(status, payload, text)
+        code = code_of(payload)
+        if "insufficient_quota" in code:
+            fault.kind = Kind.FATAL
+        elif status in (400, 404) and ("model_not_found" in code or "deploymentnotfound" in code):
+            fault = Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
+        return fault
+
+
+def messages(ask: Ask) -> list[dict[str, str]]:
+    """The messages of a chat request; no system message where the prompt has none."""
+    user = {"role": "user", "content": ask.user}
+    return [user] if ask.system is None else [{"role": "system", "content": ask.system}, user]
+
+
+def _chat_candidates(logprobs: Any) -> list[tuple[str, float]]:
+    """Candidates of the first token: `logprobs.content[0].top_logprobs`."""
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    if not content:
+        return []
+    return [(c["token"], float(c["logprob"])) for c in content[0].get("top_logprobs") or []]
+
+
+def _completion_candidates(logprobs: Any) -> list[tuple[str, float]]:
+    """Candidates of the first token: `logprobs.top_logprobs[0]`, a mapping; llama.cpp answers in the chat's form."""
+    if not isinstance(logprobs, Mapping):
+        return []
+    if logprobs.get("content"):
+        return _chat_candidates(logprobs)
+    listed = logprobs.get("top_logprobs")
+    return [(token, float(value)) for token, value in listed[0].items()] if listed and listed[0] else []
+
+
+def _fingerprint(payload: Mapping[str, Any]) -> str | None:
+    parts = [str(payload[k]) for k in ("model", "system_fingerprint") if payload.get(k)]
+    return " ".join(parts) or None

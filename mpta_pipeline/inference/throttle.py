@@ -1,0 +1,120 @@
+"""How many requests are under way and how fast they go: limits of the entry, adapted to refusals and latency."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+RECOVERY = 5.0  # seconds after a cut in which further refusals belong to the same episode
+CUT = 0.7
+SLOWER = 2.5  # mean latency against the best seen, beyond which the queue is in the server
+
+
+class Bucket:
+    """A token bucket: `rate` a minute, of which a tenth may be taken at once."""
+
+    def __init__(self, rate: float) -> None:
+        self.per_second = rate / 60.0
+        self.capacity = max(rate / 10.0, 1.0)
+        self.level = self.capacity
+        self.at = time.monotonic()
+
+    def take(self, amount: float) -> float:
+        """Take `amount` and return the seconds until it is there; more than is there is taken in advance."""
+        now = time.monotonic()
+        self.level = min(self.capacity, self.level + (now - self.at) * self.per_second)
+        self.at = now
+        self.level -= amount
+        return max(-self.level / self.per_second, 0.0)
+
+
+class Throttle:
+    """A gate for exchanges. Additive increase, multiplicative decrease, between 1 and `connections`.
+
+    A refusal (429) cuts the limit once an episode and closes the gate for as long as the endpoint says. Where latency
+    has grown beyond 2.5 times the best while throughput has not, the server only queues, and the limit comes down by a
+    tenth.
+    """
+
+    def __init__(
+        self, connections: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None
+    ) -> None:
+        self.ceiling = connections
+        self.limit = float(connections)
+        self.active = 0
+        self.refusals = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._open_at = 0.0
+        self._cut_at = 0.0
+        self._requests = Bucket(requests_per_minute) if requests_per_minute else None
+        self._tokens = Bucket(tokens_per_minute) if tokens_per_minute else None
+        self._window: list[float] = []
+        self._window_began = time.monotonic()
+        self._best_latency = float("inf")
+        self._best_rate = 0.0
+
+    async def enter(self, tokens: int) -> None:
+        """Wait for a place and for the rates; call `leave` afterwards."""
+        while self.active >= int(self.limit):
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():
+                    self._wake()  # the place that was meant for this one
+                raise
+        self.active += 1
+        try:
+            wait = max(
+                self._requests.take(1) if self._requests else 0.0,
+                self._tokens.take(tokens) if self._tokens else 0.0,
+            )
+            if wait > 0:
+                await asyncio.sleep(wait)
+            while (closed := self._open_at - time.monotonic()) > 0:
+                await asyncio.sleep(closed)
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.active -= 1
+        self._wake()
+
+    def succeeded(self, latency: float) -> None:
+        """Note a reply and its seconds; every window of replies the limit is reconsidered."""
+        self._window.append(latency)
+        if len(self._window) < max(20, int(self.limit)):
+            return
+        now = time.monotonic()
+        mean = sum(self._window) / len(self._window)
+        rate = len(self._window) / max(now - self._window_began, 1e-9)
+        self._window.clear()
+        self._window_began = now
+        if mean > SLOWER * self._best_latency and rate < 1.05 * self._best_rate:
+            self.limit = max(1.0, self.limit * 0.9)
+        elif now - self._cut_at > RECOVERY:
+            self.limit = min(float(self.ceiling), self.limit + 1.0)
+            self._wake()
+        self._best_latency = min(self._best_latency, mean)
+        self._best_rate = max(self._best_rate, rate)
+
+    def refused(self, wait: float) -> None:
+        """Note a refusal: nobody enters for `wait` seconds, and there are fewer places, once an episode."""
+        now = time.monotonic()
+        self.refusals += 1
+        self._open_at = max(self._open_at, now + wait)
+        if now - self._cut_at > RECOVERY + wait:
+            self.limit = max(1.0, self.limit * CUT)
+            self._cut_at = now
+
+    def _wake(self) -> None:
+        free = int(self.limit) - self.active
+        while free > 0 and self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                free -= 1
