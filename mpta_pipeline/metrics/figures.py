@@ -35,7 +35,7 @@ def compute_figures(
     gold: pl.DataFrame,
     *,
     rules: FigureRules,
-    waves: pl.DataFrame | None = None,
+    releases: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Compute all figures of one model on one task.
 
@@ -47,7 +47,7 @@ def compute_figures(
         groups: persona_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
         rules: How figures are cut and judged.
-        waves: WAVES, for the releases used; None leaves them empty.
+        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
@@ -80,7 +80,7 @@ def compute_figures(
         pl.lit(scores.item(0, "model")).alias("model"),
         pl.lit(scores.item(0, "task")).alias("task"),
     )
-    figures = _corrected(figures, rules).join(_releases(units.frame, waves), on="survey", how="left")
+    figures = _corrected(figures, rules).join(_releases(units.frame, releases), on="survey", how="left")
     return SUBGROUP_METRICS.conform(figures.select(list(SUBGROUP_METRICS.schema)))
 
 
@@ -580,13 +580,13 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     )
 
 
-def _releases(units: pl.DataFrame, waves: pl.DataFrame | None) -> pl.DataFrame:
+def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
     """Releases of the waves behind each survey's figures."""
     used = units.select("survey", "wave").unique()
-    if waves is None:
+    if releases is None:
         return used.group_by("survey").agg(pl.lit([], dtype=pl.List(pl.String)).first().alias("release_ids"))
     return (
-        used.join(waves.select("wave", "release_id"), on="wave", how="left")
+        used.join(releases.select("wave", "release_id"), on="wave", how="left")
         .group_by("survey")
         .agg(pl.col("release_id").drop_nulls().unique().sort().alias("release_ids"))
     )
