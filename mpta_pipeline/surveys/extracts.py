@@ -32,11 +32,11 @@ class _Variable:
     """A variable of an extract: its label, value labels, and the codes that texts of the source data stand for."""
 
     label: str
-    values: Mapping[int | float, str] | None = None
+    values: Mapping[int, str] | None = None
     from_text: Mapping[str, int] | None = None
 
 
-def _coded(label: str, values: Mapping[int | float, str], texts: tuple[str, ...]) -> _Variable:
+def _coded(label: str, values: Mapping[int, str], texts: tuple[str, ...]) -> _Variable:
     """A variable that the data hold as text: `texts` stand for the codes of `values`, in order."""
     return _Variable(label, values, dict(zip(texts, values, strict=True)))
 
@@ -127,7 +127,7 @@ _INCOME = (
 )
 
 
-def _from_one(*labels: str) -> dict[int | float, str]:
+def _from_one(*labels: str) -> dict[int, str]:
     return dict(enumerate(labels, start=1))
 
 
@@ -312,6 +312,9 @@ def _write(frame: pl.DataFrame, variables: Mapping[str, _Variable], title: str, 
         else pl.col(name).cast(pl.Float64)
         for name, spec in variables.items()
     )
+    labels: dict[str, dict[int | float, str]] = {
+        name: dict(spec.values.items()) for name, spec in variables.items() if spec.values
+    }
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch, "extract.sav")
         pyreadstat.write_sav(
@@ -319,7 +322,7 @@ def _write(frame: pl.DataFrame, variables: Mapping[str, _Variable], title: str, 
             made,
             file_label=f"{title} (extract: stevedata)",
             column_labels={name: spec.label for name, spec in variables.items()},
-            variable_value_labels={n: {**spec.values} for n, spec in variables.items() if spec.values},
+            variable_value_labels=labels,
             variable_format=dict.fromkeys(variables, "F8.0"),
             note="Teaching extract without survey weights. Missing answers carry no reason.",
             row_compress=True,

@@ -348,7 +348,7 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                     remedy="wait until it is complete; it is tried again",
                 )
             for key in recognition.waves:
-                release = _release(path, sha, key, info, recognition, registry)
+                release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
                 _write_snapshot(release, info, parts[key], Path(scratch), layout)
 
 
@@ -401,7 +401,7 @@ _WIDTHS: list[Any] = [pl.Int8, pl.Int16, pl.Int32, pl.Int64]
 
 
 def _release(
-    path: Path, sha: str, wave: str, info: FileInfo, recognition: Recognition, registry: SourceRegistry
+    info: FileInfo, recognition: Recognition, registry: SourceRegistry, *, path: Path, sha: str, wave: str
 ) -> dict[str, Any]:
     part, source = recognition.parts[wave], recognition.source
     return {
@@ -453,7 +453,7 @@ def _has(info: FileInfo, names: Sequence[str]) -> bool:
 
 
 def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: str) -> pl.DataFrame:
-    tags = _tags(info, data)
+    schema, tags = data.schema, _tags(info, data)
     return VARIABLES.conform(
         pl.DataFrame(
             {
@@ -462,7 +462,7 @@ def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: s
                 "variable": [v.name for v in info.variables],
                 "position": range(len(info.variables)),
                 "label": [v.label for v in info.variables],
-                "storage": [str(data.schema[v.name]) for v in info.variables],
+                "storage": [str(schema[v.name]) for v in info.variables],
                 "value_labels": [
                     [{"code": c, "label": text} for c, text in v.value_labels.items()] for v in info.variables
                 ],
@@ -475,16 +475,10 @@ def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: s
 
 def _tags(info: FileInfo, data: pl.DataFrame) -> dict[str, list[str]]:
     """Stata's tags that stand in the data: the metadata names only those of the rows that were read."""
-    columns = [v.name for v in info.variables if not v.text and data.schema[v.name] == pl.String]
+    schema = data.schema
+    columns = [v.name for v in info.variables if not v.text and schema[v.name] == pl.String]
     if info.format == "csv" or not columns:
         return {}
-    return {
-        name: data[name]
-        .unique()
-        .drop_nulls()
-        .sort()
-        .to_frame()
-        .filter(pl.col(name).str.contains(r"^\.[a-z]$"))[name]
-        .to_list()
-        for name in columns
-    }
+    tag = pl.col(columns)
+    found = data.select(tag.filter(tag.str.contains(r"^\.[a-z]$")).unique().sort().implode()).row(0, named=True)
+    return {name: list(tags) for name, tags in found.items()}

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 import pyreadstat
 
 from mpta_pipeline.errors import SurveyFileError
@@ -412,7 +413,7 @@ def chunks(info: FileInfo, columns: Sequence[str] | None = None, *, cells: int =
             row_offset=offset,
             row_limit=size,
         )
-        frame = pl.DataFrame([_series(name, data[name], name in text) for name in names])
+        frame = _frame(names, data, text)
         if frame.height == 0:
             break
         yield frame
@@ -427,27 +428,42 @@ def chunks(info: FileInfo, columns: Sequence[str] | None = None, *, cells: int =
         )
 
 
-def _series(name: str, values: Any, text: bool) -> pl.Series:
-    """A column from pyreadstat's objects: numbers, or text codes where Stata's tags are among the numbers."""
-    if text:
-        return pl.Series(name, values, dtype=pl.String, strict=False).replace("", None)
-    numbers = pl.Series(name, values, dtype=pl.Float64, strict=False).fill_nan(None)
-    if numbers.null_count():
-        tags = pl.Series(name, [v if isinstance(v, str) else None for v in values], dtype=pl.String)
-        if tags.null_count() < len(tags):
-            frame = pl.DataFrame({"n": numbers, "t": tags})
-            return frame.select(pl.coalesce(number_text(pl.col("n")), "." + pl.col("t")).alias(name)).to_series()
-    return shrunk(numbers)
+def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str]) -> pl.DataFrame:
+    """A chunk from pyreadstat's objects: numbers, and text codes where Stata's tags are among the numbers."""
+    columns: list[pl.Series] = []
+    mixed: list[pl.Series] = []
+    for name in names:
+        if name in text:
+            columns.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
+            continue
+        numbers = pl.Series(name, data[name], dtype=pl.Float64, strict=False)
+        columns.append(numbers)
+        if numbers.null_count():  # empty cells, or tags, which are single letters among the numbers
+            mixed.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
+    frame = pl.DataFrame(columns)
+    frame = frame.with_columns(
+        *(pl.col(name).replace("", None) for name in names if name in text),
+        *(pl.col(name).fill_nan(None) for name in names if name not in text),
+    )
+    if mixed:
+        is_tag = pl.all().str.contains("^[a-z]$")
+        tags = pl.DataFrame(mixed).select(pl.when(is_tag).then(pl.all()).name.keep())
+        tagged = [s.name for s in tags if s.null_count() < tags.height]
+        frame = frame.with_columns(tags.select(pl.col(tagged).name.suffix(" tag"))).with_columns(
+            pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in tagged
+        )
+    return shrunk(frame.select(names))
 
 
-def shrunk(numbers: pl.Series) -> pl.Series:
-    """The narrowest integer type that holds all numbers exactly, else floats."""
-    if numbers.dtype == pl.Float64:
-        whole = numbers.cast(pl.Int64, strict=False)
-        if whole.null_count() > numbers.null_count() or not (whole.cast(pl.Float64) == numbers).all():
-            return numbers
-        return whole.shrink_dtype()
-    return numbers
+def shrunk(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with each column of floats that are all whole numbers as the narrowest integers that hold them."""
+    floats = [name for name, dtype in frame.schema.items() if dtype == pl.Float64]
+    if not floats:
+        return frame
+    whole = pl.col(floats).cast(pl.Int64, strict=False)
+    exact = frame.select((whole.cast(pl.Float64).eq_missing(pl.col(floats))).all()).row(0)
+    names = [name for name, is_exact in zip(floats, exact, strict=True) if is_exact]
+    return frame.with_columns(s.shrink_dtype() for s in frame.select(pl.col(names).cast(pl.Int64)))
 
 
 def _describe_csv(path: Path) -> FileInfo:
@@ -508,7 +524,7 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, cells: int) -> It
         )
         size = max(1, cells // max(1, len(wanted)))
         for frame in lazy.collect_batches(chunk_size=size):
-            yield frame.with_columns(shrunk(s.fill_nan(None)) for s in frame if s.dtype == pl.Float64)
+            yield shrunk(frame.with_columns(cs.float().fill_nan(None)))
 
 
 @contextmanager
