@@ -33,7 +33,9 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
         return PANEL.empty()
     strata = [pl.col(name).fill_null(UNKNOWN) for name in design.strata]
     frame = personas.select("persona_id", "survey", "wave", pl.col("weight").alias("survey_weight")).join(
-        dimensions.select("persona_id", (pl.concat_str(strata, separator="×") if strata else pl.lit("all")).alias("stratum")),
+        dimensions.select(
+            "persona_id", (pl.concat_str(strata, separator="×") if strata else pl.lit("all")).alias("stratum")
+        ),
         on="persona_id",
         how="left",
     )
@@ -52,7 +54,10 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
         drawn.append(part.with_columns(pl.Series("stratum_selected", counts, dtype=pl.Int64)))
     chosen = (
         frame.join(pl.concat(drawn).drop("tie"), on=["survey", "stratum"])
-        .filter(pl.col("rank").rank("ordinal").over("survey", "stratum", order_by=["rank", "persona_id"]) <= pl.col("stratum_selected"))
+        .filter(
+            pl.col("rank").rank("ordinal").over("survey", "stratum", order_by=["rank", "persona_id"])
+            <= pl.col("stratum_selected")
+        )
         .with_columns((pl.col("stratum_selected") / pl.col("stratum_size")).alias("inclusion_probability"))
         .with_columns((pl.col("survey_weight") / pl.col("inclusion_probability")).alias("weight"))
     )

@@ -22,7 +22,10 @@ _HEADS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("Put yourself in the place of this person.", "Put yourself in the place of this person:"),
     ),
     "user_is": (
-        ("You are talking with a user. This is known about them.", "This is known about the user you are talking with:"),
+        (
+            "You are talking with a user. This is known about them.",
+            "This is known about the user you are talking with:",
+        ),
         ("About the person you are talking with:", "About the person you are talking with:"),
         ("The user who writes to you is described here.", "The user who writes to you is described here:"),
         ("Keep in mind who the user is.", "Keep in mind who the user is:"),
@@ -79,7 +82,12 @@ def render(
     if condition == "demographics_only":
         long = long.filter(pl.col("domain") == "demographic")
     if masked is not None:
-        hidden = frame.select("mask").unique().with_columns(pl.col("mask").str.split("\x1f").alias("column")).explode("column")
+        hidden = (
+            frame.select("mask")
+            .unique()
+            .with_columns(pl.col("mask").str.split("\x1f").alias("column"))
+            .explode("column")
+        )
         long = long.join(hidden, on=["mask", "column"], how="anti", maintain_order="left")
     texts = _texts(long, style, framing, paraphrase)
     return frame.select("row").join(texts, on="row", how="left", maintain_order="left")["text"]

@@ -154,7 +154,9 @@ def select_columns(
         .filter(pl.int_range(pl.len()).over("wave") < selection.max - reserved)
         .drop("n_views")
     )
-    both = pl.concat([people.with_columns(pl.lit(0).alias("part")), views.with_columns(pl.lit(1).alias("part"))], how="diagonal")
+    both = pl.concat(
+        [people.with_columns(pl.lit(0).alias("part")), views.with_columns(pl.lit(1).alias("part"))], how="diagonal"
+    )
     return _places(both.sort("wave", "part", maintain_order=True), selection.max)
 
 
@@ -185,12 +187,16 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dial
     mine = options.filter(pl.col("dialect") == dialect)
     texts = mine.select("column", "code", pl.col("text").alias("said"))
     # A column whose values are the file's own labels (parties, regions) has no options: the label is the answer.
-    open_list = ~pl.col("column").is_in(mine["column"].unique().to_list()) & ~pl.col("value").str.contains(r"^-?[\d.]+$")
+    open_list = ~pl.col("column").is_in(mine["column"].unique().to_list()) & ~pl.col("value").str.contains(
+        r"^-?[\d.]+$"
+    )
     names = ["column", "variable", "domain", "scale", "label", "statement", "reveals"]
     long = (
         long.join(facts.filter(pl.col("dialect") == dialect).select(names), on="column", maintain_order="left")
         .join(texts, on=["column", "code"], how="left", maintain_order="left")
-        .with_columns(pl.coalesce("said", pl.when((pl.col("scale") == "numeric") | open_list).then("value")).alias("answer"))
+        .with_columns(
+            pl.coalesce("said", pl.when((pl.col("scale") == "numeric") | open_list).then("value")).alias("answer")
+        )
     )
     unsaid = long.filter(pl.col("answer").is_null())
     if unsaid.height:
@@ -213,9 +219,7 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dial
     return long.with_columns(pl.when(ended).then(said).otherwise(said + ".").alias("statement"))
 
 
-def build_personas(
-    respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study, waves: pl.DataFrame
-) -> pl.DataFrame:
+def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study, waves: pl.DataFrame) -> pl.DataFrame:
     """Turn respondents into personas: what each of them stated, in words, never a missing answer, never a raw code.
 
     Args:
@@ -250,7 +254,14 @@ def build_personas(
         pl.format("{}\x1f{}", "column", "value").filter(demographic).str.join("\x1e").alias("shown"),
     )
     facts_of = respondents.select(
-        pl.col("respondent_id").alias("persona_id"), "survey", "dialect", "wave", "release_id", "country", "year", "weight"
+        pl.col("respondent_id").alias("persona_id"),
+        "survey",
+        "dialect",
+        "wave",
+        "release_id",
+        "country",
+        "year",
+        "weight",
     )
     personas = (
         personas.rename({"respondent_id": "persona_id"})
@@ -266,9 +277,7 @@ def build_personas(
     return PERSONAS.conform(personas.filter(enough).select(list(PERSONAS.schema)))
 
 
-def _worded(
-    part: pl.DataFrame, dialect: str, facts: pl.DataFrame, options: pl.DataFrame, study: Study
-) -> pl.DataFrame:
+def _worded(part: pl.DataFrame, dialect: str, facts: pl.DataFrame, options: pl.DataFrame, study: Study) -> pl.DataFrame:
     """The worded traits of one dialect's respondents that the study shows."""
     mine = facts.filter((pl.col("dialect") == dialect) & (pl.col("domain") != "design"))
     columns = [c for c in mine["column"] if c in part.columns]

@@ -23,8 +23,10 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bYour\b", "Their"),
         (r"\byour\b", "their"),
         (r"\bYou\b", "They"),
-        (rf"\b((?i:{_BEFORE_OBJECT})) you\b(?! (?:are|were|have|had|do|did|would|can|could|will|should|must|may|might)\b)",
-         r"\1 them"),
+        (
+            rf"\b((?i:{_BEFORE_OBJECT})) you\b(?! (?:are|were|have|had|do|did|would|can|could|will|should|must|may|might)\b)",
+            r"\1 them",
+        ),
         (r"\byou(?=\s*[.,;:!?)]|$)", "them"),
         (r"\byou\b", "they"),
     )

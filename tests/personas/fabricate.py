@@ -13,7 +13,11 @@ from mpta_pipeline.tables import CONCEPTS, OPTIONS, RESPONDENTS, WAVES
 
 # concept: domain, scale, label, question, statement, reveals, options (code, value, text)
 _YES_NO = (("1", "yes", "yes"), ("2", "no", "no"))
-_SPEND = (("1", "too_little", "too little"), ("2", "about_right", "about the right amount"), ("3", "too_much", "too much"))
+_SPEND = (
+    ("1", "too_little", "too little"),
+    ("2", "about_right", "about the right amount"),
+    ("3", "too_much", "too much"),
+)
 _TEN = tuple((str(i), str(i), f"{i} on a scale from 1 (never) to 10 (always)") for i in range(1, 11))
 CONCEPT_ROWS = {
     "country": ("demographic", "nominal", "country", None, "You live in {answer}.", ["geography"],
@@ -56,7 +60,13 @@ class FabricatedCrosswalk:
     batteries: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             [(f"spend_{t}", d, "spending", False, None) for t in ("health", "space", "parks") for d in DIALECTS],
-            schema={"column": pl.String, "dialect": pl.String, "battery": pl.String, "one_choice": pl.Boolean, "sign": pl.Int64},
+            schema={
+                "column": pl.String,
+                "dialect": pl.String,
+                "battery": pl.String,
+                "one_choice": pl.Boolean,
+                "sign": pl.Int64,
+            },
             orient="row",
         )
     )

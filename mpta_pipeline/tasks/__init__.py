@@ -1,0 +1,27 @@
+"""Tasks: items, prompts, answer keys, parsing and scores. One file a kind of task in `kinds/`."""
+
+from mpta_pipeline.tasks.checks import check_prompts, gold_position_test
+from mpta_pipeline.tasks.items import build_gold, build_items, item_file_version
+from mpta_pipeline.tasks.parsing import read_replies
+from mpta_pipeline.tasks.prompts import build_prompts, option_orders
+from mpta_pipeline.tasks.registry import Kind, kind_of, registered
+from mpta_pipeline.tasks.scoring import parse_replies, score
+
+KINDS = registered()
+
+__all__ = [
+    "KINDS",
+    "Kind",
+    "build_gold",
+    "build_items",
+    "build_prompts",
+    "check_prompts",
+    "gold_position_test",
+    "item_file_version",
+    "kind_of",
+    "option_orders",
+    "parse_replies",
+    "read_replies",
+    "registered",
+    "score",
+]

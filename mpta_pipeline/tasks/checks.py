@@ -1,0 +1,65 @@
+"""Checks on a prompt table: what must hold before anybody is asked."""
+
+from __future__ import annotations
+
+import polars as pl
+from scipy import stats
+
+from mpta_pipeline.personas import CheckResult
+
+# A balanced design passes by construction; a fair random one is stopped once in a hundred thousand.
+_LEVEL = 1e-5
+
+
+def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
+    """χ² test of a uniform position of the answer key, for each number of options, over different prompts.
+
+    Returns:
+        k, n, chi2, p_value, counts (by position).
+    """
+    seen = prompts.unique(["item_id", "persona_id", "order_id"]) if prompts.height else prompts
+    counts = (
+        seen.select(pl.col("options").list.len().alias("k"), "gold_pos")
+        .group_by("k", "gold_pos")
+        .len()
+        .sort("k", "gold_pos")
+    )
+    rows = []
+    for (k,), part in counts.partition_by("k", as_dict=True, maintain_order=True).items():
+        by_position = dict(part.select("gold_pos", "len").rows())
+        observed = [by_position.get(i, 0) for i in range(int(str(k)))]
+        result = stats.chisquare(observed)
+        rows.append((k, sum(observed), float(result.statistic), float(result.pvalue), observed))
+    schema = {"k": pl.Int64, "n": pl.Int64, "chi2": pl.Float64, "p_value": pl.Float64, "counts": pl.List(pl.Int64)}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
+    """Check a task's prompts: position of the answer key, twins without persona, options that all are told apart."""
+    test = gold_position_test(prompts)
+    worst = test["p_value"].min()
+    twin = ["item_id", "persona_id", "order_id", "style", "framing", "repeat_id"]
+    bare = prompts.filter(pl.col("condition") == "no_persona")
+    alone = (
+        prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height if bare.height else 0
+    )
+    repeated = prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height
+    return [
+        CheckResult(
+            "gold_position_uniform",
+            worst is None or float(str(worst)) > _LEVEL,
+            "error",
+            "The answer key stands equally often at every position (χ² test)",
+            {"tests": test.to_dicts()},
+        ),
+        CheckResult(
+            "twins_without_persona",
+            alone == 0,
+            "error",
+            "Every persona prompt has its twin without persona: same item, order and person",
+            {"alone": alone},
+        ),
+        CheckResult(
+            "options_differ", repeated == 0, "error", "No prompt shows the same option twice", {"prompts": repeated}
+        ),
+    ]

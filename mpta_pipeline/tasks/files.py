@@ -1,0 +1,90 @@
+"""Item files: where they are, which version they are, and what to do where there is none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpta_pipeline.errors import TaskError
+from mpta_pipeline.study import TaskConfig
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+@dataclass(frozen=True)
+class ItemFile:
+    """A published item file.
+
+    Attributes:
+        name: File or folder name as published.
+        address: Where it is published.
+        licence: Its licence.
+        pattern: Which files count where the path is a folder.
+        sample: Name of our own sample file of the same structure; null where there is none.
+        versions: SHA-256 → name of the version.
+    """
+
+    name: str
+    address: str
+    licence: str
+    pattern: str
+    sample: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def locate(name: str, config: TaskConfig, published: ItemFile | None, *, base: Path | None) -> tuple[Path, ...]:
+    """The item files of a task: those that the configuration names, else the kind's own sample.
+
+    Args:
+        name: Task.
+        config: Its configuration; a relative path counts from `base`.
+        published: The file that the kind reads; null for kinds without one.
+        base: Folder of the configuration; null for the working directory.
+
+    Raises:
+        TaskError: The file is absent, or the kind has no sample and no path is given.
+    """
+    if published is None:
+        return ()
+    where = config.path
+    if where is None:
+        if published.sample is not None:
+            return (SAMPLES / published.sample,)
+        raise _absent(name, published, published.name)
+    path = where if where.is_absolute() else (base or Path()) / where
+    if path.is_dir():
+        found = tuple(sorted(path.glob(published.pattern)))
+        if not found:
+            raise _absent(name, published, path / published.pattern)
+        return found
+    if not path.is_file():
+        raise _absent(name, published, path)
+    return (path,)
+
+
+def _absent(name: str, published: ItemFile, path: Path | str) -> TaskError:
+    return TaskError(
+        f"The item file of task {name} is absent; the other tasks go on without it",
+        file=path,
+        variable=f"tasks.{name}.path",
+        remedy=f"get {published.name} from {published.address} and put it there, or set the path to where it is",
+    )
+
+
+def version(files: tuple[Path, ...], published: ItemFile | None) -> str:
+    """The version of a task's item files: its published name where the SHA-256 is known, else the SHA-256."""
+    known = published.versions if published else {}
+    return "; ".join(known.get(s) or f"{p.name} sha256 {s[:12]}" for p in files for s in (sha256(p),))
+
+
+def is_sample(files: tuple[Path, ...]) -> bool:
+    """Whether the items are our own samples and not the published benchmark."""
+    return any(SAMPLES in path.parents for path in files)

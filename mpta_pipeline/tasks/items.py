@@ -1,0 +1,100 @@
+"""Items and answer keys of a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from mpta_pipeline.errors import TaskError
+from mpta_pipeline.hashing import digest, hash_uniform
+from mpta_pipeline.personas import Crosswalk
+from mpta_pipeline.study import Study, TaskConfig
+from mpta_pipeline.tables import GOLD, ITEMS
+from mpta_pipeline.tasks.files import locate, sha256
+from mpta_pipeline.tasks.registry import ItemRequest, kind_of
+
+
+def build_items(
+    name: str,
+    config: TaskConfig,
+    *,
+    crosswalk: Crosswalk,
+    respondents: pl.DataFrame,
+    study: Study,
+    cache_dir: Path | None = None,
+    base: Path | None = None,
+) -> pl.DataFrame:
+    """Make a task's items.
+
+    Args:
+        name: Task.
+        config: Its configuration; `items` keeps the lowest keyed hashes, shared out equally among the dialects (and
+            whatever else the kind spreads them over).
+        crosswalk: Concepts and options.
+        respondents: RESPONDENTS rows of the study's waves.
+        study: For its seed.
+        cache_dir: Folder of downloaded item files.
+        base: Folder that a relative `config.path` counts from.
+
+    Returns:
+        ITEMS.
+
+    Raises:
+        TaskError: The item file is absent or has another structure, or no item can be made.
+        ConfigError: Unknown kind or option.
+    """
+    kind = kind_of(name, config)
+    files = locate(name, config, kind.file, base=base)
+    items = kind.items(ItemRequest(config, crosswalk, respondents, files, study.seed))
+    if items.is_empty():
+        raise TaskError(
+            f"Task {name} has no items",
+            variable=f"tasks.{name}",
+            remedy="no wave of the study has a question that this kind can ask; choose other surveys or options",
+        )
+    null: dict[str, pl.DataType] = {
+        "dialect": pl.String(),
+        "category": pl.String(),
+        "context": pl.String(),
+        "option_scores": pl.List(pl.Float64),
+        "gold_idx": pl.Int64(),
+        "column": pl.String(),
+    }
+    items = items.with_columns(
+        pl.lit(name).alias("task"),
+        pl.lit(kind.name).alias("kind"),
+        *(pl.lit(None, dtype).alias(c) for c, dtype in null.items() if c not in items.columns),
+        *([pl.lit([], pl.List(pl.String)).alias("reveals")] if "reveals" not in items.columns else []),
+        *([pl.lit("").alias("spread")] if "spread" not in items.columns else []),
+    )
+    if config.items is not None and config.items < items.height:
+        items = items.with_columns(hash_uniform(items, ["item_id"], key=f"items\x1f{study.seed}").alias("hash"))
+        place = pl.col("hash").rank("ordinal").over("dialect", "spread")
+        items = items.with_columns(place.alias("place")).sort("place", "hash").head(config.items)
+    return ITEMS.conform(items.select(list(ITEMS.schema)))
+
+
+def build_gold(
+    name: str, config: TaskConfig, items: pl.DataFrame, *, crosswalk: Crosswalk, respondents: pl.DataFrame
+) -> pl.DataFrame:
+    """What every respondent answered to the items whose answer key is the persona's own; empty for other kinds.
+
+    Returns:
+        GOLD.
+    """
+    kind = kind_of(name, config)
+    if kind.gold is None:
+        return GOLD.empty()
+    gold = kind.gold(items, ItemRequest(config, crosswalk, respondents, (), 0))
+    return GOLD.conform(gold.with_columns(pl.lit(name).alias("task")).select(list(GOLD.schema)))
+
+
+def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:
+    """Hash of a task's item files; the same text for every kind without one, `absent` where the file is."""
+    kind = kind_of(config.kind, config)
+    try:
+        files = locate(config.kind, config, kind.file, base=base)
+    except TaskError:
+        return "absent"
+    return digest(*(sha256(path) for path in files)) if files else "survey"

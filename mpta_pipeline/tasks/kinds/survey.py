@@ -1,0 +1,210 @@
+"""Questions that the respondents answered themselves: value alignment, and inference of hidden traits.
+
+Items are the crosswalk's own questions with the options of the source's scale; the answer key is the persona's own
+answer, the reference the distribution of the answers of their group.
+"""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+
+from mpta_pipeline.personas import answers, column_facts
+from mpta_pipeline.personas.wording import as_option
+from mpta_pipeline.tasks.registry import AS_THE_PERSON, ItemRequest, Kind
+
+VIEWS = ("belief", "value", "attitude")
+# Demographics that are facts of the interview rather than traits, or that have no answer worth guessing.
+_NOT_INFERRED = ("country", "survey_year", "year")
+_MOST_OPTIONS = 11
+_AGE_EDGES = (30.0, 45.0, 65.0)
+_LICENCE = "Apache-2.0 (wording of this project)"
+
+
+def _options(request: ItemRequest) -> pl.DataFrame:
+    """column, dialect, code, idx (canonical index), and of each option its value, text and score.
+
+    Codes that share a position (a collapsed category) are one option; positions are counted without gaps.
+    """
+    options = request.crosswalk.options.sort("column", "dialect", "position", "code").with_columns(
+        (pl.col("position").rank("dense").over("column", "dialect") - 1).cast(pl.Int64).alias("idx")
+    )
+    return options.with_columns(as_option(pl.col("text")).alias("text"))
+
+
+def _candidates(request: ItemRequest, domains: tuple[str, ...]) -> pl.DataFrame:
+    """Columns of the domains, or those that the task's `columns` option names, which somebody answered."""
+    facts = column_facts(request.crosswalk)
+    chosen = request.option("columns", None)
+    keep = (
+        pl.col("domain").is_in(list(domains))
+        if chosen is None
+        else pl.col("column").is_in(list(chosen)) | pl.col("concept").is_in(list(chosen))
+    )
+    facts = facts.filter(keep & (pl.col("domain") != "design"))
+    answered = [
+        (dialect, column, bool(part[column].drop_nulls().n_unique() > 1))
+        for (dialect,), part in request.respondents.partition_by("dialect", as_dict=True).items()
+        for column in facts.filter(pl.col("dialect") == dialect)["column"]
+        if column in part.columns
+    ]
+    known = pl.DataFrame(
+        answered, schema={"dialect": pl.String, "column": pl.String, "varies": pl.Boolean}, orient="row"
+    )
+    return facts.join(known.filter("varies"), on=["dialect", "column"])
+
+
+def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
+    options = (
+        _options(request)
+        .unique(["column", "dialect", "idx"], keep="first", maintain_order=True)
+        .group_by("column", "dialect", maintain_order=True)
+        .agg(
+            pl.col("text").alias("options"),
+            pl.col("value").alias("option_values"),
+            pl.col("score").alias("option_scores"),
+        )
+    )
+    most = int(request.option("max_options", _MOST_OPTIONS))
+    return (
+        facts.filter(pl.col("scale") != "numeric")
+        .join(options, on=["column", "dialect"])
+        .filter(pl.col("options").list.len().is_between(2, most))
+        .with_columns(
+            (pl.col("scale") == "ordinal").alias("ordinal"),
+            pl.when(pl.col("scale") == "ordinal").then("option_scores").alias("option_scores"),
+            pl.lit(None, pl.List(pl.Float64)).alias("edges"),
+        )
+    )
+
+
+def _finish(request: ItemRequest, items: pl.DataFrame) -> pl.DataFrame:
+    batteries = request.crosswalk.batteries.select("column", "dialect", "battery")
+    items = items.join(batteries, on=["column", "dialect"], how="left")
+    meta = [
+        json.dumps({"concept": concept, "variable": variable, "edges": edges}, sort_keys=True)
+        for concept, variable, edges in items.select("concept", "variable", "edges").rows()
+    ]
+    return items.with_columns(
+        pl.format("{}@{}", "column", "dialect").alias("item_id"),
+        # Questions of one battery are answered alike: they are one family.
+        pl.coalesce("battery", "column").alias("cluster_id"),
+        pl.col("domain").alias("category"),
+        pl.col("question").fill_null(pl.format("What is your {}?", "label")),
+        pl.Series("metadata", meta, dtype=pl.String),
+        pl.lit(_LICENCE).alias("licence"),
+    )
+
+
+def value_items(request: ItemRequest) -> pl.DataFrame:
+    """Questions about beliefs, values and attitudes that the survey asked, with the options of its own scale."""
+    return _finish(request, _categorical(request, _candidates(request, VIEWS)))
+
+
+def trait_items(request: ItemRequest) -> pl.DataFrame:
+    """Questions about who the person is; a number is asked in bins (age by bands, others by quartiles)."""
+    facts = _candidates(request, ("demographic",))
+    if request.option("columns", None) is None:
+        facts = facts.filter(~pl.col("concept").is_in(list(_NOT_INFERRED)))
+    return _finish(request, pl.concat([_categorical(request, facts), _binned(request, facts)], how="diagonal_relaxed"))
+
+
+def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
+    rows = []
+    for row in facts.filter(pl.col("scale") == "numeric").rows(named=True):
+        values = request.respondents.filter(pl.col("dialect") == row["dialect"])[row["column"]].drop_nulls()
+        if not values.dtype.is_numeric():
+            continue
+        edges = _edges(row["concept"], values)
+        if not edges:
+            continue
+        texts = _bin_texts(edges)
+        rows.append(
+            {
+                **row,
+                "options": texts,
+                "option_values": texts,
+                "option_scores": [i / (len(texts) - 1) for i in range(len(texts))],
+                "ordinal": True,
+                "edges": edges,
+            }
+        )
+    schema = facts.schema | {
+        "options": pl.List(pl.String),
+        "option_values": pl.List(pl.String),
+        "option_scores": pl.List(pl.Float64),
+        "ordinal": pl.Boolean,
+        "edges": pl.List(pl.Float64),
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _edges(concept: str, values: pl.Series) -> list[float]:
+    """Lower ends of all bins but the first; they fall between values that occur."""
+    if concept == "age":
+        return list(_AGE_EDGES)
+    low, high = values.min(), values.max()
+    cuts = {float(round(q)) for p in (0.25, 0.5, 0.75) if (q := values.quantile(p, "lower")) is not None}
+    return sorted(c for c in cuts if float(str(low)) < c <= float(str(high)))
+
+
+def _bin_texts(edges: list[float]) -> list[str]:
+    whole = [int(e) for e in edges]
+    inner = [str(a) if b - a == 1 else f"{a} to {b - 1}" for a, b in zip(whole, whole[1:], strict=False)]
+    return [f"below {whole[0]}", *inner, f"{whole[-1]} or more"]
+
+
+def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
+    """The canonical index of every respondent's own answer; no row where the answer is missing."""
+    codes = _options(request).select("column", "dialect", "code", "idx")
+    edges = items.select(
+        "item_id",
+        "column",
+        pl.col("dialect"),
+        pl.col("metadata").str.json_decode(pl.Struct({"edges": pl.List(pl.Float64)})).struct.field("edges"),
+    )
+    parts = []
+    for (dialect,), people in request.respondents.partition_by("dialect", as_dict=True).items():
+        mine = edges.filter(pl.col("dialect") == dialect)
+        stated = answers(people, mine["column"].unique().sort().to_list()).join(mine, on="column")
+        binned = stated.filter(pl.col("edges").is_not_null()).with_columns(
+            pl.col("edges").list.eval(pl.element()).alias("edges"), pl.col("value").cast(pl.Float64).alias("number")
+        )
+        binned = (
+            binned.explode("edges")
+            .group_by("respondent_id", "item_id", "column", "dialect")
+            .agg((pl.col("edges") <= pl.col("number")).sum().cast(pl.Int64).alias("idx"))
+        )
+        coded = stated.filter(pl.col("edges").is_null()).join(codes, on=["column", "dialect", "code"])
+        names = ["respondent_id", "item_id", "idx"]
+        parts.append(
+            pl.concat([binned.select(names), coded.select(names)]).join(
+                people.select("respondent_id", "survey", "weight"), on="respondent_id"
+            )
+        )
+    return pl.concat(parts).rename({"respondent_id": "persona_id", "idx": "gold_idx"})
+
+
+_OPTIONS = {
+    "columns": "Concepts or harmonized columns to ask about",
+    "max_options": f"Questions with more options than this are left out (default {_MOST_OPTIONS})",
+}
+KINDS = (
+    Kind(
+        "value_alignment",
+        "Does the model answer a survey question as the person did?",
+        value_items,
+        gold=survey_gold,
+        closing=AS_THE_PERSON,
+        options=_OPTIONS,
+    ),
+    Kind(
+        "trait_inference",
+        "Does the model infer a hidden trait of the person from the visible ones?",
+        trait_items,
+        gold=survey_gold,
+        closing=AS_THE_PERSON,
+        options=_OPTIONS,
+    ),
+)

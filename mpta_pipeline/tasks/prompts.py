@@ -1,0 +1,221 @@
+"""Prompts: item × persona × condition × option order, each with its text. They know no model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.personas import masks, render
+from mpta_pipeline.study import Study, TaskConfig
+from mpta_pipeline.tables import PROMPTS
+from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
+from mpta_pipeline.tasks.registry import kind_of
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_FULL_AT_MOST = 4  # 4! = 24 orders; one option more would be 120
+
+# How the answer is asked for, at the end of the user message.
+_ASK = {
+    "letter": "Answer with the letter of one option only.",
+    "option_logprob": "Answer with one of these options, word for word.",
+}
+
+
+def option_orders(k: int, design: str) -> list[list[int]]:
+    """The orders in which `k` options are shown: for each order the canonical index at each position.
+
+    `cyclic` shows every option once at every position, `full` all permutations, `given` the canonical order alone.
+
+    Raises:
+        ConfigError: `full` of more than 4 options.
+    """
+    if design == "given":
+        return [list(range(k))]
+    if design == "cyclic":
+        return [[(position + shift) % k for position in range(k)] for shift in range(k)]
+    if k > _FULL_AT_MOST:
+        raise ConfigError(
+            f"All orders of {k} options would be too many prompts",
+            variable="tasks.*.orders",
+            value="full",
+            remedy=f"use cyclic, or items of at most {_FULL_AT_MOST} options",
+        )
+    return [list(order) for order in itertools.permutations(range(k))]
+
+
+def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFrame:
+    """Each item in each of its orders: item_id, order_id, option_order, options as shown, user message."""
+    sizes = items["options"].list.len().unique().to_list()
+    orders = pl.DataFrame(
+        [(k, i, order) for k in sizes for i, order in enumerate(option_orders(k, design))],
+        schema={"k": pl.UInt32, "order_id": pl.Int64, "option_order": pl.List(pl.Int64)},
+        orient="row",
+    )
+    shown = (
+        items.select("item_id", "context", "question", "options", pl.col("options").list.len().alias("k"))
+        .join(orders, on="k")
+        .with_columns(pl.col("options").list.gather("option_order"))
+        .sort("item_id", "order_id")
+    )
+    marks = [f"{letter}) " for letter in LETTERS] if elicitation == "letter" else ["- "] * len(LETTERS)
+    lines = (
+        shown.select("item_id", "order_id", "options")
+        .explode("options")
+        .with_columns((pl.int_range(pl.len()) % len(LETTERS)).over("item_id", "order_id").alias("position"))
+        .with_columns(pl.col("position").replace_strict(dict(enumerate(marks)), return_dtype=pl.String).alias("mark"))
+        .group_by("item_id", "order_id", maintain_order=True)
+        .agg(pl.format("{}{}", "mark", "options").str.join("\n").alias("lines"))
+    )
+    user = pl.concat_str(["context", "question", "lines", pl.lit(_ASK[elicitation])], separator="\n", ignore_nulls=True)
+    return shown.join(lines, on=["item_id", "order_id"]).select(
+        "item_id", "order_id", "option_order", "options", user.alias("user")
+    )
+
+
+def build_prompts(
+    name: str, study: Study, *, items: pl.DataFrame, gold: pl.DataFrame, panel: pl.DataFrame, personas: pl.DataFrame
+) -> pl.DataFrame:
+    """Cross items, panel, conditions, styles, framings and option orders.
+
+    The persona stands in the system message, the item in the user message, which is the same under every condition:
+    a persona's prompts share their prefix and form one group. Every persona prompt has its no-persona twin with the
+    same item, order and persona_id. A persona is only asked what it can be scored on.
+
+    Args:
+        name: Task.
+        study: Its conditions, styles, framings, seed and the task's configuration.
+        items: ITEMS of the task.
+        gold: GOLD of the task; empty where items carry the answer key.
+        panel: PANEL.
+        personas: PERSONAS (at least the panel's).
+
+    Returns:
+        PROMPTS; the key starts with the group, so that the table's order keeps groups together.
+    """
+    config = study.tasks[name]
+    kind = kind_of(name, config)
+    asked = panel.select("persona_id", "weight").join(
+        personas.select("persona_id", "survey", "wave", "dialect", "data_use", "traits"), on="persona_id"
+    )
+    pairs = _pairs(config, study.seed, asked.drop("traits"), items, gold if kind.gold is not None else None)
+    if pairs.is_empty():
+        return PROMPTS.empty()
+
+    # Items that hide the same columns share the persona's text: it is made once for each set.
+    hidden = masks(items, _shown_columns(asked)).with_columns(
+        pl.col("masked").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
+    )
+    pairs = pairs.join(hidden, on=["item_id", "dialect"])
+    texts = _persona_texts(asked, pairs, study, study.task_conditions(name), kind.closing)
+    shown = shown_items(items, config.orders, config.elicitation)
+    shown = shown.with_columns(hash_rows(shown, ["user"], key=config.elicitation).alias("user_hash"))
+    facts = items.select("item_id", "cluster_id")
+    facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
+    prompts = (
+        pairs.lazy()
+        .join(texts.lazy(), on=["persona_id", "mask_id"])
+        .join(shown.lazy(), on="item_id")
+        .join(facts.lazy(), on="item_id")
+        .with_columns(
+            pl.lit(name).alias("task"),
+            pl.lit(0, pl.Int64).alias("repeat_id"),
+            pl.lit(config.elicitation).alias("elicitation"),
+            # Where no persona is shown it is the item that prompts share.
+            pl.coalesce("text_hash", "item_hash").alias("group"),
+            pl.when(pl.col("system").is_null()).then(pl.lit("any")).otherwise("data_use").alias("data_use"),
+        )
+        .collect()
+    )
+    prompts = prompts.with_columns(_gold_position(prompts).alias("gold_pos"))
+    prompts = prompts.with_columns(
+        hash_rows(prompts, ["text_hash", "user_hash", "elicitation", "repeat_id"], key="content").alias("content_hash")
+    )
+    cell = [
+        "task", "item_id", "persona_id", "condition", "style", "framing", "paraphrase_id", "repeat_id", "order_id",
+        "content_hash",
+    ]  # fmt: skip
+    prompts = prompts.with_columns(
+        pl.format("{}-{}-{}", "group", pl.col("item_hash").str.head(6), hash_rows(prompts, cell, key="prompt")).alias(
+            "prompt_id"
+        )
+    )
+    return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
+
+
+def _pairs(
+    config: TaskConfig, seed: int, asked: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Who is asked what: the facts of the persona, item_id, gold_idx."""
+    items = items.select("item_id", pl.col("dialect").alias("item_dialect"), "gold_idx")
+    if gold is None:
+        pairs = asked.join(items, how="cross")
+    else:
+        pairs = asked.join(gold.select("persona_id", "item_id", "gold_idx"), on="persona_id").join(
+            items.drop("gold_idx"), on="item_id"
+        )
+    pairs = pairs.filter(pl.col("item_dialect").is_null() | (pl.col("item_dialect") == pl.col("dialect")))
+    pairs = pairs.drop("item_dialect").sort("persona_id", "item_id")
+    if config.items_per_persona is not None and pairs.height:
+        pairs = balanced_blocks(pairs, config.items_per_persona, seed=seed)
+    if (most := config.options.get("personas_per_item")) is not None:
+        pairs = sweep(pairs, int(most), seed=seed)
+    return pairs
+
+
+def _shown_columns(asked: pl.DataFrame) -> pl.DataFrame:
+    """dialect, column, variables, reveals of every trait that some persona of the panel carries."""
+    traits = asked.select("dialect", "traits").explode("traits").drop_nulls("traits").unnest("traits")
+    return (
+        traits.select("dialect", "column", "variable", "reveals")
+        .unique(["dialect", "column"])
+        .with_columns(pl.col("variable").str.split("+").alias("variables"))
+    )
+
+
+def _persona_texts(
+    asked: pl.DataFrame,
+    pairs: pl.DataFrame,
+    study: Study,
+    conditions: Sequence[str],
+    closing: Mapping[str, str],
+) -> pl.DataFrame:
+    """persona_id, mask_id, condition, style, framing, paraphrase_id, shown_persona_id, system, text_hash."""
+    needed = (
+        pairs.select("persona_id", "mask_id", "masked").unique(["persona_id", "mask_id"]).sort("persona_id", "mask_id")
+    )
+    people = needed.join(asked.select("persona_id", "traits"), on="persona_id", how="left", maintain_order="left")
+    parts = []
+    for condition, style, framing in itertools.product(conditions, study.styles, study.framings):
+        text = render(people, style=style, framing=framing, masked=people["masked"], condition=condition)
+        parts.append(
+            needed.select("persona_id", "mask_id").with_columns(
+                pl.lit(condition).alias("condition"),
+                pl.lit(style).alias("style"),
+                pl.lit(framing).alias("framing"),
+                pl.lit(0, pl.Int64).alias("paraphrase_id"),
+                pl.when(text.is_not_null()).then("persona_id").alias("shown_persona_id"),
+                (text + (f"\n{closing[framing]}" if closing[framing] else "")).alias("system"),
+            )
+        )
+    texts = pl.concat(parts)
+    hashed = hash_rows(texts, ["system"], key="system", length=12)
+    return texts.with_columns(pl.when(pl.col("system").is_not_null()).then(hashed).alias("text_hash"))
+
+
+def _gold_position(prompts: pl.DataFrame) -> pl.Series:
+    """The shown position of the answer key."""
+    places = (
+        prompts.select("option_order")
+        .unique()
+        .with_columns(pl.col("option_order").list.eval(pl.element().arg_sort()).alias("positions"))
+    )
+    return (
+        prompts.select("option_order", "gold_idx")
+        .join(places, on="option_order", how="left", maintain_order="left")
+        .select(pl.col("positions").list.get(pl.col("gold_idx")).cast(pl.Int64))
+        .to_series()
+    )

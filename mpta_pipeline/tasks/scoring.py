@@ -1,0 +1,89 @@
+"""Scores: one row an answer, what was picked against what counts. Nothing is dropped."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.tables import SCORES
+from mpta_pipeline.tasks.parsing import ERROR, OK, REFUSED, UNPARSED, read_logprobs, read_replies
+
+
+def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
+    """Say of each response which option it picked.
+
+    A failed request is `error`. A reply that declines is `refused`, whatever the log-probabilities say. Else, where
+    the options' log-probabilities are known, they decide (an exact tie is `unparsed`); else the text does.
+
+    Args:
+        prompts: PROMPTS.
+        responses: RESPONSES.
+
+    Returns:
+        model, prompt_id, request_hash, status, pred_pos (shown), pred_idx (canonical), p_vec (canonical order; null
+        unless log-probabilities decided).
+    """
+    frame = responses.select("model", "prompt_id", "request_hash", "text", "option_logprobs", "error").join(
+        prompts.select("prompt_id", "options", "option_order"), on="prompt_id"
+    )
+    read = read_replies(frame.select("text", "options")).rename({"status": "text_status", "pred_pos": "text_pos"})
+    frame = read_logprobs(frame.join(read.drop("rule"), on=["text", "options"], how="left", nulls_equal=True))
+    declined = pl.col("text_status") == REFUSED
+    by_logprob = pl.col("p_vec").is_not_null()
+    frame = frame.with_columns(
+        pl.when(pl.col("error").is_not_null())
+        .then(pl.lit(ERROR))
+        .when(declined)
+        .then(pl.lit(REFUSED))
+        .when(by_logprob)
+        .then(pl.when(pl.col("top_pos").is_not_null()).then(pl.lit(OK)).otherwise(pl.lit(UNPARSED)))
+        .otherwise("text_status")
+        .alias("status"),
+        pl.when(by_logprob).then("top_pos").otherwise("text_pos").alias("pred_pos"),
+    )
+    ok = pl.col("status") == OK
+    kept = pl.col("status").is_in([OK, UNPARSED])
+    frame = frame.with_columns(
+        pl.when(ok).then("pred_pos").alias("pred_pos"), pl.when(kept).then("p_vec").alias("p_vec")
+    )
+    return frame.select(
+        "model",
+        "prompt_id",
+        "request_hash",
+        "status",
+        "pred_pos",
+        pl.when(pl.col("pred_pos").is_not_null())
+        .then(pl.col("option_order").list.get(pl.col("pred_pos").fill_null(0)))
+        .alias("pred_idx"),
+        "p_vec",
+    )
+
+
+def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
+    """Score every response.
+
+    `score` is 1 where the option picked is the answer key, else 0, null unless ok. `bias` is the option's `option_bias`
+    of the item's metadata (BBQ: +1 biased, -1 counter-biased, 0 unknown), null elsewhere and unless ok.
+
+    Returns:
+        SCORES.
+    """
+    metadata = pl.col("metadata").str.json_decode(pl.Struct({"option_bias": pl.List(pl.Int64)}))
+    facts = items.select(
+        "item_id", "kind", "category", "ordinal", metadata.struct.field("option_bias").alias("option_bias")
+    )
+    columns = [
+        "prompt_id", "task", "item_id", "cluster_id", "persona_id", "survey", "wave", "condition", "style", "framing",
+        "paraphrase_id", "repeat_id", "elicitation", "order_id", "gold_idx", "gold_pos", "weight",
+        pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
+    ]  # fmt: skip
+    frame = parse_replies(prompts, responses).join(prompts.select(columns), on="prompt_id").join(facts, on="item_id")
+    picked = pl.col("pred_idx").is_not_null()
+    return SCORES.conform(
+        frame.with_columns(
+            pl.when(picked).then((pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64)).alias("score"),
+            pl.when(picked)
+            .then(pl.col("option_bias").list.get(pl.col("pred_idx").fill_null(0), null_on_oob=True))
+            .cast(pl.Float64)
+            .alias("bias"),
+        ).select(list(SCORES.schema))
+    )
