@@ -1,22 +1,30 @@
 """Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
 
 from mpta_pipeline.surveys.extracts import write_demo_surveys
+from mpta_pipeline.surveys.folders import FileState, WaveFile, assign, folders, scan
 from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, respondents
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
+from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 
 __all__ = [
     "Convention",
+    "FileState",
     "RawWave",
     "Recognition",
     "Source",
     "SourceRegistry",
+    "WaveFile",
     "WavePart",
+    "assign",
     "cells",
+    "diff_releases",
+    "folders",
     "ingest",
     "load_raw",
     "load_sources",
     "recognize",
     "respondents",
+    "scan",
     "write_demo_surveys",
 ]

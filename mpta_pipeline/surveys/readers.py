@@ -35,7 +35,6 @@ SUFFIXES: Mapping[str, Format] = {
     ".dta": "dta",
     ".sas7bdat": "sas7bdat",
     ".csv": "csv",
-    ".txt": "csv",
 }
 # pyreadstat makes one Python object a cell on the way; 6 million cells keep a chunk below some 300 MB (measured), and
 # reading in chunks was faster than in one piece (60,000 x 700: 11 s against 19 s).
@@ -47,7 +46,7 @@ MAX_VARIABLES = 9_000  # the cumulative GSS has 6,942
 MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
 ENCODINGS = ("utf-8", "cp1252", "latin-1")
 # Some producers write `Q1: Important in life: Family` as a column's header.
-_HEADER_LABEL = re.compile(r"^\s*(?P<name>[^\s:]+)\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
+_HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
 # Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL")
 _NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"  # 007 is a name, not a number
@@ -173,6 +172,13 @@ def opened(path: Path) -> Iterator[OpenFile]:
         ) from None
 
 
+def content_format(head: bytes) -> str | None:
+    """The format that a file's first bytes show, where they show one: those of survey files and a few others."""
+    if head.startswith(_SAS_MAGIC[:12]) or head[12:32] == _SAS_MAGIC:
+        return "sas7bdat"
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+
+
 def _check_magic(path: Path, form: Format) -> None:
     with path.open("rb") as file:
         head = file.read(512)
@@ -182,9 +188,7 @@ def _check_magic(path: Path, form: Format) -> None:
             file=path,
             remedy="the download ended on a log-in or error page: download it again in a browser",
         )
-    found = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
-    if head.startswith(_SAS_MAGIC[:12]) or head[12:32] == _SAS_MAGIC:
-        found = "sas7bdat"
+    found = content_format(head)
     if found is None and form == "dta" and head[:1] in {bytes([b]) for b in (*range(104, 116),)}:
         found = "dta"  # formats before 117 start with their number
     if (found is None and form != "csv") or (found is not None and found != form):

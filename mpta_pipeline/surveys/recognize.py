@@ -140,10 +140,11 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
             remedy="keep the file of one survey and release as its producer made it",
         )
     if not fitting:
-        nearest = sorted(verdicts, key=lambda d: len(verdicts[d]) / max(1, _conditions(registry[d])))[:2]
+        failing = {d: len(reasons) / _conditions(registry[d]) for d, reasons in verdicts.items()}
+        nearest = [d for d in sorted(failing, key=lambda d: failing[d])[:2] if failing[d] < 0.7]
         reasons = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
         raise SurveyFileError(
-            f"The file fits no known survey ({reasons})",
+            f"The file fits no known survey ({reasons or 'it has none of the variables by which one is known'})",
             file=info.path,
             remedy="use the producer's own file, or describe the source in a YAML record of its own",
         )

@@ -1,0 +1,213 @@
+"""The survey folders: what each file in them is, and which file gives each wave.
+
+What belongs here: looking, remembering what was seen, choosing. What does not: reading a file's rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mpta_pipeline.errors import MptaError
+from mpta_pipeline.storage import Layout, write_json
+from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys.raw import file_sha256
+from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
+from mpta_pipeline.surveys.sources import SourceRegistry
+
+# Data of other formats are shown with what to do about them; anything else that lies in the folder is passed over.
+_OTHER_DATA = (".rds", ".rdata", ".por", ".xlsx", ".xls", ".sas7bcat", ".xpt", ".7z", ".rar", ".gz", ".tsv", ".tab")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file in a survey folder.
+
+    Attributes:
+        recognition: What it is; null where it is nothing that can be used.
+        problem: Why it cannot be used; for a source that is closed or switched off, beside its recognition.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    recognition: Recognition | None
+    problem: str | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether its waves may be read."""
+        return self.recognition is not None and self.problem is None
+
+    @property
+    def status(self) -> Literal["ready", "closed", "not_harmonized", "unusable"]:
+        """What can be done with it. `not_harmonized`: its source has no crosswalk, for the reason in its note."""
+        if self.recognition is None:
+            return "unusable"
+        if self.problem is not None:
+            return "closed"
+        return "ready" if self.recognition.source.crosswalk else "not_harmonized"
+
+
+@dataclass(frozen=True)
+class WaveFile:
+    """A file that holds a wave, and its part in it.
+
+    Attributes:
+        role: `used`: it gives the wave's respondents. `check`: the same people stand in a file of a preferred source.
+            `superseded`: an older release, or a smaller file, of the same source.
+        reason: Why it has that role.
+    """
+
+    wave: str
+    state: FileState
+    role: Literal["used", "check", "superseded"]
+    reason: str
+
+
+def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path | None = None) -> list[FileState]:
+    """Look at every file of a folder, or of several, and their sub-folders.
+
+    A file that cannot be used is a state with its problem, never an exception, so that it does not keep the others from
+    their way. What was found is remembered by path, size, time and inode, until the sources' records change.
+
+    Args:
+        folder: Folder or folders; absent ones count as empty.
+        registry: Sources.
+        cache: Where to remember; null for `survey_files.json` in the data folder.
+    """
+    folders = [folder] if isinstance(folder, Path) else list(folder)
+    cache = cache or Layout.from_env().root / "survey_files.json"
+    known = _read_cache(cache, registry)
+    paths = {
+        path.resolve(): None
+        for root in folders
+        for path in sorted(root.rglob("*") if root.is_dir() else ())
+        if not path.name.startswith(".") and _is_data(path)
+    }
+    entries: dict[str, dict[str, Any]] = {}
+    states = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:  # gone since it was listed
+            continue
+        identity = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        entry = known.get(str(path))
+        if entry is None or entry["identity"] != identity:
+            entry = {"identity": identity, **_look(path, registry)}
+        entries[str(path)] = entry
+        states.append(_state(path, entry, registry))
+    if entries != known:
+        write_json({"version": registry.digest, "files": entries}, cache)
+    return states
+
+
+def _is_data(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        return False
+    if suffix in readers.SUFFIXES or suffix == ".zip" or suffix in _OTHER_DATA:
+        return True
+    try:
+        with path.open("rb") as file:
+            return readers.content_format(file.read(64)) in ("sav", "dta", "sas7bdat")
+    except OSError:
+        return False
+
+
+def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
+    try:
+        sha = file_sha256(path)
+        found = recognize(path, registry)
+    except MptaError as failure:
+        return {"problem": str(failure)}
+    except OSError as failure:
+        return {"problem": f"The file cannot be read: {failure.strerror or failure}"}
+    return {
+        "sha256": sha,
+        "dialect": found.dialect,
+        "version": found.version,
+        "doi": found.doi,
+        "title": found.title,
+        "notes": list(found.notes),
+        "parts": [asdict(part) for part in found.parts.values()],
+    }
+
+
+def _state(path: Path, entry: Mapping[str, Any], registry: SourceRegistry) -> FileState:
+    size, mtime_ns, _ = entry["identity"]
+    if "problem" in entry:
+        return FileState(path, size, mtime_ns, None, None, entry["problem"])
+    source = registry[entry["dialect"]]
+    parts = {
+        p["wave"]: WavePart(**{**p, "countries": tuple(p["countries"]), "years": tuple(p["years"])})
+        for p in entry["parts"]
+    }
+    recognition = Recognition(
+        source=source,
+        waves=tuple(parts),
+        parts=parts,
+        version=entry["version"],
+        doi=entry["doi"],
+        title=entry["title"],
+        notes=tuple(entry["notes"]),
+    )
+    refusal = registry.closed(source)
+    return FileState(path, size, mtime_ns, entry["sha256"], recognition, str(refusal) if refusal else None)
+
+
+def _read_cache(path: Path, registry: SourceRegistry) -> dict[str, dict[str, Any]]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return dict(stored["files"]) if stored["version"] == registry.digest else {}
+    except (OSError, ValueError, KeyError, TypeError):  # absent or not ours: look again
+        return {}
+
+
+def assign(states: Iterable[FileState]) -> list[WaveFile]:
+    """Which file gives each wave, and what part the other files that hold it have.
+
+    Of several sources the one with the lowest precedence is used (a wave's own file before the pooled ones). Of one
+    source's files the newest release by its version stamp is used, among equal stamps the one with more respondents,
+    then the one dropped last.
+    """
+    held: dict[str, list[FileState]] = {}
+    for state in states:
+        if state.usable and state.recognition is not None and state.recognition.source.crosswalk:
+            for wave in state.recognition.waves:
+                held.setdefault(wave, []).append(state)
+    result = []
+    for wave in sorted(held):
+        ordered = sorted(held[wave], key=lambda s: _preference(s, wave), reverse=True)
+        used = ordered[0]
+        result.append(WaveFile(wave, used, "used", "the only file of this wave" if len(ordered) == 1 else "preferred"))
+        result += [_beside(wave, state, used) for state in ordered[1:]]
+    return result
+
+
+def _preference(state: FileState, wave: str) -> tuple[Any, ...]:
+    assert state.recognition is not None
+    found = state.recognition
+    stamp = [int(n) for n in re.findall(r"\d+", found.version or "")]
+    return (-found.source.precedence, stamp, found.parts[wave].rows, state.mtime_ns, state.path.name)
+
+
+def _beside(wave: str, state: FileState, used: FileState) -> WaveFile:
+    assert state.recognition is not None and used.recognition is not None
+    if state.sha256 == used.sha256:
+        return WaveFile(wave, state, "superseded", f"the same content as {used.path.name}")
+    if state.recognition.dialect != used.recognition.dialect:
+        reason = f"its people are taken from {used.path.name} ({used.recognition.dialect})"
+        return WaveFile(wave, state, "check", reason)
+    return WaveFile(wave, state, "superseded", f"{used.path.name} is the newer or larger release")
+
+
+def folders(layout: Layout, registry: SourceRegistry) -> Sequence[Path]:
+    """The folders that survey files are looked for in: the survey folder and those of `surveys.yaml`."""
+    return [layout.surveys, *registry.config.directories]
