@@ -1,0 +1,216 @@
+"""From the table of figures to the rows that the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import polars as pl
+
+from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.report import wording
+
+ALL = "all"
+FIGURE_KEY = ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup")
+_Z = 1.959964
+
+
+class MetricRecord(Protocol):
+    """What the report needs to know of a metric; the metric registry's records have it."""
+
+    @property
+    def name(self) -> str:
+        """As in the table of figures."""
+
+    @property
+    def definition(self) -> str:
+        """What it measures."""
+
+    @property
+    def unit(self) -> str:
+        """Unit; `share` is written in percent."""
+
+    @property
+    def low(self) -> float | None:
+        """Least possible value."""
+
+    @property
+    def high(self) -> float | None:
+        """Greatest possible value."""
+
+    @property
+    def direction(self) -> str:
+        """Which way is better: higher, lower, zero, none."""
+
+    @property
+    def source(self) -> str:
+        """Where the definition comes from."""
+
+    @property
+    def chance(self) -> str:
+        """What a model that knows nothing gets."""
+
+
+def figure_ids(figures: pl.DataFrame) -> pl.Series:
+    """The id of each figure, as `mpta trace` takes it: `f_` and ten digits of a hash of its key.
+
+    The view `figures` of the warehouse (`sql/views/figures.sql`) makes the same ids; a test holds the two together.
+    """
+    return ("f_" + hash_rows(figures, list(FIGURE_KEY), key="figure", length=10)).alias("figure_id")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with everything the report shows of it. Intervals are 95 %."""
+
+    figure_id: str
+    model: str
+    task: str
+    survey: str
+    metric: str
+    condition: str
+    dimensions: str
+    subgroup: str
+    weighted: bool
+    estimate: float | None
+    low: float | None
+    high: float | None
+    unweighted: float | None
+    shrunken: float | None
+    n_answers: int
+    n_personas: int
+    n_items: int
+    n_eff: float | None
+    effect: float | None
+    effect_se: float | None
+    effect_q: float | None
+    gap: float | None
+    gap_q: float | None
+    mde: float | None
+    verdict: str | None
+    small: bool
+    method: str
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def effect_low(self) -> float | None:
+        """Lower end of the persona effect's normal interval."""
+        return None if self.effect is None or self.effect_se is None else self.effect - _Z * self.effect_se
+
+    @property
+    def effect_high(self) -> float | None:
+        """Upper end of the persona effect's normal interval."""
+        return None if self.effect is None or self.effect_se is None else self.effect + _Z * self.effect_se
+
+
+def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
+    """One record a figure: baselines gathered, the weighted figure where there is one with the unweighted beside it.
+
+    Args:
+        figures: SUBGROUP_METRICS of any models and tasks.
+        min_personas: Cells of fewer people are marked small, whatever the table says.
+    """
+    if figures.is_empty():
+        return []
+    keyed = figures.with_columns(figure_ids(figures))
+    by_id = keyed.sort(*FIGURE_KEY, "weighted", "baseline").group_by(
+        "figure_id", *FIGURE_KEY, "weighted", maintain_order=True
+    )
+    plain = pl.col("baseline") == ""
+    # A figure that has baseline rows only is read from the first of them: they repeat it.
+    lead = by_id.agg(
+        pl.struct(pl.exclude("baseline", "baseline_estimate", "release_ids"))
+        .sort_by(plain, descending=True)
+        .first()
+        .alias("lead"),
+        pl.struct("baseline", "baseline_estimate").filter(~plain).alias("baselines"),
+    )
+    unweighted = {
+        row["figure_id"]: row["lead"]["estimate"] for row in lead.filter(~pl.col("weighted")).iter_rows(named=True)
+    }
+    chosen = lead.filter(pl.col("weighted") == pl.col("weighted").any().over("figure_id"))
+    return [
+        Figure(
+            figure_id=row["figure_id"],
+            **{name: row[name] for name in FIGURE_KEY},
+            weighted=row["weighted"],
+            estimate=(f := row["lead"])["estimate"],
+            low=f["ci_low"],
+            high=f["ci_high"],
+            unweighted=unweighted.get(row["figure_id"]) if row["weighted"] else None,
+            shrunken=f["shrunken_estimate"],
+            n_answers=f["n_answers"],
+            n_personas=f["n_personas"],
+            n_items=f["n_items"],
+            n_eff=f["n_eff"],
+            effect=f["effect"],
+            effect_se=f["effect_se"],
+            effect_q=f["q_value"],
+            gap=f["gap"],
+            gap_q=f["gap_q"],
+            mde=f["mde"],
+            verdict=f["verdict"],
+            small=bool(f["small"]) or f["n_personas"] < min_personas,
+            method=f["method"],
+            baselines={b["baseline"]: b["baseline_estimate"] for b in row["baselines"]},
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The figures of one dimension."""
+
+    dimension: str
+    rows: Sequence[Figure]
+
+
+def blocks(figures: Iterable[Figure], order: Sequence[str]) -> list[Block]:
+    """Figures by dimension: everyone first, then in the study's order; subgroups by name."""
+    rank = {name: i for i, name in enumerate((ALL, *order))}
+    found: dict[str, list[Figure]] = {}
+    for figure in figures:
+        found.setdefault(figure.dimensions, []).append(figure)
+    names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
+    return [Block(name, sorted(found[name], key=lambda f: f.subgroup)) for name in names]
+
+
+_CHANCE = {1: "better than chance", 0: "not better than chance", -1: "worse than chance"}
+_MODE = {
+    1: "better than always giving the most frequent answer",
+    0: "not better than always giving the most frequent answer",
+    -1: "worse than always giving the most frequent answer",
+}
+
+
+def verdict(everyone: Figure) -> str:
+    """How good accuracy is against what could be had without a model, in words.
+
+    The interval is compared with the baseline's figure on the same answers: wholly above, wholly below, or neither.
+    """
+    low, high = everyone.low, everyone.high
+    if everyone.estimate is None or low is None or high is None:
+        return "too few people or questions to say"
+    sides = {name: (low > b) - (high < b) for name, b in everyone.baselines.items() if b is not None}
+    chance, mode = sides.get("chance"), sides.get("item_mode")
+    if mode is None:
+        return "no baseline to compare with" if chance is None else _CHANCE[chance]
+    if chance is None or mode > 0:
+        return _MODE[mode]
+    return f"{_CHANCE[chance]}{', but ' if chance > mode else ' and '}{_MODE[mode]}"
+
+
+def effect_verdict(figure: Figure, level: float) -> str:
+    """What the persona changes, in words; empty where no effect was tested."""
+    if figure.effect is None or figure.effect_q is None:
+        return ""
+    if figure.effect_q > level:
+        detail = (
+            ""
+            if figure.mde is None
+            else f" (one of {wording.number(figure.mde, share=True, unit=False)} points would probably have been found)"
+        )
+        return f"showing the persona makes no difference that could be found{detail}"
+    return f"showing the persona {'helps' if figure.effect > 0 else 'harms'}"

@@ -1,0 +1,408 @@
+"""The report as one self-contained HTML file: no script, no network, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mpta_pipeline import tables as t
+from mpta_pipeline.report import charts, wording
+from mpta_pipeline.report import figures as f
+from mpta_pipeline.report.figures import Figure, MetricRecord
+from mpta_pipeline.study import Study
+
+_TEMPLATES = Path(__file__).parent / "templates"
+HEADLINE = "accuracy"
+DISTANCES = ("tv", "w1n", "js")
+RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
+OPEN_MODELS = 3
+"""Subgroup tables of the first models of a task and survey stand open; those of further models are folded."""
+
+
+def render_report(
+    tables: Mapping[str, pl.DataFrame],
+    *,
+    study: Study,
+    metrics: Mapping[str, MetricRecord] | None = None,
+    title: str,
+    generated: datetime,
+) -> str:
+    """Write the report.
+
+    Args:
+        tables: Frames by table name. `subgroup_metrics` and `waves` are shown; `pockets`, `model_comparison`, `items`,
+            `panel`, `scores` add their parts where they are given.
+        study: The study: names, conditions, dimensions, smallest cell, level.
+        metrics: Records of the metric registry by name, for definitions, units and bounds.
+        title: Title of the page.
+        generated: When the report was made.
+
+    Returns:
+        HTML with styles and charts inside. Equal input gives equal text.
+    """
+    frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
+    view = _View(frames, study, metrics or {})
+    template = _environment().get_template("report.html")
+    return template.render(
+        title=title,
+        generated=generated,
+        study=study,
+        view=view,
+        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        words=wording,
+        charts=charts,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Figures of one metric with the axis that they share."""
+
+    metric: str
+    share: bool
+    axis: charts.Axis
+    blocks: Sequence[f.Block]
+    marks: Sequence[str]
+    weighted: bool
+    effects: charts.Axis | None
+
+    def strip(self, figure: Figure) -> Markup:
+        """A row's interval and baselines."""
+        return charts.strip(
+            self.axis,
+            estimate=figure.estimate,
+            low=figure.low,
+            high=figure.high,
+            marks={name: figure.baselines.get(name) for name in self.marks},
+            other=figure.unweighted,
+            small=figure.small,
+            words=self._words(figure),
+        )
+
+    def effect_strip(self, figure: Figure) -> Markup:
+        """A row's persona effect on its own axis around nought."""
+        if self.effects is None or figure.effect is None:
+            return Markup("")
+        shown = wording.number(figure.effect, share=self.share, signed=True)
+        ends = wording.interval(figure.effect_low, figure.effect_high, share=self.share, signed=True)
+        return charts.strip(
+            self.effects,
+            estimate=figure.effect,
+            low=figure.effect_low,
+            high=figure.effect_high,
+            small=figure.small,
+            words=f"effect of the persona {shown} {ends}",
+        )
+
+    def _words(self, figure: Figure) -> str:
+        parts = [
+            f"{wording.number(figure.estimate, share=self.share)} "
+            f"{wording.interval(figure.low, figure.high, share=self.share)}".strip()
+        ]
+        parts += [
+            f"{wording.baseline(name)} {wording.number(value, share=self.share)}"
+            for name, value in figure.baselines.items()
+            if name in self.marks and value is not None
+        ]
+        if figure.unweighted is not None:
+            parts.append(f"unweighted {wording.number(figure.unweighted, share=self.share)}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Accuracy of everyone for one model, task and survey: a figure per condition and what it means."""
+
+    model: str
+    task: str
+    survey: str
+    by_condition: Mapping[str, Figure]
+    lead: Figure
+    verdict: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is shown of one task and survey."""
+
+    task: str
+    survey: str
+    note: str
+    headlines: Sequence[Headline]
+    subgroups: Mapping[str, Forest]
+    distances: Mapping[str, Sequence[tuple[str, Forest]]]
+    further: Mapping[str, Sequence[Forest]]
+
+
+class _View:
+    """What the template shows, made from the tables."""
+
+    def __init__(self, frames: Mapping[str, pl.DataFrame], study: Study, metrics: Mapping[str, MetricRecord]) -> None:
+        self._frames = frames
+        self._study = study
+        self.metrics = metrics
+        self.min_personas = study.figures.min_personas
+        self.level = study.figures.level
+        self.open_models = OPEN_MODELS
+        self._figures = f.read(frames["subgroup_metrics"], self.min_personas)
+        self.models = sorted({x.model for x in self._figures})
+        self.surveys = sorted({x.survey for x in self._figures})
+        named = {x.task for x in self._figures}
+        self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]
+        seen = {x.condition for x in self._figures}
+        self.conditions = [c for c in wording.CONDITIONS if c in seen]
+        self.samples = self._sample_tasks()
+        self.headlines = [
+            made for task in self.tasks for survey in self.surveys for made in self._headlines(task, survey)
+        ]
+        self.sections = [
+            made for task in self.tasks for survey in self.surveys if (made := self._section(task, survey)) is not None
+        ]
+
+    # --- head -------------------------------------------------------------------------------------------------------
+
+    @property
+    def waves(self) -> list[dict[str, Any]]:
+        """The waves used, in order."""
+        return self._frames["waves"].sort("wave").to_dicts()
+
+    @property
+    def n_panel(self) -> int | None:
+        """People asked about, where the panel is given."""
+        panel = self._frames["panel"]
+        return panel.height or None
+
+    @property
+    def n_answers(self) -> int:
+        """Answers behind the report."""
+        scores = self._frames["scores"]
+        if scores.height:
+            return scores.height
+        return sum(x.n_answers for h in self.headlines for x in h.by_condition.values())
+
+    def _sample_tasks(self) -> list[str]:
+        items = self._frames["items"]
+        sample = pl.col("metadata").str.json_path_match("$.sample") == "true"
+        return sorted(items.filter(sample)["task"].unique().to_list()) if items.height else []
+
+    def notes(self) -> list[str]:
+        """What a reader must know of the data before reading a figure."""
+        notes = []
+        waves = self._frames["waves"]
+        for survey in self.surveys:
+            used = waves.filter(pl.col("survey") == survey)
+            if used.height and used["weight_name"].null_count() == used.height:
+                notes.append(
+                    f"The files of {survey} carry no survey weights: every figure of {survey} is unweighted and "
+                    "describes the people in the file, not the population."
+                )
+            elif used["weight_name"].null_count():
+                lacking = wording.listed(used.filter(pl.col("weight_name").is_null())["wave"].to_list())
+                notes.append(f"Of {survey}, {lacking} carries no survey weights: figures of {survey} are unweighted.")
+            elif used.height:
+                names = wording.listed(sorted(set(used["weight_name"].to_list())))
+                notes.append(
+                    f"Figures of {survey} are weighted with the survey's own weights ({names}), divided by each "
+                    "person's chance of being in the panel; the unweighted figure stands beside them."
+                )
+        if self.samples:
+            notes.append(
+                f"{wording.listed([wording.plain(s) for s in self.samples])}: a small set of sample items written for "
+                "this software in the structure of a benchmark. The figures show that the way works; they are not "
+                "results on TruthfulQA or BBQ and must not be quoted as such."
+            )
+        if len(self.surveys) > 1:
+            notes.append("Surveys ask in their own words of their own people: figures are never pooled over surveys.")
+        notes.append(
+            f"Subgroups of fewer than {self.min_personas} people are printed in grey with their n: they are shown so "
+            "that nothing is hidden, and are too small to be read alone."
+        )
+        closed = sorted({w["survey"] for w in self.waves if w["data_use"] == "local_only"})
+        if closed:
+            notes.append(f"Personas of {wording.listed(closed)} may only be sent to models on this machine.")
+        return notes
+
+    # --- tables -----------------------------------------------------------------------------------------------------
+
+    def _of(self, **wanted: str) -> list[Figure]:
+        return [x for x in self._figures if all(getattr(x, name) == value for name, value in wanted.items())]
+
+    def share(self, metric: str) -> bool:
+        """Whether a metric is written in percent."""
+        record = self.metrics.get(metric)
+        return record.unit == "share" if record else metric not in DISTANCES
+
+    def definition(self, metric: str) -> str:
+        """A metric's definition; empty where the registry has none."""
+        record = self.metrics.get(metric)
+        return record.definition if record else ""
+
+    def _headlines(self, task: str, survey: str) -> list[Headline]:
+        found = []
+        for model in self.models:
+            mine = self._of(model=model, task=task, survey=survey, metric=HEADLINE, dimensions=f.ALL)
+            by_condition = {x.condition: x for x in mine}
+            lead = next((by_condition[c] for c in wording.CONDITIONS if c in by_condition), None)
+            if lead is not None:
+                found.append(
+                    Headline(
+                        model, task, survey, by_condition, lead, f.verdict(lead), f.effect_verdict(lead, self.level)
+                    )
+                )
+        return found
+
+    def _section(self, task: str, survey: str) -> Section | None:
+        mine = self._of(task=task, survey=survey)
+        if not mine:
+            return None
+        models = sorted({x.model for x in mine})
+        lead = next(
+            c for c in [*wording.CONDITIONS, *(x.condition for x in mine)] if any(x.condition == c for x in mine)
+        )
+        hidden = {HEADLINE, *RELIABILITY, *(f"{name}_excess" for name in DISTANCES)}
+        metrics = sorted({x.metric for x in mine} - hidden)
+        return Section(
+            task=task,
+            survey=survey,
+            note="sample items" if task in self.samples else "",
+            headlines=[h for h in self.headlines if h.task == task and h.survey == survey],
+            subgroups=self._by_model(models, mine, HEADLINE, lead),
+            distances={
+                model: [
+                    (condition, forest)
+                    for condition in self.conditions
+                    if (forest := self._distances([x for x in mine if x.model == model and x.condition == condition]))
+                ]
+                for model in models
+            },
+            further={
+                model: [
+                    forest
+                    for metric in metrics
+                    if (forest := self._by_model([model], mine, metric, lead).get(model)) is not None
+                ]
+                for model in models
+            },
+        )
+
+    def _by_model(
+        self, models: Sequence[str], mine: Sequence[Figure], metric: str, condition: str
+    ) -> dict[str, Forest]:
+        chosen = [x for x in mine if x.metric == metric and x.condition == condition]
+        return {
+            model: self._forest(metric, rows, chosen)
+            for model in models
+            if (rows := [x for x in chosen if x.model == model])
+        }
+
+    def _forest(self, metric: str, rows: Sequence[Figure], together: Sequence[Figure]) -> Forest:
+        """A table of one metric; its axis holds all of `together`, so that models can be compared by eye."""
+        marks = [m for m in charts.MARKS if any(x.baselines.get(m) is not None for x in together)]
+        record = self.metrics.get(metric)
+        share = self.share(metric)
+        within = None if record is None or record.low is None or record.high is None else (record.low, record.high)
+        drawn = [
+            v for x in together for v in (x.estimate, x.low, x.high, x.unweighted, *(x.baselines.get(m) for m in marks))
+        ]
+        effects = [v for x in together for v in (x.effect, x.effect_low, x.effect_high)]
+        zero = 0.0 if record is not None and record.direction == "zero" else None
+        return Forest(
+            metric=metric,
+            share=share,
+            axis=charts.Axis.over(drawn, share=share, reference=zero, within=within),
+            blocks=f.blocks(rows, self._study.figures.dimensions),
+            marks=marks,
+            weighted=any(x.weighted for x in rows),
+            effects=charts.Axis.over(effects, share=share, reference=0.0)
+            if any(x.effect is not None for x in rows)
+            else None,
+        )
+
+    def _distances(self, rows: Sequence[Figure]) -> Forest | None:
+        """Distances of everyone to the survey's own distribution, one row a distance."""
+        found = [x for x in rows if x.metric in DISTANCES and x.dimensions == f.ALL]
+        return (
+            None
+            if not found
+            else self._forest(DISTANCES[0], sorted(found, key=lambda x: DISTANCES.index(x.metric)), found)
+        )
+
+    def reliability(self) -> list[dict[str, Any]]:
+        """One row a model, task, survey and condition: how dependable the replies are."""
+        cells: dict[tuple[str, ...], dict[str, Figure]] = {}
+        for x in self._of(dimensions=f.ALL):
+            if x.metric in RELIABILITY:
+                cells.setdefault((x.model, x.task, x.survey, x.condition), {})[x.metric] = x
+        order = {c: i for i, c in enumerate(self.conditions)}
+        keys = sorted(cells, key=lambda k: (k[0], k[1], k[2], order.get(k[3], len(order))))
+        return [
+            {"model": k[0], "task": k[1], "survey": k[2], "condition": k[3], "rates": cells[k],
+             "n": max(x.n_answers for x in cells[k].values())}
+            for k in keys
+        ]  # fmt: skip
+
+    def pockets(self) -> list[dict[str, Any]]:
+        """Pockets, confirmed ones first, the largest differences first."""
+        frame = self._frames["pockets"]
+        return frame.sort(
+            ~pl.col("confirmed"), "q_value", "difference", "model", "task", "survey", "condition", "subgroup",
+            nulls_last=True,
+        ).to_dicts()  # fmt: skip
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """One row a task, survey, metric and condition: its models from best to worst with their tie groups."""
+        frame = self._frames["model_comparison"]
+        if frame.select("model").n_unique() < 2:
+            return []
+        key = ("task", "survey", "metric", "condition")
+        own = frame.filter(pl.col("model") == pl.col("other_model"))
+        pairs = frame.filter(pl.col("model") < pl.col("other_model"))
+        return [
+            {
+                **dict(zip(key, group, strict=True)),
+                "share": self.share(str(group[2])),
+                "models": models.sort("tie_group", "estimate", "model", descending=[False, True, False]).to_dicts(),
+                "pairs": pairs.filter(*(pl.col(k) == v for k, v in zip(key, group, strict=True)))
+                .sort("model", "other_model")
+                .to_dicts(),
+            }
+            for group, models in own.sort(key).group_by(key, maintain_order=True)
+        ]
+
+    def gaps(self, forest: Forest) -> str:
+        """How many subgroups of a table differ from everyone else, in a sentence; empty where none was tested."""
+        tested = [x for b in forest.blocks for x in b.rows if x.verdict is not None]
+        if not tested:
+            return ""
+        n = {v: sum(x.verdict == v for x in tested) for v in t.VERDICTS}
+        margin = wording.number(self._study.figures.equivalence_margin, share=True, unit=False)
+        return (
+            f"Of {len(tested)} subgroups compared with everyone else, {n['gap']} differ, {n['no_gap']} "
+            f"{'is' if n['no_gap'] == 1 else 'are'} shown to be within {margin} points, and for {n['inconclusive']} "
+            "the data cannot tell."
+        )
+
+    def defined(self) -> list[MetricRecord]:
+        """Records of the metrics that this report shows."""
+        shown = {x.metric for x in self._figures}
+        return [record for name, record in self.metrics.items() if name in shown]
