@@ -1,6 +1,23 @@
 """Raw waves to one schema: concept files, the crosswalk compiled from them, recodes that assert labels, checks."""
 
+from mpta_pipeline.harmonize.answers import answers_long, trait_columns
+from mpta_pipeline.harmonize.checks import CheckResult, check_wave, coverage
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
+from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
 from mpta_pipeline.harmonize.recode import column_sources, harmonize, label_drift
 
-__all__ = ["Crosswalk", "Rule", "column_sources", "harmonize", "label_drift", "load_crosswalk"]
+__all__ = [
+    "CheckResult",
+    "Crosswalk",
+    "Rule",
+    "answers_long",
+    "check_wave",
+    "column_sources",
+    "compare_marginals",
+    "coverage",
+    "harmonize",
+    "label_drift",
+    "load_crosswalk",
+    "read_marginals",
+    "trait_columns",
+]

@@ -40,6 +40,12 @@ class Rule:
         return row.all_options
 
     @property
+    def sign(self) -> int | None:
+        """Direction against the rest of the battery; null: none is expected."""
+        battery = self.concept.battery
+        return self.source.sign or (battery.sign if battery else None)
+
+    @property
     def scale(self) -> str:
         """Scale type of the column."""
         return self.concept.scale
@@ -82,7 +88,7 @@ class Crosswalk:
     def batteries(self) -> pl.DataFrame:
         """Column, dialect, battery, one_choice, sign of the columns that belong to a battery."""
         rows = [
-            (r.column, r.dialect, b.name, b.one_choice, b.sign)
+            (r.column, r.dialect, b.name, b.one_choice, r.sign)
             for rules in self.rules.values()
             for r in rules
             if (b := r.concept.battery)

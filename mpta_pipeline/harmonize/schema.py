@@ -222,6 +222,7 @@ class Source(_Strict):
         missing: Codes that are missing by label only.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
+        sign: The battery's sign where this source words the question the other way round.
     """
 
     dialect: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -239,6 +240,7 @@ class Source(_Strict):
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
     where: dict[Code, Label] = Field(default_factory=dict)
+    sign: Literal[1, -1] | None = None
     label: Text | None = None
     question: Text | None = None
     statement: Text | None = None

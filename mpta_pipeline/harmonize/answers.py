@@ -1,0 +1,58 @@
+"""The harmonized wave in long form: one row an answer or missing answer, with its native code and words."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.harmonize.crosswalk import Crosswalk
+from mpta_pipeline.harmonize.recode import CODE_SUFFIX, MISSING_SUFFIX
+
+
+def trait_columns(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
+    """The harmonized columns of a frame, in its order."""
+    names = frame.collect_schema().names()
+    return [name.removesuffix(CODE_SUFFIX) for name in names if name.endswith(CODE_SUFFIX)]
+
+
+def answers_long(frame: pl.DataFrame | pl.LazyFrame, crosswalk: Crosswalk) -> pl.LazyFrame:
+    """One row a respondent and column that the wave has.
+
+    Args:
+        frame: A harmonized wave, or several of them.
+        crosswalk: The crosswalk that they were made with.
+
+    Returns:
+        `respondent_id`, `wave`, `dialect`, `column`, `value` (numbers as text, integral ones without a point),
+        `missing` (kind; null: answered), `code` (native) and `text`, the answer as a person would say it: the
+        option's, else the value; null where missing. Rows with neither value nor kind (another wave's column) are
+        left out.
+    """
+    lazy = frame.lazy()
+    schema = lazy.collect_schema()
+    parts = [
+        lazy.select(
+            "respondent_id",
+            "wave",
+            "dialect",
+            pl.lit(name).alias("column"),
+            _as_text(name, schema[name]).alias("value"),
+            pl.col(name + MISSING_SUFFIX).alias("missing"),
+            pl.col(name + CODE_SUFFIX).alias("code"),
+        ).filter(pl.col("value").is_not_null() | pl.col("missing").is_not_null())
+        for name in trait_columns(lazy)
+    ]
+    options = crosswalk.options.lazy().select("column", "dialect", "code", pl.col("text").alias("said"))
+    return (
+        pl.concat(parts)
+        .join(options, on=["column", "dialect", "code"], how="left")
+        .with_columns(text=pl.when(pl.col("missing").is_null()).then(pl.coalesce("said", "value")))
+        .drop("said")
+    )
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    if dtype == pl.String:
+        return pl.col(name)
+    number = pl.col(name)
+    integral = number.cast(pl.Int64, strict=False)
+    return pl.when(integral.cast(pl.Float64) == number).then(integral.cast(pl.String)).otherwise(number.cast(pl.String))

@@ -1,0 +1,436 @@
+"""Checks of a harmonized wave: what a survey methodologist would look at before using it.
+
+Each check is one function of the wave, named by what it guards, and each is shown to fire by a test that injects its
+fault. A consistent but wrong recode passes all of them but the label assertions (`recode.py`) and the published
+marginals (`marginals.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isnan
+from typing import Any, Literal
+
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrors
+
+from mpta_pipeline.errors import MptaError
+from mpta_pipeline.harmonize.answers import trait_columns
+from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
+from mpta_pipeline.harmonize.marginals import compare_marginals
+from mpta_pipeline.harmonize.recode import CODE_SUFFIX, MISSING_SUFFIX, label_drift
+from mpta_pipeline.surveys import RawWave, respondents
+from mpta_pipeline.tables import MISSING_KINDS, RESPONDENTS
+
+Severity = Literal["error", "warn"]
+
+# Sums of weights: how far the sum may be from the number of respondents, per country and study. The Joint file's EVS
+# part does not sum to N (59,720 for 59,438; Albania 1,454 for 1,435), so only its WVS part is held to the strict rule.
+SUM_TOLERANCE = {"wvs": 0.005, "gss": 0.01}
+LOOSE_SUM_TOLERANCE = 0.05
+MAX_WEIGHT = 30.0  # times the mean; GSS 2018 has 5.2, the WVS-7 tables 15
+COVERAGE_DROP = 0.01
+STRAIGHT_LINE_SHARE = 0.25
+STRAIGHT_LINE_ITEMS = 5
+BREAK_OFF = 0.5
+MIN_CORRELATION_N = 100
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The outcome of one check.
+
+    Attributes:
+        severity: `error` blocks the wave, `warn` is told.
+        metadata: Figures, as plain numbers, texts and lists.
+    """
+
+    name: str
+    passed: bool
+    severity: Severity
+    description: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Wave:
+    """What the checks look at."""
+
+    frame: pl.DataFrame
+    raw: RawWave
+    crosswalk: Crosswalk
+    previous: pl.DataFrame | None
+
+    @cached_property
+    def rules(self) -> dict[str, Rule]:
+        """Column → its rule in this dialect."""
+        return {r.column: r for r in self.crosswalk.rules.get(str(self.raw.release["dialect"]), ())}
+
+    @cached_property
+    def traits(self) -> list[str]:
+        """The wave's harmonized columns, the country apart."""
+        return [c for c in trait_columns(self.frame) if c != "country"]
+
+    @property
+    def family(self) -> str:
+        """Family of the wave's survey."""
+        return str(self.raw.release["survey"]).removesuffix("_extract").removesuffix("_usa")
+
+    def scores(self, column: str) -> pl.Expr:
+        """Place of each answer between 0 and 1; null where missing or off the scale."""
+        return pl.col(column).replace_strict(self.rules[column].scores, default=None, return_dtype=pl.Float64)
+
+
+def check_wave(
+    frame: pl.DataFrame, raw: RawWave, crosswalk: Crosswalk, *, previous: pl.DataFrame | None = None
+) -> list[CheckResult]:
+    """Check a harmonized wave before it replaces the old one.
+
+    Args:
+        frame: The harmonized wave.
+        raw: The raw wave that it was made from.
+        crosswalk: The crosswalk that it was made with.
+        previous: The harmonized wave of the release in use so far, if any.
+    """
+    wave = _Wave(frame, raw, crosswalk, previous)
+    return [check(wave) for check in _CHECKS]
+
+
+def _schema(wave: _Wave) -> CheckResult:
+    """Types, values and ranges; each cell has a value or a kind of missing answer, never both."""
+    columns = {}
+    for name in wave.traits:
+        rule = wave.rules.get(name)
+        columns[name] = pa.Column(
+            pl.Float64 if rule and rule.source.numeric else pl.String, nullable=True, checks=_value_checks(rule)
+        )
+        columns[name + MISSING_SUFFIX] = pa.Column(
+            pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
+        )
+    problems: list[str] = []
+    try:
+        RESPONDENTS.validate(wave.frame)
+    except MptaError as failure:
+        problems.append(str(failure))
+    try:
+        pa.DataFrameSchema(columns).validate(wave.frame, lazy=True)
+    except SchemaErrors as failure:
+        cases = failure.failure_cases
+        problems += [
+            f"{column}: {check} ({case})"
+            for column, check, case in cases.select("column", "check", "failure_case").rows()
+        ]
+    both = wave.frame.select(
+        (pl.col(c).is_null() == pl.col(c + MISSING_SUFFIX).is_null()).sum().alias(c) for c in wave.traits
+    )
+    problems += [f"{c}: {n} cell(s) with both or neither of value and missing kind" for c, n in _positive(both)]
+    return CheckResult(
+        "schema",
+        not problems,
+        "error",
+        "Types, domains and ranges hold; each cell has a value or a missing kind",
+        {"columns": len(wave.traits), "problems": problems[:20], "n_problems": len(problems)},
+    )
+
+
+def _value_checks(rule: Rule | None) -> list[pa.Check]:
+    if rule is None or rule.source.from_labels:
+        return []
+    if rule.source.numeric:
+        return [pa.Check.in_range(rule.source.numeric.min, rule.source.numeric.max)]
+    return [pa.Check.isin(sorted({*rule.values, *(o.value for o in rule.options)}))]
+
+
+def _keys(wave: _Wave) -> CheckResult:
+    """Native keys are unique but for those that the source's record exempts with a reason.
+
+    In a file without keys the row's content stands for one: equal rows are told apart by number and are no fault.
+    """
+    unstable = bool(wave.raw.release.get("unstable_keys"))
+    keys = respondents(wave.raw).filter(pl.col("key_repeated")).get_column("native_key")
+    exempt = set(wave.raw.source.key.duplicates)
+    plain = keys.str.replace(r"#\d+$", "")
+    unexplained = sorted(set(plain.to_list()) - exempt)
+    ids = wave.frame.height - wave.frame.get_column("respondent_id").n_unique()
+    return CheckResult(
+        "unique_keys",
+        not ids and (unstable or not unexplained),
+        "error",
+        "Each respondent has one id, and the file's own key repeats only where its producer is known to repeat it",
+        {
+            "repeated_ids": ids,
+            "repeated_keys": len(unexplained),
+            "exempt": len(set(plain.to_list()) & exempt),
+            "file_has_keys": not unstable,
+        },
+    )
+
+
+def _weights(wave: _Wave) -> CheckResult:
+    """Weights are there, positive, not extreme, and sum as their source says."""
+    name = wave.raw.release["weight_name"]
+    if name is None:
+        return CheckResult("weights", True, "error", "The file carries no survey weight; figures are unweighted", {})
+    frame = wave.frame
+    weight = frame.get_column("weight")
+    problems = []
+    if weight.null_count():
+        problems.append(f"{weight.null_count()} respondent(s) without weight")
+    if negative := int((weight.fill_null(0) < 0).sum()):
+        problems.append(f"{negative} negative weight(s)")
+    mean = weight.mean()
+    peak = float(weight.max() or 0) / mean if isinstance(mean, float) and mean > 0 else float("inf")  # type: ignore[arg-type]
+    if peak > MAX_WEIGHT:
+        problems.append(f"the largest weight is {peak:.1f} times the mean")
+    sums = frame.group_by("country").agg(n=pl.len(), total=pl.col("weight").sum()).sort("country")
+    tolerance = SUM_TOLERANCE.get(wave.family, LOOSE_SUM_TOLERANCE)
+    off = sums.filter(((pl.col("total") / pl.col("n")) - 1).abs() > tolerance)
+    problems += [f"{c}: weights sum to {t:.1f} for {n} respondents" for c, n, t in off.iter_rows()]
+    square = float((weight**2).sum())
+    return CheckResult(
+        "weights",
+        not problems,
+        "error",
+        f"Weights of {name} are complete, not negative, not extreme, and sum to the respondents within {tolerance:.1%}",
+        {
+            "weight": name,
+            "sum": float(weight.sum()),
+            "respondents": frame.height,
+            "max_over_mean": round(peak, 3),
+            "design_effect": round(frame.height * square / float(weight.sum()) ** 2, 4) if weight.sum() else None,
+            "problems": problems[:20],
+        },
+    )
+
+
+def _coverage(wave: _Wave) -> CheckResult:
+    """Share answered per column and country, against the release in use so far."""
+    now = coverage(wave.frame)
+    if wave.previous is None:
+        empty = now.group_by("column").agg(pl.col("answered").sum()).filter(pl.col("answered") == 0)["column"].to_list()
+        return CheckResult(
+            "coverage",
+            True,
+            "error",
+            "First release: answered shares are recorded, none compared",
+            {"cells": now.height, "columns_without_answers": sorted(empty)},
+        )
+    before = coverage(wave.previous)
+    lost = before.join(now, on=["column", "country"], how="left", suffix="_now").with_columns(
+        drop=pl.col("share") - pl.col("share_now").fill_null(0.0)
+    )
+    lost = lost.filter(pl.col("drop") > COVERAGE_DROP).sort("drop", descending=True)
+    return CheckResult(
+        "coverage",
+        lost.is_empty(),
+        "error",
+        f"No column lost more than {COVERAGE_DROP:.0%} of a country's answers against the last release",
+        {
+            "lost": [
+                f"{c} in {k}: {a:.1%} to {b or 0:.1%}"
+                for c, k, a, b in lost.select("column", "country", "share", "share_now").head(20).iter_rows()
+            ],
+            "n_lost": lost.height,
+        },
+    )
+
+
+def coverage(frame: pl.DataFrame) -> pl.DataFrame:
+    """Answered cells per column and country: column, country, respondents, answered, share."""
+    traits = [c for c in trait_columns(frame) if c != "country"]
+    return (
+        frame.group_by("country")
+        .agg(pl.len().alias("respondents"), *(pl.col(c).is_not_null().sum().cast(pl.Int64) for c in traits))
+        .unpivot(index=["country", "respondents"], variable_name="column", value_name="answered")
+        .with_columns(share=pl.col("answered") / pl.col("respondents"))
+        .sort("column", "country")
+    )
+
+
+def _labels(wave: _Wave) -> CheckResult:
+    """Labels on codes that nobody has; those that somebody has stop the wave before this."""
+    drifted = label_drift(wave.raw, wave.crosswalk)
+    return CheckResult(
+        "label_drift",
+        not drifted,
+        "warn",
+        "Value labels say what the crosswalk expects, on codes without respondents too",
+        {"drifted": [str(p) for p in drifted[:20]], "n_drifted": len(drifted)},
+    )
+
+
+def _impossible(wave: _Wave) -> CheckResult:
+    """Combinations of answers that cannot be."""
+    columns = set(wave.traits)
+    rules: dict[str, tuple[set[str], pl.Expr]] = {
+        "age differs from year minus year of birth by more than a year": (
+            {"age", "birth_year"},
+            # Top and bottom codes stand for ranges; they are left out.
+            pl.col("age").is_between(1, 81)
+            & (pl.col("birth_year") > 1937)
+            & ((pl.col("year") - pl.col("birth_year") - pl.col("age")).abs() > 1),
+        ),
+        "a person of 30 or older who was born in the country is not allowed to vote": (
+            {"age", "vote_national", "born_in_country", "citizenship"},
+            (pl.col("vote_national") == "not_eligible")
+            & (pl.col("age") >= 30)
+            & (pl.col("born_in_country") == "yes")
+            & (pl.col("citizenship") == "yes"),
+        ),
+        "more children than people could have had": ({"age", "n_children"}, pl.col("n_children") > pl.col("age") - 12),
+        "never attends, but a strong believer of no religion": (
+            {"religion_denomination", "religious_strength_gss"},
+            (pl.col("religion_denomination") == "none") & (pl.col("religious_strength_gss") == "strong"),
+        ),
+    }
+    applicable = {name: rule for name, (needs, rule) in rules.items() if needs <= columns}
+    found = wave.frame.select(rule.fill_null(False).sum().alias(name) for name, rule in applicable.items())
+    counts = dict(_positive(found)) if applicable else {}
+    limit = max(2, round(0.005 * wave.frame.height))
+    return CheckResult(
+        "impossible_combinations",
+        all(n <= limit for n in counts.values()),
+        "warn",
+        f"Combinations that cannot be occur in {limit} respondents at most",
+        {"checked": len(applicable), **counts},
+    )
+
+
+def _straight_lines(wave: _Wave) -> CheckResult:
+    """Respondents who give one answer to a whole battery."""
+    shares: dict[str, float] = {}
+    for battery, columns in _batteries(wave).items():
+        # One answer to all of a few yes-or-no questions is an opinion, not a pattern.
+        if len(columns) < STRAIGHT_LINE_ITEMS or len(wave.rules[columns[0]].values) < 3:
+            continue
+        codes = pl.concat_list(
+            pl.when(pl.col(c).is_not_null()).then(pl.col(c + CODE_SUFFIX)) for c in columns
+        ).list.drop_nulls()
+        answered = wave.frame.select(codes.alias("codes")).filter(pl.col("codes").list.len() >= STRAIGHT_LINE_ITEMS)
+        if answered.height >= MIN_CORRELATION_N:
+            shares[battery] = float(answered.select((pl.col("codes").list.n_unique() == 1).mean()).item())
+    return CheckResult(
+        "straight_lining",
+        all(share <= STRAIGHT_LINE_SHARE for share in shares.values()),
+        "warn",
+        f"At most {STRAIGHT_LINE_SHARE:.0%} of respondents give one answer to a whole battery",
+        {battery: round(share, 4) for battery, share in shares.items()},
+    )
+
+
+def _break_off(wave: _Wave) -> CheckResult:
+    """Respondents who left most of what they were asked without an answer, and the share of don't knows."""
+    kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
+    asked = pl.sum_horizontal(
+        (pl.col(c).is_not_null() | pl.col(c + MISSING_SUFFIX).is_in(kinds)).cast(pl.Int32) for c in wave.traits
+    )
+    lacking = pl.sum_horizontal(
+        pl.col(c + MISSING_SUFFIX).is_in(kinds).fill_null(False).cast(pl.Int32) for c in wave.traits
+    )
+    unsure = pl.sum_horizontal(
+        (pl.col(c + MISSING_SUFFIX) == "dont_know").fill_null(False).cast(pl.Int32) for c in wave.traits
+    )
+    shares = wave.frame.select(share=lacking / asked.clip(lower_bound=1), unsure=unsure / asked.clip(lower_bound=1))
+    broken = float(shares.select((pl.col("share") > BREAK_OFF).mean()).item())
+    partial = float(shares.select(pl.col("share").is_between(0.2, BREAK_OFF).mean()).item())
+    return CheckResult(
+        "break_off",
+        broken <= 0.05,
+        "warn",
+        "At most 5 % of respondents left more than half of what they were asked unanswered",
+        {
+            "broken_off": round(broken, 4),
+            "partial": round(partial, 4),
+            "dont_know": round(float(shares.select(pl.col("unsure").mean()).item() or 0), 4),
+        },
+    )
+
+
+def _signs(wave: _Wave) -> CheckResult:
+    """Each item of a battery correlates with the rest of it as it should: a flipped scale does not."""
+    found: dict[str, float] = {}
+    wrong: list[str] = []
+    for battery, columns in _batteries(wave, signed=True).items():
+        for column in columns:
+            others = [c for c in columns if c != column]
+            if not others:
+                continue
+            pair = wave.frame.select(
+                own=wave.scores(column), rest=pl.mean_horizontal(wave.scores(c) * _sign(wave, c) for c in others)
+            ).drop_nulls()
+            if pair.height < MIN_CORRELATION_N:
+                continue
+            r = pair.select(pl.corr("own", "rest")).item()
+            if r is None or isnan(r):
+                continue
+            found[f"{battery}: {column}"] = round(float(r), 3)
+            if r * _sign(wave, column) <= 0:
+                wrong.append(f"{column} correlates {r:.2f} with the rest of {battery}")
+    return CheckResult(
+        "battery_signs",
+        not wrong,
+        "error",
+        "Each item correlates with the rest of its battery in the expected direction",
+        {"wrong": wrong, "items": len(found), "lowest": min(found.values(), default=None)},
+    )
+
+
+def _marginals(wave: _Wave) -> CheckResult:
+    """Published figures that this wave must reproduce."""
+    compared = compare_marginals(wave.frame, wave.raw, wave.crosswalk)
+    off = compared.filter(~pl.col("agrees"))
+    own = off.filter("own_dialect")
+    return CheckResult(
+        "published_marginals",
+        off.is_empty(),
+        # A figure of another file that holds the same people is a check of the lineages, not of this file.
+        "error" if own.height or off.is_empty() else "warn",
+        "Published figures are reproduced with their stated weight and denominator",
+        {
+            "compared": compared.height,
+            "agree": compared.height - off.height,
+            "off": [
+                f"{column} {value}: {found} for {expected}"
+                for column, value, found, expected in off.select("column", "value", "found", "expected").head(20).rows()
+            ],
+        },
+    )
+
+
+def _batteries(wave: _Wave, *, signed: bool = False) -> dict[str, list[str]]:
+    """Battery → its columns in this wave that share one scale."""
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for column in wave.traits:
+        rule = wave.rules.get(column)
+        battery = rule.concept.battery if rule else None
+        if rule is None or battery is None or battery.one_choice or not rule.scores:
+            continue
+        if signed and rule.sign is None:
+            continue
+        groups.setdefault((battery.name, rule.values), []).append(column)
+    return {f"{name} ({len(values)} points)": columns for (name, values), columns in groups.items()}
+
+
+def _sign(wave: _Wave, column: str) -> int:
+    return wave.rules[column].sign or 1
+
+
+def _positive(counts: pl.DataFrame) -> list[tuple[str, int]]:
+    return [(name, int(n)) for name, n in counts.row(0, named=True).items() if n] if counts.width else []
+
+
+_CHECKS: tuple[Callable[[_Wave], CheckResult], ...] = (
+    _schema,
+    _keys,
+    _weights,
+    _coverage,
+    _labels,
+    _impossible,
+    _straight_lines,
+    _break_off,
+    _signs,
+    _marginals,
+)

@@ -1,0 +1,166 @@
+"""Published figures that a harmonized wave must reproduce (`marginals.csv`, one row a figure).
+
+Columns of the file: dialect, native variable, column, year (empty: any), country (empty: all), study (evs or wvs, in
+files that hold both), statistic (count, percent, mean of native codes), value (or missing kind) counted, expected,
+decimals as printed, base (published number of cases, weighted as the statistic is), rows (respondents of the complete
+file), denominator (valid answers, or all cases), weight (none, the survey's own, or a native variable), evidence.
+
+A figure is computed only for the complete file that it was published for: an extract or a later wave of the same
+dialect is no reason to stop.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.harmonize.crosswalk import Crosswalk
+from mpta_pipeline.harmonize.recode import CODE_SUFFIX, MISSING_SUFFIX
+from mpta_pipeline.surveys import RawWave, cells
+
+MARGINALS = Path(__file__).with_name("marginals.csv")
+# A complete file's cases differ from the printed base by rounding only (weighted bases are printed as integers).
+BASE_TOLERANCE = 0.001
+COMPARED = {
+    "column": pl.String,
+    "year": pl.Int64,
+    "country": pl.String,
+    "study": pl.String,
+    "statistic": pl.String,
+    "value": pl.String,
+    "weight": pl.String,
+    "denominator": pl.String,
+    "expected": pl.Float64,
+    "found": pl.Float64,
+    "base": pl.Float64,
+    "base_found": pl.Float64,
+    "agrees": pl.Boolean,
+    "own_dialect": pl.Boolean,
+    "evidence": pl.String,
+}
+# In the Joint file `study` tells the parts; the WVS-7 file holds the same respondents as its WVS part.
+_STUDY_CODES = {"1": "evs", "2": "wvs"}
+_SAME_PEOPLE = {"wvs7": ("joint", "wvs"), "evs2017": ("joint", "evs")}
+
+
+@lru_cache(maxsize=2)
+def read_marginals(path: Path = MARGINALS) -> pl.DataFrame:
+    """The published figures."""
+    return pl.read_csv(
+        path,
+        schema_overrides={
+            "year": pl.Int64,
+            "base": pl.Float64,
+            "rows": pl.Int64,
+            "value": pl.String,
+            "missing": pl.String,
+        },
+        null_values=[""],
+    )
+
+
+def compare_marginals(
+    frame: pl.DataFrame, raw: RawWave, crosswalk: Crosswalk, *, published: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Compute each published figure that this wave can answer, and compare.
+
+    Returns:
+        One row a figure: what it is of, `expected`, `found`, `agrees` (counts exact, with their base; percent and
+        means to the printed digit), `own_dialect` (published for this very file, not for another one that holds the
+        same people).
+    """
+    published = read_marginals() if published is None else published
+    dialect = str(raw.release["dialect"])
+    parent, study = _SAME_PEOPLE.get(dialect, (dialect, None))
+    same_people = (pl.col("dialect") == parent) & (pl.lit(study).is_null() | (pl.col("study") == pl.lit(study)))
+    wanted = published.filter((pl.col("dialect") == dialect) | same_people)
+    wanted = wanted.filter(pl.col("column").is_in(frame.columns))
+    if wanted.is_empty():
+        return pl.DataFrame(schema=COMPARED)
+    frame = frame.with_columns(_study(frame, raw, study), *_other_weights(frame, raw, wanted))
+    cases = wanted.group_by("year", "country", "study").agg(pl.col("rows").max(), pl.col("base").max())
+    rows = []
+    for year, country, part, n_rows, base in cases.iter_rows():
+        cell = frame.filter(
+            pl.lit(True) if year is None else pl.col("year") == year,
+            pl.lit(True) if country is None else pl.col("country") == country,
+            pl.lit(True) if part is None else pl.col("study") == part,
+        )
+        if cell.is_empty() or not _complete(cell, n_rows, base):
+            continue
+        figures = wanted.filter(
+            pl.col("year").eq_missing(year), pl.col("country").eq_missing(country), pl.col("study").eq_missing(part)
+        )
+        rows += [_compare(cell, figure, dialect) for figure in figures.iter_rows(named=True)]
+    return pl.DataFrame(rows, schema=COMPARED, orient="row").sort("column", "year", "country", "statistic")
+
+
+def _study(frame: pl.DataFrame, raw: RawWave, study: str | None) -> pl.Expr | pl.Series:
+    name = raw.resolve("study")
+    if study is not None or name is None:
+        return pl.lit(study, pl.String).alias("study")
+    codes = cells(raw, name).select(pl.col("code").replace_strict(_STUDY_CODES, default=None, return_dtype=pl.String))
+    # RESPONDENTS is sorted by id; the raw wave is not.
+    return codes.to_series().gather(frame.get_column("row_index")).alias("study")
+
+
+def _other_weights(frame: pl.DataFrame, raw: RawWave, wanted: pl.DataFrame) -> list[pl.Series]:
+    """Native weights that figures were published with where they are not the survey's main one."""
+    named = wanted.filter(~pl.col("weight").is_in(["none", "survey"])).get_column("weight").unique().sort()
+    return [
+        cells(raw, name).get_column("number").gather(frame.get_column("row_index")).alias(f"weight {name}")
+        for name in named
+        if raw.resolve(name) is not None
+    ]
+
+
+def _complete(cell: pl.DataFrame, n_rows: int | None, base: float | None) -> bool:
+    if n_rows is not None:
+        return cell.height == n_rows
+    total = float(cell.get_column("weight").sum())
+    return base is not None and abs(total / base - 1) <= BASE_TOLERANCE
+
+
+def _compare(cell: pl.DataFrame, figure: dict[str, Any], dialect: str) -> tuple[object, ...]:
+    column, statistic = figure["column"], figure["statistic"]
+    name = {"survey": "weight"}.get(figure["weight"], f"weight {figure['weight']}")
+    weight = pl.lit(1.0) if figure["weight"] == "none" else pl.col(name).fill_null(0.0)
+    valid = pl.col(column).is_not_null()
+    counted = valid if figure["denominator"] == "valid" or statistic == "mean" else pl.lit(True)
+    hit = (
+        pl.col(column + MISSING_SUFFIX) == figure["missing"]
+        if figure["missing"]
+        else pl.col(column).cast(pl.String) == figure["value"]
+    ).fill_null(False)
+    total = (weight * counted).sum()
+    measured = {
+        "count": (weight * hit).sum(),
+        "percent": 100 * (weight * hit).sum() / total,
+        "mean": (weight * counted * pl.col(column + CODE_SUFFIX).cast(pl.Float64, strict=False).fill_null(0.0)).sum()
+        / total,
+    }[statistic]
+    found, base = cell.select(measured.alias("found"), total.alias("base")).row(0)
+    expected = float(figure["expected"])
+    # Half a unit of the last printed digit, and the noise of a sum of weights.
+    close = found is not None and abs(found - expected) <= 0.5 * 10 ** -int(figure["decimals"]) + 1e-9
+    exact = statistic != "count" or (found == expected and base == (figure["base"] or base))
+    return (
+        column,
+        figure["year"],
+        figure["country"],
+        figure["study"],
+        statistic,
+        figure["missing"] or figure["value"],
+        figure["weight"],
+        figure["denominator"],
+        expected,
+        found,
+        figure["base"],
+        base,
+        close and exact,
+        figure["dialect"] == dialect,
+        figure["evidence"],
+    )
