@@ -2,7 +2,7 @@
 
 from mpta_pipeline.surveys.extracts import write_demo_surveys
 from mpta_pipeline.surveys.folders import FileState, WaveFile, assign, folders, scan
-from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, respondents
+from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, previous_release, respondents
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
@@ -23,6 +23,7 @@ __all__ = [
     "ingest",
     "load_raw",
     "load_sources",
+    "previous_release",
     "recognize",
     "respondents",
     "scan",

@@ -67,9 +67,8 @@ def kind_of_code(
     if code.startswith("."):
         if by_label is not None:
             return by_label
-        # A letter means what the convention says if it has no label, or is one of the three that never changed; with
-        # a label that is no way of being missing ("ill, too tired") it is a category that was put among the missing.
-        if code in convention.codes and (not said or code in (".d", ".i", ".n")):
+        # A letter with a label that is no way of being missing ("ill, too tired") is a category put among the missing.
+        if code in convention.codes and (not said or code not in convention.doubtful):
             return convention.codes[code]
         return "invalid" if said else "not_available_release"
     if variable.lower() in {v.lower() for v in convention.exempt}:

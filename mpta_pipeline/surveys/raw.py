@@ -275,11 +275,22 @@ def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> R
     raw = _load(folder, wave, registry)
     if (refusal := registry.closed(raw.source)) is not None:
         raise refusal
-    current = {"release": sha[:12], "data_use": registry.data_use(raw.source)}
-    marker = layout.raw / wave / "current.json"
-    if not marker.exists() or json.loads(marker.read_text(encoding="utf-8")) != current:
-        write_json(current, marker)
+    before = _current(layout, wave)
+    superseded = before.get("previous") if before.get("release") in (None, sha[:12]) else before["release"]
+    current = {"release": sha[:12], "previous": superseded, "data_use": registry.data_use(raw.source)}
+    if current != before:
+        write_json(current, layout.raw / wave / "current.json")
     return load_raw(layout, wave, registry=registry)
+
+
+def previous_release(layout: Layout, wave: str) -> str | None:
+    """The release (12 digits of its SHA-256) that the wave's current one superseded; None: it is the first."""
+    return _current(layout, wave).get("previous")
+
+
+def _current(layout: Layout, wave: str) -> dict[str, Any]:
+    marker = layout.raw / wave / "current.json"
+    return dict(json.loads(marker.read_text(encoding="utf-8"))) if marker.exists() else {}
 
 
 def load_raw(
@@ -290,8 +301,7 @@ def load_raw(
     Raises:
         SurveyFileError: The wave was never read, or that release of it.
     """
-    marker = layout.raw / wave / "current.json"
-    current: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
+    current = _current(layout, wave)
     name = release.rpartition("@")[2] if release else current.get("release")
     folder = layout.raw / wave / (name or "-")
     if not (folder / "release.json").exists():
@@ -355,13 +365,12 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
 def _write_parts(info: FileInfo, recognition: Recognition, scratch: Path) -> dict[str, list[Path]]:
     """Write each chunk of the file, split by wave, as Parquet."""
     parts: dict[str, list[Path]] = {wave: [] for wave in recognition.waves}
-    rule = recognition.source.waves
-    names = {name.lower(): name for name in info.names}
+    variable = recognition.wave_variable
     for number, chunk in enumerate(readers.chunks(info)):
-        if rule.variable is None:
+        if variable is None:
             split = {recognition.waves[0]: chunk}
         else:
-            codes = as_codes(chunk[names[rule.variable.lower()]], "wave")
+            codes = as_codes(chunk[variable], "wave")
             split = {wave: chunk.filter(codes == part.code) for wave, part in recognition.parts.items()}
         for wave, frame in split.items():
             if frame.height:

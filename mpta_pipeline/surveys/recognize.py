@@ -38,6 +38,7 @@ class Recognition:
 
     Attributes:
         waves: Wave keys, such as gss-2018.
+        wave_variable: The file's variable that tells the waves apart; null: it holds one wave.
         parts: Wave key → what the file holds of it.
         notes: What was unusual in reading.
     """
@@ -48,6 +49,7 @@ class Recognition:
     version: str | None
     doi: str | None
     title: str
+    wave_variable: str | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -76,14 +78,14 @@ def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
         return next((names[c.lower()] for c in candidates if c.lower() in names), None)
 
     columns = {
-        "wave": first([source.waves.variable] if source.waves.variable else []),
+        "wave": first(source.waves.variable),
         "country": first(source.country.variable),
         "year": first(source.year),
         "version": first(source.version),
         "doi": first(source.doi),
     }
     for role, candidates in (
-        ("wave", [source.waves.variable] if source.waves.variable else []),
+        ("wave", source.waves.variable),
         ("country", source.country.variable),
         ("year", source.year),
     ):
@@ -95,11 +97,14 @@ def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
                 remedy="use a complete file of the producer",
             )
     weights = {w.variable: names[w.variable.lower()] for w in source.weights if w.variable.lower() in names}
+    columns |= {f"c {name}": first([name]) for name in source.recognize.codes}
     wanted = list(dict.fromkeys([*(c for c in columns.values() if c), *weights.values()]))
     parts = [_coded(chunk, columns, weights) for chunk in readers.chunks(info, wanted)]
     rows = pl.concat(parts) if parts else pl.DataFrame()
     if rows.height == 0:
         raise SurveyFileError("The file has variables but no rows", file=info.path, remedy="download it again")
+    for name, codes in source.recognize.codes.items():
+        _only(info, source, name, codes, rows[f"c {name}"])
     found: dict[str, WavePart] = {}
     for code, group in _groups(rows):
         part = _part(info, source, columns, code, group)
@@ -121,6 +126,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
         version=_stamp(rows, "version"),
         doi=_stamp(rows, "doi"),
         title=title.replace(" {wave}", ""),
+        wave_variable=columns["wave"],
         notes=info.notes,
     )
 
@@ -140,8 +146,12 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
             remedy="keep the file of one survey and release as its producer made it",
         )
     if not fitting:
-        failing = {d: len(reasons) / _conditions(registry[d]) for d, reasons in verdicts.items()}
-        nearest = [d for d in sorted(failing, key=lambda d: failing[d])[:2] if failing[d] < 0.7]
+        names = {name.lower() for name in info.names}
+        shares = {
+            s.dialect: sum(n.lower() in names for n in s.recognize.requires) / len(s.recognize.requires)
+            for s in registry
+        }
+        nearest = [d for d in sorted(shares, key=lambda d: -shares[d])[:2] if shares[d] >= 0.5]
         reasons = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
         raise SurveyFileError(
             f"The file fits no known survey ({reasons or 'it has none of the variables by which one is known'})",
@@ -150,15 +160,24 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
         )
     source = registry[fitting[0]]
     for refusal in source.recognize.refuse:
-        hits = [n for n in info.names if re.fullmatch(refusal.variables, n)]
+        found = [m for n in info.names if (m := re.fullmatch(refusal.variables, n))]
+        hits = [m[0] for m in found if not refusal.instead_of or m[1] not in info.names]
         if len(hits) >= refusal.at_least:
             raise SurveyFileError(refusal.problem, file=info.path, variable=", ".join(hits[:5]), remedy=refusal.remedy)
     return source
 
 
-def _conditions(source: Source) -> int:
-    signature = source.recognize
-    return len(signature.requires) + len(signature.some_of) + len(signature.labels) + len(signature.value_labels)
+def _only(info: FileInfo, source: Source, name: str, codes: Sequence[str], found: pl.Series) -> None:
+    """Refuse a file in which a variable has a code that the source cannot have: several sources were put together."""
+    others = found.filter(~found.is_in(codes) & found.is_not_null())
+    if len(others):
+        raise SurveyFileError(
+            f"{len(others):,} row(s) are not of {source.dialect}: the file was put together from several sources",
+            file=info.path,
+            variable=name,
+            value=others[0],
+            remedy="give the producers' own files, each by itself",
+        )
 
 
 def _against(info: FileInfo, source: Source) -> list[str]:
@@ -251,7 +270,8 @@ def years_of(codes: pl.Series, path: Path, variable: str | None) -> pl.Series:
     Raises:
         SurveyFileError: A cell is no year from 1972 to 2100.
     """
-    years = codes.cast(pl.Int64, strict=False)
+    # A country-year code such as 8402006 ends in the year.
+    years = codes.str.extract(r"^\d*?(\d{4})$").cast(pl.Int64, strict=False)
     wrong = codes.filter(~years.is_between(YEARS.start, YEARS.stop - 1).fill_null(False))
     if len(wrong):
         raise SurveyFileError(

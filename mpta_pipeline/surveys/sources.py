@@ -49,9 +49,16 @@ class _Strict(BaseModel):
 
 
 class Refusal(_Strict):
-    """A variant of a source that must not be read as it: recognized by variable names, refused with a remedy."""
+    """A variant of a source that must not be read as it: recognized by variable names, refused with a remedy.
+
+    Attributes:
+        variables: Pattern of the names.
+        instead_of: A name counts only if its first group, the regular name, is not in the file too.
+        at_least: As many names as must match.
+    """
 
     variables: Pattern
+    instead_of: bool = False
     at_least: int = Field(default=1, ge=1)
     problem: str
     remedy: str
@@ -84,19 +91,19 @@ class WaveRule(_Strict):
 
     Attributes:
         constant: The wave's name after the survey's, where a file is one wave.
-        variable: Variable whose codes tell the waves apart.
+        variable: Variables whose codes tell the waves apart; the first one that the file has is used.
         names: Code → name; a code that is not listed names itself, unless `only_named`.
         only_named: A code that is not in `names` is an error.
     """
 
     constant: str | None = None
-    variable: str | None = None
+    variable: tuple[str, ...] = ()
     names: dict[str, str] = Field(default_factory=dict)
     only_named: bool = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> WaveRule:
-        if (self.constant is None) == (self.variable is None):
+        if (self.constant is None) == (not self.variable):
             raise ValueError("give either constant or variable")
         return self
 
@@ -152,6 +159,8 @@ class Convention(_Strict):
         declared_only: In a file that declares missing codes, a code of `codes` is missing only where declared.
         labels: Pattern → kind, in order: tells the kind of a code that is missing. Before `codes` for tagged codes,
             whose letters changed their meaning between releases.
+        doubtful: Tags that some release used for categories: with a label that says nothing of missing they are none
+            of the kinds that `codes` gives them.
         value_labels: Pattern → kind for codes that nothing declares but whose whole label says that they are missing.
         exempt: Variables in which `codes` are values.
         system: Kind of an empty cell.
@@ -163,6 +172,7 @@ class Convention(_Strict):
     codes: dict[str, MissingKind] = Field(default_factory=dict)
     declared_only: bool = True
     labels: dict[Pattern, MissingKind] = Field(default_factory=dict)
+    doubtful: tuple[str, ...] = ()
     value_labels: dict[Pattern, MissingKind] = Field(default_factory=dict)
     exempt: tuple[str, ...] = ()
     system: MissingKind = "not_available_release"
@@ -197,7 +207,7 @@ class Source(_Strict):
     waves: WaveRule
     key: KeyRule
     country: CountryRule
-    year: tuple[str, ...] = Field(min_length=1)
+    year: tuple[str, ...] = Field(min_length=1)  # first of these in the file; a number that ends in the year is one
     version: tuple[str, ...] = ()
     doi: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
@@ -205,6 +215,11 @@ class Source(_Strict):
     stratum: tuple[str, ...] = ()
     psu: tuple[str, ...] = ()
     missing: str
+
+    @property
+    def id(self) -> str:
+        """The survey, as in wave keys and in the column `survey` of every table."""
+        return self.family
 
     def wave_title(self, name: str) -> str:
         """The title of one wave."""
