@@ -48,7 +48,7 @@ class Rule:
     @property
     def scale(self) -> str:
         """Scale type of the column."""
-        return self.concept.scale
+        return self.source.scale or self.concept.scale
 
     @cached_property
     def values(self) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def _compile(texts: tuple[tuple[str, str], ...]) -> Crosswalk:
 
 def _rules(concept: Concept) -> list[Rule]:
     found = []
-    for source in concept.sources:
+    for source in concept.rows:
         column = concept.column(source)
         if column is None:
             continue
@@ -180,7 +180,7 @@ def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
                     variable,
                     concept.column(row),
                     row.domain or concept.domain,
-                    concept.scale,
+                    row.scale or concept.scale,
                     row.label or concept.label,
                     row.question or concept.question,
                     row.statement or concept.statement,

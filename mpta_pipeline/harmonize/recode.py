@@ -175,7 +175,7 @@ def _bind(rule: Rule, variable: str, found: pl.DataFrame, labels: dict[str, str]
             missing[code] = absent[code].kind
         elif by_label:
             fitting = [o for o in rule.options if label is not None and o.label and o.label.accepts(label)]
-            if len(fitting) == 1:
+            if len({o.value for o in fitting}) == 1:
                 values[code] = fitting[0].value
             else:
                 problems.append(Problem(variable, code, label, " or ".join(str(o.label) for o in rule.options)))

@@ -23,6 +23,9 @@ from mpta_pipeline.study import first_problem
 CORE_DIALECTS = ("wvs7", "wvs_ts", "joint", "evs2017", "gss")
 # Columns of sources that are not pooled end in the family of the source.
 FAMILIES = {"gss_extract": "gss", "wvs_usa_extract": "wvs", "evs2017": "evs", "evs_trend": "evs"}
+# The EVS trend file is coded by the dictionary of the WVS time series (the two are merged as IVS): where a concept says
+# nothing else, its pooled rows hold for both. A variable that the file does not have makes no column.
+TWINS = {"wvs_ts": "evs_trend"}
 # What gives what away: concepts that share a group are hidden together.
 REVEALS = frozenset(
     {
@@ -222,6 +225,7 @@ class Source(_Strict):
         missing: Codes that are missing by label only.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
+        label, question, statement, domain, scale: Where they differ from the concept's.
         sign: The battery's sign where this source words the question the other way round.
     """
 
@@ -245,6 +249,7 @@ class Source(_Strict):
     question: Text | None = None
     statement: Text | None = None
     domain: Domain | None = None
+    scale: Literal["nominal", "ordinal"] | None = None
     evidence: str | None = None
     status: Literal["verified", "assumed", "impossible"] | None = None
     notes: str | None = None
@@ -327,13 +332,19 @@ class Concept(_Strict):
                 raise ValueError(f"unknown group {group!r}; known: {', '.join(sorted(REVEALS))}")
         return groups
 
-    @property
+    @cached_property
     def rows(self) -> tuple[Source, ...]:
-        """All rows, absent ones too."""
+        """All rows: those written, those of a dialect that shares another's dictionary, and the absent ones."""
+        written = {s.dialect for s in self.sources} | self.absent.keys()
+        twins = (
+            s.model_copy(update={"dialect": TWINS[s.dialect], "waves": {}, "status": "assumed"})
+            for s in self.sources
+            if s.dialect in TWINS and TWINS[s.dialect] not in written and (s.pool or s.country)
+        )
         gaps = (
             Source(dialect=d, equivalence="absent", status="impossible", notes=why) for d, why in self.absent.items()
         )
-        return (*self.sources, *gaps)
+        return (*self.sources, *twins, *gaps)
 
     def column(self, source: Source) -> str | None:
         """The harmonized column of a row; null for rows that make none."""
@@ -356,7 +367,7 @@ class Concept(_Strict):
         if twice := [d for d in self.absent if any(s.dialect == d for s in self.sources)]:
             raise ValueError(f"{twice[0]} stands under sources and under absent")
         seen: set[tuple[str, str]] = set()
-        for row in self.sources:
+        for row in self.rows:
             self._check_row(row)
             column = self.column(row)
             if column and (column, row.dialect) in seen:
