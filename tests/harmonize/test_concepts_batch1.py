@@ -255,6 +255,27 @@ def test_a_label_fits_its_own_code_and_no_other(crosswalk: Crosswalk, variable: 
         assert fitting == [str(code)], label
 
 
+@pytest.mark.parametrize(
+    ("variable", "labels"),
+    [
+        # The EVS says "quite" and plain "not important".
+        ("v1", ["Very important", "Quite important", "Not important", "Not at all important"]),
+        ("v97", ["Very interested", "Somewhat interested", "Not very interested", "Not at all interested"]),
+        ("v79", ["Agree strongly", "Agree", "Disagree", "Disagree strongly"]),
+        ("v80", ["Agree strongly", "Agree", "Neither agree nor disagree", "Disagree", "Disagree strongly"]),
+        ("v22", ["Mentioned", "Not mentioned"]),
+        ("v113", ["Good", "Bad", "Don't mind"]),
+    ],
+)
+def test_a_label_of_the_evs_fits_its_own_code_and_no_other(
+    crosswalk: Crosswalk, variable: str, labels: list[str]
+) -> None:
+    patterns = {o.code: o.label for o in rule_of(crosswalk, "evs2017", variable).options}
+    for code, label in enumerate(labels, 1):
+        fitting = [c for c, pattern in patterns.items() if pattern is not None and pattern.accepts(label)]
+        assert fitting == [str(code)], label
+
+
 def test_an_immigrant_flag_is_not_read_as_born_in_the_country(crosswalk: Crosswalk) -> None:
     for dialect, variable in (("joint", "V002"), ("joint", "V001")):
         rule = rule_of(crosswalk, dialect, variable)
@@ -326,3 +347,53 @@ def test_every_label_of_the_gss_files_is_understood(crosswalk: Crosswalk, year: 
     expected = {"thnkself", "workhard", "helpoth", "obey", "spanking", "othlang"}
     assert expected <= seen
     assert seen & {"marsame", "marhomo"}
+
+
+# Counts of the cumulative file (R3) as printed on the gssrdoc pages of the variables.
+GSS_COUNTS = [
+    (2016, "citizenship_gss", "uscitzn", {"yes": 197, "no": 148}),
+    (2018, "citizenship_gss", "uscitzn", {"yes": 167, "no": 131}),
+    (2024, "citizenship_gss", "uscitzn", {"yes": 263, "no": 172}),
+    (2016, "speaks_other_language_gss", "othlang", {"yes": 816, "no": 2045}),
+    (2024, "speaks_other_language_gss", "othlang", {"yes": 904, "no": 2393}),
+    (
+        2018,
+        "child_independence_gss",
+        "thnkself",
+        {"first": 643, "second": 308, "third": 269, "fourth": 243, "fifth": 79},
+    ),
+    (
+        2021,
+        "child_independence_gss",
+        "thnkself",
+        {"first": 1268, "second": 581, "third": 411, "fourth": 262, "fifth": 51},
+    ),
+    (
+        2021,
+        "same_sex_marriage_gss",
+        "marhomo",
+        {"agree_strongly": 1265, "agree": 500, "neither": 419, "disagree": 179, "disagree_strongly": 295},
+    ),
+    (
+        2024,
+        "same_sex_marriage_gss",
+        "marsame",
+        {"agree_strongly": 460, "agree": 262, "neither": 175, "disagree": 83, "disagree_strongly": 147},
+    ),
+]
+
+
+@pytest.mark.parametrize(("year", "column", "variable", "expected"), GSS_COUNTS)
+def test_gss_answers_count_as_the_cumulative_file_prints_them(
+    crosswalk: Crosswalk, year: int, column: str, variable: str, expected: dict[str, int]
+) -> None:
+    path = SHARED / "gss" / f"GSS{year}.dta"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not in the shared data folder")
+    pyreadstat = pytest.importorskip("pyreadstat")
+    encoding = {"encoding": "cp1252"} if year == 2021 else {}
+    frame, _ = pyreadstat.read_dta(str(path), usecols=[variable], **encoding)
+    (rule,) = (r for r in crosswalk.rules["gss"] if r.column == column)
+    values = {float(o.code): o.value for o in rule.options}
+    answers = frame[variable].dropna().map(values)
+    assert answers.value_counts().to_dict() == expected
