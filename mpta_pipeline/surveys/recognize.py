@@ -97,14 +97,11 @@ def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
                 remedy="use a complete file of the producer",
             )
     weights = {w.variable: names[w.variable.lower()] for w in source.weights if w.variable.lower() in names}
-    columns |= {f"c {name}": first([name]) for name in source.recognize.codes}
     wanted = list(dict.fromkeys([*(c for c in columns.values() if c), *weights.values()]))
     parts = [_coded(chunk, columns, weights) for chunk in readers.chunks(info, wanted)]
     rows = pl.concat(parts) if parts else pl.DataFrame()
     if rows.height == 0:
         raise SurveyFileError("The file has variables but no rows", file=info.path, remedy="download it again")
-    for name, codes in source.recognize.codes.items():
-        _only(info, source, name, codes, rows[f"c {name}"])
     found: dict[str, WavePart] = {}
     for code, group in _groups(rows):
         part = _part(info, source, columns, code, group)
@@ -138,6 +135,8 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
         SurveyFileError: None fits, or several do, or it is a variant that is refused.
     """
     verdicts = {source.dialect: _against(info, source) for source in registry}
+    # Codes cost a look at the rows, so they come last.
+    verdicts = {d: found or _foreign_codes(info, registry[d]) for d, found in verdicts.items()}
     fitting = [dialect for dialect, reasons in verdicts.items() if not reasons]
     if len(fitting) > 1:
         raise SurveyFileError(
@@ -152,32 +151,45 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
             for s in registry
         }
         nearest = [d for d in sorted(shares, key=lambda d: -shares[d])[:2] if shares[d] >= 0.5]
-        reasons = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
+        why = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
         raise SurveyFileError(
-            f"The file fits no known survey ({reasons or 'it has none of the variables by which one is known'})",
+            f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
             file=info.path,
             remedy="use the producer's own file, or describe the source in a YAML record of its own",
         )
     source = registry[fitting[0]]
     for refusal in source.recognize.refuse:
-        found = [m for n in info.names if (m := re.fullmatch(refusal.variables, n))]
-        hits = [m[0] for m in found if not refusal.instead_of or m[1] not in info.names]
+        matches = [m for n in info.names if (m := re.fullmatch(refusal.variables, n))]
+        hits = [m[0] for m in matches if not refusal.instead_of or m[1] not in info.names]
         if len(hits) >= refusal.at_least:
             raise SurveyFileError(refusal.problem, file=info.path, variable=", ".join(hits[:5]), remedy=refusal.remedy)
     return source
 
 
-def _only(info: FileInfo, source: Source, name: str, codes: Sequence[str], found: pl.Series) -> None:
-    """Refuse a file in which a variable has a code that the source cannot have: several sources were put together."""
-    others = found.filter(~found.is_in(codes) & found.is_not_null())
-    if len(others):
-        raise SurveyFileError(
-            f"{len(others):,} row(s) are not of {source.dialect}: the file was put together from several sources",
-            file=info.path,
-            variable=name,
-            value=others[0],
-            remedy="give the producers' own files, each by itself",
-        )
+def _foreign_codes(info: FileInfo, source: Source) -> list[str]:
+    """The reasons why the codes of some variables are not those of a source."""
+    names = {name.lower(): name for name in info.names}
+    present = {names[v.lower()]: codes for v, codes in source.recognize.codes.items() if v.lower() in names}
+    if not present:
+        return []
+    chunks = [_distinct_codes(chunk) for chunk in readers.chunks(info, list(present))]
+    if not chunks:
+        return []
+    found = pl.concat(chunks).unique()
+    return [
+        f"{name} has code {other}"
+        for name, codes in present.items()
+        for other in found.filter(pl.col("name") == name, ~pl.col("code").is_in(codes))["code"].sort().head(1)
+    ]
+
+
+def _distinct_codes(chunk: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat(
+        [
+            pl.DataFrame({"name": name, "code": as_codes(chunk[name], name).drop_nulls().unique()})
+            for name in chunk.columns
+        ]
+    )
 
 
 def _against(info: FileInfo, source: Source) -> list[str]:
@@ -292,13 +304,12 @@ def countries_of(rule: CountryRule, codes: pl.Series, path: Path, variable: str 
     """
     if rule.constant:
         return pl.Series(codes.name, [rule.constant] * len(codes), dtype=pl.String)
-    table = {**_iso(rule.coding), **rule.other}
-    keys = codes.str.to_uppercase() if rule.coding != "numeric" else codes
-    found = keys.replace_strict(table, default=None, return_dtype=pl.String)
+    keys = codes.str.strip_chars().str.to_uppercase().str.replace(r"^0+(\d)", "$1")
+    found = keys.replace_strict({**_iso(), **rule.other}, default=None, return_dtype=pl.String)
     wrong = codes.filter(found.is_null())
     if len(wrong):
         raise SurveyFileError(
-            f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1 ({rule.coding})",
+            f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1",
             file=path,
             variable=variable,
             value=wrong[0] if wrong[0] is not None else "(empty)",
@@ -308,10 +319,12 @@ def countries_of(rule: CountryRule, codes: pl.Series, path: Path, variable: str 
 
 
 @lru_cache
-def _iso(coding: str) -> dict[str, str]:
-    if coding == "numeric":  # as a number, without leading zeros: files hold 8, ISO writes 008
-        return {str(int(c.numeric)): c.alpha_3 for c in pycountry.countries}
-    return {getattr(c, coding): c.alpha_3 for c in pycountry.countries}
+def _iso() -> dict[str, str]:
+    return {
+        code: country.alpha_3
+        for country in pycountry.countries
+        for code in (str(int(country.numeric)), country.alpha_2, country.alpha_3)
+    }
 
 
 def _stamp(rows: pl.DataFrame, role: str) -> str | None:

@@ -73,7 +73,7 @@ class Signature(_Strict):
         forbids: Variables that must not be there.
         labels: Variable → pattern that its label must contain, where the file has labels.
         value_labels: Variable → code → pattern that the code's label must contain, where the file has value labels.
-        codes: Variable → codes that must be its only ones.
+        codes: Variable → codes that must be its only ones, where the file has the variable.
         refuse: Variants to refuse.
     """
 
@@ -109,17 +109,16 @@ class WaveRule(_Strict):
 
 
 class CountryRule(_Strict):
-    """Where the country comes from: a constant alpha-3 code, or a variable and how it is coded.
+    """Where the country comes from: a constant alpha-3 code, or a variable.
 
     Attributes:
         variable: The variables tried in order; the first one that the file has is used.
-        coding: ISO 3166-1 numeric, alpha-2 or alpha-3.
+            Its codes are ISO 3166-1 numeric (with or without leading zeros), alpha-2 or alpha-3.
         other: Codes that are not ISO's, or not the country meant → alpha-3.
     """
 
     constant: str | None = None
     variable: tuple[str, ...] = ()
-    coding: Literal["numeric", "alpha_2", "alpha_3"] = "numeric"
     other: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
