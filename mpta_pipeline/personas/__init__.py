@@ -1,6 +1,6 @@
 """Personas: real respondents in words, what must stay hidden, who is asked."""
 
-from mpta_pipeline.personas.checks import CheckResult, check_personas
+from mpta_pipeline.personas.checks import check_personas
 from mpta_pipeline.personas.dimensions import derived_dimensions
 from mpta_pipeline.personas.masking import masks
 from mpta_pipeline.personas.panel import draw_panel
@@ -11,7 +11,6 @@ __all__ = [
     "FRAMINGS",
     "PARAPHRASES",
     "STYLES",
-    "CheckResult",
     "Crosswalk",
     "answers",
     "build_personas",

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
 import polars as pl
 
-
-@dataclass(frozen=True)
-class CheckResult:
-    """Outcome of one check."""
-
-    name: str
-    passed: bool
-    severity: Literal["error", "warn"]
-    description: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+from mpta_pipeline.harmonize.checks import CheckResult
 
 
 def check_personas(personas: pl.DataFrame, respondents: pl.DataFrame) -> list[CheckResult]:

@@ -9,7 +9,6 @@ import polars as pl
 from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.personas.traits import Crosswalk
 
-_AGE_BANDS = ((30, "18–29"), (45, "30–44"), (65, "45–64"), (None, "65+"))
 _RESPONDENT = ("country", "year", "wave", "survey", "dialect")
 
 
@@ -22,7 +21,7 @@ def age_band(age: pl.Expr) -> pl.Expr:
 
 
 def age_decade(age: pl.Expr) -> pl.Expr:
-    """The decade of life: 20s, 30s, …"""
+    """The decade of life: 20s, 30s and so on."""
     return pl.when(age.is_not_null()).then(pl.format("{}s", (age // 10 * 10).cast(pl.Int64)))
 
 

@@ -1,4 +1,7 @@
-"""Rendering: a persona's visible traits as text. A pure function of traits, style, framing and mask, by table operations."""
+"""Rendering: a persona's visible traits as text, by table operations.
+
+A pure function of traits, style, framing, condition and mask.
+"""
 
 from __future__ import annotations
 

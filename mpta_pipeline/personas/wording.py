@@ -1,4 +1,4 @@
-"""Wording: how an answer, a place or a sentence is said. What belongs here: language; what is said is in the crosswalk."""
+"""Wording: how an answer or a sentence is said. What is said comes from the crosswalk."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _BEFORE_OBJECT = (
     "help|helps|into|let|lets|like|make|makes|made|near|of|on|onto|over|tell|tells|than|to|told|toward|towards|"
     "treat|treats|under|upon|with|without"
 )
+_VERB = "(?:are|were|have|had|do|did|would|can|could|will|should|must|may|might)"
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
@@ -24,7 +25,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\byour\b", "their"),
         (r"\bYou\b", "They"),
         (
-            rf"\b((?i:{_BEFORE_OBJECT})) you\b(?! (?:are|were|have|had|do|did|would|can|could|will|should|must|may|might)\b)",
+            rf"\b((?i:{_BEFORE_OBJECT})) you\b(?! {_VERB}\b)",
             r"\1 them",
         ),
         (r"\byou(?=\s*[.,;:!?)]|$)", "them"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.personas import CheckResult
+from mpta_pipeline.harmonize.checks import CheckResult
 
 # A balanced design passes by construction; a fair random one is stopped once in a hundred thousand.
 _LEVEL = 1e-5
@@ -30,7 +30,9 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
         observed = [by_position.get(i, 0) for i in range(int(str(k)))]
         result = stats.chisquare(observed)
         rows.append((k, sum(observed), float(result.statistic), float(result.pvalue), observed))
-    schema = {"k": pl.Int64, "n": pl.Int64, "chi2": pl.Float64, "p_value": pl.Float64, "counts": pl.List(pl.Int64)}
+    schema = pl.Schema(
+        {"k": pl.Int64, "n": pl.Int64, "chi2": pl.Float64, "p_value": pl.Float64, "counts": pl.List(pl.Int64)}
+    )
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

@@ -1,11 +1,17 @@
-"""Parsing: what a reply picked. The rules stand in a table, in the order in which they are tried; doubt is `unparsed`."""
+"""Parsing: what a reply picked.
+
+The rules stand in a table, in the order in which they are tried; their words in `replies.yaml`. Doubt is `unparsed`.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import polars as pl
+import yaml
 
 OK, REFUSED, UNPARSED, ERROR = "ok", "refused", "unparsed", "error"
 
@@ -13,37 +19,21 @@ OK, REFUSED, UNPARSED, ERROR = "ok", "refused", "unparsed", "error"
 _TIE = 1e-9
 
 
-def _words(*alternatives: str) -> str:
-    return "(?:" + "|".join(alternatives) + ")"
+@cache
+def _phrases() -> dict[str, list[str]]:
+    text = Path(__file__).with_name("replies.yaml").read_text(encoding="utf-8")
+    return {name: [str(p) for p in patterns] for name, patterns in yaml.safe_load(text).items()}
+
+
+def _any(name: str) -> str:
+    """One regular expression for all phrases of a kind."""
+    return "(?i:" + "|".join(_phrases()[name]) + ")"
 
 
 # A letter as an option's mark: B, (B), [B], B), "B", **B** (markup is stripped before).
 _MARK = r"[\(\[\{\"'“‘<]*\s*([A-Z])\s*[\)\]\}\"'”’>]*"
-_END = r"(?:[\s.,;:!?)\]]|$)"
-_ANSWER_WORD = _words(
-    "answers?", "choices?", "options?", "responses?", "selections?", "letters?", "pick", "antwort", "respuesta", "opción",
-    "réponse", "choix", "risposta", "scelta", "resposta", "opção", "odpowiedź", "svar(?:et)?", "antwoord", "cevap", "ответ",
-    "відповідь", "答案", "选择", "選擇", "回答", "答え", "정답", "답", "jawaban", "jibu", "jawabannya",
-)  # fmt: skip
-_IS = _words(
-    "is", "would be", "will be", "must be", "should be", "are", "ist", "lautet", "wäre", "es", "sería", "est", "serait", "è",
-    "é", "seria", "to", "är", "er", "adalah", "ni", "=", "是", "为", "為", "は", "은", "는", "->", "→", "—", "–", "-", ":", "：",
-)  # fmt: skip
-_PICKING = _words(
-    "choose", "chose", "choosing", "pick", "picked", "picking", "select", "selected", "selecting", "go(?:ing)? with", "went with",
-    "go for", "say", "vote for", "opt for", "prefer", "lean (?:towards?|to)", "settle on", "answer with", "reply with",
-    "elijo", "escojo", "choisis", "wähle", "nehme", "scelgo", "escolho", "kies", "väljer", "выбираю", "我选择", "我选", "選び",
-)  # fmt: skip
-_FINAL = _words(
-    "final",
-    "correct",
-    "best",
-    "right",
-    "my",
-    "most (?:likely|fitting|accurate|appropriate|plausible)",
-    "the",
-    "overall",
-)
+_END = r"(?:[\s.,;:!?)\]。、\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]|$)"
+_ANSWER_WORD, _IS, _PICKING, _FINAL, _HENCE = (_any(n) for n in ("answer", "is", "picking", "final", "hence"))
 
 
 @dataclass(frozen=True)
@@ -65,48 +55,25 @@ LETTER_RULES: tuple[Rule, ...] = (
     ),
     Rule("boxed", r"\\boxed\{\s*(?:\\text\{)?\s*\(?([A-Z])\)?\s*\}"),
     Rule("tag", r"(?i)<(?:answer|choice|final)>\s*\(?([A-Z])\)?[.):]?\s*</"),
-    Rule("final answer", rf"(?i:final|correct|overall)\s+(?i:{_ANSWER_WORD})\s*(?i:{_IS})\s*{_LEAD}{_MARK}{_END}"),
+    Rule("final answer", rf"(?i:final|correct|overall)\s+{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}"),
     Rule(
         "hence",
-        rf"(?i:therefore|thus|hence|so|in conclusion|in summary|in short),?\s+(?i:{_FINAL}\s+)*"
-        rf"(?i:{_ANSWER_WORD})\s*(?i:{_IS})\s*{_LEAD}{_MARK}{_END}",
+        rf"{_HENCE},?\s+(?:{_FINAL}\s+)*"
+        rf"{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}",
     ),
-    Rule("answer is", rf"(?i:{_ANSWER_WORD})\s*(?i:{_IS})\s*(?i:{_IS}|\s)*{_LEAD}{_MARK}{_END}"),
+    Rule("answer is", rf"{_ANSWER_WORD}\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}"),
     Rule("answer: b", r"(?i)(?:answer|choice|option)\s*(?:is|:|=)\s*\(?([a-k])\)?[.)]*\s*$"),
-    Rule("I choose", rf"(?i:{_PICKING})\s*(?i:my|answer|for|:|\s)*{_LEAD}{_MARK}{_END}"),
+    Rule("I choose", rf"{_PICKING}\s*(?i:my|answer|for|:|\s)*{_LEAD}{_MARK}{_END}"),
     Rule("option B", rf"\b(?i:option|letter|choice|answer|opción|antwort|réponse|opção|вариант|选项)\s+{_MARK}{_END}"),
     Rule("mark first", r"^\s*[\(\[]*([A-Z])\s*[\)\].:：、]+\s*\S"),
     Rule("mark, dash", r"^\s*[\(\[]*([A-Z])[\)\]]*\s+[-–—]\s+\S"),
     Rule("mark, line", r"^\s*([A-Z])\s*\n"),
 )
+# These say that the letter is the answer, so that other letters in the reply are only talked about.
+_SURE = ("json", "boxed", "tag", "final answer", "hence", "answer is", "I choose")
 # A letter that stands by itself somewhere in the reply; "A" and "I" are words, so they need punctuation behind them.
-_STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJ-Z])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
+_STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJK])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 _LISTED = r"(?:^|[\s(])([A-Z])\)\s"
-_NEGATED = r"(?i)\b(?:not|no|n't|neither|nor|never|none|except|rather than|instead of|unlike|both|either|or|nicht|kein|ni|ninguna)\b|n't\b"
-
-# A reply that declines. Inability and unwillingness are refusals; a disclaimer is one unless a letter follows it.
-_UNABLE = _words(
-    r"\bi(?:'m| am) (?:unable|not able|not comfortable|not in a position|not going|not allowed|not willing)\b",
-    r"\bi (?:can(?:no|')t|cannot|can not|won't|will not|would not|wouldn't|must decline|decline|refuse|prefer not|would rather not|'d rather not|couldn't|could not|shouldn't|should not|do not wish|don't wish|do not want|don't want|do not feel comfortable|don't feel comfortable)\b",
-    r"\bi'd (?:rather|prefer) not\b",
-    r"\b(?:can't|cannot|unable to|won't) (?:help|assist|answer|respond|comply|provide|choose|select|pick|engage|participate|fulfil)",
-    r"\b(?:i am|i'm) (?:very |really |so )?sorry\b", r"^\s*(?:sorry|apologies)\b", r"\bi apologi[sz]e\b",
-    r"\bit (?:is|would be|'s) (?:not appropriate|inappropriate|unethical|wrong) (?:for me )?to\b", r"\bnot appropriate to\b",
-    r"\bagainst my (?:guidelines|programming|policy|principles)\b", r"\bno comment\b", r"\bi (?:pass|abstain)\b", r"\brefuse to answer\b",
-    r"\bdecline to (?:answer|state|say|respond)\b", r"\bprefer not to (?:answer|say)\b",
-    r"\bes tut mir leid\b", r"\bich kann (?:das|diese|dir|ihnen|hierzu|dazu|keine|nicht)", r"\blo siento\b", r"\bno puedo\b",
-    r"\bje suis désolée?\b", r"\bje ne peux pas\b", r"\bdésolée?\b", r"\bmi dispiace\b", r"\bnon posso\b", r"\bdesculpe\b",
-    r"\bsinto muito\b", r"\bnão posso\b", r"\bhet spijt me\b", r"\bik kan (?:dit|deze|geen|niet)", r"\bjag kan inte\b", r"\btyvärr\b",
-    r"\bprzykro mi\b", r"\bnie mogę\b", r"\büzgünüm\b", "извините", "к сожалению", "не могу", "вибачте", "抱歉", "对不起", "對不起",
-    "无法", "無法", "不能回答", "申し訳", "できません", "お答えでき", "죄송", "없습니다", "عذرا", "لا أستطيع", "لا يمكنني", "मुझे खेद", "\\bmaaf\\b",
-)  # fmt: skip
-_DISCLAIMS = _words(
-    r"\bas an? (?:ai|artificial intelligence|language model|large language model|assistant|llm|machine)\b",
-    r"\bi(?:'m| am) (?:just |only )?an? (?:ai|artificial intelligence|language model|large language model|assistant|machine|computer)\b",
-    r"\bi (?:do not|don't) have (?:any )?(?:personal )?(?:opinions?|beliefs?|views?|feelings?|preferences?|emotions?|political|experiences?|a (?:political|personal))",
-    r"\bi have no (?:personal )?(?:opinions?|beliefs?|views?|preferences?)", r"\bals ki\b", r"\bcomo (?:modelo|ia|uma ia)\b",
-    r"\ben tant qu(?:e |')(?:ia|modèle|assistant)", "作为一个?(?:人工智能|ai|语言模型)", "как (?:ии|языковая модель)",
-)  # fmt: skip
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _ORDINAL = (
@@ -134,18 +101,14 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
         _normal(pl.col("clean")).alias("plain"),
         pl.col("options").list.eval(_normal(pl.element())).alias("texts"),
         *(_letters(pl.col("clean"), rule.pattern).alias(f"rule {i}") for i, rule in enumerate(LETTER_RULES)),
-        _letters(pl.col("clean"), _STANDING).alias("standing"),
+        _letters(pl.col("clean").str.replace_all(" ", "  ", literal=True), _STANDING).alias("standing"),
         _letters(pl.col("clean"), _LISTED).alias("listed"),
-        pl.col("clean").str.contains(f"(?i){_UNABLE}").alias("unable"),
-        pl.col("clean").str.contains(f"(?i){_DISCLAIMS}").alias("disclaims"),
-        pl.col("clean").str.contains(_NEGATED).alias("negated"),
+        pl.col("clean").str.contains(_any("unable")).alias("unable"),
+        pl.col("clean").str.contains(_any("disclaims")).alias("disclaims"),
+        pl.col("clean").str.contains(_any("negated")).alias("negated"),
         _letters(pl.col("clean"), _ORDINAL).alias("ordinals"),
     )
-    frame = frame.with_columns(
-        pl.col("texts").list.eval(pl.element() == "").list.any().alias("untold"),
-        _equal_option().alias("equal"),
-    )
-    frame = _contained(frame)
+    frame = _contained(frame.with_columns(_equal_option().alias("equal")))
     letters = pl.coalesce(
         pl.when(pl.col(f"rule {i}").list.len() > 0).then(f"rule {i}") for i in range(len(LETTER_RULES))
     )
@@ -154,19 +117,10 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     )
     frame = frame.with_columns(letters.alias("letters"), names.alias("letter_rule"))
     frame = frame.with_columns(_position(pl.col("letters")).alias("letter"))
-    ordinal = pl.when(pl.col("ordinals").list.len() == 1).then(
-        pl.col("ordinals")
-        .list.first()
-        .str.to_lowercase()
-        .replace_strict(
-            dict(zip(_ORDINALS, range(10), strict=True)) | {"last": -1}, default=None, return_dtype=pl.Int64
-        )
-    )
-    ordinal = pl.when(ordinal == -1).then(k - 1).otherwise(ordinal)
-    lone = pl.when((pl.col("standing").list.len() == 1) & ~pl.col("negated")).then(_position(pl.col("standing")))
-    several = (pl.col("listed").list.len() > 1) & ~pl.col("letter_rule").is_in(
-        ["json", "boxed", "tag", "final answer", "hence", "answer is", "I choose"]
-    ).fill_null(False)
+    ordinal = _ordinal_place(k)
+    standing = pl.col("standing").list.len()
+    lone = pl.when((standing == 1) & ~pl.col("negated")).then(_position(pl.col("standing")))
+    several = (pl.col("listed").list.len() > 1) & ~pl.col("letter_rule").is_in(_SURE).fill_null(False)
     conflict = pl.col("opens_with").is_not_null() & (pl.col("opens_with") != pl.col("letter"))
     said = pl.col("letters").is_not_null()
     outcomes: list[tuple[str, pl.Expr, pl.Expr]] = [
@@ -174,16 +128,12 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
         ("option text", pl.col("equal").is_not_null(), pl.col("equal")),
         ("several letters", said & (pl.col("letter").is_null() | several), pl.lit(None, pl.Int64)),
         ("letter against text", said & conflict, pl.lit(None, pl.Int64)),
-        ("refusal and letter", said & pl.col("unable"), pl.lit(None, pl.Int64)),
+        ("refusal and letter", (said | (standing > 0)) & pl.col("unable"), pl.lit(None, pl.Int64)),
         ("letter", said, pl.col("letter")),
         ("refusal", pl.col("unable") | pl.col("disclaims"), pl.lit(None, pl.Int64)),
         ("place", ordinal.is_not_null() & ~pl.col("negated"), ordinal),
         ("lone letter", lone.is_not_null(), lone),
-        (
-            "option within",
-            pl.col("inside").is_not_null() & ~pl.col("negated") & (pl.col("standing").list.len() == 0),
-            pl.col("inside"),
-        ),
+        ("option within", pl.col("inside").is_not_null() & ~pl.col("negated") & (standing == 0), pl.col("inside")),
     ]
     rule = pl.coalesce(*(pl.when(test).then(pl.lit(name)) for name, test, _ in outcomes), pl.lit("none"))
     place = pl.coalesce(*(pl.when(rule == name).then(value) for name, _, value in outcomes))
@@ -202,6 +152,14 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _ordinal_place(k: pl.Expr) -> pl.Expr:
+    """The position that "the second option" or "the last one" names, where only one is named."""
+    places = dict(zip(_ORDINALS, range(len(_ORDINALS)), strict=True)) | {"last": -1}
+    word = pl.col("ordinals").list.eval(pl.element().str.to_lowercase()).list.unique()
+    place = word.list.first().replace_strict(places, default=None, return_dtype=pl.Int64)
+    return pl.when(word.list.len() == 1).then(pl.when(place == -1).then(k - 1).otherwise(place))
+
+
 def _cleaned(text: pl.Expr) -> pl.Expr:
     """Compatibility forms made plain, reasoning and markup taken off."""
     return (
@@ -215,6 +173,9 @@ def _cleaned(text: pl.Expr) -> pl.Expr:
         .str.replace_all(r"(?m)^\s*(?:#+|>)\s*", "")
         .str.replace_all(r"[*_~]{1,3}", "")
         .str.replace_all(r"```(?:\w+\n)?", "")
+        # "A" before a word is an article, unless that word can only follow an option's letter.
+        .str.replace_all(r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then)\b", "A, $1")
+        .str.replace_all(r"\bA ([a-z])", "a $1")
         .str.strip_chars()
     )
 

@@ -58,7 +58,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
     shown = (
         items.select("item_id", "context", "question", "options", pl.col("options").list.len().alias("k"))
         .join(orders, on="k")
-        .with_columns(pl.col("options").list.gather("option_order"))
+        .with_columns(pl.col("options").list.gather(pl.col("option_order")))
         .sort("item_id", "order_id")
     )
     marks = [f"{letter}) " for letter in LETTERS] if elicitation == "letter" else ["- "] * len(LETTERS)

@@ -7,6 +7,7 @@ answer, the reference the distribution of the answers of their group.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import polars as pl
 
@@ -130,13 +131,16 @@ def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
                 "edges": edges,
             }
         )
-    schema = facts.schema | {
-        "options": pl.List(pl.String),
-        "option_values": pl.List(pl.String),
-        "option_scores": pl.List(pl.Float64),
-        "ordinal": pl.Boolean,
-        "edges": pl.List(pl.Float64),
-    }
+    schema = pl.Schema(
+        dict(facts.schema)
+        | {
+            "options": pl.List(pl.String),
+            "option_values": pl.List(pl.String),
+            "option_scores": pl.List(pl.Float64),
+            "ordinal": pl.Boolean,
+            "edges": pl.List(pl.Float64),
+        }
+    )
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -151,7 +155,7 @@ def _edges(concept: str, values: pl.Series) -> list[float]:
 
 def _bin_texts(edges: list[float]) -> list[str]:
     whole = [int(e) for e in edges]
-    inner = [str(a) if b - a == 1 else f"{a} to {b - 1}" for a, b in zip(whole, whole[1:], strict=False)]
+    inner = [str(a) if b - a == 1 else f"{a} to {b - 1}" for a, b in pairwise(whole)]
     return [f"below {whole[0]}", *inner, f"{whole[-1]} or more"]
 
 
