@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from mpta_pipeline.metrics.arrays import Floats, Ints
 
 UNIT_KEY = (
     "survey",
@@ -36,7 +35,8 @@ class Units:
             `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer), `steps`
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
-            orders that disagree) and `bias_sum`, `n_bias`.
+            orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
+            stereotype, BBQ).
         answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
             has a readable answer.
         mass: (units × K) option probabilities averaged over readable orders.
@@ -115,8 +115,10 @@ def balance(scores: pl.DataFrame) -> Units:
             pl.Series("gold_last", total((gold_pos == k - 1).astype(float)) / n_orders),
             pl.Series("order_pairs", pairs),
             pl.Series("order_flips", np.divide(pairs - agreeing, pairs, out=np.zeros_like(pairs), where=pairs > 0)),
-            pl.Series("bias_sum", total(bias.fill_null(0.0).to_numpy())),
-            pl.Series("n_bias", total(bias.is_not_null().to_numpy().astype(float))),
+            *(
+                pl.Series(name, total((bias == sign).fill_null(False).to_numpy().astype(float)))
+                for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
+            ),
         )
     )
     return Units(frame, answer, unit_mass, total(place))

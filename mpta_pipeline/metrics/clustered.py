@@ -1,8 +1,8 @@
 """Means of slices with errors clustered by persona and by item at once, weighted, and gaps of a slice to the rest.
 
-Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and not
-less than the larger of V_persona and V_item; t with the smaller C − 1. It equals statsmodels' OLS and WLS on a constant
-with `cov_type="cluster"` and two groups. Sums run over canonically sorted rows, so results do not depend on their order.
+Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
+not less than the larger of V_persona and V_item; t with the smaller C − 1. It equals statsmodels' OLS and WLS on a
+constant with `cov_type="cluster"` and two groups. Sums run over canonically sorted rows: their order does not show.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+from mpta_pipeline.metrics.arrays import Floats, Ints, sums
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class _Pairs:
         self.cluster = unique % max(self.n_clusters, 1)
 
     def sum(self, values: Floats) -> Floats:
-        return np.bincount(self.inverse, values, minlength=len(self.slice))
+        return sums(self.inverse, values, len(self.slice))
 
 
 class Slices:
@@ -101,7 +98,7 @@ class Slices:
 
     def sum(self, values: Floats) -> Floats:
         """Sum of a full-length row vector by slice."""
-        return np.bincount(self.slices, values[self.inside], minlength=self.n)
+        return sums(self.slices, values[self.inside], self.n)
 
     def _prepare(self, x: Floats, w: Floats) -> tuple[Floats, Floats, float]:
         """Values and weights of the rows in slices; unusable rows get weight 0; values are centred for precision."""
@@ -121,12 +118,12 @@ class Slices:
             w: Weight of each row; 0 leaves the row out.
         """
         x, w, centre = self._prepare(x, w)
-        count = np.bincount(self.slices, w > 0, minlength=self.n)
-        total = np.bincount(self.slices, w, minlength=self.n)
+        count = sums(self.slices, w > 0, self.n)
+        total = sums(self.slices, w, self.n)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.bincount(self.slices, w * x, minlength=self.n) / total
+            mean = sums(self.slices, w * x, self.n) / total
             residual = np.where(w > 0, x - mean[self.slices], 0.0)
-            variance = np.bincount(self.slices, w * residual**2, minlength=self.n) / total * count / (count - 1)
+            variance = sums(self.slices, w * residual**2, self.n) / total * count / (count - 1)
             score = w * residual / total[self.slices]
         parts, clusters = [], []
         for pairs in (self._persona, self._item, self._cell):
@@ -156,19 +153,19 @@ class Slices:
     def gaps(self, x: Floats, w: Floats) -> Gaps:
         """Mean of each slice less the mean of the rest, with the error of the difference.
 
-        Clusters shared by both sides (every item, mostly) enter with their covariance. C/(C − 1) and the degrees of freedom
-        take the smaller side's number of clusters.
+        Clusters shared by both sides (every item, mostly) enter with their covariance. C/(C − 1) and the degrees of
+        freedom take the smaller side's number of clusters.
         """
         x, w, _ = self._prepare(x, w)
-        a = np.bincount(self.slices, w * x, minlength=self.n)
-        b = np.bincount(self.slices, w, minlength=self.n)
+        a = sums(self.slices, w * x, self.n)
+        b = sums(self.slices, w, self.n)
         rest_b = b.sum() - b
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = a / b
             rest = (a.sum() - a) / rest_b
         parts, sides = [], []
         for pairs in (self._persona, self._item, self._cell):
-            v, c = _gap_variance(pairs, pairs.sum(w * x), pairs.sum(w), mean, rest, b, rest_b, self.n)
+            v, c = _gap_variance(pairs, pairs.sum(w * x), pairs.sum(w), mean=mean, rest=rest, own=b, others=rest_b)
             parts.append(v)
             sides.append(c)
         v_persona, v_item, v_cell = parts
@@ -186,33 +183,33 @@ class Slices:
 
 def _cluster_variance(pairs: _Pairs, score: Floats, w: Floats, n: int) -> tuple[Floats, Floats]:
     """C/(C − 1) · Σ_c (Σ score)² of each slice, and C, the clusters with weight."""
-    clusters = np.bincount(pairs.slice, pairs.sum(w) > 0, minlength=n)
-    squares = np.bincount(pairs.slice, pairs.sum(score) ** 2, minlength=n)
+    clusters = sums(pairs.slice, pairs.sum(w) > 0, n)
+    squares = sums(pairs.slice, pairs.sum(score) ** 2, n)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(clusters > 1, clusters / (clusters - 1) * squares, np.nan), clusters
 
 
 def _gap_variance(
-    pairs: _Pairs, a: Floats, b: Floats, mean: Floats, rest: Floats, own: Floats, others: Floats, n: int
+    pairs: _Pairs, a: Floats, b: Floats, *, mean: Floats, rest: Floats, own: Floats, others: Floats
 ) -> tuple[Floats, Floats]:
     """Variance part of slice − rest for one kind of cluster, and the smaller side's clusters.
 
     With u the slice's and v the rest's cluster score, Σ(u − v)² = Σ_all v̄² + Σ_pairs[(u − v)² − v̄²], where v̄ is the
     rest's score as if the slice had no part in the cluster: no slice × cluster matrix is needed.
     """
-    a_all = np.bincount(pairs.cluster, a, minlength=pairs.n_clusters)
-    b_all = np.bincount(pairs.cluster, b, minlength=pairs.n_clusters)
+    n = len(mean)
+    a_all = sums(pairs.cluster, a, pairs.n_clusters)
+    b_all = sums(pairs.cluster, b, pairs.n_clusters)
     m, r = mean[pairs.slice], rest[pairs.slice]
     with np.errstate(divide="ignore", invalid="ignore"):
         base = ((a_all**2).sum() - 2 * rest * (a_all * b_all).sum() + rest**2 * (b_all**2).sum()) / others**2
         u = (a - m * b) / own[pairs.slice]
         v = (a_all[pairs.cluster] - a - r * (b_all[pairs.cluster] - b)) / others[pairs.slice]
         bar = (a_all[pairs.cluster] - r * b_all[pairs.cluster]) / others[pairs.slice]
-        squares = base + np.bincount(pairs.slice, (u - v) ** 2 - bar**2, minlength=n)
-        slice_clusters = np.bincount(pairs.slice, b > 0, minlength=n)
-        fully = np.bincount(
-            pairs.slice, (b > 0) & (b_all[pairs.cluster] - b <= 1e-12 * b_all[pairs.cluster]), minlength=n
-        )
+        squares = base + sums(pairs.slice, (u - v) ** 2 - bar**2, n)
+        slice_clusters = sums(pairs.slice, b > 0, n)
+        whole = (b > 0) & (b_all[pairs.cluster] - b <= 1e-12 * b_all[pairs.cluster])
+        fully = sums(pairs.slice, whole, n)
         rest_clusters = (b_all > 0).sum() - fully
         c = np.minimum(slice_clusters, rest_clusters)
         return np.where(c > 1, c / (c - 1) * squares, np.nan), c

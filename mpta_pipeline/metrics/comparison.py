@@ -6,17 +6,15 @@ from itertools import combinations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.answers import UNIT_KEY, balance
+from mpta_pipeline.metrics.arrays import Floats
 from mpta_pipeline.metrics.clustered import Slices, p_value, t_quantile
 from mpta_pipeline.metrics.registry import METRICS
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import MODEL_COMPARISON
-
-Floats = NDArray[np.float64]
 
 # How it was asked may differ between models (letters or option probabilities); all else of the prompt is the same.
 _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
@@ -26,9 +24,9 @@ COMPARED = ("accuracy", "accuracy_strict", "mae_n", "parse_rate")
 def compare_models(scores: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
     """Compare all models pairwise, task by task, survey by survey, on the answers that both gave.
 
-    Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights. q-values are
-    Benjamini–Hochberg's within task and metric. A tie group holds, from the best model down, the models whose difference to the
-    group's first is not significant: a ranking within it is not separable.
+    Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights.
+    q-values are Benjamini–Hochberg's within task and metric. A tie group holds, from the best model down, the models
+    whose difference to the group's first is not significant: a ranking within it is not separable.
 
     Args:
         scores: SCORES of all models, of any number of tasks.
@@ -167,16 +165,7 @@ def _corrected(table: pl.DataFrame) -> pl.DataFrame:
     once = (
         table.filter(pl.col("model") < pl.col("other_model"))
         .sort(*key, "model", "other_model")
-        .with_columns(
-            pl.col("p_value")
-            .map_batches(
-                lambda s: pl.Series(multiplicity.benjamini_hochberg(s.fill_null(np.nan).to_numpy())),
-                return_dtype=pl.Float64,
-            )
-            .over("task", "metric")
-            .fill_nan(None)
-            .alias("q_value")
-        )
+        .with_columns(multiplicity.q_values("p_value", ["task", "metric"]).alias("q_value"))
         .select(*key, "model", "other_model", "q_value")
     )
     both = pl.concat([once, once.rename({"model": "other_model", "other_model": "model"}).select(once.columns)])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mpta_pipeline.metrics.arrays import Floats
 
 
 def total_variation(p: Floats, q: Floats) -> Floats:
@@ -29,7 +28,8 @@ def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
     Args:
         p: (… × K) distribution.
         q: (… × K) distribution.
-        places: (… × K) or (K,) place of each option; options with a negative or nan place ("not sure") are dropped and both
+        places: (… × K) or (K,) place of each option; options with a negative or nan place ("not sure") are dropped
+            and both
             distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places remain.
     """
     places = np.broadcast_to(np.asarray(places, dtype=float), np.broadcast_shapes(p.shape, q.shape, np.shape(places)))
@@ -69,13 +69,12 @@ def sampling_floor(
         Name → (cells,) mean distance.
     """
     rng = np.random.default_rng(seed)
-    n_people = np.maximum(np.rint(n_people), 1).astype(np.int64)
-    n_model = np.maximum(np.rint(n_model), 1).astype(np.int64)
+    people, model = (np.maximum(np.rint(n), 1).astype(np.int64) for n in (n_people, n_model))
     totals = {name: np.zeros(len(pooled)) for name in distances}
     pooled = pooled / pooled.sum(axis=1, keepdims=True)
     for _ in range(draws):
-        a = rng.multinomial(n_people, pooled) / n_people[:, None]
-        b = rng.multinomial(n_model, pooled) / n_model[:, None]
+        a = rng.multinomial(people, pooled) / people[:, None]
+        b = rng.multinomial(model, pooled) / model[:, None]
         for name, distance in distances.items():
             totals[name] += distance(a, b)
     return {name: total / draws for name, total in totals.items()}

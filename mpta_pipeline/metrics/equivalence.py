@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from mpta_pipeline.metrics.arrays import Floats
 
 
 def verdicts(difference: Floats, se: Floats, df: Floats, q: Floats, *, margin: float, level: float) -> list[str | None]:
     """Judge each gap.
 
-    `no_gap`: two one-sided tests at `level` (the 1 − 2·level interval lies within ±margin; Schuirmann 1987). Else `gap` where
-    `q` ≤ level. Else `inconclusive`; None where the gap has no error.
+    `no_gap`: two one-sided tests at `level` (the 1 − 2·level interval lies within ±margin; Schuirmann 1987). Else
+    `gap` where `q` ≤ level. Else `inconclusive`; None where the gap has no error.
     """
     reach = stats.t.ppf(1 - level, df) * se
     same = (difference - reach >= -margin) & (difference + reach <= margin)

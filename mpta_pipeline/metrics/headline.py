@@ -24,9 +24,9 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
         subgroup_metrics: SUBGROUP_METRICS of any models and tasks.
 
     Returns:
-        model, task, survey, weighted; per condition its accuracy with `_low` and `_high`; `chance` and `item_mode` on the
-        persona condition's answers; effect with its interval (normal, from `effect_se`) and q; n_answers, n_personas,
-        n_items; `verdict`.
+        model, task, survey, weighted; per condition its accuracy with `_low` and `_high`; `chance` and `item_mode` on
+        the persona condition's answers; effect with its interval (normal, from `effect_se`) and q; n_answers,
+        n_personas, n_items; `verdict`.
     """
     key = ["model", "task", "survey"]
     rows = subgroup_metrics.filter((pl.col("metric") == "accuracy") & (pl.col("dimensions") == "all"))
@@ -91,4 +91,6 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("; the persona helps"))
         .otherwise(pl.lit("; the persona harms"))
     )
-    return made.with_columns((against + effect).alias("verdict")).select(list(_SCHEMA)).cast(_SCHEMA).sort(key)  # type: ignore[arg-type]
+    return (
+        made.with_columns((against + effect).alias("verdict")).select(list(_SCHEMA)).cast(pl.Schema(_SCHEMA)).sort(key)
+    )

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from mpta_pipeline.metrics import groups as g
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from mpta_pipeline.metrics.arrays import Floats, Ints, sums
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class People:
         keep = codes >= 0
         place = (codes * len(self.items) + self.item) * self.width + self.frame.get_column("gold_idx").to_numpy()
         size = n * len(self.items) * self.width
-        return np.bincount(place[keep], w[keep], minlength=size).reshape(n, len(self.items), self.width)
+        return sums(place[keep], w[keep], size).reshape(n, len(self.items), self.width)
 
 
 def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series, *, weighted: bool) -> People:
@@ -94,7 +91,7 @@ class Guess:
         )
 
 
-def guess(counts: Floats, own: Ints, own_weight: Floats, key: Ints, k: Ints) -> Guess:
+def guess(counts: Floats, *, own: Ints, own_weight: Floats, key: Ints, k: Ints) -> Guess:
     """Guess each row's key from counts that leave the person's own answer out.
 
     Args:

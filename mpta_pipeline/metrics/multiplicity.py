@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mpta_pipeline.metrics.arrays import Floats
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
@@ -21,7 +22,7 @@ def benjamini_yekutieli(p: Floats) -> Floats:
 
 def bonferroni(p: Floats) -> Floats:
     """Bonferroni-adjusted p-values."""
-    return np.minimum(np.asarray(p, dtype=float) * np.isfinite(p).sum(), 1.0)
+    return np.asarray(np.minimum(np.asarray(p, dtype=float) * np.isfinite(p).sum(), 1.0))
 
 
 def _step_up(p: Floats, factor: float) -> Floats:
@@ -37,7 +38,10 @@ def _step_up(p: Floats, factor: float) -> Floats:
 
 
 def e_benjamini_hochberg(e: Floats, level: float) -> NDArray[np.bool_]:
-    """Rejections of e-BH (Wang and Ramdas 2022): the k largest e with e_(k) ≥ K/(level · k); valid under any dependence."""
+    """Rejections of e-BH (Wang and Ramdas 2022), valid under any dependence.
+
+    Rejected are the k largest e-values with e_(k) ≥ K/(level · k).
+    """
     e = np.asarray(e, dtype=float)
     count = len(e)
     order = np.argsort(-e, kind="stable")
@@ -46,3 +50,16 @@ def e_benjamini_hochberg(e: Floats, level: float) -> NDArray[np.bool_]:
     if len(passed):
         rejected[order[: passed[-1] + 1]] = True
     return rejected
+
+
+def q_values(column: str, over: list[str]) -> pl.Expr:
+    """Benjamini–Hochberg q-values of a column of p-values within families; null stays null and is not counted."""
+    return (
+        pl.col(column)
+        .map_batches(
+            lambda p: pl.Series(benjamini_hochberg(p.fill_null(np.nan).to_numpy())),
+            return_dtype=pl.Float64,
+        )
+        .over(over)
+        .fill_nan(None)
+    )

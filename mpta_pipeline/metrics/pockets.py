@@ -1,4 +1,4 @@
-"""Hidden pockets: combinations of traits for which a model does worse, found on one half of the data, tested on the other."""
+"""Hidden pockets: trait combinations for which a model does worse, found on one half of the data, tested on the other."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from itertools import combinations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import stats
 
 from mpta_pipeline.hashing import hash_uniform
 from mpta_pipeline.metrics import groups as g
-from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics import multiplicity, shrinkage
-from mpta_pipeline.metrics.answers import balance
+from mpta_pipeline.metrics.answers import Units, balance
+from mpta_pipeline.metrics.arrays import Floats
+from mpta_pipeline.metrics.block import REFERENCE, Block
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
-from mpta_pipeline.metrics.figures import REFERENCE, guess_columns, reference_values, with_own
+from mpta_pipeline.metrics.facts import with_facts
+from mpta_pipeline.metrics.figures import blocks
+from mpta_pipeline.metrics.means import reference_values
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import POCKETS
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 DEPTH = 3
 CANDIDATES = 20
@@ -50,10 +48,10 @@ def find_pockets(
 ) -> pl.DataFrame:
     """Search all combinations of up to three traits for slices where the model does worse, and test what is found.
 
-    Personas are halved by hash, and item clusters too where there are enough; slices are searched on one half (personas' means,
-    at least half of `rules.min_personas` each) and the best candidates, each worse than its parents, are tested on the other with
-    two-way clustered errors against everyone else. Three outcomes are searched: the score, the score net of the most frequent
-    answer of others, and the paired effect of the persona.
+    Personas are halved by hash, and item clusters too where there are enough; slices are searched on one half
+    (personas' means, at least half of `rules.min_personas` each) and the best candidates, each worse than its
+    parents, are tested on the other with two-way clustered errors against everyone else. Three outcomes are searched:
+    the score, the score net of the most frequent answer of others, and the paired effect of the persona.
 
     Args:
         scores: SCORES of one model and one task.
@@ -67,11 +65,13 @@ def find_pockets(
     """
     if scores.is_empty():
         return POCKETS.empty()
-    units = balance(scores)
+    balanced = balance(scores)
+    units = Units(with_facts(balanced.frame, None), balanced.answer, balanced.mass, balanced.positions)
     traits = sorted(c for c in groups.columns if c not in ("persona_id", "survey"))
     found: list[pl.DataFrame] = []
-    for survey in sorted(units.frame.get_column("survey").unique().to_list()):
-        frame = _prepared(units.frame.filter(pl.col("survey") == survey), groups, gold, survey)
+    last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted ones come last
+    for survey, block in last.items():
+        frame = _prepared(block)
         frame = frame.with_columns(_halves(frame, seed))
         for condition in sorted(frame.get_column("condition").unique().to_list()):
             if condition == REFERENCE:
@@ -98,28 +98,21 @@ def find_pockets(
     return POCKETS.conform(table.select(list(POCKETS.schema)))
 
 
-def _prepared(frame: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, survey: str) -> pl.DataFrame:
-    """One survey's balanced answers with traits, weight and the three outcomes (nan where undefined)."""
-    weighted = bool(frame.get_column("weight").is_not_null().all())
-    people = h.people(gold, groups, survey, frame.get_column("item_id"), weighted=weighted)
-    frame = frame.filter(pl.col("n_orders") > pl.col("n_error"))
-    frame = frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
-    frame = with_own(frame, people)
-    frame = frame.with_columns(guess_columns(frame, people, None, "item"))
-    credit = frame.get_column("credit").to_numpy()
-    persona, item = g.dense(frame.get_column("persona_id")), g.dense(frame.get_column("item_id"))
-    reference = reference_values(
-        credit,
-        np.ones(frame.height),
-        (frame.get_column("condition") == REFERENCE).to_numpy(),
-        persona * (int(item.max(initial=0)) + 1) + item,
+def _prepared(block: Block) -> pl.DataFrame:
+    """One survey's answers with weight and the three outcomes (nan where undefined)."""
+    frame = block.frame
+    credit = np.where(
+        (frame.get_column("n_orders") > frame.get_column("n_error")).to_numpy(),
+        frame.get_column("credit").to_numpy(),
+        np.nan,
     )
+    reference = reference_values(credit, np.ones(len(credit)), block.condition(REFERENCE), block.pair)
     return frame.with_columns(
-        pl.col("credit").alias("score"),
-        (pl.col("credit") - pl.col("item_mode")).fill_null(np.nan).alias("score_net_of_item_mode"),
+        pl.Series("score", credit),
+        pl.Series("score_net_of_item_mode", credit - frame.get_column("item_mode").fill_null(np.nan).to_numpy()),
         pl.Series("persona_effect", credit - reference),
-        (pl.col("weight") if weighted else pl.lit(1.0)).alias("w"),
-    )
+        pl.Series("w", block.weight),
+    ).filter(pl.col("w") > 0)
 
 
 def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
@@ -167,7 +160,7 @@ def _discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int)
     found: dict[frozenset[tuple[str, str]], tuple[Floats, _Slice]] = {}
     for depth in range(1, DEPTH + 1):
         for combination in combinations(usable, depth):
-            for slice_, member in _slices(combination, cuts, a, b, support, found):
+            for slice_, member in _slices(combination, cuts, (a, b), support, found):
                 found[frozenset(zip(slice_.traits, slice_.values, strict=True))] = (member, slice_)
     worse = [s for _, s in found.values() if s.t <= -ENTRY and s.parent != _EXPLAINED]
     return sorted(worse, key=lambda s: (s.t, s.traits, s.values))[:CANDIDATES]
@@ -179,12 +172,12 @@ _EXPLAINED = "\x00"  # a slice that is no worse than the rest of one of its pare
 def _slices(
     combination: tuple[str, ...],
     cuts: dict[str, g.Cut],
-    a: Floats,
-    b: Floats,
+    sums_of: tuple[Floats, Floats],
     support: int,
     found: dict[frozenset[tuple[str, str]], tuple[Floats, _Slice]],
 ) -> Iterator[tuple[_Slice, Floats]]:
     """Slices of one combination of traits with enough personas whose parents all had enough."""
+    a, b = sums_of
     code = np.zeros(len(a), dtype=np.int64)
     known = np.ones(len(a), dtype=bool)
     for trait in combination:

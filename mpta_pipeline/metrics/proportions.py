@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mpta_pipeline.metrics.arrays import Floats
 
 
 def wilson(p: Floats, n: Floats, z: Floats | float = 1.959963984540054) -> tuple[Floats, Floats]:
@@ -17,7 +16,8 @@ def wilson(p: Floats, n: Floats, z: Floats | float = 1.959963984540054) -> tuple
         z: Normal or, after Korn and Graubard (1998), t quantile.
 
     Returns:
-        Lower and upper ends in [0, 1]. Source: Wilson (1927); equals statsmodels' `proportion_confint(method="wilson")`.
+        Lower and upper ends in [0, 1]. Source: Wilson (1927); equals statsmodels'
+        `proportion_confint(method="wilson")`.
     """
     p, n = np.asarray(p, dtype=float), np.asarray(n, dtype=float)
     z2 = np.asarray(z, dtype=float) ** 2

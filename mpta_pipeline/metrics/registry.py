@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
 import polars as pl
+from scipy import sparse
+
+from mpta_pipeline.metrics.answers import Units
+from mpta_pipeline.metrics.arrays import Floats
 
 Direction = Literal["higher", "lower", "zero", "none"]
 
@@ -42,7 +46,10 @@ class Metric:
         paired: A paired effect of the persona is tested.
         gap: A gap to everyone else is tested.
         baselines: Name of a baseline → its value per balanced answer, in the figure's unit.
-        computed_by: Module that computes a metric that is no mean.
+        features: For metrics that are functions of totals, but no means: (answers) → (rows × m) features, 0 on rows
+            that do not count.
+        statistic: (totals of shape (… × m)) → (…); nan where undefined.
+        computed_by: Module that computes a metric that is neither.
     """
 
     name: str
@@ -61,7 +68,9 @@ class Metric:
     paired: bool = False
     gap: bool = False
     baselines: Mapping[str, pl.Expr] = field(default_factory=dict)
-    computed_by: str = "figures"
+    features: Callable[[Units], sparse.csr_matrix] | None = None
+    statistic: Callable[[Floats], Floats] | None = None
+    computed_by: str = "means"
 
 
 def _load() -> Mapping[str, Metric]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, stats
 from scipy.special import betaln
 
-Floats = NDArray[np.float64]
+from mpta_pipeline.metrics.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ _ANSWERED = pl.col("n_orders") > pl.col("n_error")
 METRICS = (
     Metric(
         name="accuracy",
-        definition="Share of items answered right after balancing the option orders: probabilities (or, where there are "
+        definition="Share of items answered right after balancing the option orders: probabilities (or, where there "
+        "are "
         "none, picks) are averaged over the orders of one item before the largest is taken; ties share the credit, "
         "orders without a readable answer count as wrong, so always naming one position comes out at chance. "
         "For survey tasks right means the person's own answer",
@@ -32,7 +33,6 @@ METRICS = (
             "proportional": pl.col("proportional"),
             "item_mode": pl.col("item_mode"),
             "group_mode": pl.col("group_mode"),
-            "ceiling": pl.col("ceiling"),
         },
     ),
     Metric(
@@ -60,7 +60,8 @@ METRICS = (
     ),
     Metric(
         name="accuracy_answered",
-        definition="Share of readable answers that are right; says nothing about replies that were refused or unreadable",
+        definition="Share of readable answers that are right; says nothing about replies that were refused or "
+        "unreadable",
         unit="share",
         low=0.0,
         high=1.0,

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
+from scipy import sparse
 
+from mpta_pipeline.metrics.answers import Units
+from mpta_pipeline.metrics.arrays import Floats, ratio
 from mpta_pipeline.metrics.registry import Metric
 
 _REPLIES = pl.col("n_orders") - pl.col("n_error")
+
+
+def _position_features(units: Units) -> sparse.csr_matrix:
+    """Picks of each position less equal use of those shown, and the number of picks."""
+    n_ok = units.positions.sum(axis=1)
+    k = units.frame.get_column("k_options").to_numpy()
+    even = (np.arange(units.positions.shape[1]) < k[:, None]) * (n_ok / k)[:, None]
+    return sparse.csr_matrix(np.column_stack([units.positions - even, n_ok]))
+
+
+def _position_tv(totals: Floats) -> Floats:
+    return ratio(0.5 * np.abs(totals[..., :-1]).sum(axis=-1), totals[..., -1])
+
 
 METRICS = (
     Metric(
@@ -82,6 +99,7 @@ METRICS = (
         source="metrics.md 1.4",
         family="positions",
         chance="0, up to sampling",
-        computed_by="nonlinear",
+        features=_position_features,
+        statistic=_position_tv,
     ),
 )

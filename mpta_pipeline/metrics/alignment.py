@@ -1,0 +1,251 @@
+"""Rows of the distances between the model's answers and the survey's own distribution of the same group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from mpta_pipeline.hashing import digest
+from mpta_pipeline.metrics import distances
+from mpta_pipeline.metrics import groups as g
+from mpta_pipeline.metrics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.block import View
+from mpta_pipeline.metrics.bootstrap import Levels, combine, reweighted
+from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.intervals import interval
+from mpta_pipeline.metrics.registry import METRICS, Metric
+
+# Items × replicates of the bootstrap of personas: its variance is already an average over the items.
+BOOTSTRAP_CELLS = 40_000
+LEAST_REPLICATES = 60
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Slice × item cells with answers of both model and people: distributions and effective sizes.
+
+    Attributes:
+        owner: Slice of each cell.
+        item: Item of each cell.
+        cluster: Item cluster of each cell.
+        model: (cells × K) distribution of the model's answers.
+        human: (cells × K) distribution of the people's.
+        even: (cells × K) equal use of the options.
+        places: (cells × K) place of each option; nan beyond the options and for nominal items.
+        n_model: Effective number of answers of the model.
+        n_human: Effective number of people.
+    """
+
+    owner: Ints
+    item: Ints
+    cluster: Ints
+    model: Floats
+    human: Floats
+    even: Floats
+    places: Floats
+    n_model: Floats
+    n_human: Floats
+
+
+def distance_figures(view: View) -> dict[str, pl.DataFrame]:
+    """tv, w1n, js and their excess over the sampling floor, for tasks whose answers people gave too.
+
+    The mean over the items that both answered, items equally weighted. Errors: personas and crossings by bootstrap,
+    items by their spread, combined as in two-way clustering; the people's distribution is taken as it stands.
+    """
+    block = view.block
+    if block.people.empty or not g.of_people(view.cut.dimension):
+        return {}
+    item = block.people.item_codes(block.frame.get_column("item_id"))
+    used = (view.cut.codes >= 0) & (item >= 0) & (block.weight > 0) & (block.units.answer.sum(axis=1) > 0)
+    if not used.any():
+        return {}
+    item = np.where(used, item, 0)
+    w = np.where(used, block.weight, 0.0)
+    cells = _cells(view, item, w)
+    if not len(cells.owner):
+        return {}
+    pooled = (cells.n_model[:, None] * cells.model + cells.n_human[:, None] * cells.human) / (
+        cells.n_model + cells.n_human
+    )[:, None]
+    measures: dict[str, distances.Distance] = {
+        "tv": distances.total_variation,
+        "w1n": lambda a, b: distances.wasserstein(a, b, cells.places),
+        "js": distances.jensen_shannon,
+    }
+    floors = distances.sampling_floor(
+        pooled,
+        cells.n_human,
+        cells.n_model,
+        measures,
+        seed=int(digest("floor", block.survey, view.cut.dimension, view.condition, length=12), 16),
+        draws=100 if len(cells.owner) < 5000 else 25,
+    )
+    noise = _persona_noise(view, cells, item, w)
+    out = {}
+    for name, measure in measures.items():
+        d = measure(cells.model, cells.human)
+        if not np.isfinite(d).any():
+            continue
+        chance = measure(cells.even, cells.human)
+        in_use = np.zeros((view.n, len(block.people.items)), dtype=bool)
+        in_use[cells.owner[np.isfinite(d)], cells.item[np.isfinite(d)]] = True
+        sizes = view.sizes(used & in_use[np.maximum(view.cut.codes, 0), item])
+        floor = floors[name]
+        out[name] = _rows(
+            view,
+            METRICS[name],
+            cells,
+            d=d,
+            noise=noise[name],
+            sizes=sizes,
+            baselines={"chance": chance, "sampling_floor": floor},
+        )
+        excess = METRICS[f"{name}_excess"]
+        out[excess.name] = _rows(
+            view, excess, cells, d=d - floor, noise=noise[name], sizes=sizes, baselines={"chance": chance - floor}
+        )
+    return out
+
+
+def _cells(view: View, item: Ints, w: Floats) -> _Cells:
+    block, people = view.block, view.block.people
+    n_items, width = len(people.items), max(people.width, block.units.answer.shape[1])
+    size = view.n * n_items
+    place = np.where(w > 0, view.cut.codes, 0) * n_items + item
+    model = np.zeros((size, width))
+    for option in range(block.units.answer.shape[1]):
+        model[:, option] = sums(place, w * block.units.answer[:, option], size)
+    model_w, model_w2 = sums(place, w, size), sums(place, w**2, size)
+    codes = g.cut(people.frame, view.cut.dimension, view.cut.labels).codes
+    human = np.zeros((size, width))
+    human[:, : people.width] = people.counts(codes, view.n).reshape(size, people.width)
+    human_w = human.sum(axis=1)
+    human_w2 = people.counts(codes, view.n, squared=True).sum(axis=2).reshape(size)
+    keep = np.flatnonzero((model_w > 0) & (human_w > 0))
+    facts = pl.DataFrame({"item_id": people.items}).join(
+        block.frame.group_by("item_id").agg(
+            pl.col("k_options").max(), pl.col("ordinal").all(), pl.col("cluster_id").min(), pl.col("places").first()
+        ),
+        on="item_id",
+        how="left",
+        maintain_order="left",
+    )
+    options = np.arange(width)
+    k = facts.get_column("k_options").fill_null(2).to_numpy()
+    places = np.where(
+        facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
+    )
+    for i, own in enumerate(facts.get_column("places").to_list()):
+        if own is not None and np.isfinite(places[i, 0]):
+            places[i, : len(own)] = [np.nan if p is None else p for p in own]
+    cluster = g.dense(facts.get_column("cluster_id").fill_null(""))
+    of = keep % n_items
+    return _Cells(
+        owner=keep // n_items,
+        item=of,
+        cluster=cluster[of],
+        model=model[keep] / model_w[keep, None],
+        human=human[keep] / human_w[keep, None],
+        even=(options < k[of, None]) / k[of, None],
+        places=places[of],
+        n_model=model_w[keep] ** 2 / model_w2[keep],
+        n_human=human_w[keep] ** 2 / human_w2[keep],
+    )
+
+
+def _persona_noise(view: View, cells: _Cells, item: Ints, w: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """Variance of each distance's mean over items when personas, and when single crossings, are reweighted."""
+    block = view.block
+    n_items, width = len(block.people.items), block.units.answer.shape[1]
+    row, option = np.nonzero((block.units.answer > 0) & (w > 0)[:, None])
+    features = sparse.csr_matrix(
+        ((w[:, None] * block.units.answer)[row, option], (row, item[row] * width + option)),
+        shape=(len(w), n_items * width),
+    )
+    replicates = int(np.clip(BOOTSTRAP_CELLS // n_items, LEAST_REPLICATES, block.rules.bootstrap))
+    of_slice = [np.flatnonzero(cells.owner == s) for s in range(view.n)]
+    codes = np.where(w > 0, view.cut.codes, -1)
+
+    def mean_distance(name: str, totals: Floats, s: int) -> Floats:
+        here = of_slice[s]
+        if not len(here):
+            return np.full(len(totals), np.nan)
+        mass = np.zeros((len(totals), len(here), cells.human.shape[1]))
+        mass[:, :, :width] = totals.reshape(len(totals), n_items, width)[:, cells.item[here]]
+        total = mass.sum(axis=2, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            model = mass / total
+        human = cells.human[here]
+        if name == "tv":
+            d = distances.total_variation(model, human)
+        elif name == "js":
+            d = distances.jensen_shannon(model, human)
+        else:
+            d = distances.wasserstein(model, human, cells.places[here])
+        known = np.isfinite(d)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(known, d, 0.0).sum(axis=1) / known.sum(axis=1))
+
+    parts = {
+        name: tuple(
+            reweighted(
+                Levels(levels.code, levels.weights[:replicates]),
+                codes,
+                view.n,
+                features,
+                partial(mean_distance, name),
+            )
+            for levels in (block.replicates.persona, block.replicates.cell)
+        )
+        for name in ("tv", "w1n", "js")
+    }
+    return {name: (persona, cell) for name, (persona, cell) in parts.items()}
+
+
+def _rows(
+    view: View,
+    metric: Metric,
+    cells: _Cells,
+    *,
+    d: Floats,
+    noise: tuple[Floats, Floats],
+    sizes: dict[str, Ints],
+    baselines: dict[str, Floats],
+) -> pl.DataFrame:
+    ones = np.ones(len(d))
+    by_item = Slices(np.where(np.isfinite(d), cells.owner, -1), view.n, cells.cluster, cells.cluster)
+    means = by_item.means(d, ones)
+    persona, cell = (np.nan_to_num(v, nan=0.0) for v in noise)
+    # With one item there is no spread over items to see: no error.
+    se = np.where(np.isfinite(means.se), combine(persona, means.se**2, cell), np.nan)
+    df = np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0))
+    df, se = np.where(df >= 1, df, np.nan), np.where(df >= 1, se, np.nan)
+    low, high, _ = interval(metric, means.estimate, se, df, level=view.block.rules.level)
+    words = np.where(
+        np.isfinite(se), "items by spread, personas by bootstrap, combined, t", "no error: too few items or personas"
+    )
+    base = pl.DataFrame(
+        {
+            "slice": np.arange(view.n),
+            "estimate": means.estimate,
+            "se": se,
+            "ci_low": low,
+            "ci_high": high,
+            "method": [f"{word}; {view.block.note}" for word in words],
+            **sizes,
+        }
+    )
+    parts = [base.with_columns(pl.lit("").alias("baseline"))]
+    for name, values in baselines.items():
+        of_baseline = by_item.means(np.where(np.isfinite(d), values, np.nan), ones)
+        parts.append(
+            base.with_columns(
+                pl.lit(name).alias("baseline"), pl.Series("baseline_estimate", of_baseline.estimate, pl.Float64)
+            )
+        )
+    return pl.concat(parts, how="diagonal").filter(pl.col("n_answers") > 0)

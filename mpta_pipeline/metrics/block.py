@@ -1,0 +1,224 @@
+"""The answers of one survey, weighted or not, with all that its figures are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.metrics import groups as g
+from mpta_pipeline.metrics import human as h
+from mpta_pipeline.metrics.answers import Units
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.bootstrap import Replicates
+from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.study import FigureRules
+
+REFERENCE = "no_persona"
+NO_WEIGHTS = "no survey weights"
+# The bootstrap's weights must not change with the study, so that figures of two studies can be compared.
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Balanced answers of one survey.
+
+    Attributes:
+        survey: Survey.
+        weighted: Survey weights are used.
+        note: What `method` says about weights.
+        units: The answers; `frame` carries groups, item facts, the person's own answer and guesses.
+        people: What the survey's people answered.
+        rules: How figures are cut and judged.
+    """
+
+    survey: str
+    weighted: bool
+    note: str
+    units: Units
+    people: h.People
+    rules: FigureRules
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """One row an answer."""
+        return self.units.frame
+
+    @cached_property
+    def weight(self) -> Floats:
+        """Weight of each row."""
+        return self.frame.get_column("weight").to_numpy() if self.weighted else np.ones(self.frame.height)
+
+    @cached_property
+    def persona(self) -> Ints:
+        """Persona code of each row."""
+        return g.dense(self.frame.get_column("persona_id"))
+
+    @cached_property
+    def cluster(self) -> Ints:
+        """Item-cluster code of each row."""
+        return g.dense(self.frame.get_column("cluster_id"))
+
+    @cached_property
+    def item(self) -> Ints:
+        """Item code of each row."""
+        return g.dense(self.frame.get_column("item_id"))
+
+    @cached_property
+    def pair(self) -> Ints:
+        """Code of each row's persona and item."""
+        return np.unique(self.persona * (self.item.max(initial=0) + 1) + self.item, return_inverse=True)[1]
+
+    @cached_property
+    def orders(self) -> Floats:
+        """Answers behind each row."""
+        return self.frame.get_column("n_orders").to_numpy()
+
+    @cached_property
+    def replicates(self) -> Replicates:
+        """Bootstrap weights."""
+        return Replicates(
+            self.frame.get_column("persona_id"),
+            self.frame.get_column("cluster_id"),
+            replicates=self.rules.bootstrap,
+            seed=SEED,
+        )
+
+    def condition(self, name: str) -> Flags:
+        """Rows asked under a condition."""
+        return (self.frame.get_column("condition") == name).to_numpy()
+
+    def conditions(self) -> list[str]:
+        """Conditions there are, sorted."""
+        return sorted(self.frame.get_column("condition").unique().to_list())
+
+
+@dataclass(frozen=True)
+class View:
+    """A block's answers under one condition, cut by one dimension.
+
+    Attributes:
+        block: The block.
+        cut: The dimension, with the slice of each row of the block (−1 under other conditions).
+        condition: The condition.
+        guesses: `group_mode` and `group_mode_steps` of each row of the block.
+    """
+
+    block: Block
+    cut: g.Cut
+    condition: str
+    guesses: pl.DataFrame
+
+    @property
+    def n(self) -> int:
+        """Number of slices."""
+        return len(self.cut.labels)
+
+    @cached_property
+    def slices(self) -> Slices:
+        """The rows by slice."""
+        return Slices(self.cut.codes, self.n, self.block.persona, self.block.cluster)
+
+    @cached_property
+    def _items(self) -> Distinct:
+        return Distinct(self.cut.codes, self.block.item, self.n)
+
+    @cached_property
+    def _personas(self) -> Distinct:
+        return Distinct(self.cut.codes, self.block.persona, self.n)
+
+    def sizes(self, used: Flags) -> dict[str, Ints]:
+        """n_answers, n_personas and n_items of each slice over the rows used."""
+        return {
+            "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
+            "n_personas": self._personas.count(used),
+            "n_items": self._items.count(used),
+        }
+
+
+class Distinct:
+    """Counts distinct codes by slice."""
+
+    def __init__(self, slices: Ints, codes: Ints, n: int) -> None:
+        width = int(codes.max(initial=0)) + 1
+        unique, self._inverse = np.unique(np.where(slices >= 0, slices * width + codes, -1), return_inverse=True)
+        self._owner = np.where(unique >= 0, unique // width, n)
+        self._n = n
+
+    def count(self, used: Flags) -> Ints:
+        """Distinct codes of each slice among the rows used."""
+        present = sums(self._inverse, used, len(self._owner)) > 0
+        return sums(self._owner, present, self._n + 1)[: self._n].astype(np.int64)
+
+
+def make_block(
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, survey: str, *, weighted: bool, rules: FigureRules
+) -> Block:
+    """Gather one survey's answers, groups and people; `units` must be of this survey alone."""
+    has_weights = bool(units.frame.get_column("weight").is_not_null().all())
+    people = h.people(gold, groups, survey, units.frame.get_column("item_id"), weighted=weighted)
+    frame = units.frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
+    own = people.frame.select(
+        "persona_id", "item_id", pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight")
+    )
+    frame = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left")
+    everyone = _guess(frame, people, None)
+    frame = frame.with_columns(
+        _series("item_mode", everyone.credit),
+        _series("item_mode_steps", everyone.steps),
+        _series("proportional", everyone.proportional),
+    )
+    note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
+    return Block(survey, weighted, note, Units(frame, units.answer, units.mass, units.positions), people, rules)
+
+
+def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
+    """The most frequent answer in each row's group, others only, as credit (`group_mode`) and distance in steps.
+
+    Where nobody else of the group answered, everybody else's most frequent answer stands in. Null for `all`, for
+    dimensions of the question and for items whose key does not depend on the person.
+    """
+    frame = block.frame
+    nothing = np.full(frame.height, np.nan)
+    guess = h.Guess(nothing, nothing, nothing)
+    if g.bases(dimension) and g.of_people(dimension) and not block.people.empty:
+        guess = _guess(frame, block.people, dimension)
+        known = g.cut(frame, dimension).codes >= 0
+        everyone = (
+            np.where(known, frame.get_column(c).fill_null(np.nan).to_numpy(), np.nan)
+            for c in ("item_mode", "item_mode_steps", "proportional")
+        )
+        guess = guess.otherwise(h.Guess(*everyone))
+    return pl.DataFrame([_series("group_mode", guess.credit), _series("group_mode_steps", guess.steps)])
+
+
+def _series(name: str, values: Floats) -> pl.Series:
+    return pl.Series(name, values).fill_nan(None)
+
+
+def _guess(frame: pl.DataFrame, people: h.People, dimension: str | None) -> h.Guess:
+    """Each row's guess from everybody else's answers: all respondents', or those of the row's group."""
+    n = frame.height
+    credit, steps, proportional = (np.full(n, np.nan) for _ in range(3))
+    if people.empty:
+        return h.Guess(credit, steps, proportional)
+    if dimension is None:
+        counts, code = people.counts(), np.zeros(n, dtype=np.int64)
+    else:
+        cut = g.cut(people.frame, dimension)
+        counts = people.counts(cut.codes, max(len(cut.labels), 1))
+        code = g.cut(frame, dimension, cut.labels).codes
+    item = people.item_codes(frame.get_column("item_id"))
+    rows = np.flatnonzero((item >= 0) & (code >= 0))
+    made = h.guess(
+        counts[code[rows], item[rows]],
+        own=frame.get_column("own_idx").fill_null(-1).to_numpy()[rows],
+        own_weight=frame.get_column("own_weight").fill_null(0.0).to_numpy()[rows],
+        key=frame.get_column("gold_idx").to_numpy()[rows],
+        k=frame.get_column("k_options").to_numpy()[rows],
+    )
+    credit[rows], steps[rows], proportional[rows] = made.credit, made.steps, made.proportional
+    return h.Guess(credit, steps, proportional)

@@ -1,0 +1,54 @@
+"""Rows of figures that are functions of totals but no means, with bootstrap errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from mpta_pipeline.metrics.block import View
+from mpta_pipeline.metrics.bootstrap import combined_se
+from mpta_pipeline.metrics.intervals import interval
+from mpta_pipeline.metrics.registry import Metric
+
+
+def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix) -> pl.DataFrame | None:
+    """All rows of one metric over the slices of one dimension; None where it applies to no row.
+
+    Args:
+        view: The rows and their slices.
+        metric: A metric with a `statistic`.
+        features: Its features over the block's rows.
+    """
+    block, slices = view.block, view.slices
+    assert metric.statistic is not None
+    statistic = metric.statistic
+    weighted = sparse.csr_matrix(sparse.diags(np.where(slices.inside, block.weight, 0.0)) @ features)
+    weighted.eliminate_zeros()
+    used = np.diff(weighted.indptr) > 0
+    if not used.any():
+        return None
+    inside = np.flatnonzero(slices.inside)
+    gather = sparse.csr_matrix((np.ones(len(inside)), (view.cut.codes[inside], inside)), shape=(view.n, len(used)))
+    estimate = statistic(np.asarray((gather @ weighted).toarray()))
+    se = combined_se(
+        block.replicates, np.where(used, view.cut.codes, -1), view.n, weighted, lambda totals, _slice: statistic(totals)
+    )
+    sizes = view.sizes(used)
+    clusters = slices.means(np.where(used, 0.0, np.nan), used.astype(float))
+    df = np.minimum(clusters.n_persona, clusters.n_item) - 1.0
+    se = np.where((df >= 1) & np.isfinite(estimate), se, np.nan)
+    low, high, _ = interval(metric, estimate, se, np.where(df >= 1, df, np.nan), level=block.rules.level)
+    words = np.where(np.isfinite(se), "combined one-way bootstraps (persona × item), t", "no error: too few clusters")
+    return pl.DataFrame(
+        {
+            "slice": np.arange(view.n),
+            "baseline": [""] * view.n,
+            "estimate": estimate,
+            "se": se,
+            "ci_low": low,
+            "ci_high": high,
+            "method": [f"{word}; {block.note}" for word in words],
+            **sizes,
+        }
+    ).filter(pl.col("n_answers") > 0)
