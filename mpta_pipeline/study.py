@@ -13,8 +13,20 @@ from mpta_pipeline.errors import ConfigError
 
 Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
 Framing = Literal["you_are", "user_is", "third_person"]
-Condition = Literal["persona", "no_persona", "demographics_only"]
-Elicitation = Literal["letter", "option_logprob"]
+Condition = Literal[
+    "persona",
+    "no_persona",
+    "demographics_only",
+    # Controls: the traits of another respondent, neutral text of the same length, the persona less one domain.
+    "shuffled_country",
+    "shuffled_any",
+    "placebo",
+    "without_demographic",
+    "without_belief",
+    "without_value",
+    "without_attitude",
+]
+Elicitation = Literal["letter", "option_logprob", "verbalized", "free_text"]
 
 
 class _Strict(BaseModel):
@@ -84,6 +96,7 @@ class Study(_Strict):
     Attributes:
         surveys: Survey sources whose waves take part; null for all whose policy allows.
         models: Models of the registry that take part; null for all.
+        paraphrases: Wordings of the framing under which each persona is shown.
     """
 
     name: str
@@ -95,6 +108,7 @@ class Study(_Strict):
     styles: tuple[Style, ...] = ("prose",)
     framings: tuple[Framing, ...] = ("you_are",)
     conditions: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
+    paraphrases: int = Field(default=1, ge=1, le=5)
     tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
     figures: FigureRules = FigureRules()
 
