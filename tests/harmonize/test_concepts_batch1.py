@@ -79,8 +79,8 @@ def decoded(rule: Rule, code: str, label: str) -> str | None:
     if any(m.code == code and m.label and m.label.accepts(label) for m in rule.source.missing):
         return "missing"
     if rule.source.decode == "label":
-        fitting = [o.value for o in rule.options if o.label and o.label.accepts(label)]
-        return fitting[0] if len(fitting) == 1 else None
+        fitting = {o.value for o in rule.options if o.label and o.label.accepts(label)}
+        return fitting.pop() if len(fitting) == 1 else None
     return next((o.value for o in rule.options if o.code == code and (o.label is None or o.label.accepts(label))), None)
 
 
@@ -161,7 +161,7 @@ def test_all_european_and_world_rows_that_are_identical_share_a_column(crosswalk
         ("wvs7", "Q7", {"1": "mentioned", "2": "not_mentioned"}),
         ("joint", "A027", {"1": "mentioned", "0": "not_mentioned"}),
         ("wvs_ts", "A124_06", {"1": "mentioned", "0": "not_mentioned"}),
-        ("wvs_w6", "V39", {"1": "mentioned", "2": "not_mentioned"}),
+        ("wvs_w6", "V39", {"1": "mentioned", "2": "not_mentioned", "0": "not_mentioned"}),
         ("evs2017", "v24", {"1": "mentioned", "2": "not_mentioned"}),
     ],
 )
