@@ -303,6 +303,13 @@ def test_lowest_points_of_the_autonomy_index_are_values(crosswalk: Crosswalk) ->
         assert not {"-1", "-2"} & {m.code for m in source.missing}
 
 
+@pytest.mark.parametrize("name", INDICES)
+def test_indices_of_the_producer_are_no_traits(crosswalk: Crosswalk, name: str) -> None:
+    """Nobody answered them: they are there for groups, and are never asked nor told of a person."""
+    rows = crosswalk.concepts.filter((pl.col("concept") == f"index_{name}") & pl.col("column").is_not_null())
+    assert rows["domain"].unique().to_list() == ["design"]
+
+
 def test_norc_questions_never_share_a_column(crosswalk: Crosswalk) -> None:
     mine = crosswalk.concepts.filter(pl.col("concept").is_in(list(CONCEPTS)) & pl.col("column").is_not_null())
     gss = set(mine.filter(pl.col("dialect") == "gss")["column"])
