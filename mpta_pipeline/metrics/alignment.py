@@ -10,9 +10,9 @@ import polars as pl
 from scipy import sparse
 
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.metrics import distances
+from mpta_pipeline.metrics import distances, flattening
 from mpta_pipeline.metrics import groups as g
-from mpta_pipeline.metrics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio, sums
 from mpta_pipeline.metrics.block import View
 from mpta_pipeline.metrics.bootstrap import Levels, combine, reweighted
 from mpta_pipeline.metrics.clustered import Slices
@@ -109,7 +109,71 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         out[excess.name] = _rows(
             view, excess, cells, d=d - floor, noise=noise[name], sizes=sizes, baselines={"chance": chance - floor}
         )
+    return out | _spread_figures(view, cells)
+
+
+def _spread_figures(view: View, cells: _Cells) -> dict[str, pl.DataFrame]:
+    """Ratios of the model's spread to people's within each slice, and between the slices of the dimension."""
+    k = np.isfinite(cells.places).sum(axis=1)
+    top = np.where(k > 1, np.nanmax(np.where(k[:, None] > 1, cells.places, 0.0), axis=1), np.nan)
+    scaled = cells.places / top[:, None]
+    spread = {
+        "variance_ratio": tuple(
+            flattening.variance(p, scaled, n) + 0 * top
+            for p, n in ((cells.model, cells.n_model), (cells.human, cells.n_human))
+        ),
+        "entropy_ratio": (
+            flattening.entropy(cells.model, cells.n_model),
+            flattening.entropy(cells.human, cells.n_human),
+        ),
+    }
+    out = {}
+    for name, (model, human) in spread.items():
+        known = np.isfinite(model) & np.isfinite(human)
+        over = sums(cells.owner[known], human[known], view.n)
+        figure = ratio(sums(cells.owner[known], model[known], view.n), over)
+        out[name] = _point_rows(view, cells, known, np.arange(view.n), figure)
+    ordinal = np.isfinite(top)
+    if view.n > 1 and ordinal.any():
+        parts = np.zeros((2, 2))
+        for item in np.unique(cells.item[ordinal]):
+            here = np.flatnonzero(ordinal & (cells.item == item) & (cells.n_model > 1) & (cells.n_human > 1))
+            if len(here) > 1:
+                for side, (p, n) in enumerate(((cells.model, cells.n_model), (cells.human, cells.n_human))):
+                    means = (p[here] * np.nan_to_num(scaled[here])).sum(axis=1)
+                    of_item = flattening.epsilon_squared(
+                        means, flattening.variance(p[here], scaled[here], n[here]), n[here]
+                    )
+                    parts[side] += of_item
+        model, human = (ratio(parts[side, 0:1], parts[side, 1:2]) for side in (0, 1))
+        out["eta2_ratio"] = _point_rows(view, cells, ordinal, np.array([-1]), ratio(model, human))
     return out
+
+
+def _point_rows(view: View, cells: _Cells, used: Flags, slices: Ints, figure: Floats) -> pl.DataFrame:
+    """Rows of a figure without an error; slice −1 is the dimension as a whole."""
+    block = view.block
+    asked = np.zeros((view.n, len(block.people.items)), dtype=bool)
+    asked[cells.owner[used], cells.item[used]] = True
+    item = block.people.item_codes(block.frame.get_column("item_id"))
+    rows = (view.cut.codes >= 0) & (item >= 0) & asked[np.maximum(view.cut.codes, 0), np.maximum(item, 0)]
+    if slices[0] < 0:
+        sizes = {
+            "n_answers": np.array([round(float(block.orders[rows].sum()))]),
+            "n_personas": np.array([len(np.unique(block.persona[rows]))]),
+            "n_items": np.array([len(np.unique(item[rows]))]),
+        }
+    else:
+        sizes = view.sizes(rows)
+    return pl.DataFrame(
+        {
+            "slice": slices,
+            "baseline": [""] * len(slices),
+            "estimate": figure,
+            **sizes,
+            "method": [f"point estimate; {block.note}"] * len(slices),
+        }
+    ).filter((pl.col("n_answers") > 0) & pl.col("estimate").is_not_nan())
 
 
 def _cells(view: View, item: Ints, w: Floats) -> _Cells:

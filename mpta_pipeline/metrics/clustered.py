@@ -43,11 +43,24 @@ class Means:
 
 @dataclass(frozen=True)
 class Gaps:
-    """Difference of each slice to all other rows that have a slice, its error and degrees of freedom."""
+    """Difference of each slice to all other rows that have a slice, its error and degrees of freedom.
+
+    Attributes:
+        difference: Slice less rest.
+        se: Its error.
+        df: Degrees of freedom.
+        share: The slice's share of the weight.
+    """
 
     difference: Floats
     se: Floats
     df: Floats
+    share: Floats
+
+    @property
+    def deviation_variance(self) -> Floats:
+        """Error variance of the slice's difference to the mean of all slices, in which shared items cancel."""
+        return ((1 - self.share) * self.se) ** 2
 
 
 class _Pairs:
@@ -175,9 +188,10 @@ class Slices:
             defined = (df >= 1) & np.isfinite(mean) & np.isfinite(rest)
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
         return Gaps(
-            np.where(np.isfinite(rest), mean - rest, np.nan),
-            np.where(se < 1e-9, 0.0, se),
-            np.where(defined, df, np.nan),
+            difference=np.where(np.isfinite(rest), mean - rest, np.nan),
+            se=np.where(se < 1e-9, 0.0, se),
+            df=np.where(defined, df, np.nan),
+            share=b / max(b.sum(), 1e-300),
         )
 
 

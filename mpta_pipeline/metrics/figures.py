@@ -13,7 +13,9 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, group_guesses, make_block
+from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
+from mpta_pipeline.metrics.flattening import structure_figures
 from mpta_pipeline.metrics.means import evaluate, mean_figures, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures
 from mpta_pipeline.metrics.registry import METRICS
@@ -115,13 +117,15 @@ def _dimension_figures(block: Block, dimension: str) -> Iterator[pl.DataFrame]:
         for name, matrix in features.items():
             if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
                 yield _labelled(part, view, name)
-        for name, part in distance_figures(view).items():
+        others = distance_figures(view) | structure_figures(view) | disparity_figures(view, values["accuracy"])
+        for name, part in others.items():
             yield _labelled(part, view, name)
 
 
 def _labelled(part: pl.DataFrame, view: View, metric: str) -> pl.DataFrame:
     """Add the key columns."""
-    names = pl.DataFrame({"slice": np.arange(view.n), "subgroup": view.cut.labels})
+    # Slice −1 is the dimension as a whole.
+    names = pl.DataFrame({"slice": np.arange(-1, view.n), "subgroup": [g.ALL, *view.cut.labels]})
     return (
         part.join(names, on="slice", how="left")
         .with_columns(

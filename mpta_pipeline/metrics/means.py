@@ -82,7 +82,10 @@ def mean_figures(view: View, values: Values, reference: Floats | None) -> pl.Dat
     w = np.where(used, block.weight * values.count, 0.0)
     means = slices.means(values.x, w)
     low, high, few = interval(metric, means.estimate, means.se, means.df, n_eff=means.n_eff, level=rules.level)
-    spread = (high - low) / 2 / t_quantile(means.df, rules.level)
+    width = ((high - low) / 2 / t_quantile(means.df, rules.level)) ** 2
+    gaps = slices.gaps(values.x, w)
+    # What differs between groups is judged by errors without the items that they share; no error seen is not no error.
+    error = np.where(gaps.deviation_variance > 0, gaps.deviation_variance, width)
     base = pl.DataFrame(
         {
             "slice": np.arange(slices.n),
@@ -91,7 +94,7 @@ def mean_figures(view: View, values: Values, reference: Floats | None) -> pl.Dat
             "ci_low": low,
             "ci_high": high,
             "n_eff": means.n_eff,
-            "shrunken_estimate": shrinkage.normal_normal(means.estimate, spread**2).estimate,
+            "shrunken_estimate": shrinkage.normal_normal(means.estimate, error).estimate,
             "method": _methods(means.se, few, block),
             **view.sizes(used),
         }

@@ -1,4 +1,4 @@
-"""Hidden pockets: trait combinations for which a model does worse, found on one half of the data, tested on the other."""
+"""Hidden pockets: trait combinations for which a model does worse, found on one half of the data, tested on another."""
 
 from __future__ import annotations
 

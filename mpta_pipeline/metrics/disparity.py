@@ -1,0 +1,174 @@
+"""How unequal the groups of a dimension are, beside what chance alone would make of groups of their sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.hashing import digest
+from mpta_pipeline.metrics import groups as g
+from mpta_pipeline.metrics import shrinkage
+from mpta_pipeline.metrics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.block import View
+from mpta_pipeline.metrics.means import Values
+
+# Groups of fewer personas say nothing about the groups and much about the luck of the draw.
+LEAST_PERSONAS = 5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Worst group, best less worst, and worst over best, of means (… × groups)."""
+
+    worst: Floats
+    range: Floats
+    ratio: Floats
+
+
+def spread(means: Floats) -> Spread:
+    """Summarize group means along the last axis."""
+    worst, best = means.min(axis=-1), means.max(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Spread(worst, best - worst, np.where(best > 0, worst / best, np.nan))
+
+
+def permuted_means(a: Floats, b: Floats, group: Ints, n: int, *, draws: int, seed: int) -> Floats:
+    """Means of groups to which the same people are dealt anew: the null of "no difference but by chance".
+
+    Args:
+        a: Weighted sum of each persona's values.
+        b: Weight of each persona's values.
+        group: Group of each persona, from 0.
+        n: Number of groups.
+        draws: Number of deals.
+        seed: Seed; personas must come in canonical order.
+
+    Returns:
+        (draws × n) means.
+    """
+    rng = np.random.default_rng(seed)
+    out = np.empty((draws, n))
+    for i in range(draws):
+        dealt = rng.permutation(group)
+        out[i] = sums(dealt, a, n) / sums(dealt, b, n)
+    return out
+
+
+def between_variance(means: Floats, error_variance: Floats) -> float:
+    """Variance of the groups' true means: variance of the estimates less their mean error variance.
+
+    May be negative, as an unbiased estimate of 0 must. Source: Lum, Zhang and Bower (2022), single correction, with
+    error variances of divisor n − 1.
+    """
+    return float(means.var(ddof=1) - error_variance.mean())
+
+
+def double_corrected_variance(replicate_means: Floats, replicate_error_variance: Floats, n: Floats) -> float:
+    """Lum, Zhang and Bower's correction for means of bootstrap replicates, which carry the sampling error twice.
+
+    Args:
+        replicate_means: Group means of a replicate.
+        replicate_error_variance: s² / n of each group in the replicate, s² with divisor n.
+        n: Group sizes.
+
+    Returns:
+        S² − 2 · mean(s²/n) + mean(s²/n²).
+    """
+    return float(
+        replicate_means.var(ddof=1) - 2 * replicate_error_variance.mean() + (replicate_error_variance / n).mean()
+    )
+
+
+def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> float:
+    """Generalized entropy index with α = 2, mean((b/μ)² − 1)/2; nan where the mean is 0 (Speicher et al. 2018)."""
+    w = np.ones(len(benefit)) if weight is None else weight
+    mean = float((w * benefit).sum() / w.sum())
+    return float((w * ((benefit / mean) ** 2 - 1)).sum() / w.sum() / 2) if mean > 0 else float("nan")
+
+
+def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
+    """Generalized entropy (α = 2) between groups (everybody gets the group's mean) and within them (the rest)."""
+    means = sums(group, benefit, n) / sums(group, np.ones(len(benefit)), n)
+    between = generalized_entropy(means[group])
+    return between, generalized_entropy(benefit) - between
+
+
+def disparity_figures(view: View, values: Values) -> dict[str, pl.DataFrame]:
+    """Disparity of accuracy over the groups of one dimension of people.
+
+    Groups are dealt anew among personas for the null (`baseline` permutation_null): its mean is the baseline, and the
+    share of deals at least as unequal the p-value.
+    """
+    block, slices = view.block, view.slices
+    if not g.of_people(view.cut.dimension) or view.n < 2:
+        return {}
+    used = np.isfinite(values.x) & (values.count > 0) & (block.weight > 0) & slices.inside
+    w = np.where(used, block.weight * values.count, 0.0)
+    x = np.where(used, values.x, 0.0)
+    n_personas = int(block.persona.max(initial=-1)) + 1
+    a, b = sums(block.persona, w * x, n_personas), sums(block.persona, w, n_personas)
+    group = np.full(n_personas, -1)
+    group[block.persona[used]] = view.cut.codes[used]
+    size = sums(group[group >= 0], np.ones(int((group >= 0).sum())), view.n)
+    kept = np.flatnonzero(size >= LEAST_PERSONAS)
+    if len(kept) < 2:
+        return {}
+    code = np.full(view.n, -1)
+    code[kept] = np.arange(len(kept))
+    people = np.flatnonzero((group >= 0) & (code[np.maximum(group, 0)] >= 0))
+    group = code[group[people]]
+    seed = int(digest("disparity", block.survey, view.cut.dimension, view.condition, length=12), 16)
+    null = permuted_means(a[people], b[people], group, len(kept), draws=block.rules.bootstrap, seed=seed)
+    means = slices.means(np.where(used, x, np.nan), w)
+    estimate = means.estimate[kept]
+    # Items are the same for all groups: only what does not cancel between groups is error here.
+    error = slices.gaps(np.where(used, x, np.nan), w).deviation_variance[kept] * len(kept) / (len(kept) - 1)
+    seen, chance = spread(estimate), spread(null)
+    shrunken = shrinkage.normal_normal(estimate, error).estimate
+    tau2 = between_variance(estimate, error) if np.isfinite(error).all() else float("nan")
+    person = a[people] / b[people]
+    between, _ = entropy_parts(person, group, len(kept))
+    within = used & np.isin(view.cut.codes, kept)
+    sizes = {
+        "n_answers": [round(float(block.orders[within].sum()))],
+        "n_personas": [len(people)],
+        "n_items": [len(np.unique(block.item[within]))],
+    }
+
+    def one(figure: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
+        base = pl.DataFrame(
+            {
+                "slice": [-1],
+                "baseline": [""],
+                "estimate": [figure],
+                **sizes,
+                "method": [f"point estimate; {block.note}"],
+            }
+        )
+        if null_values is None:
+            return base
+        extreme = null_values >= figure - 1e-12 if upper else null_values <= figure + 1e-12
+        p = (1 + int(extreme.sum())) / (1 + len(null_values))
+        text = f"groups dealt anew among personas, {len(null_values)} times; {block.note}"
+        with_null = base.with_columns(
+            pl.lit("permutation_null").alias("baseline"), pl.lit(float(null_values.mean())).alias("baseline_estimate")
+        )
+        return pl.concat([base, with_null], how="diagonal").with_columns(
+            pl.lit(p).alias("p_value"), pl.lit(text).alias("method")
+        )
+
+    name = values.metric.name
+    return {
+        f"{name}_worst": one(float(seen.worst), chance.worst, upper=False),
+        f"{name}_range": one(float(seen.range), chance.range),
+        f"{name}_ratio": one(float(seen.ratio), chance.ratio, upper=False),
+        f"{name}_range_shrunken": one(float(np.ptp(shrunken)), None),
+        f"{name}_between_sd": one(float(np.sqrt(max(tau2, 0.0))) if np.isfinite(tau2) else float("nan"), None),
+        f"{name}_entropy_between": one(between, np.array([_null_entropy(m, group) for m in null])),
+    }
+
+
+def _null_entropy(means: Floats, group: Ints) -> float:
+    return generalized_entropy(means, np.bincount(group, minlength=len(means)).astype(float))
