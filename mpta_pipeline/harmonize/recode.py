@@ -16,6 +16,7 @@ from mpta_pipeline.tables import RESPONDENTS
 
 MISSING_SUFFIX = "__missing"
 CODE_SUFFIX = "__code"
+COUNTRY = "country"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[st
     recodes = []
     passed_over: dict[str, list[Rule]] = {}
     for rule in crosswalk.rules.get(raw.release["dialect"], ()):
-        for variable in () if rule.source.country else _present(rule, raw):
+        for variable in () if rule.column == COUNTRY else _present(rule, raw):
             if not _applies(rule, labels.get(variable, {})):
                 passed_over.setdefault(variable, []).append(rule)
                 continue
@@ -227,12 +228,12 @@ def _stopped(problems: Iterable[Problem], raw: RawWave) -> CrosswalkError:
 
 def _country_code(raw: RawWave, crosswalk: Crosswalk) -> list[pl.Expr | pl.Series]:
     """The country's native code beside RESPONDENTS' country, so that it can be said and traced like any concept."""
-    rule = next((r for r in crosswalk.rules[raw.release["dialect"]] if r.source.country), None)
+    rule = next((r for r in crosswalk.rules[raw.release["dialect"]] if r.column == COUNTRY), None)
     if rule is None:
         return []
     variable = next(iter(_present(rule, raw)), None)
     code = pl.col("country") if variable is None else cells(raw, variable).get_column("code")
-    return [pl.lit(None, pl.String).alias("country" + MISSING_SUFFIX), code.alias("country" + CODE_SUFFIX)]
+    return [pl.lit(None, pl.String).alias(COUNTRY + MISSING_SUFFIX), code.alias(COUNTRY + CODE_SUFFIX)]
 
 
 def _identity(raw: RawWave) -> list[pl.Series]:

@@ -1,0 +1,129 @@
+"""Protects the recoding of a wave: by asserted labels, with every kind of missing answer kept, and nothing guessed."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import harmonize
+from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.harmonize.crosswalk import Crosswalk
+from mpta_pipeline.tables import RESPONDENTS
+
+from .conftest import MakeRaw
+
+HAPPY = {"1": "very happy", "2": "pretty happy", "3": "not too happy"}
+
+
+def test_an_unmapped_code_stops_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    raw = make_raw("gss", {"happy": [1, 2, 4]}, {"happy": {**HAPPY, "4": "ecstatic"}})
+    with pytest.raises(CrosswalkError) as stop:
+        harmonize.harmonize(raw, crosswalk)
+    for said in ("Code 4", "ecstatic", "variable happy", "gss.sav", "Remedy"):
+        assert said in str(stop.value)
+
+
+def test_a_changed_label_stops_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    raw = make_raw(
+        "gss", {"happy": [1, 2, 3]}, {"happy": {"1": "not too happy", "2": "pretty happy", "3": "very happy"}}
+    )
+    with pytest.raises(CrosswalkError) as stop:
+        harmonize.harmonize(raw, crosswalk)
+    for said in ("happy", "'not too happy'", "expects very happy", "1 more"):
+        assert said in str(stop.value)
+
+
+def test_a_changed_label_on_a_code_that_nobody_has_is_told(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    raw = make_raw("gss", {"happy": [1, 1]}, {"happy": {**HAPPY, "3": "gloomy"}})
+    frame = harmonize.harmonize(raw, crosswalk)
+    assert [str(p) for p in harmonize.label_drift(raw, crosswalk)] == ["happy 3 = 'gloomy', expected not too happy"]
+    drift = next(c for c in harmonize.check_wave(frame, raw, crosswalk) if c.name == "label_drift")
+    assert not drift.passed
+    assert drift.severity == "warn"
+
+
+def test_missing_answers_keep_their_kind_and_code(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    codes = ["1", ".d", ".n", ".i", ".x", ".y", ".s", ".r"]
+    frame = harmonize.harmonize(make_raw("gss", {"happy": codes}, {"happy": HAPPY}), crosswalk).sort("row_index")
+    assert frame["happiness_gss"].to_list() == ["very", *[None] * 7]
+    kinds = frame["happiness_gss__missing"].to_list()
+    assert kinds[0] is None
+    assert kinds[1:3] == ["dont_know", "refused_or_no_answer"]
+    assert kinds[4:6] == ["not_available_release", "not_asked"]
+    assert None not in kinds[1:]
+    assert frame["happiness_gss__code"].to_list() == codes
+
+
+def test_a_code_that_is_missing_by_label_only(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    raw = make_raw("gss", {"rincom16": [26, 27]}, {"rincom16": {"26": "$170000 or over", "27": "refused"}})
+    frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
+    assert frame["income_own_gss"].to_list() == ["bracket_26", None]
+    assert frame["income_own_gss__missing"].to_list() == [None, "refused_or_no_answer"]
+
+
+def test_one_code_with_two_meanings_goes_to_two_columns(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    four = {"1": "northeast", "2": "midwest", "3": "south", "4": "west"}
+    nine = {"1": "new england", "2": "middle atlantic", "3": "e. nor. central"}
+    now = harmonize.harmonize(make_raw("gss", {"region": [1, 2]}, {"region": four}), crosswalk)
+    then = harmonize.harmonize(make_raw("gss", {"region": [1, 2]}, {"region": nine}), crosswalk)
+    assert "region_gss" in now.columns
+    assert "census_division_gss" not in now.columns
+    assert "census_division_gss" in then.columns
+    assert "region_gss" not in then.columns
+    with pytest.raises(CrosswalkError, match="'the moon'"):
+        harmonize.harmonize(make_raw("gss", {"region": [1]}, {"region": {"1": "the moon"}}), crosswalk)
+
+
+def test_numbers_keep_their_top_code_and_refuse_what_is_out_of_range(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    frame = harmonize.harmonize(make_raw("gss", {"age": [18, 89]}, {"age": {"89": "89 or older"}}), crosswalk)
+    assert sorted(frame["age"].to_list()) == [18.0, 89.0]
+    said = harmonize.answers_long(frame, crosswalk).filter(pl.col("column") == "age").collect()
+    assert sorted(said["text"].to_list()) == ["18", "89 or older"]
+    with pytest.raises(CrosswalkError, match="Code 120"):
+        harmonize.harmonize(make_raw("gss", {"age": [18, 120]}), crosswalk)
+
+
+def test_open_lists_take_the_labels_of_the_file(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    raw = make_raw("wvs7", {"Q223": [840001, 5]}, {"Q223": {"840001": "US: Republican", "5": "Other"}})
+    frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
+    assert frame["party_wvs"].to_list() == ["us: republican", "other"]
+
+
+def test_order_of_rows_and_columns_changes_nobody(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    columns = {"happy": [1, 2, 3], "age": [30, 40, 50], "id": [7, 8, 9]}
+    reverse = {name: values[::-1] for name, values in reversed(columns.items())}
+    one = harmonize.harmonize(make_raw("gss", columns), crosswalk)
+    two = harmonize.harmonize(make_raw("gss", reverse), crosswalk)
+    kept = [c for c in one.columns if c != "row_index"]
+    assert one.select(kept).equals(two.select(kept))
+
+
+def test_a_changed_answer_changes_one_revision_and_no_id(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    one = harmonize.harmonize(make_raw("gss", {"happy": [1, 2, 3]}), crosswalk)
+    two = harmonize.harmonize(make_raw("gss", {"happy": [1, 2, 2]}), crosswalk)
+    assert one["respondent_id"].equals(two["respondent_id"])
+    assert (one["revision"] != two["revision"]).sum() == 1
+
+
+def test_the_frame_conforms_and_the_country_can_be_said(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    frame = harmonize.harmonize(make_raw("wvs7", {"Q46": [1, 2], "B_COUNTRY": [840, 909]}), crosswalk)
+    assert RESPONDENTS.validate(frame).height == 2
+    long = harmonize.answers_long(frame, crosswalk).collect()
+    said = dict(long.filter(pl.col("column") == "country").select("code", "text").rows())
+    assert said == {"840": "the United States", "909": "Northern Ireland, in the United Kingdom"}
+    assert set(long.filter(pl.col("column") == "country")["value"]) == {"USA", "GBR"}
+
+
+def test_a_wave_without_any_known_variable_is_refused(make_raw: MakeRaw) -> None:
+    from mpta_pipeline.harmonize.crosswalk import Crosswalk as Empty
+    from mpta_pipeline.tables import CONCEPTS, OPTIONS
+
+    with pytest.raises(CrosswalkError, match="nothing for this wave"):
+        harmonize.harmonize(make_raw("gss", {"happy": [1]}), Empty({}, CONCEPTS.empty(), OPTIONS.empty(), {}))
+
+
+def test_which_variable_filled_a_column(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    raw = make_raw("gss", {"vote16": [1, 2], "HAPPY": [1, 2]})
+    used = dict(harmonize.column_sources(raw, crosswalk).select("column", "variable").rows())
+    assert used["voted_last_presidential_gss"] == "vote16"
+    assert used["happiness_gss"] == "HAPPY"

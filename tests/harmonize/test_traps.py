@@ -1,0 +1,191 @@
+"""Protects against what bites in the crosswalk (harmonization.md, section 2): same name or number, other meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from mpta_pipeline import harmonize
+from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.harmonize.crosswalk import Crosswalk
+
+from .conftest import MakeRaw
+
+
+def recode(
+    make: MakeRaw,
+    crosswalk: Crosswalk,
+    dialect: str,
+    variable: str,
+    codes: Sequence[Any],
+    column: str,
+    labels: Mapping[str, str] | None = None,
+) -> list[Any]:
+    frame = harmonize.harmonize(make(dialect, {variable: codes}, {variable: labels} if labels else None), crosswalk)
+    return frame.sort("row_index")[column].to_list()
+
+
+CASES = [
+    # 1: the poles of government responsibility
+    ("wvs7", "Q108", [1, 10], "econ_government_responsibility", None),
+    ("joint", "E037", [10, 1], "econ_government_responsibility", None),
+    ("evs2017", "v103", [10, 1], "econ_government_responsibility", None),
+    # 2: never attends
+    ("wvs7", "Q171", [7, 1], "religious_attendance", ["never", "more_than_weekly"]),
+    ("evs2017", "v54", [7, 1], "religious_attendance", ["never", "more_than_weekly"]),
+    ("joint", "F028", [8, 7], "religious_attendance", ["never", "less_often"]),
+    ("gss", "attend", [0, 8], "religious_attendance_gss", ["never", "several_times_a_week"]),
+    # 3: the middle answer on respect for authority
+    ("evs2017", "v114", [1, 2, 3], "respect_authority_good", ["good", "bad", "neutral"]),
+    ("wvs7", "Q45", [1, 2, 3], "respect_authority_good", ["good", "neutral", "bad"]),
+    ("joint", "E018", [1, 2, 3], "respect_authority_good", ["good", "neutral", "bad"]),
+    # 8: employment
+    (
+        "evs2017",
+        "v244",
+        [4, 5, 6, 7, 8],
+        "employment_status",
+        ["other", "retired", "homemaker", "student", "unemployed"],
+    ),
+    ("wvs7", "Q279", [4, 5, 6, 7, 8], "employment_status", ["retired", "homemaker", "student", "unemployed", "other"]),
+    # 9: marital status
+    ("evs2017", "v234", [3, 4, 5], "marital_status_evs", ["widowed", "divorced", "separated"]),
+    ("wvs7", "Q273", [3, 4, 5], "marital_status", ["divorced", "separated", "widowed"]),
+    ("gss", "marital", [2, 3], "marital_status_gss", ["widowed", "divorced"]),
+    # 10: not allowed to vote is an answer
+    ("wvs7", "Q222", [4], "vote_national", ["not_eligible"]),
+    ("evs2017", "v172", [7], "vote_national", ["not_eligible"]),
+    ("joint", "E264", [4], "vote_national", ["not_eligible"]),
+    # 12: zero is a value
+    ("wvs7", "Q275", [0], "education_isced", ["early"]),
+    ("wvs7", "Q289", [0], "religion_denomination", ["none"]),
+    ("gss", "degree", [0], "degree_gss", ["less_than_high_school"]),
+    # 15: class
+    ("wvs7", "Q287", [1, 5], "social_class", ["upper", "lower"]),
+    ("gss", "class", [1, 4], "social_class_gss", ["lower", "upper"]),
+    # 16: the official cut of education
+    ("wvs7", "Q275R", [1, 2, 3], "education_3", ["lower", "middle", "upper"]),
+]
+
+
+@pytest.mark.parametrize(("dialect", "variable", "codes", "column", "values"), [c for c in CASES if c[4]])
+def test_codes_that_differ_between_sources(
+    dialect: str,
+    variable: str,
+    codes: list[int],
+    column: str,
+    values: list[str],
+    make_raw: MakeRaw,
+    crosswalk: Crosswalk,
+) -> None:
+    assert recode(make_raw, crosswalk, dialect, variable, codes, column) == values
+
+
+def test_government_responsibility_has_one_direction(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    found = {
+        d: recode(make_raw, crosswalk, d, v, codes, column) for d, v, codes, column, values in CASES if values is None
+    }
+    assert found["wvs7"] == found["joint"] == found["evs2017"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "codes"),
+    [
+        ({"0": "Not mentioned", "1": "Mentioned"}, [1, 0]),
+        ({"1": "Mentioned", "2": "Not mentioned"}, [1, 2]),
+        ({"1": "Important", "2": "Not mentioned"}, [1, 2]),
+    ],
+)
+def test_mentions_are_decoded_by_label(
+    labels: dict[str, str], codes: list[int], make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    # 5: WVS-7 numbers mentions 1 and 2, the Joint file and the time series 0 and 1.
+    first = [
+        recode(make_raw, crosswalk, d, v, codes, "child_obedience", labels)
+        for d, v in (("wvs7", "Q17"), ("joint", "A042"), ("wvs_ts", "A042"), ("evs2017", "v95"))
+    ]
+    assert all(values == first[0] and values[0] != values[1] for values in first), first
+
+
+def test_yes_and_no_are_numbered_in_two_ways(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # 6
+    assert recode(make_raw, crosswalk, "wvs7", "Q165", [1, 2], "believe_god") == ["yes", "no"]
+    assert recode(make_raw, crosswalk, "joint", "F050", [1, 0], "believe_god") == ["yes", "no"]
+    assert recode(make_raw, crosswalk, "wvs_w6", "V148", [1, 2], "believe_god") == ["yes", "no"]
+    with_labels = recode(make_raw, crosswalk, "joint", "F050", [1, 2], "believe_god", {"1": "no", "2": "yes"})
+    assert with_labels == ["no", "yes"]
+
+
+def test_parents_are_asked_after_with_opposite_polarity(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # 7: immigrant parent (1 no, 2 yes) against parent born in the country (0 no, 1 yes)
+    wvs = recode(make_raw, crosswalk, "wvs7", "Q264", [1, 2], "mother_born_in_country")
+    joint = recode(make_raw, crosswalk, "joint", "V002", [1, 0], "mother_born_in_country")
+    assert wvs == joint == ["yes", "no"]
+
+
+def test_pride_of_those_who_are_no_nationals_is_not_applicable(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # 11
+    frame = harmonize.harmonize(
+        make_raw("wvs7", {"Q254": [1, 5]}, {"Q254": {"5": "I am not [nationality]"}}), crosswalk
+    )
+    assert frame.sort("row_index")["national_pride__missing"].to_list() == [None, "not_applicable"]
+
+
+def test_what_is_not_the_same_question_stays_apart(crosswalk: Crosswalk) -> None:
+    # 14 and the list of what never pools
+    columns = dict.fromkeys(crosswalk.concepts["column"])
+    for name in (
+        *("income_scale_wvs", "income_decile_evs", "income_scale_joint_wvs", "income_decile_joint_evs"),
+        *("prayer_wvs", "prayer_evs", "prayer_joint_wvs", "prayer_joint_evs", "party_joint_wvs", "party_joint_evs"),
+        *("happiness_gss", "self_rated_health_gss", "political_views_gss", "abortion_any_reason_gss"),
+        *("death_penalty_gss", "euthanasia_gss", "suicide_incurable_gss", "social_class_gss"),
+        *("trust_general_gss", "trust_general_gss_nv", "trust_general_gss_v", "justifiable_homosexuality_gss"),
+    ):
+        assert name in columns, name
+
+
+def test_volunteered_answers_are_answers(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    assert recode(make_raw, crosswalk, "gss", "trust", [1, 2, 3], "trust_general_gss") == [
+        "trust",
+        "careful",
+        "depends",
+    ]
+    essential = harmonize.harmonize(make_raw("wvs7", {"Q241": [0, 1, 10]}), crosswalk).sort("row_index")
+    column = next(
+        c
+        for c in essential.columns
+        if c.startswith("demo_essential_tax_rich") and not c.endswith(("__missing", "__code"))
+    )
+    assert essential[column].null_count() == 0
+    scores = crosswalk.options.filter(column=column, dialect="wvs7", code="0")["score"]
+    assert scores.to_list() == [None]
+
+
+def test_wording_splits_of_the_gss_are_never_merged(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    frame = harmonize.harmonize(make_raw("gss", {"trustnv": [1, ".i"], "trustv": [".i", 3]}), crosswalk)
+    assert {"trust_general_gss_nv", "trust_general_gss_v"} <= set(frame.columns)
+    assert "trust_general_gss" not in frame.columns
+
+
+def test_body_weight_is_no_survey_weight(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    frame = harmonize.harmonize(make_raw("gss", {"weight": [180, 95], "happy": [1, 2]}), crosswalk)
+    assert frame["weight"].to_list() == [1.0, 1.0]
+
+
+def test_the_three_point_item_codes_its_middle_last(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # 4: C001 and C002 write "neither" as 3; the middle answer must have the middle place.
+    for dialect, variable in (("wvs_ts", "C001"), ("joint", "C001"), ("wvs_ts", "C002")):
+        rule = next((r for r in crosswalk.rules[dialect] if variable in r.variables), None)
+        if rule is None:
+            continue
+        score = {o.code: rule.scores.get(o.value) for o in rule.options}
+        assert score["3"] is not None, (dialect, variable)
+        assert sorted((score["1"], score["2"], score["3"]), key=float)[1] == score["3"]  # type: ignore[arg-type]
+
+
+def test_a_file_whose_scale_was_turned_is_refused(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # 18: an inverted file that came under the regular names is found by its labels.
+    with pytest.raises(CrosswalkError, match="Q46"):
+        recode(make_raw, crosswalk, "wvs7", "Q46", [1, 4], "happiness", {"1": "Not at all happy", "4": "Very happy"})
