@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import polars as pl
+from scipy import optimize, stats
 
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.report import wording
 
 ALL = "all"
 FIGURE_KEY = ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup")
-_Z = 1.959964
 
 
 class MetricRecord(Protocol):
@@ -84,6 +86,7 @@ class Figure:
     n_eff: float | None
     effect: float | None
     effect_se: float | None
+    effect_p: float | None
     effect_q: float | None
     gap: float | None
     gap_q: float | None
@@ -94,14 +97,34 @@ class Figure:
     baselines: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
+    def of_dimension(self) -> bool:
+        """The figure is of a whole dimension, such as the range of its groups, not of one group."""
+        return self.dimensions != ALL and self.subgroup == ALL
+
+    @cached_property
+    def _effect_reach(self) -> float | None:
+        """Half of the effect's 95 % interval: the t quantile whose degrees of freedom its p-value was read from."""
+        if self.effect is None or self.effect_se is None or self.effect_se <= 0:
+            return None
+        ratio, p = abs(self.effect / self.effect_se), self.effect_p
+
+        def off(log_df: float) -> float:
+            return float(2 * stats.t.sf(ratio, math.exp(log_df))) - (p or 0.0)
+
+        ends = (0.0, math.log(1e7))
+        told = p is not None and p > 0 and off(ends[0]) * off(ends[1]) < 0
+        df = math.exp(optimize.brentq(off, *ends)) if told else max(1, min(self.n_personas, self.n_items) - 1)
+        return float(stats.t.ppf(0.975, df)) * self.effect_se
+
+    @property
     def effect_low(self) -> float | None:
-        """Lower end of the persona effect's normal interval."""
-        return None if self.effect is None or self.effect_se is None else self.effect - _Z * self.effect_se
+        """Lower end of the persona effect's interval."""
+        return None if self.effect is None or self._effect_reach is None else self.effect - self._effect_reach
 
     @property
     def effect_high(self) -> float | None:
-        """Upper end of the persona effect's normal interval."""
-        return None if self.effect is None or self.effect_se is None else self.effect + _Z * self.effect_se
+        """Upper end of the persona effect's interval."""
+        return None if self.effect is None or self._effect_reach is None else self.effect + self._effect_reach
 
 
 def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
@@ -146,6 +169,7 @@ def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
             n_eff=f["n_eff"],
             effect=f["effect"],
             effect_se=f["effect_se"],
+            effect_p=f["p_value"],
             effect_q=f["q_value"],
             gap=f["gap"],
             gap_q=f["gap_q"],
@@ -159,6 +183,25 @@ def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
     ]
 
 
+def group_modes(figures: pl.DataFrame, metric: str) -> dict[tuple[str, ...], tuple[float, str]]:
+    """What always giving the most frequent answer of the person's group would get, for everyone of known group.
+
+    Per model, task, survey and condition the dimension where that is most, with its name; unweighted, answers counting
+    alike.
+    """
+    key = ("model", "task", "survey", "condition")
+    rows = figures.filter(
+        (pl.col("metric") == metric) & (pl.col("baseline") == "group_mode") & ~pl.col("weighted")
+    ).drop_nulls("baseline_estimate")
+    best = (
+        rows.group_by(*key, "dimensions")
+        .agg((pl.col("baseline_estimate") * pl.col("n_answers")).sum() / pl.col("n_answers").sum())
+        .sort(*key, "baseline_estimate", "dimensions", descending=[False] * 4 + [True, False])
+        .unique(key, keep="first", maintain_order=True)
+    )
+    return {row[:4]: (row[5], row[4]) for row in best.iter_rows()}
+
+
 @dataclass(frozen=True)
 class Block:
     """The figures of one dimension."""
@@ -167,14 +210,35 @@ class Block:
     rows: Sequence[Figure]
 
 
-def blocks(figures: Iterable[Figure], order: Sequence[str]) -> list[Block]:
-    """Figures by dimension: everyone first, then in the study's order; subgroups by name."""
+def value_order(options: pl.DataFrame) -> dict[str, int]:
+    """Place of each canonical value on its scale, for values that have the same place wherever they occur."""
+    if options.is_empty():
+        return {}
+    rank = pl.col("score").fill_null(pl.col("position")).rank("dense").over("column", "dialect").cast(pl.Int64)
+    places = options.select("value", rank.alias("place")).unique()
+    return dict(places.filter(pl.col("value").is_unique()).iter_rows())
+
+
+def blocks(figures: Iterable[Figure], order: Sequence[str], values: Mapping[str, int]) -> list[Block]:
+    """Figures by dimension: everyone first, then in the study's order; subgroups by place on the scale, then name."""
     rank = {name: i for i, name in enumerate((ALL, *order))}
     found: dict[str, list[Figure]] = {}
     for figure in figures:
         found.setdefault(figure.dimensions, []).append(figure)
     names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
-    return [Block(name, sorted(found[name], key=lambda f: f.subgroup)) for name in names]
+
+    def place(figure: Figure) -> list[tuple[int, str]]:
+        return [(values.get(part, len(values)), part) for part in figure.subgroup.split("×")]
+
+    return [Block(name, sorted(found[name], key=place)) for name in names]
+
+
+def by_metric(figures: Iterable[Figure]) -> list[Block]:
+    """Figures by metric, in the order given."""
+    found: dict[str, list[Figure]] = {}
+    for figure in figures:
+        found.setdefault(figure.metric, []).append(figure)
+    return [Block(name, rows) for name, rows in found.items()]
 
 
 _CHANCE = {1: "better than chance", 0: "not better than chance", -1: "worse than chance"}
@@ -206,11 +270,12 @@ def effect_verdict(figure: Figure, level: float) -> str:
     """What the persona changes, in words; empty where no effect was tested."""
     if figure.effect is None or figure.effect_q is None:
         return ""
+    change = f"{wording.number(abs(figure.effect), share=True, unit=False)} points"
+    way = "help" if figure.effect > 0 else "harm"
+    if figure.effect_q > level and figure.effect_p is not None and figure.effect_p <= level:
+        return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
     if figure.effect_q > level:
-        detail = (
-            ""
-            if figure.mde is None
-            else f" (one of {wording.number(figure.mde, share=True, unit=False)} points would probably have been found)"
-        )
-        return f"showing the persona makes no difference that could be found{detail}"
-    return f"showing the persona {'helps' if figure.effect > 0 else 'harms'}"
+        mde = "" if figure.mde is None else wording.number(figure.mde, share=True, unit=False)
+        found = f" (one of {mde} points or more would probably have been found)" if mde else ""
+        return f"showing the persona makes no difference that could be found{found}"
+    return f"showing the persona {way}s by {change}"

@@ -24,7 +24,9 @@ HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
 RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
 OPEN_MODELS = 3
-"""Subgroup tables of the first models of a task and survey stand open; those of further models are folded."""
+"""Subgroup tables of the first models of a task and survey stand open, and only they have those of further metrics."""
+SHOWN_MODELS = 12
+"""Models with a subgroup table on the page: 60 subgroups take about 50 kB each. All are in the warehouse."""
 
 
 def render_report(
@@ -39,7 +41,7 @@ def render_report(
 
     Args:
         tables: Frames by table name. `subgroup_metrics` and `waves` are shown; `pockets`, `model_comparison`, `items`,
-            `panel`, `scores` add their parts where they are given.
+            `panel`, `scores` add their parts where they are given; `options` orders subgroups along their scale.
         study: The study: names, conditions, dimensions, smallest cell, level.
         metrics: Records of the metric registry by name, for definitions, units and bounds.
         title: Title of the page.
@@ -139,6 +141,18 @@ class Headline:
     lead: Figure
     verdict: str
     effect: str
+    group_mode: float | None
+    group_mode_by: str
+
+
+@dataclass(frozen=True)
+class Further:
+    """A further metric of a task and survey: everyone by model and condition, and subgroups by model."""
+
+    metric: str
+    share: bool
+    everyone: Sequence[tuple[str, Mapping[str, Figure]]]
+    subgroups: Mapping[str, Forest]
 
 
 @dataclass(frozen=True)
@@ -150,8 +164,11 @@ class Section:
     note: str
     headlines: Sequence[Headline]
     subgroups: Mapping[str, Forest]
-    distances: Mapping[str, Sequence[tuple[str, Forest]]]
-    further: Mapping[str, Sequence[Forest]]
+    distances: Sequence[tuple[str, Forest]]
+    unequal: Sequence[str]
+    inequality: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]
+    further: Sequence[Further]
+    n_models: int
 
 
 class _View:
@@ -164,14 +181,17 @@ class _View:
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
         self.open_models = OPEN_MODELS
+        self.shown_models = SHOWN_MODELS
+        self._values = f.value_order(frames["options"])
         self._figures = f.read(frames["subgroup_metrics"], self.min_personas)
         self.models = sorted({x.model for x in self._figures})
         self.surveys = sorted({x.survey for x in self._figures})
         named = {x.task for x in self._figures}
         self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]
         seen = {x.condition for x in self._figures}
-        self.conditions = [c for c in wording.CONDITIONS if c in seen]
+        self.conditions = [*(c for c in wording.CONDITIONS if c in seen), *sorted(seen - wording.CONDITIONS.keys())]
         self.samples = self._sample_tasks()
+        self._group_modes = f.group_modes(frames["subgroup_metrics"], HEADLINE)
         self.headlines = [
             made for task in self.tasks for survey in self.surveys for made in self._headlines(task, survey)
         ]
@@ -244,6 +264,10 @@ class _View:
 
     # --- tables -----------------------------------------------------------------------------------------------------
 
+    def _by_condition(self, figures: Sequence[Figure]) -> dict[str, Figure]:
+        found = {x.condition: x for x in figures}
+        return {c: found[c] for c in self.conditions if c in found}
+
     def _of(self, **wanted: str) -> list[Figure]:
         return [x for x in self._figures if all(getattr(x, name) == value for name, value in wanted.items())]
 
@@ -257,16 +281,28 @@ class _View:
         record = self.metrics.get(metric)
         return record.definition if record else ""
 
+    def better(self, metric: str) -> str:
+        """Which way of a metric is better, in a word."""
+        record = self.metrics.get(metric)
+        return wording.DIRECTIONS.get(record.direction, record.direction) if record else ""
+
     def _headlines(self, task: str, survey: str) -> list[Headline]:
         found = []
         for model in self.models:
             mine = self._of(model=model, task=task, survey=survey, metric=HEADLINE, dimensions=f.ALL)
-            by_condition = {x.condition: x for x in mine}
-            lead = next((by_condition[c] for c in wording.CONDITIONS if c in by_condition), None)
+            by_condition = self._by_condition(mine)
+            lead = next(iter(by_condition.values()), None)
             if lead is not None:
                 found.append(
                     Headline(
-                        model, task, survey, by_condition, lead, f.verdict(lead), f.effect_verdict(lead, self.level)
+                        model,
+                        task,
+                        survey,
+                        by_condition,
+                        lead,
+                        f.verdict(lead),
+                        f.effect_verdict(lead, self.level),
+                        *self._group_modes.get((model, task, survey, lead.condition), (None, "")),
                     )
                 )
         return found
@@ -276,33 +312,58 @@ class _View:
         if not mine:
             return None
         models = sorted({x.model for x in mine})
-        lead = next(
-            c for c in [*wording.CONDITIONS, *(x.condition for x in mine)] if any(x.condition == c for x in mine)
-        )
+        lead = next(c for c in self.conditions if any(x.condition == c for x in mine))
         hidden = {HEADLINE, *RELIABILITY, *(f"{name}_excess" for name in DISTANCES)}
-        metrics = sorted({x.metric for x in mine} - hidden)
+        rank = {name: i for i, name in enumerate(self.metrics)}
+        unequal = {x.metric for x in mine if x.of_dimension}
+
+        def ordered(names: set[str]) -> list[str]:
+            return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
+
         return Section(
             task=task,
             survey=survey,
             note="sample items" if task in self.samples else "",
             headlines=[h for h in self.headlines if h.task == task and h.survey == survey],
-            subgroups=self._by_model(models, mine, HEADLINE, lead),
-            distances={
-                model: [
-                    (condition, forest)
-                    for condition in self.conditions
-                    if (forest := self._distances([x for x in mine if x.model == model and x.condition == condition]))
-                ]
+            subgroups=self._by_model(models[:SHOWN_MODELS], mine, HEADLINE, lead),
+            distances=self._distances(models, mine),
+            unequal=ordered(unequal),
+            inequality=self._inequality(models, [x for x in mine if x.of_dimension and x.condition == lead]),
+            further=[
+                self._further(metric, models, mine, lead)
+                for metric in ordered({x.metric for x in mine} - hidden - unequal)
+            ],
+            n_models=len(models),
+        )
+
+    def _inequality(
+        self, models: Sequence[str], mine: Sequence[Figure]
+    ) -> list[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]:
+        """Per model and dimension the figures that say how unequal its groups are served."""
+        return [
+            (
+                model,
+                [
+                    (block.dimension, {x.metric: x for x in block.rows})
+                    for block in f.blocks(rows, self._study.figures.dimensions, self._values)
+                ],
+            )
+            for model in models
+            if (rows := [x for x in mine if x.model == model])
+        ]
+
+    def _further(self, metric: str, models: Sequence[str], mine: Sequence[Figure], lead: str) -> Further:
+        # Distances of everyone have their own table.
+        everyone = [x for x in mine if x.metric == metric and x.dimensions == f.ALL and metric not in DISTANCES]
+        return Further(
+            metric=metric,
+            share=self.share(metric),
+            everyone=[
+                (model, by_condition)
                 for model in models
-            },
-            further={
-                model: [
-                    forest
-                    for metric in metrics
-                    if (forest := self._by_model([model], mine, metric, lead).get(model)) is not None
-                ]
-                for model in models
-            },
+                if (by_condition := self._by_condition([x for x in everyone if x.model == model]))
+            ],
+            subgroups=self._by_model(models[:OPEN_MODELS], mine, metric, lead),
         )
 
     def _by_model(
@@ -315,8 +376,13 @@ class _View:
             if (rows := [x for x in chosen if x.model == model])
         }
 
-    def _forest(self, metric: str, rows: Sequence[Figure], together: Sequence[Figure]) -> Forest:
-        """A table of one metric; its axis holds all of `together`, so that models can be compared by eye."""
+    def _forest(
+        self, metric: str, rows: Sequence[Figure], together: Sequence[Figure], *, by_metric: bool = False
+    ) -> Forest:
+        """A table on an axis that holds all of `together`, so that models can be compared by eye.
+
+        Its blocks are dimensions, or metrics in the rows' order.
+        """
         marks = [m for m in charts.MARKS if any(x.baselines.get(m) is not None for x in together)]
         record = self.metrics.get(metric)
         share = self.share(metric)
@@ -330,7 +396,7 @@ class _View:
             metric=metric,
             share=share,
             axis=charts.Axis.over(drawn, share=share, reference=zero, within=within),
-            blocks=f.blocks(rows, self._study.figures.dimensions),
+            blocks=f.by_metric(rows) if by_metric else f.blocks(rows, self._study.figures.dimensions, self._values),
             marks=marks,
             weighted=any(x.weighted for x in rows),
             effects=charts.Axis.over(effects, share=share, reference=0.0)
@@ -338,14 +404,17 @@ class _View:
             else None,
         )
 
-    def _distances(self, rows: Sequence[Figure]) -> Forest | None:
-        """Distances of everyone to the survey's own distribution, one row a distance."""
-        found = [x for x in rows if x.metric in DISTANCES and x.dimensions == f.ALL]
-        return (
-            None
-            if not found
-            else self._forest(DISTANCES[0], sorted(found, key=lambda x: DISTANCES.index(x.metric)), found)
-        )
+    def _distances(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Forest]]:
+        """Per model the distances of everyone to the survey's own distribution, all on one axis."""
+        found = [x for x in mine if x.metric in DISTANCES and x.dimensions == f.ALL]
+        order = {c: i for i, c in enumerate(wording.CONDITIONS)}
+        made = []
+        for model in models:
+            rows = [x for x in found if x.model == model]
+            rows.sort(key=lambda x: (DISTANCES.index(x.metric), order.get(x.condition, len(order))))
+            if rows:
+                made.append((model, self._forest(DISTANCES[0], rows, found, by_metric=True)))
+        return made
 
     def reliability(self) -> list[dict[str, Any]]:
         """One row a model, task, survey and condition: how dependable the replies are."""
@@ -396,13 +465,20 @@ class _View:
             return ""
         n = {v: sum(x.verdict == v for x in tested) for v in t.VERDICTS}
         margin = wording.number(self._study.figures.equivalence_margin, share=True, unit=False)
+        differ, alike = (
+            f"{n['gap']} {_are(n['gap'], 'differs', 'differ')}",
+            f"{n['no_gap']} {_are(n['no_gap'], 'is', 'are')}",
+        )
         return (
-            f"Of {len(tested)} subgroups compared with everyone else, {n['gap']} differ, {n['no_gap']} "
-            f"{'is' if n['no_gap'] == 1 else 'are'} shown to be within {margin} points, and for {n['inconclusive']} "
-            "the data cannot tell."
+            f"Of {len(tested)} subgroups compared with everyone else, {differ}, {alike} shown to be within {margin} "
+            f"points, and for {n['inconclusive']} there is too little data for either."
         )
 
     def defined(self) -> list[MetricRecord]:
         """Records of the metrics that this report shows."""
         shown = {x.metric for x in self._figures}
         return [record for name, record in self.metrics.items() if name in shown]
+
+
+def _are(n: int, one: str, many: str) -> str:
+    return one if n == 1 else many

@@ -22,18 +22,52 @@ BASELINES = {
     "always_first": "always the first option",
     "always_last": "always the last option",
     "sampling_floor": "sampling alone",
+    "permutation_null": "the same people dealt to groups at random",
     "ceiling": "best prediction from the traits",
 }
 """Baselines as a reader calls them; others go by their name."""
 
-DISTANCES = {"tv": "total variation", "w1n": "Wasserstein, on the scale", "js": "Jensen–Shannon"}
+METRICS = {
+    "tv": "total variation",
+    "w1n": "Wasserstein distance on the scale",
+    "js": "Jensen–Shannon distance",
+    "mae_n": "mean distance on the scale",
+    "accuracy_strict": "accuracy of single answers",
+    "accuracy_answered": "accuracy of readable answers",
+    "accuracy_worst": "accuracy of the worst group",
+    "accuracy_range": "best group less worst",
+    "accuracy_ratio": "worst group over best",
+    "accuracy_range_shrunken": "range, shrunken",
+    "accuracy_between_sd": "spread of groups (SD)",
+    "accuracy_entropy_between": "inequality index",
+    "eta2_ratio": "share explained by the group, model over people (η² ratio)",
+    "variance_ratio": "variance, model over people",
+    "entropy_ratio": "entropy, model over people",
+    "qwk": "agreement on the scale (quadratic weighted kappa)",
+}
+"""Metrics whose name alone does not say what they are."""
 DIRECTIONS = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "none": "neither way"}
-VERDICTS = {"gap": "differs", "no_gap": "no difference of note", "inconclusive": "cannot tell"}
+VERDICTS = {"gap": "differs", "no_gap": "alike", "inconclusive": "unclear"}
 
 
 def plain(name: str) -> str:
     """A name of the study as a reader would write it."""
     return name.replace("_", " ").replace("×", " × ")
+
+
+def condition(name: str) -> str:
+    """A condition in words."""
+    return CONDITIONS.get(name, plain(name))
+
+
+def opening(text: str) -> str:
+    """The text with a capital to open a line; `capitalize` would make the rest small."""
+    return text[:1].upper() + text[1:]
+
+
+def metric(name: str) -> str:
+    """A metric in words."""
+    return METRICS.get(name, plain(name))
 
 
 def baseline(name: str) -> str:

@@ -16,17 +16,32 @@ cell as (
         and condition = getvariable('condition')
 ),
 
-named as (
+placed as (
     select
         cell.prompt_id,
-        string_agg(
-            case when dims.dimension = 'category' then cell.category else memberships.value end, '×'
-            order by dims.place
-        ) as subgroup
+        dims.place,
+        case dims.dimension
+            when 'category' then cell.category
+            when 'style' then cell.style
+            when 'framing' then cell.framing
+            when 'elicitation' then cell.elicitation
+            when 'wave' then cell.wave
+            when 'context' then json_extract_string(items.metadata, '$.context_condition')
+            else memberships.value
+        end as value
     from cell
     cross join dims
     left join memberships on cell.persona_id = memberships.persona_id and dims.dimension = memberships.dimension
-    group by cell.prompt_id
+    left join items on cell.task = items.task and cell.item_id = items.item_id
+),
+
+named as (
+    select
+        prompt_id,
+        string_agg(value, '×' order by place) as subgroup
+    from placed
+    group by prompt_id
+    having count(value) = count(*)
 )
 
 select
@@ -43,7 +58,9 @@ select
     cell.gold_idx,
     cell.score
 from cell
-inner join named on cell.prompt_id = named.prompt_id
+left join named on cell.prompt_id = named.prompt_id
 where
     getvariable('dimensions') = 'all'
     or named.subgroup = getvariable('subgroup')
+    -- A figure of the whole dimension, such as the range of its groups: everyone whose group is known.
+    or (getvariable('subgroup') = 'all' and named.subgroup is not null)
