@@ -6,10 +6,42 @@ table stays. What is reported here is what it found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import dagster as dg
+
+
+# Asset → check → what it means. A test compares the names with what the domain's checks return.
+DECLARED: dict[str, dict[str, str]] = {
+    "harmonized_wave": {
+        "schema": "Columns, types and value domains are those of the crosswalk",
+        "unique_keys": "No two respondents of the wave share a key, but for reasoned exemptions",
+        "weights": "Weights are there, not negative, not extreme, and sum to what the producer says",
+        "coverage": "No concept lost answers in a country against the release before",
+        "label_drift": "Value labels read as they did in the release before",
+        "impossible_combinations": "Ages, birth years and rights fit each other",
+        "straight_lining": "Few respondents give one answer to a whole battery",
+        "break_off": "Few respondents leave more than half of the questions open",
+        "battery_signs": "Items of a battery hang together with the expected sign",
+        "published_marginals": "Weighted shares equal the producers' published figures",
+    },
+    "personas": {
+        "respondents_known": "Every persona is a respondent",
+        "no_missing_told": "No missing answer is told as a fact",
+        "statements_say_answers": "Each statement holds its answer",
+        "labels_unique": "No persona has two traits under one label",
+        "styles_separable": "No label or answer holds a separator of a style",
+        "uniqueness": "How many personas are alone with their demographic traits",
+    },
+    "prompts": {
+        "gold_position_uniform": "The answer key stands equally often at every position (χ² test)",
+        "twins_without_persona": "Every persona prompt has its twin without persona",
+        "options_differ": "No prompt shows the same option twice",
+    },
+}
+# Checks that are told and never block.
+ADVISORY = {"label_drift", "impossible_combinations", "straight_lining", "break_off", "uniqueness"}
 
 
 class Result(Protocol):
@@ -24,24 +56,23 @@ class Result(Protocol):
     @property
     def description(self) -> str: ...  # noqa: D102
     @property
-    def metadata(self) -> dict[str, Any]: ...  # noqa: D102
+    def metadata(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-def specs(asset: str, checks: dict[str, str], *, blocking: Iterable[str] = ()) -> list[dg.AssetCheckSpec]:
-    """Check specs of an asset: name → description."""
-    hard = set(blocking)
+def specs(asset: str) -> list[dg.AssetCheckSpec]:
+    """Check specs of an asset."""
     return [
-        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=name in hard)
-        for name, description in checks.items()
+        dg.AssetCheckSpec(name, asset=asset, description=description, blocking=name not in ADVISORY)
+        for name, description in DECLARED[asset].items()
     ]
 
 
-def results(found: Sequence[Result], declared: Iterable[str]) -> list[dg.AssetCheckResult]:
+def results(asset: str, found: Sequence[Result]) -> list[dg.AssetCheckResult]:
     """The domain's results as Dagster's. A declared check that had nothing to look at passes and says so."""
     by_name: dict[str, list[Result]] = {}
     for check in found:
         by_name.setdefault(check.name, []).append(check)
-    return [_merged(name, by_name.get(name, [])) for name in declared]
+    return [_merged(name, by_name.get(name, [])) for name in DECLARED[asset]]
 
 
 def _merged(name: str, found: list[Result]) -> dg.AssetCheckResult:

@@ -116,35 +116,23 @@ class Project:
     def look(self) -> Catalogue:
         """Look into the survey folder and remember what it holds.
 
-        Two different files that yield the same wave are both refused: which one counts is the user's decision. A wave
-        whose file has become unusable stays in the study as it was last read.
+        A wave whose file has become unusable stays in the study as it was last read.
         """
         before = self.last_look() or Catalogue()
-        found: dict[str, list[WaveFile]] = {}
-        problems: dict[str, str] = {}
-        for state in surveys.scan(self.layout.surveys, self.sources):
-            if state.recognition is None:
-                problems[state.path.name] = state.problem or "not recognized"
-                continue
-            if self.study.surveys is not None and state.recognition.source.id not in self.study.surveys:
-                continue
-            for wave in state.recognition.waves:
-                file = WaveFile(
-                    wave, state.recognition.source.id, state.recognition.dialect, str(state.path), state.sha256
-                )
-                found.setdefault(wave, []).append(file)
+        states = surveys.scan(surveys.folders(self.layout, self.sources), self.sources)
+        problems = {state.path.name: state.problem for state in states if state.problem is not None}
         waves = {}
-        for wave, files in found.items():
-            if len({f.sha256 for f in files}) == 1:
-                waves[wave] = files[0]
+        for found in surveys.assign(states):
+            recognition = found.state.recognition
+            if found.role != "used" or recognition is None or found.state.sha256 is None:
                 continue
-            for f in files:
-                problems[Path(f.path).name] = (
-                    f"Wave {wave} stands in {len(files)} different files of the survey folder. "
-                    "Remedy: keep the release that counts and move the others out."
+            if self.study.surveys is None or recognition.source.id in self.study.surveys:
+                waves[found.wave] = WaveFile(
+                    found.wave, recognition.source.id, recognition.dialect, str(found.state.path), found.state.sha256
                 )
+        unusable = {state.path.name for state in states if state.status == "unusable"}
         for wave, file in before.waves.items():
-            if wave not in waves and Path(file.path).name in problems:
+            if wave not in waves and Path(file.path).name in unusable:
                 waves[wave] = file
         removed = sorted((set(before.removed) | set(before.waves)) - set(waves))
         catalogue = Catalogue(dict(sorted(waves.items())), problems, removed)

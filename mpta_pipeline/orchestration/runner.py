@@ -129,8 +129,11 @@ class Runner:
             for e in result.get_asset_materialization_events()
             if e.asset_key
         ]
+        failures = result.get_step_failure_events()
+        if any("DagsterExecutionInterruptedError" in str(f.step_failure_data.error) for f in failures):
+            raise KeyboardInterrupt
         if not result.success:
-            self.outcome.failures[label] = "\n".join(_messages(result.get_step_failure_events())) or "the run failed"
+            self.outcome.failures[label] = "\n".join(_messages(failures)) or "the run failed"
 
 
 def _messages(failures: Iterable[dg.DagsterEvent]) -> Iterable[str]:

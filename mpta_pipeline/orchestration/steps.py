@@ -6,7 +6,7 @@ partition is made from, with versions; `is_current` compares that with the recor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -179,6 +179,18 @@ def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str
     return store(frame, path_of(project, node), node, parents(project, node), notes=notes)
 
 
+def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None) -> None:
+    """Stop before a stored table is replaced by one that fails a blocking check."""
+    failed = [c for c in checks if not c.passed and c.severity == "error"]
+    if failed:
+        raise ValidationError(
+            f"{what} fails {len(failed)} blocking check(s): "
+            + "; ".join(f"{c.name}: {c.description} {dict(c.metadata) or ''}".strip() for c in failed),
+            file=file,
+            remedy="correct what the check names; the table as it was stored before stays in use",
+        )
+
+
 # --- surveys --------------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +207,7 @@ def make_raw_wave(project: Project, wave: str) -> Record:
     )
 
 
-def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, list[harmonize.CheckResult]]:
+def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[Any]]:
     """Harmonize a raw wave; the stored wave is replaced only if no blocking check fails.
 
     Raises:
@@ -203,15 +215,11 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, list[harm
     """
     raw = surveys.load_raw(project.layout, wave)
     frame = harmonize.harmonize(raw, project.crosswalk)
-    checks = harmonize.check_wave(frame, raw, project.crosswalk)
-    failed = [c for c in checks if not c.passed and c.severity == "error"]
-    if failed:
-        raise ValidationError(
-            f"Wave {wave} fails {len(failed)} blocking check(s): "
-            + "; ".join(f"{c.name}: {c.description} {c.metadata or ''}".strip() for c in failed),
-            file=raw.release["file_name"],
-            remedy="correct the file or its crosswalk rows; the wave as it was stored before stays in use",
-        )
+    path = project.layout.harmonized(wave)
+    checks = harmonize.check_wave(
+        frame, raw, project.crosswalk, previous=pl.read_parquet(path) if path.exists() else None
+    )
+    _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"])
     notes = {
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
         "weight": raw.release["weight_name"],
@@ -240,17 +248,12 @@ def forget_wave(project: Project, wave: str) -> None:
 # --- personas -------------------------------------------------------------------------------------------------------
 
 
-def make_personas(project: Project) -> tuple[Record, list[harmonize.CheckResult]]:
+def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
     """Turn the harmonized waves into personas; checked before the stored table is replaced."""
     respondents = project.respondents()
     frame = personas.build_personas(respondents, project.crosswalk, project.study, project.waves())
     checks = personas.check_personas(frame, respondents)
-    failed = [c for c in checks if not c.passed and c.severity == "error"]
-    if failed:
-        raise ValidationError(
-            "The personas fail their checks: " + "; ".join(f"{c.name}: {c.description}" for c in failed),
-            remedy="mend what the check names; the personas as they were stay in use",
-        )
+    _raise_blocking("The personas table", checks)
     base = dict.fromkeys(part for d in project.study.figures.dimensions for part in d.split("×"))
     groups = personas.derived_dimensions(
         respondents, tuple(base | dict.fromkeys(project.study.panel.strata)), project.crosswalk
@@ -285,7 +288,6 @@ def make_items(project: Project, task: str) -> Record:
         crosswalk=project.crosswalk,
         respondents=respondents,
         study=project.study,
-        cache_dir=project.layout.root / "benchmarks",
         base=project.config,
     )
     gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
@@ -293,7 +295,7 @@ def make_items(project: Project, task: str) -> Record:
     return _store(project, Node("items", task), items, {"respondents_answers": gold.height})
 
 
-def make_prompts(project: Project, task: str) -> tuple[Record, list[harmonize.CheckResult]]:
+def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
     """Cross items, personas, conditions and option orders into prompts."""
     frame = tasks.build_prompts(
         task,
@@ -303,8 +305,10 @@ def make_prompts(project: Project, task: str) -> tuple[Record, list[harmonize.Ch
         panel=read(project, "panel"),
         personas=read(project, "personas"),
     )
+    checks = tasks.check_prompts(frame)
+    _raise_blocking(f"The prompts of {task}", checks)
     notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["persona_id"].n_unique()}
-    return _store(project, Node("prompts", task), frame, notes), tasks.check_prompts(frame)
+    return _store(project, Node("prompts", task), frame, notes), checks
 
 
 # --- inference ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ GROUP = "personas"
     kinds={"parquet", "polars"},
     metadata=definition_metadata(tables.PERSONAS),
     automation_condition=automation.FAN_IN,
-    check_specs=checks.specs("personas", domain.CHECKS, blocking=domain.BLOCKING_CHECKS),
+    check_specs=checks.specs("personas"),
 )
 def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """Real respondents with the traits that they stated; never a missing answer, never more than they said."""
@@ -33,7 +33,7 @@ def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     return result(
         record,
         extra={"personas by wave": preview(summary.sort("wave")), "one persona": _example(frame, project)},
-        checks=checks.results(found, domain.CHECKS),
+        checks=checks.results("personas", found),
     )
 
 

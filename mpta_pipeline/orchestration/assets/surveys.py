@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline import harmonize, surveys, tables
+from mpta_pipeline import surveys, tables
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
 from mpta_pipeline.orchestration.partitions import SURVEY_WAVE
@@ -43,7 +43,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     kinds={"parquet", "polars", "pandera"},
     metadata=definition_metadata(tables.RESPONDENTS),
     automation_condition=automation.SAME_RUN_AS_PARENT,
-    check_specs=checks.specs("harmonized_wave", harmonize.CHECKS, blocking=harmonize.BLOCKING_CHECKS),
+    check_specs=checks.specs("harmonized_wave"),
 )
 def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
@@ -62,7 +62,7 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
             "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
-        checks=checks.results(found, harmonize.CHECKS),
+        checks=checks.results("harmonized_wave", found),
     )
 
 

@@ -4,7 +4,6 @@ import dagster as dg
 import polars as pl
 
 from mpta_pipeline import tables
-from mpta_pipeline import tasks as domain
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
 from mpta_pipeline.orchestration.project import Project
@@ -40,13 +39,13 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         kinds={"parquet", "polars"},
         metadata=definition_metadata(tables.PROMPTS),
         automation_condition=automation.SAME_RUN_AS_PARENT,
-        check_specs=checks.specs("prompts", domain.CHECKS, blocking=domain.BLOCKING_CHECKS),
+        check_specs=checks.specs("prompts"),
     )
     def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Item × persona × condition × option order, as texts that know no model; equal texts are asked once."""
         record, found = steps.make_prompts(project, context.partition_key)
         frame = steps.read(project, "prompts", context.partition_key)
-        return result(record, extra=_shown(frame), checks=checks.results(found, domain.CHECKS))
+        return result(record, extra=_shown(frame), checks=checks.results("prompts", found))
 
     return [items, prompts]
 
