@@ -65,20 +65,18 @@ def between_variance(means: Floats, error_variance: Floats) -> float:
     return float(means.var(ddof=1) - error_variance.mean())
 
 
-def double_corrected_variance(replicate_means: Floats, replicate_error_variance: Floats, n: Floats) -> float:
+def double_corrected_variance(replicate_means: Floats, error_variance: Floats, n: Floats) -> float:
     """Lum, Zhang and Bower's correction for means of bootstrap replicates, which carry the sampling error twice.
 
     Args:
         replicate_means: Group means of a replicate.
-        replicate_error_variance: s² / n of each group in the replicate, s² with divisor n.
+        error_variance: s²/n of each group in the data that was resampled, s² with divisor n − 1.
         n: Group sizes.
 
     Returns:
-        S² − 2 · mean(s²/n) + mean(s²/n²).
+        S² − 2 · mean(s²/n) + mean(s²/n²): resampling n of n repeats the error less a share 1/n.
     """
-    return float(
-        replicate_means.var(ddof=1) - 2 * replicate_error_variance.mean() + (replicate_error_variance / n).mean()
-    )
+    return float(replicate_means.var(ddof=1) - 2 * error_variance.mean() + (error_variance / n).mean())
 
 
 def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> float:
