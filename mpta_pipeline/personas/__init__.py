@@ -1,6 +1,7 @@
 """Personas: real respondents in words, what must stay hidden, who is asked."""
 
 from mpta_pipeline.personas.checks import check_personas
+from mpta_pipeline.personas.controls import MEANING, PLACEBO, SHUFFLES, stand_ins
 from mpta_pipeline.personas.dimensions import derived_dimensions
 from mpta_pipeline.personas.masking import masks
 from mpta_pipeline.personas.panel import draw_panel
@@ -9,7 +10,10 @@ from mpta_pipeline.personas.traits import Crosswalk, answers, build_personas, co
 
 __all__ = [
     "FRAMINGS",
+    "MEANING",
     "PARAPHRASES",
+    "PLACEBO",
+    "SHUFFLES",
     "STYLES",
     "Crosswalk",
     "answers",
@@ -20,4 +24,5 @@ __all__ = [
     "draw_panel",
     "masks",
     "render",
+    "stand_ins",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from mpta_pipeline.personas import wording
+from mpta_pipeline.personas.controls import PLACEBO, domains_shown, placebo
 
 STYLES = ("prose", "bullets", "json", "oneliner", "biography")
 FRAMINGS = ("you_are", "user_is", "third_person")
@@ -66,7 +67,8 @@ def render(
         style: prose, bullets, json (a valid JSON object after the first line), oneliner or biography.
         framing: you_are (the model is the person), user_is (its user is), third_person.
         masked: Columns to hide: a list for all rows, or a Series with a list a row.
-        condition: persona, demographics_only (only demographic traits) or no_persona (no text at all).
+        condition: no_persona gives no text, placebo neutral text of the persona's length; demographics_only and
+            without_<domain> show some domains; all others show the traits of the row as they are.
         paraphrase: Wording of the framing, from 0, below `PARAPHRASES`.
 
     Returns:
@@ -82,8 +84,8 @@ def render(
     if masked is not None:
         frame = frame.with_columns(masked.list.sort().list.join("\x1f").alias("mask"))
     long = frame.explode("traits").filter(pl.col("traits").is_not_null()).unnest("traits")
-    if condition == "demographics_only":
-        long = long.filter(pl.col("domain") == "demographic")
+    if (domains := domains_shown(condition)) is not None:
+        long = long.filter(pl.col("domain").is_in(list(domains)))
     if masked is not None:
         hidden = (
             frame.select("mask")
@@ -93,7 +95,8 @@ def render(
         )
         long = long.join(hidden, on=["mask", "column"], how="anti", maintain_order="left")
     texts = _texts(long, style, framing, paraphrase)
-    return frame.select("row").join(texts, on="row", how="left", maintain_order="left")["text"]
+    shown = frame.select("row").join(texts, on="row", how="left", maintain_order="left")["text"]
+    return placebo(shown) if condition == PLACEBO else shown
 
 
 def _texts(long: pl.DataFrame, style: str, framing: str, paraphrase: int) -> pl.DataFrame:

@@ -97,7 +97,8 @@ def select_columns(
 
     Demographics come first, in a fixed order; at least a third of the places stays for the other domains where there
     are such columns, which take turns by domain in an order that a keyed hash of seed and concept fixes. Of several
-    columns made from the same native variable only the finest is shown.
+    columns made from the same native variable only the finest is shown, of several numbers that give each other away
+    only the first.
 
     Args:
         facts: `column_facts`.
@@ -140,7 +141,15 @@ def select_columns(
             pl.col("concept").replace_strict(_rank(_FIRST), default=len(_FIRST), return_dtype=pl.Int64).alias("first"),
         )
     )
-    people = known.filter(demographic).sort("wave", "sparse", "first", "concept", "column")
+    # A number that another one says already (year of birth beside age) would be a wasted place.
+    told = pl.when(pl.col("scale") == "numeric").then(pl.col("reveals").list.first())
+    people = (
+        known.filter(demographic)
+        .sort("wave", "sparse", "first", "concept", "column")
+        .with_columns(pl.coalesce(told, "column").alias("told"))
+        .unique(["wave", "told"], keep="first", maintain_order=True)
+        .drop("told")
+    )
     views = (
         known.filter(~demographic)
         .sort("wave", "sparse", "domain", "hash", "column")

@@ -24,6 +24,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bYour\b", "Their"),
         (r"\byour\b", "their"),
         (r"\bYou\b", "They"),
+        (r"\blike you\b", "like them"),
         (
             rf"\b((?i:{_BEFORE_OBJECT})) you\b(?! {_VERB}\b)",
             r"\1 them",

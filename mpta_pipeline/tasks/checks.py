@@ -31,7 +31,7 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
         result = stats.chisquare(observed)
         rows.append((k, sum(observed), float(result.statistic), float(result.pvalue), observed))
     schema = pl.Schema(
-        {"k": pl.Int64, "n": pl.Int64, "chi2": pl.Float64, "p_value": pl.Float64, "counts": pl.List(pl.Int64)}
+        {"k": pl.Int64(), "n": pl.Int64(), "chi2": pl.Float64(), "p_value": pl.Float64(), "counts": pl.List(pl.Int64)}
     )
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.personas import masks, render
+from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
 from mpta_pipeline.study import Study, TaskConfig
 from mpta_pipeline.tables import PROMPTS
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
@@ -99,34 +99,34 @@ def build_prompts(
     config = study.tasks[name]
     kind = kind_of(name, config)
     asked = panel.select("persona_id", "weight").join(
-        personas.select("persona_id", "survey", "wave", "dialect", "data_use", "traits"), on="persona_id"
+        personas.select("persona_id", "survey", "wave", "dialect"), on="persona_id"
     )
-    pairs = _pairs(config, study.seed, asked.drop("traits"), items, gold if kind.gold is not None else None)
+    pairs = _pairs(config, study.seed, asked, items, gold if kind.gold is not None else None)
     if pairs.is_empty():
         return PROMPTS.empty()
 
     # Items that hide the same columns share the persona's text: it is made once for each set.
-    hidden = masks(items, _shown_columns(asked)).with_columns(
+    hidden = masks(items, _shown_columns(personas)).with_columns(
         pl.col("masked").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
     pairs = pairs.join(hidden, on=["item_id", "dialect"])
-    texts = _persona_texts(asked, pairs, study, study.task_conditions(name), kind.closing)
+    texts = _persona_texts(pairs, personas, study, study.task_conditions(name), kind.closing)
     shown = shown_items(items, config.orders, config.elicitation)
     shown = shown.with_columns(hash_rows(shown, ["user"], key=config.elicitation).alias("user_hash"))
     facts = items.select("item_id", "cluster_id")
     facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
+    repeats = pl.LazyFrame({"repeat_id": range(int(config.options.get("repeats", 1)))}, schema={"repeat_id": pl.Int64})
     prompts = (
         pairs.lazy()
         .join(texts.lazy(), on=["persona_id", "mask_id"])
         .join(shown.lazy(), on="item_id")
         .join(facts.lazy(), on="item_id")
+        .join(repeats, how="cross")
         .with_columns(
             pl.lit(name).alias("task"),
-            pl.lit(0, pl.Int64).alias("repeat_id"),
             pl.lit(config.elicitation).alias("elicitation"),
             # Where no persona is shown it is the item that prompts share.
             pl.coalesce("text_hash", "item_hash").alias("group"),
-            pl.when(pl.col("system").is_null()).then(pl.lit("any")).otherwise("data_use").alias("data_use"),
         )
         .collect()
     )
@@ -166,9 +166,9 @@ def _pairs(
     return pairs
 
 
-def _shown_columns(asked: pl.DataFrame) -> pl.DataFrame:
-    """dialect, column, variables, reveals of every trait that some persona of the panel carries."""
-    traits = asked.select("dialect", "traits").explode("traits").drop_nulls("traits").unnest("traits")
+def _shown_columns(personas: pl.DataFrame) -> pl.DataFrame:
+    """dialect, column, variables, reveals of every trait that some persona carries."""
+    traits = personas.select("dialect", "traits").explode("traits").drop_nulls("traits").unnest("traits")
     return (
         traits.select("dialect", "column", "variable", "reveals")
         .unique(["dialect", "column"])
@@ -177,33 +177,59 @@ def _shown_columns(asked: pl.DataFrame) -> pl.DataFrame:
 
 
 def _persona_texts(
-    asked: pl.DataFrame,
-    pairs: pl.DataFrame,
-    study: Study,
-    conditions: Sequence[str],
-    closing: Mapping[str, str],
+    pairs: pl.DataFrame, personas: pl.DataFrame, study: Study, conditions: Sequence[str], closing: Mapping[str, str]
 ) -> pl.DataFrame:
-    """persona_id, mask_id, condition, style, framing, paraphrase_id, shown_persona_id, system, text_hash."""
-    needed = (
-        pairs.select("persona_id", "mask_id", "masked").unique(["persona_id", "mask_id"]).sort("persona_id", "mask_id")
-    )
-    people = needed.join(asked.select("persona_id", "traits"), on="persona_id", how="left", maintain_order="left")
+    """Every text that stands before an item.
+
+    Returns:
+        persona_id, mask_id, condition, style, framing, paraphrase_id, shown_persona_id, system, text_hash, data_use.
+    """
+    needed = pairs.select("persona_id", "mask_id", "masked").unique(["persona_id", "mask_id"])
+    needed = needed.sort("persona_id", "mask_id")
     parts = []
-    for condition, style, framing in itertools.product(conditions, study.styles, study.framings):
-        text = render(people, style=style, framing=framing, masked=people["masked"], condition=condition)
-        parts.append(
-            needed.select("persona_id", "mask_id").with_columns(
-                pl.lit(condition).alias("condition"),
-                pl.lit(style).alias("style"),
-                pl.lit(framing).alias("framing"),
-                pl.lit(0, pl.Int64).alias("paraphrase_id"),
-                pl.when(text.is_not_null()).then("persona_id").alias("shown_persona_id"),
-                (text + (f"\n{closing[framing]}" if closing[framing] else "")).alias("system"),
+    for condition in conditions:
+        people = _people(needed, personas, condition, study.seed)
+        # Only the persona itself is worded anew: a control is compared with the first wording.
+        wordings = range(study.paraphrases if condition == "persona" else 1)
+        for style, framing, paraphrase in itertools.product(study.styles, study.framings, wordings):
+            text = render(
+                people,
+                style=style,
+                framing=framing,
+                masked=people["masked"],
+                condition=condition,
+                paraphrase=paraphrase,
             )
-        )
+            told = text.is_not_null() if condition != PLACEBO else pl.lit(False)
+            says = closing[framing] if condition != PLACEBO else ""
+            parts.append(
+                people.select(
+                    "persona_id",
+                    "mask_id",
+                    pl.lit(condition).alias("condition"),
+                    pl.lit(style).alias("style"),
+                    pl.lit(framing).alias("framing"),
+                    pl.lit(paraphrase, pl.Int64).alias("paraphrase_id"),
+                    pl.when(told).then("shown_persona_id").alias("shown_persona_id"),
+                    (text + (f"\n{says}" if says else "")).alias("system"),
+                    pl.when(told).then("data_use").otherwise(pl.lit("any")).alias("data_use"),
+                )
+            )
     texts = pl.concat(parts)
     hashed = hash_rows(texts, ["system"], key="system", length=12)
     return texts.with_columns(pl.when(pl.col("system").is_not_null()).then(hashed).alias("text_hash"))
+
+
+def _people(needed: pl.DataFrame, personas: pl.DataFrame, condition: str, seed: int) -> pl.DataFrame:
+    """Whose traits a condition shows: persona_id, mask_id, masked, shown_persona_id, traits, data_use."""
+    if condition in SHUFFLES:
+        needed = needed.join(
+            stand_ins(personas, SHUFFLES[condition], seed=seed), on="persona_id", maintain_order="left"
+        )
+    else:
+        needed = needed.with_columns(pl.col("persona_id").alias("shown_persona_id"))
+    told = personas.select(pl.col("persona_id").alias("shown_persona_id"), "traits", "data_use")
+    return needed.join(told, on="shown_persona_id", maintain_order="left")
 
 
 def _gold_position(prompts: pl.DataFrame) -> pl.Series:

@@ -114,4 +114,5 @@ def kind_of(name: str, config: TaskConfig) -> Kind:
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "personas_per_item": "Ask each item of this many personas, the lowest keyed hashes (sweep), instead of all",
+    "repeats": "Ask every prompt so many times (repeat agreement)",
 }

@@ -25,21 +25,21 @@ _ANSWERS = ("ans0", "ans1", "ans2")
 _INFO = pl.List(pl.String)
 _SCHEMA = pl.Schema(
     {
-        "example_id": pl.Int64,
-        "question_index": pl.String,
-        "question_polarity": pl.String,
-        "context_condition": pl.String,
-        "category": pl.String,
+        "example_id": pl.Int64(),
+        "question_index": pl.String(),
+        "question_polarity": pl.String(),
+        "context_condition": pl.String(),
+        "category": pl.String(),
         "answer_info": pl.Struct(dict.fromkeys(_ANSWERS, _INFO)),
         "additional_metadata": pl.Struct(
-            {"subcategory": pl.String, "stereotyped_groups": pl.List(pl.String), "version": pl.String}
+            {"subcategory": pl.String(), "stereotyped_groups": pl.List(pl.String), "version": pl.String}
         ),
-        "context": pl.String,
-        "question": pl.String,
-        "ans0": pl.String,
-        "ans1": pl.String,
-        "ans2": pl.String,
-        "label": pl.Int64,
+        "context": pl.String(),
+        "question": pl.String(),
+        "ans0": pl.String(),
+        "ans1": pl.String(),
+        "ans2": pl.String(),
+        "label": pl.Int64(),
     }
 )
 

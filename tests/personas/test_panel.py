@@ -1,0 +1,121 @@
+"""Protects the panel: sizes, probabilities, and that a new wave takes only the places that its share requires."""
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import personas
+from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.personas.panel import _equal, _proportional
+from mpta_pipeline.study import PanelDesign
+from tests.personas import fabricate
+
+
+def draw(people, frame, crosswalk, **design):
+    design = PanelDesign(**({"size": 40, "strata": ("sex", "age_band")} | design))
+    dimensions = personas.derived_dimensions(people, design.strata, crosswalk)
+    return personas.draw_panel(frame, dimensions, design, 7)
+
+
+def test_size_strata_and_probabilities(people, frame, crosswalk):
+    panel = draw(people, frame, crosswalk)
+    assert panel.height == 40
+    assert panel.group_by("survey").len().sort("survey").rows() == [("alpha", 20), ("beta", 20)]
+    counted = panel.group_by("survey", "stratum").agg(
+        pl.len().alias("n"),
+        pl.col("stratum_selected").first(),
+        pl.col("stratum_size").first(),
+        pl.col("inclusion_probability").first(),
+    )
+    assert (counted["n"] == counted["stratum_selected"]).all()
+    assert (counted["n"] / counted["stratum_size"] - counted["inclusion_probability"]).abs().max() < 1e-12
+    weighted = panel.filter(survey="alpha")
+    assert (weighted["weight"] - weighted["survey_weight"] / weighted["inclusion_probability"]).abs().max() < 1e-9
+    assert panel.filter(survey="beta")["weight"].null_count() == 20
+
+
+def test_lowest_hash_within_stratum(people, frame, crosswalk):
+    """Everybody drawn has a lower rank than everybody in the stratum who was not."""
+    few, all_ = draw(people, frame, crosswalk), draw(people, frame, crosswalk, size=10_000)
+    assert all_.height == frame.height
+    assert (all_["inclusion_probability"] == 1).all()
+    rest = (
+        all_.join(few, on="persona_id", how="anti")
+        .group_by("survey", "stratum")
+        .agg(pl.col("rank").min().alias("left"))
+    )
+    drawn = few.group_by("survey", "stratum").agg(pl.col("rank").max().alias("in"))
+    assert (drawn.join(rest, on=["survey", "stratum"]).select(pl.col("in") < pl.col("left")).to_series()).all()
+
+
+def test_row_order_does_not_matter(people, frame, crosswalk):
+    assert draw(people, frame, crosswalk).equals(
+        draw(people, frame.sample(fraction=1, shuffle=True, seed=3), crosswalk)
+    )
+
+
+def test_a_new_wave_takes_only_its_share(crosswalk, study):
+    """300 people of one wave, then 300 of a second: half of the old panel stays, none of it is exchanged for others."""
+    both = fabricate.respondents(n=300, waves=("alpha-1", "alpha-2"))
+    one = both.filter(wave="alpha-1")
+    before = draw(one, personas.build_personas(one, crosswalk, study, fabricate.waves(one)), crosswalk, size=100)
+    after = draw(both, personas.build_personas(both, crosswalk, study, fabricate.waves(both)), crosswalk, size=100)
+    old_in_after = set(after.filter(wave="alpha-1")["persona_id"])
+    kept = len(old_in_after & set(before["persona_id"]))
+    assert kept >= 0.9 * len(old_in_after)  # those of the old wave who are asked were nearly all asked before
+    assert 35 <= kept <= 65
+
+
+def test_a_new_survey_takes_its_share_and_exchanges_nobody(people, frame, crosswalk):
+    alone = frame.filter(survey="alpha")
+    before = set(draw(people, alone, crosswalk)["persona_id"])
+    after = set(draw(people, frame, crosswalk).filter(survey="alpha")["persona_id"])
+    assert len(before) == 40
+    assert len(after) == 20
+    # largest remainders may move a place or two between strata
+    assert len(after - before) <= 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total", "expected"),
+    [([50, 30, 20], 10, [5, 3, 2]), ([1, 1, 1], 2, 2), ([5, 5], 20, [5, 5]), ([97, 2, 1], 10, [10, 0, 0])],
+)
+def test_proportional_by_largest_remainder(sizes, total, expected):
+    counts = _proportional(sizes, [0.1 * i for i in range(len(sizes))], total)
+    assert sum(counts) == expected if isinstance(expected, int) else counts == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total", "expected"),
+    [([50, 50], 10, [5, 5]), ([2, 50, 50], 12, [2, 5, 5]), ([1, 1], 9, [1, 1]), ([9, 9, 9], 4, 4)],
+)
+def test_equal_shares_pass_on_what_a_small_stratum_cannot_fill(sizes, total, expected):
+    counts = _equal(sizes, [0.1 * i for i in range(len(sizes))], total)
+    assert sum(counts) == expected if isinstance(expected, int) else counts == expected
+
+
+def test_dimensions(people, crosswalk):
+    found = personas.derived_dimensions(people, ("sex×age_band", "party", "country", "year"), crosswalk)
+    assert found.columns == ["persona_id", "survey", "sex", "age_band", "party", "country", "year"]
+    assert found.height == people.height
+    joined = found.join(people, left_on="persona_id", right_on="respondent_id")
+    young = joined.filter(pl.col("age_band") == "18–29")
+    assert young["age"].max() < 30
+    party = pl.when(pl.col("dialect") == "alpha").then("party_alpha").otherwise("party_beta")
+    assert joined.select((pl.col("party") == party).fill_null(party.is_null() & pl.col("party").is_null()).all()).item()
+    with pytest.raises(ConfigError, match="shoe_size"):
+        personas.derived_dimensions(people, ("shoe_size",), crosswalk)
+
+
+def test_stand_ins_are_others_of_the_group_and_nobody_twice(frame):
+    for within in (["wave", "country"], ["wave"]):
+        pairs = personas.stand_ins(frame, within, seed=1)
+        assert pairs.height == frame.height
+        assert (pairs["persona_id"] != pairs["shown_persona_id"]).all()
+        assert pairs["shown_persona_id"].is_unique().all()
+        facts = frame.select("persona_id", "wave")
+        both = pairs.join(facts, on="persona_id").join(
+            facts, left_on="shown_persona_id", right_on="persona_id", suffix="_shown"
+        )
+        assert (both["wave"] == both["wave_shown"]).all()
+    alone = personas.stand_ins(frame.head(1), ["wave"], seed=1)
+    assert alone.is_empty()
