@@ -287,7 +287,12 @@ class Run:
                 self.provider.headers(key),
                 self.secrets,
                 self.provider.diagnose,
-                Throttle(connections, spec.requests_per_minute, spec.tokens_per_minute),
+                Throttle(
+                    connections,
+                    spec.requests_per_minute,
+                    spec.tokens_per_minute,
+                    timeout=spec.timeouts.first_byte,
+                ),
                 self.provider.retries,
             )
             async with self.exchange, self._keeping():
@@ -321,14 +326,17 @@ class Run:
         tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
         spent = 0.0
 
-        async def call(path: str, body: Any) -> Any:
-            return await self.exchange.call(path, body, tally, tokens=tokens, method="GET" if body is None else "POST")
+        def call(path: str, body: Any, read: Any) -> Any:
+            return self.exchange.call(path, body, read, tally, tokens)
 
         try:
             reply = await self.provider.answer(ask, call)
             spent = self._answered(ask, reply, tally)
         except Fault as fault:
-            self._failed(ask, fault, tally)
+            if fault.kind is Kind.FILTER:
+                self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
+            else:
+                self._failed(ask, fault, tally)
         finally:
             for budget in self.budgets:
                 budget.settle(worst, spent)

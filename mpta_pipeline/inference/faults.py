@@ -13,6 +13,8 @@ class Kind(Enum):
 
     ITEM = "item"
     """The request's own (400, 404, 413, 422): a final error of this request, never sent again by itself."""
+    FILTER = "filter"
+    """Refused by a content filter before the model: an answer of its own kind, a refusal."""
     BUSY = "busy"
     """Refused for load (429, 529): sent again when the endpoint allows, without counting as an attempt."""
     SERVER = "server"

@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections import deque
 
-RECOVERY = 5.0  # seconds after a cut in which further refusals belong to the same episode
 CUT = 0.7
-SLOWER = 2.5  # mean latency against the best seen, beyond which the queue is in the server
+NEAR = 0.5  # share of the patience with a reply beyond which the server has more than it can serve
 
 
 class Bucket:
@@ -32,14 +31,20 @@ class Bucket:
 class Throttle:
     """A gate for exchanges. Additive increase, multiplicative decrease, between 1 and `connections`.
 
-    A refusal (429) cuts the limit once an episode and closes the gate for as long as the endpoint says. Where latency
-    has grown beyond 2.5 times the best while throughput has not, the server only queues, and the limit comes down by a
-    tenth.
+    A refusal (429) or a timeout cuts the limit once an episode and closes the gate for as long as the endpoint says.
+    When the mean latency comes near the timeout, the server only queues what it cannot serve, and the limit comes down
+    by a tenth before requests are lost. Latency below that is no reason: a server that batches is slower and better.
     """
 
     def __init__(
-        self, connections: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None
+        self,
+        connections: int,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        *,
+        timeout: float = 120.0,
     ) -> None:
+        self.timeout = timeout
         self.ceiling = connections
         self.limit = float(connections)
         self.active = 0
@@ -50,9 +55,6 @@ class Throttle:
         self._requests = Bucket(requests_per_minute) if requests_per_minute else None
         self._tokens = Bucket(tokens_per_minute) if tokens_per_minute else None
         self._window: list[float] = []
-        self._window_began = time.monotonic()
-        self._best_latency = float("inf")
-        self._best_rate = 0.0
 
     async def enter(self, tokens: int) -> None:
         """Wait for a place and for the rates; call `leave` afterwards."""
@@ -89,27 +91,26 @@ class Throttle:
         self._window.append(latency)
         if len(self._window) < max(20, int(self.limit)):
             return
-        now = time.monotonic()
         mean = sum(self._window) / len(self._window)
-        rate = len(self._window) / max(now - self._window_began, 1e-9)
         self._window.clear()
-        self._window_began = now
-        if mean > SLOWER * self._best_latency and rate < 1.05 * self._best_rate:
+        if mean > NEAR * self.timeout:
             self.limit = max(1.0, self.limit * 0.9)
-        elif now - self._cut_at > RECOVERY:
+        else:
             self.limit = min(float(self.ceiling), self.limit + 1.0)
             self._wake()
-        self._best_latency = min(self._best_latency, mean)
-        self._best_rate = max(self._best_rate, rate)
 
-    def refused(self, wait: float) -> None:
-        """Note a refusal: nobody enters for `wait` seconds, and there are fewer places, once an episode."""
+    def refused(self, wait: float, sent_at: float) -> None:
+        """Note a refusal or timeout: nobody enters for `wait` seconds, and there are fewer places.
+
+        What was sent before the last cut (`sent_at`, monotonic) says nothing about the new limit and cuts no further.
+        """
         now = time.monotonic()
         self.refusals += 1
         self._open_at = max(self._open_at, now + wait)
-        if now - self._cut_at > RECOVERY + wait:
+        if sent_at > self._cut_at:
             self.limit = max(1.0, self.limit * CUT)
             self._cut_at = now
+            self._window.clear()
 
     def _wake(self) -> None:
         free = int(self.limit) - self.active

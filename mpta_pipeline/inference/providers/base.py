@@ -7,14 +7,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from mpta_pipeline.inference.faults import Fault, Kind, shorten
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import Ask
 
-Call = Callable[[str, Mapping[str, Any] | None], Awaitable[Any]]
-"""Send a JSON body to a path below the base URL (none: GET) and get the reply's JSON; raises Fault."""
+T = TypeVar("T")
+
+
+class Call(Protocol):
+    """Exchanges with the endpoint, as the engine hands them to a provider."""
+
+    def __call__(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> Awaitable[T]:
+        """Send a JSON body (none: GET) to a path below the base URL; returns what `read` makes of the reply's JSON.
+
+        Raises:
+            Fault: For good. One that `read` raises because a reply makes no sense is tried again first.
+        """
 
 
 @dataclass(slots=True)

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.faults import Fault, Kind
@@ -27,6 +28,7 @@ from mpta_pipeline.inference.providers.openai import OpenAI, messages
 from mpta_pipeline.inference.requests import Ask
 from mpta_pipeline.inference.weights import ready
 
+T = TypeVar("T")
 _MARK = "\u2402mark\u2403"  # stands for what follows the prefix, to find where the chat template puts it
 
 
@@ -92,7 +94,7 @@ class Embedded(OpenAI):
         await self._evaluate(call, cached=True)
         path, body = self.request(ask)
         try:
-            return self.reply(ask, await call(path, body | {"cache_prompt": True}))
+            return await call(path, body | {"cache_prompt": True}, partial(self.reply, ask))
         except BaseException:
             self._prefix = None  # what the slot holds is not known
             raise
@@ -114,19 +116,28 @@ class Embedded(OpenAI):
             text = user if system is None else f"{system}\n\n{user}"
         else:
             marked = Ask("", system, user + _MARK, (), "letter", "")
-            text = (await call("/apply-template", {"messages": messages(marked)}))["prompt"]
+            text = await call("/apply-template", {"messages": messages(marked)}, _field("prompt", str))
             text = text[: text.index(_MARK)]
-        tokens = (await call("/tokenize", {"content": text, "add_special": True, "parse_special": True}))["tokens"]
-        if not isinstance(tokens, list):
-            raise senseless("no tokens")
-        return tokens
+        body = {"content": text, "add_special": True, "parse_special": True}
+        return await call("/tokenize", body, _field("tokens", list))
 
     async def _evaluate(self, call: Call, *, cached: bool) -> None:
         """Evaluate the prefix alone and nothing after it: from an erased slot, or its last token on the cached rest."""
         if self._tokens:
-            await call(
-                "/completion", {"prompt": self._tokens, "n_predict": 0, "temperature": 0, "cache_prompt": cached}
-            )
+            body = {"prompt": self._tokens, "n_predict": 0, "temperature": 0, "cache_prompt": cached}
+            await call("/completion", body, _field("content", str))
+
+
+def _field(name: str, kind: type[T]) -> Callable[[Any], T]:
+    """Read one field of a reply."""
+
+    def read(payload: Any) -> T:
+        value = payload.get(name) if isinstance(payload, dict) else None
+        if not isinstance(value, kind):
+            raise senseless(f"no {name}")
+        return value
+
+    return read
 
 
 def _prefix_of(ask: Ask) -> tuple[str | None, str]:

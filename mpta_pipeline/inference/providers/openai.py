@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mpta_pipeline.inference.faults import Fault, Kind
@@ -24,7 +25,7 @@ class OpenAI(Provider):
     async def answer(self, ask: Ask, call: Call) -> Reply:
         """One exchange; the first token's candidates are asked for where the answer is a letter."""
         path, body = self.request(ask)
-        return self.reply(ask, await call(path, body))
+        return await call(path, body, partial(self.reply, ask))
 
     def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
         """Path and body of a request."""
@@ -82,7 +83,9 @@ class OpenAI(Provider):
         """Adds OpenAI's own codes: quota used up, model unknown, content filter before the model (Azure)."""
         fault = super().diagnose(status, payload, text)
         code = code_of(payload)
-        if "insufficient_quota" in code:
+        if status == 400 and "content_filter" in code:
+            fault.kind = Kind.FILTER
+        elif "insufficient_quota" in code:
             fault.kind = Kind.FATAL
         elif status in (400, 404) and ("model_not_found" in code or "deploymentnotfound" in code):
             fault = Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
