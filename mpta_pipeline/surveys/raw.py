@@ -25,6 +25,7 @@ from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.storage import Layout, write_json, write_parquet
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
+from mpta_pipeline.surveys.readstat import number_text
 from mpta_pipeline.surveys.recognize import Recognition, as_codes, countries_of, recognize_file, years_of
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.tables import VARIABLES
@@ -396,7 +397,7 @@ def _unified(parts: Sequence[Path]) -> pl.DataFrame:
             types[name] = max(kinds, key=_WIDTHS.index)
     frames = [
         pl.scan_parquet(part).select(
-            readers.number_text(pl.col(name)).alias(name)
+            number_text(pl.col(name)).alias(name)
             if dtype == pl.String and schema[name] != pl.String
             else pl.col(name).cast(dtype)
             for name, dtype in types.items()

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -23,9 +23,10 @@ from typing import Any, Literal
 
 import polars as pl
 import polars.selectors as cs
-import pyreadstat
 
 from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.surveys import readstat
+from mpta_pipeline.surveys.readstat import shrunk
 
 Format = Literal["sav", "dta", "sas7bdat", "csv"]
 
@@ -44,7 +45,7 @@ MAX_ZIP_RATIO = 250
 MAX_ZIP_BYTES = 16 * 1024**3
 MAX_VARIABLES = 9_000  # the cumulative GSS has 6,942
 MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
-ENCODINGS = ("utf-8", "cp1252", "latin-1")
+ENCODINGS = ("utf-8", *readstat.ENCODINGS)
 # Some producers write `Q1: Important in life: Family` as a column's header.
 _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
 # Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
@@ -60,11 +61,6 @@ _MAGIC = (
     (b"\x1f\x8b", "gzip"),
 )
 _SAS_MAGIC = bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
-_READERS: Mapping[str, Any] = {
-    "sav": pyreadstat.read_sav,
-    "dta": pyreadstat.read_dta,
-    "sas7bdat": pyreadstat.read_sas7bdat,
-}
 
 
 @dataclass(frozen=True)
@@ -117,16 +113,6 @@ def code_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(int(value)) if float(value).is_integer() else repr(float(value))
-
-
-def number_text(column: pl.Expr) -> pl.Expr:
-    """The expression of `code_text` for a numeric column."""
-    whole = column.cast(pl.Int64, strict=False)
-    return (
-        pl.when(column.cast(pl.Float64) == whole.cast(pl.Float64))
-        .then(whole.cast(pl.String))
-        .otherwise(column.cast(pl.String))
-    )
 
 
 @dataclass(frozen=True)
@@ -307,31 +293,47 @@ def describe(file: OpenFile) -> FileInfo:
 
 
 def _describe_labelled(path: Path, form: Format) -> FileInfo:
-    _, meta, encoding, notes = _read_labelled(path, form, None, metadataonly=True)
+    process = readstat.idle.take()
+    try:
+        process.ask("describe", str(path), form)
+        meta = process.reply()
+    except readstat.UnreadableError as failure:
+        raise _unreadable(path, form, failure) from None
+    finally:
+        readstat.idle.give_back(process)
     variables = tuple(
         VariableInfo(
             name=name,
-            label=_clean_label(meta.column_names_to_labels.get(name)),
-            text=meta.readstat_variable_types.get(name) == "string",
+            label=_clean_label(meta["labels"].get(name)),
+            text=meta["types"].get(name) == "string",
             value_labels={
                 _label_code(code, form): _clean_label(label) or ""
-                for code, label in meta.variable_value_labels.get(name, {}).items()
+                for code, label in meta["value_labels"].get(name, {}).items()
             },
-            missing=tuple(_range_text(r) for r in meta.missing_ranges.get(name, ()))
-            + tuple(f".{tag}" for tag in meta.missing_user_values.get(name, ())),
+            missing=tuple(_range_text(r) for r in meta["ranges"].get(name, ()))
+            + tuple(f".{tag}" for tag in meta["tags"].get(name, ())),
         )
-        for name in meta.column_names
+        for name in meta["names"]
     )
-    rows = meta.number_rows if meta.number_rows is not None and meta.number_rows >= 0 else None
+    encoding = meta["encoding"]
+    note = f"holds bytes that its declared encoding does not allow; read as {encoding}"
     return FileInfo(
         path,
         form,
         variables,
-        rows,
-        _clean_label(meta.file_label),
-        encoding or meta.file_encoding,
+        meta["rows"],
+        _clean_label(meta["label"]),
+        encoding or meta["declared"],
         encoding,
-        notes=notes,
+        notes=(note,) if encoding else (),
+    )
+
+
+def _unreadable(path: Path, form: Format, failure: Exception) -> SurveyFileError:
+    return SurveyFileError(
+        f"The file cannot be read as {form}: {_one_line(failure)}",
+        file=path,
+        remedy="it is damaged, incomplete or has a wrong suffix: download it again from its producer",
     )
 
 
@@ -350,39 +352,6 @@ def _clean_label(label: str | None) -> str | None:
         return None
     text = "".join(c if c.isprintable() else " " for c in label[:MAX_LABEL])
     return " ".join(text.split()) or None
-
-
-def _read_labelled(
-    path: Path, form: Format, encoding: str | None, **options: Any
-) -> tuple[Any, Any, str | None, tuple[str, ...]]:
-    """Read with pyreadstat; where the declared encoding does not hold, with the encodings that producers use."""
-    read: Callable[..., tuple[Any, Any]] = _READERS[form]
-    problem: Exception | None = None
-    for attempt in (encoding,) if encoding else (None, *ENCODINGS[1:]):
-        try:
-            data, meta = read(
-                path,
-                user_missing=True,
-                disable_datetime_conversion=True,
-                **({"encoding": attempt} if attempt else {}),
-                **options,
-            )
-        except (UnicodeDecodeError, pyreadstat.ReadstatError) as failure:
-            if isinstance(failure, pyreadstat.ReadstatError) and "convert" not in str(failure).lower():
-                problem = failure
-                break
-            problem = problem or failure
-        except (ValueError, OverflowError, MemoryError, OSError, pyreadstat.PyreadstatError) as failure:
-            problem = failure
-            break
-        else:
-            declared = f"holds bytes that its declared encoding does not allow; read as {attempt}"
-            return data, meta, attempt, () if attempt is None or encoding else (declared,)
-    raise SurveyFileError(
-        f"The file cannot be read as {form}: {_one_line(problem)}",
-        file=path,
-        remedy="it is damaged, incomplete or has a wrong suffix: download it again from its producer",
-    ) from None
 
 
 def _one_line(failure: Exception | None) -> str:
@@ -406,68 +375,34 @@ def chunks(info: FileInfo, columns: Sequence[str] | None = None, *, cells: int =
     names = info.names if columns is None else list(columns)
     size = max(1, cells // max(1, len(names)))
     text = {v.name for v in info.variables if v.text}
+    process = readstat.idle.take()
+    read = (str(info.path), info.format, info.forced_encoding, names, text)
     offset = 0
-    while True:
-        data, _, _, _ = _read_labelled(
-            info.path,
-            info.format,
-            info.forced_encoding,
-            output_format="dict",
-            usecols=None if columns is None else names,
-            row_offset=offset,
-            row_limit=size,
-        )
-        frame = _frame(names, data, text)
-        if frame.height == 0:
-            break
-        yield frame
-        offset += frame.height
-        if frame.height < size or (info.rows is not None and offset >= info.rows):
-            break
+    try:
+        with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
+            target = Path(scratch, "0.arrow")
+            process.ask("read_rows", *read, offset=0, limit=size, target=str(target))
+            while rows := process.reply():
+                frame = pl.read_ipc(target)
+                target.unlink()  # the frame may be mapped from it, so no other is written to this place
+                offset += rows
+                last = rows < size or (info.rows is not None and offset >= info.rows)
+                if not last:  # the child reads on while the caller works on these rows
+                    target = Path(scratch, f"{offset}.arrow")
+                    process.ask("read_rows", *read, offset=offset, limit=size, target=str(target))
+                yield frame
+                if last:
+                    break
+    except readstat.UnreadableError as failure:
+        raise _unreadable(info.path, info.format, failure) from None
+    finally:
+        readstat.idle.give_back(process)
     if info.rows is not None and offset != info.rows:
         raise SurveyFileError(
             f"The file announces {info.rows:,} rows and holds {offset:,}",
             file=info.path,
             remedy="it is incomplete: download it again from its producer",
         )
-
-
-def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str]) -> pl.DataFrame:
-    """A chunk from pyreadstat's objects: numbers, and text codes where Stata's tags are among the numbers."""
-    columns: list[pl.Series] = []
-    mixed: list[pl.Series] = []
-    for name in names:
-        if name in text:
-            columns.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
-            continue
-        numbers = pl.Series(name, data[name], dtype=pl.Float64, strict=False)
-        columns.append(numbers)
-        if numbers.null_count():  # empty cells, or tags, which are single letters among the numbers
-            mixed.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
-    frame = pl.DataFrame(columns)
-    frame = frame.with_columns(
-        *(pl.col(name).replace("", None) for name in names if name in text),
-        *(pl.col(name).fill_nan(None) for name in names if name not in text),
-    )
-    if mixed:
-        is_tag = pl.all().str.contains("^[a-z]$")
-        tags = pl.DataFrame(mixed).select(pl.when(is_tag).then(pl.all()).name.keep())
-        tagged = [s.name for s in tags if s.null_count() < tags.height]
-        frame = frame.with_columns(tags.select(pl.col(tagged).name.suffix(" tag"))).with_columns(
-            pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in tagged
-        )
-    return shrunk(frame.select(names))
-
-
-def shrunk(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with each column of floats that are all whole numbers as the narrowest integers that hold them."""
-    floats = [name for name, dtype in frame.schema.items() if dtype == pl.Float64]
-    if not floats:
-        return frame
-    whole = pl.col(floats).cast(pl.Int64, strict=False)
-    exact = frame.select((whole.cast(pl.Float64).eq_missing(pl.col(floats))).all()).row(0)
-    names = [name for name, is_exact in zip(floats, exact, strict=True) if is_exact]
-    return frame.with_columns(s.shrink_dtype() for s in frame.select(pl.col(names).cast(pl.Int64)))
 
 
 def _describe_csv(path: Path) -> FileInfo:

@@ -14,6 +14,7 @@ import pycountry
 from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
 from mpta_pipeline.surveys.readers import FileInfo
+from mpta_pipeline.surveys.readstat import number_text
 from mpta_pipeline.surveys.sources import CountryRule, Source, SourceRegistry
 
 YEARS = range(1972, 2101)  # the first GSS; what RESPONDENTS allows
@@ -232,7 +233,7 @@ def as_codes(column: pl.Series, name: str) -> pl.Series:
     """A raw column as code texts."""
     if column.dtype == pl.String:
         return column
-    return column.to_frame(name).select(readers.number_text(pl.col(name))).to_series()
+    return column.to_frame(name).select(number_text(pl.col(name))).to_series()
 
 
 def _groups(rows: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:

@@ -2,7 +2,7 @@
 
 The same invented people are written as each producer would: WVS-7, time series and Joint hold the same WVS
 respondents, EVS 2017 and Joint the same EVS respondents, so that an answer harmonized from one must equal that from
-the other. What a person answered is `People.answers`: item → place of the category in ITEMS, or a kind of missing answer.
+the other. What a person answered is `People.answers`: item → place of the category in ITEMS, or a missing kind.
 
     people = wvs_people()
     write(wvs7(people), folder / "whatever.sav")        # .sav, .zsav, .dta, .csv; `semicolon=True`, `encoding=...`
