@@ -263,7 +263,7 @@ def verdict(everyone: Figure) -> str:
         return "no baseline to compare with" if chance is None else _CHANCE[chance]
     if chance is None or mode > 0:
         return _MODE[mode]
-    return f"{_CHANCE[chance]}{', but ' if chance > mode else ' and '}{_MODE[mode]}"
+    return f"{_CHANCE[chance]}{', but ' if chance > 0 else ' and '}{_MODE[mode]}"
 
 
 def effect_verdict(figure: Figure, level: float) -> str:

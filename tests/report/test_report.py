@@ -1,0 +1,370 @@
+"""The report: self-contained, escaped, honest about small cells, weights and baselines, legible to machines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import report, tables
+from mpta_pipeline.storage import Layout
+from mpta_pipeline.study import FigureRules, Study, TaskConfig
+from tests.report import fabricated as fab
+
+NASTY = "<script>alert('x')</script>\"; drop table scores; --"
+NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Record:
+    name: str
+    definition: str = "What it measures <i>indeed</i>"
+    unit: str = "share"
+    low: float | None = 0.0
+    high: float | None = 1.0
+    direction: str = "higher"
+    source: str = "a paper & a book"
+    chance: str = "1/k"
+
+
+METRICS = {name: Record(name) for name in ("accuracy", "parse_rate", "accuracy_range")} | {
+    "tv": Record("tv", unit="distance", direction="lower")
+}
+
+
+def study(**rules: object) -> Study:
+    return Study(
+        name="starter",
+        tasks={"values": TaskConfig(kind="value_alignment"), "myths": TaskConfig(kind="truthfulqa_binary")},
+        figures=FigureRules(dimensions=("sex", "age_band"), **rules),  # type: ignore[arg-type]
+    )
+
+
+def figures() -> pl.DataFrame:
+    """Everyone under three conditions with baselines, two sexes (one small), a distance, a rate, a range."""
+    chance = {"baseline": "chance", "baseline_estimate": 1 / 3}
+    mode = {"baseline": "item_mode", "baseline_estimate": 0.55}
+    effect = {"effect": 0.012, "effect_se": 0.02, "p_value": 0.55, "q_value": 0.7, "mde": 0.056}
+    female = {"dimensions": "sex", "subgroup": "female", "estimate": 0.31, "verdict": "inconclusive", "gap": -0.05}
+    male = {"dimensions": "sex", "subgroup": NASTY, "estimate": 0.36, "n_personas": 12, "small": True}
+    group = {"baseline": "group_mode", "baseline_estimate": 0.61}
+    tv = {"metric": "tv", "estimate": 0.28, "ci_low": 0.22, "ci_high": 0.34}
+    return fab.figures(
+        *(fab.figure(**effect, **b) for b in ({}, chance, mode)),
+        *(
+            fab.figure(condition=c, estimate=0.33, **b)
+            for c in ("no_persona", "demographics_only")
+            for b in ({}, chance)
+        ),
+        *(fab.figure(**female, **b) for b in ({}, chance, mode, group)),
+        *(fab.figure(**male, **b) for b in ({}, chance, mode, group | {"baseline_estimate": 0.41})),
+        *(fab.figure(**tv, **b) for b in ({}, {"baseline": "sampling_floor", "baseline_estimate": 0.08})),
+        fab.figure(metric="parse_rate", estimate=0.985),
+        fab.figure(metric="accuracy_range", dimensions="sex", estimate=0.05, ci_low=None, ci_high=None),
+        fab.figure(
+            metric="accuracy_range",
+            dimensions="sex",
+            estimate=0.05,
+            ci_low=None,
+            ci_high=None,
+            baseline="permutation_null",
+            baseline_estimate=0.04,
+        ),
+        fab.figure(task="myths", model=NASTY, estimate=0.81, ci_low=0.75, ci_high=0.87),
+        fab.figure(
+            task="myths",
+            model=NASTY,
+            estimate=0.81,
+            ci_low=0.75,
+            ci_high=0.87,
+            baseline="chance",
+            baseline_estimate=0.5,
+        ),
+    )
+
+
+def frames() -> dict[str, pl.DataFrame]:
+    items = fab.items()
+    return {
+        "subgroup_metrics": figures(),
+        "waves": pl.concat([fab.waves(w) for w in fab.WAVES]),
+        "items": pl.concat(
+            [items["values"], items["myths"].with_columns(pl.lit('{"sample": true}').alias("metadata"))]
+        ),
+    }
+
+
+def render(**changes: pl.DataFrame) -> str:
+    return report.render_report(
+        frames() | changes, study=study(), metrics=METRICS, title=f"Study {NASTY}", generated=NOW
+    )
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render()
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, whether they balance, and the text of table rows."""
+
+    VOID = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.rows: list[str] = []
+        self.row_classes: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append("")
+            self.row_classes.append(dict(attrs).get("class") or "")
+        elif self.rows:
+            self.rows[-1] += " "
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "tr" in self.open and "title" not in self.open:
+            self.rows[-1] += data
+
+    def row(self, *parts: str) -> tuple[str, str]:
+        found = [(r, c) for r, c in zip(self.rows, self.row_classes, strict=True) if all(p in r for p in parts)]
+        assert found, parts
+        return found[0]
+
+
+def test_tags_balance_and_nothing_is_loaded_from_elsewhere(html: str) -> None:
+    page = Page(html)
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(tag for tag, _ in page.tags)
+    assert not re.search(r"(?:src|href|action)=\"(?!#)|url\(|@import|https?://", html)
+
+
+def test_labels_cannot_become_markup(html: str) -> None:
+    """Model names, subgroups, titles and file names come from outside."""
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "WVS7 &lt;b&gt;.sav" in html
+
+
+def test_equal_input_gives_equal_text_whatever_the_row_order(html: str) -> None:
+    assert render(subgroup_metrics=figures().reverse()) == html
+
+
+def test_headline_shows_conditions_intervals_baselines_and_a_plain_verdict(html: str) -> None:
+    page = Page(html)
+    row, _ = page.row("values", "34.0 %", "[28.0, 40.0]")
+    assert "33.3 %" in row
+    assert "55.0 %" in row
+    assert row.count("33.0 %") == 2
+    assert "not better than chance and worse than always giving the most frequent answer" in html
+    assert "no difference that could be found (one of 5.6 points or more" in html
+    assert '<span class="verdict">better than chance</span>' in html
+
+
+def test_group_baseline_of_everyone_weighs_groups_by_their_answers(html: str) -> None:
+    """Both sexes have 100 answers: (61 % + 41 %) / 2."""
+    assert "51.0 %" in Page(html).row("values", "34.0 %", "[28.0, 40.0]")[0]
+
+
+def test_small_cells_are_grey_with_their_n(html: str) -> None:
+    page = Page(html)
+    row, kind = page.row("drop table", "36.0 %")
+    assert "small-cell" in kind
+    assert "12" in row
+    assert "small-cell" not in page.row("female", "31.0 %")[1]
+
+
+def test_the_study_sets_what_is_small() -> None:
+    html = report.render_report(frames(), study=study(min_personas=41), metrics=METRICS, title="t", generated=NOW)
+    assert "small-cell" in Page(html).row("female", "31.0 %")[1]
+
+
+def test_notes_tell_of_missing_weights_and_sample_items(html: str) -> None:
+    assert "files of gss_extract carry no survey weights: every figure of gss_extract is unweighted" in html
+    assert "not results on TruthfulQA or BBQ" in " ".join(html.split())
+
+
+def test_weighted_figures_have_the_unweighted_one_beside_them() -> None:
+    both = pl.concat(
+        [
+            fab.figures(fab.figure(survey="wvs", weighted=True, estimate=0.5)),
+            fab.figures(fab.figure(survey="wvs", weighted=False, estimate=0.444)),
+        ]
+    )
+    html = render(subgroup_metrics=both)
+    assert "unweighted 44.4 %" in html
+    assert "weighted with the survey&#39;s own weights (W_WEIGHT)" in html
+
+
+def test_each_figure_has_the_id_that_trace_takes(html: str) -> None:
+    keyed = figures().with_columns(report.figure_ids(figures()))
+    shown = set(re.findall(r"f_[0-9a-f]{10}", html))
+    assert shown <= set(keyed["figure_id"])
+    assert set(keyed.filter(metric="accuracy", condition="persona")["figure_id"]) <= shown
+
+
+def test_ids_of_report_and_warehouse_agree(tmp_path: object, html: str) -> None:
+    from pathlib import Path
+
+    from mpta_pipeline import warehouse
+    from mpta_pipeline.storage import write_parquet
+
+    layout = Layout(Path(str(tmp_path)))
+    write_parquet(figures(), layout.table("subgroup_metrics", "m", "t"))
+    with warehouse.connect(layout) as con:
+        stored = con.sql("select distinct figure_id from figures order by all").pl()["figure_id"].to_list()
+    assert stored == sorted(set(report.figure_ids(figures())))
+
+
+def test_charts_say_in_words_what_they_draw(html: str) -> None:
+    charts = [attrs for tag, attrs in Page(html).tags if tag == "svg" and attrs.get("class", "").startswith("strip")]
+    assert charts
+    assert all(c["role"] == "img" and c["aria-label"] for c in charts)
+    assert any(
+        "34.0 % [28.0, 40.0]; chance 33.3 %; most frequent answer 55.0 %" in str(c["aria-label"]) for c in charts
+    )
+
+
+def test_tables_have_captions_and_scoped_heads(html: str) -> None:
+    tags = [tag for tag, _ in Page(html).tags]
+    assert tags.count("table") == tags.count("caption") > 3
+    assert all("scope" in attrs for tag, attrs in Page(html).tags if tag == "th")
+
+
+def test_inequality_stands_beside_what_chance_gives(html: str) -> None:
+    assert Page(html).row("(4.0)")[0].split()[:4] == ["sex", "5.0", "%", "(4.0)"]
+
+
+def test_definitions_come_from_the_registry(html: str) -> None:
+    assert "What it measures &lt;i&gt;indeed&lt;/i&gt;" in html
+    assert "a paper &amp; a book" in html
+
+
+def test_without_any_table_the_page_says_what_to_do() -> None:
+    html = report.render_report({}, study=study(), title="t", generated=NOW)
+    Page(html)
+    assert "There are no figures yet" in html
+
+
+def test_undefined_figures_are_dashes_not_zeros() -> None:
+    html = render(subgroup_metrics=fab.figures(fab.figure(estimate=None, se=None, ci_low=None, ci_high=None)))
+    row, _ = Page(html).row("values", "40 × 1")
+    assert "–" in row
+    assert "too few people or questions to say" in html
+
+
+def pockets(*confirmed: bool) -> pl.DataFrame:
+    row = dict.fromkeys(tables.POCKETS.schema) | {
+        "model": "m", "task": "values", "survey": "wvs", "condition": "persona", "outcome": "score",
+        "dimensions": "sex",
+        "n_answers": 90, "n_personas": 33, "n_items": 4, "difference": -0.12, "ci_low": -0.2, "ci_high": -0.04,
+        "q_value": 0.01, "parent": "", "e_confirmed": False, "examples": [],
+    }  # fmt: skip
+    rows = [row | {"subgroup": f"group {i}", "confirmed": c} for i, c in enumerate(confirmed)]
+    return tables.POCKETS.conform(pl.DataFrame(rows, schema=tables.POCKETS.schema))
+
+
+def test_pockets_show_confirmed_ones_first_and_others_as_no_finding() -> None:
+    html = render(pockets=pockets(False, True))
+    assert "1 of 2 candidates is confirmed" in html
+    page = Page(html)
+    rows = [r for r in page.rows if "group " in r and "confirmed" in r]
+    assert "group 1" in rows[0]
+    assert "−12.0" in rows[0]
+    assert "small-cell" in page.row("group 0", "not confirmed")[1]
+    assert "no findings" in render(pockets=pockets(False))
+
+
+def test_models_that_cannot_be_told_apart_share_a_letter() -> None:
+    row = dict.fromkeys(tables.MODEL_COMPARISON.schema) | {
+        "task": "values", "survey": "wvs", "metric": "accuracy", "condition": "persona", "n_answers": 9,
+        "n_personas": 3, "n_items": 2,
+    }  # fmt: skip
+    rows = [
+        row | {"model": m, "other_model": o, "estimate": 0.5, "difference": 0.01, "tie_group": 1}
+        for m in ("m1", "m2")
+        for o in ("m1", "m2")
+    ]
+    frame = tables.MODEL_COMPARISON.conform(pl.DataFrame(rows, schema=tables.MODEL_COMPARISON.schema))
+    html = render(model_comparison=frame)
+    page = Page(html)
+    assert "a" in page.row("m1", "50.0 %")[0].split()
+    assert "m1 − m2" in html
+    assert "m2 − m1" not in html
+
+
+def test_subgroups_stand_in_the_order_of_their_scale() -> None:
+    levels = ["low", "middle", "high"]
+    rows = [fab.figure(dimensions="education_3", subgroup=v, estimate=0.1 * i) for i, v in enumerate(levels)]
+    options = tables.OPTIONS.conform(
+        pl.DataFrame(
+            [
+                {
+                    "column": "education_3",
+                    "dialect": "gss",
+                    "code": str(i),
+                    "position": i,
+                    "value": v,
+                    "text": v,
+                    "score": i / 2,
+                }
+                for i, v in enumerate(levels)
+            ],
+            schema=tables.OPTIONS.schema,
+        )
+    )
+    html = render(subgroup_metrics=fab.figures(*rows), options=options)
+    places = [html.index(f'<th scope="row">{v}</th>') for v in levels]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "chance", "mode", "words"),
+    [
+        (0.6, 0.7, 0.3, 0.5, "better than always giving the most frequent answer"),
+        (0.4, 0.45, 0.3, 0.5, "better than chance, but worse than always giving the most frequent answer"),
+        (0.4, 0.55, 0.3, 0.5, "better than chance, but not better than always giving the most frequent answer"),
+        (0.25, 0.35, 0.3, 0.5, "not better than chance and worse than always"),
+        (0.25, 0.55, 0.3, 0.5, "not better than chance and not better than always"),
+        (0.1, 0.2, 0.3, 0.5, "worse than chance and worse than always giving the most frequent answer"),
+        (0.4, 0.45, 0.3, None, "better than chance"),
+        (0.4, 0.45, None, None, "no baseline to compare with"),
+    ],
+)
+def test_verdicts(low: float, high: float, chance: float | None, mode: float | None, words: str) -> None:
+    from mpta_pipeline.report import figures as f
+
+    rows = [fab.figure(ci_low=low, ci_high=high, estimate=(low + high) / 2)]
+    rows += [
+        fab.figure(**{**rows[0], "baseline": n, "baseline_estimate": v})
+        for n, v in (("chance", chance), ("item_mode", mode))
+        if v
+    ]
+    (figure,) = f.read(fab.figures(*rows), 30)
+    assert f.verdict(figure).startswith(words)
+
+
+def test_effect_interval_is_the_t_interval_of_its_p_value() -> None:
+    """scipy: p of effect/se = 2.5 with 11 degrees of freedom is .0295; t quantile 2.201."""
+    from mpta_pipeline.report import figures as f
+
+    (figure,) = f.read(fab.figures(fab.figure(effect=0.05, effect_se=0.02, p_value=0.029518, q_value=0.1)), 30)
+    assert figure.effect_low == pytest.approx(0.05 - 2.20099 * 0.02, abs=1e-5)
+    assert figure.effect_high == pytest.approx(0.05 + 2.20099 * 0.02, abs=1e-5)
+    assert "may help by 5.0 points" in f.effect_verdict(figure, 0.05)
