@@ -6,15 +6,16 @@ import polars as pl
 
 from mpta_pipeline.hashing import hash_uniform
 
-# Items a persona may propose to before it takes what is left: enough that nearly all are placed within capacity.
-_REACH = 4
+# Items a persona may propose to before it takes its first choices regardless: all of a usual task, and of a long one
+# enough that nearly everybody is placed.
+_REACH = 64
 
 
 def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "survey") -> pl.DataFrame:
     """Choose `size` items for each persona so that within each survey every item is asked about equally often.
 
     Deferred acceptance (Gale and Shapley 1962): each persona ranks its items by keyed hash, each item ranks personas
-    by another, and an item holds at most its equal share. The outcome is unique whatever the order of rows, and where
+    by another, and an item holds its equal share. The outcome is unique whatever the order of rows, and where
     a persona comes or goes only short chains of others change. Where eligibility (split ballots, missing answers)
     leaves a persona short of `size`, it takes its first choices beyond the shares.
 
@@ -30,16 +31,16 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     frame = pairs.select("persona_id", "item_id", by)
     frame = frame.with_columns(hash_uniform(frame, ["persona_id", "item_id"], key=f"wish\x1f{seed}").alias("wish"))
     frame = frame.with_columns(pl.col("wish").rank("ordinal").over("persona_id").alias("choice"))
-    demand = (
-        frame.group_by(by, "persona_id")
-        .agg(pl.len().clip(upper_bound=size).alias("n"))
-        .group_by(by)
-        .agg(pl.col("n").sum())
-    )
-    supply = frame.group_by(by).agg(pl.col("item_id").n_unique().alias("items"))
-    share = demand.join(supply, on=by).select(by, (pl.col("n") / pl.col("items")).ceil().alias("share"))
-    reach = max(_REACH * size, size + 8)
-    near = frame.filter(pl.col("choice") <= reach).join(share, on=by)
+    demand = frame.group_by(by, "persona_id").agg(pl.len().clip(upper_bound=size).alias("n"))
+    demand = demand.group_by(by).agg(pl.col("n").sum().cast(pl.Int64).alias("demand"))
+    share = frame.select(by, "item_id").unique().join(demand, on=by)
+    share = share.with_columns(hash_uniform(share, [by, "item_id"], key=f"share\x1f{seed}").alias("tie"))
+    # Shares are whole and sum to the demand: the items with the lowest hashes take one more.
+    n_items, place = pl.len().over(by), pl.col("tie").rank("ordinal").over(by)
+    over = (place <= pl.col("demand") % n_items).cast(pl.Int64)
+    share = share.select(by, "item_id", (pl.col("demand") // n_items + over).alias("share"))
+    reach = max(_REACH, 4 * size)
+    near = frame.filter(pl.col("choice") <= reach).join(share, on=[by, "item_id"])
     near = near.with_columns(
         hash_uniform(near, ["item_id", "persona_id"], key=f"rank\x1f{seed}").alias("rank"),
         pl.lit("free").alias("state"),

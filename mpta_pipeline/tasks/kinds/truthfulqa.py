@@ -21,6 +21,7 @@ FILE = ItemFile(
     licence="Apache-2.0 (sylinrl/TruthfulQA)",
     pattern="*.csv",
     sample="sample_myths.csv",
+    versions={"b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c": "TruthfulQA 2025 (790 questions)"},
 )
 _COLUMNS = ("Type", "Category", "Question", "Best Answer", "Best Incorrect Answer")
 

@@ -1,0 +1,150 @@
+"""Protects the items: real files read whole, samples named as such, bad files refused with a remedy."""
+
+import json
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import tasks
+from mpta_pipeline.errors import ConfigError, TaskError
+from mpta_pipeline.study import TaskConfig
+from tests.personas import fabricate
+
+
+def items(crosswalk, people, study=None, **config):
+    config = TaskConfig.model_validate(config)
+    return tasks.build_items(
+        config.kind, config, crosswalk=crosswalk, respondents=people, study=study or fabricate.study()
+    )
+
+
+def test_truthfulqa_2025_is_read_whole(world, benchmarks):
+    """790 questions in 37 categories, 425 adversarial: the counts of metrics.md, section 1.1."""
+    frame = items(
+        world.crosswalk, world.people, kind="truthfulqa_binary", path=str(benchmarks / "truthfulqa" / "TruthfulQA.csv")
+    )
+    assert frame.height == 790
+    assert frame["category"].n_unique() == 37
+    types = frame["metadata"].str.json_path_match("$.type").value_counts()
+    assert dict(types.rows()) == {"Adversarial": 425, "Non-Adversarial": 365}
+    assert frame["metadata"].str.json_path_match("$.file").unique().to_list() == ["TruthfulQA 2025 (790 questions)"]
+    # the answer key is option 0 in about half of the items, not in all
+    assert 340 <= (frame["gold_idx"] == 0).sum() <= 450
+    source = pl.read_csv(benchmarks / "truthfulqa" / "TruthfulQA.csv", infer_schema=False)
+    best = dict(source.select("Question", "Best Answer").rows())
+    assert all(best[q] == o[g] for q, o, g in frame.select("question", "options", "gold_idx").rows())
+
+
+def test_bbq_files_are_read_whole(world, benchmarks):
+    """Counts of the paper's Table 3; in every ambiguous item the unknown option is right."""
+    frame = items(world.crosswalk, world.people, kind="bbq", path=str(benchmarks / "bbq"))
+    counts = dict(frame["category"].value_counts().rows())
+    assert counts == {"Age": 3680, "Disability_status": 1556, "Religion": 1200}
+    metas = [json.loads(m) for m in frame["metadata"]]
+    for meta, gold in zip(metas, frame["gold_idx"], strict=True):
+        assert meta["option_bias"].count(0) == 1
+        assert (gold == meta["unknown_idx"]) == (meta["context_condition"] == "ambig")
+    decided = [m for m in metas if None not in m["option_bias"]]
+    # Every item of these categories has one biased and one counter-biased answer, except a few Religion templates.
+    assert sum(sorted(m["option_bias"]) == [-1, 0, 1] for m in decided) >= 0.97 * len(metas)
+
+
+def test_biased_answer_follows_polarity():
+    """Age, template 1: the grandfather is the biased answer to the negative question, the grandson to the other."""
+    from mpta_pipeline.tasks.kinds.bbq import option_bias
+
+    row = {
+        "answer_info": {"ans0": ["grandfather", "old"], "ans1": ["grandson", "nonOld"], "ans2": ["Unknown", "unknown"]},
+        "additional_metadata": {"stereotyped_groups": ["old"]},
+    }
+    frame = pl.DataFrame([row | {"question_polarity": p} for p in ("neg", "nonneg")])
+    bias = frame.select(pl.concat_list(option_bias(f"ans{i}") for i in range(3))).to_series().to_list()
+    assert bias == [[1, -1, 0], [-1, 1, 0]]
+
+
+def test_sample_items_have_the_published_structure_and_are_named_sample(world):
+    myths, stereotypes = world.items["sample_myths"], world.items["sample_stereotypes"]
+    assert myths.height == stereotypes.height == 24
+    assert myths["item_id"].str.starts_with("sample_").all()
+    assert stereotypes["item_id"].str.starts_with("sample_").all()
+    for frame in (myths, stereotypes):
+        assert frame["licence"].str.contains("sample items of this project").all()
+        assert all(json.loads(m)["sample"] for m in frame["metadata"])
+    metas = [json.loads(m) for m in stereotypes["metadata"]]
+    assert all(sorted(m["option_bias"]) == [-1, 0, 1] for m in metas)
+    cells = {
+        (c, m["context_condition"], m["question_polarity"])
+        for c, m in zip(stereotypes["cluster_id"], metas, strict=True)
+    }
+    assert len(cells) == 6 * 2 * 2
+    # in half of the disambiguated items the key agrees with the stereotype
+    agrees = [
+        m["option_bias"][g]
+        for m, g in zip(metas, stereotypes["gold_idx"], strict=True)
+        if m["context_condition"] == "disambig"
+    ]
+    assert sum(agrees) == 0
+
+
+def test_a_cap_is_shared_out_among_surveys(world):
+    few = items(world.crosswalk, world.people, kind="value_alignment", items=6)
+    assert dict(few["dialect"].value_counts().rows()) == {"alpha": 3, "beta": 3}
+    more = items(world.crosswalk, world.people, kind="value_alignment", items=8)
+    assert set(few["item_id"]) <= set(more["item_id"])
+    quarters = items(world.crosswalk, world.people, kind="bbq", items=8)
+    meta = quarters["metadata"].str.json_path_match("$.context_condition")
+    assert dict(meta.value_counts().rows()) == {"ambig": 4, "disambig": 4}
+
+
+def test_named_columns_are_asked(world):
+    some = items(world.crosswalk, world.people, kind="value_alignment", options={"columns": ["god", "trust_beta"]})
+    assert sorted(some["item_id"]) == ["god_alpha@alpha", "god_beta@beta", "trust_beta@beta"]
+
+
+def test_an_absent_file_names_file_address_and_place(world, tmp_path):
+    with pytest.raises(TaskError) as raised:
+        items(world.crosswalk, world.people, kind="truthfulqa_binary", path=str(tmp_path / "TruthfulQA.csv"))
+    message = str(raised.value)
+    assert str(tmp_path / "TruthfulQA.csv") in message
+    assert "github.com/sylinrl/TruthfulQA" in message
+    assert "the other tasks go on" in message
+    assert "put it there" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        ("truthfulqa_binary", "x.csv", "Question,Best Answer\nq,a\n"),
+        ("truthfulqa_binary", "x.csv", ""),
+        ("truthfulqa_binary", "x.csv", b"\xff\xfe\x00binary"),
+        ("bbq", "x.jsonl", '{"question": "q"}\n'),
+        ("bbq", "x.jsonl", "<html>not found</html>"),
+        ("bbq", "x.jsonl", ""),
+    ],
+)
+def test_a_file_of_another_structure_is_refused(world, tmp_path, kind, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(TaskError, match="structure") as raised:
+        items(world.crosswalk, world.people, kind=kind, path=str(path))
+    assert str(path) in str(raised.value)
+
+
+def test_unknown_kind_and_option_are_named(world):
+    with pytest.raises(ConfigError, match="horoscope"):
+        items(world.crosswalk, world.people, kind="horoscope")
+    with pytest.raises(ConfigError, match="colums"):
+        items(world.crosswalk, world.people, kind="value_alignment", options={"colums": ["god"]})
+
+
+def test_the_version_of_the_item_file_is_its_content(tmp_path):
+    path = tmp_path / "x.csv"
+    config = TaskConfig(kind="truthfulqa_binary", path=path)
+    assert tasks.item_file_version(config) == "absent"
+    path.write_text("a")
+    first = tasks.item_file_version(config)
+    path.write_text("b")
+    assert first != tasks.item_file_version(config) != "absent"
+    relative = TaskConfig(kind="truthfulqa_binary", path="x.csv")
+    assert tasks.item_file_version(relative, base=tmp_path) == tasks.item_file_version(config)
+    assert tasks.item_file_version(TaskConfig(kind="value_alignment")) == "survey"

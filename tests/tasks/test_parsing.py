@@ -1,0 +1,76 @@
+"""Protects the reading of replies: each case says what must be read; doubt is never an option."""
+
+import math
+
+import polars as pl
+import pytest
+
+from mpta_pipeline.tasks.parsing import LETTER_RULES, read_logprobs, read_replies
+from tests.tasks.reply_cases import CASES
+
+WANTED = pl.DataFrame(
+    [(text, options, status, pos) for options, text, status, pos in CASES],
+    schema={"text": pl.String, "options": pl.List(pl.String), "wanted": pl.String, "wanted_pos": pl.Int64},
+    orient="row",
+)
+
+
+def test_there_are_two_hundred_different_cases():
+    assert WANTED.unique(["text", "options"]).height == WANTED.height >= 200
+
+
+def test_every_case_is_read_as_the_table_says():
+    read = WANTED.join(read_replies(WANTED), on=["text", "options"], nulls_equal=True)
+    assert read.height == WANTED.height
+    wrong = read.filter((pl.col("wanted") != pl.col("status")) | pl.col("wanted_pos").ne_missing(pl.col("pred_pos")))
+    assert wrong.is_empty(), wrong.select("text", "wanted", "wanted_pos", "status", "pred_pos", "rule").rows()
+
+
+def test_every_letter_rule_decides_some_case():
+    used = set(read_replies(WANTED)["rule"])
+    assert {rule.name for rule in LETTER_RULES} <= used
+
+
+def test_the_same_letter_is_read_at_every_position():
+    """No rule may know a letter that it reads better than others."""
+    options = [f"text {i}" for i in range(9)]
+    for form in (
+        "{}",
+        "{})",
+        "({})",
+        "The answer is {}.",
+        "I choose {}.",
+        "Option {}",
+        "{} is the answer.",
+        '{{"answer": "{}"}}',
+    ):
+        frame = pl.DataFrame({"text": [form.format(chr(65 + i)) for i in range(8)], "options": [options] * 8})
+        read = frame.join(read_replies(frame), on=["text", "options"], maintain_order="left")
+        assert read["pred_pos"].to_list() == list(range(8)), form
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "order", "top", "p"),
+    [
+        ([-1.0, -2.0], [0, 1], 0, [0.731059, 0.268941]),
+        ([-1.0, -2.0], [1, 0], 0, [0.268941, 0.731059]),  # shown first, canonical second
+        ([-5.0, -1.0, -1.0], [0, 1, 2], None, [0.009075, 0.495463, 0.495463]),  # a tie picks nothing
+        ([-0.5, None, -3.0], [2, 0, 1], 0, [0.0, 0.075858, 0.924142]),  # not among the top tokens: impossible
+        ([None, None], [0, 1], None, None),
+        ([-1.0], [0, 1], None, None),  # not one for each option: unusable
+        ([float("nan"), -1.0], [0, 1], 1, [0.0, 1.0]),
+        ([-1000.0, -1001.0], [0, 1], 0, [0.731059, 0.268941]),  # far from 0, no underflow
+    ],
+)
+def test_log_probabilities_become_canonical_probabilities(logprobs, order, top, p):
+    frame = pl.DataFrame(
+        {"option_logprobs": [logprobs], "option_order": [order]},
+        schema={"option_logprobs": pl.List(pl.Float64), "option_order": pl.List(pl.Int64)},
+    )
+    row = read_logprobs(frame).row(0, named=True)
+    assert row["top_pos"] == top
+    if p is None:
+        assert row["p_vec"] is None
+    else:
+        assert row["p_vec"] == pytest.approx(p, abs=1e-5)
+        assert math.fsum(row["p_vec"]) == pytest.approx(1)
