@@ -183,10 +183,22 @@ def _check_magic(path: Path, form: Format) -> None:
             file=path,
             remedy="give it its right suffix, or download it again",
         )
+    if head.startswith(b"<stata_dta>") and not _tail(path, 64).rstrip(b"\x00\n").endswith(b"</stata_dta>"):
+        raise SurveyFileError(
+            "The file ends early: Stata's closing mark is not there",
+            file=path,
+            remedy="the download or copy broke off: download it again from its producer",
+        )
     if form == "csv" and b"\x00" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SurveyFileError(
             "The file's suffix says csv, its content is binary", file=path, remedy="download it again"
         )
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()
 
 
 def _as_utf8(path: Path, folder: Path) -> OpenFile:
@@ -423,6 +435,15 @@ def _describe_csv(path: Path) -> FileInfo:
             file=path,
             variable=repeated[0] or "(empty)",
             remedy="give every column a name of its own",
+        )
+    # polars fills a row that is too short with nulls; the last one tells a file that broke off.
+    last = _tail(path, 1 << 20).decode("utf-8", "replace").rstrip("\r\n").rpartition("\n")[2]
+    fields = len(next(csv.reader([last], delimiter=delimiter), []))
+    if fields != len(header):
+        raise SurveyFileError(
+            f"The last line has {fields} of {len(header)} fields: the file broke off",
+            file=path,
+            remedy="download it again from its producer",
         )
     names = [_HEADER_LABEL.match(name) for name in header]
     text = pl.col(pl.String).str.strip_chars()
