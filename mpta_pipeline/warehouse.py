@@ -51,16 +51,20 @@ def _current_release(pointer: Path) -> Path:
 
 
 @contextmanager
-def connect(layout: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB over the Parquet partitions as they are now: a view per published table, and those of `sql/`.
 
     Needs no published file, so it works while somebody holds that open for writing, and half-way through a run.
+
+    Args:
+        layout: Where the partitions are.
+        views: Views of `sql/views/` to make, each after those that it reads.
     """
     with duckdb.connect() as con:
         for table in tables.PUBLISHED:
             _declare(con, table)
             _view_over_files(con, table, files(layout, table))
-        _make_views(con)
+        _make_views(con, views)
         yield con
 
 
@@ -77,11 +81,13 @@ def publish(layout: Layout) -> Path:
     def build(temporary: Path) -> None:
         temporary.unlink()  # DuckDB opens no empty file, and the name is ours
         with duckdb.connect(str(temporary)) as con:
+            con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
             for table in tables.PUBLISHED:
                 _declare(con, table)
                 _fill(con, table, files(layout, table))
-            _make_views(con)
+            _make_views(con, VIEWS)
             _comment(con)
+            con.commit()
 
     # A write-ahead log left by somebody who wrote to the old file would be replayed on the new one.
     layout.warehouse.with_name(layout.warehouse.name + ".wal").unlink(missing_ok=True)
@@ -100,7 +106,8 @@ def trace(layout: Layout, identifier: str) -> Trace:
     Raises:
         MptaError: Nothing has this id; with what ids look like and where to find them.
     """
-    with connect(layout) as con:
+    # `answers` is made for the people concerned only: over all partitions its binding alone takes seconds.
+    with connect(layout, [view for view in VIEWS if view != "answers"]) as con:
         return follow(con, identifier.strip(), _traced_people)
 
 
@@ -143,8 +150,10 @@ def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[P
         return
     relation = _scan(con, table, paths)
     further = _further_columns(table, relation)
-    for name, kind in further.items():
-        con.execute(f"alter table {quoted(table.name)} add column {quoted(name)} {kind}")
+    if further:
+        # Anew, because adding columns one by one is slow for hundreds.
+        behind = ", ".join(f"cast(null as {kind}) as {quoted(name)}" for name, kind in further.items())
+        con.execute(f"create or replace table {quoted(table.name)} as select *, {behind} from {quoted(table.name)}")
     wanted = ", ".join(quoted(name) for name in (*table.schema, *further))
     relation.project(wanted).insert_into(quoted(table.name))
 
@@ -159,13 +168,13 @@ def _view_over_files(con: duckdb.DuckDBPyConnection, table: tables.Table, paths:
     relation.project(wanted).create_view(table.name)
 
 
-def _make_views(con: duckdb.DuckDBPyConnection) -> None:
+def _make_views(con: duckdb.DuckDBPyConnection, views: Sequence[str]) -> None:
     context = {
         "respondents": "respondents",
         "columns": _answer_columns(con),
         "dimensions": len(con.table("groups").columns) > len(tables.GROUPS.schema),
     }
-    for name in VIEWS:
+    for name in views:
         con.execute(f"create view {quoted(name)} as {load(f'views/{name}', **context)}")
 
 
