@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import aiohttp
 import httpx
@@ -21,6 +21,7 @@ from mpta_pipeline.inference.throttle import Throttle
 T = TypeVar("T")
 
 REPLY_LIMIT = 4 * 1024 * 1024  # bytes; a letter with 200 candidates takes 20 kB
+FILE_LIMIT = 1024 * 1024 * 1024  # bytes of a batch's results
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds of backoff
 
 
@@ -39,8 +40,22 @@ class Tally:
     latency: float = 0.0
     sent_at: int = 0
     """Milliseconds since 1970 when it was first sent."""
-    last_at: float = 0.0
+
+
+@dataclass
+class _Outgoing(Generic[T]):
+    """One exchange on its way. With a `content_type` it carries a file, and `read` gets the reply's bytes."""
+
+    path: str
+    content: bytes | None
+    read: Callable[[Any], T]
+    tally: Tally
+    tokens: int
+    content_type: str | None = None
+    attempts: int = 0
+    sent_at: float = 0.0
     """When it was last sent, monotonic seconds."""
+    fault: Fault = field(default_factory=lambda: Fault(Kind.SERVER, ""))
 
 
 @dataclass
@@ -100,34 +115,40 @@ class Exchange:
             Fault: For good: the kind says whether the request or the endpoint is at fault.
         """
         content = None if body is None else orjson.dumps(body)
+        return await self._send(_Outgoing(path, content, read, tally, tokens))
+
+    async def json(self, path: str, body: Mapping[str, Any] | None) -> Any:
+        """An exchange that belongs to no single request; returns the reply's JSON."""
+        return await self.call(path, body, lambda payload: payload, Tally())
+
+    async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
+        """Send or fetch a whole file."""
+        return await self._send(_Outgoing(path, content, bytes, Tally(), 0, content_type))
+
+    async def _send(self, out: _Outgoing[T]) -> T:
         try:
-            return await self._once(path, content, read, tally, tokens)
+            return await self._once(out)
         except Fault as fault:
-            if not self._again(fault, tally):
+            if not self._again(fault, out):
                 raise
-            first = fault
+            out.fault = fault
         # Only now the machinery: most requests are answered at once, and each microsecond counts at 2,000 a second.
-        state = {"fault": first}
-
-        def wait(retry: tenacity.RetryCallState) -> float:
-            return self._wait(state["fault"], retry, tally)
-
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Fault) and self._again(e, tally)),
-            wait=wait,
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Fault) and self._again(e, out)),
+            wait=lambda retry: self._wait(out, retry),
             reraise=True,
         ):
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
-                    raise first
+                    raise out.fault
                 try:
-                    return await self._once(path, content, read, tally, tokens)
+                    return await self._once(out)
                 except Fault as fault:
-                    state["fault"] = fault
+                    out.fault = fault
                     raise
-        raise first  # not reached: the loop returns or raises
+        raise out.fault  # not reached: the loop returns or raises
 
-    def _again(self, fault: Fault, tally: Tally) -> bool:
+    def _again(self, fault: Fault, out: _Outgoing[Any]) -> bool:
         now = time.monotonic()
         if fault.kind is Kind.BUSY:
             self._refused_since = self._refused_since or now
@@ -138,66 +159,78 @@ class Exchange:
             return True
         if fault.kind is Kind.DOWN and not self.succeeded:
             return False
-        return self.retries and fault.kind in (Kind.SERVER, Kind.DOWN) and tally.attempts < self.spec.attempts
+        return self.retries and fault.kind in (Kind.SERVER, Kind.DOWN) and out.attempts < self.spec.attempts
 
-    def _wait(self, fault: Fault, retry: tenacity.RetryCallState, tally: Tally) -> float:
+    def _wait(self, out: _Outgoing[Any], retry: tenacity.RetryCallState) -> float:
+        fault = out.fault
         backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(retry)
         if fault.retry_after is not None:
             # Spread over a tenth, so that all who wait do not come back in the same instant.
             backoff = fault.retry_after + min(backoff, 0.1 * fault.retry_after)
         if fault.kind is Kind.BUSY:
-            self.throttle.refused(fault.retry_after if fault.retry_after is not None else backoff, tally.last_at)
+            self.throttle.refused(fault.retry_after if fault.retry_after is not None else backoff, out.sent_at)
         return backoff
 
-    async def _once(self, path: str, content: bytes | None, read: Callable[[Any], T], tally: Tally, tokens: int) -> T:
-        await self.throttle.enter(tokens)
-        began = tally.last_at = time.monotonic()
+    async def _once(self, out: _Outgoing[T]) -> T:
+        tally, timeouts = out.tally, self.spec.timeouts
+        await self.throttle.enter(out.tokens)
+        began = out.sent_at = time.monotonic()
         if not tally.sent_at:
             tally.sent_at = time.time_ns() // 1_000_000
         try:
-            async with asyncio.timeout(self.spec.timeouts.whole):
-                status, headers, data = await self._transfer(path, content)
+            async with asyncio.timeout(timeouts.whole):
+                status, headers, data = await self._transfer(out)
         except TimeoutError:
             self.throttle.refused(0.0, began)
-            raise self._fault(Kind.SERVER, f"no whole reply within {self.spec.timeouts.whole:g} s", tally) from None
+            raise self._fault(out, Fault(Kind.SERVER, f"no whole reply within {timeouts.whole:g} s")) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as failure:
             # The transport reports a reset connection as ConnectTimeout as well; only a refused one means down.
             kind = Kind.SERVER if _was_reset(failure) else Kind.DOWN
-            raise self._fault(kind, f"no connection: {failure}", tally) from None
+            raise self._fault(out, Fault(kind, f"no connection: {failure}")) from None
         except httpx.TimeoutException:
             self.throttle.refused(0.0, began)
-            raise self._fault(Kind.SERVER, f"no reply within {self.spec.timeouts.first_byte:g} s", tally) from None
+            raise self._fault(out, Fault(Kind.SERVER, f"no reply within {timeouts.first_byte:g} s")) from None
         except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as failure:
-            raise self._fault(Kind.SERVER, f"the connection broke: {type(failure).__name__} {failure}", tally) from None
+            reason = f"the connection broke: {type(failure).__name__} {failure}"
+            raise self._fault(out, Fault(Kind.SERVER, reason)) from None
+        except Fault as fault:
+            raise self._fault(out, fault) from None
         finally:
             self.throttle.leave()
         latency = time.monotonic() - began
         tally.latency += latency
         try:
-            result = read(self._payload(status, headers, data))
+            whole = out.content_type is not None and status < 300
+            result = out.read(data if whole else self._payload(status, headers, data))
         except Fault as fault:
-            raise self._fault(fault.kind, fault.reason, tally, fault.retry_after) from None
+            raise self._fault(out, fault) from None
         self.succeeded = True
         self._refused_since = None
         self.throttle.succeeded(latency)
+        out.attempts += 1
         tally.attempts += 1
         return result
 
-    async def _transfer(self, path: str, content: bytes | None) -> tuple[int, httpx.Headers, bytes]:
-        url = self._urls.get(path)
+    async def _transfer(self, out: _Outgoing[Any]) -> tuple[int, httpx.Headers, bytes]:
+        url = self._urls.get(out.path)
         if url is None:
-            url = self._urls[path] = httpx.URL(self.base_url + path, params=dict(self.spec.query) or None)
-        method = "GET" if content is None else "POST"
-        request = httpx.Request(method, url, headers=self._base, content=content, extensions={"timeout": self._timeout})
+            url = self._urls[out.path] = httpx.URL(self.base_url + out.path, params=dict(self.spec.query) or None)
+        method = "GET" if out.content is None else "POST"
+        extensions = {"timeout": self._timeout}
+        request = httpx.Request(method, url, headers=self._base, content=out.content, extensions=extensions)
         request.headers.encoding = "utf-8"  # else it is guessed anew for each header, .1 ms a request
+        limit = REPLY_LIMIT
+        if out.content_type is not None:
+            request.headers["content-type"] = out.content_type
+            limit = FILE_LIMIT
         response = await self.transport.handle_async_request(request)
         try:
             size = 0
             chunks = []
             async for chunk in response.aiter_bytes():
                 size += len(chunk)
-                if size > REPLY_LIMIT:
-                    raise Fault(Kind.ITEM, f"the reply is larger than {REPLY_LIMIT // 2**20} MiB")
+                if size > limit:
+                    raise Fault(Kind.ITEM, f"the reply is larger than {limit // 2**20} MiB")
                 chunks.append(chunk)
         finally:
             await response.aclose()
@@ -227,10 +260,12 @@ class Exchange:
             fault.retry_after = retry_after(headers)
         raise Fault(fault.kind, f"HTTP {status}: {fault.reason}", retry_after=fault.retry_after)
 
-    def _fault(self, kind: Kind, reason: str, tally: Tally, wait: float | None = None) -> Fault:
-        if kind is not Kind.BUSY:
-            tally.attempts += 1
-        return Fault(kind, shorten(redact(reason, self.secrets)), retry_after=wait)
+    def _fault(self, out: _Outgoing[Any], fault: Fault) -> Fault:
+        """Count a failed attempt (a refusal for load is none) and take the key out of the reason."""
+        if fault.kind is not Kind.BUSY:
+            out.attempts += 1
+            out.tally.attempts += 1
+        return Fault(fault.kind, shorten(redact(fault.reason, self.secrets)), retry_after=fault.retry_after)
 
 
 def _was_reset(failure: BaseException) -> bool:

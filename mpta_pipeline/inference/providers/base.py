@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+import orjson
 
 from mpta_pipeline.inference.faults import Fault, Kind, shorten
 from mpta_pipeline.inference.models import ModelSpec
@@ -25,6 +27,62 @@ class Call(Protocol):
         Raises:
             Fault: For good. One that `read` raises because a reply makes no sense is tried again first.
         """
+
+
+class Http(Protocol):
+    """Exchanges of a batch endpoint: JSON, and whole files."""
+
+    async def json(self, path: str, body: Mapping[str, Any] | None) -> Any:
+        """Send a JSON body (none: GET); returns the reply's JSON."""
+
+    async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
+        """Send bytes (none: GET); returns the reply's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed."""
+
+    ended: bool
+    done: int
+    failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """One request of a batch: the reply's JSON, or a final error, or neither where it was never asked (expired)."""
+
+    request_hash: str
+    payload: Any = None
+    error: str | None = None
+
+
+class BatchEndpoint(ABC):
+    """Asking many requests at once, to be answered within a day at a lower price."""
+
+    most = 10_000
+    """Requests in one batch."""
+
+    @abstractmethod
+    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
+        """Hand in requests; returns the batch's id. `tag` is ours, for whoever looks at the provider's console."""
+
+    @abstractmethod
+    async def state(self, batch: str, http: Http) -> BatchState:
+        """How far it is."""
+
+    @abstractmethod
+    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+        """The results of a batch that has ended, also of one that was cancelled or has expired."""
+
+    @abstractmethod
+    async def cancel(self, batch: str, http: Http) -> None:
+        """Ask the provider to stop it; what is done stays done."""
+
+
+def json_lines(data: bytes) -> Iterator[Any]:
+    """The documents of a JSON Lines file."""
+    return (orjson.loads(line) for line in data.splitlines() if line.strip())
 
 
 @dataclass(slots=True)
@@ -69,6 +127,19 @@ class Provider(ABC):
     async def running(self, cache_dir: Path) -> AsyncIterator[str]:
         """The base URL, for as long as the endpoint is needed. `cache_dir` takes files made from installed models."""
         yield self.spec.url
+
+    def batches(self) -> BatchEndpoint | None:
+        """The batch endpoint; None: the provider has none."""
+        return None
+
+    def parameters(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """The entry's sampling parameters over defaults; one set to null is not sent."""
+        return {k: v for k, v in {**defaults, **self.spec.parameters}.items() if v is not None}
+
+    def note_lack(self, what: str) -> None:
+        """Note, once, what the endpoint does not offer."""
+        if what not in self.lacks:
+            self.lacks.append(what)
 
     def diagnose(self, status: int, payload: Any, text: str) -> Fault:
         """Whose fault an error reply is, by the published meaning of the codes; subclasses add the provider's own."""

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mpta_pipeline.inference.faults import Fault, Kind
+import httpx
+import orjson
+
+from mpta_pipeline.inference.faults import Fault, Kind, shorten
 from mpta_pipeline.inference.letters import letter_logprobs
-from mpta_pipeline.inference.providers.base import Call, Provider, Reply, code_of, message_of, senseless
+from mpta_pipeline.inference.providers.base import (
+    BatchEndpoint,
+    BatchResult,
+    BatchState,
+    Call,
+    Http,
+    Provider,
+    Reply,
+    code_of,
+    json_lines,
+    message_of,
+    senseless,
+)
 from mpta_pipeline.inference.requests import Ask
+
+NO_LOGPROBS = "log-probabilities"
 
 
 class OpenAI(Provider):
@@ -23,16 +40,23 @@ class OpenAI(Provider):
         return own | self.spec.headers
 
     async def answer(self, ask: Ask, call: Call) -> Reply:
-        """One exchange; the first token's candidates are asked for where the answer is a letter."""
+        """One exchange; without log-probabilities where the endpoint turns out to reject the wish for them."""
         path, body = self.request(ask)
-        return await call(path, body, partial(self.reply, ask))
+        read = partial(self.reply, ask)
+        try:
+            return await call(path, body, read)
+        except Fault as fault:
+            if fault.kind is not Kind.ITEM or "logprobs" not in fault.reason or "logprobs" not in body:
+                raise
+            self.note_lack(NO_LOGPROBS)
+            return await call(*self.request(ask), read)
 
     def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
         """Path and body of a request."""
         spec = self.spec
-        body: dict[str, Any] = {"model": spec.model, "temperature": 0, **spec.parameters}
+        body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
         body[spec.max_tokens_field] = spec.tokens_for(ask.elicitation)
-        letters = ask.elicitation == "letter" and spec.top_logprobs > 0 and "log-probabilities" not in self.lacks
+        letters = ask.elicitation == "letter" and spec.top_logprobs > 0 and NO_LOGPROBS not in self.lacks
         if spec.api == "completions":
             text = ask.user if ask.system is None else f"{ask.system}\n\n{ask.user}"
             body["prompt"] = text
@@ -79,6 +103,10 @@ class OpenAI(Provider):
             provider_model=_fingerprint(payload),
         )
 
+    def batches(self) -> BatchEndpoint:
+        """Batches by uploaded file."""
+        return _Batches(self)
+
     def diagnose(self, status: int, payload: Any, text: str) -> Fault:
         """Adds OpenAI's own codes: quota used up, model unknown, content filter before the model (Azure)."""
         fault = super().diagnose(status, payload, text)
@@ -90,6 +118,75 @@ class OpenAI(Provider):
         elif status in (400, 404) and ("model_not_found" in code or "deploymentnotfound" in code):
             fault = Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
         return fault
+
+
+class _Batches(BatchEndpoint):
+    """A file of requests, a batch over it, and a file of results and one of errors."""
+
+    def __init__(self, provider: OpenAI) -> None:
+        self.provider = provider
+
+    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
+        lines = []
+        path = ""
+        for ask in asks:
+            path, body = self.provider.request(ask)
+            path = "/v1" + path
+            lines.append(orjson.dumps({"custom_id": ask.request_hash, "method": "POST", "url": path, "body": body}))
+        content, content_type = _upload(b"\n".join(lines) + b"\n", tag)
+        uploaded = orjson.loads(await http.raw("/files", content, content_type))
+        made = await http.json(
+            "/batches",
+            {
+                "input_file_id": uploaded["id"],
+                "endpoint": path,
+                "completion_window": "24h",
+                "metadata": {"mpta": tag},
+            },
+        )
+        return str(made["id"])
+
+    async def state(self, batch: str, http: Http) -> BatchState:
+        found = await http.json(f"/batches/{batch}", None)
+        counts = found.get("request_counts") or {}
+        failed = None
+        if found["status"] == "failed":
+            problems = (found.get("errors") or {}).get("data") or []
+            failed = str(problems[0].get("message")) if problems else "the batch failed"
+        return BatchState(
+            ended=found["status"] in ("completed", "failed", "expired", "cancelled"),
+            done=(counts.get("completed") or 0) + (counts.get("failed") or 0),
+            failed=failed,
+        )
+
+    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+        found = await http.json(f"/batches/{batch}", None)
+        files = [found[k] for k in ("output_file_id", "error_file_id") if found.get(k)]
+        data = [await http.raw(f"/files/{file}/content") for file in files]
+        return (self._result(line) for part in data for line in json_lines(part))
+
+    async def cancel(self, batch: str, http: Http) -> None:
+        await http.json(f"/batches/{batch}/cancel", {})
+
+    def _result(self, line: Any) -> BatchResult:
+        key, response = str(line["custom_id"]), line.get("response")
+        if response is not None and response["status_code"] == 200:
+            return BatchResult(key, payload=response["body"])
+        if response is not None:
+            fault = self.provider.diagnose(response["status_code"], response["body"], "")
+            return BatchResult(key, error=shorten(f"batch: HTTP {response['status_code']}: {fault.reason}"))
+        error = line.get("error") or {}
+        if error.get("code") in ("batch_expired", "batch_cancelled"):
+            return BatchResult(key)  # never asked
+        return BatchResult(key, error=shorten(f"batch: {error.get('message') or error}"))
+
+
+def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
+    """A multipart form with purpose=batch and the file."""
+    request = httpx.Request(
+        "POST", "http://localhost/", data={"purpose": "batch"}, files={"file": (f"{tag}.jsonl", data)}
+    )
+    return request.read(), request.headers["content-type"]
 
 
 def messages(ask: Ask) -> list[dict[str, str]]:

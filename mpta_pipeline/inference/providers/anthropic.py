@@ -1,0 +1,119 @@
+"""Anthropic's Messages API, and its Message Batches at half the price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.providers.base import (
+    BatchEndpoint,
+    BatchResult,
+    BatchState,
+    Call,
+    Http,
+    Provider,
+    Reply,
+    code_of,
+    json_lines,
+    message_of,
+    senseless,
+)
+from mpta_pipeline.inference.requests import Ask
+
+VERSION = "2023-06-01"
+
+
+class Anthropic(Provider):
+    """Letters by text only: the API gives no log-probabilities."""
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """The key in x-api-key, and the version of the API."""
+        own = {} if key is None else {self.spec.key_header or "x-api-key": key}
+        return {"anthropic-version": VERSION} | own | self.spec.headers
+
+    async def answer(self, ask: Ask, call: Call) -> Reply:
+        """One exchange."""
+        self.note_lack("log-probabilities (answers are read from the text)")
+        return await call("/messages", self.body(ask), partial(self.reply, ask))
+
+    def body(self, ask: Ask) -> dict[str, Any]:
+        """The request: the system prompt is a field of its own, max_tokens is mandatory."""
+        body: dict[str, Any] = self.parameters({"temperature": 0})
+        body |= {"model": self.spec.model, "max_tokens": self.spec.tokens_for(ask.elicitation)}
+        body["messages"] = [{"role": "user", "content": ask.user}]
+        if ask.system is not None:
+            body["system"] = ask.system
+        return body
+
+    def reply(self, ask: Ask, payload: Any) -> Reply:
+        """Read a message: text blocks, stop_reason, usage. Tokens read from or written to the cache are input too."""
+        try:
+            text = "".join(block["text"] for block in payload["content"] if block["type"] == "text")
+            stop = payload["stop_reason"]
+            usage = payload.get("usage") or {}
+        except (KeyError, TypeError, AttributeError):
+            raise senseless("it has no content with text blocks and a stop_reason") from None
+        cached = usage.get("cache_read_input_tokens") or 0
+        prompt = usage.get("input_tokens")
+        if prompt is not None:
+            prompt += cached + (usage.get("cache_creation_input_tokens") or 0)
+        return Reply(
+            text=text,
+            finish_reason=stop,
+            prompt_tokens=prompt,
+            completion_tokens=usage.get("output_tokens"),
+            cached_tokens=cached,
+            provider_model=payload.get("model"),
+        )
+
+    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+        """Adds: model unknown (404 not_found_error), no credit left (400), overloaded."""
+        fault = super().diagnose(status, payload, text)
+        code = code_of(payload)
+        if status == 404 and "not_found" in code:
+            return Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
+        if "credit balance" in fault.reason:
+            fault.kind = Kind.FATAL
+        if "overloaded_error" in code:
+            fault.kind = Kind.BUSY
+        return fault
+
+    def batches(self) -> BatchEndpoint:
+        """Message Batches."""
+        return _Batches(self)
+
+
+class _Batches(BatchEndpoint):
+    """POST /messages/batches, GET it until `ended`, then its results line by line."""
+
+    def __init__(self, provider: Anthropic) -> None:
+        self.provider = provider
+
+    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
+        requests = [{"custom_id": ask.request_hash, "params": self.provider.body(ask)} for ask in asks]
+        made = await http.json("/messages/batches", {"requests": requests})
+        return str(made["id"])
+
+    async def state(self, batch: str, http: Http) -> BatchState:
+        found = await http.json(f"/messages/batches/{batch}", None)
+        counts = found.get("request_counts") or {}
+        done = sum(n for name, n in counts.items() if name != "processing")
+        return BatchState(ended=found["processing_status"] == "ended", done=done)
+
+    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+        lines = json_lines(await http.raw(f"/messages/batches/{batch}/results"))
+        return (self._result(line) for line in lines)
+
+    async def cancel(self, batch: str, http: Http) -> None:
+        await http.json(f"/messages/batches/{batch}/cancel", {})
+
+    def _result(self, line: Any) -> BatchResult:
+        result = line["result"]
+        if result["type"] == "succeeded":
+            return BatchResult(line["custom_id"], payload=result["message"])
+        if result["type"] == "errored":
+            fault = self.provider.diagnose(400, result["error"], "")
+            return BatchResult(line["custom_id"], error=shorten(f"batch: {fault.reason}"))
+        return BatchResult(line["custom_id"])  # canceled or expired: never asked

@@ -1,0 +1,165 @@
+"""Google's Gemini API: generateContent, and its batches at half the price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.providers.base import (
+    BatchEndpoint,
+    BatchResult,
+    BatchState,
+    Call,
+    Http,
+    Provider,
+    Reply,
+    message_of,
+    senseless,
+)
+from mpta_pipeline.inference.requests import Ask
+
+MOST_LOGPROBS = 20  # what the API allows
+FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
+_NO_LOGPROBS = "log-probabilities"
+
+
+class Gemini(Provider):
+    """Letters with the first token's log-probabilities, where the model offers them."""
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """The key in a header: in the URL, where Google also takes it, it would end up in logs."""
+        own = {} if key is None else {self.spec.key_header or "x-goog-api-key": key}
+        return own | self.spec.headers
+
+    async def answer(self, ask: Ask, call: Call) -> Reply:
+        """One exchange; without log-probabilities where the model turns out not to give them."""
+        path, read = f"/models/{self.spec.model}:generateContent", partial(self.reply, ask)
+        try:
+            return await call(path, self.body(ask), read)
+        except Fault as fault:
+            if fault.kind is not Kind.ITEM or "logprobs" not in fault.reason.lower() or _NO_LOGPROBS in self.lacks:
+                raise
+            self.note_lack(_NO_LOGPROBS)
+            return await call(path, self.body(ask), read)
+
+    def body(self, ask: Ask) -> dict[str, Any]:
+        """The request: parts, a systemInstruction, and generationConfig, which takes the entry's parameters."""
+        config = self.parameters({"temperature": 0})
+        config["maxOutputTokens"] = self.spec.tokens_for(ask.elicitation)
+        if ask.elicitation == "letter" and self.spec.top_logprobs and _NO_LOGPROBS not in self.lacks:
+            config |= {"responseLogprobs": True, "logprobs": min(self.spec.top_logprobs, MOST_LOGPROBS)}
+        body: dict[str, Any] = {
+            "contents": [{"role": "user", "parts": [{"text": ask.user}]}],
+            "generationConfig": config,
+        }
+        if ask.system is not None:
+            body["systemInstruction"] = {"parts": [{"text": ask.system}]}
+        return body
+
+    def reply(self, ask: Ask, payload: Any) -> Reply:
+        """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
+        try:
+            usage = payload.get("usageMetadata") or {}
+            if not payload.get("candidates"):
+                reason = payload["promptFeedback"]["blockReason"]
+                text, finish, first = "", "content_filter", {}
+                if not reason:
+                    raise KeyError
+            else:
+                first = payload["candidates"][0]
+                parts = (first.get("content") or {}).get("parts") or []
+                text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
+                finish = first.get("finishReason")
+                if finish in FILTERED:
+                    finish = "content_filter"
+            listed = ((first.get("logprobsResult") or {}).get("topCandidates") or [{}])[0].get("candidates") or []
+            candidates = [(c["token"], float(c["logProbability"])) for c in listed]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise senseless("it has neither candidates nor a block reason") from None
+        completion = usage.get("candidatesTokenCount")
+        if usage.get("thoughtsTokenCount"):
+            completion = (completion or 0) + usage["thoughtsTokenCount"]  # thinking is paid as output
+        letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
+        return Reply(
+            text=text,
+            option_logprobs=letters,
+            finish_reason=finish,
+            prompt_tokens=usage.get("promptTokenCount"),
+            completion_tokens=completion,
+            cached_tokens=usage.get("cachedContentTokenCount") or 0,
+            provider_model=payload.get("modelVersion"),
+        )
+
+    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+        """Adds: a bad key comes as 400, an unknown model as 404, and the wait in RetryInfo, not in a header."""
+        fault = super().diagnose(status, payload, text)
+        details = _details(payload)
+        reasons = {d.get("reason") for d in details}
+        if "API_KEY_INVALID" in reasons or "API key not valid" in fault.reason:
+            return Fault(Kind.FATAL, f"the key was rejected: {fault.reason}")
+        if status == 404:
+            return Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
+        if status == 400 and "FAILED_PRECONDITION" in str(payload):
+            fault.kind = Kind.FATAL
+        for detail in details:
+            delay = str(detail.get("retryDelay", ""))
+            if delay.endswith("s"):
+                try:
+                    fault.retry_after = float(delay[:-1])
+                except ValueError:
+                    continue
+        return fault
+
+    def batches(self) -> BatchEndpoint:
+        """Batches with their requests inline."""
+        return _Batches(self)
+
+
+class _Batches(BatchEndpoint):
+    """POST models/…:batchGenerateContent, GET the operation until it is done; the responses are inlined in it."""
+
+    most = 2000  # requests inline: 20 MB at most
+
+    def __init__(self, provider: Gemini) -> None:
+        self.provider = provider
+
+    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
+        requests = [{"request": self.provider.body(a), "metadata": {"key": a.request_hash}} for a in asks]
+        body = {"batch": {"display_name": tag, "input_config": {"requests": {"requests": requests}}}}
+        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body)
+        return str(made["name"])
+
+    async def state(self, batch: str, http: Http) -> BatchState:
+        found = await http.json(f"/{batch}", None)
+        meta = found.get("metadata") or {}
+        state = str(meta.get("state", ""))
+        stats = meta.get("batchStats") or {}
+        done = int(stats.get("successfulRequestCount") or 0) + int(stats.get("failedRequestCount") or 0)
+        ended = bool(found.get("done")) or state.endswith(("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
+        problem = found.get("error")
+        return BatchState(ended=ended, done=done, failed=message_of({"error": problem}) if problem else None)
+
+    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+        found = await http.json(f"/{batch}", None)
+        inlined = ((found.get("response") or {}).get("inlinedResponses") or {}).get("inlinedResponses") or []
+        return (self._result(one) for one in inlined)
+
+    async def cancel(self, batch: str, http: Http) -> None:
+        await http.json(f"/{batch}:cancel", {})
+
+    def _result(self, one: Any) -> BatchResult:
+        key = str(one["metadata"]["key"])
+        if one.get("response") is not None:
+            return BatchResult(key, payload=one["response"])
+        if one.get("error") is not None:
+            return BatchResult(key, error=shorten(f"batch: {message_of(one)}"))
+        return BatchResult(key)
+
+
+def _details(payload: Any) -> list[dict[str, Any]]:
+    error = payload.get("error") if isinstance(payload, dict) else None
+    found = error.get("details") if isinstance(error, dict) else None
+    return [d for d in found or [] if isinstance(d, dict)]
