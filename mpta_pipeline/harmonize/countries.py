@@ -16,6 +16,13 @@ OWN_CODES = {
     "197": ("CYP", "the northern part of Cyprus"),
     "915": ("XKX", "Kosovo"),
     "383": ("XKX", "Kosovo"),
+    # Countries that are no more, as people were born in or surveyed in them.
+    "278": ("DEU", "East Germany"),
+    "280": ("DEU", "West Germany"),
+    "736": ("SDN", "Sudan"),
+    "891": ("SRB", "Serbia and Montenegro"),
+    "900": ("DEU", "West Germany"),
+    "901": ("DEU", "East Germany"),
 }
 OWN_ALPHA = {"NIR": "909", "XK": "915", "XKX": "915", "KOS": "915", "XKO": "915", "CYN": "197", "NCY": "197"}
 _ARTICLE = {"USA", "GBR", "NLD", "PHL", "CZE", "DOM", "RUS", "MDV", "ARE", "BHS", "GMB", "COD", "COG", "CAF", "SDN"}

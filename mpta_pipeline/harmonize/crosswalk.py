@@ -33,7 +33,7 @@ class Rule:
         """Options of the row; of a number its top and bottom codes, of a country all countries."""
         row = self.source
         if row.country:
-            return country_options(row.country)
+            return (*country_options(row.country), *row.options)
         if row.numeric:
             bounds = (b for b in (row.numeric.bottom, row.numeric.top) if b)
             return tuple(Option(code=b.code, label=b.label, value=b.code, text=b.text) for b in bounds)

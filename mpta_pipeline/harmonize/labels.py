@@ -61,6 +61,11 @@ class LabelPattern:
         return " or ".join(self.spellings)
 
 
+def shown_label(label: str) -> str:
+    """A label on one line, without a leading "1. ", as it may be said."""
+    return _SPACES.sub(" ", _NUMBERING.sub("", label.translate(_QUOTES))).strip()
+
+
 def is_regex(spelling: str) -> bool:
     """Whether a spelling is written as a regular expression."""
     return len(spelling) > 2 and spelling.startswith("/") and spelling.endswith("/")

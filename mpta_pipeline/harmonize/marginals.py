@@ -80,7 +80,11 @@ def compare_marginals(
     wanted = wanted.filter(pl.col("column").is_in(frame.columns))
     if wanted.is_empty():
         return pl.DataFrame(schema=COMPARED)
-    frame = frame.with_columns(_study(frame, raw, study), *_other_weights(frame, raw, wanted))
+    whole = study is not None or raw.resolve("study") is None
+    frame = frame.with_columns(
+        pl.lit(study, pl.String).alias("study") if whole else study_of(frame, raw),
+        *_other_weights(frame, raw, wanted),
+    )
     cases = wanted.group_by("year", "country", "study").agg(pl.col("rows").max(), pl.col("base").max())
     rows = []
     for year, country, part, n_rows, base in cases.iter_rows():
@@ -98,13 +102,11 @@ def compare_marginals(
     return pl.DataFrame(rows, schema=COMPARED, orient="row").sort("column", "year", "country", "statistic")
 
 
-def _study(frame: pl.DataFrame, raw: RawWave, study: str | None) -> pl.Expr | pl.Series:
-    name = raw.resolve("study")
-    if study is not None or name is None:
-        return pl.lit(study, pl.String).alias("study")
-    codes = cells(raw, name).select(pl.col("code").replace_strict(_STUDY_CODES, default=None, return_dtype=pl.String))
+def study_of(frame: pl.DataFrame, raw: RawWave) -> pl.Series:
+    """Which study each respondent of the Joint file is of: evs or wvs."""
+    codes = cells(raw, "study").get_column("code").replace_strict(_STUDY_CODES, default=None, return_dtype=pl.String)
     # RESPONDENTS is sorted by id; the raw wave is not.
-    return codes.to_series().gather(frame.get_column("row_index")).alias("study")
+    return codes.gather(frame.get_column("row_index")).alias("study")
 
 
 def _other_weights(frame: pl.DataFrame, raw: RawWave, wanted: pl.DataFrame) -> list[pl.Series]:

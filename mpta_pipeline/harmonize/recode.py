@@ -9,7 +9,7 @@ import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import LabelPattern, normal_label
+from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, shown_label
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import RawWave, cells, respondents
 from mpta_pipeline.tables import RESPONDENTS
@@ -133,6 +133,9 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[st
                 continue
             if variable not in found:
                 found[variable] = cells(raw, variable)
+            title = raw.label(variable)
+            if rule.source.title and title and not rule.source.title.accepts(title):
+                raise _retitled(rule, variable, title, raw)
             recodes.append(_bind(rule, variable, found[variable], labels.get(variable, {})))
     if not recodes:
         raise CrosswalkError(
@@ -185,7 +188,7 @@ def _bind(rule: Rule, variable: str, found: pl.DataFrame, labels: dict[str, str]
                 problems.append(Problem(variable, code, label, str(options[code].label)))
             values[code] = options[code].value
         elif rule.source.from_labels:
-            values[code] = normal_label(label) if label else code
+            values[code] = shown_label(label) if label else code
         elif not (rule.source.numeric and _in_range(rule, code)):
             problems.append(Problem(variable, code, label))
     return Recode(rule, variable, values, missing, tuple(problems))
@@ -205,7 +208,11 @@ def _in_range(rule: Rule, code: str) -> bool:
 
 
 def _value_labels(raw: RawWave) -> dict[str, dict[str, str]]:
-    return {variable: raw.labels(variable) for variable in raw.variables.get_column("variable")}
+    """Value labels per variable. A label that only repeats its code, as on the points of a scale, says nothing."""
+    return {
+        variable: {code: label for code, label in raw.labels(variable).items() if normal_label(label) != code}
+        for variable in raw.variables.get_column("variable")
+    }
 
 
 def _stopped(problems: Iterable[Problem], raw: RawWave) -> CrosswalkError:
@@ -223,6 +230,16 @@ def _stopped(problems: Iterable[Problem], raw: RawWave) -> CrosswalkError:
         variable=first.variable,
         value=first.code,
         remedy="look at the codebook of this release, then map the code or the new label in the concept's file",
+    )
+
+
+def _retitled(rule: Rule, variable: str, title: str, raw: RawWave) -> CrosswalkError:
+    return CrosswalkError(
+        f"Wave {raw.release['wave']} is stopped: the variable is titled {title!r} where the crosswalk expects "
+        f"{rule.source.title}",
+        file=raw.release["file_name"],
+        variable=variable,
+        remedy=f"look at the codebook of this release, then mend the concept {rule.concept.concept}",
     )
 
 

@@ -32,6 +32,9 @@ REVEALS = frozenset(
         "abortion",
         "age",
         "children_qualities",
+        "work_ethic",
+        "politics",
+        "civic_honesty",
         "democracy",
         "economy",
         "education",
@@ -211,6 +214,7 @@ class Source(_Strict):
     Attributes:
         dialect: Codebook that the file follows.
         variable: Native variable, or further spellings of it in order of preference; null where there is none.
+        title: What the variable's own label must say, where its value labels do not tell what is asked.
         waves: Dialect of a single-wave file → its native variable; codes and labels as in this row.
         pool: Shares the concept's own column with other sources.
         column: Column when it is neither the concept's nor `<concept>_<family>`.
@@ -231,6 +235,7 @@ class Source(_Strict):
 
     dialect: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     equivalence: Equivalence
+    title: Label | None = None
     variable: str | tuple[str, ...] | None = None
     waves: dict[str, str] = Field(default_factory=dict)
     pool: bool = False

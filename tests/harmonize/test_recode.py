@@ -86,7 +86,7 @@ def test_numbers_keep_their_top_code_and_refuse_what_is_out_of_range(make_raw: M
 def test_open_lists_take_the_labels_of_the_file(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     raw = make_raw("wvs7", {"Q223": [840001, 5]}, {"Q223": {"840001": "US: Republican", "5": "Other"}})
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
-    assert frame["party_wvs"].to_list() == ["us: republican", "other"]
+    assert frame["party_wvs"].to_list() == ["US: Republican", "Other"]
 
 
 def test_order_of_rows_and_columns_changes_nobody(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
