@@ -1,0 +1,83 @@
+"""Missing answers keep their kind in every way that producers write them, and zero stays a value."""
+
+import pytest
+
+from mpta_pipeline import surveys
+from mpta_pipeline.surveys.missing import is_declared, kind_of_code, plain
+
+
+@pytest.fixture(scope="module")
+def conventions():
+    return surveys.load_sources().conventions
+
+
+@pytest.mark.parametrize(
+    ("code", "label", "kind"),
+    [
+        (".i", "IAP", "not_applicable"),
+        (".d", "don’t know", "dont_know"),
+        (".d", "donâ€™t know", "dont_know"),  # as the 2018 file spells it
+        (".n", "no answer", "refused_or_no_answer"),
+        (".n", "refused", "refused_or_no_answer"),  # so in 2021
+        (".s", "skipped on web", "skipped_web"),
+        (".s", "social media (facebook, twitter, youtube)", "invalid"),  # a category put among the missing
+        (".x", "not available in this release", "not_available_release"),
+        (".y", "not available in this year", "not_asked"),
+        (".x", None, "not_available_release"),
+        (".a", "IAP", "not_applicable"),  # the letters of the first release of 2010
+        (".b", "DK", "dont_know"),
+        (".c", "NA", "refused_or_no_answer"),
+        (".c", "cant choose", "dont_know"),  # the same letter in the second
+        (".u", "uncodeable & iap", "invalid"),
+        (".a", None, "not_available_release"),
+        ("98", "dk", "dont_know"),  # missing by its label only
+        ("27", "refused", "refused_or_no_answer"),
+        ("0", "never", None),
+        ("0", "lt high school", None),
+        ("3", "depends", None),
+        ("8", "don't know which party", None),
+    ],
+)
+def test_gss(conventions, code, label, kind):
+    assert kind_of_code(code, label, conventions["gss"]) == kind
+
+
+@pytest.mark.parametrize(
+    ("code", "label", "kind"),
+    [
+        ("-1", "Don't know", "dont_know"),
+        ("-1", "Don´t know", "dont_know"),
+        ("-2", "No answer/refused", "refused_or_no_answer"),
+        ("-3", "INAP; Mother does not live in country", "not_applicable"),
+        ("-4", "Not asked in this country", "not_asked"),
+        ("-5", "Missing; Not available", "not_available_release"),
+        ("-5", None, "not_available_release"),
+        (".a", "Don't know", "dont_know"),
+        (".e", None, "not_available_release"),
+        ("0", "Do not belong to a denomination", None),
+        ("5", "I am not [nationality]", None),
+    ],
+)
+def test_wvs(conventions, code, label, kind):
+    assert kind_of_code(code, label, conventions["wvs"], declared=["-5..-1"], file_declares=True) == kind
+
+
+def test_a_code_that_the_file_does_not_declare_missing_is_a_value(conventions):
+    """-1 is a longitude, a materialist or a code like any other unless something says that it is missing."""
+    wvs = conventions["wvs"]
+    assert kind_of_code("-1", None, wvs, variable="Y", file_declares=True) is None
+    assert kind_of_code("-1", None, wvs, variable="Y", file_declares=False) == "dont_know"
+    assert kind_of_code("-1", None, wvs, variable="O1_LONGITUDE") is None
+    assert kind_of_code("-1", "materialist", conventions["none"]) is None
+
+
+def test_declared_codes_and_ranges():
+    assert is_declared("-3", ["-5..-1"])
+    assert is_declared("-3", ["-3"])
+    assert not is_declared("0", ["-5..-1"])
+    assert not is_declared("x", ["-5..-1"])
+
+
+def test_labels_are_compared_without_their_typography():
+    assert plain("  Don’t   KNOW ") == "don't know"
+    assert plain("Né à l’étranger") == "ne a l'etranger"

@@ -1,0 +1,180 @@
+"""A file is what is in it: every producer's structure in every format, under names that say nothing."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import surveys
+from mpta_pipeline.errors import SurveyFileError
+from tests.surveys import make_files as make
+from tests.surveys.shared_data import real
+
+WVS, EVS = make.wvs_people(per_country=20), make.evs_people(per_country=20)
+EARLIER = {
+    3: make.make_people("wvs", {840: 1995}, per_country=20),
+    6: make.make_people("wvs", {840: 2011}, per_country=20),
+}
+FILES = {
+    "wvs7": (make.wvs7(WVS), ["wvs-7"], "W_WEIGHT"),
+    "wvs_ts": (make.wvs_ts(WVS, waves=EARLIER), ["wvs-3", "wvs-6", "wvs-7"], "S017"),
+    "wvs_w6": (make.wvs6(EARLIER[6]), ["wvs-6"], "V258"),
+    "joint": (make.joint(WVS, EVS), ["joint-2017"], "gwght"),
+    "evs2017": (make.evs2017(EVS), ["evs-5"], "gweight"),
+    "evs_trend": (
+        make.evs_trend({4: make.make_people("evs", {276: 2008}, per_country=20), 5: EVS}),
+        ["evs-4", "evs-5"],
+        "S017",
+    ),
+    "gss": (make.gss([2016, 2018, 2021]), ["gss-2016", "gss-2018", "gss-2021"], "wtssps"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".sav", ".zsav", ".dta", ".csv", ".sav.zip", ".dta.zip"])
+@pytest.mark.parametrize("dialect", FILES)
+def test_by_content_in_every_format(dialect, suffix, registry, tmp_path):
+    if dialect == "gss" and "sav" in suffix:
+        pytest.skip("the synthetic GSS is made with Stata's tags")
+    file, waves, weight = FILES[dialect]
+    found = surveys.recognize(make.write(file, tmp_path / f"download (3){suffix}"), registry)
+    assert (found.dialect, list(found.waves)) == (dialect, waves)
+    assert {p.weight for p in found.parts.values()} == {weight}
+    assert sum(p.rows for p in found.parts.values()) == file.frame.height
+
+
+def test_version_doi_countries_and_years_are_read_from_the_rows(registry, tmp_path):
+    found = surveys.recognize(make.write(FILES["wvs7"][0], tmp_path / "x.sav"), registry)
+    assert (found.version, found.doi) == ("6-0-0 (2024-04-30)", "doi.org/10.14281/18241.24")
+    part = found.parts["wvs-7"]
+    assert part.countries == ("DEU", "GBR", "MEX", "USA")  # 909, Northern Ireland, is no code of ISO 3166-1
+    assert part.years == (2017, 2018, 2022)
+
+
+@pytest.mark.parametrize(
+    ("semicolon", "encoding"), [(True, "utf-8"), (False, "utf-8-sig"), (True, "cp1252"), (False, "utf-16")]
+)
+def test_csv_delimiters_and_encodings(registry, tmp_path, layout, semicolon, encoding):
+    file = make.wvs7(WVS)
+    file = file.with_frame(file.frame.with_columns(N_TOWN=pl.lit("Köln, Nord")))
+    path = make.write(file, tmp_path / "x.csv", semicolon=semicolon, encoding=encoding)
+    raw = surveys.ingest(path, "wvs-7", layout, registry)
+    assert raw.data(["N_TOWN"])["N_TOWN"].unique().to_list() == ["Köln, Nord"]
+    assert bool(raw.release["notes"]) == (encoding in ("cp1252", "utf-16"))
+
+
+def test_labels_in_the_header_and_na_texts_of_a_csv(registry, tmp_path, layout):
+    """NA is an empty cell among numbers and Namibia among texts; 007 is a name."""
+    frame = make.wvs7(WVS).frame
+    odd = frame.with_columns(
+        pl.col("Q57").cast(pl.String).replace("-1", "NA"),
+        C_COW_ALPHA=pl.when(pl.col("B_COUNTRY") == 840).then(pl.lit("US")).otherwise(pl.lit("NA")),
+        I_PSU=pl.lit("007"),
+    ).rename({"Q57": "Q57: Most people can be trusted"})
+    path = tmp_path / "x.csv"
+    odd.write_csv(path)
+    raw = surveys.ingest(path, "wvs-7", layout, registry)
+    assert raw.label("Q57") == "Most people can be trusted"
+    assert surveys.cells(raw, "Q57").filter(pl.col("code").is_null()).height == frame.filter(pl.col("Q57") == -1).height
+    assert set(raw.data(["C_COW_ALPHA", "I_PSU"]).rows()) == {("NA", "007"), ("US", "007")}
+
+
+@pytest.mark.parametrize("suffix", [".sav", ".dta", ".csv"])
+def test_inverted_scales_are_refused_with_the_remedy(registry, tmp_path, suffix):
+    """Trap 18: the same file with reversed codes would turn every answer around."""
+    path = make.write(make.wvs7_inverted(WVS), tmp_path / f"wvs{suffix}")
+    with pytest.raises(SurveyFileError, match=r"inverted scales.*Q1P.*download the regular file"):
+        surveys.recognize(path, registry)
+
+
+def test_inverted_copies_beside_the_regular_variables_do_no_harm(registry, tmp_path):
+    file = make.wvs7(WVS)
+    both = file.with_frame(file.frame.with_columns(pl.col("Q1", "Q46", "Q57", "Q69").name.suffix("P")))
+    assert surveys.recognize(make.write(both, tmp_path / "x.sav"), registry).dialect == "wvs7"
+
+
+def test_a_file_of_two_sources_is_refused(registry, tmp_path):
+    """The integrated values survey is a merge by users: EVS and WVS rows in one file are neither."""
+    ts, trend = FILES["wvs_ts"][0], FILES["evs_trend"][0]
+    merged = pl.concat([ts.frame, trend.frame.with_columns(S002VS=pl.lit(5))], how="diagonal_relaxed")
+    with pytest.raises(SurveyFileError, match=r"fits no known survey.*S001 has code 2"):
+        surveys.recognize(make.write(ts.with_frame(merged), tmp_path / "ivs.csv"), registry)
+
+
+def test_a_file_that_fits_two_sources_is_refused(registry, tmp_path):
+    """A wave file without labels and without its wave: its V-numbers could be of several waves."""
+    path = tmp_path / "x.csv"
+    make.wvs6(EARLIER[6]).frame.drop("V1").write_csv(path)
+    with pytest.raises(SurveyFileError, match="fits several sources: wvs_w1, wvs_w"):
+        surveys.recognize(path, registry)
+
+
+def test_another_wave_with_the_names_of_the_seventh_is_not_taken_for_it(registry, tmp_path):
+    frame = make.wvs7(WVS).frame.with_columns(A_WAVE=pl.lit(8, dtype=pl.Int64))
+    with pytest.raises(SurveyFileError, match=r"names no wave.*A_WAVE.*8"):
+        surveys.recognize(make.write(make.wvs7(WVS).with_frame(frame), tmp_path / "x.sav"), registry)
+
+
+def test_category_codes_in_factor_order_are_not_norcs(registry, tmp_path):
+    """socviz's gss_lon has NORC's names and other codes."""
+    found = surveys.recognize(real("gss_lon/gss_lon_2016.sav"), registry)
+    assert found.dialect == "gss_lon"
+    assert not found.source.crosswalk
+    file = make.gss()
+    turned = make.replace(file, values={**file.values, "sex": {1: "female", 2: "male"}})
+    with pytest.raises(SurveyFileError, match="not gss: code 1 of sex is labelled otherwise"):
+        surveys.recognize(make.write(turned, tmp_path / "x.dta"), registry)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("A_YEAR", 20180601, "no year.*A_YEAR.*20180601"),
+        ("B_COUNTRY", 9999, "no country of ISO 3166-1.*B_COUNTRY.*9999"),
+        ("A_YEAR", None, "no year.*A_YEAR.*empty"),
+    ],
+)
+def test_cells_that_name_no_year_or_country(registry, tmp_path, column, value, message):
+    file = make.wvs7(WVS)
+    frame = file.frame.with_columns(
+        pl.when(pl.int_range(pl.len()) == 3).then(value).otherwise(pl.col(column)).alias(column)
+    )
+    with pytest.raises(SurveyFileError, match=message):
+        surveys.recognize(make.write(file.with_frame(frame), tmp_path / "x.sav"), registry)
+
+
+def test_an_own_source_is_one_yaml_file(tmp_path):
+    """Adding a survey changes no code."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / "club.yaml").write_text(
+        "dialect: club\nfamily: club\nlineage: club\ntitle: Club poll {wave}\nproducer: us\nlicence: ours\n"
+        "data_use: any\nrecognize: {requires: [member, mood, when]}\nwaves: {variable: [when]}\n"
+        "key: {variables: [[member]]}\ncountry: {constant: SWE}\nyear: [when]\nmissing: none\n",
+        encoding="utf-8",
+    )
+    path = tmp_path / "poll.csv"
+    pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
+    found = surveys.recognize(path, surveys.load_sources(folder=folder))
+    assert (found.waves, found.title) == (("club-2025",), "Club poll 2025")
+
+
+def test_real_files(registry):
+    expected = {
+        "gss/GSS2016.dta": ("gss-2016", 2867, "wtssall"),
+        "gss/GSS2018.dta": ("gss-2018", 2348, "wtssall"),
+        "gss/GSS2021.dta": ("gss-2021", 4032, "wtssps"),
+        "gss/GSS2024.dta": ("gss-2024", 3309, "wtssps"),
+        "gss_rerelease/GSS2010_r1.dta": ("gss-2010", 2044, "wtssall"),
+        "gss_rerelease/GSS2010_r2.dta": ("gss-2010", 2044, "wtssall"),
+    }
+    for name, (wave, rows, weight) in expected.items():
+        part = surveys.recognize(real(name), registry).parts[wave]
+        assert (part.rows, part.weight, part.countries) == (rows, weight, ("USA",)), name
+    assert "read as cp1252" in surveys.recognize(real("gss/GSS2021.dta"), registry).notes[0]
+
+
+def test_nothing_is_taken_from_the_name(registry, tmp_path):
+    path = tmp_path / "GSS2018.csv"
+    pl.DataFrame({"a": [1], "b": [2]}).write_csv(path)
+    with pytest.raises(SurveyFileError, match="none of the variables by which one is known"):
+        surveys.recognize(Path(path), registry)
