@@ -167,6 +167,6 @@ def legend(names: Sequence[str], label: Mapping[str, str], *, other: bool, inter
 
 
 def _svg(kind: str, words: str, drawn: Sequence[Markup]) -> Markup:
-    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
-        kind, f"{WIDTH:g}", f"{HEIGHT:g}", words, words, Markup("").join(escape(d) for d in drawn)
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>').format(
+        kind, f"{WIDTH:g}", f"{HEIGHT:g}", words, Markup("").join(escape(d) for d in drawn)
     )

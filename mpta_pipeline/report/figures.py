@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import polars as pl
-from scipy import optimize, stats
+from scipy import special
 
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.report import wording
@@ -85,7 +85,7 @@ class Figure:
     n_items: int
     n_eff: float | None
     effect: float | None
-    effect_se: float | None
+    effect_reach: float | None
     effect_p: float | None
     effect_q: float | None
     gap: float | None
@@ -101,30 +101,30 @@ class Figure:
         """The figure is of a whole dimension, such as the range of its groups, not of one group."""
         return self.dimensions != ALL and self.subgroup == ALL
 
-    @cached_property
-    def _effect_reach(self) -> float | None:
-        """Half of the effect's 95 % interval: the t quantile whose degrees of freedom its p-value was read from."""
-        if self.effect is None or self.effect_se is None or self.effect_se <= 0:
-            return None
-        ratio, p = abs(self.effect / self.effect_se), self.effect_p
-
-        def off(log_df: float) -> float:
-            return float(2 * stats.t.sf(ratio, math.exp(log_df))) - (p or 0.0)
-
-        ends = (0.0, math.log(1e7))
-        told = p is not None and p > 0 and off(ends[0]) * off(ends[1]) < 0
-        df = math.exp(optimize.brentq(off, *ends)) if told else max(1, min(self.n_personas, self.n_items) - 1)
-        return float(stats.t.ppf(0.975, df)) * self.effect_se
-
     @property
     def effect_low(self) -> float | None:
         """Lower end of the persona effect's interval."""
-        return None if self.effect is None or self._effect_reach is None else self.effect - self._effect_reach
+        return None if self.effect is None or self.effect_reach is None else self.effect - self.effect_reach
 
     @property
     def effect_high(self) -> float | None:
         """Upper end of the persona effect's interval."""
-        return None if self.effect is None or self._effect_reach is None else self.effect + self._effect_reach
+        return None if self.effect is None or self.effect_reach is None else self.effect + self.effect_reach
+
+
+def _effect_reach(figures: pl.DataFrame) -> pl.Series:
+    """Half the width of each effect's 95 % interval: the t quantile of the very degrees of freedom its p-value has."""
+    frame = figures.select(
+        (pl.col("effect") / pl.col("effect_se")).abs().alias("ratio"),
+        "p_value",
+        (pl.min_horizontal("n_personas", "n_items") - 1).clip(1).alias("fewest"),
+        "effect_se",
+    ).cast(pl.Float64)
+    ratio, p, fewest, se = (frame[name].fill_null(math.nan).to_numpy() for name in frame.columns)
+    df = special.stdtridf(1 - p / 2, ratio)
+    told = np.isfinite(df) & (p > 0) & (p < 1)
+    reach = special.stdtrit(np.where(told, df, fewest), 0.975) * se
+    return pl.Series("effect_reach", reach).fill_nan(None)
 
 
 def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
@@ -136,7 +136,7 @@ def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
     """
     if figures.is_empty():
         return []
-    keyed = figures.with_columns(figure_ids(figures))
+    keyed = figures.with_columns(figure_ids(figures), _effect_reach(figures))
     by_id = keyed.sort(*FIGURE_KEY, "weighted", "baseline").group_by(
         "figure_id", *FIGURE_KEY, "weighted", maintain_order=True
     )
@@ -168,7 +168,7 @@ def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
             n_items=f["n_items"],
             n_eff=f["n_eff"],
             effect=f["effect"],
-            effect_se=f["effect_se"],
+            effect_reach=f["effect_reach"],
             effect_p=f["p_value"],
             effect_q=f["q_value"],
             gap=f["gap"],

@@ -23,6 +23,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
 RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
+REPEATING = ("accuracy_strict", "accuracy_answered")
+"""Metrics whose subgroup tables would say again what that of accuracy says."""
 OPEN_MODELS = 3
 """Subgroup tables of the first models of a task and survey stand open, and only they have those of further metrics."""
 SHOWN_MODELS = 12
@@ -184,6 +186,9 @@ class _View:
         self.shown_models = SHOWN_MODELS
         self._values = f.value_order(frames["options"])
         self._figures = f.read(frames["subgroup_metrics"], self.min_personas)
+        self._by_cell: dict[tuple[str, str], list[Figure]] = {}
+        for x in self._figures:
+            self._by_cell.setdefault((x.task, x.survey), []).append(x)
         self.models = sorted({x.model for x in self._figures})
         self.surveys = sorted({x.survey for x in self._figures})
         named = {x.task for x in self._figures}
@@ -262,14 +267,24 @@ class _View:
             notes.append(f"Personas of {wording.listed(closed)} may only be sent to models on this machine.")
         return notes
 
+    def about(self, survey: str) -> str:
+        """The survey's waves in words: titles, countries and years."""
+        waves = [w for w in self.waves if w["survey"] == survey]
+        titles = wording.listed(list(dict.fromkeys(w["title"] for w in waves)))
+        countries = sorted({c for w in waves for c in w["countries"]})
+        years = sorted({y for w in waves for y in w["years"]})
+        where = wording.listed(countries) if len(countries) <= 3 else f"{len(countries)} countries"
+        when = "" if not years else str(years[0]) if len(years) == 1 else f"{years[0]}–{years[-1]}"
+        return "; ".join(x for x in (titles, f"{where} {when}".strip()) if x) if waves else ""
+
     # --- tables -----------------------------------------------------------------------------------------------------
 
     def _by_condition(self, figures: Sequence[Figure]) -> dict[str, Figure]:
         found = {x.condition: x for x in figures}
         return {c: found[c] for c in self.conditions if c in found}
 
-    def _of(self, **wanted: str) -> list[Figure]:
-        return [x for x in self._figures if all(getattr(x, name) == value for name, value in wanted.items())]
+    def _of(self, task: str, survey: str) -> list[Figure]:
+        return self._by_cell.get((task, survey), [])
 
     def share(self, metric: str) -> bool:
         """Whether a metric is written in percent."""
@@ -289,7 +304,7 @@ class _View:
     def _headlines(self, task: str, survey: str) -> list[Headline]:
         found = []
         for model in self.models:
-            mine = self._of(model=model, task=task, survey=survey, metric=HEADLINE, dimensions=f.ALL)
+            mine = [x for x in self._of(task, survey) if (x.model, x.metric, x.dimensions) == (model, HEADLINE, f.ALL)]
             by_condition = self._by_condition(mine)
             lead = next(iter(by_condition.values()), None)
             if lead is not None:
@@ -308,7 +323,7 @@ class _View:
         return found
 
     def _section(self, task: str, survey: str) -> Section | None:
-        mine = self._of(task=task, survey=survey)
+        mine = self._of(task, survey)
         if not mine:
             return None
         models = sorted({x.model for x in mine})
@@ -363,7 +378,7 @@ class _View:
                 for model in models
                 if (by_condition := self._by_condition([x for x in everyone if x.model == model]))
             ],
-            subgroups=self._by_model(models[:OPEN_MODELS], mine, metric, lead),
+            subgroups={} if metric in REPEATING else self._by_model(models[:OPEN_MODELS], mine, metric, lead),
         )
 
     def _by_model(
@@ -419,8 +434,8 @@ class _View:
     def reliability(self) -> list[dict[str, Any]]:
         """One row a model, task, survey and condition: how dependable the replies are."""
         cells: dict[tuple[str, ...], dict[str, Figure]] = {}
-        for x in self._of(dimensions=f.ALL):
-            if x.metric in RELIABILITY:
+        for x in self._figures:
+            if x.metric in RELIABILITY and x.dimensions == f.ALL:
                 cells.setdefault((x.model, x.task, x.survey, x.condition), {})[x.metric] = x
         order = {c: i for i, c in enumerate(self.conditions)}
         keys = sorted(cells, key=lambda k: (k[0], k[1], k[2], order.get(k[3], len(order))))
