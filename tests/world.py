@@ -23,6 +23,8 @@ LABELS = {
     "sex": {1: "male", 2: "female"},
     "race": {1: "white", 2: "black", 3: "other"},
     "age": {89: "89 or older"},
+    "hispaniccat": {1: "not hispanic", 2: "mexican, mexican american, chicano/a"},
+    "relactiv": {1: "never", 2: "less than once a year", 3: "about once or twice a year", 4: "several times a year"},
     "partyid": dict(
         enumerate(
             [
@@ -46,6 +48,8 @@ NAMES = {
     "race": "race of respondent",
     "educ": "highest year of school completed",
     "partyid": "political party affiliation",
+    "hispaniccat": "hispanic specified",
+    "relactiv": "how often does r take part in relig activities",
     "abany": "abortion if woman wants for any reason",
     "abdefect": "strong chance of serious defect",
     "abnomore": "married--wants no more children",
@@ -67,6 +71,8 @@ def respondents(year: int, n: int = 60, *, seed: int = 1, first_id: int = 1) -> 
         "race": rng.integers(1, 4, n),
         "educ": rng.integers(0, 21, n),
         "partyid": rng.integers(0, 8, n),
+        "hispaniccat": rng.integers(1, 3, n),
+        "relactiv": rng.integers(1, 5, n),
     }
     columns |= {v: rng.integers(0, 2, n) for v in LABELS if v.startswith("ab")}
     return pl.DataFrame(columns).with_columns(pl.all().cast(pl.Float64))

@@ -178,13 +178,17 @@ class Project:
         """All harmonized waves of the study, one below the other; a column that a wave lacks is null in it."""
         waves = self.harmonized_waves()
         if not waves:
-            raise SurveyFileError(
-                "No wave has been harmonized yet",
-                file=self.layout.surveys,
-                remedy="drop a survey file there, or run `mpta demo`; `mpta surveys` tells what was recognized",
-            )
+            raise self.no_wave()
         return pl.concat([pl.read_parquet(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
             "respondent_id"
+        )
+
+    def no_wave(self) -> SurveyFileError:
+        """The error that says that there is nobody to ask yet."""
+        return SurveyFileError(
+            "No wave has been harmonized yet",
+            file=self.layout.surveys,
+            remedy="drop a survey file there, or run `mpta demo`; `mpta surveys` tells what was recognized",
         )
 
     def waves(self) -> pl.DataFrame:

@@ -80,7 +80,10 @@ class Runner:
         models = list(self.models or self.project.models)
         for wave in found.catalogue.waves:
             self._make(("raw_wave", "harmonized_wave", "survey_changelog"), [wave])
-        # Nothing can be asked of anybody without a wave; steps say so with the remedy.
+        if not self.project.harmonized_waves():
+            # Said once: everything below would fail for the same reason.
+            self.outcome.failures["personas"] = str(self.project.no_wave())
+            return self.outcome
         self._make(("personas", "panel"), [""])
         for task in tasks:
             self._make(("items", "prompts"), [task])

@@ -344,6 +344,7 @@ def make_subgroup_metrics(project: Project, model: str, task: str) -> Record:
         read(project, "gold", task),
         rules=project.study.figures,
         releases=project.waves().select("survey", "wave", "release_id"),
+        items=read(project, "items", task),
     )
     return _store(project, Node("subgroup_metrics", cell), frame)
 
@@ -363,8 +364,7 @@ def make_pockets(project: Project, model: str, task: str) -> Record:
 
 def make_model_comparison(project: Project) -> Record:
     """Compare the models pairwise on the prompts that both answered."""
-    scored = [c for c in cells(project) if made(project, Node("scores", c))]
-    frame = metrics.compare_models([read(project, "scores", c) for c in scored], rules=project.study.figures)
+    frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
     return _store(project, Node("model_comparison"), frame)
 
 
@@ -409,6 +409,7 @@ def make_report(project: Project) -> Record:
     figures["model_comparison"] = read(project, "model_comparison")
     figures["waves"] = project.waves()
     figures["panel"] = read(project, "panel")
+    figures["options"] = project.crosswalk.options
     html = report.render_report(
         figures,
         study=project.study,
