@@ -37,8 +37,8 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     share = share.with_columns(hash_uniform(share, [by, "item_id"], key=f"share\x1f{seed}").alias("tie"))
     # Shares are whole and sum to the demand: the items with the lowest hashes take one more.
     n_items, place = pl.len().over(by), pl.col("tie").rank("ordinal").over(by)
-    over = (place <= pl.col("demand") % n_items).cast(pl.Int64)
-    share = share.select(by, "item_id", (pl.col("demand") // n_items + over).alias("share"))
+    one_more = (place <= pl.col("demand") % n_items).cast(pl.Int64)
+    share = share.select(by, "item_id", (pl.col("demand") // n_items + one_more).alias("share"))
     reach = max(_REACH, 4 * size)
     near = frame.filter(pl.col("choice") <= reach).join(share, on=[by, "item_id"])
     near = near.with_columns(

@@ -14,6 +14,14 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file at a public address, pinned by its SHA-256."""
+
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ItemFile:
     """A published item file.
 
@@ -24,6 +32,7 @@ class ItemFile:
         pattern: Which files count where the path is a folder.
         sample: Name of our own sample file of the same structure; null where there is none.
         versions: SHA-256 → name of the version.
+        downloads: Files that the option `download` gets.
     """
 
     name: str
@@ -32,6 +41,7 @@ class ItemFile:
     pattern: str
     sample: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    downloads: tuple[Download, ...] = ()
 
 
 def sha256(path: Path) -> str:
@@ -40,14 +50,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def locate(name: str, config: TaskConfig, published: ItemFile | None, *, base: Path | None) -> tuple[Path, ...]:
-    """The item files of a task: those that the configuration names, else the kind's own sample.
+def locate(
+    name: str, config: TaskConfig, published: ItemFile | None, *, base: Path | None, cache_dir: Path | None = None
+) -> tuple[Path, ...]:
+    """The item files of a task: those that the configuration names, a download, or the kind's own sample.
 
     Args:
         name: Task.
         config: Its configuration; a relative path counts from `base`.
         published: The file that the kind reads; null for kinds without one.
         base: Folder of the configuration; null for the working directory.
+        cache_dir: Folder of downloaded files, where the option `download` is set.
 
     Raises:
         TaskError: The file is absent, or the kind has no sample and no path is given.
@@ -55,6 +68,12 @@ def locate(name: str, config: TaskConfig, published: ItemFile | None, *, base: P
     if published is None:
         return ()
     where = config.path
+    if where is None and config.options.get("download"):
+        from mpta_pipeline.tasks.download import fetch
+
+        if not published.downloads or cache_dir is None:
+            raise _absent(name, published, published.name)
+        return fetch(published, name, cache_dir)
     if where is None:
         if published.sample is not None:
             return (SAMPLES / published.sample,)

@@ -45,7 +45,7 @@ def build_items(
         ConfigError: Unknown kind or option.
     """
     kind = kind_of(name, config)
-    files = locate(name, config, kind.file, base=base)
+    files = locate(name, config, kind.file, base=base, cache_dir=cache_dir)
     items = kind.items(ItemRequest(config, crosswalk, respondents, files, study.seed))
     if items.is_empty():
         raise TaskError(
@@ -84,7 +84,7 @@ def build_gold(
         GOLD.
     """
     kind = kind_of(name, config)
-    if kind.gold is None:
+    if kind.gold is None or items["gold_idx"].null_count() == 0:
         return GOLD.empty()
     gold = kind.gold(items, ItemRequest(config, crosswalk, respondents, (), 0))
     return GOLD.conform(gold.with_columns(pl.lit(name).alias("task")).select(list(GOLD.schema)))
@@ -93,6 +93,8 @@ def build_gold(
 def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:
     """Hash of a task's item files; the same text for every kind without one, `absent` where the file is."""
     kind = kind_of(config.kind, config)
+    if config.path is None and config.options.get("download") and kind.file is not None:
+        return digest(*(d.sha256 for d in kind.file.downloads))
     try:
         files = locate(config.kind, config, kind.file, base=base)
     except TaskError:

@@ -101,7 +101,7 @@ def build_prompts(
     asked = panel.select("persona_id", "weight").join(
         personas.select("persona_id", "survey", "wave", "dialect"), on="persona_id"
     )
-    pairs = _pairs(config, study.seed, asked, items, gold if kind.gold is not None else None)
+    pairs = _pairs(config, study.seed, asked, items, gold if items["gold_idx"].null_count() else None)
     if pairs.is_empty():
         return PROMPTS.empty()
 

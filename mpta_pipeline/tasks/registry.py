@@ -77,13 +77,17 @@ class Kind:
 
 @cache
 def registered() -> Mapping[str, Kind]:
-    """All kinds by name: every module of `kinds/` defines one or more as `KINDS`."""
+    """All kinds by name: every module of `kinds/` defines one or more as `KINDS`, every YAML file there is one."""
     package = importlib.import_module("mpta_pipeline.tasks.kinds")
 
     found: dict[str, Kind] = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         for kind in importlib.import_module(f"{package.__name__}.{module}").KINDS:
             found[kind.name] = kind
+    multiple_choice = importlib.import_module(f"{package.__name__}.multiple_choice")
+    for path in sorted(Path(package.__path__[0]).glob("*.yaml")):
+        kind = multiple_choice.from_yaml(path)
+        found[kind.name] = kind
     return found
 
 
@@ -114,5 +118,6 @@ def kind_of(name: str, config: TaskConfig) -> Kind:
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "personas_per_item": "Ask each item of this many personas, the lowest keyed hashes (sweep), instead of all",
+    "download": "Get the published item files (pinned by SHA-256) when no path is given, instead of the sample",
     "repeats": "Ask every prompt so many times (repeat agreement)",
 }

@@ -11,15 +11,26 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.errors import TaskError
-from mpta_pipeline.tasks.files import ItemFile, is_sample, version
+from mpta_pipeline.tasks.files import Download, ItemFile, is_sample, version
 from mpta_pipeline.tasks.registry import ItemRequest, Kind
 
+# Categories whose files were at hand to pin; any other file of the same structure is read from `path`.
+_SHA = {
+    "Age": "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60",
+    "Disability_status": "375d40d9b71f056150264445ec189b13934998f3f49a1e311aa7578eb3b45e5f",
+    "Religion": "cb9555f9f3454a52cd2df85956b59bd7fcca5aa922c8527693b1164d08417616",
+}
 FILE = ItemFile(
     name="BBQ's data/*.jsonl",
     address="https://github.com/nyu-mll/BBQ (folder data)",
     licence="CC BY 4.0 (nyu-mll/BBQ)",
     pattern="*.jsonl",
     sample="sample_stereotypes.jsonl",
+    versions={digest: f"BBQ {category}" for category, digest in _SHA.items()},
+    downloads=tuple(
+        Download(f"https://raw.githubusercontent.com/nyu-mll/BBQ/main/data/{category}.jsonl", digest)
+        for category, digest in _SHA.items()
+    ),
 )
 _ANSWERS = ("ans0", "ans1", "ans2")
 _INFO = pl.List(pl.String)

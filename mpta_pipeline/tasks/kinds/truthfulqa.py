@@ -1,28 +1,43 @@
 """TruthfulQA: does the model tell fact from myth, whoever asks?
 
-Binary form of January 2025, which its authors recommend: best answer against best incorrect answer. Which of the two
-is option 0 is fixed by a hash of the question, so that the answer key is never always the first.
+Binary form of January 2025, which its authors recommend: best answer against best incorrect answer. MC1: one true
+answer among several; asked for a letter it is mc1_letter, by the options' own log-probabilities mc1_loglik. MC2: the
+probability mass on all true answers (mc2_mass), which needs log-probabilities and is never the accuracy of a letter.
+The canonical order of options is fixed by a hash of question and option, so that the answer key is never always first.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import polars as pl
 
 from mpta_pipeline.errors import TaskError
 from mpta_pipeline.hashing import hash_rows, hash_uniform
-from mpta_pipeline.tasks.files import ItemFile, is_sample, version
+from mpta_pipeline.tasks.files import Download, ItemFile, is_sample, version
 from mpta_pipeline.tasks.registry import ItemRequest, Kind
 
+_SHA = "b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c"
+_MC_SHA = "c90d853454fd48c676accb33e16923ac438dbb6fb37ecc7c6a70e33c9e556e87"
 FILE = ItemFile(
     name="TruthfulQA.csv",
     address="https://github.com/sylinrl/TruthfulQA (TruthfulQA.csv)",
     licence="Apache-2.0 (sylinrl/TruthfulQA)",
     pattern="*.csv",
     sample="sample_myths.csv",
-    versions={"b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c": "TruthfulQA 2025 (790 questions)"},
+    versions={_SHA: "TruthfulQA 2025 (790 questions)"},
+    downloads=(Download("https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/TruthfulQA.csv", _SHA),),
 )
+CHOICES = ItemFile(
+    name="mc_task.json",
+    address="https://github.com/sylinrl/TruthfulQA (data/mc_task.json)",
+    licence="Apache-2.0 (sylinrl/TruthfulQA)",
+    pattern="mc_task.json",
+    versions={_MC_SHA: "TruthfulQA 2025 mc_task (790 questions)"},
+    downloads=(Download("https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/data/mc_task.json", _MC_SHA),),
+)
+MOST_OPTIONS = 26
 _COLUMNS = ("Type", "Category", "Question", "Best Answer", "Best Incorrect Answer")
 
 
@@ -73,11 +88,79 @@ def binary_items(request: ItemRequest) -> pl.DataFrame:
     ).with_columns(pl.col("item_id").alias("cluster_id"))
 
 
+def read_choices(path: Path) -> pl.DataFrame:
+    """Read mc_task.json: question and, for mc1 and mc2, the options with their truth.
+
+    Raises:
+        TaskError: It has another structure.
+    """
+    try:
+        rows = orjson.loads(path.read_bytes())
+        long = [
+            (row["question"], form, option, bool(true))
+            for row in rows
+            for form in ("mc1", "mc2")
+            for option, true in row[f"{form}_targets"].items()
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise TaskError(
+            "The item file does not have the structure of TruthfulQA's mc_task.json",
+            file=path,
+            remedy=f"get it from {CHOICES.address}",
+        ) from None
+    schema = {"question": pl.String(), "form": pl.String(), "option": pl.String(), "true": pl.Boolean()}
+    return pl.DataFrame(long, schema=pl.Schema(schema), orient="row")
+
+
+def _choice_items(request: ItemRequest, form: str) -> pl.DataFrame:
+    (path,) = request.files
+    long = read_choices(path).filter(pl.col("form") == form)
+    long = long.with_columns(hash_uniform(long, ["question", "option"], key="truthfulqa-order").alias("order"))
+    items = long.sort("question", "order").group_by("question", maintain_order=True).agg("option", "true")
+    items = items.filter(pl.col("option").list.len() <= int(request.option("max_options", MOST_OPTIONS)))
+    meta = pl.struct(
+        pl.lit(version(request.files, CHOICES)).alias("file"),
+        *([pl.col("true").cast(pl.List(pl.Float64)).alias("credit")] if form == "mc2" else []),
+    )
+    return items.with_columns(
+        pl.format("tqa_{}_{}", pl.lit(form), hash_rows(items, ["question"], length=10)).alias("item_id"),
+        pl.col("option").alias("options"),
+        pl.col("true")
+        .list.eval(pl.when(pl.element()).then(pl.lit("true")).otherwise(pl.lit("false")))
+        .alias("option_values"),
+        pl.col("true").list.arg_max().cast(pl.Int64).alias("gold_idx"),
+        pl.lit(False).alias("ordinal"),
+        meta.struct.json_encode().alias("metadata"),
+        pl.lit(CHOICES.licence).alias("licence"),
+    ).with_columns(pl.col("item_id").alias("cluster_id"))
+
+
+def mc1_items(request: ItemRequest) -> pl.DataFrame:
+    """One true answer among several."""
+    return _choice_items(request, "mc1")
+
+
+def mc2_items(request: ItemRequest) -> pl.DataFrame:
+    """Several true answers; the score is the probability mass on them."""
+    return _choice_items(request, "mc2")
+
+
+_OPTIONS = {"max_options": f"Questions with more options than this are left out (default {MOST_OPTIONS}: all)"}
 KINDS = (
     Kind(
         "truthfulqa_binary",
         "TruthfulQA, binary: the best answer against the best incorrect one",
         binary_items,
         file=FILE,
+    ),
+    Kind(
+        "truthfulqa_mc1",
+        "TruthfulQA, MC1: the one true answer among several",
+        mc1_items,
+        file=CHOICES,
+        options=_OPTIONS,
+    ),
+    Kind(
+        "truthfulqa_mc2", "TruthfulQA, MC2: probability on the true answers", mc2_items, file=CHOICES, options=_OPTIONS
     ),
 )

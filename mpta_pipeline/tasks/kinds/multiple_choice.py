@@ -1,0 +1,232 @@
+"""Any multiple-choice file: a few lines of configuration say which column is what.
+
+The kind `multiple_choice` takes them from the task's options in study.yaml; a YAML file in this folder makes a kind of
+its own of them. Texts are templates over the file's columns: "{scenario}".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mpta_pipeline.errors import ConfigError, TaskError
+from mpta_pipeline.hashing import hash_rows, hash_uniform
+from mpta_pipeline.study import first_problem
+from mpta_pipeline.tasks.files import ItemFile, version
+from mpta_pipeline.tasks.registry import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
+
+_FIELD = re.compile(r"\{([^{}]+)\}")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+class Structure(BaseModel):
+    """Which column of a file is what.
+
+    Attributes:
+        question: Template of the question.
+        options: Templates of the options, or one template of a column that holds a list of them.
+        gold: Column with the answer key.
+        gold_values: Value of that column → place of the right option; null: the column holds the place, from 0.
+        id: Template that makes an item's id; null for a hash of question and options.
+        context: Template of the text before the question.
+        category: Template.
+        cluster: Template: items of one cluster are not independent; null: each item is its own.
+        ordinal: The options are ordered.
+        shuffle: Fix the canonical order by a hash, for files whose key is always at the same place.
+        as_person: The question is answered as the person would, not by what is right.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: str
+    options: tuple[str, ...] = Field(min_length=1)
+    gold: str
+    gold_values: dict[str, int] | None = None
+    id: str | None = None
+    context: str | None = None
+    category: str | None = None
+    cluster: str | None = None
+    ordinal: bool = False
+    shuffle: bool = False
+    as_person: bool = False
+
+
+def _template(text: str) -> pl.Expr:
+    """A template as an expression over the columns it names."""
+    names = _FIELD.findall(text)
+    return pl.format(_FIELD.sub("{}", text), *(pl.col(n).cast(pl.String) for n in names)) if names else pl.lit(text)
+
+
+def read_file(path: Path) -> pl.DataFrame:
+    """Read CSV, TSV, JSON Lines, JSON or Parquet, all columns of delimited files as text.
+
+    Raises:
+        TaskError: It is none of these, or cannot be read as what its name says.
+    """
+    ending = path.suffix.lower()
+    try:
+        if ending in _SEPARATORS:
+            return pl.read_csv(path, separator=_SEPARATORS[ending], infer_schema=False)
+        if ending in (".jsonl", ".ndjson"):
+            return pl.read_ndjson(path, infer_schema_length=None)
+        if ending == ".json":
+            return pl.read_json(path, infer_schema_length=None)
+        if ending == ".parquet":
+            return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as failure:
+        problem = str(failure).splitlines()[0]
+        raise TaskError(f"The item file cannot be read: {problem}", file=path, remedy="get the file again") from None
+    raise TaskError(
+        "The item file has an unknown ending", file=path, remedy="use .csv, .tsv, .jsonl, .json or .parquet"
+    )
+
+
+def items_of(
+    frame: pl.DataFrame, structure: Structure, files: tuple[Path, ...], *, name: str, licence: str
+) -> pl.DataFrame:
+    """Items by a structure.
+
+    Raises:
+        TaskError: A column that the structure names is absent, a key is not among the options, or an id repeats.
+    """
+    texts = (
+        structure.question,
+        *structure.options,
+        structure.id,
+        structure.context,
+        structure.category,
+        structure.cluster,
+    )
+    named = [f"{{{structure.gold}}}", *(t for t in texts if t)]
+    for field in dict.fromkeys(f for text in named for f in _FIELD.findall(text)):
+        if field not in frame.columns:
+            raise TaskError(
+                "The item file lacks a column that its structure names",
+                file=files[0],
+                variable=field,
+                remedy=f"it has {', '.join(frame.columns[:30])}; correct the structure or the file",
+            )
+    one_list = len(structure.options) == 1
+    if one_list:
+        (column,) = _FIELD.findall(structure.options[0]) or [structure.options[0]]
+        options = pl.col(column).cast(pl.List(pl.String))
+    else:
+        options = pl.concat_list(_template(t) for t in structure.options)
+    key = pl.col(structure.gold).cast(pl.String)
+    places = structure.gold_values or {str(i): i for i in range(100)}
+    frame = frame.select(
+        _template(structure.question).alias("question"),
+        options.alias("options"),
+        key.alias("key"),
+        key.replace_strict(places, default=None, return_dtype=pl.Int64).alias("gold_idx"),
+        *(
+            (_template(text) if text else pl.lit(None, pl.String)).alias(part)
+            for part, text in (
+                ("own_id", structure.id),
+                ("context", structure.context),
+                ("category", structure.category),
+                ("cluster", structure.cluster),
+            )
+        ),
+    )
+    bad = frame.filter(pl.col("gold_idx").is_null() | (pl.col("gold_idx") >= pl.col("options").list.len()))
+    if bad.height:
+        raise TaskError(
+            f"{bad.height} item(s) have a key that names none of their options",
+            file=files[0],
+            variable=structure.gold,
+            value=bad["key"][0],
+            remedy="say in gold_values which value stands for which place",
+        )
+    frame = frame.with_columns(
+        hash_rows(frame, ["question", "context", pl.col("options").list.join("\x1e")], length=10).alias("hash")
+    )
+    frame = frame.with_columns(pl.format("{}_{}", pl.lit(name), pl.coalesce("own_id", "hash")).alias("item_id"))
+    if (repeated := frame.filter(pl.col("item_id").is_duplicated())).height:
+        raise TaskError(
+            "Two items have the same id",
+            file=files[0],
+            variable="id",
+            value=repeated["item_id"][0],
+            remedy="give the structure an id that is unique, or remove the repeated item",
+        )
+    if structure.shuffle:
+        frame = _shuffled(frame)
+    return frame.with_columns(
+        pl.col("options").alias("option_values"),
+        pl.coalesce("cluster", "item_id").alias("cluster_id"),
+        pl.lit(structure.ordinal).alias("ordinal"),
+        pl.struct(pl.lit(version(files, None)).alias("file")).struct.json_encode().alias("metadata"),
+        pl.lit(licence).alias("licence"),
+    )
+
+
+def _shuffled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put each item's options into the order of a hash of item and option."""
+    long = frame.select("item_id", "options", "gold_idx").explode("options")
+    long = long.with_columns(
+        (pl.int_range(pl.len()).over("item_id") == pl.col("gold_idx")).alias("right"),
+        hash_uniform(long, ["item_id", "options"], key="canonical-order").alias("order"),
+    )
+    ordered = (
+        long.sort("item_id", "order")
+        .group_by("item_id")
+        .agg(pl.col("options"), pl.col("right").arg_max().cast(pl.Int64).alias("gold_idx"))
+    )
+    return frame.drop("options", "gold_idx").join(ordered, on="item_id", maintain_order="left")
+
+
+def _parsed(raw: dict[str, Any], where: str, file: Path | None = None) -> Structure:
+    try:
+        return Structure.model_validate(raw)
+    except ValidationError as failure:
+        place, message, value = first_problem(failure)
+        raise ConfigError(
+            f"The structure of a multiple-choice task is not valid: {message}",
+            file=file,
+            variable=f"{where}.{place}",
+            value=value,
+            remedy=f"its keys are {', '.join(Structure.model_fields)}",
+        ) from None
+
+
+def configured_items(request: ItemRequest) -> pl.DataFrame:
+    """Items of the kind `multiple_choice`: the structure stands in the task's options."""
+    structure = _parsed({k: v for k, v in request.config.options.items() if k in Structure.model_fields}, "options")
+    frame = pl.concat([read_file(path) for path in request.files], how="diagonal_relaxed")
+    return items_of(frame, structure, request.files, name="mc", licence=str(request.option("licence", "as the file's")))
+
+
+def from_yaml(path: Path) -> Kind:
+    """A kind of its own from a YAML file: name, title, file (name, address, licence, pattern), structure.
+
+    Raises:
+        ConfigError: The file breaks the format.
+    """
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    structure = _parsed(raw["structure"], "structure", path)
+    published = ItemFile(**raw["file"])
+
+    def make(request: ItemRequest) -> pl.DataFrame:
+        frame = pl.concat([read_file(p) for p in request.files], how="diagonal_relaxed")
+        return items_of(frame, structure, request.files, name=path.stem, licence=published.licence)
+
+    closing = AS_THE_PERSON if structure.as_person else AS_ASKED
+    return Kind(path.stem, raw["title"], make, closing=closing, file=published)
+
+
+_ANY = ItemFile("an item file", "where your file comes from", "as the file's", "*.*")
+KINDS = (
+    Kind(
+        "multiple_choice",
+        "Any multiple-choice file, described in the task's options",
+        configured_items,
+        file=_ANY,
+        options={**{n: f"See {n} of the structure" for n in Structure.model_fields}, "licence": "Licence of the items"},
+    ),
+)

@@ -1,0 +1,156 @@
+"""NormAd-Eti: is behaviour in a story acceptable, in the culture in which it happens?
+
+The story is asked with as much of its cultural background as the `context` option says (Rao et al. 2024). Whether a
+persona judges its own culture or another is told by `in_culture`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+import pycountry
+
+from mpta_pipeline.errors import ConfigError, TaskError
+from mpta_pipeline.tasks.files import ItemFile, version
+from mpta_pipeline.tasks.registry import ItemRequest, Kind
+
+FILE = ItemFile(
+    name="normad_etiquette_final_data.csv",
+    address="https://huggingface.co/datasets/akhilayerukola/NormAd",
+    licence="CC BY 4.0 (akhilayerukola/NormAd)",
+    pattern="*.csv",
+)
+LABELS = ("yes", "no", "neutral")
+_PLACES = {label: i for i, label in enumerate(LABELS)}
+CONTEXTS = ("none", "country", "value", "country_value", "rule_of_thumb")
+_COLUMNS = ("ID", "Country", "Value", "Rule-of-Thumb", "Story", "Gold Label")
+# Names of the file that no ISO name or common name equals.
+_NAMES = {
+    "palestinian_territories": "PSE",
+    "somali": "SOM",
+    "south_korea": "KOR",
+    "north_macedonia": "MKD",
+    "hong_kong": "HKG",
+    "bosnia_and_herzegovina": "BIH",
+    "united_states_of_america": "USA",
+    "timor-leste": "TLS",
+    "russia": "RUS",
+    "turkey": "TUR",
+    "türkiye": "TUR",
+}
+
+
+@cache
+def alpha3(name: str) -> str | None:
+    """ISO 3166-1 alpha-3 of a country as the file writes it (`saudi_arabia`); null where it is none.
+
+    Whole names only: "US" is no part of "Russia".
+    """
+    if name in _NAMES:
+        return _NAMES[name]
+    try:
+        return str(pycountry.countries.lookup(name.replace("_", " ")).alpha_3)
+    except LookupError:
+        return None
+
+
+def read_stories(path: Path) -> pl.DataFrame:
+    """Read the published CSV.
+
+    Raises:
+        TaskError: A column is absent, or a label is none of yes, no, neutral.
+    """
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+        frame = pl.DataFrame()
+    if absent := [c for c in _COLUMNS if c not in frame.columns]:
+        raise TaskError(
+            "The item file does not have the structure of NormAd",
+            file=path,
+            variable=absent[0],
+            remedy=f"get {FILE.name} from {FILE.address}",
+        )
+    label = pl.col("Gold Label").str.strip_chars().str.to_lowercase()
+    frame = frame.with_columns(label.replace({"neither": "neutral"}))
+    odd = frame.filter(~pl.col("Gold Label").is_in(LABELS))
+    if odd.height:
+        raise TaskError(
+            "A story of NormAd has a label that is none of yes, no, neutral",
+            file=path,
+            variable="Gold Label",
+            value=odd["Gold Label"][0],
+            remedy=f"get {FILE.name} again from {FILE.address}",
+        )
+    return frame
+
+
+def normad_items(request: ItemRequest) -> pl.DataFrame:
+    """One item a story, with the context that the study asks for.
+
+    Raises:
+        ConfigError: The `context` option is none of `CONTEXTS`.
+    """
+    level = str(request.option("context", "rule_of_thumb"))
+    if level not in CONTEXTS:
+        raise ConfigError(
+            "NormAd has no such context level",
+            variable="options.context",
+            value=level,
+            remedy=f"use one of {', '.join(CONTEXTS)}",
+        )
+    frame = pl.concat([read_stories(path) for path in request.files])
+    country = pl.col("Country").str.replace_all("_", " ").str.to_titlecase()
+    codes = {name: alpha3(name) for name in frame["Country"].unique()}
+    lines = {
+        "none": [],
+        "country": [pl.format("Country: {}", country)],
+        "value": [pl.format("Value: {}", "Value")],
+        "country_value": [pl.format("Country: {}", country), pl.format("Value: {}", "Value")],
+        "rule_of_thumb": [pl.format("Rule of thumb: {}", "Rule-of-Thumb")],
+    }[level]
+    meta = pl.struct(
+        pl.col("Country").replace_strict(codes, return_dtype=pl.String).alias("country"),
+        pl.lit(level).alias("context_level"),
+        pl.lit(version(request.files, FILE)).alias("file"),
+    )
+    return frame.select(
+        pl.format("normad_{}_{}", pl.lit(level), "ID").alias("item_id"),
+        # Several stories are made from one rule of one country.
+        pl.format("{}|{}", "Country", pl.col("Rule-of-Thumb").str.slice(0, 60)).alias("cluster_id"),
+        pl.col("Country").alias("category"),
+        (pl.concat_str(lines, separator="\n") if lines else pl.lit(None, pl.String)).alias("context"),
+        pl.col("Story").alias("question"),
+        pl.lit(["yes", "no", "it is neither acceptable nor unacceptable"], pl.List(pl.String)).alias("options"),
+        pl.lit(list(LABELS), pl.List(pl.String)).alias("option_values"),
+        pl.lit(False).alias("ordinal"),
+        pl.col("Gold Label").replace_strict(_PLACES, return_dtype=pl.Int64).alias("gold_idx"),
+        meta.struct.json_encode().alias("metadata"),
+        pl.lit(FILE.licence).alias("licence"),
+        pl.col("Gold Label").alias("spread"),
+    )
+
+
+def in_culture(scores: pl.DataFrame, items: pl.DataFrame, personas: pl.DataFrame) -> pl.DataFrame:
+    """Add `in_culture`: the persona's country is the story's; null where either is unknown."""
+    told = items.select("item_id", pl.col("metadata").str.json_path_match("$.country").alias("story_country"))
+    home = personas.select("persona_id", "country")
+    return (
+        scores.join(told, on="item_id", how="left")
+        .join(home, on="persona_id", how="left")
+        .with_columns((pl.col("country") == pl.col("story_country")).alias("in_culture"))
+        .drop("country", "story_country")
+    )
+
+
+KINDS = (
+    Kind(
+        "normad",
+        "NormAd: is behaviour acceptable in the culture in which it happens?",
+        normad_items,
+        file=FILE,
+        options={"context": f"How much background is given: {', '.join(CONTEXTS)} (default rule_of_thumb)"},
+    ),
+)

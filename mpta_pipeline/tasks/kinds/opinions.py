@@ -1,0 +1,189 @@
+"""Published opinion polls: the answer key is what most people of the persona's country, or of the poll, answered.
+
+GlobalOpinionQA (Durmus et al. 2023) holds a distribution of answers by country, OpinionQA (Santurkar et al. 2023) the
+respondents of Pew's American Trends Panel. The whole distribution stays in the item's metadata.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pycountry
+
+from mpta_pipeline.errors import TaskError
+from mpta_pipeline.hashing import digest
+from mpta_pipeline.tasks.files import ItemFile, version
+from mpta_pipeline.tasks.registry import AS_THE_PERSON, ItemRequest, Kind
+
+GLOBAL = ItemFile(
+    name="global_opinions.csv",
+    address="https://huggingface.co/datasets/Anthropic/llm_global_opinions (data/global_opinions.csv)",
+    licence="CC BY-NC-SA 4.0 (Anthropic/llm_global_opinions)",
+    pattern="*.csv",
+)
+PEW = ItemFile(
+    name="human_resp/American_Trends_Panel_W…/{info,responses}.csv",
+    address="https://github.com/tatsu-lab/opinions_qa",
+    licence="terms of Pew Research Center (tatsu-lab/opinions_qa)",
+    pattern="*.csv",
+)
+_REFUSED = re.compile(r"^(?:refused|dk/refused|don't know|no answer|missing)\b", re.IGNORECASE)
+_SAMPLES = re.compile(r"\s*\((?:current|non|old)[^)]*(?:sample)?\)\s*$", re.IGNORECASE)
+_NAMES = {"Britain": "GBR", "Great Britain": "GBR", "Palest. ter.": "PSE", "S. Africa": "ZAF", "S. Korea": "KOR",
+          "Bosnia Herzegovina": "BIH", "Hong Kong SAR": "HKG", "Macau SAR": "MAC", "Northern Ireland": "GBR",
+          "Taiwan ROC": "TWN", "Andorra": "AND", "Turkey": "TUR", "Russia": "RUS"}  # fmt: skip
+
+
+def _literal(text: str, path: Path, variable: str) -> Any:
+    """A Python literal as the file writes lists and (default) dictionaries."""
+    inner = re.sub(r"^defaultdict\(<class '[^']*'>,\s*(.*)\)$", r"\1", text.strip(), flags=re.DOTALL)
+    try:
+        return ast.literal_eval(inner)
+    except (ValueError, SyntaxError):
+        raise TaskError(
+            "A field of the item file is no list or dictionary",
+            file=path,
+            variable=variable,
+            value=text[:60],
+            remedy="get the file again",
+        ) from None
+
+
+def _read(path: Path, columns: tuple[str, ...], published: ItemFile) -> pl.DataFrame:
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+        frame = pl.DataFrame()
+    if absent := [c for c in columns if c not in frame.columns]:
+        raise TaskError(
+            f"The item file does not have the structure of {published.name}",
+            file=path,
+            variable=absent[0],
+            remedy=f"get it from {published.address}",
+        )
+    return frame
+
+
+def country_code(name: str) -> str | None:
+    """ISO 3166-1 alpha-3 of a country as the polls write it; null for what is none. Whole names only."""
+    plain = _SAMPLES.sub("", name).strip()
+    if plain in _NAMES:
+        return _NAMES[plain]
+    try:
+        return str(pycountry.countries.lookup(plain).alpha_3)
+    except LookupError:
+        return None
+
+
+def global_items(request: ItemRequest) -> pl.DataFrame:
+    """One item a question; the distributions by country are in the metadata, refusals left out and renormalised."""
+    rows = []
+    for path in request.files:
+        for number, row in enumerate(_read(path, ("question", "selections", "options", "source"), GLOBAL).to_dicts()):
+            texts = [str(o) for o in _literal(row["options"], path, "options")]
+            kept = [i for i, text in enumerate(texts) if not _REFUSED.match(text)]
+            shares: dict[str, list[float]] = {}
+            for country, answers in _literal(row["selections"], path, "selections").items():
+                mass = [float(answers[i]) for i in kept]
+                code = country_code(str(country))
+                if code and sum(mass) > 0 and code not in shares:
+                    shares[code] = [m / sum(mass) for m in mass]
+            if len(kept) < 2 or len(kept) > 26 or not shares:
+                continue
+            rows.append(
+                {
+                    "item_id": f"goqa_{digest(row['question'], *texts, number, length=10)}",
+                    "category": row["source"],
+                    "question": row["question"],
+                    "options": [texts[i] for i in kept],
+                    "metadata": json.dumps({"shares": shares, "file": version(request.files, GLOBAL)}, sort_keys=True),
+                    "licence": GLOBAL.licence,
+                }
+            )
+    return _finish(rows)
+
+
+def _finish(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    return (
+        frame
+        if frame.is_empty()
+        else frame.with_columns(
+            pl.col("item_id").alias("cluster_id"),
+            pl.col("options").alias("option_values"),
+            pl.lit(False).alias("ordinal"),
+        )
+    )
+
+
+def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
+    """The most frequent answer of each respondent's country; no row where the poll did not ask there."""
+    key = [
+        (item, country, max(range(len(shares)), key=shares.__getitem__))
+        for item, metadata in items.select("item_id", "metadata").rows()
+        for country, shares in json.loads(metadata)["shares"].items()
+    ]
+    schema = pl.Schema({"item_id": pl.String(), "country": pl.String(), "gold_idx": pl.Int64()})
+    keys = pl.DataFrame(key, schema=schema, orient="row")
+    people = request.respondents.select(pl.col("respondent_id").alias("persona_id"), "survey", "country", "weight")
+    return people.join(keys, on="country").drop("country")
+
+
+def pew_items(request: ItemRequest) -> pl.DataFrame:
+    """One item a question of a wave's folder; the key is the most frequent weighted answer of the poll."""
+    files = {path.name: path for path in request.files}
+    for needed in ("info.csv", "responses.csv"):
+        if needed not in files:
+            raise TaskError(
+                "A wave of OpinionQA needs info.csv and responses.csv",
+                file=request.files[0].parent,
+                variable=needed,
+                remedy=f"get the folder human_resp from {PEW.address} and set the path to one wave's folder",
+            )
+    info = _read(files["info.csv"], ("key", "question", "references"), PEW)
+    people = _read(files["responses.csv"], (), PEW)
+    weights = [c for c in people.columns if c.upper().startswith("WEIGHT")]
+    weight = pl.col(weights[0]).cast(pl.Float64, strict=False) if weights else pl.lit(1.0)
+    rows = []
+    for row in info.to_dicts():
+        texts = [str(o) for o in _literal(row["references"], files["info.csv"], "references")]
+        kept = [text for text in texts if not _REFUSED.match(text)]
+        if row["key"] not in people.columns or not 2 <= len(kept) <= 26:
+            continue
+        counts = dict(people.group_by(row["key"]).agg(weight.sum().alias("w")).rows())
+        mass = [float(counts.get(text) or 0) for text in kept]
+        if sum(mass) <= 0:
+            continue
+        rows.append(
+            {
+                "item_id": f"opinionqa_{row['key']}",
+                "category": request.files[0].parent.name,
+                "question": row["question"],
+                "options": kept,
+                "gold_idx": max(range(len(mass)), key=mass.__getitem__),
+                "metadata": json.dumps(
+                    {"shares": {"all": [m / sum(mass) for m in mass]}, "file": version(request.files, PEW)},
+                    sort_keys=True,
+                ),
+                "licence": PEW.licence,
+            }
+        )
+    return _finish(rows)
+
+
+KINDS = (
+    Kind(
+        "global_opinions",
+        "GlobalOpinionQA: the most frequent answer of the persona's country",
+        global_items,
+        gold=country_gold,
+        closing=AS_THE_PERSON,
+        file=GLOBAL,
+    ),
+    Kind("opinionqa", "OpinionQA: the most frequent answer of a Pew poll", pew_items, closing=AS_THE_PERSON, file=PEW),
+)
