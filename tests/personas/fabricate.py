@@ -20,35 +20,122 @@ _SPEND = (
 )
 _TEN = tuple((str(i), str(i), f"{i} on a scale from 1 (never) to 10 (always)") for i in range(1, 11))
 CONCEPT_ROWS = {
-    "country": ("demographic", "nominal", "country", None, "You live in {answer}.", ["geography"],
-                (("840", "USA", "the United States"), ("124", "CAN", "Canada"))),
-    "sex": ("demographic", "nominal", "sex", "What is your sex?", "You are {answer}.", [],
-            (("1", "male", "a man"), ("2", "female", "a woman"))),
-    "age": ("demographic", "numeric", "age in years", "How old are you?", "You are {answer} years old.", ["age"],
-            (("89", "89", "89 or older"),)),
-    "birth_year": ("demographic", "numeric", "year of birth", "When were you born?", "You were born in {answer}.", ["age"], ()),
-    "education": ("demographic", "ordinal", "highest degree", "What is your highest degree?",
-                  "Your highest degree is {answer}.", ["education"],
-                  (("0", "none", "none"), ("1", "school", "a high school diploma"), ("2", "college", "a college degree"))),
-    "party": ("demographic", "nominal", "party", "Which party are you closest to?", "You feel closest to {answer}.",
-              ["party_ideology"], (("1", "dem", "the Democrats"), ("2", "rep", "the Republicans"), ("3", "none", "no party"))),
-    "views": ("attitude", "ordinal", "political views", "Are you liberal or conservative?", "You call yourself {answer}.",
-              ["party_ideology"], (("1", "liberal", "liberal"), ("2", "moderate", "moderate"), ("3", "conservative", "conservative"))),
-    "god": ("belief", "nominal", "belief in God", "Do you believe in God?", 'Asked whether you believe in God, you say "{answer}".',
-            ["religion"], _YES_NO),
-    "afterlife": ("belief", "nominal", "belief in a life after death", "Is there a life after death?", None, ["religion"], _YES_NO),
-    "trust": ("value", "nominal", "trust in people", "Can most people be trusted?",
-              "You say that {answer}.", ["trust"],
-              (("1", "yes", "most people can be trusted"), ("2", "no", "one cannot be too careful"), ("3", "depends", "it depends"))),
-    "abortion": ("value", "ordinal", "how far abortion can be justified", "Can abortion be justified?",
-                 "Asked whether abortion can be justified, you place yourself at {answer}.", ["abortion"], _TEN),
+    "country": (
+        "demographic",
+        "nominal",
+        "country",
+        None,
+        "You live in {answer}.",
+        ["geography"],
+        (("840", "USA", "the United States"), ("124", "CAN", "Canada")),
+    ),
+    "sex": (
+        "demographic",
+        "nominal",
+        "sex",
+        "What is your sex?",
+        "You are {answer}.",
+        [],
+        (("1", "male", "a man"), ("2", "female", "a woman")),
+    ),
+    "age": (
+        "demographic",
+        "numeric",
+        "age in years",
+        "How old are you?",
+        "You are {answer} years old.",
+        ["age"],
+        (("89", "89", "89 or older"),),
+    ),
+    "birth_year": (
+        "demographic",
+        "numeric",
+        "year of birth",
+        "When were you born?",
+        "You were born in {answer}.",
+        ["age"],
+        (),
+    ),
+    "education": (
+        "demographic",
+        "ordinal",
+        "highest degree",
+        "What is your highest degree?",
+        "Your highest degree is {answer}.",
+        ["education"],
+        (("0", "none", "none"), ("1", "school", "a high school diploma"), ("2", "college", "a college degree")),
+    ),
+    "party": (
+        "demographic",
+        "nominal",
+        "party",
+        "Which party are you closest to?",
+        "You feel closest to {answer}.",
+        ["party_ideology"],
+        (("1", "dem", "the Democrats"), ("2", "rep", "the Republicans"), ("3", "none", "no party")),
+    ),
+    "views": (
+        "attitude",
+        "ordinal",
+        "political views",
+        "Are you liberal or conservative?",
+        "You call yourself {answer}.",
+        ["party_ideology"],
+        (("1", "liberal", "liberal"), ("2", "moderate", "moderate"), ("3", "conservative", "conservative")),
+    ),
+    "god": (
+        "belief",
+        "nominal",
+        "belief in God",
+        "Do you believe in God?",
+        'Asked whether you believe in God, you say "{answer}".',
+        ["religion"],
+        _YES_NO,
+    ),
+    "afterlife": (
+        "belief",
+        "nominal",
+        "belief in a life after death",
+        "Is there a life after death?",
+        None,
+        ["religion"],
+        _YES_NO,
+    ),
+    "trust": (
+        "value",
+        "nominal",
+        "trust in people",
+        "Can most people be trusted?",
+        "You say that {answer}.",
+        ["trust"],
+        (
+            ("1", "yes", "most people can be trusted"),
+            ("2", "no", "one cannot be too careful"),
+            ("3", "depends", "it depends"),
+        ),
+    ),
+    "abortion": (
+        "value",
+        "ordinal",
+        "how far abortion can be justified",
+        "Can abortion be justified?",
+        "Asked whether abortion can be justified, you place yourself at {answer}.",
+        ["abortion"],
+        _TEN,
+    ),
     **{
-        f"spend_{topic}": ("attitude", "ordinal", f"view of spending on {topic}",
-                           f"Does the government spend too much or too little on {topic}?",
-                           f"You think the government spends {{answer}} on {topic}.", ["spending"] if topic != "parks" else [], _SPEND)
+        f"spend_{topic}": (
+            "attitude",
+            "ordinal",
+            f"view of spending on {topic}",
+            f"Does the government spend too much or too little on {topic}?",
+            f"You think the government spends {{answer}} on {topic}.",
+            ["spending"] if topic != "parks" else [],
+            _SPEND,
+        )
         for topic in ("health", "space", "parks")
     },
-}  # fmt: skip
+}
 DIALECTS = {"alpha": "alpha", "beta": "beta"}
 ABSENT = {"beta": {"views", "spend_space", "birth_year"}}
 
@@ -79,8 +166,24 @@ def crosswalk() -> FabricatedCrosswalk:
             if name in ABSENT.get(dialect, set()):
                 continue
             column = name if name in ("country", "sex", "age") else f"{name}_{dialect}"
-            concepts.append((name, dialect, name.upper(), column, domain, scale, label, question, statement,
-                             "identical", False, reveals, None, "verified"))  # fmt: skip
+            concepts.append(
+                (
+                    name,
+                    dialect,
+                    name.upper(),
+                    column,
+                    domain,
+                    scale,
+                    label,
+                    question,
+                    statement,
+                    "identical",
+                    False,
+                    reveals,
+                    None,
+                    "verified",
+                )
+            )
             for place, (code, value, text) in enumerate(opts):
                 score = place / max(len(opts) - 1, 1) if scale == "ordinal" else None
                 options.append((column, dialect, code, place, value, text, score))
@@ -99,12 +202,21 @@ def respondents(n: int = 60, waves: tuple[str, ...] = ("alpha-1", "alpha-2", "be
         for i in range(n):
             rng = random.Random(f"{seed}/{wave}/{i}")
             row: dict[str, object] = {
-                "respondent_id": "r_" + digest(survey, wave, i), "revision": "x", "survey": survey, "dialect": survey,
-                "wave": wave, "release_id": f"{wave}@000000000000", "native_key": str(i), "row_index": i,
-                "country": "USA", "year": 2018, "weight": 0.5 + rng.random() if survey == "alpha" else None,
-                "stratum": None, "psu": None,
-            }  # fmt: skip
-            for name, (_, scale, _, _, _, _, opts) in CONCEPT_ROWS.items():
+                "respondent_id": "r_" + digest(survey, wave, i),
+                "revision": "x",
+                "survey": survey,
+                "dialect": survey,
+                "wave": wave,
+                "release_id": f"{wave}@000000000000",
+                "native_key": str(i),
+                "row_index": i,
+                "country": "USA",
+                "year": 2018,
+                "weight": 0.5 + rng.random() if survey == "alpha" else None,
+                "stratum": None,
+                "psu": None,
+            }
+            for name, (*_, opts) in CONCEPT_ROWS.items():
                 if name in ABSENT.get(survey, set()):
                     continue
                 column = name if name in ("country", "sex", "age") else f"{name}_{survey}"
@@ -132,13 +244,22 @@ def respondents(n: int = 60, waves: tuple[str, ...] = ("alpha-1", "alpha-2", "be
 def waves(frame: pl.DataFrame) -> pl.DataFrame:
     return WAVES.conform(
         frame.group_by("wave", "survey", "dialect", "release_id")
-        .agg(pl.len().cast(pl.Int64).alias("n_respondents"), pl.col("country").unique().alias("countries"), pl.col("year").unique().alias("years"))
-        .with_columns(
-            pl.lit("An invented survey").alias("title"), pl.lit(None, pl.String).alias("version"), pl.lit(None, pl.String).alias("doi"),
-            pl.lit("x.sav").alias("file_name"), pl.lit("0" * 64).alias("sha256"), pl.lit(None, pl.String).alias("weight_name"),
-            pl.lit("invented").alias("licence"), pl.lit("any").alias("data_use"),
+        .agg(
+            pl.len().cast(pl.Int64).alias("n_respondents"),
+            pl.col("country").unique().alias("countries"),
+            pl.col("year").unique().alias("years"),
         )
-    )  # fmt: skip
+        .with_columns(
+            pl.lit("An invented survey").alias("title"),
+            pl.lit(None, pl.String).alias("version"),
+            pl.lit(None, pl.String).alias("doi"),
+            pl.lit("x.sav").alias("file_name"),
+            pl.lit("0" * 64).alias("sha256"),
+            pl.lit(None, pl.String).alias("weight_name"),
+            pl.lit("invented").alias("licence"),
+            pl.lit("any").alias("data_use"),
+        )
+    )
 
 
 def study(**changes: object) -> Study:

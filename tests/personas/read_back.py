@@ -1,4 +1,4 @@
-"""Reads a rendered persona back into label/answer pairs or sentences: the proof that all styles carry the same traits."""
+"""Reads a rendered persona back into pairs or sentences: the proof that all styles carry the same traits."""
 
 from __future__ import annotations
 

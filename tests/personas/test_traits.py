@@ -1,4 +1,4 @@
-"""Protects what a persona says: only answers that were given, in words, chosen alike for everybody, whatever the order."""
+"""Protects what a persona says: only answers that were given, in words, chosen alike for everybody."""
 
 import polars as pl
 import pytest

@@ -1,4 +1,4 @@
-"""Protects the adapters of published files: whole files read, published figures met, structures refused with a remedy."""
+"""Protects the adapters of published files: read whole, published figures met, other structures refused."""
 
 import csv
 import hashlib
@@ -226,7 +226,10 @@ def test_lists_in_json_and_a_shuffled_key(world, tmp_path):
 
 def test_global_opinions_key_is_the_countrys_most_frequent_answer(world, tmp_path):
     path = tmp_path / "global_opinions.csv"
-    selections = "defaultdict(<class 'list'>, {'United States': [0.2, 0.5, 0.3, 0.0], 'Nigeria (Non-national sample)': [0.1, 0.2, 0.1, 0.6]})"
+    selections = (
+        "defaultdict(<class 'list'>, {'United States': [0.2, 0.5, 0.3, 0.0], "
+        "'Nigeria (Non-national sample)': [0.1, 0.2, 0.1, 0.6]})"
+    )
     with path.open("w", newline="") as f:
         writer = csv.writer(f)
         writer.writerow(["question", "selections", "options", "source"])

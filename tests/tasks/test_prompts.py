@@ -81,7 +81,7 @@ def test_numbers_are_asked_in_bins_that_hold_them(world):
     for persona, gold in (
         world.gold["trait_inference"].filter(item_id="age@alpha").select("persona_id", "gold_idx").rows()
     ):
-        assert [0 <= ages[persona] < 30, 30 <= ages[persona] < 45, 45 <= ages[persona] < 65, 65 <= ages[persona]][gold]
+        assert [0 <= ages[persona] < 30, 30 <= ages[persona] < 45, 45 <= ages[persona] < 65, ages[persona] >= 65][gold]
 
 
 def test_who_did_not_answer_is_not_asked(world):
