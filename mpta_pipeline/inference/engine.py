@@ -14,12 +14,13 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.errors import ModelError, PolicyError
+from mpta_pipeline.inference.batches import Batches
 from mpta_pipeline.inference.exchange import Exchange, Tally
 from mpta_pipeline.inference.faults import Fault, Kind, redact
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers import provider
-from mpta_pipeline.inference.providers.base import Provider, Reply
+from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
 from mpta_pipeline.inference.requests import Ask, in_turn, iterate, split_by_policy, unique_requests
 from mpta_pipeline.inference.throttle import Throttle
 
@@ -174,6 +175,17 @@ def ask(
     return run.start()
 
 
+def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskReport:
+    """Stop a model's open batches at the provider and keep what they have answered; nothing new is asked.
+
+    Raises:
+        ModelError: The endpoint cannot be reached.
+    """
+    run = Run(spec, prompts, ledger, progress=None, budget=None, cache_dir=ledger / "weights", retry_errors=False)
+    run.cancelling = True
+    return run.start()
+
+
 class Run:
     """One call of `ask`."""
 
@@ -205,9 +217,12 @@ class Run:
         self.writer: Writer
         self.exchange: Exchange
         self.total = 0
+        self.cancelling = False
+        self.reserved = 0.0
         self.in_doubt: list[dict[str, Any]] = []
         """Failures by the server's fault since its last good answer: errors of theirs only once it answers again."""
-        self.ratio = BYTES_PER_TOKEN
+        self.excess = 1.0
+        """How much more than estimated a request has cost at most; the first goes alone, so later ones profit."""
 
     def start(self) -> AskReport:
         """Ask; from a thread of its own where the caller already runs an event loop (a notebook)."""
@@ -262,7 +277,7 @@ class Run:
             self.report.estimated_cost = sum(self._worst(a, typical=True) for a in iterate(todo))
 
     def _tokens(self, ask: Ask) -> int:
-        return int((len(ask.user.encode()) + len((ask.system or "").encode())) / self.ratio) + 16
+        return int((len(ask.user.encode()) + len((ask.system or "").encode())) / BYTES_PER_TOKEN) + 16
 
     def _worst(self, ask: Ask, *, typical: bool = False) -> float:
         price = self.spec.price
@@ -296,7 +311,10 @@ class Run:
                 self.provider.retries,
             )
             async with self.exchange, self._keeping():
-                await self._ask_all(iterate(todo), connections)
+                if spec.batch:
+                    await self._ask_in_batches(todo)
+                else:
+                    await self._ask_all(iterate(todo), connections)
 
     async def _ask_all(self, asks: Iterator[Ask], connections: int) -> None:
         # The first request goes alone: a wrong key, address or model name costs one request, not one a connection.
@@ -313,15 +331,70 @@ class Run:
             for _ in range(min(connections, self.total)):
                 group.create_task(work())
 
-    async def _ask_one(self, ask: Ask) -> bool:
-        """Ask one request and write its record; false if there is nothing left to spend."""
-        worst = self._worst(ask) if self.budgets else 0.0
+    async def _ask_in_batches(self, todo: pl.DataFrame) -> None:
+        endpoint = self.provider.batches()
+        if endpoint is None or todo["elicitation"].is_in(["option_logprob"]).any():
+            raise ModelError(
+                f"Model {self.spec.name} cannot be asked so in batches",
+                file=self.spec.source,
+                variable="batch",
+                remedy="take `batch` away, or ask by letter or text",
+            )
+        batches = Batches(endpoint, self.exchange, self.ledger.folder)
+        try:
+            await batches.resume()
+            if self.cancelling:
+                await batches.cancel()
+            else:
+                await batches.submit(self._affordable(iterate(todo), batches.waiting))
+            await batches.collect(self.spec.batch_poll, self._take, self.writer.sync)
+        except Fault as fault:
+            raise self._give_up(fault.reason) from None
+        finally:
+            self.report.notes += batches.notes
+            for budget in self.budgets:
+                budget.settle(self.reserved, self.report.cost or 0.0)
+
+    def _affordable(self, asks: Iterator[Ask], waiting: set[str]) -> list[Ask]:
+        """The requests that are not with the provider yet, as far as the budgets reach."""
+        taken = []
+        for ask in asks:
+            if ask.request_hash in waiting:
+                continue
+            worst = self._reserve(ask)
+            if worst is None:
+                break
+            self.reserved += worst
+            taken.append(ask)
+        return taken
+
+    def _take(self, ask: Ask, result: BatchResult) -> None:
+        """Write one result of a batch."""
+        tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
+        if result.error is not None:
+            self._write_error(self._record(ask, tally, error=redact(result.error, self.secrets)))
+            return
+        try:
+            self._answered(ask, self.provider.reply(ask, result.payload), tally)
+        except Fault as fault:
+            self._write_error(self._record(ask, tally, error=fault.reason))
+
+    def _reserve(self, ask: Ask) -> float | None:
+        """Set aside the most that a request can cost; None if a budget does not allow it."""
+        worst = self._worst(ask) * self.excess if self.budgets else 0.0
         for i, budget in enumerate(self.budgets):
             if not budget.reserve(worst):
                 for earlier in self.budgets[:i]:
                     earlier.settle(worst, 0.0)
                 self.report.stopped = f"the budget of {budget.limit:g} US dollars is reached"
-                return False
+                return None
+        return worst
+
+    async def _ask_one(self, ask: Ask) -> bool:
+        """Ask one request and write its record; false if there is nothing left to spend."""
+        worst = self._reserve(ask)
+        if worst is None:
+            return False
         tally = Tally()
         tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
         spent = 0.0
@@ -351,15 +424,20 @@ class Run:
                 prompt, completion = self._tokens(ask), self.spec.tokens_for(ask.elicitation)
             cost = self.spec.price.of(prompt, completion, reply.cached_tokens, batch=self.spec.batch)
             report.cost = (report.cost or 0.0) + cost
-        text = reply.text
-        if text is not None and self.secrets:
-            text = redact(text, self.secrets)
+            if self.budgets and reply.prompt_tokens is not None:
+                self.excess = max(self.excess, cost / max(self._worst(ask), 1e-12))
+        if self.secrets:
+            # An endpoint may send the key back, in whatever field.
+            reply.text, reply.finish_reason, reply.provider_model = (
+                None if value is None else redact(value, self.secrets)
+                for value in (reply.text, reply.finish_reason, reply.provider_model)
+            )
         self._confirm()
         self.writer.append(
             self._record(
                 ask,
                 tally,
-                text=text,
+                text=reply.text,
                 option_logprobs=reply.option_logprobs,
                 finish_reason=reply.finish_reason,
                 prompt_tokens=reply.prompt_tokens,
@@ -414,7 +492,7 @@ class Run:
         return {
             "request_hash": ask.request_hash,
             **values,
-            "latency": round(tally.latency, 6),
+            "latency": round(tally.latency, 6) if tally.latency else None,
             "attempts": tally.attempts,
             "asked_at": tally.sent_at,
         }

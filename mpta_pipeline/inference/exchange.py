@@ -214,7 +214,7 @@ class Exchange:
     async def _transfer(self, out: _Outgoing[Any]) -> tuple[int, httpx.Headers, bytes]:
         url = self._urls.get(out.path)
         if url is None:
-            url = self._urls[out.path] = httpx.URL(self.base_url + out.path, params=dict(self.spec.query) or None)
+            url = self._urls[out.path] = httpx.URL(self.base_url + out.path).copy_merge_params(self.spec.query)
         method = "GET" if out.content is None else "POST"
         extensions = {"timeout": self._timeout}
         request = httpx.Request(method, url, headers=self._base, content=out.content, extensions=extensions)

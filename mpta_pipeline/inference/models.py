@@ -94,6 +94,7 @@ class ModelSpec(_Strict):
         tokens_per_minute: Limit of the endpoint, if it has one.
         attempts: Times a request that fails by the server's fault (5xx, reset, timeout, broken body) is tried.
         batch: Ask through the provider's batch endpoint.
+        batch_poll: Seconds between looks at a batch.
         price: Price of tokens, for plan, budget and account.
         budget: US dollars that may be spent on this model in all.
         trusted: The endpoint may receive personas whose source says local only (the user answers for that).
@@ -129,6 +130,7 @@ class ModelSpec(_Strict):
     attempts: int = Field(default=5, ge=1, le=20)
     timeouts: Timeouts = Timeouts()
     batch: bool = False
+    batch_poll: float = Field(default=30.0, gt=0)
     price: Price | None = None
     budget: float | None = Field(default=None, ge=0)
     trusted: bool = False

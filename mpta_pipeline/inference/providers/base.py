@@ -67,6 +67,10 @@ class BatchEndpoint(ABC):
     async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
         """Hand in requests; returns the batch's id. `tag` is ours, for whoever looks at the provider's console."""
 
+    async def find(self, tag: str, http: Http) -> str | None:
+        """The id of a batch that was handed in with this tag, where the provider lets one search."""
+        return None
+
     @abstractmethod
     async def state(self, batch: str, http: Http) -> BatchState:
         """How far it is."""
@@ -122,6 +126,10 @@ class Provider(ABC):
     @abstractmethod
     async def answer(self, ask: Ask, call: Call) -> Reply:
         """Ask one request, with one exchange or several."""
+
+    @abstractmethod
+    def reply(self, ask: Ask, payload: Any) -> Reply:
+        """Read the reply's JSON; raises Fault where it is not of the published form."""
 
     @asynccontextmanager
     async def running(self, cache_dir: Path) -> AsyncIterator[str]:

@@ -36,12 +36,14 @@ class Embedded(OpenAI):
     """SmolLM2 out of its package, or any .gguf file."""
 
     retries = False
+    native = ""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self._prefix: tuple[str | None, str] | None = None
         self._tokens: list[int] = []
         self._name = ""
+        self.way = "grammar"
 
     def headers(self, key: str | None) -> dict[str, str]:
         """None: the server listens on loopback only and has no key."""
@@ -94,7 +96,10 @@ class Embedded(OpenAI):
         await self._evaluate(call, cached=True)
         path, body = self.request(ask)
         try:
-            return await call(path, body | {"cache_prompt": True}, partial(self.reply, ask))
+            if ask.elicitation == "option_logprob":
+                # The prompt is evaluated once from the prefix; each option then cuts the slot back to it.
+                return await self.score_options(ask, call)
+            return await call(path, body, partial(self.reply, ask))
         except BaseException:
             self._prefix = None  # what the slot holds is not known
             raise
@@ -102,7 +107,7 @@ class Embedded(OpenAI):
     def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
         """The OpenAI format below /v1."""
         path, body = super().request(ask)
-        return "/v1" + path, body
+        return "/v1" + path, body | {"cache_prompt": True}
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """As OpenAI's; the model's name is that of its weights and runtime."""

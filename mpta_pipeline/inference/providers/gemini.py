@@ -132,6 +132,13 @@ class _Batches(BatchEndpoint):
         made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body)
         return str(made["name"])
 
+    async def find(self, tag: str, http: Http) -> str | None:
+        listed = (await http.json("/batches?pageSize=100", None)).get("operations") or []
+        found = [
+            b["name"] for b in listed if tag in ((b.get("metadata") or {}).get("displayName"), b.get("displayName"))
+        ]
+        return str(found[0]) if found else None
+
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/{batch}", None)
         meta = found.get("metadata") or {}

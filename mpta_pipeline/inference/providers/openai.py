@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,15 @@ import orjson
 
 from mpta_pipeline.inference.faults import Fault, Kind, shorten
 from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.options import (
+    Way,
+    find_way,
+    sum_of_echo,
+    sum_of_prompt,
+    sum_of_reply,
+    token_grammar,
+)
 from mpta_pipeline.inference.providers.base import (
     BatchEndpoint,
     BatchResult,
@@ -30,7 +39,14 @@ NO_LOGPROBS = "log-probabilities"
 
 
 class OpenAI(Provider):
-    """Chat and completions: letters with the first token's log-probabilities."""
+    """Chat and completions: letters with the first token's log-probabilities, whole options where a probe shows how."""
+
+    native = "/.."
+    """Where llama.cpp's own endpoints are, seen from the API's root."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.way: Way | None = None
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Bearer key, or the key alone in the entry's own header."""
@@ -41,6 +57,8 @@ class OpenAI(Provider):
 
     async def answer(self, ask: Ask, call: Call) -> Reply:
         """One exchange; without log-probabilities where the endpoint turns out to reject the wish for them."""
+        if ask.elicitation == "option_logprob":
+            return await self.score_options(ask, call)
         path, body = self.request(ask)
         read = partial(self.reply, ask)
         try:
@@ -50,6 +68,56 @@ class OpenAI(Provider):
                 raise
             self.note_lack(NO_LOGPROBS)
             return await call(*self.request(ask), read)
+
+    async def score_options(self, ask: Ask, call: Call) -> Reply:
+        """Score each option as the whole reply; the text is that of the likeliest one."""
+        path, body = self.request(ask)
+        if self.way is None:
+            fixed = self.spec.option_scoring
+            small = {k: v for k, v in body.items() if k not in ("messages", "prompt")}
+            self.way = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
+        usage = Reply(text="", prompt_tokens=0, completion_tokens=0)
+        # What comes before the option, evaluated once: how many tokens it has, and from the same state for each option.
+        before = await call(path, body | {self.spec.max_tokens_field: 1}, partial(self._account, usage))
+        logprobs = []
+        gap = " " if self.spec.api == "completions" else ""
+        for option in [gap + text.strip() for text in ask.options]:
+            if self.way == "grammar":
+                asked = {"content": option, "add_special": False, "parse_special": False}
+                tokens = await call(self.native + "/tokenize", asked, lambda p: [int(t) for t in p["tokens"]])
+                forced = {"grammar": token_grammar(tokens), self.spec.max_tokens_field: len(tokens), "logprobs": True}
+                read = partial(sum_of_reply, n=len(tokens))
+            elif self.way == "prompt_logprobs":
+                forced = {
+                    "messages": [*body["messages"], {"role": "assistant", "content": option}],
+                    "add_generation_prompt": False,
+                    "continue_final_message": True,
+                    "prompt_logprobs": 0,
+                    self.spec.max_tokens_field: 1,
+                }
+                read = partial(sum_of_prompt, before=before)
+            else:
+                forced = {"prompt": body["prompt"] + option, "echo": True, "logprobs": 1, "max_tokens": 1}
+                read = partial(sum_of_echo, prompt=body["prompt"], option=option)
+
+            def take(payload: Any, read: Callable[[Any], float] = read) -> float:
+                value = read(payload)
+                self._account(usage, payload)
+                return value
+
+            logprobs.append(await call(path, body | forced, take))
+        best = max(range(len(logprobs)), key=logprobs.__getitem__)
+        usage.text, usage.option_logprobs, usage.finish_reason = ask.options[best], logprobs, "scored"
+        return usage
+
+    def _account(self, usage: Reply, payload: Any) -> int:
+        """Add a reply's tokens to `usage`; returns the tokens of its prompt."""
+        one = self.reply(Ask("", None, "", (), "free_text", ""), payload)
+        usage.prompt_tokens = (usage.prompt_tokens or 0) + (one.prompt_tokens or 0)
+        usage.completion_tokens = (usage.completion_tokens or 0) + (one.completion_tokens or 0)
+        usage.cached_tokens += one.cached_tokens
+        usage.provider_model = one.provider_model
+        return one.prompt_tokens or 0
 
     def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
         """Path and body of a request."""
@@ -145,6 +213,11 @@ class _Batches(BatchEndpoint):
             },
         )
         return str(made["id"])
+
+    async def find(self, tag: str, http: Http) -> str | None:
+        listed = (await http.json("/batches?limit=100", None)).get("data") or []
+        found = [b["id"] for b in listed if (b.get("metadata") or {}).get("mpta") == tag]
+        return str(found[0]) if found else None
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)

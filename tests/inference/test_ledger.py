@@ -1,0 +1,136 @@
+"""The ledger's promises: what was appended is there, what was torn is not, and no compaction or kill loses any."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mpta_pipeline.errors import ModelError
+from mpta_pipeline.inference import ledger as ledger_module
+from mpta_pipeline.inference.ledger import RECORD, Ledger
+
+
+def record(key: str, at: int = 1, **values):
+    return {"request_hash": key, "asked_at": at, "attempts": 1, "latency": 0.5, **values}
+
+
+def write(folder: Path, *records) -> None:
+    with Ledger(folder).writer() as writer:
+        for one in records:
+            writer.append(one)
+
+
+def test_an_answer_is_read_back_as_written(tmp_path: Path):
+    given = record("a" * 32, text="Ａ\u2028\n\x00", option_logprobs=[-0.1, -2.5], prompt_tokens=4, cost=0.25)
+    write(tmp_path, given)
+    found = Ledger(tmp_path).read()
+    assert found.schema == RECORD
+    assert (
+        found.drop("error", "finish_reason", "completion_tokens", "cached_tokens", "provider_model").row(0, named=True)
+        == given
+    )
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 40])
+def test_a_torn_tail_is_dropped_and_the_rest_kept(tmp_path: Path, cut: int):
+    write(tmp_path, *(record(f"{i:032x}", text=f"answer {i}") for i in range(10)))
+    log = next(tmp_path.glob("*.log"))
+    log.write_bytes(log.read_bytes()[:-cut])
+    ledger = Ledger(tmp_path)
+    assert ledger.read().height == (10 if cut == 1 else 9)  # only the line's end was lost: the record is whole
+    assert ledger.dropped == (0 if cut == 1 else 1)
+    write(tmp_path, record("f" * 32, text="later"))
+    assert "later" in Ledger(tmp_path).read()["text"].to_list(), "a new segment is not glued to a torn one"
+
+
+def test_a_damaged_record_in_the_middle_is_dropped_alone(tmp_path: Path):
+    write(tmp_path, *(record(f"{i:032x}", text=f"answer {i}") for i in range(10)))
+    log = next(tmp_path.glob("*.log"))
+    log.write_bytes(log.read_bytes().replace(b"answer 4", b"answer 7"))
+    ledger = Ledger(tmp_path)
+    assert sorted(ledger.read()["text"]) == [f"answer {i}" for i in range(10) if i != 4]
+    assert ledger.dropped == 1
+
+
+def test_an_answer_beats_an_error_and_the_later_answer_an_earlier(tmp_path: Path):
+    key = "a" * 32
+    write(tmp_path, record(key, 1, error="HTTP 400"), record(key, 2, text="first"), record(key, 3, text="second"))
+    write(tmp_path, record(key, 4, error="HTTP 500"))
+    assert Ledger(tmp_path).read()["text"].to_list() == ["second"]
+    held = Ledger(tmp_path).held(pl.Series([key, "b" * 32]))
+    assert held.answered.to_list() == [key]
+    assert held.failed.is_empty()
+
+
+def test_compaction_changes_nothing_but_the_files(tmp_path: Path):
+    for i in range(20):
+        write(
+            tmp_path,
+            *(record(f"{i:016x}{j:016x}", i, text=f"{i}-{j}", option_logprobs=[-1.0], cost=0.5) for j in range(5)),
+        )
+        Ledger(tmp_path).compact()
+    ledger = Ledger(tmp_path)
+    assert not list(tmp_path.glob("*.log"))
+    assert len(list(tmp_path.glob("part-*"))) < 10, "parts are merged by level"
+    assert ledger.read().sort("request_hash")["text"].to_list() == [f"{i}-{j}" for i in range(20) for j in range(5)]
+    assert ledger.totals()["cost"] == 50.0
+    assert ledger.totals()["answers"] == 100
+
+
+def test_a_kill_between_part_and_removal_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, record("a" * 32, text="x", cost=1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            Ledger(tmp_path).compact()
+    ledger = Ledger(tmp_path)
+    assert list(tmp_path.glob("*.log"))
+    assert list(tmp_path.glob("part-*"))
+    assert ledger.read().height == 1
+    assert ledger.totals()["cost"] == 1.0
+
+
+def test_two_runs_of_a_model_take_turns(tmp_path: Path):
+    with Ledger(tmp_path).writer(), pytest.raises(ModelError, match="Another run"), Ledger(tmp_path).writer(wait=0.2):
+        pass
+
+
+def test_an_append_outlives_a_kill_at_once(tmp_path: Path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom mpta_pipeline.inference.ledger import Ledger\n"
+        "with Ledger(Path(sys.argv[1])).writer() as w:\n"
+        " for i in range(50): w.append({'request_hash': f'{i:032x}', 'text': 'x', 'asked_at': i})\n"
+        " print('written', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert Ledger(tmp_path).read().height == 50
+    with Ledger(tmp_path).writer(wait=1):  # the lock went with the process
+        pass
+
+
+def test_a_million_answers_are_looked_up_in_seconds(tmp_path: Path):
+    """10 million are measured by the benchmark; this guards the way it is done: columns, not lines."""
+    n = 200_000
+    keys = pl.select(pl.int_range(n).cast(pl.String).str.zfill(32).alias("request_hash")).to_series()
+    part = pl.DataFrame({"request_hash": keys}).with_columns(
+        *(pl.lit(None, dtype=t).alias(c) for c, t in RECORD.items() if c != "request_hash")
+    )
+    tmp_path.mkdir(exist_ok=True)
+    for i in range(5):
+        part.with_columns(pl.concat_str(pl.lit(str(i)), pl.col("request_hash").str.slice(1))).write_parquet(
+            tmp_path / f"part-0-{i:08d}.parquet"
+        )
+    began = time.monotonic()
+    held = Ledger(tmp_path).held(keys)
+    assert held.answered.len() == n
+    assert time.monotonic() - began < 10
+    assert ledger_module.COMPACT_AT >= 10_000
