@@ -131,11 +131,12 @@ def _compare(cell: pl.DataFrame, figure: dict[str, Any], dialect: str) -> tuple[
     name = {"survey": "weight"}.get(figure["weight"], f"weight {figure['weight']}")
     weight = pl.lit(1.0) if figure["weight"] == "none" else pl.col(name).fill_null(0.0)
     valid = pl.col(column).is_not_null()
-    counted = valid if figure["denominator"] == "valid" or statistic == "mean" else pl.lit(True)
+    everybody = pl.col("respondent_id").is_not_null()  # a column, since a literal would be summed once
+    counted = valid if figure["denominator"] == "valid" or statistic == "mean" else everybody
     hit = (
         pl.col(column + MISSING_SUFFIX) == figure["missing"]
         if figure["missing"]
-        else pl.col(column).cast(pl.String) == figure["value"]
+        else pl.col(column).cast(pl.String) == pl.lit(figure["value"], pl.String)
     ).fill_null(False)
     total = (weight * counted).sum()
     measured = {
