@@ -1,7 +1,7 @@
 """Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
 
+from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, scan
 from mpta_pipeline.surveys.extracts import write_demo_surveys
-from mpta_pipeline.surveys.folders import FileState, WaveFile, assign, folders, scan
 from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, previous_release, respondents
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.releases import diff_releases

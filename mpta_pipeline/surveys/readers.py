@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import lzma
 import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -59,6 +61,17 @@ _MAGIC = (
     (b"%PDF", "pdf"),
     (b"RDX", "rds"),
     (b"\x1f\x8b", "gzip"),
+)
+# What zipfile raises over damaged, encrypted or unknown archives (RuntimeError: a password is needed).
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
 )
 _SAS_MAGIC = bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
 
@@ -266,7 +279,7 @@ def _unpack(path: Path, folder: Path) -> Path:
                         )
                     out.write(block)
             return target
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as failure:
+    except _ZIP_ERRORS as failure:
         raise SurveyFileError(
             f"The archive cannot be unpacked: {_one_line(failure)}",
             file=path,

@@ -11,6 +11,7 @@ contents mean.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import pickle
 import subprocess
@@ -184,11 +185,9 @@ class Process:
         """Send a request."""
         assert self._child.stdin is not None
         self.pending = True
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the reply says so
             pickle.dump((name, args, options), self._child.stdin)
             self._child.stdin.flush()
-        except BrokenPipeError:
-            pass  # the reply says so
 
     def reply(self) -> Any:
         """Wait for the answer to the last request.
@@ -210,8 +209,9 @@ class Process:
     def end(self) -> None:
         """End the child, whatever it is at."""
         for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
         self._child.kill()
         self._child.wait()
 

@@ -1,0 +1,242 @@
+"""Sixty hostile files: each gives one clear message, leaves the store as it was, and holds up no other wave."""
+
+import io
+import random
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pyreadstat
+import pytest
+
+from mpta_pipeline import surveys
+from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.surveys import readers
+from tests.surveys import make_files as make
+
+PEOPLE = make.wvs_people(per_country=10)
+WVS7 = make.wvs7(PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A sound WVS-7 file in each format."""
+    folder = tmp_path_factory.mktemp("good")
+    return {s: make.write(WVS7, folder / f"x{s}").read_bytes() for s in (".sav", ".zsav", ".dta", ".csv", ".sav.zip")}
+
+
+def _zip(files: dict[str, bytes], **options) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name) if options else name, content)
+    return buffer.getvalue()
+
+
+def _lying_zip() -> bytes:
+    """An archive that announces 10 bytes where 300 MB come out."""
+    content = bytearray(_zip({"x.csv": b"a,b\n" + b"0,0\n" * 50_000_000}))
+    central = content.rfind(b"PK\x01\x02")
+    content[central + 24 : central + 28] = struct.pack("<I", 10)
+    return bytes(content)
+
+
+def _csv(frame: pl.DataFrame) -> bytes:
+    return frame.write_csv().encode()
+
+
+def _sav(frame: pl.DataFrame, **options) -> bytes:
+    path = Path(options.pop("folder")) / "made.sav"
+    pyreadstat.write_sav(frame, path, **options)
+    return path.read_bytes()
+
+
+HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+WIDE = pl.DataFrame({f"v{i}": [1] for i in range(10_000)})
+TRUNCATED = [
+    (suffix, share)
+    for suffix in (".sav", ".zsav", ".dta", ".csv", ".sav.zip")
+    for share in (0.02, 0.3, 0.55, 0.8, 0.97)
+]
+CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
+    **{
+        f"{suffix} ends at {share:.0%}": (
+            suffix,
+            lambda g, s=suffix, k=share: g[s][: int(len(g[s]) * k)],
+            r"cannot be|ends early|broke off|no sound|no rows|announces",
+        )
+        for suffix, share in TRUNCATED
+    },
+    "one byte short .sav": (".sav", lambda g: g[".sav"][:-1], r"cannot be read as sav"),
+    "one byte short .dta": (".dta", lambda g: g[".dta"][:-1], r"ends early"),
+    "empty .sav": (".sav", lambda g: b"", r"is empty"),
+    "empty .csv": (".csv", lambda g: b"", r"is empty"),
+    "empty .zip": (".zip", lambda g: b"", r"is empty"),
+    "one byte": (".dta", lambda g: b"<", r"suffix says dta"),
+    "blank lines": (".csv", lambda g: b"\n\n\n", r"no table"),
+    "header only": (".csv", lambda g: g[".csv"].splitlines()[0] + b"\n", r"no rows"),
+    "zeros": (".sav", lambda g: bytes(5000), r"suffix says sav"),
+    "web page as .sav": (".sav", lambda g: HTML, r"is a web page.*download it again"),
+    "web page as .csv": (".csv", lambda g: b"\xef\xbb\xbf  " + HTML, r"is a web page"),
+    "web page as .zip": (".zip", lambda g: HTML, r"cannot be unpacked"),
+    "web page in a .zip": (".zip", lambda g: _zip({"x.dta": HTML}), r"is a web page"),
+    ".sav named .dta": (".dta", lambda g: g[".sav"], r"suffix says dta, its content is sav"),
+    ".dta named .sav": (".sav", lambda g: g[".dta"], r"suffix says sav, its content is dta"),
+    ".dta named .csv": (".csv", lambda g: g[".dta"], r"suffix says csv, its content is dta"),
+    ".zip named .sav": (".sav", lambda g: g[".sav.zip"], r"its content is zip"),
+    ".csv named .dta": (".dta", lambda g: g[".csv"], r"suffix says dta"),
+    ".csv named .sas7bdat": (".sas7bdat", lambda g: g[".csv"], r"suffix says sas7bdat"),
+    ".sav without suffix": ("", lambda g: g[".sav"], r"no suffix of a survey file"),
+    "spreadsheet": (".xlsx", lambda g: _zip({"xl/workbook.xml": b"<x/>"}), r"no suffix of a survey file.*\.xlsx"),
+    "R file": (".rds", lambda g: b"RDX3", r"no suffix of a survey file"),
+    "pdf as .sav": (".sav", lambda g: b"%PDF-1.7 ...", r"its content is pdf"),
+    "sas header alone": (
+        ".sas7bdat",
+        lambda g: bytes(12) + readers._SAS_MAGIC + bytes(4000),
+        r"cannot be read as sas7bdat",
+    ),
+    "path that climbs out": (".zip", lambda g: _zip({"../../x.sav": g[".sav"]}), r"leads out of it.*\.\./\.\./x\.sav"),
+    "path that climbs out, Windows": (".zip", lambda g: _zip({"..\\x.sav": g[".sav"]}), r"leads out of it"),
+    "absolute path": (".zip", lambda g: _zip({"/etc/x.sav": g[".sav"]}), r"leads out of it"),
+    "drive letter": (".zip", lambda g: _zip({"C:/x.sav": g[".sav"]}), r"leads out of it"),
+    "climbing file beside a good one": (
+        ".zip",
+        lambda g: _zip({"x.sav": g[".sav"], "../y.txt": b""}),
+        r"leads out of it",
+    ),
+    "zip bomb": (".zip", lambda g: _zip({"x.csv": b"a,b\n" + b"0,0\n" * 20_000_000}), r"unpacks to more than"),
+    "lying zip": (".zip", lambda g: _lying_zip(), r"unpacks to more than|cannot be unpacked"),
+    "zip in a zip": (".zip", lambda g: _zip({"y.zip": g[".sav.zip"]}), r"exactly one survey file"),
+    "two surveys in a zip": (
+        ".zip",
+        lambda g: _zip({"a.sav": g[".sav"], "b.dta": g[".dta"]}),
+        r"exactly one.*a\.sav, b\.dta",
+    ),
+    "no survey in a zip": (".zip", lambda g: _zip({"readme.txt": b"hello"}), r"exactly one survey file"),
+    "empty file in a zip": (".zip", lambda g: _zip({"x.sav": b""}), r"suffix says sav"),
+    "damaged zip": (".zip", lambda g: g[".sav.zip"][:60] + bytes(200) + g[".sav.zip"][260:], r"cannot be"),
+    "10,000 columns": (".csv", lambda g: _csv(WIDE), r"more variables than any known survey.*10000"),
+    "one column": (".csv", lambda g: b"a\n1\n2\n", r"no table"),
+    "names that differ in case": (
+        ".csv",
+        lambda g: g[".csv"].replace(b"Q57", b"q46", 1),
+        r"upper and lower case.*Q46, q46|q46, Q46",
+    ),
+    "a name twice": (".csv", lambda g: g[".csv"].replace(b"Q57", b"Q46", 1), r"repeats a name.*Q46"),
+    "a name of nothing": (".csv", lambda g: g[".csv"].replace(b"Q57", b"", 1), r"empty one"),
+    "rows too long": (".csv", lambda g: g[".csv"].replace(b"\n", b",1,2,3\n", 3), r"no sound CSV|broke off|CSV"),
+    "binary csv": (".csv", lambda g: b"a,b\n\x00\x01\x02\x00", r"content is binary"),
+    "date for a year": (
+        ".csv",
+        lambda g: _csv(WVS7.frame.with_columns(A_YEAR=pl.lit("2018-06-01"))),
+        r"no year.*2018-06-01",
+    ),
+    "text for a year": (
+        ".csv",
+        lambda g: _csv(WVS7.frame.with_columns(A_YEAR=pl.lit("'; drop table waves; --"))),
+        r"no year.*drop table",
+    ),
+    "text for a country": (
+        ".csv",
+        lambda g: _csv(WVS7.frame.with_columns(B_COUNTRY=pl.lit("Atlantis"))),
+        r"no country.*Atlantis",
+    ),
+    "text for a wave": (".csv", lambda g: _csv(WVS7.frame.with_columns(A_WAVE=pl.lit("../../etc"))), r"names no wave"),
+    "control characters in a country": (
+        ".csv",
+        lambda g: _csv(WVS7.frame.with_columns(B_COUNTRY=pl.lit("\x1b[2J\x07"))),
+        r"no country.*\\x1b",
+    ),
+    "no key": (".csv", lambda g: _csv(WVS7.frame.drop("D_INTERVIEW")), r"fits no known survey.*lacks D_INTERVIEW"),
+}
+
+
+def test_there_are_sixty_of_them():
+    assert len(CASES) >= 60
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_clear_message(name, good, registry, tmp_path, layout):
+    suffix, content, message = CASES[name]
+    path = tmp_path / f"dropped{suffix}"
+    path.write_bytes(content(good))
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    with pytest.raises(SurveyFileError, match=message) as caught:
+        surveys.ingest(path, "wvs-7", layout, registry)
+    text = str(caught.value)
+    assert "dropped" in text  # the file as the user knows it, not the copy in a temporary folder
+    assert "Remedy:" in text
+    assert text.isprintable()
+    assert len(text) < 1500
+    after = [p.name for p in tmp_path.rglob("*") if p.name != "data" and ".lock" not in p.name]
+    assert sorted(n for n in after if n != "raw") == before
+
+
+def test_bytes_changed_at_random_never_take_the_process_along(good, registry, tmp_path):
+    """The C library ends in a segmentation fault on some of these; the child dies, the next file is read."""
+    rng = random.Random(20260)
+    outcomes = set()
+    for turn in range(24):
+        damaged = bytearray(good[".sav"])
+        for _ in range(6):
+            damaged[rng.randrange(min(len(damaged), 6000))] = rng.randrange(256)
+        path = tmp_path / "x.sav"
+        path.write_bytes(damaged)
+        try:
+            surveys.recognize(path, registry)
+            outcomes.add("read")
+        except SurveyFileError as failure:
+            outcomes.add("refused")
+            assert str(path) in str(failure), turn
+    assert "refused" in outcomes
+    (tmp_path / "good.sav").write_bytes(good[".sav"])
+    assert surveys.recognize(tmp_path / "good.sav", registry).waves == ("wvs-7",)
+
+
+def test_a_crash_of_the_reader_is_said_and_survived(good, registry, tmp_path, monkeypatch):
+    """Protects the message itself: the child is ended while it works."""
+    from mpta_pipeline.surveys import readstat
+
+    (tmp_path / "x.sav").write_bytes(good[".sav"])
+    ask = readstat.Process.ask
+
+    def killed(self, *args, **options):
+        self._child.kill()
+        self._child.wait()
+        ask(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(readstat.Process, "ask", killed)
+        with pytest.raises(SurveyFileError, match="crashes the reading library"):
+            surveys.recognize(tmp_path / "x.sav", registry)
+    assert surveys.recognize(tmp_path / "x.sav", registry).waves == ("wvs-7",)
+
+
+def test_labels_that_hold_anything(tmp_path, layout, registry):
+    """SQL, control characters and a megabyte of text in labels: kept short and harmless, and the wave is right."""
+    labels = {
+        **WVS7.labels,
+        "Q1": "x'); drop table respondents; --",
+        "Q46": "bell \x07 escape \x1b[31m null-ish \x01 tab\tline\nend",
+        "Q57": "long " + "y" * 1_000_000,
+    }
+    values = {**WVS7.values, "Q1": {1: "'; delete from waves; --", 2: "<script>alert(1)</script>"}}
+    path = make.write(make.replace(WVS7, labels=labels, values=values), tmp_path / "x.sav")
+    raw = surveys.ingest(path, "wvs-7", layout, registry)
+    assert raw.label("Q1") == "x'); drop table respondents; --"
+    assert raw.label("Q46").isprintable()
+    assert len(raw.label("Q57")) <= readers.MAX_LABEL
+    assert raw.labels("Q1")["1"] == "'; delete from waves; --"
+    assert surveys.cells(raw, "Q1").height == 40
+
+
+def test_other_waves_go_on(good, registry, tmp_path):
+    """A folder with hostile files: each is a line with its problem, the good one is ready."""
+    for name, (suffix, content, _) in list(CASES.items())[::6]:
+        (tmp_path / f"{abs(hash(name))}{suffix}").write_bytes(content(good))
+    (tmp_path / "good.sav").write_bytes(good[".sav"])
+    states = surveys.scan(tmp_path, registry, cache=tmp_path / "cache.json")
+    assert [s.path.name for s in states if s.usable] == ["good.sav"]
+    assert all(s.problem for s in states if not s.usable)
