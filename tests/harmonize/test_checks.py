@@ -198,14 +198,18 @@ def test_battery_signs_fires_on_a_flipped_scale(run: Run) -> None:
 
 
 def test_published_marginals_fires(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = pl.DataFrame(
-        {
-            "dialect": "wvs7", "variable": "Q46", "column": "happiness", "year": [None], "country": "USA",
-            "study": [None], "statistic": "count", "value": "very", "missing": [None],
-            "expected": 1.0, "decimals": 0, "base": [None], "rows": N, "denominator": "valid", "weight": "none", "evidence": "invented",
-        },
-        schema_overrides={"year": pl.Int64, "study": pl.String, "missing": pl.String, "base": pl.Float64},
-    )  # fmt: skip
+    row = {"dialect": "wvs7", "variable": "Q46", "column": "happiness", "country": "USA", "statistic": "count"}
+    row |= {"value": "very", "denominator": "valid", "weight": "none", "evidence": "invented"}
+    published = pl.DataFrame([row]).with_columns(
+        *(
+            pl.lit(None, dtype).alias(c)
+            for c, dtype in (("study", pl.String), ("missing", pl.String), ("year", pl.Int64))
+        ),
+        expected=1.0,
+        decimals=0,
+        base=pl.lit(None, pl.Float64),
+        rows=N,
+    )
     monkeypatch.setattr("mpta_pipeline.harmonize.marginals.read_marginals", lambda: published)
     check = run()["published_marginals"]
     assert not check.passed
