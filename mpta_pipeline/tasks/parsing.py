@@ -75,6 +75,7 @@ _SURE = ("json", "boxed", "tag", "final answer", "hence", "answer is", "I choose
 _STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJK])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 _LISTED = r"(?:^|[\s(])([A-Z])\)\s"
 
+_PLACES = {chr(ord("A") + i): i for i in range(26)}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _ORDINAL = (
     r"(?i)\bthe\s+(" + "|".join((*_ORDINALS, "last")) + r")\s+(?:option|answer|choice|one|statement|alternative)\b"
@@ -196,9 +197,8 @@ def _letters(text: pl.Expr, pattern: str) -> pl.Expr:
 def _position(letters: pl.Expr) -> pl.Expr:
     """Place in the alphabet of a single letter, whatever its case; null where the letters differ."""
     upper = letters.list.eval(pl.element().str.to_uppercase()).list.unique()
-    places = {chr(ord("A") + i): i for i in range(26)}
     return pl.when(upper.list.len() == 1).then(
-        upper.list.first().replace_strict(places, default=None, return_dtype=pl.Int64)
+        upper.list.first().replace_strict(_PLACES, default=None, return_dtype=pl.Int64)
     )
 
 
@@ -246,6 +246,45 @@ def _contained(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.join(only.select("id", "inside"), on="id", how="left").join(opens, on="id", how="left").drop("id")
 
 
+_SHARE = r"(?:^|[\s{,(\"'])([A-Z])[\"')]*\s*[:=–-]+\s*[\"']?(\d{1,3}(?:\.\d+)?)"
+# A stated distribution may be off by rounding, not by more.
+_SUM_SLACK = 0.05
+
+
+def read_verbalized(replies: pl.DataFrame) -> pl.DataFrame:
+    """Read distributions that replies state: `{"A": 20, "B": 80}`, `A: 20 %`, as percent or as shares of 1.
+
+    Every option must be named exactly once, and the numbers must sum to 100 (or 1) within 5 %.
+
+    Args:
+        replies: Columns text (String) and options (List(String), as shown).
+
+    Returns:
+        text, options, p_stated (probabilities in shown order, summing to 1; null where no distribution is stated).
+    """
+    frame = replies.select("text", "options").unique().with_row_index("id")
+    found = _cleaned(pl.col("text")).str.extract_all(_SHARE)
+    long = (
+        frame.select("id", pl.col("options").list.len().alias("k"), found.alias("found"))
+        .explode("found")
+        .drop_nulls("found")
+        .with_columns(
+            pl.col("found").str.extract(_SHARE, 1).replace_strict(_PLACES, return_dtype=pl.Int64).alias("place"),
+            pl.col("found").str.extract(_SHARE, 2).cast(pl.Float64).alias("share"),
+        )
+    )
+    sums = (
+        long.sort("id", "place")
+        .group_by("id", maintain_order=True)
+        .agg(pl.col("k").first(), pl.col("place"), pl.col("share"), pl.col("share").sum().alias("sum"))
+    )
+    whole = (pl.col("place") == pl.int_ranges(pl.col("k")).cast(pl.List(pl.Int64))) & pl.any_horizontal(
+        (pl.col("sum") / total - 1).abs() <= _SUM_SLACK for total in (1, 100)
+    )
+    stated = sums.filter(whole).select("id", (pl.col("share") / pl.col("sum")).alias("p_stated"))
+    return frame.join(stated, on="id", how="left").drop("id")
+
+
 def read_logprobs(prompts: pl.DataFrame) -> pl.DataFrame:
     """Probabilities of the options and the most probable one, from their log-probabilities.
 
@@ -253,7 +292,7 @@ def read_logprobs(prompts: pl.DataFrame) -> pl.DataFrame:
     into canonical order. An exact tie for the first place picks nothing.
 
     Args:
-        prompts: Columns option_logprobs (shown order) and option_order.
+        prompts: Columns option_logprobs (shown order), option_order and, if any, p_stated, which goes before.
 
     Returns:
         The frame with p_vec (canonical order, sums to 1) and top_pos (shown position); both null where there are no
@@ -264,7 +303,10 @@ def read_logprobs(prompts: pl.DataFrame) -> pl.DataFrame:
     )
     usable = (lp.list.len() == pl.col("option_order").list.len()) & (lp.list.max() > -math.inf)
     p = lp.list.eval((pl.element() - pl.element().max()).exp() / (pl.element() - pl.element().max()).exp().sum())
-    frame = prompts.with_columns(pl.when(usable).then(p).alias("p_shown"))
+    p = pl.when(usable).then(p)
+    if "p_stated" in prompts.columns:
+        p = pl.coalesce("p_stated", p)
+    frame = prompts.with_columns(p.alias("p_shown"))
     tops = pl.col("p_shown").list.eval(pl.element() >= pl.element().max() - _TIE)
     return frame.with_columns(
         pl.when(tops.list.sum() == 1).then(tops.list.arg_max().cast(pl.Int64)).alias("top_pos"),

@@ -22,7 +22,10 @@ _FULL_AT_MOST = 4  # 4! = 24 orders; one option more would be 120
 _ASK = {
     "letter": "Answer with the letter of one option only.",
     "option_logprob": "Answer with one of these options, word for word.",
+    "verbalized": "Give the probability of each option in percent: JSON with a number for each letter, sum 100.",
+    "free_text": "Answer in one short sentence that names one of these options.",
 }
+_LETTERED = ("letter", "verbalized")
 
 
 def option_orders(k: int, design: str) -> list[list[int]]:
@@ -61,7 +64,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
         .with_columns(pl.col("options").list.gather(pl.col("option_order")))
         .sort("item_id", "order_id")
     )
-    marks = [f"{letter}) " for letter in LETTERS] if elicitation == "letter" else ["- "] * len(LETTERS)
+    marks = [f"{letter}) " for letter in LETTERS] if elicitation in _LETTERED else ["- "] * len(LETTERS)
     lines = (
         shown.select("item_id", "order_id", "options")
         .explode("options")

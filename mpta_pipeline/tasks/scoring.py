@@ -5,14 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.tables import SCORES
-from mpta_pipeline.tasks.parsing import ERROR, OK, REFUSED, UNPARSED, read_logprobs, read_replies
+from mpta_pipeline.tasks.parsing import ERROR, OK, REFUSED, UNPARSED, read_logprobs, read_replies, read_verbalized
 
 
 def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
     """Say of each response which option it picked.
 
     A failed request is `error`. A reply that declines is `refused`, whatever the log-probabilities say. Else, where
-    the options' log-probabilities are known, they decide (an exact tie is `unparsed`); else the text does.
+    the options' log-probabilities are known, or the reply states a distribution as it was asked to, they decide (an
+    exact tie is `unparsed`); else the text does.
 
     Args:
         prompts: PROMPTS.
@@ -23,8 +24,9 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         unless log-probabilities decided).
     """
     frame = responses.select("model", "prompt_id", "request_hash", "text", "option_logprobs", "error").join(
-        prompts.select("prompt_id", "options", "option_order"), on="prompt_id"
+        prompts.select("prompt_id", "options", "option_order", "elicitation"), on="prompt_id"
     )
+    frame = _stated(frame)
     read = read_replies(frame.select("text", "options")).rename({"status": "text_status", "pred_pos": "text_pos"})
     frame = read_logprobs(frame.join(read.drop("rule"), on=["text", "options"], how="left", nulls_equal=True))
     declined = pl.col("text_status") == REFUSED
@@ -56,6 +58,15 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         .alias("pred_idx"),
         "p_vec",
     )
+
+
+def _stated(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add `p_stated`: the distribution that a reply to a verbalized prompt states."""
+    asked = frame.filter(pl.col("elicitation") == "verbalized")
+    if asked.is_empty():
+        return frame.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_stated"))
+    said = read_verbalized(asked).with_columns(pl.lit("verbalized").alias("elicitation"))
+    return frame.join(said, on=["text", "options", "elicitation"], how="left", nulls_equal=True)
 
 
 def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from mpta_pipeline.tasks.parsing import LETTER_RULES, read_logprobs, read_replies
+from mpta_pipeline.tasks.parsing import LETTER_RULES, read_logprobs, read_replies, read_verbalized
 from tests.tasks.reply_cases import CASES
 
 WANTED = pl.DataFrame(
@@ -74,3 +74,28 @@ def test_log_probabilities_become_canonical_probabilities(logprobs, order, top, 
     else:
         assert row["p_vec"] == pytest.approx(p, abs=1e-5)
         assert math.fsum(row["p_vec"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "p"),
+    [
+        ('{"A": 20, "B": 70, "C": 10}', [0.2, 0.7, 0.1]),
+        ('```json\n{"A": 20, "B": 70, "C": 10}\n```', [0.2, 0.7, 0.1]),
+        ("A: 20%, B: 70%, C: 10%", [0.2, 0.7, 0.1]),
+        ("A) 0.2\nB) 0.7\nC) 0.1", None),  # no sign between letter and number: not as asked
+        ("A = 0.2\nB = 0.7\nC = 0.1", [0.2, 0.7, 0.1]),
+        ('{"C": 10, "A": 20, "B": 70}', [0.2, 0.7, 0.1]),
+        ('{"A": 33, "B": 33, "C": 33}', [1 / 3] * 3),
+        ('{"A": 20, "B": 70}', None),  # an option is not named
+        ('{"A": 20, "B": 70, "C": 10, "D": 0}', None),  # one too many
+        ('{"A": 20, "A": 70, "C": 10}', None),
+        ('{"A": 90, "B": 90, "C": 90}', None),  # no distribution
+        ('{"A": 0, "B": 0, "C": 0}', None),
+        ("B", None),
+        (None, None),
+    ],
+)
+def test_stated_distributions(text, p):
+    frame = pl.DataFrame({"text": [text], "options": [["x", "y", "z"]]}, schema_overrides={"text": pl.String})
+    stated = read_verbalized(frame)["p_stated"][0]
+    assert stated is None if p is None else list(stated) == pytest.approx(p)

@@ -220,10 +220,10 @@ def test_repeats_are_asked_again(world, crosswalk):
     assert not set(by_repeat[(0,)]["content_hash"]) & set(by_repeat[(1,)]["content_hash"])
 
 
-@pytest.mark.parametrize("elicitation", ["letter", "option_logprob"])
+@pytest.mark.parametrize("elicitation", ["letter", "option_logprob", "verbalized", "free_text"])
 def test_all_elicitations_show_the_options(world, crosswalk, elicitation):
     study = fabricate.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": elicitation}})
     prompts = made(world.people, crosswalk, study).prompts["sample_myths"]
     for row in prompts.head(50).to_dicts():
         assert all(option in row["user"] for option in row["options"])
-    assert ("A) " in prompts["user"][0]) == (elicitation != "option_logprob")
+    assert ("A) " in prompts["user"][0]) == (elicitation in ("letter", "verbalized"))

@@ -5,7 +5,8 @@ import pytest
 
 from mpta_pipeline import tasks
 from mpta_pipeline.tables import SCORES
-from tests.tasks.conftest import answered
+from tests.personas import fabricate
+from tests.tasks.conftest import answered, made
 
 
 @pytest.mark.parametrize("name", ["value_alignment", "trait_inference", "sample_myths", "sample_stereotypes"])
@@ -80,3 +81,17 @@ def test_responses_without_prompts_are_left_out(world):
     prompts = world.prompts["sample_myths"]
     some = answered(prompts, "A").head(7)
     assert tasks.score(prompts, world.items["sample_myths"], some).height == 7
+
+
+def test_a_stated_distribution_is_scored_by_its_top(world):
+    study = fabricate.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": "verbalized"}})
+    few = made(world.people, world.crosswalk, study)
+    prompts = few.prompts["sample_myths"]
+    scores = tasks.score(prompts, few.items["sample_myths"], answered(prompts, '{"A": 30, "B": 70}'))
+    assert set(scores["pred_pos"]) == {1}
+    assert scores["p_vec"].list.max().to_list() == pytest.approx([0.7] * scores.height)
+    tie = tasks.score(prompts, few.items["sample_myths"], answered(prompts, '{"A": 50, "B": 50}'))
+    assert set(tie["status"]) == {"unparsed"}
+    letter = tasks.score(prompts, few.items["sample_myths"], answered(prompts, "B"))
+    assert set(letter["status"]) == {"ok"}
+    assert letter["p_vec"].null_count() == letter.height
