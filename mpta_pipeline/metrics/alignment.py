@@ -22,6 +22,8 @@ from mpta_pipeline.metrics.registry import METRICS, Metric
 # Items × replicates of the bootstrap of personas: its variance is already an average over the items.
 BOOTSTRAP_CELLS = 40_000
 LEAST_REPLICATES = 60
+# Cells × draws of the sampling floor, which is averaged over cells too.
+FLOOR_CELLS = 60_000
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         cells.n_model,
         measures,
         seed=int(digest("floor", block.survey, view.cut.dimension, view.condition, length=12), 16),
-        draws=100 if len(cells.owner) < 5000 else 25,
+        draws=int(np.clip(FLOOR_CELLS // len(cells.owner), 20, 100)),
     )
     noise = _persona_noise(view, cells, item, w)
     out = {}

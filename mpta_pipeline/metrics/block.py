@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +11,9 @@ import polars as pl
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints
 from mpta_pipeline.metrics.bootstrap import Replicates
-from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.study import FigureRules
 
 REFERENCE = "no_persona"
@@ -87,9 +87,18 @@ class Block:
             seed=SEED,
         )
 
+    @cached_property
+    def rows(self) -> Rows:
+        """Personas and item clusters of the rows."""
+        return Rows(self.persona, self.cluster)
+
     def condition(self, name: str) -> Flags:
         """Rows asked under a condition."""
         return (self.frame.get_column("condition") == name).to_numpy()
+
+    def of(self, condition: str) -> Block:
+        """The answers under one condition."""
+        return replace(self, units=self.units.take(self.condition(condition)))
 
     def conditions(self) -> list[str]:
         """Conditions there are, sorted."""
@@ -98,19 +107,17 @@ class Block:
 
 @dataclass(frozen=True)
 class View:
-    """A block's answers under one condition, cut by one dimension.
+    """Answers under one condition, cut by one dimension.
 
     Attributes:
-        block: The block.
-        cut: The dimension, with the slice of each row of the block (−1 under other conditions).
+        block: The block, of one condition alone.
+        cut: The dimension, with the slice of each row.
         condition: The condition.
-        guesses: `group_mode` and `group_mode_steps` of each row of the block.
     """
 
     block: Block
     cut: g.Cut
     condition: str
-    guesses: pl.DataFrame
 
     @property
     def n(self) -> int:
@@ -120,7 +127,7 @@ class View:
     @cached_property
     def slices(self) -> Slices:
         """The rows by slice."""
-        return Slices(self.cut.codes, self.n, self.block.persona, self.block.cluster)
+        return Slices(self.cut.codes, self.n, rows=self.block.rows)
 
     @cached_property
     def _items(self) -> Distinct:
@@ -143,15 +150,15 @@ class Distinct:
     """Counts distinct codes by slice."""
 
     def __init__(self, slices: Ints, codes: Ints, n: int) -> None:
-        width = int(codes.max(initial=0)) + 1
-        unique, self._inverse = np.unique(np.where(slices >= 0, slices * width + codes, -1), return_inverse=True)
-        self._owner = np.where(unique >= 0, unique // width, n)
+        self._width = int(codes.max(initial=0)) + 1
+        self._place = np.where(slices >= 0, slices, n) * self._width + codes
         self._n = n
 
     def count(self, used: Flags) -> Ints:
         """Distinct codes of each slice among the rows used."""
-        present = sums(self._inverse, used, len(self._owner)) > 0
-        return sums(self._owner, present, self._n + 1)[: self._n].astype(np.int64)
+        present = np.zeros((self._n + 1) * self._width, dtype=bool)
+        present[self._place[used]] = True
+        return np.asarray(present.reshape(self._n + 1, -1)[: self._n].sum(axis=1), dtype=np.int64)
 
 
 def make_block(

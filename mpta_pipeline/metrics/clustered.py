@@ -3,6 +3,9 @@
 Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
 not less than the larger of V_persona and V_item; t with the smaller C − 1. It equals statsmodels' OLS and WLS on a
 constant with `cov_type="cluster"` and two groups. Sums run over canonically sorted rows: their order does not show.
+
+All is made from sums a = Σwx and b = Σw of clusters: a cluster's score about a mean m is a − m·b, so that a sum of
+squared scores is Σa² − 2mΣab + m²Σb², and rows are passed over once a metric, not once a metric and dimension.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from mpta_pipeline.metrics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,6 @@ class Means:
         se: Two-way clustered standard error; nan with fewer than two clusters on either side.
         df: Degrees of freedom: the smaller number of clusters less 1.
         n_eff: Rows of a simple random sample with the same error, at most the rows.
-        variance: Weighted variance of the rows, with n/(n − 1).
         n_persona: Persona clusters.
         n_item: Item clusters.
         n_rows: Rows.
@@ -35,7 +37,6 @@ class Means:
     se: Floats
     df: Floats
     n_eff: Floats
-    variance: Floats
     n_persona: Ints
     n_item: Ints
     n_rows: Ints
@@ -63,19 +64,87 @@ class Gaps:
         return ((1 - self.share) * self.se) ** 2
 
 
-class _Pairs:
-    """Sums over (slice, cluster) pairs."""
+class Rows:
+    """Persona and item-cluster codes (from 0) of some rows, and their crossings."""
 
-    def __init__(self, slices: Ints, clusters: Ints) -> None:
-        self.n_clusters = int(clusters.max(initial=-1)) + 1
-        key = slices * self.n_clusters + clusters
-        unique, inverse = np.unique(key, return_inverse=True)
-        self.inverse = inverse
-        self.slice = unique // max(self.n_clusters, 1)
-        self.cluster = unique % max(self.n_clusters, 1)
+    def __init__(self, persona: Ints, item: Ints) -> None:
+        self.persona = persona.astype(np.int64)
+        self.item = item.astype(np.int64)
+        self.n_persona = int(self.persona.max(initial=-1)) + 1
+        self.n_item = int(self.item.max(initial=-1)) + 1
 
-    def sum(self, values: Floats) -> Floats:
-        return sums(self.inverse, values, len(self.slice))
+    @cached_property
+    def _cells(self) -> tuple[Ints, Ints]:
+        """Crossing of each row, and the persona of each crossing."""
+        key = self.persona * self.n_item + self.item
+        if self.n_persona * self.n_item <= max(50_000_000, 4 * len(key)):
+            present = np.zeros(self.n_persona * self.n_item, dtype=bool)
+            present[key] = True
+            unique = np.flatnonzero(present)
+            return (np.cumsum(present) - 1)[key], unique // max(self.n_item, 1)
+        unique, code = np.unique(key, return_inverse=True)
+        return code, unique // self.n_item
+
+    @property
+    def cell(self) -> Ints:
+        """Crossing of persona and item cluster of each row."""
+        return self._cells[0]
+
+    @property
+    def n_cell(self) -> int:
+        """Number of crossings."""
+        return len(self._cells[1])
+
+    @property
+    def persona_of_cell(self) -> Ints:
+        """Persona of each crossing."""
+        return self._cells[1]
+
+
+class Moments:
+    """A value and a weight over rows, summed up by persona. Unusable rows (nan, weight 0) count for nothing.
+
+    Values are centred on their mean, so that squares do not cancel.
+    """
+
+    def __init__(self, rows: Rows, x: Floats, w: Floats) -> None:
+        usable = np.isfinite(x) & (w > 0)
+        self.rows = rows
+        self.w = np.where(usable, w, 0.0)
+        x = np.where(usable, x, 0.0)
+        total = self.w.sum()
+        self.centre = float((self.w * x).sum() / total) if total > 0 else 0.0
+        self.x = np.where(usable, x - self.centre, 0.0)
+        self.wx = self.w * self.x
+        self.usable = usable
+
+    @cached_property
+    def by_persona(self) -> Floats:
+        """(9 × personas) Σwx, Σw, rows, Σwx², crossings, crossings' Σa², Σab, Σb², and 1 where there is weight."""
+        rows, n = self.rows, self.rows.n_persona
+        n_cells = len(rows.persona_of_cell)
+        a, b = sums(rows.cell, self.wx, n_cells), sums(rows.cell, self.w, n_cells)
+        weight = sums(rows.persona, self.w, n)
+        return np.stack(
+            [
+                sums(rows.persona, self.wx, n),
+                weight,
+                sums(rows.persona, self.usable, n),
+                sums(rows.persona, self.wx * self.x, n),
+                *(sums(rows.persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
+                (weight > 0).astype(float),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Slice and rest: means, weights."""
+
+    mean: Floats
+    rest: Floats
+    own: Floats
+    others: Floats
 
 
 class Slices:
@@ -86,147 +155,194 @@ class Slices:
         n_slices: Number of slices.
         persona: Persona code of each row, from 0.
         item: Item-cluster code of each row, from 0.
+        rows: The rows' codes if there are any yet, instead of `persona` and `item`.
     """
 
-    def __init__(self, slices: Ints, n_slices: int, persona: Ints, item: Ints) -> None:
+    def __init__(
+        self,
+        slices: Ints,
+        n_slices: int,
+        persona: Ints | None = None,
+        item: Ints | None = None,
+        *,
+        rows: Rows | None = None,
+    ) -> None:
+        assert rows is not None or (persona is not None and item is not None)
         self.n = n_slices
-        self.inside = slices >= 0
-        self.slices = slices[self.inside].astype(np.int64)
-        self._persona_code = persona[self.inside].astype(np.int64)
-        self._item_code = item[self.inside].astype(np.int64)
+        self.rows = Rows(persona, item) if rows is None else rows  # type: ignore[arg-type]
+        self.slices = slices.astype(np.int64)
+        self.inside: Flags = slices >= 0
+        self._slot = np.where(self.inside, self.slices, n_slices)
 
     @cached_property
-    def _persona(self) -> _Pairs:
-        return _Pairs(self.slices, self._persona_code)
+    def _slice_of_persona(self) -> Ints | None:
+        """Slice of each persona (`n` for none), or None where a persona is in several, as with slices of items."""
+        owner = np.full(self.rows.n_persona, self.n)
+        owner[self.rows.persona] = self._slot
+        return owner if bool((owner[self.rows.persona] == self._slot).all()) else None
 
     @cached_property
-    def _item(self) -> _Pairs:
-        return _Pairs(self.slices, self._item_code)
-
-    @cached_property
-    def _cell(self) -> _Pairs:
-        n_items = int(self._item_code.max(initial=-1)) + 1
-        _, cell = np.unique(self._persona_code * max(n_items, 1) + self._item_code, return_inverse=True)
-        return _Pairs(self.slices, cell)
+    def _slice_item(self) -> Ints:
+        return self._slot * self.rows.n_item + self.rows.item
 
     def sum(self, values: Floats) -> Floats:
-        """Sum of a full-length row vector by slice."""
-        return sums(self.slices, values[self.inside], self.n)
+        """Sum of a row vector by slice."""
+        return sums(self._slot, values, self.n + 1)[: self.n]
 
-    def _prepare(self, x: Floats, w: Floats) -> tuple[Floats, Floats, float]:
-        """Values and weights of the rows in slices; unusable rows get weight 0; values are centred for precision."""
-        x, w = x[self.inside], w[self.inside]
-        usable = np.isfinite(x) & (w > 0)
-        w = np.where(usable, w, 0.0)
-        x = np.where(usable, x, 0.0)
-        total = w.sum()
-        centre = float((w * x).sum() / total) if total > 0 else 0.0
-        return np.where(usable, x - centre, 0.0), w, centre
+    def mean(self, x: Floats, w: Floats) -> Floats:
+        """Weighted means alone."""
+        use = np.isfinite(x) & (w > 0)
+        w = np.where(use, w, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.sum(w * np.where(use, x, 0.0)) / self.sum(w)
 
     def means(self, x: Floats, w: Floats) -> Means:
         """Weighted means and two-way clustered errors of all slices.
 
         Args:
-            x: Value of each row (full length); nan leaves the row out.
+            x: Value of each row; nan leaves the row out.
             w: Weight of each row; 0 leaves the row out.
         """
-        x, w, centre = self._prepare(x, w)
-        count = sums(self.slices, w > 0, self.n)
-        total = sums(self.slices, w, self.n)
+        return self.means_of(Moments(self.rows, x, w))
+
+    def gaps(self, x: Floats, w: Floats) -> Gaps:
+        """Mean of each slice less the mean of the rest, with the error of the difference."""
+        return self.gaps_of(Moments(self.rows, x, w))
+
+    def means_of(self, moments: Moments) -> Means:
+        """As `means`, from a value's moments."""
+        if self._slice_of_persona is None:
+            moments, owner = self._split(moments)
+        else:
+            owner = self._slice_of_persona
+        a, b, count, xx, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
+        of_persona, of_weight = moments.by_persona[0], moments.by_persona[1]
+        item_a, item_b = self._by_item(moments)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = sums(self.slices, w * x, self.n) / total
-            residual = np.where(w > 0, x - mean[self.slices], 0.0)
-            variance = sums(self.slices, w * residual**2, self.n) / total * count / (count - 1)
-            score = w * residual / total[self.slices]
-        parts, clusters = [], []
-        for pairs in (self._persona, self._item, self._cell):
-            v, c = _cluster_variance(pairs, score, w, self.n)
-            parts.append(v)
-            clusters.append(c)
-        v_persona, v_item, v_cell = parts
-        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = a / b
+            variance = np.maximum(xx / b - mean**2, 0.0) * count / (count - 1)
+            score = of_persona - np.append(mean, 0.0)[owner] * of_weight
+            persona = sums(owner, (of_weight > 0).astype(float), self.n + 1)[: self.n]
+            items = (item_b > 0).sum(axis=1).astype(float)
+            v_persona = _corrected(sums(owner, score**2, self.n + 1)[: self.n] / b**2, persona)
+            v_item = _corrected(((item_a - mean[:, None] * item_b) ** 2).sum(axis=1) / b**2, items)
+            v_cell = _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
             v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            df = np.minimum(clusters[0], clusters[1]) - 1.0
+            df = np.minimum(persona, items) - 1.0
             defined = (df >= 1) & (count > 0)
             se = np.where(defined, np.sqrt(v), np.nan)
-            tiny = 1e-12 * np.maximum(1.0, np.abs(mean + centre))
-            se = np.where(se < tiny, 0.0, se)
+            se = np.where(se < 1e-9, 0.0, se)
             n_eff = np.where(se > 0, np.minimum(variance / se**2, count), np.where(se == 0, df + 1, np.nan))
         return Means(
-            estimate=mean + centre,
+            estimate=mean + moments.centre,
             se=se,
             df=np.where(defined, df, np.nan),
             n_eff=n_eff,
-            variance=variance,
-            n_persona=clusters[0].astype(np.int64),
-            n_item=clusters[1].astype(np.int64),
+            n_persona=persona.astype(np.int64),
+            n_item=items.astype(np.int64),
             n_rows=count.astype(np.int64),
         )
 
-    def gaps(self, x: Floats, w: Floats) -> Gaps:
-        """Mean of each slice less the mean of the rest, with the error of the difference.
+    def gaps_of(self, moments: Moments) -> Gaps:
+        """As `gaps`, from a value's moments.
 
         Clusters shared by both sides (every item, mostly) enter with their covariance. C/(C − 1) and the degrees of
         freedom take the smaller side's number of clusters.
         """
-        x, w, _ = self._prepare(x, w)
-        a = sums(self.slices, w * x, self.n)
-        b = sums(self.slices, w, self.n)
-        rest_b = b.sum() - b
+        nested = self._slice_of_persona
+        split, owner = self._split(moments) if nested is None else (moments, nested)
+        by_slice = self._by_slice(owner, split.by_persona)
+        a, b = by_slice[0], by_slice[1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = a / b
-            rest = (a.sum() - a) / rest_b
-        parts, sides = [], []
-        for pairs in (self._persona, self._item, self._cell):
-            v, c = _gap_variance(pairs, pairs.sum(w * x), pairs.sum(w), mean=mean, rest=rest, own=b, others=rest_b)
-            parts.append(v)
-            sides.append(c)
-        v_persona, v_item, v_cell = parts
+            sides = _Sides(a / b, (a.sum() - a) / (b.sum() - b), b, b.sum() - b)
+        item_a, item_b = self._by_item(moments)
+        v_item, c_item = _shared_gap(item_a, item_b, sides)
+        v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
+        if nested is None:
+            if split.rows.n_cell > self.rows.n_cell:
+                # A crossing is on both sides (slices of wordings): leaving it out errs on the safe side.
+                v_cell = np.zeros(self.n)
+            size = (self.n + 1) * self.rows.n_persona
+            place = self._slot * self.rows.n_persona + self.rows.persona
+            grid_a, grid_b = (
+                sums(place, values, size).reshape(self.n + 1, -1)[: self.n] for values in (moments.wx, moments.w)
+            )
+            v_persona, c_persona = _shared_gap(grid_a, grid_b, sides)
+        else:
+            p, q = split.by_persona[0], split.by_persona[1]
+            squares = self._by_slice(owner, np.stack([p**2, p * q, q**2]))
+            v_persona, c_persona = _apart_gap(squares, by_slice[8], sides)
         with np.errstate(invalid="ignore"):
             v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            df = np.minimum(sides[0], sides[1]) - 1.0
-            defined = (df >= 1) & np.isfinite(mean) & np.isfinite(rest)
+            df = np.minimum(c_persona, c_item) - 1.0
+            defined = (df >= 1) & np.isfinite(sides.mean) & np.isfinite(sides.rest)
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
         return Gaps(
-            difference=np.where(np.isfinite(rest), mean - rest, np.nan),
+            difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
             se=np.where(se < 1e-9, 0.0, se),
             df=np.where(defined, df, np.nan),
             share=b / max(b.sum(), 1e-300),
         )
 
+    def _by_slice(self, owner: Ints, values: Floats) -> Floats:
+        """Sum (k × personas) values by slice."""
+        return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
 
-def _cluster_variance(pairs: _Pairs, score: Floats, w: Floats, n: int) -> tuple[Floats, Floats]:
-    """C/(C − 1) · Σ_c (Σ score)² of each slice, and C, the clusters with weight."""
-    clusters = sums(pairs.slice, pairs.sum(w) > 0, n)
-    squares = sums(pairs.slice, pairs.sum(score) ** 2, n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(clusters > 1, clusters / (clusters - 1) * squares, np.nan), clusters
+    def _by_item(self, moments: Moments) -> tuple[Floats, Floats]:
+        """(slices × item clusters) Σwx and Σw."""
+        size = (self.n + 1) * self.rows.n_item
+        a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
+        return a, b
+
+    @cached_property
+    def _split_rows(self) -> tuple[Rows, Ints]:
+        """Rows in which a persona counts anew in each slice, and the slice of each of these."""
+        key, code = np.unique(self._slot * self.rows.n_persona + self.rows.persona, return_inverse=True)
+        return Rows(code, self.rows.item), key // max(self.rows.n_persona, 1)
+
+    def _split(self, moments: Moments) -> tuple[Moments, Ints]:
+        rows, owner = self._split_rows
+        return Moments(rows, np.where(moments.usable, moments.x + moments.centre, np.nan), moments.w), owner
 
 
-def _gap_variance(
-    pairs: _Pairs, a: Floats, b: Floats, *, mean: Floats, rest: Floats, own: Floats, others: Floats
-) -> tuple[Floats, Floats]:
-    """Variance part of slice − rest for one kind of cluster, and the smaller side's clusters.
+def _corrected(squares: Floats, clusters: Floats) -> Floats:
+    """C/(C − 1) times a sum of squares; nan below two clusters."""
+    return np.where(clusters > 1, clusters / (clusters - 1) * squares, np.nan)
 
-    With u the slice's and v the rest's cluster score, Σ(u − v)² = Σ_all v̄² + Σ_pairs[(u − v)² − v̄²], where v̄ is the
-    rest's score as if the slice had no part in the cluster: no slice × cluster matrix is needed.
+
+def _shared_gap(a: Floats, b: Floats, sides: _Sides) -> tuple[Floats, Floats]:
+    """Variance of slice − rest for clusters that both sides share, and the smaller side's clusters.
+
+    Args:
+        a: (slices × clusters) Σwx.
+        b: (slices × clusters) Σw.
+        sides: Means and weights.
     """
-    n = len(mean)
-    a_all = sums(pairs.cluster, a, pairs.n_clusters)
-    b_all = sums(pairs.cluster, b, pairs.n_clusters)
-    m, r = mean[pairs.slice], rest[pairs.slice]
+    total_a, total_b = a.sum(axis=0), b.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        base = ((a_all**2).sum() - 2 * rest * (a_all * b_all).sum() + rest**2 * (b_all**2).sum()) / others**2
-        u = (a - m * b) / own[pairs.slice]
-        v = (a_all[pairs.cluster] - a - r * (b_all[pairs.cluster] - b)) / others[pairs.slice]
-        bar = (a_all[pairs.cluster] - r * b_all[pairs.cluster]) / others[pairs.slice]
-        squares = base + sums(pairs.slice, (u - v) ** 2 - bar**2, n)
-        slice_clusters = sums(pairs.slice, b > 0, n)
-        whole = (b > 0) & (b_all[pairs.cluster] - b <= 1e-12 * b_all[pairs.cluster])
-        fully = sums(pairs.slice, whole, n)
-        rest_clusters = (b_all > 0).sum() - fully
-        c = np.minimum(slice_clusters, rest_clusters)
-        return np.where(c > 1, c / (c - 1) * squares, np.nan), c
+        u = (a - sides.mean[:, None] * b) / sides.own[:, None]
+        v = (total_a - a - sides.rest[:, None] * (total_b - b)) / sides.others[:, None]
+        inside = (b > 0).sum(axis=1)
+        outside = (total_b - b > 1e-12 * total_b).sum(axis=1)
+        clusters = np.minimum(inside, outside).astype(float)
+        return _corrected(((u - v) ** 2).sum(axis=1), clusters), clusters
+
+
+def _apart_gap(squares: Floats, clusters: Floats, sides: _Sides) -> tuple[Floats, Floats]:
+    """Variance of slice − rest for clusters that lie on one side each, and the smaller side's clusters.
+
+    Args:
+        squares: (3 × slices) Σa², Σab, Σb² of the slice's clusters.
+        clusters: Clusters of each slice.
+        sides: Means and weights.
+    """
+    aa, ab, bb = squares
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.maximum(aa - 2 * sides.mean * ab + sides.mean**2 * bb, 0.0) / sides.own**2
+        rest_aa, rest_ab, rest_bb = (s.sum() - s for s in (aa, ab, bb))
+        v = np.maximum(rest_aa - 2 * sides.rest * rest_ab + sides.rest**2 * rest_bb, 0.0) / sides.others**2
+        smaller = np.minimum(clusters, clusters.sum() - clusters)
+        return _corrected(u + v, smaller), smaller
 
 
 def t_quantile(df: Floats, level: float = 0.05) -> Floats:
@@ -237,5 +353,5 @@ def t_quantile(df: Floats, level: float = 0.05) -> Floats:
 def p_value(estimate: Floats, se: Floats, df: Floats) -> Floats:
     """Two-sided p of estimate/se with t(df); nan without an error; 0/0 gives 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(estimate == 0, 0.0, np.abs(estimate) / se)
+        t = np.where(np.abs(estimate) < 1e-12, 0.0, np.abs(estimate) / se)
         return np.where(np.isfinite(se) & np.isfinite(df), 2 * stats.t.sf(t, df), np.nan)

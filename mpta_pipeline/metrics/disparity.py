@@ -12,7 +12,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import shrinkage
 from mpta_pipeline.metrics.arrays import Floats, Ints, sums
 from mpta_pipeline.metrics.block import View
-from mpta_pipeline.metrics.means import Values
+from mpta_pipeline.metrics.means import Prepared
 
 # Groups of fewer personas say nothing about the groups and much about the luck of the draw.
 LEAST_PERSONAS = 5
@@ -93,7 +93,7 @@ def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
     return between, generalized_entropy(benefit) - between
 
 
-def disparity_figures(view: View, values: Values) -> dict[str, pl.DataFrame]:
+def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
     """Disparity of accuracy over the groups of one dimension of people.
 
     Groups are dealt anew among personas for the null (`baseline` permutation_null): its mean is the baseline, and the
@@ -102,11 +102,10 @@ def disparity_figures(view: View, values: Values) -> dict[str, pl.DataFrame]:
     block, slices = view.block, view.slices
     if not g.of_people(view.cut.dimension) or view.n < 2:
         return {}
-    used = np.isfinite(values.x) & (values.count > 0) & (block.weight > 0) & slices.inside
-    w = np.where(used, block.weight * values.count, 0.0)
-    x = np.where(used, values.x, 0.0)
+    moments = prepared.moments
+    used = prepared.used & slices.inside
     n_personas = int(block.persona.max(initial=-1)) + 1
-    a, b = sums(block.persona, w * x, n_personas), sums(block.persona, w, n_personas)
+    a, b = moments.by_persona[0] + moments.centre * moments.by_persona[1], moments.by_persona[1]
     group = np.full(n_personas, -1)
     group[block.persona[used]] = view.cut.codes[used]
     size = sums(group[group >= 0], np.ones(int((group >= 0).sum())), view.n)
@@ -119,10 +118,9 @@ def disparity_figures(view: View, values: Values) -> dict[str, pl.DataFrame]:
     group = code[group[people]]
     seed = int(digest("disparity", block.survey, view.cut.dimension, view.condition, length=12), 16)
     null = permuted_means(a[people], b[people], group, len(kept), draws=block.rules.bootstrap, seed=seed)
-    means = slices.means(np.where(used, x, np.nan), w)
-    estimate = means.estimate[kept]
+    estimate = slices.means_of(moments).estimate[kept]
     # Items are the same for all groups: only what does not cancel between groups is error here.
-    error = slices.gaps(np.where(used, x, np.nan), w).deviation_variance[kept] * len(kept) / (len(kept) - 1)
+    error = slices.gaps_of(moments).deviation_variance[kept] * len(kept) / (len(kept) - 1)
     seen, chance = spread(estimate), spread(null)
     shrunken = shrinkage.normal_normal(estimate, error).estimate
     tau2 = between_variance(estimate, error) if np.isfinite(error).all() else float("nan")
@@ -157,7 +155,7 @@ def disparity_figures(view: View, values: Values) -> dict[str, pl.DataFrame]:
             pl.lit(p).alias("p_value"), pl.lit(text).alias("method")
         )
 
-    name = values.metric.name
+    name = prepared.values.metric.name
     return {
         f"{name}_worst": one(float(seen.worst), chance.worst, upper=False),
         f"{name}_range": one(float(seen.range), chance.range),

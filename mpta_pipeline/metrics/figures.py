@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.metrics import equivalence, multiplicity
@@ -16,8 +17,8 @@ from mpta_pipeline.metrics.block import REFERENCE, Block, View, group_guesses, m
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.flattening import structure_figures
-from mpta_pipeline.metrics.means import evaluate, mean_figures, reference_values
-from mpta_pipeline.metrics.nonlinear import nonlinear_figures
+from mpta_pipeline.metrics.means import Prepared, evaluate, mean_figures, of_group, reference_values
+from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
 from mpta_pipeline.metrics.registry import METRICS
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import SUBGROUP_METRICS
@@ -59,12 +60,7 @@ def compute_figures(
     g.check_dimensions(dimensions, groups)
     balanced = balance(scores)
     units = Units(with_facts(balanced.frame, items), balanced.answer, balanced.mass, balanced.positions)
-    parts = [
-        part
-        for block in blocks(units, groups, gold, rules=rules)
-        for dimension in dimensions
-        for part in _dimension_figures(block, dimension)
-    ]
+    parts = [part for block in blocks(units, groups, gold, rules=rules) for part in _block_figures(block, dimensions)]
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
@@ -95,31 +91,59 @@ def _check_one(scores: pl.DataFrame) -> None:
             )
 
 
-def _dimension_figures(block: Block, dimension: str) -> Iterator[pl.DataFrame]:
-    """Figures of one block by one dimension."""
-    cut = g.cut(block.frame, dimension)
-    if not cut.labels:
-        return
-    guesses = group_guesses(block, dimension)
-    frame = pl.concat([block.frame, guesses], how="horizontal")
-    values = {name: evaluate(frame, m) for name, m in METRICS.items() if m.value is not None}
-    features = {name: m.features(block.units) for name, m in METRICS.items() if m.features is not None}
+def _block_figures(block: Block, dimensions: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+    """Figures of one block: condition by condition, dimension by dimension."""
+    values = {name: evaluate(block.frame, m) for name, m in METRICS.items() if m.value is not None}
     without = block.condition(REFERENCE)
+    references = {
+        name: reference_values(v.x, v.count, without, block.pair)
+        for name, v in values.items()
+        if METRICS[name].paired and np.isfinite(v.x).any()
+    }
     for condition in block.conditions():
-        here = g.Cut(dimension, np.where(block.condition(condition), cut.codes, -1), cut.labels)
-        view = View(block, here, condition, guesses)
-        for name, value in values.items():
-            reference = None
-            if METRICS[name].paired and condition != REFERENCE:
-                reference = reference_values(value.x, value.count, without, block.pair)
-            if (part := mean_figures(view, value, reference)) is not None:
-                yield _labelled(part, view, name)
-        for name, matrix in features.items():
-            if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
-                yield _labelled(part, view, name)
-        others = distance_figures(view) | structure_figures(view) | disparity_figures(view, values["accuracy"])
-        for name, part in others.items():
+        here = block.condition(condition)
+        of_condition = block.of(condition)
+        prepared = {
+            name: Prepared(
+                of_condition,
+                v.take(here),
+                references[name][here] if name in references and condition != REFERENCE else None,
+            )
+            for name, v in values.items()
+            if np.isfinite(v.x[here]).any()
+        }
+        features = {
+            name: made
+            for name, m in METRICS.items()
+            if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
+        }
+        for dimension in dimensions:
+            cut = g.cut(of_condition.frame, dimension)
+            if cut.labels:
+                yield from _view_figures(View(of_condition, cut, condition), prepared, features)
+
+
+def _view_figures(
+    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, sparse.csr_matrix]
+) -> Iterator[pl.DataFrame]:
+    """Figures of one condition by one dimension."""
+    guesses = group_guesses(view.block, view.cut.dimension)
+    for name, values in prepared.items():
+        of_groups = {
+            baseline: guesses.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
+            for baseline, e in METRICS[name].baselines.items()
+            if of_group(e)
+        }
+        if (part := mean_figures(view, values, of_groups)) is not None:
             yield _labelled(part, view, name)
+    for name, matrix in features.items():
+        if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
+            yield _labelled(part, view, name)
+    others = distance_figures(view) | structure_figures(view)
+    if "accuracy" in prepared:
+        others |= disparity_figures(view, prepared["accuracy"])
+    for name, part in others.items():
+        yield _labelled(part, view, name)
 
 
 def _labelled(part: pl.DataFrame, view: View, metric: str) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,20 +11,20 @@ import polars as pl
 from mpta_pipeline.metrics import equivalence, shrinkage
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.block import Block, View
-from mpta_pipeline.metrics.clustered import p_value, t_quantile
+from mpta_pipeline.metrics.clustered import Gaps, Moments, p_value, t_quantile
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.registry import Metric
 
 
 @dataclass(frozen=True)
 class Values:
-    """A mean metric over a block's rows.
+    """A mean metric over rows.
 
     Attributes:
         metric: The metric.
         x: Value of each row; nan where it does not apply.
         count: Its denominator: the row's weight besides the survey's.
-        baselines: Baseline → value of each row.
+        baselines: Baseline → value of each row; those of the row's group come later, with the dimension.
     """
 
     metric: Metric
@@ -31,14 +32,24 @@ class Values:
     count: Floats
     baselines: dict[str, Floats]
 
+    def take(self, keep: Flags) -> Values:
+        """The rows of a mask."""
+        return Values(self.metric, self.x[keep], self.count[keep], {n: b[keep] for n, b in self.baselines.items()})
+
+
+def of_group(expression: pl.Expr) -> bool:
+    """Whether a baseline depends on the row's group."""
+    return any(name.startswith("group_") for name in expression.meta.root_names())
+
 
 def evaluate(frame: pl.DataFrame, metric: Metric) -> Values:
-    """Evaluate a metric's record over the rows."""
+    """Evaluate a metric's record over the rows, without the baselines of groups."""
     assert metric.value is not None
+    chosen = {name: e for name, e in metric.baselines.items() if not of_group(e)}
     made = frame.select(
         pl.when(metric.where).then(metric.value.cast(pl.Float64) / metric.count.cast(pl.Float64)).alias("value"),
         pl.when(metric.where).then(metric.count.cast(pl.Float64)).otherwise(0.0).alias("count"),
-        *(expr.cast(pl.Float64).alias(f"baseline {name}") for name, expr in metric.baselines.items()),
+        *(e.cast(pl.Float64).alias(f"baseline {name}") for name, e in chosen.items()),
         pl.col("n_orders"),
     )
     x = made.get_column("value").fill_null(np.nan).to_numpy()
@@ -46,7 +57,7 @@ def evaluate(frame: pl.DataFrame, metric: Metric) -> Values:
         metric,
         x,
         np.where(np.isfinite(x), made.get_column("count").fill_null(0.0).to_numpy(), 0.0),
-        {name: made.get_column(f"baseline {name}").fill_null(np.nan).to_numpy() for name in metric.baselines},
+        {name: made.get_column(f"baseline {name}").fill_null(np.nan).to_numpy() for name in chosen},
     )
 
 
@@ -67,56 +78,76 @@ def reference_values(x: Floats, count: Floats, reference: Flags, pair: Ints) -> 
         return np.asarray((total / weight)[pair])
 
 
-def mean_figures(view: View, values: Values, reference: Floats | None) -> pl.DataFrame | None:
+class Prepared:
+    """A mean metric over one condition's rows, summed up once for all dimensions.
+
+    Args:
+        block: The block, of one condition.
+        values: The metric over its rows.
+        reference: Value without a persona of each row's person and item; None for no effect.
+    """
+
+    def __init__(self, block: Block, values: Values, reference: Floats | None) -> None:
+        self.block, self.values = block, values
+        self.used = np.isfinite(values.x) & (values.count > 0) & (block.weight > 0)
+        self.w = np.where(self.used, block.weight * values.count, 0.0)
+        self.moments = Moments(block.rows, values.x, self.w)
+        self.effect: Moments | None = None
+        if reference is not None and np.isfinite(reference[self.used]).any():
+            self.effect = Moments(block.rows, values.x - reference, self.w)
+        self.net = {name: Moments(block.rows, values.x - b, self.w) for name, b in values.baselines.items()}
+
+
+def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) -> pl.DataFrame | None:
     """All rows of one mean metric over the slices of one dimension; None where it applies to no row.
 
     Args:
         view: The rows and their slices.
-        values: The metric over the block's rows.
-        reference: Value without a persona of each row's person and item; None for no effect.
+        prepared: The metric over them.
+        guesses: Baseline of the row's group → value of each row.
     """
-    block, metric, slices, rules = view.block, values.metric, view.slices, view.block.rules
-    used = np.isfinite(values.x) & (values.count > 0) & (block.weight > 0)
-    if not (used & slices.inside).any():
+    block, metric, slices, rules = view.block, prepared.values.metric, view.slices, view.block.rules
+    if not (prepared.used & slices.inside).any():
         return None
-    w = np.where(used, block.weight * values.count, 0.0)
-    means = slices.means(values.x, w)
+    means, gaps = slices.means_of(prepared.moments), slices.gaps_of(prepared.moments)
     low, high, few = interval(metric, means.estimate, means.se, means.df, n_eff=means.n_eff, level=rules.level)
-    width = ((high - low) / 2 / t_quantile(means.df, rules.level)) ** 2
-    gaps = slices.gaps(values.x, w)
     # What differs between groups is judged by errors without the items that they share; no error seen is not no error.
+    width = ((high - low) / 2 / t_quantile(means.df, rules.level)) ** 2
     error = np.where(gaps.deviation_variance > 0, gaps.deviation_variance, width)
-    base = pl.DataFrame(
-        {
-            "slice": np.arange(slices.n),
-            "estimate": means.estimate,
-            "se": means.se,
-            "ci_low": low,
-            "ci_high": high,
-            "n_eff": means.n_eff,
-            "shrunken_estimate": shrinkage.normal_normal(means.estimate, error).estimate,
-            "method": _methods(means.se, few, block),
-            **view.sizes(used),
+    base = {
+        "slice": np.arange(slices.n),
+        "estimate": means.estimate,
+        "se": means.se,
+        "ci_low": low,
+        "ci_high": high,
+        "n_eff": means.n_eff,
+        "shrunken_estimate": shrinkage.normal_normal(means.estimate, error).estimate,
+        "method": _methods(means.se, few, block),
+        **view.sizes(prepared.used),
+    }
+    if prepared.effect is not None:
+        effect = slices.means_of(prepared.effect)
+        base |= {
+            "effect": effect.estimate,
+            "effect_se": effect.se,
+            "p_value": p_value(effect.estimate, effect.se, effect.df),
+            "mde": equivalence.minimal_detectable(effect.se, level=rules.level),
         }
-    )
-    if reference is not None and np.isfinite(reference[used & slices.inside]).any():
-        effect = slices.means(values.x - reference, w)
-        base = base.with_columns(
-            pl.Series("effect", effect.estimate),
-            pl.Series("effect_se", effect.se),
-            pl.Series("p_value", p_value(effect.estimate, effect.se, effect.df)),
-            pl.Series("mde", equivalence.minimal_detectable(effect.se, level=rules.level)),
-        )
-    parts = [base.with_columns(pl.lit("").alias("baseline"), *_gaps(view, metric, values.x, w))]
-    for name, baseline in values.baselines.items():
-        if not np.isfinite(baseline[used & slices.inside]).any():
+    parts = [pl.DataFrame({**base, "baseline": [""] * slices.n, **_gap_columns(view, metric, gaps)})]
+    of_groups = {name: Moments(block.rows, prepared.values.x - b, prepared.w) for name, b in guesses.items()}
+    for name, baseline in (prepared.values.baselines | dict(guesses)).items():
+        if not np.isfinite(baseline[prepared.used & slices.inside]).any():
             continue
-        of_baseline = slices.means(np.where(used, baseline, np.nan), w)
+        net = (prepared.net | of_groups)[name]
+        found = slices.gaps_of(net) if metric.gap and slices.n > 1 else None
         parts.append(
-            base.with_columns(
-                pl.lit(name).alias("baseline"),
-                pl.Series("baseline_estimate", of_baseline.estimate),
-                *_gaps(view, metric, values.x - baseline, w),
+            pl.DataFrame(
+                {
+                    **base,
+                    "baseline": [name] * slices.n,
+                    "baseline_estimate": slices.mean(baseline, prepared.w),
+                    **_gap_columns(view, metric, found),
+                }
             )
         )
     return pl.concat(parts, how="diagonal").filter(pl.col("n_answers") > 0)
@@ -131,13 +162,12 @@ def _methods(se: Floats, few: Flags, block: Block) -> list[str]:
     return [f"{word}; {block.note}" for word in words]
 
 
-def _gaps(view: View, metric: Metric, x: Floats, w: Floats) -> list[pl.Series]:
-    if not metric.gap or view.n < 2:
-        return []
-    gaps = view.slices.gaps(x, w)
-    return [
-        pl.Series("gap", gaps.difference),
-        pl.Series("gap_se", gaps.se),
-        pl.Series("gap_df", gaps.df),
-        pl.Series("gap_p", p_value(gaps.difference, gaps.se, gaps.df)),
-    ]
+def _gap_columns(view: View, metric: Metric, gaps: Gaps | None) -> dict[str, Floats]:
+    if gaps is None or not metric.gap or view.n < 2:
+        return {}
+    return {
+        "gap": gaps.difference,
+        "gap_se": gaps.se,
+        "gap_df": gaps.df,
+        "gap_p": p_value(gaps.difference, gaps.se, gaps.df),
+    }

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 from scipy import sparse
 
-from mpta_pipeline.metrics.block import View
+from mpta_pipeline.metrics.answers import Units
+from mpta_pipeline.metrics.block import Block, View
 from mpta_pipeline.metrics.bootstrap import combined_se
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.registry import Metric
+
+
+def weighted_features(block: Block, features: Callable[[Units], sparse.csr_matrix]) -> sparse.csr_matrix | None:
+    """A metric's features over the block's rows times their weight; None where it applies to no row."""
+    made = sparse.csr_matrix(sparse.diags(block.weight) @ features(block.units))
+    made.eliminate_zeros()
+    return made if made.nnz else None
 
 
 def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix) -> pl.DataFrame | None:
@@ -18,21 +28,19 @@ def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix) -
     Args:
         view: The rows and their slices.
         metric: A metric with a `statistic`.
-        features: Its features over the block's rows.
+        features: Its weighted features over the rows.
     """
     block, slices = view.block, view.slices
     assert metric.statistic is not None
     statistic = metric.statistic
-    weighted = sparse.csr_matrix(sparse.diags(np.where(slices.inside, block.weight, 0.0)) @ features)
-    weighted.eliminate_zeros()
-    used = np.diff(weighted.indptr) > 0
+    used = (np.diff(features.indptr) > 0) & slices.inside
     if not used.any():
         return None
     inside = np.flatnonzero(slices.inside)
     gather = sparse.csr_matrix((np.ones(len(inside)), (view.cut.codes[inside], inside)), shape=(view.n, len(used)))
-    estimate = statistic(np.asarray((gather @ weighted).toarray()))
+    estimate = statistic(np.asarray((gather @ features).toarray()))
     se = combined_se(
-        block.replicates, np.where(used, view.cut.codes, -1), view.n, weighted, lambda totals, _slice: statistic(totals)
+        block.replicates, np.where(used, view.cut.codes, -1), view.n, features, lambda totals, _slice: statistic(totals)
     )
     sizes = view.sizes(used)
     clusters = slices.means(np.where(used, 0.0, np.nan), used.astype(float))
