@@ -50,6 +50,7 @@ def kind_of_code(
     variable: str = "",
     declared: Sequence[str] = (),
     file_declares: bool = False,
+    categorical: bool = False,
 ) -> str | None:
     """The kind of missing answer that a code of a variable stands for; None: it is a value.
 
@@ -61,6 +62,7 @@ def kind_of_code(
         declared: Missing codes and ranges that the file declares for the variable.
         file_declares: Whether the file declares missing codes for any variable at all, so that a code that it does
             not declare here is a value unless its label says otherwise.
+        categorical: Whether the variable's values are labelled: there an unlabelled code of the convention is missing.
     """
     said = plain(label) if label else ""
     by_label = next((k for p, k in convention.labels.items() if said and _search(p, said)), None)
@@ -75,7 +77,8 @@ def kind_of_code(
         return None
     marked = is_declared(code, declared)
     if code in convention.codes:
-        trusted = marked or not file_declares or not convention.declared_only or by_label is not None
+        unlabelled = categorical and not said
+        trusted = marked or unlabelled or not file_declares or not convention.declared_only or by_label is not None
         return (by_label or convention.codes[code]) if trusted else None
     if marked:
         return by_label or next(
@@ -98,7 +101,13 @@ def kinds(
     """The codes among `codes` that are missing → their kind."""
     found = {
         code: kind_of_code(
-            code, labels.get(code), convention, variable=variable, declared=declared, file_declares=file_declares
+            code,
+            labels.get(code),
+            convention,
+            variable=variable,
+            declared=declared,
+            file_declares=file_declares,
+            categorical=bool(labels),
         )
         for code in codes
     }

@@ -849,7 +849,7 @@ def wvs_ts(people: People, *, waves: Mapping[int, People] | None = None) -> Surv
                 )
             )
         parts.append(part)
-    return replace(parts[0], frame=pl.concat([p.frame for p in parts]))
+    return replace(parts[0], frame=pl.concat([p.frame for p in parts]), declared=(*parts[0].declared, "C002"))
 
 
 def joint(wvs: People, evs: People) -> SurveyFile:

@@ -66,6 +66,8 @@ def test_a_code_that_the_file_does_not_declare_missing_is_a_value(conventions):
     """-1 is a longitude, a materialist or a code like any other unless something says that it is missing."""
     wvs = conventions["wvs"]
     assert kind_of_code("-1", None, wvs, variable="Y", file_declares=True) is None
+    assert kind_of_code("-1", None, wvs, variable="Y", file_declares=True, categorical=True) == "dont_know"
+    assert kind_of_code("-1", "a value", wvs, variable="Y", file_declares=True, categorical=True) is None
     assert kind_of_code("-1", None, wvs, variable="Y", file_declares=False) == "dont_know"
     assert kind_of_code("-1", None, wvs, variable="O1_LONGITUDE") is None
     assert kind_of_code("-1", "materialist", conventions["none"]) is None
