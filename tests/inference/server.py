@@ -36,7 +36,7 @@ class Request:
 
     @property
     def text(self) -> str:
-        body = self.body or {}
+        body = self.body if isinstance(self.body, dict) else {}
         if "messages" in body:
             return str(body["messages"][-1]["content"])
         if "contents" in body:
@@ -232,7 +232,8 @@ class _Connection(asyncio.Protocol):
         request = Request(method, path, headers, body, server.counts[key])
         server.counts[key] += 1
         if server.keep_log:
-            server.requests.append(dataclasses.asdict(request))
+            shown = body.decode("latin-1") if isinstance(body, bytes) else body
+            server.requests.append({**vars(request), "body": shown})
         server.active += 1
         server.most_active = max(server.most_active, server.active)
         answer = dataclasses.replace(server.decide(request), counted=True)
