@@ -8,29 +8,38 @@ import polars as pl
 def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
     """The columns to keep out of the persona text, for each item and dialect that it can be asked of.
 
-    Hidden are the item's own column, every column made from the same native variable, and every column that shares a
-    `reveals` group with the item (party, vote and left-right; age and birth year; …).
+    Hidden are the item's own column, every column made from the same native variable or with the same label (another
+    wording of the same question), and every column that shares a `reveals` group with the item (party, vote and
+    left-right; age and birth year; …).
 
     Args:
-        items: ITEMS rows; `metadata` names the native variable of a survey item.
-        shown: dialect, column, variables (list), reveals (list) of all columns that a persona may show.
+        items: ITEMS rows; `metadata` names the native variable and the label of a survey item.
+        shown: dialect, column, label, variables (list), reveals (list) of all columns that a persona may show.
 
     Returns:
         item_id, dialect, masked (sorted list of columns; empty where nothing is to be hidden).
     """
     own = pl.col("metadata").str.json_path_match("$.variable").str.split("+")
     asked = items.select(
-        "item_id", "column", "reveals", pl.col("dialect").alias("item_dialect"), own.alias("own_variables")
+        "item_id",
+        "column",
+        "reveals",
+        pl.col("dialect").alias("item_dialect"),
+        own.alias("own_variables"),
+        pl.col("metadata").str.json_path_match("$.label").alias("own_label"),
     )
     pairs = asked.join(shown.select("dialect").unique(), how="cross").filter(
         pl.col("item_dialect").is_null() | (pl.col("item_dialect") == pl.col("dialect"))
     )
-    columns = shown.select("dialect", pl.col("column").alias("other"), pl.col("reveals").alias("gives"), "variables")
+    columns = shown.select(
+        "dialect", pl.col("column").alias("other"), pl.col("reveals").alias("gives"), "variables", "label"
+    )
     hidden = (
         pairs.filter(pl.col("column").is_not_null())
         .join(columns, on="dialect")
         .filter(
             (pl.col("other") == pl.col("column"))
+            | (pl.col("label") == pl.col("own_label")).fill_null(False)
             | (pl.col("reveals").list.set_intersection("gives").list.len() > 0)
             | (pl.col("own_variables").list.set_intersection("variables").list.len() > 0).fill_null(False)
         )

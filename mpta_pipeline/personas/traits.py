@@ -254,7 +254,12 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
         _worded(part, str(dialect), facts, crosswalk.options, study)
         for (dialect,), part in respondents.sort("respondent_id").partition_by("dialect", as_dict=True).items()
     ]
-    traits = pl.concat(worded).sort("respondent_id", "place")
+    # Wordings of one question that were split over the sample share a label: whoever answered two shows the first.
+    traits = (
+        pl.concat(worded)
+        .sort("respondent_id", "place")
+        .unique(["respondent_id", "label"], keep="first", maintain_order=True)
+    )
     demographic = pl.col("domain") == "demographic"
     said = pl.format("{}\x1f{}\x1f{}\x1f{}", "column", "value", "label", "statement")
     personas = traits.group_by("respondent_id", maintain_order=True).agg(

@@ -170,10 +170,10 @@ def _pairs(
 
 
 def _shown_columns(personas: pl.DataFrame) -> pl.DataFrame:
-    """dialect, column, variables, reveals of every trait that some persona carries."""
+    """dialect, column, label, variables, reveals of every trait that some persona carries."""
     traits = personas.select("dialect", "traits").explode("traits").drop_nulls("traits").unnest("traits")
     return (
-        traits.select("dialect", "column", "variable", "reveals")
+        traits.select("dialect", "column", "label", "variable", "reveals")
         .unique(["dialect", "column"])
         .with_columns(pl.col("variable").str.split("+").alias("variables"))
     )

@@ -137,3 +137,17 @@ def test_checks_pass_and_fire(frame, people):
     failed = {c.name for c in personas.check_personas(frame, broken) if not c.passed}
     assert failed == {"no_missing_told"}
     assert "respondents_known" in {c.name for c in personas.check_personas(frame, people.head(5)) if not c.passed}
+
+
+def test_of_two_wordings_of_a_question_one_is_shown(people, crosswalk, study):
+    """Split wordings are columns of one label; JSON cannot hold a key twice."""
+    concepts = crosswalk.concepts.with_columns(
+        pl.when(pl.col("concept") == "spend_space")
+        .then(pl.lit("view of spending on health"))
+        .otherwise("label")
+        .alias("label")
+    )
+    both = fabricate.FabricatedCrosswalk(concepts, crosswalk.options)
+    built = personas.build_personas(people, both, study, fabricate.waves(people))
+    assert long(built).group_by("persona_id", "label").len()["len"].max() == 1
+    assert all(c.passed for c in personas.check_personas(built, people))

@@ -48,6 +48,7 @@ def alpha3(name: str) -> str | None:
 
     Whole names only: "US" is no part of "Russia".
     """
+    name = name.strip().lower().replace(" ", "_")
     if name in _NAMES:
         return _NAMES[name]
     try:

@@ -83,10 +83,7 @@ def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
 def _finish(request: ItemRequest, items: pl.DataFrame) -> pl.DataFrame:
     batteries = request.crosswalk.batteries.select("column", "dialect", "battery")
     items = items.join(batteries, on=["column", "dialect"], how="left")
-    meta = [
-        json.dumps({"concept": concept, "variable": variable, "edges": edges}, sort_keys=True)
-        for concept, variable, edges in items.select("concept", "variable", "edges").rows()
-    ]
+    meta = [json.dumps(row, sort_keys=True) for row in items.select("concept", "label", "variable", "edges").to_dicts()]
     return items.with_columns(
         pl.format("{}@{}", "column", "dialect").alias("item_id"),
         # Questions of one battery are answered alike: they are one family.

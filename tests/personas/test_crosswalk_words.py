@@ -1,0 +1,92 @@
+"""Protects the words of the real crosswalk: every concept can be said in every style and framing."""
+
+import re
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import harmonize, personas
+from mpta_pipeline.personas.wording import as_option, third_person
+
+
+@pytest.fixture(scope="module")
+def crosswalk():
+    return harmonize.load_crosswalk()
+
+
+@pytest.fixture(scope="module")
+def facts(crosswalk):
+    return personas.column_facts(crosswalk).filter(pl.col("domain") != "design")
+
+
+def test_third_person_leaves_no_you(facts):
+    for statement in facts["statement"].drop_nulls().unique():
+        said = third_person(statement)
+        assert not re.search(r"\byou(r|rs|rself)?\b", said, re.IGNORECASE), said
+
+
+def test_each_statement_says_its_answer_once(facts):
+    for statement in facts["statement"].drop_nulls().unique():
+        assert statement.count("{answer}") == 1
+        assert statement.startswith(
+            (
+                "You",
+                "In",
+                "Asked",
+                "When",
+                "Compared",
+                "On",
+                "Your",
+                "Of",
+                "For",
+                "As",
+                "At",
+                "To",
+                "The",
+                "With",
+                "If",
+                "From",
+            )
+        ), statement
+
+
+def test_only_wordings_of_one_concept_share_a_label(facts):
+    """A persona shows one of them, and all are hidden when one is asked."""
+    shared = facts.group_by("dialect", "label").agg(pl.col("concept").n_unique(), pl.col("column"))
+    mixed = shared.filter(pl.col("concept") > 1)
+    assert mixed.is_empty(), mixed.rows()
+
+
+def test_no_ordinal_answer_is_a_bare_number(crosswalk, facts):
+    """The reference printed "Happiness: 2.0"."""
+    scales = facts.select("dialect", "column", "scale")
+    bare = crosswalk.options.join(scales, on=["dialect", "column"]).filter(
+        (pl.col("scale") == "ordinal") & pl.col("text").str.contains(r"^-?[\d.]+$")
+    )
+    assert bare.is_empty(), bare.rows()
+
+
+def test_no_word_holds_a_separator(crosswalk, facts):
+    for text in [*crosswalk.options["text"].unique(), *facts["label"].unique()]:
+        assert not re.search(r"\n| \| ", text), text
+
+
+def test_points_are_short_among_options(crosswalk):
+    texts = crosswalk.options.select(as_option(pl.col("text")).alias("text"))["text"]
+    assert not texts.str.contains("on a scale from").any()
+
+
+def test_a_child_quality_that_was_not_picked_was_not_picked_and_no_more(crosswalk, facts):
+    """The reference made of it that children "should not be pushed to learn" it, of neighbours "comfortable with"."""
+    picks = facts.filter(
+        pl.col("concept").str.contains("^(child|neighbour)_")
+        & pl.col("dialect").is_in(["wvs7", "joint", "evs2017", "wvs_ts"])
+    )
+    assert picks.height > 10
+    texts = crosswalk.options.join(picks.select("dialect", "column", "statement"), on=["dialect", "column"])
+    denials = texts.filter(pl.col("value").is_in(["not_mentioned", "not_mention", "no", "0"]))
+    assert denials.height > 10
+    for statement, text in denials.select("statement", "text").unique().rows():
+        said = statement.replace("{answer}", text).lower()
+        assert re.search(r"\bnot? \b|\bdid not\b|\bnot mention", said), said
+        assert not re.search(r"should not|comfortable|fine with|do not mind|should be discouraged", said), said
