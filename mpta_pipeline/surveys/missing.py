@@ -18,6 +18,7 @@ def plain(label: str) -> str:
     """A label in lower case with accents, typographic quotes and mis-decoded ones made plain, on one line."""
     for curly in ("\u2019", "\u2018", "\u00b4", "`", "\u00e2\u20ac\u2122", "\u0092"):
         label = label.replace(curly, "'")
+    label = re.sub(r"^\.[a-z]:\s*", "", label)  # ".i:  Inapplicable", as the GSS Data Explorer writes
     folded = unicodedata.normalize("NFKD", label)
     return " ".join("".join(c for c in folded if not unicodedata.combining(c)).lower().split())
 

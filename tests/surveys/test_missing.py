@@ -30,6 +30,15 @@ def conventions():
         (".c", "cant choose", "dont_know"),  # the same letter in the second
         (".u", "uncodeable & iap", "invalid"),
         (".a", None, "not_available_release"),
+        (".m", "dk, na, iap", "invalid"),
+        ("-100", ".i:  Inapplicable", "not_applicable"),  # as SPSS files and the Data Explorer have it
+        ("-99", ".n:  No answer", "refused_or_no_answer"),
+        ("-98", ".d:  Do not Know/Cannot Choose", "dont_know"),
+        ("-97", ".s:  Skipped on Web", "skipped_web"),
+        ("-96", ".z:  Variable-specific reserve code", "invalid"),
+        ("-80", ".x:  Not available in this release", "not_available_release"),
+        ("-70", ".y:  Not available in this year", "not_asked"),
+        ("-60", ".j:  I do not have a job", "not_applicable"),
         ("98", "dk", "dont_know"),  # missing by its label only
         ("27", "refused", "refused_or_no_answer"),
         ("0", "never", None),
