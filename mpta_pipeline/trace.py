@@ -1,6 +1,7 @@
-"""From a figure, answer, prompt or persona back to the respondent's row, variable, native code and label in the file.
+"""Lineage on request: what a figure, answer, prompt or persona was made from, and what came of a release or variable.
 
-The questions are SQL in `sql/trace/`; here they are put in turn and laid out for the terminal.
+Back it ends at the respondent's row, variable, native code and label in the file. The questions are SQL in
+`sql/trace/`; here they are put in turn and laid out for the terminal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mpta_pipeline.queries import load
 SHOWN = 20
 """Rows of a table shown in the terminal at most; `Trace.frame` holds all."""
 
-Kind = Literal["figure", "response", "prompt", "persona"]
+Kind = Literal["figure", "response", "prompt", "persona", "release", "variable"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
 
 # A survey cell in one column of the terminal: variable = code (label).
@@ -58,7 +59,8 @@ class Trace:
         title: What it is, in a sentence.
         sections: The steps from it back to the file.
         frame: One row an answer and the survey cell that counts for it (of a persona: one row a survey answer), all of
-            them, with wave, release, file, SHA-256, row, variable, native code and label.
+            them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable: one
+            row a harmonized column made from it.
     """
 
     kind: Kind
@@ -93,13 +95,19 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     Raises:
         MptaError: Nothing has this id.
     """
-    con.execute("set variable identifier = ?", [identifier])
+    _set(con, identifier=identifier)
     figure = _ask(con, "figure")
     if figure.height:
         return _figure(con, identifier, figure, narrow)
     behind = _ask(con, "prompt_answers")
     if behind.height:
         return _prompt(con, identifier, behind, narrow)
+    releases = _ask(con, "release")
+    if releases.height:
+        return _release(con, identifier, releases)
+    variable = _ask(con, "variable")
+    if variable.height:
+        return _variable(con, identifier, variable)
     narrow(con, pl.Series([identifier], dtype=pl.String))
     origins = _ask(con, "origins")
     if origins.height:
@@ -108,9 +116,10 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
         "Nothing has this id",
         value=identifier,
         remedy="give a figure's id (f_…, beside each figure of the report) or its key "
-        "model/task/survey/metric/condition/dimensions/subgroup, a prompt id, model:prompt id, a request hash, or a "
-        "respondent's id (r_…); they stand in the tables subgroup_metrics, prompts, responses and respondents of the "
-        "warehouse. After a new release run the pipeline first",
+        "model/task/survey/metric/condition/dimensions/subgroup, a prompt id, model:prompt id, a request hash, a "
+        "respondent's id (r_…), a wave, its file's name or SHA-256, or wave:variable; they stand in the tables "
+        "figures, prompts, responses, respondents, waves and variables of the warehouse. After a new release run the "
+        "pipeline first",
     )
 
 
@@ -139,8 +148,7 @@ def _sources(cells: pl.DataFrame) -> Section:
 
 def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFrame, narrow: Narrow) -> Trace:
     first = figure.row(0, named=True)
-    for name in ("model", "task", "survey", "condition", "dimensions", "subgroup"):
-        con.execute(f"set variable {name} = ?", [first[name]])
+    _set(con, **{name: first[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
     cells, _ = _cells(con, _ask(con, "figure_answers"), narrow)
     values = figure.select(
         "estimate",
@@ -258,6 +266,46 @@ def _persona(con: duckdb.DuckDBPyConnection, identifier: str, origins: pl.DataFr
         Section("What was asked with their answers as the key", asked, "" if asked.height else "Not in the panel."),
     )
     return Trace("persona", identifier, f"Respondent {identifier} of {origin['wave']}", sections, frame)
+
+
+def _release(con: duckdb.DuckDBPyConnection, identifier: str, releases: pl.DataFrame) -> Trace:
+    sections, columns = [], []
+    for release in releases.iter_rows(named=True):
+        _set(con, wave=release["wave"], release=release["release_id"], variable="")
+        columns.append(_ask(con, "columns_of_wave"))
+        sections += [
+            Section(f"Release of {release['wave']}", releases.filter(pl.col("wave") == release["wave"])),
+            Section("What was made from it", _ask(con, "made_from_wave").drop("step")),
+            Section(
+                "Harmonized columns and their variables",
+                columns[-1].select("column", "label", "variable", "variable_label"),
+                f"One variable: mpta trace {release['wave']}:VARIABLE",
+            ),
+        ]
+    title = f"Release {', '.join(releases['release_id'])}"
+    return Trace("release", identifier, title, tuple(sections), pl.concat(columns))
+
+
+def _variable(con: duckdb.DuckDBPyConnection, identifier: str, variable: pl.DataFrame) -> Trace:
+    first = variable.row(0, named=True)
+    _set(con, wave=first["wave"], variable=first["variable"])
+    columns, made = _ask(con, "columns_of_wave"), _ask(con, "made_from_variable").drop("step")
+    sections = (
+        Section(f"Variable {first['variable']} of {first['wave']}", variable),
+        Section(
+            "Harmonized columns made from it",
+            columns.select("column", "concept", "label", "question"),
+            "" if columns.height else "No concept of the crosswalk uses it.",
+        ),
+        Section("What uses them", made, "" if made.height else "Nothing yet."),
+    )
+    return Trace("variable", identifier, f"Variable {first['variable']} of {first['release_id']}", sections, columns)
+
+
+def _set(con: duckdb.DuckDBPyConnection, **values: str) -> None:
+    """Set the values that named queries read by `getvariable`."""
+    for name, value in values.items():
+        con.execute(f"set variable {name} = ?", [value])
 
 
 def _fields(frame: pl.DataFrame) -> RichTable:

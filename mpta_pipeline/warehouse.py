@@ -97,11 +97,13 @@ def publish(layout: Layout) -> Path:
 def trace(layout: Layout, identifier: str) -> Trace:
     """Follow a figure, response, prompt or persona back to respondents, variables, native codes, files and releases.
 
+    A release or variable is followed forward to what was made from it.
+
     Args:
         layout: Where the tables are.
         identifier: A figure's id (`f_…`, as in the report) or its key
             (`model/task/survey/metric/condition/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
-            or a persona's or respondent's id (`r_…`).
+            a persona's or respondent's id (`r_…`), a wave, release id, file name or SHA-256, or `wave:variable`.
 
     Raises:
         MptaError: Nothing has this id; with what ids look like and where to find them.

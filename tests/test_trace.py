@@ -142,6 +142,35 @@ def test_trace_ends_at_the_cell_that_the_file_itself_holds(tmp_path: Path) -> No
             assert cell["native_label"] == labels.get(code)
 
 
+@pytest.mark.parametrize("identifier", ["wvs-7", fab.release("wvs-7"), "WVS7 <b>.sav", "b" * 12, "B" * 64])
+def test_release_by_wave_id_file_or_sha256_lists_what_was_made_from_it(layout: Layout, identifier: str) -> None:
+    found = warehouse.trace(layout, identifier)
+    assert found.kind == "release"
+    assert found.frame.select("column", "variable").rows() == [("age", "AGE"), ("sex", "SEX"), ("trust_wvs", "Q57")]
+    made = dict(found.sections[1].frame.select(pl.format("{}|{}", "what", "whose"), "n").rows())
+    assert made["respondents|"] == made["personas|"] == fab.PEOPLE
+    assert made["prompts|values"] == (fab.PEOPLE - 1) * 9
+    assert made["scored answers|other on values"] == (fab.PEOPLE - 1) * 9
+    assert not any(what.startswith("figures") for what in made)
+    other = warehouse.trace(layout, "gss_extract-2018").sections[1].frame
+    assert other.filter(what="figures").rows() == [
+        ("figures", "org/always-a on myths", 1),
+        ("figures", "org/always-a on values", 2),
+    ]
+
+
+def test_variable_leads_forward_to_columns_items_and_answers(layout: Layout) -> None:
+    found = warehouse.trace(layout, "wvs-7:q57")
+    assert found.kind == "variable"
+    assert found.frame["column"].to_list() == ["trust_wvs"]
+    made = dict(found.sections[2].frame.select(pl.format("{}|{}", "what", "whose"), "n").rows())
+    assert made["items that ask it|values"] == 1
+    assert made["scored answers to them|other on values"] == (fab.PEOPLE - 1) * 9
+    assert "personas that carry it as a trait" not in str(made)
+    carried = warehouse.trace(layout, "wvs-7:SEX").sections[2].frame
+    assert carried.row(0) == ("personas that carry it as a trait", "sex", fab.PEOPLE)
+
+
 @pytest.mark.parametrize(
     "identifier", ["", "zzz", "f_0000000000", "r_nobody", "a/b/c/d/e/f/g", "'; drop table scores; --"]
 )

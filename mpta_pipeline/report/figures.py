@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -86,6 +87,7 @@ class Figure:
     n_eff: float | None
     effect: float | None
     effect_reach: float | None
+    span: float
     effect_p: float | None
     effect_q: float | None
     gap: float | None
@@ -104,12 +106,17 @@ class Figure:
     @property
     def effect_low(self) -> float | None:
         """Lower end of the persona effect's interval."""
-        return None if self.effect is None or self.effect_reach is None else self.effect - self.effect_reach
+        return self._effect_end(-1)
 
     @property
     def effect_high(self) -> float | None:
         """Upper end of the persona effect's interval."""
-        return None if self.effect is None or self.effect_reach is None else self.effect + self.effect_reach
+        return self._effect_end(1)
+
+    def _effect_end(self, side: int) -> float | None:
+        if self.effect is None or self.effect_reach is None:
+            return None
+        return min(max(self.effect + side * self.effect_reach, -self.span), self.span)
 
 
 def _effect_reach(figures: pl.DataFrame) -> pl.Series:
@@ -127,12 +134,13 @@ def _effect_reach(figures: pl.DataFrame) -> pl.Series:
     return pl.Series("effect_reach", reach).fill_nan(None)
 
 
-def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
+def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | None = None) -> list[Figure]:
     """One record a figure: baselines gathered, the weighted figure where there is one with the unweighted beside it.
 
     Args:
         figures: SUBGROUP_METRICS of any models and tasks.
         min_personas: Cells of fewer people are marked small, whatever the table says.
+        spans: Width of each bounded metric's range: no effect, nor the end of its interval, is drawn beyond.
     """
     if figures.is_empty():
         return []
@@ -169,6 +177,7 @@ def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
             n_eff=f["n_eff"],
             effect=f["effect"],
             effect_reach=f["effect_reach"],
+            span=(spans or {}).get(row["metric"], math.inf),
             effect_p=f["p_value"],
             effect_q=f["q_value"],
             gap=f["gap"],
@@ -183,16 +192,26 @@ def read(figures: pl.DataFrame, min_personas: int) -> list[Figure]:
     ]
 
 
-def group_modes(figures: pl.DataFrame, metric: str) -> dict[tuple[str, ...], tuple[float, str]]:
+def group_modes(
+    figures: pl.DataFrame, metric: str, asked: Mapping[str, Collection[str]]
+) -> dict[tuple[str, ...], tuple[float, str]]:
     """What always giving the most frequent answer of the person's group would get, for everyone of known group.
 
     Per model, task, survey and condition the dimension where that is most, with its name; unweighted, answers counting
-    alike.
+    alike. A dimension that a task's own items ask about is left out: its groups are the answers.
+
+    Args:
+        figures: SUBGROUP_METRICS.
+        metric: Metric whose `group_mode` baseline is read.
+        asked: Columns that each task's items ask about.
     """
     key = ("model", "task", "survey", "condition")
     rows = figures.filter(
         (pl.col("metric") == metric) & (pl.col("baseline") == "group_mode") & ~pl.col("weighted")
     ).drop_nulls("baseline_estimate")
+    cuts = rows.select("task", "dimensions").unique()
+    told = [_asks(asked.get(task, ()), dimension) for task, dimension in cuts.iter_rows()]
+    rows = rows.join(cuts.filter(pl.Series(told, dtype=pl.Boolean)), on=["task", "dimensions"], how="anti")
     best = (
         rows.group_by(*key, "dimensions")
         .agg((pl.col("baseline_estimate") * pl.col("n_answers")).sum() / pl.col("n_answers").sum())
@@ -200,6 +219,12 @@ def group_modes(figures: pl.DataFrame, metric: str) -> dict[tuple[str, ...], tup
         .unique(key, keep="first", maintain_order=True)
     )
     return {row[:4]: (row[5], row[4]) for row in best.iter_rows()}
+
+
+def _asks(columns: Collection[str], dimension: str) -> bool:
+    """Whether one of the columns is what a part of the dimension was made from: party_gss for party_3."""
+    stems = [re.sub(r"_(band|\d+)$", "", part) for part in dimension.split("×")]
+    return any(column == stem or column.startswith(f"{stem}_") for stem in stems for column in columns)
 
 
 @dataclass(frozen=True)

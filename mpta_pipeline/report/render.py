@@ -185,7 +185,8 @@ class _View:
         self.open_models = OPEN_MODELS
         self.shown_models = SHOWN_MODELS
         self._values = f.value_order(frames["options"])
-        self._figures = f.read(frames["subgroup_metrics"], self.min_personas)
+        spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
+        self._figures = f.read(frames["subgroup_metrics"], self.min_personas, spans)
         self._by_cell: dict[tuple[str, str], list[Figure]] = {}
         for x in self._figures:
             self._by_cell.setdefault((x.task, x.survey), []).append(x)
@@ -196,7 +197,8 @@ class _View:
         seen = {x.condition for x in self._figures}
         self.conditions = [*(c for c in wording.CONDITIONS if c in seen), *sorted(seen - wording.CONDITIONS.keys())]
         self.samples = self._sample_tasks()
-        self._group_modes = f.group_modes(frames["subgroup_metrics"], HEADLINE)
+        asked = frames["items"].drop_nulls("column").group_by("task").agg(pl.col("column").unique())
+        self._group_modes = f.group_modes(frames["subgroup_metrics"], HEADLINE, dict(asked.iter_rows()))
         self.headlines = [
             made for task in self.tasks for survey in self.surveys for made in self._headlines(task, survey)
         ]

@@ -182,6 +182,17 @@ def test_group_baseline_of_everyone_weighs_groups_by_their_answers(html: str) ->
     assert "51.0 %" in Page(html).row("values", "34.0 %", "[28.0, 40.0]")[0]
 
 
+def test_a_dimension_that_the_task_asks_about_is_no_baseline() -> None:
+    """The most frequent answer of all women to `what is your sex` is female: that beats nobody."""
+    items = frames()["items"].with_columns(pl.lit("sex").alias("column"))
+    assert "51.0 %" not in render(items=items)
+
+
+def test_no_effect_is_beyond_what_a_share_can_change() -> None:
+    row = fab.figure(effect=0.44, effect_se=0.11, p_value=0.1559583, q_value=0.3)  # t = 4 with 1 df: quantile 12.7062
+    assert "[−95.8, +100.0]" in render(subgroup_metrics=fab.figures(row))
+
+
 def test_small_cells_are_grey_with_their_n(html: str) -> None:
     page = Page(html)
     row, kind = page.row("drop table", "36.0 %")

@@ -1,0 +1,14 @@
+-- The harmonized columns made from one wave, or from one of its variables where one is set.
+select
+    "column",
+    concept,
+    label,
+    question,
+    variable,
+    variable_label,
+    wave
+from recodes
+where
+    wave = getvariable('wave')
+    and (getvariable('variable') = '' or variable = getvariable('variable'))
+order by "column"

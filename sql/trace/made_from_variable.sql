@@ -1,0 +1,63 @@
+-- What uses the columns made from one variable: personas that carry the trait, items that ask it, their answers.
+with made as (
+    select
+        "column",
+        dialect
+    from recodes
+    where wave = getvariable('wave') and variable = getvariable('variable')
+),
+
+carried as (
+    select
+        personas.persona_id,
+        trait.entry.column
+    from personas
+    cross join unnest(personas.traits) as trait (entry)
+    where personas.wave = getvariable('wave')
+),
+
+asked as (
+    select
+        items.task,
+        items.item_id
+    from items
+    inner join made on items.column = made.column and (items.dialect is null or items.dialect = made.dialect)
+)
+
+select
+    1 as step,
+    'personas that carry it as a trait' as what,
+    carried.column as whose,
+    count(*) as n
+from carried
+inner join made on carried.column = made.column
+group by carried.column
+union all
+select
+    2 as step,
+    'items that ask it' as what,
+    task as whose,
+    count(*) as n
+from asked
+group by task
+union all
+select
+    3 as step,
+    'prompts of those items' as what,
+    prompts.task as whose,
+    count(*) as n
+from prompts
+inner join asked on prompts.task = asked.task and prompts.item_id = asked.item_id
+where prompts.wave = getvariable('wave')
+group by prompts.task
+union all
+select
+    4 as step,
+    'scored answers to them' as what,
+    scores.model || ' on ' || scores.task as whose,
+    count(*) as n
+from scores
+inner join asked on scores.task = asked.task and scores.item_id = asked.item_id
+where scores.wave = getvariable('wave')
+group by scores.model, scores.task
+order by step, whose
