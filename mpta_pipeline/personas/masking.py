@@ -17,7 +17,8 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         shown: dialect, column, label, variables (list), reveals (list) of all columns that a persona may show.
 
     Returns:
-        item_id, dialect, masked (sorted list of columns; empty where nothing is to be hidden).
+        item_id, dialect, hidden (those that a persona may show, sorted; what the texts depend on), masked (hidden and
+        the item's own column, which is recorded).
     """
     own = pl.col("metadata").str.json_path_match("$.variable").str.split("+")
     asked = items.select(
@@ -44,11 +45,14 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
             | (pl.col("own_variables").list.set_intersection("variables").list.len() > 0).fill_null(False)
         )
         .group_by("item_id", "dialect")
-        .agg(pl.col("other").unique().sort().alias("masked"))
+        .agg(pl.col("other").unique().sort().alias("hidden"))
     )
+    nothing = pl.lit([], pl.List(pl.String))
+    own_column = pl.when(pl.col("column").is_null()).then(nothing).otherwise(pl.concat_list("column"))
     return (
-        pairs.select("item_id", "dialect")
+        pairs.select("item_id", "dialect", "column")
         .join(hidden, on=["item_id", "dialect"], how="left")
-        .with_columns(pl.col("masked").fill_null(pl.lit([], pl.List(pl.String))))
+        .with_columns(pl.col("hidden").fill_null(nothing))
+        .select("item_id", "dialect", "hidden", pl.col("hidden").list.set_union(own_column).list.sort().alias("masked"))
         .sort("item_id", "dialect")
     )

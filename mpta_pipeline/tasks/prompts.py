@@ -110,7 +110,7 @@ def build_prompts(
 
     # Items that hide the same columns share the persona's text: it is made once for each set.
     hidden = masks(items, _shown_columns(personas)).with_columns(
-        pl.col("masked").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
+        pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
     pairs = pairs.join(hidden, on=["item_id", "dialect"])
     texts = _persona_texts(pairs, personas, study, study.task_conditions(name), kind.closing)
@@ -187,7 +187,7 @@ def _persona_texts(
     Returns:
         persona_id, mask_id, condition, style, framing, paraphrase_id, shown_persona_id, system, text_hash, data_use.
     """
-    needed = pairs.select("persona_id", "mask_id", "masked").unique(["persona_id", "mask_id"])
+    needed = pairs.select("persona_id", "mask_id", "hidden").unique(["persona_id", "mask_id"])
     needed = needed.sort("persona_id", "mask_id")
     parts = []
     for condition in conditions:
@@ -199,7 +199,7 @@ def _persona_texts(
                 people,
                 style=style,
                 framing=framing,
-                masked=people["masked"],
+                masked=people["hidden"],
                 condition=condition,
                 paraphrase=paraphrase,
             )
@@ -224,7 +224,7 @@ def _persona_texts(
 
 
 def _people(needed: pl.DataFrame, personas: pl.DataFrame, condition: str, seed: int) -> pl.DataFrame:
-    """Whose traits a condition shows: persona_id, mask_id, masked, shown_persona_id, traits, data_use."""
+    """Whose traits a condition shows: persona_id, mask_id, hidden, shown_persona_id, traits, data_use."""
     if condition in SHUFFLES:
         needed = needed.join(
             stand_ins(personas, SHUFFLES[condition], seed=seed), on="persona_id", maintain_order="left"
