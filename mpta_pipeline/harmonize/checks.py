@@ -21,8 +21,8 @@ from mpta_pipeline.errors import MptaError
 from mpta_pipeline.harmonize.answers import trait_columns
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
-from mpta_pipeline.harmonize.recode import CODE_SUFFIX, MISSING_SUFFIX, label_drift
-from mpta_pipeline.surveys import RawWave, respondents
+from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, label_drift
+from mpta_pipeline.surveys import RawWave
 from mpta_pipeline.tables import MISSING_KINDS, RESPONDENTS
 
 Severity = Literal["error", "warn"]
@@ -79,9 +79,14 @@ class _Wave:
         """Family of the wave's survey."""
         return str(self.raw.release["survey"]).removesuffix("_extract").removesuffix("_usa")
 
-    def scores(self, column: str) -> pl.Expr:
-        """Place of each answer between 0 and 1; null where missing or off the scale."""
-        return pl.col(column).replace_strict(self.rules[column].scores, default=None, return_dtype=pl.Float64)
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """Place of each answer of a battery between 0 and 1; null where missing or off the scale."""
+        return self.frame.select(
+            pl.col(c).replace_strict(r.scores, default=None, return_dtype=pl.Float64)
+            for c in self.traits
+            if (r := self.rules.get(c)) is not None and r.concept.battery is not None and r.scores
+        )
 
 
 def check_wave(
@@ -112,11 +117,11 @@ def _schema(wave: _Wave) -> CheckResult:
         )
     problems: list[str] = []
     try:
-        RESPONDENTS.validate(wave.frame)
+        RESPONDENTS.validate(wave.frame.select(RESPONDENTS.schema.names()))
     except MptaError as failure:
         problems.append(str(failure))
     try:
-        pa.DataFrameSchema(columns).validate(wave.frame, lazy=True)
+        pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
     except SchemaErrors as failure:
         cases = failure.failure_cases
         problems += [
@@ -150,9 +155,10 @@ def _keys(wave: _Wave) -> CheckResult:
     In a file without keys the row's content stands for one: equal rows are told apart by number and are no fault.
     """
     unstable = bool(wave.raw.release.get("unstable_keys"))
-    keys = respondents(wave.raw).filter(pl.col("key_repeated")).get_column("native_key")
+    # The raw wave numbers the repeats of a key: 858069901, 858069901#2.
+    keys = wave.frame.get_column("native_key")
     exempt = set(wave.raw.source.key.duplicates)
-    plain = keys.str.replace(r"#\d+$", "")
+    plain = keys.filter(keys.str.contains(r"#\d+$")).str.replace(r"#\d+$", "")
     unexplained = sorted(set(plain.to_list()) - exempt)
     ids = wave.frame.height - wave.frame.get_column("respondent_id").n_unique()
     return CheckResult(
@@ -327,12 +333,14 @@ def _straight_lines(wave: _Wave) -> CheckResult:
         # One answer to all of a few yes-or-no questions is an opinion, not a pattern.
         if len(columns) < STRAIGHT_LINE_ITEMS or len(wave.rules[columns[0]].values) < 3:
             continue
-        codes = pl.concat_list(
-            pl.when(pl.col(c).is_not_null()).then(pl.col(c + CODE_SUFFIX)) for c in columns
-        ).list.drop_nulls()
-        answered = wave.frame.select(codes.alias("codes")).filter(pl.col("codes").list.len() >= STRAIGHT_LINE_ITEMS)
+        given = wave.scores.select(columns).select(
+            low=pl.min_horizontal(columns),
+            high=pl.max_horizontal(columns),
+            n=pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in columns),
+        )
+        answered = given.filter(pl.col("n") >= STRAIGHT_LINE_ITEMS)
         if answered.height >= MIN_CORRELATION_N:
-            shares[battery] = float(answered.select((pl.col("codes").list.n_unique() == 1).mean()).item())
+            shares[battery] = float(answered.select((pl.col("low") == pl.col("high")).mean()).item())
     return CheckResult(
         "straight_lining",
         all(share <= STRAIGHT_LINE_SHARE for share in shares.values()),
@@ -345,16 +353,11 @@ def _straight_lines(wave: _Wave) -> CheckResult:
 def _break_off(wave: _Wave) -> CheckResult:
     """Respondents who left most of what they were asked without an answer, and the share of don't knows."""
     kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
-    asked = pl.sum_horizontal(
-        (pl.col(c).is_not_null() | pl.col(c + MISSING_SUFFIX).is_in(kinds)).cast(pl.Int32) for c in wave.traits
-    )
-    lacking = pl.sum_horizontal(
-        pl.col(c + MISSING_SUFFIX).is_in(kinds).fill_null(False).cast(pl.Int32) for c in wave.traits
-    )
-    unsure = pl.sum_horizontal(
-        (pl.col(c + MISSING_SUFFIX) == "dont_know").fill_null(False).cast(pl.Int32) for c in wave.traits
-    )
-    shares = wave.frame.select(share=lacking / asked.clip(lower_bound=1), unsure=unsure / asked.clip(lower_bound=1))
+    lacking = pl.sum_horizontal(pl.col(c + MISSING_SUFFIX).is_in(kinds).cast(pl.Int32) for c in wave.traits)
+    unsure = pl.sum_horizontal((pl.col(c + MISSING_SUFFIX) == "dont_know").cast(pl.Int32) for c in wave.traits)
+    given = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in wave.traits)
+    counts = wave.frame.select(lacking=lacking, unsure=unsure, asked=(given + lacking).clip(lower_bound=1))
+    shares = counts.select(share=pl.col("lacking") / pl.col("asked"), unsure=pl.col("unsure") / pl.col("asked"))
     broken = float(shares.select((pl.col("share") > BREAK_OFF).mean()).item())
     partial = float(shares.select(pl.col("share").is_between(0.2, BREAK_OFF).mean()).item())
     return CheckResult(
@@ -375,13 +378,14 @@ def _signs(wave: _Wave) -> CheckResult:
     found: dict[str, float] = {}
     wrong: list[str] = []
     for battery, columns in _batteries(wave, signed=True).items():
+        if len(columns) < 2:
+            continue
+        total = pl.sum_horizontal(pl.col(c).fill_null(0.0) * _sign(wave, c) for c in columns)
+        count = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in columns)
         for column in columns:
-            others = [c for c in columns if c != column]
-            if not others:
-                continue
-            pair = wave.frame.select(
-                own=wave.scores(column), rest=pl.mean_horizontal(wave.scores(c) * _sign(wave, c) for c in others)
-            ).drop_nulls()
+            # The rest of the battery: the mean of its other answers, each turned the right way round.
+            rest = (total - pl.col(column) * _sign(wave, column)) / (count - 1)
+            pair = wave.scores.select(own=column, rest=pl.when(count > 1).then(rest)).drop_nulls()
             if pair.height < MIN_CORRELATION_N:
                 continue
             r = pair.select(pl.corr("own", "rest")).item()

@@ -106,10 +106,11 @@ def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
 
 def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
     """Labels that say something else than expected on codes that nobody has: they stop nothing, but are told."""
-    labels = _value_labels(raw)
+    rules = crosswalk.rules.get(raw.release["dialect"], ())
+    labels = _value_labels(raw, {v for rule in rules for v in _present(rule, raw)})
     return [
         Problem(variable, option.code, label, str(option.label))
-        for rule in crosswalk.rules.get(raw.release["dialect"], ())
+        for rule in rules
         if rule.source.decode == "code"
         for variable in _present(rule, raw)
         if _applies(rule, labels.get(variable, {}))
@@ -122,11 +123,12 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[str, pl.DataFrame]]:
     """Bind each rule of the wave's dialect to the variable that the file has; cells are made once a variable."""
-    labels = _value_labels(raw)
+    rules = crosswalk.rules.get(raw.release["dialect"], ())
+    labels = _value_labels(raw, {v for rule in rules for v in _present(rule, raw)})
     found: dict[str, pl.DataFrame] = {}
     recodes = []
     passed_over: dict[str, list[Rule]] = {}
-    for rule in crosswalk.rules.get(raw.release["dialect"], ()):
+    for rule in rules:
         for variable in () if rule.column == COUNTRY else _present(rule, raw):
             if not _applies(rule, labels.get(variable, {})):
                 passed_over.setdefault(variable, []).append(rule)
@@ -207,11 +209,11 @@ def _in_range(rule: Rule, code: str) -> bool:
         return False
 
 
-def _value_labels(raw: RawWave) -> dict[str, dict[str, str]]:
-    """Value labels per variable. A label that only repeats its code, as on the points of a scale, says nothing."""
+def _value_labels(raw: RawWave, variables: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Value labels of the variables. A label that only repeats its code, as on the points of a scale, says nothing."""
     return {
         variable: {code: label for code, label in raw.labels(variable).items() if normal_label(label) != code}
-        for variable in raw.variables.get_column("variable")
+        for variable in variables
     }
 
 
