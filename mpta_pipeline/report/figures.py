@@ -301,6 +301,6 @@ def effect_verdict(figure: Figure, level: float) -> str:
         return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
     if figure.effect_q > level:
         mde = "" if figure.mde is None else wording.number(figure.mde, share=True, unit=False)
-        found = f" (one of {mde} points or more would probably have been found)" if mde else ""
+        found = f" (a change of {mde} points or more would probably have shown)" if mde else ""
         return f"showing the persona makes no difference that could be found{found}"
     return f"showing the persona {way}s by {change}"

@@ -455,24 +455,44 @@ class _View:
             nulls_last=True,
         ).to_dicts()  # fmt: skip
 
-    def comparisons(self) -> list[dict[str, Any]]:
-        """One row a task, survey, metric and condition: its models from best to worst with their tie groups."""
+    def comparisons(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """One row a task, survey, metric and condition: its models from best to worst with their tie groups.
+
+        Returns:
+            Those of accuracy under the first condition, and all others.
+        """
         frame = self._frames["model_comparison"]
         if frame.select("model").n_unique() < 2:
-            return []
+            return [], []
         key = ("task", "survey", "metric", "condition")
-        own = frame.filter(pl.col("model") == pl.col("other_model"))
-        pairs = frame.filter(pl.col("model") < pl.col("other_model"))
+        own = frame.filter(pl.col("model") == pl.col("other_model")).partition_by(*key, as_dict=True)
+        pairs = frame.filter(pl.col("model") != pl.col("other_model")).partition_by(*key, "model", as_dict=True)
+        places = [(name, {v: i for i, v in enumerate(known)}) for name, known in self._orders()]
+
+        def place(group: tuple[Any, ...]) -> list[tuple[int, str]]:
+            return [(known.get(v, len(known)), str(v)) for (_, known), v in zip(places, group, strict=True)]
+
+        lead: list[dict[str, Any]] = []
+        others: list[dict[str, Any]] = []
+        for group in sorted(own, key=place):
+            metric = str(group[2])
+            lower = self.metrics[metric].direction == "lower" if metric in self.metrics else False
+            models = own[group].sort("tie_group", "estimate", "model", descending=[False, not lower, False]).to_dicts()
+            for row in models:
+                of_model = pairs.get((*group, row["model"]))
+                row["differences"] = [] if of_model is None else of_model.sort("other_model").to_dicts()
+            shown = {**dict(zip(key, group, strict=True)), "share": self.share(metric), "models": models}
+            leads = metric == HEADLINE and group[3] == next(iter(self.conditions), group[3])
+            (lead if leads else others).append(shown)
+        return lead, others
+
+    def _orders(self) -> list[tuple[str, Sequence[str]]]:
+        """The order in which the page names things."""
         return [
-            {
-                **dict(zip(key, group, strict=True)),
-                "share": self.share(str(group[2])),
-                "models": models.sort("tie_group", "estimate", "model", descending=[False, True, False]).to_dicts(),
-                "pairs": pairs.filter(*(pl.col(k) == v for k, v in zip(key, group, strict=True)))
-                .sort("model", "other_model")
-                .to_dicts(),
-            }
-            for group, models in own.sort(key).group_by(key, maintain_order=True)
+            ("task", self.tasks),
+            ("survey", self.surveys),
+            ("metric", list(self.metrics)),
+            ("condition", self.conditions),
         ]
 
     def gaps(self, forest: Forest) -> str:
