@@ -19,7 +19,7 @@ from mpta_pipeline.errors import ConfigError, MptaError
 from mpta_pipeline.study import config_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mpta_pipeline.orchestration.project import Project
 
@@ -29,8 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Survey respondents as personas, and what language models make of them.",
 )
-out = Console()
-err = Console(stderr=True)
+# Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
+_WIDTH = max(Console().width, 120)
+out = Console(width=_WIDTH)
+err = Console(stderr=True, width=_WIDTH)
 
 
 def main() -> None:
@@ -186,7 +188,40 @@ def _show_headline(project: Project) -> None:
     figures = steps.stacked(project, "subgroup_metrics")
     if figures.is_empty():
         return
-    _print_frame(metrics.headline(figures), title="Accuracy: share of answers that equal the answer key")
+    out.print()
+    title = "Accuracy in balanced option orders, with 95 % intervals"
+    headline = metrics.headline(figures)
+    _print_frame(_readable(headline), title=title)
+    for model, task, survey, verdict in headline.select("model", "task", "survey", "verdict").iter_rows():
+        out.print(f"  {escape(f'{model} on {task} ({survey}): {verdict}.')}")
+    weighted = figures.filter(pl.col("weighted"))["survey"].unique().to_list()
+    if unweighted := sorted(set(figures["survey"]) - set(weighted)):
+        out.print(f"No survey weights: figures of {', '.join(unweighted)} describe the panel, not the population.")
+
+
+def _readable(headline: pl.DataFrame) -> pl.DataFrame:
+    """The headline for a terminal: figures with their intervals in one column each."""
+
+    def interval(name: str) -> pl.Expr:
+        shown = pl.format("{} [{}, {}]", *(_two_digits(f"{name}{end}") for end in ("", "_low", "_high")))
+        return pl.coalesce(shown, _two_digits(name)).alias(name.replace("_", " "))
+
+    conditions = [c for c in ("persona", "demographics_only", "no_persona") if headline[c].is_not_null().any()]
+    models = [] if headline["model"].n_unique() == 1 else [pl.col("model")]
+    return headline.select(
+        *models,
+        "task",
+        "survey",
+        *map(interval, conditions),
+        _two_digits("chance"),
+        _two_digits("item_mode").alias("most frequent answer"),
+        pl.format("{} / {}", "n_answers", "n_personas").alias("answers / personas"),
+    )
+
+
+def _two_digits(name: str) -> pl.Expr:
+    """A share with two digits and a leading point, as survey tables print it."""
+    return pl.col(name).round(2).cast(pl.Decimal(10, 2)).cast(pl.String)
 
 
 def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
@@ -208,14 +243,40 @@ def list_surveys() -> None:
     from mpta_pipeline.orchestration.project import Project
 
     project = Project.from_env()
-    states = surveys.scan(project.layout.surveys, project.sources)
+    states = surveys.scan(surveys.folders(project.layout, project.sources), project.sources)
     if not states:
         out.print(f"No survey file in {project.layout.surveys}. Drop one there, or run `mpta demo`.", soft_wrap=True)
         return
-    _print_frame(surveys.overview(states, project.layout))
+    roles = {(found.wave, found.state.path): found for found in surveys.assign(states)}
+    rows = [
+        {
+            "file": state.path.name,
+            "recognized as": state.recognition.dialect,
+            "version": state.recognition.version,
+            "wave": wave,
+            "rows": part.rows,
+            "countries": _some(part.countries),
+            "years": _some(map(str, part.years)),
+            "weight": part.weight or "none",
+            "state": (roles[wave, state.path].role if (wave, state.path) in roles else state.status).replace("_", " "),
+        }
+        for state in states
+        if state.recognition is not None
+        for wave, part in state.recognition.parts.items()
+    ]
+    if rows:
+        _print_frame(pl.DataFrame(rows, infer_schema_length=None))
+    for source in {s.recognition.dialect: s.recognition.source for s in states if s.recognition}.values():
+        out.print(f"{source.dialect}: {escape(source.licence)} Personas may go to: {source.data_use}.", style="dim")
     for state in states:
         if state.problem:
             out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
+
+
+def _some(values: Iterable[str], most: int = 3) -> str:
+    """The first few of many values, with how many there are."""
+    every = list(values)
+    return ", ".join(every[:most]) + (f" … ({len(every)})" if len(every) > most else "")
 
 
 @app.command(name="models")

@@ -6,6 +6,8 @@ requests partitions that were missing before its first tick, and lets one corrup
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 C = dg.AutomationCondition
@@ -29,7 +31,7 @@ _ALL_PARENTS_THERE = (~C.any_deps_missing()).with_label("no parent is missing")
 _SOME_PARENTS_THERE = C.all_deps_match(~C.missing() | C.will_be_requested()).with_label("each parent has a partition")
 
 
-def _condition(handled: dg.AutomationCondition, ready: dg.AutomationCondition) -> dg.AutomationCondition:
+def _condition(handled: Any, ready: Any) -> Any:  # Dagster's public types do not name what `&` and `since` return
     return (_TRIGGER.since(handled) | _FAILED_ONCE) & ready & _IDLE & _CHECKED
 
 

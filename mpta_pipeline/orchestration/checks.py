@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-
 # Asset → check → what it means. A test compares the names with what the domain's checks return.
 DECLARED: dict[str, dict[str, str]] = {
     "harmonized_wave": {

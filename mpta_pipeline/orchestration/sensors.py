@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.orchestration.sources import forget_removed, look
 
@@ -22,12 +21,10 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     for name, problem in found.catalogue.problems.items():
         context.log.warning(f"{name}: {problem}")
     forget_removed(found, project)
-    requests = [
-        *(definition.build_add_request(found.add[str(definition.name)]) for definition in (SURVEY_WAVE, MODEL)
-          if found.add[str(definition.name)]),
-        *(definition.build_delete_request(found.remove[str(definition.name)]) for definition in (SURVEY_WAVE, MODEL)
-          if found.remove[str(definition.name)]),
-    ]  # fmt: skip
+    requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
+        *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
+        *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
+    ]
     if not requests and not found.events:
         return dg.SkipReason(f"Nothing new: {len(found.catalogue.waves)} wave(s), {len(project.models)} model(s).")
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)

@@ -1,5 +1,7 @@
 """From answers to figures; one partition a model and task, and one table that compares the models."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -14,26 +16,34 @@ GROUP = "metrics"
 
 def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets over models and tasks."""
-    common = {"group_name": GROUP, "owners": OWNERS, "kinds": {"parquet", "polars"}}
-    per_cell = common | {"partitions_def": partitions, "backfill_policy": dg.BackfillPolicy.single_run()}
 
     @dg.asset(
-        **per_cell,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "polars"},
         deps=["responses", "prompts", "items"],
         metadata=definition_metadata(tables.SCORES),
         automation_condition=automation.SAME_RUN_AS_PARENT,
     )
-    def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
         return run_cells(context, lambda model, task: steps.make_scores(project, model, task))
 
     @dg.asset(
-        **per_cell,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
         automation_condition=automation.SAME_RUN_AS_PARENT,
     )
-    def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def subgroup_metrics(
+        context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
+    ) -> dg.MaterializeResult[Any]:
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
         return run_cells(
             context,
@@ -42,22 +52,28 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         )
 
     @dg.asset(
-        **per_cell,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.POCKETS),
         automation_condition=automation.SAME_RUN_AS_PARENT,
     )
-    def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
         return run_cells(context, lambda model, task: steps.make_pockets(project, model, task))
 
     @dg.asset(
-        **common,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"parquet", "polars"},
         deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping())],
         metadata=definition_metadata(tables.MODEL_COMPARISON),
         automation_condition=automation.FAN_IN,
     )
-    def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
         """Paired differences between models on the same prompts, with groups that cannot be told apart."""
         record = steps.make_model_comparison(project)
         return result(record, extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)})

@@ -1,11 +1,13 @@
 """From survey files to harmonized waves; one partition a wave, one run a wave."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
 from mpta_pipeline import surveys, tables
 from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result, table_schema
 from mpta_pipeline.orchestration.partitions import SURVEY_WAVE
 from mpta_pipeline.orchestration.project import Project
 
@@ -18,10 +20,9 @@ GROUP = "surveys"
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet", "polars"},
-    metadata=definition_metadata(tables.WAVES),
     automation_condition=automation.FIRST_IN_RUN,
 )
-def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
     """A release of a wave as read: every column, value labels and declared missing codes, never changed again."""
     record = steps.make_raw_wave(project, context.partition_key)
     raw = surveys.load_raw(project.layout, context.partition_key)
@@ -29,6 +30,13 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     return result(
         record,
         extra={
+            # The columns of a raw wave are the file's own variables.
+            "dagster/column_schema": dg.TableSchema(
+                [
+                    dg.TableColumn(name, storage, label)
+                    for name, storage, label in raw.variables.select("variable", "storage", "label").iter_rows()
+                ]
+            ),
             "release": dg.MetadataValue.json({k: v for k, v in raw.release.items() if v is not None}),
             "variables preview": preview(variables),
         },
@@ -45,7 +53,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     automation_condition=automation.SAME_RUN_AS_PARENT,
     check_specs=checks.specs("harmonized_wave"),
 )
-def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
     """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
     wave = context.partition_key
     record, found = steps.make_harmonized_wave(project, wave)
@@ -58,12 +66,21 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
     return result(
         record,
         extra={
+            "dagster/column_schema": _column_schema(project, dialect, frame, columns),
             "dagster/column_lineage": _column_lineage(project, dialect, columns),
             "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
         checks=checks.results("harmonized_wave", found),
     )
+
+
+def _column_schema(project: Project, dialect: str, frame: pl.DataFrame, columns: list[str]) -> dg.TableSchema:
+    """The declared columns and, behind them, the concepts that this wave has."""
+    concepts = project.crosswalk.concepts.filter(pl.col("dialect") == dialect)
+    labels = dict(concepts.select("column", "label").drop_nulls().iter_rows())
+    harmonized = [dg.TableColumn(c, str(frame.schema[c]), labels.get(c)) for c in columns if c != "country"]
+    return dg.TableSchema([*table_schema(tables.RESPONDENTS).columns, *harmonized])
 
 
 def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.TableColumnLineage:
@@ -83,7 +100,9 @@ def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.Ta
     metadata=definition_metadata(tables.CHANGELOG),
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
-def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def survey_changelog(
+    context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
+) -> dg.MaterializeResult[Any]:
     """What the release in use changed against the one before: respondents, answers, labels."""
     record = steps.make_survey_changelog(project, context.partition_key)
     frame = steps.read(project, "survey_changelog", context.partition_key)
