@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -185,8 +186,8 @@ class _View:
         self.open_models = OPEN_MODELS
         self.shown_models = SHOWN_MODELS
         self._values = f.value_order(frames["options"])
-        spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
-        self._figures = f.read(frames["subgroup_metrics"], self.min_personas, spans)
+        self._spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
+        self._figures = f.read(frames["subgroup_metrics"], self.min_personas, self._spans)
         self._by_cell: dict[tuple[str, str], list[Figure]] = {}
         for x in self._figures:
             self._by_cell.setdefault((x.task, x.survey), []).append(x)
@@ -439,8 +440,8 @@ class _View:
         for x in self._figures:
             if x.metric in RELIABILITY and x.dimensions == f.ALL:
                 cells.setdefault((x.model, x.task, x.survey, x.condition), {})[x.metric] = x
-        order = {c: i for i, c in enumerate(self.conditions)}
-        keys = sorted(cells, key=lambda k: (k[0], k[1], k[2], order.get(k[3], len(order))))
+        ranks = [{v: i for i, v in enumerate(v)} for v in (self.models, self.tasks, self.surveys, self.conditions)]
+        keys = sorted(cells, key=lambda key: [rank[part] for rank, part in zip(ranks, key, strict=True)])
         return [
             {"model": k[0], "task": k[1], "survey": k[2], "condition": k[3], "rates": cells[k],
              "n": max(x.n_answers for x in cells[k].values())}
@@ -478,9 +479,13 @@ class _View:
             metric = str(group[2])
             lower = self.metrics[metric].direction == "lower" if metric in self.metrics else False
             models = own[group].sort("tie_group", "estimate", "model", descending=[False, not lower, False]).to_dicts()
+            span = self._spans.get(metric, math.inf)
             for row in models:
                 of_model = pairs.get((*group, row["model"]))
-                row["differences"] = [] if of_model is None else of_model.sort("other_model").to_dicts()
+                ends = pl.col("ci_low", "ci_high").clip(-span, span)
+                row["differences"] = (
+                    [] if of_model is None else of_model.sort("other_model").with_columns(ends).to_dicts()
+                )
             shown = {**dict(zip(key, group, strict=True)), "share": self.share(metric), "models": models}
             leads = metric == HEADLINE and group[3] == next(iter(self.conditions), group[3])
             (lead if leads else others).append(shown)
