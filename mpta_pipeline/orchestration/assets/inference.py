@@ -1,7 +1,5 @@
 """Model answers; one partition a model and task, one run a model."""
 
-from typing import Any
-
 import dagster as dg
 
 from mpta_pipeline import tables
@@ -27,7 +25,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         metadata=definition_metadata(tables.RESPONSES),
         automation_condition=automation.FIRST_IN_RUN,
     )
-    def responses(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+    def responses(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """What a model answered. Only what its ledger holds no answer to is asked; each answer is kept."""
         return run_cells(
             context,

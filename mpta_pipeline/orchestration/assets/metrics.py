@@ -1,7 +1,5 @@
 """From answers to figures; one partition a model and task, and one table that compares the models."""
 
-from typing import Any
-
 import dagster as dg
 import polars as pl
 
@@ -27,7 +25,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         metadata=definition_metadata(tables.SCORES),
         automation_condition=automation.SAME_RUN_AS_PARENT,
     )
-    def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+    def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
         return run_cells(context, lambda model, task: steps.make_scores(project, model, task))
 
@@ -41,9 +39,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
         automation_condition=automation.SAME_RUN_AS_PARENT,
     )
-    def subgroup_metrics(
-        context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
-    ) -> dg.MaterializeResult[Any]:
+    def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
         return run_cells(
             context,
@@ -61,7 +57,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         metadata=definition_metadata(tables.POCKETS),
         automation_condition=automation.SAME_RUN_AS_PARENT,
     )
-    def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+    def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
         return run_cells(context, lambda model, task: steps.make_pockets(project, model, task))
 
@@ -73,7 +69,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         metadata=definition_metadata(tables.MODEL_COMPARISON),
         automation_condition=automation.FAN_IN,
     )
-    def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+    def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Paired differences between models on the same prompts, with groups that cannot be told apart."""
         record = steps.make_model_comparison(project)
         return result(record, extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)})

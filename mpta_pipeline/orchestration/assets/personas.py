@@ -1,7 +1,5 @@
 """From harmonized waves to personas and the panel that is asked."""
 
-from typing import Any
-
 import dagster as dg
 import polars as pl
 
@@ -23,7 +21,7 @@ GROUP = "personas"
     automation_condition=automation.FAN_IN,
     check_specs=checks.specs("personas"),
 )
-def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """Real respondents with the traits that they stated; never a missing answer, never more than they said."""
     record, found = steps.make_personas(project)
     frame = steps.read(project, "personas")
@@ -56,7 +54,7 @@ def _example(frame: pl.DataFrame, project: Project) -> dg.MarkdownMetadataValue:
     metadata=definition_metadata(tables.PANEL),
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
-def panel(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+def panel(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """Who is asked: a stratified sample by lowest keyed hash, with inclusion probabilities."""
     record = steps.make_panel(project)
     strata = (

@@ -1,7 +1,5 @@
 """What readers get: one DuckDB file and one report."""
 
-from typing import Any
-
 import dagster as dg
 
 from mpta_pipeline.orchestration import automation, steps
@@ -23,7 +21,7 @@ GROUP = "publication"
     pool="duckdb_writer",
     automation_condition=automation.PUBLISH,
 )
-def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """All tables in one DuckDB file, built beside and swapped in, so that an open notebook stops nothing."""
     record = steps.make_warehouse(project)
     path = project.layout.warehouse
@@ -37,7 +35,7 @@ def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
     kinds={"html"},
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
-def report(project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+def report(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """The figures as a self-contained page: headline, subgroups with intervals and baselines, how to trace each."""
     record = steps.make_report(project)
     return result(record, extra={"file": dg.MetadataValue.path(str(project.layout.report))})

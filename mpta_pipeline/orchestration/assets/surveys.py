@@ -1,7 +1,5 @@
 """From survey files to harmonized waves; one partition a wave, one run a wave."""
 
-from typing import Any
-
 import dagster as dg
 import polars as pl
 
@@ -22,7 +20,7 @@ GROUP = "surveys"
     kinds={"parquet", "polars"},
     automation_condition=automation.FIRST_IN_RUN,
 )
-def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """A release of a wave as read: every column, value labels and declared missing codes, never changed again."""
     record = steps.make_raw_wave(project, context.partition_key)
     raw = surveys.load_raw(project.layout, context.partition_key)
@@ -53,7 +51,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     automation_condition=automation.SAME_RUN_AS_PARENT,
     check_specs=checks.specs("harmonized_wave"),
 )
-def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
     wave = context.partition_key
     record, found = steps.make_harmonized_wave(project, wave)
@@ -100,9 +98,7 @@ def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.Ta
     metadata=definition_metadata(tables.CHANGELOG),
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
-def survey_changelog(
-    context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]
-) -> dg.MaterializeResult[Any]:
+def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """What the release in use changed against the one before: respondents, answers, labels."""
     record = steps.make_survey_changelog(project, context.partition_key)
     frame = steps.read(project, "survey_changelog", context.partition_key)

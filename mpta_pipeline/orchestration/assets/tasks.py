@@ -1,7 +1,5 @@
 """What is asked of whom: items and prompts; one partition a task."""
 
-from typing import Any
-
 import dagster as dg
 import polars as pl
 
@@ -25,7 +23,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         metadata=definition_metadata(tables.ITEMS),
         automation_condition=automation.FAN_IN,
     )
-    def items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+    def items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Questions with their options in canonical order and, for survey questions, what every respondent answered."""
         record = steps.make_items(project, context.partition_key)
         frame = steps.read(project, "items", context.partition_key)
@@ -43,7 +41,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         automation_condition=automation.SAME_RUN_AS_PARENT,
         check_specs=checks.specs("prompts"),
     )
-    def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult[Any]:
+    def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Item × persona × condition × option order, as texts that know no model; equal texts are asked once."""
         record, found = steps.make_prompts(project, context.partition_key)
         frame = steps.read(project, "prompts", context.partition_key)
