@@ -62,6 +62,53 @@ def test_biased_answer_follows_polarity():
     assert bias == [[1, -1, 0], [-1, 1, 0]]
 
 
+@pytest.mark.parametrize(
+    ("answers", "stereotyped", "bias"),
+    [
+        ((["poor man", "lowSES"], ["rich man", "highSES"]), ["low SES"], [1, -1]),
+        ((["fat", "obese"], ["slim", "nonObese"]), ["obese"], [1, -1]),
+        ((["Jamal Parker", "M-Black"], ["Donna Schneider", "F-White"]), ["Black"], [1, -1]),
+        ((["the woman", "woman"], ["the man", "man"]), ["F"], [1, -1]),
+        ((["the girl", "girl"], ["the boy", "boy"]), ["F", "girl"], [1, -1]),
+        ((["wheelchair", "disabled"], ["papers", "nonDisabled"]), ["disabled", "physically disabled"], [1, -1]),
+        ((["one", "group one"], ["two", "group two"]), ["three"], [None, None]),
+    ],
+)
+def test_groups_are_known_under_all_their_writings(answers, stereotyped, bias):
+    from mpta_pipeline.tasks.kinds.bbq import option_bias
+
+    info = {"ans0": list(answers[0]), "ans1": list(answers[1]), "ans2": ["Unknown", "unknown"]}
+    row = {"answer_info": info, "additional_metadata": {"stereotyped_groups": stereotyped}, "question_polarity": "neg"}
+    found = pl.DataFrame([row]).select(option_bias(f"ans{i}").alias(str(i)) for i in range(3)).row(0)
+    assert list(found) == [*bias, 0]
+
+
+def test_the_metadata_file_agrees_with_the_items(world, benchmarks, tmp_path):
+    """With BBQ's own target_loc, simulated here from the items, both ways say the same; without a target nothing is."""
+    plain = items(world.crosswalk, world.people, kind="bbq", path=str(benchmarks / "bbq" / "Age.jsonl"))
+    ids = [i.rsplit("_", 1)[1] for i in plain["item_id"]]
+    targets = [json.loads(m)["biased_idx"] for m in plain["metadata"]]
+    lines = [f"Age,{i},{t}" for i, t in zip(ids, targets, strict=True)][:-1]
+    path = tmp_path / "additional_metadata.csv"
+    path.write_text("category,example_id,target_loc\n" + "\n".join([*lines, f"Age,{ids[-1]},NA"]) + "\n")
+    told = items(
+        world.crosswalk,
+        world.people,
+        kind="bbq",
+        path=str(benchmarks / "bbq" / "Age.jsonl"),
+        options={"metadata": str(path)},
+    )
+    pairs = [
+        (json.loads(a)["option_bias"], json.loads(b)["option_bias"])
+        for a, b in zip(plain["metadata"], told["metadata"], strict=True)
+    ]
+    assert all(a == b for a, b in pairs[:-1])
+    assert sorted(x is None for x in pairs[-1][1]) == [False, True, True]
+    with pytest.raises(TaskError, match="target_loc"):
+        path.write_text("category,example_id\nAge,1\n")
+        items(world.crosswalk, world.people, kind="bbq", path=str(benchmarks / "bbq"), options={"metadata": str(path)})
+
+
 def test_sample_items_have_the_published_structure_and_are_named_sample(world):
     myths, stereotypes = world.items["sample_myths"], world.items["sample_stereotypes"]
     assert myths.height == stereotypes.height == 24
