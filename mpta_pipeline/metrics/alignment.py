@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ from mpta_pipeline.metrics.clustered import Slices
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.registry import METRICS, Metric
 
+_NAMES = ("tv", "w1n", "js")
 # Items × replicates of the bootstrap of personas: its variance is already an average over the items.
 BOOTSTRAP_CELLS = 40_000
 LEAST_REPLICATES = 60
@@ -187,11 +187,11 @@ def _cells(view: View, item: Ints, w: Floats) -> _Cells:
     for option in range(block.units.answer.shape[1]):
         model[:, option] = sums(place, w * block.units.answer[:, option], size)
     model_w, model_w2 = sums(place, w, size), sums(place, w**2, size)
-    codes = g.cut(people.frame, view.cut.dimension, view.cut.labels).codes
+    dimension, names = view.cut.dimension, view.cut.labels
     human = np.zeros((size, width))
-    human[:, : people.width] = people.counts(codes, view.n).reshape(size, people.width)
+    human[:, : people.width] = people.counts(dimension, names).reshape(size, people.width)
     human_w = human.sum(axis=1)
-    human_w2 = people.counts(codes, view.n, squared=True).sum(axis=2).reshape(size)
+    human_w2 = people.counts(dimension, names, squared=True).sum(axis=2).reshape(size)
     keep = np.flatnonzero((model_w > 0) & (human_w > 0))
     facts = pl.DataFrame({"item_id": people.items}).join(
         block.frame.group_by("item_id").agg(
@@ -237,40 +237,32 @@ def _persona_noise(view: View, cells: _Cells, item: Ints, w: Floats) -> dict[str
     of_slice = [np.flatnonzero(cells.owner == s) for s in range(view.n)]
     codes = np.where(w > 0, view.cut.codes, -1)
 
-    def mean_distance(name: str, totals: Floats, s: int) -> Floats:
+    def mean_distances(totals: Floats, s: int) -> Floats:
+        """(replicates × 3) means over the slice's items."""
         here = of_slice[s]
         if not len(here):
-            return np.full(len(totals), np.nan)
+            return np.full((len(totals), len(_NAMES)), np.nan)
         mass = np.zeros((len(totals), len(here), cells.human.shape[1]))
         mass[:, :, :width] = totals.reshape(len(totals), n_items, width)[:, cells.item[here]]
-        total = mass.sum(axis=2, keepdims=True)
         with np.errstate(invalid="ignore", divide="ignore"):
-            model = mass / total
+            model = mass / mass.sum(axis=2, keepdims=True)
         human = cells.human[here]
-        if name == "tv":
-            d = distances.total_variation(model, human)
-        elif name == "js":
-            d = distances.jensen_shannon(model, human)
-        else:
-            d = distances.wasserstein(model, human, cells.places[here])
-        known = np.isfinite(d)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.where(known, d, 0.0).sum(axis=1) / known.sum(axis=1))
-
-    parts = {
-        name: tuple(
-            reweighted(
-                Levels(levels.code, levels.weights[:replicates]),
-                codes,
-                view.n,
-                features,
-                partial(mean_distance, name),
-            )
-            for levels in (block.replicates.persona, block.replicates.cell)
+        ordinal = np.flatnonzero(np.isfinite(cells.places[here]).any(axis=1))
+        each = (
+            distances.total_variation(model, human),
+            distances.wasserstein(model[:, ordinal], human[ordinal], cells.places[here][ordinal]),
+            distances.jensen_shannon(model, human),
         )
-        for name in ("tv", "w1n", "js")
-    }
-    return {name: (persona, cell) for name, (persona, cell) in parts.items()}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.stack([np.nansum(d, axis=1) / np.isfinite(d).sum(axis=1) for d in each], axis=1)
+
+    persona, cell = (
+        reweighted(Levels(levels.code, levels.weights[:replicates]), codes, view.n, features, mean_distances).reshape(
+            view.n, -1
+        )
+        for levels in (block.replicates.persona, block.replicates.cell)
+    )
+    return {name: (persona[:, i], cell[:, i]) for i, name in enumerate(_NAMES)}
 
 
 def _rows(

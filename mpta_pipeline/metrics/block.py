@@ -193,13 +193,23 @@ def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
     guess = h.Guess(nothing, nothing, nothing)
     if g.bases(dimension) and g.of_people(dimension) and not block.people.empty:
         guess = _guess(frame, block.people, dimension)
-        known = g.cut(frame, dimension).codes >= 0
+        known = cut_rows(frame, dimension).codes >= 0
         everyone = (
             np.where(known, frame.get_column(c).fill_null(np.nan).to_numpy(), np.nan)
             for c in ("item_mode", "item_mode_steps", "proportional")
         )
         guess = guess.otherwise(h.Guess(*everyone))
     return pl.DataFrame([_series("group_mode", guess.credit), _series("group_mode_steps", guess.steps)])
+
+
+def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None) -> g.Cut:
+    """Cut rows by a dimension: dimensions of people person by person, of which there are fewer."""
+    if not g.of_people(dimension) or not g.bases(dimension) or frame.is_empty():
+        return g.cut(frame, dimension, names)
+    bases = g.bases(dimension)
+    persons = frame.group_by("persona_id").agg(pl.col(bases).first()).sort("persona_id")
+    of_persons = g.cut(persons, dimension, names)
+    return g.Cut(dimension, of_persons.codes[g.dense(frame.get_column("persona_id"))], of_persons.labels)
 
 
 def _series(name: str, values: Floats) -> pl.Series:
@@ -212,12 +222,8 @@ def _guess(frame: pl.DataFrame, people: h.People, dimension: str | None) -> h.Gu
     credit, steps, proportional = (np.full(n, np.nan) for _ in range(3))
     if people.empty:
         return h.Guess(credit, steps, proportional)
-    if dimension is None:
-        counts, code = people.counts(), np.zeros(n, dtype=np.int64)
-    else:
-        cut = g.cut(people.frame, dimension)
-        counts = people.counts(cut.codes, max(len(cut.labels), 1))
-        code = g.cut(frame, dimension, cut.labels).codes
+    counts = people.counts(dimension or g.ALL)
+    code = cut_rows(frame, dimension or g.ALL, people.cut(dimension or g.ALL).labels).codes
     item = people.item_codes(frame.get_column("item_id"))
     rows = np.flatnonzero((item >= 0) & (code >= 0))
     made = h.guess(

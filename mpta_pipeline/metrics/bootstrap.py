@@ -8,6 +8,7 @@ do not depend on partitions or on the order of rows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,10 +109,10 @@ def reweighted(levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix
         slices: Slice of each row, −1 for none.
         n: Number of slices.
         features: (rows × m) features whose weighted totals the statistic is a function of.
-        statistic: (totals of shape (… × m), slice) → (…).
+        statistic: (totals of shape (replicates × m), slice) → (replicates,), or (replicates × k) for k statistics.
 
     Returns:
-        (n,) variances, nan where the statistic is undefined in most replicates or there are fewer than two levels.
+        (n,) or (n × k) variances, nan where undefined in most replicates or with fewer than two levels.
         (C + 1)/(C − 1) brings the exponential weights' variance to that of the cluster-robust estimator.
     """
     size = levels.weights.shape[1]
@@ -121,16 +122,22 @@ def reweighted(levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix
     # Rows without any feature (not applicable, weight 0) make no level.
     totals = (gather @ features).tocsr()
     used = np.bincount(slices[inside][np.diff(features.indptr)[inside] > 0], minlength=n) > 0
-    out = np.full(n, np.nan)
+    found: dict[int, Floats] = {}
     for s in np.flatnonzero(used):
         block = totals[s * size : (s + 1) * size]
         present = np.flatnonzero(np.diff(block.indptr))
         if len(present) < 2:
             continue
         values = statistic(np.asarray(levels.weights[:, present] @ block[present].toarray()), int(s))
-        known = values[np.isfinite(values)]
-        if len(known) > len(values) / 2:
-            out[s] = known.var(ddof=1) * (len(present) + 1) / (len(present) - 1)
+        known = np.isfinite(values)
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # all nan: no variance, which is what nan says
+            variance = np.nanvar(values, axis=0, ddof=1) * (len(present) + 1) / (len(present) - 1)
+        found[int(s)] = np.where(known.sum(axis=0) > len(values) / 2, variance, np.nan)
+    shape = next(iter(found.values())).shape if found else ()
+    out = np.full((n, *shape), np.nan)
+    for slice_, variances in found.items():
+        out[slice_] = variances
     return out
 
 

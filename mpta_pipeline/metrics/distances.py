@@ -34,12 +34,13 @@ def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
     """
     places = np.broadcast_to(np.asarray(places, dtype=float), np.broadcast_shapes(p.shape, q.shape, np.shape(places)))
     used = np.isfinite(places) & (places >= 0)
-    order = np.argsort(np.where(used, places, np.inf), axis=-1, kind="stable")
-    x = np.take_along_axis(np.where(used, places, np.nan), order, axis=-1)
+    x = np.where(used, places, np.inf)
+    a, b = (np.where(used, d, 0.0) for d in (p, q))
+    if (x[..., 1:] < x[..., :-1]).any():
+        order = np.argsort(x, axis=-1, kind="stable")
+        x, a, b = (np.take_along_axis(v, order, axis=-1) for v in (x, a, b))
+    x = np.where(np.isfinite(x), x, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (
-            np.take_along_axis(np.where(used, np.broadcast_to(d, places.shape), 0.0), order, axis=-1) for d in (p, q)
-        )
         a = np.cumsum(a / a.sum(axis=-1, keepdims=True), axis=-1)
         b = np.cumsum(b / b.sum(axis=-1, keepdims=True), axis=-1)
         step = np.nan_to_num(np.diff(x, axis=-1))

@@ -13,7 +13,7 @@ from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
-from mpta_pipeline.metrics.block import REFERENCE, Block, View, group_guesses, make_block
+from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_block
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.flattening import structure_figures
@@ -118,7 +118,7 @@ def _block_figures(block: Block, dimensions: tuple[str, ...]) -> Iterator[pl.Dat
             if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
         }
         for dimension in dimensions:
-            cut = g.cut(of_condition.frame, dimension)
+            cut = cut_rows(of_condition.frame, dimension)
             if cut.labels:
                 yield from _view_figures(View(of_condition, cut, condition), prepared, features)
 

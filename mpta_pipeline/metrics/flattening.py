@@ -52,25 +52,26 @@ def pc1_share(correlation: Floats) -> float:
 
 def effective_dependence(correlation: Floats) -> float:
     """1 − |R|^(1/k), 0 for independent answers (Peña and Rodríguez 2003)."""
-    determinant = max(float(np.linalg.det(correlation)), 0.0)
-    return float(1 - determinant ** (1 / len(correlation)))
+    sign, log_determinant = np.linalg.slogdet(correlation)
+    return float(1 - np.exp(log_determinant / len(correlation))) if sign > 0 else 1.0
 
 
 def correlation(matrix: Floats) -> Floats | None:
     """Pearson correlations of the columns over rows that have both; None where two columns share too few."""
-    known = np.isfinite(matrix)
-    if matrix.shape[1] < 3 or (known.T.astype(int) @ known.astype(int)).min() < LEAST_COMMON:
+    known = np.isfinite(matrix).astype(float)
+    if matrix.shape[1] < 3:
         return None
-    k = matrix.shape[1]
-    out = np.eye(k)
-    for i in range(k):
-        for j in range(i):
-            both = known[:, i] & known[:, j]
-            a, b = matrix[both, i], matrix[both, j]
-            if a.std() == 0 or b.std() == 0:
-                return None
-            out[i, j] = out[j, i] = np.corrcoef(a, b)[0, 1]
-    return out
+    common = known.T @ known
+    if common.min() < LEAST_COMMON:
+        return None
+    # Sums over the rows that both columns have; centred first, so that squares do not cancel.
+    x = np.where(known > 0, matrix - np.nanmean(matrix, axis=0), 0.0)
+    first, second = x.T @ known, (x**2).T @ known
+    variance_of_both = second / common - (first / common) ** 2
+    if variance_of_both.min() <= 1e-12:
+        return None
+    covariance = (x.T @ x) / common - (first / common) * (first / common).T
+    return np.asarray(covariance / np.sqrt(variance_of_both * variance_of_both.T))
 
 
 def structure_figures(view: View) -> dict[str, pl.DataFrame]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -16,21 +16,31 @@ class People:
     """Answers of all respondents of one survey to the items asked.
 
     Attributes:
-        frame: Sorted rows with persona_id, item_id, gold_idx, weight (1 where not weighted) and the base dimensions.
+        frame: Sorted rows with persona_id, item_id, gold_idx and weight (1 where not weighted).
+        persons: One row a person, sorted, with the base dimensions.
+        person: Row in `persons` of each row.
         items: Item ids, sorted; codes below are places in it.
         item: Item code of each row.
         width: Options of the widest item.
     """
 
     frame: pl.DataFrame
+    persons: pl.DataFrame
+    person: Ints
     items: list[str]
     item: Ints
     width: int
+    _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
 
     @property
     def empty(self) -> bool:
         """No item of the survey has people's own answers."""
         return self.frame.is_empty()
+
+    def cut(self, dimension: str, names: list[str] | None = None) -> g.Cut:
+        """Cut the rows by a dimension of people."""
+        of_persons = g.cut(self.persons, dimension, names)
+        return g.Cut(dimension, of_persons.codes[self.person], of_persons.labels)
 
     def item_codes(self, item_ids: pl.Series) -> Ints:
         """Codes of items, −1 for those nobody answered."""
@@ -38,15 +48,32 @@ class People:
             return np.full(len(item_ids), -1, dtype=np.int64)
         return item_ids.cast(pl.Enum(self.items), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
 
-    def counts(self, codes: Ints | None = None, n: int = 1, *, squared: bool = False) -> Floats:
-        """(n × items × options) weight (or squared weight) of the answers in each slice."""
-        w = self.frame.get_column("weight").to_numpy()
-        w = w**2 if squared else w
-        codes = np.zeros(len(w), dtype=np.int64) if codes is None else codes
-        keep = codes >= 0
-        place = (codes * len(self.items) + self.item) * self.width + self.frame.get_column("gold_idx").to_numpy()
-        size = n * len(self.items) * self.width
-        return sums(place[keep], w[keep], size).reshape(n, len(self.items), self.width)
+    def counts(self, dimension: str, names: list[str] | None = None, *, squared: bool = False) -> Floats:
+        """(slices × items × options) weight, or squared weight, of the answers in each slice of a dimension of people.
+
+        Args:
+            dimension: The dimension.
+            names: Its slices in order; None for all there are.
+            squared: Sum squared weights.
+        """
+        cut = self.cut(dimension)
+        if (key := (dimension, squared)) not in self._counts:
+            w = self.frame.get_column("weight").to_numpy()
+            w = w**2 if squared else w
+            n = len(cut.labels)
+            slot = np.where(cut.codes >= 0, cut.codes, n)
+            place = (slot * len(self.items) + self.item) * self.width + self.frame.get_column("gold_idx").to_numpy()
+            size = (n + 1) * len(self.items) * self.width
+            self._counts[key] = sums(place, w, size).reshape(n + 1, len(self.items), self.width)[:n]
+        counts = self._counts[key]
+        if names is None or names == cut.labels:
+            return counts
+        out = np.zeros((len(names), *counts.shape[1:]))
+        places = {name: i for i, name in enumerate(cut.labels)}
+        for i, name in enumerate(names):
+            if name in places:
+                out[i] = counts[places[name]]
+        return out
 
 
 def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series, *, weighted: bool) -> People:
@@ -55,12 +82,20 @@ def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.S
         gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(item_ids.unique().to_list()))
         .select("persona_id", "item_id", "gold_idx", pl.col("weight") if weighted else pl.lit(1.0).alias("weight"))
         .filter(pl.col("weight") > 0)
-        .join(groups.drop("survey"), on="persona_id", how="left")
         .sort("item_id", "persona_id")
     )
+    persons = frame.select(pl.col("persona_id").unique().sort()).join(
+        groups.drop("survey"), on="persona_id", how="left", maintain_order="left"
+    )
     items = frame.get_column("item_id").unique().sort().to_list()
-    item = g.dense(frame.get_column("item_id"))
-    return People(frame, items, item, int(frame.get_column("gold_idx").max() or 1) + 1 if items else 2)  # type: ignore[operator, arg-type]
+    return People(
+        frame=frame,
+        persons=persons,
+        person=g.dense(frame.get_column("persona_id")),
+        items=items,
+        item=g.dense(frame.get_column("item_id")),
+        width=int(frame.get_column("gold_idx").max() or 1) + 1 if items else 2,  # type: ignore[operator, arg-type]
+    )
 
 
 @dataclass(frozen=True)
