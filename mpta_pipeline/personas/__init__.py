@@ -3,6 +3,7 @@
 from mpta_pipeline.personas.checks import check_personas
 from mpta_pipeline.personas.controls import MEANING, PLACEBO, SHUFFLES, stand_ins
 from mpta_pipeline.personas.dimensions import derived_dimensions
+from mpta_pipeline.personas.export import Exported, export_personas
 from mpta_pipeline.personas.masking import masks
 from mpta_pipeline.personas.panel import draw_panel
 from mpta_pipeline.personas.render import FRAMINGS, PARAPHRASES, STYLES, render
@@ -16,12 +17,14 @@ __all__ = [
     "SHUFFLES",
     "STYLES",
     "Crosswalk",
+    "Exported",
     "answers",
     "build_personas",
     "check_personas",
     "column_facts",
     "derived_dimensions",
     "draw_panel",
+    "export_personas",
     "masks",
     "render",
     "stand_ins",

@@ -96,9 +96,9 @@ def select_columns(
     """Choose the columns that the personas of each wave show: the same for everybody in a wave who answered them.
 
     Demographics come first, in a fixed order; at least a third of the places stays for the other domains where there
-    are such columns, which take turns by domain in an order that a keyed hash of seed and concept fixes. Of several
-    columns made from the same native variable only the finest is shown, of several numbers that give each other away
-    only the first.
+    are such columns, which take turns by domain, and within it by topic, in an order that a keyed hash of seed and
+    concept fixes. Of several columns made from the same native variable only the finest is shown, of several numbers
+    that give each other away only the first.
 
     Args:
         facts: `column_facts`.
@@ -152,7 +152,11 @@ def select_columns(
     )
     views = (
         known.filter(~demographic)
-        .sort("wave", "sparse", "domain", "hash", "column")
+        .sort("wave", "sparse", "hash", "column")
+        # One of each topic first, then a second of each: ten views of one topic would say little of a person.
+        .with_columns(pl.coalesce(pl.col("reveals").list.first(), "column").alias("topic"))
+        .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "topic").alias("round"))
+        .sort("wave", "sparse", "domain", "round", "hash", "column")
         .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "domain").alias("turn"))
         .sort("wave", "sparse", "turn", "domain")
     )
