@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -327,7 +329,19 @@ class Run:
                 if not await self._ask_one(ask):
                     return
 
+        async def work_by_group(groups: Iterator[list[Ask]]) -> None:
+            for members in groups:
+                for ask in members:
+                    if not await self._ask_one(ask):
+                        return
+
         async with asyncio.TaskGroup() as group:
+            if self.spec.slots is not None:
+                # Each slot of the server keeps one persona's prefix: a worker a slot, each with whole personas.
+                groups = (list(members) for _, members in itertools.groupby(asks, key=lambda a: a.group))
+                for _ in range(min(self.spec.slots, connections)):
+                    group.create_task(work_by_group(groups))
+                return
             for _ in range(min(connections, self.total)):
                 group.create_task(work())
 
@@ -511,19 +525,32 @@ class Run:
     @asynccontextmanager
     async def _keeping(self) -> AsyncIterator[None]:
         """Sync the ledger and report progress while requests are under way; whatever happens, what is there is kept."""
+        asking = asyncio.current_task()
         task = asyncio.create_task(self._keep())
+        # Without syncs nothing would be durable: if they fail (the disk is full), asking ends.
+        task.add_done_callback(lambda done: None if done.cancelled() or asking is None else asking.cancel())
         try:
             yield
             if self.in_doubt:
                 if not self.report.asked:
                     raise self._give_up(self.in_doubt[-1]["error"])
                 self._confirm()
-        except BaseExceptionGroup as group:
-            raise _first_error(group) from None
+        except (BaseExceptionGroup, asyncio.CancelledError, OSError) as failure:
+            error = _first_error(failure)
+            if isinstance(error, asyncio.CancelledError) and task.done() and not task.cancelled():
+                error = task.exception() or error
+            if isinstance(error, OSError):
+                raise ModelError(
+                    f"The ledger of model {self.spec.name} cannot be written: {error}",
+                    file=self.writer.path,
+                    remedy="free space on the disk or correct its permissions, then run again",
+                ) from None
+            raise error from None
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self.writer.sync()
+            with contextlib.suppress(OSError):  # has been raised already
+                self.writer.sync()
             self._show()
 
     async def _keep(self) -> None:
@@ -584,7 +611,7 @@ def _remedy(reason: str, spec: ModelSpec) -> str:
     return "see the endpoint's own status, then run again: only what is missing is asked"
 
 
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_error(group: BaseException) -> BaseException:
     """The error behind a group: a ModelError if there is one, else the first."""
     flat: list[BaseException] = []
     stack: list[BaseException] = [group]

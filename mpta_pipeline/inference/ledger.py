@@ -13,7 +13,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,9 +172,12 @@ class Ledger:
             writer = Writer(self._next_log())
             try:
                 yield writer
-            finally:
-                writer.close()
-                self.compact(at_least=COMPACT_AT)
+            except BaseException:
+                with suppress(OSError):  # what went wrong first is what counts
+                    writer.close()
+                raise
+            writer.close()
+            self.compact(at_least=COMPACT_AT)
 
     def _next_log(self) -> Path:
         numbers = [int(log.stem) for log in self._logs()]
@@ -238,9 +241,11 @@ class Writer:
     def close(self) -> None:
         """Sync and close."""
         if self._fd is not None:
-            self.sync()
-            os.close(self._fd)
-            self._fd = None
+            try:
+                self.sync()
+            finally:
+                os.close(self._fd)
+                self._fd = None
 
 
 def _read_segment(path: Path) -> tuple[list[Mapping[str, Any]], int]:

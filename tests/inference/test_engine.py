@@ -306,3 +306,27 @@ def test_an_endpoint_that_rejects_logprobs_is_asked_without(serve, ledger: Path)
     report = inference.ask(make_spec(server.url), make_prompts([f"i {i}" for i in range(10)]), ledger)
     assert (report.asked, report.errors, len(server.log)) == (10, 0, 11)
     assert any("log-probabilities" in note for note in report.notes)
+
+
+def test_a_slot_takes_whole_personas(ledger: Path):
+    with Server(latency=0.005).running() as server:
+        prompts = make_prompts([f"i {i}" for i in range(48)])
+        report = inference.ask(make_spec(server.url, slots=3), prompts, ledger)
+        assert (report.asked, server.peak) == (48, 3)
+        systems = [r.body["messages"][0]["content"] for r in server.log]
+    for place, system in enumerate(systems):
+        others = set(systems[systems.index(system) : place + 1])
+        assert len(others) <= 5, "a persona is finished before its slot begins another"
+
+
+def test_a_disk_that_fails_stops_the_model_with_its_reason(
+    server: Server, ledger: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mpta_pipeline.inference import ledger as ledger_module
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger_module.os, "fdatasync", full)
+    with pytest.raises(ModelError, match=r"No space left.*free space"):
+        inference.ask(make_spec(server.url), make_prompts([f"i {i}" for i in range(3000)]), ledger)

@@ -1,0 +1,232 @@
+"""How fast the engine asks, looks up and stays small, as ratios in one run.
+
+Run: python -m tests.benchmarks.bench_engine [--embedded] [--queue 100000]
+
+The machine's load decides much; what counts are the ratios to a bare loop and to what the latency allows, taken in
+turns within one run. Kill test: MPTA_KILLS=50 python -m pytest tests/inference/test_engine.py -k killed
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+import httpx
+import polars as pl
+from httpx_aiohttp import AiohttpTransport
+
+from mpta_pipeline import inference
+from mpta_pipeline.inference.ledger import RECORD, Ledger
+from mpta_pipeline.inference.requests import request_hashes
+
+REPOSITORY = Path(__file__).parents[2]
+LATENCY = 0.05
+
+
+def make_prompts(n: int) -> pl.DataFrame:
+    """`n` prompts of about 100 tokens, sixteen a persona."""
+    i = pl.int_range(n)
+    person = (i // 16).cast(pl.String)
+    return pl.select(
+        prompt_id=pl.lit("p") + i.cast(pl.String),
+        task=pl.lit("t"),
+        survey=pl.lit("gss"),
+        system=pl.lit("You are person ") + person + pl.lit(", " + "who lives in a town and works in a shop, " * 7),
+        user=pl.lit("Question ") + i.cast(pl.String) + pl.lit(": pick one.\nA) yes\nB) no\nC) maybe\nLetter only."),
+        options=pl.lit(pl.Series([["yes", "no", "maybe"]])).first().repeat_by(1).list.first(),
+        elicitation=pl.lit("letter"),
+        group=person,
+        data_use=pl.lit("any"),
+    )
+
+
+def cpu() -> float:
+    """CPU seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def bare(url: str, n: int, connections: int) -> float:
+    """Requests a second of a bare loop over the same transport, nothing kept."""
+
+    async def run() -> None:
+        body = {
+            "model": "m",
+            "messages": [{"role": "user", "content": "x" * 400}],
+            "logprobs": True,
+            "top_logprobs": 20,
+        }
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        async with httpx.AsyncClient(transport=AiohttpTransport(client=session)) as client:
+            left = iter(range(n))
+
+            async def work() -> None:
+                for _ in left:
+                    (await client.post(f"{url}/chat/completions", json=body)).json()
+
+            await asyncio.gather(*(work() for _ in range(connections)))
+
+    began = time.perf_counter()
+    asyncio.run(run())
+    return n / (time.perf_counter() - began)
+
+
+def bench_asking(url: str) -> None:
+    """2,000 requests at 64 and 256 connections, with all guarantees of the ledger, best of three."""
+    prompts = make_prompts(2000)
+    for connections, floor in ((64, 0.82), (256, 0.4)):
+        ideal = connections / LATENCY
+        spec = inference.ModelSpec(name="m", provider="openai", base_url=url, model="mock", connections=connections)
+        rate, used, plain = 0.0, 9.9, 0.0
+        for _ in range(3):
+            plain = max(plain, bare(url, 2000, connections))
+            with tempfile.TemporaryDirectory() as folder:
+                before, began = cpu(), time.perf_counter()
+                report = inference.ask(spec, prompts, Path(folder))
+                rate = max(rate, 2000 / (time.perf_counter() - began))
+                used = min(used, (cpu() - before) / 2000 * 1e3)
+                assert report.asked == 2000
+        print(
+            f"{connections} connections: {rate:.0f}/s, {rate / ideal:.2f} of what the latency allows (aim {floor}), "
+            f"{rate / plain:.2f} of a bare loop ({plain:.0f}/s), {used:.2f} ms CPU a request (aim .6)",
+            flush=True,
+        )
+
+
+def fill(folder: Path, hashes: pl.Series, parts: int = 1) -> None:
+    """A ledger that holds answers to `hashes`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pl.DataFrame({"request_hash": hashes}).with_columns(
+        text=pl.lit("A"),
+        option_logprobs=pl.lit(pl.Series([[-0.2, -2.0, -5.0]])).first(),
+        asked_at=pl.lit(1),
+        attempts=1,
+    )
+    empty = [pl.lit(None, dtype=t).alias(c) for c, t in RECORD.items() if c not in frame.columns]
+    frame = frame.with_columns(empty).select(pl.col(c).cast(t) for c, t in RECORD.items()).sort("request_hash")
+    size = -(-frame.height // parts)
+    for i, part in enumerate(frame.iter_slices(size)):
+        part.write_parquet(folder / f"part-0-{i:08d}.parquet", row_group_size=200_000)
+
+
+def bench_reuse(n: int) -> None:
+    """Prompts with nothing to ask: recognized, and read back as responses."""
+    spec = inference.ModelSpec(name="m", provider="openai", base_url="http://127.0.0.1:9/v1", model="mock")
+    prompts = make_prompts(n)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fill(folder, request_hashes(spec, prompts))
+        began = time.perf_counter()
+        report = inference.ask(spec, prompts, folder)
+        asked = time.perf_counter() - began
+        assert report.reused == n
+        frame = inference.responses(spec, prompts, folder)
+        read = time.perf_counter() - began - asked
+        assert frame.height == n
+    print(
+        f"{n:,} prompts with nothing to ask: recognized in {asked:.1f} s (aim 30 s), {n / asked:,.0f}/s (aim 30,000); "
+        f"responses read in {read:.1f} s",
+        flush=True,
+    )
+
+
+def bench_lookup(n: int) -> None:
+    """Looking 100,000 requests up among `n` answers."""
+    keys = pl.select(pl.int_range(n).hash(1).cast(pl.String).str.zfill(32).alias("k")).to_series()
+    with tempfile.TemporaryDirectory() as name:
+        fill(Path(name), keys, parts=7)
+        began = time.perf_counter()
+        held = Ledger(Path(name)).held(keys.sample(100_000, seed=1))
+        print(f"100,000 requests among {n:,} answers: looked up in {time.perf_counter() - began:.1f} s", flush=True)
+        assert held.answered.len() == 100_000
+
+
+def bench_memory(url: str, n: int) -> None:
+    """Memory while `n` prompts are queued: after a tenth and at the end."""
+    spec = inference.ModelSpec(name="m", provider="openai", base_url=url, model="mock", connections=256)
+    sizes: list[tuple[int, float]] = []
+
+    def look(progress: inference.Progress) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        sizes.append((progress.done, pages * resource.getpagesize() / 2**20))
+
+    with tempfile.TemporaryDirectory() as folder:
+        inference.ask(spec, make_prompts(n), Path(folder), progress=look)
+    early = next(size for done, size in sizes if done >= n / 10)
+    print(f"{n:,} queued prompts: {early:.0f} MiB after a tenth, {sizes[-1][1]:.0f} MiB at the end", flush=True)
+
+
+def bench_embedded() -> None:
+    """16 personas × 16 items of about 360 tokens: pinned prefix against none (a sample of 16, same engine)."""
+    spec = inference.load_models(REPOSITORY / "dagster_home" / "models.yaml")["smollm2"]
+    text = "They say that work, family, church, school, trust and government matter more than money or fame to them. "
+    rows = [
+        {
+            "prompt_id": f"p{i}-{j}",
+            "task": "t",
+            "survey": "gss",
+            "system": f"You are person {i}. " + text * 12,
+            "user": f"Question {j}: " + text * 2 + "\nA) yes\nB) no\nC) maybe\nAnswer with the letter only.",
+            "options": ["yes", "no", "maybe"],
+            "elicitation": "letter",
+            "group": f"g{i}",
+            "data_use": "any",
+        }
+        for i in range(16)
+        for j in range(16)
+    ]
+    prompts = pl.DataFrame(rows)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cache = folder / "models"
+        inference.ask(spec, prompts[:1], folder / "warm", cache_dir=cache)
+        # One prompt of each persona: nothing is shared, which is what asking without a cache amounts to.
+        single = inference.ask(
+            spec, prompts.filter(pl.col("prompt_id").str.ends_with("-3")), folder / "a", cache_dir=cache
+        )
+        grouped = inference.ask(spec, prompts, folder / "b", cache_dir=cache)
+        again = inference.ask(spec, prompts.sample(64, seed=1, shuffle=True), folder / "c", cache_dir=cache)
+        one, other = (inference.responses(spec, prompts, folder / f) for f in "bc")
+        same = one.join(other, on=["prompt_id", "option_logprobs", "text"], how="semi").height
+    tokens = grouped.prompt_tokens / grouped.asked
+    print(
+        f"embedded, 16 × 16 prompts of {tokens:.0f} tokens: {grouped.rate:.2f}/s grouped, "
+        f"{single.rate:.2f}/s unshared, {grouped.rate / single.rate:.1f} × (aim 2.3); {same} of {again.asked} bit-identical in another order",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--embedded", action="store_true", help="measure the embedded model too (minutes)")
+    parser.add_argument("--queue", type=int, default=100_000, help="prompts queued in the measurement of memory")
+    options = parser.parse_args()
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    command = [sys.executable, str(REPOSITORY / "tests" / "inference" / "server.py"), "--latency", str(LATENCY)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+        bench_asking(url)
+        bench_memory(url, options.queue)
+    finally:
+        server.kill()
+    bench_reuse(100_000)
+    bench_reuse(1_000_000)
+    bench_lookup(10_000_000)
+    if options.embedded and importlib.util.find_spec("xllamacpp") is not None:
+        bench_embedded()
+
+
+if __name__ == "__main__":
+    main()
