@@ -63,7 +63,13 @@ class LabelPattern:
 
 def shown_label(label: str) -> str:
     """A label on one line, without a leading "1. ", as it may be said."""
-    return _SPACES.sub(" ", _NUMBERING.sub("", label.translate(_QUOTES))).strip()
+    return short(_NUMBERING.sub("", label.translate(_QUOTES)), 200)
+
+
+def short(text: str, limit: int = 80) -> str:
+    """A text of a file on one line, without control characters, cut: labels may hold anything."""
+    line = "".join(c for c in _SPACES.sub(" ", text[: 4 * limit]) if c.isprintable()).strip()
+    return line if len(line) <= limit else line[:limit] + "…"
 
 
 def is_regex(spelling: str) -> bool:

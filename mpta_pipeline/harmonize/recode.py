@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, shown_label
+from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, short, shown_label
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import RawWave, cells, respondents
 from mpta_pipeline.tables import RESPONDENTS
@@ -29,7 +30,7 @@ class Problem:
     expected: str | None = None
 
     def __str__(self) -> str:
-        shown = f"{self.variable} {self.code} = {self.label!r}"
+        shown = f"{self.variable} {short(self.code)} = {self.label and short(self.label)!r}"
         return f"{shown}, expected {self.expected}" if self.expected else f"{shown} is not mapped"
 
 
@@ -125,7 +126,9 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[st
     """Bind each rule of the wave's dialect to the variable that the file has; cells are made once a variable."""
     rules = crosswalk.rules.get(raw.release["dialect"], ())
     labels = _value_labels(raw, {v for rule in rules for v in _present(rule, raw)})
-    found: dict[str, pl.DataFrame] = {}
+    used = {v for rule in rules if rule.column != COUNTRY for v in _present(rule, raw) if _applies(rule, labels[v])}
+    with ThreadPoolExecutor() as pool:  # many small steps, which polars does not spread over the cores by itself
+        found = dict(zip(used, pool.map(lambda variable: cells(raw, variable), used), strict=True))
     recodes = []
     passed_over: dict[str, list[Rule]] = {}
     for rule in rules:
@@ -133,8 +136,6 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[st
             if not _applies(rule, labels.get(variable, {})):
                 passed_over.setdefault(variable, []).append(rule)
                 continue
-            if variable not in found:
-                found[variable] = cells(raw, variable)
             title = raw.label(variable)
             if rule.source.title and title and not rule.source.title.accepts(title):
                 raise _retitled(rule, variable, title, raw)
@@ -146,7 +147,6 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[st
             value=raw.release["dialect"],
             remedy="add rows of this dialect to the concept files",
         )
-    used = {r.variable for r in recodes}
     if unfit := [
         Problem(variable, code, labels[variable].get(code), " or ".join(str(r.source.where[code]) for r in rules))
         for variable, rules in passed_over.items()
@@ -222,9 +222,10 @@ def _stopped(problems: Iterable[Problem], raw: RawWave) -> CrosswalkError:
     first = problems[0]
     more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:6])) if len(problems) > 1 else ""
     what = (
-        f"The label of code {first.code} is {first.label!r} where the crosswalk expects {first.expected}"
+        f"The label of code {short(first.code)} is {first.label and short(first.label)!r} where the crosswalk expects "
+        f"{first.expected}"
         if first.expected
-        else f"Code {first.code} ({first.label or 'no label'}) is not in the crosswalk"
+        else f"Code {short(first.code)} ({short(first.label or 'no label')}) is not in the crosswalk"
     )
     return CrosswalkError(
         f"Wave {raw.release['wave']} is stopped: {what}{more}",
@@ -237,7 +238,7 @@ def _stopped(problems: Iterable[Problem], raw: RawWave) -> CrosswalkError:
 
 def _retitled(rule: Rule, variable: str, title: str, raw: RawWave) -> CrosswalkError:
     return CrosswalkError(
-        f"Wave {raw.release['wave']} is stopped: the variable is titled {title!r} where the crosswalk expects "
+        f"Wave {raw.release['wave']} is stopped: the variable is titled {short(title)!r} where the crosswalk expects "
         f"{rule.source.title}",
         file=raw.release["file_name"],
         variable=variable,

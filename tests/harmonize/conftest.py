@@ -112,6 +112,7 @@ def make_raw(tmp_path: Path, registry: surveys.SourceRegistry) -> MakeRaw:
         labels: Mapping[str, Mapping[str, str]] | None = None,
         *,
         declared: Mapping[str, Sequence[str]] | None = None,
+        titles: Mapping[str, str] | None = None,
         **release: Any,
     ) -> RawWave:
         nonlocal made
@@ -130,7 +131,7 @@ def make_raw(tmp_path: Path, registry: surveys.SourceRegistry) -> MakeRaw:
                     "release_id": f"{wave}@000000000000",
                     "variable": data.columns,
                     "position": range(data.width),
-                    "label": data.columns,
+                    "label": [(titles or {}).get(v) for v in data.columns],
                     "storage": [str(t) for t in data.dtypes],
                     "value_labels": [
                         [{"code": c, "label": text} for c, text in (labels or {}).get(v, {}).items()]

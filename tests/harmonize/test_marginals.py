@@ -20,7 +20,6 @@ FILES = {
     "gss/GSS2021.dta": 40,
     "gss/GSS2024.dta": 38,
     "gss_rerelease/GSS2010_r1.dta": 1,
-    "gss_rerelease/GSS2010_r2.dta": 1,
 }
 
 

@@ -127,3 +127,26 @@ def test_which_variable_filled_a_column(make_raw: MakeRaw, crosswalk: Crosswalk)
     used = dict(harmonize.column_sources(raw, crosswalk).select("column", "variable").rows())
     assert used["voted_last_presidential_gss"] == "vote16"
     assert used["happiness_gss"] == "HAPPY"
+
+
+def test_a_hostile_label_is_cut_and_cleaned(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    label = "'; drop table respondents; --\x00\x1b[31m" + "x" * 1_000_000
+    with pytest.raises(CrosswalkError) as stop:
+        harmonize.harmonize(make_raw("gss", {"happy": [1]}, {"happy": {"1": label}}), crosswalk)
+    assert len(str(stop.value)) < 1000
+    assert str(stop.value).isprintable()
+    frame = harmonize.harmonize(make_raw("wvs7", {"Q223": [1]}, {"Q223": {"1": label}}), crosswalk)
+    assert len(frame["party_wvs"].item()) <= 201
+
+
+def test_text_where_numbers_belong_stops_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    with pytest.raises(CrosswalkError, match="variable age"):
+        harmonize.harmonize(make_raw("gss", {"age": ["forty", "nan", "2018-01-01", "1e9", "inf"]}), crosswalk)
+
+
+def test_the_title_of_a_variable_can_be_asserted(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # The time series ask whether a parent is an immigrant, the Joint file whether they were born in the country.
+    with pytest.raises(CrosswalkError, match="titled"):
+        harmonize.harmonize(make_raw("joint", {"V002": [1, 0]}, titles={"V002": "mother immigrant"}), crosswalk)
+    right = make_raw("joint", {"V002": [1, 0]}, titles={"V002": "mother born in country"})
+    assert harmonize.harmonize(right, crosswalk).sort("row_index")["mother_born_in_country"].to_list() == ["yes", "no"]
