@@ -25,8 +25,8 @@ from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.storage import Layout, write_json, write_parquet
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
-from mpta_pipeline.surveys.readstat import number_text
-from mpta_pipeline.surveys.recognize import Recognition, as_codes, countries_of, recognize_file, years_of
+from mpta_pipeline.surveys.readstat import number_text, shrunk
+from mpta_pipeline.surveys.recognize import Recognition, as_codes, candidates, countries_of, recognize_file, years_of
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.tables import VARIABLES
 
@@ -340,18 +340,24 @@ def _lock(layout: Layout, sha: str) -> Iterator[None]:
 def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> None:
     with readers.opened(path) as file:
         info = readers.describe(file)
-        recognition = recognize_file(info, registry)
-        if wave not in recognition.parts:
-            raise SurveyFileError(
-                f"The file does not hold the wave {wave}",
-                file=path,
-                value=", ".join(recognition.waves),
-                remedy="name one of the waves that it holds",
-            )
-        if (refusal := registry.closed(recognition.source)) is not None:
+        closed = [registry.closed(source) for source in candidates(info, registry)]
+        if (refusal := closed[0]) is not None and all(closed):
             raise refusal
         with tempfile.TemporaryDirectory(dir=layout.raw, prefix=f".{sha[:12]}.") as scratch:
-            parts = _write_parts(info, recognition, Path(scratch))
+            parts = readers.parts(info, Path(scratch))
+            # The file is read once: what tells its source and waves is looked up in what was read.
+            recognition = recognize_file(
+                info, registry, lambda names: (pl.read_ipc(p, columns=list(names)) for p in parts)
+            )
+            if wave not in recognition.parts:
+                raise SurveyFileError(
+                    f"The file does not hold the wave {wave}",
+                    file=path,
+                    value=", ".join(recognition.waves),
+                    remedy="name one of the waves that it holds",
+                )
+            if (refusal := registry.closed(recognition.source)) is not None:
+                raise refusal
             if file_sha256(path) != sha:
                 raise SurveyFileError(
                     "The file changed while it was read",
@@ -360,54 +366,46 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 )
             for key in recognition.waves:
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
-                _write_snapshot(release, info, parts[key], Path(scratch), layout)
+                data = _rows_of_wave(info, parts, recognition.wave_variable, recognition.parts[key].code)
+                _write_snapshot(release, info, data, Path(scratch), layout)
 
 
-def _write_parts(info: FileInfo, recognition: Recognition, scratch: Path) -> dict[str, list[Path]]:
-    """Write each chunk of the file, split by wave, as Parquet."""
-    parts: dict[str, list[Path]] = {wave: [] for wave in recognition.waves}
-    variable = recognition.wave_variable
-    for number, chunk in enumerate(readers.chunks(info)):
+def _rows_of_wave(info: FileInfo, parts: Sequence[Path], variable: str | None, code: str | None) -> pl.DataFrame:
+    """The rows of a wave from all parts. A column's type does not depend on how the file was cut into parts."""
+    frames = []
+    for part in parts:
         if variable is None:
-            split = {recognition.waves[0]: chunk}
-        else:
-            codes = as_codes(chunk[variable], "wave")
-            split = {wave: chunk.filter(codes == part.code) for wave, part in recognition.parts.items()}
-        for wave, frame in split.items():
-            if frame.height:
-                target = scratch / f"{wave}-{number}.parquet"
-                frame.write_parquet(target, compression="lz4", statistics=False)
-                parts[wave].append(target)
-    return parts
-
-
-def _unified(parts: Sequence[Path]) -> pl.DataFrame:
-    """The parts as one frame: a column is text where it is in any part, else the narrowest number that holds all."""
-    schemas = [pl.read_parquet_schema(part) for part in parts]
-    types: dict[str, pl.DataType] = {}
-    for name in schemas[0]:
-        kinds = {schema[name] for schema in schemas}
-        if len(kinds) == 1:
-            types[name] = kinds.pop()
-        elif pl.String in kinds:
-            types[name] = pl.String()
-        elif pl.Float64 in kinds:
-            types[name] = pl.Float64()
-        else:
-            types[name] = max(kinds, key=_WIDTHS.index)
-    frames = [
-        pl.scan_parquet(part).select(
-            number_text(pl.col(name)).alias(name)
-            if dtype == pl.String and schema[name] != pl.String
-            else pl.col(name).cast(dtype)
-            for name, dtype in types.items()
+            frames.append(pl.read_ipc(part))
+            continue
+        of_wave = as_codes(pl.read_ipc(part, columns=[variable])[variable], variable) == code
+        if of_wave.any():
+            frames.append(pl.read_ipc(part).filter(of_wave))
+    types = [frame.schema for frame in frames]
+    mixed = {
+        name: {schema[name] for schema in types} for name in info.names if len({schema[name] for schema in types}) > 1
+    }
+    text = [name for name, kinds in mixed.items() if pl.String in kinds]
+    wide = [name for name in mixed if name not in text]
+    rows = pl.concat(
+        frame.with_columns(
+            *(number_text(pl.col(name)).alias(name) for name in text if schema[name] != pl.String),
+            pl.col(wide).cast(pl.Float64),
         )
-        for part, schema in zip(parts, schemas, strict=True)
-    ]
-    return pl.concat(frames).collect()
+        for frame, schema in zip(frames, types, strict=True)
+    )
+    return _narrowed(info, rows)
 
 
-_WIDTHS: list[Any] = [pl.Int8, pl.Int16, pl.Int32, pl.Int64]
+def _narrowed(info: FileInfo, rows: pl.DataFrame) -> pl.DataFrame:
+    """Numbers in the narrowest type: tags in another wave made text of them, large numbers there made them wide."""
+    schema = rows.schema
+    maybe = [v.name for v in info.variables if not v.text and schema[v.name] == pl.String]
+    if maybe:
+        tagged = rows.select(pl.col(maybe).str.starts_with(".").any()).row(0)
+        plain = [name for name, has_tag in zip(maybe, tagged, strict=True) if not has_tag]
+        rows = rows.with_columns(pl.col(plain).cast(pl.Float64))
+    integers = [name for name, dtype in rows.schema.items() if dtype.is_integer()]
+    return shrunk(rows.with_columns(s.shrink_dtype() for s in rows.select(integers)))
 
 
 def _release(
@@ -439,14 +437,13 @@ def _release(
 
 
 def _write_snapshot(
-    release: Mapping[str, Any], info: FileInfo, parts: Sequence[Path], scratch: Path, layout: Layout
+    release: Mapping[str, Any], info: FileInfo, data: pl.DataFrame, scratch: Path, layout: Layout
 ) -> None:
     """Write a wave's snapshot beside and move it into place as one."""
     wave = release["wave"]
     target = layout.raw / wave / release["sha256"][:12]
     if (target / "release.json").exists():
         return
-    data = _unified(parts)
     staged = scratch / f"snapshot-{wave}"
     write_parquet(data, staged / "data.parquet")
     write_parquet(_variable_table(info, data, wave, release["release_id"]), staged / "variables.parquet")

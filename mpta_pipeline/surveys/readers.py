@@ -39,9 +39,8 @@ SUFFIXES: Mapping[str, Format] = {
     ".sas7bdat": "sas7bdat",
     ".csv": "csv",
 }
-# pyreadstat makes one Python object a cell on the way; 6 million cells keep a chunk below some 300 MB (measured), and
-# reading in chunks was faster than in one piece (60,000 x 700: 11 s against 19 s).
-CHUNK_CELLS = 6_000_000
+# pyreadstat makes one Python object a cell on the way, some 50 bytes (measured); two children read side by side.
+CHUNK_CELLS = 4_000_000
 # The largest survey archive known is 118 MB for 1.3 GB (WVS time series, CSV): a ratio of 11; sparse .sav reach 60.
 MAX_ZIP_RATIO = 250
 MAX_ZIP_BYTES = 16 * 1024**3
@@ -383,51 +382,79 @@ def _one_line(failure: Exception | None) -> str:
     return " ".join(str(failure).split())[:300] or type(failure).__name__
 
 
-def chunks(info: FileInfo, columns: Sequence[str] | None = None, *, cells: int = CHUNK_CELLS) -> Iterator[pl.DataFrame]:
-    """The rows of a file in the file's order, as frames of at most `cells` cells.
+def chunks(info: FileInfo, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of a file in the file's order, as frames; as `parts`."""
+    with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
+        for part in parts(info, Path(scratch), columns):
+            yield pl.read_ipc(part)
+
+
+def parts(
+    info: FileInfo, folder: Path, columns: Sequence[str] | None = None, *, cells: int | None = None
+) -> list[Path]:
+    """Write the rows of a file, in the file's order, as Arrow IPC files of a bounded number of cells.
 
     Args:
         info: The file, as described.
+        folder: Where to.
         columns: Variables wanted; null for all.
-        cells: Cells of a chunk at most, but at least one row.
+        cells: Cells of a part at most, but at least one row; null for what the file's size asks for.
 
     Raises:
         SurveyFileError: The file ends early or is damaged.
     """
-    if info.format == "csv":
-        yield from _chunks_csv(info, columns, cells)
-        return
     names = info.names if columns is None else list(columns)
-    size = max(1, cells // max(1, len(names)))
+    size = max(1, (cells or _cells(info, len(names))) // max(1, len(names)))
+    if info.format == "csv":
+        written = []
+        for number, frame in enumerate(_chunks_csv(info, columns, size)):
+            written.append(folder / f"{number}.arrow")
+            frame.write_ipc(written[-1])
+        return written
+    # Two children read side by side where the rows are known: most of the time goes into Python objects.
+    wanted = 2 if info.rows is not None and info.rows > size else 1
+    processes = [readstat.idle.take() for _ in range(wanted)]
     text = {v.name for v in info.variables if v.text}
-    process = readstat.idle.take()
-    read = (str(info.path), info.format, info.forced_encoding, names, text)
-    offset = 0
+    targets: list[Path] = []
+    rows = 0
     try:
-        with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
-            target = Path(scratch, "0.arrow")
-            process.ask("read_rows", *read, offset=0, limit=size, target=str(target))
-            while rows := process.reply():
-                frame = pl.read_ipc(target)
-                target.unlink()  # the frame may be mapped from it, so no other is written to this place
-                offset += rows
-                last = rows < size or (info.rows is not None and offset >= info.rows)
-                if not last:  # the child reads on while the caller works on these rows
-                    target = Path(scratch, f"{offset}.arrow")
-                    process.ask("read_rows", *read, offset=offset, limit=size, target=str(target))
-                yield frame
-                if last:
-                    break
+        ends = info.rows is None
+        offsets = iter(range(0, info.rows or 1 << 62, size))
+        asked: list[readstat.Process] = []
+
+        def ask(process: readstat.Process) -> None:
+            if (offset := next(offsets, None)) is None:
+                return
+            targets.append(folder / f"{offset}.arrow")
+            read = (str(info.path), info.format, info.forced_encoding, names, text)
+            process.ask("read_rows", *read, offset=offset, limit=size, target=str(targets[-1]))
+            asked.append(process)
+
+        for process in processes:
+            ask(process)
+        while asked:
+            process = asked.pop(0)
+            found = process.reply()
+            rows += found
+            if not ends or found == size:
+                ask(process)
     except readstat.UnreadableError as failure:
         raise _unreadable(info.path, info.format, failure) from None
     finally:
-        readstat.idle.give_back(process)
-    if info.rows is not None and offset != info.rows:
+        for process in processes:
+            readstat.idle.give_back(process)
+    if info.rows is not None and rows != info.rows:
         raise SurveyFileError(
-            f"The file announces {info.rows:,} rows and holds {offset:,}",
+            f"The file announces {info.rows:,} rows and holds {rows:,}",
             file=info.path,
             remedy="it is incomplete: download it again from its producer",
         )
+    return targets
+
+
+def _cells(info: FileInfo, columns: int) -> int:
+    """Cells of a part: few enough for memory, and no more than some 32 parts, as each skips the rows before it."""
+    return min(max(CHUNK_CELLS, (info.rows or 0) * columns // 32), 4 * CHUNK_CELLS)
 
 
 def _describe_csv(path: Path) -> FileInfo:
@@ -483,7 +510,7 @@ def _scan_csv(path: Path, delimiter: str) -> pl.LazyFrame:
     return pl.scan_csv(path, separator=delimiter, infer_schema=False)
 
 
-def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, cells: int) -> Iterator[pl.DataFrame]:
+def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Iterator[pl.DataFrame]:
     lazy = _scan_csv(info.path, info.delimiter)
     with _csv_errors(info.path):
         lazy = lazy.rename(dict(zip(lazy.collect_schema().names(), info.names, strict=True)))
@@ -495,7 +522,6 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, cells: int) -> It
             for v in info.variables
             if v.name in wanted
         )
-        size = max(1, cells // max(1, len(wanted)))
         for frame in lazy.collect_batches(chunk_size=size):
             yield shrunk(frame.with_columns(cs.float().fill_nan(None)))
 

@@ -93,12 +93,12 @@ def read_rows(
     data, _, _ = _read(
         path, form, encoding, output_format="dict", usecols=list(names), row_offset=offset, row_limit=limit
     )
-    frame = _frame(names, data, text)
+    frame = _frame(names, data, text, tagged=form != "sav")
     frame.write_ipc(target)
     return frame.height
 
 
-def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str]) -> pl.DataFrame:
+def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tagged: bool) -> pl.DataFrame:
     """A chunk from pyreadstat's objects: numbers, and text codes where Stata's tags are among the numbers."""
     columns: list[pl.Series] = []
     mixed: list[pl.Series] = []
@@ -108,7 +108,7 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str]) -> pl.
             continue
         numbers = pl.Series(name, data[name], dtype=pl.Float64, strict=False)
         columns.append(numbers)
-        if numbers.null_count():  # empty cells, or tags, which are single letters among the numbers
+        if tagged and numbers.null_count():  # empty cells, or tags, which are single letters among the numbers
             mixed.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
     frame = pl.DataFrame(columns)
     frame = frame.with_columns(
@@ -118,9 +118,9 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str]) -> pl.
     if mixed:
         is_tag = pl.all().str.contains("^[a-z]$")
         tags = pl.DataFrame(mixed).select(pl.when(is_tag).then(pl.all()).name.keep())
-        tagged = [s.name for s in tags if s.null_count() < tags.height]
-        frame = frame.with_columns(tags.select(pl.col(tagged).name.suffix(" tag"))).with_columns(
-            pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in tagged
+        found = [s.name for s in tags if s.null_count() < tags.height]
+        frame = frame.with_columns(tags.select(pl.col(found).name.suffix(" tag"))).with_columns(
+            pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in found
         )
     return shrunk(frame.select(names))
 

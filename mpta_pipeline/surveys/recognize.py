@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import polars as pl
@@ -70,9 +70,19 @@ def recognize(path: Path, registry: SourceRegistry) -> Recognition:
         return recognize_file(readers.describe(file), registry)
 
 
-def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
-    """Recognize an opened and described file; as `recognize`."""
-    source = match(info, registry)
+Rows = Callable[[Sequence[str]], Iterable[pl.DataFrame]]
+
+
+def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | None = None) -> Recognition:
+    """Recognize an opened and described file; as `recognize`.
+
+    Args:
+        info: The file.
+        registry: Sources.
+        rows_of: Gives the rows of some variables, where they were read already; null to read them from the file.
+    """
+    look = rows_of or partial(readers.chunks, info)
+    source = match(info, registry, look)
     names = {name.lower(): name for name in info.names}
 
     def first(candidates: Sequence[str]) -> str | None:
@@ -99,7 +109,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
             )
     weights = {w.variable: names[w.variable.lower()] for w in source.weights if w.variable.lower() in names}
     wanted = list(dict.fromkeys([*(c for c in columns.values() if c), *weights.values()]))
-    parts = [_coded(chunk, columns, weights) for chunk in readers.chunks(info, wanted)]
+    parts = [_coded(chunk, columns, weights) for chunk in look(wanted)]
     rows = pl.concat(parts) if parts else pl.DataFrame()
     if rows.height == 0:
         raise SurveyFileError("The file has variables but no rows", file=info.path, remedy="download it again")
@@ -129,15 +139,27 @@ def recognize_file(info: FileInfo, registry: SourceRegistry) -> Recognition:
     )
 
 
-def match(info: FileInfo, registry: SourceRegistry) -> Source:
+def candidates(info: FileInfo, registry: SourceRegistry) -> list[Source]:
+    """The sources that a file fits by its variables and labels, before a look at its rows.
+
+    Raises:
+        SurveyFileError: There is none; with the reasons.
+    """
+    verdicts = {source.dialect: _against(info, source) for source in registry}
+    fitting = [dialect for dialect, reasons in verdicts.items() if not reasons]
+    if not fitting:
+        raise _unknown(info, registry, verdicts)
+    return [registry[dialect] for dialect in fitting]
+
+
+def match(info: FileInfo, registry: SourceRegistry, rows_of: Rows) -> Source:
     """The one source whose signature the file fits.
 
     Raises:
         SurveyFileError: None fits, or several do, or it is a variant that is refused.
     """
-    verdicts = {source.dialect: _against(info, source) for source in registry}
-    # Codes cost a look at the rows, so they come last.
-    verdicts = {d: found or _foreign_codes(info, registry[d]) for d, found in verdicts.items()}
+    named = candidates(info, registry)
+    verdicts = {source.dialect: _foreign_codes(info, source, rows_of) for source in named}
     fitting = [dialect for dialect, reasons in verdicts.items() if not reasons]
     if len(fitting) > 1:
         raise SurveyFileError(
@@ -146,18 +168,7 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
             remedy="keep the file of one survey and release as its producer made it",
         )
     if not fitting:
-        names = {name.lower() for name in info.names}
-        shares = {
-            s.dialect: sum(n.lower() in names for n in s.recognize.requires) / len(s.recognize.requires)
-            for s in registry
-        }
-        nearest = [d for d in sorted(shares, key=lambda d: -shares[d])[:2] if shares[d] >= 0.5]
-        why = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
-        raise SurveyFileError(
-            f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
-            file=info.path,
-            remedy="use the producer's own file, or describe the source in a YAML record of its own",
-        )
+        raise _unknown(info, registry, verdicts)
     source = registry[fitting[0]]
     for refusal in source.recognize.refuse:
         matches = [m for n in info.names if (m := re.fullmatch(refusal.variables, n))]
@@ -167,13 +178,28 @@ def match(info: FileInfo, registry: SourceRegistry) -> Source:
     return source
 
 
-def _foreign_codes(info: FileInfo, source: Source) -> list[str]:
+def _unknown(info: FileInfo, registry: SourceRegistry, verdicts: Mapping[str, list[str]]) -> SurveyFileError:
+    """The refusal of a file that fits no source, with what kept it from the nearest ones."""
+    names = {name.lower() for name in info.names}
+    shares = {
+        s.dialect: sum(n.lower() in names for n in s.recognize.requires) / len(s.recognize.requires) for s in registry
+    }
+    nearest = [d for d in sorted(verdicts, key=lambda d: -shares[d])[:2] if shares[d] >= 0.5]
+    why = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
+    return SurveyFileError(
+        f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
+        file=info.path,
+        remedy="use the producer's own file, or describe the source in a YAML record of its own",
+    )
+
+
+def _foreign_codes(info: FileInfo, source: Source, rows_of: Rows) -> list[str]:
     """The reasons why the codes of some variables are not those of a source."""
     names = {name.lower(): name for name in info.names}
     present = {names[v.lower()]: codes for v, codes in source.recognize.codes.items() if v.lower() in names}
     if not present:
         return []
-    chunks = [_distinct_codes(chunk) for chunk in readers.chunks(info, list(present))]
+    chunks = [_distinct_codes(chunk) for chunk in rows_of(list(present))]
     if not chunks:
         return []
     found = pl.concat(chunks).unique()

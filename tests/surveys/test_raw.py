@@ -121,7 +121,7 @@ def test_nothing_is_read_again_for_the_same_content(tmp_path, layout, registry, 
         make.wvs_ts(WVS, waves={6: make.make_people("wvs", {840: 2011}, per_country=20)}), tmp_path / "a.sav"
     )
     first = surveys.ingest(path, "wvs-7", layout, registry)
-    monkeypatch.setattr(readers, "chunks", lambda *_a, **_k: pytest.fail("the file was read again"))
+    monkeypatch.setattr(readers, "parts", lambda *_a, **_k: pytest.fail("the file was read again"))
     again = surveys.ingest(path.rename(tmp_path / "b.sav"), "wvs-7", layout, registry)
     assert again.release == first.release
     other = surveys.ingest(tmp_path / "b.sav", "wvs-6", layout, registry)  # written in the same reading
@@ -142,7 +142,7 @@ def test_chunks_of_any_size_make_the_same_wave(tmp_path, registry, monkeypatch):
     """Rows 21 and on are text in one chunk and numbers in the next: the tags stand in some rows only."""
     path = make.write(make.gss([2016, 2018]), tmp_path / "x.dta")
     whole = surveys.ingest(path, "gss-2018", Layout(tmp_path / "one"), registry).data()
-    monkeypatch.setattr(readers.chunks, "__kwdefaults__", {"cells": 25 * 7})
+    monkeypatch.setattr(readers, "CHUNK_CELLS", 25 * 7)
     parts = surveys.ingest(path, "gss-2018", Layout(tmp_path / "many"), registry).data()
     assert parts.equals(whole)
     assert parts.schema == whole.schema
@@ -209,14 +209,15 @@ def test_a_wave_that_the_file_does_not_hold(tmp_path, layout, registry):
 
 def test_a_file_that_changes_while_it_is_read_leaves_nothing(tmp_path, layout, registry, monkeypatch):
     path = make.write(make.wvs7(WVS), tmp_path / "x.csv")
-    chunks = readers.chunks
+    parts = readers.parts
 
     def growing(*args, **options):
-        yield from chunks(*args, **options)
+        written = parts(*args, **options)
         with path.open("a") as file:
             file.write(path.read_text().splitlines()[-1] + "\n")
+        return written
 
-    monkeypatch.setattr(readers, "chunks", growing)
+    monkeypatch.setattr(readers, "parts", growing)
     with pytest.raises(SurveyFileError, match=r"changed while it was read|announces"):
         surveys.ingest(path, "wvs-7", layout, registry)
     assert not (layout.raw / "wvs-7").exists()
