@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isnan
+from pathlib import Path
 from typing import Any, Literal
 
 import pandera.polars as pa
@@ -277,6 +278,37 @@ def coverage(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _gaps(wave: _Wave) -> CheckResult:
+    """No answers stand where the producer says that a question was not put (`gaps.csv`, Joint v5 codebook)."""
+    dialect = str(wave.raw.release["dialect"])
+    study = {"wvs7": "wvs", "evs2017": "evs"}.get(dialect)
+    if study is None and dialect != "joint":
+        return CheckResult("declared_gaps", True, "warn", "The producer names no gaps for this source", {"gaps": 0})
+    part = pl.lit(study) if study else study_of(wave.frame, wave.raw)
+    gaps = read_gaps().filter(pl.col("column").is_in(wave.traits))
+    counts = (
+        wave.frame.with_columns(part.alias("study"))
+        .group_by("study", "country")
+        .agg(pl.col(c).is_not_null().sum().cast(pl.Int64) for c in gaps.get_column("column").unique().sort())
+        .unpivot(index=["study", "country"], variable_name="column", value_name="answers")
+    )
+    found = gaps.join(counts, on=["column", "study", "country"], how="inner")
+    filled = found.filter(pl.col("answers") > 0)
+    return CheckResult(
+        "declared_gaps",
+        filled.is_empty(),
+        "warn",
+        "Countries where a question was not put have no answers to it",
+        {"gaps": found.height, "filled": [f"{c} in {k}: {n} answers" for c, _, k, n in filled.head(20).iter_rows()]},
+    )
+
+
+@lru_cache(maxsize=1)
+def read_gaps() -> pl.DataFrame:
+    """Where the producer says that a question was not put: column, study, country."""
+    return pl.read_csv(Path(__file__).with_name("gaps.csv"))
+
+
 def _labels(wave: _Wave) -> CheckResult:
     """Labels on codes that nobody has; those that somebody has stop the wave before this."""
     drifted = label_drift(wave.raw, wave.crosswalk)
@@ -453,6 +485,7 @@ _CHECKS: tuple[Callable[[_Wave], CheckResult], ...] = (
     _weights,
     _weight_sums,
     _coverage,
+    _gaps,
     _labels,
     _impossible,
     _straight_lines,

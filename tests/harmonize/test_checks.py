@@ -72,7 +72,7 @@ def test_a_sound_wave_passes_every_check(run: Run) -> None:
 
 def test_names_are_unique_and_metadata_plain(run: Run) -> None:
     found = run()
-    assert len(found) == 11
+    assert len(found) == 12
     for check in found.values():
         for value in check.metadata.values():
             assert isinstance(value, str | int | float | list) or value is None
@@ -157,6 +157,17 @@ def test_coverage_counts_by_country(make_raw: MakeRaw, crosswalk: Crosswalk) -> 
     frame = harmonize.harmonize(make_raw("wvs7", {"Q46": [1, -1, 2, 3], "B_COUNTRY": [840, 840, 276, 276]}), crosswalk)
     shares = dict(coverage(frame).filter(pl.col("column") == "happiness").select("country", "share").rows())
     assert shares == {"DEU": 1.0, "USA": 0.5}
+
+
+def test_declared_gaps_fires_on_answers_where_nobody_was_asked(run: Run) -> None:
+    # Joint v5: F050 was not put in Iraq and Egypt.
+    columns = {"F050": [0, 1] * 50, "A008": [1, 2] * 50, "cntry": [368] * 50 + [840] * 50}
+    check = run(columns, dialect="joint")["declared_gaps"]
+    assert not check.passed
+    assert check.metadata["filled"] == ["believe_god in IRQ: 50 answers"]
+    asked = run({**columns, "F050": [-4] * 50 + [0, 1] * 25}, dialect="joint")["declared_gaps"]
+    assert asked.passed
+    assert asked.metadata["gaps"] == 1
 
 
 def test_label_drift_fires(run: Run) -> None:
