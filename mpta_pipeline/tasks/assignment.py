@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import heappush, heappushpop
+
 import polars as pl
 
 from mpta_pipeline.hashing import hash_uniform
@@ -43,26 +45,13 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     near = frame.filter(pl.col("choice") <= reach).join(share, on=[by, "item_id"])
     near = near.with_columns(
         hash_uniform(near, ["item_id", "persona_id"], key=f"rank\x1f{seed}").alias("rank"),
-        pl.lit("free").alias("state"),
-    ).sort("persona_id", "choice")
-    held = pl.col("state") == "held"
-    while True:
-        n_held = held.sum().over("persona_id")
-        free = pl.col("state") == "free"
-        turn = free.cum_sum().over("persona_id")
-        proposes = free & (turn <= size - n_held)
-        if not near.select(proposes.any()).item():
-            break
-        near = near.with_columns(pl.when(proposes).then(pl.lit("held")).otherwise("state").alias("state"))
-        over = near.filter(held).filter(pl.col("rank").rank("ordinal").over(by, "item_id") > pl.col("share"))
-        near = near.join(
-            over.select("persona_id", "item_id", pl.lit(True).alias("out")),
-            on=["persona_id", "item_id"],
-            how="left",
-            maintain_order="left",
-        )
-        near = near.with_columns(pl.when("out").then(pl.lit("full")).otherwise("state").alias("state")).drop("out")
-    placed = near.filter(held).select("persona_id", "item_id", pl.lit(0.0).alias("order"))
+        pl.col("persona_id").rank("dense").alias("persona") - 1,
+        pl.struct(by, "item_id").rank("dense").alias("item") - 1,
+    ).sort("persona", "choice")
+    held = _match(
+        near["persona"].to_list(), near["item"].to_list(), near["rank"].to_list(), near["share"].to_list(), size
+    )
+    placed = near.filter(pl.Series(held)).select("persona_id", "item_id", pl.lit(0.0).alias("order"))
     # `wish` below 1 orders the rest behind those placed.
     rest = frame.join(placed, on=["persona_id", "item_id"], how="anti").select(
         "persona_id", "item_id", (1 + pl.col("wish")).alias("order")
@@ -71,6 +60,36 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
         pl.col("order").rank("ordinal").over("persona_id", order_by=["order", "item_id"]) <= size
     )
     return pairs.join(chosen.select("persona_id", "item_id"), on=["persona_id", "item_id"], how="semi")
+
+
+def _match(personas: list[int], items: list[int], ranks: list[float], shares: list[int], size: int) -> list[bool]:
+    """Which pairs are held in the end; pairs come sorted by persona and their choice.
+
+    A matching is made step by step, so this is a loop; it takes a microsecond a proposal.
+    """
+    start: dict[int, int] = {}
+    for place, persona in enumerate(personas):
+        start.setdefault(persona, place)
+    turn = dict(start)
+    open_ = [persona for persona in start for _ in range(size)]
+    holds: dict[int, list[tuple[float, int]]] = {}
+    while open_:
+        persona = open_.pop()
+        while (place := turn[persona]) < len(personas) and personas[place] == persona:
+            turn[persona] = place + 1
+            queue = holds.setdefault(items[place], [])
+            if len(queue) < shares[place]:
+                heappush(queue, (-ranks[place], place))
+                break
+            if queue and -ranks[place] > queue[0][0]:
+                _, rejected = heappushpop(queue, (-ranks[place], place))
+                open_.append(personas[rejected])
+                break
+    held = [False] * len(personas)
+    for queue in holds.values():
+        for _, place in queue:
+            held[place] = True
+    return held
 
 
 def sweep(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "survey") -> pl.DataFrame:
