@@ -32,7 +32,8 @@ class Units:
     Attributes:
         frame: One row a unit, sorted by `UNIT_KEY`, with `wave`, `cluster_id`, `category`, `kind`, `k_options`,
             `ordinal`, `gold_idx`, `weight`; counts `n_orders`, `n_ok`, `n_refused`, `n_unparsed`, `n_error`, `n_right`;
-            `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer), `steps`
+            `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer),
+            `credit_half` (the same for the half of the scale), `steps`
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
             orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
@@ -89,7 +90,11 @@ def balance(scores: pl.DataFrame) -> Units:
     answer = tied / np.maximum(tied.sum(axis=1), 1)[:, None]
     replies = n_orders - counts["n_error"]
     at_gold = answer[np.arange(len(starts)), np.minimum(gold, width - 1)]
-    credit = at_gold * np.divide(with_mass, replies, out=np.zeros_like(replies), where=replies > 0)
+    answered_share = np.divide(with_mass, replies, out=np.zeros_like(replies), where=replies > 0)
+    credit = at_gold * answered_share
+    middle = (unit_k - 1) // 2
+    low_half = (answer * (np.arange(width) <= middle[:, None])).sum(axis=1)
+    same_half = np.where(gold <= middle, low_half, (with_mass > 0) - low_half)
     distance = np.abs(np.arange(width) - gold[:, None])
     steps = (answer * distance).sum(axis=1) / (unit_k - 1)
     inside = np.arange(width) < unit_k[:, None]
@@ -108,6 +113,7 @@ def balance(scores: pl.DataFrame) -> Units:
             *(pl.Series(name, values) for name, values in counts.items()),
             pl.Series("n_right", total(score)),
             pl.Series("credit", credit),
+            pl.Series("credit_half", same_half * answered_share),
             pl.Series("steps", np.where(ordinal & (with_mass > 0), steps, np.nan)).fill_nan(None),
             pl.Series("chance", 1.0 / unit_k),
             pl.Series("chance_steps", (distance * inside).sum(axis=1) / unit_k / (unit_k - 1)),

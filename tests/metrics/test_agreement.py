@@ -1,0 +1,78 @@
+"""Protects kappa, F1 and recall against scikit-learn, and the bootstrap errors against the exact ones."""
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
+
+from mpta_pipeline.metrics import METRICS, compute_figures
+from mpta_pipeline.metrics import groups as g
+from mpta_pipeline.metrics.answers import balance
+from mpta_pipeline.metrics.bootstrap import Replicates, combined_se
+from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.study import FigureRules
+from tests.metrics.synthetic import world
+
+
+@pytest.fixture(scope="module")
+def study():
+    return world(personas=80, items=6, options=4, orders=1, seed=7, persona_sd=0.2, item_sd=0.1)
+
+
+@pytest.fixture(scope="module")
+def found(study):
+    figures = compute_figures(*study, rules=FigureRules(dimensions=(), bootstrap=100)).filter(
+        condition="persona", baseline=""
+    )
+    return {row["metric"]: row for row in figures.iter_rows(named=True)}
+
+
+def test_equal_to_scikit_learn(study, found):
+    rows = study[0].filter(condition="persona")
+    ordinal = rows.filter("ordinal")
+    kappa = cohen_kappa_score(ordinal["gold_idx"].to_numpy(), ordinal["pred_idx"].to_numpy(), weights="quadratic")
+    assert found["qwk"]["estimate"] == pytest.approx(kappa)
+    per_item = [
+        (
+            f1_score(part["gold_idx"].to_numpy(), part["pred_idx"].to_numpy(), average="macro"),
+            balanced_accuracy_score(part["gold_idx"].to_numpy(), part["pred_idx"].to_numpy()),
+        )
+        for _, part in rows.group_by("item_id")
+    ]
+    f1, recall = np.mean(per_item, axis=0)
+    assert found["macro_f1"]["estimate"] == pytest.approx(f1)
+    assert found["balanced_accuracy"]["estimate"] == pytest.approx(recall)
+    half = (ordinal["gold_idx"] <= 1) == (ordinal["pred_idx"] <= 1)
+    assert found["accuracy_collapsed"]["estimate"] == pytest.approx(half.mean())
+
+
+def test_bootstrap_error_of_a_mean_equals_the_two_way_error():
+    from scipy import sparse
+
+    scores, _, _ = world(
+        personas=300, items=40, items_per_persona=12, orders=1, persona_sd=0.2, item_sd=0.2, weights=True
+    )
+    units = balance(scores.filter(condition="persona"))
+    x, w = units.frame["credit"].to_numpy(), units.frame["weight"].to_numpy()
+    replicates = Replicates(units.frame["persona_id"], units.frame["cluster_id"], replicates=2000, seed=0)
+    slices = np.zeros(len(x), dtype=np.int64)
+    features = sparse.csr_matrix(np.column_stack([w * x, w]))
+    se = combined_se(replicates, slices, 1, features, lambda t, _s: t[..., 0] / t[..., 1])
+    exact = Slices(slices, 1, g.dense(units.frame["persona_id"]), g.dense(units.frame["cluster_id"])).means(x, w)
+    assert se[0] == pytest.approx(exact.se[0], rel=0.06)
+
+
+def test_bootstrap_weights_do_not_depend_on_partitions():
+    ids = pl.Series([f"r{i}" for i in range(20)])
+    whole = Replicates(ids, ids, replicates=50, seed=3).persona
+    part = Replicates(ids[5:9], ids[5:9], replicates=50, seed=3).persona
+    assert np.array_equal(whole.weights[:, whole.code[5:9]], part.weights[:, part.code])
+    assert whole.weights.mean() == pytest.approx(1, abs=0.1)
+
+
+def test_every_metric_has_its_record():
+    for name, metric in METRICS.items():
+        assert metric.name == name
+        assert metric.definition and metric.unit and metric.source and metric.chance and metric.family
+        assert metric.direction in {"higher", "lower", "zero", "none"}
+        assert (metric.features is None) == (metric.statistic is None)

@@ -1,0 +1,31 @@
+"""Run the simulations and print what came out beside what was asked for: python -m tests.simulation [runs]."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.simulation import worlds
+
+
+def main(runs: int) -> None:
+    """Print one line a simulation."""
+    start = time.perf_counter()
+    for name, design in worlds.DESIGNS.items():
+        found = worlds.coverage(design, runs=runs, seed=1)
+        print(
+            f"95 % intervals, {name:48s} mean {found['mean']:.3f}  gap {found['gap']:.3f}  (asked .94–.96)", flush=True
+        )
+    few = max(runs // 20, 20)
+    print(
+        f"a pocket where there is none, {few} null studies: {worlds.false_pockets(runs=few, seed=10):.3f} (at most .05)"
+    )
+    for effect in (0.1, 0.2, 0.3):
+        found, power = worlds.planted_pocket(effect=effect, runs=max(few // 2, 10), seed=50)
+        print(f"a planted pocket of {effect:.2f} is found: {found:.2f}; power stated {power:.2f}", flush=True)
+    print(f"two equal models differ, {few} studies: {worlds.equal_models(runs=few, seed=90):.3f} (at most .05)")
+    print(f"{time.perf_counter() - start:.0f} s, {runs} runs")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)

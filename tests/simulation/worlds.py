@@ -1,0 +1,132 @@
+"""Simulated studies, and the share of them in which the figures are right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from mpta_pipeline.metrics import compare_models, find_pockets
+from mpta_pipeline.metrics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.equivalence import minimal_detectable
+from mpta_pipeline.study import FigureRules
+from tests.metrics.synthetic import world
+
+RULES = FigureRules(dimensions=("sex", "age_band"), min_personas=20)
+TRAITS = (("sex", 2), ("age_band", 4), ("education_3", 3), ("race", 3))
+
+
+@dataclass(frozen=True)
+class Design:
+    """Crossed persona and item effects on a score in [0, 1]."""
+
+    personas: int
+    items: int
+    per_persona: int
+    persona_sd: float
+    item_sd: float
+    weights: bool
+    groups: tuple[float, ...] = (0.7, 0.3)
+
+
+DESIGNS = {
+    "200 personas × 40 items, all crossed": Design(200, 40, 40, 0.15, 0.15, weights=False),
+    "200 × 40, 10 items a persona, weights": Design(200, 40, 10, 0.15, 0.15, weights=True),
+    "500 × 100, 10 items a persona, strong items": Design(500, 100, 10, 0.1, 0.25, weights=True),
+    "96 × 12, 3 items a persona (the demo's size)": Design(96, 12, 3, 0.1, 0.15, weights=False),
+    "300 × 25, no effects at all": Design(300, 25, 8, 0.0, 0.0, weights=False),
+}
+
+
+def coverage(design: Design, *, runs: int, seed: int) -> dict[str, float]:
+    """Share of studies whose 95 % interval holds the truth: for the mean, and for the gap of the smaller group."""
+    rng = np.random.default_rng(seed)
+    hits = {"mean": 0, "gap": 0}
+    for _ in range(runs):
+        person = rng.normal(0, design.persona_sd, design.personas)
+        item = rng.normal(0, design.item_sd, design.items)
+        group = rng.choice(len(design.groups), design.personas, p=design.groups)
+        weight = rng.choice([0.5, 1.0, 2.0], design.personas) if design.weights else np.ones(design.personas)
+        asked = np.argsort(rng.random((design.personas, design.items)), axis=1)[:, : design.per_persona]
+        p, i = np.repeat(np.arange(design.personas), design.per_persona), asked.ravel()
+        # Normal scores: the truth is then .5 whatever the effects, as no probability has to be cut off at 0 and 1.
+        x = 0.5 + person[p] + item[i] + rng.normal(0, 0.4, len(p))
+        slices = Slices(group[p], len(design.groups), p, i)
+        everyone = Slices(np.zeros(len(p), dtype=np.int64), 1, rows=slices.rows).means(x, weight[p])
+        gaps = slices.gaps(x, weight[p])
+        hits["mean"] += int(abs(everyone.estimate[0] - 0.5) <= t_quantile(everyone.df)[0] * everyone.se[0])
+        hits["gap"] += int(abs(gaps.difference[-1]) <= t_quantile(gaps.df)[-1] * gaps.se[-1])
+    return {name: n / runs for name, n in hits.items()}
+
+
+def false_pockets(*, runs: int, seed: int) -> float:
+    """Share of studies of the demo's size without any pocket in which one is confirmed."""
+    found = 0
+    for run in range(runs):
+        scores, groups, gold = world(
+            personas=96,
+            items=12,
+            items_per_persona=3,
+            orders=1,
+            skill=0.4,
+            persona_sd=0.1,
+            item_sd=0.1,
+            respondents=300,
+            traits=TRAITS,
+            seed=seed + run,
+        )
+        found += int(find_pockets(scores, groups, gold, rules=RULES, seed=run).get_column("confirmed").any())
+    return found / runs
+
+
+def planted_pocket(*, effect: float, runs: int, seed: int) -> tuple[float, float]:
+    """Share of studies in which a planted pocket is found, and the power that its MDE states for that effect.
+
+    A quarter of 600 personas answers as their respondent less often by `effect`; found means: the pocket itself or a part or
+    a whole of it is confirmed. The power stated is the mean over studies of what the confirmation half's error implies.
+    """
+    found, power = 0, []
+    for run in range(runs):
+        scores, groups, gold = world(
+            personas=600, items=24, items_per_persona=8, orders=1, skill=0.6, traits=TRAITS, seed=seed + run
+        )
+        inside = groups.filter(age_band="age_band1").get_column("persona_id").implode()
+        rng = np.random.default_rng(seed + run)
+        spoiled = (pl.Series(rng.random(scores.height)) < effect / 0.73) & scores.get_column("persona_id").is_in(inside)
+        wrong = ((pl.col("gold_idx") + 1) % pl.col("k_options")).alias("pred_idx")
+        scores = scores.with_columns(
+            pl.when(spoiled & (pl.col("condition") == "persona")).then(wrong).otherwise("pred_idx").alias("pred_idx")
+        ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+        pockets = find_pockets(scores, groups, gold, rules=RULES, seed=run).filter(
+            (pl.col("outcome") == "score") & pl.col("dimensions").str.contains("age_band")
+        )
+        hit = pockets.filter("confirmed").filter(pl.col("subgroup").str.contains("age_band1"))
+        found += int(hit.height > 0)
+        own = pockets.filter((pl.col("dimensions") == "age_band") & (pl.col("subgroup") == "age_band1"))
+        if own.height:
+            row = own.row(0, named=True)
+            se = (row["ci_high"] - row["ci_low"]) / 2 / stats.t.ppf(0.975, 11)
+            mde = float(minimal_detectable(np.array([se]))[0])
+            power.append(stats.norm.cdf(effect / mde * (1.96 + 0.84) - 1.96))
+    return found / runs, float(np.mean(power)) if power else float("nan")
+
+
+def equal_models(*, runs: int, seed: int) -> float:
+    """Share of studies in which two models that answer alike differ in some comparison of a family."""
+    different = 0
+    for run in range(runs):
+        scores, _, _ = world(
+            personas=96, items=12, items_per_persona=6, orders=1, seed=seed + run, conditions=("persona",)
+        )
+        rng = np.random.default_rng(seed + run)
+        # Another draw of the same model: each answer is made anew with the same chance of being right.
+        right = pl.Series(rng.random(scores.height) < 0.6 + 0.4 / 3)
+        again = scores.with_columns(
+            model=pl.lit("twin"),
+            pred_idx=pl.when(right).then("gold_idx").otherwise((pl.col("gold_idx") + 1) % pl.col("k_options")),
+        ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+        table = compare_models(pl.concat([scores, again]), rules=RULES)
+        different += int((table.filter(metric="accuracy").get_column("q_value") <= RULES.level).fill_null(False).any())
+    return different / runs
