@@ -2,7 +2,7 @@
 
 from mpta_pipeline.tasks.checks import check_prompts, gold_position_test
 from mpta_pipeline.tasks.items import build_gold, build_items, item_file_version
-from mpta_pipeline.tasks.parsing import read_replies
+from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
 from mpta_pipeline.tasks.registry import Kind, kind_of, registered
 from mpta_pipeline.tasks.scoring import parse_replies, score
@@ -19,6 +19,7 @@ __all__ = [
     "gold_position_test",
     "item_file_version",
     "kind_of",
+    "markers",
     "option_orders",
     "parse_replies",
     "read_replies",

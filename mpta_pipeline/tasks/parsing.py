@@ -22,7 +22,8 @@ _TIE = 1e-9
 @cache
 def _phrases() -> dict[str, list[str]]:
     text = Path(__file__).with_name("replies.yaml").read_text(encoding="utf-8")
-    return {name: [str(p) for p in patterns] for name, patterns in yaml.safe_load(text).items()}
+    phrases: dict[str, list[str]] = yaml.safe_load(text)
+    return phrases
 
 
 def _any(name: str) -> str:
@@ -312,3 +313,20 @@ def read_logprobs(prompts: pl.DataFrame) -> pl.DataFrame:
         pl.when(tops.list.sum() == 1).then(tops.list.arg_max().cast(pl.Int64)).alias("top_pos"),
         pl.col("p_shown").list.gather(pl.col("option_order").list.eval(pl.element().arg_sort())).alias("p_vec"),
     ).drop("p_shown")
+
+
+def markers(replies: pl.DataFrame) -> pl.DataFrame:
+    """Count what a reply does beside answering: outcomes of their own, whatever was picked.
+
+    Args:
+        replies: Any frame with a column text.
+
+    Returns:
+        The frame with disclaims (speaks of itself as a machine), unable (not able or not willing) and condescending
+        (speaks down to the person); all false where there is no text.
+    """
+    text = _cleaned(pl.col("text"))
+    return replies.with_columns(
+        text.str.contains(_any(phrases)).alias(name)
+        for name, phrases in (("disclaims", "disclaims"), ("unable", "unable"), ("condescending", "condescending"))
+    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.hashing import hash_rows, hash_uniform
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
 from mpta_pipeline.study import Study, TaskConfig
 from mpta_pipeline.tables import PROMPTS
@@ -119,10 +119,14 @@ def build_prompts(
     facts = items.select("item_id", "cluster_id")
     facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
     repeats = pl.LazyFrame({"repeat_id": range(int(config.options.get("repeats", 1)))}, schema={"repeat_id": pl.Int64})
+    pairs = pairs.with_columns(
+        hash_uniform(pairs, ["persona_id", "item_id"], key=f"first\x1f{study.seed}").alias("first")
+    )
     prompts = (
         pairs.lazy()
         .join(texts.lazy(), on=["persona_id", "mask_id"])
         .join(shown.lazy(), on="item_id")
+        .filter(_asked_orders(config))
         .join(facts.lazy(), on="item_id")
         .join(repeats, how="cross")
         .with_columns(
@@ -147,6 +151,19 @@ def build_prompts(
         )
     )
     return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
+
+
+def _asked_orders(config: TaskConfig) -> pl.Expr:
+    """Which orders of a persona × item are asked: all, or `max_orders` evenly spaced ones from a start by hash.
+
+    Fewer orders than options leave each position seen equally often over personas, not for each of them.
+    """
+    most = config.options.get("max_orders")
+    if most is None:
+        return pl.lit(True)
+    k = pl.col("options").list.len().cast(pl.Int64)
+    step = (pl.col("order_id") - (pl.col("first") * k).cast(pl.Int64)) % k
+    return (k <= int(most)) | ((step * int(most)) % k < int(most))
 
 
 def _pairs(

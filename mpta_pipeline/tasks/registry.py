@@ -118,6 +118,7 @@ def kind_of(name: str, config: TaskConfig) -> Kind:
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "personas_per_item": "Ask each item of this many personas, the lowest keyed hashes (sweep), instead of all",
+    "max_orders": "Ask each persona × item in so many of its cyclic orders only, evenly spaced, starting by keyed hash",
     "download": "Get the published item files (pinned by SHA-256) when no path is given, instead of the sample",
     "repeats": "Ask every prompt so many times (repeat agreement)",
 }

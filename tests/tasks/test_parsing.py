@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from mpta_pipeline.tasks.parsing import LETTER_RULES, read_logprobs, read_replies, read_verbalized
+from mpta_pipeline.tasks.parsing import LETTER_RULES, markers, read_logprobs, read_replies, read_verbalized
 from tests.tasks.reply_cases import CASES
 
 WANTED = pl.DataFrame(
@@ -99,3 +99,23 @@ def test_stated_distributions(text, p):
     frame = pl.DataFrame({"text": [text], "options": [["x", "y", "z"]]}, schema_overrides={"text": pl.String})
     stated = read_verbalized(frame)["p_stated"][0]
     assert stated is None if p is None else list(stated) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("B", set()),
+        ("I'm sorry, I can't.", {"unable"}),
+        ("As an AI, I have no opinion.", {"disclaims"}),
+        ("Let me explain it in simple words for you: B", {"condescending"}),
+        ("You probably don't understand taxes, but B.", {"condescending"}),
+        ("For someone like you the answer is B.", {"condescending"}),
+        ("Oh dear, it's B.", {"condescending"}),
+        ("My dear, as an AI I cannot say.", {"condescending", "disclaims", "unable"}),
+        ("The answer is B because water boils at 100 degrees.", set()),
+        (None, set()),
+    ],
+)
+def test_refusals_and_condescension_are_marked_whatever_was_picked(text, marks):
+    row = markers(pl.DataFrame({"text": [text]}, schema={"text": pl.String})).row(0, named=True)
+    assert {name for name in ("disclaims", "unable", "condescending") if row[name]} == marks

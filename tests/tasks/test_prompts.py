@@ -227,3 +227,19 @@ def test_all_elicitations_show_the_options(world, crosswalk, elicitation):
     for row in prompts.head(50).to_dicts():
         assert all(option in row["user"] for option in row["options"])
     assert ("A) " in prompts["user"][0]) == (elicitation in ("letter", "verbalized"))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+def test_fewer_orders_are_spread_evenly_and_stay_balanced(world, crosswalk, most):
+    """Ten points in two orders instead of ten: each persona × item gets so many, positions stay even over personas."""
+    study = fabricate.study(
+        tasks={"value_alignment": {"kind": "value_alignment", "options": {"max_orders": most}}}, panel={"size": 160}
+    )
+    prompts = made(world.people, crosswalk, study).prompts["value_alignment"]
+    asked = (
+        prompts.filter(condition="persona")
+        .group_by("persona_id", "item_id")
+        .agg(pl.len(), pl.col("options").list.len().first().alias("k"))
+    )
+    assert (asked["len"] == asked.select(pl.min_horizontal("k", pl.lit(most))).to_series()).all()
+    assert all(c.passed for c in tasks.check_prompts(prompts))
