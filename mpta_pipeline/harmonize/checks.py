@@ -324,6 +324,11 @@ def _labels(wave: _Wave) -> CheckResult:
 def _impossible(wave: _Wave) -> CheckResult:
     """Combinations of answers that cannot be."""
     columns = set(wave.traits)
+    first, second = (
+        pl.col(f"aims_respondent_{n}").is_in(["say", "speech"]).cast(pl.Int32) for n in ("first", "second")
+    )
+    index = {0: "materialist", 1: "mixed", 2: "postmaterialist"}
+    aims = (first + second).replace_strict(index, return_dtype=pl.String)
     rules: dict[str, tuple[set[str], pl.Expr]] = {
         "age differs from year minus year of birth by more than a year": (
             {"age", "birth_year"},
@@ -340,9 +345,14 @@ def _impossible(wave: _Wave) -> CheckResult:
             & (pl.col("citizenship") == "yes"),
         ),
         "more children than people could have had": ({"age", "n_children"}, pl.col("n_children") > pl.col("age") - 12),
-        "never attends, but a strong believer of no religion": (
-            {"religion_denomination", "religious_strength_gss"},
-            (pl.col("religion_denomination") == "none") & (pl.col("religious_strength_gss") == "strong"),
+        "no religion, but strongly attached to it": (
+            {"religion_denomination_gss", "religious_strength_gss"},
+            (pl.col("religion_denomination_gss") == "none") & (pl.col("religious_strength_gss") == "strong"),
+        ),
+        # The EVS keeps the index of those who named one aim twice, the WVS sets it missing.
+        "the index of materialist aims is not that of the two aims chosen": (
+            {"postmaterialism_4", "aims_respondent_first", "aims_respondent_second"},
+            pl.col("postmaterialism_4") != aims,
         ),
     }
     applicable = {name: rule for name, (needs, rule) in rules.items() if needs <= columns}

@@ -183,6 +183,9 @@ def test_impossible_combinations_fires(run: Run) -> None:
     check = run({"Q261": 2018 - age + 10})["impossible_combinations"]
     assert not check.passed
     assert any("age differs" in key for key in check.metadata)
+    aims = {"Q154": [1] * N, "Q155": [3] * N}
+    assert run({**aims, "Y002": [1] * N})["impossible_combinations"].passed
+    assert not run({**aims, "Y002": [3] * N})["impossible_combinations"].passed
     voter = {"Q222": [4] * N, "Q263": [1] * N, "Q269": [1] * N}
     assert not run(voter)["impossible_combinations"].passed
 
