@@ -190,18 +190,56 @@ def respondents(raw: RawWave) -> pl.DataFrame:
         SurveyFileError: A key, country or year cell is empty or not valid.
     """
     source, file = raw.source, Path(raw.release["file_name"])
-    data = raw.data()
-    names = {name.lower(): name for name in data.columns}
-    key = next((c for c in source.key.variables if all(v.lower() in names for v in c)), None)
-    if key is None:
-        raise SurveyFileError(
-            f"The file of {source.dialect} has no key of its respondents",
-            file=file,
-            variable=" or ".join("+".join(c) for c in source.key.variables),
-            remedy="use the producer's complete file",
-        )
-    if key:
-        parts = [as_codes(data[names[v.lower()]], names[v.lower()]).alias(v) for v in key]
+    keys = _native_keys(raw, file)
+    repeated = keys.is_duplicated()
+    if repeated.any():
+        # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
+        data = raw.data()
+        content = hash_rows(data, data.columns)
+        order = pl.DataFrame({"k": keys, "c": content}).select(pl.struct("c").rank("ordinal").over("k").alias("o"))["o"]
+        number = pl.when(pl.lit(repeated) & (pl.lit(order) > 1)).then(pl.lit("#") + pl.lit(order).cast(pl.String))
+        keys = pl.select(pl.concat_str(pl.lit(keys), number.otherwise(pl.lit("")))).to_series()
+
+    def codes(candidates: Sequence[str], role: str) -> pl.Series:
+        name = _first(raw, candidates)
+        if name is None:
+            return pl.Series(role, [None] * len(keys), dtype=pl.String)
+        return as_codes(raw.data([name])[name], name).alias(role)
+
+    weight = codes([raw.release["weight_name"]] if raw.release["weight_name"] else [], "weight")
+    country, year = codes(source.country.variable, "country"), codes(source.year, "year")
+    frame = pl.DataFrame(
+        {
+            "row_index": pl.int_range(len(keys), eager=True, dtype=pl.Int64),
+            "native_key": keys,
+            "key_repeated": repeated,
+            "country": countries_of(source.country, country, file, _first(raw, source.country.variable)),
+            "year": years_of(year, file, _first(raw, source.year)),
+            "weight": weight.cast(pl.Float64, strict=False),  # a tag is no weight
+            "stratum": codes(source.stratum, "stratum"),
+            "psu": codes(source.psu, "psu"),
+        }
+    )
+    identifier = "r_" + hash_rows(frame, [pl.lit(source.lineage), "native_key"], key="respondent")
+    return frame.insert_column(2, identifier.alias("respondent_id"))
+
+
+def _first(raw: RawWave, candidates: Sequence[str]) -> str | None:
+    return next((name for c in candidates if (name := raw.resolve(c)) is not None), None)
+
+
+def _native_keys(raw: RawWave, file: Path) -> pl.Series:
+    """The native keys by the first candidate that tells the respondents apart, some repeated keys aside."""
+    candidates = raw.source.key.variables
+    for candidate in candidates:
+        names = [name for v in candidate if (name := raw.resolve(v)) is not None]
+        if not candidate:
+            data = raw.data()
+            return "row_" + hash_rows(data, data.columns, key=raw.source.lineage)
+        if len(names) < len(candidate):
+            continue
+        data = raw.data(names)
+        parts = [as_codes(data[name], name) for name in names]
         for part in parts:
             if part.null_count():
                 raise SurveyFileError(
@@ -211,44 +249,14 @@ def respondents(raw: RawWave) -> pl.DataFrame:
                     remedy="use the producer's own file",
                 )
         keys = pl.select(pl.concat_str(parts, separator=_PLAIN_KEY)).to_series()
-        repeated = keys.is_duplicated()
-    else:
-        keys = "row_" + hash_rows(data, data.columns, key=source.lineage)
-        repeated = keys.is_duplicated()
-    if repeated.any():
-        # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
-        content = hash_rows(data, data.columns)
-        order = pl.DataFrame({"k": keys, "c": content}).select(pl.struct("c").rank("ordinal").over("k").alias("o"))["o"]
-        number = pl.when(pl.lit(repeated) & (pl.lit(order) > 1)).then(pl.lit("#") + pl.lit(order).cast(pl.String))
-        keys = pl.select(pl.concat_str(pl.lit(keys), number.otherwise(pl.lit("")))).to_series()
-
-    def column(candidates: Sequence[str]) -> str | None:
-        return next((names[c.lower()] for c in candidates if c.lower() in names), None)
-
-    def codes(name: str | None, role: str) -> pl.Series:
-        if name is None:
-            return pl.Series(role, [None] * data.height, dtype=pl.String)
-        return as_codes(data[name], name).alias(role)
-
-    country, year = column(source.country.variable), column(source.year)
-    weight = raw.release["weight_name"]
-    weight_column = None if weight is None else names[weight.lower()]
-    frame = pl.DataFrame(
-        {
-            "row_index": pl.int_range(data.height, eager=True, dtype=pl.Int64),
-            "native_key": keys,
-            "key_repeated": repeated,
-            "country": countries_of(source.country, codes(country, "country"), file, country),
-            "year": years_of(codes(year, "year"), file, year),
-            "weight": pl.Series([None] * data.height, dtype=pl.Float64)
-            if weight_column is None
-            else data[weight_column].cast(pl.Float64, strict=False),
-            "stratum": codes(column(source.stratum), "stratum"),
-            "psu": codes(column(source.psu), "psu"),
-        }
+        if keys.n_unique() * 2 > len(keys):  # an id that says "not available" in most rows is none
+            return keys
+    raise SurveyFileError(
+        f"The file of {raw.source.dialect} has no key that tells its respondents apart",
+        file=file,
+        variable=" or ".join("+".join(c) for c in candidates),
+        remedy="use the producer's complete file",
     )
-    identifier = "r_" + hash_rows(frame, [pl.lit(source.lineage), "native_key"], key="respondent")
-    return frame.insert_column(2, identifier.alias("respondent_id"))
 
 
 def file_sha256(path: Path) -> str:

@@ -116,8 +116,8 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tag
         *(pl.col(name).fill_nan(None) for name in names if name not in text),
     )
     if mixed:
-        is_tag = pl.all().str.contains("^[a-z]$")
-        tags = pl.DataFrame(mixed).select(pl.when(is_tag).then(pl.all()).name.keep())
+        is_tag = pl.all().str.contains("^[a-zA-Z_]$")  # SAS writes them in upper case, and has ._
+        tags = pl.DataFrame(mixed).select(pl.when(is_tag).then(pl.all().str.to_lowercase()).name.keep())
         found = [s.name for s in tags if s.null_count() < tags.height]
         frame = frame.with_columns(tags.select(pl.col(found).name.suffix(" tag"))).with_columns(
             pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in found

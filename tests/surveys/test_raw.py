@@ -9,7 +9,7 @@ import pytest
 from mpta_pipeline import surveys
 from mpta_pipeline.errors import PolicyError, SurveyFileError
 from mpta_pipeline.storage import Layout
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys import readers, readstat
 from mpta_pipeline.tables import VARIABLES, WAVES
 from tests.surveys import make_files as make
 from tests.surveys.shared_data import real
@@ -243,3 +243,28 @@ def test_a_snapshot_without_its_record_was_never_complete(tmp_path, layout, regi
     (raw.folder / "release.json").unlink()
     again = surveys.ingest(path, "wvs-7", layout, registry)
     assert json.loads((again.folder / "release.json").read_text())["n_respondents"] == 80
+
+
+def test_an_id_that_is_not_available_is_no_key(tmp_path, layout, registry):
+    """Time series: where S007 is -4 throughout, S006 with wave and country is the key."""
+    file = make.wvs_ts(WVS)
+    file = file.with_frame(file.frame.with_columns(S007=pl.lit(-4, dtype=pl.Int64)))
+    raw = _ingest(file, tmp_path / "x.sav", "wvs-7", layout, registry)
+    people = surveys.respondents(raw)
+    assert people["native_key"][0] == "7:840:1"
+    assert people["respondent_id"].n_unique() == 80
+
+
+def test_tags_among_numbers_of_either_system():
+    """pyreadstat gives Stata's tags in lower case and those of SAS in upper case, as letters among numbers."""
+    frame = readstat._frame(
+        ["a", "b", "c"],
+        {"a": [1, "A", 2.5, None], "b": [1.0, 2.0, None, 3.0], "c": ["x", "", "d", "e"]},
+        {"c"},
+        tagged=True,
+    )
+    assert frame.to_dict(as_series=False) == {
+        "a": ["1", ".a", "2.5", None],
+        "b": [1, 2, None, 3],
+        "c": ["x", None, "d", "e"],
+    }
