@@ -33,7 +33,7 @@ class Units:
         frame: One row a unit, sorted by `UNIT_KEY`, with `wave`, `cluster_id`, `category`, `kind`, `k_options`,
             `ordinal`, `gold_idx`, `weight`; counts `n_orders`, `n_ok`, `n_refused`, `n_unparsed`, `n_error`, `n_right`;
             `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer),
-            `credit_half` (the same for the half of the scale), `steps`
+            `credit_half` (the same for the half of the scale), `first_option` (share of option 0), `n_scored`, `steps`
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
             orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
@@ -113,6 +113,8 @@ def balance(scores: pl.DataFrame) -> Units:
             *(pl.Series(name, values) for name, values in counts.items()),
             pl.Series("n_right", total(score)),
             pl.Series("credit", credit),
+            pl.Series("first_option", answer[:, 0]),
+            pl.Series("n_scored", total(rows.get_column("score").is_not_null().to_numpy().astype(float))),
             pl.Series("credit_half", same_half * answered_share),
             pl.Series("steps", np.where(ordinal & (with_mass > 0), steps, np.nan)).fill_nan(None),
             pl.Series("chance", 1.0 / unit_k),

@@ -8,18 +8,17 @@ COLUMNS: dict[str, pl.DataType] = {
     "context": pl.String(),
     "gold_bias": pl.Float64(),
     "places": pl.List(pl.Float64),
-    "true_options": pl.List(pl.Int64),
+    "true_share": pl.Float64(),
 }
 
 
 def with_facts(units: pl.DataFrame, items: pl.DataFrame | None) -> pl.DataFrame:
-    """Add `context`, `gold_bias`, `places` and `true_options` to the answers; null without items.
+    """Add `context`, `gold_bias`, `places` and `true_share` to the answers; null without items.
 
     Args:
         units: Balanced answers.
         items: ITEMS, whose `metadata` may carry `context_condition` (ambig, disambig), `option_bias` (+1, −1 or 0 for
-            each
-            canonical option) and `true_options` (canonical indices of all right answers).
+            each canonical option) and `credit` (1 for each right option, where several are).
     """
     if items is None:
         return units.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
@@ -28,7 +27,7 @@ def with_facts(units: pl.DataFrame, items: pl.DataFrame | None) -> pl.DataFrame:
         "item_id",
         metadata.str.json_path_match("$.context_condition").alias("context"),
         metadata.str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64)).alias("option_bias"),
-        metadata.str.json_path_match("$.true_options").str.json_decode(pl.List(pl.Int64)).alias("true_options"),
+        metadata.str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64)).list.mean().alias("true_share"),
         pl.col("option_scores").alias("places"),
     )
     return (

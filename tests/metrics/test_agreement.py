@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score, recall_score
 
 from mpta_pipeline.metrics import METRICS, compute_figures
 from mpta_pipeline.metrics import groups as g
@@ -11,6 +11,7 @@ from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.bootstrap import Replicates, combined_se
 from mpta_pipeline.metrics.clustered import Slices
 from mpta_pipeline.study import FigureRules
+from mpta_pipeline.tables import GOLD
 from tests.metrics.synthetic import world
 
 
@@ -76,3 +77,22 @@ def test_every_metric_has_its_record():
         assert metric.definition and metric.unit and metric.source and metric.chance and metric.family
         assert metric.direction in {"higher", "lower", "zero", "none"}
         assert (metric.features is None) == (metric.statistic is None)
+
+
+def test_normad_and_mc2_have_their_own_scores(study):
+    scores, groups, _ = study
+    rules = FigureRules(dimensions=(), bootstrap=50)
+    rows = scores.filter(condition="persona")
+    stories = rows.filter(pl.col("gold_idx") < 3, pl.col("pred_idx") < 3).with_columns(
+        kind=pl.lit("normad"), k_options=3
+    )
+    figures = compute_figures(stories, groups, GOLD.empty(), rules=rules)
+    found = {row["metric"]: row["estimate"] for row in figures.filter(baseline="").iter_rows(named=True)}
+    key, pick = stories["gold_idx"].to_numpy(), stories["pred_idx"].to_numpy()
+    assert found["label_macro_f1"] == pytest.approx(f1_score(key, pick, average="macro"))
+    assert found["yes_bias"] == pytest.approx((pick == 0).mean() - (key == 0).mean())
+    assert found["recall_no"] == pytest.approx(recall_score(key, pick, labels=[1], average="macro"))
+    mass = rows.with_columns(kind=pl.lit("truthfulqa_mc2"), score=pl.lit(0.25))
+    figures = compute_figures(mass, groups, GOLD.empty(), rules=rules)
+    assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.25)
+    assert figures.filter(metric="accuracy").is_empty()

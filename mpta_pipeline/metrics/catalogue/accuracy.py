@@ -6,7 +6,9 @@ import polars as pl
 
 from mpta_pipeline.metrics.registry import Metric
 
-_ANSWERED = pl.col("n_orders") > pl.col("n_error")
+# MC2 has several right options: its score is a mass, not a share of right picks.
+_ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
+_ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
 
 METRICS = (
     Metric(
@@ -71,7 +73,7 @@ METRICS = (
         chance="1/k, k options",
         value=pl.col("n_right"),
         count=pl.col("n_ok"),
-        where=pl.col("n_ok") > 0,
+        where=_ONE_KEY & (pl.col("n_ok") > 0),
         proportion=True,
         baselines={"chance": pl.col("chance")},
     ),

@@ -95,8 +95,7 @@ METRICS = (
     Metric(
         name="accuracy_collapsed",
         definition="Share of order-balanced answers on the same half of the scale as the key, halves split after "
-        "option "
-        "(k − 1) // 2; orders without a readable answer count as wrong; ordinal items",
+        "option (k − 1) // 2; orders without a readable answer count as wrong; ordinal items",
         unit="share",
         low=0.0,
         high=1.0,
@@ -113,8 +112,7 @@ METRICS = (
     Metric(
         name="qwk",
         definition="Quadratic weighted kappa between order-balanced answer and key, places scaled to 0–1; ordinal "
-        "items with a "
-        "readable answer",
+        "items with a readable answer",
         unit="kappa",
         low=-1.0,
         high=1.0,
