@@ -8,6 +8,7 @@ import polars as pl
 
 from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.personas.traits import Crosswalk
+from mpta_pipeline.personas.wording import number
 
 _RESPONDENT = ("country", "year", "wave", "survey", "dialect")
 
@@ -49,10 +50,14 @@ def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswal
         ConfigError: A name that is none of these.
     """
     bases = list(dict.fromkeys(part for name in names for part in name.split("×")))
-    return respondents.select(
+    found = respondents.select(
         pl.col("respondent_id").alias("persona_id"),
         "survey",
-        *(_dimension(name, respondents, crosswalk).cast(pl.String).alias(name) for name in bases if name != "survey"),
+        *(_dimension(name, respondents, crosswalk).alias(name) for name in bases if name != "survey"),
+    )
+    return found.with_columns(
+        (number(pl.col(name)) if dtype.is_float() else pl.col(name).cast(pl.String)).alias(name)
+        for name, dtype in found.schema.items()
     ).sort("persona_id")
 
 

@@ -102,6 +102,9 @@ def test_dimensions(people, crosswalk):
     assert young["age"].max() < 30
     party = pl.when(pl.col("dialect") == "alpha").then("party_alpha").otherwise("party_beta")
     assert joined.select((pl.col("party") == party).fill_null(party.is_null() & pl.col("party").is_null()).all()).item()
+    years = personas.derived_dimensions(people, ("birth_year", "age_decade"), crosswalk)
+    assert years["birth_year"].drop_nulls().str.contains(r"^\d{4}$").all()
+    assert set(years["age_decade"].drop_nulls()) <= {f"{d}0s" for d in range(1, 10)}
     with pytest.raises(ConfigError, match="shoe_size"):
         personas.derived_dimensions(people, ("shoe_size",), crosswalk)
 

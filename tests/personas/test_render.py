@@ -124,3 +124,16 @@ def test_a_hundred_thousand_personas_take_seconds(frame):
     texts = personas.render(many, masked=["age"])
     assert texts.null_count() == 0
     assert time.perf_counter() - start < 30
+
+
+def test_json_survives_any_words(frame):
+    """Quotes and backslashes in labels and answers: the object is still valid JSON with the same words."""
+    nasty = pl.col("traits").list.eval(
+        pl.element().struct.with_fields(
+            (pl.element().struct.field("label") + pl.lit(' "quoted" \\ ')).alias("label"),
+            (pl.element().struct.field("answer") + pl.lit(' "x"\\n é 中 {}')).alias("answer"),
+        )
+    )
+    people = frame.head(3).with_columns(nasty.alias("traits"))
+    for traits, text in zip(people["traits"].to_list(), personas.render(people, style="json"), strict=True):
+        assert pairs(text, "json") == [(t["label"], t["answer"]) for t in traits]

@@ -243,3 +243,17 @@ def test_fewer_orders_are_spread_evenly_and_stay_balanced(world, crosswalk, most
     )
     assert (asked["len"] == asked.select(pl.min_horizontal("k", pl.lit(most))).to_series()).all()
     assert all(c.passed for c in tasks.check_prompts(prompts))
+
+
+def test_nobody_to_ask_is_an_empty_table(world):
+    nobody = tasks.build_prompts(
+        "sample_myths",
+        world.study,
+        items=world.items["sample_myths"],
+        gold=world.gold["sample_myths"],
+        panel=world.panel.head(0),
+        personas=world.personas,
+    )
+    assert nobody.is_empty()
+    assert nobody.schema == PROMPTS.schema
+    assert all(c.passed for c in tasks.check_prompts(nobody))
