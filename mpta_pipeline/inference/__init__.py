@@ -8,7 +8,7 @@ This package knows nothing of surveys, personas or tasks: prompts come in, answe
 """
 
 from mpta_pipeline.inference.answers import Plan, overview, plan, responses
-from mpta_pipeline.inference.engine import AskReport, Budget, Progress, ask, cancel_batches
+from mpta_pipeline.inference.engine import AskReport, Budget, Progress, ask, ask_all, cancel_batches
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "Progress",
     "ask",
+    "ask_all",
     "cancel_batches",
     "card",
     "card_version",

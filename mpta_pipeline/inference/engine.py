@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ModelError, PolicyError
+from mpta_pipeline.errors import ModelError, MptaError, PolicyError
 from mpta_pipeline.inference.batches import Batches
 from mpta_pipeline.inference.exchange import Exchange, Tally
 from mpta_pipeline.inference.faults import Fault, Kind, redact
@@ -177,6 +177,53 @@ def ask(
     return run.start()
 
 
+def ask_all(
+    jobs: Sequence[tuple[ModelSpec, pl.DataFrame, Path]],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    budget: float | Budget | None = None,
+    cache_dir: Path | None = None,
+    retry_errors: bool = False,
+) -> dict[str, AskReport | MptaError]:
+    """Ask several models at the same time: (model, prompts, ledger) each. None holds back or stops another.
+
+    Args:
+        jobs: Models with their prompts and ledgers, each model once.
+        progress: As in `ask`; tells the models apart by name.
+        budget: US dollars for all together.
+        cache_dir: As in `ask`.
+        retry_errors: As in `ask`.
+
+    Returns:
+        Per model its report, or the error that stopped it.
+    """
+    outcome: dict[str, AskReport | MptaError] = {}
+    shared = Budget(budget) if isinstance(budget, int | float) else budget
+
+    async def one(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> None:
+        weights = cache_dir or ledger / "weights"
+        try:
+            run = Run(
+                spec, prompts, ledger, progress=progress, budget=shared, cache_dir=weights, retry_errors=retry_errors
+            )
+            outcome[spec.name] = run.report
+            if run.report.refusal is not None and run.requests.is_empty():
+                raise run.report.refusal
+            with run.ledger.writer() as run.writer:
+                await run.asking()
+            run.finish()
+        except MptaError as error:
+            outcome[spec.name] = error
+
+    async def everything() -> None:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(one(*job))
+
+    _run_async(everything())
+    return outcome
+
+
 def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskReport:
     """Stop a model's open batches at the provider and keep what they have answered; nothing new is asked.
 
@@ -232,17 +279,21 @@ class Run:
         if report.refusal is not None and self.requests.is_empty():
             raise report.refusal
         if self._todo().is_empty():
-            self._finish()
+            self.finish()
             return report
-        key = self.spec.key()
-        self.secrets = (key,) if key else ()
         with self.ledger.writer() as self.writer:
-            todo = self._todo()  # again, now that no other run asks
-            if not todo.is_empty():
-                self._prepare_budget(todo)
-                _run_async(self._run(in_turn(todo), key))
-        self._finish()
+            _run_async(self.asking())
+        self.finish()
         return report
+
+    async def asking(self) -> None:
+        """Ask what is left to ask, now that no other run does; `writer` must be open."""
+        todo = self._todo()
+        if not todo.is_empty():
+            key = self.spec.key()
+            self.secrets = (key,) if key else ()
+            self._prepare_budget(todo)
+            await self._run(in_turn(todo), key)
 
     # ---------------------------------------------------------------- what to ask
 
@@ -583,7 +634,8 @@ class Run:
             )
         )
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Complete the report."""
         report = self.report
         report.seconds = time.perf_counter() - self.began
         settled = report.asked + report.errors
@@ -598,7 +650,7 @@ REFUSALS = ("content_filter", "refusal", "safety")
 
 
 def _remedy(reason: str, spec: ModelSpec) -> str:
-    if "key" in reason or "401" in reason or "403" in reason:
+    if "key was rejected" in reason or "HTTP 403" in reason:
         return f"check the key in {spec.key_env or 'the environment'} and what it may use, then run again"
     if "web page" in reason or "redirect" in reason:
         return (
@@ -606,7 +658,7 @@ def _remedy(reason: str, spec: ModelSpec) -> str:
         )
     if "no connection" in reason:
         return "start the server or correct base_url in models.yaml, then run again: only what is missing is asked"
-    if "know the model" in reason or "404" in reason:
+    if "know the model" in reason or "HTTP 404" in reason:
         return "correct `model` or base_url of the entry in models.yaml"
     return "see the endpoint's own status, then run again: only what is missing is asked"
 

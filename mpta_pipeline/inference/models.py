@@ -86,7 +86,8 @@ class ModelSpec(_Strict):
         max_tokens: Tokens a reply may have; null for a default by elicitation.
         max_tokens_field: Name of that field in the request (reasoning models of OpenAI: max_completion_tokens).
         top_logprobs: Candidates asked for at the answer's first token; 0: do not ask for log-probabilities.
-        structured: Ask for JSON that can only be one of the letters, where the endpoint offers it.
+        structured: Ask for JSON (Gemini: an enum) that can only be one of the letters, where the endpoint offers it.
+            Then there are no log-probabilities of letters.
         option_scoring: How whole options get log-probabilities; `auto` finds out by a probe.
         connections: Requests under way at most.
         slots: Slots of a llama.cpp server: each takes whole personas, so that its prefix cache serves them.
@@ -185,6 +186,8 @@ class ModelSpec(_Strict):
             for field in ("file", "sha256", "quantization"):
                 if getattr(self, field) is not None:
                     raise ValueError(f"{field} belongs to embedded models only")
+        if self.structured and (self.provider == "anthropic" or self.api == "completions"):
+            raise ValueError("structured output is there for the chat of providers openai, embedded and gemini only")
         if self.api == "completions" and self.provider not in ("openai", "embedded"):
             raise ValueError("api: completions exists for providers openai and embedded only")
         return self
@@ -236,6 +239,8 @@ class ModelSpec(_Strict):
         """Tokens a reply may have."""
         if self.max_tokens is not None:
             return self.max_tokens
+        if self.structured and elicitation == "letter":
+            return 24  # {"answer": "A"}
         return 1 if self.provider == "embedded" and elicitation == "letter" else MAX_TOKENS[elicitation]
 
     def weights(self) -> Weights:

@@ -200,7 +200,8 @@ def bench_embedded() -> None:
     tokens = grouped.prompt_tokens / grouped.asked
     print(
         f"embedded, 16 × 16 prompts of {tokens:.0f} tokens: {grouped.rate:.2f}/s grouped, "
-        f"{single.rate:.2f}/s unshared, {grouped.rate / single.rate:.1f} × (aim 2.3); {same} of {again.asked} bit-identical in another order",
+        f"{single.rate:.2f}/s unshared, {grouped.rate / single.rate:.1f} × (aim 2.3); "
+        f"{same} of {again.asked} bit-identical in another order",
         flush=True,
     )
 

@@ -543,3 +543,15 @@ def test_a_cancelled_batch_keeps_its_partial_results(provider: str, serve, ledge
     assert (report.asked, report.left) == (2, 1)
     server.phase.value = 0
     assert inference.ask(spec, prompts, ledger).asked == 1
+
+
+def test_structured_output_admits_letters_only(serve, ledger: Path, key: str):
+    server = serve(lambda s, r: Answer(body=chat('{"answer": "C"}' if "ignored" not in r.text else "B")))
+    _, frame = ask(server, ledger, "openai", ["a", "ignored"], structured=True)
+    sent = server.log[0].body
+    assert sent["response_format"]["json_schema"]["schema"]["properties"]["answer"]["enum"] == ["A", "B", "C"]
+    assert "logprobs" not in sent
+    assert frame["text"].to_list() == ["C", "B"]
+    google = serve(lambda s, r: Answer(body=generated("C")))
+    ask(google, ledger.parent / "g", "gemini", structured=True)
+    assert google.log[0].body["generationConfig"]["responseSchema"]["enum"] == ["A", "B", "C"]

@@ -19,7 +19,7 @@ from mpta_pipeline.inference.providers.base import (
     message_of,
     senseless,
 )
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.requests import LETTERS, Ask
 
 MOST_LOGPROBS = 20  # what the API allows
 FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
@@ -49,7 +49,10 @@ class Gemini(Provider):
         """The request: parts, a systemInstruction, and generationConfig, which takes the entry's parameters."""
         config = self.parameters({"temperature": 0})
         config["maxOutputTokens"] = self.spec.tokens_for(ask.elicitation)
-        if ask.elicitation == "letter" and self.spec.top_logprobs and _NO_LOGPROBS not in self.lacks:
+        if self.spec.structured and ask.elicitation == "letter":
+            schema = {"type": "STRING", "enum": list(LETTERS[: len(ask.options)])}
+            config |= {"responseMimeType": "text/x.enum", "responseSchema": schema}
+        elif ask.elicitation == "letter" and self.spec.top_logprobs and _NO_LOGPROBS not in self.lacks:
             config |= {"responseLogprobs": True, "logprobs": min(self.spec.top_logprobs, MOST_LOGPROBS)}
         body: dict[str, Any] = {
             "contents": [{"role": "user", "parts": [{"text": ask.user}]}],

@@ -33,7 +33,7 @@ from mpta_pipeline.inference.providers.base import (
     message_of,
     senseless,
 )
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.requests import LETTERS, Ask
 
 NO_LOGPROBS = "log-probabilities"
 
@@ -124,7 +124,9 @@ class OpenAI(Provider):
         spec = self.spec
         body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
         body[spec.max_tokens_field] = spec.tokens_for(ask.elicitation)
-        letters = ask.elicitation == "letter" and spec.top_logprobs > 0 and NO_LOGPROBS not in self.lacks
+        structured = spec.structured and ask.elicitation == "letter"
+        wanted = ask.elicitation == "letter" and spec.top_logprobs > 0 and not structured
+        letters = wanted and NO_LOGPROBS not in self.lacks
         if spec.api == "completions":
             text = ask.user if ask.system is None else f"{ask.system}\n\n{ask.user}"
             body["prompt"] = text
@@ -132,6 +134,8 @@ class OpenAI(Provider):
                 body["logprobs"] = spec.top_logprobs
             return "/completions", body
         body["messages"] = messages(ask)
+        if structured:
+            body["response_format"] = _one_letter(len(ask.options))
         if letters:
             body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
         return "/chat/completions", body
@@ -160,6 +164,8 @@ class OpenAI(Provider):
             text, finish = refusal, "refusal"
         if text is not None and not isinstance(text, str):
             raise senseless("the message's content is not text")
+        if self.spec.structured and ask.elicitation == "letter" and text:
+            text = _letter_in(text)
         letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
         return Reply(
             text=text or "",
@@ -252,6 +258,25 @@ class _Batches(BatchEndpoint):
         if error.get("code") in ("batch_expired", "batch_cancelled"):
             return BatchResult(key)  # never asked
         return BatchResult(key, error=shorten(f"batch: {error.get('message') or error}"))
+
+
+def _one_letter(k: int) -> dict[str, Any]:
+    """A response format that admits one letter and nothing else."""
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "string", "enum": list(LETTERS[:k])}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+
+
+def _letter_in(text: str) -> str:
+    """The letter in a structured reply; a server that ignores the format answers in text, which is kept."""
+    try:
+        return str(orjson.loads(text)["answer"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return text
 
 
 def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
