@@ -150,7 +150,8 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[st
     if unfit := [
         Problem(variable, code, labels[variable].get(code), " or ".join(str(r.source.where[code]) for r in rules))
         for variable, rules in passed_over.items()
-        if variable not in used
+        # Without labels nobody can tell which meaning the codes have: the variable makes no column.
+        if variable not in used and labels[variable]
         for code in list(rules[0].source.where)[:1]
     ]:
         raise _stopped(unfit, raw)

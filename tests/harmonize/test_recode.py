@@ -70,6 +70,8 @@ def test_one_code_with_two_meanings_goes_to_two_columns(make_raw: MakeRaw, cross
     assert "census_division_gss" not in now.columns
     assert "census_division_gss" in then.columns
     assert "region_gss" not in then.columns
+    unknown = harmonize.harmonize(make_raw("gss", {"region": [1], "happy": [1]}), crosswalk)
+    assert not {"region_gss", "census_division_gss"} & set(unknown.columns)
     with pytest.raises(CrosswalkError, match="'the moon'"):
         harmonize.harmonize(make_raw("gss", {"region": [1]}, {"region": {"1": "the moon"}}), crosswalk)
 
