@@ -33,7 +33,7 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class _Slice:
+class Slice:
     """A slice found on the discovery half."""
 
     traits: tuple[str, ...]
@@ -138,12 +138,12 @@ def _search(rows: pl.DataFrame, outcome: str, traits: list[str], rules: FigureRu
     confirmation = rows.filter(~pl.col("half_persona") & ~item_half.fill_null(False))
     if discovery.is_empty() or confirmation.is_empty():
         return None
-    candidates = _discover(discovery, outcome, traits, max(rules.min_personas // 2, 2))
+    candidates = discover(discovery, outcome, traits, max(rules.min_personas // 2, 2))
     lines = [line for c in candidates if (line := _confirm(confirmation, outcome, c, rules)) is not None]
     return pl.DataFrame(lines, infer_schema_length=None) if lines else None
 
 
-def _discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) -> list[_Slice]:
+def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) -> list[Slice]:
     """The worst slices of the discovery half, from persona-level means, each worse than the rest of every parent."""
     people = (
         rows.group_by("persona_id", maintain_order=True)
@@ -157,7 +157,7 @@ def _discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int)
     a, b = people.get_column("a").to_numpy(), people.get_column("b").to_numpy()
     cuts = {t: g.cut(people, t) for t in traits}
     usable = [t for t in traits if len(cuts[t].labels) > 1]
-    found: dict[frozenset[tuple[str, str]], tuple[Floats, _Slice]] = {}
+    found: dict[frozenset[tuple[str, str]], tuple[Floats, Slice]] = {}
     for depth in range(1, DEPTH + 1):
         for combination in combinations(usable, depth):
             for slice_, member in _slices(combination, cuts, (a, b), support, found):
@@ -174,8 +174,8 @@ def _slices(
     cuts: dict[str, g.Cut],
     sums_of: tuple[Floats, Floats],
     support: int,
-    found: dict[frozenset[tuple[str, str]], tuple[Floats, _Slice]],
-) -> Iterator[tuple[_Slice, Floats]]:
+    found: dict[frozenset[tuple[str, str]], tuple[Floats, Slice]],
+) -> Iterator[tuple[Slice, Floats]]:
     """Slices of one combination of traits with enough personas whose parents all had enough."""
     a, b = sums_of
     code = np.zeros(len(a), dtype=np.int64)
@@ -205,7 +205,7 @@ def _slices(
             inside = [(_gap(member, found[p][0], a, b)[1], p) for p in parents]
             weakest = max(inside, key=lambda x: (x[0], sorted(x[1])))
             parent = _EXPLAINED if weakest[0] > -ENTRY else _name(weakest[1])
-        yield _Slice(combination, values, gap, t, parent), member
+        yield Slice(combination, values, gap, t, parent), member
 
 
 def _gap(member: Floats, within: Floats, a: Floats, b: Floats) -> tuple[float, float]:
@@ -228,7 +228,7 @@ def _name(slice_: frozenset[tuple[str, str]]) -> str:
     return f"{g.CROSS.join(t for t, _ in pairs)}={g.CROSS.join(v for _, v in pairs)}"
 
 
-def _confirm(rows: pl.DataFrame, outcome: str, candidate: _Slice, rules: FigureRules) -> dict[str, object] | None:
+def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRules) -> dict[str, object] | None:
     """Figures of a candidate on the confirmation half; None where it has too few personas there."""
     known = pl.all_horizontal(pl.col(t).is_not_null() for t in candidate.traits)
     inside = pl.all_horizontal(pl.col(t) == v for t, v in zip(candidate.traits, candidate.values, strict=True))

@@ -108,9 +108,8 @@ def _fairlearn(rows: pl.DataFrame, trait: str, ours: float) -> None:
         random_state=0,
     )
     each = (time.perf_counter() - start) / n
-    print(
-        f"fairlearn, one replicate of one trait on a tenth of the rows: {each * 1e3:.1f} ms; ours on all rows {ours * 1e3:.2f} ms; {each / ours:.0f} ×"
-    )
+    print(f"fairlearn, one replicate of one trait on a tenth of the rows {each * 1e3:.1f} ms")
+    print(f"ours, one replicate of one kind and trait on all rows {ours * 1e3:.2f} ms; {each / ours:.0f} × faster")
 
 
 if __name__ == "__main__":

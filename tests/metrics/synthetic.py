@@ -29,8 +29,8 @@ def world(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """SCORES, groups and GOLD of one model and task.
 
-    Each persona answers an item as its own respondent with probability `skill`, shifted by persona and item effects, and
-    else picks any option; the no-persona answer of an item is one and the same for all personas.
+    Each persona answers an item as its own respondent with probability `skill`, shifted by persona and item effects,
+    and else picks any option; the no-persona answer of an item is one and the same for all personas.
     """
     rng = np.random.default_rng(seed)
     k, n_orders = options, orders or options

@@ -42,7 +42,7 @@ def test_two_way_error_equals_statsmodels_in_every_slice(weighted):
 
 
 def test_gap_equals_a_regression_on_the_slice():
-    # Items are shared by both sides and personas are not; slices of equal numbers of personas, so that corrections agree.
+    # Items are shared by both sides and personas are not; slices of equal numbers of personas, so corrections agree.
     x, p, i, w, _ = crossed(2)
     s = p % 2
     gaps = Slices(s, 2, p, i).gaps(x, w)

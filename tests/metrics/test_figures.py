@@ -1,4 +1,4 @@
-"""Protects the figures: what they mean, that they can be recomputed by hand, and that nothing but the data shows in them."""
+"""Protects the figures: what they mean, that they can be recomputed by hand, that nothing but the data shows."""
 
 import math
 from collections import Counter, defaultdict

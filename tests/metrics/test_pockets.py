@@ -1,0 +1,110 @@
+"""Protects the search for pockets: it must find what was planted, invent nothing, and rank as SliceLine does."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from mpta_pipeline.metrics import find_pockets
+from mpta_pipeline.metrics.pockets import discover
+from mpta_pipeline.study import FigureRules
+from mpta_pipeline.tables import POCKETS
+from tests.metrics.synthetic import world
+
+RULES = FigureRules(dimensions=("sex",), min_personas=20)
+TRAITS = (("sex", 2), ("age_band", 4), ("race", 3))
+
+
+def planted(effect=0.4, seed=1, **options):
+    scores, groups, gold = world(
+        personas=500, items=16, items_per_persona=8, orders=1, traits=TRAITS, seed=seed, **options
+    )
+    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id").implode()
+    rng = np.random.default_rng(seed)
+    hit = pl.Series(rng.random(scores.height) < effect) & scores.get_column("persona_id").is_in(inside)
+    wrong = (pl.col("gold_idx") + 1) % pl.col("k_options")
+    scores = scores.with_columns(
+        pred_idx=pl.when(hit & (pl.col("condition") == "persona")).then(wrong).otherwise("pred_idx")
+    ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+    return scores, groups, gold
+
+
+@pytest.fixture(scope="module")
+def found():
+    return find_pockets(*planted(), rules=RULES, seed=5)
+
+
+def test_a_planted_pocket_is_confirmed(found):
+    row = found.filter(outcome="score", dimensions="age_band×sex", subgroup="age_band1×sex0").row(0, named=True)
+    assert row["confirmed"]
+    assert row["ci_high"] < 0
+    assert row["difference"] == pytest.approx(row["estimate"] - row["rest_estimate"])
+    assert row["parent"] in {"sex=sex0", "age_band=age_band1"}
+    assert found.filter("confirmed", outcome="persona_effect").height > 0
+
+
+def test_what_lies_apart_from_the_pocket_is_not_confirmed(found):
+    confirmed = found.filter("confirmed")
+    touches = confirmed.get_column("subgroup").str.contains("sex0|age_band1")
+    assert touches.all()
+
+
+def test_examples_are_wrong_answers_of_the_pocket(found):
+    scores, groups, _ = planted()
+    inside = set(groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id"))
+    row = found.filter(outcome="score", subgroup="age_band1×sex0").row(0, named=True)
+    shown = scores.filter(pl.col("prompt_id").is_in(row["examples"]))
+    assert shown.height == 3
+    assert set(shown.get_column("score")) == {0.0}
+    assert set(shown.get_column("persona_id")) <= inside
+
+
+def test_no_pocket_in_a_world_without_one():
+    false = [
+        find_pockets(
+            *world(personas=96, items=12, items_per_persona=3, orders=1, traits=TRAITS, seed=s), rules=RULES, seed=s
+        )
+        .get_column("confirmed")
+        .any()
+        for s in range(8)
+    ]
+    assert sum(false) <= 1
+
+
+def test_row_order_does_not_show(found):
+    shuffled = [frame.sample(fraction=1, shuffle=True, seed=9) for frame in planted()]
+    assert find_pockets(*shuffled, rules=RULES, seed=5).equals(found)
+
+
+def test_nothing_to_search_gives_an_empty_table():
+    scores, groups, gold = world(personas=4, items=4)
+    assert find_pockets(scores, groups, gold, rules=RULES, seed=1).equals(POCKETS.empty())
+
+
+def test_the_worst_slice_is_slicelines():
+    # metrics.md 7: eight features of integers 0–3, error .3 and .7 where f0 = 1 and f1 = 2.
+    from sliceline.slicefinder import Slicefinder
+
+    rng = np.random.default_rng(0)
+    features = np.stack([rng.integers(0, 4, 5000) for _ in range(8)], axis=1)
+    pocket = (features[:, 0] == 1) & (features[:, 1] == 2)
+    error = (rng.random(5000) < 0.3 + 0.4 * pocket).astype(float)
+    assert (pocket.sum(), error[pocket].mean()) == (281, pytest.approx(0.7331, abs=5e-5))
+    finder = Slicefinder(alpha=0.95, k=1, max_l=3, min_sup=50, verbose=False).fit(features, error)
+    assert finder.top_slices_.tolist()[0][:2] == [1, 2]
+    assert finder.top_slices_statistics_[0]["slice_score"] == pytest.approx(0.38398221)
+    frame = pl.DataFrame(
+        {
+            "persona_id": [f"{i:05d}" for i in range(5000)],
+            "score": 1 - error,
+            "w": 1.0,
+            **{f"f{j}": features[:, j].astype(str) for j in range(8)},
+        }
+    )
+    top = discover(frame, "score", [f"f{j}" for j in range(8)], 50)[0]
+    assert (top.traits, top.values) == (("f0", "f1"), ("1", "2"))
+    assert top.gap == pytest.approx(error[~pocket].mean() - error[pocket].mean())
+    welch = stats.ttest_ind(1 - error[pocket], 1 - error[~pocket], equal_var=False)
+    assert top.t == pytest.approx(welch.statistic)
+    # DivExplorer's divergence is to everyone, ours to everyone else.
+    assert error[pocket].mean() - error.mean() == pytest.approx(0.412696, abs=5e-7)
