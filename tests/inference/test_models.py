@@ -137,3 +137,13 @@ def pl_zero():
 )
 def test_what_counts_as_this_machine(url, local):
     assert make_spec(url).is_local == local
+
+
+def test_the_examples_in_the_shipped_file_are_valid(tmp_path: Path):
+    lines = (REPOSITORY / "dagster_home" / "models.yaml").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if "Examples:" in line)
+    text = "\n".join(["models:", *(line.replace("  # ", "  ", 1) for line in lines[start + 1 :] if len(line) > 3)])
+    models = load(tmp_path, text)
+    assert {spec.provider for spec in models.values()} == {"openai", "anthropic", "gemini", "embedded"}
+    assert models["qwen-local"].is_local
+    assert not models["azure"].is_local
