@@ -371,8 +371,26 @@ def make_model_comparison(project: Project) -> Record:
 # --- publication ----------------------------------------------------------------------------------------------------
 
 
+def forget_unused(project: Project) -> None:
+    """Discard the tables of tasks and models that left the study. The ledgers stay: nothing would be asked again."""
+    used = {
+        path_of(project, Node(asset, partition))
+        for assets, partitions in (
+            (("items", "gold", "prompts"), list(project.study.tasks)),
+            (("responses", "scores", "subgroup_metrics", "pockets"), cells(project)),
+        )
+        for asset in assets
+        for partition in partitions
+    }
+    for asset in ("items", "gold", "prompts", "responses", "scores", "subgroup_metrics", "pockets"):
+        for path in (project.layout.root / "tables" / asset).rglob("*.parquet"):
+            if path not in used:
+                discard(path)
+
+
 def make_warehouse(project: Project) -> Record:
     """Publish all tables as one DuckDB file, built beside and swapped in."""
+    forget_unused(project)
     crosswalk = project.crosswalk
     for name, frame in (("concepts", crosswalk.concepts), ("options", crosswalk.options)):
         store(frame, project.layout.table(name), Node(name), {})
@@ -402,10 +420,7 @@ def _lineage(project: Project) -> pl.DataFrame:
 
 def make_report(project: Project) -> Record:
     """Write the report from the stored figures."""
-    figures = {
-        name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "prompts", "responses", "items")
-    }
-    figures["scores"] = stacked(project, "scores")
+    figures = {name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores")}
     figures["model_comparison"] = read(project, "model_comparison")
     figures["waves"] = project.waves()
     figures["panel"] = read(project, "panel")
