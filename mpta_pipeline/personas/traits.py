@@ -43,10 +43,12 @@ class Crosswalk(Protocol):
 
 
 def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
-    """One row a (dialect, column): concept, domain, scale, label, question, statement, reveals, variables.
+    """One row a (dialect, column): concept, domain, scale, label, question, statement, reveals, variables, battery.
 
     Where several native variables feed one column, the first by name speaks for it and all are listed.
     """
+    batteries = crosswalk.batteries.select("dialect", "column", "battery").sort("battery")
+    batteries = batteries.unique(["dialect", "column"], keep="first", maintain_order=True)
     return (
         crosswalk.concepts.filter(pl.col("column").is_not_null())
         .sort("concept", "variable")
@@ -57,6 +59,7 @@ def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
             *(pl.col(name).first() for name in ("concept", "domain", "scale", "label", "question", "statement")),
         )
         .with_columns(pl.col("variables").list.join("+").alias("variable"))
+        .join(batteries, on=["dialect", "column"], how="left", maintain_order="left")
     )
 
 
@@ -154,7 +157,7 @@ def select_columns(
         known.filter(~demographic)
         .sort("wave", "sparse", "hash", "column")
         # One of each topic first, then a second of each: ten views of one topic would say little of a person.
-        .with_columns(pl.coalesce(pl.col("reveals").list.first(), "column").alias("topic"))
+        .with_columns(pl.coalesce("battery", pl.col("reveals").list.first(), "column").alias("topic"))
         .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "topic").alias("round"))
         .sort("wave", "sparse", "domain", "round", "hash", "column")
         .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "domain").alias("turn"))

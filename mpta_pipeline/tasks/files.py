@@ -94,7 +94,8 @@ def _absent(name: str, published: ItemFile, path: Path | str) -> TaskError:
         f"The item file of task {name} is absent; the other tasks go on without it",
         file=path,
         variable=f"tasks.{name}.path",
-        remedy=f"get {published.name} from {published.address} and put it there, or set the path to where it is",
+        remedy=f"get {published.name} from {published.address} and put it there, or set the path to where it is"
+        + (", or set options: {download: true}" if published.downloads else ""),
     )
 
 

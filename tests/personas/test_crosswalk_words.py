@@ -90,3 +90,12 @@ def test_a_child_quality_that_was_not_picked_was_not_picked_and_no_more(crosswal
         said = statement.replace("{answer}", text).lower()
         assert re.search(r"\bnot? \b|\bdid not\b|\bnot mention", said), said
         assert not re.search(r"should not|comfortable|fine with|do not mind|should be discouraged", said), said
+
+
+def test_members_of_a_one_choice_battery_hide_each_other(crosswalk, facts):
+    """Who picked five of eleven qualities tells much of the sixth."""
+    members = crosswalk.batteries.filter("one_choice").join(facts, on=["dialect", "column"], how="inner")
+    assert members.height > 20
+    for (_, battery), part in members.partition_by("dialect", "battery", as_dict=True).items():
+        groups = [set(reveals) for reveals in part["reveals"].to_list()]
+        assert set.intersection(*groups), battery

@@ -80,9 +80,7 @@ def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _finish(request: ItemRequest, items: pl.DataFrame) -> pl.DataFrame:
-    batteries = request.crosswalk.batteries.select("column", "dialect", "battery")
-    items = items.join(batteries, on=["column", "dialect"], how="left")
+def _finish(items: pl.DataFrame) -> pl.DataFrame:
     meta = [json.dumps(row, sort_keys=True) for row in items.select("concept", "label", "variable", "edges").to_dicts()]
     return items.with_columns(
         pl.format("{}@{}", "column", "dialect").alias("item_id"),
@@ -97,7 +95,7 @@ def _finish(request: ItemRequest, items: pl.DataFrame) -> pl.DataFrame:
 
 def value_items(request: ItemRequest) -> pl.DataFrame:
     """Questions about beliefs, values and attitudes that the survey asked, with the options of its own scale."""
-    return _finish(request, _categorical(request, _candidates(request, VIEWS)))
+    return _finish(_categorical(request, _candidates(request, VIEWS)))
 
 
 def trait_items(request: ItemRequest) -> pl.DataFrame:
@@ -105,7 +103,7 @@ def trait_items(request: ItemRequest) -> pl.DataFrame:
     facts = _candidates(request, ("demographic",))
     if request.option("columns", None) is None:
         facts = facts.filter(~pl.col("concept").is_in(list(_NOT_INFERRED)))
-    return _finish(request, pl.concat([_categorical(request, facts), _binned(request, facts)], how="diagonal_relaxed"))
+    return _finish(pl.concat([_categorical(request, facts), _binned(request, facts)], how="diagonal_relaxed"))
 
 
 def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
