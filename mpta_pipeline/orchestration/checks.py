@@ -16,8 +16,10 @@ DECLARED: dict[str, dict[str, str]] = {
     "harmonized_wave": {
         "schema": "Columns, types and value domains are those of the crosswalk",
         "unique_keys": "No two respondents of the wave share a key, but for reasoned exemptions",
-        "weights": "Weights are there, not negative, not extreme, and sum to what the producer says",
+        "weights": "Weights are there, not negative and not extreme",
+        "weight_sums": "Weights sum to what the producer says for each country",
         "coverage": "No concept lost answers in a country against the release before",
+        "declared_gaps": "What the producer says was not asked in a country is not answered there",
         "label_drift": "Value labels read as they did in the release before",
         "impossible_combinations": "Ages, birth years and rights fit each other",
         "straight_lining": "Few respondents give one answer to a whole battery",
@@ -40,7 +42,7 @@ DECLARED: dict[str, dict[str, str]] = {
     },
 }
 # Checks that are told and never block.
-ADVISORY = {"label_drift", "impossible_combinations", "straight_lining", "break_off", "uniqueness"}
+ADVISORY = {"declared_gaps", "label_drift", "impossible_combinations", "straight_lining", "break_off", "uniqueness"}
 
 
 class Result(Protocol):
@@ -68,6 +70,8 @@ def specs(asset: str) -> list[dg.AssetCheckSpec]:
 
 def results(asset: str, found: Sequence[Result]) -> list[dg.AssetCheckResult]:
     """The domain's results as Dagster's. A declared check that had nothing to look at passes and says so."""
+    if undeclared := {check.name for check in found} - set(DECLARED[asset]):
+        raise KeyError(f"checks of {asset} that are not declared here: {sorted(undeclared)}")
     by_name: dict[str, list[Result]] = {}
     for check in found:
         by_name.setdefault(check.name, []).append(check)
