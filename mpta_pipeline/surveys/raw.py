@@ -68,6 +68,14 @@ class RawWave:
     def _described(self) -> dict[str, dict[str, Any]]:
         return {row["variable"].lower(): row for row in self.variables.iter_rows(named=True)}
 
+    @cached_property
+    def design_cells(self) -> pl.Series:
+        """The cell of the split design (ballot by form) that each respondent is in, as a number named `cell`."""
+        names = [name for v in self.convention.by_design if (name := self.resolve(v)) is not None]
+        if not names:
+            return pl.Series("cell", [0] * int(self.release["n_respondents"]), dtype=pl.UInt32)
+        return self.data(names).select(pl.struct(names).rank("dense").alias("cell")).to_series()
+
     def resolve(self, variable: str) -> str | None:
         """The variable's name as in the file, found without regard to case; None: the file has none."""
         row = self._described.get(variable.lower())
@@ -159,18 +167,13 @@ def _by_design(raw: RawWave, frame: pl.DataFrame) -> pl.DataFrame:
     A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
     code; one that was filtered has answers in each cell where it was asked.
     """
-    design = [name for v in raw.convention.by_design if (name := raw.resolve(v)) is not None]
     if not raw.convention.by_design or not (frame["missing"] == "not_applicable").any():
         return frame
-    cell = [pl.lit(0).alias("cell")] if not design else [pl.struct(design).alias("cell")]
-    parts = raw.data(design).select(cell) if design else frame.select(cell)
+    filtered = pl.col("missing") == "not_applicable"
     return (
-        frame.with_columns(parts["cell"] if design else pl.lit(0).alias("cell"))
+        frame.with_columns(raw.design_cells)
         .with_columns(
-            missing=pl.when(
-                (pl.col("missing") == "not_applicable")
-                & (pl.col("missing").eq_missing("not_applicable")).all().over("cell")
-            )
+            missing=pl.when(filtered & filtered.fill_null(False).all().over("cell"))
             .then(pl.lit("not_asked"))
             .otherwise(pl.col("missing"))
         )
