@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,7 +13,7 @@ from mpta_pipeline.hashing import hash_uniform
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import multiplicity, shrinkage
 from mpta_pipeline.metrics.answers import Units, balance
-from mpta_pipeline.metrics.arrays import Floats
+from mpta_pipeline.metrics.arrays import Flags, Floats, sums
 from mpta_pipeline.metrics.block import REFERENCE, Block
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
 from mpta_pipeline.metrics.facts import with_facts
@@ -144,7 +143,20 @@ def _search(rows: pl.DataFrame, outcome: str, traits: list[str], rules: FigureRu
 
 
 def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) -> list[Slice]:
-    """The worst slices of the discovery half, from persona-level means, each worse than the rest of every parent."""
+    """The worst slices of the discovery half, from persona-level means, each worse than the rest of every parent.
+
+    Every combination of traits is one grouped sum over the personas; a slice's rest, and the rest of each of its
+    parents, are differences of such sums.
+
+    Args:
+        rows: Answers with persona_id, weight `w`, the outcome and the traits.
+        outcome: Column of the outcome.
+        traits: Traits to combine.
+        support: Least number of personas in a slice and outside it.
+
+    Returns:
+        At most `CANDIDATES`, worst first.
+    """
     people = (
         rows.group_by("persona_id", maintain_order=True)
         .agg(
@@ -155,76 +167,63 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
         .sort("persona_id")
     )
     a, b = people.get_column("a").to_numpy(), people.get_column("b").to_numpy()
+    a = a - a.sum() / b.sum() * b  # centred, so that squares do not cancel
+    moments = (np.ones(len(a)), a, b, a * a, a * b, b * b)
     cuts = {t: g.cut(people, t) for t in traits}
     usable = [t for t in traits if len(cuts[t].labels) > 1]
-    found: dict[frozenset[tuple[str, str]], tuple[Floats, Slice]] = {}
+    totals: dict[tuple[str, ...], Floats] = {}
+    kept: dict[tuple[str, ...], Flags] = {}
+    found: list[Slice] = []
     for depth in range(1, DEPTH + 1):
         for combination in combinations(usable, depth):
-            for slice_, member in _slices(combination, cuts, (a, b), support, found):
-                found[frozenset(zip(slice_.traits, slice_.values, strict=True))] = (member, slice_)
-    worse = [s for _, s in found.values() if s.t <= -ENTRY and s.parent != _EXPLAINED]
-    return sorted(worse, key=lambda s: (s.t, s.traits, s.values))[:CANDIDATES]
-
-
-_EXPLAINED = "\x00"  # a slice that is no worse than the rest of one of its parents
-
-
-def _slices(
-    combination: tuple[str, ...],
-    cuts: dict[str, g.Cut],
-    sums_of: tuple[Floats, Floats],
-    support: int,
-    found: dict[frozenset[tuple[str, str]], tuple[Floats, Slice]],
-) -> Iterator[tuple[Slice, Floats]]:
-    """Slices of one combination of traits with enough personas whose parents all had enough."""
-    a, b = sums_of
-    code = np.zeros(len(a), dtype=np.int64)
-    known = np.ones(len(a), dtype=bool)
-    for trait in combination:
-        code = code * len(cuts[trait].labels) + np.maximum(cuts[trait].codes, 0)
-        known &= cuts[trait].codes >= 0
-    counts = np.bincount(code[known], minlength=1)
-    rest = int(known.sum())
-    for value in np.flatnonzero((counts >= support) & (rest - counts >= support)):
-        names, remainder = [], int(value)
-        for trait in reversed(combination):
-            remainder, place = divmod(remainder, len(cuts[trait].labels))
-            names.append(cuts[trait].labels[place])
-        values = tuple(reversed(names))
-        member = (known & (code == value)).astype(float)
-        parents = [
-            frozenset((t, v) for j, (t, v) in enumerate(zip(combination, values, strict=True)) if j != i)
-            for i in range(len(combination))
-        ]
-        if len(combination) > 1 and not all(p in found for p in parents):
-            continue
-        gap, t = _gap(member, known.astype(float), a, b)
-        parent = ""
-        if len(combination) > 1:
+            sizes = [len(cuts[t].labels) for t in combination]
+            known = np.all([cuts[t].codes >= 0 for t in combination], axis=0)
+            code = np.ravel_multi_index([np.maximum(cuts[t].codes, 0) for t in combination], sizes)[known]
+            own = np.stack([sums(code, m[known], int(np.prod(sizes))) for m in moments])
+            rest = own.sum(axis=1, keepdims=True) - own
+            keep = (own[0] >= support) & (rest[0] >= support)
+            gap, t = _contrast(own, rest)
+            digits = np.unravel_index(np.arange(own.shape[1]), sizes)
+            inside = np.full((depth, own.shape[1]), -np.inf)
+            for out in range(depth) if depth > 1 else ():
+                parent = combination[:out] + combination[out + 1 :]
+                place = np.ravel_multi_index(
+                    digits[:out] + digits[out + 1 :], [len(cuts[name].labels) for name in parent]
+                )
+                keep &= kept[parent][place]
+                inside[out] = _contrast(own, totals[parent][:, place] - own)[1]
+            totals[combination], kept[combination] = own, keep
             # The parent that explains most is the one within which the slice stands out least.
-            inside = [(_gap(member, found[p][0], a, b)[1], p) for p in parents]
-            weakest = max(inside, key=lambda x: (x[0], sorted(x[1])))
-            parent = _EXPLAINED if weakest[0] > -ENTRY else _name(weakest[1])
-        yield Slice(combination, values, gap, t, parent), member
+            explains = inside.argmax(axis=0)
+            for i in np.flatnonzero(keep & (t <= -ENTRY) & (inside.max(axis=0) <= -ENTRY)):
+                values = tuple(cuts[name].labels[int(d[i])] for name, d in zip(combination, digits, strict=True))
+                named = list(zip(combination, values, strict=True))
+                parent_name = _name(named[: explains[i]] + named[explains[i] + 1 :]) if depth > 1 else ""
+                found.append(Slice(combination, values, float(gap[i]), float(t[i]), parent_name))
+    return sorted(found, key=lambda s: (s.t, s.traits, s.values))[:CANDIDATES]
 
 
-def _gap(member: Floats, within: Floats, a: Floats, b: Floats) -> tuple[float, float]:
-    """Mean of the slice less mean of the rest of `within`, and its t from persona-level residuals (Welch)."""
-    outside = within * (1 - member)
-    wm, wo = (member * b).sum(), (outside * b).sum()
-    if wm <= 0 or wo <= 0 or outside.sum() < 2 or member.sum() < 2:
-        return 0.0, 0.0
-    m, o = (member * a).sum() / wm, (outside * a).sum() / wo
-    variance = sum(
-        n / (n - 1) * ((side * (a - mean * b)) ** 2).sum() / total**2
-        for side, mean, total, n in ((member, m, wm, member.sum()), (outside, o, wo, outside.sum()))
-    )
-    gap = float(m - o)
-    return gap, gap / float(np.sqrt(variance)) if variance > 0 else 0.0
+def _contrast(own: Floats, rest: Floats) -> tuple[Floats, Floats]:
+    """Mean of each slice less that of its rest, and Welch's t from persona-level residuals; (0, 0) where undefined.
+
+    Args:
+        own: (6 × slices) number of personas, Σa, Σb, Σa², Σab, Σb².
+        rest: The same of the rest.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means, variances = [], []
+        for n, a, b, aa, ab, bb in (own, rest):
+            mean = a / b
+            squares = np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0)
+            means.append(mean)
+            variances.append(np.where(n > 1, n / (n - 1) * squares / b**2, np.nan))
+        gap = means[0] - means[1]
+        t = gap / np.sqrt(variances[0] + variances[1])
+    defined = np.isfinite(t)
+    return np.where(defined, gap, 0.0), np.where(defined, t, 0.0)
 
 
-def _name(slice_: frozenset[tuple[str, str]]) -> str:
-    pairs = sorted(slice_)
+def _name(pairs: list[tuple[str, str]]) -> str:
     return f"{g.CROSS.join(t for t, _ in pairs)}={g.CROSS.join(v for _, v in pairs)}"
 
 
