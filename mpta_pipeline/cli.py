@@ -267,7 +267,8 @@ def list_surveys() -> None:
     if rows:
         _print_frame(pl.DataFrame(rows, infer_schema_length=None))
     for source in {s.recognition.dialect: s.recognition.source for s in states if s.recognition}.values():
-        out.print(f"{source.dialect}: {escape(source.licence)} Personas may go to: {source.data_use}.", style="dim")
+        reach = "any model" if project.sources.data_use(source) == "any" else "models on this machine only"
+        out.print(f"{source.dialect}: {escape(source.licence)} Personas may go to: {reach}.", style="dim")
     for state in states:
         if state.problem:
             out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
