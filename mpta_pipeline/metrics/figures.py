@@ -32,6 +32,7 @@ def compute_figures(
     rules: FigureRules,
     releases: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
+    ceiling: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Compute all figures of one model on one task.
 
@@ -45,6 +46,7 @@ def compute_figures(
         rules: How figures are cut and judged.
         releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty.
         items: ITEMS of the task, for figures by context and the options' places; None leaves out what needs them.
+        ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
@@ -59,7 +61,9 @@ def compute_figures(
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
     balanced = balance(scores)
-    units = Units(with_facts(balanced.frame, items), balanced.answer, balanced.mass, balanced.positions)
+    units = Units(
+        _with_ceiling(with_facts(balanced.frame, items), ceiling), balanced.answer, balanced.mass, balanced.positions
+    )
     parts = [part for block in blocks(units, groups, gold, rules=rules) for part in _block_figures(block, dimensions)]
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
@@ -68,6 +72,12 @@ def compute_figures(
         pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
     )
     return SUBGROUP_METRICS.conform(figures.select(list(SUBGROUP_METRICS.schema)))
+
+
+def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
+    if ceiling is None:
+        return units.with_columns(pl.lit(None, pl.Float64).alias("ceiling"))
+    return units.join(ceiling, on=["survey", "item_id", "persona_id"], how="left", maintain_order="left")
 
 
 def blocks(units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules) -> Iterator[Block]:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
+from scipy import sparse
 
+from mpta_pipeline.metrics.answers import Units
+from mpta_pipeline.metrics.arrays import Floats, ratio
 from mpta_pipeline.metrics.registry import Metric
 
 # MC2 has several right options: its score is a mass, not a share of right picks.
 _ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
 _ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
+
+
+def _skill_features(units: Units) -> sparse.csr_matrix:
+    """Credit, mode's credit and ceiling of the answers that have all three."""
+    known = _ANSWERED & pl.col("item_mode").is_not_null() & pl.col("ceiling").is_not_null()
+    frame = units.frame.select(
+        pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "item_mode", "ceiling")
+    )
+    return sparse.csr_matrix(frame.to_numpy())
+
+
+def _skill(totals: Floats) -> Floats:
+    credit, mode, ceiling = np.moveaxis(totals, -1, 0)
+    return ratio(credit - mode, ceiling - mode)
+
 
 METRICS = (
     Metric(
@@ -35,6 +54,7 @@ METRICS = (
             "proportional": pl.col("proportional"),
             "item_mode": pl.col("item_mode"),
             "group_mode": pl.col("group_mode"),
+            "ceiling": pl.col("ceiling"),
         },
     ),
     Metric(
@@ -76,5 +96,20 @@ METRICS = (
         where=_ONE_KEY & (pl.col("n_ok") > 0),
         proportion=True,
         baselines={"chance": pl.col("chance")},
+    ),
+    Metric(
+        name="skill",
+        definition="Accuracy between that of the most frequent answer (0) and that of a model fitted on other "
+        "respondents' "
+        "visible traits (1), on the answers that have all three",
+        unit="ratio",
+        low=None,
+        high=None,
+        direction="higher",
+        source="metrics.md 4.2",
+        family="skill",
+        chance="below 0",
+        features=_skill_features,
+        statistic=_skill,
     ),
 )
