@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -227,7 +227,12 @@ class Exchange:
         try:
             size = 0
             chunks = []
-            async for chunk in response.aiter_bytes():
+            # Decoding through httpx takes .05 ms a reply, which is saved where there is nothing to decode.
+            encoded = any(name.lower() == b"content-encoding" for name, _ in response.headers.raw)
+            stream = (
+                response.aiter_bytes() if encoded or not isinstance(response.stream, AsyncIterable) else response.stream
+            )
+            async for chunk in stream:
                 size += len(chunk)
                 if size > limit:
                     raise Fault(Kind.ITEM, f"the reply is larger than {limit // 2**20} MiB")

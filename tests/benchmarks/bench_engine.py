@@ -1,6 +1,9 @@
 """How fast the engine asks, looks up and stays small, as ratios in one run.
 
-Run: python -m tests.benchmarks.bench_engine [--embedded] [--queue 100000]
+Run: python -m tests.benchmarks.bench_engine [--embedded] [--queue 100000] [--peers VENV]
+
+`--peers` measures lm-evaluation-harness and inspect_ai beside it, from the start of the process to the figures, out of
+a virtual environment of their own: python -m venv VENV && VENV/bin/pip install "lm_eval[api]" inspect_ai openai
 
 The machine's load decides much; what counts are the ratios to a bare loop and to what the latency allows, taken in
 turns within one run. Kill test: MPTA_KILLS=50 python -m pytest tests/inference/test_engine.py -k killed
@@ -165,8 +168,8 @@ def bench_memory(url: str, n: int) -> None:
     print(f"{n:,} queued prompts: {early:.0f} MiB after a tenth, {sizes[-1][1]:.0f} MiB at the end", flush=True)
 
 
-def bench_embedded() -> None:
-    """16 personas × 16 items of about 360 tokens: pinned prefix against none (a sample of 16, same engine)."""
+def bench_embedded(personas: int) -> None:
+    """Personas × 16 items of about 360 tokens: pinned prefix against none (one prompt a persona, same engine)."""
     spec = inference.load_models(REPOSITORY / "dagster_home" / "models.yaml")["smollm2"]
     text = "They say that work, family, church, school, trust and government matter more than money or fame to them. "
     rows = [
@@ -181,7 +184,7 @@ def bench_embedded() -> None:
             "group": f"g{i}",
             "data_use": "any",
         }
-        for i in range(16)
+        for i in range(personas)
         for j in range(16)
     ]
     prompts = pl.DataFrame(rows)
@@ -194,16 +197,87 @@ def bench_embedded() -> None:
             spec, prompts.filter(pl.col("prompt_id").str.ends_with("-3")), folder / "a", cache_dir=cache
         )
         grouped = inference.ask(spec, prompts, folder / "b", cache_dir=cache)
-        again = inference.ask(spec, prompts.sample(64, seed=1, shuffle=True), folder / "c", cache_dir=cache)
+        again = inference.ask(
+            spec, prompts.sample(min(64, prompts.height // 4), seed=1, shuffle=True), folder / "c", cache_dir=cache
+        )
         one, other = (inference.responses(spec, prompts, folder / f) for f in "bc")
         same = one.join(other, on=["prompt_id", "option_logprobs", "text"], how="semi").height
     tokens = grouped.prompt_tokens / grouped.asked
     print(
-        f"embedded, 16 × 16 prompts of {tokens:.0f} tokens: {grouped.rate:.2f}/s grouped, "
+        f"embedded, {personas} × 16 prompts of {tokens:.0f} tokens: {grouped.rate:.2f}/s grouped, "
         f"{single.rate:.2f}/s unshared, {grouped.rate / single.rate:.1f} × (aim 2.3); "
         f"{same} of {again.asked} bit-identical in another order",
         flush=True,
     )
+
+
+OURS = """
+import sys
+from pathlib import Path
+import polars as pl
+from mpta_pipeline import inference
+from tests.benchmarks.bench_engine import make_prompts
+url, folder = sys.argv[1], Path(sys.argv[2])
+spec = inference.ModelSpec(name="m", provider="openai", base_url=url, model="mock", connections=64)
+prompts = make_prompts(2000)
+inference.ask(spec, prompts, folder / "ledger")
+frame = inference.responses(spec, prompts, folder / "ledger")
+frame.group_by("task").agg((pl.col("text") == "A").mean(), pl.len()).write_parquet(folder / "figures.parquet")
+"""
+LM_EVAL_TASK = """
+task: mpta_bench
+dataset_path: json
+dataset_kwargs: {data_files: {test: FOLDER/items.jsonl}}
+output_type: generate_until
+test_split: test
+doc_to_text: "{{question}}"
+doc_to_target: "A"
+generation_kwargs: {max_gen_toks: 8, until: []}
+metric_list: [{metric: exact_match}]
+"""
+INSPECT_TASK = """
+from inspect_ai import Task, task
+from inspect_ai.dataset import json_dataset
+from inspect_ai.dataset import Sample
+from inspect_ai.scorer import match
+from inspect_ai.solver import generate
+
+@task
+def mpta_bench():
+    samples = json_dataset("FOLDER/items.jsonl", lambda r: Sample(input=r["question"], target="A"))
+    return Task(dataset=samples, solver=generate(), scorer=match())
+"""
+
+
+def bench_peers(url: str, venv: Path) -> None:
+    """2,000 questions at 64 connections with ours, lm-evaluation-harness and inspect_ai: whole processes."""
+    items = make_prompts(2000).select(question=pl.col("system") + "\n\n" + pl.col("user"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        items.write_ndjson(folder / "items.jsonl")
+        (folder / "mpta_bench.yaml").write_text(LM_EVAL_TASK.replace("FOLDER", name))
+        (folder / "peer.py").write_text(INSPECT_TASK.replace("FOLDER", name))
+        arguments = f"base_url={url}/chat/completions,model=mock,num_concurrent=64"
+        commands = {
+            "mpta": [sys.executable, "-c", OURS, url, name],
+            "lm-evaluation-harness": [
+                *(str(venv / "bin" / "lm_eval"), "--model", "local-chat-completions", "--model_args", arguments),
+                *("--apply_chat_template", "--tasks", "mpta_bench", "--include_path", name, "--output_path", name),
+            ],
+            "inspect_ai": [
+                *(str(venv / "bin" / "inspect"), "eval", "peer.py", "--model", "openai/mock"),
+                *("--model-base-url", url, "--max-connections", "64", "--max-samples", "256"),
+                *("--display", "none", "--log-dir", f"{name}/logs"),
+            ],
+        }
+        environment = os.environ | {"OPENAI_API_KEY": "none", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
+        took = {}
+        for peer, command in commands.items():
+            began = time.perf_counter()
+            done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+            took[peer] = time.perf_counter() - began
+            shown = f"{2000 / took[peer]:.0f}/s, {took[peer] / took['mpta']:.1f} × our time"
+            print(f"{peer}: {took[peer]:.1f} s, {shown if done.returncode == 0 else done.stderr[-500:]}", flush=True)
 
 
 def main() -> None:
@@ -211,6 +285,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--embedded", action="store_true", help="measure the embedded model too (minutes)")
     parser.add_argument("--queue", type=int, default=100_000, help="prompts queued in the measurement of memory")
+    parser.add_argument("--peers", type=Path, help="virtual environment with lm_eval[api], inspect_ai and openai")
+    parser.add_argument("--personas", type=int, default=16, help="personas asked of the embedded model")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     command = [sys.executable, str(REPOSITORY / "tests" / "inference" / "server.py"), "--latency", str(LATENCY)]
@@ -219,6 +295,8 @@ def main() -> None:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
         bench_asking(url)
+        if options.peers is not None:
+            bench_peers(url, options.peers.absolute())
         bench_memory(url, options.queue)
     finally:
         server.kill()
@@ -226,7 +304,7 @@ def main() -> None:
     bench_reuse(1_000_000)
     bench_lookup(10_000_000)
     if options.embedded and importlib.util.find_spec("xllamacpp") is not None:
-        bench_embedded()
+        bench_embedded(options.personas)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import gzip
 import multiprocessing
 import re
 import time
@@ -127,6 +128,9 @@ def answers(request: Request) -> Answer:
         "filter_400": Answer(400, openai_error("The response was filtered", "content_filter")),
         "refusal": Answer(body=chat(None, refusal="I cannot help with that.")),
         "text_plain": Answer(body=chat("A", logprobs=LETTERS), content_type="text/plain"),
+        "gzip": Answer(
+            raw=gzip.compress(orjson.dumps(chat("A", logprobs=LETTERS))), headers={"content-encoding": "gzip"}
+        ),
         "null_content": Answer(body=chat(None)),
         "echo_key": Answer(body=chat(request.headers.get("authorization", ""))),
         "fingerprint": Answer(body=chat(logprobs=LETTERS, fingerprint="fp_2")),

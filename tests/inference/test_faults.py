@@ -85,6 +85,7 @@ def test_what_does_not_pass_becomes_an_error_row(cue: str, reason: str, sent: in
         ("refusal", "I cannot help with that.", "refusal", False),
         ("text_plain", "A", "stop", True),
         ("null_content", "", "stop", False),
+        ("gzip", "A", "stop", True),
     ],
 )
 def test_odd_replies_are_kept_as_they_are(cue, text, finish, has_logprobs, server: Server, ledger: Path):
