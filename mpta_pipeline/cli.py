@@ -30,7 +30,8 @@ app = typer.Typer(
     help="Survey respondents as personas, and what language models make of them.",
 )
 # Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
-_WIDTH = max(Console().width, 120)
+_WIDTH = max(Console().width, 132)
+_NAME_WIDTH = 20
 out = Console(width=_WIDTH)
 err = Console(stderr=True, width=_WIDTH)
 
@@ -193,7 +194,7 @@ def _show_headline(project: Project) -> None:
     headline = metrics.headline(figures)
     _print_frame(_readable(headline), title=title)
     for model, task, survey, verdict in headline.select("model", "task", "survey", "verdict").iter_rows():
-        out.print(f"  {escape(f'{model} on {task} ({survey}): {verdict}.')}")
+        out.print(f"  {escape(f'{model} on {task} ({survey}): {verdict}.')}", soft_wrap=True)
     weighted = figures.filter(pl.col("weighted"))["survey"].unique().to_list()
     if unweighted := sorted(set(figures["survey"]) - set(weighted)):
         out.print(f"No survey weights: figures of {', '.join(unweighted)} describe the panel, not the population.")
@@ -227,7 +228,14 @@ def _two_digits(name: str) -> pl.Expr:
 def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for name, dtype in frame.schema.items():
-        table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left", overflow="fold")
+        # Names stay whole; only columns that are long anyway are folded.
+        longest = frame[name].cast(pl.String).str.len_chars().max() if dtype == pl.String else 0
+        table.add_column(
+            name.replace("_", " "),
+            justify="right" if dtype.is_numeric() else "left",
+            overflow="fold",
+            no_wrap=isinstance(longest, int) and longest <= _NAME_WIDTH,
+        )
     for row in frame.iter_rows():
         table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row))
     out.print(table)

@@ -74,7 +74,9 @@ def accuracy_by_hand(con, cell):
 @pytest.mark.parametrize("task", ["value_alignment", "sample_myths"])
 def test_three_published_cells_are_recomputed_by_hand_from_scores(finished, task):
     with duckdb.connect(str(finished[0].layout.warehouse), read_only=True) as con:
-        assert {t.name for t in PUBLISHED} <= {n for (n,) in con.execute("select table_name from duckdb_tables()").fetchall()}
+        assert {t.name for t in PUBLISHED} <= {
+            n for (n,) in con.execute("select table_name from duckdb_tables()").fetchall()
+        }
         cells = (
             con.sql(
                 "select * from subgroup_metrics where metric = 'accuracy' and baseline = '' and condition = 'persona'"
@@ -114,7 +116,9 @@ def test_a_figure_is_traced_to_file_variable_and_row(finished):
     assert "wave_20" in figure
 
 
-@pytest.mark.skipif(not GSS_2018.exists(), reason="NORC's GSS2018.dta is not there (set MPTA_SHARED_DATA to its folder)")
+@pytest.mark.skipif(
+    not GSS_2018.exists(), reason="NORC's GSS2018.dta is not there (set MPTA_SHARED_DATA to its folder)"
+)
 def test_the_same_thread_runs_on_norcs_own_file_with_its_weights(world):
     for path in world.surveys.iterdir():
         path.unlink()

@@ -7,6 +7,9 @@ import polars as pl
 from mpta_pipeline.tables import SCORES
 from mpta_pipeline.tasks.parsing import ERROR, OK, REFUSED, UNPARSED, read_logprobs, read_replies, read_verbalized
 
+# Finish reasons by which a provider says that the reply was withheld: such a reply is empty, not unreadable.
+FILTERED = ("content_filter", "refusal", "safety")
+
 
 def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
     """Say of each response which option it picked.
@@ -23,13 +26,14 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         model, prompt_id, request_hash, status, pred_pos (shown), pred_idx (canonical), p_vec (canonical order; null
         unless log-probabilities decided).
     """
-    frame = responses.select("model", "prompt_id", "request_hash", "text", "option_logprobs", "error").join(
-        prompts.select("prompt_id", "options", "option_order", "elicitation"), on="prompt_id"
-    )
+    frame = responses.select(
+        "model", "prompt_id", "request_hash", "text", "option_logprobs", "error", "finish_reason"
+    ).join(prompts.select("prompt_id", "options", "option_order", "elicitation"), on="prompt_id")
     frame = _stated(frame)
     read = read_replies(frame.select("text", "options")).rename({"status": "text_status", "pred_pos": "text_pos"})
     frame = read_logprobs(frame.join(read.drop("rule"), on=["text", "options"], how="left", nulls_equal=True))
-    declined = pl.col("text_status") == REFUSED
+    filtered = pl.col("finish_reason").str.to_lowercase().is_in(FILTERED).fill_null(False)
+    declined = (pl.col("text_status") == REFUSED) | filtered
     by_logprob = pl.col("p_vec").is_not_null()
     frame = frame.with_columns(
         pl.when(pl.col("error").is_not_null())

@@ -17,8 +17,8 @@ from mpta_pipeline.orchestration.project import Project
 class Daemon:
     """What `dagster dev` does about automation, one tick at a time.
 
-    Requested partitions are grouped into runs as the daemon does: assets that were requested over the same partitions run
-    together; assets with a single-run backfill policy take all their partitions in one run.
+    Requested partitions are grouped into runs as the daemon does: assets that were requested over the same partitions
+    run together; assets with a single-run backfill policy take all their partitions in one run.
     """
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -50,11 +50,11 @@ class Daemon:
 
     def evaluate(self) -> dict[str, set[str | None]]:
         """One tick of the automation sensor: what it requests."""
-        result = dg.evaluate_automation_conditions(
-            defs=self.definitions, instance=self.instance, cursor=self.cursor
-        )
+        result = dg.evaluate_automation_conditions(defs=self.definitions, instance=self.instance, cursor=self.cursor)
         self.cursor = result.cursor
-        requested = {k.to_user_string(): set(result.get_requested_partitions(k)) for k in self.graph.get_all_asset_keys()}
+        requested = {
+            k.to_user_string(): set(result.get_requested_partitions(k)) for k in self.graph.get_all_asset_keys()
+        }
         return {asset: keys for asset, keys in requested.items() if keys}
 
     def execute(self, requested: dict[str, set[str | None]]) -> None:
@@ -66,7 +66,9 @@ class Daemon:
         for keys, assets in groups.items():
             policy = self.graph.get(dg.AssetKey(assets[0])).backfill_policy
             together = policy is not None and policy.max_partitions_per_run is None
-            for batch in [sorted(map(str, keys))] if together and keys != {None} else [[k] for k in sorted(keys, key=str)]:
+            for batch in (
+                [sorted(map(str, keys))] if together and keys != {None} else [[k] for k in sorted(keys, key=str)]
+            ):
                 self._run(assets, batch)
 
     def _run(self, assets: list[str], keys: list[str | None]) -> None:

@@ -39,6 +39,7 @@ def answered(prompts, text=None, logprobs=None, error=None):
         pl.lit("h").alias("request_hash"),
         pl.lit(text, pl.String).alias("text"),
         pl.lit(logprobs, pl.List(pl.Float64)).alias("option_logprobs"),
+        pl.lit(None, pl.String).alias("finish_reason"),
         pl.lit(error, pl.String).alias("error"),
     )
 

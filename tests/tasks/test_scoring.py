@@ -95,3 +95,10 @@ def test_a_stated_distribution_is_scored_by_its_top(world):
     letter = tasks.score(prompts, few.items["sample_myths"], answered(prompts, "B"))
     assert set(letter["status"]) == {"ok"}
     assert letter["p_vec"].null_count() == letter.height
+
+
+def test_a_reply_that_the_provider_withheld_is_refused_not_unreadable(world):
+    prompts = world.prompts["sample_myths"]
+    replies = answered(prompts, "").with_columns(pl.lit("content_filter").alias("finish_reason"))
+    scores = tasks.score(prompts, world.items["sample_myths"], replies)
+    assert set(scores["status"]) == {"refused"}
