@@ -30,8 +30,7 @@ app = typer.Typer(
     help="Survey respondents as personas, and what language models make of them.",
 )
 # Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
-_WIDTH = max(Console().width, 132)
-_NAME_WIDTH = 20
+_WIDTH = max(Console().width, 120)
 out = Console(width=_WIDTH)
 err = Console(stderr=True, width=_WIDTH)
 
@@ -204,19 +203,19 @@ def _readable(headline: pl.DataFrame) -> pl.DataFrame:
     """The headline for a terminal: figures with their intervals in one column each."""
 
     def interval(name: str) -> pl.Expr:
-        shown = pl.format("{} [{}, {}]", *(_two_digits(f"{name}{end}") for end in ("", "_low", "_high")))
+        shown = pl.format("{}\n[{}, {}]", *(_two_digits(f"{name}{end}") for end in ("", "_low", "_high")))
         return pl.coalesce(shown, _two_digits(name)).alias(name.replace("_", " "))
 
     conditions = [c for c in ("persona", "demographics_only", "no_persona") if headline[c].is_not_null().any()]
     models = [] if headline["model"].n_unique() == 1 else [pl.col("model")]
     return headline.select(
         *models,
-        "task",
-        "survey",
+        pl.format("{}\n{}", "task", "survey").alias("task, survey"),
         *map(interval, conditions),
         _two_digits("chance"),
-        _two_digits("item_mode").alias("most frequent answer"),
-        pl.format("{} / {}", "n_answers", "n_personas").alias("answers / personas"),
+        _two_digits("item_mode").alias("most frequent"),
+        pl.col("n_answers").alias("answers"),
+        pl.col("n_personas").alias("personas"),
     )
 
 
@@ -228,14 +227,7 @@ def _two_digits(name: str) -> pl.Expr:
 def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for name, dtype in frame.schema.items():
-        # Names stay whole; only columns that are long anyway are folded.
-        longest = frame[name].cast(pl.String).str.len_chars().max() if dtype == pl.String else 0
-        table.add_column(
-            name.replace("_", " "),
-            justify="right" if dtype.is_numeric() else "left",
-            overflow="fold",
-            no_wrap=isinstance(longest, int) and longest <= _NAME_WIDTH,
-        )
+        table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in frame.iter_rows():
         table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row))
     out.print(table)
