@@ -137,7 +137,7 @@ def _pair_rows(rows_of: dict[str, pl.DataFrame], weighted: bool, rules: FigureRu
                     "p_value": float(p[0]),
                     "ci_low": sign * d - reach,
                     "ci_high": sign * d + reach,
-                    "mde": float(equivalence.minimal_detectable(means.se, level=rules.level)[0]),
+                    "mde": float(equivalence.minimal_detectable(means.se, means.df, level=rules.level)[0]),
                     **_sizes(both),
                 }
             )

@@ -20,9 +20,14 @@ def verdicts(difference: Floats, se: Floats, df: Floats, q: Floats, *, margin: f
     return [str(word) or None for word in words]
 
 
-def minimal_detectable(se: Floats, *, level: float = 0.05, power: float = 0.8) -> Floats:
-    """Smallest true difference found with `power`: (z_{1−level/2} + z_power) · se (Miller 2024, section 5)."""
-    return np.asarray((stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power)) * se, dtype=float)
+def minimal_detectable(se: Floats, df: Floats | float = np.inf, *, level: float = 0.05, power: float = 0.8) -> Floats:
+    """Smallest true difference found with `power`: (t_{1−level/2} + t_power) · se; null where se is 0 or unknown.
+
+    With infinite `df` this is Miller's (2024, section 5) formula with normal quantiles; with few clusters these would
+    promise far more than the interval, which rests on t, can keep.
+    """
+    quantiles = stats.t.ppf(1 - level / 2, df) + stats.t.ppf(power, df)
+    return np.asarray(np.where(np.asarray(se) > 0, quantiles * se, np.nan), dtype=float)
 
 
 def planned_answers(variance: float, difference: float, *, level: float = 0.05, power: float = 0.8) -> int:

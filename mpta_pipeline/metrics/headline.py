@@ -25,7 +25,7 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         model, task, survey, weighted; per condition its accuracy with `_low` and `_high`; `chance` and `item_mode` on
-        the persona condition's answers; effect with its interval (normal, from `effect_se`) and q; n_answers,
+        the persona condition's answers; effect with its interval and q; n_answers,
         n_personas, n_items; `verdict`.
     """
     key = ["model", "task", "survey"]
@@ -53,8 +53,7 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
         first("baseline_estimate", lead, "chance").alias("chance"),
         first("baseline_estimate", lead, "item_mode").alias("item_mode"),
         first("effect", lead).alias("effect"),
-        (first("effect", lead) - 1.96 * first("effect_se", lead)).alias("effect_low"),
-        (first("effect", lead) + 1.96 * first("effect_se", lead)).alias("effect_high"),
+        *(first(c, lead).alias(c) for c in ("effect_low", "effect_high")),
         first("q_value", lead).alias("q_value"),
         *(first(c, lead).alias(c) for c in ("n_answers", "n_personas", "n_items")),
     )

@@ -127,11 +127,15 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
     }
     if prepared.effect is not None:
         effect = slices.means_of(prepared.effect)
+        # A standard error of 0 means that no difference was seen between answers, not that the effect is known.
+        reach = np.where(effect.se > 0, t_quantile(effect.df, rules.level) * effect.se, np.nan)
         base |= {
             "effect": effect.estimate,
             "effect_se": effect.se,
+            "effect_low": effect.estimate - reach,
+            "effect_high": effect.estimate + reach,
             "p_value": p_value(effect.estimate, effect.se, effect.df),
-            "mde": equivalence.minimal_detectable(effect.se, level=rules.level),
+            "mde": equivalence.minimal_detectable(effect.se, effect.df, level=rules.level),
         }
     parts = [pl.DataFrame({**base, "baseline": [""] * slices.n, **_gap_columns(view, metric, gaps)})]
     of_groups = {name: Moments(block.rows, prepared.values.x - b, prepared.w) for name, b in guesses.items()}

@@ -8,9 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import polars as pl
-from scipy import special
 
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.report import wording
@@ -86,8 +84,8 @@ class Figure:
     n_items: int
     n_eff: float | None
     effect: float | None
-    effect_reach: float | None
-    span: float
+    effect_low: float | None
+    effect_high: float | None
     effect_p: float | None
     effect_q: float | None
     gap: float | None
@@ -103,36 +101,6 @@ class Figure:
         """The figure is of a whole dimension, such as the range of its groups, not of one group."""
         return self.dimensions != ALL and self.subgroup == ALL
 
-    @property
-    def effect_low(self) -> float | None:
-        """Lower end of the persona effect's interval."""
-        return self._effect_end(-1)
-
-    @property
-    def effect_high(self) -> float | None:
-        """Upper end of the persona effect's interval."""
-        return self._effect_end(1)
-
-    def _effect_end(self, side: int) -> float | None:
-        if self.effect is None or self.effect_reach is None:
-            return None
-        return min(max(self.effect + side * self.effect_reach, -self.span), self.span)
-
-
-def _effect_reach(figures: pl.DataFrame) -> pl.Series:
-    """Half the width of each effect's 95 % interval: the t quantile of the very degrees of freedom its p-value has."""
-    frame = figures.select(
-        (pl.col("effect") / pl.col("effect_se")).abs().alias("ratio"),
-        "p_value",
-        (pl.min_horizontal("n_personas", "n_items") - 1).clip(1).alias("fewest"),
-        "effect_se",
-    ).cast(pl.Float64)
-    ratio, p, fewest, se = (frame[name].fill_null(math.nan).to_numpy() for name in frame.columns)
-    df = special.stdtridf(1 - p / 2, ratio)
-    told = np.isfinite(df) & (p > 0) & (p < 1)
-    reach = special.stdtrit(np.where(told, df, fewest), 0.975) * se
-    return pl.Series("effect_reach", reach).fill_nan(None)
-
 
 def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | None = None) -> list[Figure]:
     """One record a figure: baselines gathered, the weighted figure where there is one with the unweighted beside it.
@@ -144,7 +112,7 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
     """
     if figures.is_empty():
         return []
-    keyed = figures.with_columns(figure_ids(figures), _effect_reach(figures))
+    keyed = figures.with_columns(figure_ids(figures))
     by_id = keyed.sort(*FIGURE_KEY, "weighted", "baseline").group_by(
         "figure_id", *FIGURE_KEY, "weighted", maintain_order=True
     )
@@ -176,8 +144,8 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
             n_items=f["n_items"],
             n_eff=f["n_eff"],
             effect=f["effect"],
-            effect_reach=f["effect_reach"],
-            span=(spans or {}).get(row["metric"], math.inf),
+            effect_low=_within(f["effect_low"], (spans or {}).get(row["metric"], math.inf)),
+            effect_high=_within(f["effect_high"], (spans or {}).get(row["metric"], math.inf)),
             effect_p=f["p_value"],
             effect_q=f["q_value"],
             gap=f["gap"],
@@ -190,6 +158,11 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
         )
         for row in chosen.iter_rows(named=True)
     ]
+
+
+def _within(end: float | None, span: float) -> float | None:
+    """The end of an effect's interval, cut to what a difference of the metric can be."""
+    return None if end is None else min(max(end, -span), span)
 
 
 def group_modes(

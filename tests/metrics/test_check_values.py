@@ -189,6 +189,10 @@ class TestPower:
 
     def test_minimal_detectable(self):
         assert equivalence.minimal_detectable(np.array([0.01]))[0] == pytest.approx(0.028016, abs=1e-5)
+        # Tables of t with 1 degree of freedom: 12.706 (.975) and 1.376 (.80).
+        few = equivalence.minimal_detectable(np.array([0.01, 0.0]), np.array([1.0, 1.0]))
+        assert few[0] == pytest.approx(0.14082, abs=1e-5)
+        assert np.isnan(few[1]), "no error seen is not a detectable difference of 0"
 
     def test_verdicts(self):
         words = equivalence.verdicts(
