@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 import dagster as dg
@@ -17,8 +16,8 @@ from mpta_pipeline.orchestration.project import Project
 class Daemon:
     """What `dagster dev` does about automation, one tick at a time.
 
-    Requested partitions are grouped into runs as the daemon does: assets that were requested over the same partitions
-    run together; assets with a single-run backfill policy take all their partitions in one run.
+    Requested partitions are grouped into runs as the daemon does: in the graph's order, neighbours that were requested
+    over the same partitions together; assets with a single-run backfill policy take all their partitions in one run.
     """
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
@@ -59,16 +58,19 @@ class Daemon:
 
     def execute(self, requested: dict[str, set[str | None]]) -> None:
         """Run what was requested."""
-        groups: dict[frozenset[str | None], list[str]] = defaultdict(list)
+        groups: list[tuple[set[str | None], list[str]]] = []
         for asset in (k.to_user_string() for k in self.graph.toposorted_asset_keys):
-            if asset in requested:
-                groups[frozenset(requested[asset])].append(asset)
-        for keys, assets in groups.items():
+            if asset not in requested:
+                continue
+            if groups and groups[-1][0] == requested[asset]:
+                groups[-1][1].append(asset)
+            else:
+                groups.append((requested[asset], [asset]))
+        for keys, assets in groups:
             policy = self.graph.get(dg.AssetKey(assets[0])).backfill_policy
-            together = policy is not None and policy.max_partitions_per_run is None
-            for batch in (
-                [sorted(map(str, keys))] if together and keys != {None} else [[k] for k in sorted(keys, key=str)]
-            ):
+            together = policy is not None and policy.max_partitions_per_run is None and keys != {None}
+            ordered = sorted(keys, key=str)
+            for batch in [ordered] if together else [[k] for k in ordered]:
                 self._run(assets, batch)
 
     def _run(self, assets: list[str], keys: list[str | None]) -> None:
