@@ -148,6 +148,7 @@ def make_raw(tmp_path: Path, registry: surveys.SourceRegistry) -> MakeRaw:
             "dialect": dialect,
             "release_id": f"{wave}@000000000000",
             "file_name": f"{dialect}.sav",
+            "n_respondents": data.height,
             "sha256": "0" * 64,
             "weight_name": WEIGHTS.get(dialect),
             "file_declares_missing": bool(declared),
