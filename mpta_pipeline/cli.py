@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +89,7 @@ def _run(
     with _instance(project) as instance:
         # Imported here: Dagster takes half a second, which `mpta surveys` need not wait for.
         from mpta_pipeline import definitions
-        from mpta_pipeline.orchestration.runner import ORDER, Runner
+        from mpta_pipeline.orchestration.runner import ORDER, Runner, sole_command
 
         for name in models or ():
             project.model(name)
@@ -115,7 +115,7 @@ def _run(
             tasks=tasks,
             until=until,
         )
-        with _progress_bar():
+        with sole_command(project, instance), _progress_bar():
             outcome = runner.run()
     for name, problem in outcome.problems.items():
         err.print(f"[yellow]not used[/yellow] {escape(name)}: {escape(problem)}", soft_wrap=True)
@@ -320,6 +320,18 @@ def trace(
     out.print(warehouse.trace(Project.from_env().layout, identifier).text(), soft_wrap=True)
 
 
+def _bury_killed_commands() -> None:
+    """Let the daemon see that nothing of a killed command is in progress; one that is at work is left alone."""
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    with _instance(project) as instance, suppress(ConfigError):
+        from mpta_pipeline.orchestration.runner import sole_command
+
+        with sole_command(project, instance):
+            pass
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
@@ -334,6 +346,7 @@ def ui(
             remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
         )
     os.environ["DAGSTER_HOME"] = str(home)
+    _bury_killed_commands()
     workspace = home.parent / "workspace.yaml"
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "mpta_pipeline.definitions"]
     executable = Path(sys.executable).with_name("dagster")

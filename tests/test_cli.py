@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -76,6 +77,9 @@ def test_killed_half_way_and_started_again_it_ends_with_the_same_tables(world, s
     done = mpta(world, "run")
     assert done.returncode == 0, done.stderr
     assert server.calls <= needed + in_flight, "asked twice at most what was in flight"
+    with dg.DagsterInstance.from_config(str(world.config)) as instance:
+        left = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    assert left == [], "the killed run would count as in progress for ever, and the daemon would wait for it"
     mine, other = tables(world), tables(whole)
     assert mine.keys() == other.keys()
     assert [name for name in mine if mine[name] != other[name]] == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -202,7 +203,8 @@ class World:
         self.study(STUDY)
         self.models({"loopback": model(url)})
         (self.config / "surveys.yaml").write_text("{}\n")
-        (self.config / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        # The deployment's own settings: what they do to a run is tested with it.
+        shutil.copy(Path(__file__).parents[1] / "dagster_home" / "dagster.yaml", self.config)
 
     @property
     def environment(self) -> dict[str, str]:

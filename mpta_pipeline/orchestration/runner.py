@@ -5,12 +5,15 @@ The same assets as under the daemon, run in this process on the same instance, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import fcntl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.orchestration import sources, steps
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node
@@ -31,6 +34,37 @@ ORDER = (
     "warehouse",
     "report",
 )
+
+
+# Marks runs that live in a command's own process: nobody but the next command can tell that one was killed.
+COMMAND_TAG = "mpta/command"
+
+
+@contextmanager
+def sole_command(project: Project, instance: dg.DagsterInstance) -> Iterator[None]:
+    """Be the one command that runs on this data folder, and bury the runs of commands that were killed.
+
+    A killed command leaves its run as started for ever; its assets would count as in progress, and the daemon would
+    never request them again.
+
+    Raises:
+        ConfigError: Another command is under way.
+    """
+    project.layout.root.mkdir(parents=True, exist_ok=True)
+    with (project.layout.root / "command.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                "Another mpta command is at work on this data folder",
+                file=project.layout.root,
+                remedy="wait for it or stop it; what it has asked and made is kept",
+            ) from None
+        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+        for run in instance.get_runs(unfinished):
+            if COMMAND_TAG in run.tags:
+                instance.report_run_failed(run, "The command that ran this was killed; the next one goes on.")
+        yield
 
 
 @dataclass
@@ -122,7 +156,7 @@ class Runner:
             instance=self.instance,
             asset_selection=[dg.AssetKey(a) for a in assets],
             partition_key=(keys[0] or None) if len(keys) == 1 else None,
-            tags=tags | {"mpta/command": "mpta run"},
+            tags=tags | {COMMAND_TAG: "mpta run"},
             raise_on_error=False,
             # The terminal shows progress and messages; the event log keeps the rest.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

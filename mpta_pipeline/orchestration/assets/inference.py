@@ -21,7 +21,6 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet"},
-        pool="inference",
         metadata=definition_metadata(tables.RESPONSES),
         automation_condition=automation.FIRST_IN_RUN,
     )

@@ -18,7 +18,6 @@ GROUP = "publication"
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb"},
-    pool="duckdb_writer",
     automation_condition=automation.PUBLISH,
 )
 def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
