@@ -273,7 +273,11 @@ def effect_verdict(figure: Figure, level: float) -> str:
     if figure.effect_q > level and figure.effect_p is not None and figure.effect_p <= level:
         return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
     if figure.effect_q > level:
-        mde = "" if figure.mde is None else wording.number(figure.mde, share=True, unit=False)
-        found = f" (a change of {mde} points or more would probably have shown)" if mde else ""
-        return f"showing the persona makes no difference that could be found{found}"
+        found = "showing the persona makes no difference that could be found"
+        if figure.mde is None:
+            return found
+        if figure.mde >= 1:
+            return f"{found} (with so few people or questions hardly any could)"
+        mde = wording.number(figure.mde, share=True, unit=False)
+        return f"{found} (a change of {mde} points or more would probably have shown)"
     return f"showing the persona {way}s by {change}"

@@ -386,3 +386,12 @@ def test_an_effect_interval_is_cut_to_what_the_metric_can_be() -> None:
     (figure,) = f.read(fab.figures(row), 30, {"accuracy": 1.0})
     assert (figure.effect_low, figure.effect_high) == (-1.0, 0.09)
     assert "may help by 5.0 points" in f.effect_verdict(figure, 0.05)
+
+
+def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
+    from mpta_pipeline.report import figures as f
+
+    row = fab.figure(effect=0.05, effect_se=0.2, p_value=0.8, q_value=0.9, mde=1.44)
+    (figure,) = f.read(fab.figures(row), 30)
+    assert "hardly any could" in f.effect_verdict(figure, 0.05)
+    assert "144" not in f.effect_verdict(figure, 0.05)
