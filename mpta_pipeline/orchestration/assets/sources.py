@@ -16,44 +16,36 @@ GROUP = "sources"
 
 def specs(tasks: dg.StaticPartitionsDefinition) -> list[dg.AssetSpec]:
     """The external assets."""
+    cards: list[tuple[str, str, dg.PartitionsDefinition | None, str]] = [
+        (
+            "survey_file",
+            "A survey file in the survey folder, recognized by its content; one partition a wave.",
+            SURVEY_WAVE,
+            "file",
+        ),
+        (
+            "crosswalk_card",
+            "The crosswalk's rows for the dialect of a wave: how its variables become concepts.",
+            SURVEY_WAVE,
+            "yaml",
+        ),
+        ("study_card", "The study of study.yaml: traits, panel, conditions, seeds, figures.", None, "yaml"),
+        (
+            "task_card",
+            "A task of study.yaml with the content hash of its item file; one partition a task.",
+            tasks,
+            "yaml",
+        ),
+        (
+            "model_card",
+            "An entry of models.yaml: provider, model, revision, parameters; one partition a model.",
+            MODEL,
+            "yaml",
+        ),
+    ]
     return [
         dg.AssetSpec(
-            "survey_file",
-            description="A survey file in the survey folder, recognized by its content; one partition a wave.",
-            partitions_def=SURVEY_WAVE,
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"file"},
-        ),
-        dg.AssetSpec(
-            "crosswalk_card",
-            description="The crosswalk's rows for the dialect of a wave: how its variables become concepts.",
-            partitions_def=SURVEY_WAVE,
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"yaml"},
-        ),
-        dg.AssetSpec(
-            "study_card",
-            description="The study of study.yaml: traits, panel, conditions, seeds, figures.",
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"yaml"},
-        ),
-        dg.AssetSpec(
-            "task_card",
-            description="A task of study.yaml with the content hash of its item file; one partition a task.",
-            partitions_def=tasks,
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"yaml"},
-        ),
-        dg.AssetSpec(
-            "model_card",
-            description="An entry of models.yaml: provider, model, revision, parameters; one partition a model.",
-            partitions_def=MODEL,
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"yaml"},
-        ),
+            name, description=description, partitions_def=partitions, group_name=GROUP, owners=OWNERS, kinds={kind}
+        )
+        for name, description, partitions, kind in cards
     ]
