@@ -53,6 +53,7 @@ def test_a_new_wave_runs_what_depends_on_it_and_asks_only_what_is_new(daemon, wo
     assert set(partitions(ran, "responses")) <= CELLS
     assert max(server.asked.values()) == 1, "nothing is asked twice"
     assert server.calls > before
+    assert len(ran) == len(set(ran)), f"ran twice: {sorted(r for r in set(ran) if ran.count(r) > 1)}"
     assert "gss_extract-2014" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
 
 

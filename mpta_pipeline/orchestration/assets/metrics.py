@@ -37,7 +37,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
-        automation_condition=automation.SAME_RUN_AS_PARENT,
+        automation_condition=automation.FIGURES,
     )
     def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
@@ -55,7 +55,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.POCKETS),
-        automation_condition=automation.SAME_RUN_AS_PARENT,
+        automation_condition=automation.FIGURES,
     )
     def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
