@@ -32,16 +32,16 @@ FILE = ItemFile(
         for category, digest in _SHA.items()
     ),
 )
-_ANSWERS = ("ans0", "ans1", "ans2")
+ANSWERS = ("ans0", "ans1", "ans2")
 _INFO = pl.List(pl.String)
-_SCHEMA = pl.Schema(
+SCHEMA = pl.Schema(
     {
         "example_id": pl.Int64(),
         "question_index": pl.String(),
         "question_polarity": pl.String(),
         "context_condition": pl.String(),
         "category": pl.String(),
-        "answer_info": pl.Struct(dict.fromkeys(_ANSWERS, _INFO)),
+        "answer_info": pl.Struct(dict.fromkeys(ANSWERS, _INFO)),
         "additional_metadata": pl.Struct(
             {"subcategory": pl.String(), "stereotyped_groups": pl.List(pl.String), "version": pl.String}
         ),
@@ -63,10 +63,10 @@ def read_items(path: Path) -> pl.DataFrame:
     """
     problem, frame = "", pl.DataFrame()
     try:
-        frame = pl.read_ndjson(path, schema=_SCHEMA)
+        frame = pl.read_ndjson(path, schema=SCHEMA)
     except pl.exceptions.PolarsError as failure:
         problem = str(failure).splitlines()[0]
-    needed = [c for c in _SCHEMA if c not in frame.columns or frame[c].null_count()]
+    needed = [c for c in SCHEMA if c not in frame.columns or frame[c].null_count()]
     if problem or frame.is_empty() or needed:
         raise TaskError(
             f"The item file does not have the structure of BBQ {problem}".strip(),
@@ -115,7 +115,7 @@ def option_bias(answer: str) -> pl.Expr:
     def target(name: str) -> pl.Expr:
         return _groups(name).list.set_intersection(stereotyped).list.len() > 0
 
-    known = pl.any_horizontal(target(name) for name in _ANSWERS)
+    known = pl.any_horizontal(target(name) for name in ANSWERS)
     biased = target(answer) ^ (pl.col("question_polarity") == "nonneg")
     return (
         pl.when(_groups(answer).list.contains("unknown"))
@@ -130,15 +130,31 @@ def option_bias(answer: str) -> pl.Expr:
 
 def bbq_items(request: ItemRequest) -> pl.DataFrame:
     """All rows of the files; cluster = category and template, among which the errors are not independent."""
-    frame = pl.concat([read_items(path) for path in request.files])
-    sample = is_sample(request.files)
+    metadata = request.option("metadata", None)
+    return items_of(
+        pl.concat([read_items(path) for path in request.files]),
+        file=version(request.files, FILE),
+        sample=is_sample(request.files),
+        metadata=None if metadata is None else Path(metadata),
+    )
+
+
+def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: Path | None = None) -> pl.DataFrame:
+    """ITEMS columns of rows in BBQ's structure.
+
+    Args:
+        frame: Rows with the published fields.
+        file: What the items say of the file that they come from.
+        sample: They are this project's own samples.
+        metadata: BBQ's additional_metadata.csv; None reads the biased answers from the rows themselves.
+    """
     prefix = "sample_" if sample else "bbq_"
-    bias = pl.concat_list(option_bias(name) for name in _ANSWERS)
-    unknown = pl.concat_list(_groups(name).list.contains("unknown") for name in _ANSWERS)
-    values = pl.concat_list(pl.col("answer_info").struct.field(name).list.last() for name in _ANSWERS)
+    bias = pl.concat_list(option_bias(name) for name in ANSWERS)
+    unknown = pl.concat_list(_groups(name).list.contains("unknown") for name in ANSWERS)
+    values = pl.concat_list(pl.col("answer_info").struct.field(name).list.last() for name in ANSWERS)
     frame = frame.with_columns(bias.alias("option_bias"), unknown.alias("unknown"))
-    if (extra := request.option("metadata", None)) is not None:
-        frame = _by_metadata(frame, Path(extra))
+    if metadata is not None:
+        frame = _by_metadata(frame, metadata)
     meta = pl.struct(
         "context_condition",
         "question_polarity",
@@ -146,13 +162,13 @@ def bbq_items(request: ItemRequest) -> pl.DataFrame:
         pl.col("option_bias").list.eval((pl.element() == 1).arg_true()).list.first().alias("biased_idx"),
         pl.col("unknown").list.eval(pl.element().arg_true()).list.first().alias("unknown_idx"),
         pl.col("additional_metadata").struct.field("subcategory"),
-        pl.lit(version(request.files, FILE)).alias("file"),
+        pl.lit(file).alias("file"),
         pl.lit(sample).alias("sample"),
     )
     return frame.with_columns(
         pl.format("{}{}_{}", pl.lit(prefix), "category", "example_id").alias("item_id"),
         pl.format("{}|{}", "category", "question_index").alias("cluster_id"),
-        pl.concat_list(_ANSWERS).alias("options"),
+        pl.concat_list(ANSWERS).alias("options"),
         values.alias("option_values"),
         pl.lit(False).alias("ordinal"),
         pl.col("label").alias("gold_idx"),
@@ -194,7 +210,7 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         .then(1)
         .when(pl.col("target").is_not_null())
         .then(-1)
-        for i in range(len(_ANSWERS))
+        for i in range(len(ANSWERS))
     ]
     return frame.with_columns(pl.concat_list(e.cast(pl.Int64) for e in bias).alias("option_bias")).drop("target")
 
