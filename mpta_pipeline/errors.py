@@ -27,7 +27,7 @@ class MptaError(Exception):
     ) -> None:
         self.problem = problem
         self.remedy = remedy
-        self.file = None if file is None else Path(file)
+        self.file = Path(file) if isinstance(file, str) else file
         self.variable = variable
         self.value = value
         where = [

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.hashing import content_hash, digest
-from mpta_pipeline.storage import write_json, write_parquet
+from mpta_pipeline.storage import read_text, write_json, write_parquet
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def record_path(path: Path) -> Path:
 def read_record(path: Path) -> Record | None:
     """The record of a table partition, or None where table or record is absent."""
     try:
-        fields = json.loads(record_path(path).read_text(encoding="utf-8"))
+        fields = json.loads(read_text(record_path(path)))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return Record(**fields) if path.exists() else None

@@ -1,20 +1,54 @@
-"""Where things are written, and how: to a temporary name, synced, then renamed."""
+"""Where things are written, and how: to a temporary name, synced, then renamed; on an object store by one upload.
+
+Partitions, their records and raw snapshots lie in the *store*: below the data directory, or where `MPTA_DATA_URL`
+points. A path of an object store is an fsspec-backed one of universal-pathlib, which has pathlib's methods; the
+functions here are where the two differ. What needs locks and appends (ledgers) or a file of its own (the published
+DuckDB file) stays on a file system.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
+from mpta_pipeline.errors import ConfigError
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
-    """Call `write` on a temporary path beside `path`, sync it and rename it; on error nothing is left behind."""
+
+def on_object_store(path: Path) -> bool:
+    """Whether a path is an object store's and not a file system's."""
+    return not isinstance(path, Path)
+
+
+def object_store(path: Path) -> Any:
+    """The fsspec file system of a path on an object store."""
+    return cast(Any, path).fs
+
+
+def _name(path: Path) -> str:
+    return str(cast(Any, path).path)
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Call `write` on a temporary path, sync it and put it in place; on error the old file stays and nothing is left.
+
+    On a file system the temporary file lies beside `path` and is renamed. On an object store it is uploaded: an object
+    is there whole or not at all, also when the upload takes several parts.
+    """
+    if on_object_store(path):
+        with tempfile.TemporaryDirectory() as scratch:
+            made = Path(scratch, path.name)
+            made.touch()
+            write(made)
+            return copy(made, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -35,6 +69,52 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
     return write_atomic(path, lambda p: frame.rechunk().write_parquet(p, compression="zstd"))
 
 
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a stored partition; from an object store by one request.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not on_object_store(path):
+        return pl.read_parquet(path)
+    return pl.read_parquet(io.BytesIO(object_store(path).cat_file(_name(path))))
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text; from an object store by one request.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not on_object_store(path):
+        return path.read_text(encoding="utf-8")
+    return str(object_store(path).cat_file(_name(path)).decode())
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder that match a glob pattern, folder by folder in name order; none if it is absent."""
+    return sorted(folder.glob(pattern), key=lambda path: path.parts)
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Copy a file to an object store, or an object to a file; what `target` was stays until the copy is whole."""
+    if on_object_store(target):
+        object_store(target).put_file(str(source), _name(target))
+        return target
+    return write_atomic(target, lambda made: object_store(source).get_file(_name(source), str(made)))
+
+
+def mirror(source: Path, target: Path, last: str) -> None:
+    """Copy the files of a folder between file system and object store, if `source` has the file `last`.
+
+    It is copied last: a copy that has it is whole, and left as it is.
+    """
+    if (target / last).exists() or not (source / last).exists():
+        return
+    for path in [*(p for p in listed(source, "*") if p.name != last), source / last]:
+        copy(path, target / path.name)
+
+
 def write_text(text: str, path: Path) -> Path:
     """Write UTF-8 text atomically."""
 
@@ -51,14 +131,49 @@ def write_json(value: Any, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below the data directory (`MPTA_DATA_DIR`). Parquet partitions; one DuckDB file is published."""
+    """Paths below the data directory (`MPTA_DATA_DIR`). Parquet partitions; one DuckDB file is published.
+
+    Attributes:
+        root: The data directory.
+        url: Object store that holds the partitions instead, e.g. `s3://bucket/prefix` (`MPTA_DATA_URL`).
+        ledgers: Folder of the ledgers, on a file system that all who ask models share (`MPTA_LEDGER_DIR`).
+    """
 
     root: Path
+    url: str | None = None
+    ledgers: Path | None = None
 
     @classmethod
     def from_env(cls) -> Layout:
         """The layout below `MPTA_DATA_DIR`, by default `data/` in the working directory."""
-        return cls(Path(os.environ.get("MPTA_DATA_DIR", "data")).resolve())
+        ledgers = os.environ.get("MPTA_LEDGER_DIR")
+        return cls(
+            Path(os.environ.get("MPTA_DATA_DIR", "data")).resolve(),
+            os.environ.get("MPTA_DATA_URL") or None,
+            Path(ledgers).resolve() if ledgers else None,
+        )
+
+    @cached_property
+    def store(self) -> Path:
+        """Where partitions and raw snapshots lie: the data directory, or a folder of an object store.
+
+        Raises:
+            ConfigError: `MPTA_DATA_URL` cannot be used.
+        """
+        if self.url is None:
+            return self.root
+        try:
+            from upath import UPath
+
+            # What another process has just written must be seen: listings are never kept.
+            return cast(Path, UPath(self.url, use_listings_cache=False))
+        except (ImportError, ValueError) as failure:
+            raise ConfigError(
+                f"The object store cannot be used: {failure}",
+                variable="MPTA_DATA_URL",
+                value=self.url,
+                remedy="give a URL such as s3://bucket/prefix and install the project with its extra `scale`",
+            ) from None
 
     @property
     def surveys(self) -> Path:
@@ -67,21 +182,31 @@ class Layout:
 
     @property
     def raw(self) -> Path:
-        """Raw waves: one folder a wave, below it one a release."""
+        """Raw waves on this machine: one folder a wave, below it one a release."""
         return self.root / "raw"
+
+    @property
+    def raw_store(self) -> Path:
+        """Raw waves where all machines see them. Releases never change, so that each machine may keep a copy."""
+        return self.store / "raw"
+
+    @property
+    def catalogue(self) -> Path:
+        """What the survey folder held when it was last looked at."""
+        return self.store / "catalogue.json"
 
     def harmonized(self, wave: str) -> Path:
         """The harmonized wave's table."""
-        return self.root / "harmonized" / f"{wave}.parquet"
+        return self.store / "harmonized" / f"{wave}.parquet"
 
     def table(self, name: str, *partition: str) -> Path:
         """A table's Parquet file, with one folder level per partition key; "/" in a key becomes "%2F"."""
         keys = [key.replace("%", "%25").replace("/", "%2F") for key in partition]
-        return self.root.joinpath("tables", name, *keys[:-1], f"{keys[-1] if keys else name}.parquet")
+        return self.store.joinpath("tables", name, *keys[:-1], f"{keys[-1] if keys else name}.parquet")
 
     def ledger(self, model: str) -> Path:
         """A model's ledger folder."""
-        return self.root / "ledger" / model.replace("%", "%25").replace("/", "%2F")
+        return (self.ledgers or self.root / "ledger") / model.replace("%", "%25").replace("/", "%2F")
 
     @property
     def models(self) -> Path:

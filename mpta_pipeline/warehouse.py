@@ -17,7 +17,7 @@ import polars as pl
 from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.queries import header, literal, load, quoted
-from mpta_pipeline.storage import Layout, write_atomic
+from mpta_pipeline.storage import Layout, listed, object_store, on_object_store, read_text, write_atomic
 from mpta_pipeline.trace import Trace, follow
 
 VIEWS = ("value_labels", "recodes", "answers", "figures", "memberships")
@@ -30,17 +30,17 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
     """The Parquet partitions of a table that are there now, in name order."""
     match table.name:
         case "respondents":
-            return sorted(layout.root.glob("harmonized/*.parquet"))
+            return listed(layout.store, "harmonized/*.parquet")
         case "variables":
-            found = (_current_release(pointer) for pointer in sorted(layout.raw.glob("*/current.json")))
+            found = (_current_release(pointer) for pointer in listed(layout.raw_store, "*/current.json"))
             return [path for path in found if path.is_file()]
         case name:
-            return sorted((layout.root / "tables" / name).glob("**/*.parquet"))
+            return listed(layout.store / "tables" / name, "**/*.parquet")
 
 
 def _current_release(pointer: Path) -> Path:
     try:
-        release = json.loads(pointer.read_text(encoding="utf-8"))["release"]
+        release = json.loads(read_text(pointer))["release"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise ValidationError(
             "The pointer to a wave's current release cannot be read",
@@ -61,6 +61,7 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
         views: Views of `sql/views/` to make, each after those that it reads.
     """
     with duckdb.connect() as con:
+        _reach(con, layout)
         for table in tables.PUBLISHED:
             _declare(con, table)
             _view_over_files(con, table, files(layout, table))
@@ -81,6 +82,7 @@ def publish(layout: Layout) -> Path:
     def build(temporary: Path) -> None:
         temporary.unlink()  # DuckDB opens no empty file, and the name is ours
         with duckdb.connect(str(temporary)) as con:
+            _reach(con, layout)
             con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
             for table in tables.PUBLISHED:
                 _declare(con, table)
@@ -111,6 +113,12 @@ def trace(layout: Layout, identifier: str) -> Trace:
     # `answers` is made for the people concerned only: over all partitions its binding alone takes seconds.
     with connect(layout, [view for view in VIEWS if view != "answers"]) as con:
         return follow(con, identifier.strip(), _traced_people)
+
+
+def _reach(con: duckdb.DuckDBPyConnection, layout: Layout) -> None:
+    """Let DuckDB read the partitions where they are; on an object store through fsspec, which needs no extension."""
+    if on_object_store(layout.store):
+        con.register_filesystem(object_store(layout.store))
 
 
 def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:

@@ -16,7 +16,7 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.errors import ConfigError, SurveyFileError
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.storage import Layout, write_json
+from mpta_pipeline.storage import Layout, read_parquet, read_text, write_json
 from mpta_pipeline.study import Study, config_dir, load_study
 
 
@@ -111,7 +111,7 @@ class Project:
 
     @property
     def _catalogue_file(self) -> Path:
-        return self.layout.root / "catalogue.json"
+        return self.layout.catalogue
 
     def look(self) -> Catalogue:
         """Look into the survey folder and remember what it holds.
@@ -144,7 +144,7 @@ class Project:
     def last_look(self) -> Catalogue | None:
         """What the last look found; None before the first."""
         try:
-            document: dict[str, Any] = json.loads(self._catalogue_file.read_text(encoding="utf-8"))
+            document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
             waves = {w: WaveFile(**f) for w, f in document["waves"].items()}
             return Catalogue(waves, document["problems"], document["removed"])
         except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
@@ -179,7 +179,7 @@ class Project:
         waves = self.harmonized_waves()
         if not waves:
             raise self.no_wave()
-        return pl.concat([pl.read_parquet(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
+        return pl.concat([read_parquet(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
             "respondent_id"
         )
 
@@ -193,7 +193,7 @@ class Project:
 
     def waves(self) -> pl.DataFrame:
         """The WAVES rows of the harmonized waves."""
-        return pl.concat([pl.read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        return pl.concat([read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
 
     # Versions of what is configured: an edit changes only the version of what reads the edited part.
 

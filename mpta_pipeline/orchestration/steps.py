@@ -21,7 +21,7 @@ from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
-from mpta_pipeline.storage import write_text
+from mpta_pipeline.storage import copy, listed, on_object_store, read_parquet, write_text
 
 Progress = Callable[[inference.Progress], None]
 
@@ -65,7 +65,7 @@ def made(project: Project, node: Node) -> Record | None:
 
 def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
     """A stored table partition."""
-    return pl.read_parquet(path_of(project, Node(asset, partition)))
+    return read_parquet(path_of(project, Node(asset, partition)))
 
 
 # --- what is made from what -----------------------------------------------------------------------------------------
@@ -216,9 +216,7 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
     raw = surveys.load_raw(project.layout, wave)
     frame = harmonize.harmonize(raw, project.crosswalk)
     path = project.layout.harmonized(wave)
-    checks = harmonize.check_wave(
-        frame, raw, project.crosswalk, previous=pl.read_parquet(path) if path.exists() else None
-    )
+    checks = harmonize.check_wave(frame, raw, project.crosswalk, previous=read_parquet(path) if path.exists() else None)
     _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"])
     notes = {
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
@@ -383,9 +381,17 @@ def forget_unused(project: Project) -> None:
         for partition in partitions
     }
     for asset in ("items", "gold", "prompts", "responses", "scores", "subgroup_metrics", "pockets"):
-        for path in (project.layout.root / "tables" / asset).rglob("*.parquet"):
+        for path in listed(project.layout.store / "tables" / asset, "**/*.parquet"):
             if path not in used:
                 discard(path)
+
+
+def _shared(project: Project, published: Path) -> Path:
+    """Put a copy of what was published beside the partitions, where these are not on this machine."""
+    store = project.layout.store
+    if on_object_store(store):
+        copy(published, store / published.name)
+    return published
 
 
 def make_warehouse(project: Project) -> Record:
@@ -398,7 +404,7 @@ def make_warehouse(project: Project) -> Record:
     store(lineage, project.layout.table("lineage"), Node("lineage"), {})
     node = Node("warehouse")
     before = parents(project, node)
-    path = warehouse.publish(project.layout)
+    path = _shared(project, warehouse.publish(project.layout))
     version = "".join(sorted(before.values()))
     return write_record(path, Record(str(node), digest(version), None, before, {"tables": len(tables.PUBLISHED)}))
 
@@ -432,7 +438,7 @@ def make_report(project: Project) -> Record:
         title=f"Study {project.study.name}",
         generated=datetime.now(UTC),
     )
-    path = write_text(html, project.layout.report)
+    path = _shared(project, write_text(html, project.layout.report))
     node = Node("report")
     before = parents(project, node)
     return write_record(

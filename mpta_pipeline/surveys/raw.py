@@ -22,7 +22,7 @@ import polars as pl
 
 from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.storage import Layout, write_json, write_parquet
+from mpta_pipeline.storage import Layout, mirror, on_object_store, read_text, write_json, write_parquet
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text, shrunk
@@ -279,11 +279,13 @@ def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> R
         PolicyError: Its source is closed or switched off.
     """
     sha = file_sha256(path)
-    folder = layout.raw / wave / sha[:12]
+    folder = _fetched(layout, wave, sha[:12])
     if not (folder / "release.json").exists():
         with _lock(layout, sha):
             if not (folder / "release.json").exists():
                 _read_into_snapshots(path, sha, wave, layout, registry)
+    if on_object_store(layout.raw_store):
+        mirror(folder, layout.raw_store / wave / folder.name, last="release.json")
     raw = _load(folder, wave, registry)
     if (refusal := registry.closed(raw.source)) is not None:
         raise refusal
@@ -291,7 +293,7 @@ def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> R
     superseded = before.get("previous") if before.get("release") in (None, sha[:12]) else before["release"]
     current = {"release": sha[:12], "previous": superseded, "data_use": registry.data_use(raw.source)}
     if current != before:
-        write_json(current, layout.raw / wave / "current.json")
+        write_json(current, layout.raw_store / wave / "current.json")
     return load_raw(layout, wave, registry=registry)
 
 
@@ -301,8 +303,16 @@ def previous_release(layout: Layout, wave: str) -> str | None:
 
 
 def _current(layout: Layout, wave: str) -> dict[str, Any]:
-    marker = layout.raw / wave / "current.json"
-    return dict(json.loads(marker.read_text(encoding="utf-8"))) if marker.exists() else {}
+    marker = layout.raw_store / wave / "current.json"
+    return dict(json.loads(read_text(marker))) if marker.exists() else {}
+
+
+def _fetched(layout: Layout, wave: str, release: str) -> Path:
+    """The folder of a release on this machine, copied from the object store if that is where it is."""
+    folder = layout.raw / wave / release
+    if on_object_store(layout.raw_store):
+        mirror(layout.raw_store / wave / release, folder, last="release.json")
+    return folder
 
 
 def load_raw(
@@ -315,7 +325,7 @@ def load_raw(
     """
     current = _current(layout, wave)
     name = release.rpartition("@")[2] if release else current.get("release")
-    folder = layout.raw / wave / (name or "-")
+    folder = _fetched(layout, wave, name or "-")
     if not (folder / "release.json").exists():
         raise SurveyFileError(
             f"The wave {wave} was not read yet" if release is None else f"The wave {wave} has no such release",

@@ -55,7 +55,7 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
     """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
     wave = context.partition_key
     record, found = steps.make_harmonized_wave(project, wave)
-    frame = pl.read_parquet(project.layout.harmonized(wave))
+    frame = steps.read(project, "harmonized_wave", wave)
     columns = [c for c in frame.columns if f"{c}__missing" in frame.columns]
     coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
         include_header=True, header_name="concept", column_names=["answered"]
