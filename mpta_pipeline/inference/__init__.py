@@ -7,7 +7,7 @@
 This package knows nothing of surveys, personas or tasks: prompts come in, answers go out.
 """
 
-from mpta_pipeline.inference.answers import Plan, overview, plan, responses
+from mpta_pipeline.inference.answers import Plan, overview, plan, responses, verify, withdraw
 from mpta_pipeline.inference.engine import AskReport, Budget, Progress, ask, ask_all, cancel_batches
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
 
@@ -26,4 +26,6 @@ __all__ = [
     "overview",
     "plan",
     "responses",
+    "verify",
+    "withdraw",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.errors import MptaError
-from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.inference.ledger import Ledger, Verdict
 from mpta_pipeline.inference.models import KEY_VARIABLES, ModelSpec
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 from mpta_pipeline.tables import RESPONSES
@@ -131,3 +131,17 @@ def overview(spec: ModelSpec) -> dict[str, str]:
         "data": "local" if spec.is_local else ("trusted" if spec.trusted else "any only"),
         "state": state,
     }
+
+
+def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
+    """Take the answers to these prompts out of a model's ledger for good; returns how many requests went.
+
+    The ledger keeps no prompt texts: only answers to prompts as the model's entry asks them now are found. What was
+    paid for them stays in the account of the model's budget.
+    """
+    return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
+
+
+def verify(ledger: Path) -> Verdict:
+    """Read a model's whole ledger, each line against its checksum; an absent one is empty."""
+    return Ledger(ledger).verify()

@@ -20,8 +20,11 @@ from typing import Any
 
 import orjson
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mpta_pipeline.errors import ModelError
+from mpta_pipeline.hashing import digest
 from mpta_pipeline.storage import write_atomic
 
 RECORD = pl.Schema(
@@ -54,6 +57,21 @@ class Held:
 
     answered: pl.Series
     failed: pl.Series
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reading of the whole ledger found.
+
+    Attributes:
+        records: Records that can be read, repeated ones too.
+        torn: Segments whose last line was cut off, as a kill leaves it; that answer never counted.
+        damaged: What was whole once and is no more, by file.
+    """
+
+    records: int
+    torn: int
+    damaged: tuple[str, ...]
 
 
 class Ledger:
@@ -95,6 +113,32 @@ class Ledger:
 
         columns = ("request_hash", "error", "asked_at", "prompt_tokens", "completion_tokens", "cost", "latency")
         return {name: float(value) for name, value in self._collect(columns, sums).row(0, named=True).items()}
+
+    def verify(self) -> Verdict:
+        """Read every record: each line against its checksum, each part whole. Needs no lock and changes nothing."""
+        damaged: list[str] = []
+        torn = records = 0
+        for log in self._logs():
+            with suppress(FileNotFoundError):  # compacted meanwhile: it is read as a part
+                good, dropped = _read_segment(log)
+                cut_off = int(bool(dropped) and not log.read_bytes().endswith(b"\n"))
+                records, torn = records + len(good), torn + cut_off
+                if dropped > cut_off:
+                    damaged.append(f"{log.name}: {dropped - cut_off} line(s) do not match their checksum")
+        for part in self._parts():
+            try:
+                found = pl.DataFrame(pq.read_table(part, page_checksum_verification=True))
+            except FileNotFoundError:  # merged meanwhile
+                continue
+            except (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as failure:
+                damaged.append(f"{part.name}: cannot be read ({type(failure).__name__})")
+                continue
+            records += found.height
+            if found.schema != RECORD:
+                damaged.append(f"{part.name}: has other columns than a ledger's")
+            elif not found["request_hash"].is_sorted():
+                damaged.append(f"{part.name}: is not sorted by request")
+        return Verdict(records, torn, tuple(damaged))
 
     def _select(self, columns: Sequence[str], hashes: pl.Series | None) -> pl.DataFrame:
         wanted = None if hashes is None else pl.LazyFrame({"request_hash": hashes}, schema={"request_hash": pl.String})
@@ -179,6 +223,41 @@ class Ledger:
             writer.close()
             self.compact(at_least=COMPACT_AT)
 
+    def drop(self, hashes: pl.Series, *, reason: str) -> int:
+        """Take the records of `hashes` out for good; returns how many went.
+
+        What they cost stays on the books, in one record without text whose error is `reason`: a budget must not grow
+        because somebody withdrew. A kill in between leaves the ledger readable; dropping again completes it.
+        """
+        if not self.folder.is_dir():
+            return 0
+        gone = hashes.unique().sort().rename("request_hash")
+        with self.writer() as writer:
+            # Whatever their size: a line can only be taken out of a segment by rewriting it.
+            self._into_part(self._logs(), at_least=1)
+            dropped = self.read_all().join(gone.to_frame(), on="request_hash", how="semi")
+            if dropped.is_empty():
+                return 0
+            number = ("prompt_tokens", "completion_tokens", "cached_tokens", "cost", "attempts")
+            sums = dropped.unique(("request_hash", "asked_at")).select(pl.col(number).sum(), pl.col("asked_at").max())
+            key = f"{reason}-" + digest(*dropped["request_hash"].unique().sort(), length=32)
+            empty = dict.fromkeys(RECORD)
+            writer.append({**empty, **sums.row(0, named=True), "request_hash": key, "error": reason})
+            writer.sync()
+            for part in self._parts():
+                records = pl.read_parquet(part)
+                kept = records.join(gone.to_frame(), on="request_hash", how="anti", maintain_order="left")
+                if kept.is_empty():
+                    part.unlink()
+                elif kept.height < records.height:
+                    self._store_part(kept, part)
+            _sync_folder(self.folder)
+        return dropped["request_hash"].n_unique()
+
+    def read_all(self) -> pl.DataFrame:
+        """All records, repeated ones too."""
+        return self._collect(list(RECORD), lambda records: records)
+
     def _next_log(self) -> Path:
         numbers = [int(log.stem) for log in self._logs()]
         return self.folder / f"{max(numbers, default=0) + 1:08d}.log"
@@ -187,11 +266,7 @@ class Ledger:
         """Turn the segments into a part if they hold `at_least` records, and merge parts. The writer's lock is held."""
         logs = self._logs()
         if logs and (sum(log.stat().st_size for log in logs) >= at_least * 100 or len(logs) > 64):
-            fresh = self._segments(logs)
-            if fresh.height >= at_least or len(logs) > 64:
-                self._write_part(0, fresh)
-                for log in logs:
-                    log.unlink()
+            self._into_part(logs, at_least=1 if len(logs) > 64 else at_least)
         level = 0
         while len(parts := sorted(self.folder.glob(f"part-{level}-*.parquet"))) >= MERGE_AT:
             self._write_part(level + 1, pl.concat([pl.read_parquet(p) for p in parts]))
@@ -199,13 +274,31 @@ class Ledger:
                 part.unlink()
             level += 1
 
+    def _into_part(self, logs: Sequence[Path], *, at_least: int) -> None:
+        fresh = self._segments(logs)
+        if fresh.height >= at_least:
+            self._write_part(0, fresh)
+            for log in logs:
+                log.unlink()
+
     def _write_part(self, level: int, records: pl.DataFrame) -> None:
         # Repeats stay: each was paid. They are told apart when read.
         records = records.sort("request_hash", "asked_at")
         numbers = [int(p.stem.rsplit("-", 1)[1]) for p in self.folder.glob(f"part-{level}-*.parquet")]
         path = self.folder / f"part-{level}-{max(numbers, default=0) + 1:08d}.parquet"
-        write_atomic(path, lambda p: records.write_parquet(p, compression="zstd", row_group_size=200_000))
+        self._store_part(records, path)
         _sync_folder(self.folder)
+
+    @staticmethod
+    def _store_part(records: pl.DataFrame, path: Path) -> None:
+        # By pyarrow, which gives every page a checksum: a flipped bit is found when the ledger is verified.
+        options = {
+            "compression": "zstd",
+            "row_group_size": 200_000,
+            "write_page_checksum": True,
+            "write_statistics": False,
+        }
+        write_atomic(path, lambda p: pq.write_table(records.to_arrow(), p, **options))
 
 
 class Writer:

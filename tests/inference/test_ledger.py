@@ -134,3 +134,40 @@ def test_a_million_answers_are_looked_up_in_seconds(tmp_path: Path):
     assert held.answered.len() == n
     assert time.monotonic() - began < 10
     assert ledger_module.COMPACT_AT >= 10_000
+
+
+def test_dropped_answers_are_in_no_file_and_what_they_cost_stays_on_the_books(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(ledger_module, "COMPACT_AT", 10)
+    write(tmp_path, *(record(f"{n:032x}", text=f"old {n}", cost=1.0) for n in range(20)))
+    write(tmp_path, *(record(f"{n:032x}", text=f"new {n}", cost=1.0) for n in range(20, 25)))
+    gone = pl.Series([f"{n:032x}" for n in (3, 22)] + ["f" * 32])
+    spent = Ledger(tmp_path).totals()["cost"]
+    assert Ledger(tmp_path).drop(gone, reason="withdrawn") == 2
+    kept = Ledger(tmp_path).read().filter(pl.col("error").is_null())
+    assert kept.height == 23 and not kept["request_hash"].is_in(gone.to_list()).any()
+    assert Ledger(tmp_path).totals()["cost"] == spent
+    for path in tmp_path.iterdir():
+        text = str(pl.read_parquet(path).rows()) if path.suffix == ".parquet" else path.read_text()
+        assert "'old 3'" not in text and "new 22" not in text, path.name
+    assert Ledger(tmp_path).drop(gone, reason="withdrawn") == 0, "dropping again finds nothing"
+    assert Ledger(tmp_path).totals()["cost"] == spent
+
+
+def test_verifying_tells_damage_from_a_line_that_a_kill_cut_off(tmp_path: Path, monkeypatch):
+    write(tmp_path, record("a" * 32, text="A"), record("b" * 32, text="B"))
+    log = next(tmp_path.glob("*.log"))
+    whole = log.read_bytes()
+    log.write_bytes(whole[:-9])
+    cut = Ledger(tmp_path).verify()
+    assert (cut.records, cut.torn, cut.damaged) == (1, 1, ())
+    log.write_bytes(whole.replace(b'"A"', b'"C"'))
+    assert len(Ledger(tmp_path).verify().damaged) == 1, "a changed answer does not match its checksum"
+    log.write_bytes(whole)
+    Ledger(tmp_path).drop(pl.Series(["b" * 32]), reason="withdrawn")
+    part = next(tmp_path.glob("part-*.parquet"))
+    good = part.read_bytes()
+    assert Ledger(tmp_path).verify().damaged == ()
+    flipped = bytearray(good)
+    flipped[good.index(b"a" * 32)] ^= 1
+    part.write_bytes(flipped)
+    assert len(Ledger(tmp_path).verify().damaged) == 1, "a flipped bit of a part is found"
