@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ def on_object_store(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def object_store(path: Path) -> Any:
+def _object_store(path: Path) -> Any:
     """The fsspec file system of a path on an object store."""
     return cast(Any, path).fs
 
@@ -77,7 +77,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
     """
     if not on_object_store(path):
         return pl.read_parquet(path)
-    return pl.read_parquet(io.BytesIO(object_store(path).cat_file(_name(path))))
+    return pl.read_parquet(io.BytesIO(_object_store(path).cat_file(_name(path))))
 
 
 def read_text(path: Path) -> str:
@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
     """
     if not on_object_store(path):
         return path.read_text(encoding="utf-8")
-    return str(object_store(path).cat_file(_name(path)).decode())
+    return str(_object_store(path).cat_file(_name(path)).decode())
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
@@ -99,9 +99,16 @@ def listed(folder: Path, pattern: str) -> list[Path]:
 def copy(source: Path, target: Path) -> Path:
     """Copy a file to an object store, or an object to a file; what `target` was stays until the copy is whole."""
     if on_object_store(target):
-        object_store(target).put_file(str(source), _name(target))
+        _object_store(target).put_file(str(source), _name(target))
         return target
-    return write_atomic(target, lambda made: object_store(source).get_file(_name(source), str(made)))
+    return write_atomic(target, lambda made: _object_store(source).get_file(_name(source), str(made)))
+
+
+def fetch(paths: Sequence[Path], base: Path, folder: Path) -> None:
+    """Copy objects below `base` side by side into a folder, which keeps their folders."""
+    if paths:
+        targets = [str(folder.joinpath(*path.parts[len(base.parts) :])) for path in paths]
+        _object_store(base).get([_name(path) for path in paths], targets)
 
 
 def mirror(source: Path, target: Path, last: str) -> None:

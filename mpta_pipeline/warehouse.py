@@ -7,6 +7,7 @@ published one and swapped in: an open notebook keeps reading the old file and st
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import polars as pl
 from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.queries import header, literal, load, quoted
-from mpta_pipeline.storage import Layout, listed, object_store, on_object_store, read_text, write_atomic
+from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, write_atomic
 from mpta_pipeline.trace import Trace, follow
 
 VIEWS = ("value_labels", "recodes", "answers", "figures", "memberships")
@@ -51,6 +52,22 @@ def _current_release(pointer: Path) -> Path:
 
 
 @contextmanager
+def _at_hand(layout: Layout) -> Iterator[Layout]:
+    """The layout with its partitions on this machine: itself, or a copy for the time of the context.
+
+    DuckDB asks for a remote file's size some forty times a query; one request a partition, side by side, is all that
+    a copy takes, and no DuckDB extension.
+    """
+    if not on_object_store(layout.store):
+        yield layout
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = ("harmonized/*.parquet", "tables/**/*.parquet", "raw/*/current.json", "raw/*/*/variables.parquet")
+        fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, Path(scratch))
+        yield Layout(Path(scratch))
+
+
+@contextmanager
 def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB over the Parquet partitions as they are now: a view per published table, and those of `sql/`.
 
@@ -60,11 +77,10 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
         layout: Where the partitions are.
         views: Views of `sql/views/` to make, each after those that it reads.
     """
-    with duckdb.connect() as con:
-        _reach(con, layout)
+    with _at_hand(layout) as here, duckdb.connect() as con:
         for table in tables.PUBLISHED:
             _declare(con, table)
-            _view_over_files(con, table, files(layout, table))
+            _view_over_files(con, table, files(here, table))
         _make_views(con, views)
         yield con
 
@@ -81,12 +97,11 @@ def publish(layout: Layout) -> Path:
 
     def build(temporary: Path) -> None:
         temporary.unlink()  # DuckDB opens no empty file, and the name is ours
-        with duckdb.connect(str(temporary)) as con:
-            _reach(con, layout)
+        with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
             con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
             for table in tables.PUBLISHED:
                 _declare(con, table)
-                _fill(con, table, files(layout, table))
+                _fill(con, table, files(here, table))
             _make_views(con, VIEWS)
             _comment(con)
             con.commit()
@@ -113,12 +128,6 @@ def trace(layout: Layout, identifier: str) -> Trace:
     # `answers` is made for the people concerned only: over all partitions its binding alone takes seconds.
     with connect(layout, [view for view in VIEWS if view != "answers"]) as con:
         return follow(con, identifier.strip(), _traced_people)
-
-
-def _reach(con: duckdb.DuckDBPyConnection, layout: Layout) -> None:
-    """Let DuckDB read the partitions where they are; on an object store through fsspec, which needs no extension."""
-    if on_object_store(layout.store):
-        con.register_filesystem(object_store(layout.store))
 
 
 def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:
