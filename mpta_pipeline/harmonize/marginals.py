@@ -78,7 +78,8 @@ def compare_marginals(
     same_people = (pl.col("dialect") == parent) & (pl.lit(study).is_null() | (pl.col("study") == pl.lit(study)))
     wanted = published.filter((pl.col("dialect") == dialect) | same_people)
     wanted = wanted.filter(pl.col("column").is_in(frame.columns))
-    if wanted.is_empty():
+    # A wave that somebody was taken out of is no longer the complete file; its figures were compared before.
+    if wanted.is_empty() or raw.release.get("withdrawn"):
         return pl.DataFrame(schema=COMPARED)
     whole = study is not None or raw.resolve("study") is None
     frame = frame.with_columns(

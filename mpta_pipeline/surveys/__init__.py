@@ -6,6 +6,7 @@ from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, previous
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
 __all__ = [
     "Convention",
@@ -17,14 +18,18 @@ __all__ = [
     "WaveFile",
     "WavePart",
     "assign",
+    "Withdrawals",
+    "add_withdrawal",
     "cells",
     "diff_releases",
     "folders",
     "ingest",
     "load_raw",
+    "hashed",
     "load_sources",
     "previous_release",
     "recognize",
+    "load_withdrawals",
     "respondents",
     "scan",
     "write_demo_surveys",

@@ -22,12 +22,13 @@ import polars as pl
 
 from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.storage import Layout, mirror, on_object_store, read_text, write_json, write_parquet
+from mpta_pipeline.storage import Layout, copy, listed, mirror, on_object_store, read_text, write_json, write_parquet
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text, shrunk
 from mpta_pipeline.surveys.recognize import Recognition, as_codes, candidates, countries_of, recognize_file, years_of
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.surveys.withdrawals import load_withdrawals, rewrite_snapshot
 from mpta_pipeline.tables import VARIABLES
 
 _PLAIN_KEY = ":"
@@ -57,7 +58,8 @@ class RawWave:
 
     def data(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows in the file's order, all native columns or those named."""
-        return pl.read_parquet(self.folder / "data.parquet", columns=None if columns is None else list(columns))
+        path = self.folder / self.release.get("data_file", "data.parquet")
+        return pl.read_parquet(path, columns=None if columns is None else list(columns))
 
     @cached_property
     def variables(self) -> pl.DataFrame:
@@ -193,9 +195,10 @@ def respondents(raw: RawWave) -> pl.DataFrame:
         SurveyFileError: A key, country or year cell is empty or not valid.
     """
     source, file = raw.source, Path(raw.release["file_name"])
-    keys = _native_keys(raw, file)
-    repeated = keys.is_duplicated()
-    if repeated.any():
+    kept = _kept_keys(raw)
+    keys = _native_keys(raw, file) if kept is None else kept["native_key"]
+    repeated = keys.is_duplicated() if kept is None else kept["key_repeated"]
+    if kept is None and repeated.any():
         # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
         data = raw.data()
         content = hash_rows(data, data.columns)
@@ -271,6 +274,12 @@ def file_sha256(path: Path) -> str:
 def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
     """Read a wave from a survey file into its snapshot and make that the wave's current release.
 
+def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
+    """The keys of a snapshot that somebody was taken out of: a repeated key was numbered with all its rows there."""
+    name = raw.release.get("keys_file")
+    return None if name is None else pl.read_parquet(raw.folder / name)
+
+
     All waves of a file are written in the one reading; asking for another one of them then reads nothing. What was
     stored before stays, whatever happens.
 
@@ -333,7 +342,7 @@ def load_raw(
             value=release,
             remedy="drop its file into the survey folder and materialize raw_wave",
         )
-    raw = _load(folder, wave, registry)
+    raw = _without_withdrawn(_load(folder, wave, registry), layout)
     return replace(raw, release={**raw.release, "data_use": current.get("data_use", raw.release["data_use"])})
 
 
@@ -381,6 +390,27 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 raise refusal
             if file_sha256(path) != sha:
                 raise SurveyFileError(
+def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
+    """The raw wave less those who withdrew; the snapshot is rewritten if it was not yet."""
+    gone = load_withdrawals(layout)
+    if gone.version == raw.release.get("withdrawals", ""):
+        return raw
+    with _lock(layout, str(raw.release["sha256"])):
+        raw = replace(raw, release=json.loads((raw.folder / "release.json").read_text(encoding="utf-8")))
+        if gone.version != raw.release.get("withdrawals", ""):
+            release = rewrite_snapshot(raw.folder, raw.release, respondents(raw), raw.data(), gone)
+            raw = replace(raw, release=release)
+    if on_object_store(layout.raw_store):
+        shared = layout.raw_store / raw.wave / raw.folder.name
+        names = {path.name for path in listed(raw.folder, "*") if path.name != "release.json"}
+        for name in [*sorted(names), "release.json"]:
+            copy(raw.folder / name, shared / name)
+        for path in listed(shared, "*"):
+            if path.name not in {*names, "release.json"}:
+                path.unlink()
+    return raw
+
+
                     "The file changed while it was read",
                     file=path,
                     remedy="wait until it is complete; it is tried again",
