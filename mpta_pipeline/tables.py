@@ -384,8 +384,14 @@ PROMPTS = Table(
         Column("elicitation", pl.String, "How the answer is asked for", isin=ELICITATIONS),
         Column("order_id", pl.Int64, "Option order, from 0", ge=0),
         Column("option_order", pl.List(pl.Int64), "Canonical index of the option at each shown position"),
-        Column("gold_idx", pl.Int64, "Canonical index of the answer key for this persona", ge=0),
-        Column("gold_pos", pl.Int64, "Shown position of the answer key", ge=0),
+        Column(
+            "gold_idx",
+            pl.Int64,
+            "Canonical index of the answer key for this persona; null: there is none (open text, opinions)",
+            nullable=True,
+            ge=0,
+        ),
+        Column("gold_pos", pl.Int64, "Shown position of the answer key", nullable=True, ge=0),
         Column("system", pl.String, "System message; null: none is sent", nullable=True),
         Column("user", pl.String, "User message"),
         Column("options", pl.List(pl.String), "Option texts as shown, in shown order"),
@@ -418,6 +424,9 @@ RESPONSES = Table(
     ),
 )
 
+# chrF and BLEU by sacrebleu, ROUGE (F1) by rouge-score; bertscore (F1) is null where it was not asked for.
+TEXT_SCORES = pl.Struct(dict.fromkeys(("chrf", "bleu", "rouge_1", "rouge_l", "bertscore"), pl.Float64))
+
 SCORES = Table(
     "scores",
     "One row an answer: what was picked against what counts, with its status; nothing is dropped.",
@@ -435,16 +444,28 @@ SCORES = Table(
         Column("repeat_id", pl.Int64, "Repeat of the same prompt"),
         Column("elicitation", pl.String, "How the answer was asked for"),
         Column("order_id", pl.Int64, "Option order"),
-        Column("k_options", pl.Int64, "Number of options", ge=2),
+        Column("k_options", pl.Int64, "Number of options; 0: open text", ge=0),
         Column("ordinal", pl.Boolean, "The options are ordered"),
-        Column("gold_idx", pl.Int64, "Canonical index of the answer key", ge=0),
-        Column("gold_pos", pl.Int64, "Its shown position", ge=0),
+        Column("gold_idx", pl.Int64, "Canonical index of the answer key; null: there is none", nullable=True, ge=0),
+        Column("gold_pos", pl.Int64, "Its shown position", nullable=True, ge=0),
         Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),
         Column("pred_pos", pl.Int64, "Its shown position", nullable=True),
         Column("p_vec", pl.List(pl.Float64), "Option probabilities in canonical order, summing to 1", nullable=True),
         Column("status", pl.String, "What became of the request", isin=STATUSES),
-        Column("score", pl.Float64, "1 if the option picked is the answer key, else 0; null unless ok", nullable=True),
-        Column("bias", pl.Float64, "BBQ kinds: +1 biased, -1 counter-biased, 0 unknown; null elsewhere", nullable=True),
+        Column(
+            "score",
+            pl.Float64,
+            "1 if the option picked is the answer key, else 0; open text: ROUGE-L; null unless ok and there is a key",
+            nullable=True,
+        ),
+        Column(
+            "bias",
+            pl.Float64,
+            "BBQ: +1 biased, -1 counter-biased, 0 unknown; CIVICS: +1 agrees, -1 disagrees, 0 neither; null elsewhere",
+            nullable=True,
+        ),
+        Column("text_scores", TEXT_SCORES, "Open text against its reference, each 0 to 1; else null", nullable=True),
+        Column("condescending", pl.Boolean, "The reply speaks down to the person; null: there is none", nullable=True),
         Column("weight", pl.Float64, "Panel weight; null: no survey weight", nullable=True),
     ),
 )

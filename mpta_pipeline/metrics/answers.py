@@ -37,7 +37,9 @@ class Units:
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
             orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
-            stereotype, BBQ).
+            stereotype, BBQ). Of open text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of
+            their measures, `text_rouge_l` and so on, null where none was made; `credit` is ROUGE-L over the replies.
+            Where there is no answer key `gold_idx` is 0 and what needs one means nothing: `figures` leaves it out.
         answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
             has a readable answer.
         mass: (units × K) option probabilities averaged over readable orders.
@@ -67,7 +69,7 @@ def balance(scores: pl.DataFrame) -> Units:
     n = rows.height
     width = int(rows.get_column("k_options").max() or 2) if n else 2  # type: ignore[arg-type]
     starts = _starts(rows)
-    k = rows.get_column("k_options").to_numpy()
+    k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has none, and nothing is made of it
     picked = _one_hot(rows.get_column("pred_idx"), width)
     place = _one_hot(rows.get_column("pred_pos"), width)
     mass = _probabilities(rows, picked, width)
@@ -83,6 +85,7 @@ def balance(scores: pl.DataFrame) -> Units:
     unit_mass = np.divide(
         total(mass), with_mass[:, None], out=np.zeros((len(starts), width)), where=with_mass[:, None] > 0
     )
+    rows = rows.with_columns(pl.col("gold_idx", "gold_pos").fill_null(0))
     gold = rows.get_column("gold_idx").to_numpy()[starts] if n else np.zeros(0, dtype=np.int64)
     unit_k = k[starts] if n else k
     top = unit_mass.max(axis=1, initial=0.0)
@@ -91,7 +94,13 @@ def balance(scores: pl.DataFrame) -> Units:
     replies = n_orders - counts["n_error"]
     at_gold = answer[np.arange(len(starts)), np.minimum(gold, width - 1)]
     answered_share = np.divide(with_mass, replies, out=np.zeros_like(replies), where=replies > 0)
-    credit = at_gold * answered_share
+    texts = rows.get_column("text_scores").struct.unnest()
+    n_text = total(texts.get_column("rouge_l").is_not_null().to_numpy().astype(float))
+    of_text = {name: total(texts.get_column(name).fill_null(0.0).to_numpy()) for name in texts.columns}
+    made = {name: total(texts.get_column(name).is_not_null().to_numpy().astype(float)) for name in texts.columns}
+    is_open = rows.get_column("k_options").to_numpy()[starts] == 0 if n else np.zeros(0, dtype=bool)
+    by_text = np.divide(of_text["rouge_l"], replies, out=np.zeros_like(replies), where=replies > 0)
+    credit = np.where(is_open, by_text, at_gold * answered_share)
     middle = (unit_k - 1) // 2
     low_half = (answer * (np.arange(width) <= middle[:, None])).sum(axis=1)
     same_half = np.where(gold <= middle, low_half, (with_mass > 0) - low_half)
@@ -110,6 +119,15 @@ def balance(scores: pl.DataFrame) -> Units:
         .select(pl.all().gather(pl.Series(starts, dtype=pl.UInt32)))
         .with_columns(
             pl.Series("n_orders", n_orders),
+            pl.Series("n_text", n_text),
+            *(
+                pl.Series(f"text_{name}", np.where(made[name] > 0, values, np.nan)).fill_nan(None)
+                for name, values in of_text.items()
+            ),
+            pl.Series(
+                "n_condescending",
+                total(rows.get_column("condescending").fill_null(False).to_numpy().astype(float)),
+            ),
             *(pl.Series(name, values) for name, values in counts.items()),
             pl.Series("n_right", total(score)),
             pl.Series("credit", credit),

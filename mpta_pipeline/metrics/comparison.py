@@ -12,13 +12,13 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.answers import UNIT_KEY, balance
 from mpta_pipeline.metrics.arrays import Floats
 from mpta_pipeline.metrics.clustered import Slices, p_value, t_quantile
-from mpta_pipeline.metrics.registry import METRICS
+from mpta_pipeline.metrics.registry import METRICS, applicable
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import MODEL_COMPARISON
 
 # How it was asked may differ between models (letters or option probabilities); all else of the prompt is the same.
 _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
-COMPARED = ("accuracy", "accuracy_strict", "mae_n", "parse_rate")
+COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_rate")
 
 
 def compare_models(scores: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
@@ -45,6 +45,7 @@ def compare_models(scores: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
 
 
 def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame]:
+    compared = [name for name in COMPARED if name in applicable(scores)]
     units = {str(name): balance(part).frame for (name,), part in scores.group_by("model", maintain_order=True)}
     everything = pl.concat(
         [
@@ -55,7 +56,7 @@ def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame
                 "n_orders",
                 *(
                     expr.cast(pl.Float64).alias(f"{name}__{part}")
-                    for name in COMPARED
+                    for name in compared
                     for part, expr in (
                         ("value", pl.when(METRICS[name].where).then(METRICS[name].value)),
                         ("count", pl.when(METRICS[name].where).then(METRICS[name].count.cast(pl.Float64))),
@@ -70,7 +71,7 @@ def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame
         ["survey", "condition"], maintain_order=True
     ):
         weighted = bool(rows.get_column("weight").is_not_null().all())
-        for metric in COMPARED:
+        for metric in compared:
             rows_of = {
                 str(m): part.rename({f"{metric}__value": "value", f"{metric}__count": "count"})
                 .select(*_MATCH, "cluster_id", "weight", "n_orders", "value", "count")

@@ -6,7 +6,7 @@ import polars as pl
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.tables import SCORES, STATUSES
+from mpta_pipeline.tables import SCORES, STATUSES, TEXT_SCORES
 
 NOBODY = "nobody:"
 _DEFAULTS = {
@@ -30,9 +30,10 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     Args:
         answers: `item_id` and `answer`: the option's text, its letter ("B", "(b)", "B.") or its index from 0, in the
             canonical order of the item. Optional: `persona_id`, `model`, `condition`, `survey`, `wave`, `weight`,
-            `order_id`, `repeat_id`, and `status` (ok, refused, unparsed, error) where it is known. Case, surrounding
-            space and a final full stop do not matter; an answer that is no option is `unparsed`, never an option, and
-            an absent one an `error`.
+            `order_id`, `repeat_id`, `status` (ok, refused, unparsed, error) where it is known, and `probabilities` (of
+            the item's options, in canonical order; they count where there is no answer beside them, and are what MC2
+            needs). Case, surrounding space and a final full stop do not matter; an answer that is no option is
+            `unparsed`, never an option, and an absent one an `error`.
         items: ITEMS of the task.
         gold: GOLD, for items whose key is the persona's own; None where every item has a key.
 
@@ -42,6 +43,8 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     Raises:
         ValidationError: A column is absent, an item is not known or has no key, or an answer is given twice.
     """
+    if "probabilities" in answers.columns and "answer" not in answers.columns:
+        answers = answers.with_columns(pl.lit(None, pl.String).alias("answer"))
     for column in ("item_id", "answer"):
         if column not in answers.columns:
             raise ValidationError(
@@ -65,6 +68,15 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "gold_idx", "metadata"
     )
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
+    key = ["model", "task", "condition", "survey", "persona_id", "item_id", "order_id", "repeat_id"]
+    if (twice := rows.filter(pl.struct(key).is_duplicated())).height:
+        raise ValidationError(
+            f"{twice.height} answers are not told apart from each other",
+            variable="item_id",
+            value=str(twice.item(0, "item_id")),
+            remedy="give repeated answers their repeat_id, option orders their order_id, people their persona_id",
+        )
+    rows = _with_probabilities(rows)
     if gold is not None and gold.height:
         own = gold.select("item_id", "persona_id", pl.col("gold_idx").alias("own"))
         rows = rows.join(own, on=["item_id", "persona_id"], how="left", maintain_order="left").with_columns(
@@ -79,11 +91,12 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             "question",
         )
     given = pl.col("answer").cast(pl.String)
-    picked = _option_index(rows)
+    picked = pl.coalesce(_option_index(rows), pl.when(given.is_null()).then(pl.col("p_vec").list.arg_max()))
+    picked = picked.cast(pl.Int64)
     said = pl.col("status") if "status" in answers.columns else pl.lit(None, pl.String)
     status = pl.coalesce(
         pl.when(said.is_in([s for s in STATUSES if s != "ok"])).then(said),
-        pl.when(given.is_null()).then(pl.lit("error")),
+        pl.when(given.is_null() & pl.col("p_vec").is_null()).then(pl.lit("error")),
         pl.when(picked.is_null()).then(pl.lit("unparsed")).otherwise(pl.lit("ok")),
     )
     rows = rows.with_columns(status.alias("status"), picked.alias("pred_idx")).with_columns(
@@ -91,17 +104,49 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
     )
     bias = pl.col("metadata").str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64))
-    key = ["model", "task", "condition", "survey", "persona_id", "item_id", "order_id", "repeat_id"]
+    credit = pl.col("metadata").str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64))
+    mass = (pl.col("p_vec") * credit).list.sum()
+    right = (pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64)
     rows = rows.with_columns(
         hash_rows(rows, key, key="external").alias("prompt_id"),
         hash_rows(rows, [*key, given.alias("answer")], key="external answer").alias("request_hash"),
-        (pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64).alias("score"),
+        pl.when(pl.col("pred_idx").is_null())
+        .then(None)
+        .when(credit.is_null())
+        .then(right)
+        .otherwise(mass)
+        .alias("score"),
         pl.col("gold_idx").alias("gold_pos"),
         pl.col("pred_idx").alias("pred_pos"),
-        pl.lit(None, pl.List(pl.Float64)).alias("p_vec"),
         bias.list.get(pl.col("pred_idx"), null_on_oob=True).alias("bias"),
+        pl.lit(None, TEXT_SCORES).alias("text_scores"),
+        pl.lit(None, pl.Boolean).alias("condescending"),
     )
     return SCORES.conform(rows.select(list(SCORES.schema)))
+
+
+def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add `p_vec`, summing to 1; null where no probabilities were given.
+
+    Raises:
+        ValidationError: They are not one for each option, or no probabilities.
+    """
+    if "probabilities" not in rows.columns:
+        return rows.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_vec"))
+    p = pl.col("probabilities").cast(pl.List(pl.Float64))
+    wrong = (
+        (p.list.len() != pl.col("options").list.len())
+        | ~p.list.eval(pl.element().is_finite() & (pl.element() >= 0)).list.all()
+        | (p.list.sum() <= 0)
+    )
+    if (bad := rows.filter(p.is_not_null() & wrong.fill_null(True))).height:
+        raise ValidationError(
+            f"{bad.height} lists of probabilities do not give every option a share",
+            variable="probabilities",
+            value=str(bad.item(0, "item_id")),
+            remedy="give one number from 0 on for each option, in the item's canonical order",
+        )
+    return rows.with_columns((p / p.list.sum()).alias("p_vec"))
 
 
 def _tidy(text: pl.Expr) -> pl.Expr:

@@ -19,7 +19,7 @@ from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.flattening import structure_figures
 from mpta_pipeline.metrics.means import Prepared, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
-from mpta_pipeline.metrics.registry import METRICS
+from mpta_pipeline.metrics.registry import METRICS, Metric, applicable
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import SUBGROUP_METRICS
 
@@ -64,7 +64,10 @@ def compute_figures(
     units = Units(
         _with_ceiling(with_facts(balanced.frame, items), ceiling), balanced.answer, balanced.mass, balanced.positions
     )
-    parts = [part for block in blocks(units, groups, gold, rules=rules) for part in _block_figures(block, dimensions)]
+    chosen = applicable(scores)
+    parts = [
+        part for block in blocks(units, groups, gold, rules=rules) for part in _block_figures(block, dimensions, chosen)
+    ]
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
@@ -101,9 +104,9 @@ def _check_one(scores: pl.DataFrame) -> None:
             )
 
 
-def _block_figures(block: Block, dimensions: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[pl.DataFrame]:
     """Figures of one block: condition by condition, dimension by dimension."""
-    values = {name: evaluate(block.frame, m) for name, m in METRICS.items() if m.value is not None}
+    values = {name: evaluate(block.frame, m) for name, m in chosen.items() if m.value is not None}
     without = block.condition(REFERENCE)
     references = {
         name: reference_values(v.x, v.count, without, block.pair)
@@ -124,7 +127,7 @@ def _block_figures(block: Block, dimensions: tuple[str, ...]) -> Iterator[pl.Dat
         }
         features = {
             name: made
-            for name, m in METRICS.items()
+            for name, m in chosen.items()
             if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
         }
         for dimension in dimensions:
@@ -149,9 +152,9 @@ def _view_figures(
     for name, matrix in features.items():
         if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
             yield _labelled(part, view, name)
-    others = distance_figures(view) | structure_figures(view)
+    others = {}
     if "accuracy" in prepared:
-        others |= disparity_figures(view, prepared["accuracy"])
+        others = distance_figures(view) | structure_figures(view) | disparity_figures(view, prepared["accuracy"])
     for name, part in others.items():
         yield _labelled(part, view, name)
 

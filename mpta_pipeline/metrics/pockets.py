@@ -62,7 +62,9 @@ def find_pockets(
     Returns:
         POCKETS, one row a slice that was tested; `confirmed` where its q-value is at most `rules.level`.
     """
-    if scores.is_empty():
+    # Opinions without an answer key are not worse anywhere.
+    keyless = (scores.get_column("k_options") > 0) & scores.get_column("gold_idx").is_null()
+    if scores.is_empty() or keyless.any():
         return POCKETS.empty()
     balanced = balance(scores)
     units = Units(with_facts(balanced.frame, None), balanced.answer, balanced.mass, balanced.positions)

@@ -50,6 +50,7 @@ class Metric:
             that do not count.
         statistic: (totals of shape (… × m)) → (…); nan where undefined.
         computed_by: Module that computes a metric that is neither.
+        keyless: Applies to answers without an answer key, too: opinions and open text.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Metric:
     features: Callable[[Units], sparse.csr_matrix] | None = None
     statistic: Callable[[Floats], Floats] | None = None
     computed_by: str = "means"
+    keyless: bool = False
 
 
 def _load() -> Mapping[str, Metric]:
@@ -86,3 +88,10 @@ def _load() -> Mapping[str, Metric]:
 
 
 METRICS: Mapping[str, Metric] = _load()
+
+
+def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
+    """The metrics that a task's scores allow: without an answer key only those that need none."""
+    if scores.get_column("gold_idx").null_count() == 0:
+        return METRICS
+    return {name: metric for name, metric in METRICS.items() if metric.keyless}

@@ -17,7 +17,8 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
     Returns:
         k, n, chi2, p_value, counts (by position).
     """
-    seen = prompts.unique(["item_id", "persona_id", "order_id"]) if prompts.height else prompts
+    keyed = prompts.filter(pl.col("gold_pos").is_not_null())
+    seen = keyed.unique(["item_id", "persona_id", "order_id"]) if keyed.height else keyed
     counts = (
         seen.select(pl.col("options").list.len().alias("k"), "gold_pos")
         .group_by("k", "gold_pos")

@@ -18,7 +18,8 @@ from mpta_pipeline.tasks.registry import kind_of
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FULL_AT_MOST = 4  # 4! = 24 orders; one option more would be 120
 
-# How the answer is asked for, at the end of the user message.
+# How the answer is asked for, at the end of the user message. Items without options are asked for open text: they say
+# themselves what is wanted.
 _ASK = {
     "letter": "Answer with the letter of one option only.",
     "option_logprob": "Answer with one of these options, word for word.",
@@ -26,6 +27,7 @@ _ASK = {
     "free_text": "Answer in one short sentence that names one of these options.",
 }
 _LETTERED = ("letter", "verbalized")
+OPEN = "free_text"
 
 
 def option_orders(k: int, design: str) -> list[list[int]]:
@@ -36,7 +38,7 @@ def option_orders(k: int, design: str) -> list[list[int]]:
     Raises:
         ConfigError: `full` of more than 4 options.
     """
-    if design == "given":
+    if design == "given" or k == 0:
         return [list(range(k))]
     if design == "cyclic":
         return [[(position + shift) % k for position in range(k)] for shift in range(k)]
@@ -67,14 +69,16 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
     marks = [f"{letter}) " for letter in LETTERS] if elicitation in _LETTERED else ["- "] * len(LETTERS)
     lines = (
         shown.select("item_id", "order_id", "options")
+        .filter(pl.col("options").list.len() > 0)
         .explode("options")
         .with_columns((pl.int_range(pl.len()) % len(LETTERS)).over("item_id", "order_id").alias("position"))
         .with_columns(pl.col("position").replace_strict(dict(enumerate(marks)), return_dtype=pl.String).alias("mark"))
         .group_by("item_id", "order_id", maintain_order=True)
         .agg(pl.format("{}{}", "mark", "options").str.join("\n").alias("lines"))
     )
-    user = pl.concat_str(["context", "question", "lines", pl.lit(_ASK[elicitation])], separator="\n", ignore_nulls=True)
-    return shown.join(lines, on=["item_id", "order_id"]).select(
+    ask = pl.when(pl.col("k") > 0).then(pl.lit(_ASK[elicitation]))
+    user = pl.concat_str(["context", "question", "lines", ask], separator="\n", ignore_nulls=True)
+    return shown.join(lines, on=["item_id", "order_id"], how="left", maintain_order="left").select(
         "item_id", "order_id", "option_order", "options", user.alias("user")
     )
 
@@ -104,9 +108,11 @@ def build_prompts(
     asked = panel.select("persona_id", "weight").join(
         personas.select("persona_id", "survey", "wave", "dialect"), on="persona_id"
     )
-    pairs = _pairs(config, study.seed, asked, items, gold if items["gold_idx"].null_count() else None)
+    own_key = kind.gold is not None and items["gold_idx"].null_count() > 0
+    pairs = _pairs(config, study.seed, asked, items, gold if own_key else None)
     if pairs.is_empty():
         return PROMPTS.empty()
+    elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
 
     # Items that hide the same columns share the persona's text: it is made once for each set.
     hidden = masks(items, _shown_columns(personas)).with_columns(
@@ -114,8 +120,8 @@ def build_prompts(
     )
     pairs = pairs.join(hidden, on=["item_id", "dialect"])
     texts = _persona_texts(pairs, personas, study, study.task_conditions(name), kind.closing)
-    shown = shown_items(items, config.orders, config.elicitation)
-    shown = shown.with_columns(hash_rows(shown, ["user"], key=config.elicitation).alias("user_hash"))
+    shown = shown_items(items, config.orders, elicitation)
+    shown = shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
     facts = items.select("item_id", "cluster_id")
     facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
     repeats = pl.LazyFrame({"repeat_id": range(int(config.options.get("repeats", 1)))}, schema={"repeat_id": pl.Int64})
@@ -131,7 +137,7 @@ def build_prompts(
         .join(repeats, how="cross")
         .with_columns(
             pl.lit(name).alias("task"),
-            pl.lit(config.elicitation).alias("elicitation"),
+            pl.lit(elicitation).alias("elicitation"),
             # Where no persona is shown it is the item that prompts share.
             pl.coalesce("text_hash", "item_hash").alias("group"),
         )
@@ -253,7 +259,7 @@ def _people(needed: pl.DataFrame, personas: pl.DataFrame, condition: str, seed: 
 
 
 def _gold_position(prompts: pl.DataFrame) -> pl.Series:
-    """The shown position of the answer key."""
+    """The shown position of the answer key; null where there is none."""
     places = (
         prompts.select("option_order")
         .unique()

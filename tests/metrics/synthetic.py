@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.tables import GOLD, SCORES
+from mpta_pipeline.tables import GOLD, SCORES, TEXT_SCORES
 
 
 def world(
@@ -103,7 +103,7 @@ def world(
                         "bias": None,
                         "weight": weight[p],
                     }
-                )
+                ).with_columns(text_scores=pl.lit(None, TEXT_SCORES), condescending=pl.lit(False))
                 mass = np.full((len(p), k), 0.2 / k)
                 mass[np.arange(len(p)), pick] += 0.8
                 vectors = (

@@ -351,6 +351,8 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
         pl.when(refused).then(pl.lit("refused")).otherwise(pl.lit("ok")).alias("status"),
         pl.when(~refused).then((picked == pl.col("gold_idx")).cast(pl.Float64)).alias("score"),
         pl.lit(None, pl.Float64).alias("bias"),
+        pl.lit(None, tables.TEXT_SCORES).alias("text_scores"),
+        pl.lit(False).alias("condescending"),
     )
     return (
         tables.RESPONSES.conform(responses.select(tables.RESPONSES.schema.names())),

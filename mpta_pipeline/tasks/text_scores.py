@@ -1,0 +1,99 @@
+"""Open text against a reference: chrF and BLEU by sacrebleu, ROUGE by rouge-score, BERTScore where it is asked for.
+
+What is compared is the reply as it came, without surrounding space, as LaMP's own evaluation does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import polars as pl
+
+from mpta_pipeline.errors import TaskError
+from mpta_pipeline.tables import TEXT_SCORES
+
+_PACKAGES = {"sacrebleu": "sacrebleu", "rouge_score": "rouge-score"}
+_PERCENT = 100.0
+
+
+def require(name: str, *, bertscore: str | None = None) -> None:
+    """Make sure that the packages which score open text are there, before anybody is asked.
+
+    Args:
+        name: Task, for the message.
+        bertscore: Model that BERTScore shall use; null where it is not asked for.
+
+    Raises:
+        TaskError: A package is absent; names it and how to get it.
+    """
+    wanted = dict(_PACKAGES) | ({"bert_score": "bert-score"} if bertscore else {})
+    for module, package in wanted.items():
+        if importlib.util.find_spec(module) is None:
+            remedy = (
+                "pip install bert-score, or leave out the option bertscore"
+                if module == "bert_score"
+                else "pip install 'mpta-pipeline[generation]'"
+            )
+            raise TaskError(
+                f"Task {name} asks for open text, which cannot be scored without the package {package}; "
+                "the other tasks go on without it",
+                variable=f"tasks.{name}",
+                value=package,
+                remedy=remedy,
+            )
+
+
+def text_scores(pairs: pl.DataFrame, *, task: str) -> pl.DataFrame:
+    """Score each different pair of reply and reference once.
+
+    chrF and BLEU are sentence scores over 100 (BLEU with effective order, so that short replies are not 0 by having no
+    4-gram); ROUGE-1 and ROUGE-L are F1 without stemming. All lie in 0 to 1.
+
+    Args:
+        pairs: text, reference, bertscore (model of BERTScore; null: not asked for); any further columns are ignored.
+        task: Task, for messages.
+
+    Returns:
+        text, reference, bertscore, text_scores; one row a different triple.
+
+    Raises:
+        TaskError: A package is absent.
+    """
+    frame = pairs.select("text", "reference", "bertscore").unique(maintain_order=True)
+    if frame.is_empty():
+        return frame.with_columns(pl.lit(None, TEXT_SCORES).alias("text_scores"))
+    models = frame["bertscore"].drop_nulls().unique().sort().to_list()
+    require(task, bertscore=models[0] if models else None)
+    import sacrebleu
+    from rouge_score.rouge_scorer import RougeScorer
+
+    rouge = RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
+    rows = []
+    for said, wanted in frame.select("text", "reference").iter_rows():
+        text, reference = said.strip(), wanted.strip()
+        overlap = rouge.score(reference, text)
+        rows.append(
+            {
+                "chrf": sacrebleu.sentence_chrf(text, [reference]).score / _PERCENT,
+                "bleu": sacrebleu.sentence_bleu(text, [reference], use_effective_order=True).score / _PERCENT,
+                "rouge_1": float(overlap["rouge1"].fmeasure),
+                "rouge_l": float(overlap["rougeL"].fmeasure),
+                "bertscore": None,
+            }
+        )
+    frame = frame.with_columns(pl.Series("text_scores", rows, dtype=TEXT_SCORES))
+    return pl.concat([_with_bertscore(part) for part in frame.partition_by("bertscore")])
+
+
+def _with_bertscore(part: pl.DataFrame) -> pl.DataFrame:
+    """Add BERTScore's F1 to the pairs of one model; rows without a model stay as they are."""
+    model = part["bertscore"][0]
+    if model is None:
+        return part
+    from bert_score import score
+
+    _, _, f1 = score(
+        part["text"].str.strip_chars().to_list(), part["reference"].str.strip_chars().to_list(), model_type=model
+    )
+    values = pl.Series("value", [float(x) for x in f1], dtype=pl.Float64)
+    return part.with_columns(pl.col("text_scores").struct.with_fields(bertscore=values).cast(TEXT_SCORES))
