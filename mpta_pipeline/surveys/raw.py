@@ -230,6 +230,12 @@ def respondents(raw: RawWave) -> pl.DataFrame:
     return frame.insert_column(2, identifier.alias("respondent_id"))
 
 
+def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
+    """The keys of a snapshot that somebody was taken out of: a repeated key was numbered with all its rows there."""
+    name = raw.release.get("keys_file")
+    return None if name is None else pl.read_parquet(raw.folder / name)
+
+
 def _first(raw: RawWave, candidates: Sequence[str]) -> str | None:
     return next((name for c in candidates if (name := raw.resolve(c)) is not None), None)
 
@@ -273,12 +279,6 @@ def file_sha256(path: Path) -> str:
 
 def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
     """Read a wave from a survey file into its snapshot and make that the wave's current release.
-
-def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
-    """The keys of a snapshot that somebody was taken out of: a repeated key was numbered with all its rows there."""
-    name = raw.release.get("keys_file")
-    return None if name is None else pl.read_parquet(raw.folder / name)
-
 
     All waves of a file are written in the one reading; asking for another one of them then reads nothing. What was
     stored before stays, whatever happens.
@@ -346,6 +346,27 @@ def load_raw(
     return replace(raw, release={**raw.release, "data_use": current.get("data_use", raw.release["data_use"])})
 
 
+def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
+    """The raw wave less those who withdrew; the snapshot is rewritten if it was not yet."""
+    gone = load_withdrawals(layout)
+    if gone.version == raw.release.get("withdrawals", ""):
+        return raw
+    with _lock(layout, str(raw.release["sha256"])):
+        raw = replace(raw, release=json.loads((raw.folder / "release.json").read_text(encoding="utf-8")))
+        if gone.version != raw.release.get("withdrawals", ""):
+            release = rewrite_snapshot(raw.folder, raw.release, respondents(raw), raw.data(), gone)
+            raw = replace(raw, release=release)
+    if on_object_store(layout.raw_store):
+        shared = layout.raw_store / raw.wave / raw.folder.name
+        names = {path.name for path in listed(raw.folder, "*") if path.name != "release.json"}
+        for name in [*sorted(names), "release.json"]:
+            copy(raw.folder / name, shared / name)
+        for path in listed(shared, "*"):
+            if path.name not in {*names, "release.json"}:
+                path.unlink()
+    return raw
+
+
 def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
     registry = registry or _packaged()
     release = json.loads((folder / "release.json").read_text(encoding="utf-8"))
@@ -390,27 +411,6 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 raise refusal
             if file_sha256(path) != sha:
                 raise SurveyFileError(
-def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
-    """The raw wave less those who withdrew; the snapshot is rewritten if it was not yet."""
-    gone = load_withdrawals(layout)
-    if gone.version == raw.release.get("withdrawals", ""):
-        return raw
-    with _lock(layout, str(raw.release["sha256"])):
-        raw = replace(raw, release=json.loads((raw.folder / "release.json").read_text(encoding="utf-8")))
-        if gone.version != raw.release.get("withdrawals", ""):
-            release = rewrite_snapshot(raw.folder, raw.release, respondents(raw), raw.data(), gone)
-            raw = replace(raw, release=release)
-    if on_object_store(layout.raw_store):
-        shared = layout.raw_store / raw.wave / raw.folder.name
-        names = {path.name for path in listed(raw.folder, "*") if path.name != "release.json"}
-        for name in [*sorted(names), "release.json"]:
-            copy(raw.folder / name, shared / name)
-        for path in listed(shared, "*"):
-            if path.name not in {*names, "release.json"}:
-                path.unlink()
-    return raw
-
-
                     "The file changed while it was read",
                     file=path,
                     remedy="wait until it is complete; it is tried again",
