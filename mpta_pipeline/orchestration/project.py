@@ -170,6 +170,11 @@ class Project:
             )
         return catalogue.waves[wave]
 
+    def wave_version(self, wave: str) -> str:
+        """Version of what a wave is read from: its file, and who of its respondents withdrew."""
+        withdrawn = surveys.load_withdrawals(self.layout).version_of(wave)
+        return self.wave_file(wave).sha256[:16] + (f"-{withdrawn}" if withdrawn else "")
+
     def harmonized_waves(self) -> list[str]:
         """Waves that are catalogued and have a harmonized table, in order."""
         return [w for w in self.catalogue().waves if self.layout.harmonized(w).exists()]

@@ -85,7 +85,12 @@ def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str
     """Asset, partition, version and what to show, for every source."""
     for wave, file in catalogue.waves.items():
         name = file.path.rsplit("/", 1)[-1]
-        yield "survey_file", wave, file.sha256[:16], {"file": name, "sha256": file.sha256, "survey": file.survey}
+        yield (
+            "survey_file",
+            wave,
+            project.wave_version(wave),
+            {"file": name, "sha256": file.sha256, "survey": file.survey},
+        )
         yield "crosswalk_card", wave, project.crosswalk.digest(file.dialect), {"dialect": file.dialect}
     study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
     # A wave that goes is no update of any asset: it shows as a change of who can be studied.

@@ -136,7 +136,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         parents["code"] = code_version(*_CODE[node.asset])
     match node.asset:
         case "raw_wave":
-            parents[f"survey_file|{node.partition}"] = project.wave_file(node.partition).sha256[:16]
+            parents[f"survey_file|{node.partition}"] = project.wave_version(node.partition)
         case "harmonized_wave":
             dialect = project.wave_file(node.partition).dialect
             parents[f"crosswalk_card|{node.partition}"] = project.crosswalk.digest(dialect)
