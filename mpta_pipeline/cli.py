@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mpta_pipeline.errors import ConfigError, MptaError
 from mpta_pipeline.study import config_dir
+from mpta_pipeline.tables import GOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,6 +122,7 @@ def _run(
         err.print(f"[yellow]not used[/yellow] {escape(name)}: {escape(problem)}", soft_wrap=True)
     for label, message in outcome.failures.items():
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
+    _show_set_aside(project)
     seconds = time.monotonic() - started
     _show_headline(project)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
@@ -272,6 +274,23 @@ def list_surveys() -> None:
     for state in states:
         if state.problem:
             out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
+    _show_set_aside(project)
+
+
+def _show_set_aside(project: Project) -> None:
+    """The columns that harmonized waves lack because their file says what the crosswalk does not know."""
+    from mpta_pipeline.provenance import read_record
+    from mpta_pipeline.storage import listed
+
+    for path in sorted(listed(project.layout.store / "harmonized", "*.parquet")):
+        record = read_record(path)
+        problems = record.notes.get("set_aside", []) if record else []
+        if problems:
+            out.print(
+                f"[yellow]{escape(path.stem)}: {len(problems)} variable(s) set aside, not guessed[/yellow]: "
+                f"{escape('; '.join(problems))}. Add what the codebook says to the concept's file, then run again.",
+                soft_wrap=True,
+            )
 
 
 def _some(values: Iterable[str], most: int = 3) -> str:
@@ -318,6 +337,134 @@ def trace(
     from mpta_pipeline.orchestration.project import Project
 
     out.print(warehouse.trace(Project.from_env().layout, identifier).text(), soft_wrap=True)
+
+
+@app.command()
+def score(
+    files: Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON, JSON lines or Parquet, one row an answer.")],
+    *,
+    items: Annotated[
+        Path | None, typer.Option(help="The benchmark's own item file or folder, or Parquet of the table items.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="A task of the study, whose items the answers are to.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Kind of the items of --items, where their file does not say.")
+    ] = None,
+    answer: Annotated[str | None, typer.Option(help="Columns that hold answers, comma-separated.")] = None,
+    by: Annotated[str | None, typer.Option(help="Columns that group the personas, comma-separated.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="BBQ's additional_metadata.csv.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--out", help="Write all figures there: .csv, .parquet or .json.")
+    ] = None,
+) -> None:
+    """Figures for answers made elsewhere: item id and option or text, optional persona and model; BBQ's own files, too.
+
+    A row an answer: item_id (or example_id and category, or question) and answer (option text, letter or index);
+    optional: model, persona_id, condition, survey, weight, order_id, repeat_id, status, options, probabilities.
+    """
+    from mpta_pipeline import answers_file
+
+    columns = tuple(_names(answer) or ())
+    known = groups = rules = None
+    gold = GOLD.empty()
+    if items is not None:
+        known = answers_file.items_from(items, kind=kind, metadata=metadata)
+    parts = []
+    for file in files:
+        frame = answers_file.read(file)
+        if known is None and task is None and answers_file.is_bbq(frame):
+            parts.append(answers_file.from_bbq(frame, file, columns=columns, metadata=metadata))
+            continue
+        if known is None:
+            from mpta_pipeline.orchestration.project import Project
+
+            project = Project.from_env()
+            known, gold, groups = _items_of_task(project, task or _task_of(project, frame, file))
+            rules = project.study.figures
+        parts.append(answers_file.from_table(frame, file, known, gold, column=columns[0] if columns else None))
+    given = answers_file.together(parts)
+    figures = answers_file.compute(given, by=tuple(_names(by) or ()), groups=groups, rules=rules)
+    _show_scores(answers_file.overview(figures))
+    for note in given.notes:
+        out.print(note, style="dim", soft_wrap=True)
+    if save is not None:
+        out.print(f"{figures.height} figures: {answers_file.write(figures, save)}", soft_wrap=True)
+
+
+def _task_of(project: Project, frame: pl.DataFrame, file: Path) -> str:
+    """The task of the study whose items a file's answers are to."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    if "item_id" in frame.columns:
+        asked = set(frame["item_id"].cast(pl.String))
+        for name in project.study.tasks if (project.config / "study.yaml").exists() else ():
+            if steps.made(project, Node("items", name)) and asked <= set(steps.read(project, "items", name)["item_id"]):
+                return name
+    raise ConfigError(
+        "It is not known to which items these answers are",
+        file=file,
+        remedy="give the benchmark's item file with --items, or a task of the study with --task",
+    )
+
+
+def _items_of_task(project: Project, task: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+    """Items, people's own answers and groups of a task of the study, as they are stored."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    if task not in project.study.tasks:
+        raise ConfigError(
+            "There is no such task in this study",
+            file=project.config / "study.yaml",
+            variable="--task",
+            value=task,
+            remedy=f"choose of {', '.join(project.study.tasks)}, or give the item file with --items",
+        )
+    if not steps.made(project, Node("items", task)):
+        raise ConfigError(
+            "The items of this task have not been made yet",
+            variable="--task",
+            value=task,
+            remedy="run `mpta run --until prompts`, which asks no model, or give the item file with --items",
+        )
+    groups = steps.read(project, "groups") if steps.path_of(project, Node("groups")).exists() else None
+    return steps.read(project, "items", task), steps.read(project, "gold", task), groups
+
+
+def _show_scores(overview: pl.DataFrame) -> None:
+    """One block a model: a line a group, figures with their intervals below them."""
+    metrics = [c for c in overview.columns if f"{c}_low" in overview.columns]
+    for (model,), part in overview.group_by("model", maintain_order=True):
+        table = Table(title=str(model), title_justify="left", header_style="bold")
+        table.add_column("group", no_wrap=True)
+        table.add_column("answers", justify="right")
+        for name in metrics:
+            if part[name].is_not_null().any():
+                table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right")
+        for row in part.iter_rows(named=True):
+            label = (
+                row["subgroup"]
+                if row["dimensions"] in ("all", "category")
+                else f"{row['dimensions']} {row['subgroup']}"
+            )
+            if len(set(part["condition"])) > 1:
+                label += f"\n{row['condition']}"
+            cells = [escape(label), f"{row['n']:,}"]
+            for name in metrics:
+                if part[name].is_null().all():
+                    continue
+                n = row.get(f"{name}_n")
+                shown = [_four(row[name])]
+                if row[f"{name}_low"] is not None:
+                    shown.append(f"[{_four(row[f'{name}_low'], 2)}, {_four(row[f'{name}_high'], 2)}]")
+                cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
+            table.add_row(*cells)
+        out.print(table)
+
+
+def _four(value: float | None, digits: int = 4) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
 
 
 def _bury_killed_commands() -> None:

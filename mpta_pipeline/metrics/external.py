@@ -67,6 +67,8 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     facts = items.select(
         "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "gold_idx", "metadata"
     )
+    # What the items say of themselves counts, whatever the file says of them.
+    rows = rows.drop(facts.columns[2:], "task", strict=False)
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
     key = ["model", "task", "condition", "survey", "persona_id", "item_id", "order_id", "repeat_id"]
     if (twice := rows.filter(pl.struct(key).is_duplicated())).height:
