@@ -6,6 +6,7 @@ import polars as pl
 
 from mpta_pipeline.tables import CONDITIONS
 
+OPEN_TEXT = "rouge_l"
 _SCHEMA = {
     "model": pl.String, "task": pl.String, "survey": pl.String, "weighted": pl.Boolean,
     **{f"{c}{part}": pl.Float64 for c in CONDITIONS for part in ("", "_low", "_high")},
@@ -18,7 +19,8 @@ _SCHEMA = {
 def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
     """One row a model, task and survey: order-balanced accuracy of everyone, baselines, persona effect, a sentence.
 
-    Weighted figures where there are any, else unweighted ones.
+    Weighted figures where there are any, else unweighted ones. A task of open text has no accuracy: its row is ROUGE-L,
+    and its sentence says so.
 
     Args:
         subgroup_metrics: SUBGROUP_METRICS of any models and tasks.
@@ -29,7 +31,7 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
         n_personas, n_items; `verdict`.
     """
     key = ["model", "task", "survey"]
-    rows = subgroup_metrics.filter((pl.col("metric") == "accuracy") & (pl.col("dimensions") == "all"))
+    rows = subgroup_metrics.filter(pl.col("metric").is_in(["accuracy", OPEN_TEXT]) & (pl.col("dimensions") == "all"))
     rows = rows.filter(pl.col("weighted") == pl.col("weighted").any().over(key))
     if rows.is_empty():
         return pl.DataFrame(schema=_SCHEMA)
@@ -41,6 +43,7 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
     lead = "persona"
     made = rows.group_by(key).agg(
         pl.col("weighted").first(),
+        (pl.col("metric") == OPEN_TEXT).all().alias("open"),
         *(
             expr
             for c in CONDITIONS
@@ -59,7 +62,9 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
     )
     low, high, mode, chance = pl.col("persona_low"), pl.col("persona_high"), pl.col("item_mode"), pl.col("chance")
     against = (
-        pl.when(low.is_null())
+        pl.when("open")
+        .then(pl.lit("open text: ROUGE-L against the reference, not accuracy"))
+        .when(low.is_null())
         .then(pl.lit("too few personas or items for an interval"))
         .when(mode.is_not_null() & (low > mode))
         .then(pl.lit("better than always giving the most frequent answer"))

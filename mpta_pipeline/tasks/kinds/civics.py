@@ -50,7 +50,7 @@ def read_statements(path: Path) -> list[dict[str, Any]]:
         rows = orjson.loads(raw) if raw.lstrip()[:1] == b"[" else [orjson.loads(x) for x in raw.splitlines() if x]
     except orjson.JSONDecodeError:
         rows = []
-    found = []
+    found: list[dict[str, Any]] = []
     for number, row in enumerate(rows if isinstance(rows, list) else []):
         statement = _field(row, _STATEMENT) if isinstance(row, dict) else None
         if statement is None or "Topic" not in row or "Language" not in row:
@@ -98,7 +98,7 @@ def civics_items(request: ItemRequest) -> pl.DataFrame:
     for row in rows:
         topics.setdefault(row["topic"], set()).update(row["values"])
     items = [_item(row, ask, topics[row["topic"]], request) for row in rows]
-    schema = {"gold_idx": pl.Int64, "option_scores": pl.List(pl.Float64)}
+    schema = pl.Schema({"gold_idx": pl.Int64(), "option_scores": pl.List(pl.Float64)})
     kept = [item for item in items if item is not None]
     return pl.DataFrame(kept, schema_overrides=schema, infer_schema_length=None)
 

@@ -77,7 +77,9 @@ def read_files(files: tuple[Path, ...]) -> tuple[str, list[dict[str, Any]], dict
     try:
         task = str(outputs["task"]).replace("-", "_")
         golds = {str(row["id"]): str(row["output"]).strip() for row in outputs["golds"]}
-        rows = [{"id": str(q["id"]), "input": str(q["input"]), "profile": list(q["profile"])} for q in questions]
+        rows: list[dict[str, Any]] = [
+            {"id": str(q["id"]), "input": str(q["input"]), "profile": list(q["profile"])} for q in questions
+        ]
     except (KeyError, TypeError):
         raise TaskError(
             "The item file does not have the structure of LaMP", file=asked, remedy=f"get it from {FILE.address}"
@@ -106,12 +108,13 @@ def _said(entry: dict[str, Any], task: str) -> tuple[str, str]:
     text = str(entry.get("text") or entry.get("abstract") or entry.get("description") or "")
     title = str(entry.get("title") or "")
     short = text if len(text) <= _LONGEST else text[:_LONGEST].rsplit(" ", 1)[0] + " …"
-    told = {
+    forms = {
         "LaMP_1": f"The user wrote “{title}”.",
         "LaMP_2": f"The user chose “{entry.get('tag') or entry.get('category')}” for: {short}",
         "LaMP_3": f"The user gave {entry.get('score')} for: {short}",
         "LaMP_7": f"The user wrote: {short}",
-    }.get(task, f"The user gave the title “{title}” to: {short}")
+    }
+    told = forms.get(task, f"The user gave the title “{title}” to: {short}")
     return f"{title} {text}".strip(), " ".join(told.split())
 
 
@@ -173,7 +176,7 @@ def lamp_items(request: ItemRequest) -> pl.DataFrame:
                 ).decode(),
             }
         )
-    schema = {"gold_idx": pl.Int64, "context": pl.String, "options": pl.List(pl.String)}
+    schema = pl.Schema({"gold_idx": pl.Int64(), "context": pl.String(), "options": pl.List(pl.String)})
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None).with_columns(
         pl.col("options").alias("option_values"),
         pl.lit(task == "LaMP_3").alias("ordinal"),
