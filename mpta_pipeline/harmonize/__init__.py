@@ -4,15 +4,17 @@ from mpta_pipeline.harmonize.answers import answers_long, trait_columns
 from mpta_pipeline.harmonize.checks import CheckResult, check_wave, coverage
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
-from mpta_pipeline.harmonize.recode import column_sources, harmonize, label_drift
+from mpta_pipeline.harmonize.recode import Problem, column_sources, columns_set_aside, harmonize, label_drift
 
 __all__ = [
     "CheckResult",
     "Crosswalk",
+    "Problem",
     "Rule",
     "answers_long",
     "check_wave",
     "column_sources",
+    "columns_set_aside",
     "compare_marginals",
     "coverage",
     "harmonize",

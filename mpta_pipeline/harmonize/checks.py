@@ -22,7 +22,7 @@ from mpta_pipeline.errors import MptaError
 from mpta_pipeline.harmonize.answers import trait_columns
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
-from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, label_drift
+from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave
 from mpta_pipeline.tables import MISSING_KINDS, RESPONDENTS
 
@@ -321,6 +321,27 @@ def _labels(wave: _Wave) -> CheckResult:
     )
 
 
+def _set_aside(wave: _Wave) -> CheckResult:
+    """Columns that are not made, because the file says something that the crosswalk, never tried on one, does not know.
+
+    Nothing is guessed: the column is absent from this wave until its row says what the code means.
+    """
+    problems = columns_set_aside(wave.raw, wave.crosswalk)
+    return CheckResult(
+        "columns_set_aside",
+        not problems,
+        "warn",
+        "Every column that the file has a variable for is made",
+        {
+            "columns": sorted({p.column for p in problems}),
+            "problems": [p.row() for p in problems],
+            "remedy": "look at the codebook of this release and add the code or wording to the concept's file",
+        }
+        if problems
+        else {},
+    )
+
+
 def _impossible(wave: _Wave) -> CheckResult:
     """Combinations of answers that cannot be."""
     columns = set(wave.traits)
@@ -497,6 +518,7 @@ _CHECKS: tuple[Callable[[_Wave], CheckResult], ...] = (
     _coverage,
     _gaps,
     _labels,
+    _set_aside,
     _impossible,
     _straight_lines,
     _break_off,

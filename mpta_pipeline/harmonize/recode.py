@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -11,32 +10,59 @@ import polars as pl
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, short, shown_label
+from mpta_pipeline.harmonize.schema import Option
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.surveys import RawWave, cells, respondents
+from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
 from mpta_pipeline.tables import RESPONDENTS
 
 MISSING_SUFFIX = "__missing"
 CODE_SUFFIX = "__code"
 COUNTRY = "country"
+# A wave whose labels are strange in more than this share of its columns is another codebook, not a new wording.
+MAX_SET_ASIDE = 0.25
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A code of the wave that the crosswalk does not understand."""
+    """A code, label or title of the wave that the crosswalk does not understand.
 
+    Attributes:
+        column: The harmonized column that it keeps from being made.
+        code: Native code; null: it is about the variable's title.
+        label: What the file says of the code or variable.
+        expected: What the crosswalk expects; null: it does not have the code at all.
+        stops: It stops the wave. Else the column is set aside: its row of the crosswalk was never seen in a file, so
+            that the file is as likely right.
+    """
+
+    column: str
     variable: str
-    code: str
+    code: str | None
     label: str | None
     expected: str | None = None
+    stops: bool = True
 
     def __str__(self) -> str:
-        shown = f"{self.variable} {short(self.code)} = {self.label and short(self.label)!r}"
+        said = short(self.label) if self.label else None
+        if self.code is None:
+            return f"{self.variable} is titled {said!r}, expected {self.expected}"
+        shown = f"{self.variable} {short(self.code)} = {said!r}"
         return f"{shown}, expected {self.expected}" if self.expected else f"{shown} is not mapped"
+
+    def row(self) -> dict[str, str | None]:
+        """It as plain texts: column, variable, code, found, expected."""
+        return {
+            "column": self.column,
+            "variable": self.variable,
+            "code": None if self.code is None else short(self.code),
+            "found": short(self.label) if self.label else None,
+            "expected": self.expected,
+        }
 
 
 @dataclass(frozen=True)
 class Recode:
-    """A rule bound to one wave: the variable that fills it, and what each of its codes becomes.
+    """A rule bound to one wave: the variable that fills it, and what each code in its table becomes.
 
     Attributes:
         values: Code → canonical value; unused for numbers.
@@ -54,53 +80,87 @@ class Recode:
         """The harmonized column that it fills."""
         return self.rule.column
 
-    def columns(self, found: pl.DataFrame) -> list[pl.Series]:
-        """The column, its missing kind and its code, from the cells of the variable."""
-        code = pl.col("code")
-        kind = pl.col("missing")
-        if self.missing:
-            kind = pl.coalesce(kind, code.replace_strict(self.missing, default=None, return_dtype=pl.String))
+    def table(self, found: Coded) -> pl.DataFrame:
+        """What each place of the variable's table becomes: the column, its missing kind, its code, and `content`."""
+        rows = found.table.select("code", "missing").rows()
+        kinds = [kind or self.missing.get(code) for code, kind in rows]
         if self.rule.source.numeric:
-            value = pl.when(kind.is_null()).then(code.cast(pl.Float64, strict=False))
+            numbers = pl.Series(
+                [code if kind is None else None for (code, _), kind in zip(rows, kinds, strict=True)], dtype=pl.String
+            )
+            values = numbers.cast(pl.Float64, strict=False)
         else:
-            mapped = code.replace_strict(self.values, default=None, return_dtype=pl.String)
-            value = pl.when(kind.is_null()).then(mapped)
-        return found.select(
-            value.alias(self.column),
-            kind.alias(self.column + MISSING_SUFFIX),
-            code.alias(self.column + CODE_SUFFIX),
-        ).get_columns()
+            mapped = [
+                self.values.get(code) if kind is None else None for (code, _), kind in zip(rows, kinds, strict=True)
+            ]
+            values = pl.Series(mapped, dtype=pl.String)
+        name, kind = self.column, pl.Series(kinds, dtype=pl.String)
+        return pl.DataFrame(
+            {name: values, name + MISSING_SUFFIX: kind, name + CODE_SUFFIX: found.table["code"]}
+        ).with_columns(
+            pl.coalesce(pl.col(name).cast(pl.String), pl.lit("?") + pl.col(name + MISSING_SUFFIX)).alias(_CONTENT)
+        )
+
+
+_CONTENT = " content"  # what a change of the column's cell changes the respondent's revision by
+
+
+@dataclass(frozen=True)
+class _Binding:
+    """A crosswalk bound to a wave.
+
+    Attributes:
+        recodes: What fills the wave's columns.
+        found: Variable → its cells.
+        problems: All that was not understood.
+    """
+
+    recodes: tuple[Recode, ...]
+    found: dict[str, Coded]
+    problems: tuple[Problem, ...]
 
 
 def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     """Turn a raw wave into one row a respondent with one column a concept.
 
-    A concept whose variable the wave's file does not have makes no column.
+    A concept whose variable the wave's file does not have makes no column, nor does one that is set aside
+    (`columns_set_aside`).
 
     Returns:
         A frame that conforms to RESPONDENTS, with `<column>` (String, or Float64 for numbers),
         `<column>__missing` (kind; null: answered) and `<column>__code` (native code) per concept.
 
     Raises:
-        CrosswalkError: A code is not mapped, or its label says something else than the crosswalk expects; with
-            variable, code, old and new label.
+        CrosswalkError: A code is not mapped, or its label says something else than the crosswalk expects, in a row that
+            was verified in a file; or a label stands on another code than expected, in any row; or too many columns
+            would have to be set aside; with variable, code, old and new label.
     """
-    recodes, found = _bind_all(raw, crosswalk)
-    if problems := [p for r in recodes for p in r.problems]:
-        raise _stopped(problems, raw)
-    columns = [series for recode in recodes for series in recode.columns(found[recode.variable])]
+    bound = _bind_all(raw, crosswalk)
+    _check(bound, raw)
+    tables = [(r, r.table(bound.found[r.variable])) for r in bound.recodes]
+    # One select for all columns, which polars spreads over the cores.
+    places = pl.DataFrame([pl.Series(v, c.places) for v, c in bound.found.items()])
+    columns = places.select(
+        pl.lit(table[name])
+        .gather(pl.col(recode.variable))
+        .alias(name if name != _CONTENT else recode.column + _CONTENT)
+        for recode, table in tables
+        for name in table.columns
+    )
+    contents = [recode.column + _CONTENT for recode, _ in tables]
     frame = pl.DataFrame([*_identity(raw), *columns]).with_columns(*_country_code(raw, crosswalk))
-    content = [
-        pl.coalesce(pl.col(r.column).cast(pl.String), pl.lit("?") + pl.col(r.column + MISSING_SUFFIX)) for r in recodes
-    ]
-    frame = frame.with_columns(hash_rows(frame, ["weight", *content], key="revision").alias("revision"))
-    return RESPONDENTS.conform(frame)
+    frame = frame.with_columns(hash_rows(frame, ["weight", *contents], key="revision").alias("revision"))
+    return RESPONDENTS.conform(frame.drop(contents))
+
+
+def columns_set_aside(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
+    """Why columns of a wave are not made: what its file says in rows of the crosswalk never seen in a file."""
+    return [p for p in _bind_all(raw, crosswalk).problems if not p.stops]
 
 
 def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     """Which native variable fills which column in this wave: column, dialect, variable, concept."""
-    recodes, _ = _bind_all(raw, crosswalk)
-    rows = [(r.column, r.rule.dialect, r.variable, r.rule.concept.concept) for r in recodes]
+    rows = [(r.column, r.rule.dialect, r.variable, r.rule.concept.concept) for r in _bind_all(raw, crosswalk).recodes]
     schema = {"column": pl.String, "dialect": pl.String, "variable": pl.String, "concept": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -110,7 +170,7 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
     rules = crosswalk.rules.get(raw.release["dialect"], ())
     labels = _value_labels(raw, {v for rule in rules for v in _present(rule, raw)})
     return [
-        Problem(variable, option.code, label, str(option.label))
+        Problem(rule.column, variable, option.code, label, str(option.label), stops=False)
         for rule in rules
         if rule.source.decode == "code"
         for variable in _present(rule, raw)
@@ -122,40 +182,62 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
     ]
 
 
-def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> tuple[list[Recode], dict[str, pl.DataFrame]]:
-    """Bind each rule of the wave's dialect to the variable that the file has; cells are made once a variable."""
-    rules = crosswalk.rules.get(raw.release["dialect"], ())
-    labels = _value_labels(raw, {v for rule in rules for v in _present(rule, raw)})
-    used = {v for rule in rules if rule.column != COUNTRY for v in _present(rule, raw) if _applies(rule, labels[v])}
-    with ThreadPoolExecutor() as pool:  # many small steps, which polars does not spread over the cores by itself
-        found = dict(zip(used, pool.map(lambda variable: cells(raw, variable), used), strict=True))
-    recodes = []
-    passed_over: dict[str, list[Rule]] = {}
-    for rule in rules:
-        for variable in () if rule.column == COUNTRY else _present(rule, raw):
-            if not _applies(rule, labels.get(variable, {})):
-                passed_over.setdefault(variable, []).append(rule)
-                continue
-            title = raw.label(variable)
-            if rule.source.title and title and not rule.source.title.accepts(title):
-                raise _retitled(rule, variable, title, raw)
-            recodes.append(_bind(rule, variable, found[variable], labels.get(variable, {})))
-    if not recodes:
+def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
+    """Bind each rule of the wave's dialect to the variable that the file has."""
+    rules = [r for r in crosswalk.rules.get(raw.release["dialect"], ()) if r.column != COUNTRY]
+    fitting = [(rule, variable) for rule in rules for variable in _present(rule, raw)]
+    labels = _value_labels(raw, {variable for _, variable in fitting})
+    used = list(dict.fromkeys(v for rule, v in fitting if _applies(rule, labels[v])))
+    if not used:
         raise CrosswalkError(
             "The crosswalk has nothing for this wave",
             file=raw.release["file_name"],
             value=raw.release["dialect"],
             remedy="add rows of this dialect to the concept files",
         )
-    if unfit := [
-        Problem(variable, code, labels[variable].get(code), " or ".join(str(r.source.where[code]) for r in rules))
-        for variable, rules in passed_over.items()
+    found = coded(raw, used)
+    recodes: list[Recode] = []
+    problems: list[Problem] = []
+    passed_over: dict[str, list[Rule]] = {}
+    for rule, variable in fitting:
+        if not _applies(rule, labels[variable]):
+            passed_over.setdefault(variable, []).append(rule)
+            continue
+        recode = _bind(rule, variable, found[variable].table, labels[variable])
+        title, expected = raw.label(variable), rule.source.title
+        if expected and title and not expected.accepts(title):
+            problems.append(Problem(rule.column, variable, None, title, str(expected), stops=rule.verified))
+        problems += recode.problems
+        recodes.append(recode)
+    for variable, others in passed_over.items():
         # Without labels nobody can tell which meaning the codes have: the variable makes no column.
-        if variable not in used and labels[variable]
-        for code in list(rules[0].source.where)[:1]
-    ]:
-        raise _stopped(unfit, raw)
-    return recodes, found
+        if variable in found or not labels[variable]:
+            continue
+        code = next(iter(others[0].source.where))
+        expected_labels = " or ".join(str(r.source.where[code]) for r in others if code in r.source.where)
+        problems.append(
+            Problem(
+                others[0].column,
+                variable,
+                code,
+                labels[variable].get(code),
+                expected_labels,
+                stops=any(r.verified for r in others),
+            )
+        )
+    aside = {p.column for p in problems}
+    return _Binding(tuple(r for r in recodes if r.column not in aside), found, tuple(problems))
+
+
+def _check(bound: _Binding, raw: RawWave) -> None:
+    """Stop the wave where something is certainly wrong, or too much is strange."""
+    if any(p.stops for p in bound.problems):
+        raise _stopped([*(p for p in bound.problems if p.stops), *(p for p in bound.problems if not p.stops)], raw)
+    aside = {p.column: p for p in reversed(bound.problems)}
+    columns = len(aside) + len(bound.recodes)
+    if len(aside) > MAX_SET_ASIDE * columns:
+        first = list(reversed(aside.values()))
+        raise _stopped(first, raw, f"{len(aside)} of {columns} columns are not understood. ", most=len(first))
 
 
 def _present(rule: Rule, raw: RawWave) -> Sequence[str]:
@@ -167,16 +249,20 @@ def _applies(rule: Rule, labels: dict[str, str]) -> bool:
     return all(pattern.accepts(labels.get(code, "")) for code, pattern in rule.source.where.items())
 
 
-def _bind(rule: Rule, variable: str, found: pl.DataFrame, labels: dict[str, str]) -> Recode:
+def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]) -> Recode:
     """Decide what each code that stands in the wave becomes."""
-    observed = found.filter(pl.col("missing").is_null()).get_column("code").unique().sort().to_list()
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
     problems: list[Problem] = []
     absent = {m.code: m for m in rule.source.missing}
     by_label = rule.source.decode == "label" and bool(labels)
     options = {o.code: o for o in rule.options}
-    for code in observed:
+
+    def problem(code: str, expected: str | None, *, stops: bool = False) -> None:
+        found = Problem(rule.column, variable, code, labels.get(code), expected, stops=stops or rule.verified)
+        problems.append(found)
+
+    for code in table.filter(pl.col("missing").is_null()).get_column("code").sort().to_list():
         label = labels.get(code)
         if code in absent and _fits(absent[code].label, label):
             missing[code] = absent[code].kind
@@ -185,16 +271,23 @@ def _bind(rule: Rule, variable: str, found: pl.DataFrame, labels: dict[str, str]
             if len({o.value for o in fitting}) == 1:
                 values[code] = fitting[0].value
             else:
-                problems.append(Problem(variable, code, label, " or ".join(str(o.label) for o in rule.options)))
+                problem(code, " or ".join(str(o.label) for o in rule.options))
         elif code in options:
             if not _fits(options[code].label, label):
-                problems.append(Problem(variable, code, label, str(options[code].label)))
+                problem(code, str(options[code].label), stops=_moved(rule, options[code], label))
             values[code] = options[code].value
         elif rule.source.from_labels:
             values[code] = shown_label(label) if label else code
         elif not (rule.source.numeric and _in_range(rule, code)):
-            problems.append(Problem(variable, code, label))
+            problem(code, None)
     return Recode(rule, variable, values, missing, tuple(problems))
+
+
+def _moved(rule: Rule, expected: Option, label: str | None) -> bool:
+    """Whether a label stands on a code where another answer is expected: then the scale is another one."""
+    return label is not None and any(
+        o.label is not None and o.value != expected.value and o.label.accepts(label) for o in rule.options
+    )
 
 
 def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
@@ -218,32 +311,22 @@ def _value_labels(raw: RawWave, variables: Iterable[str]) -> dict[str, dict[str,
     }
 
 
-def _stopped(problems: Iterable[Problem], raw: RawWave) -> CrosswalkError:
-    problems = list(problems)
+def _stopped(problems: Sequence[Problem], raw: RawWave, why: str = "", *, most: int = 6) -> CrosswalkError:
     first = problems[0]
-    more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:6])) if len(problems) > 1 else ""
-    what = (
-        f"The label of code {short(first.code)} is {first.label and short(first.label)!r} where the crosswalk expects "
-        f"{first.expected}"
-        if first.expected
-        else f"Code {short(first.code)} ({short(first.label or 'no label')}) is not in the crosswalk"
-    )
+    more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:most])) if len(problems) > 1 else ""
+    said = short(first.label) if first.label else None
+    if first.code is None:
+        what = f"The variable is titled {said!r} where the crosswalk expects {first.expected}"
+    elif first.expected:
+        what = f"The label of code {short(first.code)} is {said!r} where the crosswalk expects {first.expected}"
+    else:
+        what = f"Code {short(first.code)} ({said or 'no label'}) is not in the crosswalk"
     return CrosswalkError(
-        f"Wave {raw.release['wave']} is stopped: {what}{more}",
+        f"Wave {raw.release['wave']} is stopped: {why}{what}{more}",
         file=raw.release["file_name"],
         variable=first.variable,
         value=first.code,
         remedy="look at the codebook of this release, then map the code or the new label in the concept's file",
-    )
-
-
-def _retitled(rule: Rule, variable: str, title: str, raw: RawWave) -> CrosswalkError:
-    return CrosswalkError(
-        f"Wave {raw.release['wave']} is stopped: the variable is titled {short(title)!r} where the crosswalk expects "
-        f"{rule.source.title}",
-        file=raw.release["file_name"],
-        variable=variable,
-        remedy=f"look at the codebook of this release, then mend the concept {rule.concept.concept}",
     )
 
 

@@ -21,6 +21,7 @@ DECLARED: dict[str, dict[str, str]] = {
         "coverage": "No concept lost answers in a country against the release before",
         "declared_gaps": "What the producer says was not asked in a country is not answered there",
         "label_drift": "Value labels read as they did in the release before",
+        "columns_set_aside": "The crosswalk understands every variable that it knows of this file",
         "impossible_combinations": "Ages, birth years and rights fit each other",
         "straight_lining": "Few respondents give one answer to a whole battery",
         "break_off": "Few respondents leave more than half of the questions open",
@@ -42,7 +43,15 @@ DECLARED: dict[str, dict[str, str]] = {
     },
 }
 # Checks that are told and never block.
-ADVISORY = {"declared_gaps", "label_drift", "impossible_combinations", "straight_lining", "break_off", "uniqueness"}
+ADVISORY = {
+    "declared_gaps",
+    "label_drift",
+    "columns_set_aside",
+    "impossible_combinations",
+    "straight_lining",
+    "break_off",
+    "uniqueness",
+}
 
 
 class Result(Protocol):

@@ -2,13 +2,14 @@
 
 from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, scan
 from mpta_pipeline.surveys.extracts import write_demo_surveys
-from mpta_pipeline.surveys.raw import RawWave, cells, ingest, load_raw, previous_release, respondents
+from mpta_pipeline.surveys.raw import Coded, RawWave, cells, coded, ingest, load_raw, previous_release, respondents
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
 __all__ = [
+    "Coded",
     "Convention",
     "FileState",
     "RawWave",
@@ -21,6 +22,7 @@ __all__ = [
     "add_withdrawal",
     "assign",
     "cells",
+    "coded",
     "diff_releases",
     "folders",
     "hashed",

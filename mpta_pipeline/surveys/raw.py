@@ -97,6 +97,24 @@ class RawWave:
         return list(self._described[variable.lower()]["missing_codes"])
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A variable's cells as places in a table of what occurs in it: most variables have fewer than twenty codes.
+
+    Attributes:
+        table: One row a native code and kind: `code` (String), `missing` (String), `label` (String).
+        places: Row of `table` of each respondent (UInt32), in the raw wave's order.
+    """
+
+    table: pl.DataFrame
+    places: pl.Series
+
+    def cells(self) -> pl.DataFrame:
+        """The cells themselves, as `cells` returns them."""
+        number = pl.when(pl.col("missing").is_null()).then(pl.col("code").cast(pl.Float64, strict=False))
+        return self.table.select("code", number.alias("number"), "missing", "label")[self.places]
+
+
 def cells(raw: RawWave, variable: str) -> pl.DataFrame:
     """A variable's cells, one row a respondent in the raw wave's order.
 
@@ -108,79 +126,105 @@ def cells(raw: RawWave, variable: str) -> pl.DataFrame:
     Raises:
         SurveyFileError: The wave has no such variable.
     """
-    name = raw.resolve(variable)
-    if name is None:
-        raise SurveyFileError(
-            f"The wave {raw.wave} has no such variable",
-            file=raw.release["file_name"],
-            variable=variable,
-            remedy="use the producer's complete file",
-        )
-    codes = as_codes(raw.data([name])[name], name).alias("code")
+    return coded(raw, [variable])[variable].cells()
+
+
+def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
+    """The cells of several variables, read in one go, by the name asked for.
+
+    Raises:
+        SurveyFileError: The wave has no such variable.
+    """
+    names: dict[str, str] = {}
+    for variable in variables:
+        if (name := raw.resolve(variable)) is None:
+            raise SurveyFileError(
+                f"The wave {raw.wave} has no such variable",
+                file=raw.release["file_name"],
+                variable=variable,
+                remedy="use the producer's complete file",
+            )
+        names[variable] = name
+    data = raw.data(list(dict.fromkeys(names.values())))
+    # Whole frames at a time, so that polars spreads the columns over the cores.
+    lists = data.select(pl.all().unique().sort(nulls_last=True).implode())
+    distinct: dict[str, pl.Series] = {name: lists[name][0] for name in data.columns}
+    places = data.select(_places(name, values) for name, values in distinct.items())
+    found = {name: _split(raw, Coded(_table(raw, name, values), places[name])) for name, values in distinct.items()}
+    return {variable: found[name] for variable, name in names.items()}
+
+
+def _places(name: str, values: pl.Series) -> pl.Expr:
+    """The place of each cell of a column among its sorted distinct values, of which null is the last."""
+    column, known = pl.col(name), values.drop_nulls()
+    if known.dtype == pl.String:
+        place = column.cast(pl.Enum(known)).to_physical()
+    elif len(known) and known.dtype.is_integer() and (span := int(known[-1]) - int(known[0])) < 4096:
+        # A small range is looked up: value - lowest → place.
+        offsets = (known.cast(pl.Int64) - int(known[0])).cast(pl.UInt32)
+        lookup = pl.select(pl.int_range(span + 1, dtype=pl.UInt32).is_in(offsets.implode()).cum_sum() - 1).to_series()
+        place = pl.lit(lookup).gather(column.cast(pl.Int64) - int(known[0]))
+    else:
+        place = column.rank("dense") - 1
+    return place.cast(pl.UInt32).fill_null(len(known)).alias(name)
+
+
+def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
+    """What the distinct values of a variable are: code, kind of missing answer, label."""
+    codes = as_codes(values, name)
     labels = raw.labels(name)
-    present = codes.unique().drop_nulls().to_list()
-    # Most cells repeat few codes: kinds are decided once a code, then joined.
     kinds = missing.kinds(
-        present,
+        codes.drop_nulls().to_list(),
         labels,
         raw.convention,
         variable=name,
         declared=raw.declared(name),
         file_declares=bool(raw.release["file_declares_missing"]),
     )
-    frame = codes.to_frame().select(
-        "code",
-        pl.when(pl.col("code").is_null())
-        .then(pl.lit(raw.convention.system))
-        .otherwise(pl.col("code").replace_strict(kinds, default=None, return_dtype=pl.String))
-        .alias("missing"),
-        pl.col("code").replace_strict(labels, default=None, return_dtype=pl.String).alias("label"),
-    )
-    frame = _by_code(raw, frame)
-    frame = _by_design(raw, frame)
-    return frame.select(
-        "code",
-        pl.when(pl.col("missing").is_null()).then(pl.col("code").cast(pl.Float64, strict=False)).alias("number"),
-        "missing",
-        "label",
-    )
+    said = [(c, raw.convention.system if c is None else kinds.get(c), labels.get(c or "")) for c in codes]
+    return pl.DataFrame(said, schema={"code": pl.String, "missing": pl.String, "label": pl.String}, orient="row")
 
 
-def _by_code(raw: RawWave, frame: pl.DataFrame) -> pl.DataFrame:
-    """Apply the kinds that depend on the part of the file (`by_code`)."""
+def _split(raw: RawWave, found: Coded) -> Coded:
+    """Tell apart the kinds that one code has in different parts of the file (`by_code`, `by_design`)."""
     for variable, parts in raw.convention.by_code.items():
-        if (name := raw.resolve(variable)) is None:
+        codes = {code for kinds in parts.values() for code in kinds}
+        if (name := raw.resolve(variable)) is None or not found.table["code"].is_in(codes).any():
             continue
-        part = as_codes(raw.data([name])[name], name).alias("part")
-        frame = frame.with_columns(part)
+        part = as_codes(raw.data([name])[name], name)
         for value, kinds in parts.items():
-            frame = frame.with_columns(
-                missing=pl.when((pl.col("part") == value) & pl.col("missing").is_not_null())
-                .then(pl.col("code").replace_strict(kinds, default=pl.col("missing"), return_dtype=pl.String))
-                .otherwise(pl.col("missing"))
-            )
-        frame = frame.drop("part")
-    return frame
-
-
-def _by_design(raw: RawWave, frame: pl.DataFrame) -> pl.DataFrame:
-    """Tell not asked from not applicable by the split design.
-
-    A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
-    code; one that was filtered has answers in each cell where it was asked.
-    """
-    if not raw.convention.by_design or not (frame["missing"] == "not_applicable").any():
-        return frame
-    filtered = pl.col("missing") == "not_applicable"
-    return (
-        frame.with_columns(raw.design_cells)
-        .with_columns(
-            missing=pl.when(filtered & filtered.fill_null(False).all().over("cell"))
-            .then(pl.lit("not_asked"))
-            .otherwise(pl.col("missing"))
-        )
-        .drop("cell")
+            moved = {
+                place: kinds[code]
+                for place, (code, kind) in enumerate(found.table.select("code", "missing").iter_rows())
+                if kind is not None and code in kinds and kinds[code] != kind
+            }
+            found = _moved(found, part == value, moved)
+    filtered = found.table.select((pl.col("missing") == "not_applicable").fill_null(False)).to_series()
+    if not raw.convention.by_design or not filtered.any():
+        return found
+    # A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
+    # code; one that was filtered has answers in each cell where it was asked.
+    off = (
+        pl.DataFrame({"cell": raw.design_cells, "filtered": filtered.gather(found.places)})
+        .group_by("cell")
+        .agg(pl.col("filtered").all())
+        .filter("filtered")["cell"]
     )
+    if off.is_empty():
+        return found
+    return _moved(found, raw.design_cells.is_in(off.implode()), dict.fromkeys(filtered.arg_true(), "not_asked"))
+
+
+def _moved(found: Coded, where: pl.Series, kinds: Mapping[int, str]) -> Coded:
+    """The cells with another kind for the places in `kinds`, in the rows `where`."""
+    if not kinds:
+        return found
+    table = found.table
+    added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
+    moved = {place: table.height + number for number, place in enumerate(kinds)}
+    lookup = pl.Series([moved.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
+    places = pl.select(pl.when(where.fill_null(False)).then(lookup.gather(found.places)).otherwise(found.places))
+    return Coded(pl.concat([table, added]), places.to_series())
 
 
 def respondents(raw: RawWave) -> pl.DataFrame:

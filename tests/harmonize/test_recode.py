@@ -152,3 +152,63 @@ def test_the_title_of_a_variable_can_be_asserted(make_raw: MakeRaw, crosswalk: C
         harmonize.harmonize(make_raw("joint", {"V002": [1, 0]}, titles={"V002": "mother immigrant"}), crosswalk)
     right = make_raw("joint", {"V002": [1, 0]}, titles={"V002": "mother born in country"})
     assert harmonize.harmonize(right, crosswalk).sort("row_index")["mother_born_in_country"].to_list() == ["yes", "no"]
+
+
+# --- what the crosswalk does not know ---------------------------------------------------------------------------------
+
+TRUST = {"1": "Most people can be trusted", "2": "Need to be very careful"}
+
+
+def test_an_unknown_wording_sets_its_column_aside_and_no_other(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    columns = {"Q46": [1, 2], "Q57": [1, 2], "Q48": [1, 10], "Q49": [1, 10], "Q50": [1, 10]}
+    raw = make_raw("wvs7", columns, {"Q46": {"1": "Ecstatic", "2": "Quite happy"}, "Q57": TRUST})
+    frame = harmonize.harmonize(raw, crosswalk)
+    assert "trust_general" in frame.columns
+    assert not [c for c in frame.columns if c.startswith("happiness")]
+    (problem,) = harmonize.columns_set_aside(raw, crosswalk)
+    assert problem.row() == {
+        "column": "happiness",
+        "variable": "Q46",
+        "code": "1",
+        "found": "Ecstatic",
+        "expected": problem.expected,
+    }
+    check = next(c for c in harmonize.check_wave(frame, raw, crosswalk) if c.name == "columns_set_aside")
+    assert not check.passed
+    assert check.severity == "warn"
+    assert check.metadata["columns"] == ["happiness"]
+    assert check.metadata["problems"] == [problem.row()]
+    assert "concept" in check.metadata["remedy"]
+
+
+def test_an_unknown_code_and_a_strange_title_set_their_columns_aside(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    many = {f"Q{n}": [1, 2] for n in range(1, 7)}
+    raw = make_raw("joint", {"A001": [1, 9], "V002": [1, 0]} | {f"A00{n}": [1, 2] for n in range(2, 7)})
+    assert [str(p) for p in harmonize.columns_set_aside(raw, crosswalk)] == ["A001 9 = None is not mapped"]
+    frame = harmonize.harmonize(raw, crosswalk)
+    assert "mother_born_in_country" in frame.columns
+    titled = make_raw("wvs7", many | {"Q262": [40, 200]})
+    assert [p.column for p in harmonize.columns_set_aside(titled, crosswalk)] == ["age"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "variable", "labels"),
+    [
+        ("wvs7", "Q46", {"1": "Not at all happy", "2": "Quite happy"}),
+        ("evs_trend", "A008", {"1": "Not at all happy", "2": "Quite happy"}),
+        ("wvs7", "Q108", {"1": "People should take more responsibility to provide for themselves"}),
+    ],
+)
+def test_a_label_that_moved_to_another_code_stops_the_wave(
+    dialect: str, variable: str, labels: dict[str, str], make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    with pytest.raises(CrosswalkError, match="stopped"):
+        harmonize.harmonize(make_raw(dialect, {variable: [1, 2]}, {variable: labels}), crosswalk)
+
+
+def test_too_many_strange_columns_stop_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    strange = {v: {"1": "blue", "2": "green"} for v in ("Q1", "Q2", "Q46", "Q57")}
+    columns = {v: [1, 2] for v in ("Q1", "Q2", "Q46", "Q57", "Q3", "Q4")}
+    with pytest.raises(CrosswalkError, match="4 of 7 columns are not understood") as stop:
+        harmonize.harmonize(make_raw("wvs7", columns, strange), crosswalk)
+    assert all(v in str(stop.value) for v in strange)
