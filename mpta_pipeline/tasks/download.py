@@ -6,11 +6,9 @@ from pathlib import Path
 
 import httpx
 
+from mpta_pipeline import download as downloads
 from mpta_pipeline.errors import TaskError
 from mpta_pipeline.tasks.files import Download, ItemFile, sha256
-
-_TIMEOUT = httpx.Timeout(30.0)
-_CHUNK = 1 << 16
 
 
 def fetch(published: ItemFile, name: str, cache_dir: Path) -> tuple[Path, ...]:
@@ -36,7 +34,7 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
     try:
-        _stream(download.url, partial)
+        downloads.fetch(download.url, partial, pinned=True)
     except (httpx.HTTPError, OSError) as failure:
         raise TaskError(
             f"The item file of task {name} cannot be downloaded ({type(failure).__name__}); "
@@ -48,7 +46,7 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
         ) from None
     found = sha256(partial)
     if found != download.sha256:
-        partial.unlink()
+        downloads.discard(partial)
         raise TaskError(
             f"The address of task {name} gives another file than the pinned one; the other tasks go on without it",
             file=target,
@@ -57,19 +55,4 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
             remedy=f"get the version with sha256 {download.sha256} and put it there, or set tasks.{name}.path "
             "to another version, which is then named by its hash",
         )
-    partial.replace(target)
-    return target
-
-
-def _stream(url: str, partial: Path) -> None:
-    """Append what is missing of a file; start anew where the server does not resume."""
-    have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=_TIMEOUT) as reply:
-        if reply.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing; the hash decides
-        reply.raise_for_status()
-        resumes = reply.status_code == httpx.codes.PARTIAL_CONTENT
-        with partial.open("ab" if resumes else "wb") as f:
-            for chunk in reply.iter_bytes(_CHUNK):
-                f.write(chunk)
+    return downloads.take(partial, target)
