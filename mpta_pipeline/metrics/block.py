@@ -168,6 +168,7 @@ def make_block(
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
     people = h.people(gold, groups, survey, units.frame.get_column("item_id"), weighted=weighted)
     frame = units.frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
+    frame = frame.with_columns(_in_culture(frame).alias("in_culture"))
     own = people.frame.select(
         "persona_id", "item_id", pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight")
     )
@@ -180,6 +181,14 @@ def make_block(
     )
     note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
     return Block(survey, weighted, note, Units(frame, units.answer, units.mass, units.positions), people, rules)
+
+
+def _in_culture(frame: pl.DataFrame) -> pl.Expr:
+    """Whether a story is set in the country that the person lives in; null where either is unknown."""
+    if "country" not in frame.columns:
+        return pl.lit(None, pl.String)
+    own = pl.col("country") == pl.col("story_country")
+    return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
 
 
 def group_guesses(block: Block, dimension: str) -> pl.DataFrame:

@@ -9,16 +9,18 @@ COLUMNS: dict[str, pl.DataType] = {
     "gold_bias": pl.Float64(),
     "places": pl.List(pl.Float64),
     "true_share": pl.Float64(),
+    "story_country": pl.String(),
 }
 
 
 def with_facts(units: pl.DataFrame, items: pl.DataFrame | None) -> pl.DataFrame:
-    """Add `context`, `gold_bias`, `places` and `true_share` to the answers; null without items.
+    """Add `context`, `gold_bias`, `places`, `true_share` and `story_country` to the answers; null without items.
 
     Args:
         units: Balanced answers.
         items: ITEMS, whose `metadata` may carry `context_condition` (ambig, disambig), `option_bias` (+1, −1 or 0 for
-            each canonical option) and `credit` (1 for each right option, where several are).
+            each canonical option), `credit` (1 for each right option, where several are) and, of NormAd's stories,
+            `country`.
     """
     if items is None:
         return units.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
@@ -29,6 +31,9 @@ def with_facts(units: pl.DataFrame, items: pl.DataFrame | None) -> pl.DataFrame:
         metadata.str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64)).alias("option_bias"),
         metadata.str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64)).list.mean().alias("true_share"),
         pl.col("option_scores").alias("places"),
+        pl.when(pl.col("kind").str.starts_with("normad"))
+        .then(metadata.str.json_path_match("$.country"))
+        .alias("story_country"),
     )
     return (
         units.join(facts, on="item_id", how="left", maintain_order="left")

@@ -11,6 +11,16 @@ from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
 
 _RESPONDENT = ("country", "year", "wave", "survey", "dialect")
+# Dimensions of the question or its wording, which figures take from the answers; whether a story is set in the
+# person's own culture needs their country.
+_OF_QUESTIONS = {
+    "category": (),
+    "context": (),
+    "style": (),
+    "framing": (),
+    "elicitation": (),
+    "in_culture": ("country",),
+}
 
 
 def age_band(age: pl.Expr) -> pl.Expr:
@@ -40,7 +50,7 @@ def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswal
         respondents: RESPONDENTS rows with their harmonized columns.
         names: Dimensions or intersections of them (`sex×age_band`): a respondent field (country, wave, year), a
             derived one (age_band), a harmonized column, or a concept, which stands for whichever of its columns the
-            respondent's survey has.
+            respondent's survey has. Dimensions of the question (category, in_culture, …) make no column here.
         crosswalk: Concepts and options.
 
     Returns:
@@ -49,7 +59,8 @@ def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswal
     Raises:
         ConfigError: A name that is none of these.
     """
-    bases = list(dict.fromkeys(part for name in names for part in name.split("×")))
+    parts = [part for name in names for part in name.split("×")]
+    bases = list(dict.fromkeys(base for part in parts for base in _OF_QUESTIONS.get(part, (part,))))
     found = respondents.select(
         pl.col("respondent_id").alias("persona_id"),
         "survey",

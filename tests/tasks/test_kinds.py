@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import polars as pl
 import pytest
 
-from mpta_pipeline import tasks
+from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.study import TaskConfig
+from mpta_pipeline.study import FigureRules, TaskConfig
 from mpta_pipeline.tasks.download import fetch
 from mpta_pipeline.tasks.files import Download, ItemFile
-from mpta_pipeline.tasks.kinds.normad import alpha3, in_culture
+from mpta_pipeline.tasks.kinds.normad import alpha3
 from mpta_pipeline.tasks.kinds.opinions import country_code
 from tests.personas import fabricate
 from tests.tasks.conftest import answered, made
@@ -111,15 +111,19 @@ def test_normad_in_and_out_of_culture(world, benchmarks, tmp_path):
     study = fabricate.study(tasks={"normad": {"kind": "normad", "path": str(path)}})
     few = made(world.people, world.crosswalk, study)
     scores = tasks.score(few.prompts["normad"], few.items["normad"], answered(few.prompts["normad"], "A"))
-    told = in_culture(scores, few.items["normad"], few.personas)
-    by_item = dict(told.group_by("item_id").agg(pl.col("in_culture").first()).rows())
-    assert by_item == {
-        "normad_rule_of_thumb_0": False,
-        "normad_rule_of_thumb_9": False,
-        "normad_rule_of_thumb_1369": False,
-        "normad_rule_of_thumb_1370": None,
-        "normad_rule_of_thumb_1371": True,
-    }
+    groups = personas.derived_dimensions(few.people, ("sex", "in_culture"), few.crosswalk)
+    assert "country" in groups.columns
+    figures = metrics.compute_figures(
+        scores,
+        groups,
+        few.gold["normad"],
+        rules=FigureRules(dimensions=("sex", "in_culture")),
+        items=few.items["normad"],
+    )
+    found = figures.filter(
+        survey="alpha", metric="accuracy", dimensions="in_culture", baseline="", condition="persona", weighted=False
+    )
+    assert dict(found.select("subgroup", "n_items").rows()) == {"own culture": 1, "other culture": 3}
 
 
 def test_normad_refuses_other_labels_and_levels(world, benchmarks, tmp_path):

@@ -1,7 +1,7 @@
 """NormAd-Eti: is behaviour in a story acceptable, in the culture in which it happens?
 
 The story is asked with as much of its cultural background as the `context` option says (Rao et al. 2024). Whether a
-persona judges its own culture or another is told by `in_culture`.
+persona judges its own culture or another is the dimension `in_culture` of the figures.
 """
 
 from __future__ import annotations
@@ -131,18 +131,6 @@ def normad_items(request: ItemRequest) -> pl.DataFrame:
         meta.struct.json_encode().alias("metadata"),
         pl.lit(FILE.licence).alias("licence"),
         pl.col("Gold Label").alias("spread"),
-    )
-
-
-def in_culture(scores: pl.DataFrame, items: pl.DataFrame, personas: pl.DataFrame) -> pl.DataFrame:
-    """Add `in_culture`: the persona's country is the story's; null where either is unknown."""
-    told = items.select("item_id", pl.col("metadata").str.json_path_match("$.country").alias("story_country"))
-    home = personas.select("persona_id", "country")
-    return (
-        scores.join(told, on="item_id", how="left")
-        .join(home, on="persona_id", how="left")
-        .with_columns((pl.col("country") == pl.col("story_country")).alias("in_culture"))
-        .drop("country", "story_country")
     )
 
 
