@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mpta_pipeline.metrics.arrays import Floats, Ints
+from mpta_pipeline.metrics.flips import FLIPS, flips
 
 UNIT_KEY = (
     "survey",
@@ -65,7 +66,7 @@ def balance(scores: pl.DataFrame) -> Units:
     Args:
         scores: SCORES of one model and task, in any row order.
     """
-    rows = scores.sort([*UNIT_KEY, "order_id", "prompt_id"])
+    rows = flips(scores).sort([*UNIT_KEY, "order_id", "prompt_id"])
     n = rows.height
     width = int(rows.get_column("k_options").max() or 2) if n else 2  # type: ignore[arg-type]
     starts = _starts(rows)
@@ -145,6 +146,7 @@ def balance(scores: pl.DataFrame) -> Units:
                 pl.Series(name, total((bias == sign).fill_null(False).to_numpy().astype(float)))
                 for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
             ),
+            *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
         )
     )
     return Units(frame, answer, unit_mass, total(place))

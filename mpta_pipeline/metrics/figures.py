@@ -17,6 +17,7 @@ from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.flattening import structure_figures
+from mpta_pipeline.metrics.flips import with_controls
 from mpta_pipeline.metrics.means import Prepared, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
 from mpta_pipeline.metrics.registry import METRICS, Metric, applicable
@@ -62,7 +63,10 @@ def compute_figures(
     g.check_dimensions(dimensions, groups)
     balanced = balance(scores)
     units = Units(
-        _with_ceiling(with_facts(balanced.frame, items), ceiling), balanced.answer, balanced.mass, balanced.positions
+        _with_ceiling(with_facts(with_controls(balanced.frame), items), ceiling),
+        balanced.answer,
+        balanced.mass,
+        balanced.positions,
     )
     chosen = applicable(scores)
     parts = [
@@ -179,8 +183,10 @@ def _labelled(part: pl.DataFrame, view: View, metric: str) -> pl.DataFrame:
 def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     """Correct tests within families, judge gaps, mark small cells and turn undefined figures into nulls.
 
-    A family is all tests of a metric family of this model and task, over surveys, conditions and subgroups; weighted
-    and unweighted figures test the same hypotheses and are families apart, and so are gaps net of each baseline.
+    A family is all tests of a metric family of this model and task, over surveys, conditions and subgroups. The effects
+    on everyone are a family of their own: they are not found by looking through subgroups, and many subgroups must not
+    hide them. Weighted and unweighted figures test the same hypotheses and are families apart, and so are gaps net of
+    each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
     wanted |= {"gap_df": pl.Float64(), "gap_p": pl.Float64()}
@@ -191,7 +197,8 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     figures = figures.with_columns(family.alias("family")).sort(
         "family", "weighted", "baseline", "survey", "metric", "condition", "dimensions", "subgroup"
     )
-    over = ["family", "weighted", "baseline"]
+    figures = figures.with_columns((pl.col("dimensions") == g.ALL).alias("everyone"))
+    over = ["family", "weighted", "baseline", "everyone"]
     figures = figures.with_columns(
         multiplicity.q_values("p_value", over).alias("q_value"), multiplicity.q_values("gap_p", over).alias("gap_q")
     )

@@ -336,7 +336,8 @@ def test_mc2_is_the_mass_on_true_answers(tmp_path):
 # --- the published files, where they are at hand ---------------------------------------------------------------------
 
 PREDICTIONS = {p.stem.removeprefix("preds_"): p for p in sorted(SHARED.glob("benchmarks/**/preds_*.jsonl"))}
-PREDICTIONS |= {p.stem.removeprefix("preds_"): p for p in sorted(Path(os.environ.get("MPTA_BBQ_RESULTS", "/nowhere")).glob("preds_*.jsonl"))}  # fmt: skip
+OWN = Path(os.environ.get("MPTA_BBQ_RESULTS", SHARED / "absent"))
+PREDICTIONS |= {p.stem.removeprefix("preds_"): p for p in sorted(OWN.glob("preds_*.jsonl"))}
 
 
 @pytest.mark.skipif(not PREDICTIONS, reason="UnifiedQA's answers to BBQ are not here: set MPTA_BBQ_RESULTS")
