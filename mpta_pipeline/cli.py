@@ -467,6 +467,64 @@ def _four(value: float | None, digits: int = 4) -> str:
     return "undefined" if value is None else f"{value:.{digits}f}"
 
 
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to; made where it is absent.")],
+    *,
+    format: Annotated[
+        str, typer.Option(help="huggingface: Parquet with a data card; reference_json: the MPTA reference's file.")
+    ] = "huggingface",
+    surveys: Annotated[str | None, typer.Option(help="Surveys, comma-separated; default: all of the study.")] = None,
+    min_k: Annotated[int, typer.Option(help="Leave out who shares their demographics with fewer people.", min=1)] = 1,
+    panel: Annotated[bool, typer.Option("--panel", help="The personas of the panel alone.")] = False,
+) -> None:
+    """Write the personas for other tools. Sources whose policy keeps them on this machine are left out and named."""
+    from mpta_pipeline import personas
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.provenance import Node
+
+    project = Project.from_env()
+    if steps.made(project, Node("personas")) is None:
+        raise ConfigError(
+            "There are no personas yet",
+            file=project.config / "study.yaml",
+            remedy="`mpta run --until panel` makes them without asking any model",
+        )
+    frame = steps.read(project, "personas")
+    if panel:
+        frame = frame.join(steps.read(project, "panel"), on="persona_id", how="semi")
+    known = sorted(frame["survey"].unique())
+    for name in _names(surveys) or ():
+        if name not in known:
+            raise ConfigError(
+                "There are no personas of this survey",
+                variable="--surveys",
+                value=name,
+                remedy=f"choose of {', '.join(known)}",
+            )
+    frame = frame.filter(pl.col("survey").is_in(_names(surveys) or known))
+    # The policy of today counts: what surveys.yaml forbids since the personas were made stays here, too.
+    sources = project.sources
+    policy = {s.dialect: "local_only" if sources.closed(s) else sources.data_use(s) for s in sources}
+    kept = pl.col("dialect").replace_strict(policy, default="local_only", return_dtype=pl.String) == "local_only"
+    frame = frame.with_columns(pl.when(kept).then(pl.lit("local_only")).otherwise("data_use").alias("data_use"))
+    facts = personas.column_facts(project.crosswalk).filter(pl.col("question").is_not_null())
+    done = personas.export_personas(
+        frame,
+        folder,
+        format=format,
+        min_k=min_k,
+        questions=dict(facts.unique("column", keep="first", maintain_order=True).select("column", "question").rows()),
+    )
+    for survey, why in done.left_out.items():
+        err.print(f"[yellow]left out[/yellow] {escape(survey)}: {escape(why)}", soft_wrap=True)
+    shared = frame.filter((pl.col("data_use") == "any") & (pl.col("k_anonymity") < min_k)).height
+    out.print(f"{done.personas:,} personas" + (f"; {shared:,} left out by k-anonymity below {min_k}" if shared else ""))
+    for path in done.files:
+        out.print(str(path), soft_wrap=True)
+
+
 def _bury_killed_commands() -> None:
     """Let the daemon see that nothing of a killed command is in progress; one that is at work is left alone."""
     from mpta_pipeline.orchestration.project import Project
