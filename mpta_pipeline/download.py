@@ -16,7 +16,6 @@ import tenacity
 from mpta_pipeline.storage import write_text
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-_CHUNK = 1 << 16
 _SHA256 = re.compile(r"(?i)\bsha-256=:?([A-Za-z0-9+/]{43}=):?")
 # As it lies on the server: a range of an encoded body is no range of the file.
 _AS_IS = {"Accept-Encoding": "identity"}
@@ -126,19 +125,21 @@ def _fetch_once(url: str, partial: Path, pinned: bool) -> Received:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": condition} if condition else {})
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as reply:
         if reply.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers:
-            return Received(Validators.of(reply), _announced(reply.headers))  # nothing is missing
-        reply.raise_for_status()
-        validators = Validators.of(reply)
-        resumes = reply.status_code == httpx.codes.PARTIAL_CONTENT
-        if not resumes:
-            partial.unlink(missing_ok=True)
-            if validators.in_part:
-                write_text(validators.in_part, began_as)
-            else:
-                began_as.unlink(missing_ok=True)
-        with partial.open("ab" if resumes else "wb") as f:
-            for chunk in reply.iter_bytes(_CHUNK):
-                f.write(chunk)
+            validators = Validators.of(reply)  # nothing is missing, or the file has become shorter
+        else:
+            reply.raise_for_status()
+            validators = Validators.of(reply)
+            resumes = reply.status_code == httpx.codes.PARTIAL_CONTENT
+            if not resumes:
+                partial.unlink(missing_ok=True)
+                if validators.in_part:
+                    write_text(validators.in_part, began_as)
+                else:
+                    began_as.unlink(missing_ok=True)
+            with partial.open("ab" if resumes else "wb") as f:
+                # As received, not gathered to larger pieces: what has come before a break is kept.
+                for chunk in reply.iter_bytes():
+                    f.write(chunk)
         announced = _announced(reply.headers)
     if validators.length is not None and partial.stat().st_size != validators.length:
         found = partial.stat().st_size

@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -155,13 +156,15 @@ class Convention(_Strict):
 
     Attributes:
         codes: Code → kind. Tagged missing codes are written .d.
-        declared_only: In a file that declares missing codes, a code of `codes` is missing only where declared.
+        declared_only: In a file that declares missing codes, a number without labels is missing only where declared;
+            else its codes of `codes` are missing in every variable.
         labels: Pattern → kind, in order: tells the kind of a code that is missing. Before `codes` for tagged codes,
             whose letters changed their meaning between releases.
         doubtful: Tags that some release used for categories: with a label that says nothing of missing they are none
             of the kinds that `codes` gives them.
         value_labels: Pattern → kind for codes that nothing declares but whose whole label says that they are missing.
         exempt: Variables in which `codes` are values.
+        values: Variable → codes of `codes` that are values in it, whatever the file declares.
         system: Kind of an empty cell.
         by_design: Variables of the split design (ballot, form). Where every respondent of a cell of the design has the
             not-applicable code, the question was not asked there.
@@ -174,9 +177,57 @@ class Convention(_Strict):
     doubtful: tuple[str, ...] = ()
     value_labels: dict[Pattern, MissingKind] = Field(default_factory=dict)
     exempt: tuple[str, ...] = ()
+    values: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     system: MissingKind = "not_available_release"
     by_design: tuple[str, ...] = ()
     by_code: dict[str, dict[str, dict[str, MissingKind]]] = Field(default_factory=dict)
+
+
+def _is_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an address that starts with http:// or https://")
+    if parts.username or parts.password:
+        raise ValueError("an address with a user name or password; a source that needs one is downloaded by hand")
+    return text
+
+
+WebAddress = Annotated[str, AfterValidator(_is_address)]
+
+
+class Address(_Strict):
+    """An address that tells whether a source has a new release: that of a file, or of a page that names releases.
+
+    Attributes:
+        file: Address of the file itself; a change shows by its ETag, its time of change or its length.
+        page: Address of a page that lists releases.
+        release: Pattern that finds the releases on the page; its group `version` is the release's name.
+        save_as: Name of the file in the survey folder; null: the last part of its address.
+        sha256: The file's SHA-256, where it is known beforehand: any other content is refused.
+        get_from: Where a person gets the file, for the message; null: this address.
+    """
+
+    file: WebAddress | None = None
+    page: WebAddress | None = None
+    release: Pattern | None = None
+    save_as: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    get_from: str | None = None
+
+    @model_validator(mode="after")
+    def _file_or_page(self) -> Address:
+        if (self.file is None) == (self.page is None):
+            raise ValueError("give either file or page")
+        if (self.page is None) != (self.release is None):
+            raise ValueError("a page needs the pattern `release`, and only a page")
+        if self.release is not None and "version" not in re.compile(self.release).groupindex:
+            raise ValueError("the pattern `release` needs a group (?P<version>…)")
+        return self
+
+    @property
+    def url(self) -> str:
+        """The address that is asked."""
+        return str(self.file or self.page)
 
 
 class Source(_Strict):
@@ -189,6 +240,8 @@ class Source(_Strict):
         precedence: Where several sources hold a wave, the lowest number gives its respondents, the others are checks.
         acknowledge: Why the source is closed until its user states a permission; null: it is open.
         crosswalk: Whether its variables are harmonized; else the reason why not stands in `note`.
+        watch: Addresses that tell of new releases.
+        download: The producer lets programs download it: a new release is fetched, not only told of.
     """
 
     dialect: str
@@ -214,6 +267,8 @@ class Source(_Strict):
     stratum: tuple[str, ...] = ()
     psu: tuple[str, ...] = ()
     missing: str
+    watch: tuple[Address, ...] = ()
+    download: bool = False
 
     @property
     def id(self) -> str:
@@ -226,11 +281,18 @@ class Source(_Strict):
 
 
 class Policy(_Strict):
-    """What the user says about a source: use it or not, under which permission, and where its personas may go."""
+    """What the user says about a source: use it or not, under which permission, and where its personas may go.
+
+    Attributes:
+        watch: Addresses to ask for new releases, instead of the source's own; empty: none.
+        download: Whether a new release may be downloaded; null: as the source's record says.
+    """
 
     use: bool = True
     acknowledged: str | None = None
     data_use: DataUse | None = None
+    watch: tuple[Address, ...] | None = None
+    download: bool | None = None
 
 
 class SurveyConfig(_Strict):
@@ -264,6 +326,16 @@ class SourceRegistry:
         policy = self.config.sources.get(source.dialect, Policy())
         return policy.data_use or source.data_use
 
+    def addresses(self, source: Source) -> tuple[Address, ...]:
+        """The addresses that tell of new releases of a source: the user's, else those of its record."""
+        own = self.config.sources.get(source.dialect, Policy()).watch
+        return source.watch if own is None else own
+
+    def may_download(self, source: Source) -> bool:
+        """Whether a new release is fetched: as the user says, else the source's record; never of a closed source."""
+        own = self.config.sources.get(source.dialect, Policy()).download
+        return self.closed(source) is None and (source.download if own is None else own)
+
     def closed(self, source: Source) -> PolicyError | None:
         """Why the source may not be used, with the remedy; None: it may."""
         policy = self.config.sources.get(source.dialect, Policy())
@@ -288,7 +360,7 @@ class SourceRegistry:
     def digest(self) -> str:
         """Version of everything that recognition depends on (not the user's policy)."""
         return digest(
-            *(s.model_dump_json() for s in self.sources.values()),
+            *(s.model_dump_json(exclude={"watch", "download"}) for s in self.sources.values()),
             *(f"{name}{c.model_dump_json()}" for name, c in self.conventions.items()),
         )
 
