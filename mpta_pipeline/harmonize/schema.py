@@ -63,12 +63,21 @@ REVEALS = frozenset(
         "science",
         "security",
         "sexuality",
-        "spending",
         "surveillance",
         "trust",
         "violence",
         "welfare",
         "work",
+        "citizenship",
+        "crime",
+        "drugs",
+        "family_duties",
+        "freedom",
+        "infrastructure",
+        "international",
+        "law_enforcement",
+        "military",
+        "schools",
     }
 )
 
