@@ -239,6 +239,9 @@ class Source(_Strict):
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
         label, question, statement, domain, scale: Where they differ from the concept's.
+        status: `verified`: codes and labels were seen in a file of the dialect, so that a file that contradicts stops.
+            `documented`: they were compared with its producer's codebook or with what others printed from the file; a
+            wording that is not known sets the column aside, as where it is `assumed` (the default).
         sign: The battery's sign where this source words the question the other way round.
     """
 
@@ -265,7 +268,7 @@ class Source(_Strict):
     domain: Domain | None = None
     scale: Literal["nominal", "ordinal"] | None = None
     evidence: str | None = None
-    status: Literal["verified", "assumed", "impossible"] | None = None
+    status: Literal["verified", "documented", "assumed", "impossible"] | None = None
     notes: str | None = None
 
     @property

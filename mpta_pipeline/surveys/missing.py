@@ -76,10 +76,13 @@ def kind_of_code(
         return "invalid" if said else "not_available_release"
     if variable.lower() in {v.lower() for v in convention.exempt}:
         return None
+    if any(code in codes and variable.lower() == v.lower() for v, codes in convention.values.items()):
+        return None
     marked = is_declared(code, declared)
     if code in convention.codes:
-        unlabelled = categorical and not said
-        trusted = marked or unlabelled or not file_declares or not convention.declared_only or by_label is not None
+        # An undeclared code is a value where its own label says nothing of missing; without one, the dialect decides.
+        unlabelled = not said and (categorical or not convention.declared_only)
+        trusted = marked or unlabelled or not file_declares or by_label is not None
         return (by_label or convention.codes[code]) if trusted else None
     if marked:
         return by_label or next(

@@ -74,12 +74,59 @@ def test_wvs(conventions, code, label, kind):
 def test_a_code_that_the_file_does_not_declare_missing_is_a_value(conventions):
     """-1 is a longitude, a materialist or a code like any other unless something says that it is missing."""
     wvs = conventions["wvs"]
-    assert kind_of_code("-1", None, wvs, variable="Y", file_declares=True) is None
+    assert kind_of_code("-70", None, conventions["gss"], variable="Y", file_declares=True) is None
+    assert kind_of_code("-1", None, wvs, variable="Y", file_declares=True) == "dont_know"
     assert kind_of_code("-1", None, wvs, variable="Y", file_declares=True, categorical=True) == "dont_know"
     assert kind_of_code("-1", "a value", wvs, variable="Y", file_declares=True, categorical=True) is None
     assert kind_of_code("-1", None, wvs, variable="Y", file_declares=False) == "dont_know"
     assert kind_of_code("-1", None, wvs, variable="O1_LONGITUDE") is None
     assert kind_of_code("-1", "materialist", conventions["none"]) is None
+
+
+@pytest.mark.parametrize("declared", [(), ("-5..-1",)])
+def test_the_autonomy_index_runs_from_minus_two_to_two(conventions, declared):
+    """Y003: -1 and -2 are values there, in every file of the WVS, whatever it declares; -5 is missing there, too."""
+    for convention in ("wvs", "evs_trend", "joint"):
+        for code in ("-2", "-1", "0", "1", "2"):
+            assert kind_of_code(code, None, conventions[convention], variable="Y003", declared=declared) is None
+        missing = kind_of_code("-5", "Missing; Unknown", conventions[convention], variable="y003", declared=declared)
+        assert missing == "not_available_release"
+
+
+@pytest.mark.parametrize(
+    ("convention", "code", "label", "kind"),
+    [
+        # Printed from WVS_Cross-National_Wave_7_sav_v2_0.sav and the CsvText of a national file.
+        ("wvs", "-5", "Other missing; Multiple answers Mail (EVS)", "not_available_release"),
+        ("wvs", "-5", "Missing; Not available; AU: Other", "not_available_release"),
+        ("wvs", "-1", "Don´t know", "dont_know"),
+        # Printed from the Stata files of the time series and the integrated file.
+        ("wvs", ".e", "Missing: other", "not_available_release"),
+        ("wvs", ".d", "Not asked in survey", "not_asked"),
+        # WVS-6 codebook.
+        (
+            "wvs",
+            "-5",
+            "BH: Missing; AR,DE,SE: Inapplicable;RU: Inappropriate response{Inappropriate}",
+            "not_available_release",
+        ),
+        ("wvs", "-5", "RU:Inappropiate response", "not_available_release"),
+        ("wvs", "-3", "Not applicable (SE:Non active persons){Not applicable]", "not_applicable"),
+        ("wvs", "-2", "No answer; BH: Refused", "refused_or_no_answer"),
+        ("wvs", "-1", "Don´t know; SG: Unsure{Don´t know}", "dont_know"),
+        # Printed from ZA7500.
+        ("evs2017", "-10", "multiple answers Mail", "invalid"),
+        ("evs2017", "-9", "no follow-up", "not_asked"),
+        ("evs2017", "-8", "follow-up non response", "refused_or_no_answer"),
+        ("evs2017", "-6", "na (survey break-off)", "refused_or_no_answer"),
+        ("evs2017", "-5", "other missing", "not_available_release"),
+        ("evs2017", "-4", "item not included", "not_asked"),
+        ("evs2017", "-1", "dont know", "dont_know"),
+    ],
+)
+def test_labels_that_producers_write(conventions, convention, code, label, kind):
+    for declares in (False, True):
+        assert kind_of_code(code, label, conventions[convention], file_declares=declares, categorical=True) == kind
 
 
 def test_declared_codes_and_ranges():
