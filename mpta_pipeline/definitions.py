@@ -8,7 +8,7 @@ import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from mpta_pipeline.orchestration import partitions, sensors  # noqa: E402
+from mpta_pipeline.orchestration import cluster, partitions, sensors  # noqa: E402
 from mpta_pipeline.orchestration.assets import (  # noqa: E402
     inference,
     metrics,
@@ -37,7 +37,7 @@ def build(project: Project) -> dg.Definitions:
             *publication.ASSETS,
         ],
         sensors=sensors.SENSORS,
-        resources={"project": ProjectResource()},
+        resources={"project": ProjectResource(), "cluster": cluster.resource()},
         # One process a run: a step costs .03 s in process and .8 s in a process of its own.
         executor=dg.in_process_executor,
     )
