@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from mpta_pipeline.orchestration import cluster, partitions, sensors  # noqa: E402
+from mpta_pipeline.orchestration import alerts, cluster, partitions, schedules, sensors, upkeep  # noqa: E402
 from mpta_pipeline.orchestration.assets import (  # noqa: E402
     inference,
     metrics,
@@ -35,12 +36,16 @@ def build(project: Project) -> dg.Definitions:
             *inference.build(cell),
             *metrics.build(cell),
             *publication.ASSETS,
+            upkeep.STORED_DATA,
         ],
-        sensors=sensors.SENSORS,
+        asset_checks=upkeep.CHECKS,
+        jobs=upkeep.JOBS,
+        schedules=schedules.build(project),
+        sensors=[*sensors.SENSORS, alerts.alerts],
         resources={"project": ProjectResource(), "cluster": cluster.resource()},
         # One process a run: a step costs .03 s in process and .8 s in a process of its own.
         executor=dg.in_process_executor,
-    )
+    ).map_asset_specs(func=partial(schedules.freshness, project))
 
 
 @dg.definitions

@@ -90,6 +90,26 @@ class FigureRules(_Strict):
     bootstrap: int = Field(default=400, ge=50)
 
 
+class Schedules(_Strict):
+    """When what runs by the clock runs: cron expressions, in `timezone`; null: only when started by hand or in the UI.
+
+    Attributes:
+        watch: Asks the addresses of the sources for new releases.
+        check: Looks through everything that is stored.
+        refresh: Brings everything up to date, as `mpta run` does, for deployments whose daemon does not do so itself.
+        timezone: IANA name, e.g. Europe/Berlin.
+        waves_stale_after: Days without a word on new releases after which the survey files show as stale.
+        figures_stale_after: Days after which published figures that nobody made or confirmed show as stale.
+    """
+
+    watch: str | None = "0 6 * * 1"
+    check: str | None = "0 3 * * *"
+    refresh: str | None = None
+    timezone: str = "UTC"
+    waves_stale_after: int = Field(default=21, ge=1)
+    figures_stale_after: int = Field(default=100, ge=1)
+
+
 class Study(_Strict):
     """The whole study.
 
@@ -111,6 +131,7 @@ class Study(_Strict):
     paraphrases: int = Field(default=1, ge=1, le=5)
     tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
     figures: FigureRules = FigureRules()
+    schedules: Schedules = Schedules()
 
     @model_validator(mode="after")
     def _names_are_partition_keys(self) -> Study:

@@ -130,6 +130,10 @@ class Runner:
             self._make(("model_comparison", "warehouse", "report"), [""])
         return self.outcome
 
+    def publish_again(self) -> None:
+        """Publish warehouse and report though they are in step: readers see that they were looked at."""
+        self._materialize(("warehouse", "report"), [""])
+
     def _make(self, assets: Sequence[str], partitions: Sequence[str]) -> None:
         """Materialize a chain of assets over partitions, from the first asset that is out of step."""
         wanted = [a for a in assets if self.until is None or ORDER.index(a) <= ORDER.index(self.until)]

@@ -1,0 +1,211 @@
+"""A full look at everything that is stored: does it still hold, and does it still fit together. Changes nothing.
+
+No Dagster here: the nightly job and `mpta check` show what this finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import polars as pl
+
+from mpta_pipeline import harmonize, inference, surveys, tables, warehouse
+from mpta_pipeline.errors import MptaError
+from mpta_pipeline.hashing import content_hash, digest
+from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node, read_record, record_path
+from mpta_pipeline.queries import quoted
+from mpta_pipeline.storage import listed, read_parquet
+from mpta_pipeline.surveys.raw import file_sha256
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look at one thing found.
+
+    Attributes:
+        check: The check, a name of CHECKS.
+        subject: What was looked at: a partition, a ledger, a file.
+        passed: Whether it holds.
+        severity: `error`: something stored is wrong. `warn`: something waits for a run, or for a person.
+        message: What is wrong and what helps; empty where it holds.
+    """
+
+    check: str
+    subject: str
+    passed: bool
+    severity: Literal["error", "warn"] = "error"
+    message: str = ""
+
+
+def check_all(project: Project, only: str | None = None) -> list[Finding]:
+    """Run all checks, or one; a check that cannot be carried out has failed, and the others are carried out.
+
+    Args:
+        project: The deployment.
+        only: Name of a check.
+    """
+    found: list[Finding] = []
+    for name, (check, _) in CHECKS.items():
+        if only in (None, name):
+            try:
+                found += check(project)
+            except (MptaError, OSError, pl.exceptions.PolarsError, duckdb.Error) as failure:
+                found.append(Finding(name, "the check itself", False, "error", str(failure).splitlines()[0]))
+    return found
+
+
+def _partitions(project: Project) -> Iterator[tuple[Path, tables.Table | None]]:
+    by_name = {t.name: t for t in tables.PUBLISHED}
+    for path in listed(project.layout.store, "harmonized/*.parquet"):
+        yield path, tables.RESPONDENTS
+    for path in listed(project.layout.store / "tables", "**/*.parquet"):
+        yield path, by_name.get(path.relative_to(project.layout.store / "tables").parts[0])
+
+
+def _subject(project: Project, path: Path) -> str:
+    return str(path.relative_to(project.layout.store)).removesuffix(".parquet")
+
+
+def _stored_tables(project: Project) -> Iterator[Finding]:
+    """Columns, types, bounds and keys of every stored partition."""
+    for path, table in _partitions(project):
+        problem = ""
+        try:
+            frame = read_parquet(path)
+            if table is not None and (lacking := [c for c in table.schema if c not in frame.columns]):
+                problem = f"lacks the declared column {lacking[0]}; run `mpta run` with this version"
+            elif table is not None:
+                table.validate(frame)
+        except MptaError as failure:
+            problem = failure.problem
+        except (OSError, pl.exceptions.PolarsError) as failure:
+            problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` makes it anew"
+        yield Finding("stored_tables", _subject(project, path), not problem, "error", problem)
+
+
+def _records(project: Project) -> Iterator[Finding]:
+    """The record beside each partition against the partition."""
+    for path, _ in _partitions(project):
+        record, problem = read_record(path), ""
+        if record is None:
+            problem = "has no record: it was interrupted, and the next run makes it anew"
+        else:
+            frame = read_parquet(path)
+            version = content_hash(frame)
+            if record.node == "personas" and (groups := steps.made(project, Node("groups"))) is not None:
+                version = digest(version, groups.version)
+            if record.rows != frame.height or record.version != version:
+                problem = "does not hold what its record says: it was changed from outside; delete it, run `mpta run`"
+        yield Finding("records", _subject(project, path), not problem, "warn" if record is None else "error", problem)
+
+
+def _in_step(project: Project) -> Iterator[Finding]:
+    """Every asset's partition against what it would be made from now."""
+    for node in _nodes(project):
+        if steps.made(project, node) is None:
+            yield Finding("in_step", str(node), False, "warn", "has not been made yet: `mpta run`, or let the daemon")
+        else:
+            behind = not steps.is_current(project, node)
+            yield Finding("in_step", str(node), not behind, "warn", "was made from older parents" if behind else "")
+
+
+def _nodes(project: Project) -> Iterator[Node]:
+    for wave in project.catalogue().waves:
+        yield from (Node(a, wave) for a in ("raw_wave", "harmonized_wave", "survey_changelog"))
+    yield from (Node(a) for a in ("personas", "panel"))
+    yield from (Node(a, task) for task in project.study.tasks for a in ("items", "prompts"))
+    for cell in steps.cells(project):
+        yield from (Node(a, cell) for a in ("responses", "scores", "subgroup_metrics", "pockets"))
+    yield from (Node(a) for a in ("model_comparison", "warehouse", "report"))
+
+
+def _waves(project: Project) -> Iterator[Finding]:
+    """The quality checks and published marginals of the harmonized waves as they are stored."""
+    for wave in project.harmonized_waves():
+        frame = read_parquet(project.layout.harmonized(wave))
+        raw = surveys.load_raw(project.layout, wave)
+        for check in harmonize.check_wave(frame, raw, project.crosswalk):
+            severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
+            message = "" if check.passed else check.description
+            yield Finding("waves", f"{wave}: {check.name}", check.passed, severity, message)
+
+
+def _snapshots(project: Project) -> Iterator[Finding]:
+    """Raw snapshots are whole, and the survey files are those that were read."""
+    for wave, file in project.catalogue().waves.items():
+        path, problem = Path(file.path), ""
+        if path.exists() and file_sha256(path) != file.sha256:
+            problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
+        yield Finding("snapshots", f"{wave}: {path.name}", not problem, "warn", problem)
+        if steps.made(project, Node("raw_wave", wave)) is not None:
+            raw = surveys.load_raw(project.layout, wave)
+            rows, told = raw.data().height, raw.release["n_respondents"]
+            problem = "" if rows == told else f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
+            yield Finding("snapshots", raw.release_id, not problem, "error", problem)
+
+
+def _ledgers(project: Project) -> Iterator[Finding]:
+    """Every line of every ledger against its checksum, and the stored answers against the ledger."""
+    for folder in sorted(p for p in project.layout.ledger("any").parent.glob("*") if p.is_dir()):
+        verdict = inference.verify(folder)
+        damaged = "; ".join(verdict.damaged)
+        yield Finding(
+            "ledgers", f"{folder.name}: {verdict.records:,} records", not damaged, "error", damaged and _lost(damaged)
+        )
+    for cell in steps.cells(project):
+        if steps.made(project, Node("responses", cell)) is not None:
+            wanted = steps.read(project, "responses", cell)["request_hash"].unique()
+            held = Ledger(project.layout.ledger(cell.split("|")[0])).held(wanted)
+            lost = wanted.len() - held.answered.len() - held.failed.len()
+            message = f"{lost} answer(s) of the table are not in the ledger and would be asked again" if lost else ""
+            yield Finding("ledgers", f"responses|{cell}", not lost, "error", message)
+
+
+def _lost(damaged: str) -> str:
+    return f"{damaged}. What is damaged is asked again by the next run; a copy of the file brings it back unpaid"
+
+
+def _published(project: Project) -> Iterator[Finding]:
+    """The published DuckDB file holds as many rows of each table as the partitions do."""
+    path = project.layout.warehouse
+    if not path.exists():
+        return
+    with duckdb.connect(str(path), read_only=True) as con:
+        for table in tables.PUBLISHED:
+            stored = sum(read_parquet(p).height for p in warehouse.files(project.layout, table))
+            row = con.execute(f"select count(*) from {quoted(table.name)}").fetchone()
+            published = 0 if row is None else int(row[0])
+            problem = f"{published:,} rows published, {stored:,} stored: the warehouse waits to be made again"
+            same = published == stored
+            yield Finding("published", table.name, same, "warn", "" if same else problem)
+
+
+def _withdrawn(project: Project) -> Iterator[Finding]:
+    """Nobody who withdrew stands in a harmonized wave or among the personas."""
+    listed_ids = surveys.load_withdrawals(project.layout)
+    for path in [*listed(project.layout.store, "harmonized/*.parquet"), project.layout.table("personas")]:
+        if path.exists() and record_path(path).exists():
+            frame = read_parquet(path)
+            ids = frame["respondent_id" if "respondent_id" in frame.columns else "persona_id"]
+            there = int(listed_ids.holds(ids).sum())
+            message = f"{there} respondent(s) who withdrew are in it: run `mpta run`" if there else ""
+            yield Finding("withdrawn", _subject(project, path), not there, "error", message)
+
+
+CHECKS: dict[str, tuple[Callable[[Project], Iterator[Finding]], str]] = {
+    "stored_tables": (_stored_tables, "Every stored partition has its declared columns, types, bounds and keys"),
+    "records": (_records, "Every partition holds what the record beside it says"),
+    "waves": (_waves, "Harmonized waves as stored pass their quality checks and published marginals"),
+    "snapshots": (_snapshots, "Raw snapshots are whole, and the survey files are those that were read"),
+    "ledgers": (_ledgers, "Every line of every ledger matches its checksum; no stored answer is missing there"),
+    "published": (_published, "The published DuckDB file holds as many rows of each table as the partitions"),
+    "in_step": (_in_step, "Everything was made from what it would be made from now"),
+    "withdrawn": (_withdrawn, "Nobody who withdrew is in a stored wave or among the personas"),
+}

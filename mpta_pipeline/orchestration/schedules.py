@@ -1,0 +1,63 @@
+"""Schedules and freshness: when the jobs of `upkeep` run, and from when on files and figures show as stale."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.orchestration import upkeep
+from mpta_pipeline.orchestration.project import Project
+
+# Shown in the UI, stopped, where the study gives no time.
+_PROPOSED = {"watch": "0 6 * * 1", "check": "0 3 * * *", "refresh": "0 4 * * 0"}
+_JOBS: dict[str, Any] = {"watch": upkeep.RELEASE_WATCH, "check": upkeep.FULL_CHECK, "refresh": upkeep.refresh}
+# What the policies are on: the survey files that waves are read from, and the figures as they are published.
+_WAVES, _FIGURES = ("survey_file",), ("warehouse", "report")
+
+
+def build(project: Project) -> list[dg.ScheduleDefinition]:
+    """The schedules of the study: those with a time run, the others can be started in the UI.
+
+    Raises:
+        ConfigError: A time is no cron expression, or the time zone is unknown.
+    """
+    chosen = project.study.schedules
+    return [_schedule(project, name, getattr(chosen, name), chosen.timezone) for name in _JOBS]
+
+
+def _schedule(project: Project, name: str, cron: str | None, timezone: str) -> dg.ScheduleDefinition:
+    status = dg.DefaultScheduleStatus.STOPPED if cron is None else dg.DefaultScheduleStatus.RUNNING
+    try:
+        return dg.ScheduleDefinition(
+            name=f"{_JOBS[name].name}_schedule",
+            job=_JOBS[name],
+            cron_schedule=cron or _PROPOSED[name],
+            execution_timezone=timezone,
+            default_status=status,
+        )
+    except (dg.DagsterInvalidDefinitionError, dg.DagsterError) as failure:
+        raise ConfigError(
+            f"A schedule is not valid: {str(failure).splitlines()[0]}",
+            file=project.config / "study.yaml",
+            variable=f"schedules.{name}",
+            value=f"{cron} {timezone}",
+            remedy="give a cron expression such as 0 6 * * 1 (Mondays at six), a time zone such as UTC, or null",
+        ) from None
+
+
+def freshness(project: Project, spec: dg.AssetSpec) -> dg.AssetSpec:
+    """An asset with its freshness policy, where it has one: it warns in the last third of its time.
+
+    Survey files are fresh while the release watch hears of nothing new, figures while they are made or confirmed.
+    """
+    chosen = project.study.schedules
+    name = spec.key.to_user_string()
+    days = chosen.waves_stale_after if name in _WAVES else chosen.figures_stale_after if name in _FIGURES else None
+    if days is None:
+        return spec
+    policy = dg.FreshnessPolicy.time_window(timedelta(days=days), timedelta(days=days) * 2 / 3)
+    fresh: dg.AssetSpec = dg.apply_freshness_policy(spec, policy)
+    return fresh
