@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +19,14 @@ import dagster as dg
 import httpx
 import tenacity
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 VARIABLE = "MPTA_ALERT_WEBHOOK"
 INTERVAL_SECONDS = 60
 _KEPT = 100  # alerts that wait for the webhook at most; the oldest go first
-_AT_ONCE = 500  # events looked at in a tick
+_AT_ONCE = 500  # runs and backfills looked at in a tick
+_LOOK_BACK_SECONDS = 600
+_REMEMBERED = 2000
 _TIMEOUT = httpx.Timeout(10.0)
 
 # httpx tells each request with its address at level INFO.
@@ -35,14 +38,12 @@ class Position:
     """How far the sensor has looked, kept as its cursor.
 
     Attributes:
-        event: Storage id of the last event that was looked at.
-        since: Unix time from which on runs and backfills count.
-        told: Runs and backfills told of since then.
+        since: Unix time from which on something counts.
+        told: Checks, runs and backfills told of since then.
         waiting: Alerts that the webhook has not taken yet.
         lost: Alerts that were dropped because too many waited.
     """
 
-    event: int
     since: float
     told: list[str] = field(default_factory=list)
     waiting: list[dict[str, Any]] = field(default_factory=list)
@@ -61,40 +62,42 @@ class Position:
         return json.dumps(vars(self))
 
 
-def start(instance: dg.DagsterInstance) -> Position:
-    """The position from which on everything is new: what happened before the first tick is not told."""
-    latest = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION), limit=1)
-    return Position(latest[0].storage_id if latest else 0, time.time())
-
-
-def collect(instance: dg.DagsterInstance, position: Position) -> list[dict[str, Any]]:
+def collect(
+    instance: dg.DagsterInstance, position: Position, checks: Iterable[dg.AssetCheckKey]
+) -> list[dict[str, Any]]:
     """What happened since `position`, which is moved on."""
     now = time.time()
-    found = [*_checks(instance, position), *_runs(instance, position), *_backfills(instance, position)]
-    # Runs and backfills that end in the second of a tick are looked at twice and told once.
-    position.since = max(position.since, now - 10 * INTERVAL_SECONDS)
-    position.told = position.told[-1000:]
+    found = [*_checks(instance, position, checks), *_runs(instance, position), *_backfills(instance, position)]
+    # Some time back, because an end may be recorded a little after it: what was told of is not told again.
+    position.since = max(position.since, now - _LOOK_BACK_SECONDS)
+    position.told = position.told[-_REMEMBERED:]
     return found
 
 
-def _checks(instance: dg.DagsterInstance, position: Position) -> Iterator[dict[str, Any]]:
-    wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=position.event)
-    for record in instance.get_event_records(wanted, limit=_AT_ONCE, ascending=True):
-        position.event = record.storage_id
-        event = record.event_log_entry.dagster_event
-        check = event.event_specific_data if event is not None else None
-        if not isinstance(check, dg.AssetCheckEvaluation) or check.passed:
-            continue
-        asset = check.asset_key.to_user_string() + (f" [{check.partition}]" if check.partition else "")
-        severity = "failed" if check.severity == dg.AssetCheckSeverity.ERROR else "warns"
-        yield {
-            "kind": "check",
-            "text": f"Check {check.check_name} of {asset} {severity}: {check.description or 'see the UI'}",
-            "asset": check.asset_key.to_user_string(),
-            "check": check.check_name,
-            "severity": check.severity.value,
-            "run": record.run_id,
-        }
+def _checks(
+    instance: dg.DagsterInstance, position: Position, checks: Iterable[dg.AssetCheckKey]
+) -> Iterator[dict[str, Any]]:
+    failed = {AssetCheckExecutionRecordStatus.FAILED}
+    for key in checks:
+        for record in reversed(instance.event_log_storage.get_asset_check_execution_history(key, 50, status=failed)):
+            event = record.event.dagster_event if record.event is not None else None
+            check = event.event_specific_data if event is not None else None
+            name = f"check {record.id}"
+            if record.event is None or record.event.timestamp < position.since or name in position.told:
+                continue
+            position.told.append(name)
+            if isinstance(check, dg.AssetCheckEvaluation):
+                asset = key.asset_key.to_user_string()
+                part = f" [{check.partition}]" if check.partition else ""
+                does = "failed" if check.severity == dg.AssetCheckSeverity.ERROR else "warns"
+                yield {
+                    "kind": "check",
+                    "text": f"Check {key.name} of {asset}{part} {does}: {check.description or 'see the UI'}",
+                    "asset": asset,
+                    "check": key.name,
+                    "severity": check.severity.value,
+                    "run": record.run_id,
+                }
 
 
 def _runs(instance: dg.DagsterInstance, position: Position) -> Iterator[dict[str, Any]]:
@@ -167,13 +170,30 @@ def _worth_another_try(failure: BaseException) -> bool:
 
 
 def tick(
-    instance: dg.DagsterInstance, cursor: str | None, log: logging.Logger, *, study: str, pause: float = 1.0
+    instance: dg.DagsterInstance,
+    cursor: str | None,
+    checks: Iterable[dg.AssetCheckKey],
+    log: logging.Logger,
+    *,
+    study: str,
+    pause: float = 1.0,
 ) -> tuple[str, int]:
-    """One look: log what is new, post what waits; returns the new cursor and the number of new alerts."""
+    """One look: log what is new, post what waits; returns the new cursor and the number of new alerts.
+
+    What happened before the first tick is not told.
+
+    Args:
+        instance: The Dagster instance.
+        cursor: What the last tick returned; null at the first.
+        checks: Checks to look at.
+        log: Where alerts are logged.
+        study: Name of the study, for the webhook.
+        pause: Seconds before a second try at the webhook.
+    """
     position = Position.read(cursor)
     if position is None:
-        return start(instance).write(), 0
-    new = collect(instance, position)
+        return Position(time.time()).write(), 0
+    new = collect(instance, position, checks)
     for alert in new:
         log.warning(str(alert["text"]))
     address = os.environ.get(VARIABLE, "").strip()
@@ -212,6 +232,8 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         study = Project.from_env().study.name
     except MptaError:  # a study that cannot be read must not keep an alert from being told
         study = "unknown"
-    cursor, new = tick(context.instance, context.cursor, context.log, study=study)
+    repository = context.repository_def
+    checks = sorted(repository.asset_graph.asset_check_keys) if repository is not None else []
+    cursor, new = tick(context.instance, context.cursor, checks, context.log, study=study)
     context.update_cursor(cursor)
     return dg.SkipReason(f"{new} new alert(s)" if new else "Nothing to tell.")

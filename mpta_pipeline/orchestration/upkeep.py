@@ -4,6 +4,8 @@ The checks belong to assets that no run makes (the survey files, and everything 
 their schedules alone: a check of an asset that is made would run with each of its runs.
 """
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -57,7 +59,8 @@ def newest_release(context: dg.AssetCheckExecutionContext, project: dg.ResourceP
         log(found.message)
         if found.outcome != "nothing_new":
             for wave in found.waves or (None,):
-                context.log_event(dg.AssetObservation("survey_file", partition=wave, metadata=_metadata(found)))
+                observed = dg.AssetObservation("survey_file", partition=wave, metadata=_metadata(found))
+                context.instance.report_runless_asset_event(observed)
     for wave in _confirmed(used, findings):
         # The files' content is what it was; the event says that it was asked for, which is what freshness looks at.
         context.instance.report_runless_asset_event(
@@ -159,4 +162,4 @@ def refresh() -> None:
     bring_up_to_date()
 
 
-JOBS = [RELEASE_WATCH, FULL_CHECK, refresh]
+JOBS: list[Any] = [RELEASE_WATCH, FULL_CHECK, refresh]
