@@ -525,6 +525,105 @@ def export(
         out.print(str(path), soft_wrap=True)
 
 
+# --- upkeep ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def watch() -> None:
+    """Ask the sources' addresses for new releases; fetch what may be fetched, tell what to download by hand."""
+    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.surveys import watch as releases
+
+    project = Project.from_env()
+    project.look()
+    findings = releases.watch(project.sources, project.layout, project.in_use())
+    if not findings:
+        out.print("No source in use has an address to ask. `watch:` in surveys.yaml names one.", soft_wrap=True)
+        return
+    for found in findings:
+        colour = "green" if found.good else "yellow"
+        out.print(f"[{colour}]{found.outcome.replace('_', ' ')}[/{colour}] {escape(found.message)}", soft_wrap=True)
+        out.print(f"  {escape(found.address)}", style="dim", soft_wrap=True)
+
+
+@app.command()
+def check(
+    only: Annotated[str | None, typer.Option(help="One check alone, e.g. ledgers.")] = None,
+) -> None:
+    """Look through everything that is stored: tables, records, ledgers, waves, the published file. Changes nothing.
+
+    Ends with code 1 if something stored is wrong; what only waits for a run is told and ends with 0.
+    """
+    from mpta_pipeline.orchestration import integrity
+    from mpta_pipeline.orchestration.project import Project
+
+    if only is not None and only not in integrity.CHECKS:
+        raise ConfigError(
+            "There is no such check", variable="--only", value=only, remedy=f"choose of {', '.join(integrity.CHECKS)}"
+        )
+    found = integrity.check_all(Project.from_env(), only)
+    rows = []
+    for name, (_, meaning) in integrity.CHECKS.items():
+        mine = [f for f in found if f.check == name]
+        failed = [f for f in mine if not f.passed]
+        wrong = any(f.severity == "error" for f in failed)
+        state = "holds" if not failed else "WRONG" if wrong else "to look at"
+        if only in (None, name):
+            rows.append({"check": name, "looked at": len(mine), "failed": len(failed), "state": state, "": meaning})
+    _print_frame(pl.DataFrame(rows))
+    for f in found:
+        if not f.passed:
+            colour = "red" if f.severity == "error" else "yellow"
+            out.print(f"[{colour}]{f.check}[/{colour}] {escape(f.subject)}: {escape(f.message)}", soft_wrap=True)
+    if any(not f.passed and f.severity == "error" for f in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def forget(
+    respondent: Annotated[
+        str, typer.Argument(help="The respondent's id (r_…), or wave and native key, e.g. gss-2018:317.")
+    ],
+    *,
+    rebuild: Annotated[
+        bool, typer.Option("--run/--no-run", help="Run afterwards, or leave that to the daemon.")
+    ] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+) -> None:
+    """Take a respondent who withdrew out of everything, with what was made from their answers. It cannot be undone."""
+    from datetime import UTC, datetime
+
+    from mpta_pipeline import forget as withdrawal
+    from mpta_pipeline import inference
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    who = withdrawal.find(project.layout, project.sources, respondent.strip())
+    if not yes:
+        typer.confirm(f"Take {who.id} of {', '.join(who.waves)} out for good?", abort=True)
+    with _instance(project) as instance:
+        from mpta_pipeline.orchestration.events import purge
+        from mpta_pipeline.orchestration.runner import sole_command
+
+        with sole_command(project, instance):
+            texts = withdrawal.texts_of(project.layout, who.id, project.study)
+            models = inference.load_models(project.config / "models.yaml")
+            outcome = withdrawal.forget(project.layout, project.sources, models, who, on=datetime.now(UTC).date())
+            runs = purge(instance, texts)
+    if outcome.again:
+        out.print("This respondent had withdrawn before; what was left is done now.")
+    rows = [{"what": f"rows of {table}", "taken out": n} for table, n in sorted(outcome.rows.items())]
+    rows += [{"what": f"answers of {model}", "taken out": n} for model, n in outcome.answers.items()]
+    rows += [{"what": "runs whose previews showed them", "taken out": runs}]
+    _print_frame(pl.DataFrame(rows))
+    for note in outcome.notes:
+        out.print(f"{escape(note)}.", style="yellow", soft_wrap=True)
+    if rebuild:
+        _run(Project.from_env())
+    else:
+        out.print("The daemon, or `mpta run`, now makes anew what they were part of.")
+
+
 def _bury_killed_commands() -> None:
     """Let the daemon see that nothing of a killed command is in progress; one that is at work is left alone."""
     from mpta_pipeline.orchestration.project import Project

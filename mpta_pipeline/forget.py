@@ -18,11 +18,12 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline import inference, surveys, warehouse
+from mpta_pipeline import inference, personas, surveys, warehouse
 from mpta_pipeline.errors import MptaError
 from mpta_pipeline.hashing import content_hash
 from mpta_pipeline.provenance import discard, read_record, record_path, write_record
 from mpta_pipeline.storage import Layout, listed, read_parquet, write_parquet
+from mpta_pipeline.study import Study
 
 # Columns that name a respondent, in whatever table.
 _PEOPLE = ("respondent_id", "persona_id", "shown_persona_id")
@@ -149,6 +150,24 @@ def forget(
         "The survey file was not changed, nor were copies, backups, exports, or what an endpoint keeps"
     )
     return outcome
+
+
+def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
+    """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
+    path = layout.table("personas")
+    stored = read_parquet(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
+    texts = [respondent_id]
+    if stored is not None and stored.height:
+        texts += [
+            personas.render(stored, style=style, framing=framing)[0]
+            for style in study.styles
+            for framing in study.framings
+        ]
+    prompts = _prompts_of(layout, respondent_id)
+    if prompts.height:
+        shown = prompts.filter(pl.col("shown_persona_id") == respondent_id)
+        texts += shown["system"].drop_nulls().unique().to_list()
+    return texts
 
 
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:

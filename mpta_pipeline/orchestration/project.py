@@ -175,6 +175,22 @@ class Project:
         withdrawn = surveys.load_withdrawals(self.layout).version_of(wave)
         return self.wave_file(wave).sha256[:16] + (f"-{withdrawn}" if withdrawn else "")
 
+    def in_use(self) -> dict[str, surveys.InUse]:
+        """What the study uses of each source (dialect): waves, version stamps and hashes of their files."""
+        found: dict[str, list[tuple[str, str, str]]] = {}
+        for wave, file in self.catalogue().waves.items():
+            path = self.layout.table("waves", wave)
+            version = read_parquet(path)["version"][0] if path.exists() else None
+            found.setdefault(file.dialect, []).append((wave, version or "", file.sha256))
+        return {
+            dialect: surveys.InUse(
+                tuple(wave for wave, _, _ in files),
+                tuple(sorted({version for _, version, _ in files if version})),
+                tuple(sorted({sha for _, _, sha in files})),
+            )
+            for dialect, files in found.items()
+        }
+
     def harmonized_waves(self) -> list[str]:
         """Waves that are catalogued and have a harmonized table, in order."""
         return [w for w in self.catalogue().waves if self.layout.harmonized(w).exists()]

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from mpta_pipeline import surveys
 from mpta_pipeline.orchestration import integrity
 from mpta_pipeline.orchestration.metadata import OWNERS, preview
 from mpta_pipeline.orchestration.project import Project
@@ -26,23 +27,6 @@ STORED_DATA = dg.AssetSpec(
 )
 
 
-def in_use(project: Project) -> dict[str, watch.InUse]:
-    """What the study uses of each source."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for wave, file in project.catalogue().waves.items():
-        path = project.layout.table("waves", wave)
-        version = pl.read_parquet(path)["version"][0] if path.exists() else None
-        found.setdefault(file.dialect, []).append((wave, version or "", file.sha256))
-    return {
-        dialect: watch.InUse(
-            tuple(wave for wave, _, _ in files),
-            tuple(sorted({version for _, version, _ in files if version})),
-            tuple(sorted({sha for _, _, sha in files})),
-        )
-        for dialect, files in found.items()
-    }
-
-
 @dg.asset_check(
     asset="survey_file",
     name="newest_release",
@@ -52,7 +36,7 @@ def in_use(project: Project) -> dict[str, watch.InUse]:
 def newest_release(context: dg.AssetCheckExecutionContext, project: dg.ResourceParam[Project]) -> dg.AssetCheckResult:
     """Ask the addresses; a new release, or an address that no longer tells, is a warning with what to do."""
     project.look()
-    used = in_use(project)
+    used = project.in_use()
     findings = watch.watch(project.sources, project.layout, used)
     for found in findings:
         log = context.log.info if found.good else context.log.warning
@@ -94,7 +78,7 @@ def _metadata(found: watch.Finding) -> dict[str, str]:
     return shown | {name: str(v) for name, v in (("release", found.release), ("file", found.file)) if v is not None}
 
 
-def _confirmed(used: dict[str, watch.InUse], findings: list[watch.Finding]) -> list[str]:
+def _confirmed(used: dict[str, surveys.InUse], findings: list[watch.Finding]) -> list[str]:
     """Waves for whose source every address said that there is nothing new."""
     open_ = {f.dialect for f in findings if f.outcome != "nothing_new"}
     return [wave for dialect, what in used.items() if dialect not in open_ for wave in what.waves]

@@ -6,12 +6,14 @@ from mpta_pipeline.surveys.raw import Coded, RawWave, cells, coded, ingest, load
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.surveys.watch import InUse
 from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
 __all__ = [
     "Coded",
     "Convention",
     "FileState",
+    "InUse",
     "RawWave",
     "Recognition",
     "Source",
