@@ -1,4 +1,4 @@
-"""Lineage on request: what a figure, answer, prompt or persona was made from, and what came of a release or variable.
+"""Lineage on request: what a figure, answer, prompt or persona was made from; what came of a file, variable, person.
 
 Back it ends at the respondent's row, variable, native code and label in the file. The questions are SQL in
 `sql/trace/`; here they are put in turn and laid out for the terminal.
@@ -264,6 +264,11 @@ def _persona(con: duckdb.DuckDBPyConnection, identifier: str, origins: pl.DataFr
         Section("What they answered in the survey", given),
         Section("What they did not answer", absent),
         Section("What was asked with their answers as the key", asked, "" if asked.height else "Not in the panel."),
+        Section(
+            "What was made from them",
+            _ask(con, "made_from_respondent").drop("step"),
+            f"If they withdraw: mpta forget {identifier}",
+        ),
     )
     return Trace("persona", identifier, f"Respondent {identifier} of {origin['wave']}", sections, frame)
 
@@ -288,7 +293,7 @@ def _release(con: duckdb.DuckDBPyConnection, identifier: str, releases: pl.DataF
 
 def _variable(con: duckdb.DuckDBPyConnection, identifier: str, variable: pl.DataFrame) -> Trace:
     first = variable.row(0, named=True)
-    _set(con, wave=first["wave"], variable=first["variable"])
+    _set(con, wave=first["wave"], variable=first["variable"], release=first["release_id"])
     columns, made = _ask(con, "columns_of_wave"), _ask(con, "made_from_variable").drop("step")
     sections = (
         Section(f"Variable {first['variable']} of {first['wave']}", variable),

@@ -167,8 +167,41 @@ def test_variable_leads_forward_to_columns_items_and_answers(layout: Layout) -> 
     assert made["items that ask it|values"] == 1
     assert made["scored answers to them|other on values"] == (fab.PEOPLE - 1) * 9
     assert "personas that carry it as a trait" not in str(made)
+    assert not any(what.startswith("figures") for what in made), "no figure uses this wave"
+    by_gss = warehouse.trace(layout, "gss_extract-2018:Q57").sections[2].frame.filter(what="figures with those answers")
+    assert by_gss.rows() == [("figures with those answers", "org/always-a on values", 2)]
+    cut = warehouse.trace(layout, "gss_extract-2018:SEX").sections[2].frame.filter(what="figures cut by it")
+    assert cut.rows() == [
+        ("figures cut by it", "org/always-a on myths", 1),
+        ("figures cut by it", "org/always-a on values", 1),
+    ]
     carried = warehouse.trace(layout, "wvs-7:SEX").sections[2].frame
     assert carried.row(0) == ("personas that carry it as a trait", "sex", fab.PEOPLE)
+
+
+def test_a_respondent_leads_forward_to_prompts_answers_and_figures(layout: Layout) -> None:
+    """Against counts made here from the stored tables."""
+    who = fab.respondent("gss_extract-2018", 0)
+    section = warehouse.trace(layout, who).sections[-1]
+    made = dict(section.frame.select(pl.format("{}|{}", "what", "whose"), "n").rows())
+    with warehouse.connect(layout, ["figures"]) as con:
+        prompts, scores, figures = (con.table(name).pl() for name in ("prompts", "scores", "figures"))
+    assert made["personas|"] == 1
+    for task in ("values", "myths"):
+        of_task = prompts.filter(pl.col("task") == task)
+        assert made[f"prompts asked for them|{task}"] == of_task.filter(pl.col("persona_id") == who).height
+        assert made[f"prompts that show them|{task}"] == of_task.filter(pl.col("shown_persona_id") == who).height
+        answers = scores.filter(pl.col("task") == task, pl.col("persona_id") == who, pl.col("model") == "other")
+        assert made[f"scored answers|other on {task}"] == answers.height
+    sex = {"1": "male", "2": "female"}[fab.sex(0)]
+    band = "18-49" if fab.age(0) < 50 else "50+"
+    own = figures.filter(
+        pl.col("subgroup").is_in(["all", sex, band, f"{sex}×{band}"]), pl.col("survey") == "gss_extract"
+    )
+    counted = own.group_by("model", "task").agg(pl.col("figure_id").n_unique())
+    for model, task, n in counted.iter_rows():
+        assert made.get(f"figures that count them|{model} on {task}", 0) == n
+    assert f"mpta forget {who}" in section.note
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
--- What uses the columns made from one variable: personas that carry the trait, items that ask it, their answers.
+-- What uses the columns made from one variable: personas that carry the trait, items that ask it, their
+-- answers, and the figures with these answers or cut by the trait.
 with made as (
     select
         "column",
@@ -60,4 +61,25 @@ from scores
 inner join asked on scores.task = asked.task and scores.item_id = asked.item_id
 where scores.wave = getvariable('wave')
 group by scores.model, scores.task
+union all
+select
+    5 as step,
+    'figures with those answers' as what,
+    figures.model || ' on ' || figures.task as whose,
+    count(distinct figures.figure_id) as n
+from figures
+where
+    figures.task in (select asked.task from asked)
+    and list_contains(figures.release_ids, getvariable('release'))
+group by figures.model, figures.task
+union all
+select
+    6 as step,
+    'figures cut by it' as what,
+    figures.model || ' on ' || figures.task as whose,
+    count(distinct figures.figure_id) as n
+from figures
+inner join made on list_contains(string_split(figures.dimensions, '×'), made.column)
+where list_contains(figures.release_ids, getvariable('release'))
+group by figures.model, figures.task
 order by step, whose

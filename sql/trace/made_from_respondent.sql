@@ -1,0 +1,104 @@
+-- What was made from one respondent, down to the figures that count them: how many rows of what.
+with asked as (
+    select distinct
+        model,
+        task,
+        survey,
+        condition
+    from scores
+    where persona_id = getvariable('identifier')
+),
+
+cuts as (
+    select distinct dimensions
+    from figures
+),
+
+parts as (
+    select
+        cuts.dimensions,
+        part.place,
+        memberships.value
+    from cuts
+    cross join unnest(string_split(cuts.dimensions, '×')) with ordinality as part (dimension, place)
+    left join memberships
+        on part.dimension = memberships.dimension and memberships.persona_id = getvariable('identifier')
+),
+
+own as (
+    select
+        dimensions,
+        string_agg(value, '×' order by place) as subgroup
+    from parts
+    group by dimensions
+    having count(value) = count(*)
+)
+
+select
+    1 as step,
+    'personas' as what,
+    '' as whose,
+    count(*) as n
+from personas
+where persona_id = getvariable('identifier')
+union all
+select
+    2 as step,
+    'places in the panel' as what,
+    '' as whose,
+    count(*) as n
+from panel
+where persona_id = getvariable('identifier')
+union all
+select
+    3 as step,
+    'own answers that serve as answer keys' as what,
+    task as whose,
+    count(*) as n
+from gold
+where persona_id = getvariable('identifier')
+group by task
+union all
+select
+    4 as step,
+    'prompts that show them' as what,
+    task as whose,
+    count(*) as n
+from prompts
+where shown_persona_id = getvariable('identifier')
+group by task
+union all
+select
+    5 as step,
+    'prompts asked for them' as what,
+    task as whose,
+    count(*) as n
+from prompts
+where persona_id = getvariable('identifier')
+group by task
+union all
+select
+    6 as step,
+    'scored answers' as what,
+    model || ' on ' || task as whose,
+    count(*) as n
+from scores
+where persona_id = getvariable('identifier')
+group by model, task
+union all
+select
+    7 as step,
+    'figures that count them' as what,
+    figures.model || ' on ' || figures.task as whose,
+    count(distinct figures.figure_id) as n
+from figures
+inner join asked
+    on
+        figures.model = asked.model
+        and figures.task = asked.task
+        and figures.survey = asked.survey
+        and figures.condition = asked.condition
+left join own on figures.dimensions = own.dimensions
+where figures.dimensions = 'all' or figures.subgroup = own.subgroup
+group by figures.model, figures.task
+order by step, whose
