@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +59,7 @@ def locate(
 
     Args:
         name: Task.
-        config: Its configuration; a relative path counts from `base`.
+        config: Its configuration; a relative path counts from `base`, environment variables in it are put in.
         published: The file that the kind reads; null for kinds without one.
         base: Folder of the configuration; null for the working directory.
         cache_dir: Folder of downloaded files, where the option `download` is set.
@@ -78,6 +80,7 @@ def locate(
         if published.sample is not None:
             return (SAMPLES / published.sample,)
         raise _absent(name, published, published.name)
+    where = _expanded(name, where)
     path = where if where.is_absolute() else (base or Path()) / where
     if path.is_dir():
         found = tuple(sorted(path.glob(published.pattern)))
@@ -87,6 +90,20 @@ def locate(
     if not path.is_file():
         raise _absent(name, published, path)
     return (path,)
+
+
+def _expanded(name: str, path: Path) -> Path:
+    """A path with its environment variables (`$MPTA_BENCHMARKS/…`) put in."""
+    text = os.path.expandvars(str(path))
+    if unset := re.search(r"\$\{?(\w+)\}?", text):
+        raise TaskError(
+            f"The item file of task {name} is in a folder that an environment variable names, which is not set; "
+            "the other tasks go on without it",
+            variable=unset[1],
+            value=str(path),
+            remedy=f"export {unset[1]}=… with the folder, or write the path into tasks.{name}.path",
+        )
+    return Path(text).expanduser()
 
 
 def _absent(name: str, published: ItemFile, path: Path | str) -> TaskError:
