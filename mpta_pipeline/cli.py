@@ -330,9 +330,11 @@ def plan() -> None:
 
 @app.command()
 def trace(
-    identifier: Annotated[str, typer.Argument(help="A figure, prompt, response, persona or respondent.")],
+    identifier: Annotated[
+        str, typer.Argument(help="A figure, prompt, response, persona, respondent, wave, file, or wave:variable.")
+    ],
 ) -> None:
-    """Follow a figure, response, prompt or persona back to respondent, variable and file."""
+    """Follow a figure, response, prompt or persona back to respondent, variable and file; and these forward again."""
     from mpta_pipeline import warehouse
     from mpta_pipeline.orchestration.project import Project
 

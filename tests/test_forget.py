@@ -11,36 +11,10 @@ from mpta_pipeline import forget, inference, personas, surveys
 from mpta_pipeline.errors import ConfigError, MptaError
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node
+from tests.plain_run import bring_up_to_date
 from tests.world import STUDY, World, respondents, serving, write_wave
 
 TODAY = date(2026, 11, 23)
-
-
-def bring_up_to_date():
-    """What `mpta run` makes, without Dagster: each step whose record is out of step; returns what was made."""
-    project, made = Project.from_env(), []
-
-    def make(node, step, *args):
-        if not steps.is_current(project, node):
-            step(project, *args)
-            made.append(str(node))
-
-    project.look()
-    for wave in project.catalogue().waves:
-        for name in ("raw_wave", "harmonized_wave", "survey_changelog"):
-            make(Node(name, wave), getattr(steps, f"make_{name}"), wave)
-    for name in ("personas", "panel"):
-        make(Node(name), getattr(steps, f"make_{name}"))
-    for task in project.study.tasks:
-        for name in ("items", "prompts"):
-            make(Node(name, task), getattr(steps, f"make_{name}"), task)
-    for cell in steps.cells(project):
-        for name in ("responses", "scores", "subgroup_metrics", "pockets"):
-            make(Node(name, cell), getattr(steps, f"make_{name}"), *cell.split("|"))
-    for name in ("model_comparison", "warehouse", "report"):
-        make(Node(name), getattr(steps, f"make_{name}"))
-    return project, made
 
 
 @pytest.fixture(scope="module")

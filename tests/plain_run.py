@@ -1,0 +1,31 @@
+"""What `mpta run` makes, without Dagster, for tests that look at what is stored."""
+
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node
+
+
+def bring_up_to_date():
+    """Take each step whose record is out of step, in order; returns the deployment and the nodes that were made."""
+    project, made = Project.from_env(), []
+
+    def make(node, *args):
+        if not steps.is_current(project, node):
+            getattr(steps, f"make_{node.asset}")(project, *args)
+            made.append(str(node))
+
+    project.look()
+    for wave in project.catalogue().waves:
+        for name in ("raw_wave", "harmonized_wave", "survey_changelog"):
+            make(Node(name, wave), wave)
+    for name in ("personas", "panel"):
+        make(Node(name))
+    for task in project.study.tasks:
+        for name in ("items", "prompts"):
+            make(Node(name, task), task)
+    for cell in steps.cells(project):
+        for name in ("responses", "scores", "subgroup_metrics", "pockets"):
+            make(Node(name, cell), *cell.split("|"))
+    for name in ("model_comparison", "warehouse", "report"):
+        make(Node(name))
+    return project, made
