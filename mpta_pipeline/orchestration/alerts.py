@@ -18,7 +18,12 @@ from typing import Any
 import dagster as dg
 import httpx
 import tenacity
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
+from dagster._core.execution.backfill import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+)
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 VARIABLE = "MPTA_ALERT_WEBHOOK"
@@ -27,6 +32,11 @@ _KEPT = 100  # alerts that wait for the webhook at most; the oldest go first
 _AT_ONCE = 500  # runs and backfills looked at in a tick
 _LOOK_BACK_SECONDS = 600
 _REMEMBERED = 2000
+_OUTCOMES = {
+    BulkActionStatus.COMPLETED_SUCCESS: "finished",
+    BulkActionStatus.COMPLETED_FAILED: "ended, and some of its runs failed",
+    BulkActionStatus.CANCELED: "was canceled",
+}
 _TIMEOUT = httpx.Timeout(10.0)
 
 # httpx tells each request with its address at level INFO.
@@ -122,7 +132,7 @@ def _backfills(instance: dg.DagsterInstance, position: Position) -> Iterator[dic
         if _ended(backfill) >= position.since and backfill.backfill_id not in position.told:
             position.told.append(backfill.backfill_id)
             assets = sorted(key.to_user_string() for key in backfill.asset_selection or ())
-            outcome = backfill.status.value.lower().replace("completed_success", "finished").replace("_", " ")
+            outcome = _OUTCOMES.get(backfill.status, backfill.status.value.lower())
             yield {
                 "kind": "backfill",
                 "text": f"Backfill of {', '.join(assets) or 'a job'}: {outcome}",
