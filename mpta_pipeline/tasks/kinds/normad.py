@@ -89,20 +89,26 @@ def read_stories(path: Path) -> pl.DataFrame:
 
 
 def normad_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a story, with the context that the study asks for.
+    """One item a story and context that the study asks for.
 
     Raises:
-        ConfigError: The `context` option is none of `CONTEXTS`.
+        ConfigError: The `context` option is none of `CONTEXTS`, nor a list of them.
     """
-    level = str(request.option("context", "rule_of_thumb"))
-    if level not in CONTEXTS:
+    asked = request.option("context", "rule_of_thumb")
+    levels = [str(level) for level in asked] if isinstance(asked, list) else [str(asked)]
+    if unknown := [level for level in levels if level not in CONTEXTS]:
         raise ConfigError(
             "NormAd has no such context level",
             variable="options.context",
-            value=level,
-            remedy=f"use one of {', '.join(CONTEXTS)}",
+            value=unknown[0],
+            remedy=f"use one of {', '.join(CONTEXTS)}, or a list of them",
         )
     frame = pl.concat([read_stories(path) for path in request.files])
+    return pl.concat([_with_context(frame, level, version(request.files, FILE)) for level in levels])
+
+
+def _with_context(frame: pl.DataFrame, level: str, file: str) -> pl.DataFrame:
+    """The stories with one level of background."""
     country = pl.col("Country").str.replace_all("_", " ").str.to_titlecase()
     codes = {name: alpha3(name) for name in frame["Country"].unique()}
     lines = {
@@ -115,7 +121,7 @@ def normad_items(request: ItemRequest) -> pl.DataFrame:
     meta = pl.struct(
         pl.col("Country").replace_strict(codes, return_dtype=pl.String).alias("country"),
         pl.lit(level).alias("context_level"),
-        pl.lit(version(request.files, FILE)).alias("file"),
+        pl.lit(file).alias("file"),
     )
     return frame.select(
         pl.format("normad_{}_{}", pl.lit(level), "ID").alias("item_id"),
@@ -140,6 +146,9 @@ KINDS = (
         "NormAd: is behaviour acceptable in the culture in which it happens?",
         normad_items,
         file=FILE,
-        options={"context": f"How much background is given: {', '.join(CONTEXTS)} (default rule_of_thumb)"},
+        options={
+            "context": f"How much background is given: {', '.join(CONTEXTS)} (default rule_of_thumb); "
+            "a list asks each, for the figure adaptability"
+        },
     ),
 )
