@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -14,102 +12,16 @@ from mpta_pipeline import download, surveys
 from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.storage import Layout
 from mpta_pipeline.surveys.watch import InUse, watch
+from tests.surveys.site import serving_site
 from tests.world import respondents, write_wave
 
 EXTRACT = InUse(waves=("gss_extract-2018",), sha256=("0" * 64,))
 
 
-class Site(ThreadingHTTPServer):
-    """A producer's site with one file and one page, whose manners a test sets."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.body = b""
-        self.headers: dict[str, str] = {}
-        self.length = True
-        self.page = ""
-        self.status = 200
-        self.cut_at: int | None = None
-        self.head = True
-        self.hang: threading.Event | None = None
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def asked(self, method):
-        return [headers for verb, _, headers in self.requests if verb == method]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Site
-
-    def log_message(self, format, *args):
-        pass
-
-    def do_HEAD(self):
-        if not self.server.head:
-            self.send_error(405)
-            return
-        self._answer(body=False)
-
-    def do_GET(self):
-        self._answer(body=True)
-
-    def _answer(self, *, body):
-        site, sent = self.server, dict(self.headers)
-        site.requests.append((self.command, self.path, sent))
-        if site.hang is not None:
-            site.hang.wait(20)
-        if site.status != 200:
-            self.send_error(site.status)
-            return
-        if self.path.startswith("/page"):
-            self._send(200, site.page.encode(), {}, body)
-            return
-        etag = site.headers.get("ETag")
-        if etag and sent.get("If-None-Match") == etag:
-            self.send_response(304)
-            self.end_headers()
-            return
-        start = 0
-        if (wanted := sent.get("Range")) and sent.get("If-Range") in (None, etag, site.headers.get("Last-Modified")):
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-        extra = {"Content-Range": f"bytes {start}-{len(site.body) - 1}/{len(site.body)}"} if start else {}
-        self._send(206 if start else 200, site.body[start:], {**site.headers, **extra}, body, start)
-
-    def _send(self, status, data, headers, body, start=0):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if self.server.length or self.path.startswith("/page"):
-            self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            cut = self.server.cut_at
-            if cut is not None and start < cut:
-                self.server.cut_at = None
-                self.wfile.write(data[: cut - start])
-                self.wfile.flush()
-                self.connection.close()
-                return
-            self.wfile.write(data)
-
-
 @pytest.fixture
 def site():
-    server = Site()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving_site() as server:
         yield server
-    finally:
-        if server.hang is not None:
-            server.hang.set()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -336,7 +248,7 @@ def test_a_page_that_changed_its_form_is_a_warning_and_no_release_is_forgotten(s
 @pytest.mark.parametrize("status", [404, 403, 500, 503])
 def test_an_address_that_is_gone_is_told_and_keeps_nothing_from_the_others(site, layout, tmp_path, status):
     site.status = status
-    with serving_second() as other:
+    with serving_site() as other:
         other.body, other.headers = b"x" * 10, {"ETag": '"one"'}
         known = registry(tmp_path, watch=[{"file": f"{site.url}/gss.sav"}, {"file": f"{other.url}/gss.sav"}])
         gone, fine = watch(known, layout, {"gss_extract": EXTRACT})
@@ -344,24 +256,12 @@ def test_an_address_that_is_gone_is_told_and_keeps_nothing_from_the_others(site,
     assert fine.outcome == "nothing_new"
 
 
-@contextmanager
-def serving_second():
-    server = Site()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_no_network_loses_nothing_that_was_seen(site, layout, tmp_path):
     known = registry(tmp_path, watch=[{"file": f"{site.url}/gss.sav"}])
     site.body, site.headers = b"x" * 10, {"ETag": '"one"'}
     ask(known, layout)
     memory = (layout.root / "watch.json").read_bytes()
-    site.shutdown()
-    site.server_close()
+    site.stop()
     found = ask(known, layout)
     assert found.outcome == "unreachable" and "cannot be reached" in found.message
     assert (layout.root / "watch.json").read_bytes() == memory
