@@ -172,8 +172,8 @@ def showcase(crosswalk: Crosswalk | None = None, *, dialect: str = "gss_extract"
         parts += ["```text", render(one, style="prose", framing=framing)[0], "```", ""]
     parts += [
         "One prompt of each kind of task follows. The persona is the system message; it is left out where it is the",
-        "whole prose text above. Items of `truthfulqa_binary` and `bbq` are our samples, those of the other benchmarks are",
-        "invented in the structure of their files.",
+        "whole prose text above. Items of `truthfulqa_binary` and `bbq` are our samples, those of the other benchmarks",
+        "are invented in the structure of their files.",
         "",
     ]
     whole = render(one, style="prose")[0]
