@@ -86,6 +86,7 @@ class ModelSpec(_Strict):
         max_tokens: Tokens a reply may have; null for a default by elicitation.
         max_tokens_field: Name of that field in the request (reasoning models of OpenAI: max_completion_tokens).
         top_logprobs: Candidates asked for at the answer's first token; 0: do not ask for log-probabilities.
+        system_role: The chat format knows a system message; false puts the persona in front of the user's (Gemma).
         structured: Ask for JSON (Gemini: an enum) that can only be one of the letters, where the endpoint offers it.
             Then there are no log-probabilities of letters.
         option_scoring: How whole options get log-probabilities; `auto` finds out by a probe.
@@ -122,6 +123,7 @@ class ModelSpec(_Strict):
     max_tokens: int | None = Field(default=None, ge=1)
     max_tokens_field: str = "max_tokens"
     top_logprobs: int = Field(default=20, ge=0)
+    system_role: bool = True
     structured: bool = False
     option_scoring: Literal["auto", "prompt_logprobs", "echo", "grammar"] = "auto"
     connections: int = Field(default=16, ge=1, le=1024)
@@ -267,6 +269,8 @@ class ModelSpec(_Strict):
             "structured": self.structured,
             "option_scoring": self.option_scoring,
         }
+        if not self.system_role:  # named only where it is unusual, so that earlier answers keep their keys
+            fixed["system_role"] = False
         if self.provider == "embedded":
             fixed |= {"sha256": self.sha256 or file_sha256(self.weights().path), "quantization": self.quantization}
         elif self.revision is None:

@@ -258,6 +258,17 @@ def score(server: Server, ledger: Path, **values):
     return report, inference.responses(spec, prompts, ledger).row(0, named=True)
 
 
+def test_a_chat_format_without_a_system_message_gets_the_persona_in_the_users(server: Server, ledger: Path):
+    """The key changes with it: the answer may."""
+    prompts = make_prompts(["Which one?"])
+    with_role, without = make_spec(server.url), make_spec(server.url, system_role=False)
+    inference.ask(without, prompts, ledger)
+    assert server.log[-1].body["messages"] == [{"role": "user", "content": "You are person 0.\n\nWhich one?"}]
+    inference.ask(with_role, prompts, ledger)
+    assert [m["role"] for m in server.log[-1].body["messages"]] == ["system", "user"]
+    assert "system_role" not in with_role.identity()
+
+
 def test_options_by_prompt_logprobs(serve, ledger: Path):
     """vLLM: the option is the assistant's message; only its tokens count."""
 

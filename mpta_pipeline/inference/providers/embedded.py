@@ -121,7 +121,11 @@ class Embedded(OpenAI):
             text = user if system is None else f"{system}\n\n{user}"
         else:
             marked = Ask("", system, user + _MARK, (), "letter", "")
-            text = await call("/apply-template", {"messages": messages(marked)}, _field("prompt", str))
+            text = await call(
+                "/apply-template",
+                {"messages": messages(marked, system_role=self.spec.system_role)},
+                _field("prompt", str),
+            )
             text = text[: text.index(_MARK)]
         body = {"content": text, "add_special": True, "parse_special": True}
         return await call("/tokenize", body, _field("tokens", list))

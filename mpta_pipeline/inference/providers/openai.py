@@ -133,7 +133,7 @@ class OpenAI(Provider):
             if letters:
                 body["logprobs"] = spec.top_logprobs
             return "/completions", body
-        body["messages"] = messages(ask)
+        body["messages"] = messages(ask, system_role=spec.system_role)
         if structured:
             body["response_format"] = _one_letter(len(ask.options))
         if letters:
@@ -287,8 +287,10 @@ def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
     return request.read(), request.headers["content-type"]
 
 
-def messages(ask: Ask) -> list[dict[str, str]]:
-    """The messages of a chat request; no system message where the prompt has none."""
+def messages(ask: Ask, *, system_role: bool = True) -> list[dict[str, str]]:
+    """The messages of a chat request; no system message where the prompt has none or the chat format knows none."""
+    if ask.system is not None and not system_role:
+        return [{"role": "user", "content": f"{ask.system}\n\n{ask.user}"}]
     user = {"role": "user", "content": ask.user}
     return [user] if ask.system is None else [{"role": "system", "content": ask.system}, user]
 
