@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import duckdb
 import polars as pl
 import polars.selectors as cs
 
@@ -52,6 +53,7 @@ _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$
 # Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL")
 _NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"  # 007 is a name, not a number
+_SPARE = " "  # no variable's name
 _MAGIC = (
     (b"$FL2", "sav"),
     (b"$FL3", "sav"),
@@ -101,6 +103,9 @@ class FileInfo:
     Attributes:
         rows: Rows; null where the format does not say before reading.
         forced_encoding: The encoding to read with against what the file declares.
+        delimiter: Of a CSV file.
+        spare: Lines of a CSV file end with a delimiter.
+        blank_lines: A CSV file has lines without anything.
         notes: What was unusual in reading, for the release record.
     """
 
@@ -112,6 +117,8 @@ class FileInfo:
     encoding: str | None
     forced_encoding: str | None = None
     delimiter: str = ","
+    spare: bool = False
+    blank_lines: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -298,12 +305,7 @@ def describe(file: OpenFile) -> FileInfo:
     if not info.variables:
         raise SurveyFileError("The file has no variables", file=path, remedy="download it again")
     if len(info.variables) > MAX_VARIABLES:
-        raise SurveyFileError(
-            "The file has more variables than any known survey",
-            file=path,
-            value=len(info.variables),
-            remedy="check what it is; a cumulative GSS has some 7,000",
-        )
+        raise _too_wide(path, len(info.variables))
     seen: dict[str, str] = {}
     for name in info.names:
         if (other := seen.setdefault(name.lower(), name)) is not name:
@@ -314,6 +316,15 @@ def describe(file: OpenFile) -> FileInfo:
                 remedy="rename one of them in the file",
             )
     return info
+
+
+def _too_wide(path: Path, variables: int) -> SurveyFileError:
+    return SurveyFileError(
+        "The file has more variables than any known survey",
+        file=path,
+        value=variables,
+        remedy="check what it is; a cumulative GSS has some 7,000",
+    )
 
 
 def _describe_labelled(path: Path, form: Format) -> FileInfo:
@@ -458,11 +469,15 @@ def _cells(info: FileInfo, columns: int) -> int:
 
 
 def _describe_csv(path: Path) -> FileInfo:
-    """Read the header, and in one pass which columns hold numbers alone."""
+    """Read the header, and in one pass each which lines are whole and which columns hold numbers alone."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline(1 << 22)
+        first, second = file.readline(1 << 22), file.readline(1 << 22)
     delimiter = max(",;\t|", key=first.count)
     header = next(csv.reader([first], delimiter=delimiter), [])
+    # Some releases end each line of data with a delimiter, some the header, too: a field that is none.
+    spare = len(next(csv.reader([second], delimiter=delimiter), [])) == len(header) + 1
+    if len(header) > 2 and header[-1] == "":
+        header, spare = header[:-1], True
     if len(header) < 2:
         raise SurveyFileError(
             "The file is no table: its first line names no variables",
@@ -476,51 +491,91 @@ def _describe_csv(path: Path) -> FileInfo:
             variable=repeated[0] or "(empty)",
             remedy="give every column a name of its own",
         )
-    # polars fills a row that is too short with nulls; the last one tells a file that broke off.
-    last = _tail(path, 1 << 20).decode("utf-8", "replace").rstrip("\r\n").rpartition("\n")[2]
-    fields = len(next(csv.reader([last], delimiter=delimiter), []))
-    if fields != len(header):
-        raise SurveyFileError(
-            f"The last line has {fields} of {len(header)} fields: the file broke off",
-            file=path,
-            remedy="download it again from its producer",
-        )
-    names = [_HEADER_LABEL.match(name) for name in header]
+    if len(header) > MAX_VARIABLES:
+        raise _too_wide(path, len(header))
+    rows = _check_lines(path, delimiter, len(header) + spare)
+    info = FileInfo(path, "csv", _header_variables(header, path), rows, None, "utf-8", delimiter=delimiter, spare=spare)
     text = pl.col(pl.String).str.strip_chars()
-    odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_NUMBER)
+    odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
     with _csv_errors(path):
         found = (
-            _scan_csv(path, delimiter)
+            _scan_csv(info)
             .select(pl.len().alias("rows "), odd.any().name.keep())
             .collect(engine="streaming")
             .row(0, named=True)
         )
-    variables = tuple(
-        VariableInfo(name=m["name"], label=_clean_label(m["label"]), text=bool(found[column])) if m else _unnamed(path)
-        for column, m in zip(header, names, strict=True)
+    variables = tuple(replace(v, text=bool(found[v.name])) for v in info.variables)
+    return replace(info, variables=variables, blank_lines=found["rows "] != rows)
+
+
+def _check_lines(path: Path, delimiter: str, fields: int) -> int:
+    """Count the lines; a file with one that is too short or too long is refused: polars would fill it with nothing."""
+    columns = {f"c{number}": "VARCHAR" for number in range(fields)}
+    query = (
+        "select count(*) from read_csv(?, delim = ?, header = false, skip = 1, columns = ?, auto_detect = false,"
+        " quote = '\"', escape = '\"', strict_mode = true, null_padding = false, max_line_size = 16777216)"
     )
-    return FileInfo(path, "csv", variables, found["rows "], None, "utf-8", delimiter=delimiter)
+    try:
+        with duckdb.connect() as con:
+            (rows,) = con.execute(query, [str(path), delimiter, columns]).fetchone() or (0,)
+    except duckdb.Error as failure:
+        # The message holds the line itself, which is somebody's answers: only its number and counts are told.
+        line = re.search(r"on Line: (\d+)", str(failure))
+        counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", str(failure))
+        what = f"has {counts[2]} of {counts[1]} fields" if counts else "is no sound line of CSV"
+        raise SurveyFileError(
+            f"The file broke off or is damaged: line {line[1] if line else '(unknown)'} {what}",
+            file=path,
+            remedy="download it again from its producer; every line must have as many fields as the header",
+        ) from None
+    return int(rows)
 
 
-def _unnamed(path: Path) -> VariableInfo:
-    raise SurveyFileError("The header has a name of white space", file=path, remedy="give every column a name")
+def _header_variables(header: Sequence[str], path: Path) -> tuple[VariableInfo, ...]:
+    """Names and labels from the columns' headers."""
+    matches = [_HEADER_LABEL.match(name) for name in header]
+    if not all(matches):
+        raise SurveyFileError("The header has a name of white space", file=path, remedy="give every column a name")
+    named = [(m["name"], _clean_label(m["label"])) for m in matches if m]
+    # `Q1 Important in life: Family`, as in the text version of WVS files.
+    words = [header_name.split(maxsplit=1) for header_name in header]
+    if len({w[0] for w in words}) == len(header) and sum(len(w) > 1 for w in words) > len(header) / 2:
+        named = [(w[0].rstrip(":"), _clean_label(w[1] if len(w) > 1 else None)) for w in words]
+    return tuple(VariableInfo(name=name, label=label) for name, label in named)
 
 
-def _scan_csv(path: Path, delimiter: str) -> pl.LazyFrame:
-    return pl.scan_csv(path, separator=delimiter, infer_schema=False)
+def _number(delimiter: str) -> str:
+    """What a number looks like; where the comma separates no fields, it may stand before the decimals."""
+    return _NUMBER if delimiter == "," else _NUMBER.replace(r"\.", "[.,]")
+
+
+def _scan_csv(info: FileInfo) -> pl.LazyFrame:
+    """The lines of a CSV file as text under the variables' names; blank lines are none."""
+    names = [*info.names, *([_SPARE] if info.spare else ())]
+    lazy = pl.scan_csv(
+        info.path,
+        separator=info.delimiter,
+        has_header=False,
+        skip_lines=1,
+        schema=dict.fromkeys(names, pl.String()),
+    )
+    if info.blank_lines:  # known by their first cells: a sum over all of thousands of columns would take minutes
+        lazy = lazy.filter(pl.any_horizontal(pl.col(info.names[:50]).is_not_null()))
+    return lazy.select(info.names)
 
 
 def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Iterator[pl.DataFrame]:
-    lazy = _scan_csv(info.path, info.delimiter)
+    wanted = set(info.names if columns is None else columns)
+
+    def number(name: str) -> pl.Expr:
+        text = pl.col(name).str.strip_chars()
+        if info.delimiter != ",":
+            text = text.str.replace(",", ".", literal=True)
+        return text.cast(pl.Float64, strict=False)  # _NO_NUMBER becomes null
+
     with _csv_errors(info.path):
-        lazy = lazy.rename(dict(zip(lazy.collect_schema().names(), info.names, strict=True)))
-        wanted = set(info.names if columns is None else columns)
-        lazy = lazy.select(
-            pl.col(v.name)
-            if v.text
-            else pl.col(v.name).str.strip_chars().cast(pl.Float64, strict=False)  # _NO_NUMBER becomes null
-            for v in info.variables
-            if v.name in wanted
+        lazy = _scan_csv(info).select(
+            pl.col(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
         )
         for frame in lazy.collect_batches(chunk_size=size):
             yield shrunk(frame.with_columns(cs.float().fill_nan(None)))

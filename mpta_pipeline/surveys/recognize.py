@@ -175,6 +175,14 @@ def match(info: FileInfo, registry: SourceRegistry, rows_of: Rows) -> Source:
         hits = [m[0] for m in matches if not refusal.instead_of or m[1] not in info.names]
         if len(hits) >= refusal.at_least:
             raise SurveyFileError(refusal.problem, file=info.path, variable=", ".join(hits[:5]), remedy=refusal.remedy)
+    variables = {v.name.lower(): v for v in info.variables}
+    if worded := [n for n in source.recognize.value_labels if n.lower() in variables and variables[n.lower()].text]:
+        raise SurveyFileError(
+            f"The file holds words where the codes of {source.dialect} belong",
+            file=info.path,
+            variable=", ".join(worded),
+            remedy="download the version with codes (of the WVS: Csv, not CsvText), or the SPSS or Stata file",
+        )
     return source
 
 

@@ -1,0 +1,110 @@
+"""Protects the reading of CSV files as producers write them: delimiters, quotes, decimal commas, ends of lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpta_pipeline import surveys
+from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.storage import Layout
+from mpta_pipeline.surveys import readers
+
+from .make_files import write, wvs7, wvs_people
+from .shared_data import FOLDER
+
+
+def read(path: Path, text: str, encoding: str = "utf-8") -> tuple[list[str], list[tuple[object, ...]]]:
+    """Names and rows of a CSV file of this text."""
+    path.write_bytes(text.encode(encoding))
+    with readers.opened(path) as file:
+        info = readers.describe(file)
+        frames = list(readers.chunks(info))
+    rows = [row for frame in frames for row in frame.rows()]
+    assert info.rows == len(rows)
+    return info.names, rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A_WAVE,Q1,Q2\n7,1,-2\n7,2,0.5\n",
+        "A_WAVE;Q1;Q2\r\n7;1;-2\r\n7;2;0,5\r\n",
+        # A national file of WVS-7 ends its lines of data with a delimiter, and not its header.
+        "\ufeffA_WAVE;Q1;Q2\n7;1;-2;\n7;2;0.5;\n",
+        "A_WAVE;Q1;Q2;\n7;1;-2;\n7;2;0.5;\n",
+        '"A_WAVE","Q1: Important in life: Family","Q2: Friends"\n"7","1","-2"\n"7","2","0.5"\n\n\n',
+        "A_WAVE\tQ1\tQ2\n7\t1\t-2\n\n7\t2\t0.5",
+    ],
+)
+def test_one_table_in_every_dress(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path / "x.csv", text) == (["A_WAVE", "Q1", "Q2"], [(7, 1, -2.0), (7, 2, 0.5)])
+
+
+def test_quoted_line_breaks_and_delimiters_stay_in_their_cell(tmp_path: Path) -> None:
+    names, rows = read(tmp_path / "x.csv", 'id,said\n1,"two\nlines"\n2,"a, b ""c"""\n3,"last\nline"')
+    assert names == ["id", "said"]
+    assert rows == [(1, "two\nlines"), (2, 'a, b "c"'), (3, "last\nline")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b,c\n1,2,3\n4,5\n7,8,9\n", "line 3 has 2 of 3 fields"),
+        ("a,b,c\n1,2,3\n4,5,6,7\n7,8,9\n", "line 3 has 4 of 3 fields"),
+        ("a,b,c\n1,2,3\n4,5,6\n7,8", "line 4 has 2 of 3 fields"),
+        ('a,b,c\n1,2,3\n4,5,"secret', "line 3 is no sound line"),
+        ("a;b;c\n1;2;3;\n4;5;\n", "line 3 has 3 of 4 fields"),
+    ],
+)
+def test_a_line_that_is_not_whole_is_refused_by_its_number(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SurveyFileError, match=said) as refusal:
+        read(tmp_path / "x.csv", text)
+    assert "secret" not in str(refusal.value), "nobody's answers belong into a message"
+
+
+def test_a_file_of_labels_is_refused_with_the_remedy(tmp_path: Path, registry: surveys.SourceRegistry) -> None:
+    """CsvText of the WVS: the same header, followed by its label, and words in the cells."""
+    made = tmp_path / "codes.csv"
+    write(wvs7(wvs_people()), made)
+    header, *lines = made.read_text(encoding="utf-8").splitlines()
+    names = header.split(",")
+    sex = names.index("Q260")
+
+    def worded(line: str) -> str:
+        cells = line.split(",")
+        cells[sex] = "Male" if cells[sex] == "1" else "Female"
+        return ";".join(f'"{cell}"' for cell in cells) + ";"
+
+    text = ";".join(f'"{name} {"Sex" if name == "Q260" else "Label"}"' for name in names)
+    (tmp_path / "text.csv").write_text("\n".join([text, *map(worded, lines)]), encoding="utf-8")
+    with pytest.raises(SurveyFileError, match="words where the codes of wvs7 belong") as refusal:
+        surveys.recognize(tmp_path / "text.csv", registry)
+    assert "CsvText" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["ethics/cm_test.csv", "normad/normad_sample_5rows.csv", "truthfulqa/TruthfulQA.csv"])
+def test_tables_that_are_no_surveys_are_refused_for_that(name: str, registry: surveys.SourceRegistry) -> None:
+    path = FOLDER / "benchmarks" / name
+    if not path.exists():
+        pytest.skip(f"{path.name} is not at hand (set MPTA_SHARED_DATA)")
+    with pytest.raises(SurveyFileError, match="fits no known survey"):
+        surveys.recognize(path, registry)
+
+
+def test_a_semicolon_file_comes_out_as_the_comma_file(tmp_path: Path, registry: surveys.SourceRegistry) -> None:
+    made = tmp_path / "wvs.csv"
+    write(wvs7(wvs_people()), made)
+    lines = made.read_text(encoding="utf-8").splitlines()
+    assert not any('"' in line for line in lines)
+    other = tmp_path / "other" / "wvs.csv"
+    other.parent.mkdir()
+    body = (line.replace(",", ";").replace(".", ",") + ";" for line in lines[1:])
+    other.write_text("\ufeff" + "\r\n".join([lines[0].replace(",", ";"), *body]), encoding="utf-8")
+    one, two = (
+        surveys.ingest(path, "wvs-7", Layout(tmp_path / f"data-{n}"), registry) for n, path in enumerate((made, other))
+    )
+    numbers = [v for v, storage in one.variables.select("variable", "storage").rows() if storage != "String"]
+    assert one.data(numbers).equals(two.data(numbers))
+    assert surveys.respondents(one)["respondent_id"].equals(surveys.respondents(two)["respondent_id"])
