@@ -80,7 +80,11 @@ class TaskConfig(_Strict):
 
 
 class FigureRules(_Strict):
-    """How figures are cut and when a cell counts as small."""
+    """How figures are cut and when a cell counts as small.
+
+    Attributes:
+        retest: CSV of how often people give their own answer again (column, retest), beside study.yaml; null: unknown.
+    """
 
     dimensions: tuple[str, ...] = ("sex", "age_band", "education_3", "sex×age_band")
     min_personas: int = Field(default=30, ge=1)
@@ -88,6 +92,7 @@ class FigureRules(_Strict):
     equivalence_margin: float = Field(default=0.05, gt=0, lt=1)
     level: float = Field(default=0.05, gt=0, lt=1)
     bootstrap: int = Field(default=400, ge=50)
+    retest: Path | None = None
 
 
 class Schedules(_Strict):

@@ -147,6 +147,7 @@ def balance(scores: pl.DataFrame) -> Units:
                 for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
             ),
             *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
+            *_proper(unit_mass, gold, unit_k, total(_with_vector(rows).astype(float)) > 0, ordinal),
         )
     )
     return Units(frame, answer, unit_mass, total(place))
@@ -170,9 +171,33 @@ def _one_hot(index: pl.Series, width: int) -> Floats:
     return out
 
 
+# A probability of 0 would make the log score infinite; providers that show few tokens give 0 for what they leave out.
+LEAST_PROBABILITY = 1e-4
+
+
+def _proper(mass: Floats, gold: Ints, k: Ints, told: NDArray[np.bool_], ordinal: NDArray[np.bool_]) -> list[pl.Series]:
+    """Proper scores of probabilities against the key: Brier, −ln p (p at least 1e-4), and the ranked one over steps."""
+    rows, width = np.arange(len(gold)), mass.shape[1]
+    at_key = (np.arange(width) == gold[:, None]).astype(float)
+    brier = ((mass - at_key) ** 2).sum(axis=1)
+    log_score = -np.log(np.maximum(mass[rows, np.minimum(gold, width - 1)], LEAST_PROBABILITY))
+    steps = (np.cumsum(mass, axis=1) - np.cumsum(at_key, axis=1)) ** 2
+    crps = (steps * (np.arange(width) < k[:, None] - 1)).sum(axis=1) / (k - 1)
+    return [
+        pl.Series(name, np.where(where, values, np.nan)).fill_nan(None)
+        for name, values, where in (
+            ("brier", brier, told), ("log_score", log_score, told), ("crps", crps, told & ordinal),
+        )
+    ]  # fmt: skip
+
+
+def _with_vector(rows: pl.DataFrame) -> NDArray[np.bool_]:
+    return (rows.get_column("p_vec").is_not_null() & (rows.get_column("status") == "ok")).to_numpy()
+
+
 def _probabilities(rows: pl.DataFrame, picked: Floats, width: int) -> Floats:
     """(rows × width) `p_vec` where there is one and the answer is readable, else the pick."""
-    has = (rows.get_column("p_vec").is_not_null() & (rows.get_column("status") == "ok")).to_numpy()
+    has = _with_vector(rows)
     mass = picked.copy()
     if has.any():
         lists = rows.get_column("p_vec").filter(pl.Series(has))

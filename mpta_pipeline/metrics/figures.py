@@ -34,6 +34,7 @@ def compute_figures(
     releases: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
     ceiling: pl.DataFrame | None = None,
+    retest: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Compute all figures of one model on one task.
 
@@ -48,6 +49,8 @@ def compute_figures(
         releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty.
         items: ITEMS of the task, for figures by context and the options' places; None leaves out what needs them.
         ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
+        retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
+            `column`; None leaves it out.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
@@ -63,7 +66,7 @@ def compute_figures(
     g.check_dimensions(dimensions, groups)
     balanced = balance(scores)
     units = Units(
-        _with_ceiling(with_facts(with_controls(balanced.frame), items), ceiling),
+        _with_ceiling(with_facts(with_controls(balanced.frame), items, retest), ceiling),
         balanced.answer,
         balanced.mass,
         balanced.positions,

@@ -13,7 +13,9 @@ from mpta_pipeline.errors import ConfigError
 CROSS = "×"
 ALL = "all"
 # Dimensions of the question or the wording rather than of the person, taken from the scores themselves.
-ROW_DIMENSIONS = ("category", "context", "in_culture", "style", "framing", "elicitation", "wave")
+ROW_DIMENSIONS = (
+    "category", "context", "context_level", "story_zone", "in_culture", "style", "framing", "elicitation", "wave",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

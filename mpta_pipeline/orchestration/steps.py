@@ -83,12 +83,10 @@ def _nodes(project: Project, node: Node) -> list[Node]:
     match node.asset:
         case "harmonized_wave" | "survey_changelog":
             return [Node("raw_wave", part)]
-        case "personas":
+        case "personas" | "items":
             return [Node("harmonized_wave", w) for w in waves()]
         case "panel":
             return [Node("personas"), Node("groups")]
-        case "items":
-            return [Node("harmonized_wave", w) for w in waves()]
         case "prompts":
             return [Node("items", part), Node("gold", part), Node("personas"), Node("panel")]
         case "responses":
@@ -98,6 +96,8 @@ def _nodes(project: Project, node: Node) -> list[Node]:
             return [Node("responses", part), Node("prompts", task), Node("items", task)]
         case "subgroup_metrics" | "pockets":
             return [Node("scores", part), Node("gold", part.split("|")[1]), Node("groups")]
+        case "ceiling":
+            return [Node("gold", part), Node("prompts", part), Node("personas")]
         case "model_comparison":
             return [Node("scores", c) for c in cells(project) if made(project, Node("scores", c))]
         case "warehouse":
@@ -121,6 +121,7 @@ _CODE = {
     "items": ("mpta_pipeline.tasks",),
     "prompts": ("mpta_pipeline.tasks", "mpta_pipeline.personas"),
     "scores": ("mpta_pipeline.tasks",),
+    "ceiling": ("mpta_pipeline.metrics.ceiling",),
     "subgroup_metrics": ("mpta_pipeline.metrics",),
     "pockets": ("mpta_pipeline.metrics",),
     "model_comparison": ("mpta_pipeline.metrics",),
@@ -129,11 +130,16 @@ _CODE = {
 }
 
 
+def code(asset: str) -> str | None:
+    """Version of the code that makes an asset: a hash of its modules. None where code decides nothing."""
+    return code_version(*_CODE[asset]) if asset in _CODE else None
+
+
 def _configured(project: Project, node: Node) -> dict[str, str]:
     """The configuration and code that a node is made from, with versions."""
     parents = {}
-    if node.asset in _CODE:
-        parents["code"] = code_version(*_CODE[node.asset])
+    if version := code(node.asset):
+        parents["code"] = version
     match node.asset:
         case "raw_wave":
             parents[f"survey_file|{node.partition}"] = project.wave_version(node.partition)
@@ -143,7 +149,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "personas":
             parents["study_card|traits"] = project.study_version("traits", "panel", "figures")
             parents["crosswalk"] = project.crosswalk_version()
-        case "panel":
+        case "panel" | "ceiling":
             parents["study_card|panel"] = project.study_version("panel", "seed")
         case "items":
             parents[f"task_card|{node.partition}"] = project.task_version(node.partition)
@@ -157,6 +163,8 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
             parents[f"model_card|{model}"] = inference.card_version(project.model(model))
         case "subgroup_metrics" | "pockets" | "model_comparison" | "report":
             parents["study_card|figures"] = project.study_version("figures")
+            if node.asset == "subgroup_metrics" and (table := _retest_file(project)) is not None:
+                parents["retest"] = digest(table.read_bytes()) if table.is_file() else "absent"
     return parents
 
 
@@ -173,6 +181,16 @@ def is_current(project: Project, node: Node) -> bool:
     """Whether a node stands and was made from what is there now."""
     record = made(project, node)
     return record is not None and record.parents == parents(project, node)
+
+
+def answered(project: Project, model: str, task: str) -> Record | None:
+    """The record of a model's stored answers if there is nothing to ask: none is missing, nothing changed since."""
+    node = Node("responses", f"{model}|{task}")
+    record = made(project, node)
+    if record is None or record.parents != parents(project, node):
+        return None
+    requests, asked, reused = (record.notes.get(name) for name in ("requests", "asked", "reused"))
+    return record if requests is not None and requests == asked + reused else None
 
 
 def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> Record:
@@ -335,7 +353,7 @@ def make_scores(project: Project, model: str, task: str) -> Record:
     return _store(project, Node("scores", cell), frame, statuses)
 
 
-def make_subgroup_metrics(project: Project, model: str, task: str) -> Record:
+def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
     frame = metrics.compute_figures(
@@ -345,11 +363,48 @@ def make_subgroup_metrics(project: Project, model: str, task: str) -> Record:
         rules=project.study.figures,
         releases=project.waves().select("survey", "wave", "release_id"),
         items=read(project, "items", task),
+        ceiling=_ceiling(project, task),
+        retest=None if (table := _retest_file(project)) is None else metrics.read_retest(table),
     )
-    return _store(project, Node("subgroup_metrics", cell), frame)
+    checks = metrics.check_figures(frame)
+    _raise_blocking(f"The figures of {cell}", checks)
+    return _store(project, Node("subgroup_metrics", cell), frame), checks
 
 
-def make_pockets(project: Project, model: str, task: str) -> Record:
+def _retest_file(project: Project) -> Path | None:
+    """The table of test–retest accuracies that the study names."""
+    named = project.study.figures.retest
+    return None if named is None else project.config / named
+
+
+def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
+    """What the visible traits could foretell of the panel's answers: made once a task, read for every model.
+
+    It is no asset: it is a part of the figures that does not depend on the model.
+    """
+    node = Node("ceiling", task)
+    if is_current(project, node):
+        return read(project, "ceiling", task)
+    gold = read(project, "gold", task)
+    if gold.is_empty():
+        return None
+    prompts = read(project, "prompts", task).select("item_id", "persona_id", "masked")
+    masked = prompts.select("item_id", "masked").explode("masked").drop_nulls().unique()
+    told = read(project, "personas").select("persona_id", pl.col("traits")).explode("traits").drop_nulls()
+    told = told.unnest("traits").unique(["persona_id", "column"], keep="first", maintain_order=True)
+    traits = told.pivot(on="column", index="persona_id", values="value")
+    frame = metrics.cross_fitted(
+        gold,
+        traits.select("persona_id", *sorted(c for c in traits.columns if c != "persona_id")),
+        hidden={str(item): part["masked"].to_list() for (item,), part in masked.sort("masked").group_by("item_id")},
+        seed=project.study.seed,
+        people=prompts["persona_id"].unique().to_list(),
+    )
+    store(frame, path_of(project, node), node, parents(project, node))
+    return frame
+
+
+def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Search for subgroups where a model does worse on one half of the data and confirm them on the other."""
     cell = f"{model}|{task}"
     frame = metrics.find_pockets(
@@ -359,13 +414,17 @@ def make_pockets(project: Project, model: str, task: str) -> Record:
         rules=project.study.figures,
         seed=project.study.seed,
     )
-    return _store(project, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())})
+    checks = metrics.check_pockets(frame)
+    _raise_blocking(f"The pockets of {cell}", checks)
+    return _store(project, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())}), checks
 
 
-def make_model_comparison(project: Project) -> Record:
+def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
     frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
-    return _store(project, Node("model_comparison"), frame)
+    checks = metrics.check_comparison(frame)
+    _raise_blocking("The comparison of models", checks)
+    return _store(project, Node("model_comparison"), frame), checks
 
 
 # --- publication ----------------------------------------------------------------------------------------------------

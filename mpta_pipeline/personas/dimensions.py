@@ -16,6 +16,8 @@ _RESPONDENT = ("country", "year", "wave", "survey", "dialect")
 _OF_QUESTIONS = {
     "category": (),
     "context": (),
+    "context_level": (),
+    "story_zone": (),
     "style": (),
     "framing": (),
     "elicitation": (),

@@ -44,3 +44,38 @@ def test_skill_lies_between_mode_and_ceiling():
     )
     assert rows.filter(metric="accuracy", baseline="ceiling").item(0, "baseline_estimate") == pytest.approx(1)
     assert rows.filter(metric="skill", baseline="").item(0, "estimate") == pytest.approx((accuracy - mode) / (1 - mode))
+
+
+def test_rows_order_does_not_show_and_only_those_asked_for_come_out():
+    gold, traits = telling(0.6)
+    whole = cross_fitted(gold, traits, hidden={}, seed=1)
+    shuffled = cross_fitted(
+        gold.sample(fraction=1, shuffle=True, seed=2),
+        traits.sample(fraction=1, shuffle=True, seed=3),
+        hidden={},
+        seed=1,
+    )
+    assert whole.equals(shuffled)
+    some = ["p0003", "p0100", "p0500"]
+    part = cross_fitted(gold, traits, hidden={}, seed=1, people=some)
+    assert part.equals(whole.filter(pl.col("persona_id").is_in(some)))
+
+
+def test_a_trait_that_nobody_has_does_not_matter():
+    gold, traits = telling(1.0)
+    made = cross_fitted(gold, traits.with_columns(nobody=pl.lit(None, pl.String)), hidden={}, seed=1)
+    assert made.get_column("ceiling").mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_gaps_net_of_the_ceiling_stand_beside_raw_ones():
+    scores, groups, gold = world(personas=60, items=4, respondents=300)
+    easy = groups.filter(sex="sex0").get_column("persona_id").implode()
+    ceiling = gold.select("survey", "item_id", "persona_id").with_columns(
+        ceiling=pl.when(pl.col("persona_id").is_in(easy)).then(1.0).otherwise(0.5)
+    )
+    figures = compute_figures(
+        scores, groups, gold, rules=FigureRules(dimensions=("sex",), bootstrap=50), ceiling=ceiling
+    )
+    rows = figures.filter(condition="persona", metric="accuracy", dimensions="sex", subgroup="sex0")
+    raw, net = (rows.filter(baseline=b).item(0, "gap") for b in ("", "ceiling"))
+    assert net == pytest.approx(raw - 0.5)

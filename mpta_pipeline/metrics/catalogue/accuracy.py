@@ -29,6 +29,13 @@ def _skill(totals: Floats) -> Floats:
     return ratio(credit - mode, ceiling - mode)
 
 
+def _normalized_features(units: Units) -> sparse.csr_matrix:
+    """Credit and test–retest accuracy of the answers that have both."""
+    known = _ANSWERED & pl.col("retest").is_not_null()
+    frame = units.frame.select(pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "retest"))
+    return sparse.csr_matrix(frame.to_numpy())
+
+
 METRICS = (
     Metric(
         name="accuracy",
@@ -55,6 +62,7 @@ METRICS = (
             "item_mode": pl.col("item_mode"),
             "group_mode": pl.col("group_mode"),
             "ceiling": pl.col("ceiling"),
+            "retest": pl.col("retest"),
         },
     ),
     Metric(
@@ -96,6 +104,20 @@ METRICS = (
         where=_ONE_KEY & (pl.col("n_ok") > 0),
         proportion=True,
         baselines={"chance": pl.col("chance")},
+    ),
+    Metric(
+        name="normalized_accuracy",
+        definition="Accuracy over the share of people who give their own answer again when asked twice, on the items "
+        "for which figures.retest of study.yaml names it; never assumed where it does not",
+        unit="ratio",
+        low=0.0,
+        high=None,
+        direction="higher",
+        source="Park et al. 2024 (arXiv 2411.10109); metrics.md 4.2",
+        family="skill",
+        chance="chance over the same share",
+        features=_normalized_features,
+        statistic=lambda totals: ratio(totals[..., 0], totals[..., 1]),
     ),
     Metric(
         name="skill",

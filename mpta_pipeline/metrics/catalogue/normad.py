@@ -11,6 +11,7 @@ from scipy import sparse
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Floats, ratio
 from mpta_pipeline.metrics.registry import Metric
+from mpta_pipeline.metrics.zones import ZONES
 
 _NORMAD = pl.col("kind").str.starts_with("normad")
 _LABELS = 3
@@ -38,7 +39,74 @@ def _recall(label: int, totals: Floats) -> Floats:
     return ratio(totals[..., label], totals[..., 2 * _LABELS + label])
 
 
+def _zone_features(units: Units) -> sparse.csr_matrix:
+    """Credit and stories of each zone (2 × zones columns), in the zones' order."""
+    names = sorted(set(ZONES.values()))
+    frame = units.frame
+    zone = frame.get_column("story_zone").cast(pl.Enum(names)).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+    used = frame.select(_NORMAD & (pl.col("n_orders") > pl.col("n_error"))).to_series().to_numpy()
+    row = np.flatnonzero(used & (zone >= 0))
+    credit = frame.get_column("credit").to_numpy()[row]
+    values = np.concatenate([credit, np.ones(len(row))])
+    columns = np.concatenate([zone[row], len(names) + zone[row]])
+    return sparse.csr_matrix((values, (np.concatenate([row, row]), columns)), shape=(frame.height, 2 * len(names)))
+
+
+def _zone_gap(totals: Floats) -> Floats:
+    """Largest less smallest accuracy of the zones that have stories; nan with fewer than two."""
+    credit, n = np.moveaxis(totals.reshape(*totals.shape[:-1], 2, -1), -2, 0)
+    known = n > 0
+    each = ratio(credit, n)
+    gap = np.where(known, each, -np.inf).max(axis=-1) - np.where(known, each, np.inf).min(axis=-1)
+    return np.asarray(np.where(known.sum(axis=-1) > 1, gap, np.nan))
+
+
+def _adaptability_features(units: Units) -> sparse.csr_matrix:
+    """Credit and stories with the rule of thumb, and with the country alone."""
+    used = _NORMAD & (pl.col("n_orders") > pl.col("n_error"))
+    return sparse.csr_matrix(
+        units.frame.select(
+            pl.when(used & (pl.col("context_level") == level)).then(value).fill_null(0.0).alias(f"{level} {i}")
+            for level in ("rule_of_thumb", "country")
+            for i, value in enumerate((pl.col("credit"), pl.lit(1.0)))
+        ).to_numpy()
+    )
+
+
+def _adaptability(totals: Floats) -> Floats:
+    return ratio(totals[..., 0], totals[..., 1]) - ratio(totals[..., 2], totals[..., 3])
+
+
 METRICS = (
+    Metric(
+        name="zone_gap",
+        definition="Accuracy in the cultural zone where it is best less that in the zone where it is worst, by the "
+        "country of the story; it grows with the zones' errors, so read it beside the zones' own intervals (dimension "
+        "story_zone)",
+        unit="difference of shares",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="metrics.md 3; NormAd's get_cultural_bin_differences.py",
+        family="normad",
+        chance="above 0, the more the fewer stories",
+        features=_zone_features,
+        statistic=_zone_gap,
+    ),
+    Metric(
+        name="adaptability",
+        definition="Accuracy with the rule of thumb less accuracy with the country alone: what a model makes of being "
+        "told the norm; needs both contexts in the task (options: {context: [rule_of_thumb, country]})",
+        unit="difference of shares",
+        low=-1.0,
+        high=1.0,
+        direction="none",
+        source="metrics.md 3, adaptability gap",
+        family="normad",
+        chance="0",
+        features=_adaptability_features,
+        statistic=_adaptability,
+    ),
     Metric(
         name="yes_bias",
         definition="Share of stories answered yes less the share for which yes is right; readable order-balanced "

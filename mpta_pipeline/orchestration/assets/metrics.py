@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from mpta_pipeline import tables
-from mpta_pipeline.orchestration import automation, steps
+from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.assets.per_cell import run_cells
 from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
 from mpta_pipeline.orchestration.project import Project
@@ -18,6 +18,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     @dg.asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=steps.code("scores"),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
@@ -32,12 +33,14 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     @dg.asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=steps.code("subgroup_metrics"),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
         automation_condition=automation.FIGURES,
+        check_specs=checks.specs("subgroup_metrics"),
     )
     def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
@@ -50,29 +53,37 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     @dg.asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version=steps.code("pockets"),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.POCKETS),
         automation_condition=automation.FIGURES,
+        check_specs=checks.specs("pockets"),
     )
     def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
         return run_cells(context, lambda model, task: steps.make_pockets(project, model, task))
 
     @dg.asset(
+        code_version=steps.code("model_comparison"),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
         deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping())],
         metadata=definition_metadata(tables.MODEL_COMPARISON),
         automation_condition=automation.FAN_IN,
+        check_specs=checks.specs("model_comparison"),
     )
     def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Paired differences between models on the same prompts, with groups that cannot be told apart."""
-        record = steps.make_model_comparison(project)
-        return result(record, extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)})
+        record, found = steps.make_model_comparison(project)
+        return result(
+            record,
+            extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)},
+            checks=checks.results("model_comparison", found),
+        )
 
     return [scores, subgroup_metrics, pockets, model_comparison]
 
