@@ -75,6 +75,25 @@ def test_a_new_survey_takes_its_share_and_exchanges_nobody(people, frame, crossw
     assert len(after - before) <= 2
 
 
+def test_a_new_country_takes_only_its_share(crosswalk, study):
+    """300 people of one country, then 150 of another: two thirds of the old panel stay, nobody is exchanged.
+
+    With the design's default strata; that a stratum's place may move by rounding is all that changes.
+    """
+    both = fabricate.respondents(n=450, waves=("alpha-1",)).with_columns(
+        country=pl.when(pl.col("row_index") < 300).then(pl.lit("USA")).otherwise(pl.lit("CAN"))
+    )
+    panels = []
+    for people in (both.filter(country="USA"), both):
+        built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+        panels.append(draw(people, built, crosswalk, size=90, strata=("country", "sex", "age_band")))
+    before, after = panels
+    old = set(after.filter(pl.col("stratum").str.starts_with("USA"))["persona_id"])
+    assert after.height == 90
+    assert 57 <= len(old) <= 63
+    assert len(old - set(before["persona_id"])) <= 2
+
+
 @pytest.mark.parametrize(
     ("sizes", "total", "expected"),
     [([50, 30, 20], 10, [5, 3, 2]), ([1, 1, 1], 2, 2), ([5, 5], 20, [5, 5]), ([97, 2, 1], 10, [10, 0, 0])],
