@@ -62,14 +62,16 @@ def resource() -> Any:
 def asker(context: dg.AssetExecutionContext, project: Project, cluster: Any | None) -> Callable[[str, str], Record]:
     """What makes one model × task partition of the run's answers.
 
-    With a cluster all partitions of the run are asked in one job first, so that a model's server starts once.
+    With a cluster all partitions of the run with something to ask are asked in one job first, so that a model's server
+    starts once.
 
     Raises:
         ModelError: The job failed as a whole. What was answered is in the ledger.
     """
     if cluster is None:
         return lambda model, task: steps.make_responses(project, model, task)
-    failures = _submit(context, cluster)
+    open_cells = [c for c in context.partition_keys if steps.answered(project, *c.rsplit("|", 1)) is None]
+    failures = _submit(context, cluster, open_cells) if open_cells else {}
 
     def picked_up(model: str, task: str) -> Record:
         cell = f"{model}|{task}"
@@ -84,12 +86,12 @@ def asker(context: dg.AssetExecutionContext, project: Project, cluster: Any | No
     return picked_up
 
 
-def _submit(context: dg.AssetExecutionContext, cluster: Any) -> dict[str, str]:
-    """Ask the run's partitions in a job and wait for it; the message of each that failed."""
+def _submit(context: dg.AssetExecutionContext, cluster: Any, cells: list[str]) -> dict[str, str]:
+    """Ask partitions in a job and wait for it; the message of each that failed."""
     done = cluster.run(
         context=context,
         payload_path=str(Path(job.__file__)),
-        extras={"cells": list(context.partition_keys)},
+        extras={"cells": cells},
         extra_env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         poll_timeout=_WAIT_SECONDS,
     )

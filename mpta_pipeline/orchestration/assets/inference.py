@@ -1,5 +1,6 @@
 """Model answers; one partition a model and task, one run a model."""
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -41,6 +42,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
                     )
                 )
             },
+            partial(steps.answered, project),
         )
 
     return [responses]

@@ -21,8 +21,9 @@ def run_cells(
     """Make each partition of the run, in the order of its keys.
 
     With several partitions each logs its own materialization, so that those made before a failure stay made: Dagster
-    counts none of a failed step's partitions otherwise. One that `standing` gives a record of is left as it is. One that fails does not stop the others; the step fails at the
+    counts none of a failed step's partitions otherwise. One that fails does not stop the others; the step fails at the
     end with all messages. Where `make` returns what checks found, too, that is reported for all partitions together.
+    A partition that `standing` gives a record of is left as it is: Dagster's own event for it is enough.
     """
     keys = list(context.partition_keys)
     asset = context.asset_key.to_user_string()
@@ -34,8 +35,8 @@ def run_cells(
     every: list[Any] = []
     for key in keys:
         model, task = _split(key)
-        if (record := standing(model, task)) is not None:
-            made.append(record)
+        if (kept := standing(model, task)) is not None:
+            made.append(kept)
             continue
         try:
             record, found = _parts(make(model, task))
