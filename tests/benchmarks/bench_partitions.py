@@ -1,0 +1,104 @@
+"""What a partition costs over Dagster's own floor, with nothing to ask: 50 models × 6 tasks beside an empty asset.
+
+Run: python -m tests.benchmarks.bench_partitions [--models 50] [--rounds 3]
+
+Both sides run the 300 partitions as a backfill with the single-run policy does: six runs, one a task, over all models,
+in process, on a SQLite instance of their own, in turns. The ratio of the best times counts; the machine's load decides
+the times themselves. Asking all models once before takes most of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from mpta_pipeline import definitions
+from mpta_pipeline.orchestration.partitions import MODEL, model_task_partitions
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.orchestration.runner import Runner
+from tests.world import STUDY, World, model, respondents, serving, write_wave
+
+TASKS = 6
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def empty(project: Project) -> dg.Definitions:
+    """An asset over the same partitions that does nothing: what Dagster itself takes."""
+
+    @dg.asset(
+        name="responses", partitions_def=model_task_partitions(project), backfill_policy=dg.BackfillPolicy.single_run()
+    )
+    def nothing() -> dg.MaterializeResult:
+        return dg.MaterializeResult()
+
+    return dg.Definitions([nothing], executor=dg.in_process_executor)
+
+
+def backfill(loaded: dg.Definitions, instance: dg.DagsterInstance, project: Project) -> float:
+    """Seconds that all partitions of `responses` take, one run a task."""
+    job = loaded.resolve_implicit_global_asset_job_def()
+    names = list(project.models)
+    started = time.perf_counter()
+    for task in project.study.tasks:
+        tags = {
+            ASSET_PARTITION_RANGE_START_TAG: f"{names[0]}|{task}",
+            ASSET_PARTITION_RANGE_END_TAG: f"{names[-1]}|{task}",
+        }
+        done = job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("responses")], tags=tags, run_config=QUIET
+        )
+        assert done.success
+    return time.perf_counter() - started
+
+
+def measure(models: int, rounds: int) -> None:
+    """Print seconds and seconds a partition of both sides, and their ratio."""
+    with serving() as server, tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder) / "world", server.url)
+        os.environ |= world.environment
+        kinds = list(STUDY["tasks"].values())
+        world.study(STUDY | {"tasks": {f"task_{i}": kinds[i % len(kinds)] for i in range(TASKS)}})
+        world.models({f"model_{i:02}": model(server.url) | {"model": f"m{i}"} for i in range(models)})
+        for year in (2016, 2018):
+            write_wave(world.surveys, respondents(year))
+        project = Project.from_env()
+        ours = definitions.build(project)
+        homes = [Path(folder) / name for name in ("ours", "empty")]
+        for home in homes:
+            home.mkdir()
+        with dg.instance_for_test(temp_dir=str(homes[0])) as one, dg.instance_for_test(temp_dir=str(homes[1])) as other:
+            print("asking all models once ...", flush=True)
+            assert Runner(project, ours, one, until="responses").run().failures == {}
+            other.add_dynamic_partitions(str(MODEL.name), list(project.models))
+            sides = {"nothing to ask": (ours, one), "empty asset": (empty(project), other)}
+            asked = server.calls
+            best = dict.fromkeys(sides, float("inf"))
+            for _ in range(rounds):
+                for name, (loaded, instance) in sides.items():
+                    best[name] = min(best[name], backfill(loaded, instance, project))
+            assert server.calls == asked, "something was asked"
+    cells = models * TASKS
+    for name, seconds in best.items():
+        print(f"{name:16} {seconds:7.2f} s  {1000 * seconds / cells:6.1f} ms a partition")
+    print(f"ratio {best['nothing to ask'] / best['empty asset']:.2f} (at most 1.2 wanted), {cells} partitions")
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    measure(arguments.models, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
