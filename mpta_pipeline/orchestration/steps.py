@@ -193,16 +193,6 @@ def answered(project: Project, model: str, task: str) -> Record | None:
     return record if requests == asked + reused else None
 
 
-def answered(project: Project, model: str, task: str) -> Record | None:
-    """The record of a model's stored answers if there is nothing to ask: none is missing, nothing changed since."""
-    node = Node("responses", f"{model}|{task}")
-    record = made(project, node)
-    if record is None or record.parents != parents(project, node):
-        return None
-    requests, asked, reused = (record.notes.get(name) for name in ("requests", "asked", "reused"))
-    return record if requests is not None and requests == asked + reused else None
-
-
 def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> Record:
     return store(frame, path_of(project, node), node, parents(project, node), notes=notes)
 
