@@ -74,7 +74,7 @@ def postgres() -> Iterator[str]:
     try:
         client = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
         wait_until(lambda: subprocess.run(client, check=False).returncode == 0, "PostgreSQL")
-        yield f"postgresql://mpta@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg2://mpta@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()
         server.wait(30)

@@ -16,7 +16,7 @@ def test_dagsters_history_is_in_postgres(deployment, postgres):
 
     world = deployment().use("postgres", MPTA_POSTGRES_URL=postgres)
     world.run("run", "--until", "harmonized_wave")
-    with psycopg2.connect(postgres) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(postgres.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
         cursor.execute("select count(*) from runs where status = 'SUCCESS'")
         assert cursor.fetchone()[0] >= 2
         cursor.execute("select partition from dynamic_partitions where partitions_def_name = 'survey_wave' order by 1")

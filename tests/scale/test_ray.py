@@ -1,0 +1,56 @@
+"""Runs as jobs of a Ray cluster, through dagster-ray's run launcher: a local cluster, started by the test."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.scale import services
+from tests.scale.conftest import need
+from tests.scale.deployment import partitions
+from tests.scale.launch import launch, wait, without_queue
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Address of a fresh Ray cluster of one node."""
+    need("dagster_ray", "ray", "aiohttp_cors")
+    ports = {name: services.free_port() for name in ("port", "dashboard-port", "dashboard-agent-listen-port")}
+    # Short, since Ray makes sockets below it, whose paths must not be long.
+    folder = Path(tempfile.mkdtemp(prefix="mpta-ray-"))
+    head = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("ray"),
+            *("start", "--head", "--block", "--include-dashboard=true", "--num-cpus=1", "--disable-usage-stats"),
+            *("--node-ip-address=127.0.0.1", "--object-store-memory=80000000", f"--temp-dir={folder}"),
+            *(f"--{name}={port}" for name, port in ports.items()),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        services.wait_until(lambda: services.listens(ports["dashboard-agent-listen-port"]), "the Ray cluster", 120)
+        yield f"http://127.0.0.1:{ports['dashboard-port']}"
+    finally:
+        head.terminate()  # with --block the head ends what it has started
+        head.wait(60)
+
+
+def test_a_models_answers_are_made_by_a_ray_job(one_machine, deployment, postgres, cluster, monkeypatch):
+    from ray.job_submission import JobSubmissionClient
+
+    world = deployment().use("ray", MPTA_POSTGRES_URL=postgres, MPTA_RAY_ADDRESS=cluster)
+    for name, value in world.further.items():
+        monkeypatch.setenv(name, value)
+    without_queue(world.config)
+    world.run("run", "--until", "prompts")
+    run_id = launch(world, "responses", "one|sample_myths", "one|value_alignment")
+    assert wait(world, run_id) == dg.DagsterRunStatus.SUCCESS
+    jobs = {job.submission_id: str(job.status) for job in JobSubmissionClient(cluster).list_jobs()}
+    assert jobs == {f"dagster-run-{run_id}": "SUCCEEDED"}
+    made = {k: v for k, v in partitions(world.data).items() if k.startswith("tables/responses/")}
+    assert sorted(made) == ["tables/responses/one/sample_myths.parquet", "tables/responses/one/value_alignment.parquet"]
+    assert made.items() <= partitions(one_machine.data).items()
