@@ -3,13 +3,16 @@
 import json
 from datetime import date
 
+import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
-from mpta_pipeline import forget, inference, personas, surveys
+from mpta_pipeline import cli, forget, inference, personas, surveys
 from mpta_pipeline.errors import ConfigError, MptaError
 from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.events import purge
 from mpta_pipeline.orchestration.project import Project
 from tests.plain_run import bring_up_to_date
 from tests.world import STUDY, World, respondents, serving, write_wave
@@ -174,3 +177,35 @@ def test_a_repeated_key_keeps_its_numbers_when_one_of_its_rows_goes(world):
     forget.forget(project.layout, project.sources, project.models, found, on=TODAY)
     after = surveys.respondents(surveys.load_raw(project.layout, "gss_extract-2016"))
     assert after.filter("key_repeated")["native_key"].to_list() == ["2016:9#3"]
+
+
+def test_the_command_asks_first_and_says_what_went_and_what_is_left_to_the_user(read_wave):
+    steps.make_harmonized_wave(read_wave, "gss_extract-2016")
+    before = pl.read_parquet(read_wave.layout.harmonized("gss_extract-2016"))
+    refused = CliRunner().invoke(cli.app, ["forget", "gss_extract-2016:7", "--no-run"], input="n\n")
+    assert refused.exit_code != 0 and not (read_wave.layout.root / "withdrawn.json").exists()
+    done = CliRunner().invoke(cli.app, ["forget", "gss_extract-2016:7", "--yes", "--no-run"])
+    assert done.exit_code == 0, done.output
+    assert "rows of harmonized" in done.output and "survey file was not changed" in " ".join(done.output.split())
+    after = pl.read_parquet(read_wave.layout.harmonized("gss_extract-2016"))
+    assert after.height == before.height - 1 and "2016:7" not in after["native_key"]
+
+
+def test_previews_in_the_event_log_go_with_the_runs_that_made_them(world):
+    @dg.asset
+    def shows():
+        return dg.MaterializeResult(metadata={"one persona": dg.MetadataValue.md("You are r_withdrawn.")})
+
+    @dg.asset
+    def other():
+        return dg.MaterializeResult(metadata={"rows": 3})
+
+    with dg.instance_for_test(temp_dir=str(world.config)) as instance:
+        kept = dg.materialize([other], instance=instance)
+        gone = dg.materialize([shows], instance=instance)
+        assert purge(instance, ["r_withdrawn", "somebody else"]) == 1
+        assert [r.run_id for r in instance.get_runs()] == [kept.run_id] and gone.run_id != kept.run_id
+        assert purge(instance, ["r_withdrawn"]) == 0
+        left = instance.get_latest_materialization_event(shows.key).asset_materialization
+        assert left.metadata == {} and left.tags["dagster/data_version"], "it still counts as made"
+        assert not [p for p in world.config.rglob("*.db") if b"r_withdrawn" in p.read_bytes()]
