@@ -622,6 +622,12 @@ def forget(
         out.print(f"{escape(note)}.", style="yellow", soft_wrap=True)
     if rebuild:
         _run(Project.from_env())
+        left = withdrawal.tables_with(project.layout, who.id)
+        for path in left:
+            err.print(f"[red]still there[/red] {escape(str(path))}", soft_wrap=True)
+        if left:
+            raise typer.Exit(1)
+        out.print("No stored file holds them any more.")
     else:
         out.print("The daemon, or `mpta run`, now makes anew what they were part of.")
 

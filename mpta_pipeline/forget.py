@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from glob import escape
 from pathlib import Path
 
 import polars as pl
@@ -112,7 +113,7 @@ def _snapshots(
     layout: Layout, registry: surveys.SourceRegistry, wave: str | None
 ) -> Iterator[tuple[surveys.RawWave, pl.DataFrame]]:
     """Every snapshot of every release, superseded ones too, with its respondents; of one wave, or of all."""
-    for path in listed(layout.raw_store, f"{wave or '*'}/*/release.json"):
+    for path in listed(layout.raw_store, f"{'*' if wave is None else escape(wave)}/*/release.json"):
         raw = surveys.load_raw(layout, path.parent.parent.name, path.parent.name, registry=registry)
         yield raw, surveys.respondents(raw)
 
@@ -231,7 +232,7 @@ def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series)
 
 
 def tables_with(layout: Layout, text: str) -> list[Path]:
-    """The stored files that hold a text: what a test, or a careful user, looks for after a withdrawal.
+    """The stored files that hold a text: none should hold the id of somebody who withdrew.
 
     Looks into every Parquet file (all text columns, nested ones too), ledger segment, JSON and HTML file below the data
     directory. The DuckDB file is made from the Parquet files.
@@ -239,12 +240,16 @@ def tables_with(layout: Layout, text: str) -> list[Path]:
     found = []
     for path in sorted(p for p in layout.root.rglob("*") if p.is_file()):
         if path.suffix == ".parquet":
-            frame = pl.read_parquet(path)
-            nested = [name for name, dtype in frame.schema.items() if dtype.is_nested() or dtype == pl.String]
-            if nested and any(text in line for line in frame.select(nested).write_ndjson().splitlines()):
+            if any(_holds(part, text) for part in pl.read_parquet(path).iter_slices(100_000)):
                 found.append(path)
         elif path.suffix in (".json", ".html", ".log", ".jsonl", ".txt") and text in path.read_text(
             encoding="utf-8", errors="replace"
         ):
             found.append(path)
     return found
+
+
+def _holds(frame: pl.DataFrame, text: str) -> bool:
+    plain = frame.select(pl.col(pl.String).str.contains(text, literal=True).any())
+    nested = frame.select(name for name, dtype in frame.schema.items() if dtype.is_nested())
+    return any(plain.row(0) if plain.width else ()) or (nested.width > 0 and text in nested.write_ndjson())
