@@ -254,7 +254,8 @@ def list_surveys() -> None:
         {
             "file": state.path.name,
             "recognized as": state.recognition.dialect,
-            "version": state.recognition.version,
+            # A file without a stamp is told by the first digits of its SHA-256.
+            "release": state.recognition.version or (state.sha256 or "")[:7],
             "wave": wave,
             "rows": part.rows,
             "countries": _some(part.countries),
@@ -271,6 +272,13 @@ def list_surveys() -> None:
     for source in {s.recognition.dialect: s.recognition.source for s in states if s.recognition}.values():
         reach = "any model" if project.sources.data_use(source) == "any" else "models on this machine only"
         out.print(f"{source.dialect}: {escape(source.licence)} Personas may go to: {reach}.", style="dim")
+        if not source.crosswalk and source.note:
+            out.print(f"{source.dialect} is not harmonized: {escape(' '.join(source.note.split()))}", style="dim")
+    for found in roles.values():
+        if found.role != "used":
+            out.print(
+                f"{escape(found.state.path.name)}: {found.wave} {found.role}: {escape(found.reason)}", style="dim"
+            )
     for state in states:
         if state.problem:
             out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
