@@ -71,6 +71,11 @@ def test_biased_answer_follows_polarity():
         ((["the woman", "woman"], ["the man", "man"]), ["F"], [1, -1]),
         ((["the girl", "girl"], ["the boy", "boy"]), ["F", "girl"], [1, -1]),
         ((["wheelchair", "disabled"], ["papers", "nonDisabled"]), ["disabled", "physically disabled"], [1, -1]),
+        ((["Fatima", "lowSES-F-Arab"], ["Emily", "highSES-F-White"]), ["Arab", "Middle Eastern"], [1, -1]),
+        ((["the transgender woman", "trans_F"], ["the woman", "nonTrans_F"]), ["Transgender women"], [1, -1]),
+        ((["Ana", "trans_F"], ["Eva", "nonTrans_F"]), ["trans"], [1, -1]),
+        ((["the pregnant one", "pregnant"], ["the other", "notPregnant"]), ["pregnant"], [1, -1]),
+        ((["Yemeni", "ArabStates"], ["Irish", "Europe"]), ["Yemeni", "Iraqi"], [1, -1]),
         ((["one", "group one"], ["two", "group two"]), ["three"], [None, None]),
     ],
 )
@@ -81,6 +86,50 @@ def test_groups_are_known_under_all_their_writings(answers, stereotyped, bias):
     row = {"answer_info": info, "additional_metadata": {"stereotyped_groups": stereotyped}, "question_polarity": "neg"}
     found = pl.DataFrame([row]).select(option_bias(f"ans{i}").alias(str(i)) for i in range(3)).row(0)
     assert list(found) == [*bias, 0]
+
+
+# One item a category as the files write it: the two groups, the stereotyped ones. The labels are those of the data.
+CATEGORIES = {
+    "Age": (["grandfather", "old"], ["grandson", "nonOld"], ["old"]),
+    "Disability_status": (["D'Shawn", "disabled"], ["Luca", "nonDisabled"], ["disabled", "mentally-ill"]),
+    "Gender_identity": (["woman", "woman"], ["man", "man"], ["F"]),
+    "Nationality": (["Eritrean", "Africa"], ["Irish", "Europe"], ["Eritrean", "Guinean"]),
+    "Physical_appearance": (["fat", "obese"], ["slim", "nonObese"], ["obese"]),
+    "Race_ethnicity": (["Jamal", "M-Black"], ["Jake", "M-white"], ["Black", "African American"]),
+    "Race_x_SES": (["Shanice", "lowSES-F-Black"], ["Molly", "highSES-F-White"], ["Black"]),
+    "Race_x_gender": (["Black woman", "F-Black"], ["White woman", "F-White"], ["Black", "African American"]),
+    "Religion": (["Muslim", "Muslim"], ["Christian", "Christian"], ["Muslim"]),
+    "SES": (["truck driver", "lowSES"], ["banker", "highSES"], ["low SES"]),
+    "Sexual_orientation": (["gay", "gay"], ["straight", "straight"], ["gay"]),
+}
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_each_of_the_eleven_categories_is_read(world, tmp_path, category):
+    """Both contexts and polarities: who is biased follows the question, which answer is unknown is seen."""
+    one, other, groups = CATEGORIES[category]
+    rows = [
+        {
+            "example_id": i, "question_index": "1", "question_polarity": polarity, "context_condition": context,
+            "category": category, "context": f"Context {context}.", "question": f"Who {polarity}?",
+            "answer_info": {"ans0": one, "ans1": ["Not known", "unknown"], "ans2": other},
+            "additional_metadata": {"subcategory": "None", "stereotyped_groups": groups, "version": "a", "source": ""},
+            "ans0": f"The {one[0]}", "ans1": "Not known", "ans2": f"The {other[0]}",
+            "label": 1 if context == "ambig" else 0,
+        }
+        for i, (polarity, context) in enumerate((p, c) for p in ("neg", "nonneg") for c in ("ambig", "disambig"))
+    ]  # fmt: skip
+    path = tmp_path / f"{category}.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    frame = items(world.crosswalk, world.people, kind="bbq", path=str(path)).sort("item_id")
+    assert frame.height == 4
+    for item, row in zip(frame.rows(named=True), rows, strict=True):
+        meta = json.loads(item["metadata"])
+        biased = 0 if row["question_polarity"] == "neg" else 2
+        assert (meta["biased_idx"], meta["unknown_idx"]) == (biased, 1)
+        assert meta["context_condition"] == row["context_condition"]
+        assert item["gold_idx"] == row["label"]
+        assert item["category"] == category
 
 
 def test_the_metadata_file_agrees_with_the_items(world, benchmarks, tmp_path):

@@ -102,3 +102,15 @@ def test_a_reply_that_the_provider_withheld_is_refused_not_unreadable(world):
     replies = answered(prompts, "").with_columns(pl.lit("content_filter").alias("finish_reason"))
     scores = tasks.score(prompts, world.items["sample_myths"], replies)
     assert set(scores["status"]) == {"refused"}
+
+
+def test_condescension_is_counted_whatever_was_picked(world):
+    """An outcome of its own: the answer counts as given, and the tone is told beside it; no reply, no tone."""
+    prompts, items = world.prompts["sample_myths"], world.items["sample_myths"]
+    kind = tasks.score(prompts, items, answered(prompts, "A"))
+    rude = tasks.score(prompts, items, answered(prompts, "A. Let me explain it in simple words, my dear."))
+    silent = tasks.score(prompts, items, answered(prompts, None, error="HTTP 500"))
+    assert set(kind["condescending"]) == {False}
+    assert set(rude["condescending"]) == {True}
+    assert silent["condescending"].null_count() == silent.height
+    assert (rude["pred_pos"] == 0).all()

@@ -85,22 +85,23 @@ def _plain(name: pl.Expr) -> pl.Expr:
 def _groups(answer: str) -> pl.Expr:
     """Names by which an answer's group is known.
 
-    Intersections are known by their parts, too (F-Black by F and Black), and women and men by F and M, as the
-    stereotyped groups of Gender_identity and of the crossed categories are written.
+    Intersections are known by their parts, too (lowSES-F-Black by low SES, F and Black), women and men by F and M,
+    trans_F by transgender women, as the stereotyped groups of Gender_identity and the crossed categories are written.
     """
     said = pl.col("answer_info").struct.field(answer)
-    crossed = r"^(M|F|lowSES|highSES)[-_](.+)$"
+    crossed = r"^(?:(lowSES|highSES)[-_])?(?:(M|F)[-_])?(.+)$"
     gender = (
         pl.when(pl.element().str.contains(r"(?i)\b(?:woman|girl)\b"))
         .then(pl.lit("f"))
         .when(pl.element().str.contains(r"(?i)\b(?:man|boy)\b"))
         .then(pl.lit("m"))
     )
+    trans = pl.when(pl.element() == "trans_F").then(pl.lit("transgenderwomen")).otherwise(pl.lit("transgendermen"))
     names = pl.concat_list(
         said.list.eval(_plain(pl.element())),
-        said.list.eval(_plain(pl.element().str.extract(crossed, 1))),
-        said.list.eval(_plain(pl.element().str.extract(crossed, 2))),
+        *(said.list.eval(_plain(pl.element().str.extract(crossed, part))) for part in (1, 2, 3)),
         said.list.eval(gender),
+        *(said.list.eval(pl.when(pl.element().str.starts_with("trans_")).then(e)) for e in (pl.lit("trans"), trans)),
     )
     return names.list.drop_nulls()
 
