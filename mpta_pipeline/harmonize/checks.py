@@ -34,6 +34,9 @@ STRICT_SUM = 0.005
 LOOSE_SUM = 0.05
 MAX_WEIGHT = 30.0  # times the mean; GSS 2018 has 5.2, the WVS-7 tables 15
 COVERAGE_DROP = 0.01
+# Of a release against the one before. NORC's second release of 2010 removed nobody and changed no harmonized answer.
+REMOVED_SHARE = 0.05
+CHANGED_SHARE = 0.1
 STRAIGHT_LINE_SHARE = 0.25
 STRAIGHT_LINE_ITEMS = 5
 BREAK_OFF = 0.5
@@ -99,8 +102,10 @@ def check_wave(
         frame: The harmonized wave.
         raw: The raw wave that it was made from.
         crosswalk: The crosswalk that it was made with.
-        previous: The harmonized wave of the release in use so far, if any.
+        previous: The harmonized wave of the release in use so far, if any. It is compared if it is of the same dialect.
     """
+    if previous is not None and previous.get_column("dialect")[0] != raw.release["dialect"]:
+        previous = None  # the wave comes from another source now: other ids, other columns
     wave = _Wave(frame, raw, crosswalk, previous)
     return [check(wave) for check in _CHECKS]
 
@@ -263,6 +268,35 @@ def _coverage(wave: _Wave) -> CheckResult:
             ],
             "n_lost": lost.height,
         },
+    )
+
+
+def _release_changes(wave: _Wave) -> CheckResult:
+    """What a new release does to the respondents of the last one: who left, whose answers are others now."""
+    description = (
+        f"A new release keeps {1 - REMOVED_SHARE:.0%} of the respondents and {1 - CHANGED_SHARE:.0%} of each answer"
+    )
+    before = wave.previous
+    if before is None or before.get_column("release_id")[0] == wave.raw.release["release_id"]:
+        return CheckResult("release_changes", True, "error", description, {"compared": 0})
+    common = [c for c in wave.traits if c in before.columns]
+    pairs = before.select("respondent_id", *common).join(
+        wave.frame.select("respondent_id", *common), on="respondent_id", how="inner", suffix=" now"
+    )
+    removed = before.height - pairs.height
+    both = [pl.col(c).is_not_null() & pl.col(f"{c} now").is_not_null() for c in common]
+    changed = pairs.select(
+        ((pl.col(c) != pl.col(f"{c} now")) & known).sum().truediv(known.sum()).fill_nan(0.0).alias(c)
+        for c, known in zip(common, both, strict=True)
+    )
+    shares = changed.row(0, named=True) if common else {}
+    mass = {c: round(share, 4) for c, share in shares.items() if (share or 0) > CHANGED_SHARE}
+    return CheckResult(
+        "release_changes",
+        not mass and removed <= REMOVED_SHARE * before.height,
+        "error",
+        description,
+        {"compared": pairs.height, "removed": removed, "columns_changed": mass},
     )
 
 
@@ -516,6 +550,7 @@ _CHECKS: tuple[Callable[[_Wave], CheckResult], ...] = (
     _weights,
     _weight_sums,
     _coverage,
+    _release_changes,
     _gaps,
     _labels,
     _set_aside,

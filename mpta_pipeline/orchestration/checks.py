@@ -19,6 +19,7 @@ DECLARED: dict[str, dict[str, str]] = {
         "weights": "Weights are there, not negative and not extreme",
         "weight_sums": "Weights sum to what the producer says for each country",
         "coverage": "No concept lost answers in a country against the release before",
+        "release_changes": "A new release keeps nearly all respondents and nearly all of their answers",
         "declared_gaps": "What the producer says was not asked in a country is not answered there",
         "label_drift": "Value labels read as they did in the release before",
         "columns_set_aside": "The crosswalk understands every variable that it knows of this file",

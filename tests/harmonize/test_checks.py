@@ -72,7 +72,7 @@ def test_a_sound_wave_passes_every_check(run: Run) -> None:
 
 def test_names_are_unique_and_metadata_plain(run: Run) -> None:
     found = run()
-    assert len(found) == 13
+    assert len(found) == 14
     for check in found.values():
         for value in check.metadata.values():
             assert isinstance(value, str | int | float | list) or value is None
@@ -151,6 +151,41 @@ def test_coverage_fires_when_answers_are_lost(run: Run, make_raw: MakeRaw, cross
         "coverage"
     ]
     assert not gone.passed
+
+
+def test_a_release_that_changes_or_removes_many_is_held(run: Run, make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    before = harmonize.harmonize(make_raw("wvs7", sound(), release_id="wvs-test@111111111111"), crosswalk)
+    happy = sound()["Q46"]
+    few, many = happy.copy(), happy.copy()
+    few[:30], many[:200] = 5 - few[:30], 5 - many[:200]
+    assert run({"Q46": few}, previous=before)["release_changes"].passed
+    held = run({"Q46": many}, previous=before)["release_changes"]
+    assert not held.passed
+    assert held.severity == "error"
+    assert held.metadata["columns_changed"] == {"happiness": 0.5}
+    assert held.metadata["removed"] == 0
+    other = {"D_INTERVIEW": list(range(10_000, 10_000 + N))}
+    gone = run(other, previous=before)["release_changes"]
+    assert not gone.passed
+    assert gone.metadata["removed"] == N
+    # The same release after a change of the crosswalk, and another source of the same wave, are no new release.
+    same = before.with_columns(release_id=pl.lit("wvs-test@000000000000"))
+    assert run({"Q46": many}, previous=same)["release_changes"].passed
+    source = before.with_columns(dialect=pl.lit("wvs_ts"))
+    assert run({"Q46": [-4] * N, **other}, previous=source)["coverage"].passed
+
+
+def test_the_second_release_of_2010_passes(gss_wave: Callable[[str], RawWave], crosswalk: Crosswalk) -> None:
+    first = harmonize.harmonize(gss_wave("gss_rerelease/GSS2010_r1.dta"), crosswalk)
+    raw = gss_wave("gss_rerelease/GSS2010_r2.dta")
+    frame = harmonize.harmonize(raw, crosswalk)
+    found = {c.name: c for c in harmonize.check_wave(frame, raw, crosswalk, previous=first)}
+    changes = found["release_changes"]
+    assert changes.passed
+    assert changes.metadata["compared"] == 2044
+    assert changes.metadata["removed"] == 0
+    assert frame["respondent_id"].sort().equals(first["respondent_id"].sort())
+    assert (frame.sort("respondent_id")["revision"] != first.sort("respondent_id")["revision"]).any()
 
 
 def test_coverage_counts_by_country(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
