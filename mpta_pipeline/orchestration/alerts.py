@@ -81,7 +81,8 @@ def collect(
     # Some time back, because an end may be recorded a little after it: what was told of is not told again.
     position.since = max(position.since, now - _LOOK_BACK_SECONDS)
     position.told = position.told[-_REMEMBERED:]
-    return found
+    # A check that ran twice between two ticks and says the same is told once.
+    return list({alert["text"]: alert for alert in found}.values())
 
 
 def _checks(
