@@ -1,6 +1,7 @@
 """Fixtures: services that a proof starts, and the same study on one machine to compare with."""
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def need(*packages: str) -> None:
     """Skip where a package of the extra `scale` is absent."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install -e '.[test,scale]'")
+            pytest.skip(f"{package} is not installed: pip install -e '.[test,scale,scale-test,slurm,ray,kubernetes]'")
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +40,16 @@ def deployment(tmp_path, endpoint, surveys):
 
 
 @pytest.fixture(scope="session")
-def one_machine(tmp_path_factory, endpoint, surveys) -> Deployment:
-    """The study after a run on one machine: SQLite and a folder."""
-    made = Deployment(tmp_path_factory.mktemp("one") / "world", endpoint.url, surveys)
-    made.run("run")
-    return made
+def one_machine(tmp_path_factory, endpoint, surveys):
+    """Gives the study after a run on one machine, SQLite and a folder; it runs when first asked for."""
+
+    @cache
+    def finished() -> Deployment:
+        made = Deployment(tmp_path_factory.mktemp("one") / "world", endpoint.url, surveys)
+        made.run("run")
+        return made
+
+    return finished
 
 
 @pytest.fixture(scope="session")

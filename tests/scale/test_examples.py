@@ -31,10 +31,11 @@ def test_definitions_load_with(example, deployment, postgres):
     assert "Validation successful" in finish(start(command, world.environment | world.further))
 
 
-def test_definitions_load_with_slurm(deployment):
+def test_definitions_load_with_slurm(deployment, tmp_path):
     need("dagster_slurm")
+    (tmp_path / "key").touch()
     text = (EXAMPLES / "slurm" / "slurm.env").read_text()
-    settings = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    settings = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE)) | {"SLURM_SSH_KEY": str(tmp_path / "key")}
     world = deployment()
     command = [sys.executable, "-m", "dagster", "definitions", "validate", "-m", "mpta_pipeline.definitions"]
     assert "Validation successful" in finish(start(command, settings | world.environment))

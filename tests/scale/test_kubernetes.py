@@ -104,4 +104,4 @@ def test_a_models_answers_are_made_by_a_kubernetes_job(one_machine, deployment, 
         "tables/responses/one/sample_myths.parquet",
         "tables/responses/one/value_alignment.parquet",
     ]
-    assert answers.items() <= partitions(one_machine.data).items()
+    assert answers.items() <= partitions(one_machine().data).items()

@@ -82,14 +82,14 @@ def test_a_study_on_s3_has_the_bytes_of_one_in_a_folder(one_machine, deployment,
     world = deployment()
     world.run("run", MPTA_DATA_URL=url)
     layout = Layout(world.data, url)
-    assert partitions(layout.store) == partitions(one_machine.data)
-    assert published(world.data / "warehouse.duckdb") == published(one_machine.data / "warehouse.duckdb")
+    assert partitions(layout.store) == partitions(one_machine().data)
+    assert published(world.data / "warehouse.duckdb") == published(one_machine().data / "warehouse.duckdb")
     # Nothing but raw snapshots, ledgers and what is published stays on the machine; the store has a copy of that.
     assert sorted(p.name for p in world.data.iterdir() if p.is_dir()) == ["ledger", "raw"]
     assert (layout.store / "warehouse.duckdb").read_bytes() == (world.data / "warehouse.duckdb").read_bytes()
     assert (layout.store / "report.html").exists()
     figure = "one/value_alignment/gss_extract/accuracy/persona/sex/female"
-    assert warehouse.trace(layout, figure).text() == warehouse.trace(Layout(one_machine.data), figure).text()
+    assert warehouse.trace(layout, figure).text() == warehouse.trace(Layout(one_machine().data), figure).text()
     assert "0 table(s) made" in world.run("run", MPTA_DATA_URL=url), "what stands on the store is known as current"
 
 
@@ -110,4 +110,4 @@ def test_a_killed_run_leaves_whole_objects_and_the_next_one_ends_with_the_same(
         for path in layout.store.glob("tables/**/*.parquet"):
             storage.read_parquet(path)
     world.run("run", MPTA_DATA_URL=url)
-    assert partitions(layout.store) == partitions(one_machine.data)
+    assert partitions(layout.store) == partitions(one_machine().data)

@@ -7,8 +7,8 @@ def test_a_study_on_postgres_has_the_tables_of_one_on_sqlite(one_machine, deploy
     world = deployment().use("postgres", MPTA_POSTGRES_URL=postgres)
     world.run("run")
     assert not list(world.config.glob("history/**/*.db*")), "Dagster wrote to SQLite, too"
-    assert partitions(world.data) == partitions(one_machine.data)
-    assert published(world.data / "warehouse.duckdb") == published(one_machine.data / "warehouse.duckdb")
+    assert partitions(world.data) == partitions(one_machine().data)
+    assert published(world.data / "warehouse.duckdb") == published(one_machine().data / "warehouse.duckdb")
 
 
 def test_dagsters_history_is_in_postgres(deployment, postgres):

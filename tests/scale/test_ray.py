@@ -53,4 +53,4 @@ def test_a_models_answers_are_made_by_a_ray_job(one_machine, deployment, postgre
     assert jobs == {f"dagster-run-{run_id}": "SUCCEEDED"}
     made = {k: v for k, v in partitions(world.data).items() if k.startswith("tables/responses/")}
     assert sorted(made) == ["tables/responses/one/sample_myths.parquet", "tables/responses/one/value_alignment.parquet"]
-    assert made.items() <= partitions(one_machine.data).items()
+    assert made.items() <= partitions(one_machine().data).items()

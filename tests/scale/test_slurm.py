@@ -22,8 +22,8 @@ def test_a_study_asked_in_slurm_jobs_has_the_tables_of_one_machine(one_machine, 
     world.run("run", **cluster)
     # One job a model, for all its tasks.
     assert slurm.finished(cluster) == ["COMPLETED"] * 2
-    assert partitions(world.data) == partitions(one_machine.data)
-    assert published(world.data / "warehouse.duckdb") == published(one_machine.data / "warehouse.duckdb")
+    assert partitions(world.data) == partitions(one_machine().data)
+    assert published(world.data / "warehouse.duckdb") == published(one_machine().data / "warehouse.duckdb")
 
 
 def test_a_job_that_cannot_ask_fails_the_partition_with_its_message(deployment, cluster):

@@ -21,8 +21,8 @@ def test_two_workers_end_with_the_tables_of_one(one_machine, deployment, endpoin
     workers[0].run("run")
     assert endpoint.calls == asked
     layout = Layout(workers[0].data, url)
-    assert partitions(layout.store) == partitions(one_machine.data)
-    assert published(workers[0].data / "warehouse.duckdb") == published(one_machine.data / "warehouse.duckdb")
+    assert partitions(layout.store) == partitions(one_machine().data)
+    assert published(workers[0].data / "warehouse.duckdb") == published(one_machine().data / "warehouse.duckdb")
 
 
 def test_two_workers_that_ask_the_same_model_ask_nothing_twice(
