@@ -138,15 +138,18 @@ def _spread_figures(view: View, cells: _Cells) -> dict[str, pl.DataFrame]:
     ordinal = np.isfinite(top)
     if view.n > 1 and ordinal.any():
         parts = np.zeros((2, 2))
-        for item in np.unique(cells.item[ordinal]):
-            here = np.flatnonzero(ordinal & (cells.item == item) & (cells.n_model > 1) & (cells.n_human > 1))
-            if len(here) > 1:
-                for side, (p, n) in enumerate(((cells.model, cells.n_model), (cells.human, cells.n_human))):
-                    means = (p[here] * np.nan_to_num(scaled[here])).sum(axis=1)
-                    of_item = flattening.epsilon_squared(
-                        means, flattening.variance(p[here], scaled[here], n[here]), n[here]
-                    )
-                    parts[side] += of_item
+        sides = ((cells.model, cells.n_model), (cells.human, cells.n_human))
+        both = np.flatnonzero(ordinal & (cells.n_model > 1) & (cells.n_human > 1))
+        grid = (len(view.block.people.items), view.n)
+        place = cells.item[both] * view.n + cells.owner[both]
+        for side, (p, n) in enumerate(sides):
+            columns = (
+                (p[both] * np.nan_to_num(scaled[both])).sum(axis=1),
+                flattening.variance(p[both], scaled[both], n[both]),
+                n[both],
+            )
+            means, variances, sizes = (sums(place, c, grid[0] * grid[1]).reshape(grid) for c in columns)
+            parts[side] = flattening.epsilon_squared(means, variances, sizes)
         model, human = (ratio(parts[side, 0:1], parts[side, 1:2]) for side in (0, 1))
         out["eta2_ratio"] = _point_rows(view, cells, ordinal, np.array([-1]), ratio(model, human))
     return out
@@ -248,11 +251,10 @@ def _persona_noise(view: View, cells: _Cells, item: Ints, w: Floats) -> dict[str
             model = mass / mass.sum(axis=2, keepdims=True)
         human = cells.human[here]
         ordinal = np.flatnonzero(np.isfinite(cells.places[here]).any(axis=1))
-        each = (
-            distances.total_variation(model, human),
-            distances.wasserstein(model[:, ordinal], human[ordinal], cells.places[here][ordinal]),
-            distances.jensen_shannon(model, human),
+        w1n = distances.wasserstein(
+            model if len(ordinal) == len(here) else model[:, ordinal], human[ordinal], cells.places[here][ordinal]
         )
+        each = (distances.total_variation(model, human), w1n, distances.jensen_shannon(model, human))
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.stack([np.nansum(d, axis=1) / np.isfinite(d).sum(axis=1) for d in each], axis=1)
 

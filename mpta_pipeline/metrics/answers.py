@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mpta_pipeline.metrics.arrays import Floats, Ints
 from mpta_pipeline.metrics.flips import FLIPS, flips
+from mpta_pipeline.metrics.keys import Keys
 
 UNIT_KEY = (
     "survey",
@@ -22,6 +23,11 @@ UNIT_KEY = (
     "repeat_id",
     "elicitation",
 )
+# Of the scores; gathering what is not needed takes longer than all that is made of the rest.
+_USED = (
+    *UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "gold_pos", "pred_idx",
+    "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
+)  # fmt: skip
 # A tie is decided on averaged probabilities, which differ by rounding only when every order names the same position.
 TIE = 1e-9
 
@@ -66,10 +72,12 @@ def balance(scores: pl.DataFrame) -> Units:
     Args:
         scores: SCORES of one model and task, in any row order.
     """
-    rows = flips(scores).sort([*UNIT_KEY, "order_id", "prompt_id"])
+    keys = Keys(scores)
+    order = keys.order([*UNIT_KEY, "order_id"], "prompt_id")
+    rows = flips(scores, keys).select(*_USED, *FLIPS)[order]
     n = rows.height
     width = int(rows.get_column("k_options").max() or 2) if n else 2  # type: ignore[arg-type]
-    starts = _starts(rows)
+    starts = _starts(keys.of(UNIT_KEY)[order])
     k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has none, and nothing is made of it
     picked = _one_hot(rows.get_column("pred_idx"), width)
     place = _one_hot(rows.get_column("pred_pos"), width)
@@ -153,14 +161,9 @@ def balance(scores: pl.DataFrame) -> Units:
     return Units(frame, answer, unit_mass, total(place))
 
 
-def _starts(rows: pl.DataFrame) -> Ints:
-    """First row of each unit in rows sorted by `UNIT_KEY`."""
-    if rows.is_empty():
-        return np.zeros(0, dtype=np.int64)
-    changed = rows.select(pl.any_horizontal(pl.col(c).ne_missing(pl.col(c).shift(1)) for c in UNIT_KEY)).to_series()
-    flags = changed.to_numpy().astype(bool)
-    flags[0] = True
-    return np.flatnonzero(flags)
+def _starts(units: Ints) -> Ints:
+    """First row of each unit in rows sorted by unit."""
+    return np.flatnonzero(np.diff(units, prepend=-1)) if len(units) else np.zeros(0, dtype=np.int64)
 
 
 def _one_hot(index: pl.Series, width: int) -> Floats:

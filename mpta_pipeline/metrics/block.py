@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +19,8 @@ from mpta_pipeline.study import FigureRules
 
 REFERENCE = "no_persona"
 NO_WEIGHTS = "no survey weights"
+# Number of each row's persona, so that nothing has to be looked up by its id.
+CODE = "persona_code"
 # The bootstrap's weights must not change with the study, so that figures of two studies can be compared.
 SEED = 0
 
@@ -161,26 +164,39 @@ class Distinct:
         return np.asarray(present.reshape(self._n + 1, -1)[: self._n].sum(axis=1), dtype=np.int64)
 
 
-def make_block(
-    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, survey: str, *, weighted: bool, rules: FigureRules
-) -> Block:
-    """Gather one survey's answers, groups and people; `units` must be of this survey alone."""
+def make_blocks(
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, survey: str, *, rules: FigureRules
+) -> Iterator[Block]:
+    """Gather one survey's answers, groups and people: unweighted, and weighted too where all answers have weights.
+
+    Args:
+        units: Answers of this survey alone.
+        groups: GROUPS.
+        gold: GOLD.
+        survey: The survey.
+        rules: How figures are cut and judged.
+    """
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
-    people = h.people(gold, groups, survey, units.frame.get_column("item_id"), weighted=weighted)
+    everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
     frame = units.frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
-    frame = frame.with_columns(_in_culture(frame).alias("in_culture"))
-    own = people.frame.select(
-        "persona_id", "item_id", pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight")
-    )
-    frame = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left")
-    everyone = _guess(frame, people, None)
     frame = frame.with_columns(
-        _series("item_mode", everyone.credit),
-        _series("item_mode_steps", everyone.steps),
-        _series("proportional", everyone.proportional),
+        _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("persona_id")))
     )
-    note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
-    return Block(survey, weighted, note, Units(frame, units.answer, units.mass, units.positions), people, rules)
+    own = everyone.frame.select("persona_id", "item_id", pl.int_range(pl.len()).alias("own"))
+    own = own.join(frame.select("persona_id").unique(), on="persona_id", how="semi")
+    row = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left").get_column("own")
+    for weighted in (False, True) if has_weights else (False,):
+        people = everyone.weighted() if weighted else everyone
+        chosen = people.frame.select(pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight"))
+        own_answer = chosen.select(pl.all().gather(row))
+        guess = _guess(frame.hstack(own_answer), people, None)
+        made = frame.hstack(own_answer).with_columns(
+            _series("item_mode", guess.credit),
+            _series("item_mode_steps", guess.steps),
+            _series("proportional", guess.proportional),
+        )
+        note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
+        yield Block(survey, weighted, note, Units(made, units.answer, units.mass, units.positions), people, rules)
 
 
 def _in_culture(frame: pl.DataFrame) -> pl.Expr:
@@ -215,10 +231,14 @@ def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None
     """Cut rows by a dimension: dimensions of people person by person, of which there are fewer."""
     if not g.of_people(dimension) or not g.bases(dimension) or frame.is_empty():
         return g.cut(frame, dimension, names)
-    bases = g.bases(dimension)
-    persons = frame.group_by("persona_id").agg(pl.col(bases).first()).sort("persona_id")
-    of_persons = g.cut(persons, dimension, names)
-    return g.Cut(dimension, of_persons.codes[g.dense(frame.get_column("persona_id"))], of_persons.labels)
+    code = frame.get_column(CODE).to_numpy()
+    first = np.full(int(code.max()) + 1, -1)
+    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
+    present = np.flatnonzero(first >= 0)
+    of_persons = g.cut(frame.select(g.bases(dimension))[first[present]], dimension, names)
+    of_code = np.full(len(first), -1)
+    of_code[present] = of_persons.codes
+    return g.Cut(dimension, of_code[code], of_persons.labels)
 
 
 def _series(name: str, values: Floats) -> pl.Series:

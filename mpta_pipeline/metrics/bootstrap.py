@@ -9,7 +9,7 @@ do not depend on partitions or on the order of rows.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,23 +20,25 @@ from scipy import sparse
 
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.metrics.arrays import Floats, Ints
+from mpta_pipeline.metrics.groups import dense
 
 Hashes = NDArray[np.uint64]
 # Clusters beyond this many are reweighted in random groups: the groups are independent too, and the error of the
 # variance, √(2/512) ≈ 6 %, stays below that of 400 replicates.
 MOST_LEVELS = 512
+# Entries of a sparse matrix from which on it pays to add up a level's rows before they are weighed.
+FEW_ENTRIES = 200_000
 Statistic = Callable[[Floats, int], Floats]
 
 
 def hash_ids(ids: pl.Series, *, key: str) -> Hashes:
     """A 60-bit hash of each id."""
-    frame = ids.alias("id").to_frame()
-    return (
-        hash_rows(frame, ["id"], key=key, length=15)
-        .str.to_integer(base=16, dtype=pl.Int64)
-        .to_numpy()
-        .astype(np.uint64)
-    )
+    names = ids.unique().sort()
+    if names.is_empty():
+        return np.zeros(0, dtype=np.uint64)
+    hashed = hash_rows(names.alias("id").to_frame(), ["id"], key=key, length=15)
+    of_name = hashed.str.to_integer(base=16, dtype=pl.Int64).to_numpy().astype(np.uint64)
+    return np.asarray(of_name[dense(ids)])
 
 
 def mix(values: Hashes) -> Hashes:
@@ -101,44 +103,70 @@ class Replicates:
         return Levels(code.astype(np.int64), exponential_weights(levels, self._replicates))
 
 
-def reweighted(levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix, statistic: Statistic) -> Floats:
+def reweighted(
+    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix | Floats, statistic: Statistic
+) -> Floats:
     """Bootstrap variance of a statistic of each slice under reweighting of one kind of level.
 
     Args:
         levels: What is reweighted.
         slices: Slice of each row, −1 for none.
         n: Number of slices.
-        features: (rows × m) features whose weighted totals the statistic is a function of.
+        features: (rows × m) features whose weighted totals the statistic is a function of; sparse where m is large.
         statistic: (totals of shape (replicates × m), slice) → (replicates,), or (replicates × k) for k statistics.
 
     Returns:
         (n,) or (n × k) variances, nan where undefined in most replicates or with fewer than two levels.
         (C + 1)/(C − 1) brings the exponential weights' variance to that of the cluster-robust estimator.
     """
-    size = levels.weights.shape[1]
-    inside = np.flatnonzero(slices >= 0)
-    place = slices[inside] * size + levels.code[inside]
-    gather = sparse.csr_matrix((np.ones(len(inside)), (place, inside)), shape=(n * size, len(slices)))
-    # Rows without any feature (not applicable, weight 0) make no level.
-    totals = (gather @ features).tocsr()
-    used = np.bincount(slices[inside][np.diff(features.indptr)[inside] > 0], minlength=n) > 0
+    totals_of = _dense_totals if isinstance(features, np.ndarray) else _sparse_totals
     found: dict[int, Floats] = {}
-    for s in np.flatnonzero(used):
-        block = totals[s * size : (s + 1) * size]
-        present = np.flatnonzero(np.diff(block.indptr))
-        if len(present) < 2:
-            continue
-        values = statistic(np.asarray(levels.weights[:, present] @ block[present].toarray()), int(s))
+    for s, n_levels, totals in totals_of(levels, slices, n, features):  # type: ignore[arg-type]
+        values = statistic(totals, s)
         known = np.isfinite(values)
         with np.errstate(invalid="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # all nan: no variance, which is what nan says
-            variance = np.nanvar(values, axis=0, ddof=1) * (len(present) + 1) / (len(present) - 1)
-        found[int(s)] = np.where(known.sum(axis=0) > len(values) / 2, variance, np.nan)
+            whole = bool(known.all())
+            variance = values.var(axis=0, ddof=1) if whole else np.nanvar(values, axis=0, ddof=1)
+        variance = variance * (n_levels + 1) / (n_levels - 1)
+        found[s] = np.where(known.sum(axis=0) > len(values) / 2, variance, np.nan)
     shape = next(iter(found.values())).shape if found else ()
     out = np.full((n, *shape), np.nan)
     for slice_, variances in found.items():
         out[slice_] = variances
     return out
+
+
+def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats) -> Iterator[tuple[int, int, Floats]]:
+    """Slice, its levels and its (replicates × m) weighted totals, of slices with at least two levels."""
+    size = levels.weights.shape[1]
+    inside = np.flatnonzero(slices >= 0)
+    place = slices[inside] * size + levels.code[inside]
+    rows = features[inside]
+    sums_of = np.stack([np.bincount(place, column, n * size).reshape(n, size) for column in rows.T], axis=2)
+    # Rows without any feature (not applicable, weight 0) make no level.
+    present = (np.bincount(place, (rows != 0).any(axis=1), n * size) > 0).reshape(n, size).sum(axis=1)
+    for s in np.flatnonzero(present >= 2):
+        yield int(s), int(present[s]), levels.weights @ sums_of[s]
+
+
+def _sparse_totals(
+    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix
+) -> Iterator[tuple[int, int, Floats]]:
+    """As `_dense_totals`, row by row of a wide matrix that is nearly empty: the work is that of its entries."""
+    weights = np.ascontiguousarray(levels.weights.T)
+    filled = np.diff(features.indptr) > 0
+    for s in range(n):
+        rows = np.flatnonzero((slices == s) & filled)
+        code = levels.code[rows]
+        n_levels = len(np.unique(code))
+        if n_levels < 2:
+            continue
+        mine = features[rows]
+        if mine.nnz > FEW_ENTRIES:  # by level first: fewer rows to weigh
+            gather = sparse.csr_matrix((np.ones(len(rows)), (code, np.arange(len(rows)))), (len(weights), len(rows)))
+            mine, code = (gather @ mine).tocsr(), np.arange(len(weights))
+        yield s, n_levels, np.ascontiguousarray((mine.T.tocsr() @ weights[code]).T)
 
 
 def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
@@ -148,7 +176,7 @@ def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
 
 
 def combined_se(
-    replicates: Replicates, slices: Ints, n: int, features: sparse.csr_matrix, statistic: Statistic
+    replicates: Replicates, slices: Ints, n: int, features: sparse.csr_matrix | Floats, statistic: Statistic
 ) -> Floats:
     """Two-way standard error of a statistic of each slice."""
     return combine(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import rel_entr
 
 from mpta_pipeline.metrics.arrays import Floats
 
@@ -17,9 +18,8 @@ def total_variation(p: Floats, q: Floats) -> Floats:
 def jensen_shannon(p: Floats, q: Floats) -> Floats:
     """Jensen–Shannon distance over the last axis: square root of the divergence to base 2, in [0, 1]."""
     m = (p + q) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p > 0, p * np.log2(p / m), 0.0) + np.where(q > 0, q * np.log2(q / m), 0.0)
-    return np.asarray(np.sqrt(np.maximum(terms.sum(axis=-1) / 2, 0.0)))
+    terms = rel_entr(p, m) + rel_entr(q, m)
+    return np.asarray(np.sqrt(np.maximum(terms.sum(axis=-1) / (2 * np.log(2)), 0.0)))
 
 
 def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
@@ -32,19 +32,20 @@ def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
             and both
             distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places remain.
     """
-    places = np.broadcast_to(np.asarray(places, dtype=float), np.broadcast_shapes(p.shape, q.shape, np.shape(places)))
+    places = np.asarray(places, dtype=float)
     used = np.isfinite(places) & (places >= 0)
     x = np.where(used, places, np.inf)
     a, b = (np.where(used, d, 0.0) for d in (p, q))
     if (x[..., 1:] < x[..., :-1]).any():
         order = np.argsort(x, axis=-1, kind="stable")
-        x, a, b = (np.take_along_axis(v, order, axis=-1) for v in (x, a, b))
+        x = np.take_along_axis(x, order, axis=-1)
+        a, b = (np.take_along_axis(d, np.broadcast_to(order, d.shape), axis=-1) for d in (a, b))
     x = np.where(np.isfinite(x), x, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         a = np.cumsum(a / a.sum(axis=-1, keepdims=True), axis=-1)
         b = np.cumsum(b / b.sum(axis=-1, keepdims=True), axis=-1)
         step = np.nan_to_num(np.diff(x, axis=-1))
-        span = np.nanmax(np.where(used, places, -np.inf), axis=-1) - np.nanmin(np.where(used, places, np.inf), axis=-1)
+        span = np.where(used, places, -np.inf).max(axis=-1) - np.where(used, places, np.inf).min(axis=-1)
         return np.asarray(np.where(span > 0, (np.abs(a - b)[..., :-1] * step).sum(axis=-1) / span, np.nan))
 
 

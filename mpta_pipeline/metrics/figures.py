@@ -13,7 +13,7 @@ from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
-from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_block
+from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.flattening import structure_figures
@@ -95,9 +95,7 @@ def blocks(units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: Fig
     surveys = units.frame.get_column("survey")
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())
-        has_weights = bool(of_survey.frame.get_column("weight").is_not_null().all())
-        for weighted in (False, True) if has_weights else (False,):
-            yield make_block(of_survey, groups, gold, survey, weighted=weighted, rules=rules)
+        yield from make_blocks(of_survey, groups, gold, survey, rules=rules)
 
 
 def _check_one(scores: pl.DataFrame) -> None:
@@ -169,17 +167,14 @@ def _view_figures(
 def _labelled(part: pl.DataFrame, view: View, metric: str) -> pl.DataFrame:
     """Add the key columns."""
     # Slice −1 is the dimension as a whole.
-    names = pl.DataFrame({"slice": np.arange(-1, view.n), "subgroup": [g.ALL, *view.cut.labels]})
-    return (
-        part.join(names, on="slice", how="left")
-        .with_columns(
-            pl.lit(view.block.survey).alias("survey"),
-            pl.lit(metric).alias("metric"),
-            pl.lit(view.condition).alias("condition"),
-            pl.lit(view.cut.dimension).alias("dimensions"),
-            pl.lit(view.block.weighted).alias("weighted"),
-        )
-        .drop("slice")
+    names = np.array([*view.cut.labels, g.ALL], dtype=object)
+    return part.drop("slice").with_columns(
+        pl.Series("subgroup", names[part.get_column("slice").to_numpy()], dtype=pl.String),
+        pl.lit(view.block.survey).alias("survey"),
+        pl.lit(metric).alias("metric"),
+        pl.lit(view.condition).alias("condition"),
+        pl.lit(view.cut.dimension).alias("dimensions"),
+        pl.lit(view.block.weighted).alias("weighted"),
     )
 
 

@@ -29,19 +29,25 @@ def entropy(p: Floats, n: Floats) -> Floats:
 
 
 def epsilon_squared(means: Floats, variances: Floats, n: Floats) -> tuple[float, float]:
-    """Sum of squares between groups that is not chance, and the total.
+    """Sum of squares between groups that is not chance, and the total, each added up over items.
 
     Their ratio is ε², η² without its bias (Kelley 1935).
 
     Args:
-        means: Group means.
-        variances: Unbiased group variances.
-        n: (Effective) group sizes.
+        means: (items × groups) or (groups,) means.
+        variances: Unbiased variances of the groups.
+        n: (Effective) group sizes; 0 for groups that do not count. Items with fewer than two groups do not count.
     """
-    grand = (n * means).sum() / n.sum()
-    between, within = (n * (means - grand) ** 2).sum(), ((n - 1) * variances).sum()
-    error = within / (n.sum() - len(n))
-    return float(between - (len(n) - 1) * error), float(between + within)
+    means, variances, n = (np.atleast_2d(v) for v in (means, variances, n))
+    counted = n > 0
+    keep = counted.sum(axis=1) > 1
+    means, variances, n, counted = means[keep], variances[keep], n[keep], counted[keep]
+    total, groups = n.sum(axis=1), counted.sum(axis=1)
+    grand = (n * means).sum(axis=1) / total
+    between = (n * (means - grand[:, None]) ** 2).sum(axis=1)
+    within = np.where(counted, (n - 1) * variances, 0.0).sum(axis=1)
+    error = within / (total - groups)
+    return float((between - (groups - 1) * error).sum()), float((between + within).sum())
 
 
 def pc1_share(correlation: Floats) -> float:

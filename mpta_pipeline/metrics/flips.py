@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
+
+from mpta_pipeline.metrics.arrays import Flags
+from mpta_pipeline.metrics.keys import Keys
 
 REFERENCE = "no_persona"
 FLIPS = (
@@ -17,7 +21,7 @@ _TOLD = ("condition", "style", "framing")
 CONTROLS = ("placebo", "shuffled_any", "shuffled_country", "demographics_only")
 
 
-def flips(scores: pl.DataFrame) -> pl.DataFrame:
+def flips(scores: pl.DataFrame, keys: Keys | None = None) -> pl.DataFrame:
     """Add to each answer whether it has a readable counterpart, and whether it differs from it.
 
     * `n_pairs`, `n_flips`, `n_harmful` (right → wrong), `n_helpful` (wrong → right): against the answer without a
@@ -27,15 +31,22 @@ def flips(scores: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         scores: SCORES of one model and task.
+        keys: Its keys where they have been made.
 
     Returns:
         The same rows in the same order with the columns of `FLIPS`, each 0 or 1.
     """
-    made = scores
-    persona = pl.col("condition") != REFERENCE
-    made = _paired(made, persona, ~persona, (*_ASKED, "repeat_id"), "without")
-    for name, column, other in (("wording", "paraphrase_id", "repeat_id"), ("asking", "repeat_id", "paraphrase_id")):
-        made = _paired(made, pl.col(column) > 0, pl.col(column) == 0, (*_ASKED, *_TOLD, other), name)
+    keys = Keys(scores) if keys is None else keys
+    persona = (scores.get_column("condition") != REFERENCE).to_numpy()
+    wording, asking = (scores.get_column(c).to_numpy() > 0 for c in ("paraphrase_id", "repeat_id"))
+    pairs_of = {
+        "without": (persona, ~persona, (*_ASKED, "repeat_id")),
+        "wording": (wording, ~wording, (*_ASKED, *_TOLD, "repeat_id")),
+        "asking": (asking, ~asking, (*_ASKED, *_TOLD, "paraphrase_id")),
+    }
+    made = scores.with_columns(
+        _counterpart(scores, keys, of, to, by).alias(name) for name, (of, to, by) in pairs_of.items()
+    )
     now, key = pl.col("pred_idx"), pl.col("gold_idx")
 
     def pairs(name: str, into: str) -> list[pl.Expr]:
@@ -55,17 +66,22 @@ def flips(scores: pl.DataFrame) -> pl.DataFrame:
     ).drop("without", "wording", "asking")
 
 
-def _paired(rows: pl.DataFrame, of: pl.Expr, to: pl.Expr, key: Sequence[str], name: str) -> pl.DataFrame:
-    """Add `name`: the option picked in the counterpart of each row that `of` chooses, among those that `to` chooses."""
-    nothing = pl.lit(None, pl.Int64).alias(name)
-    if not rows.select(of.any() & to.any()).item():
-        return rows.with_columns(nothing)
-    # Several counterparts differ in nothing that the row says: the first by name speaks for them.
-    others = rows.filter(to).select(*key, "prompt_id", pl.col("pred_idx").alias(name))
-    if others.select(key).n_unique() < others.height:
-        others = others.sort("prompt_id").unique(key, keep="first", maintain_order=True)
-    found = rows.join(others.drop("prompt_id"), on=list(key), how="left", maintain_order="left")
-    return found.with_columns(pl.when(of).then(name).alias(name))
+def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Sequence[str]) -> pl.Series:
+    """The option picked in the counterpart of each row of `of`, among those of `to` that are alike in `by`."""
+    nothing = pl.Series([None] * rows.height, dtype=pl.Int64) if not (of.any() and to.any()) else None
+    if nothing is not None:
+        return nothing
+    key = keys.of(by)
+    # Several counterparts differ in nothing that the row says: the first by prompt speaks for them.
+    others = np.flatnonzero(to)
+    others = others[np.argsort(key[others], kind="stable")]
+    if (np.diff(key[others]) == 0).any():
+        others = others[np.lexsort((keys.of(["prompt_id"])[others], key[others]))]
+    known, first = np.unique(key[others], return_index=True)
+    place = np.minimum(np.searchsorted(known, key), len(known) - 1)
+    found = of & (known[place] == key)
+    picked = rows.get_column("pred_idx")[others[first][place]]
+    return pl.select(pl.when(pl.Series(found)).then(picked)).to_series()
 
 
 def with_controls(units: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ class People:
     """Answers of all respondents of one survey to the items asked.
 
     Attributes:
-        frame: Sorted rows with persona_id, item_id, gold_idx and weight (1 where not weighted).
+        frame: Sorted rows with persona_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
         persons: One row a person, sorted, with the base dimensions.
         person: Row in `persons` of each row.
         items: Item ids, sorted; codes below are places in it.
@@ -31,6 +31,11 @@ class People:
     item: Ints
     width: int
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
+
+    def weighted(self) -> People:
+        """The same answers with the survey's weights; people without one count for nothing."""
+        own = pl.col("own_weight").fill_null(0.0).clip(lower_bound=0.0).alias("weight")
+        return replace(self, frame=self.frame.with_columns(own), _counts={})
 
     @property
     def empty(self) -> bool:
@@ -76,25 +81,33 @@ class People:
         return out
 
 
-def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series, *, weighted: bool) -> People:
-    """Gather a survey's own answers to the items."""
+def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series) -> People:
+    """Gather a survey's own answers to the items, each counting once."""
+    items = item_ids.unique().sort().to_list()
     frame = (
-        gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(item_ids.unique().to_list()))
-        .select("persona_id", "item_id", "gold_idx", pl.col("weight") if weighted else pl.lit(1.0).alias("weight"))
-        .filter(pl.col("weight") > 0)
-        .sort("item_id", "persona_id")
+        gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))
+        .with_columns(pl.col("item_id").cast(pl.Enum(items)))
+        .select("persona_id", "item_id", "gold_idx", pl.lit(1.0).alias("weight"), pl.col("weight").alias("own_weight"))
     )
-    persons = frame.select(pl.col("persona_id").unique().sort()).join(
-        groups.drop("survey"), on="persona_id", how="left", maintain_order="left"
+    ids = frame.get_column("persona_id").unique().sort()
+    person = g.dense(frame.get_column("persona_id"))
+    item = frame.get_column("item_id").to_physical().cast(pl.Int64).to_numpy()
+    # Sorted by item and then person, as sums run in this order.
+    order = np.argsort(item * (len(ids) + 1) + person, kind="stable")
+    frame = frame[order].with_columns(pl.col("item_id").cast(pl.String))
+    persons = (
+        ids.alias("persona_id")
+        .to_frame()
+        .join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
     )
-    items = frame.get_column("item_id").unique().sort().to_list()
+    asked = np.unique(item)
     return People(
         frame=frame,
         persons=persons,
-        person=g.dense(frame.get_column("persona_id")),
-        items=items,
-        item=g.dense(frame.get_column("item_id")),
-        width=int(frame.get_column("gold_idx").max() or 1) + 1 if items else 2,  # type: ignore[operator, arg-type]
+        person=person[order],
+        items=[items[i] for i in asked],
+        item=np.searchsorted(asked, item[order]),
+        width=int(frame.get_column("gold_idx").max() or 1) + 1 if len(asked) else 2,  # type: ignore[operator, arg-type]
     )
 
 

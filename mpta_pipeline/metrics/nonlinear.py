@@ -9,20 +9,28 @@ import polars as pl
 from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
+from mpta_pipeline.metrics.arrays import Floats
 from mpta_pipeline.metrics.block import Block, View
 from mpta_pipeline.metrics.bootstrap import combined_se
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.registry import Metric
 
+# Matrices with more features than this stay sparse.
+WIDE = 64
 
-def weighted_features(block: Block, features: Callable[[Units], sparse.csr_matrix]) -> sparse.csr_matrix | None:
+
+def weighted_features(
+    block: Block, features: Callable[[Units], sparse.csr_matrix]
+) -> sparse.csr_matrix | Floats | None:
     """A metric's features over the block's rows times their weight; None where it applies to no row."""
     made = sparse.csr_matrix(sparse.diags(block.weight) @ features(block.units))
     made.eliminate_zeros()
-    return made if made.nnz else None
+    if not made.nnz:
+        return None
+    return made if made.shape[1] > WIDE else made.toarray()
 
 
-def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix) -> pl.DataFrame | None:
+def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix | Floats) -> pl.DataFrame | None:
     """All rows of one metric over the slices of one dimension; None where it applies to no row.
 
     Args:
@@ -33,12 +41,17 @@ def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix) -
     block, slices = view.block, view.slices
     assert metric.statistic is not None
     statistic = metric.statistic
-    used = (np.diff(features.indptr) > 0) & slices.inside
+    if isinstance(features, np.ndarray):
+        used = (features != 0).any(axis=1) & slices.inside
+        totals = np.stack([slices.sum(column) for column in features.T], axis=1)
+    else:
+        used = (np.diff(features.indptr) > 0) & slices.inside
+        inside = np.flatnonzero(slices.inside)
+        gather = sparse.csr_matrix((np.ones(len(inside)), (view.cut.codes[inside], inside)), shape=(view.n, len(used)))
+        totals = (gather @ features).toarray()
     if not used.any():
         return None
-    inside = np.flatnonzero(slices.inside)
-    gather = sparse.csr_matrix((np.ones(len(inside)), (view.cut.codes[inside], inside)), shape=(view.n, len(used)))
-    estimate = statistic(np.asarray((gather @ features).toarray()))
+    estimate = statistic(np.asarray(totals))
     se = combined_se(
         block.replicates, np.where(used, view.cut.codes, -1), view.n, features, lambda totals, _slice: statistic(totals)
     )
