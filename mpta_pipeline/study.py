@@ -61,7 +61,8 @@ class TaskConfig(_Strict):
 
     Attributes:
         kind: Kind of task, a name of the task registry.
-        path: Item file, or null for a kind that makes its items from the survey or ships sample items.
+        path: Item file or folder, relative to this configuration, environment variables ($NAME) put in; null for a kind
+            that makes its items from the survey or ships sample items.
         items: Items used at most, the lowest keyed hashes; null for all.
         items_per_persona: Items each persona is asked, balanced over items; null for all.
         orders: Option orders: all cyclic shifts, the given order alone, or all permutations.
