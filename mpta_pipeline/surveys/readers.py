@@ -495,17 +495,24 @@ def _describe_csv(path: Path) -> FileInfo:
         raise _too_wide(path, len(header))
     rows = _check_lines(path, delimiter, len(header) + spare)
     info = FileInfo(path, "csv", _header_variables(header, path), rows, None, "utf-8", delimiter=delimiter, spare=spare)
-    text = pl.col(pl.String).str.strip_chars()
-    odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
     with _csv_errors(path):
+        # Few columns hold anything but plain numbers; only those are looked at closely, which takes ten times as long.
+        cell = pl.col(pl.String)
+        number = cell.cast(pl.Float64, strict=False)
+        led_by_zero = cell.str.starts_with("0") & (cell.str.len_bytes() > 1) & ~cell.str.starts_with("0.")
+        led_by_zero |= cell.str.starts_with("-0") & (cell.str.len_bytes() > 2) & ~cell.str.starts_with("-0.")
+        doubtful = cell.is_not_null() & (~number.is_finite().fill_null(False) | led_by_zero)
         found = (
             _scan_csv(info)
-            .select(pl.len().alias("rows "), odd.any().name.keep())
+            .select(pl.len().alias(_SPARE), doubtful.any().name.keep())
             .collect(engine="streaming")
             .row(0, named=True)
         )
-    variables = tuple(replace(v, text=bool(found[v.name])) for v in info.variables)
-    return replace(info, variables=variables, blank_lines=found["rows "] != rows)
+        text = pl.col([name for name in info.names if found[name]]).str.strip_chars()
+        odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
+        is_text = _scan_csv(info).select(odd.any().name.keep()).collect(engine="streaming").to_dicts()[:1]
+    variables = tuple(replace(v, text=any(row.get(v.name, False) for row in is_text)) for v in info.variables)
+    return replace(info, variables=variables, blank_lines=found[_SPARE] != rows)
 
 
 def _check_lines(path: Path, delimiter: str, fields: int) -> int:
