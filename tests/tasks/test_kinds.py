@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import polars as pl
 import pytest
+import yaml
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.errors import ConfigError, TaskError
@@ -174,13 +175,14 @@ def test_ethics_files_are_read_whole(world, benchmarks):
             assert key[question.rsplit("\n", 1)[0]] == ("0" if gold else "1")
 
 
-STRUCTURE = {
-    "question": "Is {thing} heavier than water?",
-    "options": ["yes", "no"],
-    "gold": "answer",
-    "gold_values": {"heavier": 0, "lighter": 1},
-    "category": "{group}",
-}
+# As it stands in study.yaml: a bare yes is true to YAML, and an option here.
+STRUCTURE = yaml.safe_load("""
+question: "Is {thing} heavier than water?"
+options: [yes, no]
+gold: answer
+gold_values: {heavier: 0, lighter: 1}
+category: "{group}"
+""")
 
 
 def test_a_new_multiple_choice_task_is_ten_lines_of_study_yaml(world, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mpta_pipeline.errors import ConfigError, TaskError
 from mpta_pipeline.hashing import hash_rows, hash_uniform
@@ -54,6 +54,15 @@ class Structure(BaseModel):
     ordinal: bool = False
     shuffle: bool = False
     as_person: bool = False
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _words(cls, options: Any) -> Any:
+        """YAML reads a bare yes or no as true or false."""
+        said = {True: "yes", False: "no"}
+        return (
+            [said[o] if isinstance(o, bool) else o for o in options] if isinstance(options, list | tuple) else options
+        )
 
 
 def _template(text: str) -> pl.Expr:
