@@ -8,7 +8,6 @@ do not depend on partitions or on the order of rows.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,12 +123,12 @@ def reweighted(
     for s, n_levels, totals in totals_of(levels, slices, n, features):  # type: ignore[arg-type]
         values = statistic(totals, s)
         known = np.isfinite(values)
-        with np.errstate(invalid="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all nan: no variance, which is what nan says
-            whole = bool(known.all())
-            variance = values.var(axis=0, ddof=1) if whole else np.nanvar(values, axis=0, ddof=1)
+        count = known.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviation = np.where(known, values - np.where(known, values, 0.0).sum(axis=0) / count, 0.0)
+            variance = (deviation**2).sum(axis=0) / (count - 1)
         variance = variance * (n_levels + 1) / (n_levels - 1)
-        found[s] = np.where(known.sum(axis=0) > len(values) / 2, variance, np.nan)
+        found[s] = np.where(count > len(values) / 2, variance, np.nan)
     shape = next(iter(found.values())).shape if found else ()
     out = np.full((n, *shape), np.nan)
     for slice_, variances in found.items():
