@@ -178,3 +178,10 @@ def test_nothing_is_taken_from_the_name(registry, tmp_path):
     pl.DataFrame({"a": [1], "b": [2]}).write_csv(path)
     with pytest.raises(SurveyFileError, match="none of the variables by which one is known"):
         surveys.recognize(Path(path), registry)
+
+
+def test_a_time_series_that_carries_the_waves_of_the_evs_too_is_known_by_its_study(tmp_path, registry):
+    """Releases differ in which columns of the common dictionary they keep: S001 says that all are WVS."""
+    ts = make.wvs_ts(WVS)
+    more = ts.with_frame(ts.frame.with_columns(S001=pl.lit(2), S002EVS=pl.lit(-4)))
+    assert surveys.recognize(make.write(more, tmp_path / "ts.csv"), registry).dialect == "wvs_ts"
