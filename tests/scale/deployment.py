@@ -45,12 +45,19 @@ class Deployment(World):
         return finish(self.start(*arguments, **environment))
 
 
+def installed() -> dict[str, str]:
+    """What an activated environment with the project sets: workers elsewhere call `dagster` by its name."""
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+    }
+
+
 def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start a command with the project on its path; both outputs in one."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    """Start a command where the project is installed; both outputs in one."""
     return subprocess.Popen(
         command,
-        env=os.environ | {"PYTHONPATH": path, "NO_COLOR": "1"} | environment,
+        env=os.environ | installed() | {"NO_COLOR": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tests.scale.deployment import installed
 from tests.scale.services import free_port, listens, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo", "sshd", "ssh-keygen")
@@ -114,7 +115,9 @@ def cluster() -> Iterator[dict[str, str]]:
     python = environment / "env" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    (environment / "activate.sh").write_text(f'export PYTHONPATH="{os.environ.get("PYTHONPATH", "")}"\n')
+    (environment / "activate.sh").write_text(
+        "".join(f'export {name}="{value}"\n' for name, value in installed().items())
+    )
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(_end_connections, folder)

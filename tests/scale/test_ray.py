@@ -1,5 +1,7 @@
 """Runs as jobs of a Ray cluster, through dagster-ray's run launcher: a local cluster, started by the test."""
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +12,7 @@ import pytest
 
 from tests.scale import services
 from tests.scale.conftest import need
-from tests.scale.deployment import partitions
+from tests.scale.deployment import installed, partitions
 from tests.scale.launch import launch, wait, without_queue
 
 
@@ -28,6 +30,7 @@ def cluster():
             *("--node-ip-address=127.0.0.1", "--object-store-memory=80000000", f"--temp-dir={folder}"),
             *(f"--{name}={port}" for name, port in ports.items()),
         ],
+        env=os.environ | installed(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -37,6 +40,7 @@ def cluster():
     finally:
         head.terminate()  # with --block the head ends what it has started
         head.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_models_answers_are_made_by_a_ray_job(one_machine, deployment, postgres, cluster, monkeypatch):
@@ -49,8 +53,10 @@ def test_a_models_answers_are_made_by_a_ray_job(one_machine, deployment, postgre
     world.run("run", "--until", "prompts")
     run_id = launch(world, "responses", "one|sample_myths", "one|value_alignment")
     assert wait(world, run_id) == dg.DagsterRunStatus.SUCCESS
-    jobs = {job.submission_id: str(job.status) for job in JobSubmissionClient(cluster).list_jobs()}
-    assert jobs == {f"dagster-run-{run_id}": "SUCCEEDED"}
+    client = JobSubmissionClient(cluster)
+    assert [job.submission_id for job in client.list_jobs()] == [f"dagster-run-{run_id}"]
+    # Its process ends a little after the run has.
+    services.wait_until(lambda: str(client.get_job_status(f"dagster-run-{run_id}")) == "SUCCEEDED", "the Ray job")
     made = {k: v for k, v in partitions(world.data).items() if k.startswith("tables/responses/")}
     assert sorted(made) == ["tables/responses/one/sample_myths.parquet", "tables/responses/one/value_alignment.parquet"]
     assert made.items() <= partitions(one_machine().data).items()

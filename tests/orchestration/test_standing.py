@@ -1,0 +1,68 @@
+"""A partition with nothing to ask costs one event: it is neither asked, nor stored, nor logged again."""
+
+import dagster as dg
+import polars as pl
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.assets.per_cell import run_cells
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node, Record, store
+
+FRAME = pl.DataFrame({"a": [1]})
+TASK = "value_alignment"
+
+
+def answers(project, **notes):
+    """Store answers to prompts that are there, with notes of how they were asked."""
+    prompts, node = Node("prompts", TASK), Node("responses", f"loopback|{TASK}")
+    store(FRAME, steps.path_of(project, prompts), prompts, {})
+    return store(FRAME, steps.path_of(project, node), node, steps.parents(project, node), notes=notes)
+
+
+def test_answers_stand_while_prompts_and_model_are_the_same(world):
+    project = Project.from_env()
+    assert steps.answered(project, "loopback", TASK) is None
+    record = answers(project, requests=3, asked=1, reused=2)
+    assert steps.answered(project, "loopback", TASK) == record
+    prompts = Node("prompts", TASK)
+    store(FRAME + 1, steps.path_of(project, prompts), prompts, {})
+    assert steps.answered(project, "loopback", TASK) is None
+
+
+def test_answers_that_lack_some_do_not_stand(world):
+    project = Project.from_env()
+    for notes in (
+        {"requests": 3, "asked": 1, "reused": 1, "errors": 1},
+        {"requests": 3, "asked": 1, "reused": 1, "withheld": 1},
+        {"requests": 3, "asked": 0, "reused": 1, "left": 2},
+        {},
+    ):
+        answers(project, **notes)
+        assert steps.answered(project, "loopback", TASK) is None, notes
+
+
+def test_partitions_that_stand_are_not_made_and_logged_once():
+    made = []
+
+    @dg.asset(
+        partitions_def=dg.MultiPartitionsDefinition(
+            {"model": dg.StaticPartitionsDefinition(["a", "b", "c"]), "task": dg.StaticPartitionsDefinition(["t"])}
+        ),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def cells(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        def record(model, task):
+            return Record(f"cells|{model}|{task}", "1", 1, {}, {})
+
+        return run_cells(
+            context,
+            lambda model, task: made.append(model) or record(model, task),
+            standing=lambda model, task: None if model == "b" else record(model, task),
+        )
+
+    tags = {ASSET_PARTITION_RANGE_START_TAG: "a|t", ASSET_PARTITION_RANGE_END_TAG: "c|t"}
+    result = dg.materialize([cells], tags=tags, instance=dg.DagsterInstance.ephemeral())
+    logged = [event.partition for event in result.get_asset_materialization_events()]
+    assert made == ["b"]
+    assert sorted(map(str, logged)) == ["a|t", "b|t", "b|t", "c|t"]
