@@ -537,6 +537,12 @@ POCKETS = Table(
         Column("p_value", pl.Float64, "One-sided p-value on the confirmation half", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg over the pockets tested", nullable=True, ge=0, le=1),
         Column("parent", pl.String, "The broader pocket it refines; empty: none"),
+        Column(
+            "mde",
+            pl.Float64,
+            "Smallest difference of a slice of this size that search and test together find with 80 % power",
+            nullable=True,
+        ),
         Column("shrunken_difference", pl.Float64, "Empirical-Bayes difference", nullable=True),
         Column("confirmed", pl.Boolean, "q below the study's level on the confirmation half"),
         Column("e_value", pl.Float64, "Evidence against the null on the confirmation half", nullable=True, ge=0),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy import optimize, stats
 
 from mpta_pipeline.hashing import hash_uniform
 from mpta_pipeline.metrics import groups as g
@@ -225,6 +226,34 @@ def _contrast(own: Floats, rest: Floats) -> tuple[Floats, Floats]:
     return np.where(defined, gap, 0.0), np.where(defined, t, 0.0)
 
 
+def power(effect: Floats | float, se: Floats, df: float, tests: int, *, level: float) -> Floats:
+    """Power of the search and the test together to find a slice that is worse by `effect`.
+
+    It has to be let in on the discovery half, where its t must be below −`ENTRY`, and to be confirmed on the other half
+    at the level that Benjamini and Hochberg leave to a pocket on its own among the slices tested. Both halves are
+    taken to have the error found on the confirmation half.
+
+    Args:
+        effect: True difference, > 0.
+        se: Error of the difference on the confirmation half.
+        df: Its degrees of freedom.
+        tests: Slices tested, of all outcomes.
+        level: Level of the study.
+    """
+    z = np.asarray(effect, dtype=float) / se
+    critical = stats.t.isf(level / tests, df)
+    return np.asarray(stats.norm.cdf(z - ENTRY) * stats.nct.sf(critical, df, z), dtype=float)
+
+
+@cache
+def _detectable(df: float, tests: int, level: float, wanted: float = 0.8) -> float:
+    """Smallest effect, in errors, that is found with the power wanted."""
+    one = np.ones(1)
+    return float(
+        optimize.brentq(lambda z: float(power(z, one, df, tests, level=level)[0]) - wanted, 0.1, 200.0, xtol=1e-6)
+    )
+
+
 def _name(pairs: list[tuple[str, str]]) -> str:
     return f"{g.CROSS.join(t for t, _ in pairs)}={g.CROSS.join(v for _, v in pairs)}"
 
@@ -262,6 +291,7 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
         "difference_se": se,
         "ci_low": gap - reach,
         "ci_high": gap + reach,
+        "difference_df": df,
         "p_value": p,
         "e_value": float(np.exp(reach_expected * z - reach_expected**2 / 2)) if np.isfinite(z) else float("nan"),
         "parent": candidate.parent,
@@ -275,7 +305,12 @@ def _judged(table: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     shrunken = shrinkage.normal_normal(
         table.get_column("difference").to_numpy(), table.get_column("difference_se").to_numpy() ** 2
     )
+    se, df = (table.get_column(c).fill_null(np.nan).to_numpy() for c in ("difference_se", "difference_df"))
+    known = np.isfinite(se) & (se > 0) & (df >= 1)
+    tests = int(np.isfinite(p).sum())
+    mde = [e * _detectable(float(f), tests, rules.level) if k else None for e, f, k in zip(se, df, known, strict=True)]
     return table.with_columns(
+        pl.Series("mde", mde, dtype=pl.Float64),
         pl.Series("q_value", q),
         pl.Series("confirmed", np.nan_to_num(q, nan=1.0) <= rules.level),
         pl.Series("e_confirmed", multiplicity.e_benjamini_hochberg(np.nan_to_num(e, nan=0.0), rules.level)),

@@ -53,6 +53,8 @@ class TestDistances:
         assert distances.jensen_shannon(p, q) == pytest.approx(0.3831, abs=5e-5)
         assert distances.jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q, 2))
         assert distances.jensen_shannon(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(1.0)
+        # To base e it would be .3190, and at most .8326 (metrics.md 4.1).
+        assert distances.jensen_shannon(p, q) * np.sqrt(np.log(2)) == pytest.approx(0.3190, abs=5e-5)
 
     def test_total_variation(self):
         assert distances.total_variation(np.array([1.0, 0]), np.array([0, 1.0])) == pytest.approx(1.0)

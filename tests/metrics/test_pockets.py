@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from mpta_pipeline.metrics import find_pockets
-from mpta_pipeline.metrics.pockets import discover
+from mpta_pipeline.metrics.pockets import _detectable, discover, power
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import POCKETS
 from tests.metrics.synthetic import world
@@ -108,3 +108,16 @@ def test_the_worst_slice_is_slicelines():
     assert top.t == pytest.approx(welch.statistic)
     # DivExplorer's divergence is to everyone, ours to everyone else.
     assert error[pocket].mean() - error.mean() == pytest.approx(0.412696, abs=5e-7)
+
+
+def test_the_detectable_difference_is_that_of_search_and_test_together(found):
+    known = found.filter(pl.col("mde").is_not_null())
+    assert known.height
+    for row in known.head(3).iter_rows(named=True):
+        assert row["mde"] > 0
+    # One test that must be passed twice: by the search, and at the level left by all slices tested.
+    one, many = (float(power(0.1, np.array([0.03]), 11, n, level=0.05)[0]) for n in (1, 20))
+    alone = stats.nct.sf(stats.t.isf(0.05, 11), 11, 0.1 / 0.03)
+    assert many < one < alone
+    errors = np.array([0.03])
+    assert float(power(_detectable(11, 20, 0.05) * 0.03, errors, 11, 20, level=0.05)[0]) == pytest.approx(0.8)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from mpta_pipeline.metrics import compare_models, find_pockets
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.pockets import power
 from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
 
@@ -84,11 +85,10 @@ def planted_pocket(*, effect: float, runs: int, seed: int) -> tuple[float, float
     """Share of studies in which a planted pocket is found, and the power that the errors state for that effect.
 
     A quarter of 600 personas answers as their respondent less often by `effect`; found means: the pocket itself or a
-    part of it is confirmed. The power stated is that of the two steps: to be let in on the discovery half, and to be
-    confirmed on the other at the level that Benjamini and Hochberg leave to its outcomes among the slices tested,
-    with the error found.
+    part of it is confirmed. The power stated is `pockets.power`, that of search and test together, with the error found
+    in each study; it takes the pocket to be alone, so that others that are found with it raise the share found.
     """
-    found, power = 0, []
+    found, stated = 0, []
     for run in range(runs):
         scores, groups, gold = world(
             personas=600, items=24, items_per_persona=8, orders=1, skill=0.6, traits=TRAITS, seed=seed + run
@@ -108,10 +108,9 @@ def planted_pocket(*, effect: float, runs: int, seed: int) -> tuple[float, float
         if own.height:
             row = own.row(0, named=True)
             df = 11  # half of the items, less one
-            z = effect / ((row["ci_high"] - row["ci_low"]) / 2 / stats.t.ppf(0.975, df))
-            level = RULES.level * min(3 / tested.height, 1.0)
-            power.append(stats.norm.cdf(z - 1.645) * stats.nct.sf(stats.t.ppf(1 - level, df), df, z))
-    return found / runs, float(np.mean(power)) if power else float("nan")
+            se = (row["ci_high"] - row["ci_low"]) / 2 / stats.t.ppf(0.975, df)
+            stated.append(float(power(effect, np.array([se]), df, tested.height, level=RULES.level)[0]))
+    return found / runs, float(np.mean(stated)) if stated else float("nan")
 
 
 def equal_models(*, runs: int, seed: int) -> float:
