@@ -145,7 +145,7 @@ def forget(
     theirs = _prompts_of(layout, respondent.id)
     _drop_answers(layout, models, theirs, outcome)
     _strike(layout, respondent, theirs["prompt_id"], outcome)
-    if layout.warehouse.exists():
+    if layout.warehouse.exists() or (layout.store / layout.warehouse.name).exists():
         warehouse.publish(layout)
     outcome.notes.append(
         "The survey file was not changed, nor were copies, backups, exports, or what an endpoint keeps"

@@ -104,6 +104,13 @@ def copy(source: Path, target: Path) -> Path:
     return write_atomic(target, lambda made: _object_store(source).get_file(_name(source), str(made)))
 
 
+def shared(layout: Layout, published: Path) -> Path:
+    """Put a copy of what was published beside the partitions, where these are on an object store."""
+    if on_object_store(layout.store):
+        copy(published, layout.store / published.name)
+    return published
+
+
 def fetch(paths: Sequence[Path], base: Path, folder: Path) -> None:
     """Copy objects below `base` side by side into a folder, which keeps their folders."""
     if paths:

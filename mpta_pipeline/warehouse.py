@@ -18,7 +18,7 @@ import polars as pl
 from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.queries import header, literal, load, quoted
-from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, write_atomic
+from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic
 from mpta_pipeline.trace import Trace, follow
 
 VIEWS = ("value_labels", "recodes", "answers", "figures", "memberships")
@@ -108,7 +108,7 @@ def publish(layout: Layout) -> Path:
 
     # A write-ahead log left by somebody who wrote to the old file would be replayed on the new one.
     layout.warehouse.with_name(layout.warehouse.name + ".wal").unlink(missing_ok=True)
-    return write_atomic(layout.warehouse, build)
+    return shared(layout, write_atomic(layout.warehouse, build))
 
 
 def trace(layout: Layout, identifier: str) -> Trace:

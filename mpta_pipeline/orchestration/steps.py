@@ -21,7 +21,7 @@ from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
-from mpta_pipeline.storage import copy, listed, on_object_store, read_parquet, write_text
+from mpta_pipeline.storage import listed, read_parquet, shared, write_text
 
 Progress = Callable[[inference.Progress], None]
 
@@ -447,14 +447,6 @@ def forget_unused(project: Project) -> None:
                 discard(path)
 
 
-def _shared(project: Project, published: Path) -> Path:
-    """Put a copy of what was published beside the partitions, where these are not on this machine."""
-    store = project.layout.store
-    if on_object_store(store):
-        copy(published, store / published.name)
-    return published
-
-
 def make_warehouse(project: Project) -> Record:
     """Publish all tables as one DuckDB file, built beside and swapped in."""
     forget_unused(project)
@@ -465,7 +457,7 @@ def make_warehouse(project: Project) -> Record:
     store(lineage, project.layout.table("lineage"), Node("lineage"), {})
     node = Node("warehouse")
     before = parents(project, node)
-    path = _shared(project, warehouse.publish(project.layout))
+    path = warehouse.publish(project.layout)
     version = "".join(sorted(before.values()))
     return write_record(path, Record(str(node), digest(version), None, before, {"tables": len(tables.PUBLISHED)}))
 
@@ -499,7 +491,7 @@ def make_report(project: Project) -> Record:
         title=f"Study {project.study.name}",
         generated=datetime.now(UTC),
     )
-    path = _shared(project, write_text(html, project.layout.report))
+    path = shared(project.layout, write_text(html, project.layout.report))
     node = Node("report")
     before = parents(project, node)
     return write_record(
