@@ -95,3 +95,14 @@ def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
     if scores.get_column("gold_idx").null_count() == 0:
         return METRICS
     return {name: metric for name, metric in METRICS.items() if metric.keyless}
+
+
+def describe() -> str:
+    """All metrics as a Markdown table, by family: what README and notes show, so that they cannot fall behind."""
+    lines = ["| metric | what it is | unit, range | better | source |", "|---|---|---|---|---|"]
+    for metric in sorted(METRICS.values(), key=lambda m: (m.family, m.name)):
+        ends = [("−∞", "∞")[i] if end is None else f"{end:g}" for i, end in enumerate((metric.low, metric.high))]
+        better = {"higher": "higher", "lower": "lower", "zero": "nearer 0", "none": "–"}[metric.direction]
+        cells = (f"`{metric.name}`", metric.definition, f"{metric.unit}, {ends[0]} to {ends[1]}", better, metric.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

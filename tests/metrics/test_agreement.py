@@ -10,6 +10,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.bootstrap import Replicates, combined_se
 from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.registry import describe
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import GOLD
 from tests.metrics.synthetic import world
@@ -77,6 +78,12 @@ def test_every_metric_has_its_record():
         assert metric.definition and metric.unit and metric.source and metric.chance and metric.family
         assert metric.direction in {"higher", "lower", "zero", "none"}
         assert (metric.features is None) == (metric.statistic is None)
+
+
+def test_the_table_of_metrics_has_a_line_for_each():
+    lines = describe().splitlines()[2:]
+    assert len(lines) == len(METRICS)
+    assert all(line.count(" | ") == 4 for line in lines)
 
 
 def test_normad_and_mc2_have_their_own_scores(study):
