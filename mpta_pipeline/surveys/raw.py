@@ -32,6 +32,7 @@ from mpta_pipeline.surveys.withdrawals import load_withdrawals, rewrite_snapshot
 from mpta_pipeline.tables import VARIABLES
 
 _PLAIN_KEY = ":"
+_CELL = " cell"  # no variable's name
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
     lists = data.select(pl.all().unique().sort(nulls_last=True).implode())
     distinct: dict[str, pl.Series] = {name: lists[name][0] for name in data.columns}
     places = data.select(_places(name, values) for name, values in distinct.items())
-    found = {name: _split(raw, Coded(_table(raw, name, values), places[name])) for name, values in distinct.items()}
+    found = {name: _by_code(raw, Coded(_table(raw, name, values), places[name])) for name, values in distinct.items()}
+    found |= _by_design(raw, found)
     return {variable: found[name] for variable, name in names.items()}
 
 
@@ -185,8 +187,8 @@ def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(said, schema={"code": pl.String, "missing": pl.String, "label": pl.String}, orient="row")
 
 
-def _split(raw: RawWave, found: Coded) -> Coded:
-    """Tell apart the kinds that one code has in different parts of the file (`by_code`, `by_design`)."""
+def _by_code(raw: RawWave, found: Coded) -> Coded:
+    """Tell apart the kinds that one code has in different parts of the file (`by_code`)."""
     for variable, parts in raw.convention.by_code.items():
         codes = {code for kinds in parts.values() for code in kinds}
         if (name := raw.resolve(variable)) is None or not found.table["code"].is_in(codes).any():
@@ -198,33 +200,54 @@ def _split(raw: RawWave, found: Coded) -> Coded:
                 for place, (code, kind) in enumerate(found.table.select("code", "missing").iter_rows())
                 if kind is not None and code in kinds and kinds[code] != kind
             }
-            found = _moved(found, part == value, moved)
-    filtered = found.table.select((pl.col("missing") == "not_applicable").fill_null(False)).to_series()
-    if not raw.convention.by_design or not filtered.any():
-        return found
-    # A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
-    # code; one that was filtered has answers in each cell where it was asked.
+            if not moved:
+                continue
+            table, lookup = _moved(found.table, moved)
+            there = pl.when((part == value).fill_null(False)).then(lookup.gather(found.places))
+            found = Coded(table, pl.select(there.otherwise(found.places)).to_series())
+    return found
+
+
+def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
+    """Tell not asked from not applicable by the split design; the variables for which that changes anything.
+
+    A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
+    code; one that was filtered has answers in each cell where it was asked.
+    """
+    if not raw.convention.by_design:
+        return {}
+    filtered = {
+        name: flag
+        for name, coded_as in found.items()
+        if (flag := coded_as.table.select((pl.col("missing") == "not_applicable").fill_null(False)).to_series()).any()
+    }
+    if not filtered:
+        return {}
+    places = pl.DataFrame([found[name].places.alias(name) for name in filtered])
     off = (
-        pl.DataFrame({"cell": raw.design_cells, "filtered": filtered.gather(found.places)})
-        .group_by("cell")
-        .agg(pl.col("filtered").all())
-        .filter("filtered")["cell"]
+        places.select(pl.lit(flag).gather(pl.col(name)).alias(name) for name, flag in filtered.items())
+        .with_columns(raw.design_cells.alias(_CELL))
+        .group_by(_CELL)
+        .agg(pl.all().all())
     )
-    if off.is_empty():
-        return found
-    return _moved(found, raw.design_cells.is_in(off.implode()), dict.fromkeys(filtered.arg_true(), "not_asked"))
+    moved: dict[str, tuple[pl.DataFrame, pl.Expr]] = {}
+    for name, flag in filtered.items():
+        cells_off = off.filter(pl.col(name)).get_column(_CELL)
+        if cells_off.is_empty():
+            continue
+        table, lookup = _moved(found[name].table, dict.fromkeys(flag.arg_true().to_list(), "not_asked"))
+        there = pl.when(pl.col(_CELL).is_in(cells_off.implode())).then(pl.lit(lookup).gather(pl.col(name)))
+        moved[name] = (table, there.otherwise(pl.col(name)).alias(name))
+    new = places.with_columns(raw.design_cells.alias(_CELL)).select(expression for _, expression in moved.values())
+    return {name: Coded(table, new[name]) for name, (table, _) in moved.items()}
 
 
-def _moved(found: Coded, where: pl.Series, kinds: Mapping[int, str]) -> Coded:
-    """The cells with another kind for the places in `kinds`, in the rows `where`."""
-    if not kinds:
-        return found
-    table = found.table
+def _moved(table: pl.DataFrame, kinds: Mapping[int, str]) -> tuple[pl.DataFrame, pl.Series]:
+    """The table with a row more for each place in `kinds`, of that kind, and the new place of each old one."""
     added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
-    moved = {place: table.height + number for number, place in enumerate(kinds)}
-    lookup = pl.Series([moved.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
-    places = pl.select(pl.when(where.fill_null(False)).then(lookup.gather(found.places)).otherwise(found.places))
-    return Coded(pl.concat([table, added]), places.to_series())
+    target = {place: table.height + number for number, place in enumerate(kinds)}
+    lookup = pl.Series([target.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
+    return pl.concat([table, added]), lookup
 
 
 def respondents(raw: RawWave) -> pl.DataFrame:
