@@ -41,6 +41,7 @@ STRAIGHT_LINE_SHARE = 0.25
 STRAIGHT_LINE_ITEMS = 5
 BREAK_OFF = 0.5
 MIN_CORRELATION_N = 100
+TURNED = 0.1  # a scale that was turned round correlates below -0.2; weak items of one country stray around nothing
 
 
 @dataclass(frozen=True)
@@ -217,10 +218,12 @@ def _weights(wave: _Wave) -> CheckResult:
 def _weight_sums(wave: _Wave) -> CheckResult:
     """Weights sum to the number of respondents where their source says so.
 
-    They must for the WVS (97,220 of 97,220 in wave 7, per survey too). They do in NORC's files, but a cumulative file
-    is scaled over all years. In the EVS they do not (59,720 for 59,438), so its part of a file is told, not held to it.
+    They must in wave 7 of the WVS (97,220 of 97,220, per survey too); of its earlier waves the producer says nothing.
+    They do in NORC's files, but a cumulative file is scaled over all years. In the EVS they do not (59,720 for 59,438),
+    so its part of a file is told, not held to it.
     """
-    strict = wave.frame if wave.family == "wvs" else wave.frame.clear()
+    seventh = wave.raw.release["dialect"] == "wvs7" or wave.raw.wave == "wvs-7"
+    strict = wave.frame if seventh else wave.frame.clear()
     if wave.family == "joint" and wave.raw.resolve("study") is not None:
         strict = wave.frame.filter(study_of(wave.frame, wave.raw) == "wvs")
     off = {"strict": _off_sums(strict, STRICT_SUM), "loose": _off_sums(wave.frame, LOOSE_SUM)}
@@ -228,7 +231,7 @@ def _weight_sums(wave: _Wave) -> CheckResult:
         "weight_sums",
         not (off["strict"] or off["loose"]),
         "error" if off["strict"] else "warn",
-        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (WVS) or {LOOSE_SUM:.0%} (others)",
+        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (WVS 7) or {LOOSE_SUM:.0%} (others)",
         {"off": (off["strict"] or off["loose"])[:20], "n_off": len(off["strict"] or off["loose"])},
     )
 
@@ -474,6 +477,7 @@ def _signs(wave: _Wave) -> CheckResult:
     """Each item of a battery correlates with the rest of it as it should: a flipped scale does not."""
     found: dict[str, float] = {}
     wrong: list[str] = []
+    turned = False
     for battery, columns in _batteries(wave, signed=True).items():
         if len(columns) < 2:
             continue
@@ -491,10 +495,11 @@ def _signs(wave: _Wave) -> CheckResult:
             found[f"{battery}: {column}"] = round(float(r), 3)
             if r * _sign(wave, column) <= 0:
                 wrong.append(f"{column} correlates {r:.2f} with the rest of {battery}")
+                turned |= r * _sign(wave, column) < -TURNED
     return CheckResult(
         "battery_signs",
         not wrong,
-        "error",
+        "error" if turned or not wrong else "warn",
         "Each item correlates with the rest of its battery in the expected direction",
         {"wrong": wrong, "items": len(found), "lowest": min(found.values(), default=None)},
     )

@@ -246,6 +246,19 @@ def test_battery_signs_fires_on_a_flipped_scale(run: Run) -> None:
     assert any("confidence_armed_forces" in line for line in check.metadata["wrong"])
 
 
+def test_weak_items_of_one_country_are_told_and_stop_nothing(run: Run) -> None:
+    noise = np.random.default_rng(11).integers(1, 5, N)
+    signs = {run({"Q65": np.roll(noise, k)})["battery_signs"].passed: k for k in range(12)}
+    assert False in signs, "chance gives a sign the other way among twelve"
+    check = run({"Q65": np.roll(noise, signs[False])})["battery_signs"]
+    assert check.severity == "warn"
+
+
+def test_weights_of_earlier_waves_may_sum_to_something_else(run: Run) -> None:
+    check = run({"S002VS": [4] * 200, "S017": [1.02] * 200}, dialect="wvs_ts")["weight_sums"]
+    assert check.passed
+
+
 def test_published_marginals_fires(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"dialect": "wvs7", "variable": "Q46", "column": "happiness", "country": "USA", "statistic": "count"}
     row |= {"value": "very", "denominator": "valid", "weight": "none", "evidence": "invented"}
