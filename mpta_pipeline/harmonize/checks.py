@@ -168,16 +168,18 @@ def _keys(wave: _Wave) -> CheckResult:
     plain = keys.filter(keys.str.contains(r"#\d+$")).str.replace(r"#\d+$", "")
     unexplained = sorted(set(plain.to_list()) - exempt)
     ids = wave.frame.height - wave.frame.get_column("respondent_id").n_unique()
+    reason = wave.raw.source.key.repeats.get(wave.raw.wave.rpartition("-")[2])
     return CheckResult(
         "unique_keys",
         not ids and (unstable or not unexplained),
-        "error",
+        "warn" if reason and not ids else "error",
         "Each respondent has one id, and the file's own key repeats only where its producer is known to repeat it",
         {
             "repeated_ids": ids,
             "repeated_keys": len(unexplained),
             "exempt": len(set(plain.to_list()) & exempt),
             "file_has_keys": not unstable,
+            "known_of_this_wave": reason,
         },
     )
 

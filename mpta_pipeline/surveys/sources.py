@@ -136,10 +136,12 @@ class KeyRule(_Strict):
         variables: Candidates in order; the first whose variables are all in the file is used. An empty candidate
             means that the file has no key: the row's content and its occurrence serve, flagged unstable.
         duplicates: Keys that the producer is known to repeat, with the reason.
+        repeats: Waves (names) in which keys are known to repeat, with the reason: that is told and stops nothing.
     """
 
     variables: tuple[tuple[str, ...], ...]
     duplicates: dict[str, str] = Field(default_factory=dict)
+    repeats: dict[str, str] = Field(default_factory=dict)
 
 
 class Weight(_Strict):

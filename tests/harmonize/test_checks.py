@@ -102,6 +102,19 @@ def test_unique_keys_fires_on_a_repeated_key(run: Run) -> None:
     assert check.severity == "error"
 
 
+def test_keys_that_repeat_in_an_early_wave_are_told_and_stop_nothing(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    from dataclasses import replace
+
+    columns = {"S007": [1, 1, *range(3, 401)], "A008": [1, 2] * 200, "X003": list(range(20, 70)) * 8}
+    for wave, severity in (("wvs-3", "warn"), ("wvs-7", "error")):
+        raw = replace(make_raw("wvs_ts", columns, wave=wave), wave=wave)
+        frame = harmonize.harmonize(raw, crosswalk)
+        check = next(c for c in harmonize.check_wave(frame, raw, crosswalk) if c.name == "unique_keys")
+        assert (check.passed, check.severity) == (False, severity)
+        assert check.metadata["repeated_keys"] == 1
+        assert frame["respondent_id"].is_unique().all()
+
+
 def test_unique_keys_knows_the_producers_own_duplicate(run: Run) -> None:
     check = run({"D_INTERVIEW": [858069901, 858069901, *range(3, N + 1)]})["unique_keys"]
     assert check.passed
