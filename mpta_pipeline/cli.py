@@ -458,8 +458,7 @@ def _show_scores(overview: pl.DataFrame) -> None:
                 if row["dimensions"] in ("all", "category")
                 else f"{row['dimensions']} {row['subgroup']}"
             )
-            if len(set(part["condition"])) > 1:
-                label += f"\n{row['condition']}"
+            label += "".join(f"\n{row[c]}" for c in ("survey", "condition") if part[c].n_unique() > 1)
             cells = [escape(label), f"{row['n']:,}"]
             for name in metrics:
                 if part[name].is_null().all():
