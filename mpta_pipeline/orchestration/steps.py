@@ -435,13 +435,13 @@ def forget_unused(project: Project) -> None:
     used = {
         path_of(project, Node(asset, partition))
         for assets, partitions in (
-            (("items", "gold", "prompts"), list(project.study.tasks)),
+            (("items", "gold", "prompts", "ceiling"), list(project.study.tasks)),
             (("responses", "scores", "subgroup_metrics", "pockets"), cells(project)),
         )
         for asset in assets
         for partition in partitions
     }
-    for asset in ("items", "gold", "prompts", "responses", "scores", "subgroup_metrics", "pockets"):
+    for asset in ("items", "gold", "prompts", "ceiling", "responses", "scores", "subgroup_metrics", "pockets"):
         for path in listed(project.layout.store / "tables" / asset, "**/*.parquet"):
             if path not in used:
                 discard(path)
