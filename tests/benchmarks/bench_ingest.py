@@ -5,7 +5,8 @@ them as one .sav and measures, each in a process of its own:
 
     read       pyreadstat reads all columns into polars
     pipeline   file → raw waves → harmonized and checked waves → Parquet          at most 1.5 × read, 2 × its memory
-    row-wise   the same recodes by pandas `apply(axis=1)` on a sample, per row    at least 20 × the pipeline's recoding
+    row-wise   the same recodes by pandas `apply(axis=1)` on a sample, per row    at least 20 × the pipeline's recoding,
+                                                                                 which is measured in turns with it
 
 The files are not part of the repository: without them it says so and ends.
 """
@@ -35,6 +36,7 @@ ROWS, COLUMNS = 60_000, 700
 # NORC's own codes of the tags in SPSS files.
 CODES = {"i": -100, "n": -99, "d": -98, "s": -97, "z": -96, "u": -95, "r": -90, "x": -80, "y": -70, "j": -60}
 SAMPLE = 1_000  # rows recoded row by row
+TURNS = 5
 
 
 def stack(path: Path) -> None:
@@ -111,7 +113,11 @@ def pipeline(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def row_wise(_: Path, folder: Path) -> dict[str, Any]:
-    """Recode the same concepts row by row with pandas, on a sample of the wave that the pipeline read before."""
+    """Recode the same concepts row by row with pandas, on a sample of the wave that the pipeline read before.
+
+    The pipeline's recoding of the whole wave is measured beside it, in turns, and the best of each counts: both suffer
+    alike from what else the machine does.
+    """
     raw = surveys.load_raw(Layout(folder), "gss-2018")
     crosswalk = harmonize.load_crosswalk()
     rows = crosswalk.concepts.filter(pl.col("dialect") == "gss", pl.col("column").is_not_null())
@@ -133,9 +139,19 @@ def row_wise(_: Path, folder: Path) -> dict[str, Any]:
             recoded[f"{column}__code"] = code
         return recoded
 
-    started = time.perf_counter()
-    data.apply(recode, axis=1, result_type="expand")
-    return {"concepts": len(recodes), "recoding_us_per_row": (time.perf_counter() - started) / len(data) * 1e6}
+    rows_wise, whole = [], []
+    for _ in range(TURNS):
+        started = time.perf_counter()
+        data.apply(recode, axis=1, result_type="expand")
+        rows_wise.append((time.perf_counter() - started) / len(data) * 1e6)
+        started = time.perf_counter()
+        frame = harmonize.harmonize(raw, crosswalk)
+        whole.append((time.perf_counter() - started) / frame.height * 1e6)
+    return {
+        "concepts": len(recodes),
+        "recoding_us_per_row": min(rows_wise),
+        "pipeline_us_per_row": min(whole),
+    }
 
 
 STEPS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {"read": read, "pipeline": pipeline, "row_wise": row_wise}
@@ -154,7 +170,6 @@ def main() -> int:
     """Measure and print; 1 if a bound is missed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--step", choices=STEPS)
-    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("paths", nargs="*", type=Path)
     arguments = parser.parse_args()
     if arguments.step:
@@ -178,7 +193,7 @@ def main() -> int:
         "time, pipeline / read (at most 1.5)": results["pipeline"]["inside_s"] / results["read"]["inside_s"],
         "memory, pipeline / read (at most 2)": results["pipeline"]["peak_mb"] / results["read"]["peak_mb"],
         "recoding, row-wise / pipeline (at least 20)": results["row_wise"]["recoding_us_per_row"]
-        / results["pipeline"]["recoding_us_per_row"],
+        / results["row_wise"]["pipeline_us_per_row"],
     }
     for name, value in figures.items():
         print(f"{name}: {value:.2f}")
