@@ -213,7 +213,7 @@ CONCEPTS = Table(
         Column("pool", pl.Boolean, "May be averaged with other sources"),
         Column("reveals", pl.List(pl.String), "Groups of concepts that give each other away"),
         Column("evidence", pl.String, "Where the row's facts come from", nullable=True),
-        Column("status", pl.String, "verified, assumed or impossible"),
+        Column("status", pl.String, "verified (seen in a file), documented (in a codebook), assumed or impossible"),
     ),
 )
 

@@ -193,7 +193,8 @@ def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
                     row.pool,
                     list(concept.reveals),
                     evidence,
-                    status,
+                    # Single-wave files share the row; what was seen of the pooled file says nothing of their labels.
+                    status if dialect == row.dialect or status == "impossible" else "assumed",
                 )
             )
     return rows
