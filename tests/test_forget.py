@@ -32,7 +32,7 @@ def withdrawn(tmp_path_factory):
             write_wave(world.surveys, respondents(year))
         project, _ = bring_up_to_date()
         # A superseded release holds the respondent, too.
-        changed = respondents(2016).with_columns(pl.lit(12.0).alias("educ"))
+        changed = respondents(2016).with_columns(educ=pl.when(pl.col("id") <= 5).then(12.0).otherwise("educ"))
         write_wave(world.surveys, changed)
         project, _ = bring_up_to_date()
         # Somebody whose traits stand in another one's prompt, as the control of shuffled personas shows them.

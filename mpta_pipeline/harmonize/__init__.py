@@ -1,12 +1,13 @@
 """Raw waves to one schema: concept files, the crosswalk compiled from them, recodes that assert labels, checks."""
 
 from mpta_pipeline.harmonize.answers import answers_long, trait_columns
-from mpta_pipeline.harmonize.checks import CheckResult, check_wave, coverage
+from mpta_pipeline.harmonize.checks import AGAINST_LAST, CheckResult, check_wave, coverage
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
 from mpta_pipeline.harmonize.recode import Problem, column_sources, columns_set_aside, harmonize, label_drift
 
 __all__ = [
+    "AGAINST_LAST",
     "CheckResult",
     "Crosswalk",
     "Problem",

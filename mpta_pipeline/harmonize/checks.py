@@ -8,7 +8,7 @@ marginals (`marginals.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from math import isnan
 from pathlib import Path
@@ -37,6 +37,8 @@ COVERAGE_DROP = 0.01
 # Of a release against the one before. NORC's second release of 2010 removed nobody and changed no harmonized answer.
 REMOVED_SHARE = 0.05
 CHANGED_SHARE = 0.1
+AGAINST_LAST = frozenset({"coverage", "release_changes"})
+"""Checks of a release against the one before it: what they hold back may be right, and a person can say so."""
 STRAIGHT_LINE_SHARE = 0.25
 STRAIGHT_LINE_ITEMS = 5
 BREAK_OFF = 0.5
@@ -95,7 +97,12 @@ class _Wave:
 
 
 def check_wave(
-    frame: pl.DataFrame, raw: RawWave, crosswalk: Crosswalk, *, previous: pl.DataFrame | None = None
+    frame: pl.DataFrame,
+    raw: RawWave,
+    crosswalk: Crosswalk,
+    *,
+    previous: pl.DataFrame | None = None,
+    accepted: str | None = None,
 ) -> list[CheckResult]:
     """Check a harmonized wave before it replaces the old one.
 
@@ -104,11 +111,18 @@ def check_wave(
         raw: The raw wave that it was made from.
         crosswalk: The crosswalk that it was made with.
         previous: The harmonized wave of the release in use so far, if any. It is compared if it is of the same dialect.
+        accepted: Why much may differ from the release in use so far; what differs is a warning then.
     """
     if previous is not None and previous.get_column("dialect")[0] != raw.release["dialect"]:
         previous = None  # the wave comes from another source now: other ids, other columns
     wave = _Wave(frame, raw, crosswalk, previous)
-    return [check(wave) for check in _CHECKS]
+    found = [check(wave) for check in _CHECKS]
+    if accepted is None:
+        return found
+    return [
+        replace(c, severity="warn", metadata={**c.metadata, "accepted": accepted}) if c.name in AGAINST_LAST else c
+        for c in found
+    ]
 
 
 def _schema(wave: _Wave) -> CheckResult:

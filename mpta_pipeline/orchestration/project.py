@@ -175,6 +175,16 @@ class Project:
         withdrawn = surveys.load_withdrawals(self.layout).version_of(wave)
         return self.wave_file(wave).sha256[:16] + (f"-{withdrawn}" if withdrawn else "")
 
+    def harmonizing_version(self, file: WaveFile) -> str:
+        """Version of how a wave is harmonized: the crosswalk's rules for its source, and a release accepted by hand."""
+        rules = self.crosswalk.digest(file.dialect)
+        accepted = self.accepted(file)
+        return rules if accepted is None else digest(rules, accepted)
+
+    def accepted(self, file: WaveFile) -> str | None:
+        """Why the release in a file may differ much from the one before it; None: it may not."""
+        return self.sources.accepted(file.dialect, surveys.release_id(file.wave, file.sha256))
+
     def in_use(self) -> dict[str, surveys.InUse]:
         """What the study uses of each source (dialect): waves, version stamps and hashes of their files."""
         found: dict[str, list[tuple[str, str, str]]] = {}

@@ -91,7 +91,7 @@ def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str
             project.wave_version(wave),
             {"file": name, "sha256": file.sha256, "survey": file.survey},
         )
-        yield "crosswalk_card", wave, project.crosswalk.digest(file.dialect), {"dialect": file.dialect}
+        yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": file.dialect}
     study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
     # A wave that goes is no update of any asset: it shows as a change of who can be studied.
     yield "study_card", "", digest(study, *catalogue.removed), {"removed waves": ", ".join(catalogue.removed) or "none"}

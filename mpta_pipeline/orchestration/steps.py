@@ -144,8 +144,8 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "raw_wave":
             parents[f"survey_file|{node.partition}"] = project.wave_version(node.partition)
         case "harmonized_wave":
-            dialect = project.wave_file(node.partition).dialect
-            parents[f"crosswalk_card|{node.partition}"] = project.crosswalk.digest(dialect)
+            file = project.wave_file(node.partition)
+            parents[f"crosswalk_card|{node.partition}"] = project.harmonizing_version(file)
         case "personas":
             parents["study_card|traits"] = project.study_version("traits", "panel", "figures")
             parents["crosswalk"] = project.crosswalk_version()
@@ -197,7 +197,20 @@ def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str
     return store(frame, path_of(project, node), node, parents(project, node), notes=notes)
 
 
-def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None) -> None:
+def _or_accept(release: Mapping[str, Any], checks: Sequence[Any]) -> str:
+    """What to do about a wave that fails: a release that rightly changes much can be accepted by its id."""
+    if {c.name for c in checks if not c.passed and c.severity == "error"} - harmonize.AGAINST_LAST:
+        return _CORRECT
+    return (
+        f"{_CORRECT}. If the release is right as it is, say why in surveys.yaml: sources: {{{release['dialect']}: "
+        f'{{accept: {{"{release["release_id"]}": "why so much may change"}}}}}}'
+    )
+
+
+_CORRECT = "correct what the check names; the table as it was stored before stays in use"
+
+
+def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None, remedy: str = _CORRECT) -> None:
     """Stop before a stored table is replaced by one that fails a blocking check."""
     failed = [c for c in checks if not c.passed and c.severity == "error"]
     if failed:
@@ -205,7 +218,7 @@ def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None) -
             f"{what} fails {len(failed)} blocking check(s): "
             + "; ".join(f"{c.name}: {c.description} {dict(c.metadata) or ''}".strip() for c in failed),
             file=file,
-            remedy="correct what the check names; the table as it was stored before stays in use",
+            remedy=remedy,
         )
 
 
@@ -234,8 +247,14 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
     raw = surveys.load_raw(project.layout, wave)
     frame = harmonize.harmonize(raw, project.crosswalk)
     path = project.layout.harmonized(wave)
-    checks = harmonize.check_wave(frame, raw, project.crosswalk, previous=read_parquet(path) if path.exists() else None)
-    _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"])
+    checks = harmonize.check_wave(
+        frame,
+        raw,
+        project.crosswalk,
+        previous=read_parquet(path) if path.exists() else None,
+        accepted=project.accepted(project.wave_file(wave)),
+    )
+    _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"], remedy=_or_accept(raw.release, checks))
     notes = {
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
         "weight": raw.release["weight_name"],

@@ -2,7 +2,17 @@
 
 from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, scan
 from mpta_pipeline.surveys.extracts import write_demo_surveys
-from mpta_pipeline.surveys.raw import Coded, RawWave, cells, coded, ingest, load_raw, previous_release, respondents
+from mpta_pipeline.surveys.raw import (
+    Coded,
+    RawWave,
+    cells,
+    coded,
+    ingest,
+    load_raw,
+    previous_release,
+    release_id,
+    respondents,
+)
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
@@ -34,6 +44,7 @@ __all__ = [
     "load_withdrawals",
     "previous_release",
     "recognize",
+    "release_id",
     "respondents",
     "scan",
     "write_demo_surveys",

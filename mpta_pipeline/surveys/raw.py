@@ -526,6 +526,11 @@ def _narrowed(info: FileInfo, rows: pl.DataFrame) -> pl.DataFrame:
     return shrunk(rows.with_columns(s.shrink_dtype() for s in rows.select(integers)))
 
 
+def release_id(wave: str, sha256: str) -> str:
+    """The name of a release of a wave: the wave and the beginning of its file's checksum."""
+    return f"{wave}@{sha256[:12]}"
+
+
 def _release(
     info: FileInfo, recognition: Recognition, registry: SourceRegistry, *, path: Path, sha: str, wave: str
 ) -> dict[str, Any]:
@@ -534,7 +539,7 @@ def _release(
         "wave": wave,
         "survey": source.family,
         "dialect": source.dialect,
-        "release_id": f"{wave}@{sha[:12]}",
+        "release_id": release_id(wave, sha),
         "title": source.wave_title(part.name),
         "version": recognition.version,
         "doi": recognition.doi,

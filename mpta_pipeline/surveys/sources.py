@@ -288,6 +288,7 @@ class Policy(_Strict):
     Attributes:
         watch: Addresses to ask for new releases, instead of the source's own; empty: none.
         download: Whether a new release may be downloaded; null: as the source's record says.
+        accept: Releases that may change more than a check of releases lets pass: release id → why.
     """
 
     use: bool = True
@@ -295,6 +296,7 @@ class Policy(_Strict):
     data_use: DataUse | None = None
     watch: tuple[Address, ...] | None = None
     download: bool | None = None
+    accept: dict[str, str] = Field(default_factory=dict)
 
 
 class SurveyConfig(_Strict):
@@ -337,6 +339,10 @@ class SourceRegistry:
         """Whether a new release is fetched: as the user says, else the source's record; never of a closed source."""
         own = self.config.sources.get(source.dialect, Policy()).download
         return self.closed(source) is None and (source.download if own is None else own)
+
+    def accepted(self, dialect: str, release_id: str) -> str | None:
+        """Why a release may change much against the one before it, as the user stated it; None: it may not."""
+        return self.config.sources.get(dialect, Policy()).accept.get(release_id)
 
     def closed(self, source: Source) -> PolicyError | None:
         """Why the source may not be used, with the remedy; None: it may."""

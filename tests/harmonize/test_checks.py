@@ -49,6 +49,7 @@ def run(make_raw: MakeRaw, crosswalk: Crosswalk) -> Callable[..., dict[str, Chec
         columns: dict[str, Any] | None = None,
         spoil: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
         previous: pl.DataFrame | None = None,
+        accepted: str | None = None,
         *,
         dialect: str = "wvs7",
         labels: dict[str, dict[str, str]] | None = None,
@@ -58,7 +59,7 @@ def run(make_raw: MakeRaw, crosswalk: Crosswalk) -> Callable[..., dict[str, Chec
             dialect, {**(sound() if dialect == "wvs7" else {}), **(columns or {})}, labels, **release
         )
         frame = spoil(harmonize.harmonize(raw, crosswalk))
-        return {c.name: c for c in harmonize.check_wave(frame, raw, crosswalk, previous=previous)}
+        return {c.name: c for c in harmonize.check_wave(frame, raw, crosswalk, previous=previous, accepted=accepted)}
 
     return check
 
@@ -181,6 +182,11 @@ def test_a_release_that_changes_or_removes_many_is_held(run: Run, make_raw: Make
     gone = run(other, previous=before)["release_changes"]
     assert not gone.passed
     assert gone.metadata["removed"] == N
+    # A person can let it pass; what differs is told then.
+    accepted = run({"Q46": many}, previous=before, accepted="corrected by the producer")["release_changes"]
+    assert not accepted.passed
+    assert accepted.severity == "warn"
+    assert accepted.metadata["accepted"] == "corrected by the producer"
     # The same release after a change of the crosswalk, and another source of the same wave, are no new release.
     same = before.with_columns(release_id=pl.lit("wvs-test@000000000000"))
     assert run({"Q46": many}, previous=same)["release_changes"].passed
