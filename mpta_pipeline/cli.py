@@ -68,11 +68,25 @@ def run(
     models: Annotated[str | None, typer.Option(help="Models to ask, comma-separated; default: the study's.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks to run, comma-separated; default: the study's.")] = None,
     until: Annotated[str | None, typer.Option(help="Last asset to make, e.g. prompts.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0, help="US dollars that this run may spend on all models; default: the study's."),
+    ] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Ask again what failed for good before.")
+    ] = False,
 ) -> None:
     """Bring the configured study up to date: only what is out of step is made, only what is missing is asked."""
     from mpta_pipeline.orchestration.project import Project
 
-    _run(Project.from_env(), models=_names(models), tasks=_names(tasks), until=until)
+    _run(
+        Project.from_env(),
+        models=_names(models),
+        tasks=_names(tasks),
+        until=until,
+        budget=budget,
+        retry_errors=retry_errors,
+    )
 
 
 def _names(option: str | None) -> list[str] | None:
@@ -85,6 +99,8 @@ def _run(
     models: list[str] | None = None,
     tasks: list[str] | None = None,
     until: str | None = None,
+    budget: float | None = None,
+    retry_errors: bool = False,
 ) -> None:
     started = time.monotonic()
     with _instance(project) as instance:
@@ -116,13 +132,14 @@ def _run(
             tasks=tasks,
             until=until,
         )
-        with sole_command(project, instance), _progress_bar():
+        with sole_command(project, instance), _progress_bar(project, budget, retry_errors=retry_errors):
             outcome = runner.run()
     for name, problem in outcome.problems.items():
         err.print(f"[yellow]not used[/yellow] {escape(name)}: {escape(problem)}", soft_wrap=True)
     for label, message in outcome.failures.items():
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
     _show_set_aside(project)
+    _show_unanswered(project)
     seconds = time.monotonic() - started
     _show_headline(project)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
@@ -155,12 +172,15 @@ def _instance(project: Project) -> Iterator[Any]:
 
 
 @contextmanager
-def _progress_bar() -> Iterator[None]:
-    """A bar per model: what is asked, at what rate, what was spent, and how long it will take."""
+def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool) -> Iterator[None]:
+    """A bar per model: what is asked, at what rate, what was spent, and how long it will take; within a budget."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from mpta_pipeline import inference
     from mpta_pipeline.orchestration import steps
 
+    limit = project.study.budget if dollars is None else dollars
+    budget = None if limit is None else inference.Budget(limit)
     with Progress(
         TextColumn("          {task.description}"),
         BarColumn(),
@@ -179,7 +199,7 @@ def _progress_bar() -> Iterator[None]:
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
-        with steps.showing(show):
+        with steps.asking(steps.Asking(show, budget, retry_errors)):
             yield
 
 
@@ -191,8 +211,10 @@ def _show_headline(project: Project) -> None:
     if figures.is_empty():
         return
     out.print()
-    title = "Accuracy in balanced option orders, with 95 % intervals"
     headline = metrics.headline(figures)
+    title = "Accuracy in balanced option orders (of open text: ROUGE-L), with 95 % intervals"
+    if figures.filter(metric=metrics.OPEN_TEXT).is_empty():
+        title = title.replace(" (of open text: ROUGE-L)", "")
     _print_frame(_readable(headline), title=title)
     for model, task, survey, verdict in headline.select("model", "task", "survey", "verdict").iter_rows():
         out.print(f"  {escape(f'{model} on {task} ({survey}): {verdict}.')}", soft_wrap=True)
@@ -298,6 +320,29 @@ def _show_set_aside(project: Project) -> None:
                 f"[yellow]{escape(path.stem)}: {len(problems)} variable(s) set aside, not guessed[/yellow]: "
                 f"{escape('; '.join(problems))}. Add what the codebook says to the concept's file, then run again.",
                 soft_wrap=True,
+            )
+
+
+def _show_unanswered(project: Project) -> None:
+    """The requests that have no answer, by model and task, with the reason and what to do."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    for cell in steps.cells(project):
+        record = steps.made(project, Node("responses", cell))
+        notes = record.notes if record else {}
+        told = []
+        if left := notes.get("left"):
+            told.append(f"{left:,} not asked: {notes.get('stopped', 'stopped')}; run again to go on")
+        if errors := notes.get("errors"):
+            reasons = notes.get("error_reasons")
+            told.append(f"{errors:,} failed{f' ({reasons})' if reasons else ''}; mpta run --retry-errors asks again")
+        if withheld := notes.get("withheld"):
+            told.append(f"{withheld:,} withheld: {notes.get('withheld_because', 'by the policy of their source')}")
+        if told:
+            name = escape(" on ".join(cell.rsplit("|", 1)))
+            out.print(
+                f"[yellow]{name}, of {notes['requests']:,} requests[/yellow] {escape('; '.join(told))}", soft_wrap=True
             )
 
 

@@ -122,6 +122,7 @@ class Study(_Strict):
     Attributes:
         surveys: Survey sources whose waves take part; null for all whose policy allows.
         models: Models of the registry that take part; null for all.
+        budget: US dollars that the models of one run may spend together; null sets no limit.
         paraphrases: Wordings of the framing under which each persona is shown.
     """
 
@@ -129,6 +130,7 @@ class Study(_Strict):
     seed: int = 2025
     surveys: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
+    budget: float | None = Field(default=None, ge=0)
     panel: PanelDesign = PanelDesign()
     traits: TraitSelection = TraitSelection()
     styles: tuple[Style, ...] = ("prose",)

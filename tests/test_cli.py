@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from mpta_pipeline.provenance import read_record
 from mpta_pipeline.storage import Layout
 from tests.world import World, respondents, write_wave
 
@@ -123,6 +124,24 @@ def test_an_endpoint_that_is_down_is_named_and_other_models_go_on(world, server)
     assert done.returncode == 1
     assert "127.0.0.1:9" in done.stderr and "Remedy" in done.stderr
     assert Layout.from_env().table("subgroup_metrics", "loopback", "value_alignment").exists()
+
+
+def test_a_run_spends_no_more_than_its_budget_on_all_models(world, server):
+    from tests.world import model
+
+    price = {"price": {"input": 100.0, "output": 100.0}}
+    world.models({name: model(server.url) | price | {"model": name, "max_tokens": 2} for name in ("one", "two")})
+    done = mpta(world, "run", "--budget", "1")
+    assert "not asked: the budget of 1 US dollars is reached" in done.stdout, done.stderr
+    records = [read_record(path) for path in Layout.from_env().root.glob("tables/responses/*/*.parquet")]
+    spent = sum(r.notes.get("cost_usd", 0.0) for r in records)
+    assert 0 < spent <= 1.0
+    assert any(r.notes.get("left") for r in records)
+    first = server.calls
+    assert first == sum(r.notes["asked"] for r in records)
+    assert mpta(world, "run").returncode == 0
+    assert server.calls > first and set(server.by_model) == {"one", "two"}, "what was left is asked"
+    assert max(server.asked.values()) == 1
 
 
 def test_until_stops_there(world, server):

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -101,7 +101,12 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: Counter[str] = Counter()
+        self.by_model: Counter[str] = Counter()
         self.delay = 0.0
+        # Name of a model whose key is refused.
+        self.refuse: str | None = None
+        # Called once, while the next request waits for its answer.
+        self.meanwhile: Callable[[], None] | None = None
 
     @property
     def url(self) -> str:
@@ -124,8 +129,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         request = json.loads(body)
+        if request.get("model") == self.server.refuse:
+            self._send({"error": {"message": "this key may not"}}, status=401)
+            return
+        meanwhile, self.server.meanwhile = self.server.meanwhile, None
+        if meanwhile:
+            meanwhile()
         text = json.dumps(request["messages"], sort_keys=True) + request.get("model", "")
         self.server.asked[text] += 1
+        self.server.by_model[request.get("model", "")] += 1
         if self.server.delay:
             threading.Event().wait(self.server.delay)
         h = hashlib.sha256(text.encode()).digest()
@@ -153,9 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
             }
         )
 
-    def _send(self, document: object) -> None:
+    def _send(self, document: object, status: int = 200) -> None:
         data = json.dumps(document).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -7,8 +7,9 @@
 This package knows nothing of surveys, personas or tasks: prompts come in, answers go out.
 """
 
+from mpta_pipeline.inference.abreast import abreast, one_by_one
 from mpta_pipeline.inference.answers import Plan, overview, plan, responses, verify, withdraw
-from mpta_pipeline.inference.engine import AskReport, Budget, Progress, ask, ask_all, cancel_batches
+from mpta_pipeline.inference.engine import AskReport, Budget, Progress, Stop, ask, cancel_batches
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "ModelSpec",
     "Plan",
     "Progress",
+    "Stop",
+    "abreast",
     "ask",
-    "ask_all",
     "cancel_batches",
     "card",
     "card_version",
     "load_models",
+    "one_by_one",
     "overview",
     "plan",
     "responses",

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ModelError, MptaError, PolicyError
+from mpta_pipeline.errors import ModelError, PolicyError
 from mpta_pipeline.inference.batches import Batches
 from mpta_pipeline.inference.exchange import Exchange, Tally
 from mpta_pipeline.inference.faults import Fault, Kind, redact
@@ -43,6 +43,40 @@ class Progress:
     rate: float
     spent: float
     remaining_seconds: float | None
+
+
+class Stop:
+    """Ends asking from another thread: what is in flight is dropped, what was answered is kept."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._running: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = set()
+        self._lock = threading.Lock()
+
+    def is_set(self) -> bool:
+        """Whether asking is to end."""
+        return self._set
+
+    def set(self) -> None:
+        """End what is being asked, and what anyone begins to ask with this."""
+        with self._lock:
+            self._set = True
+            for loop, task in self._running:
+                loop.call_soon_threadsafe(task.cancel)
+
+    async def watch(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work that `set` cancels."""
+        task = asyncio.ensure_future(work)
+        entry = (asyncio.get_running_loop(), task)
+        with self._lock:
+            if self._set:
+                task.cancel()
+            self._running.add(entry)
+        try:
+            await task
+        finally:
+            with self._lock:
+                self._running.discard(entry)
 
 
 class Budget:
@@ -146,6 +180,7 @@ def ask(
     budget: float | Budget | None = None,
     cache_dir: Path | None = None,
     retry_errors: bool = False,
+    stop: Stop | None = None,
 ) -> AskReport:
     """Ask a model all prompts whose request its ledger does not hold; each answer is durable before it counts.
 
@@ -157,6 +192,7 @@ def ask(
         budget: US dollars that this call, or all that share the Budget, may spend.
         cache_dir: Where files made from installed models are kept; by default beside the answers.
         retry_errors: Ask again what failed for good before.
+        stop: Lets another thread end this.
 
     Returns:
         The report. Requests withheld by policy and requests left by a budget are counted in it, not raised.
@@ -164,6 +200,7 @@ def ask(
     Raises:
         ModelError: Nothing (more) can be asked of this model; what was answered before is kept.
         PolicyError: Nothing at all may be sent to this model.
+        asyncio.CancelledError: It was stopped.
     """
     run = Run(
         spec,
@@ -174,54 +211,7 @@ def ask(
         cache_dir=cache_dir or ledger / "weights",
         retry_errors=retry_errors,
     )
-    return run.start()
-
-
-def ask_all(
-    jobs: Sequence[tuple[ModelSpec, pl.DataFrame, Path]],
-    *,
-    progress: Callable[[Progress], None] | None = None,
-    budget: float | Budget | None = None,
-    cache_dir: Path | None = None,
-    retry_errors: bool = False,
-) -> dict[str, AskReport | MptaError]:
-    """Ask several models at the same time: (model, prompts, ledger) each. None holds back or stops another.
-
-    Args:
-        jobs: Models with their prompts and ledgers, each model once.
-        progress: As in `ask`; tells the models apart by name.
-        budget: US dollars for all together.
-        cache_dir: As in `ask`.
-        retry_errors: As in `ask`.
-
-    Returns:
-        Per model its report, or the error that stopped it.
-    """
-    outcome: dict[str, AskReport | MptaError] = {}
-    shared = Budget(budget) if isinstance(budget, int | float) else budget
-
-    async def one(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> None:
-        weights = cache_dir or ledger / "weights"
-        try:
-            run = Run(
-                spec, prompts, ledger, progress=progress, budget=shared, cache_dir=weights, retry_errors=retry_errors
-            )
-            outcome[spec.name] = run.report
-            if run.report.refusal is not None and run.requests.is_empty():
-                raise run.report.refusal
-            with run.ledger.writer() as run.writer:
-                await run.asking()
-            run.finish()
-        except MptaError as error:
-            outcome[spec.name] = error
-
-    async def everything() -> None:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(one(*job))
-
-    _run_async(everything())
-    return outcome
+    return run.start(stop or Stop())
 
 
 def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskReport:
@@ -232,7 +222,7 @@ def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskR
     """
     run = Run(spec, prompts, ledger, progress=None, budget=None, cache_dir=ledger / "weights", retry_errors=False)
     run.cancelling = True
-    return run.start()
+    return run.start(Stop())
 
 
 class Run:
@@ -273,7 +263,7 @@ class Run:
         self.excess = 1.0
         """How much more than estimated a request has cost at most; the first goes alone, so later ones profit."""
 
-    def start(self) -> AskReport:
+    def start(self, stop: Stop) -> AskReport:
         """Ask; from a thread of its own where the caller already runs an event loop (a notebook)."""
         report = self.report
         if report.refusal is not None and self.requests.is_empty():
@@ -282,7 +272,7 @@ class Run:
             self.finish()
             return report
         with self.ledger.writer() as self.writer:
-            _run_async(self.asking())
+            _run_async(stop.watch(self.asking()))
         self.finish()
         return report
 
@@ -318,6 +308,8 @@ class Run:
             own = Budget(self.spec.budget)
             own.spent = totals["cost"]
             self.budgets.append(own)
+        if self.spec.price is None and self.spec.budget is None and self.spec.is_local:
+            self.budgets.clear()  # what runs on this machine and names no price costs nothing
         if self.budgets and self.spec.price is None:
             raise ModelError(
                 f"Model {self.spec.name} has a budget but no price",

@@ -5,13 +5,14 @@ from mpta_pipeline.metrics.checks import check_comparison, check_figures, check_
 from mpta_pipeline.metrics.comparison import compare_models
 from mpta_pipeline.metrics.external import score_answers
 from mpta_pipeline.metrics.figures import compute_figures
-from mpta_pipeline.metrics.headline import headline
+from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.pockets import find_pockets
 from mpta_pipeline.metrics.registry import METRICS, Metric
 from mpta_pipeline.metrics.retest import read_retest, retest
 
 __all__ = [
     "METRICS",
+    "OPEN_TEXT",
     "Metric",
     "check_comparison",
     "check_figures",

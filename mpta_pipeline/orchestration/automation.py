@@ -12,15 +12,24 @@ import dagster as dg
 
 C = dg.AutomationCondition
 
-# A parent's new materialization counts only if its content or the code that made it changed.
-_CHANGED = (C.data_version_changed() | C.code_version_changed()).with_label("content or code changed")
-_PARENT_CHANGED = C.any_deps_updated().replace("newly_updated", _CHANGED).with_label("a parent changed")
+# A parent's new materialization counts only if its content changed. New code makes the asset itself run; what is made
+# from it follows if that gives other content.
+_CHANGED = C.data_version_changed().with_label("content changed")
+# Dagster's own condition passes over the update of a parent whose run was to update the asset too. That loses the
+# partitions of a run that got no further, because another of its partitions failed.
+_PARENT_CHANGED = C.any_deps_match(_CHANGED | C.will_be_requested()).with_label("a parent changed")
 _TRIGGER = (C.newly_missing() | _PARENT_CHANGED | C.code_version_changed()).with_label("missing or out of date")
+# Without partitions nothing is lost, and a run that made both is not followed by another.
+_PARENT_CHANGED_ALONE = C.any_deps_updated().replace("newly_updated", _CHANGED).with_label("a parent changed by itself")
+_TRIGGER_ALONE = (C.newly_missing() | _PARENT_CHANGED_ALONE | C.code_version_changed()).with_label(
+    "missing or out of date"
+)
 
 # `newly_requested` alone keeps a change that lands during a long run; an asset that runs in the same run as its parent
-# needs `newly_updated` too, or it would be requested again after the run that has just made it.
-_REQUESTED = C.newly_requested()
-_REQUESTED_OR_MADE = C.newly_requested() | C.newly_updated()
+# needs `newly_updated` too, or it would be requested again after the run that has just made it. A latch lets its reset
+# win, and a run may be over by the next tick: what changes in the tick that sees the request is newer than the request.
+_REQUESTED = (C.newly_requested() & ~_TRIGGER).with_label("requested")
+_REQUESTED_OR_MADE = (_REQUESTED | C.newly_updated()).with_label("requested or made")
 
 # One automatic retry: `newly_true` fires once for each failure. It stands outside the latch, where the reset would win.
 _FAILED_ONCE = C.execution_failed().newly_true().with_label("failed for the first time")
@@ -31,10 +40,11 @@ _ALL_PARENTS_THERE = (~C.any_deps_missing()).with_label("no parent is missing")
 _SOME_PARENTS_THERE = C.all_deps_match(~C.missing() | C.will_be_requested()).with_label("each parent has a partition")
 
 
-# An asset with two ways from one ancestor (figures: by the groups, and by prompts, responses and scores) would run
-# once too early with what the longer way has not renewed yet. It waits while anything on that way has a parent that
-# changed after it was made. A run that is requested in this tick, and takes the asset along, ends the wait.
-_OUT_OF_DATE = _PARENT_CHANGED.since(C.newly_updated() | C.will_be_requested())
+# A parent that is about to be renewed is waited for: no model is asked prompts that another run will replace, and an
+# asset with two ways from one ancestor (figures: by the groups, and by prompts, responses and scores) does not run once
+# too early. A run that is requested in this tick, and takes the asset along, ends the wait.
+_OUT_OF_DATE = (_PARENT_CHANGED | C.code_version_changed()).since(C.newly_updated() | C.will_be_requested())
+_PARENTS_RENEWED = (~C.any_deps_match(_OUT_OF_DATE)).with_label("no parent is out of date")
 
 
 def _pending(*way: str) -> Any:
@@ -52,18 +62,21 @@ _SCORES_PENDING = (
 )
 
 
-def _condition(handled: Any, ready: Any) -> Any:  # Dagster's public types do not name what `&` and `since` return
-    return (_TRIGGER.since(handled) | _FAILED_ONCE) & ready & _IDLE & _CHECKED
+# Dagster's public types do not name what `&` and `since` return.
+def _condition(handled: Any, ready: Any, trigger: Any = _TRIGGER) -> Any:
+    return (trigger.since(handled) | _FAILED_ONCE) & ready & _IDLE & _CHECKED
 
 
 FIRST_IN_RUN = _condition(_REQUESTED, _ALL_PARENTS_THERE).with_label("run when parents change")
 SAME_RUN_AS_PARENT = _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE).with_label("run with the parent")
+ASKED = (_PARENTS_RENEWED & _condition(_REQUESTED, _ALL_PARENTS_THERE)).with_label("ask when prompts change")
+ASKING = (_PARENTS_RENEWED & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("prepare what is asked")
 FIGURES = (~_SCORES_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the scores")
 FAN_IN = _condition(_REQUESTED, _SOME_PARENTS_THERE).with_label("run with the parents that are there")
 
 # The warehouse has two ways from personas and would run once too early: only new figures set it off.
 PUBLISH = (
-    _condition(_REQUESTED, _SOME_PARENTS_THERE)
+    _condition(C.newly_requested() & ~_TRIGGER_ALONE, _SOME_PARENTS_THERE, _TRIGGER_ALONE)
     .ignore(dg.AssetSelection.assets("personas", "panel", "prompts", "harmonized_wave", "survey_changelog"))
     .with_label("run when figures change")
 )

@@ -59,7 +59,9 @@ def resource() -> Any:
         ) from None
 
 
-def asker(context: dg.AssetExecutionContext, project: Project, cluster: Any | None) -> Callable[[str, str], Record]:
+def asker(
+    context: dg.AssetExecutionContext, project: Project, cluster: Any | None, how: steps.Asking
+) -> Callable[[str, str], Record]:
     """What makes one model × task partition of the run's answers.
 
     With a cluster all partitions of the run with something to ask are asked in one job first, so that a model's server
@@ -69,7 +71,7 @@ def asker(context: dg.AssetExecutionContext, project: Project, cluster: Any | No
         ModelError: The job failed as a whole. What was answered is in the ledger.
     """
     if cluster is None:
-        return lambda model, task: steps.make_responses(project, model, task)
+        return lambda model, task: steps.make_responses(project, model, task, how)
     open_cells = [c for c in context.partition_keys if steps.answered(project, *c.rsplit("|", 1)) is None]
     failures = _submit(context, cluster, open_cells) if open_cells else {}
 

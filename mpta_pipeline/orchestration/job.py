@@ -8,6 +8,7 @@ from __future__ import annotations
 from dagster_pipes import open_dagster_pipes
 
 from mpta_pipeline.errors import MptaError
+from mpta_pipeline.inference import abreast
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.project import Project
 
@@ -17,13 +18,17 @@ def main() -> None:
     with open_dagster_pipes() as pipes:
         project = Project.from_env()
         failures = {}
-        for cell in pipes.get_extra("cells"):
-            model, _, task = cell.rpartition("|")
-            try:
-                record = steps.make_responses(project, model, task)
-                pipes.log.info(f"{cell}: {record.rows} answers")
-            except MptaError as failure:
-                failures[cell] = str(failure)
+        how = steps.how_to_ask(project)
+        for cell, made in abreast(
+            pipes.get_extra("cells"),
+            lambda model, task: steps.make_responses(project, model, task, how),
+            how.stop,
+            lambda model: steps.lane(project, model),
+        ):
+            if isinstance(made, MptaError):
+                failures[cell] = str(made)
+            else:
+                pipes.log.info(f"{cell}: {made.rows} answers")
         pipes.report_custom_message({"failures": failures})
 
 

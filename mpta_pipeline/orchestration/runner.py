@@ -15,6 +15,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.orchestration import sources, steps
+from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node
 
@@ -36,8 +37,10 @@ ORDER = (
 )
 
 
+MAX_NAMED = 6  # partitions that a line about a run names
 # Marks runs that live in a command's own process: nobody but the next command can tell that one was killed.
 COMMAND_TAG = "mpta/command"
+COMMAND_LOCK = "command.lock"
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def sole_command(project: Project, instance: dg.DagsterInstance) -> Iterator[Non
         ConfigError: Another command is under way.
     """
     project.layout.root.mkdir(parents=True, exist_ok=True)
-    with (project.layout.root / "command.lock").open("w") as lock:
+    with (project.layout.root / COMMAND_LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -121,11 +124,11 @@ class Runner:
         self._make(("personas", "panel"), [""])
         for task in tasks:
             self._make(("items", "prompts"), [task])
-        for model in models:
-            cells = [f"{model}|{t}" for t in tasks if steps.made(self.project, Node("prompts", t))]
-            self._make(("responses",), cells)
-            answered = [c for c in cells if steps.made(self.project, Node("responses", c))]
-            self._make(("scores", "subgroup_metrics", "pockets"), answered)
+        asked = [t for t in tasks if steps.made(self.project, Node("prompts", t))]
+        cells = [f"{model}|{t}" for model in models for t in asked]
+        self._make_cells(("responses",), cells)
+        answered = [c for c in cells if steps.made(self.project, Node("responses", c))]
+        self._make_cells(("scores", "subgroup_metrics", "pockets"), answered)
         if any(steps.made(self.project, Node("subgroup_metrics", c)) for c in steps.cells(self.project)):
             self._make(("model_comparison", "warehouse", "report"), [""])
         return self.outcome
@@ -135,23 +138,31 @@ class Runner:
         self._materialize(("warehouse", "report"), [""])
 
     def _make(self, assets: Sequence[str], partitions: Sequence[str]) -> None:
-        """Materialize a chain of assets over partitions, from the first asset that is out of step."""
+        """Materialize a chain of assets, partition by partition, from the first asset that is out of step."""
+        for chain, keys in self._stale(assets, partitions).items():
+            for key in keys:
+                self._materialize(chain, [key])
+
+    def _make_cells(self, assets: Sequence[str], cells: Sequence[str]) -> None:
+        """As `_make`, over model × task partitions: as many models in one run as can be, which asks them abreast."""
+        models = self.instance.get_dynamic_partitions(str(MODEL.name))
+        for chain, keys in self._stale(assets, cells).items():
+            for block in rectangles(keys, models, list(self.project.study.tasks)):
+                self._materialize(chain, block)
+
+    def _stale(self, assets: Sequence[str], partitions: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+        """What is to be made: a chain of assets that ends the given one → its partitions."""
         wanted = [a for a in assets if self.until is None or ORDER.index(a) <= ORDER.index(self.until)]
         todo: dict[tuple[str, ...], list[str]] = {}
         for partition in partitions:
-            stale = tuple(a for a in wanted if not steps.is_current(self.project, Node(a, partition)))
+            stale = tuple(a for a in wanted if steps.needs_run(self.project, Node(a, partition)))
             if stale:
                 # What follows a stale asset in the chain is made from it.
                 todo.setdefault(tuple(wanted[wanted.index(stale[0]) :]), []).append(partition)
-        for chain, keys in todo.items():
-            if len(keys) == len(partitions) > 1:
-                self._materialize(chain, keys)
-            else:
-                for key in keys:
-                    self._materialize(chain, [key])
+        return todo
 
     def _materialize(self, assets: Sequence[str], keys: Sequence[str]) -> None:
-        label = " → ".join(assets) + (f" [{', '.join(keys)}]" if keys != [""] else "")
+        label = " → ".join(assets) + _named(keys)
         self.announce(label)
         tags = (
             {ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]} if len(keys) > 1 else {}
@@ -175,6 +186,43 @@ class Runner:
             raise KeyboardInterrupt
         if not result.success:
             self.outcome.failures[label] = "\n".join(_messages(failures)) or "the run failed"
+
+
+def _named(keys: Sequence[str]) -> str:
+    if list(keys) == [""]:
+        return ""
+    return f" [{', '.join(keys)}]" if len(keys) <= MAX_NAMED else f" [{keys[0]} … {keys[-1]}: {len(keys)} partitions]"
+
+
+def rectangles(cells: Iterable[str], models: Sequence[str], tasks: Sequence[str]) -> list[list[str]]:
+    """Model × task partitions as blocks of neighbours, which is what a run over a range of partitions can hold.
+
+    Args:
+        cells: The partitions, `model|task`.
+        models: All models in the order of their partition set.
+        tasks: All tasks in the order of theirs.
+    """
+    wanted: dict[int, list[int]] = {}
+    for cell in cells:
+        model, _, task = cell.rpartition("|")
+        wanted.setdefault(models.index(model), []).append(tasks.index(task))
+    blocks = []
+    for alike in {tuple(sorted(columns)) for columns in wanted.values()}:
+        rows = sorted(row for row, columns in wanted.items() if tuple(sorted(columns)) == alike)
+        for some in _neighbours(rows):
+            blocks += [[(row, column) for row in some for column in few] for few in _neighbours(alike)]
+    return [[f"{models[row]}|{tasks[column]}" for row, column in block] for block in sorted(blocks)]
+
+
+def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers cut where one is left out."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
 
 
 def _messages(failures: Iterable[dg.DagsterEvent]) -> Iterable[str]:

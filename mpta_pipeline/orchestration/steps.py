@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,50 @@ from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
 from mpta_pipeline.storage import listed, read_parquet, shared, write_text
 
-Progress = Callable[[inference.Progress], None]
 
-# Which progress display the running process wants: the command line draws a bar, a run worker logs now and then.
-_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
+@dataclass(frozen=True)
+class Asking:
+    """How models are asked in a run.
+
+    Attributes:
+        progress: Called a few times a second for each model; null shows nothing.
+        budget: US dollars that all models of the run may spend together; null sets no limit.
+        retry_errors: Ask again what failed for good before.
+        stop: Ends it from another thread.
+    """
+
+    progress: Callable[[inference.Progress], None] | None = None
+    budget: inference.Budget | None = None
+    retry_errors: bool = False
+    stop: inference.Stop = field(default_factory=inference.Stop)
+
+
+# The command line says how (a bar, its own budget); where nothing is said, a run decides for itself.
+_asking: ContextVar[Asking | None] = ContextVar("asking", default=None)
 
 
 @contextmanager
-def showing(progress: Progress) -> Iterator[None]:
-    """Send the progress of model calls made in this context to `progress`."""
-    token = _progress.set(progress)
+def asking(how: Asking) -> Iterator[None]:
+    """Ask models this way in this context."""
+    token = _asking.set(how)
     try:
         yield
     finally:
-        _progress.reset(token)
+        _asking.reset(token)
+
+
+def how_to_ask(
+    project: Project, progress: Callable[[inference.Progress], None] | None = None, *, retry_errors: bool = False
+) -> Asking:
+    """What the context says, else as given and with the study's budget."""
+    limit = project.study.budget
+    return _asking.get() or Asking(progress, None if limit is None else inference.Budget(limit), retry_errors)
+
+
+def lane(project: Project, model: str) -> str:
+    """What a model keeps busy: models with weights on this machine take turns, each endpoint is its own."""
+    spec = project.models.get(model)
+    return "this machine" if spec is not None and spec.provider == "embedded" else model
 
 
 # --- where partitions lie -------------------------------------------------------------------------------------------
@@ -181,6 +211,17 @@ def is_current(project: Project, node: Node) -> bool:
     """Whether a node stands and was made from what is there now."""
     record = made(project, node)
     return record is not None and record.parents == parents(project, node)
+
+
+def needs_run(project: Project, node: Node) -> bool:
+    """Whether a node is to be made: it is out of step, or a budget left requests, or failed ones are to be asked."""
+    record = made(project, node)
+    if record is None or record.parents != parents(project, node):
+        return True
+    if node.asset != "responses":
+        return False
+    again = how_to_ask(project).retry_errors and bool(record.notes.get("errors"))
+    return again or bool(record.notes.get("left"))
 
 
 def answered(project: Project, model: str, task: str) -> Record | None:
@@ -351,12 +392,22 @@ def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
 # --- inference ------------------------------------------------------------------------------------------------------
 
 
-def make_responses(project: Project, model: str, task: str) -> Record:
+def make_responses(project: Project, model: str, task: str, how: Asking | None = None) -> Record:
     """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
     spec = project.model(model)
     prompts = read(project, "prompts", task)
     ledger = project.layout.ledger(model)
-    outcome = inference.ask(spec, prompts, ledger, progress=_progress.get(), cache_dir=project.layout.models)
+    how = how or how_to_ask(project)
+    outcome = inference.ask(
+        spec,
+        prompts,
+        ledger,
+        progress=how.progress,
+        budget=how.budget,
+        retry_errors=how.retry_errors,
+        cache_dir=project.layout.models,
+        stop=how.stop,
+    )
     frame = inference.responses(spec, prompts, ledger)
     return _store(project, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
 

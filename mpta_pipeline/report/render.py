@@ -207,6 +207,13 @@ class _View:
             made for task in self.tasks for survey in self.surveys if (made := self._section(task, survey)) is not None
         ]
 
+    @property
+    def open_tasks(self) -> str:
+        """Names of the tasks without options, which no headline is about."""
+        told = {h.task for h in self.headlines}
+        names = dict.fromkeys(s.task for s in self.sections if s.task not in told)
+        return wording.opening(wording.listed([wording.plain(name) for name in names]))
+
     # --- head -------------------------------------------------------------------------------------------------------
 
     @property

@@ -330,19 +330,3 @@ def test_a_disk_that_fails_stops_the_model_with_its_reason(
     monkeypatch.setattr(ledger_module.os, "fdatasync", full)
     with pytest.raises(ModelError, match=r"No space left.*free space"):
         inference.ask(make_spec(server.url), make_prompts([f"i {i}" for i in range(3000)]), ledger)
-
-
-def test_several_models_are_asked_at_the_same_time_and_none_stops_another(serve, ledger: Path):
-    quick, slow = (serve(lambda s, r: answers(r), latency=latency) for latency in (0.0, 0.05))
-    prompts = make_prompts([f"i {i}" for i in range(20)])
-    jobs = [
-        (make_spec(quick.url, name="quick"), prompts, ledger.parent / "quick"),
-        (make_spec(slow.url, name="slow", connections=1), prompts, ledger.parent / "slow"),
-        (make_spec("http://127.0.0.1:9/v1", name="down"), prompts, ledger.parent / "down"),
-        (make_spec("http://0.0.0.0:9/v1", name="away"), prompts.with_columns(data_use=pl.lit("local_only")), ledger),
-    ]
-    outcome = inference.ask_all(jobs)
-    assert isinstance(outcome["down"], ModelError)
-    assert isinstance(outcome["away"], PolicyError)
-    assert (outcome["quick"].asked, outcome["slow"].asked) == (20, 20)
-    assert outcome["quick"].seconds < outcome["slow"].seconds / 2

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import yaml
 
+from mpta_pipeline.orchestration import steps
 from mpta_pipeline.storage import Layout
 from tests.orchestration.ticks import Daemon, partitions
 from tests.world import STUDY, model, respondents, write_wave
@@ -139,3 +140,61 @@ def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):
     while failure.cause:
         failure = failure.cause
     assert "models.yaml" in failure.message and "typo" in failure.message and "Remedy" in failure.message
+
+
+def test_new_code_runs_what_it_makes_and_stops_where_the_content_is_the_same(daemon, world, server, monkeypatch):
+    daemon.settle()
+    before = server.calls
+    monkeypatch.setitem(steps._CODE, "items", ("mpta_pipeline.tasks", "mpta_pipeline.hashing"))
+    daemon.reload()
+    ran = daemon.settle()
+    assert {asset for asset, _ in ran} == {"items", "prompts"}, "equal content goes no further than its run"
+    assert server.calls == before
+
+
+def test_a_change_that_lands_while_a_model_is_asked_is_not_lost_and_nothing_runs_twice(daemon, world, server):
+    daemon.settle()
+    write_wave(world.surveys, respondents(2014))
+    requested: list[dict[str, set[str | None]]] = []
+
+    def meanwhile() -> None:
+        """What the daemon does while the run asks: a second wave is dropped, and two ticks pass."""
+        write_wave(world.surveys, respondents(2012))
+        for _ in range(2):
+            daemon.look()
+            requested.append(daemon.evaluate())
+
+    for _ in range(8):
+        daemon.look()
+        now = daemon.evaluate()
+        if "responses" in now:
+            break
+        daemon.execute(now)
+    server.meanwhile = meanwhile
+    daemon.ran = []
+    daemon.execute(now)
+    asked_first = partitions(daemon.ran, "responses")
+    assert len(requested) == 2, "the change landed while the run was asking"
+    assert set(requested[0]) == {"raw_wave", "harmonized_wave", "survey_changelog"}, requested
+    assert not requested[1], "what was requested is not requested again; what is running is left alone"
+    daemon.execute(requested[0])
+    ran = daemon.settle()
+    assert "gss_extract-2012" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
+    assert max(server.asked.values()) == 1
+    twice = {asset for asset, key in ran if ran.count((asset, key)) > 1}
+    assert twice <= {"model_comparison", "warehouse", "report"}, "only what publishes: once for either wave"
+    assert set(partitions(ran, "responses")) <= set(asked_first) | CELLS
+
+
+def test_a_failed_partition_is_retried_once_and_then_waits(daemon, world, server):
+    world.models({"loopback": model(server.url), "refused": model(server.url) | {"model": "refused"}})
+    server.refuse = "refused"
+    daemon.settle()
+    assert partitions(daemon.ran, "responses").count("refused|value_alignment") == 2, "once, and once again"
+    assert (Layout.from_env().table("subgroup_metrics", "loopback", "value_alignment")).exists(), "the other goes on"
+    assert daemon.settle() == [], "then it waits for a person"
+    server.refuse = None
+    daemon.execute({"responses": {f"refused|{task}" for task in STUDY["tasks"]}})
+    daemon.settle()
+    assert (Layout.from_env().table("subgroup_metrics", "refused", "value_alignment")).exists()
+    assert max(server.asked.values()) == 1, "what was answered before the failure is not asked again"

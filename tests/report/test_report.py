@@ -185,6 +185,16 @@ def test_headline_shows_conditions_intervals_baselines_and_a_plain_verdict(html:
     assert '<span class="verdict">better than chance</span>' in html
 
 
+def test_a_task_of_open_text_is_sent_to_its_section() -> None:
+    """It has no share of right answers; a study of nothing else does not claim that there are no figures."""
+    mixed = figures().with_columns(metric=pl.when(task="values").then(pl.lit("rouge_l")).otherwise("metric"))
+    page = render(subgroup_metrics=mixed)
+    assert "Values: the reply is text" in page
+    alone = render(subgroup_metrics=figures().with_columns(metric=pl.lit("rouge_l")))
+    assert "There are no figures yet" not in alone
+    assert "No task of this study has options to be right about" in alone
+
+
 def test_group_baseline_of_everyone_weighs_groups_by_their_answers(html: str) -> None:
     """Both sexes have 100 answers: (61 % + 41 %) / 2."""
     assert "51.0 %" in Page(html).row("values", "34.0 %", "[28.0, 40.0]")[0]

@@ -1,11 +1,16 @@
 """Model answers; one partition a model and task, one run a model."""
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from mpta_pipeline import tables
+from mpta_pipeline.inference import Progress, abreast
 from mpta_pipeline.orchestration import automation, steps
 from mpta_pipeline.orchestration.assets.per_cell import run_cells
 from mpta_pipeline.orchestration.cluster import asker
@@ -13,6 +18,13 @@ from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, pr
 from mpta_pipeline.orchestration.project import Project
 
 GROUP = "inference"
+LOG_EVERY = 30.0  # seconds
+
+
+class AskingConfig(dg.Config):
+    """What a person can set in the launchpad of a run."""
+
+    retry_errors: bool = Field(False, description="Ask again what failed for good before.")
 
 
 def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -26,15 +38,20 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         owners=OWNERS,
         kinds={"parquet"},
         metadata=definition_metadata(tables.RESPONSES),
-        automation_condition=automation.FIRST_IN_RUN,
+        automation_condition=automation.ASKED,
     )
     def responses(
-        context: dg.AssetExecutionContext, project: dg.ResourceParam[Project], cluster: dg.ResourceParam[Any]
+        context: dg.AssetExecutionContext,
+        config: AskingConfig,
+        project: dg.ResourceParam[Project],
+        cluster: dg.ResourceParam[Any],
     ) -> dg.MaterializeResult:
         """What a model answered. Only what its ledger holds no answer to is asked; each answer is kept."""
+        how = steps.how_to_ask(project, _logged(context.log.info), retry_errors=config.retry_errors)
+        ask = asker(context, project, cluster, how)
         return run_cells(
             context,
-            asker(context, project, cluster),
+            partial(abreast, make=ask, stop=how.stop, lane=partial(steps.lane, project)),
             lambda model, task: {
                 "answers preview": preview(
                     steps.read(project, "responses", f"{model}|{task}").select(
@@ -46,3 +63,22 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         )
 
     return [responses]
+
+
+def _logged(say: Callable[[str], None]) -> Callable[[Progress], None]:
+    """Progress as a line per model and half minute of the run's log."""
+    last: dict[str, float] = {}
+
+    def show(progress: Progress) -> None:
+        if time.monotonic() - last.setdefault(progress.model, time.monotonic()) < LOG_EVERY:
+            return
+        last[progress.model] = time.monotonic()
+        left = progress.remaining_seconds
+        say(
+            f"{progress.model}: {progress.done:,} of {progress.total:,} answers, {progress.rate:.1f} a second"
+            + (f", {progress.errors:,} errors" if progress.errors else "")
+            + (f", {progress.spent:.2f} $" if progress.spent else "")
+            + ("" if left is None else f", {timedelta(seconds=round(left))} to go")
+        )
+
+    return show

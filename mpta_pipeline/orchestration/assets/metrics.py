@@ -1,9 +1,12 @@
 """From answers to figures; one partition a model and task, and one table that compares the models."""
 
+from functools import partial
+
 import dagster as dg
 import polars as pl
 
 from mpta_pipeline import tables
+from mpta_pipeline.inference import one_by_one
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.assets.per_cell import run_cells
 from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
@@ -28,7 +31,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     )
     def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
-        return run_cells(context, lambda model, task: steps.make_scores(project, model, task))
+        return run_cells(context, partial(one_by_one, make=partial(steps.make_scores, project)))
 
     @dg.asset(
         partitions_def=partitions,
@@ -46,7 +49,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
         return run_cells(
             context,
-            lambda model, task: steps.make_subgroup_metrics(project, model, task),
+            partial(one_by_one, make=partial(steps.make_subgroup_metrics, project)),
             lambda model, task: {"figures for everyone": _everyone(project, f"{model}|{task}")},
         )
 
@@ -64,7 +67,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     )
     def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
-        return run_cells(context, lambda model, task: steps.make_pockets(project, model, task))
+        return run_cells(context, partial(one_by_one, make=partial(steps.make_pockets, project)))
 
     @dg.asset(
         code_version=steps.code("model_comparison"),

@@ -1,6 +1,6 @@
 """Running an asset over several model × task partitions in one run: each one counts as soon as it is made."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,60 +11,59 @@ from mpta_pipeline.orchestration import checks
 from mpta_pipeline.orchestration.metadata import record_metadata, result
 from mpta_pipeline.provenance import Record
 
+Made = Record | tuple[Record, Sequence[Any]]
+
 
 def run_cells(
     context: dg.AssetExecutionContext,
-    make: Callable[[str, str], Record | tuple[Record, Sequence[Any]]],
+    each: Callable[[list[str]], Iterator[tuple[str, Made | MptaError]]],
     extra: Callable[[str, str], dict[str, Any]] = lambda model, task: {},
     standing: Callable[[str, str], Record | None] = lambda model, task: None,
 ) -> dg.MaterializeResult[Any]:
-    """Make each partition of the run, in the order of its keys.
+    """Make each partition of the run.
 
     With several partitions each logs its own materialization, so that those made before a failure stay made: Dagster
     counts none of a failed step's partitions otherwise. One that fails does not stop the others; the step fails at the
-    end with all messages. Where `make` returns what checks found, too, that is reported for all partitions together.
-    A partition that `standing` gives a record of is left as it is: Dagster's own event for it is enough.
+    end with all messages. Where checks come with a record, they are reported for all partitions together.
+
+    Args:
+        context: The run's.
+        each: Makes the given partitions: each with its record, or why it failed.
+        extra: Further metadata of a partition that was made.
+        standing: A partition that this gives a record of is left as it is: Dagster's own event for it is enough.
     """
     keys = list(context.partition_keys)
     asset = context.asset_key.to_user_string()
-    if len(keys) == 1:
-        model, task = _split(keys[0])
-        record, found = _parts(make(model, task))
-        return result(record, extra=extra(model, task), checks=checks.results(asset, found) if found else None)
-    made, failures = [], []
+    kept = {key: record for key in keys if len(keys) > 1 and (record := standing(*_split(key))) is not None}
+    records, failures = list(kept.values()), []
     every: list[Any] = []
-    for key in keys:
-        model, task = _split(key)
-        if (kept := standing(model, task)) is not None:
-            made.append(kept)
+    for key, made in each([key for key in keys if key not in kept]):
+        if isinstance(made, MptaError):
+            if len(keys) == 1:
+                raise made
+            context.log.error(f"{key}: {made}")
+            failures.append(f"{key}: {made}")
             continue
-        try:
-            record, found = _parts(make(model, task))
-        except MptaError as failure:
-            context.log.error(f"{key}: {failure}")
-            failures.append(f"{key}: {failure}")
-            continue
-        made.append(record)
+        record, found = made if isinstance(made, tuple) else (made, [])
+        if len(keys) == 1:
+            return result(record, extra=extra(*_split(key)), checks=checks.results(asset, found) if found else None)
+        records.append(record)
         every += found
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=key,
-                metadata=record_metadata(record) | extra(model, task),
+                metadata=record_metadata(record) | extra(*_split(key)),
                 tags={"dagster/data_version": record.version},
             )
         )
     if failures:
-        raise dg.Failure(description="\n".join(failures), allow_retries=False)
+        raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest(*(r.version for r in made))),
-        metadata={"dagster/row_count": sum(r.rows or 0 for r in made), "partitions": len(made)},
+        data_version=dg.DataVersion(digest(*sorted(r.version for r in records))),
+        metadata={"dagster/row_count": sum(r.rows or 0 for r in records), "partitions": len(records)},
         check_results=checks.results(asset, every) if every else [],
     )
-
-
-def _parts(made: Record | tuple[Record, Sequence[Any]]) -> tuple[Record, Sequence[Any]]:
-    return made if isinstance(made, tuple) else (made, [])
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ GROUP = "personas"
 
 @dg.asset(
     deps=[dg.AssetDep("harmonized_wave", partition_mapping=dg.AllPartitionMapping()), "study_card"],
+    code_version=steps.code("personas"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet", "polars"},
@@ -48,6 +49,7 @@ def _example(frame: pl.DataFrame, project: Project) -> dg.MarkdownMetadataValue:
 
 @dg.asset(
     deps=[personas, "study_card"],
+    code_version=steps.code("panel"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet", "polars"},

@@ -15,6 +15,7 @@ GROUP = "publication"
         for name in ("subgroup_metrics", "pockets", "harmonized_wave", "survey_changelog", "prompts")
     ]
     + ["model_comparison", "personas", "panel"],
+    code_version=steps.code("warehouse"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"duckdb"},
@@ -29,6 +30,7 @@ def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
 
 @dg.asset(
     deps=[warehouse],
+    code_version=steps.code("report"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"html"},

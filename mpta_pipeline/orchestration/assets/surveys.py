@@ -15,6 +15,7 @@ GROUP = "surveys"
 @dg.asset(
     partitions_def=SURVEY_WAVE,
     deps=["survey_file"],
+    code_version=steps.code("raw_wave"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet", "polars"},
@@ -44,6 +45,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
 @dg.asset(
     partitions_def=SURVEY_WAVE,
     deps=[raw_wave, "crosswalk_card"],
+    code_version=steps.code("harmonized_wave"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet", "polars", "pandera"},
@@ -92,6 +94,7 @@ def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.Ta
 @dg.asset(
     partitions_def=SURVEY_WAVE,
     deps=[raw_wave],
+    code_version=steps.code("survey_changelog"),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"parquet", "polars"},

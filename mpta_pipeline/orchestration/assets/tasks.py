@@ -17,6 +17,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
     @dg.asset(
         partitions_def=partitions,
         deps=["task_card", "study_card", dg.AssetDep("harmonized_wave", partition_mapping=dg.AllPartitionMapping())],
+        code_version=steps.code("items"),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
@@ -34,11 +35,12 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
     @dg.asset(
         partitions_def=partitions,
         deps=[items, "task_card", "personas", "panel", "study_card"],
+        code_version=steps.code("prompts"),
         group_name=GROUP,
         owners=OWNERS,
         kinds={"parquet", "polars"},
         metadata=definition_metadata(tables.PROMPTS),
-        automation_condition=automation.SAME_RUN_AS_PARENT,
+        automation_condition=automation.ASKING,
         check_specs=checks.specs("prompts"),
     )
     def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:

@@ -1,0 +1,1 @@
+"""Proofs under a live `dagster dev`: `python -m tests.live.automation`."""
