@@ -98,7 +98,7 @@ class Live:
 
     def automation(self, on: bool) -> None:
         """Turn the automation sensor on or off."""
-        name = "default_automation_condition_sensor"
+        name = "automation"
         if on:
             self.ask(SENSOR, selector=CODE | {"sensorName": name})
             return

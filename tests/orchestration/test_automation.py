@@ -1,7 +1,12 @@
 """What runs by itself, by real automation ticks over the real definitions (issue: it runs itself)."""
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -11,8 +16,9 @@ import yaml
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.storage import Layout
 from tests.orchestration.ticks import Daemon, partitions
-from tests.world import STUDY, model, respondents, write_wave
+from tests.world import STUDY, World, model, respondents, write_wave
 
+ROOT = Path(__file__).parents[2]
 WAVES = {"gss_extract-2016", "gss_extract-2018"}
 CELLS = {"loopback|value_alignment", "loopback|sample_myths"}
 
@@ -198,3 +204,54 @@ def test_a_failed_partition_is_retried_once_and_then_waits(daemon, world, server
     daemon.settle()
     assert (Layout.from_env().table("subgroup_metrics", "refused", "value_alignment")).exists()
     assert max(server.asked.values()) == 1, "what was answered before the failure is not asked again"
+
+
+def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, server, tmp_path):
+    few = {"loopback": model(server.url) | {"connections": 4}}
+    world.models(few)
+    whole = World(tmp_path / "whole", server.url)
+    whole.models(few)
+    for path in sorted(world.surveys.iterdir()):
+        shutil.copy(path, whole.surveys)
+    run = [sys.executable, "-m", "mpta_pipeline.cli", "run"]
+    subprocess.run(run, env=os.environ | whole.environment, check=True, capture_output=True)
+    needed = server.calls
+    server.asked.clear()
+
+    requested = {}
+    while "responses" not in requested:
+        daemon.look()
+        before = daemon.cursor
+        daemon.evaluate()
+        # Killed before the tick was stored: the next one starts from the cursor before, and must ask for the same.
+        daemon.cursor = before
+        requested = daemon.evaluate()
+        if "responses" not in requested:
+            daemon.execute(requested)
+    # Killed with the run in the midst of asking.
+    server.delay = 0.05
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.orchestration.ticks", json.dumps({a: sorted(k) for a, k in requested.items()})],
+        env=os.environ | world.environment,
+        cwd=ROOT,
+    )
+    while server.calls < 10:
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    server.delay = 0.0
+    asked = server.calls
+    assert asked < needed
+    daemon.look()
+    assert "responses" not in daemon.evaluate(), "the run counts as in progress until it is known to be gone"
+    (cut_off,) = [r for r in daemon.instance.get_runs() if not r.is_finished]
+    daemon.instance.report_run_failed(cut_off, "what run monitoring says of it (test_launcher.py)")
+    daemon.settle()
+    assert server.calls <= needed + 8, "asked twice at most what was in flight"
+    assert tables(world) == tables(whole)
+
+
+def tables(world):
+    """Bytes of every stored table."""
+    folder = world.data / "tables"
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.parquet") if ".tmp" not in p.name}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable
 
 import dagster as dg
@@ -110,3 +112,8 @@ class Daemon:
 def partitions(ran: Iterable[tuple[str, str | None]], asset: str) -> list[str | None]:
     """The partitions of one asset that ran, in order."""
     return [key for name, key in ran if name == asset]
+
+
+if __name__ == "__main__":  # a run in a process of its own, for tests that kill it
+    with dg.DagsterInstance.get() as found:
+        Daemon(found).execute({asset: set(keys) for asset, keys in json.loads(sys.argv[1]).items()})
