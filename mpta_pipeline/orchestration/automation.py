@@ -55,10 +55,21 @@ def _pending(*way: str) -> Any:
     return (_OUT_OF_DATE | behind).with_label(f"out of date, or behind {way[0]}")
 
 
-_SCORES_PENDING = (
-    C.any_deps_match(_pending("responses", "prompts"))
-    .allow(dg.AssetSelection.assets("scores"))
-    .with_label("the way to the scores is being renewed")
+def _way_pending(*way: str) -> Any:
+    """Whether the first of some assets, which lead from a parent upwards, is out of date or behind."""
+    return (
+        C.any_deps_match(_pending(*way[1:]))
+        .allow(dg.AssetSelection.assets(way[0]))
+        .with_label(f"the way to {way[0]} is being renewed")
+    )
+
+
+_SCORES_PENDING = _way_pending("scores", "responses", "prompts")
+_FIGURES_PENDING = _way_pending("subgroup_metrics", "scores", "responses", "prompts")
+# Publishing waits for what this very tick requests, too: once for all models and tasks, not once for each run.
+_BEING_REQUESTED: Any = C.any_deps_match(C.will_be_requested())
+_NOTHING_REQUESTED = (~_BEING_REQUESTED.ignore(dg.AssetSelection.assets("model_comparison"))).with_label(
+    "no parent is being requested"
 )
 
 
@@ -73,10 +84,15 @@ ASKED = (_PARENTS_RENEWED & _condition(_REQUESTED, _ALL_PARENTS_THERE)).with_lab
 ASKING = (_PARENTS_RENEWED & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("prepare what is asked")
 FIGURES = (~_SCORES_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the scores")
 FAN_IN = _condition(_REQUESTED, _SOME_PARENTS_THERE).with_label("run with the parents that are there")
+COMPARE = (~_SCORES_PENDING & _NOTHING_REQUESTED & _condition(_REQUESTED, _SOME_PARENTS_THERE)).with_label(
+    "compare when all scores are there"
+)
 
 # The warehouse has two ways from personas and would run once too early: only new figures set it off.
 PUBLISH = (
-    _condition(C.newly_requested() & ~_TRIGGER_ALONE, _SOME_PARENTS_THERE, _TRIGGER_ALONE)
-    .ignore(dg.AssetSelection.assets("personas", "panel", "prompts", "harmonized_wave", "survey_changelog"))
-    .with_label("run when figures change")
-)
+    ~_FIGURES_PENDING
+    & _NOTHING_REQUESTED
+    & _condition(C.newly_requested() & ~_TRIGGER_ALONE, _SOME_PARENTS_THERE, _TRIGGER_ALONE).ignore(
+        dg.AssetSelection.assets("personas", "panel", "prompts", "harmonized_wave", "survey_changelog")
+    )
+).with_label("run when figures change")

@@ -76,7 +76,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "polars"},
         deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping())],
         metadata=definition_metadata(tables.MODEL_COMPARISON),
-        automation_condition=automation.FAN_IN,
+        automation_condition=automation.COMPARE,
         check_specs=checks.specs("model_comparison"),
     )
     def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
