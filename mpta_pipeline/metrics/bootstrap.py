@@ -1,7 +1,7 @@
 """Errors of statistics that are no means: three one-way reweighting bootstraps, combined as in two-way clustering.
 
 Personas, item clusters and their crossings are reweighted one kind at a time, and V = V_persona + V_item − V_cell,
-not less than the larger of the first two (metrics.md 6.1). A product of both weights, the pigeonhole bootstrap, would
+not less than the larger of the first two. A product of both weights, the pigeonhole bootstrap, would
 triple the noise of sparse crossed data. Weights are exponential, from a hash of (seed, id, replicate), so that they
 do not depend on partitions or on the order of rows.
 """

@@ -57,7 +57,7 @@ def sampling_floor(
 ) -> dict[str, Floats]:
     """Expected distance of two samples from one distribution: what finitely many answers give when nothing differs.
 
-    Parametric bootstrap (metrics.md 4.1).
+    Parametric bootstrap.
 
     Args:
         pooled: (cells × K) distribution of both samples together.

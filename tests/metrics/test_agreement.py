@@ -1,5 +1,7 @@
 """Protects kappa, F1 and recall against scikit-learn, and the bootstrap errors against the exact ones."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -84,6 +86,14 @@ def test_the_table_of_metrics_has_a_line_for_each():
     lines = describe().splitlines()[2:]
     assert len(lines) == len(METRICS)
     assert all(line.count(" | ") == 4 for line in lines)
+
+
+def test_the_readme_shows_the_table():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- Metrics: made by python -m mpta_pipeline.metrics -->")[1].split(
+        "<!-- end of the metrics -->"
+    )[0]
+    assert shown.strip() == describe().strip(), "run python -m mpta_pipeline.metrics and put its output into the README"
 
 
 def test_normad_and_mc2_have_their_own_scores(study):

@@ -21,10 +21,10 @@ def _record(name: str, definition: str, source: str, *, unit: str = "share", dir
 
 
 METRICS = (
-    _record("worst", "Accuracy of the worst group", "metrics.md 6.4", direction="higher"),
-    _record("range", "Accuracy of the best group less that of the worst", "metrics.md 6.4; fairlearn's difference"),
-    _record("ratio", "Accuracy of the worst group over that of the best", "metrics.md 6.4; fairlearn's ratio",
-    direction="higher"), _record("range_shrunken", "Range of the groups' empirical-Bayes accuracies", "metrics.md 6.4"),
+    _record("worst", "Accuracy of the worst group", "own definition", direction="higher"),
+    _record("range", "Accuracy of the best group less that of the worst", "as fairlearn's difference"),
+    _record("ratio", "Accuracy of the worst group over that of the best", "as fairlearn's ratio",
+    direction="higher"), _record("range_shrunken", "Range of the groups' empirical-Bayes accuracies", "own definition"),
     _record(
         "between_sd",
         "Standard deviation of the groups' true accuracies: variance of the estimates less their mean error variance",

@@ -26,32 +26,32 @@ METRICS = (
         "Spread of the model's answers over people's: sum over ordinal items of the variances of scaled answers, "
         "each unbiased "
         "for its sample size; below 1 is flattening",
-        "metrics.md 4.3",
+        "own definition: the answers' against the respondents'",
     ),
     _record(
         "entropy_ratio",
         "Entropy of the model's answers over people's, summed over items, with Miller and Madow's correction; below "
         "1 is flattening",
-        "metrics.md 4.3",
+        "own definition: the answers' against the respondents'",
     ),
     _record(
         "eta2_ratio",
         "Share of the spread that lies between the dimension's groups, model over people (ε², ordinal items); above "
         "1 is caricature",
-        "metrics.md 4.3; Wang, Morgenstern and Dickerson 2025",
+        "Wang, Morgenstern and Dickerson 2025",
     ),
     _record(
         "pc1_share",
         "Share of the first principal component in the correlations of ordinal items; the people's own as baseline "
         "`human`",
-        "Barrie and Cerina 2026; metrics.md 4.3",
+        "Barrie and Cerina 2026",
         high=1.0,
         chance="1/k, k items",
     ),
     _record(
         "effective_dependence",
         "1 − |R|^(1/k) of the correlations R of k ordinal items; the people's own as baseline `human`",
-        "Peña and Rodríguez 2003; metrics.md 4.3",
+        "Peña and Rodríguez 2003",
         high=1.0,
         chance="0",
     ),

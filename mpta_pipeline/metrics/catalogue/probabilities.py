@@ -36,7 +36,7 @@ METRICS = (
     _record(
         "brier",
         "Brier score: squared distance between the probabilities and 1 at the key, 0 elsewhere",
-        "Brier 1950; metrics.md 4.2",
+        "Brier 1950",
         high=2.0,
         uniform="1 − 1/k",
         baselines={"chance": 1 - pl.col("chance")},
@@ -44,7 +44,7 @@ METRICS = (
     _record(
         "log_score",
         f"Log score: −ln of the probability at the key, which counts as at least {LEAST_PROBABILITY}",
-        "Good 1952; metrics.md 4.2",
+        "Good 1952",
         high=None,
         uniform="ln k",
         baselines={"chance": _K.log()},
@@ -53,7 +53,7 @@ METRICS = (
         "crps",
         "Continuous ranked probability score over the steps of the scale, divided by their number; for a sure answer "
         "it is mae_n; ordinal items",
-        "Epstein 1969, Gneiting and Raftery 2007; metrics.md 5",
+        "Epstein 1969, Gneiting and Raftery 2007",
         high=1.0,
         uniform="(2k − 1)/(6k) where the key is an end of the scale, less in its middle",
         baselines={},

@@ -32,7 +32,7 @@ def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
             low=None,
             high=1.0,
             direction="zero",
-            source="metrics.md 4.1, noise floor by parametric bootstrap",
+            source="own definition: floor by parametric bootstrap",
             family="distances",
             chance="that of `chance` less the floor",
             computed_by="distances",
@@ -49,7 +49,7 @@ METRICS = (
         low=0.0,
         high=1.0,
         direction="lower",
-        source="metrics.md 4.2",
+        source="own definition",
         family="ordinal",
         chance="mean distance of a uniform guess",
         value=pl.col("steps"),
@@ -62,9 +62,15 @@ METRICS = (
             "group_mode": pl.col("group_mode_steps"),
         },
     ),
-    *_distance("tv", "Total variation", "metrics.md 4.1; Meister et al. 2025"),
+    *_distance("tv", "Total variation", "Meister et al. 2025"),
     *_distance(
-        "w1n", "Wasserstein-1 distance over option places divided by their range, ordinal items,", "metrics.md 4.1"
+        "w1n",
+        "Wasserstein-1 distance over option places divided by their range, ordinal items,",
+        "own definition of the scale; distance as in scipy",
     ),
-    *_distance("js", "Jensen–Shannon distance (square root of the divergence, base 2)", "metrics.md 4.1"),
+    *_distance(
+        "js",
+        "Jensen–Shannon distance (square root of the divergence, base 2)",
+        "own definition of the scale; distance as in scipy",
+    ),
 )
