@@ -44,15 +44,17 @@ _SOME_PARENTS_THERE = C.all_deps_match(~C.missing() | C.will_be_requested()).wit
 # asset with two ways from one ancestor (figures: by the groups, and by prompts, responses and scores) does not run once
 # too early. A run that is requested in this tick, and takes the asset along, ends the wait.
 _OUT_OF_DATE = (_PARENT_CHANGED | C.code_version_changed()).since(C.newly_updated() | C.will_be_requested())
-_PARENTS_RENEWED = (~C.any_deps_match(_OUT_OF_DATE)).with_label("no parent is out of date")
+# What cannot run, because a parent is missing or it has failed, is not waited for.
+_TO_BE_RENEWED = _OUT_OF_DATE & ~C.any_deps_missing() & ~C.execution_failed()
+_PARENTS_RENEWED = (~C.any_deps_match(_TO_BE_RENEWED)).with_label("no parent is out of date")
 
 
 def _pending(*way: str) -> Any:
     """Whether an asset is out of date, or any of those that lead to it."""
     if not way:
-        return _OUT_OF_DATE
+        return _TO_BE_RENEWED
     behind = C.any_deps_match(_pending(*way[1:])).allow(dg.AssetSelection.assets(way[0]))
-    return (_OUT_OF_DATE | behind).with_label(f"out of date, or behind {way[0]}")
+    return (_TO_BE_RENEWED | behind).with_label(f"out of date, or behind {way[0]}")
 
 
 def _way_pending(*way: str) -> Any:

@@ -30,14 +30,25 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
 
 
-# Runs, not backfills: the backfill daemon looks every 30 s, at the beginning and again at the end of each hop, and what
-# depends on a backfill waits for its end. A single-run policy is kept either way.
-AUTOMATION = dg.AutomationConditionSensorDefinition(
-    "automation",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    emit_backfills=False,
-)
+_PER_MODEL = dg.AssetSelection.groups("inference", "metrics", "publication")
 
-SENSORS = [sources_sensor, AUTOMATION]
+
+def _automation(name: str, target: dg.AssetSelection, *, backfills: bool) -> dg.AutomationConditionSensorDefinition:
+    return dg.AutomationConditionSensorDefinition(
+        name,
+        target=target,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        emit_backfills=backfills,
+    )
+
+
+# From the survey file to the prompts: runs. The backfill daemon looks every 30 s, at the beginning and the end of each
+# hop, and what depends on a backfill waits for its end. From the answers on: backfills where there are several
+# partitions, because only they keep to one run for many.
+AUTOMATION = [
+    _automation("automation_to_prompts", dg.AssetSelection.all() - _PER_MODEL, backfills=False),
+    _automation("automation_of_models", _PER_MODEL, backfills=True),
+]
+
+SENSORS = [sources_sensor, *AUTOMATION]

@@ -31,7 +31,7 @@ from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.orchestration.runner import ORDER
 from mpta_pipeline.provenance import Node
 from tests.scale.deployment import ROOT, finish, installed, start
-from tests.world import STUDY, Server, World, model, respondents, serving, write_wave
+from tests.world import Server, World, model, respondents, serving, write_wave
 
 PATIENCE = 900.0  # seconds
 QUIET = 75.0  # seconds: two ticks of each sensor
@@ -97,13 +97,13 @@ class Live:
         return answer["data"]
 
     def automation(self, on: bool) -> None:
-        """Turn the automation sensor on or off."""
-        name = "automation"
-        if on:
-            self.ask(SENSOR, selector=CODE | {"sensorName": name})
-            return
+        """Turn the automation sensors on or off."""
         found = self.ask(SENSORS, selector=CODE)["sensorsOrError"]["results"]
-        self.ask(STOP, id=next(s["id"] for s in found if s["name"] == name))
+        for sensor in (s for s in found if s["name"].startswith("automation")):
+            if on:
+                self.ask(SENSOR, selector=CODE | {"sensorName": sensor["name"]})
+            else:
+                self.ask(STOP, id=sensor["id"])
 
     def backfill(self, assets: list[str], cells: list[str]) -> str:
         """Launch a backfill from the UI's own mutation; its id."""
@@ -211,7 +211,7 @@ def main() -> None:
 
 def proofs(live: Live, world: World, server: Server) -> None:
     """Statements 1, 2, 7 and 11."""
-    tasks = list(STUDY["tasks"])
+    tasks = list(Project.from_env().study.tasks)
     say("1  fresh clone, folder already full", seconds=f"{wait('first figures', in_step):.0f}", calls=server.calls)
     quiet(live)
 

@@ -206,6 +206,17 @@ def test_a_failed_partition_is_retried_once_and_then_waits(daemon, world, server
     assert max(server.asked.values()) == 1, "what was answered before the failure is not asked again"
 
 
+def test_a_task_whose_items_are_absent_holds_back_nothing_else(daemon, world):
+    world.study(STUDY | {"tasks": STUDY["tasks"] | {"absent": {"kind": "truthfulqa_binary", "path": "absent.csv"}}})
+    daemon.reload()
+    daemon.settle()
+    assert "items|absent" in daemon.failed
+    write_wave(world.surveys, respondents(2014))
+    ran = daemon.settle()
+    assert ("report", None) in ran
+    assert "gss_extract-2014" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
+
+
 def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, server, tmp_path):
     few = {"loopback": model(server.url) | {"connections": 4}}
     world.models(few)
@@ -221,10 +232,10 @@ def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, s
     requested = {}
     while "responses" not in requested:
         daemon.look()
-        before = daemon.cursor
+        before = dict(daemon.cursors)
         daemon.evaluate()
         # Killed before the tick was stored: the next one starts from the cursor before, and must ask for the same.
-        daemon.cursor = before
+        daemon.cursors = before
         requested = daemon.evaluate()
         if "responses" not in requested:
             daemon.execute(requested)

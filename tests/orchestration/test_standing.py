@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from mpta_pipeline import definitions
 from mpta_pipeline.inference import one_by_one
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.assets.per_cell import run_cells
@@ -69,3 +70,26 @@ def test_partitions_that_stand_are_not_made_and_logged_once():
     logged = [event.partition for event in result.get_asset_materialization_events()]
     assert made == ["b"]
     assert sorted(map(str, logged)) == ["a|t", "b|t", "b|t", "c|t"]
+
+
+def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
+    with dg.DagsterInstance.get() as instance:
+        project = Project.from_env()
+        instance.add_dynamic_partitions("model", list(project.models))
+        first, last = list(project.study.tasks)[0], list(project.study.tasks)[-1]
+        done = (
+            definitions.build(project)
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("pockets")],
+                tags={
+                    ASSET_PARTITION_RANGE_START_TAG: f"loopback|{last}",
+                    ASSET_PARTITION_RANGE_END_TAG: f"loopback|{first}",
+                },
+                raise_on_error=False,
+            )
+        )
+    (failure,) = done.get_step_failure_events()
+    assert "The range of partitions holds none" in str(failure.step_failure_data.error)
+    assert "in the order" in str(failure.step_failure_data.error)

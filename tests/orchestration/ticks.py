@@ -24,7 +24,7 @@ class Daemon:
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        self.cursor: AssetDaemonCursor | None = None
+        self.cursors: dict[str, AssetDaemonCursor] = {}
         self.ran: list[tuple[str, str | None]] = []
         self.failed: list[str] = []
         self.reload()
@@ -50,12 +50,18 @@ class Daemon:
             self.instance.report_runless_asset_event(event)
 
     def evaluate(self) -> dict[str, set[str | None]]:
-        """One tick of the automation sensor: what it requests."""
-        result = dg.evaluate_automation_conditions(defs=self.definitions, instance=self.instance, cursor=self.cursor)
-        self.cursor = result.cursor
-        requested = {
-            k.to_user_string(): set(result.get_requested_partitions(k)) for k in self.graph.get_all_asset_keys()
-        }
+        """One tick of each automation sensor: what they request."""
+        requested: dict[str, set[str | None]] = {}
+        for sensor in sensors.AUTOMATION:
+            result = dg.evaluate_automation_conditions(
+                defs=self.definitions,
+                instance=self.instance,
+                asset_selection=sensor.asset_selection,
+                cursor=self.cursors.get(sensor.name),
+            )
+            self.cursors[sensor.name] = result.cursor
+            for key in sensor.asset_selection.resolve(self.graph):
+                requested[key.to_user_string()] = set(result.get_requested_partitions(key))
         return {asset: keys for asset, keys in requested.items() if keys}
 
     def execute(self, requested: dict[str, set[str | None]]) -> None:

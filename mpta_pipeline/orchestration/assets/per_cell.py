@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from mpta_pipeline.errors import MptaError
+from mpta_pipeline.errors import ConfigError, MptaError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration import checks
 from mpta_pipeline.orchestration.metadata import record_metadata, result
@@ -33,6 +33,13 @@ def run_cells(
         standing: A partition that this gives a record of is left as it is: Dagster's own event for it is enough.
     """
     keys = list(context.partition_keys)
+    if not keys:
+        raise ConfigError(
+            "The range of partitions holds none",
+            variable="partition range",
+            value=str(context.partition_key_range),
+            remedy="give its first and its last partition in the order in which `partitions` of the asset lists them",
+        )
     asset = context.asset_key.to_user_string()
     kept = {key: record for key in keys if len(keys) > 1 and (record := standing(*_split(key))) is not None}
     records, failures = list(kept.values()), []
