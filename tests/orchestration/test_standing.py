@@ -76,7 +76,7 @@ def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
     with dg.DagsterInstance.get() as instance:
         project = Project.from_env()
         instance.add_dynamic_partitions("model", list(project.models))
-        first, last = list(project.study.tasks)[0], list(project.study.tasks)[-1]
+        first, last = next(iter(project.study.tasks)), list(project.study.tasks)[-1]
         done = (
             definitions.build(project)
             .resolve_implicit_global_asset_job_def()
