@@ -239,7 +239,7 @@ def proofs(live: Live, world: World, server: Server) -> None:
             return "third" in found.get_dynamic_partitions("model")
 
     wait("the new model's partitions", known)
-    server.delay = 0.2
+    server.delay = 0.5
     chain = ["responses", "scores", "subgroup_metrics", "pockets"]
     first = live.backfill(chain, [f"third|{t}" for t in tasks])
     wait("the backfill asks", lambda: server.by_model["third"] >= 10)
