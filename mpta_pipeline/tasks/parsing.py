@@ -35,6 +35,7 @@ def _any(name: str) -> str:
 _MARK = r"[\(\[\{\"'“‘<]*\s*([A-Z])\s*[\)\]\}\"'”’>]*"
 _END = r"(?:[\s.,;:!?)\]。、\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]|$)"
 _ANSWER_WORD, _IS, _PICKING, _FINAL, _HENCE = (_any(n) for n in ("answer", "is", "picking", "final", "hence"))
+_LEAD_IN = _any("lead_in")
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,14 @@ class Rule:
 
 
 _LEAD = r"(?i:option|letter|choice|the|number|\s)*\s*"
+_JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick)\w*"
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
 LETTER_RULES: tuple[Rule, ...] = (
-    Rule("alone", rf"^\s*{_MARK}\s*[.:,;!)\]]*\s*$"),
+    Rule("alone", rf"^\s*{_MARK}\s*[.:,;!?)\]]*\s*$"),
     Rule("alone, lower case", r"^\s*\(?([a-k])\)?\s*[.:)]*\s*$"),
-    Rule(
-        "json",
-        r"(?i)[\"'](?:final_?)?(?:answer|choice|option|letter|response|selection|result)[\"']\s*:\s*[\"']?\(?([A-Z])\)?[\"'.):]",
-    ),
-    Rule("boxed", r"\\boxed\{\s*(?:\\text\{)?\s*\(?([A-Z])\)?\s*\}"),
-    Rule("tag", r"(?i)<(?:answer|choice|final)>\s*\(?([A-Z])\)?[.):]?\s*</"),
+    Rule("json", rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?\(?([A-Z])\)?[\"'.):\]}}]"),
+    Rule("boxed", r"\\boxed\{\s*(?:\\(?:text|mathrm|mathbf)\w*\{)?\s*\(?([A-Z])\)?\s*\}"),
+    Rule("tag", r"(?i)<(?:answer|choice|final|option)>\s*\(?([A-Z])\)?[.):]?\s*</"),
     Rule("final answer", rf"(?i:final|correct|overall)\s+{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}"),
     Rule(
         "hence",
@@ -63,18 +62,41 @@ LETTER_RULES: tuple[Rule, ...] = (
         rf"{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}",
     ),
     Rule("answer is", rf"{_ANSWER_WORD}\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}"),
-    Rule("answer: b", r"(?i)(?:answer|choice|option)\s*(?:is|:|=)\s*\(?([a-k])\)?[.)]*\s*$"),
+    Rule("answer: b", r"(?i)(?:answer|choice|option)\s*(?:is\s*:?|:|=)\s*\(?([a-k])\)?[.)]*\s*$"),
     Rule("I choose", rf"{_PICKING}\s*(?i:my|answer|for|:|\s)*{_LEAD}{_MARK}{_END}"),
     Rule("option B", rf"\b(?i:option|letter|choice|answer|opción|antwort|réponse|opção|вариант|选项)\s+{_MARK}{_END}"),
-    Rule("mark first", r"^\s*[\(\[]*([A-Z])\s*[\)\].:：、]+\s*\S"),
-    Rule("mark, dash", r"^\s*[\(\[]*([A-Z])[\)\]]*\s+[-–—]\s+\S"),
+    Rule("mark first", r"^\s*[\(\[]*([A-Z])\s*(?:[\)\]:：、][\)\].:：、]*\s*|\.\s+)\S"),
+    Rule("mark, dash", r"^\s*[\(\[]*([A-HJ-Z])[\)\]]*\s+[-–—]\s+\S"),
     Rule("mark, line", r"^\s*([A-Z])\s*\n"),
+    Rule("mark, reason", rf"^\s*([A-HJ-Z])(?:,\s|\s+{_any('reason')}\b)"),
+    Rule("lead-in", rf"^\W*(?:{_LEAD_IN}[\s,.:;!…-]*)+{_MARK}\s*(?:[.,;!?]|$)"),
+    Rule(
+        "it is",
+        rf"\b(?i:it|that|this)(?i:'s|\s+is|\s+would\s+be|\s+will\s+be|\s+must\s+be)\s+(?:{_LEAD_IN}\s+)*{_MARK}\s*[.!?]*\s*$",
+    ),
 )
 # These say that the letter is the answer, so that other letters in the reply are only talked about.
 _SURE = ("json", "boxed", "tag", "final answer", "hence", "answer is", "I choose")
+# These conclude: what stood at the beginning of the reply, before it, was not the answer yet.
+_CONCLUDING = ("json", "boxed", "tag", "final answer", "hence")
+_FIRST = ("mark first", "mark, dash", "mark, line")
+# Letters that the reply does not pick: denied, left to others, or one of several that are joined. They are taken out
+# before any rule looks. "I" is mostly a pronoun, so it is never taken for one of them.
+_LETTER = r"\b[A-HJ-K]\b"
+_CLAUSE = r"[^.,;:!?\n]*"
+_BETWEEN = r"(?i:(?:option|letter|answer|choice|maybe|perhaps|the|with)\s+)*"
+_JOINED = rf"{_LETTER}[\"')\]]*\s*{_any('joining')}\s*{_BETWEEN}[\"'(\[]*{_LETTER}"
+_UNPICKED = (
+    rf"(?:{_any('denying')}|{_any('others')}){_CLAUSE}{_LETTER}{_CLAUSE}",
+    rf"{_LETTER}{_any('denied')}",
+    rf"{_any('asking')}{_CLAUSE}{_LETTER}{_CLAUSE}\?",
+)
+_TAKEN_OUT = " ¦ "
 # A letter that stands by itself somewhere in the reply; "A" and "I" are words, so they need punctuation behind them.
-_STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJK])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
+_STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJ-K])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 _LISTED = r"(?:^|[\s(])([A-Z])\)\s"
+# Letters of other alphabets that look like ours, or count otherwise: the third of the Russian alphabet looks like B.
+_FOREIGN = r"^\W*[\p{Greek}\p{Cyrillic}][\s.):]"
 
 _PLACES = {chr(ord("A") + i): i for i in range(26)}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -86,10 +108,12 @@ _ORDINAL = (
 def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """Read what each reply picked, by table operations.
 
-    Tried in this order: nothing said; the text of exactly one option; a letter by `LETTER_RULES`; a refusal; the
-    place of an option in words; a single letter standing in a sentence without negation; the text of exactly one
-    option within a sentence without negation. An inability or unwillingness beside a letter, several letters, a
-    letter beyond the options, a letter followed by another option's text: all are doubt, hence `unparsed`.
+    Letters that the reply denies, leaves to others or joins ("not A", "most people say B", "A or B") are taken out
+    first. Then, in this order: nothing said; the text of exactly one option; a letter by `LETTER_RULES`; an option
+    that says that the answer is unknown; a refusal; the place of an option in words; the text of exactly one option
+    within a sentence that neither denies nor grades it. An inability or unwillingness beside a letter, several
+    letters, a letter beyond the options, a letter followed by another option's text, a reply that begins with one
+    letter and picks another: all are doubt, hence `unparsed`.
 
     Args:
         replies: Columns text (String) and options (List(String), as shown).
@@ -99,43 +123,55 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """
     frame = replies.select("text", "options").unique().with_columns(_cleaned(pl.col("text")).alias("clean"))
     k = pl.col("options").list.len().cast(pl.Int64)
+    frame = frame.with_columns(_normal(pl.col("clean")).alias("plain"), _offered(pl.col("clean")).alias("offered"))
+    articles = _without_articles(pl.col("clean"))
     frame = frame.with_columns(
-        _normal(pl.col("clean")).alias("plain"),
-        pl.col("options").list.eval(_normal(pl.element())).alias("texts"),
-        *(_letters(pl.col("clean"), rule.pattern).alias(f"rule {i}") for i, rule in enumerate(LETTER_RULES)),
-        _letters(pl.col("clean").str.replace_all(" ", "  ", literal=True), _STANDING).alias("standing"),
-        _letters(pl.col("clean"), _LISTED).alias("listed"),
-        pl.col("clean").str.contains(_any("unable")).alias("unable"),
+        *(_letters(pl.col("offered"), rule.pattern).alias(f"rule {i}") for i, rule in enumerate(LETTER_RULES)),
+        _letters(articles.str.replace_all(" ", "  ", literal=True), _STANDING).alias("standing"),
+        _letters(articles, _LISTED).alias("listed"),
+        _unable(pl.col("clean")).alias("unable"),
         pl.col("clean").str.contains(_any("disclaims")).alias("disclaims"),
-        pl.col("clean").str.contains(_any("negated")).alias("negated"),
+        pl.any_horizontal(pl.col("clean").str.contains(_any(n)) for n in ("negated", "denying")).alias("denying"),
         _letters(pl.col("clean"), _ORDINAL).alias("ordinals"),
     )
-    frame = _contained(frame.with_columns(_equal_option().alias("equal")))
+    frame = _options_said(frame)
     letters = pl.coalesce(
         pl.when(pl.col(f"rule {i}").list.len() > 0).then(f"rule {i}") for i in range(len(LETTER_RULES))
     )
     names = pl.coalesce(
         pl.when(pl.col(f"rule {i}").list.len() > 0).then(pl.lit(rule.name)) for i, rule in enumerate(LETTER_RULES)
     )
+    begins = pl.coalesce(
+        pl.when(pl.col(f"rule {i}").list.len() > 0).then(f"rule {i}")
+        for i, rule in enumerate(LETTER_RULES)
+        if rule.name in _FIRST
+    )
     frame = frame.with_columns(letters.alias("letters"), names.alias("letter_rule"))
-    frame = frame.with_columns(_position(pl.col("letters")).alias("letter"))
+    frame = frame.with_columns(_position(pl.col("letters")).alias("letter"), _position(begins).alias("begins_with"))
     ordinal = _ordinal_place(k)
     standing = pl.col("standing").list.len()
-    lone = pl.when((standing == 1) & ~pl.col("negated")).then(_position(pl.col("standing")))
     several = (pl.col("listed").list.len() > 1) & ~pl.col("letter_rule").is_in(_SURE).fill_null(False)
-    conflict = pl.col("opens_with").is_not_null() & (pl.col("opens_with") != pl.col("letter"))
+    against = pl.when(pl.col("opens_with").is_not_null()).then(pl.col("opens_with") != pl.col("letter"))
+    cut_off = pl.col("cut_off").is_not_null() & ~pl.col("cut_off").list.contains(pl.col("letter"))
+    turned = (pl.col("begins_with") != pl.col("letter")) & ~pl.col("letter_rule").is_in(_CONCLUDING)
+    unknown = pl.col("options").list.get(pl.col("letter"), null_on_oob=True).str.contains(_any("unknowable"))
     said = pl.col("letters").is_not_null()
     outcomes: list[tuple[str, pl.Expr, pl.Expr]] = [
         ("empty", pl.col("plain") == "", pl.lit(None, pl.Int64)),
         ("option text", pl.col("equal").is_not_null(), pl.col("equal")),
         ("several letters", said & (pl.col("letter").is_null() | several), pl.lit(None, pl.Int64)),
-        ("letter against text", said & conflict, pl.lit(None, pl.Int64)),
-        ("refusal and letter", (said | (standing > 0)) & pl.col("unable"), pl.lit(None, pl.Int64)),
+        ("letter against text", said & pl.coalesce(against, cut_off), pl.lit(None, pl.Int64)),
+        ("letter against letter", said & turned.fill_null(False), pl.lit(None, pl.Int64)),
+        (
+            "refusal and letter",
+            (said | (standing > 0)) & pl.col("unable") & ~unknown.fill_null(False),
+            pl.lit(None, pl.Int64),
+        ),
         ("letter", said, pl.col("letter")),
+        ("unknown", pl.col("opens_unknown").is_not_null(), pl.col("opens_unknown")),
         ("refusal", pl.col("unable") | pl.col("disclaims"), pl.lit(None, pl.Int64)),
-        ("place", ordinal.is_not_null() & ~pl.col("negated"), ordinal),
-        ("lone letter", lone.is_not_null(), lone),
-        ("option within", pl.col("inside").is_not_null() & ~pl.col("negated") & (standing == 0), pl.col("inside")),
+        ("place", ordinal.is_not_null() & ~pl.col("denying"), ordinal),
+        ("option within", pl.col("inside").is_not_null() & (standing == 0), pl.col("inside")),
     ]
     rule = pl.coalesce(*(pl.when(test).then(pl.lit(name)) for name, test, _ in outcomes), pl.lit("none"))
     place = pl.coalesce(*(pl.when(rule == name).then(value) for name, _, value in outcomes))
@@ -163,23 +199,45 @@ def _ordinal_place(k: pl.Expr) -> pl.Expr:
 
 
 def _cleaned(text: pl.Expr) -> pl.Expr:
-    """Compatibility forms made plain, reasoning and markup taken off."""
+    """Compatibility forms made plain; reasoning, markup and tokens of chat templates taken off."""
     return (
         text.fill_null("")
         .str.normalize("NFKC")
         .str.replace_all("[’‘`´]", "'")
+        .str.replace_all(r"\p{Cf}", "")
         .str.replace_all(r"(?is)<think(?:ing)?>.*?</think(?:ing)?>", " ")
         # Reasoning that never ended: whatever it mentions is no answer.
         .str.replace_all(r"(?is)<think(?:ing)?>.*$", " ")
         .str.replace_all(r"(?is)^.*</think(?:ing)?>", " ")
+        .str.replace_all(r"<\|[^|>\n]{1,40}\|>|</?s>|\[/?INST\]", " ")
         .str.replace_all(r"(?m)^\s*(?:#+|>)\s*", "")
         .str.replace_all(r"[*_~]{1,3}", "")
         .str.replace_all(r"```(?:\w+\n)?", "")
-        # "A" before a word is an article, unless that word can only follow an option's letter.
-        .str.replace_all(r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then)\b", "A, $1")
-        .str.replace_all(r"\bA ([a-z])", "a $1")
+        .str.replace(r"^\s*[-•→►▶]+\s*", "")
         .str.strip_chars()
     )
+
+
+def _without_articles(text: pl.Expr) -> pl.Expr:
+    """The text with "a" for articles: "A" before a word is one, unless that word can only follow an option's letter."""
+    return (
+        text.str.replace_all(r"\b((?i:option|letter|choice|answer))\s+A\b", "$1 (A)")
+        .str.replace_all(r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then)\b", "A, $1")
+        .str.replace_all(r"\bA ([a-z])", "a $1")
+    )
+
+
+def _offered(text: pl.Expr) -> pl.Expr:
+    """The text without the letters that it does not pick: denied, left to others, joined to another one."""
+    text = text.str.replace_all(_JOINED, _TAKEN_OUT)
+    for pattern in _UNPICKED:
+        text = text.str.replace_all(pattern, _TAKEN_OUT)
+    return _without_articles(text)
+
+
+def _unable(text: pl.Expr) -> pl.Expr:
+    """Whether the reply says that it is not able or not willing. "I can't agree" is an opinion."""
+    return text.str.replace_all(_any("opposes"), " ").str.contains(_any("unable"))
 
 
 def _normal(text: pl.Expr) -> pl.Expr:
@@ -203,48 +261,91 @@ def _position(letters: pl.Expr) -> pl.Expr:
     )
 
 
-def _equal_option() -> pl.Expr:
-    """Position of the only option whose text, with or without its mark, is the whole reply."""
-    same = pl.concat_list("plain", "texts")
-    hits = same.list.eval((pl.element().slice(1) == pl.element().first()).arg_true())
-    return pl.when((hits.list.len() == 1) & (pl.col("plain") != "")).then(hits.list.first().cast(pl.Int64))
+# Short answers stand in many sentences that do not give them ("no idea", "I have 3 children"): they count at the
+# beginning, before punctuation, or as what is said at the end.
+_SHORT = r"^(?:\p{L}{1,3}|\d+)$"
+_OPENING = rf"^\W*(?:{_any('lead_in')}[\s,.!]+)*([\p{{L}}\p{{N}}]+)\s*(?:[.,;:!–—\n]|$)"
+_CLOSING = (
+    r"(?i)\b(?:is|be|say|said|answer|reply|choose|chose|pick|give it|with|think|believe|at|(?:score|rating) of)\s*:?\s+"
+    r"(?:an? )?[\"'“]?([\p{L}\p{N}]+)[\"'”]?(?: on (?:this|the|that|a) scale\b[^.]*)?\s*[.!]*\s*$"
+)
 
 
-def _contained(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `inside` (position of the only option whose words stand in the reply) and `opens_with` (after the mark).
+def _options_said(frame: pl.DataFrame) -> pl.DataFrame:
+    """What a reply says of the options' texts.
 
-    An option that is part of a longer one that also stands there does not count: "important" in "not important".
+    Adds, each null where there is none:
+    - equal: position of the only option whose words are the whole reply, in whatever order, with its mark or without.
+    - inside: position of the only option whose words stand in the reply, neither denied nor graded ("important" in
+      "not important", "agree" in "somewhat agree") nor, for short ones, at a place where they say something else.
+    - opens_with: position of the option whose words stand first, after the mark; opens_unknown: the same where
+      that option says that the answer is not known.
+    - cut_off: positions of the options that begin with the reply's words.
     """
     frame = frame.with_row_index("id")
-    long = frame.select(
-        "id", pl.format(" {} ", "plain").alias("plain"), "texts", pl.int_ranges(pl.col("texts").list.len()).alias("pos")
-    )
     long = (
-        long.explode("texts", "pos")
-        .filter(pl.col("texts") != "")
-        .with_columns(pl.format(" {} ", "texts").alias("words"))
+        frame.select(
+            "id",
+            pl.format(" {} ", "plain").alias("plain"),
+            pl.col("clean").str.to_lowercase().alias("clean"),
+            pl.col("options").alias("option"),
+            pl.int_ranges(pl.col("options").list.len()).cast(pl.List(pl.Int64)).alias("pos"),
+        )
+        .explode("option", "pos")
+        .with_columns(pl.format(" {} ", _normal(pl.col("option"))).alias("words"))
+        .filter(pl.col("words").str.strip_chars() != "")
     )
+    # The end of a scale is known by its number, too: "10 (always justifiable)".
+    ends = long.with_columns(pl.format(" {} ", pl.col("option").str.extract(r"^(\d+) \(")).alias("words")).drop_nulls()
+    long = pl.concat([long, ends])
+    in_order = pl.col("plain").str.strip_chars().str.split(" ").list.sort()
+    same = in_order == pl.col("words").str.strip_chars().str.split(" ").list.sort()
+    mark = pl.col("pos").replace_strict({i: letter.lower() for letter, i in _PLACES.items()}, default="")
+    marked = pl.col("plain") == pl.format(" {}{}", mark, "words")
+    equal = _only(long.filter((pl.col("plain") == pl.col("words")) | same | marked), "equal")
+
     hit = long.filter(pl.col("plain").str.contains(pl.col("words"), literal=True))
     pairs = hit.join(hit.select("id", pl.col("words").alias("other")), on="id")
-    shadowed = (
-        pairs.filter((pl.col("other") != pl.col("words")) & pl.col("other").str.contains(pl.col("words"), literal=True))
-        .select("id", "pos")
-        .unique()
+    shadowed = pairs.filter(
+        (pl.col("other") != pl.col("words")) & pl.col("other").str.contains(pl.col("words"), literal=True)
     )
-    only = (
-        hit.join(shadowed, on=["id", "pos"], how="anti")
-        .group_by("id")
-        .agg(pl.col("pos").first().cast(pl.Int64).alias("inside"), pl.len().alias("n"))
-        .filter(pl.col("n") == 1)
-    )
+    hit = hit.join(shadowed.select("id", "words").unique(), on=["id", "words"], how="anti")
+    word = pl.col("words").str.strip_chars()
+    rest = pl.col("plain").str.split(pl.col("words")).list.join(_TAKEN_OUT)
+    opening, closing = pl.col("clean").str.extract(_OPENING), pl.col("clean").str.extract(_CLOSING)
+    at_an_end = ((word == opening) | (word == closing)).fill_null(False)
+    # "No, I don't" denies nothing that it says.
+    negated = rest.str.contains(_any("negated").replace("n't", "n t")) & ~((word == "no") & (opening == "no"))
+    doubtful = negated | rest.str.contains(_any("others")) | rest.str.contains(_any("grading"))
+    meant = (~word.str.contains(_SHORT) | at_an_end) & ~doubtful & ~pl.col("clean").str.contains(rf"(?i){_FOREIGN}")
+    inside = hit.with_columns(meant.alias("meant")).group_by("id").agg(
+        pl.col("pos").first().alias("inside"), pl.col("pos").n_unique().alias("n"), pl.col("meant").any()
+    )  # fmt: skip
+    inside = inside.filter((pl.col("n") == 1) & pl.col("meant")).select("id", "inside")
+
     after = pl.col("plain").str.replace(r"^ (?:[a-z]|(?:the )?answer(?: is)? [a-z]) ", " ")
     opens = (
         long.filter(after.str.starts_with(pl.col("words")))
         .sort(pl.col("words").str.len_chars(), descending=True)
         .group_by("id")
-        .agg(pl.col("pos").first().cast(pl.Int64).alias("opens_with"))
+        .agg(
+            pl.col("pos").first().alias("opens_with"),
+            pl.col("pos").filter(pl.col("option").str.contains(_any("unknowable"))).first().alias("opens_unknown"),
+        )
     )
-    return frame.join(only.select("id", "inside"), on="id", how="left").join(opens, on="id", how="left").drop("id")
+    cut = long.filter(
+        (after.str.strip_chars() != "") & pl.col("words").str.starts_with(after.str.strip_chars_end())
+    )  # fmt: skip
+    cut_off = cut.group_by("id").agg(pl.col("pos").unique().alias("cut_off"))
+    for found in (equal, inside, opens, cut_off):
+        frame = frame.join(found, on="id", how="left")
+    return frame.drop("id")
+
+
+def _only(hits: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Id and position of replies that one option alone fits."""
+    found = hits.group_by("id").agg(pl.col("pos").first().alias(name), pl.col("pos").n_unique().alias("n"))
+    return found.filter(pl.col("n") == 1).select("id", name)
 
 
 _SHARE = r"(?:^|[\s{,(\"'])([A-Z])[\"')]*\s*[:=–-]+\s*[\"']?(\d{1,3}(?:\.\d+)?)"
@@ -327,6 +428,7 @@ def markers(replies: pl.DataFrame) -> pl.DataFrame:
     """
     text = _cleaned(pl.col("text"))
     return replies.with_columns(
-        text.str.contains(_any(phrases)).alias(name)
-        for name, phrases in (("disclaims", "disclaims"), ("unable", "unable"), ("condescending", "condescending"))
+        text.str.contains(_any("disclaims")).alias("disclaims"),
+        _unable(text).alias("unable"),
+        text.str.contains(_any("condescending")).alias("condescending"),
     )
