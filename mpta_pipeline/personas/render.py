@@ -129,14 +129,17 @@ def _texts(long: pl.DataFrame, style: str, framing: str, paraphrase: int) -> pl.
 
 
 def _line(long: pl.DataFrame, style: str, framing: str) -> pl.Expr:
-    """The expression that says one trait."""
-    label, answer = pl.col("label"), pl.col("answer")
-    if style in _SENTENCES:
+    """The expression that says one trait; "you" in it is the person, whom two framings speak of, not to."""
+
+    def said(column: str) -> pl.Expr:
         if framing == "you_are":
-            return pl.col("statement")
-        sentences = long["statement"].unique()
-        said = {s: wording.third_person(s) for s in sentences}
-        return pl.col("statement").replace_strict(said, return_dtype=pl.String)
+            return pl.col(column)
+        texts = {text: wording.third_person(text) for text in long[column].unique()}
+        return pl.col(column).replace_strict(texts, return_dtype=pl.String)
+
+    if style in _SENTENCES:
+        return said("statement")
+    label, answer = said("label"), said("answer")
     if style == "json":
         return pl.format('"{}": "{}"', _escaped(label), _escaped(answer))
     capital = pl.concat_str(label.str.slice(0, 1).str.to_uppercase(), label.str.slice(1))

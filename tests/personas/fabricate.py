@@ -43,7 +43,7 @@ CONCEPT_ROWS = {
         "numeric",
         "age in years",
         "How old are you?",
-        "You are {answer} years old.",
+        "Your age is {answer}.",
         ["age"],
         (("89", "89", "89 or older"),),
     ),

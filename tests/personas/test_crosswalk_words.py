@@ -66,6 +66,42 @@ def test_no_ordinal_answer_is_a_bare_number(crosswalk, facts):
     assert bare.is_empty(), bare.rows()
 
 
+def test_numbers_and_never_stand_in_sentences_that_bear_them(crosswalk, facts):
+    """No "89 or older years old", no "1 years of school", no "you are never married" or "you pray never"."""
+    for statement in facts.filter(scale="numeric")["statement"].unique():
+        assert not re.search(r"\{answer\} ?\w", statement), statement
+    texts = crosswalk.options.join(facts.select("dialect", "column", "statement"), on=["dialect", "column"])
+    never = texts.filter(pl.col("text").str.starts_with("never")).select("statement", "text").unique()
+    assert never.height > 5
+    for statement, text in never.rows():
+        assert re.search(r"\byou \{answer\}|: \{answer\}|\"\{answer\}\"", statement, re.IGNORECASE), (statement, text)
+
+
+def test_questions_can_be_understood_without_the_interview(facts):
+    """Whoever is asked without a persona must know whose country, money and people are meant."""
+    for question in facts["question"].unique():
+        assert question is not None
+        assert not re.search(r"\b(we|our|us|this country)\b", question), question
+
+
+def test_the_third_person_reaches_the_answers_of_every_style(crosswalk):
+    """To the model, "you" is itself: a list that says "you have doubts" of a user would speak of the model."""
+    options = crosswalk.options.filter(pl.col("text").str.contains(r"\byour?\b"))
+    assert options.height > 20
+    trait = pl.struct(
+        pl.lit("belief").alias("domain"),
+        "column",
+        pl.col("column").alias("label"),
+        pl.col("text").alias("answer"),
+        pl.format("You say: {}.", "text").alias("statement"),
+    )
+    told = options.select(pl.concat_list(trait).alias("traits"))
+    for style in personas.STYLES:
+        for framing in ("user_is", "third_person"):
+            lines = personas.render(told, style=style, framing=framing).str.replace(r"^.*?(?:with:|person:|them\.)", "")
+            assert not lines.str.contains(r"\b[Yy]ou(r|rs|rself)?\b").any(), (style, framing)
+
+
 def test_no_word_holds_a_separator(crosswalk, facts):
     for text in [*crosswalk.options["text"].unique(), *facts["label"].unique()]:
         assert not re.search(r"\n| \| ", text), text

@@ -87,7 +87,7 @@ def test_placebo_is_as_long_and_says_nothing_of_anybody(frame):
     texts, neutral = personas.render(people), personas.render(people, condition="placebo")
     off = (texts.str.len_chars().cast(pl.Int64) - neutral.str.len_chars().cast(pl.Int64)).abs()
     assert off.max() <= 45  # half a sentence
-    assert not neutral.str.contains(r"\b[Yy]ou\b|United States|years old").any()
+    assert not neutral.str.contains(r"\b[Yy]ou\b|United States|Your age").any()
 
 
 def test_paraphrases_change_the_frame_and_not_the_traits(frame):

@@ -35,7 +35,7 @@ def test_each_trait_is_the_respondents_own_answer(frame, people, crosswalk):
 def test_a_top_code_is_said_in_its_words(crosswalk, study):
     people = fabricate.respondents(3).with_columns(age=pl.lit(89.0), age__code=pl.lit("89"))
     built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
-    assert "You are 89 or older years old." in personas.render(built)[0]
+    assert "Your age is 89 or older." in personas.render(built)[0]
 
 
 def test_an_answer_with_a_dollar_sign_survives(crosswalk, study):

@@ -9,6 +9,7 @@ from mpta_pipeline import tasks
 from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.tables import PROMPTS
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
+from mpta_pipeline.tasks.kinds.survey import _bin_texts, _edges
 from tests.personas import fabricate
 from tests.tasks.conftest import made
 
@@ -82,6 +83,24 @@ def test_numbers_are_asked_in_bins_that_hold_them(world):
         world.gold["trait_inference"].filter(item_id="age@alpha").select("persona_id", "gold_idx").rows()
     ):
         assert [0 <= ages[persona] < 30, 30 <= ages[persona] < 45, 45 <= ages[persona] < 65, ages[persona] >= 65][gold]
+
+
+@pytest.mark.parametrize(
+    ("concept", "texts"),
+    [
+        ("n_children", ["0", "1", "2", "3 or more"]),
+        ("household_size", ["1", "2", "3 to 4", "5 or more"]),
+        ("education_years", ["below 12", "12", "13 to 15", "16 or more"]),
+        ("birth_year", ["before 1946", "1946 to 1964", "1965 to 1980", "1981 to 1996", "1997 or later"]),
+        ("acres", ["below 2", "2 to 3", "4 or more"]),
+    ],
+)
+def test_bins_read_as_people_say_numbers(concept, texts):
+    """And those of known concepts do not move with the people, so that a new wave asks nobody anew."""
+    values = pl.Series([0.0, 2.0, 4.0, 4.0, 9.0])
+    edges = _edges(concept, values)
+    assert _bin_texts(concept, edges) == texts
+    assert concept == "acres" or _edges(concept, values + 50) == edges
 
 
 def test_who_did_not_answer_is_not_asked(world):

@@ -19,7 +19,16 @@ VIEWS = ("belief", "value", "attitude")
 # Demographics that are facts of the interview rather than traits, or that have no answer worth guessing.
 _NOT_INFERRED = ("country", "survey_year", "year")
 _MOST_OPTIONS = 11
-_AGE_EDGES = (30.0, 45.0, 65.0)
+# Concept → lower ends of all bins but the first, by which a number is asked; fixed, so that a new wave changes nobody's
+# question. Births by generation, schooling by the usual lengths of school and college.
+_EDGES: dict[str, tuple[float, ...]] = {
+    "age": (30, 45, 65),
+    "birth_year": (1946, 1965, 1981, 1997),
+    "education_years": (12, 13, 16),
+    "household_size": (2, 3, 5),
+    "n_children": (1, 2, 3),
+}
+_LOWEST = {"household_size": 1, "n_children": 0}
 _LICENCE = "Apache-2.0 (wording of this project)"
 
 
@@ -99,7 +108,7 @@ def value_items(request: ItemRequest) -> pl.DataFrame:
 
 
 def trait_items(request: ItemRequest) -> pl.DataFrame:
-    """Questions about who the person is; a number is asked in bins (age by bands, others by quartiles)."""
+    """Questions about who the person is; a number is asked in bins."""
     facts = _candidates(request, ("demographic",))
     if request.option("columns", None) is None:
         facts = facts.filter(~pl.col("concept").is_in(list(_NOT_INFERRED)))
@@ -115,7 +124,7 @@ def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
         edges = _edges(row["concept"], values)
         if not edges:
             continue
-        texts = _bin_texts(edges)
+        texts = _bin_texts(row["concept"], edges)
         rows.append(
             {
                 **row,
@@ -140,18 +149,22 @@ def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _edges(concept: str, values: pl.Series) -> list[float]:
-    """Lower ends of all bins but the first; they fall between values that occur."""
-    if concept == "age":
-        return list(_AGE_EDGES)
+    """Lower ends of all bins but the first: the concept's own, else quartiles, which fall between values that occur."""
+    if concept in _EDGES:
+        return list(_EDGES[concept])
     low, high = values.min(), values.max()
     cuts = {float(round(q)) for p in (0.25, 0.5, 0.75) if (q := values.quantile(p, "lower")) is not None}
     return sorted(c for c in cuts if float(str(low)) < c <= float(str(high)))
 
 
-def _bin_texts(edges: list[float]) -> list[str]:
+def _bin_texts(concept: str, edges: list[float]) -> list[str]:
     whole = [int(e) for e in edges]
     inner = [str(a) if b - a == 1 else f"{a} to {b - 1}" for a, b in pairwise(whole)]
-    return [f"below {whole[0]}", *inner, f"{whole[-1]} or more"]
+    if concept == "birth_year":
+        return [f"before {whole[0]}", *inner, f"{whole[-1]} or later"]
+    lowest = _LOWEST.get(concept)
+    first = str(lowest) if lowest == whole[0] - 1 else f"below {whole[0]}"
+    return [first, *inner, f"{whole[-1]} or more"]
 
 
 def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
