@@ -174,16 +174,17 @@ def association(target: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     return float(mutual / entropy), float((table.max(0).sum() - table.sum(1).max()) / wrong) if wrong else 0.0
 
 
-def test_no_visible_trait_nearly_decides_a_target_in_real_answers(crosswalk, facts, tmp_path):
-    """GSS 2018, every pair of its columns that do not hide each other: none takes a third of the other's uncertainty.
+@pytest.mark.parametrize("year", [2016, 2018, 2021, 2024])
+def test_no_visible_trait_nearly_decides_a_target_in_real_answers(crosswalk, facts, tmp_path, year):
+    """The GSS, every pair of its columns that do not hide each other: none takes a third of the other's uncertainty.
 
     Before the audit the citizens were: who says that they were not eligible to vote is none (U = .42, λ = .55).
     """
     where = os.environ.get("MPTA_SHARED_DATA")
     folder = Path(where) if where else Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    path = folder / "gss" / "GSS2018.dta"
+    path = folder / "gss" / f"GSS{year}.dta"
     if not path.is_file():
-        pytest.skip("GSS2018.dta is not on this machine; set MPTA_SHARED_DATA to the folder that has gss/GSS2018.dta")
+        pytest.skip(f"{path.name} is not on this machine; set MPTA_SHARED_DATA to the folder that has gss/{path.name}")
     registry = surveys.load_sources(None)
     (wave,) = surveys.recognize(path, registry).waves
     raw = surveys.ingest(path, getattr(wave, "wave", wave), Layout(tmp_path), registry)
