@@ -306,7 +306,7 @@ PANEL = Table(
     ("persona_id",),
     (
         *_ids("persona_id", "survey", "wave"),
-        Column("stratum", pl.String, "Stratum of the panel's design"),
+        Column("stratum", pl.String, "Stratum of the panel's design; too small ones are joined: a + b"),
         Column("stratum_size", pl.Int64, "Personas in the stratum", ge=1),
         Column("stratum_selected", pl.Int64, "Personas drawn from it", ge=1),
         Column("inclusion_probability", pl.Float64, "stratum_selected / stratum_size", ge=0, le=1),

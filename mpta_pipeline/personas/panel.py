@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import takewhile
+
 import polars as pl
 
 from mpta_pipeline.hashing import hash_uniform
@@ -16,9 +19,10 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
 
     The design's size is shared equally among the surveys (a survey that is smaller than its share gives the rest to
     the others), because figures are never pooled over surveys. Within a survey the strata get equal shares, or shares
-    proportional to their personas by largest remainder; ties fall by the hash of the stratum's name. Which persona is
-    drawn depends on nothing but its id and the seed, so a new wave or country takes places only as its share of its
-    strata requires, and everybody else stays.
+    proportional to their personas by largest remainder; ties fall by the hash of the stratum's name. A stratum too
+    small for a place is joined to its nearest neighbour, so that everybody has a chance and the inverse inclusion
+    probabilities sum to all personas (collapsed strata). Which persona is drawn depends on nothing but its id and the
+    seed, so a new wave or country takes places only as its share of its strata requires, and everybody else stays.
 
     Args:
         personas: PERSONAS rows.
@@ -47,13 +51,13 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
     shares = dict(
         zip(surveys["survey"], _equal(surveys["size"].to_list(), surveys["tie"].to_list(), design.size), strict=True)
     )
-    drawn = []
-    for (survey,), part in sizes.sort("survey", "stratum").partition_by("survey", as_dict=True).items():
-        allocate = _equal if design.allocation == "equal" else _proportional
-        counts = allocate(part["stratum_size"].to_list(), part["tie"].to_list(), shares[str(survey)])
-        drawn.append(part.with_columns(pl.Series("stratum_selected", counts, dtype=pl.Int64)))
+    drawn = [
+        _allocated(part, shares[str(survey)], _equal if design.allocation == "equal" else _proportional)
+        for (survey,), part in sizes.sort("survey", "stratum").partition_by("survey", as_dict=True).items()
+    ]
     chosen = (
-        frame.join(pl.concat(drawn).drop("tie"), on=["survey", "stratum"])
+        frame.join(pl.concat(drawn), on=["survey", "stratum"])
+        .with_columns(pl.col("joined").alias("stratum"))
         .filter(
             pl.col("rank").rank("ordinal").over("survey", "stratum", order_by=["rank", "persona_id"])
             <= pl.col("stratum_selected")
@@ -62,6 +66,59 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
         .with_columns((pl.col("survey_weight") / pl.col("inclusion_probability")).alias("weight"))
     )
     return PANEL.conform(chosen.select(list(PANEL.schema)))
+
+
+def _allocated(
+    strata: pl.DataFrame, total: int, allocate: Callable[[list[int], list[float], int], list[int]]
+) -> pl.DataFrame:
+    """Share the places of a survey out among its strata, joining those that would get none.
+
+    Args:
+        strata: survey, stratum, stratum_size, tie of one survey, in the order of the strata's names.
+        total: Places.
+        allocate: How they are shared.
+
+    Returns:
+        survey, stratum, joined (name of what it became part of), stratum_size and stratum_selected of the whole.
+    """
+    names, sizes, ties = (strata[c].to_list() for c in ("stratum", "stratum_size", "tie"))
+    cells = [[i] for i in range(len(names))]
+    while True:
+        whole = [sum(sizes[i] for i in cell) for cell in cells]
+        counts = allocate(whole, [ties[cell[0]] for cell in cells], total)
+        if all(counts) or len(cells) == 1 or not total:
+            break
+        cells = _joined(cells, counts, names)
+    by_place = {i: j for j, cell in enumerate(cells) for i in cell}
+    place = [by_place[i] for i in range(len(names))]
+    joined = [" + ".join(names[i] for i in cell) for cell in cells]
+    return strata.select("survey", "stratum").with_columns(
+        pl.Series("joined", [joined[j] for j in place], dtype=pl.String),
+        pl.Series("stratum_size", [whole[j] for j in place], dtype=pl.Int64),
+        pl.Series("stratum_selected", [counts[j] for j in place], dtype=pl.Int64),
+    )
+
+
+def _joined(cells: list[list[int]], counts: list[int], names: list[str]) -> list[list[int]]:
+    """Join every cell without a place to the one before or behind it with which its name has more in common."""
+
+    def alike(one: list[int], other: list[int]) -> int:
+        parts = zip(names[one[-1]].split("×"), names[other[0]].split("×"), strict=True)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))
+
+    made: list[list[int]] = []
+    ahead = False  # the last cell made waits for the next one
+    for j, cell in enumerate(cells):
+        if ahead:
+            made[-1], ahead = made[-1] + cell, False
+        elif counts[j]:
+            made.append(cell)
+        elif j + 1 < len(cells) and (not made or alike(cell, cells[j + 1]) > alike(made[-1], cell)):
+            made.append(cell)
+            ahead = True
+        else:
+            made[-1] = made[-1] + cell
+    return made
 
 
 def _proportional(sizes: list[int], ties: list[float], total: int) -> list[int]:

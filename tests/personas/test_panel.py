@@ -5,7 +5,7 @@ import pytest
 
 from mpta_pipeline import personas
 from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.personas.panel import _equal, _proportional
+from mpta_pipeline.personas.panel import _allocated, _equal, _proportional
 from mpta_pipeline.study import PanelDesign
 from tests.personas import fabricate
 
@@ -31,6 +31,42 @@ def test_size_strata_and_probabilities(people, frame, crosswalk):
     weighted = panel.filter(survey="alpha")
     assert (weighted["weight"] - weighted["survey_weight"] / weighted["inclusion_probability"]).abs().max() < 1e-9
     assert panel.filter(survey="beta")["weight"].null_count() == 20
+
+
+@pytest.mark.parametrize("allocation", ["equal", "proportional"])
+@pytest.mark.parametrize("size", [6, 40])
+def test_everybody_has_a_chance_and_the_probabilities_estimate_the_population(crosswalk, study, allocation, size):
+    """Horvitz and Thompson by hand, with strata too small for a place and more strata than places."""
+    people = fabricate.respondents(n=300, waves=("alpha-1", "beta-1"))
+    odd = pl.col("native_key").cast(pl.Int64) % 75 == 0  # four of each wave do not say their age
+    people = people.with_columns(pl.when(odd).then(None).otherwise("age").alias("age"))
+    frame = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    panel = draw(people, frame, crosswalk, size=size, allocation=allocation, strata=("country", "sex", "age_band"))
+    assert panel.height == size
+    for survey in ("alpha", "beta"):
+        mine, all_ = panel.filter(survey=survey), frame.filter(survey=survey)
+        by_hand = sum(1 / (row["stratum_selected"] / row["stratum_size"]) for row in mine.to_dicts())
+        assert by_hand == pytest.approx(all_.height) == pytest.approx((1 / mine["inclusion_probability"]).sum())
+    # over many draws the weighted total is that of everybody
+    alpha = frame.filter(survey="alpha")
+    dimensions = personas.derived_dimensions(people, ("country", "sex", "age_band"), crosswalk)
+    design = PanelDesign(size=size, strata=("country", "sex", "age_band"), allocation=allocation)
+    totals = [personas.draw_panel(alpha, dimensions, design, seed)["weight"].sum() for seed in range(25)]
+    mean, se = sum(totals) / 25, pl.Series(totals).std() / 5
+    assert abs(mean - alpha["weight"].sum()) < 4 * se + 1e-9
+
+
+def test_a_stratum_without_a_place_joins_its_nearest(people, frame, crosswalk):
+    names = ["A×f×1", "A×f×2", "A×m×1", "B×f×1", "B×f×9", "C×m×1"]
+    strata = pl.DataFrame(
+        {"survey": ["s"] * 6, "stratum": names, "stratum_size": [40, 1, 40, 2, 60, 1], "tie": [0.1] * 6}
+    )
+    drawn = _allocated(strata, 7, _proportional)
+    assert dict(drawn.select("stratum", "joined").rows()) == {
+        "A×f×1": "A×f×1 + A×f×2", "A×f×2": "A×f×1 + A×f×2", "A×m×1": "A×m×1", "B×f×1": "B×f×1 + B×f×9 + C×m×1",
+        "B×f×9": "B×f×1 + B×f×9 + C×m×1", "C×m×1": "B×f×1 + B×f×9 + C×m×1",
+    }  # fmt: skip
+    assert drawn.unique("joined")["stratum_selected"].sum() == 7
 
 
 def test_lowest_hash_within_stratum(people, frame, crosswalk):
