@@ -228,6 +228,11 @@ class Layout:
         return self.root / "models"
 
     @property
+    def item_files(self) -> Path:
+        """Downloaded item files of the benchmarks."""
+        return self.root / "item_files"
+
+    @property
     def warehouse(self) -> Path:
         """The published DuckDB file."""
         return self.root / "warehouse.duckdb"

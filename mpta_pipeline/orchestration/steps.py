@@ -367,6 +367,7 @@ def make_items(project: Project, task: str) -> Record:
         respondents=respondents,
         study=project.study,
         base=project.config,
+        cache_dir=project.layout.item_files,
     )
     gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
     store(gold, path_of(project, Node("gold", task)), Node("gold", task), parents(project, Node("items", task)))

@@ -83,7 +83,8 @@ def _reference_json(personas: pl.DataFrame, folder: Path, questions: Mapping[str
         long.select(
             "persona_id",
             pl.struct(
-                pl.col("variable").alias("question_id"),
+                # The country of a survey of one country is in no variable of its file.
+                pl.when(pl.col("variable") == "").then("column").otherwise("variable").alias("question_id"),
                 pl.coalesce(question, "label").alias("question"),
                 pl.col("answer").alias("answer_value"),
                 use.alias("use_case"),
@@ -109,7 +110,16 @@ def _huggingface(personas: pl.DataFrame, folder: Path, _questions: Mapping[str, 
     text = render(personas, style="prose", framing="third_person").alias("text")
     table = table.with_columns(text)
     data = write_parquet(table, folder / "data" / "train-00000-of-00001.parquet")
-    return (data, write_text(data_card(personas), folder / "README.md"))
+    terms = "\n".join(f"{survey}: {licence}" for survey, licence in _terms(personas))
+    licence = write_text(
+        f"Each trait's column `licence` holds the terms of its source.\n\n{terms}\n", folder / "LICENSE"
+    )
+    return (data, write_text(data_card(personas), folder / "README.md"), licence)
+
+
+def _terms(personas: pl.DataFrame) -> list[tuple[str, str]]:
+    """Survey and licence of all sources inside."""
+    return personas.select("survey", "licence").unique().sort("survey", "licence").rows()
 
 
 def data_card(personas: pl.DataFrame) -> str:
@@ -133,6 +143,7 @@ pretty_name: Survey personas
 language: [en]
 license: other
 license_name: terms-of-the-surveys
+license_link: LICENSE
 size_categories: ["{size}"]
 tags: [personas, survey, personalization]
 configs:
@@ -151,7 +162,8 @@ of the survey's own answers; an answer that is missing is not there. Made by `mp
 The share that is alone with its demographic traits in its wave and country (k-anonymity 1) can be recognized by whoever
 knows these traits of somebody: do not try to, and do not pass the data on against the terms of its source.
 
-Columns: `persona_id` (stable hash), `survey`, `wave`, `release_id`, `country` (ISO 3166-1 alpha-3), `year`, `weight`
-(the survey's; null where the source carries none), `n_traits`, `k_anonymity`, `traits` (column, domain, label,
-statement, answer, value, native code and variable, licence), `text` (third person).
+Columns: `persona_id` (stable hash), `revision` (hash of what it says), `survey`, `dialect` (form of its file), `wave`,
+`release_id`, `country` (ISO 3166-1 alpha-3), `year`, `weight` (the survey's; null where the source carries none),
+`data_use`, `licence`, `n_traits`, `k_anonymity`, `traits` (column, domain, label, statement, answer, value, native code
+and variable, reveals: what it gives away, licence), `text` (third person).
 """

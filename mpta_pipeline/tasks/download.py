@@ -41,7 +41,7 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
             "the other tasks go on without it",
             file=target,
             variable=download.url,
-            remedy=f"get {published.name} from {published.address} on another way and put it there, "
+            remedy=f"get {published.name} from {published.address} in another way and put it there, "
             f"or set tasks.{name}.path to where it is",
         ) from None
     found = sha256(partial)

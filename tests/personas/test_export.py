@@ -1,9 +1,11 @@
 """Protects the export: nothing leaves against its policy, the formats are what their readers expect."""
 
 import json
+import re
 
 import polars as pl
 import pytest
+import yaml
 
 from mpta_pipeline.errors import ConfigError, PolicyError
 from mpta_pipeline.personas.export import export_personas
@@ -21,6 +23,7 @@ def test_reference_json_has_the_references_keys(frame, tmp_path):
         )
         assert [d["answer_value"] for d in record["data"]] == [t["answer"] for t in traits[record["id"]]]
         assert {d["use_case"] for d in record["data"]} <= {"demographic", "value"}
+        assert all(d["question_id"] for d in record["data"])
         assert next(d["question"] for d in record["data"] if d["question_id"] == "SEX") == "What is your sex?"
 
 
@@ -37,6 +40,12 @@ def test_huggingface_layout_with_card_and_a_licence_for_each_trait(frame, tmp_pa
     for release in frame["release_id"].unique():
         assert release in card
     assert "k-anonymity" in card
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert (head["license"], head["license_name"], head["license_link"]) == ("other", "terms-of-the-surveys", "LICENSE")
+    (config,) = head["configs"]
+    assert list(tmp_path.glob(config["data_files"])) == [tmp_path / "data" / "train-00000-of-00001.parquet"]
+    assert set(re.findall(r"`(\w+)`", card)) >= set(table.columns)
+    assert "invented" in (tmp_path / "LICENSE").read_text()
 
 
 def test_a_source_that_may_not_leave_is_left_out_and_named(frame, tmp_path):
