@@ -20,6 +20,7 @@ from mpta_pipeline.inference.options import sum_of_echo, sum_of_prompt
 from mpta_pipeline.personas.controls import MEANING
 from mpta_pipeline.study import FigureRules, TaskConfig
 from mpta_pipeline.tables import MISSING_KINDS
+from mpta_pipeline.tasks.files import SAMPLES
 from mpta_pipeline.tasks.kinds.normad import alpha3
 from mpta_pipeline.tasks.kinds.opinions import country_code
 from tests.inference.conftest import make_prompts, make_spec
@@ -57,6 +58,13 @@ def test_defect_02_options_are_never_split_at_commas(world, benchmarks, crosswal
     shown = set(items["options"].explode())
     assert shown <= whole
     assert any("," in option for option in shown)
+
+
+def test_defect_02_nor_in_our_own_items(world):
+    source = pl.read_csv(SAMPLES / "sample_myths.csv", infer_schema=False)
+    shown = set(world.items["sample_myths"]["options"].explode())
+    assert shown == set(source["Best Answer"]) | set(source["Best Incorrect Answer"])
+    assert any(", " in option for option in shown)
 
 
 def test_defect_03_an_option_is_never_scored_on_no_token():
