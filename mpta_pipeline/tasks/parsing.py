@@ -230,6 +230,8 @@ def _without_articles(text: pl.Expr) -> pl.Expr:
 def _offered(text: pl.Expr) -> pl.Expr:
     """The text without the letters that it does not pick: denied, left to others, joined to another one."""
     text = text.str.replace_all(_JOINED, _TAKEN_OUT)
+    # What follows from a denial is not denied: "I do not believe in God so I choose B".
+    text = text.str.replace_all(r"(?i)\s+((?:and )?(?:so|therefore|thus|hence)|but)\s", ", $1 ")
     for pattern in _UNPICKED:
         text = text.str.replace_all(pattern, _TAKEN_OUT)
     return _without_articles(text)

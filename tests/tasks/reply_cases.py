@@ -807,4 +807,11 @@ CASES: list[tuple[list[str], str | None, str, int | None]] = [
     (SPENDING, "Β", UNPARSED, None),
     (SPENDING, "Α", UNPARSED, None),
     (SPENDING, "B - the money is spent well", OK, 1),
+    # a denial of something else does not deny the letter that follows from it
+    (SPENDING, "I do not like higher taxes so I choose C.", OK, 2),
+    (SPENDING, "I don't trust the government but I would go with option A.", OK, 0),
+    (SPENDING, "I am against waste and therefore the answer is C.", OK, 2),
+    (SPENDING, "I am not sure but B", UNPARSED, None),
+    (SPENDING, "It is not B but it is C.", OK, 2),
+    (SPENDING, "I would not say so, A.", UNPARSED, None),
 ]
