@@ -115,6 +115,17 @@ class Coded:
         number = pl.when(pl.col("missing").is_null()).then(pl.col("code").cast(pl.Float64, strict=False))
         return self.table.select("code", number.alias("number"), "missing", "label")[self.places]
 
+    @property
+    def answered(self) -> bool:
+        """Whether anybody has an answer."""
+        return self.table["missing"].has_nulls()
+
+    def moved(self, kinds: Mapping[int, str | None], where: pl.Series) -> Coded:
+        """With other kinds of missing answer (null: an answer) at some places, for the respondents where that holds."""
+        table, lookup = _moved(self.table, kinds)
+        there = pl.when(where.fill_null(False)).then(lookup.gather(self.places))
+        return Coded(table, pl.select(there.otherwise(self.places)).to_series())
+
 
 def cells(raw: RawWave, variable: str) -> pl.DataFrame:
     """A variable's cells, one row a respondent in the raw wave's order.
@@ -202,9 +213,7 @@ def _by_code(raw: RawWave, found: Coded) -> Coded:
             }
             if not moved:
                 continue
-            table, lookup = _moved(found.table, moved)
-            there = pl.when((part == value).fill_null(False)).then(lookup.gather(found.places))
-            found = Coded(table, pl.select(there.otherwise(found.places)).to_series())
+            found = found.moved(moved, part == value)
     return found
 
 
@@ -242,7 +251,7 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
     return {name: Coded(table, new[name]) for name, (table, _) in moved.items()}
 
 
-def _moved(table: pl.DataFrame, kinds: Mapping[int, str]) -> tuple[pl.DataFrame, pl.Series]:
+def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.DataFrame, pl.Series]:
     """The table with a row more for each place in `kinds`, of that kind, and the new place of each old one."""
     added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
     target = {place: table.height + number for number, place in enumerate(kinds)}

@@ -47,7 +47,6 @@ MAX_ZIP_RATIO = 250
 MAX_ZIP_BYTES = 16 * 1024**3
 MAX_VARIABLES = 9_000  # the cumulative GSS has 6,942
 MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
-ENCODINGS = ("utf-8", *readstat.ENCODINGS)
 # Some producers write `Q1: Important in life: Family` as a column's header.
 _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
 # Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
@@ -224,7 +223,7 @@ def _as_utf8(path: Path, folder: Path) -> OpenFile:
     """The CSV itself if it is UTF-8, else a copy in UTF-8."""
     with path.open("rb") as file:
         head = file.read(4)
-    candidates = ("utf-16",) if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ENCODINGS
+    candidates = ("utf-16",) if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else readstat.ENCODINGS
     for encoding in candidates:
         copy = folder / f"{encoding}.csv"
         try:
