@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 import polars as pl
 
@@ -143,9 +144,7 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     # One select for all columns, which polars spreads over the cores.
     places = pl.DataFrame([pl.Series(v, c.places) for v, c in bound.found.items()])
     columns = places.select(
-        pl.lit(table[name])
-        .gather(pl.col(recode.cells))
-        .alias(name if name != _CONTENT else recode.column + _CONTENT)
+        pl.lit(table[name]).gather(pl.col(recode.cells)).alias(name if name != _CONTENT else recode.column + _CONTENT)
         for recode, table in tables
         for name in table.columns
     )
@@ -314,7 +313,8 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
         elif rule.source.from_labels:
             values[code] = shown_label(label) if label else code
         elif not (rule.source.numeric and _in_range(rule, code)):
-            problem(code, None)
+            # A word or a date among numbers is no code that a row might have forgotten.
+            problem(code, None, stops=not _is_number(code))
     return Recode(rule, variable, variable, values, missing, tuple(problems))
 
 
@@ -332,8 +332,12 @@ def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
 
 def _in_range(rule: Rule, code: str) -> bool:
     numeric = rule.source.numeric
+    return numeric is not None and _is_number(code) and numeric.min <= float(code) <= numeric.max
+
+
+def _is_number(code: str) -> bool:
     try:
-        return numeric is not None and numeric.min <= float(code) <= numeric.max
+        return isfinite(float(code))
     except ValueError:
         return False
 

@@ -33,6 +33,7 @@ from mpta_pipeline.tables import VARIABLES
 
 _PLAIN_KEY = ":"
 _CELL = " cell"  # no variable's name
+_INFINITE = r"(?i)^[+-]?(inf(inity)?|nan)$"
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,8 @@ def _native_keys(raw: RawWave, file: Path) -> pl.Series:
         if len(names) < len(candidate):
             continue
         data = raw.data(names)
-        parts = [as_codes(data[name], name) for name in names]
+        # What is no number (NaN is empty by then, infinity is not) is no key.
+        parts = [c.set(c.str.contains(_INFINITE), None) for c in (as_codes(data[name], name) for name in names)]
         for part in parts:
             if part.null_count():
                 raise SurveyFileError(
@@ -494,7 +496,12 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
             for key in recognition.waves:
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
                 data = _rows_of_wave(info, parts, recognition.wave_variable, recognition.parts[key].code)
-                _write_snapshot(release, info, data, Path(scratch), layout)
+                try:
+                    _write_snapshot(release, info, data, Path(scratch), layout, registry)
+                except SurveyFileError:
+                    if key == wave:
+                        raise
+                    # Another wave of the file whose respondents cannot be told apart: it is told where it is asked for.
 
 
 def _rows_of_wave(info: FileInfo, parts: Sequence[Path], variable: str | None, code: str | None) -> pl.DataFrame:
@@ -569,9 +576,14 @@ def _release(
 
 
 def _write_snapshot(
-    release: Mapping[str, Any], info: FileInfo, data: pl.DataFrame, scratch: Path, layout: Layout
+    release: Mapping[str, Any],
+    info: FileInfo,
+    data: pl.DataFrame,
+    scratch: Path,
+    layout: Layout,
+    registry: SourceRegistry,
 ) -> None:
-    """Write a wave's snapshot beside and move it into place as one."""
+    """Write a wave's snapshot beside, see that its respondents can be told apart, and move it into place as one."""
     wave = release["wave"]
     target = layout.raw / wave / release["sha256"][:12]
     if (target / "release.json").exists():
@@ -580,6 +592,8 @@ def _write_snapshot(
     write_parquet(data, staged / "data.parquet")
     write_parquet(_variable_table(info, data, wave, release["release_id"]), staged / "variables.parquet")
     write_json(dict(release), staged / "release.json")
+    if not release["unstable_keys"]:
+        _native_keys(_load(staged, wave, registry), info.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # without release.json it was never complete
         shutil.rmtree(target)
