@@ -497,7 +497,7 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
                 data = _rows_of_wave(info, parts, recognition.wave_variable, recognition.parts[key].code)
                 try:
-                    _write_snapshot(release, info, data, Path(scratch), layout, registry)
+                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=Path(scratch))
                 except SurveyFileError:
                     if key == wave:
                         raise
@@ -579,13 +579,14 @@ def _write_snapshot(
     release: Mapping[str, Any],
     info: FileInfo,
     data: pl.DataFrame,
-    scratch: Path,
-    layout: Layout,
     registry: SourceRegistry,
+    *,
+    folder: Path,
+    scratch: Path,
 ) -> None:
     """Write a wave's snapshot beside, see that its respondents can be told apart, and move it into place as one."""
     wave = release["wave"]
-    target = layout.raw / wave / release["sha256"][:12]
+    target = folder / release["sha256"][:12]
     if (target / "release.json").exists():
         return
     staged = scratch / f"snapshot-{wave}"
