@@ -242,6 +242,33 @@ def test_a_label_that_moved_to_another_code_stops_the_wave(
         harmonize.harmonize(make_raw(dialect, {variable: [1, 2]}, {variable: labels}), crosswalk)
 
 
+@pytest.mark.parametrize(
+    ("variable", "said", "column", "values"),
+    [
+        ("Q46", ["very", "quite"], "happiness", ["very", "quite"]),
+        ("Q254", ["very", "quite"], "national_pride", ["very", "quite"]),
+        ("Q57", ["can be trusted", "need to be very careful"], "trust_general", ["trust", "careful"]),
+        ("Q171", ["more than weekly", "weekly", "monthly"], "religious_attendance", None),
+        ("G_TOWNSIZE2", ["<5k", "5-20k", "20-100k", "100-500k", "500k+"], "settlement_size", None),
+        ("Q111", ["environment", "growth"], "environment_vs_growth", ["environment", "growth"]),
+    ],
+)
+def test_the_short_words_of_a_codebook_are_labels_too(
+    variable: str, said: list[str], column: str, values: list[str] | None, make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    """People who make a file themselves label it as the codebook's tables do."""
+    codes = list(range(1, len(said) + 1))
+    labels = {variable: {str(c): text for c, text in zip(codes, said, strict=True)}}
+    frame = harmonize.harmonize(make_raw("wvs7", {variable: codes}, labels), crosswalk).sort("row_index")
+    assert frame[column].null_count() == 0
+    assert frame[column].n_unique() == len(codes)
+    assert values is None or frame[column].to_list() == values
+    turned = {variable: {str(c): text for c, text in zip(codes, reversed(said), strict=True)}}
+    if len(said) == 2:
+        with pytest.raises(CrosswalkError, match="stopped"):
+            harmonize.harmonize(make_raw("wvs7", {variable: codes}, turned), crosswalk)
+
+
 def test_too_many_strange_columns_stop_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     strange = {v: {"1": "blue", "2": "green"} for v in ("Q1", "Q2", "Q46", "Q57")}
     columns = {v: [1, 2] for v in ("Q1", "Q2", "Q46", "Q57", "Q3", "Q4")}
