@@ -57,7 +57,9 @@ def _sav(frame: pl.DataFrame, **options) -> bytes:
 def _written(frame: pl.DataFrame, suffix: str) -> bytes:
     """A labelled file of this frame."""
     with tempfile.TemporaryDirectory() as folder:
-        return make.write(WVS7.with_frame(frame), Path(folder) / f"x{suffix}").read_bytes()
+        path = Path(folder) / f"x{suffix}"
+        {".sav": pyreadstat.write_sav, ".dta": pyreadstat.write_dta}[suffix](frame, path)
+        return path.read_bytes()
 
 
 def _with_id(value: float | None) -> pl.DataFrame:
@@ -278,7 +280,9 @@ def test_an_error_that_nobody_thought_of_is_one_files_problem(good, registry, tm
 
 def test_other_waves_go_on(good, registry, tmp_path):
     """A folder with hostile files: each is a line with its problem, the good one is ready."""
-    for name, (suffix, content, _) in list(CASES.items())[::6]:
+    # Ids are looked at when the file is read, not when it is recognized.
+    seen = [(name, case) for name, case in CASES.items() if "no key" not in case[2]]
+    for name, (suffix, content, _) in seen[::6]:
         (tmp_path / f"{abs(hash(name))}{suffix}").write_bytes(content(good))
     (tmp_path / "good.sav").write_bytes(good[".sav"])
     states = surveys.scan(tmp_path, registry, cache=tmp_path / "cache.json")
