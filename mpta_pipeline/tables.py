@@ -259,7 +259,7 @@ CHANGELOG = Table(
     (
         *_ids("wave", "release_id"),
         Column("previous_release_id", pl.String, "The release that was superseded; null: first release", nullable=True),
-        Column("change", pl.String, "added, removed, changed, blanked, label, coverage"),
+        Column("change", pl.String, "added, removed, changed, blanked, filled, recoded, renamed, label, coverage"),
         Column("variable", pl.String, "Native variable; empty for whole respondents"),
         Column("native_key", pl.String, "The respondent's own key; empty for label and coverage changes"),
         Column("old", pl.String, "Old code or label", nullable=True),

@@ -209,8 +209,10 @@ def _weights(wave: _Wave) -> CheckResult:
         problems.append(f"{weight.null_count()} respondent(s) without weight")
     if negative := int((weight.fill_null(0) < 0).sum()):
         problems.append(f"{negative} negative weight(s)")
-    total = float(weight.sum())
-    if total <= 0:
+    if infinite := int(weight.is_infinite().sum()):
+        problems.append(f"{infinite} infinite weight(s)")
+    total = float(weight.sum()) if not infinite else 0.0
+    if total <= 0 and not infinite:
         problems.append("weights sum to nothing")
     peak = float(pl.select(pl.lit(weight).max()).item() or 0) * wave.frame.height / total if total > 0 else 0.0
     if peak > MAX_WEIGHT:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isfinite
 
 import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, short, shown_label
-from mpta_pipeline.harmonize.schema import Option
+from mpta_pipeline.harmonize.schema import Filter, Option
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
 from mpta_pipeline.tables import RESPONDENTS
@@ -67,10 +68,12 @@ class Recode:
     Attributes:
         values: Code → canonical value; unused for numbers.
         missing: Code → kind, for codes that are missing by label only.
+        cells: Name of its cells in the binding: the variable, but where a filter question had a say in them.
     """
 
     rule: Rule
     variable: str
+    cells: str
     values: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -111,7 +114,7 @@ class _Binding:
 
     Attributes:
         recodes: What fills the wave's columns.
-        found: Variable → its cells.
+        found: Name → cells.
         problems: All that was not understood.
     """
 
@@ -137,13 +140,11 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     """
     bound = _bind_all(raw, crosswalk)
     _check(bound, raw)
-    tables = [(r, r.table(bound.found[r.variable])) for r in bound.recodes]
+    tables = [(r, r.table(bound.found[r.cells])) for r in bound.recodes]
     # One select for all columns, which polars spreads over the cores.
     places = pl.DataFrame([pl.Series(v, c.places) for v, c in bound.found.items()])
     columns = places.select(
-        pl.lit(table[name])
-        .gather(pl.col(recode.variable))
-        .alias(name if name != _CONTENT else recode.column + _CONTENT)
+        pl.lit(table[name]).gather(pl.col(recode.cells)).alias(name if name != _CONTENT else recode.column + _CONTENT)
         for recode, table in tables
         for name in table.columns
     )
@@ -168,12 +169,12 @@ def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
 def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
     """Labels that say something else than expected on codes that nobody has: they stop nothing, but are told."""
     rules = crosswalk.rules.get(raw.release["dialect"], ())
-    labels = _value_labels(raw, {v for rule in rules for v in _present(rule, raw)})
+    fitting = _fitting(rules, raw)
+    labels = _value_labels(raw, {variable for _, variable in fitting})
     return [
         Problem(rule.column, variable, option.code, label, str(option.label), stops=False)
-        for rule in rules
+        for rule, variable in fitting
         if rule.source.decode == "code"
-        for variable in _present(rule, raw)
         if _applies(rule, labels.get(variable, {}))
         for option in rule.options
         if option.label
@@ -185,7 +186,7 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
     """Bind each rule of the wave's dialect to the variable that the file has."""
     rules = [r for r in crosswalk.rules.get(raw.release["dialect"], ()) if r.column != COUNTRY]
-    fitting = [(rule, variable) for rule in rules for variable in _present(rule, raw)]
+    fitting = _fitting(rules, raw)
     labels = _value_labels(raw, {variable for _, variable in fitting})
     used = list(dict.fromkeys(v for rule, v in fitting if _applies(rule, labels[v])))
     if not used:
@@ -207,6 +208,8 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         title, expected = raw.label(variable), rule.source.title
         if expected and title and not expected.accepts(title):
             problems.append(Problem(rule.column, variable, None, title, str(expected), stops=rule.verified))
+        if rule.source.filter is not None:
+            recode, found[recode.cells] = _filtered(recode, rule.source.filter, found[variable], raw)
         problems += recode.problems
         recodes.append(recode)
     for variable, others in passed_over.items():
@@ -240,9 +243,40 @@ def _check(bound: _Binding, raw: RawWave) -> None:
         raise _stopped(first, raw, f"{len(aside)} of {columns} columns are not understood. ", most=len(first))
 
 
-def _present(rule: Rule, raw: RawWave) -> Sequence[str]:
-    """The first of the rule's variables that the file has, as the file writes it, if any."""
-    return [name for v in rule.variables if (name := raw.resolve(v)) is not None][:1]
+def _present(rule: Rule, raw: RawWave) -> list[str]:
+    """The rule's variables that the file has, as the file writes them."""
+    return [name for v in rule.variables if (name := raw.resolve(v)) is not None]
+
+
+def _fitting(rules: Iterable[Rule], raw: RawWave) -> list[tuple[Rule, str]]:
+    """Each rule that the file has a variable for, with that variable.
+
+    Of several variables it is the first with answers in this wave: a pooled file has the variables of all its waves.
+    """
+    present = [(rule, names) for rule in rules if (names := _present(rule, raw))]
+    several = dict.fromkeys(v for _, names in present if len(names) > 1 for v in names)
+    choice = coded(raw, list(several)) if several else {}
+    return [
+        (rule, names[0] if len(names) == 1 else next((v for v in names if choice[v].answered), names[0]))
+        for rule, names in present
+    ]
+
+
+def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tuple[Recode, Coded]:
+    """The recode with what the question put before says of those who were not put this one, and its cells."""
+    name = raw.resolve(asked.variable)
+    places = [place for place, kind in enumerate(found.table["missing"]) if kind == "not_applicable"]
+    label = None if name is None else _value_labels(raw, [name])[name].get(asked.code)
+    recode = replace(recode, cells=f"{recode.variable} for {recode.column}")
+    if name is None or not places:
+        return recode, found
+    if not _fits(asked.label, label):
+        problem = Problem(recode.column, name, asked.code, label, str(asked.label), stops=recode.rule.verified)
+        return replace(recode, problems=(*recode.problems, problem)), found
+    # The codes stand twice in the table from here on: missing, and as that answer.
+    values = recode.values | {found.table["code"][place]: asked.value for place in places}
+    gave_it = cells(raw, name)["code"] == asked.code
+    return replace(recode, values=values), found.moved(dict.fromkeys(places), gave_it)
 
 
 def _applies(rule: Rule, labels: dict[str, str]) -> bool:
@@ -271,7 +305,7 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
             if len({o.value for o in fitting}) == 1:
                 values[code] = fitting[0].value
             else:
-                problem(code, " or ".join(str(o.label) for o in rule.options))
+                problem(code, " or ".join(str(o.label) for o in rule.options if o.label))
         elif code in options:
             if not _fits(options[code].label, label):
                 problem(code, str(options[code].label), stops=_moved(rule, options[code], label))
@@ -279,8 +313,9 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
         elif rule.source.from_labels:
             values[code] = shown_label(label) if label else code
         elif not (rule.source.numeric and _in_range(rule, code)):
-            problem(code, None)
-    return Recode(rule, variable, values, missing, tuple(problems))
+            # A word or a date among numbers is no code that a row might have forgotten.
+            problem(code, None, stops=not _is_number(code))
+    return Recode(rule, variable, variable, values, missing, tuple(problems))
 
 
 def _moved(rule: Rule, expected: Option, label: str | None) -> bool:
@@ -297,8 +332,12 @@ def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
 
 def _in_range(rule: Rule, code: str) -> bool:
     numeric = rule.source.numeric
+    return numeric is not None and _is_number(code) and numeric.min <= float(code) <= numeric.max
+
+
+def _is_number(code: str) -> bool:
     try:
-        return numeric is not None and numeric.min <= float(code) <= numeric.max
+        return isfinite(float(code))
     except ValueError:
         return False
 

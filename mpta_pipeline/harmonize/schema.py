@@ -204,6 +204,30 @@ class MissingCode(_Strict):
     kind: Missing
 
 
+class Filter(_Strict):
+    """A question put before this one: who gave this answer to it was not put this one, which says what they are.
+
+    Attributes:
+        variable: Native variable of that question.
+        code: Its code.
+        label: What the file's label of the code must say.
+        filtered: Native code of this question for those who were not put it.
+        value: Canonical value here of those who gave that answer.
+        text: What a person would say here.
+    """
+
+    variable: str
+    code: Code
+    label: Label | None = None
+    filtered: Code
+    value: Value
+    text: Text
+
+    def option(self) -> Option:
+        """Its answer as one to this question, on the code that such a respondent has here."""
+        return Option(code=self.filtered, value=self.value, text=self.text)
+
+
 class Battery(_Strict):
     """A group of questions asked in one go.
 
@@ -222,7 +246,8 @@ class Source(_Strict):
 
     Attributes:
         dialect: Codebook that the file follows.
-        variable: Native variable, or further spellings of it in order of preference; null where there is none.
+        variable: Native variable, or several in order of preference, of which the first with answers in the wave
+            counts; null where there is none.
         title: What the variable's own label must say, where its value labels do not tell what is asked.
         waves: Dialect of a single-wave file → its native variable; codes and labels as in this row.
         pool: Shares the concept's own column with other sources.
@@ -236,6 +261,7 @@ class Source(_Strict):
         from_labels: The file's own labels are the values (parties, regions, languages).
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
+        filter: A question put before, of which one answer is an answer to this one, too.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
         label, question, statement, domain, scale: Where they differ from the concept's.
@@ -260,6 +286,7 @@ class Source(_Strict):
     from_labels: bool = False
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
+    filter: Filter | None = None
     where: dict[Code, Label] = Field(default_factory=dict)
     sign: Literal[1, -1] | None = None
     label: Text | None = None
@@ -290,8 +317,12 @@ class Source(_Strict):
 
     @cached_property
     def all_options(self) -> tuple[Option, ...]:
-        """Options, points of the range and bounds of the number, in order."""
-        return (*(self.range.options() if self.range else ()), *self.options)
+        """Points of the range, options, and the answer to the filter question, in order."""
+        return (
+            *(self.range.options() if self.range else ()),
+            *self.options,
+            *([self.filter.option()] if self.filter else ()),
+        )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Source:

@@ -129,6 +129,8 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
         return {"problem": str(failure)}
     except OSError as failure:
         return {"problem": f"The file cannot be read: {failure.strerror or failure}"}
+    except Exception as failure:  # one file that nobody thought of must not hide the others
+        return {"problem": f"The file cannot be read, for a reason that the program does not know: {_kind(failure)}"}
     return {
         "sha256": sha,
         "dialect": found.dialect,
@@ -138,6 +140,12 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
         "notes": list(found.notes),
         "parts": [asdict(part) for part in found.parts.values()],
     }
+
+
+def _kind(failure: Exception) -> str:
+    """What an error is and where it comes from; its message may hold somebody's answers."""
+    module = type(failure).__module__
+    return type(failure).__name__ if module == "builtins" else f"{module}.{type(failure).__name__}"
 
 
 def _state(path: Path, entry: Mapping[str, Any], registry: SourceRegistry) -> FileState:

@@ -33,6 +33,7 @@ from mpta_pipeline.tables import VARIABLES
 
 _PLAIN_KEY = ":"
 _CELL = " cell"  # no variable's name
+_INFINITE = r"(?i)^[+-]?(inf(inity)?|nan)$"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,17 @@ class Coded:
         """The cells themselves, as `cells` returns them."""
         number = pl.when(pl.col("missing").is_null()).then(pl.col("code").cast(pl.Float64, strict=False))
         return self.table.select("code", number.alias("number"), "missing", "label")[self.places]
+
+    @property
+    def answered(self) -> bool:
+        """Whether anybody has an answer."""
+        return self.table["missing"].has_nulls()
+
+    def moved(self, kinds: Mapping[int, str | None], where: pl.Series) -> Coded:
+        """With other kinds of missing answer (null: an answer) at some places, for the respondents where that holds."""
+        table, lookup = _moved(self.table, kinds)
+        there = pl.when(where.fill_null(False)).then(lookup.gather(self.places))
+        return Coded(table, pl.select(there.otherwise(self.places)).to_series())
 
 
 def cells(raw: RawWave, variable: str) -> pl.DataFrame:
@@ -202,9 +214,7 @@ def _by_code(raw: RawWave, found: Coded) -> Coded:
             }
             if not moved:
                 continue
-            table, lookup = _moved(found.table, moved)
-            there = pl.when((part == value).fill_null(False)).then(lookup.gather(found.places))
-            found = Coded(table, pl.select(there.otherwise(found.places)).to_series())
+            found = found.moved(moved, part == value)
     return found
 
 
@@ -242,7 +252,7 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
     return {name: Coded(table, new[name]) for name, (table, _) in moved.items()}
 
 
-def _moved(table: pl.DataFrame, kinds: Mapping[int, str]) -> tuple[pl.DataFrame, pl.Series]:
+def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.DataFrame, pl.Series]:
     """The table with a row more for each place in `kinds`, of that kind, and the new place of each old one."""
     added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
     target = {place: table.height + number for number, place in enumerate(kinds)}
@@ -318,7 +328,8 @@ def _native_keys(raw: RawWave, file: Path) -> pl.Series:
         if len(names) < len(candidate):
             continue
         data = raw.data(names)
-        parts = [as_codes(data[name], name) for name in names]
+        # What is no number (NaN is empty by then, infinity is not) is no key.
+        parts = [c.set(c.str.contains(_INFINITE), None) for c in (as_codes(data[name], name) for name in names)]
         for part in parts:
             if part.null_count():
                 raise SurveyFileError(
@@ -485,7 +496,12 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
             for key in recognition.waves:
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
                 data = _rows_of_wave(info, parts, recognition.wave_variable, recognition.parts[key].code)
-                _write_snapshot(release, info, data, Path(scratch), layout)
+                try:
+                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=Path(scratch))
+                except SurveyFileError:
+                    if key == wave:
+                        raise
+                    # Another wave of the file whose respondents cannot be told apart: it is told where it is asked for.
 
 
 def _rows_of_wave(info: FileInfo, parts: Sequence[Path], variable: str | None, code: str | None) -> pl.DataFrame:
@@ -560,17 +576,25 @@ def _release(
 
 
 def _write_snapshot(
-    release: Mapping[str, Any], info: FileInfo, data: pl.DataFrame, scratch: Path, layout: Layout
+    release: Mapping[str, Any],
+    info: FileInfo,
+    data: pl.DataFrame,
+    registry: SourceRegistry,
+    *,
+    folder: Path,
+    scratch: Path,
 ) -> None:
-    """Write a wave's snapshot beside and move it into place as one."""
+    """Write a wave's snapshot beside, see that its respondents can be told apart, and move it into place as one."""
     wave = release["wave"]
-    target = layout.raw / wave / release["sha256"][:12]
+    target = folder / release["sha256"][:12]
     if (target / "release.json").exists():
         return
     staged = scratch / f"snapshot-{wave}"
     write_parquet(data, staged / "data.parquet")
     write_parquet(_variable_table(info, data, wave, release["release_id"]), staged / "variables.parquet")
     write_json(dict(release), staged / "release.json")
+    if not release["unstable_keys"]:
+        _native_keys(_load(staged, wave, registry), info.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # without release.json it was never complete
         shutil.rmtree(target)

@@ -47,13 +47,14 @@ MAX_ZIP_RATIO = 250
 MAX_ZIP_BYTES = 16 * 1024**3
 MAX_VARIABLES = 9_000  # the cumulative GSS has 6,942
 MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
-ENCODINGS = ("utf-8", *readstat.ENCODINGS)
 # Some producers write `Q1: Important in life: Family` as a column's header.
 _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
 # Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
-_NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL")
+_NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL", "null", "None", "<NA>", "#N/A", "#NULL!")
 _NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"  # 007 is a name, not a number
 _SPARE = " "  # no variable's name
+_ROW_NAME = "row_name"
+_MAX_FIELD = 1 << 22
 _MAGIC = (
     (b"$FL2", "sav"),
     (b"$FL3", "sav"),
@@ -224,7 +225,7 @@ def _as_utf8(path: Path, folder: Path) -> OpenFile:
     """The CSV itself if it is UTF-8, else a copy in UTF-8."""
     with path.open("rb") as file:
         head = file.read(4)
-    candidates = ("utf-16",) if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ENCODINGS
+    candidates = ("utf-16",) if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else readstat.ENCODINGS
     for encoding in candidates:
         copy = folder / f"{encoding}.csv"
         try:
@@ -430,7 +431,7 @@ def parts(
     rows = 0
     try:
         ends = info.rows is None
-        offsets = iter(range(0, info.rows or 1 << 62, size))
+        offsets = iter(range(0, 1 << 62 if info.rows is None else info.rows, size))
         asked: list[readstat.Process] = []
 
         def ask(process: readstat.Process) -> None:
@@ -471,13 +472,15 @@ def _cells(info: FileInfo, columns: int) -> int:
 def _describe_csv(path: Path) -> FileInfo:
     """Read the header, and in one pass each which lines are whole and which columns hold numbers alone."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        first, second = file.readline(1 << 22), file.readline(1 << 22)
+        first, second = file.readline(_MAX_FIELD), file.readline(_MAX_FIELD)
     delimiter = max(",;\t|", key=first.count)
-    header = next(csv.reader([first], delimiter=delimiter), [])
+    header = _fields(first, delimiter, path)
     # Some releases end each line of data with a delimiter, some the header, too: a field that is none.
-    spare = len(next(csv.reader([second], delimiter=delimiter), [])) == len(header) + 1
+    spare = len(_fields(second, delimiter, path)) == len(header) + 1
     if len(header) > 2 and header[-1] == "":
         header, spare = header[:-1], True
+    if len(header) > 2 and header[0] == "" and _ROW_NAME not in header:
+        header = [_ROW_NAME, *header[1:]]  # R and pandas write the rows' names under no name
     if len(header) < 2:
         raise SurveyFileError(
             "The file is no table: its first line names no variables",
@@ -508,11 +511,28 @@ def _describe_csv(path: Path) -> FileInfo:
             .collect(engine="streaming")
             .row(0, named=True)
         )
+        if spare and _scan_csv(info, [_SPARE]).select((pl.col(_SPARE) != "").any()).collect().item():
+            raise SurveyFileError(
+                "The lines have one field more than the header: whose names are whose cannot be told",
+                file=path,
+                remedy="write it with a name for every column (in R: write.csv, or row.names = FALSE)",
+            )
         text = pl.col([name for name in info.names if found[name]]).str.strip_chars()
         odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
         is_text = _scan_csv(info).select(odd.any().name.keep()).collect(engine="streaming").to_dicts()[:1]
     variables = tuple(replace(v, text=any(row.get(v.name, False) for row in is_text)) for v in info.variables)
     return replace(info, variables=variables, blank_lines=found[_SPARE] != rows)
+
+
+def _fields(line: str, delimiter: str, path: Path) -> list[str]:
+    """The fields of a line."""
+    csv.field_size_limit(_MAX_FIELD)  # of the whole process; the module's own limit is 131,072
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as failure:
+        raise SurveyFileError(
+            f"The file is no sound CSV table: {_one_line(failure)}", file=path, remedy="download it again"
+        ) from None
 
 
 def _check_lines(path: Path, delimiter: str, fields: int) -> int:
@@ -556,7 +576,7 @@ def _number(delimiter: str) -> str:
     return _NUMBER if delimiter == "," else _NUMBER.replace(r"\.", "[.,]")
 
 
-def _scan_csv(info: FileInfo) -> pl.LazyFrame:
+def _scan_csv(info: FileInfo, columns: Sequence[str] | None = None) -> pl.LazyFrame:
     """The lines of a CSV file as text under the variables' names; blank lines are none."""
     names = [*info.names, *([_SPARE] if info.spare else ())]
     lazy = pl.scan_csv(
@@ -568,7 +588,7 @@ def _scan_csv(info: FileInfo) -> pl.LazyFrame:
     )
     if info.blank_lines:  # known by their first cells: a sum over all of thousands of columns would take minutes
         lazy = lazy.filter(pl.any_horizontal(pl.col(info.names[:50]).is_not_null()))
-    return lazy.select(info.names)
+    return lazy.select(info.names if columns is None else columns)
 
 
 def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Iterator[pl.DataFrame]:

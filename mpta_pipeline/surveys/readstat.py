@@ -23,7 +23,11 @@ from typing import IO, Any
 
 import polars as pl
 
-ENCODINGS = ("cp1252", "latin-1")  # tried in this order where the declared one does not hold
+# Tried in this order where the declared one does not hold; names that iconv knows, and Python. Text that is no UTF-8
+# fails as such; five bytes are none in cp1252; the last takes any.
+ENCODINGS = ("utf-8", "cp1252", "iso-8859-1")
+# What the library says where another encoding may help.
+_OF_ENCODING = ("convert", "character set")
 
 
 class UnreadableError(Exception):
@@ -54,7 +58,9 @@ def _read(path: str, form: str, encoding: str | None, **options: Any) -> tuple[A
             )
         except (UnicodeDecodeError, pyreadstat.ReadstatError) as failure:
             problem = problem or failure
-            if isinstance(failure, pyreadstat.ReadstatError) and "convert" not in str(failure).lower():
+            if not isinstance(failure, UnicodeDecodeError) and not any(
+                said in str(failure).lower() for said in _OF_ENCODING
+            ):
                 break
         else:
             return data, meta, attempt

@@ -253,14 +253,21 @@ def _against(info: FileInfo, source: Source) -> list[str]:
 
 
 def _coded(chunk: pl.DataFrame, columns: Mapping[str, str | None], weights: Mapping[str, str]) -> pl.DataFrame:
-    """The columns that recognition looks at, as code texts, and the weights as whether there is a positive one."""
+    """The columns that recognition looks at, as code texts, and the weights as whether there is one."""
     return chunk.select(
         *(
             (as_codes(chunk[name], name).alias(role) if name else pl.lit(None, dtype=pl.String).alias(role))
             for role, name in columns.items()
         ),
-        *((pl.col(n).cast(pl.Float64, strict=False) > 0).fill_null(False).alias(f"w {w}") for w, n in weights.items()),
+        *(_is_weight(pl.col(n), chunk.schema[n]).alias(f"w {w}") for w, n in weights.items()),
     )
+
+
+def _is_weight(cell: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Whether a cell holds a weight, a wrong one too, which the checks stop; not zero, a tag or a missing code."""
+    number = cell.cast(pl.Float64, strict=False)
+    word = cell.is_not_null() & ~cell.str.contains(r"^\s*(\.[a-z]?)?\s*$") if dtype == pl.String else pl.lit(False)
+    return pl.coalesce((number != 0) & ~number.is_in([-1.0, -2.0, -3.0, -4.0, -5.0]), word).fill_null(False)
 
 
 def as_codes(column: pl.Series, name: str) -> pl.Series:

@@ -122,7 +122,7 @@ def test_unique_keys_knows_the_producers_own_duplicate(run: Run) -> None:
     assert check.metadata["exempt"] == 1
 
 
-@pytest.mark.parametrize("fault", [None, -1.0, 900.0])
+@pytest.mark.parametrize("fault", [None, -1.0, 900.0, float("inf")])
 def test_weights_fires(run: Run, fault: float | None) -> None:
     weights = [*sound()["W_WEIGHT"][:-1], fault]
     check = run(spoil=lambda frame: frame.with_columns(pl.Series("weight", weights, dtype=pl.Float64)))["weights"]

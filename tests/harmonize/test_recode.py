@@ -144,6 +144,42 @@ def test_a_hostile_label_is_cut_and_cleaned(make_raw: MakeRaw, crosswalk: Crossw
 def test_text_where_numbers_belong_stops_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     with pytest.raises(CrosswalkError, match="variable age"):
         harmonize.harmonize(make_raw("gss", {"age": ["forty", "nan", "2018-01-01", "1e9", "inf"]}), crosswalk)
+    # In rows that were never tried on a file, too: no codebook has such a code.
+    for variable, cells in (("Q1", ["1", "hello"]), ("Q262", ["40", "2018-01-01"])):
+        with pytest.raises(CrosswalkError, match=f"stopped.*variable {variable}"):
+            harmonize.harmonize(make_raw("wvs7", {variable: cells}), crosswalk)
+
+
+def test_who_is_in_no_denomination_has_no_religion(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    """EVS asks membership first; the second question is not applicable for those who said no, and for no answer."""
+    columns = {"v51": [1, 2, -1, 1], "v52": [1, -3, -3, -3]}
+    labels = {"v51": {"1": "yes", "2": "no"}, "v52": {"1": "Roman catholic", "-3": "not applicable"}}
+    for said in (labels, None):
+        raw = make_raw("evs2017", columns, said)
+        frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
+        assert frame["religion_denomination_evs"].to_list() == ["catholic", "none", None, None]
+        assert frame["religion_denomination_evs__missing"].to_list() == [None, None, *["not_applicable"] * 2]
+        assert frame["religion_denomination_evs__code"].to_list() == ["1", "-3", "-3", "-3"]
+        said_none = harmonize.answers_long(frame, crosswalk).filter(pl.col("value") == "none").collect()
+        assert said_none["text"].to_list() == ["no religion"]
+    alone = harmonize.harmonize(make_raw("evs2017", {"v52": [1, -3]}), crosswalk).sort("row_index")
+    assert alone["religion_denomination_evs__missing"].to_list() == [None, "not_applicable"]
+    turned = make_raw("evs2017", {**columns, "v7": [1] * 4, "v225": [1] * 4, "v1": [1] * 4}, {"v51": {"2": "yes"}})
+    (problem,) = harmonize.columns_set_aside(turned, crosswalk)
+    assert str(problem) == "v51 2 = 'yes', expected /^no\\b/"
+
+
+def test_of_several_variables_the_first_with_answers_in_the_wave_counts(
+    make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    """A cumulative file has the variables of all its years, most of them empty in a given one."""
+    raw = make_raw("gss", {"vote20": [".y", ".i"], "vote16": ["1", "2"], "isco08": ["2310", ".n"], "occ10": ["5", "6"]})
+    frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
+    assert frame["voted_last_presidential_gss__code"].to_list() == ["1", "2"]
+    assert frame["occupation_gss__code"].to_list() == ["2310", ".n"]
+    sources = dict(harmonize.column_sources(raw, crosswalk).select("column", "variable").iter_rows())
+    assert sources["voted_last_presidential_gss"] == "vote16"
+    assert sources["occupation_gss"] == "isco08"
 
 
 def test_the_title_of_a_variable_can_be_asserted(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
@@ -204,6 +240,33 @@ def test_a_label_that_moved_to_another_code_stops_the_wave(
 ) -> None:
     with pytest.raises(CrosswalkError, match="stopped"):
         harmonize.harmonize(make_raw(dialect, {variable: [1, 2]}, {variable: labels}), crosswalk)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said", "column", "values"),
+    [
+        ("Q46", ["very", "quite"], "happiness", ["very", "quite"]),
+        ("Q254", ["very", "quite"], "national_pride", ["very", "quite"]),
+        ("Q57", ["can be trusted", "need to be very careful"], "trust_general", ["trust", "careful"]),
+        ("Q171", ["more than weekly", "weekly", "monthly"], "religious_attendance", None),
+        ("G_TOWNSIZE2", ["<5k", "5-20k", "20-100k", "100-500k", "500k+"], "settlement_size", None),
+        ("Q111", ["environment", "growth"], "environment_vs_growth", ["environment", "growth"]),
+    ],
+)
+def test_the_short_words_of_a_codebook_are_labels_too(
+    variable: str, said: list[str], column: str, values: list[str] | None, make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    """People who make a file themselves label it as the codebook's tables do."""
+    codes = list(range(1, len(said) + 1))
+    labels = {variable: {str(c): text for c, text in zip(codes, said, strict=True)}}
+    frame = harmonize.harmonize(make_raw("wvs7", {variable: codes}, labels), crosswalk).sort("row_index")
+    assert frame[column].null_count() == 0
+    assert frame[column].n_unique() == len(codes)
+    assert values is None or frame[column].to_list() == values
+    turned = {variable: {str(c): text for c, text in zip(codes, reversed(said), strict=True)}}
+    if len(said) == 2:
+        with pytest.raises(CrosswalkError, match="stopped"):
+            harmonize.harmonize(make_raw("wvs7", {variable: codes}, turned), crosswalk)
 
 
 def test_too_many_strange_columns_stop_the_wave(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:

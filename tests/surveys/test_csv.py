@@ -42,6 +42,29 @@ def test_one_table_in_every_dress(tmp_path: Path, text: str) -> None:
     assert read(tmp_path / "x.csv", text) == (["A_WAVE", "Q1", "Q2"], [(7, 1, -2.0), (7, 2, 0.5)])
 
 
+def test_rows_that_have_names(tmp_path: Path) -> None:
+    """R's write.csv and pandas put the rows' names first, without a name for the column."""
+    names, rows = read(tmp_path / "x.csv", '"","A_WAVE","Q1"\n"1",7,-2\n"2",7,0.5\n')
+    assert names == ["row_name", "A_WAVE", "Q1"]
+    assert rows == [(1, 7, -2.0), (2, 7, 0.5)]
+
+
+def test_lines_with_a_field_that_the_header_does_not_name_are_refused(tmp_path: Path) -> None:
+    """R's write.table names no column for the rows' names: every answer would stand one column too far left."""
+    with pytest.raises(SurveyFileError, match=r"one field more than the header.*row\.names"):
+        read(tmp_path / "x.csv", 'A_WAVE,Q1,Q2\n"1",7,1,-2\n"2",7,2,0.5\n')
+
+
+@pytest.mark.parametrize("empty", ["", " ", "NA", "NaN", ".", "NULL", "<NA>", "#NULL!"])
+def test_what_programs_write_for_an_empty_cell(tmp_path: Path, empty: str) -> None:
+    assert read(tmp_path / "x.csv", f"Q1,Q2\n1,{empty}\n2,3\n")[1] == [(1, None), (2, 3)]
+
+
+def test_a_cell_of_a_megabyte(tmp_path: Path) -> None:
+    text = "x" * 1_000_000
+    assert read(tmp_path / "x.csv", f"Q1,said\n1,{text}\n")[1] == [(1, text)]
+
+
 def test_quoted_line_breaks_and_delimiters_stay_in_their_cell(tmp_path: Path) -> None:
     names, rows = read(tmp_path / "x.csv", 'id,said\n1,"two\nlines"\n2,"a, b ""c"""\n3,"last\nline"')
     assert names == ["id", "said"]

@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from mpta_pipeline import surveys
 from mpta_pipeline.errors import SurveyFileError
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys import catalogue, readers
 from tests.surveys import make_files as make
 
 PEOPLE = make.wvs_people(per_country=10)
@@ -51,6 +52,22 @@ def _sav(frame: pl.DataFrame, **options) -> bytes:
     path = Path(options.pop("folder")) / "made.sav"
     pyreadstat.write_sav(frame, path, **options)
     return path.read_bytes()
+
+
+def _written(frame: pl.DataFrame, suffix: str) -> bytes:
+    """A labelled file of this frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{suffix}"
+        {".sav": pyreadstat.write_sav, ".dta": pyreadstat.write_dta}[suffix](frame, path)
+        return path.read_bytes()
+
+
+def _with_id(value: float | None) -> pl.DataFrame:
+    """The file's rows, of which the fourth has this id."""
+    fourth = pl.int_range(pl.len()) == 3
+    return WVS7.frame.with_columns(
+        D_INTERVIEW=pl.when(fourth).then(pl.lit(value, pl.Float64)).otherwise(pl.col("D_INTERVIEW").cast(pl.Float64))
+    )
 
 
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -149,6 +166,18 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
         lambda g: _csv(WVS7.frame.with_columns(B_COUNTRY=pl.lit("\x1b[2J\x07"))),
         r"no country.*\\x1b",
     ),
+    "a header of 5 MB": (".csv", lambda g: b"a" * 5_000_000 + b"," + g[".csv"], r"no table|no sound CSV"),
+    ".sav without rows": (".sav", lambda g: _written(WVS7.frame.clear(), ".sav"), r"variables but no rows"),
+    ".dta without rows": (".dta", lambda g: _written(WVS7.frame.clear(), ".dta"), r"variables but no rows"),
+    **{
+        f"an id that is {what}": (".csv", lambda g, v=value: _csv(_with_id(v)), r"1 respondent\(s\) have no key")
+        for what, value in (("no number", float("nan")), ("infinite", float("inf")), ("empty", None))
+    },
+    "one id for all": (
+        ".csv",
+        lambda g: _csv(WVS7.frame.with_columns(D_INTERVIEW=pl.lit(1))),
+        r"no key that tells its respondents apart",
+    ),
     "no key": (".csv", lambda g: _csv(WVS7.frame.drop("D_INTERVIEW")), r"fits no known survey.*lacks D_INTERVIEW"),
 }
 
@@ -232,9 +261,28 @@ def test_labels_that_hold_anything(tmp_path, layout, registry):
     assert surveys.cells(raw, "Q1").height == 40
 
 
+def test_an_error_that_nobody_thought_of_is_one_files_problem(good, registry, tmp_path, monkeypatch):
+    (tmp_path / "a.sav").write_bytes(good[".sav"])
+    (tmp_path / "b.dta").write_bytes(good[".dta"])
+    recognize = catalogue.recognize
+
+    def failing(path, sources):
+        if path.name == "a.sav":
+            raise ZeroDivisionError("an answer of respondent 7")
+        return recognize(path, sources)
+
+    monkeypatch.setattr(catalogue, "recognize", failing)
+    bad, sound = surveys.scan(tmp_path, registry, cache=tmp_path / "cache.json")
+    assert sound.usable
+    assert "ZeroDivisionError" in bad.problem
+    assert "respondent 7" not in bad.problem
+
+
 def test_other_waves_go_on(good, registry, tmp_path):
     """A folder with hostile files: each is a line with its problem, the good one is ready."""
-    for name, (suffix, content, _) in list(CASES.items())[::6]:
+    # Ids are looked at when the file is read, not when it is recognized.
+    seen = [(name, case) for name, case in CASES.items() if "no key" not in case[2]]
+    for name, (suffix, content, _) in seen[::6]:
         (tmp_path / f"{abs(hash(name))}{suffix}").write_bytes(content(good))
     (tmp_path / "good.sav").write_bytes(good[".sav"])
     states = surveys.scan(tmp_path, registry, cache=tmp_path / "cache.json")

@@ -99,6 +99,8 @@ def test_the_autonomy_index_runs_from_minus_two_to_two(conventions, declared):
         # Printed from WVS_Cross-National_Wave_7_sav_v2_0.sav and the CsvText of a national file.
         ("wvs", "-5", "Other missing; Multiple answers Mail (EVS)", "not_available_release"),
         ("wvs", "-5", "Missing; Not available; AU: Other", "not_available_release"),
+        ("wvs", "-5", "Missing; Not applicable for other reasons", "not_available_release"),
+        ("wvs", "-5", "INAP: No internet/no social media", "not_applicable"),
         ("wvs", "-1", "Don´t know", "dont_know"),
         # Printed from the Stata files of the time series and the integrated file.
         ("wvs", ".e", "Missing: other", "not_available_release"),

@@ -179,6 +179,26 @@ def test_body_weight_is_no_survey_weight(tmp_path, layout, registry):
         )
 
 
+@pytest.mark.parametrize(("weight", "name"), [("heavy", "W_WEIGHT"), (-0.7, "W_WEIGHT"), (0, None), (-4, None)])
+def test_a_wrong_weight_is_not_taken_for_none(weight, name, tmp_path, registry):
+    """A file without weights is unweighted; one with words or negative numbers for weights is left to the checks."""
+    file = make.wvs7(WVS)
+    path = tmp_path / "x.csv"
+    file.frame.drop("S017", strict=False).with_columns(W_WEIGHT=pl.lit(weight)).write_csv(path)
+    assert surveys.recognize(path, registry).parts["wvs-7"].weight == name
+
+
+def test_a_wave_of_a_pooled_file_without_keys_holds_up_no_other(tmp_path, layout, registry):
+    file = make.gss([2016, 2018])
+    frame = file.frame.with_columns(id=pl.when(pl.col("year").cast(pl.Int64) == 2016).then(None).otherwise("id"))
+    path = tmp_path / "x.csv"
+    file.with_frame(frame).frame.write_csv(path)
+    with pytest.raises(SurveyFileError, match="have no key"):
+        surveys.ingest(path, "gss-2016", layout, registry)
+    assert not (layout.raw / "gss-2016").exists()
+    assert surveys.ingest(path, "gss-2018", layout, registry).wave == "gss-2018"
+
+
 def test_closed_until_acknowledged_with_why_and_how(tmp_path, layout):
     path = make.write(make.evs2017(EVS), tmp_path / "x.sav")
     with pytest.raises(

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import polars as pl
+import pyreadstat
 import pytest
 
 from mpta_pipeline import surveys
 from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.surveys import readers
 from tests.surveys import make_files as make
 from tests.surveys.shared_data import real
 
@@ -60,6 +62,40 @@ def test_csv_delimiters_and_encodings(registry, tmp_path, layout, semicolon, enc
     raw = surveys.ingest(path, "wvs-7", layout, registry)
     assert raw.data(["N_TOWN"])["N_TOWN"].unique().to_list() == ["Köln, Nord"]
     assert bool(raw.release["notes"]) == (encoding in ("cp1252", "utf-16"))
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding", "note"),
+    [
+        # A format that declares none is taken for cp1252, which has no 9d; the last encoding has every byte.
+        ("Ești mulțumit”", "utf-8", "read as utf-8"),
+        ("Sehr gl\x9dcklich", "iso-8859-1", "read as iso-8859-1"),
+        ("Très heureux", "cp1252", None),
+    ],
+)
+def test_label_encodings_that_a_stata_file_does_not_declare(registry, tmp_path, label, encoding, note):
+    file, path = make.wvs7(WVS), tmp_path / "x.dta"
+    marked = "~" * len(label.encode(encoding))
+    pyreadstat.write_dta(file.frame, path, version=10, variable_value_labels={"Q46": {1: marked}})
+    path.write_bytes(path.read_bytes().replace(marked.encode(), label.encode(encoding)))
+    with readers.opened(path) as opened:
+        info = readers.describe(opened)
+    said = [v.value_labels["1"] for v in info.variables if v.name == "Q46"]
+    assert said == [label.replace("\x9d", " ")]
+    assert [note in n for n in info.notes] == ([True] if note else [])
+
+
+def test_an_encoding_that_a_file_declares_wrongly_is_told_and_not_fatal(registry, tmp_path):
+    file, path = make.wvs7(WVS), tmp_path / "x.sav"
+    make.write(file.with_frame(file.frame.with_columns(N_TOWN=pl.lit("Zürich"))), path)
+    content = path.read_bytes()
+    assert content.count(b"UTF-8") == 1
+    for declared in (b"ASCII", b"UTF-8"):
+        broken = content if declared != b"UTF-8" else content.replace("Zürich".encode(), b"Z\xfcrich ")
+        path.write_bytes(broken.replace(b"UTF-8", declared))
+        with readers.opened(path) as opened:
+            (town,) = pl.concat(readers.chunks(readers.describe(opened), ["N_TOWN"]))["N_TOWN"].unique()
+        assert town == "Zürich"
 
 
 def test_labels_in_the_header_and_na_texts_of_a_csv(registry, tmp_path, layout):
