@@ -45,6 +45,11 @@ class Rule:
         return self.source.status == "verified" and self.dialect == self.source.dialect
 
     @property
+    def documented(self) -> bool:
+        """Whether the row has every code that the producer's codebook, or a file, has."""
+        return self.source.status in ("verified", "documented") and self.dialect == self.source.dialect
+
+    @property
     def sign(self) -> int | None:
         """Direction against the rest of the battery; null: none is expected."""
         battery = self.concept.battery

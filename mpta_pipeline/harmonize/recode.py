@@ -313,8 +313,9 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
         elif rule.source.from_labels:
             values[code] = shown_label(label) if label else code
         elif not (rule.source.numeric and _in_range(rule, code)):
-            # A word or a date among numbers is no code that a row might have forgotten.
-            problem(code, None, stops=not _is_number(code))
+            # A word or a date among numbers is no code that a row might have forgotten; nor is a number that neither
+            # the codebook nor the file's own labels know.
+            problem(code, None, stops=not _is_number(code) or (label is None and rule.documented))
     return Recode(rule, variable, variable, values, missing, tuple(problems))
 
 

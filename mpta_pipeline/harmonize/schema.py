@@ -267,7 +267,8 @@ class Source(_Strict):
         label, question, statement, domain, scale: Where they differ from the concept's.
         status: `verified`: codes and labels were seen in a file of the dialect, so that a file that contradicts stops.
             `documented`: they were compared with its producer's codebook or with what others printed from the file; a
-            wording that is not known sets the column aside, as where it is `assumed` (the default).
+            wording that is not known sets the column aside, as where it is `assumed` (the default), but a code that the
+            file does not label either stops.
         sign: The battery's sign where this source words the question the other way round.
     """
 

@@ -217,14 +217,30 @@ def test_an_unknown_wording_sets_its_column_aside_and_no_other(make_raw: MakeRaw
     assert "concept" in check.metadata["remedy"]
 
 
-def test_an_unknown_code_and_a_strange_title_set_their_columns_aside(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
-    many = {f"Q{n}": [1, 2] for n in range(1, 7)}
+def test_an_unknown_code_of_a_row_without_a_codebook_sets_its_column_aside(
+    make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
     raw = make_raw("joint", {"A001": [1, 9], "V002": [1, 0]} | {f"A00{n}": [1, 2] for n in range(2, 7)})
     assert [str(p) for p in harmonize.columns_set_aside(raw, crosswalk)] == ["A001 9 = None is not mapped"]
     frame = harmonize.harmonize(raw, crosswalk)
     assert "mother_born_in_country" in frame.columns
-    titled = make_raw("wvs7", many | {"Q262": [40, 200]})
-    assert [p.column for p in harmonize.columns_set_aside(titled, crosswalk)] == ["age"]
+
+
+@pytest.mark.parametrize(("variable", "code"), [("Q1", 7), ("Q262", 200), ("Q46", 5)])
+def test_a_code_that_neither_codebook_nor_file_knows_stops_the_wave(
+    variable: str, code: int, make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    many = {f"Q{n}": [1, 2] for n in range(2, 7)} | {"Q57": [1, 2]}
+    first = 40 if variable == "Q262" else 1
+    with pytest.raises(CrosswalkError, match=rf"Code {code} \(no label\) is not in the crosswalk") as raised:
+        harmonize.harmonize(make_raw("wvs7", many | {variable: [first, code]}), crosswalk)
+    assert variable in str(raised.value)
+
+
+def test_a_code_that_only_the_file_knows_sets_its_column_aside(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    many = {f"Q{n}": [1, 2] for n in range(2, 7)}
+    raw = make_raw("wvs7", many | {"Q46": [1, 5]}, {"Q46": {"1": "Very happy", "5": "It depends"}})
+    assert [str(p) for p in harmonize.columns_set_aside(raw, crosswalk)] == ["Q46 5 = 'It depends' is not mapped"]
 
 
 @pytest.mark.parametrize(
