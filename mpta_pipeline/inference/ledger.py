@@ -20,8 +20,6 @@ from typing import Any
 
 import orjson
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.hashing import digest
@@ -116,6 +114,9 @@ class Ledger:
 
     def verify(self) -> Verdict:
         """Read every record: each line against its checksum, each part whole. Needs no lock and changes nothing."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         damaged: list[str] = []
         torn = records = 0
         for log in self._logs():
@@ -291,7 +292,10 @@ class Ledger:
 
     @staticmethod
     def _store_part(records: pl.DataFrame, path: Path) -> None:
-        # By pyarrow, which gives every page a checksum: a flipped bit is found when the ledger is verified.
+        # By pyarrow, which gives every page a checksum: a flipped bit is found when the ledger is verified. It takes a
+        # quarter of a second to load, which most runs can do without.
+        import pyarrow.parquet as pq
+
         options = {
             "compression": "zstd",
             "row_group_size": 200_000,
