@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import time
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +59,7 @@ class _Outgoing(Generic[T]):
     attempts: int = 0
     sent_at: float = 0.0
     """When it was last sent, monotonic seconds."""
+    refused_since: float | None = None
     fault: Fault = field(default_factory=lambda: Fault(Kind.SERVER, ""))
 
 
@@ -97,7 +100,11 @@ class Exchange:
 
     async def __aenter__(self) -> Exchange:
         local = self.spec.is_local
-        connector = aiohttp.TCPConnector(limit=0, ssl=True if local else httpx.create_ssl_context())
+        connector = (
+            aiohttp.TCPConnector(limit=0, resolver=_ThisMachine())
+            if local
+            else aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context())
+        )
         # No cookies: an answer must not depend on an earlier one. No trust in the environment: it would look for a
         # proxy and for a login in .netrc before each request, and the latter would take the place of the key.
         session = aiohttp.ClientSession(
@@ -173,9 +180,13 @@ class Exchange:
         now = time.monotonic()
         if fault.kind is Kind.BUSY:
             self._refused_since = self._refused_since or now
+            out.refused_since = out.refused_since or now
             patience = self.spec.timeouts.patience
             if (fault.retry_after or 0.0) > patience or now - self._refused_since > patience:
                 fault.kind = Kind.FATAL
+                return False
+            if now - out.refused_since > patience:  # others were answered meanwhile
+                fault.kind = Kind.ITEM
                 return False
             return True
         if fault.kind is Kind.DOWN and not self.succeeded:
@@ -186,8 +197,9 @@ class Exchange:
         fault = out.fault
         backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(retry)
         if fault.retry_after is not None:
-            # Spread over a tenth, so that all who wait do not come back in the same instant.
-            backoff = fault.retry_after + min(backoff, 0.1 * fault.retry_after)
+            # Spread over a tenth, so that all who wait do not come back in the same instant. Never less than the backoff:
+            # an endpoint that says 0 again and again is not asked without a pause.
+            backoff = max(fault.retry_after + min(backoff, 0.1 * fault.retry_after), backoff)
         if fault.kind is Kind.BUSY:
             self.throttle.refused(fault.retry_after if fault.retry_after is not None else backoff, out.sent_at)
         return backoff
@@ -286,6 +298,19 @@ class Exchange:
             out.attempts += 1
             out.tally.attempts += 1
         return Fault(fault.kind, shorten(redact(fault.reason, self.secrets)), retry_after=fault.retry_after)
+
+
+class _ThisMachine(aiohttp.ThreadedResolver):
+    """Looks names up and takes loopback addresses only: what must stay on this machine goes nowhere else by its name."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        own = [one for one in found if ipaddress.ip_address(one["host"].partition("%")[0]).is_loopback]
+        if not own:
+            raise OSError(None, f"{host} is not this machine")
+        return own
 
 
 def _proxy(url: str) -> httpx.Proxy | None:

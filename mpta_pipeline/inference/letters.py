@@ -12,6 +12,7 @@ from mpta_pipeline.inference.requests import LETTERS
 # "A", " A", "A)", "(A", "A.", "**A", "Ġ A": one letter with brackets or marks around it. A small "a" is the article.
 _LETTER = re.compile(r"[\s(\[*\"'`Ġ▁]*([A-Z])[\s)\].:,*\"'`]*")
 NEGLIGIBLE = 0.01
+IMPOSSIBLE = 0.01  # a log-probability above 0 by more than rounding
 
 
 @lru_cache(maxsize=4096)
@@ -30,9 +31,11 @@ def letter_logprobs(candidates: Iterable[tuple[str, float]], k: int) -> list[flo
     because one would have to be invented, and the reply's text counts.
 
     Returns:
-        `k` values, or None where no letter is among the candidates or too much could be missing.
+        `k` values, or None where no letter is among the candidates, too much could be missing, or a value is none.
     """
     listed = list(candidates)
+    if any(not logprob < IMPOSSIBLE for _, logprob in listed):
+        return None
     seen = [0.0] * k
     for token, logprob in listed:
         if (place := _place(token)) < k:

@@ -16,9 +16,11 @@ from mpta_pipeline.inference.providers.base import (
     Provider,
     Reply,
     code_of,
+    count_of,
     json_lines,
     message_of,
     senseless,
+    usage_of,
 )
 from mpta_pipeline.inference.requests import Ask
 
@@ -52,18 +54,18 @@ class Anthropic(Provider):
         try:
             text = "".join(block["text"] for block in payload["content"] if block["type"] == "text")
             stop = payload["stop_reason"]
-            usage = payload.get("usage") or {}
+            usage = usage_of(payload)
         except (KeyError, TypeError, AttributeError):
             raise senseless("it has no content with text blocks and a stop_reason") from None
-        cached = usage.get("cache_read_input_tokens") or 0
-        prompt = usage.get("input_tokens")
+        cached = count_of(usage, "cache_read_input_tokens") or 0
+        prompt = count_of(usage, "input_tokens")
         if prompt is not None:
-            prompt += cached + (usage.get("cache_creation_input_tokens") or 0)
+            prompt += cached + (count_of(usage, "cache_creation_input_tokens") or 0)
         return Reply(
             text=text,
             finish_reason=stop,
             prompt_tokens=prompt,
-            completion_tokens=usage.get("output_tokens"),
+            completion_tokens=count_of(usage, "output_tokens"),
             cached_tokens=cached,
             provider_model=payload.get("model"),
         )

@@ -107,6 +107,13 @@ class Reply:
     cached_tokens: int = 0
     provider_model: str | None = None
 
+    def __post_init__(self) -> None:
+        # What is stored must fit the ledger's columns, whatever a server puts in these fields.
+        for name in ("text", "finish_reason", "provider_model"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                setattr(self, name, str(value))
+
 
 class Provider(ABC):
     """One wire format. A new provider is one file with a subclass and one line in `providers/__init__.py`."""
@@ -161,6 +168,20 @@ class Provider(ABC):
         if status == 429:
             return Fault(Kind.BUSY, reason)
         return Fault(Kind.ITEM, reason)
+
+
+def usage_of(payload: Mapping[str, Any], name: str = "usage") -> Mapping[str, Any]:
+    """The usage of a reply; empty where there is none, or something else in its place."""
+    usage = payload.get(name)
+    return usage if isinstance(usage, Mapping) else {}
+
+
+def count_of(usage: Mapping[str, Any], name: str) -> int | None:
+    """A number of tokens in a reply's usage; None where there is none, or something else in its place."""
+    value = usage.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        return None
+    return int(value)
 
 
 def message_of(payload: Any) -> str:

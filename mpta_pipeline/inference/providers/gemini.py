@@ -16,8 +16,10 @@ from mpta_pipeline.inference.providers.base import (
     Http,
     Provider,
     Reply,
+    count_of,
     message_of,
     senseless,
+    usage_of,
 )
 from mpta_pipeline.inference.requests import LETTERS, Ask
 
@@ -65,7 +67,7 @@ class Gemini(Provider):
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
         try:
-            usage = payload.get("usageMetadata") or {}
+            usage = usage_of(payload, "usageMetadata")
             if not payload.get("candidates"):
                 reason = payload["promptFeedback"]["blockReason"]
                 text, finish, first = "", "content_filter", {}
@@ -79,20 +81,20 @@ class Gemini(Provider):
                 if finish in FILTERED:
                     finish = "content_filter"
             listed = ((first.get("logprobsResult") or {}).get("topCandidates") or [{}])[0].get("candidates") or []
-            candidates = [(c["token"], float(c["logProbability"])) for c in listed]
-        except (KeyError, IndexError, TypeError, AttributeError):
+            candidates = [(str(c["token"]), float(c["logProbability"])) for c in listed]
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise senseless("it has neither candidates nor a block reason") from None
-        completion = usage.get("candidatesTokenCount")
-        if usage.get("thoughtsTokenCount"):
-            completion = (completion or 0) + usage["thoughtsTokenCount"]  # thinking is paid as output
+        completion = count_of(usage, "candidatesTokenCount")
+        if thoughts := count_of(usage, "thoughtsTokenCount"):
+            completion = (completion or 0) + thoughts  # thinking is paid as output
         letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
         return Reply(
             text=text,
             option_logprobs=letters,
             finish_reason=finish,
-            prompt_tokens=usage.get("promptTokenCount"),
+            prompt_tokens=count_of(usage, "promptTokenCount"),
             completion_tokens=completion,
-            cached_tokens=usage.get("cachedContentTokenCount") or 0,
+            cached_tokens=count_of(usage, "cachedContentTokenCount") or 0,
             provider_model=payload.get("modelVersion"),
         )
 
