@@ -159,7 +159,7 @@ def config_dir() -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would keep the last one silently."""
+    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would silently keep the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()

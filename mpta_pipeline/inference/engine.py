@@ -258,6 +258,8 @@ class Run:
         self.exchange: Exchange
         self.total = 0
         self.cancelling = False
+        self.held: set[str] = set()
+        """Requests in batches that the ledger has answers to."""
         self.reserved = 0.0
         self.in_doubt: list[dict[str, Any]] = []
         """Failures by the server's fault since its last good answer: errors of theirs only once it answers again."""
@@ -401,14 +403,16 @@ class Run:
                 variable="batch",
                 remedy="take `batch` away, or ask by letter or text",
             )
-        batches = Batches(endpoint, self.exchange, self.ledger.folder)
+        batches = Batches(endpoint, self.exchange, self.ledger.folder, self.spec.batch_poll)
+        # A run that was killed between writing results and forgetting their batch gets them a second time.
+        self.held = set(self.ledger.held(pl.Series(list(batches.waiting), dtype=pl.String)).answered)
         try:
             await batches.resume()
             if self.cancelling:
                 await batches.cancel()
             else:
                 await batches.submit(self._affordable(iterate(todo), batches.waiting))
-            await batches.collect(self.spec.batch_poll, self._take, self.writer.sync)
+            await batches.collect(self._take, self.writer.sync)
         except Fault as fault:
             raise self._give_up(fault.reason) from None
         finally:
@@ -431,14 +435,18 @@ class Run:
 
     def _take(self, ask: Ask, result: BatchResult) -> None:
         """Write one result of a batch."""
-        tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
-        if result.error is not None:
-            self._write_error(self._record(ask, tally, error=redact(result.error, self.secrets)))
+        if ask.request_hash in self.held:
             return
+        tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
         try:
+            if result.fault is not None:
+                raise result.fault
             self._answered(ask, self.provider.reply(ask, result.payload), tally)
         except Fault as fault:
-            self._write_error(self._record(ask, tally, error=fault.reason))
+            if fault.kind is Kind.FILTER:
+                self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
+            else:
+                self._write_error(self._record(ask, tally, error=redact(fault.reason, self.secrets)))
 
     def _reserve(self, ask: Ask) -> float | None:
         """Set aside the most that a request can cost; None if a budget does not allow it."""

@@ -60,6 +60,8 @@ class _Outgoing(Generic[T]):
     sent_at: float = 0.0
     """When it was last sent, monotonic seconds."""
     refused_since: float | None = None
+    again: bool = True
+    """Sending it twice does no harm."""
     fault: Fault = field(default_factory=lambda: Fault(Kind.SERVER, ""))
 
 
@@ -145,9 +147,10 @@ class Exchange:
         content = None if body is None else orjson.dumps(body)
         return await self._send(_Outgoing(path, content, read, tally, tokens))
 
-    async def json(self, path: str, body: Mapping[str, Any] | None) -> Any:
+    async def json(self, path: str, body: Mapping[str, Any] | None, *, again: bool = True) -> Any:
         """An exchange that belongs to no single request; returns the reply's JSON."""
-        return await self.call(path, body, lambda payload: payload, Tally())
+        content = None if body is None else orjson.dumps(body)
+        return await self._send(_Outgoing(path, content, lambda payload: payload, Tally(), 0, again=again))
 
     async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
         """Send or fetch a whole file."""
@@ -191,14 +194,16 @@ class Exchange:
             return True
         if fault.kind is Kind.DOWN and not self.succeeded:
             return False
-        return self.retries and fault.kind in (Kind.SERVER, Kind.DOWN) and out.attempts < self.spec.attempts
+        return (
+            self.retries and out.again and fault.kind in (Kind.SERVER, Kind.DOWN) and out.attempts < self.spec.attempts
+        )
 
     def _wait(self, out: _Outgoing[Any], retry: tenacity.RetryCallState) -> float:
         fault = out.fault
         backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(retry)
         if fault.retry_after is not None:
-            # Spread over a tenth, so that all who wait do not come back in the same instant. Never less than the backoff:
-            # an endpoint that says 0 again and again is not asked without a pause.
+            # Spread over a tenth, so that all who wait do not come back in the same instant. Never less than the
+            # backoff: an endpoint that says 0 again and again is not asked without a pause.
             backoff = max(fault.retry_after + min(backoff, 0.1 * fault.retry_after), backoff)
         if fault.kind is Kind.BUSY:
             self.throttle.refused(fault.retry_after if fault.retry_after is not None else backoff, out.sent_at)
@@ -301,7 +306,7 @@ class Exchange:
 
 
 class _ThisMachine(aiohttp.ThreadedResolver):
-    """Looks names up and takes loopback addresses only: what must stay on this machine goes nowhere else by its name."""
+    """Looks names up and takes loopback addresses only: what must stay here goes nowhere else by its name."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

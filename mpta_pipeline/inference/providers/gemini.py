@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.letters import letter_logprobs
 from mpta_pipeline.inference.providers.base import (
     BatchEndpoint,
@@ -16,6 +16,8 @@ from mpta_pipeline.inference.providers.base import (
     Http,
     Provider,
     Reply,
+    Wanted,
+    batch_fault,
     count_of,
     message_of,
     senseless,
@@ -134,15 +136,20 @@ class _Batches(BatchEndpoint):
     async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
         requests = [{"request": self.provider.body(a), "metadata": {"key": a.request_hash}} for a in asks]
         body = {"batch": {"display_name": tag, "input_config": {"requests": {"requests": requests}}}}
-        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body)
+        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body, again=False)
         return str(made["name"])
 
-    async def find(self, tag: str, http: Http) -> str | None:
-        listed = (await http.json("/batches?pageSize=100", None)).get("operations") or []
-        found = [
-            b["name"] for b in listed if tag in ((b.get("metadata") or {}).get("displayName"), b.get("displayName"))
-        ]
-        return str(found[0]) if found else None
+    async def find(self, wanted: Wanted, http: Http) -> str | None:
+        token = ""
+        while True:
+            page = await http.json(f"/batches?pageSize=100{token}", None)
+            for batch in page.get("operations") or []:
+                names = ((batch.get("metadata") or {}).get("displayName"), batch.get("displayName"))
+                if wanted.tag in names and batch["name"] not in wanted.others:
+                    return str(batch["name"])
+            if not page.get("nextPageToken"):
+                return None
+            token = f"&pageToken={page['nextPageToken']}"
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/{batch}", None)
@@ -156,18 +163,20 @@ class _Batches(BatchEndpoint):
 
     async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
         found = await http.json(f"/{batch}", None)
-        inlined = ((found.get("response") or {}).get("inlinedResponses") or {}).get("inlinedResponses") or []
+        inlined = (found.get("response") or {}).get("inlinedResponses") or []
+        if isinstance(inlined, dict):
+            inlined = inlined.get("inlinedResponses") or []
         return (self._result(one) for one in inlined)
 
     async def cancel(self, batch: str, http: Http) -> None:
         await http.json(f"/{batch}:cancel", {})
 
     def _result(self, one: Any) -> BatchResult:
-        key = str(one["metadata"]["key"])
+        key = str((one.get("metadata") or {}).get("key") or "")
         if one.get("response") is not None:
             return BatchResult(key, payload=one["response"])
         if one.get("error") is not None:
-            return BatchResult(key, error=shorten(f"batch: {message_of(one)}"))
+            return BatchResult(key, fault=batch_fault(message_of(one)))
         return BatchResult(key)
 
 

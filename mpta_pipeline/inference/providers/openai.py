@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.letters import letter_logprobs
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.options import (
@@ -22,6 +22,7 @@ from mpta_pipeline.inference.options import (
     token_grammar,
 )
 from mpta_pipeline.inference.providers.base import (
+    CLOCKS,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -29,6 +30,8 @@ from mpta_pipeline.inference.providers.base import (
     Http,
     Provider,
     Reply,
+    Wanted,
+    batch_fault,
     code_of,
     count_of,
     json_lines,
@@ -238,13 +241,22 @@ class _Batches(BatchEndpoint):
                 "completion_window": "24h",
                 "metadata": {"mpta": tag},
             },
+            again=False,
         )
         return str(made["id"])
 
-    async def find(self, tag: str, http: Http) -> str | None:
-        listed = (await http.json("/batches?limit=100", None)).get("data") or []
-        found = [b["id"] for b in listed if (b.get("metadata") or {}).get("mpta") == tag]
-        return str(found[0]) if found else None
+    async def find(self, wanted: Wanted, http: Http) -> str | None:
+        after = ""
+        while True:
+            page = await http.json(f"/batches?limit=100{after}", None)
+            listed = page.get("data") or []
+            for batch in listed:
+                if (batch.get("metadata") or {}).get("mpta") == wanted.tag and batch["id"] not in wanted.others:
+                    return str(batch["id"])
+            # The newest come first.
+            if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < wanted.since - CLOCKS:
+                return None
+            after = f"&after={listed[-1]['id']}"
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
@@ -274,11 +286,11 @@ class _Batches(BatchEndpoint):
             return BatchResult(key, payload=response["body"])
         if response is not None:
             fault = self.provider.diagnose(response["status_code"], response["body"], "")
-            return BatchResult(key, error=shorten(f"batch: HTTP {response['status_code']}: {fault.reason}"))
+            return BatchResult(key, fault=batch_fault(f"HTTP {response['status_code']}: {fault.reason}", fault.kind))
         error = line.get("error") or {}
         if error.get("code") in ("batch_expired", "batch_cancelled"):
             return BatchResult(key)  # never asked
-        return BatchResult(key, error=shorten(f"batch: {error.get('message') or error}"))
+        return BatchResult(key, fault=batch_fault(str(error.get("message") or error)))
 
 
 def _raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
