@@ -231,6 +231,8 @@ class Ledger:
                             remedy="wait for it or stop it; its answers are kept and will be used",
                         ) from None
                     time.sleep(0.1)
+            for left in self.folder.glob(".part-*.tmp"):  # of a compaction that was killed
+                left.unlink()
             self.compact(at_least=COMPACT_AT)
             writer = Writer(self._next_log())
             try:
