@@ -123,7 +123,7 @@ def fill(folder: Path, hashes: pl.Series, parts: int = 1) -> None:
     frame = frame.with_columns(empty).select(pl.col(c).cast(t) for c, t in RECORD.items()).sort("request_hash")
     size = -(-frame.height // parts)
     for i, part in enumerate(frame.iter_slices(size)):
-        part.write_parquet(folder / f"part-0-{i:08d}.parquet", row_group_size=200_000)
+        Ledger(folder)._store_part(part, f"part-0-{i:08d}")
 
 
 def bench_reuse(n: int) -> None:
