@@ -158,19 +158,43 @@ def config_dir() -> Path:
     return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
 
 
+class _Loader(yaml.SafeLoader):
+    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} is there twice in one mapping", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        ConfigError: The file is absent or is not YAML; with line and remedy.
+        ConfigError: The file is absent, is not YAML or names a key twice; with line and remedy.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(
             "A configuration file is absent",
             file=path,
             remedy="create it, or set MPTA_CONFIG_DIR to the folder it is in",
+        ) from None
+    except yaml.MarkedYAMLError as failure:
+        # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.
+        mark = failure.problem_mark or failure.context_mark
+        place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        raise ConfigError(
+            f"A configuration file is not YAML: {place}{failure.problem or failure.context}",
+            file=path,
+            remedy="mend that line",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as failure:
         raise ConfigError(

@@ -65,8 +65,8 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     reply = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
     )
-    # Whole options are asked one by one.
-    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len()).otherwise(1)
+    # As `requests.exchanges` says.
+    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
     sums = todo.select(
         prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(), reply=(reply * times).sum(), calls=times.sum()
     ).row(0)

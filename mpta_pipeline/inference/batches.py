@@ -7,6 +7,7 @@ run finds its batches again and nothing is asked or paid twice.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ import orjson
 
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, Http
+from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, Http, Wanted
 from mpta_pipeline.inference.requests import Ask
 from mpta_pipeline.storage import write_json
+
+ATTEMPTS = 3  # to hand a batch in
+LONGEST_PAUSE = 30.0  # seconds between them, so that a batch that was made shows in the provider's list
 
 
 @dataclass
@@ -27,6 +31,8 @@ class Handed:
     tag: str
     id: str | None
     requests: dict[str, tuple[int, str]]
+    at: float = 0.0
+    """When it was handed in, seconds since 1970."""
 
     def asks(self) -> Iterator[Ask]:
         """The requests as far as reading their replies needs them; their text is with the provider."""
@@ -37,9 +43,10 @@ class Handed:
 class Batches:
     """The open batches of one model."""
 
-    def __init__(self, endpoint: BatchEndpoint, http: Http, folder: Path) -> None:
+    def __init__(self, endpoint: BatchEndpoint, http: Http, folder: Path, poll: float) -> None:
         self.endpoint = endpoint
         self.http = http
+        self.poll = poll
         self.path = folder / "batches.json"
         self.open: list[Handed] = []
         self.notes: list[str] = []
@@ -54,7 +61,7 @@ class Batches:
     async def resume(self) -> None:
         """Find the id of a batch whose handing in was cut off; without a trace at the provider it is forgotten."""
         for handed in [h for h in self.open if h.id is None]:
-            handed.id = await self.endpoint.find(handed.tag, self.http)
+            handed.id = await self._find(handed)
             if handed.id is None:
                 self.open.remove(handed)
                 self.notes.append(
@@ -71,18 +78,37 @@ class Batches:
                 tag="mpta-" + digest(*(a.request_hash for a in part)),
                 id=None,
                 requests={a.request_hash: (len(a.options), a.elicitation) for a in part},
+                at=time.time(),
             )
             self.open.append(handed)
             self._save()
             try:
-                handed.id = await self.endpoint.submit(part, handed.tag, self.http)
-            except Fault:
-                self.open.remove(handed)
-                raise
+                handed.id = await self._hand_in(part, handed)
             finally:
                 self._save()
 
-    async def collect(self, poll: float, take: Callable[[Ask, BatchResult], None], kept: Callable[[], object]) -> None:
+    async def _hand_in(self, part: Sequence[Ask], handed: Handed) -> str:
+        """Hand in one batch. Where it is not known whether it was taken, it is looked for before it is sent again."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return await self.endpoint.submit(part, handed.tag, self.http)
+            except Fault as fault:
+                if fault.kind not in (Kind.SERVER, Kind.DOWN):
+                    self.open.remove(handed)  # refused, so there is nothing at the provider
+                    raise
+                if not left:
+                    raise  # it stays noted without an id: the next run looks for it
+            await asyncio.sleep(min(self.poll, LONGEST_PAUSE))
+            found = await self._find(handed)
+            if found is not None:
+                return found
+        raise AssertionError("the loop returns or raises")
+
+    async def _find(self, handed: Handed) -> str | None:
+        others = frozenset(other.id for other in self.open if other.id is not None)
+        return await self.endpoint.find(Wanted(handed.tag, frozenset(handed.requests), handed.at, others), self.http)
+
+    async def collect(self, take: Callable[[Ask, BatchResult], None], kept: Callable[[], object]) -> None:
         """Wait for the batches and hand their results to `take`; a batch is forgotten once `kept` made them durable.
 
         Raises:
@@ -94,12 +120,14 @@ class Batches:
                 if not state.ended:
                     continue
                 asks = {ask.request_hash: ask for ask in handed.asks()}
-                results = [] if state.failed else await self.endpoint.results(str(handed.id), self.http)
-                for result in results:
-                    ask = asks.pop(result.request_hash, None)
+                results = [] if state.failed else list(await self.endpoint.results(str(handed.id), self.http))
+                in_order = list(asks) if len(results) == len(asks) else []
+                for place, result in enumerate(results):
+                    key = result.request_hash or (in_order[place] if in_order else "")
+                    ask = asks.pop(key, None)
                     if ask is None:
                         continue
-                    if result.payload is None and result.error is None:
+                    if result.payload is None and result.fault is None:
                         asks[ask.request_hash] = ask
                     else:
                         take(ask, result)
@@ -113,7 +141,7 @@ class Batches:
                         f"batch {handed.id} ended with {len(asks)} request(s) not asked; run again for them"
                     )
             if self.open:
-                await asyncio.sleep(poll)
+                await asyncio.sleep(self.poll)
 
     async def cancel(self) -> None:
         """Ask the provider to stop all open batches."""

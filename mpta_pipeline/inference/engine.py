@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -23,7 +24,7 @@ from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
-from mpta_pipeline.inference.requests import Ask, in_turn, iterate, split_by_policy, unique_requests
+from mpta_pipeline.inference.requests import Ask, exchanges, in_turn, iterate, split_by_policy, unique_requests
 from mpta_pipeline.inference.throttle import Throttle
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
@@ -257,9 +258,14 @@ class Run:
         self.exchange: Exchange
         self.total = 0
         self.cancelling = False
+        self.held: set[str] = set()
+        """Requests in batches that the ledger has answers to."""
         self.reserved = 0.0
         self.in_doubt: list[dict[str, Any]] = []
         """Failures by the server's fault since its last good answer: errors of theirs only once it answers again."""
+        self.answered: Ask | None = None
+        """The latest request that was answered: whether the server is well shows when it answers that again."""
+        self.looking = asyncio.Lock()
         self.excess = 1.0
         """How much more than estimated a request has cost at most; the first goes alone, so later ones profit."""
 
@@ -328,7 +334,7 @@ class Run:
         price = self.spec.price
         if price is None:
             return 0.0
-        calls = len(ask.options) if ask.elicitation == "option_logprob" else 1
+        calls = exchanges(ask.elicitation, len(ask.options))
         tokens = self._tokens(ask)
         tokens = int(tokens * BYTES_PER_TOKEN / 4.0) if typical else tokens
         return calls * price.of(tokens, self.spec.tokens_for(ask.elicitation), batch=self.spec.batch)
@@ -397,14 +403,16 @@ class Run:
                 variable="batch",
                 remedy="take `batch` away, or ask by letter or text",
             )
-        batches = Batches(endpoint, self.exchange, self.ledger.folder)
+        batches = Batches(endpoint, self.exchange, self.ledger.folder, self.spec.batch_poll)
+        # A run that was killed between writing results and forgetting their batch gets them a second time.
+        self.held = set(self.ledger.held(pl.Series(list(batches.waiting), dtype=pl.String)).answered)
         try:
             await batches.resume()
             if self.cancelling:
                 await batches.cancel()
             else:
                 await batches.submit(self._affordable(iterate(todo), batches.waiting))
-            await batches.collect(self.spec.batch_poll, self._take, self.writer.sync)
+            await batches.collect(self._take, self.writer.sync)
         except Fault as fault:
             raise self._give_up(fault.reason) from None
         finally:
@@ -427,14 +435,18 @@ class Run:
 
     def _take(self, ask: Ask, result: BatchResult) -> None:
         """Write one result of a batch."""
-        tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
-        if result.error is not None:
-            self._write_error(self._record(ask, tally, error=redact(result.error, self.secrets)))
+        if ask.request_hash in self.held:
             return
+        tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
         try:
+            if result.fault is not None:
+                raise result.fault
             self._answered(ask, self.provider.reply(ask, result.payload), tally)
         except Fault as fault:
-            self._write_error(self._record(ask, tally, error=fault.reason))
+            if fault.kind is Kind.FILTER:
+                self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
+            else:
+                self._write_error(self._record(ask, tally, error=redact(fault.reason, self.secrets)))
 
     def _reserve(self, ask: Ask) -> float | None:
         """Set aside the most that a request can cost; None if a budget does not allow it."""
@@ -466,20 +478,27 @@ class Run:
             if fault.kind is Kind.FILTER:
                 self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
             else:
-                self._failed(ask, fault, tally)
+                await self._failed(ask, fault, tally)
         finally:
             for budget in self.budgets:
                 budget.settle(worst, spent)
         return True
+
+    def _cost(self, ask: Ask, reply: Reply) -> float:
+        """US dollars of a reply: by the provider's count of tokens, by ours where it gives none."""
+        if self.spec.price is None:
+            return 0.0
+        prompt, completion = reply.prompt_tokens, reply.completion_tokens
+        prompt = self._tokens(ask) if prompt is None else prompt
+        completion = self.spec.tokens_for(ask.elicitation) if completion is None else completion
+        return self.spec.price.of(prompt, completion, min(reply.cached_tokens, prompt), batch=self.spec.batch)
 
     def _answered(self, ask: Ask, reply: Reply, tally: Tally) -> float:
         report = self.report
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
         cost = None
         if self.spec.price is not None:
-            if reply.prompt_tokens is None:
-                prompt, completion = self._tokens(ask), self.spec.tokens_for(ask.elicitation)
-            cost = self.spec.price.of(prompt, completion, reply.cached_tokens, batch=self.spec.batch)
+            cost = self._cost(ask, reply)
             report.cost = (report.cost or 0.0) + cost
             if self.budgets and reply.prompt_tokens is not None:
                 self.excess = max(self.excess, cost / max(self._worst(ask), 1e-12))
@@ -490,6 +509,7 @@ class Run:
                 for value in (reply.text, reply.finish_reason, reply.provider_model)
             )
         self._confirm()
+        self.answered = ask
         self.writer.append(
             self._record(
                 ask,
@@ -514,24 +534,51 @@ class Run:
             report.fingerprints.append(reply.provider_model)
         return cost or 0.0
 
-    def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
+    async def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
         """Write an error row, hold it back, or give the model up."""
-        spec = self.spec
         self.report.attempts += tally.attempts
         if fault.kind in (Kind.FATAL, Kind.BUSY):
             raise self._give_up(fault.reason)
         record = self._record(ask, tally, error=fault.reason)
-        if fault.kind is Kind.ITEM:
-            if not self.exchange.succeeded and ("HTTP 403" in fault.reason or "HTTP 404" in fault.reason):
+        if fault.kind is Kind.ITEM and not fault.reason.startswith(("HTTP 403", "HTTP 404")):
+            if not self.exchange.succeeded and not self.report.errors and _UNSUPPORTED.search(fault.reason):
                 raise self._give_up(fault.reason)
             self._write_error(record)
             return
-        # The server's fault. Whether it is this request's as well shows when the server answers another one.
-        self.in_doubt.append(record)
-        if fault.kind is Kind.DOWN and not self.exchange.succeeded:
+        if fault.kind in (Kind.DOWN, Kind.ITEM) and not self.exchange.succeeded:
             raise self._give_up(fault.reason)
-        if len(self.in_doubt) >= max(8, spec.connections):
-            raise self._give_up(f"{len(self.in_doubt)} requests in a row failed, the last with: {fault.reason}")
+        # The server's fault, or a 403 or 404: a key withdrawn, a model gone. Whether it is this request's as well shows
+        # when the server answers another one, or, after several, the one that it answered last.
+        self.in_doubt.append(record)
+        most = max(8, self.spec.connections)
+        if len(self.in_doubt) < most:
+            return
+        async with self.looking:
+            if len(self.in_doubt) < most:  # it has answered meanwhile
+                return
+            if not await self._still_answers():
+                raise self._give_up(f"{len(self.in_doubt)} requests in a row failed, the last with: {fault.reason}")
+            self._confirm()
+
+    async def _still_answers(self) -> bool:
+        """Ask what was answered last again: a persona whose every prompt fails must not stop the run at each start."""
+        if self.answered is None:
+            return False
+        ask, tally = self.answered, Tally()
+
+        def call(path: str, body: Any, read: Any) -> Any:
+            return self.exchange.call(path, body, read, tally)
+
+        try:
+            reply = await self.provider.answer(ask, call)
+        except Fault:
+            return False
+        if self.spec.price is not None:
+            cost = self._cost(ask, reply)
+            self.report.cost = (self.report.cost or 0.0) + cost
+            for budget in self.budgets:
+                budget.settle(0.0, cost)
+        return True
 
     def _confirm(self) -> None:
         """The server is well: what failed before it answered again failed by itself."""
@@ -639,9 +686,15 @@ class Run:
 
 
 REFUSALS = ("content_filter", "refusal", "safety")
+_UNSUPPORTED = re.compile(
+    r"(?i)unsupported|not support|deprecated|unrecognized|unknown (parameter|name|field)|extra input"
+)
+"""What an endpoint says of a request whose parameters it does not take: then it takes none of them."""
 
 
 def _remedy(reason: str, spec: ModelSpec) -> str:
+    if "certificate" in reason.lower():
+        return "correct base_url, or name the file of the authority that signed its certificate in SSL_CERT_FILE"
     if "key was rejected" in reason or "HTTP 403" in reason:
         return f"check the key in {spec.key_env or 'the environment'} and what it may use, then run again"
     if "web page" in reason or "redirect" in reason:
@@ -650,6 +703,11 @@ def _remedy(reason: str, spec: ModelSpec) -> str:
         )
     if "no connection" in reason:
         return "start the server or correct base_url in models.yaml, then run again: only what is missing is asked"
+    if reason.startswith("HTTP 400") and _UNSUPPORTED.search(reason):
+        return (
+            "take what the endpoint names out of the entry in models.yaml: set a parameter to null in `parameters` "
+            "(temperature too), and see max_tokens_field, top_logprobs, system_role and structured"
+        )
     if "know the model" in reason or "HTTP 404" in reason:
         return "correct `model` or base_url of the entry in models.yaml"
     return "see the endpoint's own status, then run again: only what is missing is asked"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import time
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -14,6 +17,7 @@ import orjson
 import tenacity
 from httpx_aiohttp import AiohttpTransport
 
+from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.faults import Fault, Kind, redact, retry_after, shorten
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.throttle import Throttle
@@ -55,7 +59,28 @@ class _Outgoing(Generic[T]):
     attempts: int = 0
     sent_at: float = 0.0
     """When it was last sent, monotonic seconds."""
+    refused_since: float | None = None
+    again: bool = True
+    """Sending it twice does no harm."""
     fault: Fault = field(default_factory=lambda: Fault(Kind.SERVER, ""))
+
+
+class _Request(httpx.Request):
+    """A request made of parts that need no looking at: httpx's own constructor takes .09 ms over them."""
+
+    def __init__(self, url: httpx.URL, content: bytes | None, content_type: str | None, extensions: Any) -> None:
+        self.method = "GET" if content is None else "POST"
+        self.url = url
+        self.headers = _NO_HEADERS if content_type is None else httpx.Headers({"content-type": content_type})
+        self.extensions = extensions
+        self._body = content or b""
+
+    @property
+    def content(self) -> bytes:
+        return self._body
+
+
+_NO_HEADERS = httpx.Headers()  # beyond the session's
 
 
 @dataclass
@@ -71,30 +96,35 @@ class Exchange:
     retries: bool = True
     succeeded: bool = False
     transport: AiohttpTransport = field(init=False)
-    _base: httpx.Headers = field(init=False)
     _timeout: dict[str, float | None] = field(init=False)
     _urls: dict[str, httpx.URL] = field(default_factory=dict)
     _refused_since: float | None = None
 
     async def __aenter__(self) -> Exchange:
         local = self.spec.is_local
-        connector = aiohttp.TCPConnector(limit=0, ssl=True if local else httpx.create_ssl_context())
-        # No cookies: an answer must not depend on an earlier one. No proxy between here and this machine.
-        session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=not local, read_bufsize=2**18
+        connector = (
+            aiohttp.TCPConnector(limit=0, resolver=_ThisMachine())
+            if local
+            else aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context())
         )
-        # The transport is used without httpx.AsyncClient: redirects, cookies and logs are not wanted, and merging its
-        # headers takes .15 ms a request. verify: the certificate store is the connector's, not loaded a second time.
-        self.transport = AiohttpTransport(client=session, verify=False)
-        self._base = httpx.Headers(
-            {
+        # No cookies: an answer must not depend on an earlier one. No trust in the environment: it would look for a
+        # proxy and for a login in .netrc before each request, and the latter would take the place of the key.
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            read_bufsize=2**18,
+            headers={
                 "accept": "application/json",
                 "accept-encoding": "gzip, deflate",
                 "content-type": "application/json",
                 "user-agent": "mpta-pipeline",
                 **self.headers,
-            }
+            },
         )
+        # The transport is used without httpx.AsyncClient: redirects, cookies and logs are not wanted, and merging its
+        # headers takes .15 ms a request. verify: the certificate store is the connector's, not loaded a second time.
+        self.transport = AiohttpTransport(client=session, verify=False, proxy=None if local else _proxy(self.base_url))
         # A request waits for its place in the throttle, so the pool has no limit and no timeout.
         self._timeout = httpx.Timeout(
             self.spec.timeouts.first_byte, connect=self.spec.timeouts.connect, pool=None
@@ -117,9 +147,10 @@ class Exchange:
         content = None if body is None else orjson.dumps(body)
         return await self._send(_Outgoing(path, content, read, tally, tokens))
 
-    async def json(self, path: str, body: Mapping[str, Any] | None) -> Any:
+    async def json(self, path: str, body: Mapping[str, Any] | None, *, again: bool = True) -> Any:
         """An exchange that belongs to no single request; returns the reply's JSON."""
-        return await self.call(path, body, lambda payload: payload, Tally())
+        content = None if body is None else orjson.dumps(body)
+        return await self._send(_Outgoing(path, content, lambda payload: payload, Tally(), 0, again=again))
 
     async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
         """Send or fetch a whole file."""
@@ -152,21 +183,28 @@ class Exchange:
         now = time.monotonic()
         if fault.kind is Kind.BUSY:
             self._refused_since = self._refused_since or now
+            out.refused_since = out.refused_since or now
             patience = self.spec.timeouts.patience
             if (fault.retry_after or 0.0) > patience or now - self._refused_since > patience:
                 fault.kind = Kind.FATAL
                 return False
+            if now - out.refused_since > patience:  # others were answered meanwhile
+                fault.kind = Kind.ITEM
+                return False
             return True
         if fault.kind is Kind.DOWN and not self.succeeded:
             return False
-        return self.retries and fault.kind in (Kind.SERVER, Kind.DOWN) and out.attempts < self.spec.attempts
+        return (
+            self.retries and out.again and fault.kind in (Kind.SERVER, Kind.DOWN) and out.attempts < self.spec.attempts
+        )
 
     def _wait(self, out: _Outgoing[Any], retry: tenacity.RetryCallState) -> float:
         fault = out.fault
         backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(retry)
         if fault.retry_after is not None:
-            # Spread over a tenth, so that all who wait do not come back in the same instant.
-            backoff = fault.retry_after + min(backoff, 0.1 * fault.retry_after)
+            # Spread over a tenth, so that all who wait do not come back in the same instant. Never less than the
+            # backoff: an endpoint that says 0 again and again is not asked without a pause.
+            backoff = max(fault.retry_after + min(backoff, 0.1 * fault.retry_after), backoff)
         if fault.kind is Kind.BUSY:
             self.throttle.refused(fault.retry_after if fault.retry_after is not None else backoff, out.sent_at)
         return backoff
@@ -215,14 +253,8 @@ class Exchange:
         url = self._urls.get(out.path)
         if url is None:
             url = self._urls[out.path] = httpx.URL(self.base_url + out.path).copy_merge_params(self.spec.query)
-        method = "GET" if out.content is None else "POST"
-        extensions = {"timeout": self._timeout}
-        request = httpx.Request(method, url, headers=self._base, content=out.content, extensions=extensions)
-        request.headers.encoding = "utf-8"  # else it is guessed anew for each header, .1 ms a request
-        limit = REPLY_LIMIT
-        if out.content_type is not None:
-            request.headers["content-type"] = out.content_type
-            limit = FILE_LIMIT
+        request = _Request(url, out.content, out.content_type, {"timeout": self._timeout})
+        limit = REPLY_LIMIT if out.content_type is None else FILE_LIMIT
         response = await self.transport.handle_async_request(request)
         try:
             size = 0
@@ -271,6 +303,38 @@ class Exchange:
             out.attempts += 1
             out.tally.attempts += 1
         return Fault(fault.kind, shorten(redact(fault.reason, self.secrets)), retry_after=fault.retry_after)
+
+
+class _ThisMachine(aiohttp.ThreadedResolver):
+    """Looks names up and takes loopback addresses only: what must stay here goes nowhere else by its name."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        own = [one for one in found if ipaddress.ip_address(one["host"].partition("%")[0]).is_loopback]
+        if not own:
+            raise OSError(None, f"{host} is not this machine")
+        return own
+
+
+def _proxy(url: str) -> httpx.Proxy | None:
+    """The proxy that the environment names for this address (HTTPS_PROXY, ALL_PROXY, NO_PROXY)."""
+    target = httpx.URL(url)
+    proxies = getproxies()
+    address = proxies.get(target.scheme) or proxies.get("all")
+    if not address or proxy_bypass(target.host):
+        return None
+    if "://" not in address:
+        address = f"http://{address}"
+    if not address.startswith(("http://", "https://")):
+        raise ModelError(
+            f"The environment names a proxy for {target.host} that is not reached by http or https",
+            variable=f"{target.scheme}_proxy",
+            value=address.partition("://")[0] + "://…",  # a proxy's address may hold a password
+            remedy="name a proxy of that kind, or list the host in NO_PROXY",
+        )
+    return httpx.Proxy(address)
 
 
 def _was_reset(failure: BaseException) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import math
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from enum import Enum
 
 
@@ -45,19 +48,15 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that an endpoint asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
-    milliseconds = headers.get("retry-after-ms")
-    value = headers.get("retry-after")
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        with contextlib.suppress(ValueError):
+            seconds = float(headers.get(name, "")) / unit
+            if math.isfinite(seconds):
+                return max(seconds, 0.0)
     try:
-        if milliseconds is not None:
-            return max(float(milliseconds) / 1000.0, 0.0)
-        if value is None:
-            return None
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(email.utils.parsedate_to_datetime(value or "").timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
+        when = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(when.replace(tzinfo=when.tzinfo or UTC).timestamp() - time.time(), 0.0)
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

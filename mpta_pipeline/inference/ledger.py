@@ -2,8 +2,9 @@
 
 A folder a model. New answers go line by line into a segment (`<n>.log`): eight digits of CRC-32, a space, JSON. A line
 that is torn or does not match its checksum is dropped when read, and a writer never appends to another writer's
-segment. When segments have grown they are compacted into Parquet parts sorted by request hash (`part-<level>-<n>`),
-and eight parts of a level into one of the next, so that each answer is rewritten only log₈ n times.
+segment. When segments have grown they are compacted into Parquet parts sorted by request hash
+(`part-<level>-<n>-<CRC-32 of the file>`), and eight parts of a level into one of the next, so that each answer is
+rewritten only log₈ n times.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.hashing import digest
@@ -116,6 +116,9 @@ class Ledger:
 
     def verify(self) -> Verdict:
         """Read every record: each line against its checksum, each part whole. Needs no lock and changes nothing."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         damaged: list[str] = []
         torn = records = 0
         for log in self._logs():
@@ -127,6 +130,9 @@ class Ledger:
                     damaged.append(f"{log.name}: {dropped - cut_off} line(s) do not match their checksum")
         for part in self._parts():
             try:
+                if not _is_whole(part):
+                    damaged.append(f"{part.name}: does not match its checksum")
+                    continue
                 found = pl.DataFrame(pq.read_table(part, page_checksum_verification=True))
             except FileNotFoundError:  # merged meanwhile
                 continue
@@ -164,6 +170,9 @@ class Ledger:
                 # Segments first: a record that moves from segment to part meanwhile is seen twice, not never.
                 records = [self._segments().lazy().select(columns)]
                 parts = self._parts()
+                for part in parts:
+                    if not _is_whole(part):
+                        raise self._damaged(part)
                 if parts:
                     records.append(pl.scan_parquet(parts).select(columns))
                 return query(pl.concat(records)).collect(engine="streaming")
@@ -171,7 +180,17 @@ class Ledger:
                 if attempt == 4:
                     raise
                 time.sleep(0.05)
+            except pl.exceptions.PolarsError as failure:  # parts of earlier versions have no checksum in their name
+                raise self._damaged(self.folder, type(failure).__name__) from None
         raise AssertionError("the loop returns or raises")
+
+    @staticmethod
+    def _damaged(path: Path, reason: str = "it does not match its checksum") -> ModelError:
+        return ModelError(
+            f"Stored answers are damaged and are not used: {reason}",
+            file=path,
+            remedy="put the file back from a backup, or move it out of the folder: what it held is then asked again",
+        )
 
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.parquet"))
@@ -212,6 +231,8 @@ class Ledger:
                             remedy="wait for it or stop it; its answers are kept and will be used",
                         ) from None
                     time.sleep(0.1)
+            for left in self.folder.glob(".part-*.tmp"):  # of a compaction that was killed
+                left.unlink()
             self.compact(at_least=COMPACT_AT)
             writer = Writer(self._next_log())
             try:
@@ -250,7 +271,8 @@ class Ledger:
                 if kept.is_empty():
                     part.unlink()
                 elif kept.height < records.height:
-                    self._store_part(kept, part)
+                    self._store_part(kept, "-".join(part.stem.split("-")[:3]))
+                    part.unlink()
             _sync_folder(self.folder)
         return dropped["request_hash"].n_unique()
 
@@ -284,21 +306,26 @@ class Ledger:
     def _write_part(self, level: int, records: pl.DataFrame) -> None:
         # Repeats stay: each was paid. They are told apart when read.
         records = records.sort("request_hash", "asked_at")
-        numbers = [int(p.stem.rsplit("-", 1)[1]) for p in self.folder.glob(f"part-{level}-*.parquet")]
-        path = self.folder / f"part-{level}-{max(numbers, default=0) + 1:08d}.parquet"
-        self._store_part(records, path)
+        numbers = [int(p.stem.split("-")[2]) for p in self.folder.glob(f"part-{level}-*.parquet")]
+        self._store_part(records, f"part-{level}-{max(numbers, default=0) + 1:08d}")
         _sync_folder(self.folder)
 
-    @staticmethod
-    def _store_part(records: pl.DataFrame, path: Path) -> None:
-        # By pyarrow, which gives every page a checksum: a flipped bit is found when the ledger is verified.
+    def _store_part(self, records: pl.DataFrame, name: str) -> None:
+        # By pyarrow, which gives every page a checksum: a flipped bit is found when the ledger is verified. It takes a
+        # quarter of a second to load, which most runs can do without.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         options = {
             "compression": "zstd",
             "row_group_size": 200_000,
             "write_page_checksum": True,
             "write_statistics": False,
         }
-        write_atomic(path, lambda p: pq.write_table(records.to_arrow(), p, **options))
+        stored = pa.BufferOutputStream()
+        pq.write_table(records.to_arrow(), stored, **options)
+        content = memoryview(stored.getvalue())
+        write_atomic(self.folder / f"{name}-{zlib.crc32(content):08x}.parquet", lambda p: p.write_bytes(content))
 
 
 class Writer:
@@ -354,6 +381,27 @@ def _read_segment(path: Path) -> tuple[list[Mapping[str, Any]], int]:
         else:
             dropped += 1
     return rows, dropped
+
+
+def _crc(path: Path) -> int:
+    """CRC-32 of a file (a second for a gigabyte)."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def _is_whole(part: Path) -> bool:
+    """Whether a part still is what was written; looked at once as long as size and time of change stay the same."""
+    stat = part.stat()
+    return _matches(part, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _matches(part: Path, size: int, mtime_ns: int) -> bool:
+    _, _, _, *crc = part.stem.split("-")
+    return not crc or crc[0] == f"{_crc(part):08x}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mpta_pipeline.inference.requests import LETTERS
 
 # "A", " A", "A)", "(A", "A.", "**A", "Ġ A": one letter with brackets or marks around it. A small "a" is the article.
 _LETTER = re.compile(r"[\s(\[*\"'`Ġ▁]*([A-Z])[\s)\].:,*\"'`]*")
 NEGLIGIBLE = 0.01
+IMPOSSIBLE = 0.01  # a log-probability above 0 by more than rounding
+
+
+@lru_cache(maxsize=4096)
+def _place(token: str) -> int:
+    """Place of the letter that a token spells; beyond every list of options if it spells none."""
+    match = _LETTER.fullmatch(token)
+    return len(LETTERS) if match is None else LETTERS.index(match[1])
 
 
 def letter_logprobs(candidates: Iterable[tuple[str, float]], k: int) -> list[float] | None:
@@ -22,13 +31,14 @@ def letter_logprobs(candidates: Iterable[tuple[str, float]], k: int) -> list[flo
     because one would have to be invented, and the reply's text counts.
 
     Returns:
-        `k` values, or None where no letter is among the candidates or too much could be missing.
+        `k` values, or None where no letter is among the candidates, too much could be missing, or a value is none.
     """
     listed = list(candidates)
+    if any(not logprob < IMPOSSIBLE for _, logprob in listed):
+        return None
     seen = [0.0] * k
     for token, logprob in listed:
-        match = _LETTER.fullmatch(token)
-        if match is not None and (place := LETTERS.index(match[1])) < k:
+        if (place := _place(token)) < k:
             seen[place] += math.exp(logprob)
     total = sum(seen)
     missing = [place for place in range(k) if seen[place] <= 0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
@@ -32,6 +33,7 @@ KEY_VARIABLES: Mapping[str, str] = {
 }
 # Tokens a reply may have. A letter needs one; some chat models write "(A)" or "A.", and only used tokens are paid.
 MAX_TOKENS: Mapping[str, int] = {"letter": 8, "option_logprob": 1, "verbalized": 256, "free_text": 512}
+_OURS = frozenset(("model", "messages", "prompt", "system", "contents", "stream", "n", "best_of", "echo"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -57,7 +59,8 @@ class Price(_Strict):
 class Timeouts(_Strict):
     """Seconds: to connect, until the first byte of the reply (and between bytes), for the whole exchange.
 
-    `patience` bounds how long an endpoint may keep refusing (429, 503, no connection) before the model is given up.
+    `patience` bounds how long an endpoint may keep refusing for load (429, 529): after it the model is given up, or the
+    one request that is refused while others are answered becomes an error.
     """
 
     connect: float = Field(default=10.0, gt=0)
@@ -118,7 +121,7 @@ class ModelSpec(_Strict):
     key_header: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     query: dict[str, str] = Field(default_factory=dict)
-    elicitations: tuple[ElicitationName, ...] = ("letter", "verbalized", "free_text")
+    elicitations: tuple[ElicitationName, ...] = Field(default=("letter", "verbalized", "free_text"), min_length=1)
     parameters: dict[str, Any] = Field(default_factory=dict)
     max_tokens: int | None = Field(default=None, ge=1)
     max_tokens_field: str = "max_tokens"
@@ -166,14 +169,33 @@ class ModelSpec(_Strict):
             raise ValueError("base_url must hold no user, password or query: name the key's variable in key_env")
         return url.rstrip("/")
 
+    @field_validator("key_env")
+    @classmethod
+    def _key_env_is_a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("key_env is the name of an environment variable, e.g. OPENAI_API_KEY, not the key itself")
+        return name
+
     @field_validator("headers", "query")
     @classmethod
     def _no_secrets(cls, values: dict[str, str]) -> dict[str, str]:
         for name in values:
-            if re.search(r"authorization|api[-_]?key|token|secret", name, re.IGNORECASE):
+            if re.search(r"authorization|key$|token|secret|password|credential", name, re.IGNORECASE):
                 raise ValueError(
                     f"{name} looks like a key: keys come from the environment, name the variable in key_env"
                 )
+        return values
+
+    @field_validator("parameters")
+    @classmethod
+    def _sampling_only(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in values:
+            if re.search(r"authorization|api[-_]?key|secret|password|credential", name, re.IGNORECASE):
+                raise ValueError(
+                    f"{name} looks like a key: keys come from the environment, name the variable in key_env"
+                )
+            if name in _OURS:
+                raise ValueError(f"{name} is no sampling parameter: the request's own fields are made from the prompt")
         return values
 
     @model_validator(mode="after")
@@ -201,9 +223,15 @@ class ModelSpec(_Strict):
 
     @property
     def is_local(self) -> bool:
-        """Prompts stay on this machine: the model is embedded or its host is a loopback address."""
+        """Prompts stay on this machine: the model is embedded or its host is a loopback address.
+
+        A name (localhost) is held to it when it is looked up. Ollama passes prompts for its cloud models on; any other
+        gateway on this machine that does so cannot be told from a model and must not be given such an address.
+        """
         if self.provider == "embedded":
             return True
+        if self.model.endswith(("-cloud", ":cloud")):
+            return False
         host = urlsplit(self.url).hostname or ""
         if host == "localhost" or host.endswith(".localhost"):
             return True
@@ -306,14 +334,30 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
             models[str(name)] = ModelSpec.model_validate(entry | {"name": str(name), "source": path})
         except ValidationError as failure:
             where, message, value = first_problem(failure)
+            unknown = failure.errors(include_url=False)[0]["type"] == "extra_forbidden"
             raise ConfigError(
                 f"Model {name} is not valid: {message.removeprefix('Value error, ')}",
                 file=path,
                 variable=f"models.{name}.{where}" if where else f"models.{name}",
-                value=value,
-                remedy="correct that key; the README lists what an entry may hold",
+                # What stands under an unknown name, as a key's variable or in an address may be a key.
+                value=None if unknown or where in ("key_env", "base_url") else value,
+                remedy=_like(where) if unknown else "correct that key; the README lists what an entry may hold",
             ) from None
     return models
+
+
+def _like(where: str) -> str:
+    """Remedy for an unknown key: the known ones that it resembles."""
+    last = where.rpartition(".")[2]
+    if re.search(r"authorization|key|token|secret|password", last, re.IGNORECASE):
+        return "take it out of the file: keys come from the environment, name the variable in key_env"
+    known = [*ModelSpec.model_fields, *Price.model_fields, *Timeouts.model_fields]
+    near = difflib.get_close_matches(last, known, n=2)
+    return (
+        f"write {' or '.join(near)}, if that is meant"
+        if near
+        else "take it away; the README lists what an entry may hold"
+    )
 
 
 def card(spec: ModelSpec) -> dict[str, Any]:

@@ -30,6 +30,11 @@ class Ask:
     group: str
 
 
+def exchanges(elicitation: str, options: int) -> int:
+    """Exchanges that a request takes: whole options are asked one by one, after what comes before them."""
+    return options + 1 if elicitation == "option_logprob" else 1
+
+
 def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
     """The ledger's key of each prompt, in order: model, parameters, messages, elicitation, options and repeat.
 

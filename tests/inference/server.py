@@ -151,7 +151,7 @@ class Server:
         self.latency = latency
         self.counts: Counter[bytes] = Counter()
         self.requests: list[dict[str, Any]] = []
-        self.active = self.most_active = 0
+        self.served = self.active = self.most_active = 0
         self.keep_log = True
         self.port = 0
         self.phase = multiprocessing.get_context("fork").Value("i", 0)
@@ -229,7 +229,8 @@ class _Connection(asyncio.Protocol):
         content = rest[:length]
         server = self.server
         if path == "/__log":
-            self.send(Answer(body={"requests": server.requests, "most_active": server.most_active}))
+            shown = {name: getattr(server, name) for name in ("requests", "served", "most_active")}
+            self.send(Answer(body=shown))
             return
         key = path.encode() + content
         body = orjson.loads(content) if content[:1] in (b"{", b"[") else content
@@ -238,6 +239,7 @@ class _Connection(asyncio.Protocol):
         if server.keep_log:
             shown = body.decode("latin-1") if isinstance(body, bytes) else body
             server.requests.append({**vars(request), "body": shown})
+        server.served += 1
         server.active += 1
         server.most_active = max(server.most_active, server.active)
         answer = dataclasses.replace(server.decide(request), counted=True)

@@ -1,5 +1,6 @@
 """The fault list: each misbehaviour of an endpoint ends in the one right way, and nothing else is harmed by it."""
 
+import socket
 import time
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.faults import redact, retry_after
+from mpta_pipeline.inference.ledger import Ledger
 from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Server, answers, openai_error
+from tests.inference.server import Answer, Server, answers, chat, openai_error
 
 GOOD = [f"good {i}" for i in range(6)]
 
@@ -94,6 +96,124 @@ def test_odd_replies_are_kept_as_they_are(cue, text, finish, has_logprobs, serve
     assert (row["option_logprobs"] is not None) == has_logprobs
     assert sent == 1
     assert report.refused == (finish != "stop")
+
+
+ODD = {
+    "tokens as text": chat() | {"usage": {"prompt_tokens": "40", "completion_tokens": None}},
+    "a number beyond all": chat() | {"usage": {"prompt_tokens": 1e30, "completion_tokens": -1}},
+    "usage as a list": chat() | {"usage": [1]},
+    "cached as text": chat() | {"usage": {"prompt_tokens": 4, "prompt_tokens_details": {"cached_tokens": "3"}}},
+    "finish reason as an object": chat(finish_reason={"type": "stop"}),
+    "model as a number": chat() | {"model": 5},
+    "parts of text": chat([{"type": "text", "text": "A"}]),
+    "no token": chat(logprobs=None) | {"choices": [{**chat()["choices"][0], "logprobs": {"content": [
+        {"token": None, "logprob": -1, "top_logprobs": [{"token": None, "logprob": -1}]}]}}]},
+    "tool call": chat("A", finish_reason="tool_calls"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_reply_with_odd_values_is_kept_and_spoils_nothing(odd: str, serve, ledger: Path):
+    """One value that does not fit the ledger's columns would make all of it unreadable."""
+    server = serve(lambda s, r: Answer(body=ODD[odd]) if "odd" in r.text else answers(r))
+    prompts, spec = make_prompts(["a", "odd", "b"]), make_spec(server.url, price={"input": 1.0, "output": 1.0})
+    assert inference.ask(spec, prompts, ledger).asked == 3
+    frame = inference.responses(spec, prompts, ledger)
+    assert frame["text"].to_list() == ["A", "A", "A"]
+    assert Ledger(ledger).totals()["cost"] > 0
+
+
+def test_log_probabilities_above_zero_are_none(serve, ledger: Path):
+    server = serve(lambda s, r: Answer(body=chat("A", logprobs={"A": 5.0, "B": -1.0, "C": -2.0})))
+    prompts, spec = make_prompts(["a"]), make_spec(server.url)
+    inference.ask(spec, prompts, ledger)
+    assert inference.responses(spec, prompts, ledger)["option_logprobs"].to_list() == [None]
+
+
+def test_an_endpoint_that_says_retry_after_0_for_ever_is_not_hammered(serve, ledger: Path):
+    busy = Answer(429, openai_error("busy"), {"retry-after": "0"})
+    server = serve(lambda s, r: answers(r) if len(s.requests) < 3 else busy)
+    spec = make_spec(server.url, timeouts={"patience": 1.5})
+    with pytest.raises(ModelError, match="busy"):
+        inference.ask(spec, make_prompts(GOOD), ledger)
+    assert len(server.log) < 60
+
+
+def test_one_request_that_is_refused_for_load_for_ever_becomes_an_error(serve, ledger: Path):
+    """OpenAI answers 429 to a request beyond a minute's tokens, however often it is sent."""
+    large = Answer(
+        429, openai_error("Request too large for mock-1: Limit 10000, Requested 12000", "rate_limit_exceeded")
+    )
+    server = serve(
+        lambda s, r: (
+            large if "large" in r.text else Answer(429, openai_error("no")) if "never" in r.text else answers(r)
+        )
+    )
+    prompts = make_prompts([*GOOD, "large", "never", *(f"more {i}" for i in range(400))])
+    spec = make_spec(server.url, timeouts={"patience": 0.5}, requests_per_minute=6000, connections=2)
+    report = inference.ask(spec, prompts, ledger)
+    assert (report.asked, report.errors) == (406, 2)
+    assert sum("large" in r.text for r in server.log) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_persona_whose_every_prompt_fails_does_not_stop_the_run(status: int, serve, ledger: Path):
+    """Twenty in a row: whether the endpoint is gone shows by whether it still answers what it has answered."""
+    server = serve(lambda s, r: Answer(status, openai_error("blocked")) if "bad" in r.text else answers(r))
+    prompts = make_prompts([*GOOD, *(f"bad {i}" for i in range(20)), *(f"later {i}" for i in range(6))])
+    report = inference.ask(make_spec(server.url, connections=2, attempts=1), prompts, ledger)
+    assert (report.asked, report.errors) == (12, 20)
+    assert len(server.log) <= 32 + 3
+
+
+def test_a_key_forbidden_midway_stops_the_model(serve, ledger: Path):
+    gone = Answer(403, openai_error("this key may no longer be used"))
+    server = serve(lambda s, r: answers(r) if len(s.requests) <= 10 else gone)
+    prompts, spec = make_prompts([f"item {i}" for i in range(100)]), make_spec(server.url, connections=4)
+    with pytest.raises(ModelError, match=r"no longer be used.*check the key"):
+        inference.ask(spec, prompts, ledger)
+    assert len(server.log) < 30
+    assert inference.responses(spec, prompts, ledger)["error"].null_count() == 10, "no item is at fault"
+
+
+def test_a_login_in_netrc_does_not_take_the_keys_place(serve, ledger: Path, tmp_path: Path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("MOCK_KEY", "sk-1")
+    server = serve(lambda s, r: answers(r))
+    away = make_spec(server.url.replace("127.0.0.1", "0.0.0.0"), key_env="MOCK_KEY")
+    assert inference.ask(away, make_prompts(GOOD), ledger).asked == 6
+    assert {r.headers["authorization"] for r in server.log} == {"Bearer sk-1"}
+
+
+def test_what_stays_on_this_machine_goes_through_no_proxy_and_to_no_other_address(serve, ledger: Path, monkeypatch):
+    server, proxy = serve(lambda s, r: answers(r)), serve(lambda s, r: answers(r))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+    prompts = make_prompts(GOOD, data_use="local_only")
+    assert inference.ask(make_spec(server.url), prompts, ledger).asked == 6
+    assert (len(server.log), len(proxy.log)) == (6, 0)
+    away = make_spec("http://model.invalid/v1")
+    assert inference.ask(away, make_prompts(GOOD), ledger.parent / "away").asked == 6
+    assert len(proxy.log) == 6, "what may leave goes the way that the environment names"
+    monkeypatch.setenv("HTTP_PROXY", "socks5://user:secret@127.0.0.1:1")
+    with pytest.raises(ModelError, match="proxy") as failure:
+        inference.ask(away, make_prompts(["x"]), ledger.parent / "socks")
+    assert "secret" not in str(failure.value)
+    # localhost that means another machine, as a wrong hosts file makes it
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("203.0.113.7", *a, **k))
+    with pytest.raises(ModelError, match="no connection"):
+        inference.ask(make_spec("http://localhost:9/v1"), prompts, ledger.parent / "hosts")
+
+
+def test_a_redirect_from_this_machine_to_another_is_not_followed(serve, ledger: Path):
+    other = serve(lambda s, r: answers(r))
+    there = {"location": other.url.replace("127.0.0.1", "0.0.0.0") + "/chat/completions"}
+    server = serve(lambda s, r: answers(r) if len(s.requests) <= 2 else Answer(307, raw=b"", headers=there))
+    with pytest.raises(ModelError, match="redirects elsewhere"):
+        inference.ask(make_spec(server.url, attempts=1), make_prompts(GOOD * 3, data_use="local_only"), ledger)
+    assert other.log == []
 
 
 def test_fifty_bad_items_of_two_thousand_cost_nothing_but_themselves(server: Server, ledger: Path):
@@ -201,6 +321,9 @@ def test_refusals_cut_the_concurrency(serve, ledger: Path):
         ({"retry-after-ms": "250"}, 0.25, 0.25),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0, 0),
         ({"retry-after": "soon"}, None, None),
+        ({"retry-after": "nan"}, None, None),
+        ({"retry-after-ms": "soon", "retry-after": "3"}, 3, 3),
+        ({"retry-after": "-5"}, 0, 0),
         ({}, None, None),
     ],
 )

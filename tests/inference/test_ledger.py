@@ -173,3 +173,19 @@ def test_verifying_tells_damage_from_a_line_that_a_kill_cut_off(tmp_path: Path, 
     flipped[pq.read_metadata(part).row_group(0).column(0).data_page_offset - 1] ^= 1
     part.write_bytes(flipped)
     assert len(Ledger(tmp_path).verify().damaged) == 1, "a flipped bit of a part is found"
+
+
+def test_a_flipped_bit_anywhere_in_a_part_gives_no_wrong_answer(tmp_path: Path):
+    write(tmp_path, *(record(f"{i:032x}", text=f"answer {i}", cost=0.5) for i in range(20)))
+    Ledger(tmp_path).compact()
+    part = next(tmp_path.glob("part-*"))
+    whole = part.read_bytes()
+    for place in range(0, len(whole), 97):
+        flipped = bytearray(whole)
+        flipped[place] ^= 4
+        part.write_bytes(flipped)
+        with pytest.raises(ModelError, match=rf"damaged.*{part.name}.*asked again"):
+            Ledger(tmp_path).read()
+        assert len(Ledger(tmp_path).verify().damaged) == 1
+    part.write_bytes(whole)
+    assert Ledger(tmp_path).read().height == 20

@@ -38,7 +38,17 @@ def test_the_shipped_file_is_valid():
         ("models: {a: {provider: embedded, model: x}}", ["needs `file`"]),
         ("models: {a: {provider: openai, model: x, file: y.gguf}}", ["embedded models only"]),
         ("models: {a: {provider: openai, model: x, price: {input: -1}}}", ["models.a.price.input", "-1"]),
-        ("models: {", ["not YAML"]),
+        ("models: {", ["not YAML", "line 1"]),
+        ("models:\n  a: {provider: openai, model: x}\n  a: {provider: gemini, model: y}", ["key a", "twice", "line 3"]),
+        ("models: {a: {provider: openai, model: x, conections: 4}}", ["write connections"]),
+        ("models: {a: {provider: openai, model: x, api_key: sk-SECRET}}", ["models.a.api_key", "key_env"]),
+        ("models: {a: {provider: openai, model: x, key_env: sk-SECRET}}", ["not the key itself"]),
+        ("models: {a: {provider: openai, model: x, base_url: 'https://u:SECRET@h/v1'}}", ["no user, password"]),
+        ("models: {a: {provider: openai, model: x, base_url: 'https://h/v1?key=SECRET'}}", ["no user, password"]),
+        ("models: {a: {provider: openai, model: x, query: {key: SECRET}}}", ["looks like a key"]),
+        ("models: {a: {provider: openai, model: x, parameters: {api_key: SECRET}}}", ["looks like a key"]),
+        ("models: {a: {provider: openai, model: x, parameters: {stream: true}}}", ["no sampling parameter"]),
+        ("models: {a: {provider: openai, model: x, elicitations: []}}", ["models.a.elicitations"]),
     ],
 )
 def test_what_is_wrong_is_named_with_key_value_and_remedy(tmp_path: Path, text: str, words: list[str]):
@@ -49,7 +59,7 @@ def test_what_is_wrong_is_named_with_key_value_and_remedy(tmp_path: Path, text: 
     assert "Remedy" in message
     for word in words:
         assert word in message
-    assert "Bearer sk" not in message
+    assert "Bearer sk" not in message and "SECRET" not in message
 
 
 def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch):
@@ -121,6 +131,11 @@ def pl_zero():
     import polars as pl
 
     return pl.lit(0)
+
+
+def test_a_cloud_model_of_a_server_on_this_machine_is_elsewhere():
+    """Ollama passes its prompts on."""
+    assert not make_spec("http://127.0.0.1:11434/v1", model="gpt-oss:120b-cloud").is_local
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Each provider's published wire format: what is sent, what is read, whose fault an error is, and batches."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -8,6 +9,7 @@ import pytest
 
 from mpta_pipeline import inference
 from mpta_pipeline.errors import ModelError
+from mpta_pipeline.inference.ledger import Ledger
 from tests.inference.conftest import make_prompts, make_spec
 from tests.inference.server import LETTERS, Answer, Request, Server, chat, openai_error
 
@@ -248,6 +250,48 @@ def test_completions_letters(serve, ledger: Path, key: str):
     assert len(frame["option_logprobs"][0]) == 3
 
 
+@pytest.mark.parametrize(
+    ("rejection", "field", "value", "note"),
+    [
+        ("Input validation error: `top_n_tokens` must be >= 0 and <= 5. Given: 20", "top_logprobs", 5, "more than 5"),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "max_completion_tokens",
+            8,
+            "max_completion_tokens is sent",
+        ),
+    ],
+)
+def test_a_rejection_that_says_how_to_ask_is_followed(rejection, field, value, note, serve, ledger: Path, key: str):
+    """TGI allows five log-probabilities; OpenAI's reasoning models know another field of tokens."""
+    server = serve(
+        lambda s, r: Answer(body=chat("A")) if r.body.get(field) == value else Answer(400, openai_error(rejection))
+    )
+    report, frame = ask(server, ledger, "openai", [f"i {i}" for i in range(10)])
+    assert (frame["text"].to_list(), len(server.log)) == (["A"] * 10, 11)
+    assert any(note in said for said in report.notes)
+
+
+def test_a_parameter_that_the_model_does_not_take_stops_it_at_once(serve, ledger: Path, key: str):
+    reason = "Unsupported value: 'temperature' does not support 0 with this model."
+    server = serve(lambda s, r: Answer(400, openai_error(reason, "unsupported_value")))
+    with pytest.raises(ModelError, match=r"temperature.*Remedy.*null in `parameters`"):
+        ask(server, ledger, "openai", [f"i {i}" for i in range(10)])
+    assert len(server.log) == 1
+
+
+def test_an_error_in_a_good_reply_is_read(serve, ledger: Path, key: str):
+    """OpenRouter reports what went wrong behind it with status 200."""
+
+    def decide(server: Server, r: Request) -> Answer:
+        code = 400 if "bad" in r.text else 502
+        error = {"error": {"code": code, "message": f"upstream says {code}"}}
+        return Answer(body=error) if "bad" in r.text or not r.seen else Answer(body=chat("A"))
+
+    _, frame = ask(serve(decide), ledger, "openai", ["a", "bad", "c"])
+    assert frame["error"].to_list() == [None, "HTTP 200 with error 400: upstream says 400", None]
+
+
 # --- whole options ---------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +377,8 @@ class BatchMock:
         for handler in (self.openai, self.anthropic, self.gemini):
             found = handler(server, r, path)
             if found is not None:
+                if server.phase.value == 5 and r.method == "POST" and not path.endswith("/files"):
+                    return Answer(reset=True)  # the batch is made, and its id is lost
                 return Answer(raw=found) if isinstance(found, bytes) else Answer(body=found)
         return Answer(404, openai_error(f"no such path {path}"))
 
@@ -391,6 +437,19 @@ class BatchMock:
             key = f"msgbatch_{len(self.batches)}"
             self.batches[key] = {"looks": 0, "cancelled": False, "lines": r.body["requests"]}
             return {"id": key, "processing_status": "in_progress"}
+        if path == "/v1/messages/batches":
+            now = datetime.now(UTC).isoformat()
+            listed = [
+                {
+                    "id": k,
+                    "created_at": now,
+                    "processing_status": "ended" if b["looks"] > 2 else "in_progress",
+                    "request_counts": {"processing": len(b["lines"]), "succeeded": 0},
+                    "results_url": "there" if b["looks"] > 2 else None,
+                }
+                for k, b in reversed(self.batches.items())
+            ]
+            return {"data": listed, "has_more": False}
         key = path.split("/")[4]
         if path.endswith("/cancel"):
             self.batches[key]["cancelled"] = True
@@ -510,8 +569,66 @@ def _stopping(sleep, stop):
     return wrapped
 
 
-@pytest.mark.parametrize("provider", ["openai", "gemini"])
-def test_a_batch_without_a_noted_id_is_found_by_its_tag(provider: str, serve, ledger: Path, key: str):
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_batch_whose_id_is_lost_on_the_way_is_found_and_not_handed_in_again(provider, serve, ledger: Path, key: str):
+    """The endpoint took it and the connection broke: sending it again would be paid twice."""
+    server = serve(BatchMock())
+    server.phase.value = 5
+    report = inference.ask(batch_spec(server, provider), make_prompts(["a", "b"]), ledger)
+    assert (report.asked, submitted(server)) == (2, 1)
+
+
+def test_results_that_come_a_second_time_are_paid_once(serve, ledger: Path, key: str):
+    """Killed between the writing of a batch's results and the forgetting of it."""
+    server = serve(BatchMock())
+    spec, prompts = batch_spec(server, "openai"), make_prompts(["a", "bad b"])
+    from mpta_pipeline.inference.batches import Batches
+
+    saved = Batches._save
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError):
+        patch.setattr(
+            Batches, "_save", lambda self: {}["killed"] if self.path.exists() and not self.open else saved(self)
+        )
+        inference.ask(spec, prompts, ledger)
+    spent = Ledger(ledger).totals()["cost"]
+    assert spent > 0
+    report = inference.ask(spec, make_prompts(["a", "bad b", "c"]), ledger)
+    assert report.asked == 1
+    assert Ledger(ledger).totals()["cost"] == pytest.approx(2 * spent)
+
+
+def test_another_batch_of_the_same_size_is_not_taken_for_ours(serve, ledger: Path, key: str):
+    """Anthropic takes no tag; the results of one that has ended name its requests."""
+    mock = BatchMock()
+    alien = [{"custom_id": "alien", "params": {"messages": [{"content": "x"}]}}]
+    mock.batches["msgbatch_alien"] = {"looks": 9, "cancelled": False, "lines": alien}
+    server = serve(mock)
+    ledger.mkdir(parents=True)
+    note = [{"tag": "mpta-x", "id": None, "requests": {"f" * 32: [3, "letter"]}}]
+    (ledger / "batches.json").write_bytes(orjson.dumps(note))
+    report = inference.ask(batch_spec(server, "anthropic"), make_prompts(["a"]), ledger)
+    assert (report.asked, submitted(server)) == (1, 1)
+    assert any("shows no such batch" in note for note in report.notes)
+
+
+def test_results_without_their_names_are_told_by_their_order(serve, ledger: Path, key: str):
+    """Gemini does not always send the metadata back."""
+    mock = BatchMock()
+
+    def decide(server: Server, r: Request) -> Answer:
+        answer = mock(server, r)
+        for one in ((answer.body or {}).get("response") or {}).get("inlinedResponses", {}).get("inlinedResponses", []):
+            del one["metadata"]
+        return answer
+
+    prompts = make_prompts(["a", "bad b", "c"])
+    spec = batch_spec(serve(decide), "gemini")
+    assert inference.ask(spec, prompts, ledger).asked == 2
+    assert inference.responses(spec, prompts, ledger)["error"].is_not_null().to_list() == [False, True, False]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_batch_without_a_noted_id_is_found(provider: str, serve, ledger: Path, key: str):
     """Killed between the handing in and the noting of the id: the provider knows it."""
     server = serve(BatchMock())
     server.phase.value = 1

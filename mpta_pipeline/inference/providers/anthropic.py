@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.providers.base import (
+    CLOCKS,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -15,10 +17,14 @@ from mpta_pipeline.inference.providers.base import (
     Http,
     Provider,
     Reply,
+    Wanted,
+    batch_fault,
     code_of,
+    count_of,
     json_lines,
     message_of,
     senseless,
+    usage_of,
 )
 from mpta_pipeline.inference.requests import Ask
 
@@ -52,18 +58,18 @@ class Anthropic(Provider):
         try:
             text = "".join(block["text"] for block in payload["content"] if block["type"] == "text")
             stop = payload["stop_reason"]
-            usage = payload.get("usage") or {}
+            usage = usage_of(payload)
         except (KeyError, TypeError, AttributeError):
             raise senseless("it has no content with text blocks and a stop_reason") from None
-        cached = usage.get("cache_read_input_tokens") or 0
-        prompt = usage.get("input_tokens")
+        cached = count_of(usage, "cache_read_input_tokens") or 0
+        prompt = count_of(usage, "input_tokens")
         if prompt is not None:
-            prompt += cached + (usage.get("cache_creation_input_tokens") or 0)
+            prompt += cached + (count_of(usage, "cache_creation_input_tokens") or 0)
         return Reply(
             text=text,
             finish_reason=stop,
             prompt_tokens=prompt,
-            completion_tokens=usage.get("output_tokens"),
+            completion_tokens=count_of(usage, "output_tokens"),
             cached_tokens=cached,
             provider_model=payload.get("model"),
         )
@@ -93,8 +99,38 @@ class _Batches(BatchEndpoint):
 
     async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
         requests = [{"custom_id": ask.request_hash, "params": self.provider.body(ask)} for ask in asks]
-        made = await http.json("/messages/batches", {"requests": requests})
+        made = await http.json("/messages/batches", {"requests": requests}, again=False)
         return str(made["id"])
+
+    async def find(self, wanted: Wanted, http: Http) -> str | None:
+        """By number of requests and time: the API takes no tag. Once a batch has ended its results name its requests.
+
+        One that is still under way cannot be looked into and is taken for ours. If it is not, its results fit no
+        request of ours when it ends, and the requests are asked by the next run: waiting costs less than paying twice.
+        """
+        after, under_way = "", None
+        while True:
+            page = await http.json(f"/messages/batches?limit=100{after}", None)
+            listed = page.get("data") or []
+            for batch in listed:
+                made = datetime.fromisoformat(batch["created_at"]).timestamp()
+                size = sum((batch.get("request_counts") or {}).values())
+                if batch["id"] in wanted.others or made < wanted.since - CLOCKS or size != len(wanted.requests):
+                    continue
+                if batch["processing_status"] != "ended":
+                    under_way = under_way or str(batch["id"])
+                elif batch.get("results_url"):
+                    results = await self.results(batch["id"], http)
+                    if next((r.request_hash for r in results), None) in wanted.requests:
+                        return str(batch["id"])
+            # The newest come first.
+            if (
+                not listed
+                or not page.get("has_more")
+                or datetime.fromisoformat(listed[-1]["created_at"]).timestamp() < wanted.since - CLOCKS
+            ):
+                return under_way
+            after = f"&after_id={listed[-1]['id']}"
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/messages/batches/{batch}", None)
@@ -115,5 +151,5 @@ class _Batches(BatchEndpoint):
             return BatchResult(line["custom_id"], payload=result["message"])
         if result["type"] == "errored":
             fault = self.provider.diagnose(400, result["error"], "")
-            return BatchResult(line["custom_id"], error=shorten(f"batch: {fault.reason}"))
+            return BatchResult(line["custom_id"], fault=batch_fault(fault.reason, fault.kind))
         return BatchResult(line["custom_id"])  # canceled or expired: never asked

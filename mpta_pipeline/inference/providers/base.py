@@ -16,6 +16,7 @@ from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import Ask
 
 T = TypeVar("T")
+CLOCKS = 3600.0  # seconds that the provider's clock may differ from ours
 
 
 class Call(Protocol):
@@ -32,8 +33,8 @@ class Call(Protocol):
 class Http(Protocol):
     """Exchanges of a batch endpoint: JSON, and whole files."""
 
-    async def json(self, path: str, body: Mapping[str, Any] | None) -> Any:
-        """Send a JSON body (none: GET); returns the reply's JSON."""
+    async def json(self, path: str, body: Mapping[str, Any] | None, *, again: bool = True) -> Any:
+        """Send a JSON body (none: GET); returns the reply's JSON. `again`: it may be sent twice if it fails."""
 
     async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
         """Send bytes (none: GET); returns the reply's bytes."""
@@ -50,11 +51,36 @@ class BatchState:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """One request of a batch: the reply's JSON, or a final error, or neither where it was never asked (expired)."""
+    """One request of a batch: the reply's JSON, or a final fault, or neither where it was never asked (expired).
+
+    `request_hash` is empty where the provider does not send it back; then results come in the order of the requests.
+    """
 
     request_hash: str
     payload: Any = None
-    error: str | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A batch whose id never arrived.
+
+    Attributes:
+        tag: Ours.
+        requests: What was handed in with it.
+        since: When, in seconds since 1970.
+        others: Ids of batches that it is not.
+    """
+
+    tag: str
+    requests: frozenset[str]
+    since: float
+    others: frozenset[str]
+
+
+def batch_fault(reason: str, kind: Kind = Kind.ITEM) -> Fault:
+    """The fault of one request of a batch."""
+    return Fault(kind, shorten(f"batch: {reason}"))
 
 
 class BatchEndpoint(ABC):
@@ -65,11 +91,14 @@ class BatchEndpoint(ABC):
 
     @abstractmethod
     async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
-        """Hand in requests; returns the batch's id. `tag` is ours, for whoever looks at the provider's console."""
+        """Hand in requests; returns the batch's id. `tag` is ours: `find` knows the batch by it.
 
-    async def find(self, tag: str, http: Http) -> str | None:
-        """The id of a batch that was handed in with this tag, where the provider lets one search."""
-        return None
+        What makes the batch is sent once (`again=False`): a second one would be paid as well.
+        """
+
+    @abstractmethod
+    async def find(self, wanted: Wanted, http: Http) -> str | None:
+        """The id of a batch that may have been made although its id never arrived."""
 
     @abstractmethod
     async def state(self, batch: str, http: Http) -> BatchState:
@@ -106,6 +135,13 @@ class Reply:
     completion_tokens: int | None = None
     cached_tokens: int = 0
     provider_model: str | None = None
+
+    def __post_init__(self) -> None:
+        # What is stored must fit the ledger's columns, whatever a server puts in these fields.
+        for name in ("text", "finish_reason", "provider_model"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                setattr(self, name, str(value))
 
 
 class Provider(ABC):
@@ -161,6 +197,20 @@ class Provider(ABC):
         if status == 429:
             return Fault(Kind.BUSY, reason)
         return Fault(Kind.ITEM, reason)
+
+
+def usage_of(payload: Mapping[str, Any], name: str = "usage") -> Mapping[str, Any]:
+    """The usage of a reply; empty where there is none, or something else in its place."""
+    usage = payload.get(name)
+    return usage if isinstance(usage, Mapping) else {}
+
+
+def count_of(usage: Mapping[str, Any], name: str) -> int | None:
+    """A number of tokens in a reply's usage; None where there is none, or something else in its place."""
+    value = usage.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        return None
+    return int(value)
 
 
 def message_of(payload: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.letters import letter_logprobs
 from mpta_pipeline.inference.providers.base import (
     BatchEndpoint,
@@ -16,8 +16,12 @@ from mpta_pipeline.inference.providers.base import (
     Http,
     Provider,
     Reply,
+    Wanted,
+    batch_fault,
+    count_of,
     message_of,
     senseless,
+    usage_of,
 )
 from mpta_pipeline.inference.requests import LETTERS, Ask
 
@@ -65,7 +69,7 @@ class Gemini(Provider):
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
         try:
-            usage = payload.get("usageMetadata") or {}
+            usage = usage_of(payload, "usageMetadata")
             if not payload.get("candidates"):
                 reason = payload["promptFeedback"]["blockReason"]
                 text, finish, first = "", "content_filter", {}
@@ -79,20 +83,20 @@ class Gemini(Provider):
                 if finish in FILTERED:
                     finish = "content_filter"
             listed = ((first.get("logprobsResult") or {}).get("topCandidates") or [{}])[0].get("candidates") or []
-            candidates = [(c["token"], float(c["logProbability"])) for c in listed]
-        except (KeyError, IndexError, TypeError, AttributeError):
+            candidates = [(str(c["token"]), float(c["logProbability"])) for c in listed]
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise senseless("it has neither candidates nor a block reason") from None
-        completion = usage.get("candidatesTokenCount")
-        if usage.get("thoughtsTokenCount"):
-            completion = (completion or 0) + usage["thoughtsTokenCount"]  # thinking is paid as output
+        completion = count_of(usage, "candidatesTokenCount")
+        if thoughts := count_of(usage, "thoughtsTokenCount"):
+            completion = (completion or 0) + thoughts  # thinking is paid as output
         letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
         return Reply(
             text=text,
             option_logprobs=letters,
             finish_reason=finish,
-            prompt_tokens=usage.get("promptTokenCount"),
+            prompt_tokens=count_of(usage, "promptTokenCount"),
             completion_tokens=completion,
-            cached_tokens=usage.get("cachedContentTokenCount") or 0,
+            cached_tokens=count_of(usage, "cachedContentTokenCount") or 0,
             provider_model=payload.get("modelVersion"),
         )
 
@@ -132,15 +136,20 @@ class _Batches(BatchEndpoint):
     async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
         requests = [{"request": self.provider.body(a), "metadata": {"key": a.request_hash}} for a in asks]
         body = {"batch": {"display_name": tag, "input_config": {"requests": {"requests": requests}}}}
-        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body)
+        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body, again=False)
         return str(made["name"])
 
-    async def find(self, tag: str, http: Http) -> str | None:
-        listed = (await http.json("/batches?pageSize=100", None)).get("operations") or []
-        found = [
-            b["name"] for b in listed if tag in ((b.get("metadata") or {}).get("displayName"), b.get("displayName"))
-        ]
-        return str(found[0]) if found else None
+    async def find(self, wanted: Wanted, http: Http) -> str | None:
+        token = ""
+        while True:
+            page = await http.json(f"/batches?pageSize=100{token}", None)
+            for batch in page.get("operations") or []:
+                names = ((batch.get("metadata") or {}).get("displayName"), batch.get("displayName"))
+                if wanted.tag in names and batch["name"] not in wanted.others:
+                    return str(batch["name"])
+            if not page.get("nextPageToken"):
+                return None
+            token = f"&pageToken={page['nextPageToken']}"
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/{batch}", None)
@@ -154,18 +163,20 @@ class _Batches(BatchEndpoint):
 
     async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
         found = await http.json(f"/{batch}", None)
-        inlined = ((found.get("response") or {}).get("inlinedResponses") or {}).get("inlinedResponses") or []
+        inlined = (found.get("response") or {}).get("inlinedResponses") or []
+        if isinstance(inlined, dict):
+            inlined = inlined.get("inlinedResponses") or []
         return (self._result(one) for one in inlined)
 
     async def cancel(self, batch: str, http: Http) -> None:
         await http.json(f"/{batch}:cancel", {})
 
     def _result(self, one: Any) -> BatchResult:
-        key = str(one["metadata"]["key"])
+        key = str((one.get("metadata") or {}).get("key") or "")
         if one.get("response") is not None:
             return BatchResult(key, payload=one["response"])
         if one.get("error") is not None:
-            return BatchResult(key, error=shorten(f"batch: {message_of(one)}"))
+            return BatchResult(key, fault=batch_fault(message_of(one)))
         return BatchResult(key)
 
 

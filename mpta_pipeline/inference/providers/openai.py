@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.letters import letter_logprobs
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.options import (
@@ -21,6 +22,7 @@ from mpta_pipeline.inference.options import (
     token_grammar,
 )
 from mpta_pipeline.inference.providers.base import (
+    CLOCKS,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -28,10 +30,14 @@ from mpta_pipeline.inference.providers.base import (
     Http,
     Provider,
     Reply,
+    Wanted,
+    batch_fault,
     code_of,
+    count_of,
     json_lines,
     message_of,
     senseless,
+    usage_of,
 )
 from mpta_pipeline.inference.requests import LETTERS, Ask
 
@@ -47,6 +53,8 @@ class OpenAI(Provider):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self.way: Way | None = None
+        self.top_logprobs = spec.top_logprobs
+        self.tokens_field = spec.max_tokens_field
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Bearer key, or the key alone in the entry's own header."""
@@ -59,15 +67,29 @@ class OpenAI(Provider):
         """One exchange; without log-probabilities where the endpoint turns out to reject the wish for them."""
         if ask.elicitation == "option_logprob":
             return await self.score_options(ask, call)
-        path, body = self.request(ask)
-        read = partial(self.reply, ask)
-        try:
-            return await call(path, body, read)
-        except Fault as fault:
-            if fault.kind is not Kind.ITEM or "logprobs" not in fault.reason or "logprobs" not in body:
-                raise
-            self.note_lack(NO_LOGPROBS)
-            return await call(*self.request(ask), read)
+        while True:
+            path, body = self.request(ask)
+            try:
+                return await call(path, body, partial(self.reply, ask))
+            except Fault as fault:
+                if fault.kind is not Kind.ITEM or not self._adapt(fault.reason, body):
+                    raise
+
+    def _adapt(self, reason: str, body: Mapping[str, Any]) -> bool:
+        """Ask differently after a rejection that says how: fewer log-probabilities or none, another field of tokens."""
+        if "max_completion_tokens" in reason and "max_tokens" in body:
+            self.tokens_field = "max_completion_tokens"
+            self.note_lack("max_tokens (max_completion_tokens is sent in its place)")
+            return True
+        asked = body.get("top_logprobs", body.get("logprobs"))
+        if not asked or not any(word in reason for word in ("logprobs", "top_n_tokens")):
+            return False
+        if asked == self.top_logprobs:  # else another request has found it out meanwhile
+            # The most that it allows is the largest number in the reason below the one that was asked for.
+            self.top_logprobs = max((n for n in map(int, re.findall(r"\d{1,4}", reason)) if n < asked), default=0)
+            few = f"more than {self.top_logprobs} log-probabilities a token"
+            self.note_lack(few if self.top_logprobs else NO_LOGPROBS)
+        return True
 
     async def score_options(self, ask: Ask, call: Call) -> Reply:
         """Score each option as the whole reply; the text is that of the likeliest one."""
@@ -78,14 +100,14 @@ class OpenAI(Provider):
             self.way = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
         usage = Reply(text="", prompt_tokens=0, completion_tokens=0)
         # What comes before the option, evaluated once: how many tokens it has, and from the same state for each option.
-        before = await call(path, body | {self.spec.max_tokens_field: 1}, partial(self._account, usage))
+        before = await call(path, body | {self.tokens_field: 1}, partial(self._account, usage))
         logprobs = []
         gap = " " if self.spec.api == "completions" else ""
         for option in [gap + text.strip() for text in ask.options]:
             if self.way == "grammar":
                 asked = {"content": option, "add_special": False, "parse_special": False}
                 tokens = await call(self.native + "/tokenize", asked, lambda p: [int(t) for t in p["tokens"]])
-                forced = {"grammar": token_grammar(tokens), self.spec.max_tokens_field: len(tokens), "logprobs": True}
+                forced = {"grammar": token_grammar(tokens), self.tokens_field: len(tokens), "logprobs": True}
                 read = partial(sum_of_reply, n=len(tokens))
             elif self.way == "prompt_logprobs":
                 forced = {
@@ -93,7 +115,7 @@ class OpenAI(Provider):
                     "add_generation_prompt": False,
                     "continue_final_message": True,
                     "prompt_logprobs": 0,
-                    self.spec.max_tokens_field: 1,
+                    self.tokens_field: 1,
                 }
                 read = partial(sum_of_prompt, before=before)
             else:
@@ -123,21 +145,20 @@ class OpenAI(Provider):
         """Path and body of a request."""
         spec = self.spec
         body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
-        body[spec.max_tokens_field] = spec.tokens_for(ask.elicitation)
+        body[self.tokens_field] = spec.tokens_for(ask.elicitation)
         structured = spec.structured and ask.elicitation == "letter"
-        wanted = ask.elicitation == "letter" and spec.top_logprobs > 0 and not structured
-        letters = wanted and NO_LOGPROBS not in self.lacks
+        letters = ask.elicitation == "letter" and self.top_logprobs > 0 and not structured
         if spec.api == "completions":
             text = ask.user if ask.system is None else f"{ask.system}\n\n{ask.user}"
             body["prompt"] = text
             if letters:
-                body["logprobs"] = spec.top_logprobs
+                body["logprobs"] = self.top_logprobs
             return "/completions", body
         body["messages"] = messages(ask, system_role=spec.system_role)
         if structured:
             body["response_format"] = _one_letter(len(ask.options))
         if letters:
-            body |= {"logprobs": True, "top_logprobs": spec.top_logprobs}
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return "/chat/completions", body
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
@@ -147,18 +168,19 @@ class OpenAI(Provider):
             Fault: It has no choice or no text where the format has them.
         """
         try:
+            _raise_error_in(payload, self.diagnose)
             choice = payload["choices"][0]
-            usage = payload.get("usage") or {}
-            details = usage.get("prompt_tokens_details") or {}
+            usage = usage_of(payload)
+            details = usage_of(usage, "prompt_tokens_details")
             if self.spec.api == "completions":
                 text, refusal = choice["text"], None
                 candidates = _completion_candidates(choice.get("logprobs"))
             else:
                 message = choice["message"]
-                text, refusal = message.get("content"), message.get("refusal")
+                text, refusal = _text_of(message.get("content")), message.get("refusal")
                 candidates = _chat_candidates(choice.get("logprobs"))
             finish = choice.get("finish_reason")
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise senseless("it has no choices with a message") from None
         if refusal:
             text, finish = refusal, "refusal"
@@ -171,9 +193,9 @@ class OpenAI(Provider):
             text=text or "",
             option_logprobs=letters,
             finish_reason=finish,
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            cached_tokens=details.get("cached_tokens") or 0,
+            prompt_tokens=count_of(usage, "prompt_tokens"),
+            completion_tokens=count_of(usage, "completion_tokens"),
+            cached_tokens=count_of(details, "cached_tokens") or 0,
             provider_model=_fingerprint(payload),
         )
 
@@ -187,6 +209,8 @@ class OpenAI(Provider):
         code = code_of(payload)
         if status == 400 and "content_filter" in code:
             fault.kind = Kind.FILTER
+        elif status == 429 and "request too large" in fault.reason.lower():
+            fault.kind = Kind.ITEM  # more tokens than a minute's limit: it never goes through
         elif "insufficient_quota" in code:
             fault.kind = Kind.FATAL
         elif status in (400, 404) and ("model_not_found" in code or "deploymentnotfound" in code):
@@ -217,13 +241,22 @@ class _Batches(BatchEndpoint):
                 "completion_window": "24h",
                 "metadata": {"mpta": tag},
             },
+            again=False,
         )
         return str(made["id"])
 
-    async def find(self, tag: str, http: Http) -> str | None:
-        listed = (await http.json("/batches?limit=100", None)).get("data") or []
-        found = [b["id"] for b in listed if (b.get("metadata") or {}).get("mpta") == tag]
-        return str(found[0]) if found else None
+    async def find(self, wanted: Wanted, http: Http) -> str | None:
+        after = ""
+        while True:
+            page = await http.json(f"/batches?limit=100{after}", None)
+            listed = page.get("data") or []
+            for batch in listed:
+                if (batch.get("metadata") or {}).get("mpta") == wanted.tag and batch["id"] not in wanted.others:
+                    return str(batch["id"])
+            # The newest come first.
+            if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < wanted.since - CLOCKS:
+                return None
+            after = f"&after={listed[-1]['id']}"
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
@@ -253,11 +286,29 @@ class _Batches(BatchEndpoint):
             return BatchResult(key, payload=response["body"])
         if response is not None:
             fault = self.provider.diagnose(response["status_code"], response["body"], "")
-            return BatchResult(key, error=shorten(f"batch: HTTP {response['status_code']}: {fault.reason}"))
+            return BatchResult(key, fault=batch_fault(f"HTTP {response['status_code']}: {fault.reason}", fault.kind))
         error = line.get("error") or {}
         if error.get("code") in ("batch_expired", "batch_cancelled"):
             return BatchResult(key)  # never asked
-        return BatchResult(key, error=shorten(f"batch: {error.get('message') or error}"))
+        return BatchResult(key, fault=batch_fault(str(error.get("message") or error)))
+
+
+def _raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
+    """OpenRouter and other gateways report what went wrong behind them in a reply with status 200."""
+    error = payload.get("error") if isinstance(payload, Mapping) and not payload.get("choices") else None
+    if not error:
+        return
+    code = error.get("code") if isinstance(error, Mapping) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    fault = diagnose(status, payload, "")
+    raise Fault(fault.kind, f"HTTP 200 with error {status}: {fault.reason}", retry_after=fault.retry_after)
+
+
+def _text_of(content: Any) -> Any:
+    """A message's content; some servers send it as a list of parts."""
+    if not isinstance(content, list):
+        return content
+    return "".join(part["text"] for part in content if part.get("type") in ("text", "output_text"))
 
 
 def _one_letter(k: int) -> dict[str, Any]:
@@ -300,7 +351,7 @@ def _chat_candidates(logprobs: Any) -> list[tuple[str, float]]:
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not content:
         return []
-    return [(c["token"], float(c["logprob"])) for c in content[0].get("top_logprobs") or []]
+    return [(str(c["token"]), float(c["logprob"])) for c in content[0].get("top_logprobs") or []]
 
 
 def _completion_candidates(logprobs: Any) -> list[tuple[str, float]]:
