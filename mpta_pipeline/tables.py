@@ -93,8 +93,19 @@ class Table:
         Raises:
             ValidationError: With table, column, the first offending value and how many there are.
         """
-        if not self._is_within_bounds(frame):
-            self._refuse(frame)
+        # Takes a second to load, which commands that only look need not wait for.
+        from pandera.errors import SchemaErrors
+
+        try:
+            self._pandera.validate(frame, lazy=True)
+        except SchemaErrors as failure:
+            first = failure.failure_cases.row(0, named=True)
+            raise ValidationError(
+                f"Table {self.name} breaks rule {first['check']} in {failure.failure_cases.height} place(s)",
+                variable=str(first["column"]),
+                value=first["failure_case"],
+                remedy="mend the input that this row came from; what was stored before is unchanged",
+            ) from None
         if self.key and (repeated := frame.height - frame.select(self.key).n_unique()):
             example = frame.filter(pl.struct(self.key).is_duplicated()).select(self.key).row(0)
             raise ValidationError(
@@ -105,43 +116,11 @@ class Table:
             )
         return frame
 
-    def _is_within_bounds(self, frame: pl.DataFrame) -> bool:
-        """Whether pandera would have nothing to say. It takes a second to load, longer than most frames to check."""
-        if any(frame.schema.get(name) != dtype for name, dtype in self.schema.items()):
-            return False
-        broken = [rule for column in self.columns for rule in _broken(column)]
-        return not broken or not frame.select(pl.any_horizontal(broken)).item()
-
-    def _refuse(self, frame: pl.DataFrame) -> None:
+    @cached_property
+    def _pandera(self) -> pa.DataFrameSchema:
         import pandera.polars as pa
-        from pandera.errors import SchemaErrors
 
-        schema = pa.DataFrameSchema({c.name: _pandera_column(c) for c in self.columns}, strict=False)
-        try:
-            schema.validate(frame, lazy=True)
-        except SchemaErrors as failure:
-            first = failure.failure_cases.row(0, named=True)
-            raise ValidationError(
-                f"Table {self.name} breaks rule {first['check']} in {failure.failure_cases.height} place(s)",
-                variable=str(first["column"]),
-                value=first["failure_case"],
-                remedy="mend the input that this row came from; what was stored before is unchanged",
-            ) from None
-
-
-def _broken(column: Column) -> list[pl.Expr]:
-    """For each rule of a column whether any value breaks it; as in pandera, an absent value breaks no bound."""
-    value = pl.col(column.name)
-    rules = []
-    if not column.nullable:
-        rules.append(value.has_nulls())
-    if column.isin is not None:
-        rules.append((~value.is_in(list(column.isin))).any())
-    if column.ge is not None:
-        rules.append((value < column.ge).any())
-    if column.le is not None:
-        rules.append((value > column.le).any())
-    return rules
+        return pa.DataFrameSchema({c.name: _pandera_column(c) for c in self.columns}, strict=False)
 
 
 def _pandera_column(column: Column) -> pa.Column:

@@ -66,35 +66,6 @@ def test_an_eager_frame_is_checked_by_value_not_only_by_schema():
         table.validate(pl.DataFrame({"a": [-1]}))
 
 
-def test_what_is_looked_at_first_agrees_with_pandera():
-    """pandera takes a second to load and is asked only where something is broken: both must mean the same."""
-    import pandera.polars as pa
-
-    from mpta_pipeline.tables import _pandera_column
-
-    columns = (
-        Column("a", pl.Float64, "a", ge=0, le=1),
-        Column("b", pl.String, "b", nullable=True, isin=("x", "y")),
-        Column("c", pl.Int64, "c", nullable=True, le=5),
-    )
-    table = Table("t", "test", (), columns)
-    schema = pa.DataFrameSchema({c.name: _pandera_column(c) for c in columns}, strict=False)
-    frames = [
-        pl.DataFrame({"a": [a], "b": [b], "c": [c]}, schema=table.schema)
-        for a in (0.0, 1.0, 0.5, -0.1, 1.1, float("nan"), float("inf"), None)
-        for b in ("x", "z", "", None)
-        for c in (5, 6, None)
-    ]
-    frames += [table.empty(), frames[0].with_columns(pl.col("c").cast(pl.Int32))]
-    for frame in frames:
-        try:
-            schema.validate(frame, lazy=True)
-            passes = True
-        except pa.errors.SchemaErrors:
-            passes = False
-        assert table._is_within_bounds(frame) == passes, frame
-
-
 def test_open_tables_carry_further_columns():
     assert RESPONDENTS.open
     frame = RESPONDENTS.empty().with_columns(pl.lit(None, pl.String).alias("sex"))
