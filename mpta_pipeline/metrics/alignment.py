@@ -259,8 +259,8 @@ def _persona_noise(view: View, cells: _Cells, item: Ints, w: Floats) -> dict[str
             return np.stack([np.nansum(d, axis=1) / np.isfinite(d).sum(axis=1) for d in each], axis=1)
 
     persona, cell = (
-        reweighted(Levels(levels.code, levels.weights[:replicates]), codes, view.n, features, mean_distances).reshape(
-            view.n, -1
+        reweighted(
+            Levels(levels.code, levels.weights[:replicates]), codes, view.n, features, mean_distances, k=len(_NAMES)
         )
         for levels in (block.replicates.persona, block.replicates.cell)
     )

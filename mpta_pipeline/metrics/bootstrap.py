@@ -103,7 +103,7 @@ class Replicates:
 
 
 def reweighted(
-    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix | Floats, statistic: Statistic
+    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix | Floats, statistic: Statistic, *, k: int = 0
 ) -> Floats:
     """Bootstrap variance of a statistic of each slice under reweighting of one kind of level.
 
@@ -113,13 +113,14 @@ def reweighted(
         n: Number of slices.
         features: (rows × m) features whose weighted totals the statistic is a function of; sparse where m is large.
         statistic: (totals of shape (replicates × m), slice) → (replicates,), or (replicates × k) for k statistics.
+        k: Number of statistics; 0 for one without an axis of its own.
 
     Returns:
         (n,) or (n × k) variances, nan where undefined in most replicates or with fewer than two levels.
         (C + 1)/(C − 1) brings the exponential weights' variance to that of the cluster-robust estimator.
     """
     totals_of = _dense_totals if isinstance(features, np.ndarray) else _sparse_totals
-    found: dict[int, Floats] = {}
+    out = np.full((n, k) if k else n, np.nan)
     for s, n_levels, totals in totals_of(levels, slices, n, features):  # type: ignore[arg-type]
         values = statistic(totals, s)
         known = np.isfinite(values)
@@ -128,11 +129,7 @@ def reweighted(
             deviation = np.where(known, values - np.where(known, values, 0.0).sum(axis=0) / count, 0.0)
             variance = (deviation**2).sum(axis=0) / (count - 1)
         variance = variance * (n_levels + 1) / (n_levels - 1)
-        found[s] = np.where(count > len(values) / 2, variance, np.nan)
-    shape = next(iter(found.values())).shape if found else ()
-    out = np.full((n, *shape), np.nan)
-    for slice_, variances in found.items():
-        out[slice_] = variances
+        out[s] = np.where(count > len(values) / 2, variance, np.nan)
     return out
 
 

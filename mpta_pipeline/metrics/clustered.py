@@ -48,12 +48,14 @@ class Gaps:
 
     Attributes:
         difference: Slice less rest.
-        se: Its error.
+        mean: The slice's mean.
+        se: The difference's error.
         df: Degrees of freedom.
         share: The slice's share of the weight.
     """
 
     difference: Floats
+    mean: Floats
     se: Floats
     df: Floats
     share: Floats
@@ -279,6 +281,7 @@ class Slices:
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
         return Gaps(
             difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
+            mean=sides.mean + moments.centre,
             se=np.where(se < 1e-9, 0.0, se),
             df=np.where(defined, df, np.nan),
             share=b / max(b.sum(), 1e-300),

@@ -199,7 +199,7 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
-    wanted |= {"gap_df": pl.Float64(), "gap_p": pl.Float64()}
+    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p")}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -212,8 +212,10 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     figures = figures.with_columns(
         multiplicity.q_values("p_value", over).alias("q_value"), multiplicity.q_values("gap_p", over).alias("gap_q")
     )
-    gap, se, df, q = (figures.get_column(c).fill_null(np.nan).to_numpy() for c in ("gap", "gap_se", "gap_df", "gap_q"))
-    words = equivalence.verdicts(gap, se, df, q, margin=rules.equivalence_margin, level=rules.level)
+    gap, error, df, q = (
+        figures.get_column(c).fill_null(np.nan).to_numpy() for c in ("gap", "gap_error", "gap_df", "gap_q")
+    )
+    words = equivalence.verdicts(gap, error, df, q, margin=rules.equivalence_margin, level=rules.level)
     return figures.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
         ((pl.col("n_personas") < rules.min_personas) | (pl.col("n_items") < rules.min_items)).alias("small"),

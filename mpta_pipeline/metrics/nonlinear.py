@@ -59,8 +59,13 @@ def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix | 
     clusters = slices.means(np.where(used, 0.0, np.nan), used.astype(float))
     df = np.minimum(clusters.n_persona, clusters.n_item) - 1.0
     se = np.where((df >= 1) & np.isfinite(estimate), se, np.nan)
+    se = np.where(se < 1e-9, 0.0, se)
     low, high, _ = interval(metric, estimate, se, np.where(df >= 1, df, np.nan), level=block.rules.level)
-    words = np.where(np.isfinite(se), "combined one-way bootstraps (persona × item), t", "no error: too few clusters")
+    words = np.select(
+        [~np.isfinite(se), se == 0],
+        ["no error: too few clusters", "all replicates alike: Wilson on the smaller number of clusters"],
+        default="combined one-way bootstraps (persona × item), t",
+    )
     return pl.DataFrame(
         {
             "slice": np.arange(view.n),

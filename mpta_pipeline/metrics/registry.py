@@ -74,6 +74,11 @@ class Metric:
     computed_by: str = "means"
     keyless: bool = False
 
+    @property
+    def span(self) -> float | None:
+        """Largest possible difference of two figures; None: unbounded."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
 
 def _load() -> Mapping[str, Metric]:
     from mpta_pipeline.metrics import catalogue

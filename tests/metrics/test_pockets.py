@@ -43,6 +43,22 @@ def test_a_planted_pocket_is_confirmed(found):
     assert found.filter("confirmed", outcome="persona_effect").height > 0
 
 
+def test_a_pocket_without_any_exception_is_not_missed():
+    # All wrong inside, all right outside: no spread on either side, and no clearer pocket.
+    scores, groups, gold = planted()
+    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id").implode()
+    wrong = pl.col("persona_id").is_in(inside) & (pl.col("condition") == "persona")
+    scores = scores.with_columns(
+        pred_idx=pl.when(wrong).then((pl.col("gold_idx") + 1) % pl.col("k_options")).otherwise("gold_idx")
+    ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+    found = find_pockets(scores, groups, gold, rules=RULES, seed=5)
+    row = found.filter(outcome="score", dimensions="age_band×sex", subgroup="age_band1×sex0").row(0, named=True)
+    assert row["confirmed"]
+    assert (row["difference"], row["ci_low"]) == pytest.approx((-1, -1))
+    assert row["p_value"] > 0
+    assert found.filter("confirmed").get_column("subgroup").str.contains("sex0|age_band1").all()
+
+
 def test_what_lies_apart_from_the_pocket_is_not_confirmed(found):
     confirmed = found.filter("confirmed")
     touches = confirmed.get_column("subgroup").str.contains("sex0|age_band1")
