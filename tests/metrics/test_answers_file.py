@@ -333,6 +333,104 @@ def test_mc2_is_the_mass_on_true_answers(tmp_path):
     assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.75 / 0.9375)
 
 
+class TestFilesOfOutsiders:
+    """What an outsider's file may look like, and what is said where it is wrong: file, row, value, remedy."""
+
+    def score(self, tmp_path, questions, text, *, name="a.csv", by=()):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        given = answers_file.from_table(answers_file.read(path), path, answers_file.items_from(questions))
+        return given, answers_file.compute(given, by=by)
+
+    @staticmethod
+    def gold(questions):
+        items = answers_file.items_from(questions)
+        return list(zip(items["item_id"], items["gold_idx"], items["options"], strict=True))
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda gold, options: str(gold),
+            lambda gold, options: f"{gold}.0",
+            lambda gold, options: "AB"[gold],
+            lambda gold, options: f" ({'ab'[gold]})",
+            lambda gold, options: f'"  {options[gold].upper()} . "',
+        ],
+        ids=["index", "index as float", "letter", "letter in brackets", "text in capitals"],
+    )
+    @pytest.mark.parametrize("comma", [",", ";"])
+    def test_all_ways_to_name_an_option(self, tmp_path, questions, write, comma):
+        lines = [f"{i} {comma}{write(gold, options)}" for i, gold, options in self.gold(questions)]
+        text = "\ufeff" + "\n".join([f"item_id{comma}answer", *lines]) + "\n"
+        _, figures = self.score(tmp_path, questions, text)
+        row = figures.filter(metric="accuracy_strict", baseline="", dimensions="all").row(0, named=True)
+        assert (row["estimate"], row["n_answers"]) == (1, 3)
+
+    @pytest.mark.parametrize(
+        ("column", "value", "says"),
+        [
+            ("item_id", "tqa_none", r"does not have .*item_id.*tqa_none \(row 2\)"),
+            ("weight", "heavy", r"weight that cannot be used .*heavy \(row 2\)"),
+            ("weight", "-1", r"weight that cannot be used .*-1 \(row 2\)"),
+            ("order_id", "first", r"order_id that cannot be used .*first \(row 2\)"),
+            ("status", "okay", r"status that cannot be used .*okay \(row 2\).*refused"),
+            ("model", "", r"model that cannot be used .*\(row 2\)"),
+        ],
+    )
+    def test_a_field_that_cannot_be_used_is_named_with_its_row(self, tmp_path, questions, column, value, says):
+        good = {"item_id": "", "answer": "A", "weight": "1", "order_id": "0", "status": "ok", "model": "m"}
+        rows = [{**good, "item_id": i} for i, _, _ in self.gold(questions)]
+        rows[1][column] = value
+        text = "\n".join([",".join(good), *(",".join(r.values()) for r in rows)]) + "\n"
+        with pytest.raises(ValidationError, match=says) as failure:
+            self.score(tmp_path, questions, text)
+        assert failure.value.file == tmp_path / "a.csv"
+
+    def test_options_counted_from_one_are_told(self, tmp_path, questions):
+        text = "item_id,answer\n" + "".join(f"{i},{gold + 1}\n" for i, gold, _ in self.gold(questions))
+        with pytest.raises(ValidationError, match=r"from 1; they count from 0 .*2 \(row \d\).*subtract 1"):
+            self.score(tmp_path, questions, text)
+
+    def test_one_number_among_texts_is_an_unreadable_reply(self, tmp_path, questions):
+        (one, _, options), (two, _, more), (three, _, _) = self.gold(questions)
+        text = f'item_id,answer\n{one},"{options[0]}"\n{two},"{more[1]}"\n{three},2\n'
+        _, figures = self.score(tmp_path, questions, text)
+        assert figures.filter(metric="parse_rate", dimensions="all").item(0, "estimate") == pytest.approx(2 / 3)
+
+    def test_an_answer_given_twice_names_the_second(self, tmp_path, questions):
+        one = self.gold(questions)[0][0]
+        with pytest.raises(ValidationError, match=rf"told apart.*{one} \(row 2\)"):
+            self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{one},B\n")
+
+    def test_what_is_empty_is_told_and_counts_as_failed(self, tmp_path, questions):
+        one, two = (i for i, _, _ in self.gold(questions)[:2])
+        given, figures = self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{two},\n")
+        assert given.notes == (
+            "2 of 3 items are answered; the others count for nothing",
+            "1 of 2 answers are empty: failed requests (error_rate), not wrong answers",
+        )
+        assert figures.filter(metric="error_rate", dimensions="all").item(0, "estimate") == 0.5
+
+    def test_a_persona_in_two_groups_is_told(self, tmp_path, questions):
+        (one, _, _), (two, _, _), _ = self.gold(questions)
+        text = f"item_id,answer,persona_id,sex\n{one},A,p1,f\n{two},A,p1,m\n"
+        with pytest.raises(ValidationError, match=r"several groups of sex .*p1: f, m"):
+            self.score(tmp_path, questions, text, by=("sex",))
+
+    def test_answers_of_nobody_are_what_personas_are_compared_with(self, tmp_path, questions):
+        lines = []
+        for item, gold, _ in self.gold(questions):
+            lines += [f"{item},{gold},{person},{sex}" for person, sex in (("p1", "f"), ("p2", "m"), ("p3", ""))]
+            lines.append(f"{item},{1 - gold},,")
+        _, figures = self.score(tmp_path, questions, "\n".join(["item_id,answer,persona_id,sex", *lines]), by=("sex",))
+        row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="").row(0, named=True)
+        assert (row["estimate"], row["effect"], row["n_answers"], row["n_personas"]) == (1, 1, 9, 3)
+        without = figures.filter(metric="accuracy", condition="no_persona", dimensions="all", baseline="")
+        assert without.item(0, "estimate") == 0
+        sexes = figures.filter(metric="accuracy", condition="persona", dimensions="sex", baseline="")
+        assert dict(sexes.select("subgroup", "n_personas").iter_rows()) == {"f": 1, "m": 1}
+
+
 # --- the published files, where they are at hand ---------------------------------------------------------------------
 
 PREDICTIONS = {p.stem.removeprefix("preds_"): p for p in sorted(SHARED.glob("benchmarks/**/preds_*.jsonl"))}
