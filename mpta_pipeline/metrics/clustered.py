@@ -79,7 +79,7 @@ class Rows:
     def _cells(self) -> tuple[Ints, Ints]:
         """Crossing of each row, and the persona of each crossing."""
         key = self.persona * self.n_item + self.item
-        if self.n_persona * self.n_item <= max(50_000_000, 4 * len(key)):
+        if self.n_persona * self.n_item <= 16 * len(key):
             present = np.zeros(self.n_persona * self.n_item, dtype=bool)
             present[key] = True
             unique = np.flatnonzero(present)
@@ -124,8 +124,10 @@ class Moments:
     def by_persona(self) -> Floats:
         """(9 × personas) Σwx, Σw, rows, Σwx², crossings, crossings' Σa², Σab, Σb², and 1 where there is weight."""
         rows, n = self.rows, self.rows.n_persona
-        n_cells = len(rows.persona_of_cell)
-        a, b = sums(rows.cell, self.wx, n_cells), sums(rows.cell, self.w, n_cells)
+        # Where each crossing is one row there is nothing to sum up.
+        one_row_each = rows.n_cell == len(rows.persona)
+        persona_of_cell = rows.persona if one_row_each else rows.persona_of_cell
+        a, b = (v if one_row_each else sums(rows.cell, v, rows.n_cell) for v in (self.wx, self.w))
         weight = sums(rows.persona, self.w, n)
         return np.stack(
             [
@@ -133,7 +135,7 @@ class Moments:
                 weight,
                 sums(rows.persona, self.usable, n),
                 sums(rows.persona, self.wx * self.x, n),
-                *(sums(rows.persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
+                *(sums(persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
                 (weight > 0).astype(float),
             ]
         )

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
+from mpta_pipeline.metrics.arrays import Features
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
@@ -154,7 +154,7 @@ def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[st
 
 
 def _view_figures(
-    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, sparse.csr_matrix]
+    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, Features]
 ) -> Iterator[pl.DataFrame]:
     """Figures of one condition by one dimension."""
     guesses = group_guesses(view.block, view.cut.dimension)
