@@ -282,21 +282,20 @@ def _rows(
     words = np.where(
         np.isfinite(se), "items by spread, personas by bootstrap, combined, t", "no error: too few items or personas"
     )
-    base = pl.DataFrame(
-        {
-            "slice": np.arange(view.n),
-            "estimate": means.estimate,
-            "se": se,
-            "ci_low": low,
-            "ci_high": high,
-            "method": [f"{word}; {view.block.note}" for word in words],
-            **sizes,
-        }
+    base = {
+        "slice": np.arange(view.n),
+        "estimate": means.estimate,
+        "se": se,
+        "ci_low": low,
+        "ci_high": high,
+        "method": [f"{word}; {view.block.note}" for word in words],
+        **sizes,
+    }
+    of_baselines = {
+        name: by_item.mean(np.where(np.isfinite(d), values, np.nan), ones) for name, values in baselines.items()
+    }
+    nothing = np.full(view.n, np.nan)
+    return pl.concat(
+        pl.DataFrame({**base, "baseline": [name] * view.n, "baseline_estimate": figure})
+        for name, figure in ({"": nothing} | of_baselines).items()
     )
-    parts = [base.with_columns(pl.lit("").alias("baseline"))]
-    for name, values in baselines.items():
-        of_baseline = by_item.mean(np.where(np.isfinite(d), values, np.nan), ones)
-        parts.append(
-            base.with_columns(pl.lit(name).alias("baseline"), pl.Series("baseline_estimate", of_baseline, pl.Float64))
-        )
-    return pl.concat(parts, how="diagonal").filter(pl.col("n_answers") > 0)

@@ -137,9 +137,11 @@ def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats, wanted
     """Slice and its (replicates × m) weighted totals, of the slices wanted."""
     size = levels.weights.shape[1]
     place = np.where(slices >= 0, slices, n) * size + levels.code
-    sums_of = np.stack([sums(place, column, (n + 1) * size).reshape(n + 1, size) for column in features.T])
-    for s in wanted:
-        yield int(s), levels.weights @ sums_of[:, s].T
+    sums_of = np.stack([sums(place, column, (n + 1) * size).reshape(n + 1, size)[wanted] for column in features.T])
+    # One product for all slices: the threads of many small ones would wait for each other longer than they work.
+    totals = levels.weights @ sums_of.reshape(-1, size).T
+    for s, of_slice in zip(wanted, np.moveaxis(totals.reshape(len(totals), -1, len(wanted)), 2, 0), strict=True):
+        yield int(s), of_slice
 
 
 def _sparse_totals(

@@ -155,7 +155,7 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
                 }
             )
         )
-    return pl.concat(parts, how="diagonal").filter(pl.col("n_answers") > 0)
+    return pl.concat(parts, how="diagonal")
 
 
 def _methods(se: Floats, few: Flags, block: Block) -> list[str]:

@@ -77,4 +77,4 @@ def nonlinear_figures(view: View, metric: Metric, features: Features) -> pl.Data
             "method": [f"{word}; {block.note}" for word in words],
             **sizes,
         }
-    ).filter(pl.col("n_answers") > 0)
+    )
