@@ -140,7 +140,9 @@ def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats, wanted
     sums_of = np.stack([sums(place, column, (n + 1) * size).reshape(n + 1, size)[wanted] for column in features.T])
     # One product for all slices: the threads of many small ones would wait for each other longer than they work.
     totals = levels.weights @ sums_of.reshape(-1, size).T
-    for s, of_slice in zip(wanted, np.moveaxis(totals.reshape(len(totals), -1, len(wanted)), 2, 0), strict=True):
+    for s, of_slice in zip(
+        wanted, np.moveaxis(totals.reshape(len(totals), features.shape[1], len(wanted)), 2, 0), strict=True
+    ):
         yield int(s), of_slice
 
 

@@ -122,8 +122,12 @@ def test_the_worst_slice_is_slicelines():
     assert top.gap == pytest.approx(error[~pocket].mean() - error[pocket].mean())
     welch = stats.ttest_ind(1 - error[pocket], 1 - error[~pocket], equal_var=False)
     assert top.t == pytest.approx(welch.statistic)
-    # DivExplorer's divergence is to everyone, ours to everyone else.
-    assert error[pocket].mean() - error.mean() == pytest.approx(0.412696, abs=5e-7)
+    # DivExplorer's divergence is to everyone, ours to everyone else; the peers' scores follow from it.
+    divergence = error[pocket].mean() - error.mean()
+    assert divergence == pytest.approx(0.412696, abs=5e-7)
+    assert divergence / np.sqrt(error[pocket].var() / 281 + error.var() / 5000) == pytest.approx(15.17, abs=5e-3)
+    assert 281 / 5000 * divergence == pytest.approx(0.023194, abs=5e-7)
+    assert 0.95 * divergence / error.mean() - 0.05 * (5000 / 281 - 1) == pytest.approx(0.38398221, abs=5e-9)
 
 
 def test_the_detectable_difference_is_that_of_search_and_test_together(found):
