@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import polars as pl
 from mpta_pipeline import metrics, tasks
 from mpta_pipeline.errors import ConfigError, ValidationError
 from mpta_pipeline.harmonize import Crosswalk
+from mpta_pipeline.metrics.external import BARE, FILE, ROW
 from mpta_pipeline.storage import write_atomic
 from mpta_pipeline.study import FigureRules, Study, TaskConfig
 from mpta_pipeline.tables import CONCEPTS, GOLD, ITEMS, OPTIONS, RESPONDENTS, SUBGROUP_METRICS
@@ -41,13 +42,20 @@ _BBQ_FIELDS = frozenset(
 )
 _BBQ_NEEDED = ("example_id", "question_polarity", "context_condition", "category", *bbq.ANSWERS, "label")
 _FORMATS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+    ".csv": lambda path: pl.read_csv(path, infer_schema=False, separator=_separator(path)),
     ".tsv": lambda path: pl.read_csv(path, infer_schema=False, separator="\t"),
     ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
     ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
     ".json": lambda path: pl.read_json(path, infer_schema_length=None),
     ".parquet": pl.read_parquet,
 }
+
+
+def _separator(path: Path) -> str:
+    """Comma, or semicolon or tab where the header has more of these: spreadsheets of some languages write them."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ def from_bbq(
             notes.append(f"{dropped} rows without a target in {metadata.name} are left out, as in the paper")
         made, frame, rows = made.filter(known), frame.filter(known), rows.filter(known)
     items = made.unique("item_id", keep="first", maintain_order=True)
-    given = pl.DataFrame({"item_id": made["item_id"], "ambiguous": rows["context_condition"] == "ambig"})
+    given = _placed(pl.DataFrame({"item_id": made["item_id"], "ambiguous": rows["context_condition"] == "ambig"}), file)
     parts = []
     for name in wanted:
         part = given.with_columns(_matched(rows, frame.get_column(name)), pl.lit(name).alias("model"))
@@ -331,23 +339,33 @@ def from_table(
             variable=name,
             remedy=f"name it `answer`, or say which it is with --answer; there are {', '.join(frame.columns)}",
         )
-    rows = frame.with_columns(pl.col(name).alias("answer"))
+    rows = _placed(frame, file).with_columns(pl.col(name).alias("answer"))
     rows = _with_item_id(rows, file, items)
-    rows = rows.with_columns(
-        pl.col(c).cast(dtype, strict=False)
-        for c, dtype in (("weight", pl.Float64), ("order_id", pl.Int64), ("repeat_id", pl.Int64))
-        if c in rows.columns
-    )
     if "options" in rows.columns:
         rows = rows.with_columns(_said_of_shown(rows))
     if "probabilities" in rows.columns and rows.schema["probabilities"] == pl.String:
         rows = rows.with_columns(pl.col("probabilities").str.json_decode(pl.List(pl.Float64)))
-    return Answers(rows, items, GOLD.empty() if gold is None else gold)
+    return Answers(rows, items, GOLD.empty() if gold is None else gold, notes=tuple(_coverage(rows, items)))
+
+
+def _coverage(rows: pl.DataFrame, items: pl.DataFrame) -> Iterator[str]:
+    """What of the items and answers the figures do not rest on."""
+    asked = rows["item_id"].n_unique()
+    if asked < items.height:
+        yield f"{asked:,} of {items.height:,} items are answered; the others count for nothing"
+    told = [pl.col(c).is_not_null() for c in ("probabilities", "status") if c in rows.columns]
+    if empty := rows.filter(pl.col("answer").is_null() & ~pl.any_horizontal(pl.lit(False), *told)).height:
+        yield f"{empty:,} of {rows.height:,} answers are empty: failed requests (error_rate), not wrong answers"
+
+
+def _placed(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
+    """The rows with where they were read."""
+    return frame.with_row_index(ROW, offset=1).with_columns(pl.lit(str(file)).alias(FILE))
 
 
 def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> pl.DataFrame:
     if "item_id" in rows.columns:
-        return rows.with_columns(pl.col("item_id").cast(pl.String))
+        return rows.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars())
     if {"example_id", "category"} <= set(rows.columns):
         prefix = "sample_" if str(items.item(0, "item_id")).startswith("sample_") else "bbq_"
         return rows.with_columns(pl.format("{}{}_{}", pl.lit(prefix), "category", "example_id").alias("item_id"))
@@ -390,7 +408,7 @@ def _said_of_shown(rows: pl.DataFrame) -> pl.Series:
     if shown.dtype == pl.String:
         shown = pl.Series("options", [_told(v) for v in shown.to_list()], dtype=pl.List(pl.String))
     frame = pl.DataFrame({"answer": rows.get_column("answer").cast(pl.String), "options": shown})
-    bare = pl.col("answer").str.strip_chars().str.to_lowercase().str.extract(r"^\(?([a-z]|\d{1,2})\)?[.:)]?$", 1)
+    bare = pl.col("answer").str.strip_chars().str.to_lowercase().str.extract(BARE, 1)
     index = pl.coalesce(
         bare.str.to_integer(strict=False).cast(pl.Int64),
         pl.when(bare.str.contains("^[a-z]$")).then(bare.str.to_integer(base=36, strict=False).cast(pl.Int64) - 10),
@@ -488,9 +506,9 @@ def compute(
         raise ValidationError(
             "The file has no such column to group by",
             variable=absent[0],
-            remedy=f"choose of {', '.join(frame.columns)}",
+            remedy=f"choose of {', '.join(c for c in frame.columns if c not in (FILE, ROW))}",
         )
-    if by and "persona_id" not in frame.columns:
+    if by and ("persona_id" not in frame.columns or frame["persona_id"].is_null().all()):
         raise ValidationError(
             "Groups are groups of personas, and the answers name none",
             variable="persona_id",
@@ -504,11 +522,7 @@ def compute(
     if groups is None:
         groups = pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
     if by:
-        groups = frame.select(
-            pl.col("persona_id").cast(pl.String),
-            (pl.col("survey") if "survey" in frame.columns else pl.lit("none")).alias("survey"),
-            *(pl.col(c).cast(pl.String) for c in by),
-        ).unique("persona_id", keep="first", maintain_order=True)
+        groups = _groups(frame, by)
     parts: list[pl.DataFrame] = []
     for (_model,), part in frame.group_by("model", maintain_order=True):
         scores = metrics.score_answers(part, answers.items, answers.gold)
@@ -517,6 +531,33 @@ def compute(
             for _, of_task in scores.group_by("task", maintain_order=True)
         )
     return SUBGROUP_METRICS.conform(pl.concat(parts)) if parts else SUBGROUP_METRICS.empty()
+
+
+def _groups(frame: pl.DataFrame, by: tuple[str, ...]) -> pl.DataFrame:
+    """One row a persona with its groups.
+
+    Raises:
+        ValidationError: A persona is in two groups of one column.
+    """
+    rows = frame.filter(pl.col("persona_id").is_not_null()).with_columns(
+        pl.col(c).cast(pl.String) for c in ("persona_id", *by)
+    )
+    for column in by:
+        several = rows.filter(pl.col(column).drop_nulls().n_unique().over("persona_id") > 1)
+        if several.height:
+            person = several.item(0, "persona_id")
+            values = several.filter(persona_id=person)[column].drop_nulls().unique(maintain_order=True)
+            raise ValidationError(
+                f"A persona is in several groups of {column}",
+                file=several.item(0, FILE) if FILE in several.columns else None,
+                variable="persona_id",
+                value=f"{person}: {', '.join(values)}",
+                remedy=f"give each persona one {column}, or people that differ in it different ids",
+            )
+    return rows.group_by("persona_id", maintain_order=True).agg(
+        (pl.col("survey").first() if "survey" in frame.columns else pl.lit("none").first()).alias("survey"),
+        *(pl.col(c).drop_nulls().first() for c in by),
+    )
 
 
 # What the terminal shows of each kind of task; everything else is in the file that --out writes.

@@ -503,7 +503,7 @@ SUBGROUP_METRICS = Table(
         Column("baseline_estimate", pl.Float64, "The baseline's figure on the same rows", nullable=True),
         Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
-        Column("effect_low", pl.Float64, "Lower end of its 95 % interval; null where no error was seen", nullable=True),
+        Column("effect_low", pl.Float64, "Lower end of its 95 % interval", nullable=True),
         Column("effect_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within its family", nullable=True, ge=0, le=1),

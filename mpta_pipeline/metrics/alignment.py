@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.metrics import distances, flattening
@@ -14,7 +13,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio, sums
 from mpta_pipeline.metrics.block import View
 from mpta_pipeline.metrics.bootstrap import Levels, combine, reweighted
-from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.registry import METRICS, Metric
 
@@ -62,13 +61,11 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
     block = view.block
     if block.people.empty or not g.of_people(view.cut.dimension):
         return {}
-    item = block.people.item_codes(block.frame.get_column("item_id"))
-    used = (view.cut.codes >= 0) & (item >= 0) & (block.weight > 0) & (block.units.answer.sum(axis=1) > 0)
+    used = block.compared & (view.cut.codes >= 0)
     if not used.any():
         return {}
-    item = np.where(used, item, 0)
-    w = np.where(used, block.weight, 0.0)
-    cells = _cells(view, item, w)
+    item = np.where(used, block.people_item, 0)
+    cells = _cells(view, item, np.where(used, block.weight, 0.0))
     if not len(cells.owner):
         return {}
     pooled = (cells.n_model[:, None] * cells.model + cells.n_human[:, None] * cells.human) / (
@@ -76,7 +73,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
     )[:, None]
     measures: dict[str, distances.Distance] = {
         "tv": distances.total_variation,
-        "w1n": lambda a, b: distances.wasserstein(a, b, cells.places),
+        "w1n": lambda a, b: distances.wasserstein(a, b, cells.places.T),
         "js": distances.jensen_shannon,
     }
     floors = distances.sampling_floor(
@@ -87,21 +84,23 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         seed=int(digest("floor", block.survey, view.cut.dimension, view.condition, length=12), 16),
         draws=int(np.clip(FLOOR_CELLS // len(cells.owner), 20, 100)),
     )
-    noise = _persona_noise(view, cells, item, w)
+    noise = _persona_noise(view, cells, used)
+    rows = Rows(cells.cluster, cells.cluster)
     out = {}
     for name, measure in measures.items():
-        d = measure(cells.model, cells.human)
+        d = measure(cells.model.T, cells.human.T)
         if not np.isfinite(d).any():
             continue
-        chance = measure(cells.even, cells.human)
+        chance = measure(cells.even.T, cells.human.T)
         in_use = np.zeros((view.n, len(block.people.items)), dtype=bool)
         in_use[cells.owner[np.isfinite(d)], cells.item[np.isfinite(d)]] = True
         sizes = view.sizes(used & in_use[np.maximum(view.cut.codes, 0), item])
         floor = floors[name]
+        by_item = Slices(np.where(np.isfinite(d), cells.owner, -1), view.n, rows=rows)
         out[name] = _rows(
             view,
             METRICS[name],
-            cells,
+            by_item,
             d=d,
             noise=noise[name],
             sizes=sizes,
@@ -109,7 +108,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         )
         excess = METRICS[f"{name}_excess"]
         out[excess.name] = _rows(
-            view, excess, cells, d=d - floor, noise=noise[name], sizes=sizes, baselines={"chance": chance - floor}
+            view, excess, by_item, d=d - floor, noise=noise[name], sizes=sizes, baselines={"chance": chance - floor}
         )
     return out | _spread_figures(view, cells)
 
@@ -160,7 +159,7 @@ def _point_rows(view: View, cells: _Cells, used: Flags, slices: Ints, figure: Fl
     block = view.block
     asked = np.zeros((view.n, len(block.people.items)), dtype=bool)
     asked[cells.owner[used], cells.item[used]] = True
-    item = block.people.item_codes(block.frame.get_column("item_id"))
+    item = block.people_item
     rows = (view.cut.codes >= 0) & (item >= 0) & asked[np.maximum(view.cut.codes, 0), np.maximum(item, 0)]
     if slices[0] < 0:
         sizes = {
@@ -196,14 +195,7 @@ def _cells(view: View, item: Ints, w: Floats) -> _Cells:
     human_w = human.sum(axis=1)
     human_w2 = people.counts(dimension, names, squared=True).sum(axis=2).reshape(size)
     keep = np.flatnonzero((model_w > 0) & (human_w > 0))
-    facts = pl.DataFrame({"item_id": people.items}).join(
-        block.frame.group_by("item_id").agg(
-            pl.col("k_options").max(), pl.col("ordinal").all(), pl.col("cluster_id").min(), pl.col("places").first()
-        ),
-        on="item_id",
-        how="left",
-        maintain_order="left",
-    )
+    facts = block.people_items
     options = np.arange(width)
     k = facts.get_column("k_options").fill_null(2).to_numpy()
     places = np.where(
@@ -227,40 +219,42 @@ def _cells(view: View, item: Ints, w: Floats) -> _Cells:
     )
 
 
-def _persona_noise(view: View, cells: _Cells, item: Ints, w: Floats) -> dict[str, tuple[Floats, Floats]]:
+def _persona_noise(view: View, cells: _Cells, used: Flags) -> dict[str, tuple[Floats, Floats]]:
     """Variance of each distance's mean over items when personas, and when single crossings, are reweighted."""
     block = view.block
     n_items, width = len(block.people.items), block.units.answer.shape[1]
-    row, option = np.nonzero((block.units.answer > 0) & (w > 0)[:, None])
-    features = sparse.csr_matrix(
-        ((w[:, None] * block.units.answer)[row, option], (row, item[row] * width + option)),
-        shape=(len(w), n_items * width),
-    )
     replicates = int(np.clip(BOOTSTRAP_CELLS // n_items, LEAST_REPLICATES, block.rules.bootstrap))
     of_slice = [np.flatnonzero(cells.owner == s) for s in range(view.n)]
-    codes = np.where(w > 0, view.cut.codes, -1)
+    codes = np.where(used, view.cut.codes, -1)
 
     def mean_distances(totals: Floats, s: int) -> Floats:
         """(replicates × 3) means over the slice's items."""
         here = of_slice[s]
         if not len(here):
             return np.full((len(totals), len(_NAMES)), np.nan)
-        mass = np.zeros((len(totals), len(here), cells.human.shape[1]))
-        mass[:, :, :width] = totals.reshape(len(totals), n_items, width)[:, cells.item[here]]
+        # Options first, so that sums over them run along whole items.
+        mass = np.zeros((len(totals), cells.human.shape[1], len(here)))
+        mass[:, :width] = totals.reshape(len(totals), width, n_items)[:, :, cells.item[here]]
+        mass = np.moveaxis(mass, 1, 0)
+        human, places = cells.human[here].T[:, None], cells.places[here].T[:, None]
+        ordinal = np.isfinite(places).any(axis=(0, 1))
         with np.errstate(invalid="ignore", divide="ignore"):
-            model = mass / mass.sum(axis=2, keepdims=True)
-        human = cells.human[here]
-        ordinal = np.flatnonzero(np.isfinite(cells.places[here]).any(axis=1))
-        w1n = distances.wasserstein(
-            model if len(ordinal) == len(here) else model[:, ordinal], human[ordinal], cells.places[here][ordinal]
-        )
-        each = (distances.total_variation(model, human), w1n, distances.jensen_shannon(model, human))
-        with np.errstate(invalid="ignore", divide="ignore"):
+            model = mass / mass.sum(axis=0)
+            each = (
+                distances.total_variation(model, human),
+                distances.wasserstein(model[..., ordinal], human[..., ordinal], places[..., ordinal]),
+                distances.jensen_shannon(model, human),
+            )
             return np.stack([np.nansum(d, axis=1) / np.isfinite(d).sum(axis=1) for d in each], axis=1)
 
     persona, cell = (
-        reweighted(Levels(levels.code, levels.weights[:replicates]), codes, view.n, features, mean_distances).reshape(
-            view.n, -1
+        reweighted(
+            Levels(levels.code, levels.weights[:replicates]),
+            codes,
+            view.n,
+            block.answers_given,
+            mean_distances,
+            k=len(_NAMES),
         )
         for levels in (block.replicates.persona, block.replicates.cell)
     )
@@ -270,7 +264,7 @@ def _persona_noise(view: View, cells: _Cells, item: Ints, w: Floats) -> dict[str
 def _rows(
     view: View,
     metric: Metric,
-    cells: _Cells,
+    by_item: Slices,
     *,
     d: Floats,
     noise: tuple[Floats, Floats],
@@ -278,7 +272,6 @@ def _rows(
     baselines: dict[str, Floats],
 ) -> pl.DataFrame:
     ones = np.ones(len(d))
-    by_item = Slices(np.where(np.isfinite(d), cells.owner, -1), view.n, cells.cluster, cells.cluster)
     means = by_item.means(d, ones)
     persona, cell = (np.nan_to_num(v, nan=0.0) for v in noise)
     # With one item there is no spread over items to see: no error.
@@ -289,23 +282,20 @@ def _rows(
     words = np.where(
         np.isfinite(se), "items by spread, personas by bootstrap, combined, t", "no error: too few items or personas"
     )
-    base = pl.DataFrame(
-        {
-            "slice": np.arange(view.n),
-            "estimate": means.estimate,
-            "se": se,
-            "ci_low": low,
-            "ci_high": high,
-            "method": [f"{word}; {view.block.note}" for word in words],
-            **sizes,
-        }
+    base = {
+        "slice": np.arange(view.n),
+        "estimate": means.estimate,
+        "se": se,
+        "ci_low": low,
+        "ci_high": high,
+        "method": [f"{word}; {view.block.note}" for word in words],
+        **sizes,
+    }
+    of_baselines = {
+        name: by_item.mean(np.where(np.isfinite(d), values, np.nan), ones) for name, values in baselines.items()
+    }
+    nothing = np.full(view.n, np.nan)
+    return pl.concat(
+        pl.DataFrame({**base, "baseline": [name] * view.n, "baseline_estimate": figure})
+        for name, figure in ({"": nothing} | of_baselines).items()
     )
-    parts = [base.with_columns(pl.lit("").alias("baseline"))]
-    for name, values in baselines.items():
-        of_baseline = by_item.means(np.where(np.isfinite(d), values, np.nan), ones)
-        parts.append(
-            base.with_columns(
-                pl.lit(name).alias("baseline"), pl.Series("baseline_estimate", of_baseline.estimate, pl.Float64)
-            )
-        )
-    return pl.concat(parts, how="diagonal").filter(pl.col("n_answers") > 0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+# (rows × m) figures of which totals are made: sparse where m is large and most are 0.
+Features = Floats | sparse.csr_matrix
 
 
 def sums(codes: Ints, values: Floats | Flags, n: int) -> Floats:

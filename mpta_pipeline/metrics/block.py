@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
@@ -95,6 +96,35 @@ class Block:
         """Personas and item clusters of the rows."""
         return Rows(self.persona, self.cluster)
 
+    @cached_property
+    def people_item(self) -> Ints:
+        """Item of each row as the survey's people have it; −1 where none of them answered it."""
+        return self.people.item_codes(self.frame.get_column("item_id"))
+
+    @cached_property
+    def compared(self) -> Flags:
+        """Rows with a readable answer and weight, to items that the survey's people answered."""
+        answered = np.asarray(self.units.answer.any(axis=1), dtype=bool)
+        return np.asarray((self.people_item >= 0) & (self.weight > 0) & answered)
+
+    @cached_property
+    def answers_given(self) -> sparse.csr_matrix:
+        """(rows × options · people's items) weighted answers of the rows compared."""
+        n_items = len(self.people.items)
+        row, option = np.nonzero(self.units.answer * self.compared[:, None])
+        return sparse.csr_matrix(
+            (self.weight[row] * self.units.answer[row, option], (row, option * n_items + self.people_item[row])),
+            shape=(self.frame.height, self.units.answer.shape[1] * n_items),
+        )
+
+    @cached_property
+    def people_items(self) -> pl.DataFrame:
+        """One row an item of the people's, in their order: k_options, ordinal, cluster_id, places."""
+        asked = self.frame.group_by("item_id").agg(
+            pl.col("k_options").max(), pl.col("ordinal").all(), pl.col("cluster_id").min(), pl.col("places").first()
+        )
+        return pl.DataFrame({"item_id": self.people.items}).join(asked, on="item_id", how="left", maintain_order="left")
+
     def condition(self, name: str) -> Flags:
         """Rows asked under a condition."""
         return (self.frame.get_column("condition") == name).to_numpy()
@@ -140,13 +170,28 @@ class View:
     def _personas(self) -> Distinct:
         return Distinct(self.cut.codes, self.block.persona, self.n)
 
+    @cached_property
+    def _clusters(self) -> Distinct:
+        return Distinct(self.cut.codes, self.block.cluster, self.n)
+
+    @cached_property
+    def _known_sizes(self) -> dict[bytes, dict[str, Ints]]:
+        """Sizes by rows used: most metrics use the same."""
+        return {}
+
     def sizes(self, used: Flags) -> dict[str, Ints]:
         """n_answers, n_personas and n_items of each slice over the rows used."""
-        return {
-            "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
-            "n_personas": self._personas.count(used),
-            "n_items": self._items.count(used),
-        }
+        if (rows := used.tobytes()) not in self._known_sizes:
+            self._known_sizes[rows] = {
+                "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
+                "n_personas": self._personas.count(used),
+                "n_items": self._items.count(used),
+            }
+        return self._known_sizes[rows]
+
+    def clusters(self, used: Flags) -> Ints:
+        """Item clusters of each slice over the rows used."""
+        return self._clusters.count(used)
 
 
 class Distinct:
@@ -252,11 +297,11 @@ def _guess(frame: pl.DataFrame, people: h.People, dimension: str | None) -> h.Gu
     if people.empty:
         return h.Guess(credit, steps, proportional)
     counts = people.counts(dimension or g.ALL)
-    code = cut_rows(frame, dimension or g.ALL, people.cut(dimension or g.ALL).labels).codes
+    code = cut_rows(frame, dimension or g.ALL, people.cut_persons(dimension or g.ALL).labels).codes
     item = people.item_codes(frame.get_column("item_id"))
     rows = np.flatnonzero((item >= 0) & (code >= 0))
     made = h.guess(
-        counts[code[rows], item[rows]],
+        np.moveaxis(counts, -1, 0)[:, code[rows], item[rows]],
         own=frame.get_column("own_idx").fill_null(-1).to_numpy()[rows],
         own_weight=frame.get_column("own_weight").fill_null(0.0).to_numpy()[rows],
         key=frame.get_column("gold_idx").to_numpy()[rows],

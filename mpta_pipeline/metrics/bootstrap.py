@@ -18,15 +18,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.metrics.arrays import Floats, Ints
+from mpta_pipeline.metrics.arrays import Features, Floats, Ints, sums
 from mpta_pipeline.metrics.groups import dense
 
 Hashes = NDArray[np.uint64]
 # Clusters beyond this many are reweighted in random groups: the groups are independent too, and the error of the
 # variance, √(2/512) ≈ 6 %, stays below that of 400 replicates.
 MOST_LEVELS = 512
-# Entries of a sparse matrix from which on it pays to add up a level's rows before they are weighed.
-FEW_ENTRIES = 200_000
 Statistic = Callable[[Floats, int], Floats]
 
 
@@ -102,70 +100,67 @@ class Replicates:
         return Levels(code.astype(np.int64), exponential_weights(levels, self._replicates))
 
 
-def reweighted(
-    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix | Floats, statistic: Statistic
-) -> Floats:
+def reweighted(levels: Levels, slices: Ints, n: int, features: Features, statistic: Statistic, *, k: int = 0) -> Floats:
     """Bootstrap variance of a statistic of each slice under reweighting of one kind of level.
 
     Args:
         levels: What is reweighted.
-        slices: Slice of each row, −1 for none.
+        slices: Slice of each row, −1 for rows that do not count.
         n: Number of slices.
         features: (rows × m) features whose weighted totals the statistic is a function of; sparse where m is large.
         statistic: (totals of shape (replicates × m), slice) → (replicates,), or (replicates × k) for k statistics.
+        k: Number of statistics; 0 for one without an axis of its own.
 
     Returns:
         (n,) or (n × k) variances, nan where undefined in most replicates or with fewer than two levels.
         (C + 1)/(C − 1) brings the exponential weights' variance to that of the cluster-robust estimator.
     """
+    size = levels.weights.shape[1]
+    place = np.where(slices >= 0, slices, n) * size + levels.code
+    present = np.bincount(place, minlength=(n + 1) * size).reshape(n + 1, size)[:n] > 0
+    n_levels = present.sum(axis=1)
     totals_of = _dense_totals if isinstance(features, np.ndarray) else _sparse_totals
-    found: dict[int, Floats] = {}
-    for s, n_levels, totals in totals_of(levels, slices, n, features):  # type: ignore[arg-type]
+    out = np.full((n, k) if k else n, np.nan)
+    for s, totals in totals_of(levels, slices, n, features, np.flatnonzero(n_levels >= 2)):  # type: ignore[arg-type]
         values = statistic(totals, s)
         known = np.isfinite(values)
         count = known.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             deviation = np.where(known, values - np.where(known, values, 0.0).sum(axis=0) / count, 0.0)
             variance = (deviation**2).sum(axis=0) / (count - 1)
-        variance = variance * (n_levels + 1) / (n_levels - 1)
-        found[s] = np.where(count > len(values) / 2, variance, np.nan)
-    shape = next(iter(found.values())).shape if found else ()
-    out = np.full((n, *shape), np.nan)
-    for slice_, variances in found.items():
-        out[slice_] = variances
+        variance = variance * (n_levels[s] + 1) / (n_levels[s] - 1)
+        out[s] = np.where(count > len(values) / 2, variance, np.nan)
     return out
 
 
-def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats) -> Iterator[tuple[int, int, Floats]]:
-    """Slice, its levels and its (replicates × m) weighted totals, of slices with at least two levels."""
+def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats, wanted: Ints) -> Iterator[tuple[int, Floats]]:
+    """Slice and its (replicates × m) weighted totals, of the slices wanted."""
     size = levels.weights.shape[1]
-    inside = np.flatnonzero(slices >= 0)
-    place = slices[inside] * size + levels.code[inside]
-    rows = features[inside]
-    sums_of = np.stack([np.bincount(place, column, n * size).reshape(n, size) for column in rows.T], axis=2)
-    # Rows without any feature (not applicable, weight 0) make no level.
-    present = (np.bincount(place, (rows != 0).any(axis=1), n * size) > 0).reshape(n, size).sum(axis=1)
-    for s in np.flatnonzero(present >= 2):
-        yield int(s), int(present[s]), levels.weights @ sums_of[s]
+    place = np.where(slices >= 0, slices, n) * size + levels.code
+    sums_of = np.stack([sums(place, column, (n + 1) * size).reshape(n + 1, size)[wanted] for column in features.T])
+    # One product for all slices: the threads of many small ones would wait for each other longer than they work.
+    totals = levels.weights @ sums_of.reshape(-1, size).T
+    for s, of_slice in zip(
+        wanted, np.moveaxis(totals.reshape(len(totals), features.shape[1], len(wanted)), 2, 0), strict=True
+    ):
+        yield int(s), of_slice
 
 
 def _sparse_totals(
-    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix
-) -> Iterator[tuple[int, int, Floats]]:
-    """As `_dense_totals`, row by row of a wide matrix that is nearly empty: the work is that of its entries."""
+    levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix, wanted: Ints
+) -> Iterator[tuple[int, Floats]]:
+    """As `_dense_totals`, of a wide matrix that is nearly empty: the work is that of its entries."""
     weights = np.ascontiguousarray(levels.weights.T)
-    filled = np.diff(features.indptr) > 0
-    for s in range(n):
-        rows = np.flatnonzero((slices == s) & filled)
-        code = levels.code[rows]
-        n_levels = len(np.unique(code))
-        if n_levels < 2:
-            continue
-        mine = features[rows]
-        if mine.nnz > FEW_ENTRIES:  # by level first: fewer rows to weigh
-            gather = sparse.csr_matrix((np.ones(len(rows)), (code, np.arange(len(rows)))), (len(weights), len(rows)))
-            mine, code = (gather @ mine).tocsr(), np.arange(len(weights))
-        yield s, n_levels, np.ascontiguousarray((mine.T.tocsr() @ weights[code]).T)
+    width = features.shape[1]
+    row = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
+    kept = np.flatnonzero(slices[row] >= 0)
+    row = row[kept]
+    by_level = sparse.csr_matrix(
+        (features.data[kept], (slices[row] * width + features.indices[kept], levels.code[row])),
+        shape=(n * width, len(weights)),
+    )
+    for s in wanted:
+        yield int(s), np.ascontiguousarray((by_level[s * width : (s + 1) * width] @ weights).T)
 
 
 def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
@@ -174,9 +169,7 @@ def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
         return np.asarray(np.sqrt(np.maximum(persona + item - cell, np.maximum(persona, item))))
 
 
-def combined_se(
-    replicates: Replicates, slices: Ints, n: int, features: sparse.csr_matrix | Floats, statistic: Statistic
-) -> Floats:
+def combined_se(replicates: Replicates, slices: Ints, n: int, features: Features, statistic: Statistic) -> Floats:
     """Two-way standard error of a statistic of each slice."""
     return combine(
         *(

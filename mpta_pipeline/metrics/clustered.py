@@ -48,12 +48,14 @@ class Gaps:
 
     Attributes:
         difference: Slice less rest.
-        se: Its error.
+        mean: The slice's mean.
+        se: The difference's error.
         df: Degrees of freedom.
         share: The slice's share of the weight.
     """
 
     difference: Floats
+    mean: Floats
     se: Floats
     df: Floats
     share: Floats
@@ -77,7 +79,7 @@ class Rows:
     def _cells(self) -> tuple[Ints, Ints]:
         """Crossing of each row, and the persona of each crossing."""
         key = self.persona * self.n_item + self.item
-        if self.n_persona * self.n_item <= max(50_000_000, 4 * len(key)):
+        if self.n_persona * self.n_item <= 16 * len(key):
             present = np.zeros(self.n_persona * self.n_item, dtype=bool)
             present[key] = True
             unique = np.flatnonzero(present)
@@ -122,8 +124,10 @@ class Moments:
     def by_persona(self) -> Floats:
         """(9 × personas) Σwx, Σw, rows, Σwx², crossings, crossings' Σa², Σab, Σb², and 1 where there is weight."""
         rows, n = self.rows, self.rows.n_persona
-        n_cells = len(rows.persona_of_cell)
-        a, b = sums(rows.cell, self.wx, n_cells), sums(rows.cell, self.w, n_cells)
+        # Where each crossing is one row there is nothing to sum up.
+        one_row_each = rows.n_cell == len(rows.persona)
+        persona_of_cell = rows.persona if one_row_each else rows.persona_of_cell
+        a, b = (v if one_row_each else sums(rows.cell, v, rows.n_cell) for v in (self.wx, self.w))
         weight = sums(rows.persona, self.w, n)
         return np.stack(
             [
@@ -131,7 +135,7 @@ class Moments:
                 weight,
                 sums(rows.persona, self.usable, n),
                 sums(rows.persona, self.wx * self.x, n),
-                *(sums(rows.persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
+                *(sums(persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
                 (weight > 0).astype(float),
             ]
         )
@@ -279,6 +283,7 @@ class Slices:
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
         return Gaps(
             difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
+            mean=sides.mean + moments.centre,
             se=np.where(se < 1e-9, 0.0, se),
             df=np.where(defined, df, np.nan),
             share=b / max(b.sum(), 1e-300),

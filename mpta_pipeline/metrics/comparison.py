@@ -11,7 +11,8 @@ from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.answers import UNIT_KEY, balance
 from mpta_pipeline.metrics.arrays import Floats
-from mpta_pipeline.metrics.clustered import Slices, p_value, t_quantile
+from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.intervals import paired
 from mpta_pipeline.metrics.registry import METRICS, applicable
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import MODEL_COMPARISON
@@ -76,9 +77,10 @@ def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame
                 str(m): part.rename({f"{metric}__value": "value", f"{metric}__count": "count"})
                 .select(*_MATCH, "cluster_id", "weight", "n_orders", "value", "count")
                 .filter(pl.col("value").is_not_null() & (pl.col("count") > 0))
+                .filter(pl.col("weight") > 0 if weighted else pl.lit(True))
                 for (m,), part in rows.group_by("model", maintain_order=True)
             }
-            lines = _own_rows(rows_of, weighted) + _pair_rows(rows_of, weighted, rules)
+            lines = _own_rows(rows_of, weighted) + _pair_rows(rows_of, metric, weighted, rules)
             if lines:
                 parts.append(
                     pl.DataFrame(lines, infer_schema_length=None).with_columns(
@@ -102,7 +104,9 @@ def _own_rows(rows_of: dict[str, pl.DataFrame], weighted: bool) -> list[dict[str
     return lines
 
 
-def _pair_rows(rows_of: dict[str, pl.DataFrame], weighted: bool, rules: FigureRules) -> list[dict[str, object]]:
+def _pair_rows(
+    rows_of: dict[str, pl.DataFrame], metric: str, weighted: bool, rules: FigureRules
+) -> list[dict[str, object]]:
     own = {model: row["estimate"] for model, row in ((str(r["model"]), r) for r in _own_rows(rows_of, weighted))}
     lines: list[dict[str, object]] = []
     for a, b in combinations(sorted(own), 2):
@@ -123,21 +127,19 @@ def _pair_rows(rows_of: dict[str, pl.DataFrame], weighted: bool, rules: FigureRu
             g.dense(both.get_column("cluster_id")),
         )
         means = slices.means(x - y, _weights(both, weighted))
-        p = p_value(means.estimate, means.se, means.df)
-        t = t_quantile(means.df, rules.level)
-        d, se = float(means.estimate[0]), float(means.se[0])
-        reach = float(t[0]) * se
-        for model, other, sign in ((a, b, 1.0), (b, a, -1.0)):
+        low, high, p = paired(means.estimate, means.se, means.df, METRICS[metric].span, level=rules.level)
+        d, ends = float(means.estimate[0]), (float(low[0]), float(high[0]))
+        for model, other, sign in ((a, b, 1), (b, a, -1)):
             lines.append(
                 {
                     "model": model,
                     "other_model": other,
                     "estimate": own[model],
                     "difference": sign * d,
-                    "se": se,
+                    "se": float(means.se[0]),
                     "p_value": float(p[0]),
-                    "ci_low": sign * d - reach,
-                    "ci_high": sign * d + reach,
+                    "ci_low": ends[0] if sign > 0 else -ends[1],
+                    "ci_high": ends[1] if sign > 0 else -ends[0],
                     "mde": float(equivalence.minimal_detectable(means.se, means.df, level=rules.level)[0]),
                     **_sizes(both),
                 }

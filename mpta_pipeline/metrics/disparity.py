@@ -134,25 +134,19 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
     }
 
     def one(figure: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
-        base = pl.DataFrame(
-            {
-                "slice": [-1],
-                "baseline": [""],
-                "estimate": [figure],
-                **sizes,
-                "method": [f"point estimate; {block.note}"],
-            }
-        )
+        base = pl.DataFrame({"slice": [-1], "estimate": [figure], **sizes})
         if null_values is None:
-            return base
+            return base.with_columns(
+                pl.Series("baseline", [""]), pl.Series("method", [f"point estimate; {block.note}"])
+            )
         extreme = null_values >= figure - 1e-12 if upper else null_values <= figure + 1e-12
         p = (1 + int(extreme.sum())) / (1 + len(null_values))
         text = f"groups dealt anew among personas, {len(null_values)} times; {block.note}"
-        with_null = base.with_columns(
-            pl.lit("permutation_null").alias("baseline"), pl.lit(float(null_values.mean())).alias("baseline_estimate")
-        )
-        return pl.concat([base, with_null], how="diagonal").with_columns(
-            pl.lit(p).alias("p_value"), pl.lit(text).alias("method")
+        return pl.concat([base, base]).with_columns(
+            pl.Series("baseline", ["", "permutation_null"]),
+            pl.Series("baseline_estimate", [None, float(null_values.mean())], pl.Float64),
+            pl.Series("p_value", [p, p]),
+            pl.Series("method", [text, text]),
         )
 
     name = prepared.values.metric.name

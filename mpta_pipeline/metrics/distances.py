@@ -5,48 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import rel_entr
 
 from mpta_pipeline.metrics.arrays import Floats
 
 
 def total_variation(p: Floats, q: Floats) -> Floats:
-    """½ Σ |p − q| over the last axis."""
-    return np.asarray(0.5 * np.abs(p - q).sum(axis=-1))
+    """½ Σ |p − q| over the first axis."""
+    return np.asarray(0.5 * np.abs(p - q).sum(axis=0))
 
 
 def jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """Jensen–Shannon distance over the last axis: square root of the divergence to base 2, in [0, 1]."""
-    m = (p + q) / 2
-    terms = rel_entr(p, m) + rel_entr(q, m)
-    return np.asarray(np.sqrt(np.maximum(terms.sum(axis=-1) / (2 * np.log(2)), 0.0)))
+    """Jensen–Shannon distance over the first axis: square root of the divergence to base 2, in [0, 1]."""
+    divergence = ((_plogp(p) + _plogp(q)) / 2 - _plogp((p + q) / 2)).sum(axis=0) / np.log(2)
+    return np.asarray(np.sqrt(np.clip(divergence, 0.0, 1.0)))
+
+
+def _plogp(p: Floats) -> Floats:
+    return np.asarray(p * np.log(np.maximum(p, np.finfo(np.float64).tiny)))
 
 
 def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
-    """Wasserstein-1 distance over the last axis divided by the range of the options' places, in [0, 1].
+    """Wasserstein-1 distance over the first axis divided by the range of the options' places, in [0, 1].
 
     Args:
-        p: (… × K) distribution.
-        q: (… × K) distribution.
-        places: (… × K) or (K,) place of each option; options with a negative or nan place ("not sure") are dropped
-            and both
-            distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places remain.
+        p: (K × …) distribution.
+        q: (K × …) distribution.
+        places: (K × …) or (K,) place of each option; options with a negative or nan place ("not sure") are dropped
+            and both distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places
+            remain.
     """
     places = np.asarray(places, dtype=float)
     used = np.isfinite(places) & (places >= 0)
     x = np.where(used, places, np.inf)
     a, b = (np.where(used, d, 0.0) for d in (p, q))
-    if (x[..., 1:] < x[..., :-1]).any():
-        order = np.argsort(x, axis=-1, kind="stable")
-        x = np.take_along_axis(x, order, axis=-1)
-        a, b = (np.take_along_axis(d, np.broadcast_to(order, d.shape), axis=-1) for d in (a, b))
+    if (x[1:] < x[:-1]).any():
+        order = np.argsort(x, axis=0, kind="stable")
+        x = np.take_along_axis(x, order, axis=0)
+        a, b = (np.take_along_axis(d, np.broadcast_to(order, d.shape), axis=0) for d in (a, b))
     x = np.where(np.isfinite(x), x, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        a = np.cumsum(a / a.sum(axis=-1, keepdims=True), axis=-1)
-        b = np.cumsum(b / b.sum(axis=-1, keepdims=True), axis=-1)
-        step = np.nan_to_num(np.diff(x, axis=-1))
-        span = np.where(used, places, -np.inf).max(axis=-1) - np.where(used, places, np.inf).min(axis=-1)
-        return np.asarray(np.where(span > 0, (np.abs(a - b)[..., :-1] * step).sum(axis=-1) / span, np.nan))
+        a = np.cumsum(a, axis=0) / a.sum(axis=0)
+        b = np.cumsum(b, axis=0) / b.sum(axis=0)
+        step = np.nan_to_num(np.diff(x, axis=0))
+        span = np.where(used, places, -np.inf).max(axis=0) - np.where(used, places, np.inf).min(axis=0)
+        return np.asarray(np.where(span > 0, (np.abs(a - b)[:-1] * step).sum(axis=0) / span, np.nan))
 
 
 Distance = Callable[[Floats, Floats], Floats]
@@ -63,7 +65,7 @@ def sampling_floor(
         pooled: (cells × K) distribution of both samples together.
         n_people: (cells,) effective number of people.
         n_model: (cells,) effective number of the model's answers.
-        distances: Name → function of two (… × cells × K) arrays.
+        distances: Name → function of two (K × cells) arrays.
         seed: Seed of the draws; cells must come in canonical order.
         draws: Number of draws.
 
@@ -75,8 +77,8 @@ def sampling_floor(
     totals = {name: np.zeros(len(pooled)) for name in distances}
     pooled = pooled / pooled.sum(axis=1, keepdims=True)
     for _ in range(draws):
-        a = rng.multinomial(people, pooled) / people[:, None]
-        b = rng.multinomial(model, pooled) / model[:, None]
+        a = rng.multinomial(people, pooled).T / people
+        b = rng.multinomial(model, pooled).T / model
         for name, distance in distances.items():
             totals[name] += distance(a, b)
     return {name: total / draws for name, total in totals.items()}

@@ -9,6 +9,10 @@ from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.tables import SCORES, STATUSES, TEXT_SCORES
 
 NOBODY = "nobody:"
+# A letter or number and nothing else: "B", "(b)", "1.", and "1.0" as tables with gaps write whole numbers.
+BARE = r"^\(?([a-z]|\d{1,2})(?:\.0)?\)?[.:)]?$"
+# Where each answer was read, as `answers_file` tells it, for messages.
+FILE, ROW = "_file", "_row"
 _DEFAULTS = {
     "model": pl.lit("external"),
     "condition": pl.lit("persona"),
@@ -38,10 +42,12 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         gold: GOLD, for items whose key is the persona's own; None where every item has a key.
 
     Returns:
-        SCORES. Answers without `persona_id` are nobody's: condition no_persona, and errors by item cluster alone.
+        SCORES. Answers without `persona_id` are nobody's: condition no_persona, and errors by item cluster alone. Where
+        others of the model have one, nobody's answers are the no-persona answers of everybody who answered the item.
 
     Raises:
-        ValidationError: A column is absent, an item is not known or has no key, or an answer is given twice.
+        ValidationError: A column is absent, an item is not known or has no key, an answer is given twice, a field holds
+            what it cannot, or options are counted from 1. The message names file and row where they are known.
     """
     if "probabilities" in answers.columns and "answer" not in answers.columns:
         answers = answers.with_columns(pl.lit(None, pl.String).alias("answer"))
@@ -50,20 +56,15 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             raise ValidationError(
                 "The answers lack a column", variable=column, remedy="give item_id and answer, one row an answer"
             )
-    if (unknown := answers.join(items, on="item_id", how="anti")).height:
-        raise ValidationError(
+    if (unknown := answers.join(items, on="item_id", how="anti", maintain_order="left")).height:
+        raise _wrong(
+            unknown,
             f"{unknown.height} answers are to items that the task does not have",
-            variable="item_id",
-            value=str(unknown.item(0, "item_id")),
-            remedy="use the item ids of the task's items table",
+            "item_id",
+            "use the item ids of the task's items table",
         )
-    nobody = "persona_id" not in answers.columns
-    rows = answers.with_columns(
-        *(value.alias(name) for name, value in _DEFAULTS.items() if name not in answers.columns),
-        *([(pl.lit(NOBODY) + pl.col("item_id")).alias("persona_id")] if nobody else []),
-    )
-    if nobody and "condition" not in answers.columns:
-        rows = rows.with_columns(pl.lit("no_persona").alias("condition"))
+    rows = _with_personas(_with_fields(answers))
+    rows = rows.with_columns(value.alias(name) for name, value in _DEFAULTS.items() if name not in rows.columns)
     facts = items.select(
         "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "gold_idx", "metadata"
     )
@@ -72,11 +73,12 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
     key = ["model", "task", "condition", "survey", "persona_id", "item_id", "order_id", "repeat_id"]
     if (twice := rows.filter(pl.struct(key).is_duplicated())).height:
-        raise ValidationError(
+        raise _wrong(
+            # The second of two is the one too many.
+            twice.filter(~pl.struct(key).is_first_distinct()),
             f"{twice.height} answers are not told apart from each other",
-            variable="item_id",
-            value=str(twice.item(0, "item_id")),
-            remedy="give repeated answers their repeat_id, option orders their order_id, people their persona_id",
+            "item_id",
+            "give repeated answers their repeat_id, option orders their order_id, people their persona_id",
         )
     rows = _with_probabilities(rows)
     if gold is not None and gold.height:
@@ -85,12 +87,11 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             pl.coalesce("own", "gold_idx").alias("gold_idx")
         )
     if rows.get_column("gold_idx").null_count():
-        raise ValidationError(
+        raise _wrong(
+            rows.filter(pl.col("gold_idx").is_null()),
             "An answer has no key to be scored against",
-            variable="gold_idx",
-            value=str(rows.filter(pl.col("gold_idx").is_null()).item(0, "item_id")),
-            remedy="the item's key is the persona's own answer: give persona_id, and personas who answered the "
-            "question",
+            "item_id",
+            "the item's key is the persona's own answer: give persona_id, and personas who answered the question",
         )
     given = pl.col("answer").cast(pl.String)
     picked = pl.coalesce(_option_index(rows), pl.when(given.is_null()).then(pl.col("p_vec").list.arg_max()))
@@ -142,13 +143,91 @@ def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:
         | (p.list.sum() <= 0)
     )
     if (bad := rows.filter(p.is_not_null() & wrong.fill_null(True))).height:
-        raise ValidationError(
+        raise _wrong(
+            bad,
             f"{bad.height} lists of probabilities do not give every option a share",
-            variable="probabilities",
-            value=str(bad.item(0, "item_id")),
-            remedy="give one number from 0 on for each option, in the item's canonical order",
+            "probabilities",
+            "give one number from 0 on for each option, in the item's canonical order",
         )
     return rows.with_columns((p / p.list.sum()).alias("p_vec"))
+
+
+def _wrong(rows: pl.DataFrame, problem: str, variable: str, remedy: str) -> ValidationError:
+    """The error that the first of some rows makes, with its file and row where they are known."""
+    value = str(rows.item(0, variable))
+    if ROW in rows.columns and rows.item(0, ROW) is not None:
+        value = f"{value} (row {rows.item(0, ROW)})"
+    file = rows.item(0, FILE) if FILE in rows.columns else None
+    return ValidationError(problem, file=file, variable=variable, value=value, remedy=remedy)
+
+
+def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
+    """The optional columns in their types: what is given is not dropped because it cannot be read.
+
+    Raises:
+        ValidationError: A field holds what it cannot.
+    """
+
+    def number(name: str) -> pl.Expr:
+        return pl.col(name).cast(pl.Float64, strict=False)
+
+    text = pl.String()
+    rules: dict[str, tuple[pl.Expr, pl.DataType, str]] = {
+        "model": (pl.col("model").is_not_null(), text, "say in every row which model answered, or drop the column"),
+        "persona_id": (pl.lit(True), text, ""),
+        "weight": (
+            pl.col("weight").is_null() | (number("weight").is_finite() & (number("weight") >= 0)),
+            pl.Float64(),
+            "give numbers from 0 on, or drop the column",
+        ),
+        **{
+            name: (
+                (number(name) >= 0) & (number(name) == number(name).floor()),
+                pl.Int64(),
+                "give whole numbers from 0 on, or drop the column",
+            )
+            for name in ("order_id", "repeat_id")
+        },
+        "status": (
+            pl.col("status").is_null() | pl.col("status").cast(pl.String).is_in(STATUSES),
+            text,
+            f"use one of {', '.join(STATUSES)}, or leave it empty",
+        ),
+    }
+    given = {column: rule for column, rule in rules.items() if column in answers.columns}
+    for column, (right, _, remedy) in given.items():
+        if (bad := answers.filter(~right.fill_null(False))).height:
+            raise _wrong(bad, f"{bad.height} answers have a {column} that cannot be used", column, remedy)
+    rows = answers.with_columns(
+        (pl.col(c) if dtype == text else number(c)).cast(dtype).alias(c) for c, (_, dtype, _) in given.items()
+    )
+    return rows.with_columns(pl.col("persona_id").replace("", None)) if "persona_id" in given else rows
+
+
+def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
+    """Add `persona_id` and `condition` where they are not given; nobody's answers stand beside everybody's."""
+    given = "persona_id" in answers.columns
+    nobody = pl.col("persona_id").is_null() if given else pl.lit(True)
+    condition = pl.when(nobody).then(pl.lit("no_persona")).otherwise(pl.lit("persona"))
+    if "condition" in answers.columns:
+        condition = pl.coalesce("condition", condition)
+    rows = answers.with_columns(condition.alias("condition"))
+    of_nobody = rows.filter(nobody)
+    if of_nobody.is_empty() or of_nobody.height == rows.height:
+        own = pl.lit(NOBODY) + pl.col("item_id")
+        return rows.with_columns((pl.coalesce("persona_id", own) if given else own).alias("persona_id"))
+    of_people = rows.filter(~nobody)
+    # What the persona brings along stays the persona's; the answer is nobody's.
+    carried = [c for c in ("survey", "wave", "weight") if c in rows.columns]
+    model = ["model"] if "model" in rows.columns else []
+    asked = of_people.select("persona_id", "item_id", *model, *carried).unique(
+        ["persona_id", "item_id", *model], keep="first", maintain_order=True
+    )
+    paired = of_nobody.drop("persona_id", *carried).join(
+        asked, on=["item_id", *model], how="left", maintain_order="left"
+    )
+    paired = paired.with_columns(pl.coalesce("persona_id", pl.lit(NOBODY) + pl.col("item_id")))
+    return pl.concat([of_people, paired.select(of_people.columns)], how="vertical_relaxed")
 
 
 def _tidy(text: pl.Expr) -> pl.Expr:
@@ -176,8 +255,23 @@ def _option_index(rows: pl.DataFrame) -> pl.Expr:
         .join(by_text.with_columns(pl.col("row").cast(pl.UInt32)), on="row", how="left", maintain_order="left")
         .get_column("index")
     )
-    bare = answer.str.extract(r"^\(?([a-z]|\d{1,2})\)?[.:)]?$", 1)
+    bare = answer.str.extract(BARE, 1)
     letter = pl.when(bare.str.contains("^[a-z]$")).then(bare.str.to_integer(base=36, strict=False).cast(pl.Int64) - 10)
     number = bare.str.to_integer(strict=False).cast(pl.Int64)
+    k = pl.col("options").list.len()
+    counted = rows.select(number=pl.when(pl.lit(text_index).is_null()).then(number), k=k).with_row_index("at")
+    counted = counted.drop_nulls("number")
+    # Where most answers are numbers; a stray one is a reply that cannot be read.
+    if counted.height * 2 >= rows.height > 0 and bool(
+        (counted["number"] > 0).all() and (counted["number"] <= counted["k"]).all()
+    ):
+        last = counted.filter(pl.col("number") == pl.col("k"))
+        if last.height:
+            raise _wrong(
+                rows[last["at"].to_list()],
+                "The answers number the options from 1; they count from 0",
+                "answer",
+                "subtract 1 from each, or give letters or the options' texts",
+            )
     index = pl.coalesce(pl.lit(text_index), letter, number)
-    return pl.when((index >= 0) & (index < pl.col("options").list.len())).then(index)
+    return pl.when((index >= 0) & (index < k)).then(index)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
+from mpta_pipeline.metrics.arrays import Features
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
@@ -144,19 +144,18 @@ def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[st
         cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
         views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
 
-        def of_view(view: View, prepared: Any = prepared, features: Any = features) -> list[pl.DataFrame]:
-            return list(_view_figures(view, prepared, features))
+        def of_view(view: View, prepared: Any = prepared, features: Any = features) -> pl.DataFrame:
+            return _labelled(view, dict(_view_figures(view, prepared, features)))
 
         # The arrays' sums run outside Python's lock: two at a time take little more than half the time.
         with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-            for parts in pool.map(of_view, views):
-                yield from parts
+            yield from pool.map(of_view, views)
 
 
 def _view_figures(
-    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, sparse.csr_matrix]
-) -> Iterator[pl.DataFrame]:
-    """Figures of one condition by one dimension."""
+    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, Features]
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Metric and figures, of one condition by one dimension."""
     guesses = group_guesses(view.block, view.cut.dimension)
     for name, values in prepared.items():
         of_groups = {
@@ -165,29 +164,32 @@ def _view_figures(
             if of_group(e)
         }
         if (part := mean_figures(view, values, of_groups)) is not None:
-            yield _labelled(part, view, name)
+            yield name, part
     for name, matrix in features.items():
         if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
-            yield _labelled(part, view, name)
-    others = {}
+            yield name, part
     if "accuracy" in prepared:
-        others = distance_figures(view) | structure_figures(view) | disparity_figures(view, prepared["accuracy"])
-    for name, part in others.items():
-        yield _labelled(part, view, name)
+        yield from distance_figures(view).items()
+        yield from structure_figures(view).items()
+        yield from disparity_figures(view, prepared["accuracy"]).items()
 
 
-def _labelled(part: pl.DataFrame, view: View, metric: str) -> pl.DataFrame:
-    """Add the key columns."""
+def _labelled(view: View, parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """One frame of all metrics of a view that rest on any answer, with the key columns."""
+    # Of small frames the calls cost more than the work: one for all metrics.
+    whole = pl.concat(list(parts.values()), how="diagonal")
     # Slice −1 is the dimension as a whole.
     names = np.array([*view.cut.labels, g.ALL], dtype=object)
-    return part.drop("slice").with_columns(
-        pl.Series("subgroup", names[part.get_column("slice").to_numpy()], dtype=pl.String),
+    metric = np.repeat(np.array(list(parts), dtype=object), [part.height for part in parts.values()])
+    made = whole.drop("slice").with_columns(
+        pl.Series("subgroup", names[whole.get_column("slice").to_numpy()], dtype=pl.String),
+        pl.Series("metric", metric, dtype=pl.String),
         pl.lit(view.block.survey).alias("survey"),
-        pl.lit(metric).alias("metric"),
         pl.lit(view.condition).alias("condition"),
         pl.lit(view.cut.dimension).alias("dimensions"),
         pl.lit(view.block.weighted).alias("weighted"),
     )
+    return made.filter(pl.col("n_answers") > 0)
 
 
 def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
@@ -199,7 +201,7 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
-    wanted |= {"gap_df": pl.Float64(), "gap_p": pl.Float64()}
+    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p")}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -212,8 +214,10 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     figures = figures.with_columns(
         multiplicity.q_values("p_value", over).alias("q_value"), multiplicity.q_values("gap_p", over).alias("gap_q")
     )
-    gap, se, df, q = (figures.get_column(c).fill_null(np.nan).to_numpy() for c in ("gap", "gap_se", "gap_df", "gap_q"))
-    words = equivalence.verdicts(gap, se, df, q, margin=rules.equivalence_margin, level=rules.level)
+    gap, error, df, q = (
+        figures.get_column(c).fill_null(np.nan).to_numpy() for c in ("gap", "gap_error", "gap_df", "gap_q")
+    )
+    words = equivalence.verdicts(gap, error, df, q, margin=rules.equivalence_margin, level=rules.level)
     return figures.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
         ((pl.col("n_personas") < rules.min_personas) | (pl.col("n_items") < rules.min_items)).alias("small"),

@@ -22,6 +22,8 @@ class People:
         items: Item ids, sorted; codes below are places in it.
         item: Item code of each row.
         width: Options of the widest item.
+        place: Item and answer of each row as one number.
+        counted_once: Every answer has weight 1.
     """
 
     frame: pl.DataFrame
@@ -30,22 +32,36 @@ class People:
     items: list[str]
     item: Ints
     width: int
+    place: Ints
+    counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
 
     def weighted(self) -> People:
         """The same answers with the survey's weights; people without one count for nothing."""
         own = pl.col("own_weight").fill_null(0.0).clip(lower_bound=0.0).alias("weight")
-        return replace(self, frame=self.frame.with_columns(own), _counts={})
+        return replace(self, frame=self.frame.with_columns(own), counted_once=False, _counts={})
 
     @property
     def empty(self) -> bool:
         """No item of the survey has people's own answers."""
         return self.frame.is_empty()
 
-    def cut(self, dimension: str, names: list[str] | None = None) -> g.Cut:
-        """Cut the rows by a dimension of people."""
-        of_persons = g.cut(self.persons, dimension, names)
-        return g.Cut(dimension, of_persons.codes[self.person], of_persons.labels)
+    def cut_persons(self, dimension: str) -> g.Cut:
+        """Cut the persons by a dimension of people."""
+        return g.cut(self.persons, dimension)
+
+    def _count(self, dimension: str) -> None:
+        cut = self.cut_persons(dimension)
+        n, size = len(cut.labels), len(self.items) * self.width
+        place = (np.where(cut.codes >= 0, cut.codes, n) * size)[self.person]
+        place += self.place
+        w = self.frame.get_column("weight").to_numpy()
+        for squared in (False, True):
+            if squared and self.counted_once:
+                self._counts[dimension, True] = self._counts[dimension, False]
+                continue
+            counted = sums(place, w**2 if squared else w, (n + 1) * size)
+            self._counts[dimension, squared] = counted.reshape(n + 1, len(self.items), self.width)[:n]
 
     def item_codes(self, item_ids: pl.Series) -> Ints:
         """Codes of items, −1 for those nobody answered."""
@@ -61,20 +77,14 @@ class People:
             names: Its slices in order; None for all there are.
             squared: Sum squared weights.
         """
-        cut = self.cut(dimension)
+        labels = self.cut_persons(dimension).labels
         if (key := (dimension, squared)) not in self._counts:
-            w = self.frame.get_column("weight").to_numpy()
-            w = w**2 if squared else w
-            n = len(cut.labels)
-            slot = np.where(cut.codes >= 0, cut.codes, n)
-            place = (slot * len(self.items) + self.item) * self.width + self.frame.get_column("gold_idx").to_numpy()
-            size = (n + 1) * len(self.items) * self.width
-            self._counts[key] = sums(place, w, size).reshape(n + 1, len(self.items), self.width)[:n]
+            self._count(dimension)
         counts = self._counts[key]
-        if names is None or names == cut.labels:
+        if names is None or names == labels:
             return counts
         out = np.zeros((len(names), *counts.shape[1:]))
-        places = {name: i for i, name in enumerate(cut.labels)}
+        places = {name: i for i, name in enumerate(labels)}
         for i, name in enumerate(names):
             if name in places:
                 out[i] = counts[places[name]]
@@ -101,13 +111,16 @@ def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.S
         .join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
     )
     asked = np.unique(item)
+    code = np.searchsorted(asked, item[order])
+    width = int(frame.get_column("gold_idx").max() or 1) + 1 if len(asked) else 2  # type: ignore[operator, arg-type]
     return People(
         frame=frame,
         persons=persons,
         person=person[order],
         items=[items[i] for i in asked],
-        item=np.searchsorted(asked, item[order]),
-        width=int(frame.get_column("gold_idx").max() or 1) + 1 if len(asked) else 2,  # type: ignore[operator, arg-type]
+        item=code,
+        width=width,
+        place=code * width + frame.get_column("gold_idx").to_numpy(),
     )
 
 
@@ -143,29 +156,30 @@ def guess(counts: Floats, *, own: Ints, own_weight: Floats, key: Ints, k: Ints) 
     """Guess each row's key from counts that leave the person's own answer out.
 
     Args:
-        counts: (rows × options) weight of all answers to the row's item in the row's group.
+        counts: (options × rows) weight of all answers to the row's item in the row's group.
         own: The person's own answer that is in `counts`; −1 if it is not.
         own_weight: Its weight.
         key: The answer that counts.
         k: Options of the item.
     """
     rows = np.arange(len(key))
+    option = np.arange(len(counts))[:, None]
     others = counts.copy()
-    inside = own >= 0
-    others[rows[inside], own[inside]] -= own_weight[inside]
-    total = others.sum(axis=1)
-    top = others.max(axis=1)
+    inside = np.flatnonzero(own >= 0)
+    others[own[inside], inside] -= own_weight[inside]
+    total = others.sum(axis=0)
+    top = others.max(axis=0)
     # Subtracting weights leaves rounding behind: what is below this is no answer, and what is that near is a tie.
-    slack = 1e-9 * np.maximum(counts.sum(axis=1), 1e-300)
+    slack = 1e-9 * np.maximum(counts.sum(axis=0), 1e-300)
     any_left = total > slack
-    tied = (others >= (top - slack)[:, None]) & any_left[:, None] & (np.arange(counts.shape[1]) < k[:, None])
-    shares = tied / np.maximum(tied.sum(axis=1), 1)[:, None]
-    key_inside = np.minimum(key, counts.shape[1] - 1)
-    at_key = key < counts.shape[1]
-    steps = (shares * np.abs(np.arange(counts.shape[1]) - key[:, None])).sum(axis=1) / (k - 1)
+    tied = (others >= top - slack) & any_left & (option < k)
+    n_tied = np.maximum(tied.sum(axis=0), 1)
+    key_inside = np.minimum(key, len(counts) - 1)
+    at_key = key < len(counts)
+    steps = (tied * np.abs(option - key)).sum(axis=0) / n_tied / (k - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return Guess(
-            np.where(any_left, shares[rows, key_inside] * at_key, np.nan),
+            np.where(any_left, tied[key_inside, rows] / n_tied * at_key, np.nan),
             np.where(any_left, steps, np.nan),
-            np.where(any_left, np.maximum(others[rows, key_inside], 0.0) * at_key / total, np.nan),
+            np.where(any_left, np.maximum(others[key_inside, rows], 0.0) * at_key / total, np.nan),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpta_pipeline.metrics.arrays import Flags, Floats
-from mpta_pipeline.metrics.clustered import t_quantile
+from mpta_pipeline.metrics.clustered import Gaps, p_value, t_quantile
 from mpta_pipeline.metrics.proportions import wilson
 from mpta_pipeline.metrics.registry import Metric
 
@@ -19,14 +19,17 @@ def interval(
     """Give lower and upper ends, within the metric's range, and where Wilson's interval was taken.
 
     t with `df`; for proportions with few effective answers on the rarer side Wilson's on `n_eff` with the t quantile
-    (Korn and Graubard 1998).
+    (Korn and Graubard 1998); where no error was seen, `unseen`.
     """
     t = t_quantile(df, level)
     low, high = estimate - t * se, estimate + t * se
+    constant = se == 0
+    ends = unseen(estimate, df, metric.low, metric.high, level=level)
+    low, high = np.where(constant, ends[0], low), np.where(constant, ends[1], high)
     few = np.zeros(len(estimate), dtype=bool)
     if metric.proportion and n_eff is not None:
         with np.errstate(invalid="ignore"):
-            few = np.isfinite(n_eff) & (n_eff * np.minimum(estimate, 1 - estimate) < WILSON_BELOW)
+            few = ~constant & np.isfinite(n_eff) & (n_eff * np.minimum(estimate, 1 - estimate) < WILSON_BELOW)
         ends = wilson(np.clip(estimate, 0, 1), np.where(few, n_eff, 1.0), t)
         low, high = np.where(few, ends[0], low), np.where(few, ends[1], high)
     if metric.low is not None:
@@ -34,3 +37,65 @@ def interval(
     if metric.high is not None:
         high = np.where(np.isfinite(high), np.minimum(high, metric.high), np.nan)
     return low, high, few
+
+
+def unseen(value: Floats, df: Floats, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
+    """Interval of a mean that no cluster departs from: an error of 0 was seen, but is not known.
+
+    Where none of C = df + 1 clusters differs, at most a share u = t²/(C + t²) of all may, Wilson's upper end of 0 of C;
+    these may lie anywhere in the range, so that the mean lies between value − u(value − low) and
+    value + u(high − value). At an end of the range that is Wilson's interval. nan for means without a range.
+    """
+    if low is None or high is None:
+        nothing = np.full(np.shape(value), np.nan)
+        return nothing, nothing.copy()
+    t2 = t_quantile(df, level) ** 2
+    u = t2 / (df + 1 + t2)
+    return value - u * (value - low), value + u * (high - value)
+
+
+def paired(
+    difference: Floats, se: Floats, df: Floats, span: float | None, *, level: float
+) -> tuple[Floats, Floats, Floats]:
+    """Lower and upper end and two-sided p of mean differences within ±`span`: t's, and `unseen` where se is 0.
+
+    There p is the level at which the interval just reaches 0: t² = C · |difference|/span.
+
+    Args:
+        difference: Mean differences.
+        se: Their errors; nan where undefined.
+        df: Degrees of freedom, C − 1 for C clusters.
+        span: Largest possible difference; None: unbounded.
+        level: Level of the interval.
+    """
+    t = t_quantile(df, level)
+    constant = se == 0
+    ends = unseen(difference, df, None if span is None else -span, span, level=level)
+    low = np.where(constant, ends[0], difference - t * se)
+    high = np.where(constant, ends[1], difference + t * se)
+    error = np.where(constant, np.nan if span is None else np.sqrt(np.abs(difference) * (span or 1) / (df + 1)), se)
+    if span is not None:
+        low, high = np.maximum(low, -span), np.minimum(high, span)
+    return low, high, p_value(difference, error, df)
+
+
+def apart(gaps: Gaps, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
+    """Error and two-sided p of each gap between means within a range; where se is 0 of what may be `unseen` there.
+
+    The ends of both sides' intervals are combined by Newcombe's square-and-add (1998, method 10). The error is the
+    longer arm over t, p the level at which the interval just reaches 0.
+    """
+    constant = gaps.se == 0
+    if low is None or high is None:
+        error = np.where(constant, np.nan, gaps.se)
+        return error, p_value(gaps.difference, error, gaps.df)
+    one, other = gaps.mean, gaps.mean - gaps.difference
+    one, other = np.clip(one, low, high), np.clip(other, low, high)
+    # Arms down and up as multiples of u, the share that may be unseen.
+    down, up = np.hypot(one - low, high - other), np.hypot(high - one, other - low)
+    clusters, t2 = gaps.df + 1, t_quantile(gaps.df, level) ** 2
+    error = np.where(constant, np.maximum(down, up) * np.sqrt(t2) / (clusters + t2), gaps.se)
+    reach = np.abs(gaps.difference) / np.where(gaps.difference > 0, down, up)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tested = np.abs(gaps.difference) / np.sqrt(clusters * reach / (1 - reach))
+    return error, p_value(gaps.difference, np.where(constant, tested, gaps.se), gaps.df)

@@ -11,8 +11,8 @@ import polars as pl
 from mpta_pipeline.metrics import equivalence, shrinkage
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.block import Block, View
-from mpta_pipeline.metrics.clustered import Gaps, Moments, p_value, t_quantile
-from mpta_pipeline.metrics.intervals import interval
+from mpta_pipeline.metrics.clustered import Gaps, Moments, t_quantile
+from mpta_pipeline.metrics.intervals import apart, interval, paired
 from mpta_pipeline.metrics.registry import Metric
 
 
@@ -110,31 +110,32 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
     if not (prepared.used & slices.inside).any():
         return None
     means, gaps = slices.means_of(prepared.moments), slices.gaps_of(prepared.moments)
-    low, high, few = interval(metric, means.estimate, means.se, means.df, n_eff=means.n_eff, level=rules.level)
+    # A mean lies within its values' range; sums may miss that by rounding.
+    estimate = np.clip(means.estimate, metric.low, metric.high)
+    low, high, few = interval(metric, estimate, means.se, means.df, n_eff=means.n_eff, level=rules.level)
     # What differs between groups is judged by errors without the items that they share; no error seen is not no error.
     width = ((high - low) / 2 / t_quantile(means.df, rules.level)) ** 2
     error = np.where(gaps.deviation_variance > 0, gaps.deviation_variance, width)
     base = {
         "slice": np.arange(slices.n),
-        "estimate": means.estimate,
+        "estimate": estimate,
         "se": means.se,
         "ci_low": low,
         "ci_high": high,
         "n_eff": means.n_eff,
-        "shrunken_estimate": shrinkage.normal_normal(means.estimate, error).estimate,
+        "shrunken_estimate": shrinkage.normal_normal(estimate, error).estimate,
         "method": _methods(means.se, few, block),
         **view.sizes(prepared.used),
     }
     if prepared.effect is not None:
         effect = slices.means_of(prepared.effect)
-        # A standard error of 0 means that no difference was seen between answers, not that the effect is known.
-        reach = np.where(effect.se > 0, t_quantile(effect.df, rules.level) * effect.se, np.nan)
+        low, high, p = paired(effect.estimate, effect.se, effect.df, metric.span, level=rules.level)
         base |= {
             "effect": effect.estimate,
             "effect_se": effect.se,
-            "effect_low": effect.estimate - reach,
-            "effect_high": effect.estimate + reach,
-            "p_value": p_value(effect.estimate, effect.se, effect.df),
+            "effect_low": low,
+            "effect_high": high,
+            "p_value": p,
             "mde": equivalence.minimal_detectable(effect.se, effect.df, level=rules.level),
         }
     parts = [pl.DataFrame({**base, "baseline": [""] * slices.n, **_gap_columns(view, metric, gaps)})]
@@ -150,28 +151,36 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
                     **base,
                     "baseline": [name] * slices.n,
                     "baseline_estimate": slices.mean(baseline, prepared.w),
-                    **_gap_columns(view, metric, found),
+                    **_gap_columns(view, metric, found, net=True),
                 }
             )
         )
-    return pl.concat(parts, how="diagonal").filter(pl.col("n_answers") > 0)
+    return pl.concat(parts, how="diagonal")
 
 
 def _methods(se: Floats, few: Flags, block: Block) -> list[str]:
     words = np.select(
-        [~np.isfinite(se), few],
-        ["no error: fewer than 2 personas or item clusters", "two-way clustered (persona × item), Wilson on n_eff"],
+        [~np.isfinite(se), se == 0, few],
+        [
+            "no error: fewer than 2 personas or item clusters",
+            "all clusters alike: Wilson on the smaller number of clusters",
+            "two-way clustered (persona × item), Wilson on n_eff",
+        ],
         default="two-way clustered (persona × item), t",
     )
     return [f"{word}; {block.note}" for word in words]
 
 
-def _gap_columns(view: View, metric: Metric, gaps: Gaps | None) -> dict[str, Floats]:
+def _gap_columns(view: View, metric: Metric, gaps: Gaps | None, *, net: bool = False) -> dict[str, Floats]:
     if gaps is None or not metric.gap or view.n < 2:
         return {}
+    # Net of a baseline, values lie within ± the metric's span.
+    ends = (metric.low, metric.high) if not net or metric.span is None else (-metric.span, metric.span)
+    error, p = apart(gaps, *ends, level=view.block.rules.level)
     return {
         "gap": gaps.difference,
         "gap_se": gaps.se,
+        "gap_error": error,
         "gap_df": gaps.df,
-        "gap_p": p_value(gaps.difference, gaps.se, gaps.df),
+        "gap_p": p,
     }

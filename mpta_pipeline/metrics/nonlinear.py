@@ -9,7 +9,7 @@ import polars as pl
 from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Floats
+from mpta_pipeline.metrics.arrays import Features
 from mpta_pipeline.metrics.block import Block, View
 from mpta_pipeline.metrics.bootstrap import combined_se
 from mpta_pipeline.metrics.intervals import interval
@@ -19,18 +19,19 @@ from mpta_pipeline.metrics.registry import Metric
 WIDE = 64
 
 
-def weighted_features(
-    block: Block, features: Callable[[Units], sparse.csr_matrix]
-) -> sparse.csr_matrix | Floats | None:
+def weighted_features(block: Block, features: Callable[[Units], Features]) -> Features | None:
     """A metric's features over the block's rows times their weight; None where it applies to no row."""
-    made = sparse.csr_matrix(sparse.diags(block.weight) @ features(block.units))
+    made = features(block.units)
+    if isinstance(made, np.ndarray):
+        return made * block.weight[:, None] if made.any() else None
+    made = sparse.csr_matrix(sparse.diags(block.weight) @ made)
     made.eliminate_zeros()
     if not made.nnz:
         return None
     return made if made.shape[1] > WIDE else made.toarray()
 
 
-def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix | Floats) -> pl.DataFrame | None:
+def nonlinear_figures(view: View, metric: Metric, features: Features) -> pl.DataFrame | None:
     """All rows of one metric over the slices of one dimension; None where it applies to no row.
 
     Args:
@@ -42,7 +43,7 @@ def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix | 
     assert metric.statistic is not None
     statistic = metric.statistic
     if isinstance(features, np.ndarray):
-        used = (features != 0).any(axis=1) & slices.inside
+        used = slices.inside & np.any([column != 0 for column in features.T], axis=0)
         totals = np.stack([slices.sum(column) for column in features.T], axis=1)
     else:
         used = (np.diff(features.indptr) > 0) & slices.inside
@@ -56,11 +57,15 @@ def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix | 
         block.replicates, np.where(used, view.cut.codes, -1), view.n, features, lambda totals, _slice: statistic(totals)
     )
     sizes = view.sizes(used)
-    clusters = slices.means(np.where(used, 0.0, np.nan), used.astype(float))
-    df = np.minimum(clusters.n_persona, clusters.n_item) - 1.0
+    df = np.minimum(sizes["n_personas"], view.clusters(used)) - 1.0
     se = np.where((df >= 1) & np.isfinite(estimate), se, np.nan)
+    se = np.where(se < 1e-9, 0.0, se)
     low, high, _ = interval(metric, estimate, se, np.where(df >= 1, df, np.nan), level=block.rules.level)
-    words = np.where(np.isfinite(se), "combined one-way bootstraps (persona × item), t", "no error: too few clusters")
+    words = np.select(
+        [~np.isfinite(se), se == 0],
+        ["no error: too few clusters", "all replicates alike: Wilson on the smaller number of clusters"],
+        default="combined one-way bootstraps (persona × item), t",
+    )
     return pl.DataFrame(
         {
             "slice": np.arange(view.n),
@@ -72,4 +77,4 @@ def nonlinear_figures(view: View, metric: Metric, features: sparse.csr_matrix | 
             "method": [f"{word}; {block.note}" for word in words],
             **sizes,
         }
-    ).filter(pl.col("n_answers") > 0)
+    )

@@ -19,6 +19,7 @@ from mpta_pipeline.metrics.block import REFERENCE, Block
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.figures import blocks
+from mpta_pipeline.metrics.intervals import apart
 from mpta_pipeline.metrics.means import reference_values
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import POCKETS
@@ -30,6 +31,8 @@ ENTRY = 1.645
 # With fewer item clusters than this, halving them leaves too few for an error; then only personas are split.
 MIN_CLUSTERS_TO_SPLIT = 8
 EXAMPLES = 3
+# Outcomes searched, and the ends between which they lie.
+RANGES = {"score": (0.0, 1.0), "score_net_of_item_mode": (-1.0, 1.0), "persona_effect": (-1.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def find_pockets(
             if condition == REFERENCE:
                 continue
             rows = frame.filter(pl.col("condition") == condition)
-            for outcome in ("score", "score_net_of_item_mode", "persona_effect"):
+            for outcome in RANGES:
                 part = _search(rows.filter(pl.col(outcome).is_not_nan()), outcome, traits, rules)
                 if part is not None:
                     found.append(
@@ -221,8 +224,9 @@ def _contrast(own: Floats, rest: Floats) -> tuple[Floats, Floats]:
             means.append(mean)
             variances.append(np.where(n > 1, n / (n - 1) * squares / b**2, np.nan))
         gap = means[0] - means[1]
+        # Sides without any spread that differ are as far apart as can be.
         t = gap / np.sqrt(variances[0] + variances[1])
-    defined = np.isfinite(t)
+    defined = np.isfinite(gap) & ~np.isnan(t)
     return np.where(defined, gap, 0.0), np.where(defined, t, 0.0)
 
 
@@ -272,9 +276,12 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
     )
     x, w = rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy()
     means, gaps = slices.means(x, w), slices.gaps(x, w)
-    gap, se, df = float(gaps.difference[0]), float(gaps.se[0]), float(gaps.df[0])
+    gap, df = float(gaps.difference[0]), float(gaps.df[0])
+    low, high = RANGES[outcome]
+    error, both_sided = apart(gaps, low, high, level=rules.level)
+    se, p = float(error[0]), float(both_sided[0]) / 2
+    p = p if gap <= 0 else 1 - p
     reach = float(t_quantile(gaps.df, rules.level)[0]) * se
-    p = float(stats.t.cdf(gap / se, df)) if np.isfinite(se) and se > 0 else float("nan")
     # The discovery half says how large the effect may be; any such guess gives a valid e-value on the other half.
     reach_expected = float(np.clip(-candidate.t - 1.0, 0.5, 5.0))
     z = float(stats.norm.isf(min(max(p, 1e-300), 1 - 1e-16))) if np.isfinite(p) else float("nan")
@@ -289,8 +296,8 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
         "rest_estimate": float(means.estimate[1]),
         "difference": gap,
         "difference_se": se,
-        "ci_low": gap - reach,
-        "ci_high": gap + reach,
+        "ci_low": max(gap - reach, low - high),
+        "ci_high": min(gap + reach, high - low),
         "difference_df": df,
         "p_value": p,
         "e_value": float(np.exp(reach_expected * z - reach_expected**2 / 2)) if np.isfinite(z) else float("nan"),

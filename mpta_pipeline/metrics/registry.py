@@ -13,10 +13,9 @@ from types import MappingProxyType
 from typing import Literal
 
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Floats
+from mpta_pipeline.metrics.arrays import Features, Floats
 
 Direction = Literal["higher", "lower", "zero", "none"]
 
@@ -69,10 +68,15 @@ class Metric:
     paired: bool = False
     gap: bool = False
     baselines: Mapping[str, pl.Expr] = field(default_factory=dict)
-    features: Callable[[Units], sparse.csr_matrix] | None = None
+    features: Callable[[Units], Features] | None = None
     statistic: Callable[[Floats], Floats] | None = None
     computed_by: str = "means"
     keyless: bool = False
+
+    @property
+    def span(self) -> float | None:
+        """Largest possible difference of two figures; None: unbounded."""
+        return None if self.low is None or self.high is None else self.high - self.low
 
 
 def _load() -> Mapping[str, Metric]:

@@ -209,10 +209,10 @@ class _View:
 
     @property
     def open_tasks(self) -> str:
-        """Names of the tasks without options, which no headline is about."""
+        """Names of the tasks without options, which no headline is about; empty where there are none."""
         told = {h.task for h in self.headlines}
         names = dict.fromkeys(s.task for s in self.sections if s.task not in told)
-        return wording.opening(wording.listed([wording.plain(name) for name in names]))
+        return wording.opening(wording.listed([wording.plain(name) for name in names])) if names else ""
 
     # --- head -------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import answers_file, cli
 from mpta_pipeline.errors import ConfigError, MptaError, ValidationError
-from tests.metrics.test_external import BBQ, QA, SHARED
+from tests.metrics.test_external import BBQ, QA, SHARED, bbq_items
 
 RACE, ARC, QONLY = (f"unifiedqa-t5-11b_pred_{form}" for form in ("race", "arc", "qonly"))
 
@@ -333,6 +333,104 @@ def test_mc2_is_the_mass_on_true_answers(tmp_path):
     assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.75 / 0.9375)
 
 
+class TestFilesOfOutsiders:
+    """What an outsider's file may look like, and what is said where it is wrong: file, row, value, remedy."""
+
+    def score(self, tmp_path, questions, text, *, name="a.csv", by=()):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        given = answers_file.from_table(answers_file.read(path), path, answers_file.items_from(questions))
+        return given, answers_file.compute(given, by=by)
+
+    @staticmethod
+    def gold(questions):
+        items = answers_file.items_from(questions)
+        return list(zip(items["item_id"], items["gold_idx"], items["options"], strict=True))
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda gold, options: str(gold),
+            lambda gold, options: f"{gold}.0",
+            lambda gold, options: "AB"[gold],
+            lambda gold, options: f" ({'ab'[gold]})",
+            lambda gold, options: f'"  {options[gold].upper()} . "',
+        ],
+        ids=["index", "index as float", "letter", "letter in brackets", "text in capitals"],
+    )
+    @pytest.mark.parametrize("comma", [",", ";"])
+    def test_all_ways_to_name_an_option(self, tmp_path, questions, write, comma):
+        lines = [f"{i} {comma}{write(gold, options)}" for i, gold, options in self.gold(questions)]
+        text = "\ufeff" + "\n".join([f"item_id{comma}answer", *lines]) + "\n"
+        _, figures = self.score(tmp_path, questions, text)
+        row = figures.filter(metric="accuracy_strict", baseline="", dimensions="all").row(0, named=True)
+        assert (row["estimate"], row["n_answers"]) == (1, 3)
+
+    @pytest.mark.parametrize(
+        ("column", "value", "says"),
+        [
+            ("item_id", "tqa_none", r"does not have .*item_id.*tqa_none \(row 2\)"),
+            ("weight", "heavy", r"weight that cannot be used .*heavy \(row 2\)"),
+            ("weight", "-1", r"weight that cannot be used .*-1 \(row 2\)"),
+            ("order_id", "first", r"order_id that cannot be used .*first \(row 2\)"),
+            ("status", "okay", r"status that cannot be used .*okay \(row 2\).*refused"),
+            ("model", "", r"model that cannot be used .*\(row 2\)"),
+        ],
+    )
+    def test_a_field_that_cannot_be_used_is_named_with_its_row(self, tmp_path, questions, column, value, says):
+        good = {"item_id": "", "answer": "A", "weight": "1", "order_id": "0", "status": "ok", "model": "m"}
+        rows = [{**good, "item_id": i} for i, _, _ in self.gold(questions)]
+        rows[1][column] = value
+        text = "\n".join([",".join(good), *(",".join(r.values()) for r in rows)]) + "\n"
+        with pytest.raises(ValidationError, match=says) as failure:
+            self.score(tmp_path, questions, text)
+        assert failure.value.file == tmp_path / "a.csv"
+
+    def test_options_counted_from_one_are_told(self, tmp_path, questions):
+        text = "item_id,answer\n" + "".join(f"{i},{gold + 1}\n" for i, gold, _ in self.gold(questions))
+        with pytest.raises(ValidationError, match=r"from 1; they count from 0 .*2 \(row \d\).*subtract 1"):
+            self.score(tmp_path, questions, text)
+
+    def test_one_number_among_texts_is_an_unreadable_reply(self, tmp_path, questions):
+        (one, _, options), (two, _, more), (three, _, _) = self.gold(questions)
+        text = f'item_id,answer\n{one},"{options[0]}"\n{two},"{more[1]}"\n{three},2\n'
+        _, figures = self.score(tmp_path, questions, text)
+        assert figures.filter(metric="parse_rate", dimensions="all").item(0, "estimate") == pytest.approx(2 / 3)
+
+    def test_an_answer_given_twice_names_the_second(self, tmp_path, questions):
+        one = self.gold(questions)[0][0]
+        with pytest.raises(ValidationError, match=rf"told apart.*{one} \(row 2\)"):
+            self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{one},B\n")
+
+    def test_what_is_empty_is_told_and_counts_as_failed(self, tmp_path, questions):
+        one, two = (i for i, _, _ in self.gold(questions)[:2])
+        given, figures = self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{two},\n")
+        assert given.notes == (
+            "2 of 3 items are answered; the others count for nothing",
+            "1 of 2 answers are empty: failed requests (error_rate), not wrong answers",
+        )
+        assert figures.filter(metric="error_rate", dimensions="all").item(0, "estimate") == 0.5
+
+    def test_a_persona_in_two_groups_is_told(self, tmp_path, questions):
+        (one, _, _), (two, _, _), _ = self.gold(questions)
+        text = f"item_id,answer,persona_id,sex\n{one},A,p1,f\n{two},A,p1,m\n"
+        with pytest.raises(ValidationError, match=r"several groups of sex .*p1: f, m"):
+            self.score(tmp_path, questions, text, by=("sex",))
+
+    def test_answers_of_nobody_are_what_personas_are_compared_with(self, tmp_path, questions):
+        lines = []
+        for item, gold, _ in self.gold(questions):
+            lines += [f"{item},{gold},{person},{sex}" for person, sex in (("p1", "f"), ("p2", "m"), ("p3", ""))]
+            lines.append(f"{item},{1 - gold},,")
+        _, figures = self.score(tmp_path, questions, "\n".join(["item_id,answer,persona_id,sex", *lines]), by=("sex",))
+        row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="").row(0, named=True)
+        assert (row["estimate"], row["effect"], row["n_answers"], row["n_personas"]) == (1, 1, 9, 3)
+        without = figures.filter(metric="accuracy", condition="no_persona", dimensions="all", baseline="")
+        assert without.item(0, "estimate") == 0
+        sexes = figures.filter(metric="accuracy", condition="persona", dimensions="sex", baseline="")
+        assert dict(sexes.select("subgroup", "n_personas").iter_rows()) == {"f": 1, "m": 1}
+
+
 # --- the published files, where they are at hand ---------------------------------------------------------------------
 
 PREDICTIONS = {p.stem.removeprefix("preds_"): p for p in sorted(SHARED.glob("benchmarks/**/preds_*.jsonl"))}
@@ -340,27 +438,100 @@ OWN = Path(os.environ.get("MPTA_BBQ_RESULTS", SHARED / "absent"))
 PREDICTIONS |= {p.stem.removeprefix("preds_"): p for p in sorted(OWN.glob("preds_*.jsonl"))}
 
 
+PAPER = [
+    ("Age", 1840, (0.3388, 0.5467), (48.9, 29.8), (3.3, 1.2), (0.8962, 0.9348), (-5.5, -2.2)),
+    ("Disability_status", 778, (0.3599, 0.5334), (32.6, 21.2), (-0.7, -1.4), (0.9203, 0.928), (2.4, 3.4)),
+    ("Religion", 600, (0.4383, 0.65), (24.5, 14.3), (3.5, 0.2), (0.8517, 0.88), (-4.3, -0.7)),
+]
+FIGURES = ("category", "n", "acc_amb", "s_amb", "s_dis", "acc_dis", "cost")
+
+
+def as_printed(figures, category, n, model, expected, *, unmatched=0):
+    """The paper's figures of one model and category (metrics.md 2.3), to the digits printed."""
+    acc_amb, s_amb, s_dis, acc_dis, cost = expected
+    assert value(figures, "bbq_acc_amb", model, category, "n_answers") == n
+    assert value(figures, "bbq_acc_amb_answered", model, category, "n_answers") == n - unmatched
+    assert value(figures, "bbq_acc_amb_answered", model, category) == pytest.approx(acc_amb, abs=5.1e-5)
+    assert value(figures, "bbq_acc_dis_answered", model, category) == pytest.approx(acc_dis, abs=5.1e-5)
+    assert value(figures, "bbq_s_amb", model, category) * 100 == pytest.approx(s_amb, abs=0.051)
+    assert value(figures, "bbq_s_dis", model, category) * 100 == pytest.approx(s_dis, abs=0.051)
+    assert -value(figures, "bbq_bias_dis_diff", model, category) * 100 == pytest.approx(cost, abs=0.051)
+
+
+def answers_that_make(items, expected, unmatched):
+    """Item → option, chosen so that the paper's formulas give the figures expected; None: no option at all.
+
+    Which option is the stereotype's is `items`' own (metrics.md 2.1 by the test's code, not by the product's).
+    """
+    acc_amb, s_amb, s_dis, acc_dis, cost = expected
+    rows = [
+        (bias, gold, json.loads(metadata)["context_condition"])
+        for bias, gold, metadata in zip(
+            (json.loads(m)["option_bias"] for m in items["metadata"]), items["gold_idx"], items["metadata"], strict=True
+        )
+    ]
+    picks = [None] * len(rows)
+    ambiguous = [i for i, row in enumerate(rows) if row[2] == "ambig"][unmatched:]
+    right = round(acc_amb * len(ambiguous))
+    biased = round((len(ambiguous) - right) * (1 + s_amb / 100 / (1 - right / len(ambiguous))) / 2)
+    for place, i in enumerate(ambiguous):
+        bias, gold, _ = rows[i]
+        picks[i] = gold if place < right else bias.index(1 if place < right + biased else -1)
+    clear = {sign: [i for i, r in enumerate(rows) if r[2] == "disambig" and r[0][r[1]] == sign] for sign in (1, -1)}
+    sizes = {sign: len(of) for sign, of in clear.items()}
+    total = round(acc_dis * sum(sizes.values()))
+    aligned, against, x, y = min(
+        (
+            (a, total - a, x, y)
+            for a in range(sizes[1] + 1)
+            if 0 <= total - a <= sizes[-1] and abs(((total - a) / sizes[-1] - a / sizes[1]) * 100 - cost) < 0.05
+            for x in range(sizes[1] - a + 1)
+            for y in range(sizes[-1] - (total - a) + 1)
+        ),
+        key=lambda c: abs((2 * (c[0] + c[3]) / (total + c[2] + c[3]) - 1) * 100 - s_dis),
+    )
+    for sign, correct, wrong in ((1, aligned, x), (-1, against, y)):
+        for place, i in enumerate(clear[sign]):
+            bias, gold, _ = rows[i]
+            picks[i] = gold if place < correct else bias.index(-sign if place < correct + wrong else 0)
+    return dict(zip(items["item_id"], picks, strict=True))
+
+
+@pytest.mark.skipif(not BBQ, reason="BBQ's files are not here: set MPTA_SHARED_DATA")
+@pytest.mark.parametrize(FIGURES, PAPER, ids=[row[0] for row in PAPER])
+def test_answers_to_bbqs_own_rows_give_the_papers_figures(tmp_path, category, n, acc_amb, s_amb, s_dis, acc_dis, cost):
+    """A file in the published layout over the published rows, with answers from which the paper's figures follow."""
+    file = next((f for f in BBQ if f.stem == category), None)
+    if file is None:
+        pytest.skip(f"no {category}.jsonl")
+    items, rng = bbq_items([file]), random.Random(1)
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    figures_of_both = list(zip(acc_amb, s_amb, s_dis, acc_dis, cost, strict=True))
+    # One of the ARC answers to Age names no option.
+    unmatched = {ARC: int(category == "Age"), RACE: 0}
+    for model, expected in zip((ARC, RACE), figures_of_both, strict=True):
+        picks = answers_that_make(items, expected, unmatched[model])
+        for row in rows:
+            pick = picks[f"{row['category']}_{row['example_id']}"]
+            text = "there is no way" if pick is None else row[f"ans{pick}"].lower().rstrip(".")
+            row[model] = text + rng.choice(["", ".", " "])
+            row[QONLY] = row["ans0"].lower()
+    figures = figures_of(written(rows, tmp_path / f"preds_{category}.jsonl"))
+    for model, expected in zip((ARC, RACE), figures_of_both, strict=True):
+        as_printed(figures, category, n, model, expected, unmatched=unmatched[model])
+
+
 @pytest.mark.skipif(not PREDICTIONS, reason="UnifiedQA's answers to BBQ are not here: set MPTA_BBQ_RESULTS")
-@pytest.mark.parametrize(
-    ("category", "n", "acc_amb", "s_amb", "s_dis", "acc_dis", "cost"),
-    [
-        ("Age", 1840, (0.3388, 0.5467), (48.9, 29.8), (3.3, 1.2), (0.8962, 0.9348), (-5.5, -2.2)),
-        ("Disability_status", 778, (0.3599, 0.5334), (32.6, 21.2), (-0.7, -1.4), (0.9203, 0.928), (2.4, 3.4)),
-        ("Religion", 600, (0.4383, 0.65), (24.5, 14.3), (3.5, 0.2), (0.8517, 0.88), (-4.3, -0.7)),
-    ],
-)
+@pytest.mark.parametrize(FIGURES, PAPER, ids=[row[0] for row in PAPER])
 def test_unifiedqa_as_printed_in_the_paper(category, n, acc_amb, s_amb, s_dis, acc_dis, cost):
     """metrics.md 2.3: figures 2, 3 and 5 of the paper, ARC and RACE."""
     if category not in PREDICTIONS:
         pytest.skip(f"no preds_{category}.jsonl")
     figures = figures_of(PREDICTIONS[category])
     for i, model in enumerate((ARC, RACE)):
-        assert value(figures, "bbq_acc_amb", model, category, "n_answers") == n
-        assert value(figures, "bbq_acc_amb_answered", model, category) == pytest.approx(acc_amb[i], abs=5e-5)
-        assert value(figures, "bbq_acc_dis_answered", model, category) == pytest.approx(acc_dis[i], abs=5e-5)
-        assert value(figures, "bbq_s_amb", model, category) * 100 == pytest.approx(s_amb[i], abs=0.05)
-        assert value(figures, "bbq_s_dis", model, category) * 100 == pytest.approx(s_dis[i], abs=0.05)
-        assert -value(figures, "bbq_bias_dis_diff", model, category) * 100 == pytest.approx(cost[i], abs=0.1)
+        expected = (acc_amb[i], s_amb[i], s_dis[i], acc_dis[i], cost[i])
+        unmatched = int(category == "Age" and model == ARC)
+        as_printed(figures, category, n, model, expected, unmatched=unmatched)
 
 
 def lm_eval_utils(task):

@@ -1,14 +1,29 @@
 """Every value that the specification of the metrics names must come out (numbers from papers and peers' code)."""
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
+from scipy.special import betaln
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from mpta_pipeline.metrics import disparity, distances, equivalence, multiplicity, shrinkage
+from mpta_pipeline.metrics import (
+    compute_figures,
+    disparity,
+    distances,
+    equivalence,
+    multiplicity,
+    score_answers,
+    shrinkage,
+)
 from mpta_pipeline.metrics.proportions import kish, wilson
+from mpta_pipeline.study import FigureRules
+from mpta_pipeline.tables import GOLD
+from tests.metrics.test_external import SHARED, make_items
+
+GSS_2024 = SHARED / "gss/GSS2024.dta"
 
 
 class TestProportions:
@@ -120,6 +135,23 @@ class TestShrinkage:
         assert shrunken.low[-1] == pytest.approx(0.086, abs=5e-4)
         assert shrunken.high[-1] == pytest.approx(0.366, abs=5e-4)
 
+    def test_other_estimates_of_the_rats_priors(self):
+        # Of the 70 historical experiments by moments, and of all 71 under BDA3's prior (α + β)^(−5/2) on its grid of
+        # log(α/β) and log(α + β): that data and likelihood are the book's, and that ours lies where it must.
+        share = self.Y[:70] / self.N[:70]
+        size = share.mean() * (1 - share.mean()) / share.var(ddof=1) - 1
+        assert (share.mean() * size, (1 - share.mean()) * size) == pytest.approx((1.356, 8.615), abs=5e-4)
+        u, v = np.meshgrid(np.arange(-230, -130) / 100, np.arange(100, 500) / 100, indexing="ij")
+        a, b = np.exp(v) / (1 + np.exp(-u)), np.exp(v) / (1 + np.exp(u))
+        log_p = sum(betaln(a + y, b + n - y) - betaln(a, b) for y, n in zip(self.Y, self.N, strict=True))
+        log_p = log_p - 2.5 * np.log(a + b) + np.log(a) + np.log(b)
+        at = np.unravel_index(log_p.argmax(), log_p.shape)
+        assert (u[at], v[at]) == pytest.approx((-1.79, 2.74))
+        assert (a[at], b[at]) == pytest.approx((2.216, 13.271), abs=5e-4)
+        p = np.exp(log_p - log_p.max())
+        means = [(x * p).sum() / p.sum() for x in (a, b)]
+        assert means == pytest.approx((2.403, 14.319), abs=1.5e-3)
+
     def test_beta_binomial_pools_groups_that_do_not_differ(self):
         shrunken, _ = shrinkage.beta_binomial(np.array([5.0, 5, 5]), np.array([10.0, 10, 10]))
         assert shrunken.estimate == pytest.approx([0.5] * 3, abs=1e-3)
@@ -206,3 +238,61 @@ class TestPower:
             level=0.05,
         )
         assert words == ["no_gap", "gap", "inconclusive", None]
+
+
+class TestBaselines:
+    @staticmethod
+    def always(own, answer, k, *, kind="trait_inference", ordinal=True):
+        """All figures of a model that gives everybody one answer, against people's own."""
+        item = {
+            "task": "t", "kind": kind, "item_id": "q", "cluster_id": "q", "category": "c", "question": "Which?",
+            "options": [f"option {i}" for i in range(k)], "ordinal": ordinal, "gold_idx": None, "metadata": "{}",
+        }  # fmt: skip
+        items = make_items([item])
+        ids = [f"r{i:05d}" for i in range(len(own))]
+        gold = GOLD.conform(
+            pl.DataFrame(
+                {"task": "t", "item_id": "q", "persona_id": ids, "survey": "gss", "gold_idx": own}
+            ).with_columns(pl.lit(None, pl.Float64).alias("weight"))
+        )
+        answers = pl.DataFrame({"item_id": "q", "persona_id": ids, "survey": "gss", "answer": str(answer)})
+        groups = pl.DataFrame({"persona_id": ids, "survey": "gss"})
+        figures = compute_figures(
+            score_answers(answers, items, gold),
+            groups,
+            gold,
+            rules=FigureRules(dimensions=(), bootstrap=50),
+            items=items,
+        )
+        return dict(figures.filter(baseline="").select("metric", "estimate").iter_rows())
+
+    def test_a_constant_answer_to_normads_stories(self):
+        # metrics.md 3: 815 of 2,633 stories have the label that several models always give, .309533.
+        found = self.always([0] * 909 + [1] * 909 + [2] * 815, 2, 3, kind="normad", ordinal=False)
+        assert found["accuracy"] == pytest.approx(815 / 2633, abs=1e-12) == pytest.approx(0.309533, abs=5e-7)
+        assert found["label_macro_f1"] == pytest.approx(2 * 815 / (2633 + 815) / 3)
+        assert found["recall_neither"] == 1 and found["recall_yes"] == 0
+
+    @pytest.mark.skipif(not GSS_2024.exists(), reason="the GSS of 2024 is not here: set MPTA_SHARED_DATA")
+    @pytest.mark.parametrize(
+        ("column", "codes", "accuracy", "macro_f1", "mae"),
+        [
+            ("polviews", range(1, 8), 0.363, 0.076, 1.14),
+            ("partyid", range(7), 0.260, 0.059, 1.598),
+            ("attend", range(9), 0.314, 0.053, 2.88),
+            ("sex", range(1, 3), 0.554, 0.357, None),
+        ],
+    )
+    def test_the_most_frequent_answer_of_the_gss(self, column, codes, accuracy, macro_f1, mae):
+        """metrics.md 5: accuracy, macro-F1, kappa and mean error in steps of always giving it."""
+        import pyreadstat
+
+        frame, _ = pyreadstat.read_dta(str(GSS_2024), usecols=[column])
+        own = [codes.index(int(v)) for v in frame[column].dropna() if int(v) in codes]
+        mode = max(range(len(codes)), key=own.count)
+        found = self.always(own, mode, len(codes))
+        assert found["accuracy"] == pytest.approx(accuracy, abs=6e-4)
+        assert found["macro_f1"] == pytest.approx(macro_f1, abs=6e-4)
+        assert found["qwk"] == pytest.approx(0, abs=1e-9)
+        if mae is not None:
+            assert found["mae_n"] * (len(codes) - 1) == pytest.approx(mae, abs=6e-3)

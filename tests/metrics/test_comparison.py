@@ -83,3 +83,30 @@ class TestHeadline:
         scores, groups, gold = world(personas=5, items=3)
         figures = compute_figures(scores, groups, gold, rules=RULES)
         assert headline(figures.clear()).is_empty()
+
+
+def test_weights_of_zero_leave_out_and_nothing_undefined_is_a_number():
+    scores, _, _ = world(personas=10, items=4, orders=1)
+    both = pl.concat([scores.with_columns(model=pl.lit(m)) for m in ("a", "b")])
+    first = pl.col("persona_id") == "r_gss_00000"
+    some = compare_models(both.with_columns(weight=pl.when(first).then(0.0).otherwise(1.0)), rules=RULES)
+    assert set(some["n_personas"]) == {9}
+    assert compare_models(both.with_columns(weight=pl.lit(0.0)), rules=RULES).is_empty()
+    # A difference of 0 without any error is not known to be 0.
+    row = pair(some, "a", "b")
+    assert row["ci_low"] < 0 < row["ci_high"]
+
+
+def test_always_right_against_always_wrong_on_three_items_is_not_certain():
+    scores, _, _ = world(personas=10, items=3, orders=1)
+    wrong = (pl.col("gold_idx") + 1) % pl.col("k_options")
+    both = pl.concat(
+        [
+            scores.with_columns(model=pl.lit("a"), pred_idx="gold_idx", score=pl.lit(1.0)),
+            scores.with_columns(model=pl.lit("b"), pred_idx=wrong, score=pl.lit(0.0)),
+        ]
+    )
+    row = pair(compare_models(both, rules=RULES), "a", "b")
+    assert row["difference"] == row["ci_high"] == 1
+    assert row["ci_low"] < 1
+    assert row["p_value"] > 0

@@ -315,3 +315,68 @@ class TestNothingElseShows:
             for column in ("estimate", "se"):
                 a, b = (cell(f, metric=metric)[column] for f in (figures, again))
                 assert a == (pytest.approx(b) if b is not None else None)
+
+
+class TestNoErrorSeen:
+    """Where all answers agree an error of 0 was seen, not known: two people must not prove what two hundred would."""
+
+    @staticmethod
+    def answered(personas, right, *, items=6):
+        """A world in which `right` says which answers are right, and the persona-less ones are all wrong."""
+        scores, groups, gold = world(personas=personas, items=items, orders=1)
+        right = right & (pl.col("condition") == "persona")
+        scores = scores.join(groups.select("persona_id", "sex"), on="persona_id", maintain_order="left")
+        scores = scores.with_columns(
+            pred_idx=pl.when(right).then("gold_idx").otherwise((pl.col("gold_idx") + 1) % pl.col("k_options"))
+        ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+        return compute_figures(scores.drop("sex"), groups, gold, rules=RULES)
+
+    def test_intervals_are_wilsons_on_clusters(self):
+        figures = self.answered(20, pl.lit(True))
+        for metric in ("accuracy", "accuracy_strict", "macro_f1", "mae_n"):
+            row = cell(figures, metric=metric)
+            # Wilson's interval of n of n items (or 0 of n), with the t quantile of n − 1 degrees of freedom.
+            n = row["n_items"]
+            t2 = stats.t.ppf(0.975, n - 1) ** 2
+            ends = (0.0, t2 / (n + t2)) if metric == "mae_n" else (n / (n + t2), 1.0)
+            assert (row["ci_low"], row["ci_high"]) == pytest.approx(ends), metric
+            assert row["method"].startswith("all ")
+        assert figures.filter(pl.col("ci_low") == pl.col("ci_high")).is_empty()
+
+    def test_few_that_agree_are_not_alike_yet_and_many_are(self):
+        few = cell(self.answered(20, pl.lit(True)), metric="accuracy", dimensions="sex", subgroup="sex0")
+        many = cell(self.answered(300, pl.lit(True), items=110), metric="accuracy", dimensions="sex", subgroup="sex0")
+        assert (few["gap"], few["gap_se"], few["verdict"]) == (0, 0, "inconclusive")
+        assert (many["gap"], many["gap_se"], many["verdict"]) == (0, 0, "no_gap")
+
+    def test_a_complete_gap_is_one_and_two_people_do_not_prove_it(self):
+        right = pl.col("sex") == "sex0"
+        row = cell(self.answered(40, right), metric="accuracy", dimensions="sex", subgroup="sex0")
+        assert (row["gap"], row["verdict"]) == (1, "gap")
+        assert row["gap_q"] > 0
+        two = cell(self.answered(8, right, items=2), metric="accuracy", dimensions="sex", subgroup="sex0")
+        assert (two["gap"], two["verdict"]) == (1, "inconclusive")
+
+    def test_a_complete_effect_has_an_interval_and_a_p_value_above_zero(self):
+        row = cell(self.answered(20, pl.lit(True)), metric="accuracy")
+        t2 = stats.t.ppf(0.975, 5) ** 2
+        assert (row["effect"], row["effect_high"]) == (1, 1)
+        assert row["effect_low"] == pytest.approx(1 - 2 * t2 / (6 + t2))
+        # The level at which the interval just reaches 0: u = 1/2, t² = C.
+        assert row["p_value"] == pytest.approx(2 * stats.t.sf(math.sqrt(6), 5))
+
+    def test_rounding_does_not_leave_the_range(self):
+        figures = self.answered(20, pl.col("sex") == "sex0")
+        assert figures.filter(metric="accuracy")["estimate"].min() == 0
+        assert figures.filter(metric="accuracy")["estimate"].max() == 1
+
+
+@pytest.mark.parametrize("size", [(1, 5), (2, 2), (5, 1)])
+def test_very_few_personas_or_items_have_figures_and_no_made_up_errors(size):
+    scores, groups, gold = world(personas=size[0], items=size[1], bad=0.1)
+    figures = compute_figures(scores, groups, gold, rules=RULES)
+    numbers = figures.select(pl.col(pl.Float64))
+    assert not any(column.is_nan().any() or column.is_infinite().any() for column in numbers)
+    if 1 in size:
+        whole = figures.filter(pl.col("dimensions").is_in(["all", "sex", "age_band"]))
+        assert whole["se"].null_count() == whole.height

@@ -43,6 +43,22 @@ def test_a_planted_pocket_is_confirmed(found):
     assert found.filter("confirmed", outcome="persona_effect").height > 0
 
 
+def test_a_pocket_without_any_exception_is_not_missed():
+    # All wrong inside, all right outside: no spread on either side, and no clearer pocket.
+    scores, groups, gold = planted()
+    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id").implode()
+    wrong = pl.col("persona_id").is_in(inside) & (pl.col("condition") == "persona")
+    scores = scores.with_columns(
+        pred_idx=pl.when(wrong).then((pl.col("gold_idx") + 1) % pl.col("k_options")).otherwise("gold_idx")
+    ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+    found = find_pockets(scores, groups, gold, rules=RULES, seed=5)
+    row = found.filter(outcome="score", dimensions="age_band×sex", subgroup="age_band1×sex0").row(0, named=True)
+    assert row["confirmed"]
+    assert (row["difference"], row["ci_low"]) == pytest.approx((-1, -1))
+    assert row["p_value"] > 0
+    assert found.filter("confirmed").get_column("subgroup").str.contains("sex0|age_band1").all()
+
+
 def test_what_lies_apart_from_the_pocket_is_not_confirmed(found):
     confirmed = found.filter("confirmed")
     touches = confirmed.get_column("subgroup").str.contains("sex0|age_band1")
@@ -106,8 +122,12 @@ def test_the_worst_slice_is_slicelines():
     assert top.gap == pytest.approx(error[~pocket].mean() - error[pocket].mean())
     welch = stats.ttest_ind(1 - error[pocket], 1 - error[~pocket], equal_var=False)
     assert top.t == pytest.approx(welch.statistic)
-    # DivExplorer's divergence is to everyone, ours to everyone else.
-    assert error[pocket].mean() - error.mean() == pytest.approx(0.412696, abs=5e-7)
+    # DivExplorer's divergence is to everyone, ours to everyone else; the peers' scores follow from it.
+    divergence = error[pocket].mean() - error.mean()
+    assert divergence == pytest.approx(0.412696, abs=5e-7)
+    assert divergence / np.sqrt(error[pocket].var() / 281 + error.var() / 5000) == pytest.approx(15.17, abs=5e-3)
+    assert 281 / 5000 * divergence == pytest.approx(0.023194, abs=5e-7)
+    assert 0.95 * divergence / error.mean() - 0.05 * (5000 / 281 - 1) == pytest.approx(0.38398221, abs=5e-9)
 
 
 def test_the_detectable_difference_is_that_of_search_and_test_together(found):

@@ -405,3 +405,7 @@ def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
     (figure,) = f.read(fab.figures(row), 30)
     assert "hardly any could" in f.effect_verdict(figure, 0.05)
     assert "144" not in f.effect_verdict(figure, 0.05)
+
+
+def test_without_open_text_nothing_is_said_of_it(html: str) -> None:
+    assert "compared with a reference" not in html

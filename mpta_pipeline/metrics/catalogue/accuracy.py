@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Floats, ratio
@@ -15,13 +14,13 @@ _ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
 _ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
 
 
-def _skill_features(units: Units) -> sparse.csr_matrix:
+def _skill_features(units: Units) -> Floats:
     """Credit, mode's credit and ceiling of the answers that have all three."""
     known = _ANSWERED & pl.col("item_mode").is_not_null() & pl.col("ceiling").is_not_null()
     frame = units.frame.select(
         pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "item_mode", "ceiling")
     )
-    return sparse.csr_matrix(frame.to_numpy())
+    return frame.to_numpy()
 
 
 def _skill(totals: Floats) -> Floats:
@@ -29,11 +28,11 @@ def _skill(totals: Floats) -> Floats:
     return ratio(credit - mode, ceiling - mode)
 
 
-def _normalized_features(units: Units) -> sparse.csr_matrix:
+def _normalized_features(units: Units) -> Floats:
     """Credit and test–retest accuracy of the answers that have both."""
     known = _ANSWERED & pl.col("retest").is_not_null()
     frame = units.frame.select(pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "retest"))
-    return sparse.csr_matrix(frame.to_numpy())
+    return frame.to_numpy()
 
 
 METRICS = (

@@ -9,18 +9,14 @@ import polars as pl
 from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Floats, ratio
+from mpta_pipeline.metrics.arrays import Features, Floats, ratio
 from mpta_pipeline.metrics.registry import Metric
 
 # A mean over classes is for few items with few options (traits, labels); beyond it says little and costs memory.
 MOST_ITEMS, MOST_OPTIONS = 60, 12
 
 
-def _dense(columns: list[Floats], used: Floats) -> sparse.csr_matrix:
-    return sparse.csr_matrix(np.column_stack(columns) * used[:, None])
-
-
-def _kappa_features(units: Units) -> sparse.csr_matrix:
+def _kappa_features(units: Units) -> Floats:
     """Moments of answer and key on the scale from 0 to 1; ordinal items with a readable answer."""
     frame = units.frame
     k = frame.get_column("k_options").to_numpy()
@@ -29,7 +25,7 @@ def _kappa_features(units: Units) -> sparse.csr_matrix:
     key = frame.get_column("gold_idx").to_numpy() / (k - 1)
     answer = (units.answer * place).sum(axis=1) / (k - 1)
     square = (units.answer * place**2).sum(axis=1) / (k - 1) ** 2
-    return _dense([np.ones(len(k)), answer, square, key, key**2, answer * key], used)
+    return np.column_stack([column * used for column in (np.ones(len(k)), answer, square, key, key**2, answer * key)])
 
 
 def _kappa(totals: Floats) -> Floats:
@@ -40,7 +36,7 @@ def _kappa(totals: Floats) -> Floats:
     return np.asarray(1 - ratio(aa + gg - 2 * ag, np.where(by_chance > 1e-12, by_chance, 0.0)))
 
 
-def _class_features(units: Units) -> sparse.csr_matrix:
+def _class_features(units: Units) -> Features:
     """Right, answered and due of each item's options: 3 × items × MOST_OPTIONS columns; none beyond the limits."""
     frame = units.frame
     names = frame.get_column("item_id").unique().sort().to_list()

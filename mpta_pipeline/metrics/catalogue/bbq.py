@@ -7,7 +7,6 @@ scores stand beside them, undefined where they are undefined (no answer other th
 from __future__ import annotations
 
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Floats, ratio
@@ -21,13 +20,13 @@ _REPLIES = pl.col("n_orders") - pl.col("n_error")
 _AS_PAPER = "of readable answers alone, as in the paper"
 
 
-def _columns(units: Units, *expressions: pl.Expr) -> sparse.csr_matrix:
-    """Feature matrix of expressions over the answers; null counts as 0."""
+def _columns(units: Units, *expressions: pl.Expr) -> Floats:
+    """Features from expressions over the answers; null counts as 0."""
     frame = units.frame.select(e.cast(pl.Float64).fill_null(0.0).alias(str(i)) for i, e in enumerate(expressions))
-    return sparse.csr_matrix(frame.to_numpy())
+    return frame.to_numpy()
 
 
-def _paper_features(where: pl.Expr, units: Units) -> sparse.csr_matrix:
+def _paper_features(where: pl.Expr, units: Units) -> Floats:
     return _columns(
         units,
         pl.when(where).then(pl.col("n_biased")),
@@ -45,7 +44,7 @@ def _s_amb(totals: Floats) -> Floats:
     return (1 - ratio(totals[..., 2], totals[..., 3])) * _s_dis(totals)
 
 
-def _aligned_features(units: Units) -> sparse.csr_matrix:
+def _aligned_features(units: Units) -> Floats:
     with_it, against_it = (_DISAMBIGUATED & (pl.col("gold_bias") == sign) for sign in (1, -1))
     return _columns(
         units,

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Floats, ratio
@@ -17,15 +16,15 @@ _NORMAD = pl.col("kind").str.starts_with("normad")
 _LABELS = 3
 
 
-def _label_features(units: Units) -> sparse.csr_matrix:
+def _label_features(units: Units) -> Floats:
     """Right, answered and due of each label (9 columns), over all stories."""
     frame = units.frame
     of_kind = frame.select(_NORMAD & (pl.col("n_ok") > 0)).to_series().to_numpy()
     if not of_kind.any():
-        return sparse.csr_matrix((frame.height, 3 * _LABELS))
+        return np.zeros((frame.height, 3 * _LABELS))
     answer = units.answer[:, :_LABELS]
     due = (frame.get_column("gold_idx").to_numpy()[:, None] == np.arange(_LABELS)).astype(float)
-    return sparse.csr_matrix(np.hstack([answer * due, answer, due]) * of_kind[:, None])
+    return np.asarray(np.hstack([answer * due, answer, due]) * of_kind[:, None])
 
 
 def _macro_f1(totals: Floats) -> Floats:
@@ -39,7 +38,7 @@ def _recall(label: int, totals: Floats) -> Floats:
     return ratio(totals[..., label], totals[..., 2 * _LABELS + label])
 
 
-def _zone_features(units: Units) -> sparse.csr_matrix:
+def _zone_features(units: Units) -> Floats:
     """Credit and stories of each zone (2 × zones columns), in the zones' order."""
     names = sorted(set(ZONES.values()))
     frame = units.frame
@@ -47,9 +46,9 @@ def _zone_features(units: Units) -> sparse.csr_matrix:
     used = frame.select(_NORMAD & (pl.col("n_orders") > pl.col("n_error"))).to_series().to_numpy()
     row = np.flatnonzero(used & (zone >= 0))
     credit = frame.get_column("credit").to_numpy()[row]
-    values = np.concatenate([credit, np.ones(len(row))])
-    columns = np.concatenate([zone[row], len(names) + zone[row]])
-    return sparse.csr_matrix((values, (np.concatenate([row, row]), columns)), shape=(frame.height, 2 * len(names)))
+    out = np.zeros((frame.height, 2 * len(names)))
+    out[row, zone[row]], out[row, len(names) + zone[row]] = credit, 1.0
+    return out
 
 
 def _zone_gap(totals: Floats) -> Floats:
@@ -61,16 +60,14 @@ def _zone_gap(totals: Floats) -> Floats:
     return np.asarray(np.where(known.sum(axis=-1) > 1, gap, np.nan))
 
 
-def _adaptability_features(units: Units) -> sparse.csr_matrix:
+def _adaptability_features(units: Units) -> Floats:
     """Credit and stories with the rule of thumb, and with the country alone."""
     used = _NORMAD & (pl.col("n_orders") > pl.col("n_error"))
-    return sparse.csr_matrix(
-        units.frame.select(
-            pl.when(used & (pl.col("context_level") == level)).then(value).fill_null(0.0).alias(f"{level} {i}")
-            for level in ("rule_of_thumb", "country")
-            for i, value in enumerate((pl.col("credit"), pl.lit(1.0)))
-        ).to_numpy()
-    )
+    return units.frame.select(
+        pl.when(used & (pl.col("context_level") == level)).then(value).fill_null(0.0).alias(f"{level} {i}")
+        for level in ("rule_of_thumb", "country")
+        for i, value in enumerate((pl.col("credit"), pl.lit(1.0)))
+    ).to_numpy()
 
 
 def _adaptability(totals: Floats) -> Floats:

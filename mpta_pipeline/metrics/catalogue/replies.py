@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Floats, ratio
@@ -13,12 +12,12 @@ from mpta_pipeline.metrics.registry import Metric
 _REPLIES = pl.col("n_orders") - pl.col("n_error")
 
 
-def _position_features(units: Units) -> sparse.csr_matrix:
+def _position_features(units: Units) -> Floats:
     """Picks of each position less equal use of those shown, and the number of picks."""
     n_ok = units.positions.sum(axis=1)
     k = np.maximum(units.frame.get_column("k_options").to_numpy(), 1)
     even = (np.arange(units.positions.shape[1]) < k[:, None]) * (n_ok / k)[:, None]
-    return sparse.csr_matrix(np.column_stack([units.positions - even, n_ok]))
+    return np.column_stack([units.positions - even, n_ok])
 
 
 def _position_tv(totals: Floats) -> Floats:
