@@ -38,11 +38,7 @@ def resource() -> Any:
     if kind != "slurm":
         raise ConfigError("There is no such cluster", variable="MPTA_CLUSTER", value=kind, remedy="set it to slurm")
     try:
-        from dagster_slurm import (  # type: ignore[import-not-found]
-            BashLauncher,
-            ComputeResource,
-            SlurmResource,
-        )
+        from dagster_slurm import BashLauncher, ComputeResource, SlurmResource
 
         return ComputeResource(
             mode="slurm",
