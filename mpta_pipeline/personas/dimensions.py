@@ -88,7 +88,8 @@ def derived_dimensions(
         respondents: RESPONDENTS rows with their harmonized columns.
         names: Dimensions or intersections of them (`sex×age_band`): a respondent field (country, wave, year), a
             derived one (age_band, cultural_zone, country_group), a harmonized column, or a concept, which stands for
-            whichever of its columns the respondent's survey has. Dimensions of the question (category, in_culture, …) make no column here.
+            whichever of its columns the respondent's survey has. Dimensions of the question (category, in_culture, …)
+            make no column here.
         crosswalk: Concepts and options.
         country_groups: Groups of the dimension `country_group`, of countries by name or ISO code.
 
