@@ -84,6 +84,7 @@ class FigureRules(_Strict):
     """How figures are cut and when a cell counts as small.
 
     Attributes:
+        country_groups: Groups of the dimension `country_group`: name → countries, by whole name or ISO 3166-1 code.
         retest: CSV of how often people give their own answer again (column, retest), beside study.yaml; null: unknown.
     """
 
@@ -93,6 +94,7 @@ class FigureRules(_Strict):
     equivalence_margin: float = Field(default=0.05, gt=0, lt=1)
     level: float = Field(default=0.05, gt=0, lt=1)
     bootstrap: int = Field(default=400, ge=50)
+    country_groups: dict[str, tuple[str, ...]] = {}
     retest: Path | None = None
 
 

@@ -73,3 +73,19 @@ def _option(code: str, iso: str, name: str) -> Option:
 def _said(iso: str) -> str:
     name = (_NAMES.get(iso) or str(getattr(pycountry.countries.get(alpha_3=iso), "name", iso))).split(",")[0]
     return f"the {name}" if iso in _ARTICLE - _NO_ARTICLE else name
+
+
+@cache
+def country_code(name: str) -> str | None:
+    """ISO 3166-1 alpha-3 of a country by its code or whole name in any case; None for what is none.
+
+    Never by a part of a name: "Niger" is no part of "Nigeria".
+    """
+    plain = name.strip().casefold().removeprefix("the ")
+    own = {said.casefold(): iso for iso, said in (*_NAMES.items(), ("XKX", "Kosovo"), ("XKX", "XKX"))}
+    if plain in own:
+        return own[plain]
+    try:
+        return str(pycountry.countries.lookup(plain).alpha_3)
+    except LookupError:
+        return None

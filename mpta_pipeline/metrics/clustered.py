@@ -2,7 +2,9 @@
 
 Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
 not less than the larger of V_persona and V_item; t with the smaller C − 1. It equals statsmodels' OLS and WLS on a
-constant with `cov_type="cluster"` and two groups. Sums run over canonically sorted rows: their order does not show.
+constant with `cov_type="cluster"` and two groups. Both rules err on the safe side: where items are few and hardly
+differ, 95 % intervals cover 96 to 98 % (`tests/simulation`), for the floor is then the larger of two noisy variances
+and the few items alone set the degrees of freedom. Sums run over canonically sorted rows: their order does not show.
 
 All is made from sums a = Σwx and b = Σw of clusters: a cluster's score about a mean m is a − m·b, so that a sum of
 squared scores is Σa² − 2mΣab + m²Σb², and rows are passed over once a metric, not once a metric and dimension.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mpta_pipeline.metrics.zones import ZONES
+from mpta_pipeline.zones import ZONES
 
 COLUMNS: dict[str, pl.DataType] = {
     "context": pl.String(),

@@ -334,7 +334,10 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
     _raise_blocking("The personas table", checks)
     base = dict.fromkeys(part for d in project.study.figures.dimensions for part in d.split("×"))
     groups = personas.derived_dimensions(
-        respondents, tuple(base | dict.fromkeys(project.study.panel.strata)), project.crosswalk
+        respondents,
+        tuple(base | dict.fromkeys(project.study.panel.strata)),
+        project.crosswalk,
+        country_groups=project.study.figures.country_groups,
     )
     node = Node("personas")
     group_record = store(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
 from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.harmonize.countries import country_code
 from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
+from mpta_pipeline.zones import ZONES
 
 _RESPONDENT = ("country", "year", "wave", "survey", "dialect")
 # Dimensions of the question or its wording, which figures take from the answers; whether a story is set in the
@@ -45,15 +47,51 @@ _DERIVED: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
 }
 
 
-def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswalk: Crosswalk) -> pl.DataFrame:
+def zones(country: pl.Expr) -> pl.Expr:
+    """The country's zone on the Inglehart–Welzel map; null for countries that it does not place."""
+    return country.replace_strict(ZONES, default=None, return_dtype=pl.String)
+
+
+def country_group(groups: Mapping[str, Sequence[str]]) -> pl.Expr:
+    """The study's group of a country; null outside all of them.
+
+    Raises:
+        ConfigError: A name is no country, a country is in two groups, or there are no groups.
+    """
+
+    def wrong(problem: str, value: str | None, remedy: str) -> ConfigError:
+        return ConfigError(problem, variable="figures.country_groups", value=value, remedy=remedy)
+
+    if not groups:
+        raise wrong("The study cuts by country_group, but has no groups", None, "name the groups and their countries")
+    found: dict[str, str] = {}
+    for group, countries in groups.items():
+        for name in countries:
+            code = country_code(name)
+            if code is None:
+                raise wrong("A country is not known", name, "give its whole name or its ISO 3166-1 code")
+            if found.setdefault(code, group) != group:
+                raise wrong("A country is in two groups", f"{name}: {found[code]}, {group}", "keep the groups apart")
+    return pl.col("country").replace_strict(found, default=None, return_dtype=pl.String)
+
+
+def derived_dimensions(
+    respondents: pl.DataFrame,
+    names: Sequence[str],
+    crosswalk: Crosswalk,
+    *,
+    country_groups: Mapping[str, Sequence[str]] | None = None,
+) -> pl.DataFrame:
     """Each respondent's value on each dimension.
 
     Args:
         respondents: RESPONDENTS rows with their harmonized columns.
         names: Dimensions or intersections of them (`sex×age_band`): a respondent field (country, wave, year), a
-            derived one (age_band), a harmonized column, or a concept, which stands for whichever of its columns the
-            respondent's survey has. Dimensions of the question (category, in_culture, …) make no column here.
+            derived one (age_band, cultural_zone, country_group), a harmonized column, or a concept, which stands for
+            whichever of its columns the respondent's survey has. Dimensions of the question (category, in_culture, …)
+            make no column here.
         crosswalk: Concepts and options.
+        country_groups: Groups of the dimension `country_group`, of countries by name or ISO code.
 
     Returns:
         persona_id, survey, and one String column a base dimension; null where the answer is missing or not asked.
@@ -66,7 +104,15 @@ def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswal
     found = respondents.select(
         pl.col("respondent_id").alias("persona_id"),
         "survey",
-        *(_dimension(name, respondents, crosswalk).alias(name) for name in bases if name != "survey"),
+        *(
+            (
+                country_group(country_groups or {})
+                if name == "country_group"
+                else _dimension(name, respondents, crosswalk)
+            ).alias(name)
+            for name in bases
+            if name != "survey"
+        ),
     )
     return found.with_columns(
         (number(pl.col(name)) if dtype.is_float() else pl.col(name).cast(pl.String)).alias(name)
@@ -77,6 +123,8 @@ def derived_dimensions(respondents: pl.DataFrame, names: Sequence[str], crosswal
 def _dimension(name: str, respondents: pl.DataFrame, crosswalk: Crosswalk) -> pl.Expr:
     if name in _RESPONDENT:
         return pl.col(name)
+    if name == "cultural_zone":
+        return zones(pl.col("country"))
     concepts = crosswalk.concepts.filter(pl.col("column").is_not_null())
     rows = concepts.filter(pl.col("concept") == name)
     if rows.is_empty():
@@ -85,7 +133,7 @@ def _dimension(name: str, respondents: pl.DataFrame, crosswalk: Crosswalk) -> pl
         if name in _DERIVED:
             concept, derive = _DERIVED[name]
             return derive(_dimension(concept, respondents, crosswalk))
-        known = sorted({*_RESPONDENT, *_DERIVED, *concepts["concept"]})
+        known = sorted({*_RESPONDENT, *_DERIVED, "cultural_zone", "country_group", *concepts["concept"]})
         raise ConfigError(
             "The study names a dimension that does not exist",
             variable="dimensions",

@@ -177,3 +177,31 @@ def test_stand_ins_are_others_of_the_group_and_nobody_twice(frame):
         assert (both["wave"] == both["wave_shown"]).all()
     alone = personas.stand_ins(frame.head(1), ["wave"], seed=1)
     assert alone.is_empty()
+
+
+class TestCountryGroups:
+    def people(self):
+        codes = ["USA", "CAN", "BRA", "NER", "NGA", None]
+        return pl.DataFrame({"respondent_id": [f"r{i}" for i in range(6)], "survey": "s", "country": codes})
+
+    def test_by_name_or_code_and_never_by_a_part_of_a_name(self, crosswalk):
+        groups = {"north": ("United States", "can"), "south": ("Brazil", "NER")}
+        found = personas.derived_dimensions(
+            self.people(), ("country_group", "cultural_zone"), crosswalk, country_groups=groups
+        )
+        # Niger is no part of Nigeria.
+        assert found["country_group"].to_list() == ["north", "north", "south", "south", None, None]
+        assert found["cultural_zone"].to_list() == ["English Speaking"] * 2 + ["Latin America"] + [None] * 3
+
+    @pytest.mark.parametrize(
+        ("groups", "says"),
+        [
+            ({"a": ("Unted States",)}, "Unted States.*whole name or its ISO"),
+            ({"a": ("Germany",), "b": ("DE",)}, "two groups.*DE: a, b"),
+            ({}, "no groups"),
+        ],
+    )
+    def test_what_cannot_be_is_named(self, crosswalk, groups, says):
+        with pytest.raises(ConfigError, match=says) as failure:
+            personas.derived_dimensions(self.people(), ("sex×country_group",), crosswalk, country_groups=groups)
+        assert failure.value.variable == "figures.country_groups"

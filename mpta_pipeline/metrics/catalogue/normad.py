@@ -10,7 +10,7 @@ import polars as pl
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Floats, ratio
 from mpta_pipeline.metrics.registry import Metric
-from mpta_pipeline.metrics.zones import ZONES
+from mpta_pipeline.zones import ZONES
 
 _NORMAD = pl.col("kind").str.starts_with("normad")
 _LABELS = 3
