@@ -111,14 +111,7 @@ def _run(
         for name in models or ():
             project.model(name)
         for name in tasks or ():
-            if name not in project.study.tasks:
-                raise ConfigError(
-                    "There is no such task in this study",
-                    file=project.config / "study.yaml",
-                    variable="tasks",
-                    value=name,
-                    remedy=f"choose of {', '.join(project.study.tasks)}, or add it to study.yaml",
-                )
+            project.task(name)
         if until is not None and until not in ORDER:
             raise ConfigError(
                 "There is no such asset", variable="--until", value=until, remedy=f"choose of {', '.join(ORDER)}"

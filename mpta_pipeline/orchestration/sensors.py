@@ -17,7 +17,13 @@ INTERVAL_SECONDS = 10
 def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Report what is new outside; what depends on it is requested by the assets' own conditions."""
     project = Project.from_env()
-    found = look(project, context.instance)
+    loaded = _loaded_tasks(context)
+    if loaded is not None and set(loaded) != set(project.study.tasks):
+        context.log.warning(
+            f"study.yaml has the tasks {', '.join(project.study.tasks)}; loaded are {', '.join(loaded)}. "
+            "Reload the code location (in the UI: Deployment, Reload)"
+        )
+    found = look(project, context.instance, loaded)
     for name, problem in found.catalogue.problems.items():
         context.log.warning(f"{name}: {problem}")
     forget_removed(found, project)
@@ -28,6 +34,14 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     if not requests and not found.events:
         return dg.SkipReason(f"Nothing new: {len(found.catalogue.waves)} wave(s), {len(project.models)} model(s).")
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
+
+
+def _loaded_tasks(context: dg.SensorEvaluationContext) -> list[str] | None:
+    """The tasks of the definitions that the daemon has loaded; None outside of a daemon."""
+    if context.repository_def is None:
+        return None
+    partitions = context.repository_def.asset_graph.get(dg.AssetKey("task_card")).partitions_def
+    return [] if partitions is None else list(partitions.get_partition_keys())
 
 
 _PER_MODEL = dg.AssetSelection.groups("inference", "metrics", "publication")

@@ -80,9 +80,9 @@ def test_a_new_release_replaces_its_wave_and_says_what_changed(daemon, world, se
     assert server.calls - before <= max(1.5 * share * prompts, 12), "asked no more than the change touches"
 
 
-def test_a_removed_wave_leaves_the_study_and_its_answers_stay(daemon, world, server):
+def test_a_removed_wave_leaves_the_study_and_comes_back_without_a_question(daemon, world, server):
     daemon.settle()
-    before = server.calls
+    before, made = server.calls, tables(world)
     path = world.surveys / "wave_2016.sav"
     data = path.read_bytes()
     path.unlink()
@@ -90,9 +90,40 @@ def test_a_removed_wave_leaves_the_study_and_its_answers_stay(daemon, world, ser
     assert set(pl.read_parquet(Layout.from_env().table("personas"))["wave"]) == {"gss_extract-2018"}
     path.write_bytes(data)
     calls = server.calls
-    daemon.settle()
-    assert server.calls == calls, "the wave comes back: all answers are still in the ledger"
+    ran = daemon.settle()
+    assert set(pl.read_parquet(Layout.from_env().table("personas"))["wave"]) == WAVES, "the wave is back"
+    assert len(ran) == len(set(ran)), "and each step of its way ran once"
+    assert server.calls == calls, "all answers were still in the ledger"
     assert calls >= before
+    assert tables(world) == made, "the same tables as before"
+
+
+def test_a_model_and_a_task_that_return_are_made_anew_from_their_ledgers(daemon, world, server):
+    two = {"loopback": model(server.url), "second": model(server.url) | {"model": "second"}}
+    world.models(two)
+    daemon.settle()
+    made, calls = tables(world), server.calls
+    one_task = STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}}
+    world.study(one_task)
+    world.models({"loopback": two["loopback"]})
+    daemon.settle()
+    daemon.reload()
+    assert not daemon.failed
+    # Something else is published meanwhile, without them.
+    write_wave(world.surveys, respondents(2014))
+    daemon.settle()
+    assert not daemon.failed
+    gone = [path for path in made if "second" in path or "sample_myths" in path]
+    assert gone and not any(path in tables(world) for path in gone)
+    (world.surveys / "wave_2014.sav").unlink()
+    world.models(two)
+    world.study(STUDY)
+    daemon.settle()
+    daemon.reload()
+    daemon.settle()
+    assert tables(world) == made, "all that was there before is there again"
+    assert max(server.asked.values()) == 1, "and nothing of it was asked again"
+    assert server.calls > calls, "but the wave that came and went"
 
 
 def test_a_corrupt_file_stops_only_its_wave_and_is_picked_up_when_mended(daemon, world):
