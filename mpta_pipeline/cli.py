@@ -705,9 +705,10 @@ def ui(
     os.environ["DAGSTER_HOME"] = str(home)
     _bury_killed_commands()
     workspace = home.parent / "workspace.yaml"
-    target = ["-w", str(workspace)] if workspace.exists() else ["-m", "mpta_pipeline.definitions"]
+    if not workspace.exists():
+        workspace = Path(__file__).with_name("orchestration") / "workspace.yaml"
     executable = Path(sys.executable).with_name("dagster")
-    os.execv(executable, [str(executable), "dev", *target, "-h", host, "-p", str(port)])
+    os.execv(executable, [str(executable), "dev", "-w", str(workspace), "-h", host, "-p", str(port)])
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def _schedule(project: Project, name: str, job: Any, cron: str | None, timezone:
         return dg.ScheduleDefinition(
             name=f"{job.name}_schedule",
             job=job,
+            description=f"{job.description} Its time is `schedules: {name}` in study.yaml.",
             cron_schedule=cron or _PROPOSED[name],
             execution_timezone=timezone,
             default_status=status,

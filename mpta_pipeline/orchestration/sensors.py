@@ -47,10 +47,13 @@ def _loaded_tasks(context: dg.SensorEvaluationContext) -> list[str] | None:
 _PER_MODEL = dg.AssetSelection.groups("inference", "metrics", "publication")
 
 
-def _automation(name: str, target: dg.AssetSelection, *, backfills: bool) -> dg.AutomationConditionSensorDefinition:
+def _automation(
+    name: str, target: dg.AssetSelection, description: str, *, backfills: bool
+) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         name,
         target=target,
+        description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=INTERVAL_SECONDS,
         emit_backfills=backfills,
@@ -61,8 +64,19 @@ def _automation(name: str, target: dg.AssetSelection, *, backfills: bool) -> dg.
 # hop, and what depends on a backfill waits for its end. From the answers on: backfills where there are several
 # partitions, because only they keep to one run for many.
 AUTOMATION = [
-    _automation("automation_to_prompts", dg.AssetSelection.all() - _PER_MODEL, backfills=False),
-    _automation("automation_of_models", _PER_MODEL, backfills=True),
+    _automation(
+        "automation_to_prompts",
+        dg.AssetSelection.all() - _PER_MODEL,
+        "Runs what is out of date from the survey files to the prompts. Asks no model.",
+        backfills=False,
+    ),
+    _automation(
+        "automation_of_models",
+        _PER_MODEL,
+        "Asks models the prompts that are new to them, then makes figures, warehouse and report. Switch it off to decide "
+        "yourself when models are asked.",
+        backfills=True,
+    ),
 ]
 
 SENSORS = [sources_sensor, *AUTOMATION]
