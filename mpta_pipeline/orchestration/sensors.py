@@ -73,8 +73,8 @@ AUTOMATION = [
     _automation(
         "automation_of_models",
         _PER_MODEL,
-        "Asks models the prompts that are new to them, then makes figures, warehouse and report. Switch it off to decide "
-        "yourself when models are asked.",
+        "Asks models the prompts that are new to them, then makes figures, warehouse and report. "
+        "Switch it off to decide yourself when models are asked.",
         backfills=True,
     ),
 ]
