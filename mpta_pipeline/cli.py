@@ -393,10 +393,11 @@ def plan() -> None:
 @app.command()
 def trace(
     identifier: Annotated[
-        str, typer.Argument(help="A figure, prompt, response, persona, respondent, wave, file, or wave:variable.")
+        str,
+        typer.Argument(help="A figure, pocket, prompt, response, persona, respondent, wave, file, or wave:variable."),
     ],
 ) -> None:
-    """Follow a figure, response, prompt or persona back to respondent, variable and file; and these forward again."""
+    """Follow a figure, pocket, response, prompt or persona back to person, variable and file; or these forward."""
     from mpta_pipeline import warehouse
     from mpta_pipeline.orchestration.project import Project
 
