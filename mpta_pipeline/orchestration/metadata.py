@@ -118,11 +118,12 @@ def result(
     *,
     extra: Mapping[str, Any] | None = None,
     checks: list[dg.AssetCheckResult] | None = None,
+    version: str | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """One materialization from a step's record."""
+    """One materialization from a step's record; `version` is what Dagster is told instead of the record's."""
     node = Node(*record.node.split("|", 1))
     return dg.MaterializeResult(
         metadata=common(project, node.asset) | record_metadata(project, record) | dict(extra or {}),
-        data_version=dg.DataVersion(data_version(node, record.version, project.catalogue().removed)),
+        data_version=dg.DataVersion(data_version(node, version or record.version, project.catalogue().removed)),
         check_results=checks or [],
     )

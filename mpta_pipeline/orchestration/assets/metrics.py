@@ -29,7 +29,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "polars"},
         deps=["responses", "prompts", "items"],
         metadata=definition_metadata(tables.SCORES),
-        automation_condition=automation.SAME_RUN_AS_PARENT,
+        automation_condition=automation.SCORED,
     )
     def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""

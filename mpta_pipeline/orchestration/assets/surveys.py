@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from mpta_pipeline import harmonize, surveys, tables
+from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.descent import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result, table_schema
@@ -67,7 +68,8 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
     coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
         include_header=True, header_name="concept", column_names=["answered"]
     )
-    dialect = project.wave_file(wave).dialect
+    file = project.wave_file(wave)
+    dialect = file.dialect
     raw = surveys.load_raw(project.layout, wave)
     return result(
         project,
@@ -80,6 +82,8 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
         checks=checks.results("harmonized_wave", found),
+        # Wording stands in the crosswalk alone, but personas and items are made of it: an edit is a change of the wave.
+        version=digest(record.version, project.harmonizing_version(file)),
     )
 
 
