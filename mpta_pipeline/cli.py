@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 # Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
 _WIDTH = max(Console().width, 120)
+_INTERRUPTED = 130  # exit code
 out = Console(width=_WIDTH)
 err = Console(stderr=True, width=_WIDTH)
 
@@ -43,9 +44,19 @@ def main() -> None:
     except MptaError as failure:
         err.print(f"[red]{type(failure).__name__}[/red]: {escape(str(failure))}", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except OSError as failure:
+        err.print(
+            f"[red]{type(failure).__name__}[/red]: {escape(str(failure))}. Remedy: see that the folder can be written "
+            "and that the disk has room (`mpta doctor`); what was stored before is unchanged.",
+            soft_wrap=True,
+        )
+        sys.exit(1)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes an exit of an interrupt, without a word.
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
+            raise
         err.print("Stopped. Every answer that was received is kept; run the same command again to go on.")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
 
 
 # --- the pipeline ---------------------------------------------------------------------------------------------------
@@ -111,14 +122,7 @@ def _run(
         for name in models or ():
             project.model(name)
         for name in tasks or ():
-            if name not in project.study.tasks:
-                raise ConfigError(
-                    "There is no such task in this study",
-                    file=project.config / "study.yaml",
-                    variable="tasks",
-                    value=name,
-                    remedy=f"choose of {', '.join(project.study.tasks)}, or add it to study.yaml",
-                )
+            project.task(name)
         if until is not None and until not in ORDER:
             raise ConfigError(
                 "There is no such asset", variable="--until", value=until, remedy=f"choose of {', '.join(ORDER)}"
@@ -150,16 +154,21 @@ def _run(
         raise typer.Exit(1)
 
 
+def _home(project: Project) -> Path:
+    """Dagster's home: `DAGSTER_HOME`, by default the configuration folder."""
+    return Path(os.environ.get("DAGSTER_HOME") or project.config).resolve()
+
+
 @contextmanager
 def _instance(project: Project) -> Iterator[Any]:
-    """The Dagster instance that the UI shows, too: `DAGSTER_HOME`, by default the configuration folder."""
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(project.config))).resolve()
-    if not home.is_dir():
+    """The Dagster instance that the UI shows, too."""
+    home = _home(project)
+    if not home.is_dir() or not os.access(home, os.W_OK):
         raise ConfigError(
-            "Dagster's home is not a folder",
+            "Dagster's home cannot be written" if home.is_dir() else "Dagster's home is not a folder",
             file=home,
             variable="DAGSTER_HOME",
-            remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
+            remedy="run in the folder that holds dagster_home/, set MPTA_CONFIG_DIR to it, or make it with `mpta init`",
         )
     os.environ["DAGSTER_HOME"] = str(home)
     import warnings
@@ -384,10 +393,11 @@ def plan() -> None:
 @app.command()
 def trace(
     identifier: Annotated[
-        str, typer.Argument(help="A figure, prompt, response, persona, respondent, wave, file, or wave:variable.")
+        str,
+        typer.Argument(help="A figure, pocket, prompt, response, persona, respondent, wave, file, or wave:variable."),
     ],
 ) -> None:
-    """Follow a figure, response, prompt or persona back to respondent, variable and file; and these forward again."""
+    """Follow a figure, pocket, response, prompt or persona back to person, variable and file; or these forward."""
     from mpta_pipeline import warehouse
     from mpta_pipeline.orchestration.project import Project
 
@@ -601,6 +611,71 @@ def watch() -> None:
 
 
 @app.command()
+def report() -> None:
+    """Publish the warehouse and the report anew from the figures as they are stored. Asks no model."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.provenance import Node
+
+    project = Project.from_env()
+    if steps.made(project, Node("model_comparison")) is None:
+        raise ConfigError(
+            "There are no figures yet",
+            file=project.layout.store,
+            remedy="`mpta run` makes them, and the report at its end",
+        )
+    with _instance(project) as instance:
+        from mpta_pipeline import definitions
+        from mpta_pipeline.orchestration.runner import Runner, sole_command
+
+        runner = Runner(project, definitions.build(project), instance)
+        with sole_command(project, instance):
+            runner.publish_again()
+    for label, message in runner.outcome.failures.items():
+        err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
+    if runner.outcome.failures:
+        raise typer.Exit(1)
+    _show_headline(project)
+    out.print(f"Report:    {project.layout.report}", soft_wrap=True)
+    out.print(f"Warehouse: {project.layout.warehouse}", soft_wrap=True)
+
+
+@app.command()
+def init() -> None:
+    """Write the configuration files that are absent, to edit: study, models, surveys, Dagster's settings."""
+    import shutil
+
+    from mpta_pipeline.study import templates
+
+    folder = config_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    for template in templates():
+        target = folder / template.name
+        there = target.exists()
+        if not there:
+            shutil.copyfile(template, target)
+        out.print(f"{'left as it is' if there else 'written':13} {target}", soft_wrap=True)
+    out.print(
+        "Next: `mpta doctor` says whether all is there, `mpta demo` shows it at work, `mpta run` runs your study."
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this deployment can work: folders, configuration, models, survey files. Asks nobody."""
+    from mpta_pipeline.orchestration.doctor import examine
+    from mpta_pipeline.orchestration.project import Project
+
+    project = Project.from_env()
+    found = list(examine(project, _home(project)))
+    for finding in found:
+        mark = "[green]good [/green]" if finding.good else "[red]wrong[/red]"
+        out.print(f"{mark} {escape(finding.what)}: {escape(finding.message)}", soft_wrap=True)
+    if not all(finding.good for finding in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(
     only: Annotated[str | None, typer.Option(help="One check alone, e.g. ledgers.")] = None,
 ) -> None:
@@ -678,6 +753,7 @@ def forget(
         for path in left:
             err.print(f"[red]still there[/red] {escape(str(path))}", soft_wrap=True)
         if left:
+            err.print("What was exported, or put there by hand, is yours to delete or to export again.", soft_wrap=True)
             raise typer.Exit(1)
         out.print("No stored file holds them any more.")
     else:
@@ -712,9 +788,10 @@ def ui(
     os.environ["DAGSTER_HOME"] = str(home)
     _bury_killed_commands()
     workspace = home.parent / "workspace.yaml"
-    target = ["-w", str(workspace)] if workspace.exists() else ["-m", "mpta_pipeline.definitions"]
+    if not workspace.exists():
+        workspace = Path(__file__).with_name("orchestration") / "workspace.yaml"
     executable = Path(sys.executable).with_name("dagster")
-    os.execv(executable, [str(executable), "dev", *target, "-h", host, "-p", str(port)])
+    os.execv(executable, [str(executable), "dev", "-w", str(workspace), "-h", host, "-p", str(port)])
 
 
 if __name__ == "__main__":

@@ -38,11 +38,12 @@ def build(project: Project) -> dg.Definitions:
         *publication.ASSETS,
         upkeep.STORED_DATA,
     ]
+    jobs = upkeep.jobs(build)
     return dg.Definitions(
         assets=dg.map_asset_specs(partial(schedules.freshness, project), assets),
         asset_checks=upkeep.CHECKS,
-        jobs=upkeep.JOBS,
-        schedules=schedules.build(project),
+        jobs=list(jobs.values()),
+        schedules=schedules.build(project, jobs),
         sensors=[*sensors.SENSORS, alerts.alerts],
         resources={"project": ProjectResource(), "cluster": cluster.resource()},
         # One process a run: a step costs .03 s in process and .8 s in a process of its own.

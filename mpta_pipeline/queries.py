@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.hashing import digest
 
 # No autoescape: the templates are SQL; what is put in is quoted by the caller (`quoted`, `literal`).
 _TEMPLATES = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
@@ -62,6 +63,13 @@ def load(name: str, **context: object) -> str:
             remedy="restore the file, or set MPTA_SQL_DIR to a complete folder",
         ) from None
     return _TEMPLATES.from_string(text).render(context)
+
+
+def version(part: str) -> str:
+    """Version of the named queries of a part, e.g. `views`: a hash of their texts."""
+    return digest(
+        *(text for path in sorted((folder() / part).glob("*.sql")) for text in (path.name, path.read_bytes()))
+    )
 
 
 def header(name: str) -> str:

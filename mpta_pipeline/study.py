@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -175,6 +176,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def templates() -> list[Path]:
+    """The configuration files that come with the project: those of the repository, else where a wheel puts them.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    candidates = [
+        Path(__file__).resolve().parents[1] / "dagster_home",
+        Path(sys.prefix) / "share" / "mpta_pipeline" / "dagster_home",
+    ]
+    for folder in candidates:
+        if (folder / "study.yaml").exists():
+            return [folder / name for name in ("study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml")]
+    raise ConfigError(
+        "The configuration files that come with the project are absent",
+        file=candidates[0],
+        remedy="copy dagster_home/ out of the repository, or install the package again",
+    )
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
@@ -187,7 +208,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(
             "A configuration file is absent",
             file=path,
-            remedy="create it, or set MPTA_CONFIG_DIR to the folder it is in",
+            remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
         ) from None
     except yaml.MarkedYAMLError as failure:
         # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.

@@ -1,4 +1,4 @@
-"""Lineage on request: what a figure, answer, prompt or persona was made from; what came of a file, variable, person.
+"""Lineage on request: what a figure, pocket, answer or persona was made from; what came of a file, variable, person.
 
 Back it ends at the respondent's row, variable, native code and label in the file. The questions are SQL in
 `sql/trace/`; here they are put in turn and laid out for the terminal.
@@ -24,7 +24,7 @@ from mpta_pipeline.queries import load
 SHOWN = 20
 """Rows of a table shown in the terminal at most; `Trace.frame` holds all."""
 
-Kind = Literal["figure", "response", "prompt", "persona", "release", "variable"]
+Kind = Literal["figure", "pocket", "response", "prompt", "persona", "release", "variable"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
 
 # A survey cell in one column of the terminal: variable = code (label).
@@ -99,6 +99,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     figure = _ask(con, "figure")
     if figure.height:
         return _figure(con, identifier, figure, narrow)
+    pocket = _ask(con, "pocket")
+    if pocket.height:
+        return _pocket(con, identifier, pocket, narrow)
     behind = _ask(con, "prompt_answers")
     if behind.height:
         return _prompt(con, identifier, behind, narrow)
@@ -116,10 +119,10 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
         "Nothing has this id",
         value=identifier,
         remedy="give a figure's id (f_…, beside each figure of the report) or its key "
-        "model/task/survey/metric/condition/dimensions/subgroup, a prompt id, model:prompt id, a request hash, a "
-        "respondent's id (r_…), a wave, its file's name or SHA-256, or wave:variable; they stand in the tables "
-        "figures, prompts, responses, respondents, waves and variables of the warehouse. After a new release run the "
-        "pipeline first",
+        "model/task/survey/metric/condition/dimensions/subgroup, a pocket's id (p_…), a prompt id, model:prompt id, a "
+        "request hash, a respondent's id (r_…), a wave, its file's name or SHA-256, or wave:variable; they stand in "
+        "the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the warehouse. "
+        "After a new release run the pipeline first",
     )
 
 
@@ -148,8 +151,6 @@ def _sources(cells: pl.DataFrame) -> Section:
 
 def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFrame, narrow: Narrow) -> Trace:
     first = figure.row(0, named=True)
-    _set(con, **{name: first[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
-    cells, _ = _cells(con, _ask(con, "figure_answers"), narrow)
     values = figure.select(
         "estimate",
         "ci_low",
@@ -161,6 +162,48 @@ def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFram
         "n_personas",
         "n_items",
     )
+    note = "One row a baseline; an empty baseline is the figure alone."
+    head = Section(f"Figure {first['figure_id']}", values, note)
+    cells, sections = _answers_of_group(con, first, narrow)
+    title = (
+        f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
+        f"{first['dimensions']} = {first['subgroup']}"
+    )
+    return Trace("figure", identifier, title, (head, *sections), cells)
+
+
+def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFrame, narrow: Narrow) -> Trace:
+    first = pocket.row(0, named=True)
+    values = pocket.select(
+        "estimate",
+        "rest_estimate",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "q_value",
+        "confirmed",
+        "n_answers",
+        "n_personas",
+    )
+    note = (
+        "Its figures are of the half on which it was tested; below are all answers of its group, those of the half on "
+        "which it was searched, too."
+    )
+    head = Section(f"Pocket {first['pocket_id']}", values, note)
+    cells, sections = _answers_of_group(con, first, narrow)
+    title = (
+        f"Pocket of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}: "
+        f"{first['outcome']} where {first['dimensions']} = {first['subgroup']}"
+    )
+    return Trace("pocket", identifier, title, (head, *sections), cells)
+
+
+def _answers_of_group(
+    con: duckdb.DuckDBPyConnection, group: dict[str, Any], narrow: Narrow
+) -> tuple[pl.DataFrame, list[Section]]:
+    """The answers of a model to a task under a condition by the people of a subgroup, back to the file."""
+    _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
+    cells, _ = _cells(con, _ask(con, "figure_answers"), narrow)
     questions = (
         cells.group_by("item_id", "question", "wave", "variable")
         .agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))
@@ -170,22 +213,17 @@ def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFram
         "persona_id", "wave", "wave_row", "item_id", "status", "picked", "answer_key", _CELL, "prompt_id"
     )
     sections = [
-        Section(f"Figure {first['figure_id']}", values, "One row a baseline; an empty baseline is the figure alone."),
         _sources(cells),
         Section("Questions and the variables that hold people's own answers", questions),
         Section(
             "Answers behind it, each with the person's own answer in the file",
             people,
-            f"One answer in full: mpta trace {first['model']}:PROMPT_ID; one person: mpta trace PERSONA_ID.",
+            f"One answer in full: mpta trace {group['model']}:PROMPT_ID; one person: mpta trace PERSONA_ID.",
         ),
     ]
     if cells["variable"].null_count() == cells.height:
-        sections.insert(3, _carried(_ask(con, "traits")))
-    title = (
-        f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
-        f"{first['dimensions']} = {first['subgroup']}"
-    )
-    return Trace("figure", identifier, title, tuple(sections), cells)
+        sections.insert(2, _carried(_ask(con, "traits")))
+    return cells, sections
 
 
 def _carried(traits: pl.DataFrame) -> Section:

@@ -21,7 +21,7 @@ from mpta_pipeline.queries import header, literal, load, quoted
 from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic
 from mpta_pipeline.trace import Trace, follow
 
-VIEWS = ("value_labels", "recodes", "answers", "figures", "memberships")
+VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships")
 """Published views, each after those that it reads."""
 
 sql = load
@@ -112,14 +112,15 @@ def publish(layout: Layout) -> Path:
 
 
 def trace(layout: Layout, identifier: str) -> Trace:
-    """Follow a figure, response, prompt or persona back to respondents, variables, native codes, files and releases.
+    """Follow a figure, pocket, response, prompt or persona back to respondents, variables, native codes and files.
 
     A release or variable is followed forward to what was made from it.
 
     Args:
         layout: Where the tables are.
         identifier: A figure's id (`f_…`, as in the report) or its key
-            (`model/task/survey/metric/condition/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
+            (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
+            `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
             a persona's or respondent's id (`r_…`), a wave, release id, file name or SHA-256, or `wave:variable`.
 
     Raises:

@@ -188,3 +188,65 @@ def test_a_key_is_written_nowhere(world, server):
     assert secret not in done.stdout + done.stderr
     without = mpta(world, "run", "--models", "loopback")
     assert secret not in without.stdout + without.stderr
+
+
+def test_init_writes_what_is_absent_and_doctor_says_what_is_wrong(tmp_path, server):
+    folder = tmp_path / "new"
+    place = {"MPTA_CONFIG_DIR": str(folder), "MPTA_DATA_DIR": str(tmp_path / "data"), "DAGSTER_HOME": ""}
+    world = World(tmp_path / "other", server.url)
+    world.models({"keyed": {"provider": "openai", "model": "m", "key_env": "NOT_SET_ANYWHERE"}})
+    refused = mpta(world, "plan", **place)
+    assert refused.returncode == 1 and "mpta init" in refused.stderr and "Traceback" not in refused.stderr
+    done = mpta(world, "init", **place)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in folder.iterdir()} == {"study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml"}
+    (folder / "models.yaml").write_text((world.config / "models.yaml").read_text())
+    again = mpta(world, "init", **place)
+    assert "left as it is" in again.stdout and "NOT_SET_ANYWHERE" in (folder / "models.yaml").read_text()
+    said = mpta(world, "doctor", **place)
+    assert said.returncode == 1 and "wrong model keyed: set NOT_SET_ANYWHERE" in said.stdout
+    assert "no wave yet" in said.stdout and "good  study.yaml" in said.stdout
+    (folder / "models.yaml").write_text("models: {a: [")
+    said = mpta(world, "doctor", **place)
+    assert "wrong models.yaml: A configuration file is not YAML" in said.stdout and "good  study.yaml" in said.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_a_message(world):
+    (world.root / "file").write_text("no folder")
+    done = mpta(world, "run", MPTA_DATA_DIR=str(world.root / "file" / "data"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and "Remedy: see that the folder can be written" in done.stderr
+
+
+def test_the_report_is_published_anew_without_a_question(world, server):
+    refused = mpta(world, "report")
+    assert refused.returncode == 1 and "There are no figures yet" in refused.stderr
+    assert mpta(world, "run").returncode == 0
+    calls = server.calls
+    Layout.from_env().report.unlink()
+    done = mpta(world, "report")
+    assert done.returncode == 0, done.stderr
+    assert Layout.from_env().report.exists() and server.calls == calls
+
+
+def test_ctrl_c_ends_with_a_message_and_the_next_run_goes_on(world, server):
+    server.delay = 0.05
+    # A shell in the background ignores the signal, and a child would inherit that.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{listening}; from mpta_pipeline.cli import main; main()", "run"],
+        env=os.environ | world.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while server.calls < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    server.delay = 0.0
+    assert process.returncode == 130 and "Stopped." in said and "Traceback" not in said, said
+    done = mpta(world, "run")
+    assert done.returncode == 0, done.stderr
+    assert max(server.asked.values()) <= 2 and sum(n - 1 for n in server.asked.values()) <= 16

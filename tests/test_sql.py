@@ -9,6 +9,7 @@ import pytest
 
 from mpta_pipeline import queries, warehouse
 from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.study import templates
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(str(p.relative_to(ROOT / "sql").with_suffix("")) for p in (ROOT / "sql").glob("*/*.sql"))
@@ -26,7 +27,7 @@ def test_each_view_has_a_file_and_each_file_of_views_is_published() -> None:
 def test_a_wheel_carries_every_file() -> None:
     packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
     found = {p for patterns in packed.values() for pattern in patterns for p in ROOT.glob(pattern)}
-    assert found == set((ROOT / "sql").rglob("*.sql"))
+    assert found == set((ROOT / "sql").rglob("*.sql")) | set(templates())
     for target, patterns in packed.items():
         assert target.removeprefix("share/mpta_pipeline/") == str(Path(patterns[0]).parent)
 

@@ -11,6 +11,7 @@ import pytest
 from mpta_pipeline import harmonize, surveys, tables, warehouse
 from mpta_pipeline.errors import MptaError
 from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.report.figures import pocket_ids
 from mpta_pipeline.storage import Layout, write_parquet
 from mpta_pipeline.trace import SHOWN
 from tests.report import fabricated as fab
@@ -92,6 +93,33 @@ def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout)
         for i in range(fab.PEOPLE)
         if fab.respondent("gss_extract-2018", i) in set(by_id.frame["persona_id"])
     ]
+
+
+def test_pocket_by_id_and_by_key_has_the_answers_of_its_group(layout: Layout) -> None:
+    row = dict.fromkeys(tables.POCKETS.schema) | {
+        "model": "org/always-a",
+        "task": "values",
+        "survey": "gss_extract",
+        "condition": "persona",
+        "outcome": "score",
+        "dimensions": "sex×age_band",
+        "subgroup": "female×18-49",
+        "parent": "",
+        "confirmed": True,
+        "e_confirmed": False,
+        "examples": [],
+    }
+    row |= dict.fromkeys(("n_answers", "n_personas", "n_items"), 9)
+    frame = tables.POCKETS.conform(pl.DataFrame([row], schema=tables.POCKETS.schema))
+    path = write_parquet(frame, layout.table("pockets", "org/always-a", "values"))
+    key = "org/always-a/values/gss_extract/persona/score/sex×age_band/female×18-49"
+    by_key = warehouse.trace(layout, key)
+    by_id = warehouse.trace(layout, pocket_ids(frame).item())
+    path.unlink()
+    figure = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49")
+    assert by_id.kind == by_key.kind == "pocket"
+    assert by_id.frame.equals(by_key.frame) and by_id.frame.equals(figure.frame)
+    assert "score where sex×age_band = female×18-49" in by_id.text()
 
 
 def test_figure_of_an_item_category(layout: Layout) -> None:

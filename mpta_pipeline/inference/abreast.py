@@ -29,6 +29,9 @@ def abreast(
 ) -> Iterator[tuple[str, T | MptaError]]:
     """As `one_by_one`, but with one thread a lane; partitions come as they are ready, those of a lane in order.
 
+    A single lane has a thread, too: an interrupt is raised in the main thread, and if that ran the event loop, a
+    callback of the loop might swallow it, and asking would go on.
+
     Args:
         keys: The partitions.
         make: Makes one, from any thread; it must end soon after `stop` is set.
@@ -41,8 +44,7 @@ def abreast(
     lanes: dict[str, list[str]] = {}
     for key in keys:
         lanes.setdefault(lane(key.rpartition("|")[0]), []).append(key)
-    if len(lanes) < 2:
-        yield from one_by_one((key for mine in lanes.values() for key in mine), make)
+    if not lanes:
         return
     ready: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()
 

@@ -66,6 +66,8 @@ def _way_pending(*way: str) -> Any:
     )
 
 
+# Items lead to scores directly, too: they would be scored against answers to the questions as they were.
+_ANSWERS_PENDING = _way_pending("responses", "prompts")
 _SCORES_PENDING = _way_pending("scores", "responses", "prompts")
 _FIGURES_PENDING = _way_pending("subgroup_metrics", "scores", "responses", "prompts")
 # Publishing waits for what this very tick requests, too: once for all models and tasks, not once for each run.
@@ -84,6 +86,7 @@ FIRST_IN_RUN = _condition(_REQUESTED, _ALL_PARENTS_THERE).with_label("run when p
 SAME_RUN_AS_PARENT = _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE).with_label("run with the parent")
 ASKED = (_PARENTS_RENEWED & _condition(_REQUESTED, _ALL_PARENTS_THERE)).with_label("ask when prompts change")
 ASKING = (_PARENTS_RENEWED & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("prepare what is asked")
+SCORED = (~_ANSWERS_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the answers")
 FIGURES = (~_SCORES_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the scores")
 FAN_IN = _condition(_REQUESTED, _SOME_PARENTS_THERE).with_label("run with the parents that are there")
 COMPARE = (~_SCORES_PENDING & _NOTHING_REQUESTED & _condition(_REQUESTED, _SOME_PARENTS_THERE)).with_label(

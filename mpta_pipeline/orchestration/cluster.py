@@ -41,7 +41,7 @@ def resource() -> Any:
         from dagster_slurm import BashLauncher, ComputeResource, SlurmResource
 
         return ComputeResource(
-            mode="slurm",
+            mode="slurm",  # type: ignore[arg-type]
             slurm=SlurmResource.from_env(),
             default_launcher=BashLauncher(),
             pre_deployed_env_path=os.environ["MPTA_SLURM_ENVIRONMENT"],

@@ -8,10 +8,27 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline.provenance import Record
-from mpta_pipeline.tables import Table
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node, Record
+from mpta_pipeline.tables import PUBLISHED, Table
 
 OWNERS = ["team:evaluation"]
+DATA_VERSION = "dagster/data_version"
+# Tag of each asset: what its tables hold, and so how they are to be handled.
+MICRODATA = {"holds": "microdata"}  # rows of single respondents, or texts made from them
+AGGREGATES = {"holds": "aggregates"}
+QUESTIONS = {"holds": "questions"}
+CONFIGURATION = {"holds": "configuration"}
+
+_CELLS = ("responses", "scores", "subgroup_metrics", "pockets")
+_UNITS = (
+    dict.fromkeys(("survey_file", "raw_wave", "harmonized_wave", "survey_changelog"), ("wave",))
+    | dict.fromkeys(("task_card", "items", "prompts"), ("task",))
+    | {"model_card": ("model",)}
+    | dict.fromkeys(_CELLS, ("model", "task"))
+)
 
 
 def table_schema(table: Table) -> dg.TableSchema:
@@ -38,9 +55,40 @@ def definition_metadata(table: Table) -> dict[str, Any]:
     return {"dagster/column_schema": table_schema(table), "key": ", ".join(table.key)}
 
 
-def record_metadata(record: Record) -> dict[str, Any]:
-    """Metadata of one materialization: rows, data version, descent and the step's own notes."""
+def published_schema() -> dg.TableSchema:
+    """The columns of all published tables, as `table.column`."""
+    return dg.TableSchema(
+        [dg.TableColumn(f"{t.name}.{c.name}", str(c.dtype), c.description) for t in PUBLISHED for c in t.columns]
+    )
+
+
+def data_version(node: Node, version: str, removed: Mapping[str, int]) -> str:
+    """The version of a node that Dagster is told: its content's and, behind it, how often it left the study.
+
+    Dagster remembers what was made of a wave, model or task that has left. Should it come back with equal content, all
+    of it must count as changed, or what was thrown away with it would not be made anew.
+
+    Args:
+        node: The asset and partition.
+        version: Of its content.
+        removed: As the catalogue says it.
+    """
+    keys = dict(zip(_UNITS.get(node.asset, ()), node.partition.rsplit("|", 1), strict=False))
+    times = sum(removed.get(f"{unit} {key}", 0) for unit, key in keys.items())
+    return f"{version}-{times}" if times else version
+
+
+def common(project: Project, asset: str) -> dict[str, Any]:
+    """What every partition of an asset shows: the releases in use, and what its columns are made from."""
+    releases = project.waves()["release_id"].to_list() if project.harmonized_waves() else []
+    return {"release ids": dg.MetadataValue.json(releases)} | lineage(asset)
+
+
+def record_metadata(project: Project, record: Record) -> dict[str, Any]:
+    """Metadata of one materialization: file, rows, descent and the step's own notes."""
     shown: dict[str, Any] = {"made from": dg.MetadataValue.json(dict(record.parents))}
+    path = steps.path_of(project, Node(*record.node.split("|", 1)))
+    shown["file"] = dg.MetadataValue.path(str(path))
     if record.rows is not None:
         shown["dagster/row_count"] = record.rows
     for name, note in record.notes.items():
@@ -65,14 +113,17 @@ def _cell(value: object, limit: int = 120) -> str:
 
 
 def result(
+    project: Project,
     record: Record,
     *,
     extra: Mapping[str, Any] | None = None,
     checks: list[dg.AssetCheckResult] | None = None,
+    version: str | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """One materialization from a step's record."""
+    """One materialization from a step's record; `version` is what Dagster is told instead of the record's."""
+    node = Node(*record.node.split("|", 1))
     return dg.MaterializeResult(
-        metadata=record_metadata(record) | dict(extra or {}),
-        data_version=dg.DataVersion(record.version),
+        metadata=common(project, node.asset) | record_metadata(project, record) | dict(extra or {}),
+        data_version=dg.DataVersion(data_version(node, version or record.version, project.catalogue().removed)),
         check_results=checks or [],
     )

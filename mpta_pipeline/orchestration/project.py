@@ -6,7 +6,7 @@ No Dagster here: the command line and the tests use it without an orchestrator.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.errors import ConfigError, SurveyFileError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.storage import Layout, read_parquet, read_text, write_json
-from mpta_pipeline.study import Study, config_dir, load_study
+from mpta_pipeline.study import Study, TaskConfig, config_dir, load_study
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,22 @@ class Catalogue:
     Attributes:
         waves: Wave → its file, for waves whose source may be used.
         problems: File name → why it is not used.
-        removed: Waves that stood there once and do no more.
+        models: Models of the study then.
+        tasks: Tasks of the study then.
+        removed: Wave, model or task (`wave gss-2016`) → how often it left the study, whether it came back or not.
     """
 
     waves: dict[str, WaveFile] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    removed: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    removed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def units(self) -> set[str]:
+        """What can leave a study: its waves, models and tasks, as `removed` names them."""
+        kinds = (("wave", self.waves), ("model", self.models), ("task", self.tasks))
+        return {f"{kind} {key}" for kind, keys in kinds for key in keys}
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,24 @@ class Project:
                 remedy=f"add an entry of that name to models.yaml; registered: {', '.join(self.models) or 'none'}",
             ) from None
 
+    def task(self, name: str) -> TaskConfig:
+        """One task.
+
+        Raises:
+            ConfigError: It is not in the study.
+        """
+        try:
+            return self.study.tasks[name]
+        except KeyError:
+            raise ConfigError(
+                "There is no such task in this study",
+                file=self.config / "study.yaml",
+                variable="tasks",
+                value=name,
+                remedy=f"choose of {', '.join(self.study.tasks)}, or add it to study.yaml; a daemon that still has it "
+                "reloads its code location",
+            ) from None
+
     # What the survey folder held when it was last looked at. Kept in a file, because the process that looks (sensor,
     # command line) is not the one that reads the wave.
 
@@ -114,7 +142,7 @@ class Project:
         return self.layout.catalogue
 
     def look(self) -> Catalogue:
-        """Look into the survey folder and remember what it holds.
+        """Look into the survey folder and remember what it holds, and which models and tasks there are.
 
         A wave whose file has become unusable stays in the study as it was last read.
         """
@@ -134,11 +162,12 @@ class Project:
         for wave, file in before.waves.items():
             if wave not in waves and Path(file.path).name in unusable:
                 waves[wave] = file
-        removed = sorted((set(before.removed) | set(before.waves)) - set(waves))
-        catalogue = Catalogue(dict(sorted(waves.items())), problems, removed)
+        now = Catalogue(dict(sorted(waves.items())), problems, list(self.models), list(self.study.tasks))
+        left = {unit: before.removed.get(unit, 0) + 1 for unit in sorted(before.units - now.units)}
+        catalogue = replace(now, removed=before.removed | left)
         if catalogue != before or not self._catalogue_file.exists():
-            document = {"waves": {w: vars(f) for w, f in catalogue.waves.items()}}
-            write_json(document | {"problems": problems, "removed": removed}, self._catalogue_file)
+            document = vars(catalogue) | {"waves": {w: vars(f) for w, f in catalogue.waves.items()}}
+            write_json(document, self._catalogue_file)
         return catalogue
 
     def last_look(self) -> Catalogue | None:
@@ -146,7 +175,7 @@ class Project:
         try:
             document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
             waves = {w: WaveFile(**f) for w, f in document["waves"].items()}
-            return Catalogue(waves, document["problems"], document["removed"])
+            return Catalogue(**(document | {"waves": waves}))
         except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
             return None
 
@@ -230,7 +259,7 @@ class Project:
 
     def task_version(self, task: str) -> str:
         """Version of a task: its configuration, the study's conditions for it, and its item file."""
-        config = self.study.tasks[task]
+        config = self.task(task)
         return digest(
             config.model_dump_json(),
             *self.study.task_conditions(task),

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.orchestration import upkeep
 from mpta_pipeline.orchestration.project import Project
 
 # Shown in the UI, stopped, where the study gives no time.
 _PROPOSED = {"watch": "0 6 * * 1", "check": "0 3 * * *", "refresh": "0 4 * * 0"}
-_JOBS: dict[str, Any] = {"watch": upkeep.RELEASE_WATCH, "check": upkeep.FULL_CHECK, "refresh": upkeep.refresh}
 # What the policies are on: the survey files that waves are read from, and the figures as they are published.
 _WAVES, _FIGURES = ("survey_file",), ("warehouse", "report")
 
 
-def build(project: Project) -> list[dg.ScheduleDefinition]:
+def build(project: Project, jobs: Mapping[str, Any]) -> list[dg.ScheduleDefinition]:
     """The schedules of the study: those with a time run, the others can be started in the UI.
+
+    Args:
+        project: The deployment.
+        jobs: Name in study.yaml → job.
 
     Raises:
         ConfigError: A time is no cron expression, or the time zone is unknown.
     """
     chosen = project.study.schedules
-    return [_schedule(project, name, getattr(chosen, name), chosen.timezone) for name in _JOBS]
+    return [_schedule(project, name, job, getattr(chosen, name), chosen.timezone) for name, job in jobs.items()]
 
 
-def _schedule(project: Project, name: str, cron: str | None, timezone: str) -> dg.ScheduleDefinition:
+def _schedule(project: Project, name: str, job: Any, cron: str | None, timezone: str) -> dg.ScheduleDefinition:
     status = dg.DefaultScheduleStatus.STOPPED if cron is None else dg.DefaultScheduleStatus.RUNNING
     try:
         return dg.ScheduleDefinition(
-            name=f"{_JOBS[name].name}_schedule",
-            job=_JOBS[name],
+            name=f"{job.name}_schedule",
+            job=job,
+            description=f"{job.description} Its time is `schedules: {name}` in study.yaml.",
             cron_schedule=cron or _PROPOSED[name],
             execution_timezone=timezone,
             default_status=status,

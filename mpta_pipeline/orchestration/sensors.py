@@ -17,7 +17,13 @@ INTERVAL_SECONDS = 10
 def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Report what is new outside; what depends on it is requested by the assets' own conditions."""
     project = Project.from_env()
-    found = look(project, context.instance)
+    loaded = _loaded_tasks(context)
+    if loaded is not None and set(loaded) != set(project.study.tasks):
+        context.log.warning(
+            f"study.yaml has the tasks {', '.join(project.study.tasks)}; loaded are {', '.join(loaded)}. "
+            "Reload the code location (in the UI: Deployment, Reload)"
+        )
+    found = look(project, context.instance, loaded)
     for name, problem in found.catalogue.problems.items():
         context.log.warning(f"{name}: {problem}")
     forget_removed(found, project)
@@ -30,13 +36,24 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
 
 
+def _loaded_tasks(context: dg.SensorEvaluationContext) -> list[str] | None:
+    """The tasks of the definitions that the daemon has loaded; None outside of a daemon."""
+    if context.repository_def is None:
+        return None
+    partitions = context.repository_def.asset_graph.get(dg.AssetKey("task_card")).partitions_def
+    return [] if partitions is None else list(partitions.get_partition_keys())
+
+
 _PER_MODEL = dg.AssetSelection.groups("inference", "metrics", "publication")
 
 
-def _automation(name: str, target: dg.AssetSelection, *, backfills: bool) -> dg.AutomationConditionSensorDefinition:
+def _automation(
+    name: str, target: dg.AssetSelection, description: str, *, backfills: bool
+) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         name,
         target=target,
+        description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=INTERVAL_SECONDS,
         emit_backfills=backfills,
@@ -47,8 +64,19 @@ def _automation(name: str, target: dg.AssetSelection, *, backfills: bool) -> dg.
 # hop, and what depends on a backfill waits for its end. From the answers on: backfills where there are several
 # partitions, because only they keep to one run for many.
 AUTOMATION = [
-    _automation("automation_to_prompts", dg.AssetSelection.all() - _PER_MODEL, backfills=False),
-    _automation("automation_of_models", _PER_MODEL, backfills=True),
+    _automation(
+        "automation_to_prompts",
+        dg.AssetSelection.all() - _PER_MODEL,
+        "Runs what is out of date from the survey files to the prompts. Asks no model.",
+        backfills=False,
+    ),
+    _automation(
+        "automation_of_models",
+        _PER_MODEL,
+        "Asks models the prompts that are new to them, then makes figures, warehouse and report. "
+        "Switch it off to decide yourself when models are asked.",
+        backfills=True,
+    ),
 ]
 
 SENSORS = [sources_sensor, *AUTOMATION]

@@ -6,18 +6,18 @@ asset counts for nothing in automation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
 
-from mpta_pipeline import inference
+from mpta_pipeline import inference, surveys
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, data_version
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
 from mpta_pipeline.orchestration.project import Catalogue, Project
-
-DATA_VERSION = "dagster/data_version"
+from mpta_pipeline.provenance import Node
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,21 @@ class Look:
     events: list[dg.AssetMaterialization | dg.AssetObservation]
 
 
-def look(project: Project, instance: dg.DagsterInstance) -> Look:
-    """Look at the survey folder and the configuration; changes nothing in the instance."""
+def look(project: Project, instance: dg.DagsterInstance, tasks: Collection[str] | None = None) -> Look:
+    """Look at the survey folder and the configuration; changes nothing in the instance.
+
+    Args:
+        project: The deployment.
+        instance: The Dagster instance.
+        tasks: Tasks of the definitions that are loaded; null for the study's. A task that is not loaded yet is not told
+            of, or the news would be lost on assets that do not know it.
+    """
+    loaded = set(project.study.tasks if tasks is None else tasks)
+    models = list(project.models)  # a configuration that cannot be read is an error before anything is remembered
     before = project.last_look()
     known_problems = before.problems if before else {}
     catalogue = project.look()
-    wanted = {str(SURVEY_WAVE.name): list(catalogue.waves), str(MODEL.name): list(project.models)}
+    wanted = {str(SURVEY_WAVE.name): list(catalogue.waves), str(MODEL.name): models}
     known = {name: list(instance.get_dynamic_partitions(name)) for name in wanted}
     events: list[dg.AssetMaterialization | dg.AssetObservation] = [
         dg.AssetObservation("survey_file", metadata={"file": name, "problem": problem})
@@ -52,7 +61,7 @@ def look(project: Project, instance: dg.DagsterInstance) -> Look:
     events += [
         dg.AssetMaterialization(asset, partition=partition or None, tags={DATA_VERSION: version}, metadata=metadata)
         for asset, partition, version, metadata in _versions(project, catalogue)
-        if _known_version(instance, asset, partition) != version
+        if (asset != "task_card" or partition in loaded) and _known_version(instance, asset, partition) != version
     ]
     return Look(
         catalogue,
@@ -83,18 +92,26 @@ def forget_removed(found: Look, project: Project) -> None:
 
 def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
     """Asset, partition, version and what to show, for every source."""
+    for asset, partition, version, shown in _sources(project, catalogue):
+        yield asset, partition, data_version(Node(asset, partition), version, catalogue.removed), shown
+
+
+def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
     for wave, file in catalogue.waves.items():
         name = file.path.rsplit("/", 1)[-1]
+        release = surveys.release_id(wave, file.sha256)
         yield (
             "survey_file",
             wave,
             project.wave_version(wave),
-            {"file": name, "sha256": file.sha256, "survey": file.survey},
+            {"file": name, "sha256": file.sha256, "survey": file.survey, "release id": release},
         )
         yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": file.dialect}
     study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
     # A wave that goes is no update of any asset: it shows as a change of who can be studied.
-    yield "study_card", "", digest(study, *catalogue.removed), {"removed waves": ", ".join(catalogue.removed) or "none"}
+    removed = {unit: times for unit, times in catalogue.removed.items() if unit.startswith("wave ")}
+    gone = ", ".join(sorted(removed.keys() - catalogue.units)) or "none"
+    yield "study_card", "", digest(study, *(f"{u} {n}" for u, n in sorted(removed.items()))), {"removed": gone}
     for task, config in project.study.tasks.items():
         yield "task_card", task, project.task_version(task), {"kind": config.kind}
     for name, spec in project.models.items():

@@ -16,8 +16,8 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline import harmonize, inference, metrics, personas, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ValidationError
+from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
+from mpta_pipeline.errors import ConfigError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
@@ -94,8 +94,21 @@ def made(project: Project, node: Node) -> Record | None:
 
 
 def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
-    """A stored table partition."""
-    return read_parquet(path_of(project, Node(asset, partition)))
+    """A stored table partition.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    node = Node(asset, partition)
+    try:
+        return read_parquet(path_of(project, node))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{asset} has not been made yet",
+            variable="partition" if partition else None,
+            value=partition or None,
+            remedy="make it first, in the UI or by `mpta run`, which makes all that is out of step",
+        ) from None
 
 
 # --- what is made from what -----------------------------------------------------------------------------------------
@@ -146,23 +159,29 @@ def _nodes(project: Project, node: Node) -> list[Node]:
 _CODE = {
     "raw_wave": ("mpta_pipeline.surveys",),
     "harmonized_wave": ("mpta_pipeline.harmonize.recode",),
+    "survey_changelog": ("mpta_pipeline.surveys.releases",),
     "personas": ("mpta_pipeline.personas",),
     "panel": ("mpta_pipeline.personas.panel",),
     "items": ("mpta_pipeline.tasks",),
     "prompts": ("mpta_pipeline.tasks", "mpta_pipeline.personas"),
+    # How replies become a table. What is asked is said by the request's hash, never by a version of code.
+    "responses": ("mpta_pipeline.inference.answers",),
     "scores": ("mpta_pipeline.tasks",),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
     "subgroup_metrics": ("mpta_pipeline.metrics",),
     "pockets": ("mpta_pipeline.metrics",),
     "model_comparison": ("mpta_pipeline.metrics",),
-    "warehouse": ("mpta_pipeline.warehouse",),
+    "warehouse": ("mpta_pipeline.warehouse", "mpta_pipeline.tables"),
     "report": ("mpta_pipeline.report",),
 }
 
 
 def code(asset: str) -> str | None:
-    """Version of the code that makes an asset: a hash of its modules. None where code decides nothing."""
-    return code_version(*_CODE[asset]) if asset in _CODE else None
+    """Version of the code that makes an asset: a hash of its modules and SQL. None for what comes from outside."""
+    if asset not in _CODE:
+        return None
+    modules = code_version(*_CODE[asset])
+    return digest(modules, queries.version("views"), length=12) if asset == "warehouse" else modules
 
 
 def _configured(project: Project, node: Node) -> dict[str, str]:
@@ -361,7 +380,7 @@ def make_panel(project: Project) -> Record:
 
 def make_items(project: Project, task: str) -> Record:
     """Make a task's items and, beside them, what every respondent answered to them."""
-    config = project.study.tasks[task]
+    config = project.task(task)
     respondents = project.respondents()
     items = tasks.build_items(
         task,

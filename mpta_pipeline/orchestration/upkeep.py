@@ -4,6 +4,7 @@ The checks belong to assets that no run makes (the survey files, and everything 
 their schedules alone: a check of an asset that is made would run with each of its runs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -11,10 +12,10 @@ import polars as pl
 
 from mpta_pipeline import surveys
 from mpta_pipeline.orchestration import integrity
-from mpta_pipeline.orchestration.metadata import OWNERS, preview
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, MICRODATA, OWNERS, data_version, preview
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.orchestration.runner import Runner, sole_command
-from mpta_pipeline.orchestration.sources import DATA_VERSION
+from mpta_pipeline.provenance import Node
 from mpta_pipeline.surveys import watch
 
 STORED_DATA = dg.AssetSpec(
@@ -24,6 +25,7 @@ STORED_DATA = dg.AssetSpec(
     group_name="publication",
     owners=OWNERS,
     kinds={"parquet"},
+    tags=MICRODATA,
 )
 
 
@@ -45,13 +47,14 @@ def newest_release(context: dg.AssetCheckExecutionContext, project: dg.ResourceP
             for wave in found.waves or (None,):
                 observed = dg.AssetObservation("survey_file", partition=wave, metadata=_metadata(found))
                 context.instance.report_runless_asset_event(observed)
+    removed = project.catalogue().removed
     for wave in _confirmed(used, findings):
         # The files' content is what it was; the event says that it was asked for, which is what freshness looks at.
         context.instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 "survey_file",
                 partition=wave,
-                tags={DATA_VERSION: project.wave_version(wave)},
+                tags={DATA_VERSION: data_version(Node("survey_file", wave), project.wave_version(wave), removed)},
                 metadata={"release watch": "no newer release, or no address to ask"},
             )
         )
@@ -119,31 +122,41 @@ FULL_CHECK = dg.define_asset_job(
 )
 
 
-@dg.op(description="Looks at the sources and makes what is out of step, as `mpta run` does, in runs of its own.")
-def bring_up_to_date(context: dg.OpExecutionContext, project: dg.ResourceParam[Project]) -> None:
-    """Run what is out of step; figures that were in step are published anew, which confirms them."""
-    from mpta_pipeline import definitions  # the composition root loads this module
+def refresh(build: Callable[[Project], dg.Definitions]) -> dg.JobDefinition:
+    """The job that does what `mpta run` does.
 
-    built = definitions.build(project)
-    with sole_command(project, context.instance):
-        runner = Runner(project, built, context.instance, announce=context.log.info)
-        outcome = runner.run()
-        if "report" not in outcome.made and project.layout.report.exists() and not outcome.failures:
-            runner.publish_again()
-    context.log.info(f"{len(outcome.made)} table(s) made")
-    for name, problem in outcome.problems.items():
-        context.log.warning(f"{name}: {problem}")
-    if outcome.failures:
-        raise dg.Failure(
-            description="\n".join(f"{label}: {message}" for label, message in outcome.failures.items()),
-            allow_retries=False,
-        )
+    Args:
+        build: Makes the definitions of a deployment, whose assets the job runs.
+    """
+
+    @dg.op(description="Looks at the sources and makes what is out of step, as `mpta run` does, in runs of its own.")
+    def bring_up_to_date(context: dg.OpExecutionContext, project: dg.ResourceParam[Project]) -> None:
+        """Run what is out of step; figures that were in step are published anew, which confirms them."""
+        with sole_command(project, context.instance):
+            runner = Runner(project, build(project), context.instance, announce=context.log.info)
+            outcome = runner.run()
+            if "report" not in outcome.made and project.layout.report.exists() and not outcome.failures:
+                runner.publish_again()
+        context.log.info(f"{len(outcome.made)} table(s) made")
+        for name, problem in outcome.problems.items():
+            context.log.warning(f"{name}: {problem}")
+        if outcome.failures:
+            raise dg.Failure(
+                description="\n".join(f"{label}: {message}" for label, message in outcome.failures.items()),
+                allow_retries=False,
+            )
+
+    @dg.job(
+        name="refresh",
+        description="Brings everything up to date, as `mpta run` does. The daemon's automation does so by itself.",
+    )
+    def job() -> None:
+        """One step that starts the runs."""
+        bring_up_to_date()
+
+    return job
 
 
-@dg.job(description="Brings everything up to date, as `mpta run` does. The daemon's automation does so by itself.")
-def refresh() -> None:
-    """One step that starts the runs."""
-    bring_up_to_date()
-
-
-JOBS: list[Any] = [RELEASE_WATCH, FULL_CHECK, refresh]
+def jobs(build: Callable[[Project], dg.Definitions]) -> dict[str, Any]:
+    """The jobs, by the names that `schedules` in study.yaml has for them."""
+    return {"watch": RELEASE_WATCH, "check": FULL_CHECK, "refresh": refresh(build)}

@@ -12,6 +12,7 @@ import polars as pl
 
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.report import wording
+from mpta_pipeline.tables import POCKETS
 
 ALL = "all"
 FIGURE_KEY = ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup")
@@ -59,6 +60,11 @@ def figure_ids(figures: pl.DataFrame) -> pl.Series:
     The view `figures` of the warehouse (`sql/views/figures.sql`) makes the same ids; a test holds the two together.
     """
     return ("f_" + hash_rows(figures, list(FIGURE_KEY), key="figure", length=10)).alias("figure_id")
+
+
+def pocket_ids(pockets: pl.DataFrame) -> pl.Series:
+    """The id of each pocket: `p_` and ten digits of a hash of its key, as the view `found_pockets` makes it."""
+    return ("p_" + hash_rows(pockets, list(POCKETS.key), key="pocket", length=10)).alias("pocket_id")
 
 
 @dataclass(frozen=True)

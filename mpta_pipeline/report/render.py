@@ -458,7 +458,7 @@ class _View:
     def pockets(self) -> list[dict[str, Any]]:
         """Pockets, confirmed ones first, the largest differences first."""
         frame = self._frames["pockets"]
-        return frame.sort(
+        return frame.with_columns(f.pocket_ids(frame)).sort(
             ~pl.col("confirmed"), "q_value", "difference", "model", "task", "survey", "condition", "subgroup",
             nulls_last=True,
         ).to_dicts()  # fmt: skip

@@ -22,6 +22,8 @@ from mpta_pipeline.surveys.sources import SourceRegistry
 # Data of other formats are shown with what to do about them; anything else that lies in the folder is passed over.
 _OTHER_DATA = (".rds", ".rdata", ".por", ".xlsx", ".xls", ".sas7bcat", ".xpt", ".7z", ".rar", ".gz", ".tsv", ".tab")
 
+_GROWING = "The file is still being written: it changed while it was looked at. The next look takes it up."
+
 
 @dataclass(frozen=True)
 class FileState:
@@ -93,19 +95,29 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
     entries: dict[str, dict[str, Any]] = {}
     states = []
     for path in paths:
-        try:
-            stat = path.stat()
-        except OSError:  # gone since it was listed
+        identity = _identity(path)
+        if identity is None:  # gone since it was listed
             continue
-        identity = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         entry = known.get(str(path))
         if entry is None or entry["identity"] != identity:
             entry = {"identity": identity, **_look(path, registry)}
+            if _identity(path) != identity:
+                states.append(_state(path, {"identity": identity, "problem": _GROWING}, registry))
+                continue
         entries[str(path)] = entry
         states.append(_state(path, entry, registry))
     if entries != known:
         write_json({"version": registry.digest, "files": entries}, cache)
     return states
+
+
+def _identity(path: Path) -> list[int] | None:
+    """By which a file is known again; None where it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def _is_data(path: Path) -> bool:

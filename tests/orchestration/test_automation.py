@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 import yaml
 
+from mpta_pipeline import harmonize
+from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.storage import Layout
 from tests.orchestration.ticks import Daemon, partitions
@@ -51,6 +53,37 @@ def test_a_file_that_is_touched_or_copied_again_runs_nothing(daemon, world):
     assert daemon.settle() == []
 
 
+def test_a_crosswalk_edit_runs_the_waves_and_asks_the_prompts_that_it_touches(
+    daemon, world, server, monkeypatch, tmp_path
+):
+    daemon.settle()
+    before, asked = prompts(), server.calls
+    folder = Path(shutil.copytree(harmonize.crosswalk.CONCEPT_FOLDER, tmp_path / "concepts"))
+    load = harmonize.load_crosswalk
+    monkeypatch.setattr(harmonize, "load_crosswalk", lambda: load(folder))
+    # A row of a dialect that no wave has.
+    party = folder / "party.yaml"
+    party.write_text(party.read_text().replace("variable: v174_cs", "variable: v174_css"))
+    assert daemon.settle() == []
+    # The wording of one concept, which changes no harmonized value.
+    concept = folder / "abortion_poor.yaml"
+    concept.write_text(concept.read_text().replace("afford", "pay for"))
+    ran = daemon.settle()
+    assert not daemon.failed
+    assert "raw_wave" not in daemon.assets_run()
+    assert set(partitions(ran, "harmonized_wave")) == WAVES
+    assert len(ran) == len(set(ran)), f"each ran once: {ran}"
+    new = prompts().join(before, on="content_hash", how="anti")
+    text = new.select(pl.concat_str(pl.col("system").fill_null(""), "user")).to_series()
+    assert text.str.contains("pay for").all(), "only prompts that hold the wording are new"
+    assert 0 < server.calls - asked == new["content_hash"].n_unique() < before["content_hash"].n_unique()
+    assert max(server.asked.values()) == 1
+
+
+def prompts():
+    return pl.concat([pl.read_parquet(Layout.from_env().table("prompts", task)) for task in STUDY["tasks"]])
+
+
 def test_a_new_wave_runs_what_depends_on_it_and_asks_only_what_is_new(daemon, world, server):
     daemon.settle()
     before = server.calls
@@ -80,9 +113,9 @@ def test_a_new_release_replaces_its_wave_and_says_what_changed(daemon, world, se
     assert server.calls - before <= max(1.5 * share * prompts, 12), "asked no more than the change touches"
 
 
-def test_a_removed_wave_leaves_the_study_and_its_answers_stay(daemon, world, server):
+def test_a_removed_wave_leaves_the_study_and_comes_back_without_a_question(daemon, world, server):
     daemon.settle()
-    before = server.calls
+    before, made = server.calls, tables(world)
     path = world.surveys / "wave_2016.sav"
     data = path.read_bytes()
     path.unlink()
@@ -90,9 +123,40 @@ def test_a_removed_wave_leaves_the_study_and_its_answers_stay(daemon, world, ser
     assert set(pl.read_parquet(Layout.from_env().table("personas"))["wave"]) == {"gss_extract-2018"}
     path.write_bytes(data)
     calls = server.calls
-    daemon.settle()
-    assert server.calls == calls, "the wave comes back: all answers are still in the ledger"
+    ran = daemon.settle()
+    assert set(pl.read_parquet(Layout.from_env().table("personas"))["wave"]) == WAVES, "the wave is back"
+    assert len(ran) == len(set(ran)), "and each step of its way ran once"
+    assert server.calls == calls, "all answers were still in the ledger"
     assert calls >= before
+    assert tables(world) == made, "the same tables as before"
+
+
+def test_a_model_and_a_task_that_return_are_made_anew_from_their_ledgers(daemon, world, server):
+    two = {"loopback": model(server.url), "second": model(server.url) | {"model": "second"}}
+    world.models(two)
+    daemon.settle()
+    made, calls = tables(world), server.calls
+    one_task = STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}}
+    world.study(one_task)
+    world.models({"loopback": two["loopback"]})
+    daemon.settle()
+    daemon.reload()
+    assert not daemon.failed
+    # Something else is published meanwhile, without them.
+    write_wave(world.surveys, respondents(2014))
+    daemon.settle()
+    assert not daemon.failed
+    gone = [path for path in made if "second" in path or "sample_myths" in path]
+    assert gone and not any(path in tables(world) for path in gone)
+    (world.surveys / "wave_2014.sav").unlink()
+    world.models(two)
+    world.study(STUDY)
+    daemon.settle()
+    daemon.reload()
+    daemon.settle()
+    assert tables(world) == made, "all that was there before is there again"
+    assert max(server.asked.values()) == 1, "and nothing of it was asked again"
+    assert server.calls > calls, "but the wave that came and went"
 
 
 def test_a_corrupt_file_stops_only_its_wave_and_is_picked_up_when_mended(daemon, world):
@@ -119,6 +183,41 @@ def test_a_new_model_is_the_only_one_asked(daemon, world, server):
     assert set(partitions(ran, "responses")) == {c.replace("loopback", "second") for c in CELLS}
     assert server.calls - before == sum(n for text, n in server.asked.items() if text.endswith("second"))
     assert not daemon.assets_run() & {"raw_wave", "harmonized_wave", "personas", "panel", "items", "prompts"}
+    before = server.by_model.copy()
+    warmer = model(server.url) | {"model": "second", "parameters": {"temperature": 0.5}}
+    world.models({"loopback": model(server.url), "second": warmer})
+    ran = daemon.settle()
+    assert set(partitions(ran, "responses")) == {c.replace("loopback", "second") for c in CELLS}
+    assert server.by_model["second"] == 2 * before["second"] and server.by_model["loopback"] == before["loopback"]
+
+
+def test_a_configuration_that_cannot_be_read_is_told_and_nothing_is_lost(daemon, world):
+    daemon.settle()
+    path = world.config / "models.yaml"
+    good = path.read_text()
+    path.write_text("models:\n  a: {provider: openai\n  b: [")
+    write_wave(world.surveys, respondents(2014))
+    with pytest.raises(ConfigError, match=r"not YAML.*models\.yaml.*Remedy"):
+        daemon.look()
+    assert daemon.evaluate() == {}, "what is there stays"
+    path.write_text(good)
+    ran = daemon.settle()
+    assert partitions(ran, "raw_wave") == ["gss_extract-2014"] and not daemon.failed
+
+
+def test_a_removal_two_waves_and_a_model_at_once_ask_once(daemon, world, server):
+    daemon.settle()
+    (world.surveys / "wave_2016.sav").unlink()
+    for year in (2012, 2014):
+        write_wave(world.surveys, respondents(year))
+    world.models({"loopback": model(server.url), "second": model(server.url) | {"model": "second"}})
+    ran = daemon.settle()
+    assert not daemon.failed
+    twice = {asset for asset, key in ran if ran.count((asset, key)) > 1}
+    assert twice <= {"personas", "panel", "items"}, "the removal counts at once, the new waves when they are read"
+    waves = set(pl.read_parquet(Layout.from_env().table("personas"))["wave"])
+    assert waves == {"gss_extract-2012", "gss_extract-2014", "gss_extract-2018"}
+    assert max(server.asked.values()) == 1
 
 
 def test_a_changed_task_runs_that_task_again_and_nothing_else(daemon, world):
@@ -130,6 +229,7 @@ def test_a_changed_task_runs_that_task_again_and_nothing_else(daemon, world):
     assert set(partitions(ran, "prompts")) == {"sample_myths"}
     assert set(partitions(ran, "responses")) == {"loopback|sample_myths"}
     assert not daemon.assets_run() & {"raw_wave", "harmonized_wave", "personas"}
+    assert len(ran) == len(set(ran)), f"ran twice: {sorted(r for r in set(ran) if ran.count(r) > 1)}"
 
 
 def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):

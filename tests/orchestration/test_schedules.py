@@ -9,7 +9,7 @@ import yaml
 
 from mpta_pipeline import definitions, forget
 from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.orchestration import schedules, upkeep
+from mpta_pipeline.orchestration import upkeep
 from mpta_pipeline.orchestration.events import purge
 from mpta_pipeline.orchestration.project import Project
 from tests.orchestration.ticks import Daemon, partitions
@@ -74,7 +74,6 @@ def test_no_run_of_an_asset_takes_these_checks_along(world):
     for asset in {key.asset_key for key in mine}:
         assert not graph.get(asset).is_materializable
     assert {s.job_name for s in definitions_.schedules} == {"release_watch", "full_check", "refresh"}
-    assert schedules.build(Project.from_env())
 
 
 # --- what -------------------------------------------------------------------------------------------------------------

@@ -46,8 +46,10 @@ def test_answers_that_lack_some_do_not_stand(world):
         assert steps.answered(project, "loopback", TASK) is None, notes
 
 
-def test_partitions_that_stand_are_not_made_and_logged_once():
+def test_partitions_that_stand_are_not_made_and_logged_once(world):
     made = []
+
+    project = Project.from_env()
 
     @dg.asset(
         partitions_def=dg.MultiPartitionsDefinition(
@@ -61,6 +63,7 @@ def test_partitions_that_stand_are_not_made_and_logged_once():
 
         return run_cells(
             context,
+            project,
             partial(one_by_one, make=lambda model, task: made.append(model) or record(model, task)),
             standing=lambda model, task: None if model == "b" else record(model, task),
         )

@@ -36,7 +36,8 @@ class Daemon:
 
     def look(self) -> None:
         """One tick of the sources sensor, with its result applied as the daemon applies it."""
-        with dg.build_sensor_context(instance=self.instance) as context:
+        repository = self.definitions.get_repository_def()
+        with dg.build_sensor_context(instance=self.instance, repository_def=repository) as context:
             result = sensors.sources_sensor(context)
         if isinstance(result, dg.SkipReason):
             return

@@ -57,6 +57,28 @@ def test_what_was_seen_is_remembered_until_it_changes(tmp_path, registry, monkey
     assert len(_scan(folder, registry)) == 1
 
 
+def test_a_file_that_is_still_being_copied_is_left_for_the_next_look(tmp_path, registry, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = make.write(make.wvs7(WVS), folder / "a.sav")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    look = catalogue._look
+
+    def meanwhile(file, sources):
+        """The copy goes on while the file is looked at."""
+        seen = look(file, sources)
+        path.write_bytes(whole)
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "_look", meanwhile)
+        (state,) = _scan(folder, registry)
+    assert state.status == "unusable" and "still being written" in state.problem
+    (state,) = _scan(folder, registry)
+    assert state.status == "ready"
+
+
 def test_folders_that_are_absent_and_several_folders(tmp_path, registry):
     (tmp_path / "one").mkdir()
     (tmp_path / "two" / "deep").mkdir(parents=True)

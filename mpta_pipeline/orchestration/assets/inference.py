@@ -14,7 +14,7 @@ from mpta_pipeline.inference import Progress, abreast
 from mpta_pipeline.orchestration import automation, steps
 from mpta_pipeline.orchestration.assets.per_cell import run_cells
 from mpta_pipeline.orchestration.cluster import asker
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview
+from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview
 from mpta_pipeline.orchestration.project import Project
 
 GROUP = "inference"
@@ -34,8 +34,10 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=["prompts", "model_card"],
+        code_version=steps.code("responses"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=MICRODATA,
         kinds={"parquet"},
         metadata=definition_metadata(tables.RESPONSES),
         automation_condition=automation.ASKED,
@@ -51,6 +53,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         ask = asker(context, project, cluster, how)
         return run_cells(
             context,
+            project,
             partial(abreast, make=ask, stop=how.stop, lane=partial(steps.lane, project)),
             lambda model, task: {
                 "answers preview": preview(

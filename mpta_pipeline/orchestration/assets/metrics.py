@@ -1,6 +1,7 @@
 """From answers to figures; one partition a model and task, and one table that compares the models."""
 
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -9,7 +10,7 @@ from mpta_pipeline import tables
 from mpta_pipeline.inference import one_by_one
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.assets.per_cell import run_cells
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, definition_metadata, preview, result
 from mpta_pipeline.orchestration.project import Project
 
 GROUP = "metrics"
@@ -24,14 +25,17 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         code_version=steps.code("scores"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=MICRODATA,
         kinds={"parquet", "polars"},
         deps=["responses", "prompts", "items"],
         metadata=definition_metadata(tables.SCORES),
-        automation_condition=automation.SAME_RUN_AS_PARENT,
+        automation_condition=automation.SCORED,
     )
     def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
-        return run_cells(context, partial(one_by_one, make=partial(steps.make_scores, project)))
+        return run_cells(
+            context, project, partial(one_by_one, make=partial(steps.make_scores, project)), partial(_statuses, project)
+        )
 
     @dg.asset(
         partitions_def=partitions,
@@ -39,6 +43,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         code_version=steps.code("subgroup_metrics"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=AGGREGATES,
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
@@ -49,6 +54,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
         return run_cells(
             context,
+            project,
             partial(one_by_one, make=partial(steps.make_subgroup_metrics, project)),
             lambda model, task: {"figures for everyone": _everyone(project, f"{model}|{task}")},
         )
@@ -59,6 +65,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         code_version=steps.code("pockets"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=AGGREGATES,
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas"],
         metadata=definition_metadata(tables.POCKETS),
@@ -67,12 +74,15 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     )
     def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
-        return run_cells(context, partial(one_by_one, make=partial(steps.make_pockets, project)))
+        return run_cells(
+            context, project, partial(one_by_one, make=partial(steps.make_pockets, project)), partial(_pockets, project)
+        )
 
     @dg.asset(
         code_version=steps.code("model_comparison"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=AGGREGATES,
         kinds={"parquet", "polars"},
         deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping())],
         metadata=definition_metadata(tables.MODEL_COMPARISON),
@@ -83,12 +93,37 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         """Paired differences between models on the same prompts, with groups that cannot be told apart."""
         record, found = steps.make_model_comparison(project)
         return result(
+            project,
             record,
             extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)},
             checks=checks.results("model_comparison", found),
         )
 
     return [scores, subgroup_metrics, pockets, model_comparison]
+
+
+def _statuses(project: Project, model: str, task: str) -> dict[str, Any]:
+    """What became of the answers under each condition."""
+    frame = steps.read(project, "scores", f"{model}|{task}")
+    counts = frame.group_by("condition", "status").agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))
+    return {"answers by condition": preview(counts.sort("condition", "status"), rows=40)}
+
+
+def _pockets(project: Project, model: str, task: str) -> dict[str, Any]:
+    """The pockets with the strongest evidence."""
+    frame = steps.read(project, "pockets", f"{model}|{task}").sort("q_value", "p_value", nulls_last=True)
+    shown = (
+        "survey",
+        "condition",
+        "dimensions",
+        "subgroup",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "q_value",
+        "n_personas",
+    )
+    return {"strongest pockets": preview(frame.select(*shown, "confirmed"), rows=20)}
 
 
 def _everyone(project: Project, cell: str) -> dg.MarkdownMetadataValue:

@@ -8,14 +8,16 @@ import dagster as dg
 from mpta_pipeline.errors import ConfigError, MptaError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration import checks
-from mpta_pipeline.orchestration.metadata import record_metadata, result
-from mpta_pipeline.provenance import Record
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, common, data_version, record_metadata, result
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node, Record
 
 Made = Record | tuple[Record, Sequence[Any]]
 
 
 def run_cells(
     context: dg.AssetExecutionContext,
+    project: Project,
     each: Callable[[list[str]], Iterator[tuple[str, Made | MptaError]]],
     extra: Callable[[str, str], dict[str, Any]] = lambda model, task: {},
     standing: Callable[[str, str], Record | None] = lambda model, task: None,
@@ -28,6 +30,7 @@ def run_cells(
 
     Args:
         context: The run's.
+        project: The deployment.
         each: Makes the given partitions: each with its record, or why it failed.
         extra: Further metadata of a partition that was made.
         standing: A partition that this gives a record of is left as it is: Dagster's own event for it is enough.
@@ -44,6 +47,7 @@ def run_cells(
     kept = {key: record for key in keys if len(keys) > 1 and (record := standing(*_split(key))) is not None}
     records, failures = list(kept.values()), []
     every: list[Any] = []
+    shared, removed = common(project, asset), project.catalogue().removed
     for key, made in each([key for key in keys if key not in kept]):
         if isinstance(made, MptaError):
             if len(keys) == 1:
@@ -53,22 +57,26 @@ def run_cells(
             continue
         record, found = made if isinstance(made, tuple) else (made, [])
         if len(keys) == 1:
-            return result(record, extra=extra(*_split(key)), checks=checks.results(asset, found) if found else None)
+            return result(
+                project, record, extra=extra(*_split(key)), checks=checks.results(asset, found) if found else None
+            )
         records.append(record)
         every += found
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=key,
-                metadata=record_metadata(record) | extra(*_split(key)),
-                tags={"dagster/data_version": record.version},
+                metadata=shared | record_metadata(project, record) | extra(*_split(key)),
+                tags={DATA_VERSION: data_version(Node(asset, key), record.version, removed)},
             )
         )
     if failures:
         raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest(*sorted(r.version for r in records))),
-        metadata={"dagster/row_count": sum(r.rows or 0 for r in records), "partitions": len(records)},
+        data_version=dg.DataVersion(
+            digest(*sorted(data_version(Node(*r.node.split("|", 1)), r.version, removed) for r in records))
+        ),
+        metadata=shared | {"dagster/row_count": sum(r.rows or 0 for r in records), "partitions": len(records)},
         check_results=checks.results(asset, every) if every else [],
     )
 

@@ -6,7 +6,8 @@ import polars as pl
 from mpta_pipeline import personas as domain
 from mpta_pipeline import tables
 from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result
 from mpta_pipeline.orchestration.project import Project
 
 GROUP = "personas"
@@ -17,6 +18,7 @@ GROUP = "personas"
     code_version=steps.code("personas"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=MICRODATA,
     kinds={"parquet", "polars"},
     metadata=definition_metadata(tables.PERSONAS),
     automation_condition=automation.FAN_IN,
@@ -32,10 +34,21 @@ def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         (pl.col("k_anonymity") == 1).mean().alias("unique by demographics"),
     )
     return result(
+        project,
         record,
-        extra={"personas by wave": preview(summary.sort("wave")), "one persona": _example(frame, project)},
+        extra={
+            "personas by wave": preview(summary.sort("wave")),
+            "one persona": _example(frame, project),
+            **lineage("personas", {"traits": [("harmonized_wave", column) for column in _carried(frame)]}),
+        },
         checks=checks.results("personas", found),
     )
+
+
+def _carried(frame: pl.DataFrame) -> list[str]:
+    """The concept columns that anybody carries as a trait."""
+    columns = frame.select(pl.col("traits").list.eval(pl.element().struct.field("column")).explode())
+    return columns.to_series().drop_nulls().unique().sort().to_list()
 
 
 def _example(frame: pl.DataFrame, project: Project) -> dg.MarkdownMetadataValue:
@@ -52,6 +65,7 @@ def _example(frame: pl.DataFrame, project: Project) -> dg.MarkdownMetadataValue:
     code_version=steps.code("panel"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=MICRODATA,
     kinds={"parquet", "polars"},
     metadata=definition_metadata(tables.PANEL),
     automation_condition=automation.SAME_RUN_AS_PARENT,
@@ -65,7 +79,7 @@ def panel(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         .len("drawn")
         .sort("survey", "stratum")
     )
-    return result(record, extra={"strata": preview(strata, rows=60)})
+    return result(project, record, extra={"strata": preview(strata, rows=60)})
 
 
 ASSETS = [personas, panel]

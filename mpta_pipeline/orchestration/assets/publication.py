@@ -1,10 +1,12 @@
 """What readers get: one DuckDB file and one report."""
 
 import dagster as dg
+import polars as pl
 
 from mpta_pipeline.orchestration import automation, steps
-from mpta_pipeline.orchestration.metadata import OWNERS, result
+from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, preview, published_schema, result
 from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.tables import PUBLISHED
 
 GROUP = "publication"
 
@@ -18,14 +20,21 @@ GROUP = "publication"
     code_version=steps.code("warehouse"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=MICRODATA,
     kinds={"duckdb"},
+    metadata={"dagster/column_schema": published_schema()},
     automation_condition=automation.PUBLISH,
 )
 def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """All tables in one DuckDB file, built beside and swapped in, so that an open notebook stops nothing."""
     record = steps.make_warehouse(project)
     path = project.layout.warehouse
-    return result(record, extra={"file": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
+    return result(project, record, extra={"bytes": path.stat().st_size, "published tables": preview(_published(), 50)})
+
+
+def _published() -> pl.DataFrame:
+    """The tables of the file, each with what it holds."""
+    return pl.DataFrame({"table": [t.name for t in PUBLISHED], "holds": [t.description for t in PUBLISHED]})
 
 
 @dg.asset(
@@ -33,13 +42,14 @@ def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     code_version=steps.code("report"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=AGGREGATES,
     kinds={"html"},
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
 def report(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """The figures as a self-contained page: headline, subgroups with intervals and baselines, how to trace each."""
     record = steps.make_report(project)
-    return result(record, extra={"file": dg.MetadataValue.path(str(project.layout.report))})
+    return result(project, record)
 
 
 ASSETS = [warehouse, report]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mpta_pipeline.orchestration.metadata import OWNERS
+from mpta_pipeline.orchestration.metadata import CONFIGURATION, MICRODATA, OWNERS
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
 
 GROUP = "sources"
@@ -45,7 +45,13 @@ def specs(tasks: dg.StaticPartitionsDefinition) -> list[dg.AssetSpec]:
     ]
     return [
         dg.AssetSpec(
-            name, description=description, partitions_def=partitions, group_name=GROUP, owners=OWNERS, kinds={kind}
+            name,
+            description=description,
+            partitions_def=partitions,
+            group_name=GROUP,
+            owners=OWNERS,
+            kinds={kind},
+            tags=MICRODATA if name == "survey_file" else CONFIGURATION,
         )
         for name, description, partitions, kind in cards
     ]

@@ -3,9 +3,11 @@
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline import surveys, tables
+from mpta_pipeline import harmonize, surveys, tables
+from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result, table_schema
+from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result, table_schema
 from mpta_pipeline.orchestration.partitions import SURVEY_WAVE
 from mpta_pipeline.orchestration.project import Project
 
@@ -18,6 +20,7 @@ GROUP = "surveys"
     code_version=steps.code("raw_wave"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=MICRODATA,
     kinds={"parquet", "polars"},
     automation_condition=automation.FIRST_IN_RUN,
 )
@@ -27,6 +30,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     raw = surveys.load_raw(project.layout, context.partition_key)
     variables = raw.variables.select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
     return result(
+        project,
         record,
         extra={
             # The columns of a raw wave are the file's own variables.
@@ -36,6 +40,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
                     for name, storage, label in raw.variables.select("variable", "storage", "label").iter_rows()
                 ]
             ),
+            "release ids": dg.MetadataValue.json([raw.release_id]),
             "release": dg.MetadataValue.json({k: v for k, v in raw.release.items() if v is not None}),
             "variables preview": preview(variables),
         },
@@ -48,6 +53,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     code_version=steps.code("harmonized_wave"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=MICRODATA,
     kinds={"parquet", "polars", "pandera"},
     metadata=definition_metadata(tables.RESPONDENTS),
     automation_condition=automation.SAME_RUN_AS_PARENT,
@@ -62,16 +68,22 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
     coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
         include_header=True, header_name="concept", column_names=["answered"]
     )
-    dialect = project.wave_file(wave).dialect
+    file = project.wave_file(wave)
+    dialect = file.dialect
+    raw = surveys.load_raw(project.layout, wave)
     return result(
+        project,
         record,
         extra={
             "dagster/column_schema": _column_schema(project, dialect, frame, columns),
-            "dagster/column_lineage": _column_lineage(project, dialect, columns),
+            **lineage("harmonized_wave", _native(raw, project)),
+            "release ids": dg.MetadataValue.json([raw.release_id]),
             "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
         checks=checks.results("harmonized_wave", found),
+        # Wording stands in the crosswalk alone, but personas and items are made of it: an edit is a change of the wave.
+        version=digest(record.version, project.harmonizing_version(file)),
     )
 
 
@@ -83,12 +95,16 @@ def _column_schema(project: Project, dialect: str, frame: pl.DataFrame, columns:
     return dg.TableSchema([*table_schema(tables.RESPONDENTS).columns, *harmonized])
 
 
-def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.TableColumnLineage:
-    rows = project.crosswalk.concepts.filter(pl.col("dialect") == dialect, pl.col("column").is_in(columns))
-    deps: dict[str, list[dg.TableColumnDep]] = {}
-    for column, variable in rows.select("column", "variable").iter_rows():
-        deps.setdefault(column, []).append(dg.TableColumnDep(asset_key=raw_wave.key, column_name=variable))
-    return dg.TableColumnLineage(deps)
+def _native(raw: surveys.RawWave, project: Project) -> dict[str, list[tuple[str, str]]]:
+    """Each column, its native code and its missing kind, by the variable of this file that they were made from."""
+    sources = harmonize.column_sources(raw, project.crosswalk).select("column", "variable").rows()
+    found = {
+        name: [("raw_wave", variable)]
+        for column, variable in sources
+        for name in (column, f"{column}__missing", f"{column}__code")
+    }
+    weight = raw.release["weight_name"]
+    return found | ({"weight": [("raw_wave", weight)]} if weight else {})
 
 
 @dg.asset(
@@ -97,6 +113,7 @@ def _column_lineage(project: Project, dialect: str, columns: list[str]) -> dg.Ta
     code_version=steps.code("survey_changelog"),
     group_name=GROUP,
     owners=OWNERS,
+    tags=MICRODATA,
     kinds={"parquet", "polars"},
     metadata=definition_metadata(tables.CHANGELOG),
     automation_condition=automation.SAME_RUN_AS_PARENT,
@@ -106,7 +123,13 @@ def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourcePara
     record = steps.make_survey_changelog(project, context.partition_key)
     frame = steps.read(project, "survey_changelog", context.partition_key)
     counts = frame.group_by("change").len("count").sort("change")
-    return result(record, extra={"changes": preview(counts)})
+    release = project.wave_file(context.partition_key)
+    ids = [surveys.release_id(release.wave, release.sha256), record.notes["previous_release"]]
+    return result(
+        project,
+        record,
+        extra={"changes": preview(counts), "release ids": dg.MetadataValue.json([i for i in ids if i is not None])},
+    )
 
 
 ASSETS = [raw_wave, harmonized_wave, survey_changelog]

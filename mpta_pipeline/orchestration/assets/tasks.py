@@ -5,7 +5,8 @@ import polars as pl
 
 from mpta_pipeline import tables
 from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, preview, result
+from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, QUESTIONS, definition_metadata, preview, result
 from mpta_pipeline.orchestration.project import Project
 
 GROUP = "tasks"
@@ -20,6 +21,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         code_version=steps.code("items"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=QUESTIONS,
         kinds={"parquet", "polars"},
         metadata=definition_metadata(tables.ITEMS),
         automation_condition=automation.FAN_IN,
@@ -28,8 +30,14 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         """Questions with their options in canonical order and, for survey questions, what every respondent answered."""
         record = steps.make_items(project, context.partition_key)
         frame = steps.read(project, "items", context.partition_key)
+        asked = frame["column"].drop_nulls().unique().sort().to_list()
         return result(
-            record, extra={"items preview": preview(frame.select("item_id", "category", "question", "options"))}
+            project,
+            record,
+            extra={
+                "items preview": preview(frame.select("item_id", "category", "question", "options")),
+                **lineage("items", {"column": [("harmonized_wave", column) for column in asked]} if asked else {}),
+            },
         )
 
     @dg.asset(
@@ -38,6 +46,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         code_version=steps.code("prompts"),
         group_name=GROUP,
         owners=OWNERS,
+        tags=MICRODATA,
         kinds={"parquet", "polars"},
         metadata=definition_metadata(tables.PROMPTS),
         automation_condition=automation.ASKING,
@@ -47,7 +56,7 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         """Item × persona × condition × option order, as texts that know no model; equal texts are asked once."""
         record, found = steps.make_prompts(project, context.partition_key)
         frame = steps.read(project, "prompts", context.partition_key)
-        return result(record, extra=_shown(frame), checks=checks.results("prompts", found))
+        return result(project, record, extra=_shown(frame), checks=checks.results("prompts", found))
 
     return [items, prompts]
 

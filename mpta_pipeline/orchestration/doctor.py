@@ -1,0 +1,89 @@
+"""Whether a deployment can work: its folders, configuration, instance and models. Changes nothing, asks nobody.
+
+No Dagster here: `mpta doctor` shows what this finds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpta_pipeline import inference, surveys
+from mpta_pipeline.errors import MptaError
+from mpta_pipeline.orchestration.project import Project
+
+_ROOM = 3e9  # bytes; the demo's model and tables take about two
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether work can be done with it, and what to do if not."""
+
+    what: str
+    good: bool
+    message: str
+
+
+def examine(project: Project, home: Path) -> Iterator[Finding]:
+    """Look at one thing after the other; one that is wrong hides none that follows.
+
+    Args:
+        project: The deployment.
+        home: Dagster's home.
+    """
+    for name, folder in (("data folder", project.layout.root), ("Dagster's home", home)):
+        yield _folder(name, folder)
+    free = shutil.disk_usage(_existing(project.layout.root)).free
+    yield Finding("room on the disk", free > _ROOM, f"{free / 1e9:.0f} GB free" + ("" if free > _ROOM else ": too few"))
+    readers: dict[str, Callable[[], str]] = {
+        "study.yaml": lambda: f"{len(project.study.tasks)} task(s)",
+        "surveys.yaml": lambda: f"{len(list(project.sources))} source(s) known",
+        "models.yaml": lambda: f"{len(project.models)} model(s)",
+        "crosswalk": lambda: f"{project.crosswalk.concepts['concept'].n_unique()} concepts",
+    }
+    for name, read in readers.items():
+        try:
+            yield Finding(name, True, read())
+        except MptaError as failure:
+            yield Finding(name, False, str(failure))
+    yield from _models(project)
+    yield from _survey_files(project)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _folder(name: str, folder: Path) -> Finding:
+    if os.access(_existing(folder), os.W_OK):
+        return Finding(name, True, str(folder))
+    return Finding(name, False, f"{folder} cannot be written: give it other rights, or name another folder")
+
+
+def _models(project: Project) -> Iterator[Finding]:
+    try:
+        specs = project.models.values()
+    except MptaError:  # told of above
+        return
+    for spec in specs:
+        state = inference.overview(spec)["state"]
+        yield Finding(f"model {spec.name}", state == "ready", state)
+
+
+def _survey_files(project: Project) -> Iterator[Finding]:
+    try:
+        states = surveys.scan(surveys.folders(project.layout, project.sources), project.sources)
+    except MptaError:
+        return
+    for state in states:
+        if state.problem is not None:
+            # A source that is closed or switched off is the user's own decision.
+            yield Finding(state.path.name, state.status == "closed", state.problem)
+    waves = [found for found in surveys.assign(states) if found.role == "used"]
+    told = (
+        f"{len(waves)} wave(s)" if waves else f"no wave yet: drop a file into {project.layout.surveys}, or `mpta demo`"
+    )
+    yield Finding("survey files", bool(waves), told)
