@@ -57,8 +57,8 @@ class Embedded(OpenAI):
             ModelError: The runtime or the weights are absent or cannot be loaded.
         """
         spec = self.spec
-        # Read when the library is loaded. Threads that wait for each other spin otherwise: the same speed on idle cores,
-        # a fifth of it on busy ones, at three times the processor time.
+        # Read when the library is loaded. Threads that wait for each other spin otherwise, which on busy cores costs most
+        # of the speed, at three times the processor time.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import xllamacpp
