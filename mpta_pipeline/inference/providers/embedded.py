@@ -57,7 +57,7 @@ class Embedded(OpenAI):
             ModelError: The runtime or the weights are absent or cannot be loaded.
         """
         spec = self.spec
-        # Read when the library is loaded. Threads that wait for each other spin otherwise, which on busy cores costs most
+        # Read when the library is loaded. Threads that wait for each other spin otherwise: on busy cores that costs most
         # of the speed, at three times the processor time.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
