@@ -57,8 +57,8 @@ class Embedded(OpenAI):
             ModelError: The runtime or the weights are absent or cannot be loaded.
         """
         spec = self.spec
-        # Read when the library is loaded. Threads that wait for each other spin otherwise: on busy cores that costs most
-        # of the speed, at three times the processor time.
+        # Read when the library is loaded. Threads that wait for each other spin otherwise: on busy cores that costs
+        # most of the speed, at three times the processor time.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import xllamacpp
