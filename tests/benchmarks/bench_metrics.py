@@ -17,7 +17,7 @@ from mpta_pipeline.metrics import compute_figures, find_pockets
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.bootstrap import Replicates, combined_se
-from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.clustered import Moments, Rows, Slices
 from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
 
@@ -60,7 +60,9 @@ def main() -> None:
     persona, item = g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("item_id"))
 
     def errors() -> list[Any]:
-        return [Slices(g.cut(rows, n).codes, 5, persona, item).means(x, w) for n in names]
+        crossed = Rows(persona, item)
+        moments = Moments(crossed, x, w)
+        return [Slices(g.cut(rows, n).codes, 5, rows=crossed).means_of(moments) for n in names]
 
     base, _ = clock("plain polars group-by of the same columns, 12 traits", plain, 3)
     two_way, _ = clock("two-way clustered errors, 12 traits", errors, 3)
