@@ -179,6 +179,7 @@ class Slices:
         self.slices = slices.astype(np.int64)
         self.inside: Flags = slices >= 0
         self._slot = np.where(self.inside, self.slices, n_slices)
+        self._last: tuple[Moments, Floats, Floats] | None = None
 
     @cached_property
     def _slice_of_persona(self) -> Ints | None:
@@ -296,10 +297,12 @@ class Slices:
         return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
 
     def _by_item(self, moments: Moments) -> tuple[Floats, Floats]:
-        """(slices × item clusters) Σwx and Σw."""
-        size = (self.n + 1) * self.rows.n_item
-        a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
-        return a, b
+        """(slices × item clusters) Σwx and Σw; the last one's are kept, as mean and gap of a metric both need them."""
+        if self._last is None or self._last[0] is not moments:
+            size = (self.n + 1) * self.rows.n_item
+            a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
+            self._last = (moments, a, b)
+        return self._last[1], self._last[2]
 
     @cached_property
     def _split_rows(self) -> tuple[Rows, Ints]:
