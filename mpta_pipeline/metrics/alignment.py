@@ -11,7 +11,7 @@ from mpta_pipeline.hashing import digest
 from mpta_pipeline.metrics import distances, flattening
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio, sums
-from mpta_pipeline.metrics.block import View
+from mpta_pipeline.metrics.block import View, stacked
 from mpta_pipeline.metrics.bootstrap import Levels, combine, reweighted
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.metrics.intervals import interval
@@ -279,8 +279,10 @@ def _rows(
     df = np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0))
     df, se = np.where(df >= 1, df, np.nan), np.where(df >= 1, se, np.nan)
     low, high, _ = interval(metric, means.estimate, se, df, level=view.block.rules.level)
-    words = np.where(
-        np.isfinite(se), "items by spread, personas by bootstrap, combined, t", "no error: too few items or personas"
+    words = np.select(
+        [~np.isfinite(se), se == 0],
+        ["no error: too few items or personas", "all clusters alike: Wilson on the smaller number of clusters"],
+        default="items by spread, personas by bootstrap, combined, t",
     )
     base = {
         "slice": np.arange(view.n),
@@ -294,8 +296,4 @@ def _rows(
     of_baselines = {
         name: by_item.mean(np.where(np.isfinite(d), values, np.nan), ones) for name, values in baselines.items()
     }
-    nothing = np.full(view.n, np.nan)
-    return pl.concat(
-        pl.DataFrame({**base, "baseline": [name] * view.n, "baseline_estimate": figure})
-        for name, figure in ({"": nothing} | of_baselines).items()
-    )
+    return stacked(base, {"": {}, **{name: {"baseline_estimate": figure} for name, figure in of_baselines.items()}})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -192,6 +193,27 @@ class View:
     def clusters(self, used: Flags) -> Ints:
         """Item clusters of each slice over the rows used."""
         return self._clusters.count(used)
+
+
+def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
+    """Rows of one metric: those of every slice once for each baseline.
+
+    One frame for all of them: making many small frames takes longer than the figures in them.
+
+    Args:
+        base: Column → value of each slice, the same on all baselines' rows.
+        parts: Baseline (empty for none) → its own columns; null where another has them and it has not.
+    """
+    n = len(base["slice"])
+    own = dict.fromkeys(column for part in parts.values() for column in part)
+    nothing = np.full(n, np.nan)
+    return pl.DataFrame(
+        {
+            **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
+            "baseline": [name for name in parts for _ in range(n)],
+            **{c: np.concatenate([part.get(c, nothing) for part in parts.values()]) for c in own},
+        }
+    )
 
 
 class Distinct:

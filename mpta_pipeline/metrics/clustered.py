@@ -114,12 +114,12 @@ class Moments:
     def __init__(self, rows: Rows, x: Floats, w: Floats) -> None:
         usable = np.isfinite(x) & (w > 0)
         self.rows = rows
-        self.w = np.where(usable, w, 0.0)
+        # There are many of these at a time: a weight that leaves out what is unusable is kept once for all.
+        self.w = w if bool((usable | (w == 0)).all()) else np.where(usable, w, 0.0)
         x = np.where(usable, x, 0.0)
         total = self.w.sum()
         self.centre = float((self.w * x).sum() / total) if total > 0 else 0.0
-        self.x = np.where(usable, x - self.centre, 0.0)
-        self.wx = self.w * self.x
+        self.wx = np.where(usable, self.w * (x - self.centre), 0.0)
         self.usable = usable
 
     @cached_property
@@ -136,7 +136,7 @@ class Moments:
                 sums(rows.persona, self.wx, n),
                 weight,
                 sums(rows.persona, self.usable, n),
-                sums(rows.persona, self.wx * self.x, n),
+                sums(rows.persona, np.divide(self.wx**2, self.w, out=np.zeros_like(self.wx), where=self.usable), n),
                 *(sums(persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
                 (weight > 0).astype(float),
             ]
@@ -179,6 +179,7 @@ class Slices:
         self.slices = slices.astype(np.int64)
         self.inside: Flags = slices >= 0
         self._slot = np.where(self.inside, self.slices, n_slices)
+        self._last: tuple[Moments, Floats, Floats] | None = None
 
     @cached_property
     def _slice_of_persona(self) -> Ints | None:
@@ -296,10 +297,12 @@ class Slices:
         return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
 
     def _by_item(self, moments: Moments) -> tuple[Floats, Floats]:
-        """(slices × item clusters) Σwx and Σw."""
-        size = (self.n + 1) * self.rows.n_item
-        a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
-        return a, b
+        """(slices × item clusters) Σwx and Σw; the last one's are kept, as mean and gap of a metric both need them."""
+        if self._last is None or self._last[0] is not moments:
+            size = (self.n + 1) * self.rows.n_item
+            a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
+            self._last = (moments, a, b)
+        return self._last[1], self._last[2]
 
     @cached_property
     def _split_rows(self) -> tuple[Rows, Ints]:
@@ -309,7 +312,9 @@ class Slices:
 
     def _split(self, moments: Moments) -> tuple[Moments, Ints]:
         rows, owner = self._split_rows
-        return Moments(rows, np.where(moments.usable, moments.x + moments.centre, np.nan), moments.w), owner
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x = moments.wx / moments.w + moments.centre
+        return Moments(rows, np.where(moments.usable, x, np.nan), moments.w), owner
 
 
 def _corrected(squares: Floats, clusters: Floats) -> Floats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,13 +14,13 @@ from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
-from mpta_pipeline.metrics.arrays import Features
+from mpta_pipeline.metrics.arrays import Features, Floats
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.flattening import structure_figures
 from mpta_pipeline.metrics.flips import with_controls
-from mpta_pipeline.metrics.means import Prepared, evaluate, mean_figures, of_group, reference_values
+from mpta_pipeline.metrics.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
 from mpta_pipeline.metrics.registry import METRICS, Metric, applicable
 from mpta_pipeline.study import FigureRules
@@ -125,31 +124,44 @@ def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[st
         if METRICS[name].paired and np.isfinite(v.x).any()
     }
     for condition in block.conditions():
-        here = block.condition(condition)
-        of_condition = block.of(condition)
-        prepared = {
-            name: Prepared(
-                of_condition,
-                v.take(here),
-                references[name][here] if name in references and condition != REFERENCE else None,
-            )
-            for name, v in values.items()
-            if np.isfinite(v.x[here]).any()
-        }
-        features = {
-            name: made
-            for name, m in chosen.items()
-            if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
-        }
-        cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
-        views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
+        yield from _condition_figures(block, condition, dimensions, chosen=chosen, values=values, references=references)
 
-        def of_view(view: View, prepared: Any = prepared, features: Any = features) -> pl.DataFrame:
-            return _labelled(view, dict(_view_figures(view, prepared, features)))
 
-        # The arrays' sums run outside Python's lock: two at a time take little more than half the time.
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-            yield from pool.map(of_view, views)
+def _condition_figures(
+    block: Block,
+    condition: str,
+    dimensions: tuple[str, ...],
+    *,
+    chosen: Mapping[str, Metric],
+    values: Mapping[str, Values],
+    references: Mapping[str, Floats],
+) -> Iterator[pl.DataFrame]:
+    """Figures under one condition, dimension by dimension; what they share is gone before the next condition's."""
+    here = block.condition(condition)
+    of_condition = block.of(condition)
+    prepared = {
+        name: Prepared(
+            of_condition,
+            v.take(here),
+            references[name][here] if name in references and condition != REFERENCE else None,
+        )
+        for name, v in values.items()
+        if np.isfinite(v.x[here]).any()
+    }
+    features = {
+        name: made
+        for name, m in chosen.items()
+        if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
+    }
+    cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
+    views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
+
+    def of_view(view: View) -> pl.DataFrame:
+        return _labelled(view, dict(_view_figures(view, prepared, features)))
+
+    # The arrays' sums run outside Python's lock: two at a time take little more than half the time.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+        yield from pool.map(of_view, views)
 
 
 def _view_figures(

@@ -10,7 +10,7 @@ import polars as pl
 
 from mpta_pipeline.metrics import equivalence, shrinkage
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
-from mpta_pipeline.metrics.block import Block, View
+from mpta_pipeline.metrics.block import Block, View, stacked
 from mpta_pipeline.metrics.clustered import Gaps, Moments, t_quantile
 from mpta_pipeline.metrics.intervals import apart, interval, paired
 from mpta_pipeline.metrics.registry import Metric
@@ -138,24 +138,18 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
             "p_value": p,
             "mde": equivalence.minimal_detectable(effect.se, effect.df, level=rules.level),
         }
-    parts = [pl.DataFrame({**base, "baseline": [""] * slices.n, **_gap_columns(view, metric, gaps)})]
+    parts = {"": _gap_columns(view, metric, gaps)}
     of_groups = {name: Moments(block.rows, prepared.values.x - b, prepared.w) for name, b in guesses.items()}
     for name, baseline in (prepared.values.baselines | dict(guesses)).items():
         if not np.isfinite(baseline[prepared.used & slices.inside]).any():
             continue
         net = (prepared.net | of_groups)[name]
         found = slices.gaps_of(net) if metric.gap and slices.n > 1 else None
-        parts.append(
-            pl.DataFrame(
-                {
-                    **base,
-                    "baseline": [name] * slices.n,
-                    "baseline_estimate": slices.mean(baseline, prepared.w),
-                    **_gap_columns(view, metric, found, net=True),
-                }
-            )
-        )
-    return pl.concat(parts, how="diagonal")
+        parts[name] = {
+            "baseline_estimate": slices.mean(baseline, prepared.w),
+            **_gap_columns(view, metric, found, net=True),
+        }
+    return stacked(base, parts)
 
 
 def _methods(se: Floats, few: Flags, block: Block) -> list[str]:

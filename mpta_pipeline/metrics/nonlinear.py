@@ -23,7 +23,8 @@ def weighted_features(block: Block, features: Callable[[Units], Features]) -> Fe
     """A metric's features over the block's rows times their weight; None where it applies to no row."""
     made = features(block.units)
     if isinstance(made, np.ndarray):
-        return made * block.weight[:, None] if made.any() else None
+        # Column by column, as they are summed up.
+        return np.asfortranarray(made * block.weight[:, None]) if made.any() else None
     made = sparse.csr_matrix(sparse.diags(block.weight) @ made)
     made.eliminate_zeros()
     if not made.nnz:
