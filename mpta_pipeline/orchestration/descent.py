@@ -7,6 +7,7 @@ which native variables those were made from, is known only when they are made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -106,9 +107,7 @@ _MADE: dict[str, dict[str, str]] = {
 }
 
 
-def lineage(
-    asset: str, further: Mapping[str, Iterable[tuple[str, str]]] | None = None
-) -> dict[str, dg.TableColumnLineage]:
+def lineage(asset: str, further: Mapping[str, Iterable[tuple[str, str]]] | None = None) -> dict[str, Any]:
     """Metadata of a materialization: what the asset's columns are made from; nothing where no table is declared.
 
     Args:
@@ -133,7 +132,22 @@ def lineage(
         name: [dg.TableColumnDep(asset_key=dg.AssetKey(parent), column_name=column) for parent, column in pairs]
         for name, pairs in found.items()
     }
-    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
+    if not deps:
+        return {}
+    shown: dict[str, Any] = {"dagster/column_lineage": dg.TableColumnLineage(deps)}
+    if asset != "warehouse":  # whose columns are those of the tables that it publishes
+        shown["columns come from"] = _readable(found)
+    return shown
+
+
+def _readable(found: Mapping[str, Iterable[tuple[str, str]]]) -> dg.MarkdownMetadataValue:
+    """The same as a table: Dagster's open-source UI draws the lineage of assets alone."""
+    lines = [
+        f"| {name} | {', '.join(f'{asset}.{column}' for asset, column in pairs)} |"
+        for name, pairs in found.items()
+        if "__" not in name
+    ]
+    return dg.MetadataValue.md("\n".join(["| column | is made from |", "| --- | --- |", *lines]))
 
 
 def _pair(origin: str) -> tuple[str, str]:

@@ -75,6 +75,33 @@ def test_partitions_that_stand_are_not_made_and_logged_once(world):
     assert sorted(map(str, logged)) == ["a|t", "b|t", "b|t", "c|t"]
 
 
+def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(world):
+    project = Project.from_env()
+
+    @dg.asset(
+        partitions_def=dg.MultiPartitionsDefinition(
+            {"model": dg.StaticPartitionsDefinition(["a", "b"]), "task": dg.StaticPartitionsDefinition(["t"])}
+        ),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def cells(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        rows = {"a": 3, "b": 4}
+        return run_cells(
+            context,
+            project,
+            partial(one_by_one, make=lambda model, task: Record(f"cells|{model}|{task}", "1", rows[model], {}, {})),
+            lambda model, task: {"preview": f"of {model}"},
+        )
+
+    tags = {ASSET_PARTITION_RANGE_START_TAG: "a|t", ASSET_PARTITION_RANGE_END_TAG: "b|t"}
+    instance = dg.DagsterInstance.ephemeral()
+    assert dg.materialize([cells], tags=tags, instance=instance).success
+    for key, rows in (("a|t", 3), ("b|t", 4)):
+        wanted = dg.AssetRecordsFilter(asset_key=cells.key, asset_partitions=[key])
+        latest = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization.metadata
+        assert latest["dagster/row_count"].value == rows and latest["preview"].value == f"of {key[0]}"
+
+
 def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
     with dg.DagsterInstance.get() as instance:
         project = Project.from_env()

@@ -62,21 +62,25 @@ def run_cells(
             )
         records.append(record)
         every += found
+        shown = record_metadata(project, record) | extra(*_split(key))
+        # Twice: for a partition that was made before another failed, and for Dagster's own event at the end, which is
+        # the one that the UI shows.
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=key,
-                metadata=shared | record_metadata(project, record) | extra(*_split(key)),
+                metadata=shared | shown,
                 tags={DATA_VERSION: data_version(Node(asset, key), record.version, removed)},
             )
         )
+        context.add_asset_metadata(shown, partition_key=key)
     if failures:
         raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(
             digest(*sorted(data_version(Node(*r.node.split("|", 1)), r.version, removed) for r in records))
         ),
-        metadata=shared | {"dagster/row_count": sum(r.rows or 0 for r in records), "partitions": len(records)},
+        metadata=shared,
         check_results=checks.results(asset, every) if every else [],
     )
 
