@@ -60,16 +60,20 @@ def asker(
 ) -> Callable[[str, str], Record]:
     """What makes one model × task partition of the run's answers.
 
-    With a cluster all partitions of the run with something to ask are asked in one job first, so that a model's server
-    starts once.
-
-    Raises:
-        ModelError: The job failed as a whole. What was answered is in the ledger.
+    With a cluster all partitions of a model with something to ask are asked in one job first, so that the model's
+    server starts once and has the node for itself. The models of a run follow each other: dagster-slurm listens for
+    signals, which only the main thread can.
     """
     if cluster is None:
         return lambda model, task: steps.make_responses(project, model, task, how)
     open_cells = [c for c in context.partition_keys if steps.answered(project, *c.rsplit("|", 1)) is None]
-    failures = _submit(context, cluster, open_cells) if open_cells else {}
+    failures: dict[str, str] = {}
+    for model in dict.fromkeys(cell.rpartition("|")[0] for cell in open_cells):
+        cells = [cell for cell in open_cells if cell.rpartition("|")[0] == model]
+        try:
+            failures |= _submit(context, cluster, cells)
+        except ModelError as failure:  # the job as a whole; the other models have theirs
+            failures |= dict.fromkeys(cells, failure.problem)
 
     def picked_up(model: str, task: str) -> Record:
         cell = f"{model}|{task}"
