@@ -12,7 +12,7 @@ from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.orchestration import upkeep
 from mpta_pipeline.orchestration.events import purge
 from mpta_pipeline.orchestration.project import Project
-from tests.orchestration.ticks import Daemon, partitions
+from tests.orchestration.ticks import partitions
 from tests.surveys.site import serving_site
 from tests.world import STUDY
 
@@ -77,12 +77,6 @@ def test_no_run_of_an_asset_takes_these_checks_along(world):
 
 
 # --- what -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def daemon(world):
-    with dg.instance_for_test(temp_dir=str(world.config)) as instance:
-        yield Daemon(instance)
 
 
 def run(daemon, job):

@@ -14,6 +14,10 @@ from mpta_pipeline import definitions
 from mpta_pipeline.orchestration import sensors
 from mpta_pipeline.orchestration.project import Project
 
+# What `tests.world` starts with.
+WAVES = {"gss_extract-2016", "gss_extract-2018"}
+CELLS = {"loopback|value_alignment", "loopback|sample_myths"}
+
 
 class Daemon:
     """What `dagster dev` does about automation, one tick at a time.
@@ -124,3 +128,9 @@ def partitions(ran: Iterable[tuple[str, str | None]], asset: str) -> list[str | 
 if __name__ == "__main__":  # a run in a process of its own, for tests that kill it
     with dg.DagsterInstance.get() as found:
         Daemon(found).execute({asset: set(keys) for asset, keys in json.loads(sys.argv[1]).items()})
+
+
+def tables(world):
+    """Bytes of every stored table."""
+    folder = world.data / "tables"
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.parquet") if ".tmp" not in p.name}
