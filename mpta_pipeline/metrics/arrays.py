@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 Floats = NDArray[np.float64]
+# Of either precision.
+Reals = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 # (rows × m) figures of which totals are made: sparse where m is large and most are 0.
@@ -16,6 +20,11 @@ Features = Floats | sparse.csr_matrix
 def sums(codes: Ints, values: Floats | Flags, n: int) -> Floats:
     """Sum values by code, 0 … n − 1, one after the other in row order: the same rows give the same bytes."""
     return np.bincount(codes, values, minlength=n).astype(np.float64)
+
+
+def distinct(codes: Ints) -> int:
+    """How many different codes there are among codes from 0 that are not many."""
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:

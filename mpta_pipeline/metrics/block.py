@@ -252,11 +252,12 @@ def make_blocks(
     own = everyone.frame.select("persona_id", "item_id", pl.int_range(pl.len()).alias("own"))
     own = own.join(frame.select("persona_id").unique(), on="persona_id", how="semi")
     row = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left").get_column("own")
+    item = everyone.item_codes(frame.get_column("item_id"))
     for weighted in (False, True) if has_weights else (False,):
         people = everyone.weighted() if weighted else everyone
         chosen = people.frame.select(pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight"))
         own_answer = chosen.select(pl.all().gather(row))
-        guess = _guess(frame.hstack(own_answer), people, None)
+        guess = _guess(frame.hstack(own_answer), item, people, None)
         made = frame.hstack(own_answer).with_columns(
             _series("item_mode", guess.credit),
             _series("item_mode_steps", guess.steps),
@@ -284,7 +285,7 @@ def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
     nothing = np.full(frame.height, np.nan)
     guess = h.Guess(nothing, nothing, nothing)
     if g.bases(dimension) and g.of_people(dimension) and not block.people.empty:
-        guess = _guess(frame, block.people, dimension)
+        guess = _guess(frame, block.people_item, block.people, dimension)
         known = cut_rows(frame, dimension).codes >= 0
         everyone = (
             np.where(known, frame.get_column(c).fill_null(np.nan).to_numpy(), np.nan)
@@ -312,7 +313,7 @@ def _series(name: str, values: Floats) -> pl.Series:
     return pl.Series(name, values).fill_nan(None)
 
 
-def _guess(frame: pl.DataFrame, people: h.People, dimension: str | None) -> h.Guess:
+def _guess(frame: pl.DataFrame, item: Ints, people: h.People, dimension: str | None) -> h.Guess:
     """Each row's guess from everybody else's answers: all respondents', or those of the row's group."""
     n = frame.height
     credit, steps, proportional = (np.full(n, np.nan) for _ in range(3))
@@ -320,7 +321,6 @@ def _guess(frame: pl.DataFrame, people: h.People, dimension: str | None) -> h.Gu
         return h.Guess(credit, steps, proportional)
     counts = people.counts(dimension or g.ALL)
     code = cut_rows(frame, dimension or g.ALL, people.cut_persons(dimension or g.ALL).labels).codes
-    item = people.item_codes(frame.get_column("item_id"))
     rows = np.flatnonzero((item >= 0) & (code >= 0))
     made = h.guess(
         np.moveaxis(counts, -1, 0)[:, code[rows], item[rows]],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 
@@ -143,6 +143,24 @@ class Moments:
         )
 
 
+class Totals:
+    """A value and a weight over rows, for means without errors. Unusable rows (nan, weight 0) count for nothing."""
+
+    def __init__(self, rows: Rows, x: Floats, w: Floats) -> None:
+        self.rows, self.x, self.w = rows, x, w
+
+    def of(self, codes: Ints, n: int) -> Floats:
+        """(2 × codes) Σwx and Σw."""
+        use = np.isfinite(self.x) & (self.w > 0)
+        w = np.where(use, self.w, 0.0)
+        return np.stack([sums(codes, v, n) for v in (np.where(use, w * self.x, 0.0), w)])
+
+    @cached_property
+    def by_persona(self) -> Floats:
+        """(2 × personas) Σwx and Σw."""
+        return self.of(self.rows.persona, self.rows.n_persona)
+
+
 @dataclass(frozen=True)
 class _Sides:
     """Slice and rest: means, weights."""
@@ -198,10 +216,17 @@ class Slices:
 
     def mean(self, x: Floats, w: Floats) -> Floats:
         """Weighted means alone."""
-        use = np.isfinite(x) & (w > 0)
-        w = np.where(use, w, 0.0)
+        return self.mean_of(Totals(self.rows, x, w))
+
+    def mean_of(self, totals: Totals) -> Floats:
+        """As `mean`, from a value's totals: over fewer personas than rows where each persona is in one slice."""
+        owner = self._slice_of_persona
+        if owner is None:
+            wx, w = totals.of(self._slot, self.n + 1)[:, : self.n]
+        else:
+            wx, w = self._by_slice(owner, totals.by_persona)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return self.sum(w * np.where(use, x, 0.0)) / self.sum(w)
+            return np.asarray(wx / w)
 
     def means(self, x: Floats, w: Floats) -> Means:
         """Weighted means and two-way clustered errors of all slices.
@@ -359,11 +384,11 @@ def _apart_gap(squares: Floats, clusters: Floats, sides: _Sides) -> tuple[Floats
 
 def t_quantile(df: Floats, level: float = 0.05) -> Floats:
     """Two-sided t quantile; nan where df is."""
-    return np.asarray(stats.t.ppf(1 - level / 2, df), dtype=float)
+    return np.asarray(special.stdtrit(df, 1 - level / 2), dtype=float)
 
 
 def p_value(estimate: Floats, se: Floats, df: Floats) -> Floats:
     """Two-sided p of estimate/se with t(df); nan without an error; 0/0 gives 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(np.abs(estimate) < 1e-12, 0.0, np.abs(estimate) / se)
-        return np.where(np.isfinite(se) & np.isfinite(df), 2 * stats.t.sf(t, df), np.nan)
+        return np.where(np.isfinite(se) & np.isfinite(df), 2 * special.stdtr(df, -t), np.nan)

@@ -10,7 +10,7 @@ import polars as pl
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import shrinkage
-from mpta_pipeline.metrics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.arrays import Floats, Ints, distinct, sums
 from mpta_pipeline.metrics.block import View
 from mpta_pipeline.metrics.means import Prepared
 
@@ -79,18 +79,23 @@ def double_corrected_variance(replicate_means: Floats, error_variance: Floats, n
     return float(replicate_means.var(ddof=1) - 2 * error_variance.mean() + (error_variance / n).mean())
 
 
-def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> float:
-    """Generalized entropy index with α = 2, mean((b/μ)² − 1)/2; nan where the mean is 0 (Speicher et al. 2018)."""
-    w = np.ones(len(benefit)) if weight is None else weight
-    mean = float((w * benefit).sum() / w.sum())
-    return float((w * ((benefit / mean) ** 2 - 1)).sum() / w.sum() / 2) if mean > 0 else float("nan")
+def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> Floats:
+    """Generalized entropy index with α = 2 along the last axis, mean((b/μ)² − 1)/2 (Speicher et al. 2018).
+
+    nan where the mean is 0.
+    """
+    w = np.ones(benefit.shape[-1]) if weight is None else weight
+    mean = (w * benefit).sum(axis=-1, keepdims=True) / w.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        index = (w * ((benefit / mean) ** 2 - 1)).sum(axis=-1) / w.sum() / 2
+    return np.asarray(np.where(mean[..., 0] > 0, index, np.nan))
 
 
 def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
     """Generalized entropy (α = 2) between groups (everybody gets the group's mean) and within them (the rest)."""
     means = sums(group, benefit, n) / sums(group, np.ones(len(benefit)), n)
-    between = generalized_entropy(means[group])
-    return between, generalized_entropy(benefit) - between
+    between = float(generalized_entropy(means[group]))
+    return between, float(generalized_entropy(benefit)) - between
 
 
 def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
@@ -130,7 +135,7 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
     sizes = {
         "n_answers": [round(float(block.orders[within].sum()))],
         "n_personas": [len(people)],
-        "n_items": [len(np.unique(block.item[within]))],
+        "n_items": [distinct(block.item[within])],
     }
 
     def one(figure: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
@@ -156,9 +161,5 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
         f"{name}_ratio": one(float(seen.ratio), chance.ratio, upper=False),
         f"{name}_range_shrunken": one(float(np.ptp(shrunken)), None),
         f"{name}_between_sd": one(float(np.sqrt(max(tau2, 0.0))) if np.isfinite(tau2) else float("nan"), None),
-        f"{name}_entropy_between": one(between, np.array([_null_entropy(m, group) for m in null])),
+        f"{name}_entropy_between": one(between, generalized_entropy(null, np.bincount(group).astype(float))),
     }
-
-
-def _null_entropy(means: Floats, group: Ints) -> float:
-    return generalized_entropy(means, np.bincount(group, minlength=len(means)).astype(float))

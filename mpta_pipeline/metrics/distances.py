@@ -6,25 +6,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpta_pipeline.metrics.arrays import Floats
+from mpta_pipeline.metrics.arrays import Floats, Reals
 
 
-def total_variation(p: Floats, q: Floats) -> Floats:
+def total_variation(p: Reals, q: Reals) -> Floats:
     """½ Σ |p − q| over the first axis."""
     return np.asarray(0.5 * np.abs(p - q).sum(axis=0))
 
 
-def jensen_shannon(p: Floats, q: Floats) -> Floats:
+def jensen_shannon(p: Reals, q: Reals) -> Floats:
     """Jensen–Shannon distance over the first axis: square root of the divergence to base 2, in [0, 1]."""
     divergence = ((_plogp(p) + _plogp(q)) / 2 - _plogp((p + q) / 2)).sum(axis=0) / np.log(2)
     return np.asarray(np.sqrt(np.clip(divergence, 0.0, 1.0)))
 
 
-def _plogp(p: Floats) -> Floats:
-    return np.asarray(p * np.log(np.maximum(p, np.finfo(np.float64).tiny)))
+def _plogp(p: Reals) -> Reals:
+    return np.asarray(p * np.log(np.maximum(p, np.finfo(p.dtype).tiny)))
 
 
-def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
+def wasserstein(p: Reals, q: Reals, places: Reals) -> Floats:
     """Wasserstein-1 distance over the first axis divided by the range of the options' places, in [0, 1].
 
     Args:
@@ -34,7 +34,7 @@ def wasserstein(p: Floats, q: Floats, places: Floats) -> Floats:
             and both distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places
             remain.
     """
-    places = np.asarray(places, dtype=float)
+    places = np.asarray(places)
     used = np.isfinite(places) & (places >= 0)
     x = np.where(used, places, np.inf)
     a, b = (np.where(used, d, 0.0) for d in (p, q))

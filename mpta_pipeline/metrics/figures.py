@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.metrics import equivalence, multiplicity
@@ -77,9 +78,13 @@ def compute_figures(
         balanced.positions,
     )
     chosen = applicable(scores)
-    parts = [
-        part for block in blocks(units, groups, gold, rules=rules) for part in _block_figures(block, dimensions, chosen)
-    ]
+    # Dimensions are computed side by side (`_condition_figures`): each product's own threads would only wait.
+    with threadpool_limits(1, user_api="blas"):
+        parts = [
+            part
+            for block in blocks(units, groups, gold, rules=rules)
+            for part in _block_figures(block, dimensions, chosen)
+        ]
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )

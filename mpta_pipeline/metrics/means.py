@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.metrics import equivalence, shrinkage
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.block import Block, View, stacked
-from mpta_pipeline.metrics.clustered import Gaps, Moments, t_quantile
+from mpta_pipeline.metrics.clustered import Gaps, Moments, Totals, t_quantile
 from mpta_pipeline.metrics.intervals import apart, interval, paired
 from mpta_pipeline.metrics.registry import Metric
 
@@ -96,6 +96,7 @@ class Prepared:
         if reference is not None and np.isfinite(reference[self.used]).any():
             self.effect = Moments(block.rows, values.x - reference, self.w)
         self.net = {name: Moments(block.rows, values.x - b, self.w) for name, b in values.baselines.items()}
+        self.baselines = {name: Totals(block.rows, b, self.w) for name, b in values.baselines.items()}
 
 
 def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) -> pl.DataFrame | None:
@@ -139,14 +140,17 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
             "mde": equivalence.minimal_detectable(effect.se, effect.df, level=rules.level),
         }
     parts = {"": _gap_columns(view, metric, gaps)}
-    of_groups = {name: Moments(block.rows, prepared.values.x - b, prepared.w) for name, b in guesses.items()}
-    for name, baseline in (prepared.values.baselines | dict(guesses)).items():
-        if not np.isfinite(baseline[prepared.used & slices.inside]).any():
+    of_groups = {name: Totals(block.rows, b, prepared.w) for name, b in guesses.items()}
+    for name, totals in (prepared.baselines | of_groups).items():
+        baseline = slices.mean_of(totals)
+        if not np.isfinite(baseline).any():
             continue
-        net = (prepared.net | of_groups)[name]
-        found = slices.gaps_of(net) if metric.gap and slices.n > 1 else None
+        found = None
+        if metric.gap and slices.n > 1:
+            net = prepared.net.get(name)
+            found = slices.gaps_of(net or Moments(block.rows, prepared.values.x - guesses[name], prepared.w))
         parts[name] = {
-            "baseline_estimate": slices.mean(baseline, prepared.w),
+            "baseline_estimate": baseline,
             **_gap_columns(view, metric, found, net=True),
         }
     return stacked(base, parts)
