@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -78,13 +79,7 @@ def compute_figures(
         balanced.positions,
     )
     chosen = applicable(scores)
-    # Dimensions are computed side by side (`_condition_figures`): each product's own threads would only wait.
-    with threadpool_limits(1, user_api="blas"):
-        parts = [
-            part
-            for block in blocks(units, groups, gold, rules=rules)
-            for part in _block_figures(block, dimensions, chosen)
-        ]
+    parts = list(_side_by_side(blocks(units, groups, gold, rules=rules), dimensions, chosen))
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
@@ -119,8 +114,32 @@ def _check_one(scores: pl.DataFrame) -> None:
             )
 
 
-def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[pl.DataFrame]:
-    """Figures of one block: condition by condition, dimension by dimension."""
+Work = Callable[[], pl.DataFrame]
+
+
+def _side_by_side(
+    blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
+) -> Iterator[pl.DataFrame]:
+    """Figures of all blocks, the dimensions of a condition in threads while the next condition is prepared.
+
+    The arrays' sums run outside Python's lock: two at a time take little more than half the time. The threads of a
+    single matrix product would only wait for each other.
+    """
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool,
+    ):
+        earlier: list[Future[pl.DataFrame]] = []
+        for block in blocks:
+            for views in _block_figures(block, dimensions, chosen):
+                begun = [pool.submit(view) for view in views]
+                yield from (one.result() for one in earlier)
+                earlier = begun
+        yield from (one.result() for one in earlier)
+
+
+def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[list[Work]]:
+    """What is to be computed of one block, condition by condition: a piece of work for each dimension."""
     values = {name: evaluate(block.frame, m) for name, m in chosen.items() if m.value is not None}
     without = block.condition(REFERENCE)
     references = {
@@ -129,7 +148,7 @@ def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[st
         if METRICS[name].paired and np.isfinite(v.x).any()
     }
     for condition in block.conditions():
-        yield from _condition_figures(block, condition, dimensions, chosen=chosen, values=values, references=references)
+        yield _condition_figures(block, condition, dimensions, chosen=chosen, values=values, references=references)
 
 
 def _condition_figures(
@@ -140,8 +159,8 @@ def _condition_figures(
     chosen: Mapping[str, Metric],
     values: Mapping[str, Values],
     references: Mapping[str, Floats],
-) -> Iterator[pl.DataFrame]:
-    """Figures under one condition, dimension by dimension; what they share is gone before the next condition's."""
+) -> list[Work]:
+    """A piece of work for each dimension under one condition; what they share is gone with the last of them."""
     here = block.condition(condition)
     of_condition = block.of(condition)
     prepared = {
@@ -164,9 +183,7 @@ def _condition_figures(
     def of_view(view: View) -> pl.DataFrame:
         return _labelled(view, dict(_view_figures(view, prepared, features)))
 
-    # The arrays' sums run outside Python's lock: two at a time take little more than half the time.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-        yield from pool.map(of_view, views)
+    return [partial(of_view, view) for view in views]
 
 
 def _view_figures(
