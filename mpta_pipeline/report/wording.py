@@ -65,6 +65,12 @@ METRICS = {
 DIRECTIONS = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "none": "neither way"}
 VERDICTS = {"gap": "differs", "no_gap": "alike", "inconclusive": "unclear"}
 
+OUTCOMES = {
+    "score": "share of right answers",
+    "score_net_of_item_mode": "share of right answers, net of the most frequent answer's",
+    "persona_effect": "effect of the persona",
+}
+
 
 def plain(name: str) -> str:
     """A name of the study as a reader would write it."""
@@ -74,6 +80,11 @@ def plain(name: str) -> str:
 def condition(name: str) -> str:
     """A condition in words."""
     return CONDITIONS.get(name, plain(name))
+
+
+def outcome(name: str) -> str:
+    """What a pocket is worse in, in words."""
+    return OUTCOMES.get(name, plain(name))
 
 
 def opening(text: str) -> str:

@@ -318,6 +318,20 @@ def test_pockets_show_confirmed_ones_first_and_others_as_no_finding() -> None:
     assert "no findings" in render(pockets=pockets(False))
 
 
+def test_what_is_said_in_short_names_the_clearest_pocket_or_that_none_was_found() -> None:
+    def short(html: str) -> str:
+        text = re.sub(r"<[^>]+>", "", html.split("In short</h2>")[1].split("Before you quote")[0])
+        return re.sub(r"\s+", " ", text)
+
+    found = short(render(pockets=pockets(False, True)))
+    assert "1 hidden pocket is confirmed, where a model does worse than its average shows." in found
+    assert (
+        "m for group 1 on values, wvs: share of right answers 12.0 points [4.0, 20.0] below everyone else's." in found
+    )
+    assert "No hidden pocket is confirmed among 2 candidates" in short(render(pockets=pockets(False, False)))
+    assert "pocket" not in short(render())
+
+
 def test_models_that_cannot_be_told_apart_share_a_letter() -> None:
     row = dict.fromkeys(tables.MODEL_COMPARISON.schema) | {
         "task": "values", "survey": "wvs", "metric": "accuracy", "condition": "persona", "n_answers": 9,
