@@ -320,7 +320,7 @@ def test_pockets_show_confirmed_ones_first_and_others_as_no_finding() -> None:
 
 def test_what_is_said_in_short_names_the_clearest_pocket_or_that_none_was_found() -> None:
     def short(html: str) -> str:
-        text = re.sub(r"<[^>]+>", "", html.split("In short</h2>")[1].split("Before you quote")[0])
+        text = re.sub(r"<[^>]+>", "", html.split("In short</h2>")[1].split("Before you quote", maxsplit=1)[0])
         return re.sub(r"\s+", " ", text)
 
     found = short(render(pockets=pockets(False, True)))
