@@ -18,17 +18,31 @@ import polars as pl
 from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.queries import header, literal, load, quoted
-from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic
+from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic, write_json
 from mpta_pipeline.trace import Trace, follow
 
 VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships")
 """Published views, each after those that it reads."""
 
+LEFT_OUT = "tables/left_out.json"
+"""Partitions of models and tasks that are not of the study now: kept, but neither published nor traced."""
+
 sql = load
 
 
+def leave_out(layout: Layout, paths: Sequence[Path]) -> None:
+    """Say which stored partitions are not published; all others are."""
+    write_json([str(path.relative_to(layout.store)) for path in paths], layout.store / LEFT_OUT)
+
+
+def left_out(layout: Layout) -> set[Path]:
+    """Stored partitions that are not published."""
+    path = layout.store / LEFT_OUT
+    return {layout.store / name for name in json.loads(read_text(path))} if path.exists() else set()
+
+
 def files(layout: Layout, table: tables.Table) -> list[Path]:
-    """The Parquet partitions of a table that are there now, in name order."""
+    """The Parquet partitions of a table that are there now and of the study, in name order."""
     match table.name:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
@@ -36,7 +50,8 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
             found = (_current_release(pointer) for pointer in listed(layout.raw_store, "*/current.json"))
             return [path for path in found if path.is_file()]
         case name:
-            return listed(layout.store / "tables" / name, "**/*.parquet")
+            unused = left_out(layout)
+            return [p for p in listed(layout.store / "tables" / name, "**/*.parquet") if p not in unused]
 
 
 def _current_release(pointer: Path) -> Path:
@@ -62,7 +77,13 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
         yield layout
         return
     with tempfile.TemporaryDirectory() as scratch:
-        wanted = ("harmonized/*.parquet", "tables/**/*.parquet", "raw/*/current.json", "raw/*/*/variables.parquet")
+        wanted = (
+            "harmonized/*.parquet",
+            "tables/**/*.parquet",
+            LEFT_OUT,
+            "raw/*/current.json",
+            "raw/*/*/variables.parquet",
+        )
         fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, Path(scratch))
         yield Layout(Path(scratch))
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 
@@ -142,6 +143,40 @@ def test_a_run_spends_no_more_than_its_budget_on_all_models(world, server):
     assert mpta(world, "run").returncode == 0
     assert server.calls > first and set(server.by_model) == {"one", "two"}, "what was left is asked"
     assert max(server.asked.values()) == 1
+
+
+def test_models_asks_the_named_one_and_taking_an_entry_out_deletes_nothing(world, server):
+    from tests.world import model
+
+    assert mpta(world, "run").returncode == 0
+    one, layout = {"loopback": model(server.url)}, Layout.from_env()
+    before, first = tables(world), server.by_model.copy()
+    both = one | {"second": model(server.url) | {"model": "second"}}
+    world.models(both)
+    assert mpta(world, "run", "--models", "second").returncode == 0
+    assert server.by_model - first == {"second": sum(first.values())}, "only the new one is asked"
+    responses = [path for path in before if "responses" in path]
+    assert responses and all(tables(world)[path] == before[path] for path in responses)
+    all_of_it, asked = tables(world), server.calls
+    of_second = {path: content for path, content in all_of_it.items() if "second" in path}
+    world.models(one)
+    done = mpta(world, "run")
+    assert done.returncode == 0, done.stderr
+    assert of_second and of_second.items() <= tables(world).items()
+    for text in (layout.report.read_text(), *(str(r) for r in published(layout))):
+        assert "second" not in text.split()
+    world.models(both)
+    done = mpta(world, "run")
+    assert done.returncode == 0, done.stderr
+    assert server.calls == asked
+    assert tables(world) == all_of_it
+    assert {model for (model,) in published(layout)} == {"loopback", "second"}
+
+
+def published(layout):
+    """The models whose figures are in the warehouse."""
+    with duckdb.connect(str(layout.warehouse), read_only=True) as con:
+        return con.sql("select distinct model from subgroup_metrics").fetchall()
 
 
 def test_until_stops_there(world, server):

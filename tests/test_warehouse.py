@@ -53,6 +53,20 @@ def test_a_table_is_its_partitions_one_below_the_other(published: Layout, name: 
     assert_frame_equal(ask(published, f"from {name}"), stored)
 
 
+def test_what_is_left_out_is_kept_but_not_published(tmp_path: Path) -> None:
+    layout = fab.store(tmp_path)
+    gone = layout.table("scores", fab.MODELS[1], "myths")
+    warehouse.leave_out(layout, [gone])
+    warehouse.publish(layout)
+    known = "from (select distinct model, task from scores) select count(*)"
+    assert gone.exists() and ask(layout, known).item() == 3
+    with warehouse.connect(layout) as con:
+        assert con.sql(known).fetchall() == [(3,)]
+    warehouse.leave_out(layout, [])
+    warehouse.publish(layout)
+    assert ask(layout, known).item() == 4
+
+
 def test_respondents_of_waves_with_different_columns_stand_in_one_table(published: Layout) -> None:
     frame = ask(published, "from respondents")
     assert frame.height == 2 * fab.PEOPLE

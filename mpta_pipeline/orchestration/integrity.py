@@ -62,11 +62,14 @@ def check_all(project: Project, only: str | None = None) -> list[Finding]:
 
 
 def _partitions(project: Project) -> Iterator[tuple[Path, tables.Table | None]]:
+    """Every stored partition of the study; what has left it is made anew when it comes back."""
     by_name = {t.name: t for t in tables.PUBLISHED}
+    unused = warehouse.left_out(project.layout)
     for path in listed(project.layout.store, "harmonized/*.parquet"):
         yield path, tables.RESPONDENTS
     for path in listed(project.layout.store / "tables", "**/*.parquet"):
-        yield path, by_name.get(path.relative_to(project.layout.store / "tables").parts[0])
+        if path not in unused:
+            yield path, by_name.get(path.relative_to(project.layout.store / "tables").parts[0])
 
 
 def _subject(project: Project, path: Path) -> str:

@@ -523,8 +523,8 @@ def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
 # --- publication ----------------------------------------------------------------------------------------------------
 
 
-def forget_unused(project: Project) -> None:
-    """Discard the tables of tasks and models that left the study. The ledgers stay: nothing would be asked again."""
+def leave_out_unused(project: Project) -> None:
+    """Publish no tables of tasks and models that left the study. They stay where they are, for when these come back."""
     used = {
         path_of(project, Node(asset, partition))
         for assets, partitions in (
@@ -534,15 +534,17 @@ def forget_unused(project: Project) -> None:
         for asset in assets
         for partition in partitions
     }
-    for asset in ("items", "gold", "prompts", "ceiling", "responses", "scores", "subgroup_metrics", "pockets"):
-        for path in listed(project.layout.store / "tables" / asset, "**/*.parquet"):
-            if path not in used:
-                discard(path)
+    stored = (
+        path
+        for asset in ("items", "gold", "prompts", "ceiling", "responses", "scores", "subgroup_metrics", "pockets")
+        for path in listed(project.layout.store / "tables" / asset, "**/*.parquet")
+    )
+    warehouse.leave_out(project.layout, [path for path in stored if path not in used])
 
 
 def make_warehouse(project: Project) -> Record:
     """Publish all tables as one DuckDB file, built beside and swapped in."""
-    forget_unused(project)
+    leave_out_unused(project)
     crosswalk = project.crosswalk
     for name, frame in (("concepts", crosswalk.concepts), ("options", crosswalk.options)):
         store(frame, project.layout.table(name), Node(name), {})
