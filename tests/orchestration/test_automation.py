@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from mpta_pipeline import harmonize
 from mpta_pipeline.storage import Layout
@@ -25,8 +26,8 @@ def test_everything_that_is_missing_is_requested_at_the_first_ticks(daemon, worl
     assert daemon.settle() == [], "settled means settled"
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_file_that_is_touched_or_copied_again_runs_nothing(daemon, world):
-    daemon.settle()
     path = world.surveys / "wave_2018.sav"
     data = path.read_bytes()
     path.unlink()
@@ -35,10 +36,10 @@ def test_a_file_that_is_touched_or_copied_again_runs_nothing(daemon, world):
     assert daemon.settle() == []
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_crosswalk_edit_runs_the_waves_and_asks_the_prompts_that_it_touches(
     daemon, world, server, monkeypatch, tmp_path
 ):
-    daemon.settle()
     before, asked = prompts(), server.calls
     folder = Path(shutil.copytree(harmonize.crosswalk.CONCEPT_FOLDER, tmp_path / "concepts"))
     load = harmonize.load_crosswalk
@@ -66,8 +67,8 @@ def prompts():
     return pl.concat([pl.read_parquet(Layout.from_env().table("prompts", task)) for task in STUDY["tasks"]])
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_new_wave_runs_what_depends_on_it_and_asks_only_what_is_new(daemon, world, server):
-    daemon.settle()
     before = server.calls
     write_wave(world.surveys, respondents(2014))
     ran = daemon.settle()
@@ -79,8 +80,8 @@ def test_a_new_wave_runs_what_depends_on_it_and_asks_only_what_is_new(daemon, wo
     assert "gss_extract-2014" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_new_release_replaces_its_wave_and_says_what_changed(daemon, world, server):
-    daemon.settle()
     changed = respondents(2018).with_columns(
         pl.when(pl.col("id") == 7).then(1 - pl.col("abany")).otherwise(pl.col("abany")).alias("abany")
     )
@@ -95,8 +96,8 @@ def test_a_new_release_replaces_its_wave_and_says_what_changed(daemon, world, se
     assert server.calls - before <= max(1.5 * share * prompts, 12), "asked no more than the change touches"
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_removed_wave_leaves_the_study_and_comes_back_without_a_question(daemon, world, server):
-    daemon.settle()
     before, made = server.calls, tables(world)
     path = world.surveys / "wave_2016.sav"
     data = path.read_bytes()
@@ -113,8 +114,8 @@ def test_a_removed_wave_leaves_the_study_and_comes_back_without_a_question(daemo
     assert tables(world) == made, "the same tables as before"
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_removal_two_waves_and_a_model_at_once_ask_once(daemon, world, server):
-    daemon.settle()
     (world.surveys / "wave_2016.sav").unlink()
     for year in (2012, 2014):
         write_wave(world.surveys, respondents(year))

@@ -19,8 +19,8 @@ from tests.world import STUDY, World, model, respondents, write_wave
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_corrupt_file_stops_only_its_wave_and_is_picked_up_when_mended(daemon, world):
-    daemon.settle()
     layout = Layout.from_env()
     path = world.surveys / "wave_2018.sav"
     good = path.read_bytes()
@@ -35,8 +35,8 @@ def test_a_corrupt_file_stops_only_its_wave_and_is_picked_up_when_mended(daemon,
     assert not daemon.failed
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_configuration_that_cannot_be_read_is_told_and_nothing_is_lost(daemon, world):
-    daemon.settle()
     path = world.config / "models.yaml"
     good = path.read_text()
     path.write_text("models:\n  a: {provider: openai\n  b: [")
@@ -49,8 +49,8 @@ def test_a_configuration_that_cannot_be_read_is_told_and_nothing_is_lost(daemon,
     assert partitions(ran, "raw_wave") == ["gss_extract-2014"] and not daemon.failed
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_change_that_lands_while_a_model_is_asked_is_not_lost_and_nothing_runs_twice(daemon, world, server):
-    daemon.settle()
     write_wave(world.surveys, respondents(2014))
     requested: list[dict[str, set[str | None]]] = []
 
@@ -83,6 +83,7 @@ def test_a_change_that_lands_while_a_model_is_asked_is_not_lost_and_nothing_runs
     assert set(partitions(ran, "responses")) <= set(asked_first) | CELLS
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_failed_partition_is_retried_once_and_then_waits(daemon, world, server):
     world.models({"loopback": model(server.url), "refused": model(server.url) | {"model": "refused"}})
     server.refuse = "refused"
@@ -97,6 +98,7 @@ def test_a_failed_partition_is_retried_once_and_then_waits(daemon, world, server
     assert max(server.asked.values()) == 1, "what was answered before the failure is not asked again"
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_task_whose_items_are_absent_holds_back_nothing_else(daemon, world):
     world.study(STUDY | {"tasks": STUDY["tasks"] | {"absent": {"kind": "truthfulqa_binary", "path": "absent.csv"}}})
     daemon.reload()

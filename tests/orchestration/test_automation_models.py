@@ -2,6 +2,7 @@
 
 import dagster as dg
 import duckdb
+import pytest
 import yaml
 
 from mpta_pipeline.orchestration import steps
@@ -10,6 +11,7 @@ from tests.orchestration.ticks import CELLS, partitions, tables
 from tests.world import STUDY, model, respondents, write_wave
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_model_and_a_task_that_return_are_made_anew_from_their_ledgers(daemon, world, server):
     two = {"loopback": model(server.url), "second": model(server.url) | {"model": "second"}}
     world.models(two)
@@ -41,8 +43,8 @@ def test_a_model_and_a_task_that_return_are_made_anew_from_their_ledgers(daemon,
     assert server.calls > calls, "but the wave that came and went"
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_new_model_is_the_only_one_asked(daemon, world, server):
-    daemon.settle()
     before = server.calls
     world.models({"loopback": model(server.url), "second": model(server.url) | {"model": "second"}})
     ran = daemon.settle()
@@ -57,8 +59,8 @@ def test_a_new_model_is_the_only_one_asked(daemon, world, server):
     assert server.by_model["second"] == 2 * before["second"] and server.by_model["loopback"] == before["loopback"]
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_changed_task_runs_that_task_again_and_nothing_else(daemon, world):
-    daemon.settle()
     study = yaml.safe_load(yaml.safe_dump(STUDY))
     study["tasks"]["sample_myths"]["items"] = 3
     world.study(study)
@@ -69,8 +71,8 @@ def test_a_changed_task_runs_that_task_again_and_nothing_else(daemon, world):
     assert len(ran) == len(set(ran)), f"ran twice: {sorted(r for r in set(ran) if ran.count(r) > 1)}"
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):
-    daemon.settle()
     daemon.instance.add_dynamic_partitions("model", ["typo"])
     result = daemon.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=daemon.instance,
@@ -85,8 +87,8 @@ def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):
     assert "models.yaml" in failure.message and "typo" in failure.message and "Remedy" in failure.message
 
 
+@pytest.mark.usefixtures("filled")
 def test_new_code_runs_what_it_makes_and_stops_where_the_content_is_the_same(daemon, world, server, monkeypatch):
-    daemon.settle()
     before = server.calls
     monkeypatch.setitem(steps._CODE, "items", ("mpta_pipeline.tasks", "mpta_pipeline.hashing"))
     daemon.reload()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from functools import cache
+from unittest.mock import patch
 
 import dagster as dg
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
@@ -57,13 +59,16 @@ class Daemon:
     def evaluate(self) -> dict[str, set[str | None]]:
         """One tick of each automation sensor: what they request."""
         requested: dict[str, set[str | None]] = {}
+        # As in the daemon, whose tick asks the database for a partition set once; the tester asks a thousand times.
+        known = cache(self.instance.get_dynamic_partitions)
         for sensor in sensors.AUTOMATION:
-            result = dg.evaluate_automation_conditions(
-                defs=self.definitions,
-                instance=self.instance,
-                asset_selection=sensor.asset_selection,
-                cursor=self.cursors.get(sensor.name),
-            )
+            with patch.object(self.instance, "get_dynamic_partitions", known):
+                result = dg.evaluate_automation_conditions(
+                    defs=self.definitions,
+                    instance=self.instance,
+                    asset_selection=sensor.asset_selection,
+                    cursor=self.cursors.get(sensor.name),
+                )
             self.cursors[sensor.name] = result.cursor
             for key in sensor.asset_selection.resolve(self.graph):
                 requested[key.to_user_string()] = set(result.get_requested_partitions(key))
