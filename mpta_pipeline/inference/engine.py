@@ -726,26 +726,17 @@ def _first_error(group: BaseException) -> BaseException:
     return next((e for e in flat if isinstance(e, ModelError)), flat[0])
 
 
-def _run_fresh(work: Any) -> None:
-    """Run in a new event loop: libuv's where it is to be had, which takes a seventh off the CPU of a request."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    with contextlib.suppress(ImportError):  # not on Windows
-        from uvloop import new_event_loop as factory
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(work)
-
-
 def _run_async(work: Any) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        _run_fresh(work)
+        asyncio.run(work)
         return
     failure: list[BaseException] = []
 
     def target() -> None:
         try:
-            _run_fresh(work)
+            asyncio.run(work)
         except BaseException as error:
             failure.append(error)
 
