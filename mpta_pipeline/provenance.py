@@ -78,11 +78,23 @@ def store(
     parents: Mapping[str, str],
     *,
     notes: Mapping[str, Any] | None = None,
+    beside: str = "",
 ) -> Record:
-    """Write a table partition and its record; a partition with equal content keeps its version."""
+    """Write a table partition and its record; a partition with equal content keeps its version.
+
+    Args:
+        frame: The rows.
+        path: The partition.
+        node: What it is.
+        parents: Version of everything that it was made from.
+        notes: What else there is to say of it.
+        beside: Version of a table that is stored already and counts as part of it.
+    """
     record_path(path).unlink(missing_ok=True)
     write_parquet(frame, path)
-    return write_record(path, Record(str(node), content_hash(frame), frame.height, dict(parents), dict(notes or {})))
+    version = content_hash(frame)
+    version = digest(version, beside) if beside else version
+    return write_record(path, Record(str(node), version, frame.height, dict(parents), dict(notes or {})))
 
 
 def discard(path: Path) -> None:

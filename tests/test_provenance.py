@@ -4,6 +4,7 @@ import contextlib
 
 import polars as pl
 
+from mpta_pipeline import provenance
 from mpta_pipeline.provenance import Node, code_version, discard, read_record, record_path, store
 
 FRAME = pl.DataFrame({"a": [1]})
@@ -21,6 +22,15 @@ def test_equal_content_keeps_its_version_whatever_it_was_made_from(tmp_path):
     two = store(FRAME, tmp_path / "b.parquet", Node("t"), {"p": "2"})
     assert one.version == two.version
     assert store(FRAME + 1, tmp_path / "b.parquet", Node("t"), {}).version != one.version
+
+
+def test_the_version_of_two_tables_in_one_is_written_in_one_piece(tmp_path, monkeypatch):
+    written = []
+    keep = provenance.write_record
+    monkeypatch.setattr(provenance, "write_record", lambda path, record: written.append(record) or keep(path, record))
+    path = tmp_path / "t.parquet"
+    versions = {store(FRAME, path, Node("t"), {}, beside=other).version for other in ("", "1", "2")}
+    assert len(versions) == len(written) == 3, "a change of either table shows, and no kill leaves half of it"
 
 
 def test_an_interrupted_write_leaves_no_record(tmp_path, monkeypatch):

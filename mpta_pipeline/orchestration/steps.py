@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -362,10 +362,10 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
     group_record = store(
         tables.GROUPS.conform(groups), path_of(project, Node("groups")), Node("groups"), parents(project, node)
     )
-    record = _store(project, node, frame)
-    # The groups are part of this asset: what depends on it must hear of a change in either table.
-    whole = replace(record, version=digest(record.version, group_record.version))
-    return write_record(path_of(project, node), whole), checks
+    # The groups are part of this asset: what depends on it must hear of a change in either table. One record says both,
+    # for a run may be killed between two.
+    record = store(frame, path_of(project, node), node, parents(project, node), beside=group_record.version)
+    return record, checks
 
 
 def make_panel(project: Project) -> Record:
