@@ -733,8 +733,12 @@ def forget(
     with _instance(project) as instance:
         from mpta_pipeline.orchestration.events import purge
         from mpta_pipeline.orchestration.runner import sole_command
+        from mpta_pipeline.storage import alone
 
-        with sole_command(project, instance):
+        def waiting() -> None:
+            out.print("Waiting for what is being made or asked to end; cancel it in the UI, or stop this with Ctrl-C.")
+
+        with sole_command(project, instance), alone(project.layout, waiting):
             texts = withdrawal.texts_of(project.layout, who.id, project.study)
             models = inference.load_models(project.config / "models.yaml")
             outcome = withdrawal.forget(project.layout, project.sources, models, who, on=datetime.now(UTC).date())

@@ -7,12 +7,14 @@ partition is made from, with versions; `is_current` compares that with the recor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import polars as pl
 
@@ -21,7 +23,7 @@ from mpta_pipeline.errors import ConfigError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
-from mpta_pipeline.storage import listed, read_parquet, shared, write_text
+from mpta_pipeline.storage import at_work, listed, read_parquet, shared, write_text
 
 
 @dataclass(frozen=True)
@@ -253,8 +255,75 @@ def answered(project: Project, model: str, task: str) -> Record | None:
     return record if requests == asked + reused else None
 
 
-def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> Record:
-    return store(frame, path_of(project, node), node, parents(project, node), notes=notes)
+@dataclass(frozen=True)
+class _Start:
+    """What held when a step began: versions of everything that its asset is made from, and who had withdrawn."""
+
+    parents: Mapping[str, str]
+    withdrawn: str
+
+
+_started: ContextVar[_Start | None] = ContextVar("started", default=None)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _makes(asset: str, *keys: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a step that makes a partition of an asset.
+
+    Parents' versions are taken before the step reads anything, and the record names these. A parent that changes while
+    the step works thereby leaves the asset stale; versions taken at the end would hide the change for good. A
+    withdrawal waits for the step, and the step for a withdrawal (`storage.at_work`).
+
+    Args:
+        asset: The asset.
+        keys: The step's parameters that name the partition.
+    """
+
+    def decorate(step: Callable[P, T]) -> Callable[P, T]:
+        parameters = signature(step)
+
+        @wraps(step)
+        def made_from_start(*args: P.args, **kwargs: P.kwargs) -> T:
+            given = parameters.bind(*args, **kwargs).arguments
+            project: Project = given["project"]
+            nested = _started.get() is not None
+            with nullcontext() if nested else at_work(project.layout):
+                start = _Start(
+                    parents(project, Node(asset, "|".join(given[key] for key in keys))),
+                    surveys.load_withdrawals(project.layout).version,
+                )
+                token = _started.set(start)
+                try:
+                    return step(*args, **kwargs)
+                finally:
+                    _started.reset(token)
+
+        return made_from_start
+
+    return decorate
+
+
+def _start(project: Project) -> _Start:
+    """What held when the step began that is about to store something.
+
+    Raises:
+        ConfigError: Somebody withdrew since, from another machine; what the step read may hold their answers.
+    """
+    start = _started.get()
+    assert start is not None, "a step that stores is decorated by _makes"
+    if surveys.load_withdrawals(project.layout).version != start.withdrawn:
+        raise ConfigError(
+            "A respondent withdrew while this table was being made; nothing was stored",
+            remedy="run it again: everything is then read without them",
+        )
+    return start
+
+
+def _store(
+    project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None, *, beside: str = ""
+) -> Record:
+    return store(frame, path_of(project, node), node, _start(project).parents, notes=notes, beside=beside)
 
 
 def _or_accept(release: Mapping[str, Any], checks: Sequence[Any]) -> str:
@@ -285,6 +354,7 @@ def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None, r
 # --- surveys --------------------------------------------------------------------------------------------------------
 
 
+@_makes("raw_wave", "wave")
 def make_raw_wave(project: Project, wave: str) -> Record:
     """Read the wave's file into an immutable raw snapshot."""
     file = project.wave_file(wave)
@@ -298,6 +368,7 @@ def make_raw_wave(project: Project, wave: str) -> Record:
     )
 
 
+@_makes("harmonized_wave", "wave")
 def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[Any]]:
     """Harmonize a raw wave; the stored wave is replaced only if no blocking check fails.
 
@@ -325,6 +396,7 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
     return _store(project, Node("harmonized_wave", wave), frame, notes), checks
 
 
+@_makes("survey_changelog", "wave")
 def make_survey_changelog(project: Project, wave: str) -> Record:
     """What the wave's release in use changed against the one that it superseded; empty for a first release."""
     new = surveys.load_raw(project.layout, wave)
@@ -345,6 +417,7 @@ def forget_wave(project: Project, wave: str) -> None:
 # --- personas -------------------------------------------------------------------------------------------------------
 
 
+@_makes("personas")
 def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
     """Turn the harmonized waves into personas; checked before the stored table is replaced."""
     respondents = project.respondents()
@@ -359,15 +432,14 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
         country_groups=project.study.figures.country_groups,
     )
     node = Node("personas")
-    group_record = store(
-        tables.GROUPS.conform(groups), path_of(project, Node("groups")), Node("groups"), parents(project, node)
-    )
+    group_record = _store(project, Node("groups"), tables.GROUPS.conform(groups))
     # The groups are part of this asset: what depends on it must hear of a change in either table. One record says both,
     # for a run may be killed between two.
-    record = store(frame, path_of(project, node), node, parents(project, node), beside=group_record.version)
+    record = _store(project, node, frame, beside=group_record.version)
     return record, checks
 
 
+@_makes("panel")
 def make_panel(project: Project) -> Record:
     """Draw who is asked."""
     study = project.study
@@ -378,6 +450,7 @@ def make_panel(project: Project) -> Record:
 # --- tasks ----------------------------------------------------------------------------------------------------------
 
 
+@_makes("items", "task")
 def make_items(project: Project, task: str) -> Record:
     """Make a task's items and, beside them, what every respondent answered to them."""
     config = project.task(task)
@@ -392,10 +465,11 @@ def make_items(project: Project, task: str) -> Record:
         cache_dir=project.layout.item_files,
     )
     gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
-    store(gold, path_of(project, Node("gold", task)), Node("gold", task), parents(project, Node("items", task)))
+    _store(project, Node("gold", task), gold)
     return _store(project, Node("items", task), items, {"respondents_answers": gold.height})
 
 
+@_makes("prompts", "task")
 def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
     """Cross items, personas, conditions and option orders into prompts."""
     frame = tasks.build_prompts(
@@ -415,6 +489,7 @@ def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
 # --- inference ------------------------------------------------------------------------------------------------------
 
 
+@_makes("responses", "model", "task")
 def make_responses(project: Project, model: str, task: str, how: Asking | None = None) -> Record:
     """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
     spec = project.model(model)
@@ -438,6 +513,7 @@ def make_responses(project: Project, model: str, task: str, how: Asking | None =
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
+@_makes("scores", "model", "task")
 def make_scores(project: Project, model: str, task: str) -> Record:
     """Parse a model's answers and compare them with what counts."""
     cell = f"{model}|{task}"
@@ -446,6 +522,7 @@ def make_scores(project: Project, model: str, task: str) -> Record:
     return _store(project, Node("scores", cell), frame, statuses)
 
 
+@_makes("subgroup_metrics", "model", "task")
 def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
@@ -475,9 +552,13 @@ def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
 
     It is no asset: it is a part of the figures that does not depend on the model.
     """
-    node = Node("ceiling", task)
-    if is_current(project, node):
+    if is_current(project, Node("ceiling", task)):
         return read(project, "ceiling", task)
+    return _make_ceiling(project, task)
+
+
+@_makes("ceiling", "task")
+def _make_ceiling(project: Project, task: str) -> pl.DataFrame | None:
     gold = read(project, "gold", task)
     if gold.is_empty():
         return None
@@ -493,10 +574,11 @@ def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
         seed=project.study.seed,
         people=prompts["persona_id"].unique().to_list(),
     )
-    store(frame, path_of(project, node), node, parents(project, node))
+    _store(project, Node("ceiling", task), frame)
     return frame
 
 
+@_makes("pockets", "model", "task")
 def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Search for subgroups where a model does worse on one half of the data and confirm them on the other."""
     cell = f"{model}|{task}"
@@ -512,6 +594,7 @@ def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Seque
     return _store(project, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())}), checks
 
 
+@_makes("model_comparison")
 def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
     frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
@@ -542,6 +625,7 @@ def leave_out_unused(project: Project) -> None:
     warehouse.leave_out(project.layout, [path for path in stored if path not in used])
 
 
+@_makes("warehouse")
 def make_warehouse(project: Project) -> Record:
     """Publish all tables as one DuckDB file, built beside and swapped in."""
     leave_out_unused(project)
@@ -550,11 +634,10 @@ def make_warehouse(project: Project) -> Record:
         store(frame, project.layout.table(name), Node(name), {})
     lineage = _lineage(project)
     store(lineage, project.layout.table("lineage"), Node("lineage"), {})
-    node = Node("warehouse")
-    before = parents(project, node)
+    before = _start(project).parents
     path = warehouse.publish(project.layout)
-    version = "".join(sorted(before.values()))
-    return write_record(path, Record(str(node), digest(version), None, before, {"tables": len(tables.PUBLISHED)}))
+    version = digest("".join(sorted(before.values())))
+    return write_record(path, Record("warehouse", version, None, before, {"tables": len(tables.PUBLISHED)}))
 
 
 def _lineage(project: Project) -> pl.DataFrame:
@@ -572,6 +655,7 @@ def _lineage(project: Project) -> pl.DataFrame:
     return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
 
 
+@_makes("report")
 def make_report(project: Project) -> Record:
     """Write the report from the stored figures."""
     figures = {name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores")}
@@ -586,11 +670,10 @@ def make_report(project: Project) -> Record:
         title=f"Study {project.study.name}",
         generated=datetime.now(UTC),
     )
+    before = _start(project).parents
     path = shared(project.layout, write_text(html, project.layout.report))
-    node = Node("report")
-    before = parents(project, node)
     return write_record(
-        path, Record(str(node), digest("".join(sorted(before.values()))), None, before, {"bytes": len(html)})
+        path, Record("report", digest("".join(sorted(before.values()))), None, before, {"bytes": len(html)})
     )
 
 
