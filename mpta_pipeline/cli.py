@@ -568,11 +568,8 @@ def export(
                 remedy=f"choose of {', '.join(known)}",
             )
     frame = frame.filter(pl.col("survey").is_in(_names(surveys) or known))
-    # The policy of today counts: what surveys.yaml forbids since the personas were made stays here, too.
-    sources = project.sources
-    policy = {s.dialect: "local_only" if sources.closed(s) else sources.data_use(s) for s in sources}
-    kept = pl.col("dialect").replace_strict(policy, default="local_only", return_dtype=pl.String) == "local_only"
-    frame = frame.with_columns(pl.when(kept).then(pl.lit("local_only")).otherwise("data_use").alias("data_use"))
+    # Today's policy counts, not the one that held when the personas were made.
+    frame = frame.with_columns(project.permitted_use("dialect"))
     facts = personas.column_facts(project.crosswalk).filter(pl.col("question").is_not_null())
     done = personas.export_personas(
         frame,

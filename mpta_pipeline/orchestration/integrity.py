@@ -205,6 +205,27 @@ def _withdrawn(project: Project) -> Iterator[Finding]:
             yield Finding("withdrawn", _subject(project, path), not there, "error", message)
 
 
+def _policy(project: Project) -> Iterator[Finding]:
+    """Prompts that wait for a permission, and stored answers to prompts that may no longer be sent to their model."""
+    for cell in steps.cells(project):
+        if (record := steps.made(project, Node("responses", cell))) is None:
+            continue
+        model, task = cell.split("|")
+        waiting = record.notes.get("withheld", 0)
+        message = f"{waiting:,} prompt(s) wait: {record.notes.get('withheld_because')}" if waiting else ""
+        yield Finding("policy", f"responses|{cell}", not waiting, "warn", message)
+        if project.model(model).may_receive("local_only") or steps.made(project, Node("prompts", task)) is None:
+            continue
+        prompts = steps.as_permitted(project, steps.read(project, "prompts", task))
+        answers = steps.read(project, "responses", cell).filter(pl.col("text").is_not_null())
+        sent = prompts.filter(pl.col("data_use") != "any").join(answers, on="prompt_id", how="semi").height
+        message = (
+            f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; nothing more is "
+            "sent, and what was sent cannot be taken back"
+        )
+        yield Finding("policy", f"sent before: {cell}", not sent, "warn", message if sent else "")
+
+
 CHECKS: dict[str, tuple[Callable[[Project], Iterator[Finding]], str]] = {
     "stored_tables": (_stored_tables, "Every stored partition has its declared columns, types, bounds and keys"),
     "records": (_records, "Every partition holds what the record beside it says"),
@@ -213,5 +234,6 @@ CHECKS: dict[str, tuple[Callable[[Project], Iterator[Finding]], str]] = {
     "ledgers": (_ledgers, "Every line of every ledger matches its checksum; no stored answer is missing there"),
     "published": (_published, "The published DuckDB file holds as many rows of each table as the partitions"),
     "in_step": (_in_step, "Everything was made from what it would be made from now"),
+    "policy": (_policy, "No prompt waits for a permission; none was sent that today's policy keeps on this machine"),
     "withdrawn": (_withdrawn, "Nobody who withdrew is in a stored wave or among the personas"),
 }

@@ -252,8 +252,30 @@ class Project:
         )
 
     def waves(self) -> pl.DataFrame:
-        """The WAVES rows of the harmonized waves."""
-        return pl.concat([read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        """The WAVES rows of the harmonized waves, with the data-use policy of today."""
+        stored = pl.concat([read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        return stored.with_columns(self.permitted_use("dialect"))
+
+    def permitted_use(self, dialect: str) -> pl.Expr:
+        """Column `data_use`: where personas of a source may be sent by the `surveys.yaml` of today.
+
+        Args:
+            dialect: Column that names the source; an unknown one, or none, is `local_only`.
+        """
+        policy = self.sources.permitted
+        return pl.col(dialect).replace_strict(policy, default="local_only", return_dtype=pl.String).alias("data_use")
+
+    def policy_version(self) -> str:
+        """Version of where the personas of the waves in use may be sent."""
+        policy = self.sources.permitted
+        dialects = sorted({file.dialect for file in self.catalogue().waves.values()})
+        return digest(*(f"{dialect} {policy[dialect]}" for dialect in dialects))
+
+    def model_version(self, name: str) -> str:
+        """Version of what a model answers and of what may be sent to it."""
+        spec = self.model(name)
+        reach = "any" if spec.may_receive("local_only") else "permitted"
+        return digest(inference.card_version(spec), reach)
 
     # Versions of what is configured: an edit changes only the version of what reads the edited part.
 

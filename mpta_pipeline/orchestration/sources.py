@@ -108,6 +108,8 @@ def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str,
         )
         yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": file.dialect}
     study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
+    # Prompts that wait for a permission are looked at again when the policy changes.
+    study = digest(study, project.policy_version())
     # A wave that goes is no update of any asset: it shows as a change of who can be studied.
     removed = {unit: times for unit, times in catalogue.removed.items() if unit.startswith("wave ")}
     gone = ", ".join(sorted(removed.keys() - catalogue.units)) or "none"
@@ -115,7 +117,7 @@ def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str,
     for task, config in project.study.tasks.items():
         yield "task_card", task, project.task_version(task), {"kind": config.kind}
     for name, spec in project.models.items():
-        yield "model_card", name, inference.card_version(spec), {k: str(v) for k, v in inference.card(spec).items()}
+        yield "model_card", name, project.model_version(name), {k: str(v) for k, v in inference.card(spec).items()}
 
 
 def _known_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import signature
@@ -200,6 +200,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "personas":
             parents["study_card|traits"] = project.study_version("traits", "panel", "figures")
             parents["crosswalk"] = project.crosswalk_version()
+            parents["data_use"] = project.policy_version()
         case "panel" | "ceiling":
             parents["study_card|panel"] = project.study_version("panel", "seed")
         case "items":
@@ -211,7 +212,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
             parents["study_card|prompts"] = project.study_version("styles", "framings", "conditions", "seed")
         case "responses":
             model = node.partition.split("|")[0]
-            parents[f"model_card|{model}"] = inference.card_version(project.model(model))
+            parents[f"model_card|{model}"] = project.model_version(model)
         case "subgroup_metrics" | "pockets" | "model_comparison" | "report":
             parents["study_card|figures"] = project.study_version("figures")
             if node.asset == "subgroup_metrics" and (table := _retest_file(project)) is not None:
@@ -493,7 +494,7 @@ def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
 def make_responses(project: Project, model: str, task: str, how: Asking | None = None) -> Record:
     """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
     spec = project.model(model)
-    prompts = read(project, "prompts", task)
+    prompts = as_permitted(project, read(project, "prompts", task))
     ledger = project.layout.ledger(model)
     how = how or how_to_ask(project)
     outcome = inference.ask(
@@ -508,6 +509,26 @@ def make_responses(project: Project, model: str, task: str, how: Asking | None =
     )
     frame = inference.responses(spec, prompts, ledger)
     return _store(project, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
+
+
+def as_permitted(project: Project, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Prompts with the `data_use` of today: that of the source of the persona that they show.
+
+    What stands in the stored prompts was true when they were made; `surveys.yaml` is read again here, because a
+    permission may have been withdrawn while a process was running.
+    """
+    today = replace(project)  # nothing is remembered of what was read before
+    shown = read(project, "personas").select(pl.col("persona_id").alias("shown_persona_id"), "dialect")
+    return (
+        prompts.join(shown, on="shown_persona_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(pl.col("shown_persona_id").is_null())
+            .then(pl.lit("any"))
+            .otherwise(today.permitted_use("dialect"))
+            .alias("data_use")
+        )
+        .select(prompts.columns)
+    )
 
 
 # --- figures --------------------------------------------------------------------------------------------------------

@@ -330,6 +330,11 @@ class SourceRegistry:
         policy = self.config.sources.get(source.dialect, Policy())
         return policy.data_use or source.data_use
 
+    @property
+    def permitted(self) -> dict[str, DataUse]:
+        """Source → where its personas may be sent today; those of a source that is closed or off stay here."""
+        return {s.dialect: "local_only" if self.closed(s) else self.data_use(s) for s in self}
+
     def addresses(self, source: Source) -> tuple[Address, ...]:
         """The addresses that tell of new releases of a source: the user's, else those of its record."""
         own = self.config.sources.get(source.dialect, Policy()).watch
