@@ -293,6 +293,19 @@ class Project:
         dialects = sorted({file.dialect for file in self.catalogue().waves.values()})
         return digest(*(self.crosswalk.digest(dialect) for dialect in dialects))
 
+    @property
+    def retest_file(self) -> Path | None:
+        """The table of test–retest accuracies that the study names."""
+        named = self.study.figures.retest
+        return None if named is None else self.config / named
+
+    def figures_version(self) -> str:
+        """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
+        rules, table = self.study_version("figures"), self.retest_file
+        if table is None:
+            return rules
+        return digest(rules, table.read_bytes() if table.is_file() else "absent")
+
     def study_version(self, *parts: str) -> str:
         """Version of parts of the study, e.g. `traits`."""
         return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))

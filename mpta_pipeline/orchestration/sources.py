@@ -114,6 +114,10 @@ def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str,
     removed = {unit: times for unit, times in catalogue.removed.items() if unit.startswith("wave ")}
     gone = ", ".join(sorted(removed.keys() - catalogue.units)) or "none"
     yield "study_card", "", digest(study, *(f"{u} {n}" for u, n in sorted(removed.items()))), {"removed": gone}
+    yield "figures_card", "", project.figures_version(), {"level": str(project.study.figures.level)}
+    left = {unit: times for unit, times in catalogue.removed.items() if not unit.startswith("wave ")}
+    gone = ", ".join(sorted(left.keys() - catalogue.units)) or "none"
+    yield "departure_card", "", digest(*(f"{u} {n}" for u, n in sorted(left.items()))), {"removed": gone}
     for task, config in project.study.tasks.items():
         yield "task_card", task, project.task_version(task), {"kind": config.kind}
     for name, spec in project.models.items():

@@ -140,7 +140,8 @@ def _nodes(project: Project, node: Node) -> list[Node]:
             task = part.split("|")[1]
             return [Node("responses", part), Node("prompts", task), Node("items", task)]
         case "subgroup_metrics" | "pockets":
-            return [Node("scores", part), Node("gold", part.split("|")[1]), Node("groups")]
+            task = part.split("|")[1]
+            return [Node("scores", part), Node("gold", task), Node("items", task), Node("groups")]
         case "ceiling":
             return [Node("gold", part), Node("prompts", part), Node("personas")]
         case "model_comparison":
@@ -213,10 +214,8 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "responses":
             model = node.partition.split("|")[0]
             parents[f"model_card|{model}"] = project.model_version(model)
-        case "subgroup_metrics" | "pockets" | "model_comparison" | "report":
-            parents["study_card|figures"] = project.study_version("figures")
-            if node.asset == "subgroup_metrics" and (table := _retest_file(project)) is not None:
-                parents["retest"] = digest(table.read_bytes()) if table.is_file() else "absent"
+        case "subgroup_metrics" | "pockets" | "model_comparison" | "warehouse" | "report":
+            parents["figures_card"] = project.figures_version()
     return parents
 
 
@@ -319,6 +318,12 @@ def _start(project: Project) -> _Start:
             remedy="run it again: everything is then read without them",
         )
     return start
+
+
+def standing(project: Project, asset: str, model: str, task: str) -> Record | None:
+    """The record of a model × task partition that was made from what is there now; None: it is to be made."""
+    node = Node(asset, f"{model}|{task}")
+    return made(project, node) if is_current(project, node) else None
 
 
 def _store(
@@ -555,17 +560,11 @@ def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Reco
         releases=project.waves().select("survey", "wave", "release_id"),
         items=read(project, "items", task),
         ceiling=_ceiling(project, task),
-        retest=None if (table := _retest_file(project)) is None else metrics.read_retest(table),
+        retest=None if (table := project.retest_file) is None else metrics.read_retest(table),
     )
     checks = metrics.check_figures(frame)
     _raise_blocking(f"The figures of {cell}", checks)
     return _store(project, Node("subgroup_metrics", cell), frame), checks
-
-
-def _retest_file(project: Project) -> Path | None:
-    """The table of test–retest accuracies that the study names."""
-    named = project.study.figures.retest
-    return None if named is None else project.config / named
 
 
 def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
