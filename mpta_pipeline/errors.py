@@ -55,6 +55,10 @@ class ValidationError(MptaError):
     """A table that breaks its own schema or a quality rule that blocks."""
 
 
+class DamagedError(MptaError):
+    """A stored file whose bytes are not those that were written."""
+
+
 class ConfigError(MptaError):
     """A configuration file or environment variable that cannot be used."""
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.provenance import verify
 from mpta_pipeline.queries import header, literal, load, quoted
 from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic, write_json
 from mpta_pipeline.trace import Trace, follow
@@ -38,7 +39,10 @@ def leave_out(layout: Layout, paths: Sequence[Path]) -> None:
 def left_out(layout: Layout) -> set[Path]:
     """Stored partitions that are not published."""
     path = layout.store / LEFT_OUT
-    return {layout.store / name for name in json.loads(read_text(path))} if path.exists() else set()
+    try:
+        return {layout.store / str(name) for name in json.loads(read_text(path))}
+    except (FileNotFoundError, ValueError, TypeError):  # absent or damaged: the next publication writes it
+        return set()
 
 
 def files(layout: Layout, table: tables.Table) -> list[Path]:
@@ -57,7 +61,7 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
 def _current_release(pointer: Path) -> Path:
     try:
         release = json.loads(read_text(pointer))["release"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise ValidationError(
             "The pointer to a wave's current release cannot be read",
             file=pointer,
@@ -121,6 +125,8 @@ def publish(layout: Layout) -> Path:
         with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
             con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
             for table in tables.PUBLISHED:
+                for path in files(layout, table):
+                    verify(path)
                 _declare(con, table)
                 _fill(con, table, files(here, table))
             _make_views(con, VIEWS)

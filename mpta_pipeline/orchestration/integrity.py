@@ -19,7 +19,7 @@ from mpta_pipeline.hashing import content_hash, digest
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, read_record, record_path
+from mpta_pipeline.provenance import Node, checksum, read_record, record_path
 from mpta_pipeline.queries import quoted
 from mpta_pipeline.storage import listed, read_parquet
 from mpta_pipeline.surveys.raw import file_sha256
@@ -56,8 +56,9 @@ def check_all(project: Project, only: str | None = None) -> list[Finding]:
         if only in (None, name):
             try:
                 found += check(project)
-            except (MptaError, OSError, pl.exceptions.PolarsError, duckdb.Error) as failure:
-                found.append(Finding(name, "the check itself", False, "error", str(failure).splitlines()[0]))
+            except (Exception, pl.exceptions.PanicException) as failure:  # damage has any form; the others go on
+                what = str(failure).splitlines()[0] if isinstance(failure, MptaError) else type(failure).__name__
+                found.append(Finding(name, "the check itself", False, "error", f"could not be carried out: {what}"))
     return found
 
 
@@ -88,7 +89,7 @@ def _stored_tables(project: Project) -> Iterator[Finding]:
                 table.validate(frame)
         except MptaError as failure:
             problem = failure.problem
-        except (OSError, pl.exceptions.PolarsError) as failure:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
             problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` makes it anew"
         yield Finding("stored_tables", _subject(project, path), not problem, "error", problem)
 
@@ -98,7 +99,9 @@ def _records(project: Project) -> Iterator[Finding]:
     for path, _ in _partitions(project):
         record, problem = read_record(path), ""
         if record is None:
-            problem = "has no record: it was interrupted, and the next run makes it anew"
+            problem = "has no record: it was interrupted or damaged, and the next run makes it anew"
+        elif record.checksum and checksum(path) != record.checksum:
+            problem = "is damaged: its bytes are not those that were written; `mpta run` makes it anew"
         else:
             frame = read_parquet(path)
             version = content_hash(frame)
@@ -180,6 +183,12 @@ def _lost(damaged: str) -> str:
 
 def _published(project: Project) -> Iterator[Finding]:
     """The published DuckDB file holds as many rows of each table as the partitions do."""
+    for node in (Node("warehouse"), Node("report")):
+        record, path = steps.made(project, node), steps.path_of(project, node)
+        if record is not None and record.checksum:
+            same = checksum(path) == record.checksum
+            changed = f"{path.name} was changed or damaged since it was published; delete it, run `mpta run`"
+            yield Finding("published", path.name, same, "error", "" if same else changed)
     path = project.layout.warehouse
     if not path.exists():
         return

@@ -16,7 +16,8 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.errors import ConfigError, SurveyFileError
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.storage import Layout, read_parquet, read_text, write_json
+from mpta_pipeline.provenance import read_table
+from mpta_pipeline.storage import Layout, read_text, write_json
 from mpta_pipeline.study import Study, TaskConfig, config_dir, load_study
 
 
@@ -176,7 +177,7 @@ class Project:
             document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
             waves = {w: WaveFile(**f) for w, f in document["waves"].items()}
             return Catalogue(**(document | {"waves": waves}))
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: look again
             return None
 
     def catalogue(self) -> Catalogue:
@@ -219,7 +220,7 @@ class Project:
         found: dict[str, list[tuple[str, str, str]]] = {}
         for wave, file in self.catalogue().waves.items():
             path = self.layout.table("waves", wave)
-            version = read_parquet(path)["version"][0] if path.exists() else None
+            version = read_table(path)["version"][0] if path.exists() else None
             found.setdefault(file.dialect, []).append((wave, version or "", file.sha256))
         return {
             dialect: surveys.InUse(
@@ -239,7 +240,7 @@ class Project:
         waves = self.harmonized_waves()
         if not waves:
             raise self.no_wave()
-        return pl.concat([read_parquet(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
+        return pl.concat([read_table(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
             "respondent_id"
         )
 
@@ -253,7 +254,7 @@ class Project:
 
     def waves(self) -> pl.DataFrame:
         """The WAVES rows of the harmonized waves, with the data-use policy of today."""
-        stored = pl.concat([read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        stored = pl.concat([read_table(self.layout.table("waves", w)) for w in self.harmonized_waves()])
         return stored.with_columns(self.permitted_use("dialect"))
 
     def permitted_use(self, dialect: str) -> pl.Expr:

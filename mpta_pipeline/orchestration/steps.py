@@ -19,11 +19,21 @@ from typing import Any, ParamSpec, TypeVar
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ConfigError, ValidationError
+from mpta_pipeline.errors import ConfigError, DamagedError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
-from mpta_pipeline.storage import at_work, listed, read_parquet, shared, write_text
+from mpta_pipeline.provenance import (
+    Node,
+    Record,
+    checksum,
+    code_version,
+    discard,
+    read_record,
+    read_table,
+    store,
+    write_record,
+)
+from mpta_pipeline.storage import at_work, listed, shared, write_text
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
     """
     node = Node(asset, partition)
     try:
-        return read_parquet(path_of(project, node))
+        return read_table(path_of(project, node))
     except FileNotFoundError:
         raise ConfigError(
             f"{asset} has not been made yet",
@@ -388,7 +398,7 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         frame,
         raw,
         project.crosswalk,
-        previous=read_parquet(path) if path.exists() else None,
+        previous=_previous(path),
         accepted=project.accepted(project.wave_file(wave)),
     )
     _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"], remedy=_or_accept(raw.release, checks))
@@ -400,6 +410,14 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "set_aside": [str(p) for p in harmonize.columns_set_aside(raw, project.crosswalk)],
     }
     return _store(project, Node("harmonized_wave", wave), frame, notes), checks
+
+
+def _previous(path: Path) -> pl.DataFrame | None:
+    """The wave as it was harmonized before; None where there is none, or none that can be read."""
+    try:
+        return read_table(path)
+    except (FileNotFoundError, DamagedError):
+        return None
 
 
 @_makes("survey_changelog", "wave")
@@ -657,7 +675,8 @@ def make_warehouse(project: Project) -> Record:
     before = _start(project).parents
     path = warehouse.publish(project.layout)
     version = digest("".join(sorted(before.values())))
-    return write_record(path, Record("warehouse", version, None, before, {"tables": len(tables.PUBLISHED)}))
+    notes = {"tables": len(tables.PUBLISHED)}
+    return write_record(path, Record("warehouse", version, None, before, notes, checksum(path)))
 
 
 def _lineage(project: Project) -> pl.DataFrame:
@@ -692,9 +711,8 @@ def make_report(project: Project) -> Record:
     )
     before = _start(project).parents
     path = shared(project.layout, write_text(html, project.layout.report))
-    return write_record(
-        path, Record("report", digest("".join(sorted(before.values()))), None, before, {"bytes": len(html)})
-    )
+    version = digest("".join(sorted(before.values())))
+    return write_record(path, Record("report", version, None, before, {"bytes": len(html)}, checksum(path)))
 
 
 def stacked(project: Project, asset: str) -> pl.DataFrame:
