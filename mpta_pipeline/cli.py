@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mpta_pipeline.errors import ConfigError, MptaError
+from mpta_pipeline.foreign import printable
 from mpta_pipeline.study import config_dir
 from mpta_pipeline.tables import GOLD
 
@@ -33,8 +34,18 @@ app = typer.Typer(
 # Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
 _WIDTH = max(Console().width, 120)
 _INTERRUPTED = 130  # exit code
-out = Console(width=_WIDTH)
-err = Console(stderr=True, width=_WIDTH)
+
+
+class _Terminal(Console):
+    """A console that shows the control characters of foreign text instead of obeying them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = _Terminal(width=_WIDTH)
+err = _Terminal(stderr=True, width=_WIDTH)
 
 
 def main() -> None:
@@ -262,7 +273,9 @@ def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
     for name, dtype in frame.schema.items():
         table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row))
+        table.add_row(
+            *("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(printable(str(v))) for v in row)
+        )
     out.print(table)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mpta_pipeline.foreign import printable
+
 
 class MptaError(Exception):
     """A problem whose message names file, variable, value and remedy, as far as each applies.
@@ -40,7 +42,7 @@ class MptaError(Exception):
             if shown is not None
         ]
         place = f" ({', '.join(where)})" if where else ""
-        super().__init__(f"{problem}{place}. Remedy: {remedy}.")
+        super().__init__(printable(f"{problem}{place}. Remedy: {remedy}."))
 
 
 class SurveyFileError(MptaError):

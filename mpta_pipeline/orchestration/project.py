@@ -15,6 +15,7 @@ import polars as pl
 
 from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.errors import ConfigError, SurveyFileError
+from mpta_pipeline.foreign import one_line
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.provenance import read_table
 from mpta_pipeline.storage import Layout, read_text, write_json
@@ -149,7 +150,7 @@ class Project:
         """
         before = self.last_look() or Catalogue()
         states = surveys.scan(surveys.folders(self.layout, self.sources), self.sources)
-        problems = {state.path.name: state.problem for state in states if state.problem is not None}
+        problems = {one_line(state.path.name): state.problem for state in states if state.problem is not None}
         waves = {}
         for found in surveys.assign(states):
             recognition = found.state.recognition

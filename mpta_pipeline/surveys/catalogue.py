@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpta_pipeline.errors import MptaError
+from mpta_pipeline.foreign import one_line
 from mpta_pipeline.storage import Layout, write_json
 from mpta_pipeline.surveys import readers
 from mpta_pipeline.surveys.raw import file_sha256
@@ -22,6 +23,7 @@ from mpta_pipeline.surveys.sources import SourceRegistry
 # Data of other formats are shown with what to do about them; anything else that lies in the folder is passed over.
 _OTHER_DATA = (".rds", ".rdata", ".por", ".xlsx", ".xls", ".sas7bcat", ".xpt", ".7z", ".rar", ".gz", ".tsv", ".tab")
 
+_NAME = "Its name, or that of a folder, holds control characters or is not UTF-8. Rename it; the next look takes it up."
 _GROWING = "The file is still being written: it changed while it was looked at. The next look takes it up."
 
 
@@ -97,6 +99,9 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
     for path in paths:
         identity = _identity(path)
         if identity is None:  # gone since it was listed
+            continue
+        if one_line(str(path)) != str(path):
+            states.append(_state(path, {"identity": identity, "problem": _NAME}, registry))
             continue
         entry = known.get(str(path))
         if entry is None or entry["identity"] != identity:
