@@ -786,22 +786,37 @@ def _bury_killed_commands() -> None:
             pass
 
 
+def _taken(host: str, port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host if host != "0.0.0.0" else "127.0.0.1", port)) == 0
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open Dagster's UI, with its daemon, on the same instance (`dagster dev`)."""
-    home = config_dir()
-    if not home.is_dir():
+    config = config_dir()
+    if not config.is_dir():
         raise ConfigError(
             "The configuration folder is absent",
-            file=home,
+            file=config,
             remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
         )
-    os.environ["DAGSTER_HOME"] = str(home)
-    _bury_killed_commands()
-    workspace = home.parent / "workspace.yaml"
+    if _taken(host, port):
+        raise ConfigError(
+            "Another program listens on this port",
+            variable="--port",
+            value=f"{host}:{port}",
+            remedy=f"open http://{host}:{port} if that is the UI already, or choose another port",
+        )
+    _bury_killed_commands()  # it sets DAGSTER_HOME, as every command does
+    workspace = config.parent / "workspace.yaml"
     if not workspace.exists():
         workspace = Path(__file__).with_name("orchestration") / "workspace.yaml"
     executable = Path(sys.executable).with_name("dagster")
