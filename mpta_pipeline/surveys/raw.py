@@ -87,7 +87,11 @@ class RawWave:
     @cached_property
     def _country(self) -> pl.Series:
         """The country of every row of the file."""
-        rows, names = self._coded((*self.source.country.variable, *self.source.country.cow))
+        rule = self.source.country
+        if rule.constant:
+            height = self._whole([self.variables["variable"][0]]).height
+            return pl.Series("country", [rule.constant] * height, dtype=pl.String)
+        rows, names = self._coded((*rule.variable, *rule.cow))
         return countries_of(self.source.country, rows, Path(self.release["file_name"]), names)[0]
 
     def _coded(self, candidates: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -413,10 +417,10 @@ def _native_keys(raw: RawWave, file: Path) -> _Keys:
             elif n_missing:
                 named = next(name for name, rows in zip(names, missing_rows, strict=True) if rows.any())
                 notes.append(f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not taken as their key")
-            elif different * 2 <= n:  # an id that says "not available" in most rows is none
+            elif different * 2 < n:  # an id that says "not available" in most rows is none
                 notes.append(f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not taken as their key")
         usable = verdicts.filter(
-            (pl.col("empty") == 0) & (pl.col("missing") == 0) & (pl.col("different") * 2 > pl.col("n"))
+            (pl.col("empty") == 0) & (pl.col("missing") == 0) & (pl.col("different") * 2 >= pl.col("n"))
         )["country"]
         now = table.select(pl.when(pl.col("open") & pl.col("country").is_in(usable.implode())).then("key")).to_series()
         keys = keys.fill_null(now)

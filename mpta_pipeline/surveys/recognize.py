@@ -172,15 +172,15 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
 
 
 _WAVE = " wave"  # no variable's name
-_ROLES: Mapping[str, Callable[[Source], tuple[str, ...]]] = {
+_ROLES: Mapping[str, Callable[[Source], Sequence[str]]] = {
     "wave": lambda s: (*s.waves.variable, *s.waves.last_digit),
     "country": lambda s: (*s.country.variable, *s.country.cow),
     "year": lambda s: (*s.year, *s.dates),
 }
 
 
-def _role(source: Source, role: str) -> tuple[str, ...]:
-    return _ROLES[role](source)
+def _role(source: Source, role: str) -> Sequence[str]:
+    return ["+".join(c) for c in source.key.variables if c] if role == "key" else _ROLES[role](source)
 
 
 def _lacking(info: FileInfo, source: Source) -> list[str]:
@@ -192,11 +192,13 @@ def _lacking(info: FileInfo, source: Source) -> list[str]:
         "country": source.country.constant is None,
         "year": True,
     }
-    return [
+    lacking = [
         f"has no variable of the {role}"
         for role, is_needed in needed.items()
         if is_needed and not any(name.lower() in have for name in _role(source, role))
     ]
+    keyed = any(all(name.lower() in have for name in candidate) for candidate in source.key.variables)
+    return [*lacking, *(() if keyed else ("has no variable of the key",))]
 
 
 def _rows(info: FileInfo, named: Sequence[Source], look: Rows) -> pl.DataFrame:
@@ -251,7 +253,7 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
             remedy="keep the file of one survey and release as its producer made it",
         )
     if not fitting:
-        raise _unknown(info, verdicts)
+        raise _unknown(info, verdicts, least=0.0)
     source = registry[fitting[0]]
     for refusal in source.recognize.refuse:
         matches = [m for n in info.names if (m := re.fullmatch(refusal.variables, n))]
@@ -269,9 +271,9 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
     return source
 
 
-def _unknown(info: FileInfo, verdicts: Mapping[str, Nearness]) -> SurveyFileError:
+def _unknown(info: FileInfo, verdicts: Mapping[str, Nearness], *, least: float = 0.5) -> SurveyFileError:
     """The refusal of a file that fits no source, with what kept it from the nearest ones."""
-    nearest = [v for v in sorted(verdicts.values(), key=lambda v: -v.share)[:2] if v.share >= 0.5]
+    nearest = [v for v in sorted(verdicts.values(), key=lambda v: -v.share)[:2] if v.share >= least]
     why = "; ".join(f"not {v.dialect}: {', '.join(v.reasons[:4])}" for v in nearest)
     return SurveyFileError(
         f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
@@ -296,6 +298,7 @@ def _against(info: FileInfo, source: Source) -> Nearness:
         own = sum(1 for name in info.names if pattern.fullmatch(name))
         few = f"has {own} variables of its names, fewer than {marks.at_least} ({marks.names[:40]}…)"
         met.append(None if own >= marks.at_least else few)
+    wanted = len(met)
     met += [f"has {name}" if name.lower() in variables else None for name in signature.forbids]
     for name, pattern_text in signature.labels.items():
         label = variables[name.lower()].label if name.lower() in variables else None
@@ -309,7 +312,9 @@ def _against(info: FileInfo, source: Source) -> Nearness:
             else None
             for code, pattern_text in expected.items()
         ]
-    return Nearness(source.dialect, len(met), tuple(reason for reason in met if reason))
+    # What must not be there, or be labelled otherwise, counts where it is: a file of nothing lacks nothing of it.
+    against = sum(1 for reason in met[wanted:] if reason)
+    return Nearness(source.dialect, wanted + against, tuple(reason for reason in met if reason))
 
 
 def _short(label: str | None) -> str:
@@ -500,6 +505,8 @@ def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str,
             if not years.null_count():
                 return years, names[variable.lower()]
             looked.append((variable.lower(), years))
+            if _faulty(rows[variable.lower()], years):
+                break
     if not looked:
         raise SurveyFileError(
             f"The file of {source.dialect} has no variable of the year",
@@ -507,7 +514,7 @@ def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str,
             variable=" or ".join(_role(source, "year")),
             remedy="use a file of the producer that has it",
         )
-    variable, years = looked[0]
+    variable, years = looked[-1] if _faulty(rows[looked[-1][0]], looked[-1][1]) else looked[0]
     wrong = rows[variable].filter(years.is_null())
     raise SurveyFileError(
         f"{len(wrong):,} cell(s) of the year are no year",
@@ -545,6 +552,8 @@ def countries_of(
         if not found.null_count():
             return found, names[variable.lower()]
         looked.append((variable.lower(), found))
+        if _faulty(codes, found):
+            break
     if not looked:
         raise SurveyFileError(
             "The file has no variable of the country",
@@ -552,7 +561,7 @@ def countries_of(
             variable=" or ".join((*rule.variable, *rule.cow)),
             remedy="use a file of the producer that has it",
         )
-    variable, found = looked[0]
+    variable, found = looked[-1] if _faulty(rows[looked[-1][0]], looked[-1][1]) else looked[0]
     wrong = rows[variable].filter(found.is_null())
     raise SurveyFileError(
         f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1",
@@ -561,6 +570,13 @@ def countries_of(
         value=wrong[0] if wrong[0] is not None else "(empty)",
         remedy="correct the cell; a code of the survey's own belongs in country.other of the source's record",
     )
+
+
+def _faulty(codes: pl.Series, read: pl.Series) -> bool:
+    """Whether some cells are neither read nor missing codes: to be told, and no reason to look elsewhere."""
+    if codes.null_count() == len(codes):
+        return False
+    return bool((read.is_null() & ~codes.str.contains(r"^-\d+$|^\.[a-z]?$").fill_null(False)).any())
 
 
 def _check_country_labels(info: FileInfo, variable: str | None, group: pl.DataFrame, countries: pl.Series) -> None:
