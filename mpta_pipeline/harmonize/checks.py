@@ -307,7 +307,7 @@ def _release_changes(wave: _Wave) -> CheckResult:
     removed = before.height - pairs.height
     both = [pl.col(c).is_not_null() & pl.col(f"{c} now").is_not_null() for c in common]
     changed = pairs.select(
-        ((pl.col(c) != pl.col(f"{c} now")) & known).sum().truediv(known.sum()).fill_nan(0.0).alias(c)
+        (_differs(c, pairs.schema[c]) & known).sum().truediv(known.sum()).fill_nan(0.0).alias(c)
         for c, known in zip(common, both, strict=True)
     )
     shares = changed.row(0, named=True) if common else {}
@@ -319,6 +319,14 @@ def _release_changes(wave: _Wave) -> CheckResult:
         description,
         {"compared": pairs.height, "removed": removed, "columns_changed": mass},
     )
+
+
+def _differs(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Whether an answer is another one; numbers to the precision of four bytes, as Stata files hold them."""
+    cells = [
+        pl.col(name).cast(pl.Float32) if dtype == pl.Float64 else pl.col(name) for name in (column, f"{column} now")
+    ]
+    return cells[0] != cells[1]
 
 
 def coverage(frame: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ with long as (
     select
         respondent_id,
         wave,
+        release_id,
         dialect,
         '' as "column",
         '' as value,
@@ -21,6 +22,7 @@ with long as (
         select
             respondent_id,
             wave,
+            release_id,
             dialect,
             {{ column.name }} as "column",
             {{ column.value }} as value,
@@ -34,6 +36,7 @@ with long as (
 select
     long.respondent_id,
     long.wave,
+    long.release_id,
     long.column,
     recodes.concept,
     long.value,
@@ -43,11 +46,11 @@ select
     recodes.variable,
     options.text
 from long
-left join recodes on long.wave = recodes.wave and long.column = recodes.column
+left join recodes on long.release_id = recodes.release_id and long.column = recodes.column
 left join options
     on long.column = options.column and long.dialect = options.dialect and long.native_code = options.code
 left join value_labels
     on
-        long.wave = value_labels.wave
+        long.release_id = value_labels.release_id
         and recodes.variable = value_labels.variable
         and long.native_code = value_labels.native_code
