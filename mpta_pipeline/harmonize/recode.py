@@ -11,6 +11,7 @@ import polars as pl
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, short, shown_label
+from mpta_pipeline.harmonize.polarity import settle
 from mpta_pipeline.harmonize.schema import Filter, Option
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
@@ -34,6 +35,7 @@ class Problem:
         expected: What the crosswalk expects; null: it does not have the code at all.
         stops: It stops the wave. Else the column is set aside: its row of the crosswalk was never seen in a file, so
             that the file is as likely right.
+        why: Why the column's codes cannot be believed, where it is not about a code or title.
     """
 
     column: str
@@ -42,8 +44,11 @@ class Problem:
     label: str | None
     expected: str | None = None
     stops: bool = True
+    why: str | None = None
 
     def __str__(self) -> str:
+        if self.why:
+            return f"{self.variable} {self.why}"
         said = short(self.label) if self.label else None
         if self.code is None:
             return f"{self.variable} is titled {said!r}, expected {self.expected}"
@@ -56,7 +61,7 @@ class Problem:
             "column": self.column,
             "variable": self.variable,
             "code": None if self.code is None else short(self.code),
-            "found": short(self.label) if self.label else None,
+            "found": self.why or (short(self.label) if self.label else None),
             "expected": self.expected,
         }
 
@@ -228,6 +233,11 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
                 stops=any(r.verified for r in others),
             )
         )
+    bare = {recode.variable for recode in recodes if not labels[recode.variable]}
+    recodes, doubts = settle(recodes, found, bare, respondents(raw).get_column("country")) if bare else (recodes, {})
+    problems += [
+        Problem(r.column, r.variable, None, None, stops=False, why=why) for r in recodes if (why := doubts.get(r.column))
+    ]
     aside = {p.column for p in problems}
     return _Binding(tuple(r for r in recodes if r.column not in aside), found, tuple(problems))
 
