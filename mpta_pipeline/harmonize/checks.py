@@ -19,6 +19,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from mpta_pipeline.errors import MptaError
+from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.answers import trait_columns
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
@@ -529,6 +530,31 @@ def _signs(wave: _Wave) -> CheckResult:
     )
 
 
+def _polarity(wave: _Wave) -> CheckResult:
+    """Each scale goes with those that it goes with everywhere: an inverted one goes against them.
+
+    Told, not enforced: where labels say which way a scale runs, they are right more often than a correlation. What has
+    no labels is set aside before this.
+    """
+    rules = [r for c, r in wave.rules.items() if c in wave.traits]
+    found = polarity.judge(
+        polarity.scores(wave.frame, rules), wave.frame.get_column("country"), polarity.known_pairs(rules)
+    )
+    contrary = [e for e in found if e.contrary]
+    return CheckResult(
+        "polarity",
+        not contrary,
+        "warn",
+        "Each scale correlates with its partners as it does wherever both are asked",
+        {
+            "contrary": [str(e) for e in contrary],
+            "columns": len(found),
+            "columns_without_partner": sorted({r.column for r in rules if r.scores} - {e.column for e in found}),
+            "lowest": round(min((e.correlation for e in found), default=0.0), 3),
+        },
+    )
+
+
 def _marginals(wave: _Wave) -> CheckResult:
     """Published figures that this wave must reproduce."""
     compared = compare_marginals(wave.frame, wave.raw, wave.crosswalk)
@@ -587,5 +613,6 @@ _CHECKS: tuple[Callable[[_Wave], CheckResult], ...] = (
     _straight_lines,
     _break_off,
     _signs,
+    _polarity,
     _marginals,
 )

@@ -15,6 +15,7 @@ import polars as pl
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import LabelPattern, fitting, normal_label, short, shown_label
+from mpta_pipeline.harmonize.polarity import settle
 from mpta_pipeline.harmonize.schema import Filter, Option
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
@@ -55,6 +56,7 @@ class Problem:
         answers: Answers set aside for it; null: nobody has the code.
         strange: It says something against the wave's codebook. A code that no label explains, in a list that has only
             labels, does not.
+        why: Why the column's codes cannot be believed, where it is not about a code or title.
     """
 
     column: str
@@ -66,8 +68,11 @@ class Problem:
     countries: tuple[str, ...] = ()
     answers: int | None = None
     strange: bool = True
+    why: str | None = None
 
     def __str__(self) -> str:
+        if self.why:
+            return f"{self.variable} {self.why}"
         said = short(self.label) if self.label else None
         if self.code is None:
             return f"{self.variable} is titled {said!r}, expected {self.expected}"
@@ -85,7 +90,7 @@ class Problem:
             "column": self.column,
             "variable": self.variable,
             "code": None if self.code is None else short(self.code),
-            "found": short(self.label) if self.label else None,
+            "found": self.why or (short(self.label) if self.label else None),
             "expected": self.expected,
             "unit": self.unit,
             "countries": ", ".join(self.countries) or None,
@@ -284,6 +289,13 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         code = next(iter(others[0].source.where))
         expected_labels = " or ".join(str(r.source.where[code]) for r in others if code in r.source.where)
         problems.append(Problem(others[0].column, variable, code, labels[variable].get(code), expected_labels))
+    usable = [r for r in recodes if not any(p.whole for p in r.problems)]
+    if bare := {r.variable for r in usable if not labels[r.variable]}:
+        countries = respondents(raw)["country"] if countries is None else countries
+        recodes, doubts = settle(usable, found, bare, countries)
+        problems += [
+            Problem(r.column, r.variable, None, None, why=why) for r in usable if (why := doubts.get(r.column))
+        ]
     whole = {p.column for p in problems if p.whole}
     return _Binding(tuple(r for r in recodes if r.column not in whole), found, tuple(problems))
 

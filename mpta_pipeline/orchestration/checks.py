@@ -27,6 +27,7 @@ DECLARED: dict[str, dict[str, str]] = {
         "straight_lining": "Few respondents give one answer to a whole battery",
         "break_off": "Few respondents leave more than half of the questions open",
         "battery_signs": "Items of a battery hang together with the expected sign",
+        "polarity": "Each scale runs the way that its known partners say",
         "published_marginals": "Weighted shares equal the producers' published figures",
     },
     "personas": {
@@ -68,6 +69,7 @@ ADVISORY = {
     "impossible_combinations",
     "straight_lining",
     "break_off",
+    "polarity",
     "uniqueness",
 }
 
