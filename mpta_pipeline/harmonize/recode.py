@@ -365,7 +365,9 @@ def _stopped(problems: Sequence[Problem], raw: RawWave, why: str = "", *, most: 
     first = problems[0]
     more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:most])) if len(problems) > 1 else ""
     said = short(first.label) if first.label else None
-    if first.code is None:
+    if first.why:
+        what = f"The variable {first.why}"
+    elif first.code is None:
         what = f"The variable is titled {said!r} where the crosswalk expects {first.expected}"
     elif first.expected:
         what = f"The label of code {short(first.code)} is {said!r} where the crosswalk expects {first.expected}"
