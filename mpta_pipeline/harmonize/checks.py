@@ -23,7 +23,7 @@ from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.answers import trait_columns
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
-from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, columns_set_aside, label_drift
+from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave
 from mpta_pipeline.tables import MISSING_KINDS, RESPONDENTS
 
@@ -167,7 +167,9 @@ def _value_checks(rule: Rule | None) -> list[pa.Check]:
     if rule is None or rule.source.from_labels:
         return []
     if rule.source.numeric:
-        return [pa.Check.in_range(rule.source.numeric.min, rule.source.numeric.max)]
+        low, high = rule.source.numeric.min, rule.source.numeric.max
+        stray = TOLERANCE * (high - low)
+        return [pa.Check.in_range(low - stray, high + stray)]
     return [pa.Check.isin(sorted({*rule.values, *(o.value for o in rule.options)}))]
 
 
@@ -378,19 +380,23 @@ def _labels(wave: _Wave) -> CheckResult:
 
 
 def _set_aside(wave: _Wave) -> CheckResult:
-    """Columns that are not made, because the file says something that the crosswalk, never tried on one, does not know.
+    """What is set aside, because the file says something that the crosswalk does not know: columns, or parts of them.
 
-    Nothing is guessed: the column is absent from this wave until its row says what the code means.
+    Nothing is guessed: cells are missing, and columns absent, until the concept's row says what the code means.
     """
     problems = columns_set_aside(wave.raw, wave.crosswalk)
+    by_unit = {unit: sorted({p.column for p in problems if p.unit == unit}) for unit in ("column", "country", "cells")}
     return CheckResult(
         "columns_set_aside",
         not problems,
         "warn",
-        "Every column that the file has a variable for is made",
+        "Every column that the file has a variable for is made, with every answer",
         {
-            "columns": sorted({p.column for p in problems}),
-            "problems": [p.row() for p in problems],
+            "columns": by_unit["column"],
+            "columns_in_a_country": by_unit["country"],
+            "columns_with_cells": by_unit["cells"],
+            "problems": [p.row() for p in problems[:100]],
+            "n_problems": len(problems),
             "remedy": "look at the codebook of this release and add the code or wording to the concept's file",
         }
         if problems

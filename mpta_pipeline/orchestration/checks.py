@@ -22,7 +22,7 @@ DECLARED: dict[str, dict[str, str]] = {
         "release_changes": "A new release keeps nearly all respondents and nearly all of their answers",
         "declared_gaps": "What the producer says was not asked in a country is not answered there",
         "label_drift": "Value labels read as they did in the release before",
-        "columns_set_aside": "The crosswalk understands every variable that it knows of this file",
+        "columns_set_aside": "The crosswalk understands every answer in the variables that it knows of this file",
         "impossible_combinations": "Ages, birth years and rights fit each other",
         "straight_lining": "Few respondents give one answer to a whole battery",
         "break_off": "Few respondents leave more than half of the questions open",

@@ -319,8 +319,8 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
         "weight": raw.release["weight_name"],
         "warnings": [c.name for c in checks if not c.passed],
-        # Columns that this wave lacks although its file has a variable for them, with what the file says.
-        "set_aside": [str(p) for p in harmonize.columns_set_aside(raw, project.crosswalk)],
+        # Columns, or parts of them, that this wave lacks although its file has the answers, with what the file says.
+        "set_aside": harmonize.describe_set_aside(harmonize.columns_set_aside(raw, project.crosswalk)),
     }
     return _store(project, Node("harmonized_wave", wave), frame, notes), checks
 
