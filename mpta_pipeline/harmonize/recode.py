@@ -305,19 +305,14 @@ def _settled(
     if not bare:
         return recodes, []
     recodes, doubts = settle(recodes, found, bare, respondents(raw)["country"])
-    return recodes, [
-        Problem(
-            recode.column,
-            recode.variable,
-            None,
-            None,
-            answers=len(found[recode.cells].places.filter(found[recode.cells].table["missing"].is_null().gather(found[recode.cells].places))),
-            strange=False,
-            why=why,
-        )
-        for recode in recodes
-        if (why := doubts.get(recode.column))
-    ]
+    told = []
+    for recode in recodes:
+        if why := doubts.get(recode.column):
+            own = found[recode.cells]
+            answered = int(own.table["missing"].is_null().gather(own.places).sum())
+            problem = Problem(recode.column, recode.variable, None, None, answers=answered, strange=False, why=why)
+            told.append(problem)
+    return recodes, told
 
 
 def _set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recode, Coded]:
