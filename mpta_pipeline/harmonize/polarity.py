@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MIN_PAIRS = 100  # respondents who answered both questions
 MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
 MIN_Z = 3.0  # of that mean, as if all partners had told the same: a mean of k partners is at least as certain
-DOUBTED = 0.1  # the same mean, beyond which a column without labels is set aside
+DOUBTED, DOUBTED_Z = 0.1, 4.0  # the same, beyond which a column without labels is set aside
 MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
 
 
@@ -185,7 +185,7 @@ def settle(
     )
     names = {r.column for r in mine}
     for evidence in judge(values, country, pairs):
-        if evidence.column in names and evidence.contrary and evidence.correlation < -DOUBTED:
+        if evidence.column in names and evidence.correlation < -DOUBTED and evidence.z < -DOUBTED_Z:
             told = ", ".join(f"{name} {r:+.2f}" for name, r in sorted(evidence.partners.items()))
             doubts[evidence.column] = f"has no labels, and its answers go against those that go with it ({told})"
     return [_turned(r) if r.column in turned else r for r in recodes], doubts

@@ -274,6 +274,8 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         own = found[variable]
         if rule.source.filter is not None:
             recode, own = _filtered(recode, rule.source.filter, own, raw)
+        if rule.source.answers:
+            recode, own = _answering(recode, own, labels[variable])
         if recode.problems:
             countries = respondents(raw)["country"] if countries is None else countries
             recode, own = _set_aside(recode, own, countries)
@@ -289,15 +291,28 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         code = next(iter(others[0].source.where))
         expected_labels = " or ".join(str(r.source.where[code]) for r in others if code in r.source.where)
         problems.append(Problem(others[0].column, variable, code, labels[variable].get(code), expected_labels))
-    usable = [r for r in recodes if not any(p.whole for p in r.problems)]
-    if bare := {r.variable for r in usable if not labels[r.variable]}:
-        countries = respondents(raw)["country"] if countries is None else countries
-        recodes, doubts = settle(usable, found, bare, countries)
-        problems += [
-            Problem(r.column, r.variable, None, None, why=why) for r in usable if (why := doubts.get(r.column))
-        ]
+    recodes, doubts = _settled([r for r in recodes if not any(p.whole for p in r.problems)], found, labels, raw)
+    problems += doubts
     whole = {p.column for p in problems if p.whole}
     return _Binding(tuple(r for r in recodes if r.column not in whole), found, tuple(problems))
+
+
+def _settled(
+    recodes: list[Recode], found: dict[str, Coded], labels: dict[str, dict[str, str]], raw: RawWave
+) -> tuple[list[Recode], list[Problem]]:
+    """The recodes with columns that have no labels turned the way their answers say, and those that nothing settles."""
+    bare = {recode.variable for recode in recodes if not labels[recode.variable]}
+    if not bare:
+        return recodes, []
+    recodes, doubts = settle(recodes, found, bare, respondents(raw)["country"])
+    told = []
+    for recode in recodes:
+        if why := doubts.get(recode.column):
+            own = found[recode.cells]
+            answered = int(own.table["missing"].is_null().gather(own.places).sum())
+            problem = Problem(recode.column, recode.variable, None, None, answers=answered, strange=False, why=why)
+            told.append(problem)
+    return recodes, told
 
 
 def _set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recode, Coded]:
@@ -411,6 +426,17 @@ def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tupl
     return replace(recode, values=values), found.moved(dict.fromkeys(places), gave_it)
 
 
+def _answering(recode: Recode, found: Coded, labels: dict[str, str]) -> tuple[Recode, Coded]:
+    """The recode with the codes that are answers to this question though the convention calls them missing."""
+    meant = {o.code: o.value for o in recode.rule.source.answers if _fits(o.label, labels.get(o.code))}
+    rows = enumerate(found.table.select("code", "missing").iter_rows())
+    places = [place for place, (code, kind) in rows if kind is not None and code in meant]
+    if not places:
+        return recode, found
+    everybody = pl.Series([True]).new_from_index(0, len(found.places))
+    return replace(recode, values=recode.values | meant), found.moved(dict.fromkeys(places), everybody)
+
+
 def _applies(rule: Rule, labels: dict[str, str]) -> bool:
     return all(pattern.accepts(labels.get(code, "")) for code, pattern in rule.source.where.items())
 
@@ -516,7 +542,9 @@ def _stopped(problems: Sequence[Problem], raw: RawWave, why: str) -> CrosswalkEr
     first = problems[0]
     more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:])) if len(problems) > 1 else ""
     said = short(first.label) if first.label else None
-    if first.code is None:
+    if first.why:
+        what = f"The variable {first.why}"
+    elif first.code is None:
         what = f"The variable is titled {said!r} where the crosswalk expects {first.expected}"
     elif first.expected:
         what = f"The label of code {short(first.code)} is {said!r} where the crosswalk expects {first.expected}"

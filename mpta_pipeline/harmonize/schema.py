@@ -295,6 +295,8 @@ class Source(_Strict):
         from_labels: The file's own labels are the values (parties, regions, languages).
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
+        answers: Codes that the source's convention calls missing but that answer this question ("my mother does not live
+            here" to whether she is an immigrant).
         filter: A question put before, of which one answer is an answer to this one, too.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
@@ -323,6 +325,7 @@ class Source(_Strict):
     from_labels: bool = False
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
+    answers: tuple[Option, ...] = ()
     filter: Filter | None = None
     where: dict[Code, Label] = Field(default_factory=dict)
     sign: Literal[1, -1] | None = None
@@ -355,10 +358,11 @@ class Source(_Strict):
 
     @cached_property
     def all_options(self) -> tuple[Option, ...]:
-        """Points of the range, options, and the answer to the filter question, in order."""
+        """Points of the range, options, codes that are answers here, and the answer to the filter question, in order."""
         return (
             *(self.range.options() if self.range else ()),
             *self.options,
+            *self.answers,
             *([self.filter.option()] if self.filter else ()),
         )
 
