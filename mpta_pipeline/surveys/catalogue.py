@@ -166,7 +166,7 @@ def _state(path: Path, entry: Mapping[str, Any], registry: SourceRegistry) -> Fi
         return FileState(path, size, mtime_ns, None, None, entry["problem"])
     source = registry[entry["dialect"]]
     parts = {
-        p["wave"]: WavePart(**{**p, "countries": tuple(p["countries"]), "years": tuple(p["years"])})
+        p["wave"]: WavePart(**{**p, **{name: tuple(p[name]) for name in ("countries", "years", "sizes")}})
         for p in entry["parts"]
     }
     recognition = Recognition(
