@@ -68,6 +68,7 @@ def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
                 # Another wording in the same file may run the other way round; the concept's sign is of its own.
                 if other.column != rule.column and not _turned_wording(other):
                     pairs.setdefault(rule.column, {})[other.column] = partner.sign
+                    pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
     return pairs
 
 
