@@ -311,7 +311,7 @@ def _settled(
             own = found[recode.cells]
             answered = int(own.table["missing"].is_null().gather(own.places).sum())
             problem = Problem(recode.column, recode.variable, None, None, answers=answered, strange=False, why=why)
-            told.append(problem)
+            told += [problem] if answered else []  # a pooled file has the variables of waves that were not asked
     return recodes, told
 
 

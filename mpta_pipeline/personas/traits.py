@@ -289,7 +289,12 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
     personas = (
         personas.rename({"respondent_id": "persona_id"})
         .join(facts_of, on="persona_id", how="left", maintain_order="left")
-        .join(waves.select("wave", "data_use", "licence"), on="wave", how="left", maintain_order="left")
+        .join(
+            waves.select("wave", "release_id", "data_use", "licence"),
+            on=["wave", "release_id"],
+            how="left",
+            maintain_order="left",
+        )
         .with_columns(
             pl.len().over("wave", "country", "shown").cast(pl.Int64).alias("k_anonymity"),
             pl.col("traits").list.len().cast(pl.Int64).alias("n_traits"),

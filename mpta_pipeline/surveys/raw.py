@@ -328,7 +328,7 @@ def respondents(raw: RawWave) -> pl.DataFrame:
 
     weight = codes([raw.release["weight_name"]] if raw.release["weight_name"] else [], "weight")
     year_rows, year_names = raw._coded((*source.year, *source.dates))
-    number = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is no weight
+    amount = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is no weight
     frame = pl.DataFrame(
         {
             "native_key": keys,
@@ -339,10 +339,14 @@ def respondents(raw: RawWave) -> pl.DataFrame:
             "stratum": codes(source.stratum, "stratum"),
             "psu": codes(source.psu, "psu"),
         }
-    ).with_columns(weight=pl.when(~number.is_in(list(NO_WEIGHT))).then(number))
+    ).with_columns(weight=pl.when(~amount.is_in(list(NO_WEIGHT))).then(amount))
     frame = frame if raw._kept is None else frame.filter(raw._kept)
     identifier = "r_" + hash_rows(frame, [pl.lit(source.lineage), "native_key"], key="respondent")
-    return frame.with_row_index("row_index").cast({"row_index": pl.Int64}).insert_column(2, identifier.alias("respondent_id"))
+    return (
+        frame.with_row_index("row_index")
+        .cast({"row_index": pl.Int64})
+        .insert_column(2, identifier.alias("respondent_id"))
+    )
 
 
 def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
@@ -416,9 +420,13 @@ def _native_keys(raw: RawWave, file: Path) -> _Keys:
                 empty = empty or (n_empty, next(p.name for p in parts if p.null_count()))
             elif n_missing:
                 named = next(name for name, rows in zip(names, missing_rows, strict=True) if rows.any())
-                notes.append(f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not taken as their key")
+                notes.append(
+                    f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not taken as their key"
+                )
             elif different * 2 < n:  # an id that says "not available" in most rows is none
-                notes.append(f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not taken as their key")
+                notes.append(
+                    f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not taken as their key"
+                )
         usable = verdicts.filter(
             (pl.col("empty") == 0) & (pl.col("missing") == 0) & (pl.col("different") * 2 >= pl.col("n"))
         )["country"]
@@ -492,7 +500,7 @@ def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> R
 
 
 def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry: SourceRegistry) -> list[RawWave]:
-    """As `ingest`, of a wave that several files make up, each with countries of its own. One that was read is not again.
+    """As `ingest`, of a wave that several files make up, each with countries of its own. None is read twice.
 
     Returns:
         The wave's parts, one a file, in the files' order.

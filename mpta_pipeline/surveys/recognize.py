@@ -147,7 +147,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
     found: dict[str, WavePart] = {}
     notes = list(info.notes)
     for (code,), group in rows.with_columns(codes.alias(_WAVE)).group_by(_WAVE, maintain_order=True):
-        part = _part(info, source, wave_variable, None if code is None else str(code), group, notes)
+        part = _part(info, source, (wave_variable, None if code is None else str(code)), group, notes)
         if part.wave in found:
             raise SurveyFileError(
                 "Two codes of the wave variable mean the same wave",
@@ -434,8 +434,9 @@ def _first(candidates: Sequence[str], rows: pl.DataFrame) -> str | None:
 
 
 def _part(
-    info: FileInfo, source: Source, variable: str | None, code: str | None, group: pl.DataFrame, notes: list[str]
+    info: FileInfo, source: Source, of: tuple[str | None, str | None], group: pl.DataFrame, notes: list[str]
 ) -> WavePart:
+    variable, code = of
     rule = source.waves
     name = rule.constant or ("" if code is None else rule.names.get(code, code))
     known = code in rule.names or (variable is not None and name in rule.fieldwork)

@@ -132,7 +132,9 @@ def test_a_file_of_two_sources_is_refused(registry, tmp_path):
     """The integrated values survey is a merge by users: EVS and WVS rows in one file are neither."""
     ts, trend = FILES["wvs_ts"][0], FILES["evs_trend"][0]
     merged = pl.concat([ts.frame, trend.frame.with_columns(S002VS=pl.lit(5))], how="diagonal_relaxed")
-    with pytest.raises(SurveyFileError, match=r"fits no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"):
+    with pytest.raises(
+        SurveyFileError, match=r"fits no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"
+    ):
         surveys.recognize(make.write(ts.with_frame(merged), tmp_path / "ivs.csv"), registry)
 
 
