@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandera.polars as pa
 
 STATUSES = ("ok", "refused", "unparsed", "error")
+UNPARSED_REASONS = ("empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign")
+"""Why a reply is unparsed: nothing said; ended by the token limit; names no option; names several; contradicts itself;
+nothing but a thought; written in another script than the options."""
 MISSING_KINDS = (
     "dont_know",
     "refused_or_no_answer",
