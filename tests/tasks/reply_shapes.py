@@ -104,7 +104,7 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
         OK,
         1,
         None,
-    ),  # noqa: E501
+    ),
     (SPENDING, "<|channel|>final<|message|>C<|return|>", OK, 2, None),
     (SPENDING, "analysis: the second is best", UNPARSED, None, NO_OPTION),
     (SPENDING, '<details type="reasoning" done="true"><summary>Thought for 2 s</summary>A</details>\nB', OK, 1, None),
@@ -210,7 +210,7 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
         OK,
         1,
         None,
-    ),  # noqa: E501
+    ),
     (MELON, "Die sachlich richtige Antwort ist B. Als diese Person würde ich A wählen.", OK, 0, None),
     (MELON, "La respuesta correcta es B, pero como esta persona elegiría A.", OK, 0, None),
     (MELON, "La bonne réponse est B, mais en tant que cette personne je choisirais A.", OK, 0, None),
