@@ -27,7 +27,8 @@ import polars as pl
 from mpta_pipeline import metrics, tasks
 from mpta_pipeline.errors import ConfigError, ValidationError
 from mpta_pipeline.harmonize import Crosswalk
-from mpta_pipeline.metrics.external import BARE, FILE, ROW
+from mpta_pipeline.metrics.coding import BARE
+from mpta_pipeline.metrics.external import FILE, ROW
 from mpta_pipeline.storage import write_atomic
 from mpta_pipeline.study import FigureRules, Study, TaskConfig
 from mpta_pipeline.tables import CONCEPTS, GOLD, ITEMS, OPTIONS, RESPONDENTS, SUBGROUP_METRICS
@@ -354,7 +355,7 @@ def _coverage(rows: pl.DataFrame, items: pl.DataFrame) -> Iterator[str]:
     if asked < items.height:
         yield f"{asked:,} of {items.height:,} items are answered; the others count for nothing"
     told = [pl.col(c).is_not_null() for c in ("probabilities", "status") if c in rows.columns]
-    if empty := rows.filter(pl.col("answer").is_null() & ~pl.any_horizontal(pl.lit(False), *told)).height:
+    if empty := rows.filter(pl.col("answer").is_null(), *(~e for e in told)).height:
         yield f"{empty:,} of {rows.height:,} answers are empty: failed requests (error_rate), not wrong answers"
 
 
