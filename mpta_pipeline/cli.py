@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 # Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
 _WIDTH = max(Console().width, 120)
+_METRICS_A_TABLE = 5
 _INTERRUPTED = 130  # exit code
 out = Console(width=_WIDTH)
 err = Console(stderr=True, width=_WIDTH)
@@ -428,6 +429,9 @@ def score(
     questions: Annotated[
         str | None, typer.Option(help="Questions that stand in a column each, comma-separated.")
     ] = None,
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="The options, in the order given, are steps of a scale.")
+    ] = False,
     count_from: Annotated[
         int | None, typer.Option(min=0, max=1, help="What numbers count options from: 0 or 1.")
     ] = None,
@@ -450,12 +454,15 @@ def score(
     """
     from mpta_pipeline import external
 
+    if save is not None:
+        external.check_out(save)
     reading = external.Reading(
         answers=tuple(_names(answer) or ()),
         columns=_roles(columns),
         by=tuple(name.replace("*", "×") for name in _names(by) or ()),
         questions=tuple(_names(questions) or ()),
         count_from=count_from,
+        ordered=ordered,
     )
     known, rules = None, None
     if items is not None:
@@ -563,39 +570,47 @@ def _items_of_task(project: Project, task: str) -> external.Known:
 
 
 def _show_scores(overview: pl.DataFrame) -> None:
-    """One block a model: a line a group, figures with their intervals below them."""
+    """Tables of a model: a line a group, figures with their intervals below them, few enough to be read in one line."""
     metrics = [c for c in overview.columns if f"{c}_low" in overview.columns]
     for (model,), part in overview.group_by("model", maintain_order=True):
-        table = Table(title=str(model), title_justify="left", header_style="bold")
-        table.add_column("group", no_wrap=True)
-        table.add_column("answers", justify="right")
+        shown = [name for name in metrics if part[name].is_not_null().any()]
+        # What says the same as accuracy, or that nothing failed, is left to the file.
+        shown = [
+            name
+            for name in shown
+            if not (name.startswith("accuracy_") and "accuracy" in shown and part[name].equals(part["accuracy"].alias(name)))
+            and not (name == "error_rate" and part[name].sum() == 0)
+        ]
+        for start in range(0, len(shown), _METRICS_A_TABLE):
+            _show_part(str(model) if start == 0 else f"{model}, continued", part, shown[start : start + _METRICS_A_TABLE])
+
+
+def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("group", overflow="fold")
+    table.add_column("answers", justify="right", no_wrap=True)
+    beside = [c for c in ("chance", "item_mode") if "accuracy" in metrics and part[c].is_not_null().any()]
+    for name in metrics:
+        table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right", no_wrap=True)
+        if name == "accuracy":
+            for column in beside:
+                table.add_column(column.replace("item_mode", "most frequent"), justify="right", style="dim")
+    for row in part.iter_rows(named=True):
+        label = (
+            row["subgroup"] if row["dimensions"] in ("all", "category") else f"{row['dimensions']} {row['subgroup']}"
+        )
+        label += "".join(f"\n{row[c]}" for c in ("survey", "condition") if part[c].n_unique() > 1)
+        cells = [escape(label), f"{row['n']:,}"]
         for name in metrics:
-            if part[name].is_not_null().any():
-                table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right")
+            n = row.get(f"{name}_n")
+            shown = [_four(row[name])]
+            if row[f"{name}_low"] is not None:
+                shown.append(f"[{_four(row[f'{name}_low'], 2)}, {_four(row[f'{name}_high'], 2)}]")
+            cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
             if name == "accuracy":
-                beside = [c for c in ("chance", "item_mode") if part[c].is_not_null().any()]
-                for column in beside:
-                    table.add_column(column.replace("item_mode", "most frequent"), justify="right", style="dim")
-        for row in part.iter_rows(named=True):
-            label = (
-                row["subgroup"]
-                if row["dimensions"] in ("all", "category")
-                else f"{row['dimensions']} {row['subgroup']}"
-            )
-            label += "".join(f"\n{row[c]}" for c in ("survey", "condition") if part[c].n_unique() > 1)
-            cells = [escape(label), f"{row['n']:,}"]
-            for name in metrics:
-                if part[name].is_null().all():
-                    continue
-                n = row.get(f"{name}_n")
-                shown = [_four(row[name])]
-                if row[f"{name}_low"] is not None:
-                    shown.append(f"[{_four(row[f'{name}_low'], 2)}, {_four(row[f'{name}_high'], 2)}]")
-                cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
-                if name == "accuracy":
-                    cells += [_four(row[c]) for c in ("chance", "item_mode") if part[c].is_not_null().any()]
-            table.add_row(*cells)
-        out.print(table)
+                cells += [_four(row[c]) for c in beside]
+        table.add_row(*cells)
+    out.print(table)
 
 
 def _show_numbers(numbers: pl.DataFrame | None) -> None:

@@ -2,7 +2,7 @@
 
 from mpta_pipeline.external.answers import Answers, Known, Reading, from_table
 from mpta_pipeline.external.bbq import from_bbq, is_bbq
-from mpta_pipeline.external.figures import Results, compute, overview, write
+from mpta_pipeline.external.figures import Results, check_out, compute, overview, write
 from mpta_pipeline.external.files import read
 from mpta_pipeline.external.items import items_from, known_items
 from mpta_pipeline.external.load import load, together
@@ -19,6 +19,7 @@ __all__ = [
     "Reading",
     "Results",
     "SetAside",
+    "check_out",
     "compute",
     "from_bbq",
     "from_table",

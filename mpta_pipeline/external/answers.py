@@ -20,6 +20,7 @@ from mpta_pipeline.metrics.external import FILE, ROW
 from mpta_pipeline.tables import GOLD, GROUPS, ITEMS, STATUSES
 
 TASK = "external"
+_NO_GROUPS = ("persona_id", "item_id", "model", "condition", "answer", "own_answer", "survey", "weight")
 # With more codes than this, or with fractions, an answer is a number and no option.
 MOST_CODES = 26
 _PEOPLE_AS_MODEL = ("human", "humans", "people", "respondent", "respondents", "participant", "participants")
@@ -56,6 +57,7 @@ class Reading:
         by: Dimensions: columns, or columns crossed with ×.
         questions: Questions that stand in a column each.
         count_from: What numbers count options from; None: by the numbers.
+        ordered: The options, in the order given, are steps of a scale.
     """
 
     answers: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ class Reading:
     by: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     count_from: int | None = None
+    ordered: bool = False
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -128,7 +131,7 @@ def from_table(
     notes += gone
     left: list[SetAside] = []
     if known is None:
-        items, numeric_ids, said = _items_of(rows, file, people)
+        items, numeric_ids, said = _items_of(rows, file, people, ordered=reading.ordered)
         notes += said
     else:
         items, numeric_ids = known.items, []
@@ -215,8 +218,7 @@ def _rows(
         named["answer"] = reading.answers[0]
     wide = () if "answer" in named else _wide(frame, known, reading, people)
     if wide:
-        roles = tuple(r for r in c.ALIASES if r not in ("item_id", "question", "answer", "own_answer", "key", "options"))
-        layout = c.understand(frame.drop(wide), file, named=named, keep=bases, roles=roles)
+        layout = _of_persons(frame.drop(wide), file, named, bases)
         kept = frame.select(wide).hstack(layout.frame)
         long = kept.with_columns(pl.col(q).cast(pl.String) for q in wide).unpivot(
             on=list(wide), index=layout.frame.columns, variable_name="item_id", value_name="answer"
@@ -291,8 +293,7 @@ def _from_pairs(
     frame: pl.DataFrame, file: Path, pairs: dict[str, tuple[str, str]], named: Mapping[str, str], bases: Sequence[str]
 ) -> tuple[pl.DataFrame, Mapping[str, str], tuple[str, ...], list[str]]:
     both = [x for pair in pairs.values() for x in pair]
-    roles = tuple(r for r in c.ALIASES if r not in ("item_id", "question", "answer", "own_answer", "key", "options"))
-    layout = c.understand(frame.drop(both), file, named=named, keep=bases, roles=roles)
+    layout = _of_persons(frame.drop(both), file, named, bases)
     parts = [
         layout.frame.with_columns(
             pl.lit(question).alias("item_id"),
@@ -309,6 +310,16 @@ def _from_pairs(
         rows = rows.with_columns(pl.format("row {}", ROW).alias("persona_id"))
         said += "; each row is taken as one person"
     return rows.filter(pl.col("answer").is_not_null()), shown, layout.unused, [said, *layout.notes]
+
+
+def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases: Sequence[str]) -> c.Layout:
+    """The columns of a table with one row a person, apart from its questions; `id` is then the person's."""
+    roles = tuple(r for r in c.ALIASES if r not in ("item_id", "question", "answer", "own_answer", "key", "options"))
+    said = {r: x for r, x in named.items() if r in roles}
+    own = next((x for x in frame.columns if c.plain(x) == "id" and not frame[x].is_duplicated().any()), None)
+    if own is not None and not {c.plain(x) for x in frame.columns} & set(c.ALIASES["persona_id"]):
+        said.setdefault("persona_id", own)
+    return c.understand(frame, file, named=said, keep=bases, roles=roles)
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
@@ -347,7 +358,7 @@ def _with_model(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _items_of(
-    rows: pl.DataFrame, file: Path, people: People | None
+    rows: pl.DataFrame, file: Path, people: People | None, *, ordered: bool = False
 ) -> tuple[pl.DataFrame, list[str], list[str]]:
     """ITEMS of the rows themselves, the ids of those whose answers are numbers, and what was assumed."""
     item = "item_id" if "item_id" in rows.columns else "question" if "question" in rows.columns else None
@@ -366,6 +377,7 @@ def _items_of(
         of = people.frame
         given = of.get_column("item_id").cast(pl.String) if "item_id" in of.columns else _ids(of.get_column("question"))
         theirs = of.select("own_answer").with_columns(given.alias("item_id"))
+    # Options that rows show in different orders have the order of the first row.
     shown = c.listed(frame.get_column("options")) if "options" in frame.columns else None
     options: dict[str, list[str]] = {}
     if shown is not None:
@@ -375,17 +387,24 @@ def _items_of(
     if theirs is not None:
         said.append(theirs.select("item_id", pl.col("own_answer").alias("said")))
     of_people = pl.concat(said, how="vertical_relaxed").drop_nulls() if said else None
+    notes: list[str] = []
     values: dict[str, list[str]] = {}
     if of_people is not None:
         clean = of_people.with_columns(pl.col("said").cast(pl.String).str.strip_chars().str.replace(r"^([+-]?\d+)\.0+$", "$1"))
         values = dict(clean.group_by("item_id", maintain_order=True).agg(pl.col("said").unique(maintain_order=True)).iter_rows())
+    values, said = _shared_scales(values)
+    notes += said
     texts = dict(frame.drop_nulls("item_id").unique("item_id", keep="first", maintain_order=True).select("item_id", "question").iter_rows()) if "question" in frame.columns else {}
-    facts = {
-        name: dict(frame.unique("item_id", keep="first", maintain_order=True).select("item_id", pl.col(name).cast(pl.String)).iter_rows())
-        for name in ("category", "cluster", "context")
-        if name in frame.columns
-    }
-    made, numeric, ordered, unknown = [], [], [], []
+    facts: dict[str, dict[str, str | None]] = {}
+    for name in ("category", "cluster", "context"):
+        if name not in frame.columns:
+            continue
+        of = frame.group_by("item_id", maintain_order=True).agg(pl.col(name).cast(pl.String).drop_nulls().unique())
+        if of.filter(pl.col(name).list.len() > 1).height:
+            notes.append(f"{name} differs within an item and is not taken as the item's")
+            continue
+        facts[name] = dict(of.with_columns(pl.col(name).list.first()).iter_rows())
+    made, numeric, scales, unknown = [], [], [], []
     for name in frame["item_id"].drop_nulls().unique(maintain_order=True):
         own = options.get(name)
         scores = None
@@ -398,12 +417,15 @@ def _items_of(
                     continue
                 own = [str(int(x)) for x in numbers]
                 scores = [float(x) for x in numbers] if len(numbers) > 2 else None
-                ordered += [name] if scores else []
+                scales += [name] if scores else []
             elif values.get(name):
-                own = sorted(values[name])
+                # Published shares come in the order of the questionnaire.
+                own = values[name] if ordered or (people is not None and people.published) else sorted(values[name])
         if own is None or len(own) < 2:
             unknown.append(name)
             continue
+        if ordered and scores is None and len(own) > 2:
+            scores = [float(place) for place in range(len(own))]
         made.append(
             {
                 "item_id": name, "cluster_id": facts.get("cluster", {}).get(name) or name,
@@ -419,12 +441,11 @@ def _items_of(
             value=unknown[0],
             remedy="give a column options (or own_answer, or --people FILE), or the item file with --items",
         )
-    notes = []
     if unknown:
         notes.append(f"{len(unknown)} items have fewer than two options that anybody names and are left out: {_some(unknown)}")
-    if ordered:
+    if scales:
         notes.append(
-            f"{len(ordered)} items have whole numbers for answers: their options are the codes that people gave, taken "
+            f"{len(scales)} items have whole numbers for answers: their options are the codes that people gave, taken "
             "as an ordered scale; negative codes count as no answer"
         )
     if numeric:
@@ -439,6 +460,20 @@ def _items_of(
         pl.lit("{}").alias("metadata"), pl.lit("as the file's").alias("licence"),
     )  # fmt: skip
     return ITEMS.conform(items.select(list(ITEMS.schema))), numeric, notes
+
+
+def _shared_scales(values: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
+    """The options of questions to which all people gave one answer: those of the one scale on which it is an answer."""
+    scales = {frozenset(given) for given in values.values() if 1 < len(given) <= MOST_CODES}
+    widest = [s for s in scales if not any(s < other for other in scales)]
+    found = {}
+    for item, given in values.items():
+        if len(given) == 1 and len(fits := [s for s in widest if given[0] in s]) == 1:
+            found[item] = sorted(fits[0])
+    if not found:
+        return values, []
+    said = f"{len(found)} items have one answer of all people: their options are those of the other items: {_some(list(found))}"
+    return {**values, **found}, [said]
 
 
 def _code(text: str) -> float | None:
@@ -575,6 +610,13 @@ def _groups(
     Raises:
         ValidationError: Groups without personas, of a column that groups nobody, or a persona in two groups.
     """
+    wrong = next((b for b in reading.bases if b in _NO_GROUPS), None)
+    if wrong is not None:
+        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(wrong, "it tells answers apart, and groups nobody")
+        raise ValidationError(
+            f"Personas cannot be grouped by {wrong}: {why}", file=file, variable="--by", value=wrong,
+            remedy="name a column that groups people, such as sex or region",
+        )  # fmt: skip
     design = [x for x in ("stratum", "psu") if x in GROUPS.schema]
     parts = []
     for frame in (rows, own):
@@ -590,13 +632,6 @@ def _groups(
             )
         )  # fmt: skip
     together = pl.concat(parts, how="diagonal") if parts else pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
-    wrong = next((b for b in reading.bases if b in ("persona_id", "item_id", "model", "condition", "answer", "survey")), None)
-    if wrong is not None:
-        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(wrong, "it tells answers apart, and groups nobody")
-        raise ValidationError(
-            f"Personas cannot be grouped by {wrong}: {why}", file=file, variable="--by", value=wrong,
-            remedy="name a column that groups people, such as sex or region",
-        )  # fmt: skip
     if reading.by and together.is_empty():
         raise ValidationError(
             "Groups are groups of personas, and the answers name none", file=file, variable="persona_id",

@@ -22,6 +22,7 @@ from mpta_pipeline.tables import GROUPS, ITEMS, MODEL_COMPARISON, POCKETS, SCORE
 POCKET_SEED = 2025
 # Columns of ours that a group of the user's must not meet: its dimension then carries the words behind its name.
 _TAKEN = frozenset({*ITEMS.schema, *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {"stratum", "psu"}
+_FORMATS = (".csv", ".json", ".parquet")
 OWN_NAME = " (of the file)"
 
 
@@ -176,6 +177,22 @@ def overview(figures: pl.DataFrame) -> pl.DataFrame:
     return made.join(beside, on=key, how="left", maintain_order="left")
 
 
+def check_out(path: Path) -> None:
+    """Check that results can be written there.
+
+    Raises:
+        ConfigError: The suffix names no format.
+    """
+    if path.suffix and path.suffix not in _FORMATS and not path.is_dir():
+        raise ConfigError(
+            "Figures are not written in this format",
+            file=path,
+            variable="--out",
+            value=path.suffix,
+            remedy=f"use one of {', '.join(_FORMATS)}, or a folder's name",
+        )
+
+
 def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = ()) -> list[Path]:
     """Write the figures to a file, or everything to a folder.
 
@@ -189,6 +206,7 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
     Raises:
         ConfigError: The suffix names no format.
     """
+    check_out(path)
     figures = results.figures
     flat = figures.with_columns(pl.col("release_ids").list.join(";"))
     writers: Mapping[str, Callable[[Path], object]] = {
@@ -198,14 +216,6 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
     }
     if path.suffix in writers and not path.is_dir():
         return [write_atomic(path, writers[path.suffix])]
-    if path.suffix and not path.is_dir():
-        raise ConfigError(
-            "Figures are not written in this format",
-            file=path,
-            variable="--out",
-            value=path.suffix,
-            remedy=f"use one of {', '.join(writers)}, or a folder's name",
-        )
     path.mkdir(parents=True, exist_ok=True)
     tables = {
         "subgroup_metrics": figures, "model_comparison": results.comparison, "pockets": results.pockets,

@@ -97,6 +97,11 @@ def match(
         _refuse_unknown_order(rows, file, named)
     base, why = _base(rows, file, named, count_from)
     notes += why
+    lettered = named.get("answer")
+    if lettered is not None and not rows["options"].is_not_null().all():
+        n = lettered.filter(pl.col("by_text").is_null() & (pl.col("letter").is_not_null() | pl.col("number").is_not_null()))
+        if n.height * 2 >= rows.height:
+            notes.append("letters and numbers count the options in the item's own order, as no order shown is given")
     places = rows.select(_VARIANT).join(variants.select(_VARIANT, "places"), on=_VARIANT, how="left", maintain_order="left")
     for name, names in named.items():
         starts = base if isinstance(base, int) else base.get(name, 0)
