@@ -499,7 +499,7 @@ def score(
     _show_scores(external.overview(results.figures))
     _show_numbers(results.numeric)
     _show_comparison(results.comparison)
-    _show_pockets(results.pockets)
+    _show_pockets(results.pockets, searched=bool(reading.by))
     notes = (*(aside.text() for aside in given.left_out), *given.notes)
     for aside in given.left_out:
         out.print(f"[yellow]{escape(aside.text())}[/yellow]", soft_wrap=True)
@@ -578,11 +578,15 @@ def _show_scores(overview: pl.DataFrame) -> None:
         shown = [
             name
             for name in shown
-            if not (name.startswith("accuracy_") and "accuracy" in shown and part[name].equals(part["accuracy"].alias(name)))
+            if not (
+                name.startswith("accuracy_") and "accuracy" in shown and part[name].equals(part["accuracy"].alias(name))
+            )
             and not (name == "error_rate" and part[name].sum() == 0)
         ]
         for start in range(0, len(shown), _METRICS_A_TABLE):
-            _show_part(str(model) if start == 0 else f"{model}, continued", part, shown[start : start + _METRICS_A_TABLE])
+            _show_part(
+                str(model) if start == 0 else f"{model}, continued", part, shown[start : start + _METRICS_A_TABLE]
+            )
 
 
 def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
@@ -624,7 +628,9 @@ def _show_numbers(numbers: pl.DataFrame | None) -> None:
             pl.format("[{}, {}]", pl.col("ci_low").round(3), pl.col("ci_high").round(3)).alias("95 % interval"),
             "mae", "mae_n", "pearson", "sd_ratio",
         )  # fmt: skip
-        _print_frame(shown, title=f"{model}: answers that are numbers (difference of question `all`: in standard deviations)")
+        _print_frame(
+            shown, title=f"{model}: answers that are numbers (difference of question `all`: in standard deviations)"
+        )
 
 
 def _show_comparison(comparison: pl.DataFrame) -> None:
@@ -639,13 +645,19 @@ def _show_comparison(comparison: pl.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _show_pockets(pockets: pl.DataFrame) -> None:
+def _show_pockets(pockets: pl.DataFrame, *, searched: bool) -> None:
     """Confirmed pockets, or that none was found."""
     if pockets.is_empty():
+        if searched:
+            out.print(
+                "Pockets: no group has enough personas on both halves of the answers to be tested.", soft_wrap=True
+            )
         return
     confirmed = pockets.filter("confirmed")
     if confirmed.is_empty():
-        out.print(f"No pocket: none of {pockets.height} groups tested is confirmed as worse than the rest.", soft_wrap=True)
+        out.print(
+            f"No pocket: none of {pockets.height} groups tested is confirmed as worse than the rest.", soft_wrap=True
+        )
         return
     shown = confirmed.select(
         "model", "condition", "outcome", pl.format("{} = {}", "dimensions", "subgroup").alias("pocket"), "n_personas",

@@ -156,9 +156,7 @@ def from_table(
             )  # fmt: skip
         rows = rows.join(items, on="item_id", how="semi", maintain_order="left")
     rows = _joined_own(rows, own)
-    matched = match(
-        rows, file, items, count_from=reading.count_from, own_order=known is None or known.own_order
-    )
+    matched = match(rows, file, items, count_from=reading.count_from, own_order=known is None or known.own_order)
     notes += matched.notes
     left += matched.left_out
     groups = _groups(rows, own, reading, file, known)
@@ -239,7 +237,7 @@ def _rows(
     made = layout.frame
     if "answer" in made.columns:
         made = made.with_columns(_as_text(made.get_column("answer")).alias("answer"))
-    for name in ("own_answer", "key"):
+    for name in ("own_answer", "key", "status"):
         if name in made.columns:
             made = made.with_columns(_as_text(made.get_column(name)).alias(name))
     return made, layout.roles, layout.unused, list(layout.notes)
@@ -264,7 +262,9 @@ def _wide(frame: pl.DataFrame, known: Known | None, reading: Reading, people: Pe
     if people is not None and people.wide:
         return tuple(q for q in people.wide if q in frame.columns)
     if people is not None:
-        asked = set(people.frame.get_column("item_id" if "item_id" in people.frame.columns else "question").cast(pl.String))
+        asked = set(
+            people.frame.get_column("item_id" if "item_id" in people.frame.columns else "question").cast(pl.String)
+        )
         found = tuple(x for x in frame.columns if x in asked)
         if found:
             return found
@@ -390,11 +390,24 @@ def _items_of(
     notes: list[str] = []
     values: dict[str, list[str]] = {}
     if of_people is not None:
-        clean = of_people.with_columns(pl.col("said").cast(pl.String).str.strip_chars().str.replace(r"^([+-]?\d+)\.0+$", "$1"))
-        values = dict(clean.group_by("item_id", maintain_order=True).agg(pl.col("said").unique(maintain_order=True)).iter_rows())
+        clean = of_people.with_columns(
+            pl.col("said").cast(pl.String).str.strip_chars().str.replace(r"^([+-]?\d+)\.0+$", "$1")
+        )
+        values = dict(
+            clean.group_by("item_id", maintain_order=True).agg(pl.col("said").unique(maintain_order=True)).iter_rows()
+        )
     values, said = _shared_scales(values)
     notes += said
-    texts = dict(frame.drop_nulls("item_id").unique("item_id", keep="first", maintain_order=True).select("item_id", "question").iter_rows()) if "question" in frame.columns else {}
+    texts = (
+        dict(
+            frame.drop_nulls("item_id")
+            .unique("item_id", keep="first", maintain_order=True)
+            .select("item_id", "question")
+            .iter_rows()
+        )
+        if "question" in frame.columns
+        else {}
+    )
     facts: dict[str, dict[str, str | None]] = {}
     for name in ("category", "cluster", "context"):
         if name not in frame.columns:
@@ -442,7 +455,9 @@ def _items_of(
             remedy="give a column options (or own_answer, or --people FILE), or the item file with --items",
         )
     if unknown:
-        notes.append(f"{len(unknown)} items have fewer than two options that anybody names and are left out: {_some(unknown)}")
+        notes.append(
+            f"{len(unknown)} items have fewer than two options that anybody names and are left out: {_some(unknown)}"
+        )
     if scales:
         notes.append(
             f"{len(scales)} items have whole numbers for answers: their options are the codes that people gave, taken "
@@ -492,7 +507,11 @@ def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[
         named = set(rows["item_id"].drop_nulls())
         if named <= known or "question" not in rows.columns or named & known:
             by_column = items.filter(pl.col("column").is_not_null()).select("column", pl.col("item_id").alias("own_id"))
-            if not named & known and named <= set(by_column["column"]) and not by_column["column"].is_duplicated().any():
+            if (
+                not named & known
+                and named <= set(by_column["column"])
+                and not by_column["column"].is_duplicated().any()
+            ):
                 rows = rows.join(by_column, left_on="item_id", right_on="column", how="left", maintain_order="left")
                 return rows.with_columns(pl.col("own_id").alias("item_id")).drop("own_id"), []
             return rows, []
@@ -504,7 +523,9 @@ def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[
         )  # fmt: skip
         rows = rows.drop("item_id", strict=False).with_columns(whole.alias("_example"))
         if "category" in rows.columns:
-            rows = rows.with_columns(pl.col("category").cast(pl.String).str.to_lowercase().str.strip_chars().alias("_category"))
+            rows = rows.with_columns(
+                pl.col("category").cast(pl.String).str.to_lowercase().str.strip_chars().alias("_category")
+            )
             on = ["_example", "_category"]
         elif items["category"].n_unique() == 1:
             on = ["_example"]
@@ -530,7 +551,9 @@ def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[
         return pl.col(name).str.replace_all(r"\s+", " ").str.strip_chars().str.to_lowercase()
 
     on = ["_asked"]
-    ids = items.select(asked("question").alias("_asked"), pl.col("item_id").alias("_found"), asked("context").alias("_context"))
+    ids = items.select(
+        asked("question").alias("_asked"), pl.col("item_id").alias("_found"), asked("context").alias("_context")
+    )
     rows = rows.with_columns(asked("question").alias("_asked"))
     if ids["_asked"].is_duplicated().any() and "context" in rows.columns:
         rows, on = rows.with_columns(asked("context").alias("_context")), ["_asked", "_context"]
@@ -585,10 +608,15 @@ def _numbers_apart(
     of = _with_model(rows.filter(is_number))
     if own is not None and "own_answer" not in of.columns and "persona_id" in of.columns:
         of = of.with_columns(pl.col("persona_id").cast(pl.String)).join(
-            own.select("persona_id", "item_id", "own_answer"), on=["persona_id", "item_id"], how="left", maintain_order="left"
+            own.select("persona_id", "item_id", "own_answer"),
+            on=["persona_id", "item_id"],
+            how="left",
+            maintain_order="left",
         )
     if "own_answer" not in of.columns:
-        of = of.with_columns(pl.col("key").alias("own_answer") if "key" in of.columns else pl.lit(None, pl.String).alias("own_answer"))
+        of = of.with_columns(
+            pl.col("key").alias("own_answer") if "key" in of.columns else pl.lit(None, pl.String).alias("own_answer")
+        )
     return rows.filter(~is_number), own, of
 
 
@@ -598,7 +626,10 @@ def _joined_own(rows: pl.DataFrame, own: pl.DataFrame | None) -> pl.DataFrame:
         return rows
     rows = rows.with_columns(pl.col("persona_id").cast(pl.String))
     return rows.join(
-        own.select("persona_id", "item_id", "own_answer"), on=["persona_id", "item_id"], how="left", maintain_order="left"
+        own.select("persona_id", "item_id", "own_answer"),
+        on=["persona_id", "item_id"],
+        how="left",
+        maintain_order="left",
     )
 
 
@@ -612,7 +643,9 @@ def _groups(
     """
     wrong = next((b for b in reading.bases if b in _NO_GROUPS), None)
     if wrong is not None:
-        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(wrong, "it tells answers apart, and groups nobody")
+        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(
+            wrong, "it tells answers apart, and groups nobody"
+        )
         raise ValidationError(
             f"Personas cannot be grouped by {wrong}: {why}", file=file, variable="--by", value=wrong,
             remedy="name a column that groups people, such as sex or region",
@@ -631,7 +664,11 @@ def _groups(
                 *(pl.col(b).cast(pl.String) for b in dict.fromkeys([*bases, *have])),
             )
         )  # fmt: skip
-    together = pl.concat(parts, how="diagonal") if parts else pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
+    together = (
+        pl.concat(parts, how="diagonal")
+        if parts
+        else pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
+    )
     if reading.by and together.is_empty():
         raise ValidationError(
             "Groups are groups of personas, and the answers name none", file=file, variable="persona_id",
@@ -653,9 +690,13 @@ def _groups(
     )
     if known is not None and known.groups is not None:
         theirs = known.groups.drop([x for x in columns if x in known.groups.columns])
-        made = theirs.join(made.drop("survey"), on="persona_id", how="left", maintain_order="left") if columns else theirs
+        made = (
+            theirs.join(made.drop("survey"), on="persona_id", how="left", maintain_order="left") if columns else theirs
+        )
         if made.height < together["persona_id"].n_unique() or columns:
-            more = together.join(made, on="persona_id", how="anti").unique("persona_id", keep="first", maintain_order=True)
+            more = together.join(made, on="persona_id", how="anti").unique(
+                "persona_id", keep="first", maintain_order=True
+            )
             made = pl.concat([made, more], how="diagonal") if more.height else made
     return made
 
@@ -685,16 +726,26 @@ def _keys(
                 remedy="give each item one key, or persona_id where the key is the person's own answer",
             )  # fmt: skip
         else:
-            keys = rows.drop_nulls("key_idx").unique("item_id", keep="first").select("item_id", pl.col("key_idx").alias("_key"))
-            differ = items.join(keys, on="item_id").filter(pl.col("gold_idx").is_not_null() & (pl.col("gold_idx") != pl.col("_key")))
+            keys = (
+                rows.drop_nulls("key_idx")
+                .unique("item_id", keep="first")
+                .select("item_id", pl.col("key_idx").alias("_key"))
+            )
+            differ = items.join(keys, on="item_id").filter(
+                pl.col("gold_idx").is_not_null() & (pl.col("gold_idx") != pl.col("_key"))
+            )
             if differ.height:
-                notes.append(f"the file's key differs from the item file's in {differ.height} items; the item file's counts")
+                notes.append(
+                    f"the file's key differs from the item file's in {differ.height} items; the item file's counts"
+                )
             items = items.join(keys, on="item_id", how="left", maintain_order="left")
             items = items.with_columns(pl.coalesce("gold_idx", "_key").alias("gold_idx")).drop("_key")
     survey = pl.col("survey").cast(pl.String).fill_null("none") if "survey" in rows.columns else pl.lit("none")
     mine = pl.DataFrame(schema=GOLD.schema)
     if "own_idx" in rows.columns and "persona_id" in rows.columns:
-        weight = pl.col("weight").cast(pl.Float64, strict=False) if "weight" in rows.columns else pl.lit(None, pl.Float64)
+        weight = (
+            pl.col("weight").cast(pl.Float64, strict=False) if "weight" in rows.columns else pl.lit(None, pl.Float64)
+        )
         mine = (
             rows.filter(pl.col("own_idx").is_not_null() & pl.col("persona_id").is_not_null())
             .select(pl.lit(task).alias("task"), "item_id", pl.col("persona_id").cast(pl.String), survey.alias("survey"),
@@ -702,7 +753,11 @@ def _keys(
             .unique(maintain_order=True)
         )  # fmt: skip
         if (twice := mine.filter(pl.struct("item_id", "persona_id").is_duplicated())).height:
-            differ = twice.group_by("item_id", "persona_id").agg(pl.col("gold_idx").n_unique().alias("n")).filter(pl.col("n") > 1)
+            differ = (
+                twice.group_by("item_id", "persona_id")
+                .agg(pl.col("gold_idx").n_unique().alias("n"))
+                .filter(pl.col("n") > 1)
+            )
             if differ.height:
                 raise ValidationError(
                     "A person has two own answers to one item", file=file, variable="own_answer",
@@ -722,8 +777,18 @@ def _keys(
     if gold.height:
         keyed = rows.with_columns(pl.col("persona_id").cast(pl.String)) if "persona_id" in rows.columns else rows
         if "persona_id" in keyed.columns:
-            keyed = keyed.join(gold.select("item_id", "persona_id", pl.lit(True).alias("_own")), on=["item_id", "persona_id"], how="left", maintain_order="left")
-            keyed = keyed.join(items.select("item_id", pl.col("gold_idx").alias("_item")), on="item_id", how="left", maintain_order="left")
+            keyed = keyed.join(
+                gold.select("item_id", "persona_id", pl.lit(True).alias("_own")),
+                on=["item_id", "persona_id"],
+                how="left",
+                maintain_order="left",
+            )
+            keyed = keyed.join(
+                items.select("item_id", pl.col("gold_idx").alias("_item")),
+                on="item_id",
+                how="left",
+                maintain_order="left",
+            )
             # Answers of nobody stand beside those of everybody who answered.
             lacks = pl.col("_own").is_null() & pl.col("_item").is_null() & pl.col("persona_id").is_not_null()
             n = keyed.filter(lacks).height
@@ -740,8 +805,18 @@ def _keys(
                 "No answer has a key to be scored against", file=file, variable="key", value=lost[0],
                 remedy="give own_answer or key in the file, what people answered with --people FILE, or the item file with --items",
             )  # fmt: skip
-        left.append(SetAside("answers", keyless.height, "their items have no key", tuple(lost[:5]), "give a key or own_answer for them"))
-        rows = rows.join(items.filter(pl.col("gold_idx").is_not_null()), on="item_id", how="semi", maintain_order="left")
+        left.append(
+            SetAside(
+                "answers",
+                keyless.height,
+                "their items have no key",
+                tuple(lost[:5]),
+                "give a key or own_answer for them",
+            )
+        )
+        rows = rows.join(
+            items.filter(pl.col("gold_idx").is_not_null()), on="item_id", how="semi", maintain_order="left"
+        )
     return rows, items, gold, notes, left
 
 
@@ -750,7 +825,9 @@ def _gold_of_people(
     file: Path, notes: list[str],
 ) -> pl.DataFrame:  # fmt: skip
     """GOLD of everybody in the people's file."""
-    here = own.join(items.select("item_id"), on="item_id", how="semi", maintain_order="left").drop("options", strict=False)
+    here = own.join(items.select("item_id"), on="item_id", how="semi", maintain_order="left").drop(
+        "options", strict=False
+    )
     here = here.with_columns(pl.lit("people").alias("model"))
     read = match(here, file, items, count_from=reading.count_from)
     frame = read.frame
@@ -760,7 +837,9 @@ def _gold_of_people(
             f"{lost.height:,} of {frame.height:,} answers of people are no option of their item and count as no answer "
             f"(e.g. {lost.item(0, 'item_id')}: {lost.item(0, 'own_answer')})"
         )
-    surveys = rows["survey"].cast(pl.String).fill_null("none").unique().to_list() if "survey" in rows.columns else ["none"]
+    surveys = (
+        rows["survey"].cast(pl.String).fill_null("none").unique().to_list() if "survey" in rows.columns else ["none"]
+    )
     if "survey" in frame.columns:
         survey = pl.col("survey").cast(pl.String).fill_null("none")
     elif len(surveys) == 1:
@@ -772,10 +851,17 @@ def _gold_of_people(
         )  # fmt: skip
     weight = pl.col("weight").cast(pl.Float64, strict=False) if "weight" in frame.columns else pl.lit(None, pl.Float64)
     if "weight" not in frame.columns and "weight" in rows.columns and "persona_id" in rows.columns:
-        per = rows.select(pl.col("persona_id").cast(pl.String), pl.col("weight").cast(pl.Float64, strict=False)).unique("persona_id", keep="first")
+        per = rows.select(pl.col("persona_id").cast(pl.String), pl.col("weight").cast(pl.Float64, strict=False)).unique(
+            "persona_id", keep="first"
+        )
         frame, weight = frame.join(per, on="persona_id", how="left", maintain_order="left"), pl.col("weight")
     made = frame.drop_nulls("own_idx").select(
-        pl.lit(task).alias("task"), "item_id", "persona_id", survey.alias("survey"), pl.col("own_idx").alias("gold_idx"), weight.alias("weight")
+        pl.lit(task).alias("task"),
+        "item_id",
+        "persona_id",
+        survey.alias("survey"),
+        pl.col("own_idx").alias("gold_idx"),
+        weight.alias("weight"),
     )
     if mine.height:
         made = pl.concat([mine, made.join(mine, on=["item_id", "persona_id"], how="anti", maintain_order="left")])
@@ -816,7 +902,11 @@ def _coverage(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None, file
     if empty := rows.filter(pl.col("answer").is_null(), *told).height:
         notes.append(f"{empty:,} of {rows.height:,} answers are empty: failed requests (error_rate), not wrong answers")
     unread = pl.col("answer").is_not_null() & pl.col("pred_idx").is_null()
-    fine = [pl.col("status").is_null() | ~pl.col("status").is_in([s for s in STATUSES if s != "ok"])] if "status" in rows.columns else []
+    fine = (
+        [pl.col("status").is_null() | ~pl.col("status").is_in([s for s in STATUSES if s != "ok"])]
+        if "status" in rows.columns
+        else []
+    )
     lost = rows.filter(unread, *fine)
     if lost.height:
         first = lost.row(0, named=True)

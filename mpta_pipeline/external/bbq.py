@@ -264,5 +264,3 @@ def _matched(rows: pl.DataFrame, given: pl.Series) -> pl.Series:
         pl.when(said.str.contains(words, literal=True).fill_null(False)).then(pl.col(a)) for a, words in two.items()
     ]
     return frame.select(pl.coalesce(*whole, *part, "said").alias("answer")).to_series()
-
-

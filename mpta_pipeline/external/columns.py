@@ -178,7 +178,9 @@ def understand(
     shown = {role: given[role] for role in ALIASES if role in given} | {
         role: columns for role, columns in families.items() if role not in given
     }
-    made = frame.select(*renamed, *(pl.col(r) for r in families if r not in given), *(c for c in kept if c not in families))
+    made = frame.select(
+        *renamed, *(pl.col(r) for r in families if r not in given), *(c for c in kept if c not in families)
+    )
     return Layout(
         made.with_columns(clash) if clash else made,
         shown,

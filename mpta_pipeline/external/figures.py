@@ -68,7 +68,11 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
     renamed = {x: f"{x}{OWN_NAME}" for x in groups.columns if x in _TAKEN and x not in ("persona_id", "survey")}
     groups = groups.rename(renamed)
     wanted = tuple(CROSS.join(renamed.get(base, base) for base in dimension.split(CROSS)) for dimension in by)
-    own = () if rules is None else tuple(d for d in rules.dimensions if set(d.split(CROSS)) <= {*groups.columns, *ROW_DIMENSIONS})
+    own = (
+        ()
+        if rules is None
+        else tuple(d for d in rules.dimensions if set(d.split(CROSS)) <= {*groups.columns, *ROW_DIMENSIONS})
+    )
     dimensions = tuple(dict.fromkeys((*own, "category", *wanted)))
     rules = FigureRules(dimensions=dimensions) if rules is None else rules.model_copy(update={"dimensions": dimensions})
     figures, scored, pockets = [], [], []
@@ -170,9 +174,13 @@ def overview(figures: pl.DataFrame) -> pl.DataFrame:
             )
         ),
     ).sort(pl.col("dimensions") != "all", *key)
-    beside = figures.filter((pl.col("metric") == "accuracy") & ~pl.col("weighted")).group_by(key, maintain_order=True).agg(
-        pl.col("baseline_estimate").filter(pl.col("baseline") == "chance").first().alias("chance"),
-        pl.col("baseline_estimate").filter(pl.col("baseline") == "item_mode").first().alias("item_mode"),
+    beside = (
+        figures.filter((pl.col("metric") == "accuracy") & ~pl.col("weighted"))
+        .group_by(key, maintain_order=True)
+        .agg(
+            pl.col("baseline_estimate").filter(pl.col("baseline") == "chance").first().alias("chance"),
+            pl.col("baseline_estimate").filter(pl.col("baseline") == "item_mode").first().alias("item_mode"),
+        )
     )
     return made.join(beside, on=key, how="left", maintain_order="left")
 
@@ -234,7 +242,11 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
             figures=results.rules,
         )
         page = report.render_report(
-            tables, study=study, metrics=metrics.METRICS, title=title, generated=datetime.now(UTC).replace(microsecond=0)
+            tables,
+            study=study,
+            metrics=metrics.METRICS,
+            title=title,
+            generated=datetime.now(UTC).replace(microsecond=0),
         )
         done.append(write_text(page, path / "report.html"))
     return done

@@ -29,7 +29,9 @@ def read(path: Path) -> pl.DataFrame:
     """
     if path.is_dir():
         raise ValidationError(
-            "This is a folder", file=path, remedy="give the files in it, e.g. folder/*.csv; several may be given at once"
+            "This is a folder",
+            file=path,
+            remedy="give the files in it, e.g. folder/*.csv; several may be given at once",
         )
     if not path.is_file():
         raise ValidationError("There is no such file", file=path, remedy="give the path of a file of answers")
@@ -85,7 +87,9 @@ def _delimited(path: Path) -> pl.DataFrame:
     frame = frame.rename({c: c.strip() for c in frame.columns})
     if frame.columns and frame.columns[0] in ("", "Unnamed: 0"):
         frame = frame.drop(frame.columns[0])
-    return frame.with_columns(pl.when(pl.col(c).str.strip_chars() != "").then(pl.col(c)).alias(c) for c in frame.columns)
+    return frame.with_columns(
+        pl.when(pl.col(c).str.strip_chars() != "").then(pl.col(c)).alias(c) for c in frame.columns
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -109,7 +113,9 @@ def from_records(records: list[Mapping[str, Any]]) -> pl.DataFrame:
         values = [_plain(v) for v in raw]
         lists = [v for v in values if isinstance(v, list)]
         if lists and all(v is None or isinstance(v, list) for v in values):
-            numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for v in lists for x in v if x is not None)
+            numbers = all(
+                isinstance(x, int | float) and not isinstance(x, bool) for v in lists for x in v if x is not None
+            )
             dtype: pl.DataType = pl.List(pl.Float64) if numbers else pl.List(pl.String)
             made = [
                 None if v is None else [None if x is None else (float(x) if numbers else str(x)) for x in v]
@@ -118,16 +124,16 @@ def from_records(records: list[Mapping[str, Any]]) -> pl.DataFrame:
             columns[name] = pl.Series(name, made, dtype=dtype)
             continue
         kinds = {type(v) for v in values if v is not None}
-        if kinds <= {bool}:
+        if not kinds:
+            columns[name] = pl.Series(name, values, dtype=pl.String)
+        elif kinds <= {bool}:
             columns[name] = pl.Series(name, values, dtype=pl.Boolean)
         elif kinds <= {int}:
             columns[name] = pl.Series(name, values, dtype=pl.Int64, strict=False)
         elif kinds <= {int, float}:
             columns[name] = pl.Series(name, values, dtype=pl.Float64, strict=False)
         else:
-            written = [
-                v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values
-            ]
+            written = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
             columns[name] = pl.Series(name, written, dtype=pl.String)
     return pl.DataFrame(columns)
 

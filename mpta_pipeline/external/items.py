@@ -67,5 +67,3 @@ def _kind_of(path: Path) -> str:
         variable="--kind",
         remedy=f"name it, one of {', '.join(sorted(tasks.KINDS))}",
     )
-
-

@@ -51,9 +51,7 @@ def load(
             known = find(frame)
     theirs = None
     if people is not None:
-        theirs = read_people(
-            people, by=reading.by, questions=reading.questions, named=reading.columns, answered=frame
-        )
+        theirs = read_people(people, by=reading.by, questions=reading.questions, named=reading.columns, answered=frame)
     made = from_table(frame, path, known, reading, theirs)
     return replace(made, notes=(*notes, *made.notes))
 
@@ -91,7 +89,9 @@ def together(parts: Sequence[Answers]) -> Answers:
         frame,
         items,
         gold,
-        pl.concat(groups, how="diagonal_relaxed").unique("persona_id", keep="first", maintain_order=True) if groups else None,
+        pl.concat(groups, how="diagonal_relaxed").unique("persona_id", keep="first", maintain_order=True)
+        if groups
+        else None,
         pl.concat(numeric, how="diagonal_relaxed") if numeric else None,
         pl.concat(numeric_people, how="diagonal_relaxed").unique(maintain_order=True) if numeric_people else None,
         tuple(dict.fromkeys(note for part in parts for note in part.notes)),

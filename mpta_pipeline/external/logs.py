@@ -120,7 +120,9 @@ def rows_of_inspect(log: Any, path: Path) -> Log:
         )
     notes = [f"{path.name}: log of inspect_ai, task {log.eval.task}, model {log.eval.model}, status {log.status}"]
     if log.status != "success":
-        notes.append(f"{path.name}: the evaluation did not finish ({log.status}); samples that are absent count for nothing")
+        notes.append(
+            f"{path.name}: the evaluation did not finish ({log.status}); samples that are absent count for nothing"
+        )
     if without:
         notes.append(f"{without:,} samples have no choices and are left out: only multiple choice can be scored")
     if several:
@@ -226,7 +228,9 @@ def _lm_eval_record(row: Mapping[str, Any]) -> dict[str, Any] | None:
     arguments, replies = _arguments(row), row["filtered_resps"]
     likely = [_log_likelihood(reply) for reply in replies]
     shown = _choices(doc)
-    record: dict[str, Any] = {k: v for k, v in doc.items() if isinstance(v, _SCALAR) and k not in ("answer", "options", "label", "target")}
+    record: dict[str, Any] = {
+        k: v for k, v in doc.items() if isinstance(v, _SCALAR) and k not in ("answer", "options", "label", "target")
+    }
     if likely and all(x is not None for x in likely) and len(arguments) == len(likely):
         # Likelihoods without a context, for mutual information, say nothing of the answer.
         used = [i for i, of in enumerate(arguments) if str(of[0]) != "" or len(set(str(a[0]) for a in arguments)) == 1]
@@ -247,7 +251,11 @@ def _lm_eval_record(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if len(set(options)) < len(options):
         return None
     asked = doc.get("question") or doc.get("Question") or doc.get("query") or question
-    record |= {"item_id": str(doc.get("item_id", row["doc_id"])), "question": str(asked), "key": _key(row, doc, options)}
+    record |= {
+        "item_id": str(doc.get("item_id", row["doc_id"])),
+        "question": str(asked),
+        "key": _key(row, doc, options),
+    }
     category = doc.get("category") or doc.get("Category") or doc.get("subject")
     if category is not None:
         record["category"] = str(category)

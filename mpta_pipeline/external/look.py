@@ -40,7 +40,9 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
         out.append(("Missing", _missing(frame)))
     if answers.numeric is not None and answers.numeric.height:
         n = answers.numeric
-        out.append(("Numbers", [f"{n.height:,} answers to {n['item_id'].n_unique()} questions are compared as numbers"]))
+        out.append(
+            ("Numbers", [f"{n.height:,} answers to {n['item_id'].n_unique()} questions are compared as numbers"])
+        )
     support = answers.support
     if support is not None:
         never = support.filter(pl.col("why").is_not_null())
@@ -83,10 +85,14 @@ def _missing(frame: pl.DataFrame) -> list[str]:
 def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
     frame, gold = answers.frame, answers.gold
     if not frame.height:
-        return ["means, differences and errors of the numbers, for everyone" + (f" and by {', '.join(by)}" if by else "")]
+        return [
+            "means, differences and errors of the numbers, for everyone" + (f" and by {', '.join(by)}" if by else "")
+        ]
     lines = ["accuracy over all and over readable answers, reading and error rates, beside chance"]
     if gold.height:
-        lines.append("beside always giving the item's most frequent answer; distances (tv, w1n, js) and flattening against people's answers")
+        lines.append(
+            "beside always giving the item's most frequent answer; distances (tv, w1n, js) and flattening against people's answers"
+        )
         if bool(answers.items["ordinal"].any()):
             lines.append("of ordered items: distance in steps (mae_n), quadratic kappa (qwk)")
     if bool((answers.items["kind"] == "bbq").any()):

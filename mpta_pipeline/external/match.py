@@ -99,10 +99,14 @@ def match(
     notes += why
     lettered = named.get("answer")
     if lettered is not None and not rows["options"].is_not_null().all():
-        n = lettered.filter(pl.col("by_text").is_null() & (pl.col("letter").is_not_null() | pl.col("number").is_not_null()))
+        n = lettered.filter(
+            pl.col("by_text").is_null() & (pl.col("letter").is_not_null() | pl.col("number").is_not_null())
+        )
         if n.height * 2 >= rows.height:
             notes.append("letters and numbers count the options in the item's own order, as no order shown is given")
-    places = rows.select(_VARIANT).join(variants.select(_VARIANT, "places"), on=_VARIANT, how="left", maintain_order="left")
+    places = rows.select(_VARIANT).join(
+        variants.select(_VARIANT, "places"), on=_VARIANT, how="left", maintain_order="left"
+    )
     for name, names in named.items():
         starts = base if isinstance(base, int) else base.get(name, 0)
         index = pl.coalesce("by_text", "letter", pl.col("number") - starts)
@@ -111,7 +115,9 @@ def match(
         )
         into = {"answer": "pred_idx", "own_answer": "own_idx", "key": "key_idx"}[name]
         rows = rows.with_columns(
-            shown.select(pl.col("places").list.get(pl.col("at"), null_on_oob=True).cast(pl.Int64).alias(into)).to_series()
+            shown.select(
+                pl.col("places").list.get(pl.col("at"), null_on_oob=True).cast(pl.Int64).alias(into)
+            ).to_series()
         )
     rows, aside, support = _gate(rows, items)
     left += aside
@@ -187,7 +193,9 @@ def _probabilities(
     told = rows.select(_VARIANT, "item_id", *([ROW] if ROW in rows.columns else [])).with_columns(
         values.alias("p"), labels.alias("names")
     )
-    told = told.join(variants.select(_VARIANT, "options", "places", "shown"), on=_VARIANT, how="left", maintain_order="left")
+    told = told.join(
+        variants.select(_VARIANT, "options", "places", "shown"), on=_VARIANT, how="left", maintain_order="left"
+    )
     told = told.with_row_index("at")
     k, n = pl.col("options").list.len(), pl.col("p").list.len()
     if (short := told.filter(pl.col("p").is_not_null() & (n != k))).height:
@@ -260,7 +268,10 @@ def _probabilities(
     if n_bad:
         left.append(
             SetAside(
-                "lists of probabilities", n_bad, "a number in them is none (NaN, empty), or all are 0", (),
+                "lists of probabilities",
+                n_bad,
+                "a number in them is none (NaN, empty), or all are 0",
+                (),
                 "write them again; an answer beside them counts, one without counts as a failed request",
             )  # fmt: skip
         )
@@ -294,10 +305,14 @@ def _base(
     Raises:
         ValidationError: Neither occurs, or both.
     """
-    found = {n: names.with_columns(rows[_VARIANT]).with_row_index("at").drop_nulls("number") for n, names in named.items()}
+    found = {
+        n: names.with_columns(rows[_VARIANT]).with_row_index("at").drop_nulls("number") for n, names in named.items()
+    }
     numbered = {n: f for n, f in found.items() if f.height and f.height * 2 >= rows.get_column(n).is_not_null().sum()}
     strays = {n: f for n, f in found.items() if f.height and n not in numbered}
-    notes = [f"{f.height:,} numbers among texts in {n} are not read as options" for n, f in strays.items() if n == "answer"]
+    notes = [
+        f"{f.height:,} numbers among texts in {n} are not read as options" for n, f in strays.items() if n == "answer"
+    ]
     bases = dict.fromkeys(strays, 1_000)  # a stray number is a reply that cannot be read
     if not numbered:
         return bases or 0, notes
@@ -307,7 +322,10 @@ def _base(
     zero, last = every.filter(pl.col("number") == 0).height, every.filter(pl.col("number") == pl.col("k")).height
     names = " and ".join(numbered)
     if zero and not last:
-        return {**bases, **dict.fromkeys(numbered, 0)}, [*notes, f"numbers in {names} count options from 0: {zero:,} are 0"]
+        return {**bases, **dict.fromkeys(numbered, 0)}, [
+            *notes,
+            f"numbers in {names} count options from 0: {zero:,} are 0",
+        ]
     if last and not zero:
         said = f"numbers in {names} count options from 1: none is 0, {last:,} are the number of options"
         return {**bases, **dict.fromkeys(numbered, 1)}, [*notes, said]

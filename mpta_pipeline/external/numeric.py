@@ -41,22 +41,34 @@ def numeric_figures(
         persons. The row of item "all" holds the means over items of `mae_n` and of the standardized difference
         (`difference` over the people's standard deviation). Null where it does not apply.
     """
-    number = pl.col("answer").cast(pl.String).str.strip_chars().str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
+    number = (
+        pl.col("answer")
+        .cast(pl.String)
+        .str.strip_chars()
+        .str.replace(r"^(-?\d+),(\d+)$", "$1.$2")
+        .cast(pl.Float64, strict=False)
+    )
     own = pl.col("own_answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
     if "persona_id" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.String).alias("persona_id"))
     rows = rows.with_columns(number.alias("x"), own.alias("y"), pl.col("persona_id").cast(pl.String))
-    rows = rows.with_columns(pl.when(pl.col("x").is_finite()).then("x").alias("x"), pl.when(pl.col("y").is_finite()).then("y").alias("y"))
+    rows = rows.with_columns(
+        pl.when(pl.col("x").is_finite()).then("x").alias("x"), pl.when(pl.col("y").is_finite()).then("y").alias("y")
+    )
     theirs = (
         rows.select("item_id", "persona_id", "y").drop_nulls("y").unique(maintain_order=True)
         if people is None
-        else people.filter(pl.col("item_id").is_in(rows["item_id"].unique().implode())).select("item_id", pl.col("persona_id").cast(pl.String), own.alias("y")).drop_nulls("y")
+        else people.filter(pl.col("item_id").is_in(rows["item_id"].unique().implode()))
+        .select("item_id", pl.col("persona_id").cast(pl.String), own.alias("y"))
+        .drop_nulls("y")
     )
     bases = [x for x in groups.columns if x not in ("persona_id", "survey", "stratum", "psu")]
     facts = groups.select("persona_id", *bases)
     rows = rows.join(facts, on="persona_id", how="left", maintain_order="left")
     theirs = theirs.join(facts, on="persona_id", how="left", maintain_order="left")
-    spans = theirs.group_by("item_id").agg(pl.col("y").min().alias("low"), pl.col("y").max().alias("high"), pl.col("y").std().alias("sd"))
+    spans = theirs.group_by("item_id").agg(
+        pl.col("y").min().alias("low"), pl.col("y").max().alias("high"), pl.col("y").std().alias("sd")
+    )
     out = []
     for (model,), part in rows.group_by(["model"], maintain_order=True):
         for dimension in (EVERY, *by):
@@ -100,9 +112,15 @@ def _rows(
         elif len(x) > 1 and len(y) > 1:
             found = stats.ttest_ind(x, y, equal_var=False)
             ends = found.confidence_interval(1 - level)
-            row["difference"], row["ci_low"], row["ci_high"] = float(x.mean() - y.mean()), float(ends.low), float(ends.high)
+            row["difference"], row["ci_low"], row["ci_high"] = (
+                float(x.mean() - y.mean()),
+                float(ends.low),
+                float(ends.high),
+            )
         out.append(row)
-    paired = mine.filter(pl.col("x").is_not_null() & pl.col("y").is_not_null()).join(spans, on="item_id", how="inner", maintain_order="left")
+    paired = mine.filter(pl.col("x").is_not_null() & pl.col("y").is_not_null()).join(
+        spans, on="item_id", how="inner", maintain_order="left"
+    )
     paired = paired.filter((pl.col("high") > pl.col("low")) & (pl.col("sd") > 0))
     whole: dict[str, object] = {
         **key, "item_id": EVERY, "n_answers": int(mine["x"].is_not_null().sum()), "n_people": people["persona_id"].n_unique(),

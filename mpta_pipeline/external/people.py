@@ -108,9 +108,7 @@ def read_people(
     return People(long.drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
 
 
-def _published(
-    frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]
-) -> People:
+def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]) -> People:
     roles = ("item_id", "question", "options", "survey")
     layout = c.understand(frame, path, keep=bases, roles=roles)
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
@@ -132,7 +130,13 @@ def _published(
                 remedy="give a column option with the option's text",
             )  # fmt: skip
     assert share is not None
-    value = pl.col(share).cast(pl.String).str.strip_chars(" %").str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    value = (
+        pl.col(share)
+        .cast(pl.String)
+        .str.strip_chars(" %")
+        .str.replace(",", ".", literal=True)
+        .cast(pl.Float64, strict=False)
+    )
     size = next((x for x in rows.columns if c.plain(x) in _SIZES and x != share), None)
     n = pl.lit(None, pl.Float64) if size is None else pl.col(size).cast(pl.Float64, strict=False)
     rows = rows.select(
@@ -152,7 +156,9 @@ def _published(
         )  # fmt: skip
     sums = rows.group_by(key, maintain_order=True).agg(pl.col("value").sum().alias("sum"), pl.col("n").max().alias("n"))
     totals = sums["sum"].to_numpy()
-    counts = c.plain(share) in ("count", "frequency", "n_answers") and bool((rows["value"] == rows["value"].floor()).all())
+    counts = c.plain(share) in ("count", "frequency", "n_answers") and bool(
+        (rows["value"] == rows["value"].floor()).all()
+    )
     unit = None
     for name, whole in (("shares", 1.0), ("percentages", 100.0)):
         if bool(((totals > 0.95 * whole) & (totals < 1.05 * whole)).all()):
@@ -166,19 +172,25 @@ def _published(
             value=f"{off[item]}: {off['sum']:.4g}",
             remedy="give all options of each question; name a column of counts `count`",
         )
-    people = (
-        pl.col("sum") if counts and unit is None else pl.col("n").fill_null(ASSUMED_PEOPLE)
-    ).clip(1, MOST_PEOPLE)
-    rows = rows.drop("n").join(sums.with_columns(people.alias("people")), on=key, how="left", maintain_order="left", nulls_equal=True)
+    people = (pl.col("sum") if counts and unit is None else pl.col("n").fill_null(ASSUMED_PEOPLE)).clip(1, MOST_PEOPLE)
+    rows = rows.drop("n").join(
+        sums.with_columns(people.alias("people")), on=key, how="left", maintain_order="left", nulls_equal=True
+    )
     expected = pl.col("value") / pl.col("sum") * pl.col("people")
     # Largest remainders, so that a question's people add up.
     rows = rows.with_columns(expected.floor().alias("whole"), (expected - expected.floor()).alias("rest"))
     left = (pl.col("people").round() - pl.col("whole").sum()).over(key)
     rows = rows.with_columns(
-        (pl.col("whole") + (pl.col("rest").rank("ordinal", descending=True).over(key) <= left)).cast(pl.Int64).alias("copies")
+        (pl.col("whole") + (pl.col("rest").rank("ordinal", descending=True).over(key) <= left))
+        .cast(pl.Int64)
+        .alias("copies")
     )
     rows = rows.filter(pl.col("copies") > 0).with_columns(pl.int_ranges(pl.col("copies")).alias("copy")).explode("copy")
-    group = pl.concat_str([pl.col(g).cast(pl.String).fill_null("") for g in groups], separator="|") if groups else pl.lit("")
+    group = (
+        pl.concat_str([pl.col(g).cast(pl.String).fill_null("") for g in groups], separator="|")
+        if groups
+        else pl.lit("")
+    )
     rows = rows.with_columns(
         pl.concat_str(pl.lit(PUBLISHED), pl.col(item), pl.lit("|"), group, pl.lit("|"),
                       pl.int_range(pl.len()).over(key).cast(pl.String)).alias("persona_id")
@@ -190,7 +202,12 @@ def _published(
         else f", taken as those of {ASSUMED_PEOPLE:,} people where no n is given"
     )  # fmt: skip
     note = f"{path.name}: published {known} of {sums.height:,} questions{' and groups' if groups else ''}{size_note}"
-    return People(rows.select(item, "own_answer", "persona_id", *groups, *(["survey"] if "survey" in rows.columns else [])), True, (), (note,))
+    return People(
+        rows.select(item, "own_answer", "persona_id", *groups, *(["survey"] if "survey" in rows.columns else [])),
+        True,
+        (),
+        (note,),
+    )
 
 
 def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, item: str) -> pl.DataFrame:
@@ -210,5 +227,9 @@ def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, ite
                 "A list of shares does not have one number per option", file=path, variable=listed,
                 value=str(row[item])[:80], remedy="give as many shares as options",
             )  # fmt: skip
-        out += [{**row, "option": t, "share": float(v)} for t, v in zip(texts, value, strict=True) if not math.isnan(float(v))]
+        out += [
+            {**row, "option": t, "share": float(v)}
+            for t, v in zip(texts, value, strict=True)
+            if not math.isnan(float(v))
+        ]
     return pl.DataFrame(out, infer_schema_length=None)

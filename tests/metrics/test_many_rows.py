@@ -78,7 +78,9 @@ def test_answers_made_elsewhere(persona, how):
             infer_schema_length=None,
         )
     )  # fmt: skip
-    answers = pl.DataFrame({"item_id": [f"i{j % 100}" for j in range(ROWS)], "repeat_id": [j // 100 for j in range(ROWS)]})
+    answers = pl.DataFrame(
+        {"item_id": [f"i{j % 100}" for j in range(ROWS)], "repeat_id": [j // 100 for j in range(ROWS)]}
+    )
     if persona:
         answers = answers.with_columns(pl.format("p{}", "repeat_id").alias("persona_id")).drop("repeat_id")
         answers = answers.with_columns(pl.lit(2.0).alias("weight"))
