@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -13,9 +12,8 @@ import polars as pl
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.external import columns as c
 from mpta_pipeline.external.match import SetAside, match
-from mpta_pipeline.external.people import PUBLISHED, People
+from mpta_pipeline.external.people import People
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.metrics.coding import tidy
 from mpta_pipeline.metrics.external import FILE, ROW
 from mpta_pipeline.tables import GOLD, GROUPS, ITEMS, STATUSES
 
@@ -144,16 +142,25 @@ def from_table(
     rows = _with_model(rows)
     if rows.is_empty():
         return Answers(
-            rows, items.clear(), numeric=numeric, numeric_people=own, groups=_groups(numeric, own, reading, file), notes=tuple(notes),
-            left_out=tuple(left), roles=roles, unused=unused,
-        )  # fmt: skip
+            rows,
+            items.clear(),
+            numeric=numeric,
+            numeric_people=own,
+            groups=_groups(numeric, own, reading, file),
+            notes=tuple(notes),
+            left_out=tuple(left),
+            roles=roles,
+            unused=unused,
+        )
     if (lost := rows.join(items, on="item_id", how="anti", maintain_order="left")).height:
         if known is not None:
             raise ValidationError(
-                f"{lost.height} answers are to items that the task does not have", file=file, variable="item_id",
+                f"{lost.height} answers are to items that the task does not have",
+                file=file,
+                variable="item_id",
                 value=f"{lost.item(0, 'item_id')} (row {lost.item(0, ROW)})",
                 remedy="use the item ids of the items, or give the questions' texts in a column question",
-            )  # fmt: skip
+            )
         rows = rows.join(items, on="item_id", how="semi", maintain_order="left")
     rows = _joined_own(rows, own)
     matched = match(rows, file, items, count_from=reading.count_from, own_order=known is None or known.own_order)
@@ -188,19 +195,25 @@ def _rows(
 ) -> tuple[pl.DataFrame, Mapping[str, str], tuple[str, ...], list[str]]:
     """One row an answer, columns named by their roles."""
     for column in reading.bases:
-        if column not in frame.columns and (people is None or column not in people.frame.columns) and not (
-            known and known.groups is not None and column in known.groups.columns
-        ):  # fmt: skip
+        if (
+            column not in frame.columns
+            and (people is None or column not in people.frame.columns)
+            and not (known and known.groups is not None and column in known.groups.columns)
+        ):
             raise ValidationError(
-                "The file has no such column to group by", file=file, variable=column,
+                "The file has no such column to group by",
+                file=file,
+                variable=column,
                 remedy=f"choose of {', '.join(frame.columns)}",
-            )  # fmt: skip
+            )
     bases = [b for b in reading.bases if b in frame.columns]
     if absent := [x for x in reading.answers if x not in frame.columns]:
         raise ValidationError(
-            "The file has no such column of answers", file=file, variable=absent[0],
+            "The file has no such column of answers",
+            file=file,
+            variable=absent[0],
             remedy=f"choose of {', '.join(frame.columns)}",
-        )  # fmt: skip
+        )
     if ROW not in frame.columns:
         frame = frame.with_row_index(ROW, offset=1)
     frame = frame.with_columns(pl.lit(str(file)).alias(FILE))
@@ -208,9 +221,11 @@ def _rows(
     if len(reading.answers) > 1:
         index = [x for x in frame.columns if x not in reading.answers]
         frame = frame.with_columns(pl.col(x).cast(pl.String) for x in reading.answers).unpivot(
-            on=list(reading.answers), index=[x for x in index if c.plain(x) != "model"],
-            variable_name="model", value_name="answer",
-        )  # fmt: skip
+            on=list(reading.answers),
+            index=[x for x in index if c.plain(x) != "model"],
+            variable_name="model",
+            value_name="answer",
+        )
         named |= {"answer": "answer", "model": "model"}
     elif reading.answers:
         named["answer"] = reading.answers[0]
@@ -383,10 +398,10 @@ def _items_of(
     if shown is not None:
         first = pl.DataFrame({"item_id": frame["item_id"], "options": shown}).drop_nulls("options")
         options = dict(first.unique("item_id", keep="first", maintain_order=True).iter_rows())
-    said = [frame.select("item_id", pl.col(n).alias("said")) for n in ("own_answer", "key") if n in frame.columns]
+    sides = [frame.select("item_id", pl.col(n).alias("said")) for n in ("own_answer", "key") if n in frame.columns]
     if theirs is not None:
-        said.append(theirs.select("item_id", pl.col("own_answer").alias("said")))
-    of_people = pl.concat(said, how="vertical_relaxed").drop_nulls() if said else None
+        sides.append(theirs.select("item_id", pl.col("own_answer").alias("said")))
+    of_people = pl.concat(sides, how="vertical_relaxed").drop_nulls() if sides else None
     notes: list[str] = []
     values: dict[str, list[str]] = {}
     if of_people is not None:
@@ -422,9 +437,10 @@ def _items_of(
         own = options.get(name)
         scores = None
         if own is None:
-            codes = [_code(v) for v in values.get(name, [])]
-            if codes and all(x is not None for x in codes):
-                numbers = sorted({x for x in codes if x is not None and (x >= 0 or min(codes) >= 0)})  # type: ignore[type-var]
+            codes = [x for x in map(_code, values.get(name, [])) if x is not None]
+            if codes and len(codes) == len(values[name]):
+                # Negative codes are how surveys write no answer, unless all are negative.
+                numbers = sorted({x for x in codes if x >= 0} or set(codes))
                 if len(numbers) > MOST_CODES or any(x != int(x) for x in numbers):
                     numeric.append(name)
                     continue
@@ -441,11 +457,16 @@ def _items_of(
             scores = [float(place) for place in range(len(own))]
         made.append(
             {
-                "item_id": name, "cluster_id": facts.get("cluster", {}).get(name) or name,
-                "category": facts.get("category", {}).get(name), "context": facts.get("context", {}).get(name),
-                "question": texts.get(name) or name, "options": own, "ordinal": scores is not None, "option_scores": scores,
+                "item_id": name,
+                "cluster_id": facts.get("cluster", {}).get(name) or name,
+                "category": facts.get("category", {}).get(name),
+                "context": facts.get("context", {}).get(name),
+                "question": texts.get(name) or name,
+                "options": own,
+                "ordinal": scores is not None,
+                "option_scores": scores,
             }
-        )  # fmt: skip
+        )
     if unknown and not made and not numeric:
         raise ValidationError(
             "It is not known which options the questions have",
@@ -465,15 +486,27 @@ def _items_of(
         )
     if numeric:
         notes.append(f"{len(numeric)} items have numbers for answers, compared as numbers: {_some(numeric)}")
-    schema = {"item_id": pl.String, "cluster_id": pl.String, "category": pl.String, "context": pl.String,
-              "question": pl.String, "options": pl.List(pl.String), "ordinal": pl.Boolean,
-              "option_scores": pl.List(pl.Float64)}  # fmt: skip
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "item_id": pl.String,
+        "cluster_id": pl.String,
+        "category": pl.String,
+        "context": pl.String,
+        "question": pl.String,
+        "options": pl.List(pl.String),
+        "ordinal": pl.Boolean,
+        "option_scores": pl.List(pl.Float64),
+    }
     items = pl.DataFrame(made, schema=schema, orient="row").with_columns(
-        pl.lit(TASK).alias("task"), pl.lit(TASK).alias("kind"), pl.lit(None, pl.String).alias("dialect"),
-        pl.col("options").alias("option_values"), pl.lit(None, pl.Int64).alias("gold_idx"),
-        pl.lit(None, pl.String).alias("column"), pl.lit([], pl.List(pl.String)).alias("reveals"),
-        pl.lit("{}").alias("metadata"), pl.lit("as the file's").alias("licence"),
-    )  # fmt: skip
+        pl.lit(TASK).alias("task"),
+        pl.lit(TASK).alias("kind"),
+        pl.lit(None, pl.String).alias("dialect"),
+        pl.col("options").alias("option_values"),
+        pl.lit(None, pl.Int64).alias("gold_idx"),
+        pl.lit(None, pl.String).alias("column"),
+        pl.lit([], pl.List(pl.String)).alias("reveals"),
+        pl.lit("{}").alias("metadata"),
+        pl.lit("as the file's").alias("licence"),
+    )
     return ITEMS.conform(items.select(list(ITEMS.schema))), numeric, notes
 
 
@@ -519,8 +552,9 @@ def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[
         whole = pl.col("example_id").cast(pl.String).str.replace(r"\.0$", "")
         ids = items.select(
             pl.col("item_id").str.extract(r"_(\d+)$").alias("_example"),
-            pl.col("category").str.to_lowercase().alias("_category"), pl.col("item_id").alias("_found"),
-        )  # fmt: skip
+            pl.col("category").str.to_lowercase().alias("_category"),
+            pl.col("item_id").alias("_found"),
+        )
         rows = rows.drop("item_id", strict=False).with_columns(whole.alias("_example"))
         if "category" in rows.columns:
             rows = rows.with_columns(
@@ -531,21 +565,28 @@ def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[
             on = ["_example"]
         else:
             raise ValidationError(
-                "example_id alone does not say which item was answered", file=file, variable="category",
+                "example_id alone does not say which item was answered",
+                file=file,
+                variable="category",
                 remedy="give BBQ's category beside it",
-            )  # fmt: skip
+            )
         found = rows.join(ids.select(*on, "_found"), on=on, how="left", maintain_order="left")
         if (lost := found.filter(pl.col("_found").is_null())).height:
             raise ValidationError(
-                f"{lost.height} answers are to examples that the items do not have", file=file, variable="example_id",
-                value=f"{lost.item(0, 'example_id')} (row {lost.item(0, ROW)})", remedy="give the item file of their category",
-            )  # fmt: skip
+                f"{lost.height} answers are to examples that the items do not have",
+                file=file,
+                variable="example_id",
+                value=f"{lost.item(0, 'example_id')} (row {lost.item(0, ROW)})",
+                remedy="give the item file of their category",
+            )
         return found.rename({"_found": "item_id"}).drop(*on), []
     if "question" not in rows.columns:
         raise ValidationError(
-            "The file does not say which item each answer is to", file=file, variable="item_id",
+            "The file does not say which item each answer is to",
+            file=file,
+            variable="item_id",
             remedy=f"give item_id, example_id with category, or question; there are {', '.join(x for x in rows.columns if x not in (FILE, ROW))}",
-        )  # fmt: skip
+        )
 
     def asked(name: str) -> pl.Expr:
         return pl.col(name).str.replace_all(r"\s+", " ").str.strip_chars().str.to_lowercase()
@@ -561,15 +602,21 @@ def _with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[
     twice = twice.join(rows.select(on), on=on, how="semi", nulls_equal=True)
     if twice.height:
         raise ValidationError(
-            "Several items have the same question, so that it does not say which one was answered", file=file,
-            variable="question", value=twice.item(0, "_asked"), remedy="give the answers by item_id, or the context beside the question",
-        )  # fmt: skip
+            "Several items have the same question, so that it does not say which one was answered",
+            file=file,
+            variable="question",
+            value=twice.item(0, "_asked"),
+            remedy="give the answers by item_id, or the context beside the question",
+        )
     found = rows.drop("item_id", strict=False).join(ids.select(*on, "_found"), on=on, how="left", maintain_order="left")
     if (lost := found.filter(pl.col("_found").is_null())).height:
         raise ValidationError(
-            f"{lost.height} answers are to questions that the items do not have", file=file, variable="question",
-            value=lost.item(0, "question"), remedy="give the item file that the answers were made with",
-        )  # fmt: skip
+            f"{lost.height} answers are to questions that the items do not have",
+            file=file,
+            variable="question",
+            value=lost.item(0, "question"),
+            remedy="give the item file that the answers were made with",
+        )
     said = ["items are found by the question's text"] if "item_id" in rows.columns else []
     return found.rename({"_found": "item_id"}).drop(on), said
 
@@ -592,9 +639,12 @@ def _own_of_people(people: People | None, items: pl.DataFrame, known: Known | No
     frame = frame.with_columns(pl.col("item_id").cast(pl.String), pl.col("persona_id").cast(pl.String))
     if (twice := frame.filter(pl.struct("persona_id", "item_id").is_duplicated())).height:
         raise ValidationError(
-            "A person has two answers to one question", file=None, variable="persona_id",
-            value=f"{twice.item(0, 'persona_id')}: {twice.item(0, 'item_id')}", remedy="keep one of them in the file of people",
-        )  # fmt: skip
+            "A person has two answers to one question",
+            file=None,
+            variable="persona_id",
+            value=f"{twice.item(0, 'persona_id')}: {twice.item(0, 'item_id')}",
+            remedy="keep one of them in the file of people",
+        )
     return frame
 
 
@@ -647,9 +697,12 @@ def _groups(
             wrong, "it tells answers apart, and groups nobody"
         )
         raise ValidationError(
-            f"Personas cannot be grouped by {wrong}: {why}", file=file, variable="--by", value=wrong,
+            f"Personas cannot be grouped by {wrong}: {why}",
+            file=file,
+            variable="--by",
+            value=wrong,
             remedy="name a column that groups people, such as sex or region",
-        )  # fmt: skip
+        )
     design = [x for x in ("stratum", "psu") if x in GROUPS.schema]
     parts = []
     for frame in (rows, own):
@@ -660,10 +713,11 @@ def _groups(
         survey = pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
         parts.append(
             frame.filter(pl.col("persona_id").is_not_null()).select(
-                pl.col("persona_id").cast(pl.String), survey.alias("survey"),
+                pl.col("persona_id").cast(pl.String),
+                survey.alias("survey"),
                 *(pl.col(b).cast(pl.String) for b in dict.fromkeys([*bases, *have])),
             )
-        )  # fmt: skip
+        )
     together = (
         pl.concat(parts, how="diagonal")
         if parts
@@ -671,9 +725,11 @@ def _groups(
     )
     if reading.by and together.is_empty():
         raise ValidationError(
-            "Groups are groups of personas, and the answers name none", file=file, variable="persona_id",
+            "Groups are groups of personas, and the answers name none",
+            file=file,
+            variable="persona_id",
             remedy="give persona_id, or leave --by out",
-        )  # fmt: skip
+        )
     columns = [x for x in together.columns if x not in ("persona_id", "survey")]
     for column in columns:
         several = together.filter(pl.col(column).drop_nulls().n_unique().over("persona_id") > 1)
@@ -681,10 +737,12 @@ def _groups(
             person = several.item(0, "persona_id")
             values = several.filter(persona_id=person)[column].drop_nulls().unique(maintain_order=True)
             raise ValidationError(
-                f"A persona is in several groups of {column}", file=file, variable="persona_id",
+                f"A persona is in several groups of {column}",
+                file=file,
+                variable="persona_id",
                 value=f"{person}: {', '.join(values)}",
                 remedy=f"give each persona one {column}, or people that differ in it different ids",
-            )  # fmt: skip
+            )
     made = together.group_by("persona_id", maintain_order=True).agg(
         pl.col("survey").drop_nulls().first(), *(pl.col(x).drop_nulls().first() for x in columns)
     )
@@ -722,9 +780,12 @@ def _keys(
         elif bool((spread["n"] > 1).any()):
             several = spread.filter(pl.col("n") > 1).item(0, "item_id")
             raise ValidationError(
-                "An item has several keys", file=file, variable="key", value=several,
+                "An item has several keys",
+                file=file,
+                variable="key",
+                value=several,
                 remedy="give each item one key, or persona_id where the key is the person's own answer",
-            )  # fmt: skip
+            )
         else:
             keys = (
                 rows.drop_nulls("key_idx")
@@ -748,10 +809,16 @@ def _keys(
         )
         mine = (
             rows.filter(pl.col("own_idx").is_not_null() & pl.col("persona_id").is_not_null())
-            .select(pl.lit(task).alias("task"), "item_id", pl.col("persona_id").cast(pl.String), survey.alias("survey"),
-                    pl.col("own_idx").alias("gold_idx"), weight.alias("weight"))
+            .select(
+                pl.lit(task).alias("task"),
+                "item_id",
+                pl.col("persona_id").cast(pl.String),
+                survey.alias("survey"),
+                pl.col("own_idx").alias("gold_idx"),
+                weight.alias("weight"),
+            )
             .unique(maintain_order=True)
-        )  # fmt: skip
+        )
         if (twice := mine.filter(pl.struct("item_id", "persona_id").is_duplicated())).height:
             differ = (
                 twice.group_by("item_id", "persona_id")
@@ -760,9 +827,12 @@ def _keys(
             )
             if differ.height:
                 raise ValidationError(
-                    "A person has two own answers to one item", file=file, variable="own_answer",
-                    value=f"{differ.item(0, 'persona_id')}: {differ.item(0, 'item_id')}", remedy="give each person one own answer per item",
-                )  # fmt: skip
+                    "A person has two own answers to one item",
+                    file=file,
+                    variable="own_answer",
+                    value=f"{differ.item(0, 'persona_id')}: {differ.item(0, 'item_id')}",
+                    remedy="give each person one own answer per item",
+                )
             mine = mine.unique(["item_id", "persona_id"], keep="first", maintain_order=True)
     if own is not None:
         mine = _gold_of_people(own, items, rows, mine, task, reading, file, notes)
@@ -794,17 +864,27 @@ def _keys(
             n = keyed.filter(lacks).height
             if n:
                 who = keyed.filter(lacks)["persona_id"].unique(maintain_order=True).to_list()
-                left.append(SetAside("answers", n, "the person gave no own answer to the question that could be read", tuple(who[:5]),
-                                     "nothing, if they were not asked or did not answer; else see that ids and codes agree"))  # fmt: skip
+                left.append(
+                    SetAside(
+                        "answers",
+                        n,
+                        "the person gave no own answer to the question that could be read",
+                        tuple(who[:5]),
+                        "nothing, if they were not asked or did not answer; else see that ids and codes agree",
+                    )
+                )
             rows = keyed.filter(~lacks).drop("_own", "_item")
     keyless = rows.join(items.filter(pl.col("gold_idx").is_not_null()), on="item_id", how="anti")
     if gold.is_empty() and keyless.height:
         lost = keyless["item_id"].unique(maintain_order=True).to_list()
         if keyless.height == rows.height:
             raise ValidationError(
-                "No answer has a key to be scored against", file=file, variable="key", value=lost[0],
+                "No answer has a key to be scored against",
+                file=file,
+                variable="key",
+                value=lost[0],
                 remedy="give own_answer or key in the file, what people answered with --people FILE, or the item file with --items",
-            )  # fmt: skip
+            )
         left.append(
             SetAside(
                 "answers",
@@ -821,9 +901,15 @@ def _keys(
 
 
 def _gold_of_people(
-    own: pl.DataFrame, items: pl.DataFrame, rows: pl.DataFrame, mine: pl.DataFrame, task: str, reading: Reading,
-    file: Path, notes: list[str],
-) -> pl.DataFrame:  # fmt: skip
+    own: pl.DataFrame,
+    items: pl.DataFrame,
+    rows: pl.DataFrame,
+    mine: pl.DataFrame,
+    task: str,
+    reading: Reading,
+    file: Path,
+    notes: list[str],
+) -> pl.DataFrame:
     """GOLD of everybody in the people's file."""
     here = own.join(items.select("item_id"), on="item_id", how="semi", maintain_order="left").drop(
         "options", strict=False
@@ -846,9 +932,12 @@ def _gold_of_people(
         survey = pl.lit(surveys[0])
     else:
         raise ValidationError(
-            "The answers are of several surveys, and the people's file does not say of which each person is", file=file,
-            variable="survey", value=", ".join(sorted(surveys)), remedy="give the people's file a column survey",
-        )  # fmt: skip
+            "The answers are of several surveys, and the people's file does not say of which each person is",
+            file=file,
+            variable="survey",
+            value=", ".join(sorted(surveys)),
+            remedy="give the people's file a column survey",
+        )
     weight = pl.col("weight").cast(pl.Float64, strict=False) if "weight" in frame.columns else pl.lit(None, pl.Float64)
     if "weight" not in frame.columns and "weight" in rows.columns and "persona_id" in rows.columns:
         per = rows.select(pl.col("persona_id").cast(pl.String), pl.col("weight").cast(pl.Float64, strict=False)).unique(
@@ -874,11 +963,12 @@ def _by_mode(
     """Where no persona is among the people, the key of an item is people's most frequent answer."""
     weight = pl.col("weight").fill_null(1.0)
     mode = (
-        gold.group_by("item_id", "gold_idx").agg(weight.sum().alias("w"))
+        gold.group_by("item_id", "gold_idx")
+        .agg(weight.sum().alias("w"))
         .sort("item_id", "w", "gold_idx", descending=[False, True, False])
         .unique("item_id", keep="first", maintain_order=True)
         .select("item_id", pl.col("gold_idx").alias("_mode"))
-    )  # fmt: skip
+    )
     items = items.join(mode, on="item_id", how="left", maintain_order="left")
     items = items.with_columns(pl.coalesce("gold_idx", "_mode").alias("gold_idx")).drop("_mode")
     before = rows.height

@@ -130,13 +130,30 @@ def _refuse_failed(frame: pl.DataFrame) -> None:
 
 # What the terminal shows of each kind of task; everything else is in the file that --out writes.
 BBQ_SHOWN = (
-    "bbq_acc_amb", "bbq_acc_amb_answered", "bbq_s_amb", "bbq_bias_amb",
-    "bbq_acc_dis", "bbq_acc_dis_answered", "bbq_s_dis", "bbq_bias_dis_diff",
-)  # fmt: skip
+    "bbq_acc_amb",
+    "bbq_acc_amb_answered",
+    "bbq_s_amb",
+    "bbq_bias_amb",
+    "bbq_acc_dis",
+    "bbq_acc_dis_answered",
+    "bbq_s_dis",
+    "bbq_bias_dis_diff",
+)
 SHOWN = (
-    "accuracy", "accuracy_strict", "accuracy_answered", "mc2_mass", "label_macro_f1", "yes_bias", "mae_n", "qwk",
-    "tv", "w1n", "js", "variance_ratio", "entropy_ratio",
-)  # fmt: skip
+    "accuracy",
+    "accuracy_strict",
+    "accuracy_answered",
+    "mc2_mass",
+    "label_macro_f1",
+    "yes_bias",
+    "mae_n",
+    "qwk",
+    "tv",
+    "w1n",
+    "js",
+    "variance_ratio",
+    "entropy_ratio",
+)
 
 
 def overview(figures: pl.DataFrame) -> pl.DataFrame:
@@ -226,9 +243,12 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
         return [write_atomic(path, writers[path.suffix])]
     path.mkdir(parents=True, exist_ok=True)
     tables = {
-        "subgroup_metrics": figures, "model_comparison": results.comparison, "pockets": results.pockets,
-        "scores": results.scores, "items": results.items,
-    }  # fmt: skip
+        "subgroup_metrics": figures,
+        "model_comparison": results.comparison,
+        "pockets": results.pockets,
+        "scores": results.scores,
+        "items": results.items,
+    }
     done = [write_atomic(path / f"{name}.parquet", frame.write_parquet) for name, frame in tables.items()]
     if results.numeric is not None:
         done.append(write_atomic(path / "numbers.csv", results.numeric.write_csv))

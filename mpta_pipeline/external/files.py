@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def from_records(records: list[Mapping[str, Any]]) -> pl.DataFrame:
+def from_records(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """A table of records whose fields may be of any kind; a column of several kinds becomes text."""
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = {}

@@ -129,9 +129,11 @@ def rows_of_inspect(log: Any, path: Path) -> Log:
         notes.append(f"{several:,} samples have several right answers and are left out")
     if not records:
         raise ValidationError(
-            "No sample of the log has choices and one right answer", file=path, variable="choices",
+            "No sample of the log has choices and one right answer",
+            file=path,
+            variable="choices",
             remedy="score logs of tasks with the solver multiple_choice",
-        )  # fmt: skip
+        )
     return Log(from_records(records), tuple(notes))
 
 
@@ -187,9 +189,11 @@ def read_lm_eval(path: Path) -> Log:
         records.append(record)
     if not records:
         raise ValidationError(
-            "No sample of the log has options", file=path, variable="arguments",
+            "No sample of the log has options",
+            file=path,
+            variable="arguments",
             remedy="score logs of tasks whose output_type is multiple_choice",
-        )  # fmt: skip
+        )
     task = match[1] if (match := _NAMED.match(path.name)) else path.stem.removeprefix("samples_")
     model = path.parent.name.replace("__", "/") if path.parent.name else "external"
     frame = from_records([{**r, "model": r.get("model", model)} for r in records])

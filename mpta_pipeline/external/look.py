@@ -30,7 +30,7 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
         models = frame["model"].unique(maintain_order=True).to_list()
         lines = [
             f"{frame.height:,} answers of {len(models)} model(s) ({', '.join(models[:5])}{' …' if len(models) > 5 else ''}) "
-            f"to {asked:,} items with {k.min()} to {k.max()} options"
+            f"to {asked:,} items with {_range(k)} options"
         ]
         if "persona_id" in frame.columns and (n := frame["persona_id"].drop_nulls().n_unique()):
             lines.append(f"{n:,} personas; {frame['persona_id'].null_count():,} answers of nobody")
@@ -62,6 +62,11 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
     return out
 
 
+def _range(values: pl.Series) -> str:
+    low, high = values.min(), values.max()
+    return str(low) if low == high else f"{low!s} to {high!s}"
+
+
 def _keyed(answers: Answers) -> int:
     frame = answers.frame
     rows = frame.join(answers.items.select("item_id", "gold_idx"), on="item_id", how="left", maintain_order="left")
@@ -77,7 +82,7 @@ def _keyed(answers: Answers) -> int:
 def _missing(frame: pl.DataFrame) -> list[str]:
     lines = []
     for name in ("answer", "persona_id", "weight", "model", "condition", "survey", "status"):
-        if name in frame.columns and 0 < (n := frame[name].null_count()):
+        if name in frame.columns and (n := frame[name].null_count()) > 0:
             lines.append(f"{name}: empty in {n:,} of {frame.height:,} rows")
     return lines or ["nothing"]
 

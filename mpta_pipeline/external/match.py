@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.external import columns as c
 from mpta_pipeline.metrics.coding import read_names, tidy
-from mpta_pipeline.metrics.external import FILE, ROW
+from mpta_pipeline.metrics.external import ROW
 
 # Fewer answers to one item than this may all be unreadable by chance; numbers and letters need less.
 LEAST_TEXTS, LEAST_CODES = 10, 2
@@ -85,7 +85,7 @@ def match(
     rows, said = _probabilities(rows, file, variants, own_order=own_order)
     notes += said.notes
     left += said.left_out
-    named = {
+    named: dict[str, pl.DataFrame] = {
         name: read_names(
             rows.select(pl.col(_VARIANT).alias("item_id"), pl.col(name).alias("answer")),
             variants.select(pl.col(_VARIANT).alias("item_id"), "options"),
@@ -230,9 +230,12 @@ def _probabilities(
         )
         if (lost := long.filter(pl.col("place").is_null())).height:
             raise ValidationError(
-                "A probability belongs to no option of its item", file=file, variable=name, value=lost.item(0, "names"),
+                "A probability belongs to no option of its item",
+                file=file,
+                variable=name,
+                value=lost.item(0, "names"),
                 remedy="name each by the option's text or letter, or give a list in the options' order",
-            )  # fmt: skip
+            )
     long = long.with_columns(pl.col("places").list.get(pl.col("place"), null_on_oob=True).alias("canonical"))
     value = pl.col("p")
     # A probability of 0 is a logarithm of minus infinity.
@@ -240,16 +243,22 @@ def _probabilities(
     if logs:
         if (above := long.filter(usable & (value > 1e-6))).height:
             raise ValidationError(
-                "A log-probability is above 0", file=file, variable=name, value=above.item(0, "p"),
+                "A log-probability is above 0",
+                file=file,
+                variable=name,
+                value=above.item(0, "p"),
                 remedy="give natural logarithms of probabilities, or name the column probabilities",
-            )  # fmt: skip
+            )
         share = (value - value.max().over("at")).exp()
     else:
         if (below := long.filter(usable & (value < 0))).height:
             raise ValidationError(
-                "A probability is below 0", file=file, variable=name, value=below.item(0, "p"),
+                "A probability is below 0",
+                file=file,
+                variable=name,
+                value=below.item(0, "p"),
                 remedy="give numbers from 0 on; natural logarithms belong into a column logprobs",
-            )  # fmt: skip
+            )
         share = value
     good = long.with_columns(usable.alias("usable"), share.alias("share")).with_columns(
         (pl.col("usable") & (pl.col("share").sum().over("at") > 0)).alias("usable")
@@ -273,7 +282,7 @@ def _probabilities(
                 "a number in them is none (NaN, empty), or all are 0",
                 (),
                 "write them again; an answer beside them counts, one without counts as a failed request",
-            )  # fmt: skip
+            )
         )
     return rows, _Said(notes, left)
 

@@ -14,12 +14,25 @@ from mpta_pipeline.metrics.clustered import Slices, t_quantile
 from mpta_pipeline.metrics.groups import dense
 
 SCHEMA = {
-    "model": pl.String, "dimensions": pl.String, "subgroup": pl.String, "item_id": pl.String,
-    "n_answers": pl.Int64, "n_people": pl.Int64, "mean_model": pl.Float64, "mean_people": pl.Float64,
-    "difference": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64, "sd_ratio": pl.Float64,
-    "mae": pl.Float64, "mae_n": pl.Float64, "pearson": pl.Float64, "range_low": pl.Float64, "range_high": pl.Float64,
+    "model": pl.String,
+    "dimensions": pl.String,
+    "subgroup": pl.String,
+    "item_id": pl.String,
+    "n_answers": pl.Int64,
+    "n_people": pl.Int64,
+    "mean_model": pl.Float64,
+    "mean_people": pl.Float64,
+    "difference": pl.Float64,
+    "ci_low": pl.Float64,
+    "ci_high": pl.Float64,
+    "sd_ratio": pl.Float64,
+    "mae": pl.Float64,
+    "mae_n": pl.Float64,
+    "pearson": pl.Float64,
+    "range_low": pl.Float64,
+    "range_high": pl.Float64,
     "unreadable": pl.Int64,
-}  # fmt: skip
+}
 EVERY = "all"
 
 
@@ -93,10 +106,16 @@ def _rows(
         span = spans.filter(pl.col("item_id") == item)
         both = part.filter(pl.col("x").is_not_null() & pl.col("y").is_not_null())
         row: dict[str, object] = {
-            **key, "item_id": str(item), "n_answers": len(x), "n_people": len(y),
-            "mean_model": _mean(x), "mean_people": _mean(y), "unreadable": part.height - len(x),
-            "range_low": span.item(0, "low") if span.height else None, "range_high": span.item(0, "high") if span.height else None,
-        }  # fmt: skip
+            **key,
+            "item_id": str(item),
+            "n_answers": len(x),
+            "n_people": len(y),
+            "mean_model": _mean(x),
+            "mean_people": _mean(y),
+            "unreadable": part.height - len(x),
+            "range_low": span.item(0, "low") if span.height else None,
+            "range_high": span.item(0, "high") if span.height else None,
+        }
         if len(x) > 1 and len(y) > 1:
             spread = float(np.std(y, ddof=1))
             row["sd_ratio"] = float(np.std(x, ddof=1)) / spread if spread > 0 else None
@@ -123,9 +142,12 @@ def _rows(
     )
     paired = paired.filter((pl.col("high") > pl.col("low")) & (pl.col("sd") > 0))
     whole: dict[str, object] = {
-        **key, "item_id": EVERY, "n_answers": int(mine["x"].is_not_null().sum()), "n_people": people["persona_id"].n_unique(),
+        **key,
+        "item_id": EVERY,
+        "n_answers": int(mine["x"].is_not_null().sum()),
+        "n_people": people["persona_id"].n_unique(),
         "unreadable": int(mine["x"].is_null().sum()),
-    }  # fmt: skip
+    }
     if paired.height:
         d = paired.select((pl.col("x") - pl.col("y")) / pl.col("sd")).to_series().to_numpy()
         who = paired["persona_id"].fill_null("nobody")

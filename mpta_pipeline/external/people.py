@@ -114,9 +114,11 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
     if item is None:
         raise ValidationError(
-            "The published shares do not say of which question they are", file=path, variable="item_id",
+            "The published shares do not say of which question they are",
+            file=path,
+            variable="item_id",
             remedy="give item_id or question, option and share (and n, the number of people, if it is known)",
-        )  # fmt: skip
+        )
     groups = [b for b in bases if b in frame.columns]
     rows = frame.with_columns(frame[layout.roles[item]].cast(pl.String).alias(item))
     if listed is not None and share is None:
@@ -126,9 +128,11 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
         option = next((x for x in frame.columns if c.plain(x) in _OPTION and x != share), "")
         if not option:
             raise ValidationError(
-                "The published shares do not say of which option they are", file=path, variable="option",
+                "The published shares do not say of which option they are",
+                file=path,
+                variable="option",
                 remedy="give a column option with the option's text",
-            )  # fmt: skip
+            )
     assert share is not None
     value = (
         pl.col(share)
@@ -140,20 +144,30 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
     size = next((x for x in rows.columns if c.plain(x) in _SIZES and x != share), None)
     n = pl.lit(None, pl.Float64) if size is None else pl.col(size).cast(pl.Float64, strict=False)
     rows = rows.select(
-        item, pl.col(option).cast(pl.String).alias("own_answer"), *groups, value.alias("value"), n.alias("n"),
+        item,
+        pl.col(option).cast(pl.String).alias("own_answer"),
+        *groups,
+        value.alias("value"),
+        n.alias("n"),
         *(["survey"] if "survey" in rows.columns else []),
-    )  # fmt: skip
+    )
     key = [item, *groups, *(["survey"] if "survey" in rows.columns else [])]
     if (bad := rows.filter(pl.col("value").is_null() | ~pl.col("value").is_finite() | (pl.col("value") < 0))).height:
         raise ValidationError(
-            "A published share is no number", file=path, variable=share, value=f"{bad.item(0, item)}: {bad.item(0, 'own_answer')}",
+            "A published share is no number",
+            file=path,
+            variable=share,
+            value=f"{bad.item(0, item)}: {bad.item(0, 'own_answer')}",
             remedy="give shares from 0 to 1, percentages or counts",
-        )  # fmt: skip
+        )
     if (twice := rows.filter(pl.struct(*key, "own_answer").is_duplicated())).height:
         raise ValidationError(
-            "An option has two shares", file=path, variable=share, value=f"{twice.item(0, item)}: {twice.item(0, 'own_answer')}",
+            "An option has two shares",
+            file=path,
+            variable=share,
+            value=f"{twice.item(0, item)}: {twice.item(0, 'own_answer')}",
             remedy="give each option of a question (and group) one row; name further columns that tell rows apart with --by",
-        )  # fmt: skip
+        )
     sums = rows.group_by(key, maintain_order=True).agg(pl.col("value").sum().alias("sum"), pl.col("n").max().alias("n"))
     totals = sums["sum"].to_numpy()
     counts = c.plain(share) in ("count", "frequency", "n_answers") and bool(
@@ -192,15 +206,24 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
         else pl.lit("")
     )
     rows = rows.with_columns(
-        pl.concat_str(pl.lit(PUBLISHED), pl.col(item), pl.lit("|"), group, pl.lit("|"),
-                      pl.int_range(pl.len()).over(key).cast(pl.String)).alias("persona_id")
-    )  # fmt: skip
+        pl.concat_str(
+            pl.lit(PUBLISHED),
+            pl.col(item),
+            pl.lit("|"),
+            group,
+            pl.lit("|"),
+            pl.int_range(pl.len()).over(key).cast(pl.String),
+        ).alias("persona_id")
+    )
     known = "counts" if counts and unit is None else unit
     assumed = counts and unit is None
     size_note = (
-        "" if assumed else f", of {size} people" if size is not None and sums["n"].null_count() == 0
+        ""
+        if assumed
+        else f", of {size} people"
+        if size is not None and sums["n"].null_count() == 0
         else f", taken as those of {ASSUMED_PEOPLE:,} people where no n is given"
-    )  # fmt: skip
+    )
     note = f"{path.name}: published {known} of {sums.height:,} questions{' and groups' if groups else ''}{size_note}"
     return People(
         rows.select(item, "own_answer", "persona_id", *groups, *(["survey"] if "survey" in rows.columns else [])),
@@ -214,9 +237,11 @@ def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, ite
     """One row an option from lists of shares beside lists of options."""
     if "options" not in layout.roles:
         raise ValidationError(
-            "Lists of shares need the options beside them", file=path, variable="options",
+            "Lists of shares need the options beside them",
+            file=path,
+            variable="options",
             remedy="give a column options with the options' texts in the same order",
-        )  # fmt: skip
+        )
     options = c.listed(rows.get_column(layout.roles["options"]))
     out = []
     for row, texts, shares in zip(rows.rows(named=True), options.to_list(), rows[listed].to_list(), strict=True):
@@ -224,9 +249,12 @@ def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, ite
         value = list(value.values()) if isinstance(value, dict) else value
         if not isinstance(value, list) or texts is None or len(value) != len(texts):
             raise ValidationError(
-                "A list of shares does not have one number per option", file=path, variable=listed,
-                value=str(row[item])[:80], remedy="give as many shares as options",
-            )  # fmt: skip
+                "A list of shares does not have one number per option",
+                file=path,
+                variable=listed,
+                value=str(row[item])[:80],
+                remedy="give as many shares as options",
+            )
         out += [
             {**row, "option": t, "share": float(v)}
             for t, v in zip(texts, value, strict=True)

@@ -23,8 +23,18 @@ def line(doc_id, likely, target, *, doc=None, mapping=True, name="none", **more)
         "subject": "things",
         **(doc or {}),
     }
-    return {"doc_id": doc_id, "doc": doc, "target": target, "arguments": arguments, "resps": [[r] for r in replies],
-            "filtered_resps": replies, "filter": name, "metrics": ["acc"], "acc": 0.0, **more}  # fmt: skip
+    return {
+        "doc_id": doc_id,
+        "doc": doc,
+        "target": target,
+        "arguments": arguments,
+        "resps": [[r] for r in replies],
+        "filtered_resps": replies,
+        "filter": name,
+        "metrics": ["acc"],
+        "acc": 0.0,
+        **more,
+    }
 
 
 def lm_eval(tmp_path, rows):
@@ -62,8 +72,15 @@ def test_lm_eval_of_personas(tmp_path):
 
 
 def test_lm_eval_without_options_is_refused(tmp_path):
-    row = {"doc_id": 0, "doc": {"question": "2+2?"}, "target": "4", "arguments": {"gen_args_0": {"arg_0": "2+2?", "arg_1": {}}},
-           "resps": [["4"]], "filtered_resps": ["4"], "filter": "none"}  # fmt: skip
+    row = {
+        "doc_id": 0,
+        "doc": {"question": "2+2?"},
+        "target": "4",
+        "arguments": {"gen_args_0": {"arg_0": "2+2?", "arg_1": {}}},
+        "resps": [["4"]],
+        "filtered_resps": ["4"],
+        "filter": "none",
+    }
     with pytest.raises(ValidationError, match="No sample of the log has options"):
         external.load(lm_eval(tmp_path, [row]))
 
@@ -72,9 +89,16 @@ def sample(i, *, answer="A", target="A", error=None, choices=("yes", "no", "mayb
     """A sample as inspect_ai's reader gives it."""
     scores = {"choice": SimpleNamespace(value="C", answer=answer)} if error is None else {}
     return SimpleNamespace(
-        id=f"q{i}", epoch=1, input=f"Question {i}?", choices=list(choices) if choices else None, target=target, scores=scores,
-        metadata=metadata, error=error, output=SimpleNamespace(completion=f"ANSWER: {answer}" if answer else "I cannot say"),
-    )  # fmt: skip
+        id=f"q{i}",
+        epoch=1,
+        input=f"Question {i}?",
+        choices=list(choices) if choices else None,
+        target=target,
+        scores=scores,
+        metadata=metadata,
+        error=error,
+        output=SimpleNamespace(completion=f"ANSWER: {answer}" if answer else "I cannot say"),
+    )
 
 
 def inspect_log(samples):
@@ -82,8 +106,14 @@ def inspect_log(samples):
 
 
 def test_samples_of_inspect(tmp_path):
-    samples = [sample(0), sample(1, answer="C"), sample(2, answer="", target="B"), sample(3, error="timeout"),
-               sample(4, choices=None), sample(5, target=["A", "B"])]  # fmt: skip
+    samples = [
+        sample(0),
+        sample(1, answer="C"),
+        sample(2, answer="", target="B"),
+        sample(3, error="timeout"),
+        sample(4, choices=None),
+        sample(5, target=["A", "B"]),
+    ]
     log = rows_of_inspect(inspect_log(samples), tmp_path / "x.eval")
     given = external.from_table(log.frame, tmp_path / "x.eval")
     found = external.compute(given).figures.filter(dimensions="all", baseline="")
@@ -102,16 +132,25 @@ def test_a_log_of_inspect_by_its_own_reader(tmp_path):
     assert dataset.Sample
     log = log_module.EvalLog(
         eval=log_module.EvalSpec(
-            created="2026-01-31T10:00:00+00:00", task="toy", dataset=log_module.EvalDataset(), model="mockllm/model",
+            created="2026-01-31T10:00:00+00:00",
+            task="toy",
+            dataset=log_module.EvalDataset(),
+            model="mockllm/model",
             config=log_module.EvalConfig(),
         ),
         status="success",
         samples=[
-            log_module.EvalSample(id=f"q{i}", epoch=1, input="Q?", choices=["yes", "no"], target="AB"[i % 2],
-                                  scores={"choice": {"value": "C", "answer": "A"}})
+            log_module.EvalSample(
+                id=f"q{i}",
+                epoch=1,
+                input="Q?",
+                choices=["yes", "no"],
+                target="AB"[i % 2],
+                scores={"choice": {"value": "C", "answer": "A"}},
+            )
             for i in range(4)
         ],
-    )  # fmt: skip
+    )
     path = tmp_path / "toy.eval"
     log_module.write_eval_log(log, str(path))
     found = external.compute(external.load(path)).figures.filter(dimensions="all", baseline="", metric="accuracy")

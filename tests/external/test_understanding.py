@@ -109,9 +109,16 @@ def quiz(pick, *, n=24, **more):
 
 @pytest.mark.parametrize(
     ("write", "start"),
-    [(lambda k: k, 0), (lambda k: k + 1, 1), (lambda k: float(k + 1), 1), (lambda k: "ABCD"[k], None),
-     (lambda k: f"({'abcd'[k]})", None), (lambda k: f"{'ABCD'[k]}. {COLOURS[k]}", None), (lambda k: COLOURS[k].upper(), None)],
-)  # fmt: skip
+    [
+        (lambda k: k, 0),
+        (lambda k: k + 1, 1),
+        (lambda k: float(k + 1), 1),
+        (lambda k: "ABCD"[k], None),
+        (lambda k: f"({'abcd'[k]})", None),
+        (lambda k: f"{'ABCD'[k]}. {COLOURS[k]}", None),
+        (lambda k: COLOURS[k].upper(), None),
+    ],
+)
 def test_every_way_to_name_an_option(tmp_path, write, start):
     given, results = scored(written(tmp_path / "a.jsonl", quiz(lambda i: write(i % 4 if i % 3 else (i + 1) % 4))))
     assert figure(results) == pytest.approx(2 / 3)
@@ -141,8 +148,11 @@ def test_answer_beside_prediction_may_be_the_key(tmp_path):
 
 
 def test_options_of_a_question_that_all_people_answer_alike(tmp_path):
-    rows = [{"persona_id": f"p{i}", "item": q, "answer": a, "own_answer": o}
-            for i in range(6) for q, a, o in (("a", "yes", "no" if i % 2 else "yes"), ("b", "no", "yes"))]  # fmt: skip
+    rows = [
+        {"persona_id": f"p{i}", "item": q, "answer": a, "own_answer": o}
+        for i in range(6)
+        for q, a, o in (("a", "yes", "no" if i % 2 else "yes"), ("b", "no", "yes"))
+    ]
     given, results = scored(written(tmp_path / "a.csv", rows))
     assert figure(results) == 0.25
     assert figure(results, "parse_rate") == 1
@@ -355,8 +365,11 @@ def test_two_columns_per_question(tmp_path):
 
 def test_published_shares_stand_for_people(tmp_path):
     shares = {"f": (0.2, 0.3, 0.5), "m": (0.6, 0.3, 0.1)}
-    poll = [{"item_id": "q", "option": o, "share": s, "n": 200, "sex": g}
-            for g, of in shares.items() for o, s in zip(("low", "mid", "high"), of, strict=True)]  # fmt: skip
+    poll = [
+        {"item_id": "q", "option": o, "share": s, "n": 200, "sex": g}
+        for g, of in shares.items()
+        for o, s in zip(("low", "mid", "high"), of, strict=True)
+    ]
     answers = [
         {"item_id": "q", "persona_id": f"a{i}", "sex": "fm"[i % 2], "answer": ("low", "mid")[i % 4 // 2]}
         for i in range(40)
@@ -383,8 +396,11 @@ def test_published_shares_that_do_not_add_up_are_refused(tmp_path):
 
 def test_answers_of_the_people_among_those_of_models(tmp_path):
     rows = people_and_answers({"trust": [1, 2, 3]}, kind=int)
-    stacked = [{"persona_id": r["persona_id"], "item_id": "trust", "model": m, "answer": r[c], "options": "1|2|3"}
-               for r in rows for m, c in (("human", "own_answer"), ("gpt", "answer"))]  # fmt: skip
+    stacked = [
+        {"persona_id": r["persona_id"], "item_id": "trust", "model": m, "answer": r[c], "options": "1|2|3"}
+        for r in rows
+        for m, c in (("human", "own_answer"), ("gpt", "answer"))
+    ]
     given, results = scored(written(tmp_path / "a.csv", stacked))
     assert given.frame["model"].unique().to_list() == ["gpt"]
     assert figure(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in rows]))
@@ -394,8 +410,10 @@ def test_numbers_are_compared_as_numbers(tmp_path):
     rng = np.random.default_rng(2)
     own = rng.normal(50, 10, 80).round(2)
     said = (own + 5 + rng.normal(0, 2, 80)).round(2)
-    rows = [{"persona_id": f"p{i}", "item_id": "thermometer", "answer": x, "own_answer": y, "sex": "fm"[i % 2]}
-            for i, (x, y) in enumerate(zip(said, own, strict=True))]  # fmt: skip
+    rows = [
+        {"persona_id": f"p{i}", "item_id": "thermometer", "answer": x, "own_answer": y, "sex": "fm"[i % 2]}
+        for i, (x, y) in enumerate(zip(said, own, strict=True))
+    ]
     _, results = scored(written(tmp_path / "a.csv", rows), by=("sex",))
     row = results.numeric.filter(item_id="thermometer", dimensions="all").row(0, named=True)
     assert row["difference"] == pytest.approx(float(np.mean(said - own)))
@@ -474,12 +492,21 @@ def test_100_000_rows_of_personas(tmp_path, seed):
         ("a.csv", "\ufeffitem_id,answer,key\r\nq1,ja,ja\r\nq2,nein,ja\r\n"),
         ("a.tsv", "item_id\tanswer\tkey\nq1\tja\tja\nq2\tnein\tja\n"),
         ("a.csv", ",item_id,answer,key\n0,q1,ja,ja\n1,q2,nein,ja\n"),
-        ("a.json", '[{"item_id": "q1", "answer": "ja", "key": "ja"}, {"item_id": "q2", "answer": "nein", "key": "ja"}]'),
-        ("a.json", '{"results": [{"item_id": "q1", "answer": "ja", "key": "ja"}, {"item_id": "q2", "answer": "nein", "key": "ja"}]}'),
-        ("a.json", '{"item_id": {"0": "q1", "1": "q2"}, "answer": {"0": "ja", "1": "nein"}, "key": {"0": "ja", "1": "ja"}}'),
+        (
+            "a.json",
+            '[{"item_id": "q1", "answer": "ja", "key": "ja"}, {"item_id": "q2", "answer": "nein", "key": "ja"}]',
+        ),
+        (
+            "a.json",
+            '{"results": [{"item_id": "q1", "answer": "ja", "key": "ja"}, {"item_id": "q2", "answer": "nein", "key": "ja"}]}',
+        ),
+        (
+            "a.json",
+            '{"item_id": {"0": "q1", "1": "q2"}, "answer": {"0": "ja", "1": "nein"}, "key": {"0": "ja", "1": "ja"}}',
+        ),
     ],
     ids=["Excel", "byte order mark", "tabs", "row numbers", "records", "inside an object", "by columns"],
-)  # fmt: skip
+)
 def test_files_as_programs_write_them(tmp_path, name, text):
     path = tmp_path / name
     path.write_bytes(text.encode())
