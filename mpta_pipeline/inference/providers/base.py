@@ -42,11 +42,16 @@ class Http(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed."""
+    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed.
+
+    `name` is the state as the provider calls it, `known` whether the provider documents it.
+    """
 
     ended: bool
     done: int
     failed: str | None = None
+    name: str = ""
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +118,27 @@ class BatchEndpoint(ABC):
         """Ask the provider to stop it; what is done stays done."""
 
 
-def json_lines(data: bytes) -> Iterator[Any]:
-    """The documents of a JSON Lines file."""
-    return (orjson.loads(line) for line in data.splitlines() if line.strip())
+def result_lines(data: bytes, read: Callable[[Any], BatchResult]) -> Iterator[BatchResult]:
+    """The results in a JSON Lines file, one by one: a line that cannot be read spoils no other."""
+    for line in data.splitlines():
+        if not line.strip():
+            continue
+        try:
+            document = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            yield BatchResult("")
+            continue
+        yield one_result(document, read)
+
+
+def one_result(document: Any, read: Callable[[Any], BatchResult]) -> BatchResult:
+    """One result of a batch; of another form than published it is a fault of the request that it names."""
+    try:
+        return read(document)
+    except Exception as failure:  # what a server says is never an error of the program
+        key = document.get("custom_id") if isinstance(document, Mapping) else None
+        reason = f"the result is not of the published form: {type(failure).__name__} {failure}"
+        return BatchResult(key if isinstance(key, str) else "", fault=batch_fault(reason, Kind.SERVER))
 
 
 @dataclass(slots=True)
@@ -154,6 +177,12 @@ class Provider(ABC):
         self.spec = spec
         self.lacks: list[str] = []
         """What the endpoint turned out not to offer, in words for the user."""
+        self.room = 0
+        """Tokens of thought allowed in this run because the model turned out to think; the entry says nothing of it."""
+
+    def limit(self, elicitation: str) -> int:
+        """Tokens that a reply may have."""
+        return self.spec.tokens_for(elicitation) + (self.room if elicitation != "option_logprob" else 0)
 
     @abstractmethod
     def headers(self, key: str | None) -> dict[str, str]:
