@@ -608,9 +608,9 @@ class Run:
             room: Tokens of thought that it had.
         """
         spec, provider = self.spec, self.provider
-        if spec.max_tokens is not None or spec.reasoning is not None or spec.api == "completions":
+        if spec.max_tokens is not None or (spec.reasoning is not None and spec.reasoning.budget):
             return False
-        if ask.elicitation == "option_logprob":
+        if spec.api == "completions" or ask.elicitation == "option_logprob":
             return False
         if provider.room == room:
             more = next((step for step in ROOM if step > room), None)
@@ -994,10 +994,10 @@ class Run:
         if len(report.fingerprints) > 1:
             report.notes.append(f"the provider's model changed during the run: {', '.join(report.fingerprints)}")
         if self.provider.room:
-            report.notes.append(
-                f"the model thinks before it answers: up to {self.provider.room} tokens of thought were allowed per "
-                "reply; `reasoning: off` in its entry switches that off where the provider can"
-            )
+            thinks, how = "the model thinks before it answers", "; `reasoning: off` in its entry switches that off"
+            if self.spec.reasoning is not None:
+                thinks, how = "the model thinks although its entry says `reasoning: off`", ""
+            report.notes.append(f"{thinks}: up to {self.provider.room} tokens of thought were allowed per reply{how}")
         report.notes += self.warnings
         failed = report.errors + report.earlier_errors
         if failed and self._nothing_answered and not self.cancelling:
