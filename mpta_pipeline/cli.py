@@ -144,6 +144,7 @@ def _run(
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
     _show_set_aside(project)
     _show_unanswered(project)
+    _show_unreadable(project)
     seconds = time.monotonic() - started
     _show_headline(project)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
@@ -200,11 +201,16 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
         transient=True,
     ) as bar:
         rows: dict[str, Any] = {}
+        said: set[tuple[str, str]] = set()
 
         def show(progress: Any) -> None:
             row = rows.get(progress.model)
             if row is None or bar.tasks[row].finished:
                 row = rows[progress.model] = bar.add_task(progress.model, total=progress.total, rate="")
+            for warning in progress.warnings:
+                if (progress.model, warning) not in said:
+                    said.add((progress.model, warning))
+                    bar.console.print(f"[red]warning[/red] {escape(f'{progress.model}: {warning}')}", soft_wrap=True)
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
@@ -352,6 +358,24 @@ def _show_unanswered(project: Project) -> None:
             name = escape(" on ".join(cell.rsplit("|", 1)))
             out.print(
                 f"[yellow]{name}, of {notes['requests']:,} requests[/yellow] {escape('; '.join(told))}", soft_wrap=True
+            )
+
+
+def _show_unreadable(project: Project) -> None:
+    """The models and tasks of which too few replies can be read, and what was noted while they were asked."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    for cell in steps.cells(project):
+        name = escape(" on ".join(cell.rsplit("|", 1)))
+        asked, scored = (steps.made(project, Node(asset, cell)) for asset in ("responses", "scores"))
+        if asked is not None and (notes := asked.notes.get("notes")):
+            out.print(f"[dim]{name}: {escape(str(notes))}[/dim]", soft_wrap=True)
+        if scored is not None and (warning := scored.notes.get("warning")):
+            out.print(
+                f"[red]warning[/red] {name}: {escape(str(warning))}. Its figures must not be quoted; "
+                "`mpta models --probe` shows what the model can do.",
+                soft_wrap=True,
             )
 
 

@@ -37,6 +37,9 @@ DECLARED: dict[str, dict[str, str]] = {
         "styles_separable": "No label or answer holds a separator of a style",
         "uniqueness": "How many personas are alone with their demographic traits",
     },
+    "scores": {
+        "replies_readable": "At least the share of replies that the study states can be read",
+    },
     "subgroup_metrics": {
         "counts_add_up": "The answers of a dimension's subgroups are no more than everybody's",
         "intervals_contain_estimates": "Every interval holds its estimate",
@@ -69,6 +72,7 @@ ADVISORY = {
     "straight_lining",
     "break_off",
     "uniqueness",
+    "replies_readable",
 }
 
 
