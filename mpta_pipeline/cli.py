@@ -20,8 +20,9 @@ from mpta_pipeline.study import config_dir
 from mpta_pipeline.tables import GOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from mpta_pipeline.inference import ModelSpec
     from mpta_pipeline.orchestration.project import Project
 
 app = typer.Typer(
@@ -386,13 +387,47 @@ def _some(values: Iterable[str], most: int = 3) -> str:
 
 
 @app.command(name="models")
-def list_models() -> None:
-    """The registered models and whether each can be used now."""
+def list_models(
+    *,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask each model three tiny questions and show what it can do.")
+    ] = False,
+    models: Annotated[str | None, typer.Option(help="Models to probe, comma-separated; default: the study's.")] = None,
+) -> None:
+    """The registered models and whether each can be used now; with --probe what each can do and what will be sent."""
     from mpta_pipeline import inference
     from mpta_pipeline.orchestration.project import Project
 
     project = Project.from_env()
-    _print_frame(pl.DataFrame([inference.overview(spec) for spec in project.models.values()]))
+    specs = [project.model(name) for name in _names(models) or project.models]
+    _print_frame(pl.DataFrame([inference.overview(spec) for spec in specs]))
+    if probe and not _probe_models(project, specs):
+        raise typer.Exit(1)
+
+
+def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
+    """Probe models one by one and show what was found; whether all can be asked."""
+    from mpta_pipeline import inference
+
+    found = []
+    for spec in specs:
+        with out.status(f"{spec.name} …"):
+            one = inference.probe(spec, project.layout.ledger(spec.name), cache_dir=project.layout.models)
+        found.append(one)
+        table = Table(title=escape(spec.name), title_justify="left", show_header=False)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(overflow="fold")
+        shown = {"problem": one.problem} if one.problem else one.shown()
+        for name, words in shown.items():
+            marked = name == "problem" or (name == "to do" and one.to_do)
+            table.add_row(name, f"[yellow]{escape(words)}[/yellow]" if marked else escape(words))
+        out.print(table)
+    if _home(project).is_dir():
+        with _instance(project) as instance:
+            from mpta_pipeline.orchestration.sources import report_probes
+
+            report_probes(project, instance, found)
+    return all(one.problem is None for one in found)
 
 
 @app.command()

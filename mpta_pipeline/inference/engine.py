@@ -261,6 +261,28 @@ def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskR
     return run.start(Stop())
 
 
+def connections_of(spec: ModelSpec) -> int:
+    """Requests that may be under way at once."""
+    return 1 if spec.provider == "embedded" else spec.connections
+
+
+@asynccontextmanager
+async def endpoint(
+    spec: ModelSpec, given: Provider, cache_dir: Path, key: str | None, secrets: tuple[str, ...]
+) -> AsyncIterator[Exchange]:
+    """A model's endpoint, started where it runs in this process, ready for exchanges."""
+    async with given.running(cache_dir) as base_url:
+        throttle = Throttle(
+            connections_of(spec),
+            spec.requests_per_minute,
+            spec.tokens_per_minute,
+            timeout=spec.timeouts.first_byte,
+        )
+        exchange = Exchange(spec, base_url, given.headers(key), secrets, given.diagnose, throttle, given.retries)
+        async with exchange:
+            yield exchange
+
+
 class Run:
     """One call of `ask`."""
 
@@ -331,7 +353,7 @@ class Run:
             return report
         with self.ledger.writer() as self.writer:
             try:
-                _run_async(stop.watch(self.asking()))
+                run_async(stop.watch(self.asking()))
             except MptaError:
                 raise
             except asyncio.CancelledError as failure:
@@ -406,28 +428,16 @@ class Run:
         self.total = todo.height
         self.began = time.perf_counter()
         spec = self.spec
-        async with self.provider.running(self.cache_dir) as base_url:
-            connections = 1 if spec.provider == "embedded" else spec.connections
-            self.exchange = Exchange(
-                spec,
-                base_url,
-                self.provider.headers(key),
-                self.secrets,
-                self.provider.diagnose,
-                Throttle(
-                    connections,
-                    spec.requests_per_minute,
-                    spec.tokens_per_minute,
-                    timeout=spec.timeouts.first_byte,
-                ),
-                self.provider.retries,
-            )
-            async with self.exchange, self._keeping():
-                if spec.batch:
-                    await self._ask_in_batches(todo)
-                else:
-                    self.shortest = _shortest(todo)
-                    await self._ask_all(iterate(todo), connections)
+        connections = connections_of(spec)
+        async with (
+            endpoint(spec, self.provider, self.cache_dir, key, self.secrets) as self.exchange,
+            self._keeping(),
+        ):
+            if spec.batch:
+                await self._ask_in_batches(todo)
+            else:
+                self.shortest = _shortest(todo)
+                await self._ask_all(iterate(todo), connections)
 
     async def _ask_all(self, asks: Iterator[Ask], connections: int) -> None:
         # One by one until one is answered: a wrong key, address, model name or parameter costs a few requests, not one
@@ -1079,7 +1089,8 @@ def _first_error(group: BaseException) -> BaseException:
     return next((e for e in flat if isinstance(e, ModelError)), flat[0])
 
 
-def _run_async(work: Any) -> None:
+def run_async(work: Any) -> None:
+    """Run a coroutine to its end, in a thread of its own where the caller already runs an event loop (a notebook)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
