@@ -261,6 +261,23 @@ def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskR
     return run.start(Stop())
 
 
+def check_address(spec: ModelSpec) -> None:
+    """Raise where the entry's address cannot be one.
+
+    Raises:
+        GivenUpError: With what is wrong.
+    """
+    if problem := spec.address_problem:
+        raise GivenUpError(
+            f"Model {spec.name} cannot be asked: {problem}",
+            nothing_answered=True,
+            file=spec.source,
+            variable=f"models.{spec.name}.base_url",
+            value=spec.url,
+            remedy="correct it, e.g. http://127.0.0.1:8000/v1; the other models are not concerned",
+        )
+
+
 def connections_of(spec: ModelSpec) -> int:
     """Requests that may be under way at once."""
     return 1 if spec.provider == "embedded" else spec.connections
@@ -369,6 +386,7 @@ class Run:
         """Ask what is left to ask, now that no other run does; `writer` must be open."""
         todo = self._todo()
         if not todo.is_empty():
+            check_address(self.spec)
             key = self.spec.key()
             self.secrets = self.spec.secrets(key)
             self._prepare_budget(todo)

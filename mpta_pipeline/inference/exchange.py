@@ -186,11 +186,11 @@ class Exchange:
         if fault.kind is Kind.BUSY:
             self._refused_since = self._refused_since or now
             out.refused_since = out.refused_since or now
-            patience = self.spec.timeouts.patience
-            if (fault.retry_after or 0.0) > patience or now - self._refused_since > patience:
+            patience, wait = self.spec.timeouts.patience, fault.retry_after or 0.0
+            if now - self._refused_since + wait > patience:
                 fault.kind = Kind.FATAL
                 return False
-            if now - out.refused_since > patience:  # others were answered meanwhile
+            if now - out.refused_since + wait > patience:  # others were answered meanwhile
                 fault.kind = Kind.ITEM
                 return False
             return True

@@ -207,13 +207,6 @@ class ModelSpec(_Strict):
             raise ValueError("base_url must begin with http:// or https:// and name a host")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("base_url must hold no user, password or query: name the key's variable in key_env")
-        try:
-            port = parts.port
-            parts.hostname.encode("idna")
-        except ValueError as failure:  # a UnicodeError, too
-            raise ValueError(f"base_url has no valid host and port: {failure}") from None
-        if port == 0 or re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", url):
-            raise ValueError("base_url has no valid host and port, or characters that no address has")
         return url.rstrip("/")
 
     @field_validator("reasoning", mode="before")
@@ -278,6 +271,22 @@ class ModelSpec(_Strict):
     def url(self) -> str:
         """Root of the API; empty for an embedded model, whose address is known only while it runs."""
         return self.base_url or BASE_URLS.get(self.provider, "")
+
+    @property
+    def address_problem(self) -> str | None:
+        """What is wrong with the address, in words; None: it can be asked.
+
+        A slip in one entry's host or port concerns that model alone, so it is no error of the file.
+        """
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port
+            (parts.hostname or "").encode("idna")
+        except ValueError as failure:  # a UnicodeError, too
+            return f"base_url has no valid host and port ({failure})"
+        if port == 0 or re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", self.url):
+            return "base_url has no valid host and port, or characters that no address has"
+        return None
 
     @property
     def is_local(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from mpta_pipeline.errors import MptaError
-from mpta_pipeline.inference.engine import endpoint, run_async
+from mpta_pipeline.inference.engine import check_address, endpoint, run_async
 from mpta_pipeline.inference.exchange import Exchange, Tally
 from mpta_pipeline.inference.faults import Fault, redact, shorten
 from mpta_pipeline.inference.models import ModelSpec, Reasoning, Switch, card_version
@@ -106,6 +106,7 @@ def probe(spec: ModelSpec, ledger: Path, *, cache_dir: Path | None = None) -> Pr
     found = Probe(spec.name, "", datetime.now(UTC).isoformat(timespec="seconds"))
     try:
         found.digest = card_version(spec)
+        check_address(spec)
         key = spec.key()
         run_async(_Probing(quick, found, spec.secrets(key)).run(cache_dir or ledger / "weights", key))
     except MptaError as failure:

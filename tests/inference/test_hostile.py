@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mpta_pipeline import inference
-from mpta_pipeline.errors import ConfigError, ModelError
+from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference import batches
 from mpta_pipeline.inference.ledger import Ledger
 from tests.inference.conftest import make_prompts, make_spec
@@ -111,15 +111,25 @@ def test_names_that_an_endpoint_gives_are_bounded(serve, ledger: Path):
         "http://127.0.0.1:0/v1",
         f"http://{'a' * 64}.example/v1",
         "http://a..b/v1",
-        "http://[::1/v1",
         "http://exa mple.org/v1",
     ],
 )
-def test_an_address_that_is_none_is_told_when_the_file_is_read(url: str, tmp_path: Path):
+def test_an_address_that_is_none_concerns_its_model_alone(url: str, serve, ledger: Path, tmp_path: Path):
+    server = serve(lambda s, r: answers(r))
     path = tmp_path / "models.yaml"
-    path.write_text(f"models:\n  m:\n    provider: openai\n    model: x\n    base_url: '{url}'\n")
-    with pytest.raises(ConfigError, match=r"models\.m"):
-        inference.load_models(path)
+    entry = "  {}:\n    provider: openai\n    model: x\n    base_url: '{}'\n"
+    path.write_text("models:\n" + entry.format("slip", url) + entry.format("good", server.url))
+    models = inference.load_models(path)
+
+    def make(model: str, task: str) -> inference.AskReport:
+        return inference.ask(models[model], make_prompts(GOOD), ledger / model)
+
+    made = dict(inference.abreast(["slip|t", "good|t"], make, inference.Stop(), str))
+    assert made["good|t"].asked == 6
+    assert isinstance(made["slip|t"], ModelError)
+    for words in ("models.slip.base_url", "models.yaml", "Remedy"):
+        assert words in str(made["slip|t"])
+    assert "base_url" in inference.overview(models["slip"])["state"]
 
 
 # --- replies of all kinds ---------------------------------------------------------------------------------------------
@@ -338,3 +348,44 @@ def test_a_batch_of_errors_alone_stops_the_model_with_the_first_errors_words(ser
             assert "`parameters`" in str(failure.value), "the remedy that live asking has"
         assert Ledger(ledger / provider).read().is_empty(), "the entry is at fault, not the items"
         assert not (ledger / provider / "batches.json").exists()
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def test_a_list_of_batches_without_an_end_is_not_followed_for_ever(provider, serve, ledger: Path, monkeypatch):
+    from datetime import UTC, datetime
+
+    from mpta_pipeline.inference.providers import anthropic, gemini, openai
+
+    for module in (anthropic, gemini, openai):
+        monkeypatch.setattr(module, "MOST_PAGES", 5)
+    mock = BatchMock()
+    now = datetime.now(UTC)
+    other = {"id": "x", "created_at": now.isoformat() if provider == "anthropic" else now.timestamp()}
+    other |= {"processing_status": "ended", "name": "batches/x"}
+    page = {"data": [other], "has_more": True, "operations": [other], "nextPageToken": "t"}
+
+    def decide(server: Server, r: Request) -> Answer:
+        listing = r.method == "GET" and r.path.split("?")[0].endswith("/batches")
+        return Answer(body=page) if listing else mock(server, r)
+
+    ledger.mkdir(parents=True)
+    note = [{"tag": "mpta-x", "id": None, "requests": {"f" * 32: [3, "letter"]}}]
+    (ledger / "batches.json").write_bytes(orjson.dumps(note))
+    report = inference.ask(batch_spec(serve(decide), provider), make_prompts(["a"]), ledger)
+    assert report.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"max_tokens": 7}, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+        ({"top_logprobs": 5, "logprobs": True}, "logprobs is not supported"),
+    ],
+)
+def test_a_rejection_of_what_the_entry_itself_sends_is_not_answered_by_sending_it_again(
+    parameters, said, serve, ledger: Path
+):
+    server = serve(lambda s, r: Answer(400, openai_error(said)))
+    with pytest.raises(ModelError, match="upported"):
+        inference.ask(make_spec(server.url, parameters=parameters), make_prompts(GOOD), ledger)
+    assert len(server.log) <= 3

@@ -10,6 +10,7 @@ from typing import Any
 from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -122,7 +123,7 @@ class _Batches(BatchEndpoint):
         request of ours when it ends, and the requests are asked by the next run: waiting costs less than paying twice.
         """
         after, under_way = "", None
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/messages/batches?limit=100{after}", None)
             listed = page.get("data") or []
             for batch in listed:
@@ -144,6 +145,7 @@ class _Batches(BatchEndpoint):
             ):
                 return under_way
             after = f"&after_id={listed[-1]['id']}"
+        return under_way
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/messages/batches/{batch}", None)

@@ -16,6 +16,7 @@ from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import Ask
 
 T = TypeVar("T")
+MOST_PAGES = 200  # of a provider's list of batches that are looked through
 CLOCKS = 3600.0  # seconds that the provider's clock may differ from ours
 
 

@@ -11,6 +11,7 @@ from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.letters import letter_logprobs
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers.base import (
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -73,11 +74,16 @@ class Gemini(Provider):
 
     def _adapt(self, reason: str, config: Mapping[str, Any]) -> bool:
         """Ask differently after a rejection that says how."""
-        if "logprobs" in reason and config.get("responseLogprobs"):
+        own = self.spec.parameters  # what the entry itself sends stays
+        if "logprobs" in reason and config.get("responseLogprobs") and "responseLogprobs" not in own:
             self.note_lack(_NO_LOGPROBS)
             return True
         asked = config.get("thinkingConfig") or {}
-        if self.spec.reasoning is None or not any(word in reason for word in ("thinking", "budget")):
+        if (
+            self.spec.reasoning is None
+            or "thinkingConfig" in own
+            or not any(word in reason for word in ("thinking", "budget"))
+        ):
             return False
         steps = _LEAST_THOUGHT if self.spec.reasoning.budget == 0 or self.spec.reasoning.effort == "none" else ()
         following = steps[steps.index(asked) + 1 :] if asked in steps else ()
@@ -197,7 +203,7 @@ class _Batches(BatchEndpoint):
 
     async def find(self, wanted: Wanted, http: Http) -> str | None:
         token = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?pageSize=100{token}", None)
             for batch in page.get("operations") or []:
                 names = ((batch.get("metadata") or {}).get("displayName"), batch.get("displayName"))
@@ -206,6 +212,7 @@ class _Batches(BatchEndpoint):
             if not page.get("nextPageToken"):
                 return None
             token = f"&pageToken={page['nextPageToken']}"
+        return None
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/{batch}", None)

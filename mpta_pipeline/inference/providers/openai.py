@@ -24,6 +24,7 @@ from mpta_pipeline.inference.options import (
 )
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -55,7 +56,7 @@ _SWITCHES: tuple[tuple[str, Switch], ...] = (
         "reasoning_effort",
     ),
 )
-OLLAMA_PORT = 11434
+OLLAMA_PORT = ":11434"
 
 
 def switch_of(spec: ModelSpec) -> Switch:
@@ -64,7 +65,7 @@ def switch_of(spec: ModelSpec) -> Switch:
         return "chat_template_kwargs"
     address = urlsplit(spec.url)
     found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
-    if found is None and address.port == OLLAMA_PORT:
+    if found is None and address.netloc.endswith(OLLAMA_PORT):
         return "reasoning_effort"
     return found or "chat_template_kwargs"
 
@@ -103,7 +104,8 @@ class OpenAI(Provider):
 
     def _adapt(self, reason: str, body: Mapping[str, Any]) -> bool:
         """Ask differently after a rejection that says how: fewer log-probabilities or none, another field of tokens."""
-        if "max_completion_tokens" in reason and "max_tokens" in body:
+        own = self.spec.parameters  # what the entry itself sends stays
+        if "max_completion_tokens" in reason and "max_tokens" in body and "max_tokens" not in own:
             self.tokens_field = "max_completion_tokens"
             self.note_lack("max_tokens (max_completion_tokens is sent in its place)")
             return True
@@ -111,6 +113,8 @@ class OpenAI(Provider):
             return self._adapt_effort(reason, body)
         asked = body.get("top_logprobs", body.get("logprobs"))
         if not asked or not any(word in reason for word in ("logprobs", "top_n_tokens")):
+            return False
+        if "top_logprobs" in own or "logprobs" in own:
             return False
         if asked == self.top_logprobs:  # else another request has found it out meanwhile
             # The most that it allows is the largest number in the reason below the one that was asked for.
@@ -328,7 +332,7 @@ class _Batches(BatchEndpoint):
 
     async def find(self, wanted: Wanted, http: Http) -> str | None:
         after = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?limit=100{after}", None)
             listed = page.get("data") or []
             for batch in listed:
@@ -338,6 +342,7 @@ class _Batches(BatchEndpoint):
             if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < wanted.since - CLOCKS:
                 return None
             after = f"&after={listed[-1]['id']}"
+        return None
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
