@@ -20,9 +20,10 @@ from mpta_pipeline.foreign import printable
 from mpta_pipeline.study import config_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mpta_pipeline import external
+    from mpta_pipeline.inference import ModelSpec
     from mpta_pipeline.orchestration.project import Project
 
 app = typer.Typer(
@@ -156,6 +157,7 @@ def _run(
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
     _show_set_aside(project)
     _show_unanswered(project)
+    _show_unreadable(project)
     seconds = time.monotonic() - started
     _show_headline(project)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
@@ -212,11 +214,16 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
         transient=True,
     ) as bar:
         rows: dict[str, Any] = {}
+        said: set[tuple[str, str]] = set()
 
         def show(progress: Any) -> None:
             row = rows.get(progress.model)
             if row is None or bar.tasks[row].finished:
                 row = rows[progress.model] = bar.add_task(progress.model, total=progress.total, rate="")
+            for warning in progress.warnings:
+                if (progress.model, warning) not in said:
+                    said.add((progress.model, warning))
+                    bar.console.print(f"[red]warning[/red] {escape(f'{progress.model}: {warning}')}", soft_wrap=True)
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
@@ -370,6 +377,24 @@ def _show_unanswered(project: Project) -> None:
             )
 
 
+def _show_unreadable(project: Project) -> None:
+    """The models and tasks of which too few replies can be read, and what was noted while they were asked."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    for cell in steps.cells(project):
+        name = escape(" on ".join(cell.rsplit("|", 1)))
+        asked, scored = (steps.made(project, Node(asset, cell)) for asset in ("responses", "scores"))
+        if asked is not None and (notes := asked.notes.get("notes")):
+            out.print(f"[dim]{name}: {escape(str(notes))}[/dim]", soft_wrap=True)
+        if scored is not None and (warning := scored.notes.get("warning")):
+            out.print(
+                f"[red]warning[/red] {name}: {escape(str(warning))}. Its figures must not be quoted; "
+                "`mpta models --probe` shows what the model can do.",
+                soft_wrap=True,
+            )
+
+
 def _some(values: Iterable[str], most: int = 3) -> str:
     """The first few of many values, with how many there are."""
     every = list(values)
@@ -377,13 +402,47 @@ def _some(values: Iterable[str], most: int = 3) -> str:
 
 
 @app.command(name="models")
-def list_models() -> None:
-    """The registered models and whether each can be used now."""
+def list_models(
+    *,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask each model three tiny questions and show what it can do.")
+    ] = False,
+    models: Annotated[str | None, typer.Option(help="Models to probe, comma-separated; default: the study's.")] = None,
+) -> None:
+    """The registered models and whether each can be used now; with --probe what each can do and what will be sent."""
     from mpta_pipeline import inference
     from mpta_pipeline.orchestration.project import Project
 
     project = Project.from_env()
-    _print_frame(pl.DataFrame([inference.overview(spec) for spec in project.models.values()]))
+    specs = [project.model(name) for name in _names(models) or project.models]
+    _print_frame(pl.DataFrame([inference.overview(spec) for spec in specs]))
+    if probe and not _probe_models(project, specs):
+        raise typer.Exit(1)
+
+
+def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
+    """Probe models one by one and show what was found; whether all can be asked."""
+    from mpta_pipeline import inference
+
+    found = []
+    for spec in specs:
+        with out.status(f"{spec.name} …"):
+            one = inference.probe(spec, project.layout.ledger(spec.name), cache_dir=project.layout.models)
+        found.append(one)
+        table = Table(title=escape(spec.name), title_justify="left", show_header=False)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(overflow="fold")
+        shown = {"problem": one.problem} if one.problem else one.shown()
+        for name, words in shown.items():
+            marked = name == "problem" or (name == "to do" and one.to_do)
+            table.add_row(name, f"[yellow]{escape(words)}[/yellow]" if marked else escape(words))
+        out.print(table)
+    if _home(project).is_dir():
+        with _instance(project) as instance:
+            from mpta_pipeline.orchestration.sources import report_probes
+
+            report_probes(project, instance, found)
+    return all(one.problem is None for one in found)
 
 
 @app.command()

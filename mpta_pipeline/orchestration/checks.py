@@ -38,6 +38,9 @@ DECLARED: dict[str, dict[str, str]] = {
         "styles_separable": "No label or answer holds a separator of a style",
         "uniqueness": "How many personas are alone with their demographic traits",
     },
+    "scores": {
+        "replies_readable": "At least the share of replies that the study states can be read",
+    },
     "subgroup_metrics": {
         "counts_add_up": "The answers of a dimension's subgroups are no more than everybody's",
         "intervals_contain_estimates": "Every interval holds its estimate",
@@ -71,6 +74,7 @@ ADVISORY = {
     "break_off",
     "polarity",
     "uniqueness",
+    "replies_readable",
 }
 
 

@@ -70,7 +70,14 @@ def _models(project: Project) -> Iterator[Finding]:
         return
     for spec in specs:
         state = inference.overview(spec)["state"]
-        yield Finding(f"model {spec.name}", state == "ready", state)
+        good = state == "ready"
+        if good:
+            probed = inference.stored_probe(spec, project.layout.ledger(spec.name))
+            if probed is None:
+                state += "; `mpta models --probe` shows what it can do"
+            elif probed.problem or probed.to_do:
+                state += f"; the probe of {probed.at} found: {probed.problem or '; '.join(probed.to_do)}"
+        yield Finding(f"model {spec.name}", good, state)
 
 
 def _survey_files(project: Project) -> Iterator[Finding]:

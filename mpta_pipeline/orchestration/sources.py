@@ -6,7 +6,7 @@ asset counts for nothing in automation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -125,7 +125,26 @@ def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str,
     for task, config in project.study.tasks.items():
         yield "task_card", task, project.task_version(task), {"kind": config.kind}
     for name, spec in project.models.items():
-        yield "model_card", name, project.model_version(name), {k: str(v) for k, v in inference.card(spec).items()}
+        shown = {k: str(v) for k, v in inference.card(spec).items()}
+        if (probed := inference.stored_probe(spec, project.layout.ledger(name))) is not None:
+            shown |= _probed(probed)
+        yield "model_card", name, project.model_version(name), shown
+
+
+def report_probes(project: Project, instance: dg.DagsterInstance, probes: Sequence[inference.Probe]) -> None:
+    """Show in the UI what probes of models found, as observations of their cards: no version changes by them."""
+    known = set(instance.get_dynamic_partitions(str(MODEL.name)))
+    for found in probes:
+        if found.model in known:
+            instance.report_runless_asset_event(
+                dg.AssetObservation("model_card", partition=found.model, metadata=_probed(found))
+            )
+
+
+def _probed(found: inference.Probe) -> dict[str, str]:
+    """What a probe found, as metadata."""
+    shown = {"problem": found.problem} if found.problem else found.shown()
+    return {f"probe: {name}": words for name, words in shown.items()}
 
 
 def _known_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:

@@ -635,6 +635,7 @@ def make_responses(project: Project, model: str, task: str, how: Asking | None =
         retry_errors=how.retry_errors,
         cache_dir=project.layout.models,
         stop=how.stop,
+        judge=_statuses_of,
     )
     frame = inference.responses(spec, prompts, ledger)
     return _store(project, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
@@ -660,16 +661,40 @@ def as_permitted(project: Project, prompts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _statuses_of(replies: pl.DataFrame) -> pl.Series:
+    """Status of each of a few replies as scoring will say it; `inference.ask` calls this in a run's first minute."""
+    prompts = replies.select(
+        pl.col("request_hash").alias("prompt_id"),
+        "options",
+        pl.int_ranges(pl.col("options").list.len()).alias("option_order"),
+        "elicitation",
+    )
+    given = replies.select(
+        pl.lit("").alias("model"),
+        pl.col("request_hash").alias("prompt_id"),
+        "request_hash",
+        "text",
+        "option_logprobs",
+        pl.lit(None, pl.String).alias("error"),
+        "finish_reason",
+    )
+    parsed = tasks.parse_replies(prompts, given).select("prompt_id", "status")
+    return prompts.join(parsed, on="prompt_id", how="left", maintain_order="left")["status"]
+
+
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
 @_makes("scores", "model", "task")
-def make_scores(project: Project, model: str, task: str) -> Record:
+def make_scores(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Parse a model's answers and compare them with what counts."""
     cell = f"{model}|{task}"
     frame = tasks.score(read(project, "prompts", task), read(project, "items", task), read(project, "responses", cell))
     statuses = dict(frame["status"].value_counts().sort("status").rows())
-    return _store(project, Node("scores", cell), frame, statuses)
+    checks = tasks.check_scores(frame, project.study.least_readable)
+    if unreadable := [check.description for check in checks if not check.passed]:
+        statuses["warning"] = unreadable[0]
+    return _store(project, Node("scores", cell), frame, statuses), checks
 
 
 @_makes("subgroup_metrics", "model", "task")

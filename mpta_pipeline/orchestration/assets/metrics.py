@@ -30,6 +30,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         deps=["responses", "prompts", "items"],
         metadata=definition_metadata(tables.SCORES),
         automation_condition=automation.SCORED,
+        check_specs=checks.specs("scores"),
     )
     def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
