@@ -268,7 +268,7 @@ def _rows(
     *,
     d: Floats,
     noise: tuple[Floats, Floats],
-    sizes: dict[str, Ints],
+    sizes: dict[str, Ints | Floats],
     baselines: dict[str, Floats],
 ) -> pl.DataFrame:
     ones = np.ones(len(d))

@@ -14,7 +14,7 @@ from scipy import sparse
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Flags, Floats, Ints
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio
 from mpta_pipeline.metrics.bootstrap import Replicates
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.study import FigureRules
@@ -176,19 +176,32 @@ class View:
         return Distinct(self.cut.codes, self.block.cluster, self.n)
 
     @cached_property
-    def _known_sizes(self) -> dict[bytes, dict[str, Ints]]:
+    def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
         """Sizes by rows used: most metrics use the same."""
         return {}
 
-    def sizes(self, used: Flags) -> dict[str, Ints]:
-        """n_answers, n_personas and n_items of each slice over the rows used."""
+    def sizes(self, used: Flags) -> dict[str, Ints | Floats]:
+        """n_answers, n_personas and n_items of each slice over the rows used, and Kish's effective number of personas.
+
+        The last, `even_personas`, goes by the personas' own weights, not by how many answers each gave.
+        """
         if (rows := used.tobytes()) not in self._known_sizes:
             self._known_sizes[rows] = {
                 "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
                 "n_personas": self._personas.count(used),
                 "n_items": self._items.count(used),
+                "even_personas": self._even_personas(used),
             }
         return self._known_sizes[rows]
+
+    def _even_personas(self, used: Flags) -> Floats:
+        size = self.block.rows.n_persona
+        place = np.where(self.cut.codes >= 0, self.cut.codes, self.n) * size + self.block.persona
+        weight = np.zeros((self.n + 1) * size)
+        weight[place[used]] = self.block.weight[used]
+        weight = weight.reshape(self.n + 1, -1)[: self.n]
+        # Kish's number of equal weights is their count but for rounding.
+        return np.round(ratio(weight.sum(axis=1) ** 2, (weight**2).sum(axis=1)), 6)
 
     def clusters(self, used: Flags) -> Ints:
         """Item clusters of each slice over the rows used."""
@@ -212,7 +225,8 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) 
             **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
             "baseline": [name for name in parts for _ in range(n)],
             **{c: np.concatenate([part.get(c, nothing) for part in parts.values()]) for c in own},
-        }
+        },
+        schema_overrides={"note": pl.String},
     )
 
 

@@ -235,7 +235,8 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
-    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p")}
+    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p", "even_personas")}
+    wanted |= {"note": pl.String()}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -254,7 +255,11 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     words = equivalence.verdicts(gap, error, df, q, margin=rules.equivalence_margin, level=rules.level)
     return figures.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
-        ((pl.col("n_personas") < rules.min_personas) | (pl.col("n_items") < rules.min_items)).alias("small"),
+        # A person of a huge weight among many is one person.
+        (
+            (pl.min_horizontal("n_personas", "even_personas") < rules.min_personas)
+            | (pl.col("n_items") < rules.min_items)
+        ).alias("small"),
     )
 
 

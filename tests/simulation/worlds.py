@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics import compare_models, find_pockets
+from mpta_pipeline.metrics import METRICS, compare_models, find_pockets
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.pockets import power
 from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
@@ -38,6 +39,49 @@ DESIGNS = {
     "96 × 12, 3 items a persona (the demo's size)": Design(96, 12, 3, 0.1, 0.15, weights=False),
     "300 × 25, no effects at all": Design(300, 25, 8, 0.0, 0.0, weights=False),
 }
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Right or wrong answers with crossed persona and item effects on the probit scale."""
+
+    personas: int
+    items: int
+    per_persona: int
+    persona_sd: float
+    item_sd: float
+    accuracy: float
+
+
+BINARY = {
+    "accuracy .95": Binary(200, 40, 10, 0.5, 0.5, 0.95),
+    "accuracy .95, 20 items": Binary(300, 20, 10, 0.4, 0.4, 0.95),
+    "accuracy .95, strong items, all crossed": Binary(200, 40, 40, 0.5, 0.5, 0.95),
+    "accuracy .95, the demo's size": Binary(96, 12, 3, 0.3, 0.5, 0.95),
+    "accuracy .99": Binary(500, 46, 20, 0.3, 0.3, 0.99),
+    "deff 3.9, items alike": Binary(200, 40, 40, 0.4, 0.0, 0.7),
+    "deff 3.9, items alike, accuracy .95": Binary(200, 40, 40, 0.6, 0.0, 0.95),
+}
+
+
+def binary_coverage(design: Binary, *, runs: int, seed: int) -> dict[str, float]:
+    """Share of studies whose 95 % interval of accuracy holds the truth, and the median design effect."""
+    rng = np.random.default_rng(seed)
+    threshold = stats.norm.ppf(design.accuracy) * np.sqrt(1 + design.persona_sd**2 + design.item_sd**2)
+    hits, effects = 0, []
+    for _ in range(runs):
+        person = rng.normal(0, design.persona_sd, design.personas)
+        item = rng.normal(0, design.item_sd, design.items)
+        asked = np.argsort(rng.random((design.personas, design.items)), axis=1)[:, : design.per_persona]
+        p, i = np.repeat(np.arange(design.personas), design.per_persona), asked.ravel()
+        x = (threshold + person[p] + item[i] + rng.normal(size=len(p)) > 0).astype(float)
+        means = Slices(np.zeros(len(p), dtype=np.int64), 1, p, i).means(x, np.ones(len(p)))
+        low, high, _ = interval(
+            METRICS["accuracy"], means.estimate, means.se, means.df, n_eff=means.n_eff, level=RULES.level
+        )
+        hits += int(low[0] <= design.accuracy <= high[0])
+        effects.append(len(p) / float(means.n_eff[0]))
+    return {"mean": hits / runs, "deff": float(np.median(effects))}
 
 
 def coverage(design: Design, *, runs: int, seed: int) -> dict[str, float]:
