@@ -252,7 +252,7 @@ def make_blocks(
 
     Args:
         units: Answers of this survey alone.
-        groups: GROUPS.
+        groups: GROUPS, traits set apart (`groups.apart`).
         gold: GOLD.
         survey: The survey.
         rules: How figures are cut and judged.
@@ -283,9 +283,10 @@ def make_blocks(
 
 def _in_culture(frame: pl.DataFrame) -> pl.Expr:
     """Whether a story is set in the country that the person lives in; null where either is unknown."""
-    if "country" not in frame.columns:
+    country = g.column("country")
+    if country not in frame.columns:
         return pl.lit(None, pl.String)
-    own = pl.col("country") == pl.col("story_country")
+    own = pl.col(country) == pl.col("story_country")
     return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
 
 
@@ -317,7 +318,8 @@ def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None
     first = np.full(int(code.max()) + 1, -1)
     first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
     present = np.flatnonzero(first >= 0)
-    of_persons = g.cut(frame.select(g.bases(dimension))[first[present]], dimension, names)
+    columns = [g.column(base) for base in g.bases(dimension)]
+    of_persons = g.cut(frame.select(columns)[first[present]], dimension, names)
     of_code = np.full(len(first), -1)
     of_code[present] = of_persons.codes
     return g.Cut(dimension, of_code[code], of_persons.labels)

@@ -97,6 +97,7 @@ def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataF
 
 def blocks(units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules) -> Iterator[Block]:
     """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
+    groups = g.apart(groups)
     surveys = units.frame.get_column("survey")
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())

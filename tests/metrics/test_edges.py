@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from mpta_pipeline.metrics import METRICS, compute_figures
+from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.metrics import METRICS, compute_figures, cross_fitted, find_pockets
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
@@ -68,3 +69,62 @@ def test_one_huge_weight_among_thirty_is_small_and_no_gap():
     assert not cell(figures, metric="accuracy", weighted=False)["small"]
     weighted = figures.filter(pl.col("weighted"), dimensions="sex", metric="accuracy", baseline="")
     assert "gap" not in weighted["verdict"].to_list()
+
+
+class TestNames:
+    """A trait may have any name: those of our own columns, and of the sums we make."""
+
+    TRAITS = ("sex", "age_band", "race")
+    NAMES = (
+        ("a", "b", "w"), ("score", "credit", "gold_idx"), ("weight", "persona_code", "inside"),
+        ("ordinal", "item_mode", "half_persona"), ("traits", "values", "rank"), ("item_id", "model", "count"),
+    )  # fmt: skip
+
+    @pytest.fixture(scope="class")
+    def study(self):
+        return world(personas=120, items=8, orders=1, traits=(("sex", 2), ("age_band", 3), ("race", 2)), seed=3)
+
+    @pytest.mark.parametrize("names", NAMES)
+    def test_figures(self, study, names):
+        scores, groups, gold = study
+        plain = compute_figures(scores, groups, gold, rules=FigureRules(dimensions=("sex", "age_band×race")))
+        renamed = groups.rename(dict(zip(self.TRAITS, names, strict=True)))
+        rules = FigureRules(dimensions=(names[0], f"{names[1]}×{names[2]}"))
+        found = compute_figures(scores, renamed, gold, rules=rules)
+        for old, new in (("sex", names[0]), ("age_band×race", f"{names[1]}×{names[2]}")):
+            a, b = (f.filter(dimensions=d, metric="accuracy") for f, d in ((plain, old), (found, new)))
+            assert a.height and a.drop("dimensions", "q_value", "gap_q").equals(b.drop("dimensions", "q_value", "gap_q"))
+
+    @pytest.mark.parametrize("names", [*NAMES, ("category", "wave", "style")])
+    def test_pockets(self, study, names):
+        scores, groups, gold = study
+        rules = FigureRules(dimensions=(), min_personas=10)
+        # Half of the women are wrong, so that there is something to find.
+        wrong = scores["persona_id"].is_in(groups.filter(sex="sex0")["persona_id"].implode()) & (scores["gold_idx"] > 0)
+        scores = scores.with_columns(
+            pred_idx=pl.when(wrong).then(0).otherwise("pred_idx"), score=pl.when(wrong).then(0.0).otherwise("score")
+        )
+        plain = find_pockets(scores, groups, gold, rules=rules, seed=1)
+        found = find_pockets(
+            scores, groups.rename(dict(zip(self.TRAITS, names, strict=True))), gold, rules=rules, seed=1
+        )
+        assert plain.filter("confirmed").height
+        numbers = ["outcome", "n_answers", "difference", "p_value", "e_value"]
+        order = ["outcome", "n_answers", "difference"]
+        assert plain.select(numbers).sort(order).equals(found.select(numbers).sort(order))
+        assert set("×".join(found["dimensions"]).split("×")) <= set(names)
+
+    @pytest.mark.parametrize("names", NAMES)
+    def test_ceiling(self, study, names):
+        _, groups, gold = study
+        plain = cross_fitted(gold, groups, hidden={"i0000": ["sex"]}, seed=1)
+        renamed = groups.rename(dict(zip(self.TRAITS, names, strict=True)))
+        assert plain.height
+        assert cross_fitted(gold, renamed, hidden={"i0000": [names[0]]}, seed=1).equals(plain)
+
+    def test_a_trait_and_a_dimension_of_questions_of_one_name_are_told(self, study):
+        scores, groups, gold = study
+        with pytest.raises(ConfigError, match="another name, for example own_category"):
+            compute_figures(
+                scores, groups.rename({"sex": "category"}), gold, rules=FigureRules(dimensions=("category",))
+            )
