@@ -278,7 +278,7 @@ def make_blocks(
             _series("proportional", guess.proportional),
         )
         note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
-        yield Block(survey, weighted, note, Units(made, units.answer, units.mass, units.positions), people, rules)
+        yield Block(survey, weighted, note, units.on(made), people, rules)
 
 
 def _in_culture(frame: pl.DataFrame) -> pl.Expr:

@@ -60,9 +60,7 @@ def cross_fitted(
         ["survey", "item_id"], maintain_order=True
     ):
         masked = hidden.get(str(item), ())
-        shown = [
-            g.TRAIT + c for c in names if c not in masked and part.get_column(g.TRAIT + c).n_unique() > 1
-        ]
+        shown = [g.TRAIT + c for c in names if c not in masked and part.get_column(g.TRAIT + c).n_unique() > 1]
         if part.height < LEAST_ANSWERS or not shown:
             continue
         rest = part.slice(MOST_PEOPLE)

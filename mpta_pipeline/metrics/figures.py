@@ -72,12 +72,8 @@ def compute_figures(
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
     balanced = balance(scores)
-    units = Units(
-        _with_ceiling(with_facts(with_controls(balanced.frame), items, retest), ceiling),
-        balanced.answer,
-        balanced.mass,
-        balanced.positions,
-    )
+    balanced = balanced.on(with_controls(balanced.frame))
+    units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
     chosen = applicable(scores)
     parts = list(_side_by_side(blocks(units, groups, gold, rules=rules), dimensions, chosen))
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
@@ -181,8 +177,14 @@ def _condition_figures(
     cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
     views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
 
+    remarks = {
+        name: said
+        for name, m in chosen.items()
+        if m.remark is not None and (said := m.remark(of_condition.frame)) is not None
+    }
+
     def of_view(view: View) -> pl.DataFrame:
-        return _labelled(view, dict(_view_figures(view, prepared, features)))
+        return _labelled(view, dict(_view_figures(view, prepared, features)), remarks)
 
     return [partial(of_view, view) for view in views]
 
@@ -209,8 +211,8 @@ def _view_figures(
         yield from disparity_figures(view, prepared["accuracy"]).items()
 
 
-def _labelled(view: View, parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """One frame of all metrics of a view that rest on any answer, with the key columns."""
+def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[str, str]) -> pl.DataFrame:
+    """One frame of all metrics of a view that rest on any answer, with the key columns and the metrics' remarks."""
     # Of small frames the calls cost more than the work: one for all metrics.
     whole = pl.concat(list(parts.values()), how="diagonal")
     # Slice −1 is the dimension as a whole.
@@ -224,6 +226,15 @@ def _labelled(view: View, parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         pl.lit(view.cut.dimension).alias("dimensions"),
         pl.lit(view.block.weighted).alias("weighted"),
     )
+    if remarks:
+        remark = pl.col("metric").replace_strict(dict(remarks), default=None, return_dtype=pl.String)
+        said = pl.concat_str(
+            pl.col("note") if "note" in made.columns else pl.lit(None, pl.String),
+            remark,
+            separator="; ",
+            ignore_nulls=True,
+        )
+        made = made.with_columns(pl.when(said != "").then(said).alias("note"))
     return made.filter(pl.col("n_answers") > 0)
 
 

@@ -14,7 +14,7 @@ from scipy import optimize, stats
 from mpta_pipeline.hashing import hash_uniform
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import multiplicity, shrinkage
-from mpta_pipeline.metrics.answers import Units, balance
+from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.arrays import Flags, Floats, sums
 from mpta_pipeline.metrics.block import REFERENCE, Block
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
@@ -72,7 +72,7 @@ def find_pockets(
     if scores.is_empty() or keyless.any():
         return POCKETS.empty()
     balanced = balance(scores)
-    units = Units(with_facts(balanced.frame, None), balanced.answer, balanced.mass, balanced.positions)
+    units = balanced.on(with_facts(balanced, None))
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
     last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted ones come last

@@ -50,6 +50,7 @@ class Metric:
         statistic: (totals of shape (… × m)) → (…); nan where undefined.
         computed_by: Module that computes a metric that is neither.
         keyless: Applies to answers without an answer key, too: opinions and open text.
+        remark: (balanced answers of one survey) → what must be read beside each figure, or None.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Metric:
     statistic: Callable[[Floats], Floats] | None = None
     computed_by: str = "means"
     keyless: bool = False
+    remark: Callable[[pl.DataFrame], str | None] | None = None
 
     @property
     def span(self) -> float | None:
