@@ -131,18 +131,9 @@ def balance(scores: pl.DataFrame) -> Units:
     steps = (answer * distance).sum(axis=1) / (unit_k - 1)
     inside = np.arange(width) < unit_k[:, None]
     pairs = counts["n_ok"] * (counts["n_ok"] - 1) / 2
-    agreeing = (votes * (votes - 1) / 2).sum(axis=1)
-    with_ties = np.unique(np.searchsorted(starts, np.flatnonzero(several), side="right") - 1)
-    for unit in with_ties[n_orders[with_ties] > 1]:
-        of_unit = picked[starts[unit] : starts[unit] + int(n_orders[unit])]
-        of_unit = of_unit[of_unit.any(axis=1)]
-        first, second = np.triu_indices(len(of_unit), 1)
-        agreeing[unit] = np.minimum(of_unit[first], of_unit[second]).sum()
+    agreeing = _agreeing(votes, picked, several, starts, n_orders)
     gold_pos = rows.get_column("gold_pos").to_numpy()
-    score = rows.get_column("score").fill_null(0.0).to_numpy()
-    # Of several right options the score is their mass, whatever is tied.
-    shared = several & (rows.get_column("kind") != "truthfulqa_mc2").to_numpy()
-    score = np.where(shared, picked[np.arange(n), np.minimum(rows.get_column("gold_idx"), width - 1)], score)
+    score = _score(rows, picked, several)
     bias = rows.get_column("bias")
     ordinal = rows.get_column("ordinal").to_numpy()[starts] if n else np.zeros(0, dtype=bool)
 
@@ -182,6 +173,27 @@ def balance(scores: pl.DataFrame) -> Units:
         )
     )
     return Units(frame, answer, unit_mass, total(place), votes)
+
+
+def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:
+    """Score of each row, 0 where there is none; tied ones have their share of the key."""
+    score = rows.get_column("score").fill_null(0.0).to_numpy()
+    # Where several options are right the score is their mass, whatever is tied.
+    shared = tied & (rows.get_column("kind") != "truthfulqa_mc2").to_numpy()
+    key = np.minimum(rows.get_column("gold_idx").to_numpy(), picked.shape[1] - 1)
+    return np.where(shared, picked[np.arange(len(score)), key], score)
+
+
+def _agreeing(votes: Floats, picked: Floats, tied: NDArray[np.bool_], starts: Ints, n_orders: Floats) -> Floats:
+    """Pairs of a unit's readable orders that agree; two tied answers by the share that they have in common."""
+    agreeing = np.asarray((votes * (votes - 1) / 2).sum(axis=1))
+    with_ties = np.unique(np.searchsorted(starts, np.flatnonzero(tied), side="right") - 1)
+    for unit in with_ties[n_orders[with_ties] > 1] if len(with_ties) else ():
+        of_unit = picked[starts[unit] : starts[unit] + int(n_orders[unit])]
+        of_unit = of_unit[of_unit.any(axis=1)]
+        first, second = np.triu_indices(len(of_unit), 1)
+        agreeing[unit] = np.minimum(of_unit[first], of_unit[second]).sum()
+    return agreeing
 
 
 def _starts(units: Ints) -> Ints:

@@ -253,7 +253,7 @@ class Slices:
             owner = self._slice_of_persona
         a, b, count, xx, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
         of_persona, of_weight = moments.by_persona[0], moments.by_persona[1]
-        item_a, item_b = self._by_item(moments)
+        item_a, item_b = self.by_item(moments)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = a / b
             variance = np.maximum(xx / b - mean**2, 0.0) * count / (count - 1)
@@ -298,7 +298,7 @@ class Slices:
         a, b = by_slice[0], by_slice[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             sides = _Sides(a / b, (a.sum() - a) / (b.sum() - b), b, b.sum() - b)
-        item_a, item_b = self._by_item(moments)
+        item_a, item_b = self.by_item(moments)
         v_item, c_item = _shared_gap(item_a, item_b, sides, effective=True)
         v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
         if nested is None:
@@ -333,11 +333,21 @@ class Slices:
             share=b / max(b.sum(), 1e-300),
         )
 
+    def cell_variance(self, moments: Moments) -> Floats:
+        """Error variance of each slice's mean by single crossings of persona and item cluster."""
+        owner = self._slice_of_persona
+        if owner is None:
+            moments, owner = self._split(moments)
+        a, b, _, _, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = a / b
+            return _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
+
     def _by_slice(self, owner: Ints, values: Floats) -> Floats:
         """Sum (k × personas) values by slice."""
         return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
 
-    def _by_item(self, moments: Moments) -> tuple[Floats, Floats]:
+    def by_item(self, moments: Moments) -> tuple[Floats, Floats]:
         """(slices × item clusters) Σwx and Σw; the last one's are kept, as mean and gap of a metric both need them."""
         if self._last is None or self._last[0] is not moments:
             size = (self.n + 1) * self.rows.n_item

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics.arrays import Flags, Ints
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints
 from mpta_pipeline.metrics.keys import Keys
 from mpta_pipeline.metrics.picks import Picks, read_picks
 
@@ -54,7 +54,7 @@ def flips(scores: pl.DataFrame, picks: Picks | None = None, keys: Keys | None = 
     read = scores.get_column("pred_idx").is_not_null().to_numpy()
     key = scores.get_column("gold_idx").fill_null(-1).to_numpy()
     rows = np.arange(scores.height)
-    made = {}
+    made: dict[str, Floats] = {}
     for name, into in (("without", ""), ("wording", "paraphrase_"), ("asking", "repeat_")):
         other = np.maximum(place[name], 0)
         both = read & (place[name] >= 0) & read[other]
@@ -78,7 +78,7 @@ def _gather(rows: pl.DataFrame, column: str, place: Ints) -> Ints:
 
 
 def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Sequence[str]) -> Ints:
-    """Row of the counterpart of each row of `of`, among those of `to` that are alike in `by`; −1 where there is none."""
+    """Row of the counterpart of each row of `of`, among those of `to` alike in `by`; −1 where there is none."""
     if not (of.any() and to.any()):
         return np.full(rows.height, -1, dtype=np.int64)
     key = keys.of(by)

@@ -22,6 +22,8 @@ def main(runs: int, seed: int) -> None:
             f"95 % intervals, {name:48s} mean {found['mean']:.3f}  deff {found['deff']:.1f}  (asked .94–.96)",
             flush=True,
         )
+    wrong = worlds.false_disparities(runs=max(runs // 4, 100), seed=seed)
+    print(f"equal groups with questions of their own are found unequal: {wrong:.3f} (at most .05)", flush=True)
     few = max(runs // 20, 20)
     print(
         f"a pocket where there is none, {few} null studies: {worlds.false_pockets(runs=few, seed=10):.3f} (at most .05)"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics import METRICS, compare_models, find_pockets
+from mpta_pipeline.metrics import METRICS, compare_models, disparity, find_pockets
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.pockets import power
@@ -103,6 +103,35 @@ def coverage(design: Design, *, runs: int, seed: int) -> dict[str, float]:
         hits["mean"] += int(abs(everyone.estimate[0] - 0.5) <= t_quantile(everyone.df)[0] * everyone.se[0])
         hits["gap"] += int(abs(gaps.difference[-1]) <= t_quantile(gaps.df)[-1] * gaps.se[-1])
     return {name: n / runs for name, n in hits.items()}
+
+
+def false_disparities(*, runs: int, seed: int, interaction_sd: float = 0.15) -> float:
+    """Share of studies in which the range of groups that are served alike has p ≤ .05.
+
+    The groups' true means are equal; each finds other questions hard.
+    """
+    people, items, n = 200, 20, 4
+    rng = np.random.default_rng(seed)
+    found = 0
+    for run in range(runs):
+        group = rng.integers(0, n, people)
+        hard = rng.normal(0, 0.2, items) + rng.normal(0, interaction_sd, (n, items))
+        x = 0.6 + rng.normal(0, 0.1, (people, 1)) + hard[group] + rng.normal(0, 0.4, (people, items))
+        size = np.bincount(group, minlength=n).astype(float)
+        a = np.stack([np.bincount(group, x[:, j], minlength=n) for j in range(items)], axis=1)
+        b = np.repeat(size[:, None], items, axis=1)
+        mean = a.sum(axis=1) / b.sum(axis=1)
+        squares = np.bincount(group, ((x - mean[group][:, None]) ** 2).sum(axis=1), minlength=n)
+        cells = size * items
+        questions = disparity.question_noise(
+            a, b, size / people, cell=cells / (cells - 1) * squares / cells**2, draws=200, seed=run
+        )
+        assert questions is not None
+        ones = np.full(people, float(items))
+        null = disparity.permuted_means(x.sum(axis=1), ones, group, n, draws=200, seed=run) + questions
+        p = (1 + (disparity.spread(null).range >= disparity.spread(mean).range).sum()) / 201
+        found += int(p <= 0.05)
+    return found / runs
 
 
 def false_pockets(*, runs: int, seed: int) -> float:
