@@ -126,6 +126,19 @@ class Block:
         )
         return pl.DataFrame({"item_id": self.people.items}).join(asked, on="item_id", how="left", maintain_order="left")
 
+    def option_places(self, width: int) -> Floats:
+        """(people's items × width) place of each option; nan beyond the options and for nominal items."""
+        facts = self.people_items
+        options = np.arange(width)
+        k = facts.get_column("k_options").fill_null(2).to_numpy()
+        places = np.where(
+            facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
+        )
+        for i, own in enumerate(facts.get_column("places").to_list()):
+            if own is not None and np.isfinite(places[i, 0]):
+                places[i, : len(own)] = [np.nan if p is None else p for p in own]
+        return places
+
     def condition(self, name: str) -> Flags:
         """Rows asked under a condition."""
         return (self.frame.get_column("condition") == name).to_numpy()

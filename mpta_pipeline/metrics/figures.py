@@ -20,7 +20,7 @@ from mpta_pipeline.metrics.arrays import Features, Floats
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
-from mpta_pipeline.metrics.flattening import structure_figures
+from mpta_pipeline.metrics.flattening import spread_figures, structure_figures
 from mpta_pipeline.metrics.flips import with_controls
 from mpta_pipeline.metrics.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
@@ -207,6 +207,7 @@ def _view_figures(
             yield name, part
     if "accuracy" in prepared:
         yield from distance_figures(view).items()
+        yield from spread_figures(view).items()
         yield from structure_figures(view).items()
         yield from disparity_figures(view, prepared["accuracy"]).items()
 

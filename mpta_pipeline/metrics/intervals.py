@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import expit, logit
 
@@ -128,3 +130,74 @@ def apart(gaps: Gaps, low: float | None, high: float | None, *, level: float) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         tested = np.abs(gaps.difference) / np.sqrt(clusters * reach / (1 - reach))
     return error, p_value(gaps.difference, np.where(constant, tested, gaps.se), gaps.df)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ratios with Fieller's intervals.
+
+    Attributes:
+        estimate: Numerator over denominator; nan where the denominator is not above its noise.
+        se: First-order error.
+        low: Lower ends.
+        high: Upper ends.
+        noise: Reach of the denominator's own interval: t · se.
+        meaningless: The denominator is within its noise: the ratio could be anything.
+    """
+
+    estimate: Floats
+    se: Floats
+    low: Floats
+    high: Floats
+    noise: Floats
+    meaningless: Flags
+
+
+def fieller(numerator: Floats, denominator: Floats, kinds: Floats, df: Floats, *, level: float) -> Ratio:
+    """Interval of ratios of two estimates with errors: all ratios r that |numerator − r · denominator| does not refute.
+
+    (Fieller 1954.) Symmetric intervals of ratios claim too much where the denominator is little larger than its error.
+
+    Args:
+        numerator: (n,) numerators.
+        denominator: (n,) denominators; they are positive in truth or mean nothing.
+        kinds: (kinds × n × 2 × 2) covariances of both; of each ratio the kind counts that gives it the largest error.
+        df: Degrees of freedom.
+        level: Level of the intervals.
+    """
+    t = t_quantile(df, level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(denominator != 0, numerator / denominator, np.nan)
+        residual = kinds[..., 0, 0] - 2 * ratio * kinds[..., 0, 1] + ratio**2 * kinds[..., 1, 1]
+        best = np.where(np.isfinite(residual), residual, -np.inf).argmax(axis=0)
+        v = kinds[best, np.arange(len(best))]
+        noise = t * np.sqrt(np.maximum(kinds[..., 1, 1].max(axis=0), 0.0))
+        meaningless = (denominator <= noise) | (denominator <= 0)
+        a = denominator**2 - t**2 * np.maximum(v[:, 1, 1], 0.0)
+        b = numerator * denominator - t**2 * v[:, 0, 1]
+        c = numerator**2 - t**2 * np.maximum(v[:, 0, 0], 0.0)
+        root = np.sqrt(np.maximum(b**2 - a * c, 0.0))
+        known = ~meaningless & np.isfinite(noise)
+        se = np.sqrt(np.maximum(residual.max(axis=0), 0.0)) / np.abs(denominator)
+    # An error of 0 was seen, but is not known.
+    known &= ~(se < 1e-9)
+    return Ratio(
+        estimate=np.where(meaningless, np.nan, ratio),
+        se=np.where(known | (se < 1e-9), np.where(meaningless, np.nan, se), np.nan),
+        low=np.where(known, np.minimum((b - root) / a, ratio), np.nan),
+        high=np.where(known, np.maximum((b + root) / a, ratio), np.nan),
+        noise=noise,
+        meaningless=meaningless,
+    )
+
+
+def meaningless_words(words: str, denominator: float, noise: float) -> str:
+    """Why a ratio is undefined: the words and the denominator with its noise, as in "… (.01 ± .03)"."""
+    if not np.isfinite(noise):
+        return f"{words} ({_short(denominator)}, with too few people or questions for an error)"
+    return f"{words} ({_short(denominator)} ± {_short(noise)})"
+
+
+def _short(value: float) -> str:
+    text = f"{abs(value):.2f}".removeprefix("0")
+    return f"−{text}" if value < 0 and float(text) else text

@@ -6,12 +6,22 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.metrics import METRICS, compute_figures, cross_fitted, disparity, find_pockets, score_answers
+from mpta_pipeline.metrics import (
+    METRICS,
+    compute_figures,
+    cross_fitted,
+    disparity,
+    distances,
+    find_pockets,
+    score_answers,
+)
 from mpta_pipeline.metrics.answers import balance
-from mpta_pipeline.metrics.intervals import interval
+from mpta_pipeline.metrics.flattening import nearest_correlation
+from mpta_pipeline.metrics.intervals import fieller, interval, meaningless_words
+from mpta_pipeline.metrics.jackknife import LeftOut
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import GOLD, ITEMS
 from mpta_pipeline.tasks.kinds import bbq
@@ -240,6 +250,167 @@ class TestDisparity:
         row = cell(many, metric="accuracy_range", dimensions="sex")
         assert "group × question differences drawn anew" in row["method"]
         assert row["note"] is None
+
+
+class TestRatios:
+    def test_fieller_is_the_set_of_ratios_not_refuted(self):
+        # The ends are roots of (n − r d)² = t² (Vn − 2 r C + r² Vd), found by scipy.
+        n, d, v, c, w, df = 0.6, 1.4, 0.04, 0.012, 0.09, 25.0
+        kinds = np.array([[[[v, c], [c, w]]]])
+        found = fieller(np.array([n]), np.array([d]), kinds, np.array([df]), level=0.05)
+        t = stats.t.ppf(0.975, df)
+        refuted = lambda r: (n - r * d) ** 2 - t**2 * (v - 2 * r * c + r**2 * w)  # noqa: E731
+        ends = [optimize.brentq(refuted, *bracket) for bracket in ((-5, n / d), (n / d, 5))]
+        assert (found.low[0], found.high[0]) == pytest.approx(ends)
+        assert found.se[0] == pytest.approx(np.sqrt(v - 2 * n / d * c + (n / d) ** 2 * w) / d)
+
+    def test_a_denominator_within_its_noise_has_no_ratio(self):
+        kinds = np.array([[[[0.01, 0.0], [0.0, 0.01]]]])
+        found = fieller(np.array([0.1]), np.array([0.05]), kinds, np.array([30.0]), level=0.05)
+        assert found.meaningless[0] and np.isnan(found.estimate[0]) and np.isnan(found.low[0])
+        assert meaningless_words("x", 0.012, 0.0297) == "x (.01 ± .03)"
+
+    def test_skill_where_traits_foretell_nothing(self):
+        scores, groups, gold = world(personas=80, items=8, orders=1, respondents=200, seed=6)
+        rng = np.random.default_rng(0)
+        key = gold.select("survey", "item_id", "persona_id")
+        useless = key.with_columns(ceiling=pl.Series((rng.random(key.height) < 0.5).astype(float)))
+        perfect = key.with_columns(ceiling=pl.lit(1.0))
+        null, known = (
+            cell(compute_figures(scores, groups, gold, rules=RULES, ceiling=c), metric="skill")
+            for c in (useless, perfect)
+        )
+        assert null["estimate"] is None and null["ci_low"] is None
+        assert null["note"].startswith("traits foretell no better than the most frequent answer (")
+        figures = compute_figures(scores, groups, gold, rules=RULES, ceiling=perfect)
+        row = cell(figures, metric="accuracy", baseline="item_mode")
+        mode = row["baseline_estimate"]
+        assert known["estimate"] == pytest.approx((row["estimate"] - mode) / (1 - mode))
+        assert known["ci_low"] < known["estimate"] < known["ci_high"]
+
+
+class TestFlattening:
+    def test_groups_that_do_not_differ_have_no_ratio_and_say_so(self):
+        figures = compute_figures(*world(personas=200, items=8, orders=1, seed=3), rules=RULES)
+        row = cell(figures, metric="eta2_ratio", dimensions="sex")
+        assert row["estimate"] is None
+        assert row["note"].startswith("people of these groups do not differ: ε² (")
+        people = cell(figures, metric="eta2", dimensions="sex", baseline="human")
+        difference = cell(figures, metric="eta2_difference", dimensions="sex")
+        assert difference["estimate"] == pytest.approx(people["estimate"] - people["baseline_estimate"])
+        assert difference["ci_low"] < 0 < difference["ci_high"]
+
+    def test_epsilon_squared_is_that_of_a_regression(self):
+        # One item, one order: ε² is statsmodels' adjusted R² of the answers on the group.
+        import statsmodels.api as sm
+
+        scores, groups, gold = world(personas=300, items=1, orders=1, options=5, seed=2, conditions=("persona",))
+        rng = np.random.default_rng(1)
+        answers = scores.select("persona_id").join(groups, on="persona_id", maintain_order="left")["sex"]
+        shifted = np.clip(rng.integers(0, 4, scores.height) + (answers == "sex1").to_numpy(), 0, 4)
+        scores = scores.with_columns(pred_idx=pl.Series(shifted), ordinal=pl.lit(True)).with_columns(
+            score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64)
+        )
+        figures = compute_figures(scores, groups, gold, rules=RULES)
+        x = (answers == "sex1").to_numpy().astype(float)
+        of_model = sm.OLS(shifted, sm.add_constant(x)).fit().rsquared_adj
+        own = scores["gold_idx"].to_numpy()
+        of_people = sm.OLS(own, sm.add_constant(x)).fit().rsquared_adj
+        row = cell(figures, metric="eta2", dimensions="sex", baseline="human")
+        assert row["estimate"] == pytest.approx(of_model)
+        assert row["baseline_estimate"] == pytest.approx(of_people)
+        assert row["ci_low"] < of_model < row["ci_high"]
+
+    def test_the_jackknife_of_a_mean_is_its_error(self):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=30)
+        left = LeftOut(np.array([np.delete(x, i).mean() for i in range(30)])[:, None, None], np.ones((30, 1), bool))
+        assert left.covariance()[0, 0, 0] == pytest.approx(x.var(ddof=1) / 30)
+
+    def test_intervals_of_the_spread_cover(self):
+        # Model and people answer alike: the ratio is 1 in truth. 40 studies: the share's own error is .04.
+        hits = 0
+        for seed in range(40):
+            scores, groups, gold = world(
+                personas=80, items=10, orders=1, respondents=250, options=4, skill=0.0, seed=seed,
+                conditions=("persona",),
+            )  # fmt: skip
+            rng = np.random.default_rng(seed)
+            people = gold.group_by("item_id").agg(pl.col("gold_idx")).sort("item_id")
+            drawn = {item: rng.choice(own, 80) for item, own in zip(people["item_id"], people["gold_idx"], strict=True)}
+            scores = scores.sort("item_id", "persona_id").with_columns(
+                pred_idx=pl.Series(np.concatenate([drawn[i] for i in people["item_id"]])), ordinal=pl.lit(True)
+            )
+            rules = FigureRules(dimensions=(), bootstrap=50)
+            row = cell(compute_figures(scores, groups, gold, rules=rules), metric="variance_ratio")
+            hits += row["ci_low"] <= 1 <= row["ci_high"]
+        assert hits >= 35
+
+    def test_the_nearest_correlation_matrix_is_highams(self):
+        # Higham 2002, p. 334: the matrix with 1 and 0 in its corners.
+        a = np.array([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]])
+        b = 0.7607
+        near = np.array([[1, b, 0.1573], [b, 1, b], [0.1573, b, 1]])
+        assert nearest_correlation(a) == pytest.approx(near, abs=1e-4)
+
+    def test_correlations_that_contradict_each_other(self):
+        # Three items, each pair answered by other people: r = .9, .9 and −.9 cannot be.
+        rng = np.random.default_rng(0)
+        rows, signs = [], ((0, 1, 1), (1, 2, 1), (0, 2, -1))
+        for a, b, sign in signs:
+            for _ in range(60):
+                x = rng.integers(0, 5)
+                y = x if sign > 0 else 4 - x
+                rows += [(len(rows) // 2, a, x), (len(rows) // 2, b, y)]
+        scores, groups, _ = world(
+            personas=180, items=3, items_per_persona=2, options=5, orders=1, conditions=("persona",)
+        )
+        made = pl.DataFrame(rows, schema=["p", "i", "pick"], orient="row").with_columns(
+            persona_id=pl.format("r_gss_{}", pl.col("p").cast(pl.String).str.zfill(5)),
+            item_id=pl.format("i{}", pl.col("i").cast(pl.String).str.zfill(4)),
+        )
+        base = scores.sort("persona_id").with_columns(
+            persona_id=made["persona_id"], item_id=made["item_id"], cluster_id=made["item_id"],
+            pred_idx=made["pick"], gold_idx=made["pick"], ordinal=pl.lit(True),
+            prompt_id=pl.format("q{}", pl.int_range(360)),
+        )  # fmt: skip
+        own = base.select("task", "item_id", "persona_id", "survey", "gold_idx", "weight")
+        figures = compute_figures(base, groups, GOLD.conform(own), rules=FigureRules(dimensions=(), bootstrap=50))
+        pc1, dependence = (cell(figures, metric=m) for m in ("pc1_share", "effective_dependence"))
+        assert dependence["estimate"] is None
+        assert "contradict each other" in dependence["note"]
+        assert "nearest correlation matrix" in pc1["note"]
+        # Correlations of 1, 1 and −1: the nearest matrix has ½, ½ and −½, with eigenvalues 1.5, 1.5 and 0 (by hand).
+        assert pc1["estimate"] == pytest.approx(1 / 2, abs=1e-6)
+
+    def test_items_without_common_people_are_left_out_and_counted(self):
+        scores, groups, gold = world(personas=120, items=8, orders=1, seed=1, conditions=("persona",))
+        scores = scores.with_columns(ordinal=pl.lit(True)).filter(
+            (pl.col("item_id") != "i0007") | (pl.col("persona_id") < "r_gss_00015")
+        )
+        row = cell(compute_figures(scores, groups, gold, rules=RULES), metric="pc1_share")
+        assert row["n_items"] == 7 and row["note"].startswith("1 of 8 items are left out")
+        assert row["ci_low"] < row["estimate"] < row["ci_high"]
+
+
+class TestBaselinesOfDistances:
+    def test_even_guessing_has_as_few_answers_as_the_model(self):
+        # Two options: |share of a binomial − people's share|, summed over its distribution by scipy.
+        n, p = 9, 0.8
+        k = np.arange(n + 1)
+        exact = (np.abs(k / n - p) * stats.binom.pmf(k, n, 0.5)).sum()
+        cells = 400
+        found = distances.sampled_distance(
+            np.full((cells, 2), 0.5), np.tile([p, 1 - p], (cells, 1)), np.full(cells, float(n)),
+            {"tv": distances.total_variation}, seed=1, draws=60,
+        )  # fmt: skip
+        assert found["tv"].mean() == pytest.approx(exact, abs=0.003)
+
+    def test_sampling_alone_does_not_exceed_even_guessing_where_people_are_far_from_even(self):
+        scores, groups, gold = world(personas=8, items=10, orders=1, respondents=400, seed=5)
+        figures = compute_figures(scores, groups, gold, rules=RULES)
+        row = {b: cell(figures, metric="tv", baseline=b)["baseline_estimate"] for b in ("chance", "sampling_floor")}
+        assert row["sampling_floor"] < row["chance"]
 
 
 class TestNames:

@@ -15,7 +15,7 @@ def _record(name: str, definition: str, source: str, *, unit: str = "share", dir
         direction=direction,
         source=source,
         family="disparity",
-        chance="its mean when people are dealt anew to groups of these sizes and group × question differences are drawn "
+        chance="its mean when people are dealt anew to groups of these sizes, and group × question differences drawn "
         "anew: baseline `permutation_null`",
         computed_by="disparity",
     )
