@@ -528,6 +528,12 @@ SUBGROUP_METRICS = Table(
         Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
         Column("ci_high", pl.Float64, "Upper end of the 95 % interval", nullable=True),
         Column("method", pl.String, "How interval and error were made"),
+        Column(
+            "note",
+            pl.String,
+            "What must be read with the figure: why it is undefined, or whom and what it holds for; null: nothing",
+            nullable=True,
+        ),
         Column("n_answers", pl.Int64, "Answers behind the figure", ge=0),
         Column("n_personas", pl.Int64, "Personas behind the figure", ge=0),
         Column("n_items", pl.Int64, "Items behind the figure", ge=0),
