@@ -5,6 +5,7 @@ from mpta_pipeline.harmonize.checks import AGAINST_LAST, CheckResult, check_wave
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
 from mpta_pipeline.harmonize.recode import Problem, column_sources, columns_set_aside, harmonize, label_drift
+from mpta_pipeline.harmonize.verdicts import variable_verdicts
 
 __all__ = [
     "AGAINST_LAST",
@@ -23,4 +24,5 @@ __all__ = [
     "load_crosswalk",
     "read_marginals",
     "trait_columns",
+    "variable_verdicts",
 ]

@@ -104,7 +104,7 @@ def test_a_country_is_replaced_and_removed_and_the_others_stay(project):
     assert after.filter(usa).equals(before.filter(usa))
     assert set(after["persona_id"]) == set(before["persona_id"])
     log = steps.read(project, "survey_changelog", "wvs-7")
-    assert set(log.filter(pl.col("change") == "changed")["variable"]) == {"Q46"}
+    assert set(log.filter(pl.col("change") == "changed")["variable"]) == {"Q46", "version"}
     assert log.filter(pl.col("change").is_in(["added", "removed"])).is_empty()
     (folder / "usa.dta").unlink()
     _, left, _ = _made(project)
