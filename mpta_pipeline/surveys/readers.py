@@ -582,7 +582,8 @@ def _check_lines(path: Path, delimiter: str, fields: int, skip: int) -> int:
     columns = {f"c{number}": "VARCHAR" for number in range(fields)}
     query = (
         f"select count(*) from read_csv(?, delim = ?, header = false, skip = {int(skip)}, columns = ?,"
-        " auto_detect = false, quote = '\"', escape = '\"', strict_mode = true, null_padding = false, max_line_size = 16777216)"
+        " auto_detect = false, quote = '\"', escape = '\"', strict_mode = true, null_padding = false,"
+        " max_line_size = 16777216)"
     )
     try:
         with duckdb.connect() as con:
