@@ -441,7 +441,7 @@ def _show_told(project: Project) -> None:
 
 
 def _show_set_aside(project: Project) -> None:
-    """The columns that harmonized waves lack because their file says what the crosswalk does not know."""
+    """The columns, or parts of them, that harmonized waves lack: their file says what the crosswalk does not know."""
     from mpta_pipeline.provenance import read_record
     from mpta_pipeline.storage import listed
 
@@ -450,8 +450,9 @@ def _show_set_aside(project: Project) -> None:
         problems = record.notes.get("set_aside", []) if record else []
         if problems:
             out.print(
-                f"[yellow]{escape(path.stem)}: {len(problems)} variable(s) set aside, not guessed[/yellow]: "
-                f"{escape('; '.join(problems))}. Add what the codebook says to the concept's file, then run again.",
+                f"[yellow]{escape(path.stem)}: {len(problems)} column(s) set aside, whole or in part[/yellow]: "
+                f"{escape('; '.join(problems))}. "
+                "Nothing is guessed: add what the codebook says to the concept's file, then run again.",
                 soft_wrap=True,
             )
 

@@ -369,7 +369,7 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
         "weight": " and ".join(sorted({p["weight"] for p in parts.values() if p["weight"]})) or None,
         "warnings": list(dict.fromkeys(w for p in parts.values() for w in p["warnings"])),
-        # Columns that this wave lacks although its files have a variable for them, with what the file says.
+        # Columns, or parts of them, that this wave lacks although its files have the answers, with what the file says.
         "set_aside": [f"{p['file']}: {said}" if several else said for p in parts.values() for said in p["set_aside"]],
         "variables_set_aside": sum(p["variables_set_aside"] for p in parts.values()),
         "left_out": left_out,
@@ -398,7 +398,7 @@ def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[
         "file": raw.release["file_name"],
         "columns": frame.columns,
         "weight": raw.release["weight_name"],
-        "set_aside": [str(p) for p in aside],
+        "set_aside": harmonize.describe_set_aside(aside),
         "variables_set_aside": len({p.variable for p in aside}),
     }
 
