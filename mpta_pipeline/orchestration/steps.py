@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ConfigError, DamagedError, MptaError, ValidationError
+from mpta_pipeline.errors import ConfigError, DamagedError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import PartFile, Project
 from mpta_pipeline.provenance import (
@@ -425,18 +425,21 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         try:
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
+                found = [harmonize.CheckResult(**check) for check in same["checks"]]
             else:
+                _no_negative_weight(raw)
                 frame = harmonize.harmonize(raw, project.crosswalk)
-                facts = _facts(frame, raw, project) | {"version": version}
-            found = harmonize.check_wave(
-                frame,
-                raw,
-                project.crosswalk,
-                previous=before,
-                accepted=None if (file := files.get(raw.release["sha256"])) is None else project.accepted(wave, file),
-            )
-            name = raw.release["file_name"]
-            _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                file = files.get(raw.release["sha256"])
+                found = harmonize.check_wave(
+                    frame,
+                    raw,
+                    project.crosswalk,
+                    previous=before,
+                    accepted=None if file is None else project.accepted(wave, file),
+                )
+                name = raw.release["file_name"]
+                _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                facts = _facts(frame, raw, project) | {"version": version, "checks": [vars(c) for c in found]}
         except MptaError as problem:
             failure = problem
             left_out[raw.release["file_name"]] = str(problem)
@@ -462,6 +465,19 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "parts": parts,
     }
     return _store(project, node, frame, notes), checks
+
+
+def _no_negative_weight(raw: surveys.RawWave) -> None:
+    """Stop where a weight is below zero and no missing code: no table may hold it."""
+    wrong = surveys.respondents(raw).filter(pl.col("weight") < 0)["weight"]
+    if len(wrong):
+        raise SurveyFileError(
+            f"{len(wrong):,} respondent(s) have a weight below zero",
+            file=raw.release["file_name"],
+            variable=raw.release["weight_name"],
+            value=wrong[0],
+            remedy=_CORRECT,
+        )
 
 
 def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[str, Any]:
