@@ -265,7 +265,8 @@ class Unlabelled(_Strict):
     Attributes:
         needs: Codes that must occur in the wave; without them it may be another release's numbering.
         direction: Some releases run the other way round. The answers decide which way, by the concept's partners
-            outside its battery, for all such rows of a battery at once; where they do not tell, it is set aside.
+            outside its battery, for all such rows of a battery at once; where they do not tell, the column is set
+            aside.
         refuse: Nothing could tell: the column is set aside.
     """
 
@@ -295,8 +296,8 @@ class Source(_Strict):
         from_labels: The file's own labels are the values (parties, regions, languages).
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
-        answers: Codes that the source's convention calls missing but that answer this question ("my mother does not live
-            here" to whether she is an immigrant).
+        answers: Codes that the source's convention calls missing but that answer this question ("my mother does not
+            live here" to whether she is an immigrant).
         filter: A question put before, of which one answer is an answer to this one, too.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
@@ -358,7 +359,7 @@ class Source(_Strict):
 
     @cached_property
     def all_options(self) -> tuple[Option, ...]:
-        """Points of the range, options, codes that are answers here, and the answer to the filter question, in order."""
+        """Points of the range, options, answers, and the answer to the filter question, in order."""
         return (
             *(self.range.options() if self.range else ()),
             *self.options,
