@@ -144,7 +144,8 @@ def trace(layout: Layout, identifier: str) -> Trace:
         identifier: A figure's id (`f_…`, as in the report) or its key
             (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
             `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
-            a persona's or respondent's id (`r_…`), a wave, release id, file name or SHA-256, or `wave:variable`.
+            a persona's or respondent's id (`r_…`) or wave and own key (`gss-2018:317`), a wave, release id, file
+            name or SHA-256, or `wave:variable`.
 
     Raises:
         MptaError: Nothing has this id; with what ids look like and where to find them.

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ConfigError, MptaError, ValidationError
+from mpta_pipeline.errors import ConfigError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.orchestration.project import PartFile, Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
@@ -339,6 +339,7 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
             else:
+                _no_negative_weight(raw)
                 frame = harmonize.harmonize(raw, project.crosswalk)
                 facts = _facts(frame, raw, project) | {"version": version}
             found = harmonize.check_wave(
@@ -375,6 +376,19 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "parts": parts,
     }
     return _store(project, node, frame, notes), checks
+
+
+def _no_negative_weight(raw: surveys.RawWave) -> None:
+    """Stop where a weight is below zero and no missing code: no table may hold it."""
+    wrong = surveys.respondents(raw).filter(pl.col("weight") < 0)["weight"]
+    if len(wrong):
+        raise SurveyFileError(
+            f"{len(wrong):,} respondent(s) have a weight below zero",
+            file=raw.release["file_name"],
+            variable=raw.release["weight_name"],
+            value=wrong[0],
+            remedy=_CORRECT,
+        )
 
 
 def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[str, Any]:
