@@ -45,7 +45,7 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
     raw = make_raw(dialect, columns)
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
     for rule in rules:
-        if rule.source.from_labels and rule.column not in frame.columns:
+        if rule.column not in frame.columns and (rule.source.from_labels or rule.source.unlabelled):
             continue
         if rule.source.numeric or rule.source.from_labels:
             assert frame[rule.column].null_count() < n
@@ -62,6 +62,6 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
         assert set(expected) - set(found) <= {"-1", "-2", "-3", "-4", "-5"}
     # Lists that have nothing but labels say nothing without them.
     bare = {p.column for p in harmonize.columns_set_aside(raw, crosswalk)}
-    assert bare <= {r.column for r in rules if r.source.from_labels}
+    assert bare <= {r.column for r in rules if r.source.from_labels or r.source.unlabelled}
     schema = next(c for c in harmonize.check_wave(frame.sort("respondent_id"), raw, crosswalk) if c.name == "schema")
     assert schema.passed, schema.metadata
