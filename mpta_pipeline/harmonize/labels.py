@@ -201,7 +201,5 @@ def language(label: str) -> str:
     other = re.fullmatch(r"others?\b[\s:,]*(.*)", first, re.IGNORECASE)
     if other is None:
         return first
-    kind = re.sub(
-        r"\b(languages?|please specify|specify|write in)\b|[()]", "", other.group(1), flags=re.IGNORECASE
-    ).strip()
+    kind = re.sub(r"\blanguages?\b|[,(:].*|\bspecify\b.*", "", other.group(1), flags=re.IGNORECASE).strip()
     return f"another {kind} language" if kind else "another language"
