@@ -47,23 +47,25 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
         case "variables":
-            found = (_current_release(pointer) for pointer in listed(layout.raw_store, "*/current.json"))
-            return [path for path in found if path.is_file()]
+            pointers = listed(layout.raw_store, "*/current.json")
+            return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
             unused = left_out(layout)
             return [p for p in listed(layout.store / "tables" / name, "**/*.parquet") if p not in unused]
 
 
-def _current_release(pointer: Path) -> Path:
+def _current_releases(pointer: Path) -> list[Path]:
+    """The tables of variables of a wave's parts in use."""
     try:
-        release = json.loads(read_text(pointer))["release"]
+        stored = json.loads(read_text(pointer))
+        releases = [part["release"] for part in stored["parts"]] if "parts" in stored else [stored["release"]]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise ValidationError(
             "The pointer to a wave's current release cannot be read",
             file=pointer,
             remedy="delete that file and read the wave again",
         ) from None
-    return pointer.parent / str(release) / "variables.parquet"
+    return [pointer.parent / str(release) / "variables.parquet" for release in releases]
 
 
 @contextmanager
@@ -142,7 +144,8 @@ def trace(layout: Layout, identifier: str) -> Trace:
         identifier: A figure's id (`f_…`, as in the report) or its key
             (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
             `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
-            a persona's or respondent's id (`r_…`), a wave, release id, file name or SHA-256, or `wave:variable`.
+            a persona's or respondent's id (`r_…`) or wave and own key (`gss-2018:317`), a wave, release id, file
+            name or SHA-256, or `wave:variable`.
 
     Raises:
         MptaError: Nothing has this id; with what ids look like and where to find them.

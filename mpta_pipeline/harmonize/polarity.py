@@ -174,7 +174,7 @@ def settle(
         The recodes, turned round where the answers say so, and column → why its codes cannot be believed.
     """
     bare = set(unlabelled)
-    mine = [r for r in recodes if r.variable in bare]
+    mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
     doubts = {r.column: why for r in mine if (why := _lacking(r, found))}
     either = [
         r for r in mine if (r.rule.source.unlabelled and r.rule.source.unlabelled.direction) and r.column not in doubts
@@ -212,7 +212,7 @@ def settle(
 def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
     """Why the numbering of a variable without labels may be another release's."""
     asked, cells = recode.rule.source.unlabelled, found[recode.cells]
-    if asked is None or not cells.answered:
+    if asked is None:
         return None
     if asked.refuse:
         return "has no labels, and its codes mean one thing in one release and another in the next"

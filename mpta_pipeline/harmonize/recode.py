@@ -291,7 +291,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         code = next(iter(others[0].source.where))
         expected_labels = " or ".join(str(r.source.where[code]) for r in others if code in r.source.where)
         problems.append(Problem(others[0].column, variable, code, labels[variable].get(code), expected_labels))
-    recodes, doubts = _settled(recodes, found, labels, raw)
+    recodes, doubts = _settled([r for r in recodes if not any(p.whole for p in r.problems)], found, labels, raw)
     problems += doubts
     whole = {p.column for p in problems if p.whole}
     return _Binding(tuple(r for r in recodes if r.column not in whole), found, tuple(problems))
@@ -311,7 +311,7 @@ def _settled(
             own = found[recode.cells]
             answered = int(own.table["missing"].is_null().gather(own.places).sum())
             problem = Problem(recode.column, recode.variable, None, None, answers=answered, strange=False, why=why)
-            told.append(problem)
+            told += [problem] if answered else []  # a pooled file has the variables of waves that were not asked
     return recodes, told
 
 
@@ -461,7 +461,8 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
         elif by_label:
             said, completed = ({}, False) if label is None else _read(label, rule)
             # A cut label may stand for an answer, never tell by itself which end of the scale is which.
-            if len(said) == 1 and (not completed or _read_whole(labels.values(), rule)):
+            sure = not completed or _read_whole(labels.values(), rule)
+            if len(said) == 1 and sure and not _begins(label or "", options.get(code), said):
                 values[code] = next(iter(said))
             else:
                 expected = " or ".join(str(o.label) for o in rule.options if o.label)
@@ -494,6 +495,14 @@ def _read(label: str, rule: Rule) -> tuple[dict[str, None], bool]:
 def _read_whole(labels: Iterable[str], rule: Rule) -> bool:
     """Whether one of the labels says an answer without being completed."""
     return any(o.label is not None and o.label.accepts(label) for label in labels for o in rule.options)
+
+
+def _begins(label: str, usual: Option | None, said: dict[str, None]) -> bool:
+    """Whether a label that says one answer may be the beginning of the one that its code usually stands for.
+
+    'Other' is an answer to the question of religion, and the beginning of 'Other Christian'.
+    """
+    return usual is not None and usual.value not in said and usual.label is not None and usual.label.completes(label)
 
 
 def _means(label: str, option: Option, rule: Rule) -> bool:

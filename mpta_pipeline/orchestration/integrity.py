@@ -133,28 +133,35 @@ def _waves(project: Project) -> Iterator[Finding]:
     """The quality checks and published marginals of the harmonized waves as they are stored."""
     for wave in project.harmonized_waves():
         frame = read_parquet(project.layout.harmonized(wave))
-        raw = surveys.load_raw(project.layout, wave)
-        for check in harmonize.check_wave(frame, raw, project.crosswalk):
-            severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
-            message = "" if check.passed else check.description
-            yield Finding("waves", f"{wave}: {check.name}", check.passed, severity, message)
+        raws = surveys.load_parts(project.layout, wave)
+        for raw in raws:
+            part = steps.part_of(frame, raw)
+            subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"
+            for check in harmonize.check_wave(part, raw, project.crosswalk) if part.height else ():
+                severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
+                message = "" if check.passed else check.description
+                yield Finding("waves", f"{subject}: {check.name}", check.passed, severity, message)
 
 
 def _snapshots(project: Project) -> Iterator[Finding]:
     """Raw snapshots are whole, and the survey files are those that were read."""
     waves = project.catalogue().waves
     # A cumulative file gives many waves and is hashed once.
-    hashes = {path: file_sha256(Path(path)) for path in {f.path for f in waves.values()} if Path(path).exists()}
+    paths = {part.path for file in waves.values() for part in file.parts}
+    hashes = {path: file_sha256(Path(path)) for path in paths if Path(path).exists()}
     for wave, file in waves.items():
-        path, problem = Path(file.path), ""
-        if hashes.get(file.path, file.sha256) != file.sha256:
-            problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
-        yield Finding("snapshots", f"{wave}: {path.name}", not problem, "warn", problem)
+        for part in file.parts:
+            problem = ""
+            if hashes.get(part.path, part.sha256) != part.sha256:
+                problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
+            yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if steps.made(project, Node("raw_wave", wave)) is not None:
-            raw = surveys.load_raw(project.layout, wave)
-            rows, told = raw.data().height, raw.release["n_respondents"]
-            problem = "" if rows == told else f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
-            yield Finding("snapshots", raw.release_id, not problem, "error", problem)
+            for part_read in surveys.load_parts(project.layout, wave):
+                # Of the whole file: which of its countries count is looked up in these rows.
+                raw = surveys.load_raw(project.layout, wave, part_read.release_id)
+                rows, told = raw.data().height, raw.release["n_respondents"]
+                lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
+                yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
 
 
 def _ledgers(project: Project) -> Iterator[Finding]:

@@ -98,15 +98,19 @@ def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str
 
 def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
     for wave, file in catalogue.waves.items():
-        name = file.path.rsplit("/", 1)[-1]
-        release = surveys.release_id(wave, file.sha256)
+        releases = [surveys.release_id(wave, part.sha256) for part in file.parts]
         yield (
             "survey_file",
             wave,
             project.wave_version(wave),
-            {"file": name, "sha256": file.sha256, "survey": file.survey, "release id": release},
+            {
+                "file": ", ".join(part.name for part in file.parts),
+                "sha256": ", ".join(part.sha256 for part in file.parts),
+                "survey": file.survey,
+                "release id": ", ".join(releases),
+            },
         )
-        yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": file.dialect}
+        yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": ", ".join(file.dialects)}
     study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
     # A wave that goes is no update of any asset: it shows as a change of who can be studied.
     removed = {unit: times for unit, times in catalogue.removed.items() if unit.startswith("wave ")}

@@ -17,9 +17,9 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ConfigError, ValidationError
+from mpta_pipeline.errors import ConfigError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.orchestration.project import PartFile, Project
 from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
 from mpta_pipeline.storage import listed, read_parquet, shared, write_text
 
@@ -286,54 +286,174 @@ def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None, r
 
 
 def make_raw_wave(project: Project, wave: str) -> Record:
-    """Read the wave's file into an immutable raw snapshot."""
+    """Read the wave's files into immutable raw snapshots; one that was read before is not read again."""
     file = project.wave_file(wave)
-    raw = surveys.ingest(Path(file.path), wave, project.layout, project.sources)
-    frame = pl.DataFrame([raw.release], schema_overrides=dict(tables.WAVES.schema))
+    raws = surveys.ingest_parts(
+        [surveys.PartFile(Path(p.path), p.countries if p.limited else None) for p in file.parts],
+        wave,
+        project.layout,
+        project.sources,
+    )
+    names = tables.WAVES.schema.names()
+    frame = pl.DataFrame(
+        [{name: raw.release[name] for name in names} for raw in raws], schema_overrides=dict(tables.WAVES.schema)
+    )
+    told = {raw.release["file_name"]: raw.release["notes"] for raw in raws if raw.release["notes"]}
     return _store(
         project,
         Node("raw_wave", wave),
-        tables.WAVES.conform(frame.select(tables.WAVES.schema.names())),
-        {"variables": raw.variables.height, "respondents": raw.release["n_respondents"]},
+        tables.WAVES.conform(frame),
+        {
+            "variables": sum(raw.variables.height for raw in raws),
+            "respondents": sum(int(raw.release["n_respondents"]) for raw in raws),
+            "told": told,
+        },
     )
 
 
 def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[Any]]:
-    """Harmonize a raw wave; the stored wave is replaced only if no blocking check fails.
+    """Harmonize a raw wave, part by part; the stored wave is replaced only if no blocking check fails.
+
+    A part that was harmonized before in the same way is taken over as it is. Where one of several parts fails, the
+    others go on: of its countries what is stored stays, and the record says so (`left_out`).
 
     Raises:
-        ValidationError: A blocking check failed; the wave as it was stays.
+        ValidationError: A blocking check failed in every part; the wave as it was stays.
     """
-    raw = surveys.load_raw(project.layout, wave)
-    frame = harmonize.harmonize(raw, project.crosswalk)
-    path = project.layout.harmonized(wave)
-    checks = harmonize.check_wave(
-        frame,
-        raw,
-        project.crosswalk,
-        previous=read_parquet(path) if path.exists() else None,
-        accepted=project.accepted(project.wave_file(wave)),
-    )
-    _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"], remedy=_or_accept(raw.release, checks))
+    node, path = Node("harmonized_wave", wave), project.layout.harmonized(wave)
+    raws = surveys.load_parts(project.layout, wave)
+    stored = read_parquet(path) if path.exists() else None
+    record = made(project, node)
+    known: Mapping[str, Any] = {} if record is None else record.notes.get("parts", {})
+    files = {part.sha256: part for part in project.wave_file(wave).parts}
+    frames: list[pl.DataFrame] = []
+    checks: list[Any] = []
+    parts: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    failure: MptaError | None = None
+    for raw in raws:
+        version = _part_version(project, wave, raw, files.get(raw.release["sha256"]))
+        before = None if stored is None else _rows_of(stored, raw)
+        same = known.get(raw.release_id)
+        try:
+            if same is not None and same["version"] == version and stored is not None:
+                frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
+            else:
+                _no_negative_weight(raw)
+                frame = harmonize.harmonize(raw, project.crosswalk)
+                facts = _facts(frame, raw, project) | {"version": version}
+            found = harmonize.check_wave(
+                frame,
+                raw,
+                project.crosswalk,
+                previous=before,
+                accepted=None if (file := files.get(raw.release["sha256"])) is None else project.accepted(wave, file),
+            )
+            name = raw.release["file_name"]
+            _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+        except MptaError as problem:
+            failure = problem
+            left_out[raw.release["file_name"]] = str(problem)
+            if before is not None and len(raws) > 1:  # of its countries what is stored stays
+                frames.append(before)
+                parts |= {r: known[r] for r in before["release_id"].unique() if r in known}
+            continue
+        frames.append(frame)
+        checks += found
+        parts[raw.release_id] = facts | {"warnings": [c.name for c in found if not c.passed]}
+    if failure is not None and len(left_out) == len(raws):
+        raise failure
+    frame = tables.RESPONDENTS.conform(pl.concat(frames, how="diagonal_relaxed"))
+    several = len(parts) > 1
     notes = {
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
-        "weight": raw.release["weight_name"],
-        "warnings": [c.name for c in checks if not c.passed],
-        # Columns, or parts of them, that this wave lacks although its file has the answers, with what the file says.
-        "set_aside": harmonize.describe_set_aside(harmonize.columns_set_aside(raw, project.crosswalk)),
+        "weight": " and ".join(sorted({p["weight"] for p in parts.values() if p["weight"]})) or None,
+        "warnings": list(dict.fromkeys(w for p in parts.values() for w in p["warnings"])),
+        # Columns, or parts of them, that this wave lacks although its files have the answers, with what the file says.
+        "set_aside": [f"{p['file']}: {said}" if several else said for p in parts.values() for said in p["set_aside"]],
+        "variables_set_aside": sum(p["variables_set_aside"] for p in parts.values()),
+        "left_out": left_out,
+        "parts": parts,
     }
-    return _store(project, Node("harmonized_wave", wave), frame, notes), checks
+    return _store(project, node, frame, notes), checks
+
+
+def _no_negative_weight(raw: surveys.RawWave) -> None:
+    """Stop where a weight is below zero and no missing code: no table may hold it."""
+    wrong = surveys.respondents(raw).filter(pl.col("weight") < 0)["weight"]
+    if len(wrong):
+        raise SurveyFileError(
+            f"{len(wrong):,} respondent(s) have a weight below zero",
+            file=raw.release["file_name"],
+            variable=raw.release["weight_name"],
+            value=wrong[0],
+            remedy=_CORRECT,
+        )
+
+
+def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[str, Any]:
+    """What the record keeps of a harmonized part."""
+    aside = harmonize.columns_set_aside(raw, project.crosswalk)
+    return {
+        "file": raw.release["file_name"],
+        "columns": frame.columns,
+        "weight": raw.release["weight_name"],
+        "set_aside": harmonize.describe_set_aside(aside),
+        "variables_set_aside": len({p.variable for p in aside}),
+    }
+
+
+def _part_version(project: Project, wave: str, raw: surveys.RawWave, file: PartFile | None) -> str:
+    """Version of all that a part of a harmonized wave is made from."""
+    rules = "" if file is None else project.part_harmonizing_version(wave, file)
+    withdrawn = str(raw.release.get("withdrawals", ""))
+    return digest(code("harmonized_wave") or "", rules, raw.release_id, " ".join(raw.countries or ()), withdrawn)
+
+
+def _rows_of(stored: pl.DataFrame, raw: surveys.RawWave) -> pl.DataFrame | None:
+    """What the stored wave holds of a part's countries, of its source if that gave some of them; null: nothing."""
+    rows = stored.filter(pl.col("country").is_in(list(raw.release["countries"])))
+    own = rows.filter(pl.col("dialect") == raw.release["dialect"])
+    rows = own if own.height else rows
+    return _without_empty(rows) if rows.height else None
+
+
+def _taken_over(stored: pl.DataFrame, raw: surveys.RawWave, columns: Sequence[str]) -> pl.DataFrame:
+    """A part as the stored wave holds it."""
+    return stored.filter(pl.col("release_id") == raw.release_id).select(columns)
+
+
+def _without_empty(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a wave without the columns that only its other parts have."""
+    absent = {
+        c
+        for c in rows.columns
+        if f"{c}__missing" in rows.columns and rows[c].is_null().all() and rows[f"{c}__missing"].is_null().all()
+    }
+    return rows.drop([name for c in absent for name in (c, f"{c}__missing", f"{c}__code") if name in rows.columns])
+
+
+def part_of(stored: pl.DataFrame, raw: surveys.RawWave) -> pl.DataFrame:
+    """What a harmonized wave holds of one of its files."""
+    return _without_empty(stored.filter(pl.col("release_id") == raw.release_id))
 
 
 def make_survey_changelog(project: Project, wave: str) -> Record:
-    """What the wave's release in use changed against the one that it superseded; empty for a first release."""
-    new = surveys.load_raw(project.layout, wave)
+    """What the wave's releases in use changed against those that they superseded; empty for first releases."""
     node = Node("survey_changelog", wave)
-    previous = surveys.previous_release(project.layout, wave)
-    if previous is None:
-        return _store(project, node, tables.CHANGELOG.empty(), {"previous_release": None})
-    old = surveys.load_raw(project.layout, wave, previous)
-    return _store(project, node, surveys.diff_releases(old, new), {"previous_release": previous})
+    older = surveys.previous_releases(project.layout, wave)
+    frames = [tables.CHANGELOG.empty()]
+    for new in surveys.load_parts(project.layout, wave):
+        previous = older.get(str(new.release["sha256"])[:12], [])
+        for release, countries in previous:
+            old = surveys.load_raw(project.layout, wave, release)
+            # One file in the place of one: all of both is compared, so that countries that came or went are seen.
+            whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
+            pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
+            frames.append(surveys.diff_releases(*pair))
+    names = sorted({release for found in older.values() for release, _ in found})
+    frame = tables.CHANGELOG.conform(pl.concat(frames))
+    return _store(project, node, frame, {"previous_release": ", ".join(names) or None})
 
 
 def forget_wave(project: Project, wave: str) -> None:

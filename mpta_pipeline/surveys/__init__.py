@@ -1,19 +1,25 @@
 """Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
 
-from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, scan
+from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, look_at, scan
+from mpta_pipeline.surveys.describing import describe_file, write_description
 from mpta_pipeline.surveys.extracts import write_demo_surveys
 from mpta_pipeline.surveys.raw import (
     Coded,
+    PartFile,
     RawWave,
     cells,
     coded,
     ingest,
+    ingest_parts,
+    limited,
+    load_parts,
     load_raw,
     previous_release,
+    previous_releases,
     release_id,
     respondents,
 )
-from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
+from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, explain, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.surveys.watch import InUse
@@ -24,6 +30,8 @@ __all__ = [
     "Convention",
     "FileState",
     "InUse",
+    "Nearness",
+    "PartFile",
     "RawWave",
     "Recognition",
     "Source",
@@ -35,17 +43,25 @@ __all__ = [
     "assign",
     "cells",
     "coded",
+    "describe_file",
     "diff_releases",
+    "explain",
     "folders",
     "hashed",
     "ingest",
+    "ingest_parts",
+    "limited",
+    "load_parts",
     "load_raw",
     "load_sources",
     "load_withdrawals",
+    "look_at",
     "previous_release",
+    "previous_releases",
     "recognize",
     "release_id",
     "respondents",
     "scan",
     "write_demo_surveys",
+    "write_description",
 ]

@@ -9,6 +9,7 @@ with long as (
     select
         respondent_id,
         wave,
+        release_id,
         dialect,
         '' as "column",
         '' as value,
@@ -21,6 +22,7 @@ with long as (
         select
             respondent_id,
             wave,
+            release_id,
             dialect,
             {{ column.name }} as "column",
             {{ column.value }} as value,
@@ -44,6 +46,7 @@ first_options as (
 select
     long.respondent_id,
     long.wave,
+    long.release_id,
     long.column,
     recodes.concept,
     long.value,
@@ -54,7 +57,7 @@ select
     -- A file may number the answers otherwise than the crosswalk lists them: then the value says which it is.
     coalesce(options.text, first_options.text) as text
 from long
-left join recodes on long.wave = recodes.wave and long.column = recodes.column
+left join recodes on long.release_id = recodes.release_id and long.column = recodes.column
 left join options
     on
         long.column = options.column
@@ -68,6 +71,6 @@ left join first_options
         and long.value = first_options.value
 left join value_labels
     on
-        long.wave = value_labels.wave
+        long.release_id = value_labels.release_id
         and recodes.variable = value_labels.variable
         and long.native_code = value_labels.native_code

@@ -9,6 +9,7 @@ import pytest
 
 from mpta_pipeline import harmonize
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
+from mpta_pipeline.personas import traits
 
 from .conftest import IDENTITY, MakeRaw
 
@@ -63,5 +64,9 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
     # Lists that have nothing but labels say nothing without them.
     bare = {p.column for p in harmonize.columns_set_aside(raw, crosswalk)}
     assert bare <= {r.column for r in rules if r.source.from_labels or r.source.unlabelled}
+    # Whatever is harmonized can be said: no code without words stops anybody's personas.
+    facts = traits.column_facts(crosswalk).filter((pl.col("dialect") == dialect) & (pl.col("domain") != "design"))
+    long = traits.answers(frame, [c for c in facts["column"] if c in frame.columns])
+    assert traits.word(long, facts, crosswalk.options, dialect=dialect).height == long.height
     schema = next(c for c in harmonize.check_wave(frame.sort("respondent_id"), raw, crosswalk) if c.name == "schema")
     assert schema.passed, schema.metadata

@@ -177,9 +177,12 @@ def test_governments_come_first_in_waves_3_and_4_and_last_in_wave_2(make_raw: Ma
     assert found["wvs7"] == found["wvs_w4"] == found["wvs_w3"] == found["wvs_w2"][::-1]
 
 
-def test_an_item_with_the_title_of_another_is_left_out(crosswalk: Crosswalk) -> None:
-    # V289 of wave 2 is titled "Confidence: The Government"; its answers are always, most, some, never.
-    assert "V289" not in {v for r in crosswalk.rules["wvs_w2"] for v in r.variables}
+def test_an_item_with_the_title_of_another_is_set_aside(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # V289 of wave 2 is titled "Confidence: The Government"; in Chile its answers are always, most, some, never.
+    answers = {"1": "always", "2": "most", "3": "some", "4": "never"}
+    for labels in ({"V289": answers}, None):
+        raw = make_raw("wvs_w2", {"V289": [1, 2, 3, 4], "V4": [1, 2, 3, 4], "V5": [1, 2, 3, 4]}, labels)
+        assert {p.column for p in harmonize.columns_set_aside(raw, crosswalk) if p.whole} == {"confidence_government"}
 
 
 @pytest.mark.parametrize(

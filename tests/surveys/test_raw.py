@@ -173,10 +173,8 @@ def test_body_weight_is_no_survey_weight(tmp_path, layout, registry):
     raw = _ingest(make.gss([2018]), tmp_path / "x.dta", "gss-2018", layout, registry)
     assert raw.release["weight_name"] == "wtssps"
     file = make.gss([2018])
-    with pytest.raises(SurveyFileError, match="lacks any of wtssps"):
-        surveys.recognize(
-            make.write(file.with_frame(file.frame.drop("wtssps", "wtssall")), tmp_path / "y.dta"), registry
-        )
+    without = make.write(file.with_frame(file.frame.drop("wtssps", "wtssall")), tmp_path / "y.dta")
+    assert surveys.recognize(without, registry).parts["gss-2018"].weight is None
 
 
 @pytest.mark.parametrize(("weight", "name"), [("heavy", "W_WEIGHT"), (-0.7, "W_WEIGHT"), (0, None), (-4, None)])
@@ -288,3 +286,50 @@ def test_tags_among_numbers_of_either_system():
         "b": [1, 2, None, 3],
         "c": ["x", None, "d", "e"],
     }
+
+
+def test_what_is_no_measurement_is_an_empty_cell():
+    """Stata's missing values with their bytes in the other order, of floats and doubles, from . to .z; and NaN."""
+    backwards = [
+        float(np.frombuffer((0x7F000000 + 0x800 * k).to_bytes(4, "little"), dtype=">f4")[0]) for k in range(27)
+    ]
+    backwards += [
+        float(np.frombuffer((0x7FE0 * 2**48 + k * 2**40).to_bytes(8, "little"), dtype=">f8")[0]) for k in range(27)
+    ]
+    payload = float(np.frombuffer(bytes.fromhex("7ff8000000000d01"), dtype=">f8")[0])
+    forwards = [2.0**127 * (1 + k / 4096) for k in range(27)]
+    column = pl.Series("x", [*backwards, *forwards, payload, float("nan"), -backwards[0]])
+    assert column.to_frame().select(readstat.measured(pl.col("x")))["x"].null_count() == len(column)
+    kept = pl.Series("x", [0.0, -0.0, 1e-30, -1e-9, 0.077, 1e30, -2.0, 1e9])
+    assert kept.to_frame().select(readstat.measured(pl.col("x")))["x"].to_list() == kept.to_list()
+
+
+@pytest.mark.parametrize("form", ["dta", "sav", "csv"])
+def test_missing_cells_of_a_float_column_are_none_in_every_format(form, tmp_path):
+    """The producer's big-endian files hold 00 00 00 7f, and so do files converted from them."""
+    path = tmp_path / f"x.{form}"
+    frame = pl.DataFrame({"id": [1, 2, 3, 4], "index": [0.25, 1.7796490496925177e-43, None, 1.014]})
+    if form == "csv":
+        frame.write_csv(path)
+    else:
+        getattr(pyreadstat, f"write_{form}")(frame, path)
+    with readers.opened(path) as file:
+        data = pl.concat(readers.chunks(readers.describe(file)))
+    assert data["index"].to_list() == [0.25, None, None, 1.014]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_missing_floats_of_a_stata_file_in_either_byte_order(order, tmp_path):
+    """A file of release 114 with the bytes 00 00 00 7f, written here byte by byte."""
+
+    def text(value, size):
+        return value.encode().ljust(size, b"\0")
+
+    head = struct.pack(f"{order}BBBxHi", 114, 1 if order == ">" else 2, 1, 1, 3) + text("", 81) + text("", 18)
+    head += bytes([254]) + text("index", 33) + bytes(4) + text("%9.0g", 49) + text("", 33) + text("", 81) + bytes(5)
+    missing = b"\0\0\0\x7f" if order == ">" else b"\x7f\0\0\0"
+    path = tmp_path / "x.dta"
+    path.write_bytes(head + struct.pack(f"{order}f", 0.25) + missing + struct.pack(f"{order}f", 0.0))
+    with readers.opened(path) as file:
+        data = pl.concat(readers.chunks(readers.describe(file)))
+    assert data["index"].to_list() == [0.25, None, 0.0]
