@@ -14,7 +14,7 @@ import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import LabelPattern, fitting, normal_label, short, shown_label
+from mpta_pipeline.harmonize.labels import LabelPattern, fitting, language, normal_label, short, shown_label
 from mpta_pipeline.harmonize.polarity import settle
 from mpta_pipeline.harmonize.schema import Filter, Option
 from mpta_pipeline.hashing import hash_rows
@@ -475,6 +475,7 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
             values[code] = options[code].value
         elif rule.source.from_labels:
             name = shown_label(label) if label else code
+            name = language(name) if label and rule.source.languages else name
             # A bare number is no answer in words; where nobody is told it (occupation codes), it tells groups apart.
             if _is_number(name) and (rule.source.domain or rule.concept.domain) != "design":
                 problem(code, None, strange=False)

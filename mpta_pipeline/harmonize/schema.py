@@ -294,6 +294,7 @@ class Source(_Strict):
         range: Points between two labelled poles.
         numeric: A number.
         from_labels: The file's own labels are the values (parties, regions, languages).
+        languages: The labels name languages: the first of several names is said, and "Other" as another language.
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
         answers: Codes that the source's convention calls missing but that answer this question ("my mother does not
@@ -323,6 +324,7 @@ class Source(_Strict):
     range: Range | None = None
     numeric: Numeric | None = None
     from_labels: bool = False
+    languages: bool = False
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
     answers: tuple[Option, ...] = ()
