@@ -1,7 +1,9 @@
 """A raw wave is the whole file, once: every column, kinds of missing answers, keys, weights, an immutable snapshot."""
 
 import json
+import struct
 
+import numpy as np
 import polars as pl
 import pyreadstat
 import pytest
