@@ -304,8 +304,8 @@ class Source(_Strict):
             variable's codes. In a wave whose file fits no row of the variable the column is set aside.
         label, question, statement, domain, scale: Where they differ from the concept's.
         status: `verified`: codes and labels were seen in a file of the dialect. `documented`: they were compared
-            with its producer's codebook or with what others printed from the file. `assumed` is the default. What a file says
-            otherwise is set aside in every case.
+            with its producer's codebook or with what others printed from the file. `assumed` is the default. What a
+            file says otherwise is set aside in every case.
         sign: The battery's sign where this source words the question the other way round.
         polarity: Partners of this row's column where they differ from the concept's.
     """
