@@ -12,7 +12,7 @@ until then the list keeps them out), copies and backups, and what an endpoint ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from glob import escape
 from pathlib import Path
@@ -20,10 +20,9 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline import inference, personas, surveys, warehouse
-from mpta_pipeline.errors import MptaError
-from mpta_pipeline.hashing import content_hash
-from mpta_pipeline.provenance import discard, read_record, record_path, write_record
-from mpta_pipeline.storage import Layout, listed, read_parquet, write_parquet
+from mpta_pipeline.errors import DamagedError, MptaError
+from mpta_pipeline.provenance import discard, read_record, read_table, rewrite
+from mpta_pipeline.storage import Layout, listed
 from mpta_pipeline.study import Study
 
 # Columns that name a respondent, in whatever table.
@@ -156,7 +155,7 @@ def forget(
 def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
     """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
     path = layout.table("personas")
-    stored = read_parquet(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
+    stored = read_table(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
     texts = [respondent_id]
     if stored is not None and stored.height:
         texts += [
@@ -173,7 +172,7 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
 
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
     """Prompts that show the respondent or ask with their answer as the key; `alone`: nobody else shares the text."""
-    frames = [read_parquet(path) for path in listed(layout.store / "tables" / "prompts", "**/*.parquet")]
+    frames = [read_table(path) for path in listed(layout.store / "tables" / "prompts", "**/*.parquet")]
     if not frames:
         return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
     prompts = pl.concat(frames, how="diagonal_relaxed")
@@ -201,7 +200,11 @@ def _drop_answers(
 def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outcome: Forgotten) -> None:
     """Take the respondent's rows out of every stored partition; the next run makes these anew."""
     for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
-        frame = read_parquet(path)
+        try:
+            frame = read_table(path)
+        except DamagedError:  # whether it holds the respondent cannot be seen: it goes, and is made anew
+            discard(path)
+            continue
         struck = _without(frame, respondent, prompt_ids)
         if struck.equals(frame):
             continue
@@ -211,9 +214,7 @@ def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outco
         if record is None:  # half-made: it is made anew anyway
             discard(path)
             continue
-        record_path(path).unlink(missing_ok=True)
-        write_parquet(struck, path)
-        write_record(path, replace(record, version=content_hash(struck), rows=struck.height))
+        rewrite(struck, path, record)
 
 
 def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series) -> pl.DataFrame:

@@ -8,11 +8,13 @@ DuckDB file) stays on a file system.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -241,3 +243,47 @@ class Layout:
     def report(self) -> Path:
         """The published report."""
         return self.root / "report.html"
+
+
+# Steps that make tables share the work lock; a withdrawal holds it alone. Both pass the gate first, so that a waiting
+# withdrawal is not overtaken by ever new steps.
+_WORK, _GATE = "work.lock", "work.gate.lock"
+
+
+@contextmanager
+def at_work(layout: Layout) -> Iterator[None]:
+    """Keep withdrawals out while a table is made; any number of steps, in any process, may do so at once."""
+    with _lock_file(layout, _WORK) as work:
+        with _lock_file(layout, _GATE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            fcntl.flock(work, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep every step out: wait for those at work to end, and let no other begin.
+
+    Args:
+        layout: The data folder.
+        waiting: Called once if there is something to wait for.
+    """
+    with _lock_file(layout, _GATE) as gate, _lock_file(layout, _WORK) as work:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(work, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _lock_file(layout: Layout, name: str) -> Iterator[int]:
+    """An open lock file; what is locked on it is released with it."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(layout.root / name, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

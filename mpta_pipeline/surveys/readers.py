@@ -605,7 +605,7 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Ite
             pl.col(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
         )
         for frame in lazy.collect_batches(chunk_size=size):
-            yield shrunk(frame.with_columns(cs.float().fill_nan(None)))
+            yield shrunk(frame.with_columns(readstat.measured(cs.float())))
 
 
 @contextmanager

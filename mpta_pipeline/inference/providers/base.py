@@ -16,6 +16,7 @@ from mpta_pipeline.inference.reading import mapping, parse_json
 from mpta_pipeline.inference.requests import Ask
 
 T = TypeVar("T")
+MOST_PAGES = 200  # of a provider's list of batches that are looked through
 CLOCKS = 3600.0  # seconds that the provider's clock may differ from ours
 
 
@@ -42,11 +43,16 @@ class Http(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed."""
+    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed.
+
+    `name` is the state as the provider calls it, `known` whether the provider documents it.
+    """
 
     ended: bool
     done: int
     failed: str | None = None
+    name: str = ""
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +119,27 @@ class BatchEndpoint(ABC):
         """Ask the provider to stop it; what is done stays done."""
 
 
-def json_lines(data: bytes) -> Iterator[Any]:
-    """The documents of a JSON Lines file."""
-    return (parse_json(line) for line in data.splitlines() if line.strip())
+def result_lines(data: bytes, read: Callable[[Any], BatchResult]) -> Iterator[BatchResult]:
+    """The results in a JSON Lines file, one by one: a line that cannot be read spoils no other."""
+    for line in data.splitlines():
+        if not line.strip():
+            continue
+        try:
+            document = parse_json(line)
+        except ValueError:
+            yield BatchResult("")
+            continue
+        yield one_result(document, read)
+
+
+def one_result(document: Any, read: Callable[[Any], BatchResult]) -> BatchResult:
+    """One result of a batch; of another form than published it is a fault of the request that it names."""
+    try:
+        return read(document)
+    except Exception as failure:  # what a server says is never an error of the program
+        key = document.get("custom_id") if isinstance(document, Mapping) else None
+        reason = f"the result is not of the published form: {type(failure).__name__} {failure}"
+        return BatchResult(key if isinstance(key, str) else "", fault=batch_fault(reason, Kind.SERVER))
 
 
 @dataclass(slots=True)
@@ -158,6 +182,12 @@ class Provider(ABC):
         self.spec = spec
         self.lacks: list[str] = []
         """What the endpoint turned out not to offer, in words for the user."""
+        self.room = 0
+        """Tokens of thought allowed in this run because the model turned out to think; the entry says nothing of it."""
+
+    def limit(self, elicitation: str) -> int:
+        """Tokens that a reply may have."""
+        return self.spec.tokens_for(elicitation) + (self.room if elicitation != "option_logprob" else 0)
 
     @abstractmethod
     def headers(self, key: str | None) -> dict[str, str]:

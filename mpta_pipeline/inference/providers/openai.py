@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.letters import letters_of
-from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.models import ModelSpec, Switch
 from mpta_pipeline.inference.options import (
     Way,
     find_way,
@@ -24,6 +25,7 @@ from mpta_pipeline.inference.options import (
 )
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -36,10 +38,10 @@ from mpta_pipeline.inference.providers.base import (
     code_of,
     count_of,
     finish_of,
-    json_lines,
     message_of,
     raise_error_in,
     raise_if_no_answer,
+    result_lines,
     senseless,
     usage_of,
 )
@@ -48,6 +50,30 @@ from mpta_pipeline.inference.requests import LETTERS, Ask
 from mpta_pipeline.thought import after_thought
 
 NO_LOGPROBS = "log-probabilities"
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_BUDGETS = ((1024, "low"), (8192, "medium"), (10**9, "high"))
+# How thinking is switched, by host; a server of one's own does it by its chat template.
+_SWITCHES: tuple[tuple[str, Switch], ...] = (
+    (r"(^|\.)openrouter\.ai$", "reasoning"),
+    (r"(^|\.)(deepseek\.com|z\.ai|bigmodel\.cn|moonshot\.(ai|cn)|volces\.com)$", "thinking"),
+    (r"(^|\.)(aliyuncs\.com|siliconflow\.(cn|com))$", "enable_thinking"),
+    (
+        r"(^|\.)(openai\.com|openai\.azure\.com|azure\.com|groq\.com|mistral\.ai|x\.ai|googleapis\.com)$",
+        "reasoning_effort",
+    ),
+)
+OLLAMA_PORT = ":11434"
+
+
+def switch_of(spec: ModelSpec) -> Switch:
+    """The field of the request by which an endpoint of this format is told whether to think."""
+    if spec.provider == "embedded":
+        return "chat_template_kwargs"
+    address = urlsplit(spec.url)
+    found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
+    if found is None and address.netloc.endswith(OLLAMA_PORT):
+        return "reasoning_effort"
+    return found or "chat_template_kwargs"
 
 
 class OpenAI(Provider):
@@ -61,6 +87,7 @@ class OpenAI(Provider):
         self.way: Way | None = None
         self.top_logprobs = spec.top_logprobs
         self.tokens_field = spec.max_tokens_field
+        self.effort: str | None = None
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Bearer key, or the key alone in the entry's own header."""
@@ -83,12 +110,17 @@ class OpenAI(Provider):
 
     def _adapt(self, reason: str, body: Mapping[str, Any]) -> bool:
         """Ask differently after a rejection that says how: fewer log-probabilities or none, another field of tokens."""
-        if "max_completion_tokens" in reason and "max_tokens" in body:
+        own = self.spec.parameters  # what the entry itself sends stays
+        if "max_completion_tokens" in reason and "max_tokens" in body and "max_tokens" not in own:
             self.tokens_field = "max_completion_tokens"
             self.note_lack("max_tokens (max_completion_tokens is sent in its place)")
             return True
+        if "reasoning_effort" in reason or "reasoning.effort" in reason:
+            return self._adapt_effort(reason, body)
         asked = body.get("top_logprobs", body.get("logprobs"))
         if not asked or not any(word in reason for word in ("logprobs", "top_n_tokens")):
+            return False
+        if "top_logprobs" in own or "logprobs" in own:
             return False
         if asked == self.top_logprobs:  # else another request has found it out meanwhile
             # The most that it allows is the largest number in the reason below the one that was asked for.
@@ -96,6 +128,57 @@ class OpenAI(Provider):
             few = f"more than {self.top_logprobs} log-probabilities a token"
             self.note_lack(few if self.top_logprobs else NO_LOGPROBS)
         return True
+
+    def _adapt_effort(self, reason: str, body: Mapping[str, Any]) -> bool:
+        """Where thinking cannot be switched off, the least effort that the rejection names."""
+        sent = body.get("reasoning_effort")
+        if sent is None or "reasoning_effort" in self.spec.parameters:
+            return False
+        if sent == (self.effort or self._effort()):  # else another request has found it out meanwhile
+            named = [e for e in EFFORTS if re.search(rf"\b{e}\b", reason) and e != sent]
+            following = EFFORTS[EFFORTS.index(sent) + 1 :]
+            self.effort = next((e for e in named if e in following), following[0] if following else None)
+            if self.effort is None:
+                return False
+            self.note_lack(f"reasoning_effort {sent} ({self.effort} is sent in its place)")
+        return True
+
+    def _effort(self) -> str:
+        """The word for how long to think."""
+        reasoning = self.spec.reasoning
+        if reasoning is None or reasoning.effort is not None:
+            return (reasoning and reasoning.effort) or "none"
+        return "none" if reasoning.budget == 0 else next(word for most, word in _BUDGETS if reasoning.budget <= most)
+
+    def _thinking(self) -> dict[str, Any]:
+        """What the entry's `reasoning` says, in the fields that the endpoint knows."""
+        reasoning = self.spec.reasoning
+        if reasoning is None or self.spec.api == "completions":
+            return {}
+        off = reasoning.budget == 0 or reasoning.effort == "none"
+        match reasoning.switch or switch_of(self.spec):
+            case "reasoning_effort":
+                return {"reasoning_effort": self.effort or self._effort()}
+            case "reasoning":
+                if off:
+                    return {"reasoning": {"enabled": False}}
+                effort = reasoning.effort
+                return {"reasoning": {"effort": effort} if effort else {"max_tokens": reasoning.budget}}
+            case "thinking":
+                return {"thinking": {"type": "disabled" if off else "enabled"}}
+            case "enable_thinking":
+                return (
+                    {"enable_thinking": False}
+                    if off
+                    else {"enable_thinking": True, "thinking_budget": reasoning.budget}
+                )
+            case "chat_template_kwargs":
+                # Templates know one name or the other (Qwen and GLM: enable_thinking, DeepSeek and Granite: thinking,
+                # gpt-oss: reasoning_effort) and pass over the rest.
+                word = "low" if off else self._effort()
+                names = {"enable_thinking": not off, "thinking": not off, "reasoning_effort": word}
+                return {"chat_template_kwargs": names}
+        return {}
 
     async def score_options(self, ask: Ask, call: Call) -> Reply:
         """Score each option as the whole reply; the text is that of the likeliest one."""
@@ -151,7 +234,9 @@ class OpenAI(Provider):
         """Path and body of a request."""
         spec = self.spec
         body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
-        body[self.tokens_field] = spec.tokens_for(ask.elicitation)
+        body[self.tokens_field] = self.limit(ask.elicitation)
+        for name, value in self._thinking().items():
+            body.setdefault(name, value)
         structured = spec.structured and ask.elicitation == "letter"
         letters = ask.elicitation == "letter" and self.top_logprobs > 0 and not structured
         if spec.api == "completions":
@@ -249,7 +334,7 @@ class _Batches(BatchEndpoint):
 
     async def find(self, wanted: Wanted, http: Http) -> str | None:
         after = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?limit=100{after}", None)
             listed = page.get("data") or []
             for batch in listed:
@@ -259,6 +344,7 @@ class _Batches(BatchEndpoint):
             if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < wanted.since - CLOCKS:
                 return None
             after = f"&after={listed[-1]['id']}"
+        return None
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
@@ -266,18 +352,22 @@ class _Batches(BatchEndpoint):
         failed = None
         if found["status"] == "failed":
             problems = (found.get("errors") or {}).get("data") or []
-            failed = str(problems[0].get("message")) if problems else "the batch failed"
+            first = problems[0] if problems else {}
+            # The code, too: it tells a batch that has to wait from one that is wrong.
+            failed = f"{first.get('code') or ''} {first.get('message') or 'the batch failed'}".strip()
         return BatchState(
             ended=found["status"] in ("completed", "failed", "expired", "cancelled"),
             done=(counts.get("completed") or 0) + (counts.get("failed") or 0),
             failed=failed,
+            name=str(found["status"]),
+            known=found["status"] in ("validating", "in_progress", "finalizing", "cancelling"),
         )
 
     async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
         found = await http.json(f"/batches/{batch}", None)
         files = [found[k] for k in ("output_file_id", "error_file_id") if found.get(k)]
         data = [await http.raw(f"/files/{file}/content") for file in files]
-        return (self._result(line) for part in data for line in json_lines(part))
+        return (result for part in data for result in result_lines(part, self._result))
 
     async def cancel(self, batch: str, http: Http) -> None:
         await http.json(f"/batches/{batch}/cancel", {})
