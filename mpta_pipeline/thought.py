@@ -33,7 +33,7 @@ _MARKS: tuple[tuple[str, str], ...] = (
     # MedGemma writes its thought between two unused tokens.
     (r"<unused94>(?:\s*thought\b)?", _OPEN),
     (r"<unused95>", _CLOSE),
-    # Cohere, Apertus, Sky-T1, DeepSeek: <|START_THINKING|>, <|inner_prefix|>, <|begin_of_thought|>, <｜begin▁of▁thinking｜>
+    # Cohere: <|START_THINKING|>. Apertus: <|inner_prefix|>. Sky-T1: <|begin_of_thought|>; DeepSeek's bars are wide.
     (rf"(?i)<[|｜](?:start|begin)[_▁ ](?:of[_▁ ])?{_THINKING}[|｜]>|<[|｜](?:inner_prefix|{_THINKING})[|｜]>", _OPEN),
     (rf"(?i)<[|｜]end[_▁ ](?:of[_▁ ])?{_THINKING}[|｜]>|<[|｜](?:inner_suffix|/{_THINKING})[|｜]>", _CLOSE),
     # Tags: <think>, [THINK], ◁think▷, &lt;think&gt;, and closed ones.

@@ -22,7 +22,7 @@ from mpta_pipeline.queries import header, literal, load, quoted
 from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic, write_json
 from mpta_pipeline.trace import Trace, follow
 
-VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships")
+VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships", "unparsed_replies")
 """Published views, each after those that it reads."""
 
 LEFT_OUT = "tables/left_out.json"

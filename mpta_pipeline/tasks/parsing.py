@@ -51,8 +51,8 @@ class Rule:
 
 
 _LEAD = (
-    r"(?i:option|letter|choice|the|number|la |el |l'|die |das |den |opción|respuesta|letra|antwort|buchstabe|réponse|lettre|"
-    r"вариант|ответ|букву|الخيار|الإجابة|الجواب|الحرف|选项|答案|विकल्प|उत्तर|\s)*\s*"
+    r"(?i:option|letter|choice|the|number|la |el |l'|die |das |den |opción|respuesta|letra|antwort|buchstabe|réponse|"
+    r"lettre|вариант|ответ|букву|الخيار|الإجابة|الجواب|الحرف|选项|答案|विकल्प|उत्तर|\s)*\s*"
 )
 _JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick)\w*"
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
@@ -118,10 +118,11 @@ _ORDINAL = (
 def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """Read what each reply picked, by table operations.
 
-    A thought is taken off first; one that never ended leaves nothing to read. Then letters that the reply denies, leaves
-    to others or joins ("not A", "most people say B", "A or B") are taken out. Then, in this order: nothing said; the
-    text of exactly one option; a letter by `LETTER_RULES`; an option that says that the answer is unknown; a refusal;
-    the place of an option in words; the text of exactly one option within a sentence that neither denies nor grades it.
+    A thought is taken off first; one that never ended leaves nothing to read. Then letters that the reply denies,
+    leaves to others or joins ("not A", "most people say B", "A or B") are taken out. Then, in this order: nothing said;
+    the text of exactly one option; a letter by `LETTER_RULES`; an option that says that the answer is unknown; a
+    refusal; the place of an option in words; the text of exactly one option within a sentence that neither denies nor
+    grades it.
     An inability or unwillingness beside a letter, several letters, a letter beyond the options, a letter followed by
     another option's text, a reply that begins with one letter and picks another: all are ambiguous, hence `unparsed`.
     Where a reply tells what is true apart from what the person answers, the person's answer counts.
@@ -166,7 +167,9 @@ def _as_the_person(read: pl.DataFrame) -> pl.DataFrame:
     clauses = clauses.str.split("\x1f")
     factual = pl.element().str.contains(_any("factual")) & ~pl.element().str.contains(_any("as_person"))
     told = read.filter(pl.col("clean").str.contains(_any("factual"))).select(
-        "clean", "options", clauses.list.eval(pl.element().filter(~factual)).list.join("").alias("rest")
+        "clean",
+        "options",
+        clauses.list.eval(pl.when(~factual).then(pl.element())).list.drop_nulls().list.join("").alias("rest"),
     )
     told = told.filter((pl.col("rest").str.strip_chars() != "") & (pl.col("rest") != pl.col("clean")))
     if told.is_empty():
@@ -227,8 +230,8 @@ _CLAUSES = (
         "${1}\x1f${2}",
     ),
     (
-        r"(?i)([,，،—–]\s*)((?:I|I'd|as|this|the (?:person|respondent)|they|he|she|personally|in character|from|given|als|"
-        r"como|en tant|как)\s|作为|这个人|我)",
+        r"(?i)([,，،—–]\s*)((?:I|I'd|as|this|the (?:person|respondent)|they|he|she|personally|in character|from|given|"
+        r"als|como|en tant|как)\s|作为|这个人|我)",
         "${1}\x1f${2}",
     ),
 )
@@ -402,9 +405,9 @@ _LATEX_STYLE = (
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|mathbb|boldsymbol|bf|rm|emph|fbox)\s*\{([^{}]*)\}"
 )
 _HEADING = (
-    r"(?ims)^.*^[ \t]*(?:#+[ \t]*)?(?:\*\*|__)?[ \t]*(?:(?:my|the|final)\s+)*(?:solution|answer|response|conclusion|decision|"
-    r"choice|verdict|antwort|lösung|respuesta|solución|réponse|ответ|答案|الإجابة|الجواب|उत्तर)[ \t]*[:：]?(?:\*\*|__)?[ \t]*[:：]?"
-    r"[ \t]*$\s*(\S.*)$"
+    r"(?ims)^.*^[ \t]*(?:#+[ \t]*)?(?:\*\*|__)?[ \t]*(?:(?:my|the|final)\s+)*(?:solution|answer|response|conclusion|"
+    r"decision|choice|verdict|antwort|lösung|respuesta|solución|réponse|ответ|答案|الإجابة|الجواب|उत्तर)[ \t]*[:：]?"
+    r"(?:\*\*|__)?[ \t]*[:：]?[ \t]*$\s*(\S.*)$"
 )
 # A reply that begins with a letter has answered; what it writes below a heading may be another question.
 _BEGUN = r"^[\s\W_]*[A-Za-z](?:[\s\W_]*(?:\n|$)|[).:])"
@@ -418,7 +421,8 @@ def _said() -> pl.Expr:
 def _unwrapped(text: pl.Expr) -> pl.Expr:
     """The content of the tags that hold the answer, where they hold one; else the text as it is."""
     inner = text.str.extract_all(_WRAPPER).list.eval(pl.element().str.extract(_WRAPPER).str.strip_chars())
-    inner = inner.list.eval(pl.element().filter(pl.element() != "")).list.unique(maintain_order=True)
+    inner = inner.list.eval(pl.when(pl.element() != "").then(pl.element())).list.drop_nulls()
+    inner = inner.list.unique(maintain_order=True)
     apart = text.str.replace_all(rf"(?i)(?:</?{_WRAPPED}>\s*)+", " | ")
     return pl.when(inner.list.len() == 1).then(inner.list.first()).otherwise(apart)
 

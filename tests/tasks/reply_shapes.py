@@ -1,7 +1,7 @@
 """Replies in the shapes that servers and models of today give them, in eight languages that surveys are run in.
 
-Each is (options, reply, status, shown position, why it is unparsed). The thought of every form argues for another option
-than the answer names, so that a form that is not known shows.
+Each is (options, reply, status, shown position, why it is unparsed). The thought of every form argues for another
+option than the answer names, so that a form that is not known shows.
 """
 
 from tests.tasks.reply_cases import (
@@ -100,7 +100,7 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
     (SPENDING, "<seed:think>A<seed:cot_budget_reflect>12</seed:cot_budget_reflect>A</seed:think>B", OK, 1, None),
     (
         SPENDING,
-        '<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{"answer": "B"}<|return|>',
+        '<|channel|>analysis<|message|>A<|end|><|channel|>final <|constrain|>json<|message|>{"answer": "B"}<|return|>',
         OK,
         1,
         None,
@@ -206,7 +206,8 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
     (MELON, "This person is a nurse. They would know. Therefore, the correct answer is B.", OK, 1, None),
     (
         MELON,
-        "The correct answer is that the watermelon seeds pass through your digestive system, but as this person I would say you grow watermelons in your stomach.",
+        "The correct answer is that the watermelon seeds pass through your digestive system, but as this person I "
+        "would say you grow watermelons in your stomach.",
         OK,
         1,
         None,
