@@ -76,7 +76,7 @@ LETTER_RULES: tuple[Rule, ...] = (
     Rule("mark, dash", r"^\s*[\(\[]*([A-HJ-Z])[\)\]]*\s+[-–—]\s+\S"),
     Rule("mark, line", r"^\s*([A-Z])\s*\n"),
     Rule("mark, reason", rf"^\s*([A-HJ-Z])(?:,\s|\s+{_any('reason')}\b)"),
-    Rule("lead-in", rf"^\W*(?:{_LEAD_IN}[\s,.:;!…-]*)+{_MARK}\s*(?:[.,;!?]|$)"),
+    Rule("lead-in", rf"^\W*(?:{_LEAD_IN}[\s,.:;!…-]*)+{_MARK}\s*(?:[.,;!]|\?\s*$|$)"),
     Rule("fits", rf"(?:^|[\s(\"'])([A-Z])[)\]\"'.:]*\s+(?:{_LEAD_IN}\s+)?{_any('fitting')}"),
     Rule(
         "it is",
@@ -103,6 +103,15 @@ _TAKEN_OUT = " ¦ "
 # A letter that stands by itself somewhere in the reply; "A" and "I" are words, so they need punctuation behind them.
 _STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJ-K])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 _LISTED = r"(?:^|[\s(])([A-Z])\)\s"
+# A mark right behind a mark: "A: B" may be a question's short form with its answer, or two answers.
+_MARKED_TWICE = r"^\W*([A-Z])\s*[:.)\n]\s*[(\"'\[]*([A-HJ-Z])(?:[\s.):,;!?]|$)"
+# Taken back: "C. Wait, actually A."
+_RETRACTED = (
+    r"\b(?i:wait|actually|correction|scratch that|on second thought|on reflection|i mean|make that|or|no)\b"
+    r"[\s,.:;!–—-]*"
+    r"(?i:(?:it's|it is|the answer is|i (?:choose|pick|say)|maybe|perhaps|make that|actually|option|rather)\s+)*"
+    r"[(\"']*([A-HJ-K])\b"
+)
 # Letters of other alphabets that look like ours, or count otherwise: the third of the Russian alphabet looks like B.
 _FOREIGN = r"^\W*[\p{Greek}\p{Cyrillic}](?:[\s.):]|$)"
 # A letter with which a reply opens, as a mark: alone, or before anything but more of a word.
@@ -258,6 +267,8 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
         pl.any_horizontal(pl.col("clean").str.contains(_any(n)) for n in ("negated", "denying")).alias("denying"),
         _letters(pl.col("clean"), _ORDINAL).alias("ordinals"),
         pl.col("clean").str.contains(_JOINED).alias("joined"),
+        _letters(articles, _RETRACTED).alias("retracted"),
+        *(articles.str.extract(_MARKED_TWICE, i).alias(f"mark {i}") for i in (1, 2)),
         pl.col("clean")
         .str.extract(_OPENS)
         .replace_strict(_PLACES, default=None, return_dtype=pl.Int64)
@@ -283,6 +294,10 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
     against = pl.when(pl.col("opens_with").is_not_null()).then(pl.col("opens_with") != pl.col("letter"))
     cut_off = pl.col("cut_off").is_not_null() & ~pl.col("cut_off").list.contains(pl.col("letter"))
     turned = (pl.col("begins_with") != pl.col("letter")) & ~pl.col("letter_rule").is_in(_CONCLUDING)
+    twice = (pl.col("mark 1") != pl.col("mark 2")).fill_null(False) & ~pl.col("letter_rule").is_in(_CONCLUDING)
+    retracted = (_position(pl.col("retracted")) != pl.col("letter")).fill_null(False) & ~pl.col("letter_rule").is_in(
+        _SURE
+    )
     unknown = pl.col("options").list.get(pl.col("letter"), null_on_oob=True).str.contains(_any("unknowable"))
     said = pl.col("letters").is_not_null()
     outcomes: list[tuple[str, pl.Expr, pl.Expr]] = [
@@ -290,7 +305,7 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
         ("option text", pl.col("equal").is_not_null(), pl.col("equal")),
         ("several letters", said & (pl.col("letter").is_null() | several), pl.lit(None, pl.Int64)),
         ("letter against text", said & pl.coalesce(against, cut_off), pl.lit(None, pl.Int64)),
-        ("letter against letter", said & turned.fill_null(False), pl.lit(None, pl.Int64)),
+        ("letter against letter", said & (turned.fill_null(False) | twice | retracted), pl.lit(None, pl.Int64)),
         (
             "refusal and letter",
             (said | (standing > 0)) & pl.col("unable") & ~unknown.fill_null(False),
@@ -447,6 +462,9 @@ def _without_articles(text: pl.Expr) -> pl.Expr:
             r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then|wählen|nehmen|antworten)\b", "A, $1"
         )
         .str.replace_all(r"\bA ([a-z])", "a $1")
+        # "I" is mostly a pronoun.
+        .str.replace_all(r"\bI (because|since|as|is|and|or|for|seems|but|fits|then)\b", "I, $1")
+        .str.replace_all(r"\bI ([a-z])", "i $1")
     )
 
 
