@@ -942,7 +942,7 @@ def forget(
     with _instance(project) as instance:
         from mpta_pipeline.orchestration.events import purge
         from mpta_pipeline.orchestration.runner import sole_command
-        from mpta_pipeline.storage import alone
+        from mpta_pipeline.storage import alone, sweep_half_written
 
         def waiting() -> None:
             out.print("Waiting for what is being made or asked to end; cancel it in the UI, or stop this with Ctrl-C.")
@@ -952,6 +952,7 @@ def forget(
             models = inference.load_models(project.config / "models.yaml")
             outcome = withdrawal.forget(project.layout, project.sources, models, who, on=datetime.now(UTC).date())
             runs = purge(instance, texts)
+            sweep_half_written(project.layout)
     if outcome.again:
         out.print("This respondent had withdrawn before; what was left is done now.")
     rows = [{"what": f"rows of {table}", "taken out": n} for table, n in sorted(outcome.rows.items())]
@@ -962,15 +963,17 @@ def forget(
         out.print(f"{escape(note)}.", style="yellow", soft_wrap=True)
     if rebuild:
         _run(Project.from_env())
-        left = withdrawal.tables_with(project.layout, who.id)
-        for path in left:
-            err.print(f"[red]still there[/red] {escape(str(path))}", soft_wrap=True)
-        if left:
-            err.print("What was exported, or put there by hand, is yours to delete or to export again.", soft_wrap=True)
-            raise typer.Exit(1)
-        out.print("No stored file holds them any more.")
-    else:
-        out.print("The daemon, or `mpta run`, now makes anew what they were part of.")
+    left = withdrawal.tables_with(project.layout, who.id, [_home(project) / "history"])
+    for path in left:
+        err.print(f"[red]still there, or not to be looked into[/red] {escape(str(path))}", soft_wrap=True)
+    if left:
+        err.print(
+            "Delete what was exported or put there by hand; for anything else run this command again.", soft_wrap=True
+        )
+        raise typer.Exit(1)
+    out.print("No stored file holds them any more.")
+    if not rebuild:
+        out.print("The daemon, or `mpta run`, will rebuild what they were part of.")
 
 
 def _bury_killed_commands() -> None:

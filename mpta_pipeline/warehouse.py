@@ -7,7 +7,6 @@ published one and swapped in: an open notebook keeps reading the old file and st
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,17 @@ from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.provenance import verify
 from mpta_pipeline.queries import header, literal, load, quoted
-from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic, write_json
+from mpta_pipeline.storage import (
+    Layout,
+    fetch,
+    listed,
+    on_object_store,
+    read_text,
+    scratch,
+    shared,
+    write_atomic,
+    write_json,
+)
 from mpta_pipeline.trace import Trace, follow
 
 VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships", "unparsed_replies")
@@ -82,7 +91,7 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
     if not on_object_store(layout.store):
         yield layout
         return
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch(layout) as folder:
         wanted = (
             "harmonized/*.parquet",
             "tables/**/*.parquet",
@@ -90,8 +99,8 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
             "raw/*/current.json",
             "raw/*/*/variables.parquet",
         )
-        fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, Path(scratch))
-        yield Layout(Path(scratch))
+        fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, folder)
+        yield Layout(folder)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,17 @@ import polars as pl
 
 from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.storage import Layout, copy, listed, mirror, on_object_store, read_text, write_json, write_parquet
+from mpta_pipeline.storage import (
+    Layout,
+    copy,
+    listed,
+    mirror,
+    on_object_store,
+    read_text,
+    scratch,
+    write_json,
+    write_parquet,
+)
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text, shrunk
@@ -708,8 +717,8 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
         closed = [registry.closed(source) for source in candidates(info, registry)]
         if (refusal := closed[0]) is not None and all(closed):
             raise refusal
-        with tempfile.TemporaryDirectory(dir=layout.raw, prefix=f".{sha[:12]}.") as scratch:
-            parts = readers.parts(info, Path(scratch))
+        with scratch(layout) as folder:
+            parts = readers.parts(info, folder)
             # The file is read once: what tells its source and waves is looked up in what was read.
             recognition = recognize_file(
                 info, registry, lambda names: (pl.read_ipc(p, columns=list(names)) for p in parts)
@@ -733,7 +742,7 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
                 data = _rows_of_wave(info, parts, recognition, recognition.parts[key].code)
                 try:
-                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=Path(scratch))
+                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=folder)
                 except SurveyFileError:
                     if key == wave:
                         raise
