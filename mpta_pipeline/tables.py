@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandera.polars as pa
 
 STATUSES = ("ok", "refused", "unparsed", "error")
+UNPARSED_REASONS = ("empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign")
+"""Why a reply is unparsed: nothing said; ended by the token limit; names no option; names several; contradicts itself;
+nothing but a thought; written in another script than the options."""
 MISSING_KINDS = (
     "dont_know",
     "refused_or_no_answer",
@@ -425,6 +428,20 @@ RESPONSES = Table(
             "Natural log-probability of each shown option's letter or text, in shown order; null where not offered",
             nullable=True,
         ),
+        Column(
+            "letter_share",
+            pl.Float64,
+            "Share of probability on the options' letters at the answer's first token; null where not known",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column(
+            "thought",
+            pl.Boolean,
+            "A thought came with the reply, in its text or apart from it; null: asked before this was kept",
+            nullable=True,
+        ),
         Column("finish_reason", pl.String, "Why the reply ended, as the provider says", nullable=True),
         Column("error", pl.String, "Why the request failed for good; null: answered", nullable=True),
         Column("prompt_tokens", pl.Int64, "Tokens of the prompt as counted by the provider", nullable=True),
@@ -460,7 +477,23 @@ SCORES = Table(
         Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),
         Column("pred_pos", pl.Int64, "Its shown position", nullable=True),
         Column("p_vec", pl.List(pl.Float64), "Option probabilities in canonical order, summing to 1", nullable=True),
+        Column(
+            "letter_share",
+            pl.Float64,
+            "Share of probability on the options' letters at the answer's first token; below the least share that counts "
+            "the answer has no p_vec; null where not known",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
         Column("status", pl.String, "What became of the request", isin=STATUSES),
+        Column(
+            "unparsed_reason",
+            pl.String,
+            "Why the reply is unparsed; null: it is not, or it was read elsewhere",
+            nullable=True,
+            isin=UNPARSED_REASONS,
+        ),
         Column(
             "score",
             pl.Float64,

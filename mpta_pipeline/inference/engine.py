@@ -694,6 +694,8 @@ class Run:
                 completion_tokens=reply.completion_tokens,
                 cached_tokens=reply.cached_tokens,
                 provider_model=reply.provider_model,
+                letter_share=reply.letter_share,
+                thought=reply.thought,
                 cost=cost,
             )
         )
@@ -1058,7 +1060,7 @@ def _remedy(reason: str, spec: ModelSpec) -> str:
         return "correct base_url, or name the file of the authority that signed its certificate in SSL_CERT_FILE"
     if "key was rejected" in reason or "HTTP 403" in reason:
         return f"check the key in {spec.key_env or 'the environment'} and what it may use, then run again"
-    if "web page" in reason or "redirect" in reason or "the address is none" in reason:
+    if re.search("web page|redirect|in plain words|the address is none", reason):
         return (
             "correct base_url in models.yaml: it must be the API's root with the version, e.g. http://127.0.0.1:8000/v1"
         )

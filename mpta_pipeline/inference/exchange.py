@@ -21,6 +21,7 @@ from httpx_aiohttp import AiohttpTransport
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.faults import Fault, Kind, redact, retry_after, shorten
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.reading import parse_json
 from mpta_pipeline.inference.throttle import Throttle
 
 T = TypeVar("T")
@@ -284,8 +285,8 @@ class Exchange:
         text = ""
         payload: Any = None
         try:
-            payload = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            payload = parse_json(data)
+        except ValueError:
             text = data[:2000].decode("utf-8", "replace")
         if status < 300 and payload is not None:
             return payload

@@ -25,6 +25,8 @@ _DEFAULTS = {
     "elicitation": pl.lit("free_text"),
     "order_id": pl.lit(0),
     "weight": pl.lit(None, pl.Float64),
+    "letter_share": pl.lit(None, pl.Float64),
+    "unparsed_reason": pl.lit(None, pl.String),
 }
 
 

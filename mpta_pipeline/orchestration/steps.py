@@ -166,7 +166,7 @@ _CODE = {
     "prompts": ("mpta_pipeline.tasks", "mpta_pipeline.personas"),
     # How replies become a table. What is asked is said by the request's hash, never by a version of code.
     "responses": ("mpta_pipeline.inference.answers",),
-    "scores": ("mpta_pipeline.tasks",),
+    "scores": ("mpta_pipeline.tasks", "mpta_pipeline.thought"),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
     "subgroup_metrics": ("mpta_pipeline.metrics",),
     "pockets": ("mpta_pipeline.metrics",),

@@ -81,7 +81,7 @@ def test_what_does_not_pass_becomes_an_error_row(cue: str, reason: str, sent: in
     [
         ("no_logprobs", "B", "stop", False),
         ("wrong_letter", "Z", "stop", False),
-        ("unicode", "答えは Ａ です 🦆\u2028é", "stop", True),
+        ("unicode", "答えは Ａ です 🦆\u2028é", "stop", False),
         ("filter", "", "content_filter", False),
         ("filter_400", "", "content_filter", False),
         ("refusal", "I cannot help with that.", "refusal", False),

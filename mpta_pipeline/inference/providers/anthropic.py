@@ -22,12 +22,17 @@ from mpta_pipeline.inference.providers.base import (
     batch_fault,
     code_of,
     count_of,
+    finish_of,
     message_of,
+    raise_error_in,
+    raise_if_no_answer,
     result_lines,
     senseless,
     usage_of,
 )
+from mpta_pipeline.inference.reading import listing, mapping, words
 from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.thought import after_thought
 
 VERSION = "2023-06-01"
 LEAST_BUDGET = 1024
@@ -69,12 +74,19 @@ class Anthropic(Provider):
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """Read a message: text blocks, stop_reason, usage. Tokens read from or written to the cache are input too."""
-        try:
-            text = "".join(block["text"] for block in payload["content"] if block["type"] == "text")
-            stop = payload["stop_reason"]
-            usage = usage_of(payload)
-        except (KeyError, TypeError, AttributeError):
-            raise senseless("it has no content with text blocks and a stop_reason") from None
+        raise_error_in(payload, self.diagnose)
+        whole = mapping(payload)
+        content = whole.get("content")
+        if not isinstance(content, list | str) or "stop_reason" not in whole:
+            raise senseless("it has no content with text blocks and a stop_reason")
+        blocks = [mapping(block) for block in listing(content)]
+        text = words(content) or "".join(words(b.get("text")) for b in blocks if b.get("type") == "text")
+        stop, details = finish_of(whole["stop_reason"])
+        thought = any(b.get("type") in ("thinking", "redacted_thinking") for b in blocks)
+        usage = usage_of(whole)
+        raise_if_no_answer(
+            stop, text, count_of(usage, "output_tokens"), self.diagnose, details=details, thought=thought
+        )
         cached = count_of(usage, "cache_read_input_tokens") or 0
         prompt = count_of(usage, "input_tokens")
         if prompt is not None:
@@ -85,7 +97,8 @@ class Anthropic(Provider):
             prompt_tokens=prompt,
             completion_tokens=count_of(usage, "output_tokens"),
             cached_tokens=cached,
-            provider_model=payload.get("model"),
+            provider_model=whole.get("model"),
+            thought=thought or after_thought(text) != text,
         )
 
     def diagnose(self, status: int, payload: Any, text: str) -> Fault:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.letters import letters_of
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers.base import (
     MOST_PAGES,
@@ -24,13 +24,27 @@ from mpta_pipeline.inference.providers.base import (
     count_of,
     message_of,
     one_result,
+    raise_error_in,
+    raise_if_no_answer,
     senseless,
     usage_of,
 )
+from mpta_pipeline.inference.reading import Token, candidates, listing, mapping, words
 from mpta_pipeline.inference.requests import LETTERS, Ask
+from mpta_pipeline.thought import after_thought
 
 MOST_LOGPROBS = 20  # what the API allows
-FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
+FILTERED = {
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+}
+# The model failed to say anything, for reasons of the service.
+FAILED = {"OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 _NO_LOGPROBS = "log-probabilities"
 
 
@@ -130,28 +144,41 @@ class Gemini(Provider):
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
-        try:
-            usage = usage_of(payload, "usageMetadata")
-            if not payload.get("candidates"):
-                reason = payload["promptFeedback"]["blockReason"]
-                text, finish, first = "", "content_filter", {}
-                if not reason:
-                    raise KeyError
-            else:
-                first = payload["candidates"][0]
-                parts = (first.get("content") or {}).get("parts") or []
-                text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
-                finish = first.get("finishReason")
-                if finish in FILTERED:
-                    finish = "content_filter"
-            listed = ((first.get("logprobsResult") or {}).get("topCandidates") or [{}])[0].get("candidates") or []
-            candidates = [(str(c["token"]), float(c["logProbability"])) for c in listed]
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            raise senseless("it has neither candidates nor a block reason") from None
+        raise_error_in(payload, self.diagnose)
+        whole = mapping(payload)
+        usage = usage_of(whole, "usageMetadata")
+        found = listing(whole.get("candidates"))
+        first = mapping(found[0]) if found else {}
+        if not first and not mapping(whole.get("promptFeedback")).get("blockReason"):
+            raise senseless("it has neither candidates nor a block reason")
+        parts = [mapping(part) for part in listing(mapping(first.get("content")).get("parts"))]
+        text = "".join(words(part.get("text")) for part in parts if not part.get("thought"))
+        finish = words(first.get("finishReason")) or None
+        if not first or finish in FILTERED:
+            finish = "content_filter"
+        if finish in FAILED and not text.strip():
+            raise Fault(Kind.SERVER, f"the reply is empty and ended with finish reason {finish}")
+        result = mapping(first.get("logprobsResult"))
+        tops = [mapping(top) for top in listing(result.get("topCandidates"))]
+        chosen = [mapping(one) for one in listing(result.get("chosenCandidates"))]
+        tokens = [
+            Token(
+                words(chosen[i].get("token")) if i < len(chosen) else "",
+                candidates(
+                    (mapping(c).get("token"), mapping(c).get("logProbability")) for c in listing(top.get("candidates"))
+                ),
+            )
+            for i, top in enumerate(tops)
+        ]
         completion = count_of(usage, "candidatesTokenCount")
         if thoughts := count_of(usage, "thoughtsTokenCount"):
             completion = (completion or 0) + thoughts  # thinking is paid as output
-        letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
+        thought = bool(thoughts) or any(part.get("thought") for part in parts)
+        raise_if_no_answer(finish, text, completion, self.diagnose, thought=thought)
+        letters, share = None, None
+        if ask.elicitation == "letter":
+            spoken = any(part.get("thought") for part in parts)
+            letters, share = letters_of(tokens, text, len(ask.options), thought=spoken)
         return Reply(
             text=text,
             option_logprobs=letters,
@@ -159,7 +186,9 @@ class Gemini(Provider):
             prompt_tokens=count_of(usage, "promptTokenCount"),
             completion_tokens=completion,
             cached_tokens=count_of(usage, "cachedContentTokenCount") or 0,
-            provider_model=payload.get("modelVersion"),
+            provider_model=whole.get("modelVersion"),
+            letter_share=share,
+            thought=thought or after_thought(text) != text,
         )
 
     def diagnose(self, status: int, payload: Any, text: str) -> Fault:

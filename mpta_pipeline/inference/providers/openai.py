@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import httpx
 import orjson
 
 from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.letters import letters_of
 from mpta_pipeline.inference.models import ModelSpec, Switch
 from mpta_pipeline.inference.options import (
     Way,
@@ -36,12 +37,17 @@ from mpta_pipeline.inference.providers.base import (
     batch_fault,
     code_of,
     count_of,
+    finish_of,
     message_of,
+    raise_error_in,
+    raise_if_no_answer,
     result_lines,
     senseless,
     usage_of,
 )
+from mpta_pipeline.inference.reading import listing, mapping, parse_json, tokens_of, words
 from mpta_pipeline.inference.requests import LETTERS, Ask
+from mpta_pipeline.thought import after_thought
 
 NO_LOGPROBS = "log-probabilities"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
@@ -200,7 +206,7 @@ class OpenAI(Provider):
                     "prompt_logprobs": 0,
                     self.tokens_field: 1,
                 }
-                read = partial(sum_of_prompt, before=before)
+                read = partial(sum_of_prompt, before=before, option=option)
             else:
                 forced = {"prompt": body["prompt"] + option, "echo": True, "logprobs": 1, "max_tokens": 1}
                 read = partial(sum_of_echo, prompt=body["prompt"], option=option)
@@ -247,41 +253,37 @@ class OpenAI(Provider):
         return "/chat/completions", body
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
-        """Read a reply.
+        """Read a reply of chat, completions or responses, by its own form.
 
         Raises:
-            Fault: It has no choice or no text where the format has them.
+            Fault: It has no choice or no text where the format has them, or says itself that it is no answer.
         """
-        try:
-            _raise_error_in(payload, self.diagnose)
-            choice = payload["choices"][0]
-            usage = usage_of(payload)
-            details = usage_of(usage, "prompt_tokens_details")
-            if self.spec.api == "completions":
-                text, refusal = choice["text"], None
-                candidates = _completion_candidates(choice.get("logprobs"))
+        said = _said(payload, self.diagnose)
+        text, finish = said.text, said.finish
+        if said.refusal:
+            text, finish = said.refusal, "refusal"
+        usage = usage_of(payload)
+        completion = _first_count(usage, "completion_tokens", "output_tokens")
+        further = [usage_of(usage, name) for name in ("completion_tokens_details", "output_tokens_details")]
+        thought = said.thought or any(count_of(one, "reasoning_tokens") for one in [usage, *further])
+        raise_if_no_answer(finish, text, completion, self.diagnose, details=said.details, thought=thought)
+        letters, share = None, None
+        if ask.elicitation == "letter":
+            if self.spec.structured and text:
+                text = _letter_in(text)
             else:
-                message = choice["message"]
-                text, refusal = _text_of(message.get("content")), message.get("refusal")
-                candidates = _chat_candidates(choice.get("logprobs"))
-            finish = choice.get("finish_reason")
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            raise senseless("it has no choices with a message") from None
-        if refusal:
-            text, finish = refusal, "refusal"
-        if text is not None and not isinstance(text, str):
-            raise senseless("the message's content is not text")
-        if self.spec.structured and ask.elicitation == "letter" and text:
-            text = _letter_in(text)
-        letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
+                letters, share = letters_of(tokens_of(said.logprobs), text, len(ask.options), thought=said.thought)
+        cached = [usage_of(usage, name) for name in ("prompt_tokens_details", "input_tokens_details")]
         return Reply(
-            text=text or "",
+            text=text,
             option_logprobs=letters,
             finish_reason=finish,
-            prompt_tokens=count_of(usage, "prompt_tokens"),
-            completion_tokens=count_of(usage, "completion_tokens"),
-            cached_tokens=count_of(details, "cached_tokens") or 0,
+            prompt_tokens=_first_count(usage, "prompt_tokens", "input_tokens"),
+            completion_tokens=completion,
+            cached_tokens=next((n for one in cached if (n := count_of(one, "cached_tokens"))), 0),
             provider_model=_fingerprint(payload),
+            letter_share=share,
+            thought=thought or after_thought(text) != text,
         )
 
     def batches(self) -> BatchEndpoint:
@@ -383,22 +385,96 @@ class _Batches(BatchEndpoint):
         return BatchResult(key, fault=batch_fault(str(error.get("message") or error)))
 
 
-def _raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
-    """OpenRouter and other gateways report what went wrong behind them in a reply with status 200."""
-    error = payload.get("error") if isinstance(payload, Mapping) and not payload.get("choices") else None
-    if not error:
-        return
-    code = error.get("code") if isinstance(error, Mapping) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    fault = diagnose(status, payload, "")
-    raise Fault(fault.kind, f"HTTP 200 with error {status}: {fault.reason}", retry_after=fault.retry_after)
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the forms of a reply have in common."""
+
+    text: str
+    finish: str | None
+    refusal: str = ""
+    thought: bool = False
+    logprobs: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _text_of(content: Any) -> Any:
-    """A message's content; some servers send it as a list of parts."""
-    if not isinstance(content, list):
-        return content
-    return "".join(part["text"] for part in content if part.get("type") in ("text", "output_text"))
+def _said(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> _Said:
+    """Text, finish reason, refusal and tokens of a reply.
+
+    Raises:
+        Fault: It has none of the forms, or holds an error.
+    """
+    whole = mapping(payload)
+    if isinstance(whole.get("output"), list) and "choices" not in whole:
+        return _of_responses(whole, diagnose)
+    choices = listing(whole.get("choices"))
+    if not choices:
+        raise_error_in(payload, diagnose)
+    choice = mapping(choices[0]) if choices else {}
+    message = choice.get("message")
+    if not isinstance(message, Mapping) and "text" not in choice:
+        raise_error_in(choice, diagnose)
+        raise senseless("it has no choices with a message")
+    body = mapping(message)
+    content = body.get("content") if isinstance(message, Mapping) else choice.get("text")
+    if content is not None and not isinstance(content, str | list):
+        raise senseless("the message's content is not text")
+    text = _text_of(content)
+    if not text.strip():
+        # Gateways report beside an empty message what went wrong behind them.
+        raise_error_in(payload, diagnose)
+    raise_error_in(choice, diagnose)
+    finish, details = finish_of(choice.get("finish_reason"))
+    in_parts = any(mapping(part).get("type") in ("thinking", "reasoning") for part in listing(content))
+    return _Said(
+        text,
+        finish,
+        words(body.get("refusal")) or _refusal_in(content),
+        in_parts or any(_spoken(body.get(name)) for name in _THOUGHT_FIELDS),
+        choice.get("logprobs"),
+        details,
+    )
+
+
+# Where servers put a thought: DeepSeek and older vLLM, newer vLLM and OpenRouter, Ollama, others.
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "thought")
+
+
+def _spoken(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
+
+
+def _of_responses(payload: Mapping[str, Any], diagnose: Callable[[int, Any, str], Fault]) -> _Said:
+    """A reply of the Responses API: items of output, messages and reasoning among them."""
+    raise_error_in(payload, diagnose)
+    items = [mapping(item) for item in payload["output"]]
+    parts = [mapping(p) for item in items if item.get("type") == "message" for p in listing(item.get("content"))]
+    spoken = [part for part in parts if part.get("type") == "output_text"]
+    finish = str(payload.get("status") or "completed")
+    if finish == "incomplete":
+        finish = str(mapping(payload.get("incomplete_details")).get("reason") or finish)
+    return _Said(
+        "".join(words(part.get("text")) for part in spoken),
+        {"completed": "stop", "max_output_tokens": "length"}.get(finish, finish),
+        "".join(words(part.get("refusal")) for part in parts if part.get("type") == "refusal"),
+        any(item.get("type") == "reasoning" for item in items),
+        [one for part in spoken for one in listing(part.get("logprobs"))],
+    )
+
+
+def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
+    return next((n for name in names if (n := count_of(usage, name)) is not None), None)
+
+
+def _text_of(content: Any) -> str:
+    """A message's content; some servers send it as a list of parts, a thought among them."""
+    if isinstance(content, list):
+        parts = (part if isinstance(part, Mapping) else {"type": "text", "text": part} for part in content)
+        return "".join(words(part.get("text")) for part in parts if part.get("type") in ("text", "output_text"))
+    return words(content)
+
+
+def _refusal_in(content: Any) -> str:
+    return "".join(words(mapping(p).get("refusal")) for p in listing(content) if mapping(p).get("type") == "refusal")
 
 
 def _one_letter(k: int) -> dict[str, Any]:
@@ -415,8 +491,8 @@ def _one_letter(k: int) -> dict[str, Any]:
 def _letter_in(text: str) -> str:
     """The letter in a structured reply; a server that ignores the format answers in text, which is kept."""
     try:
-        return str(orjson.loads(text)["answer"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return str(parse_json(text)["answer"])
+    except (ValueError, KeyError, TypeError, IndexError):
         return text
 
 
@@ -434,24 +510,6 @@ def messages(ask: Ask, *, system_role: bool = True) -> list[dict[str, str]]:
         return [{"role": "user", "content": f"{ask.system}\n\n{ask.user}"}]
     user = {"role": "user", "content": ask.user}
     return [user] if ask.system is None else [{"role": "system", "content": ask.system}, user]
-
-
-def _chat_candidates(logprobs: Any) -> list[tuple[str, float]]:
-    """Candidates of the first token: `logprobs.content[0].top_logprobs`."""
-    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    if not content:
-        return []
-    return [(str(c["token"]), float(c["logprob"])) for c in content[0].get("top_logprobs") or []]
-
-
-def _completion_candidates(logprobs: Any) -> list[tuple[str, float]]:
-    """Candidates of the first token: `logprobs.top_logprobs[0]`, a mapping; llama.cpp answers in the chat's form."""
-    if not isinstance(logprobs, Mapping):
-        return []
-    if logprobs.get("content"):
-        return _chat_candidates(logprobs)
-    listed = logprobs.get("top_logprobs")
-    return [(token, float(value)) for token, value in listed[0].items()] if listed and listed[0] else []
 
 
 def _fingerprint(payload: Mapping[str, Any]) -> str | None:
