@@ -25,7 +25,7 @@ from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
 from mpta_pipeline.inference.requests import Ask, exchanges, in_turn, iterate, split_by_policy, unique_requests
-from mpta_pipeline.inference.signs import CUT, NONE, Signs, cut_prompts, signs
+from mpta_pipeline.inference.signs import CUT, cut_prompts, starved, was_cut
 from mpta_pipeline.inference.throttle import Throttle
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
@@ -59,8 +59,7 @@ class Progress:
 
 
 Judge = Callable[[pl.DataFrame], pl.Series]
-"""Reads replies as they will be scored: request_hash, options, elicitation, text, option_logprobs, finish_reason → a
-status a row, `unparsed` where nothing can be made of it."""
+"""Reads replies (JUDGED) as they will be scored: a status per row, `unparsed` where nothing can be made of it."""
 JUDGED = pl.Schema(
     {
         "request_hash": pl.String(),
@@ -69,6 +68,9 @@ JUDGED = pl.Schema(
         "text": pl.String(),
         "option_logprobs": pl.List(pl.Float64()),
         "finish_reason": pl.String(),
+        "completion_tokens": pl.Int64(),
+        "letter_share": pl.Float64(),
+        "thought": pl.Boolean(),
     }
 )
 
@@ -348,7 +350,7 @@ class Run:
         """Requests that were asked before their turn."""
         self.texts: dict[str, Ask] = {}
         """Requests of batches as they were sent: what is noted of a batch holds no text."""
-        self.sample: list[tuple[Ask, Reply, Signs]] = []
+        self.sample: list[tuple[Ask, Reply]] = []
         """Answers since the last judgement."""
         self.judged = 0
         self.sizes: list[tuple[int, int]] = []
@@ -553,7 +555,7 @@ class Run:
         try:
             if result.fault is not None:
                 raise result.fault
-            self._answered(ask, self._read(ask, result.payload), tally, signs(result.payload))
+            self._answered(ask, self._read(ask, result.payload), tally)
         except Fault as fault:
             if fault.kind is Kind.FILTER:
                 self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
@@ -605,15 +607,10 @@ class Run:
     async def _exchange(self, ask: Ask, tally: Tally) -> float:
         """Ask and write the answer; returns what it cost. Asked again with more room where a thought took it all."""
         tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
-        seen, before = NONE, 0.0
+        before = 0.0
 
         def call(path: str, body: Any, read: Any) -> Any:
-            def look(payload: Any) -> Any:
-                nonlocal seen
-                seen = signs(payload)
-                return read(payload)
-
-            return self.exchange.call(path, body, look, tally, tokens)
+            return self.exchange.call(path, body, read, tally, tokens)
 
         while True:
             room = self.provider.room
@@ -624,8 +621,8 @@ class Run:
                 if "output limit was reached" in fault.reason and self._make_room(ask, room):
                     continue
                 raise
-            if not (seen.starved and self._make_room(ask, room)):
-                return self._answered(ask, reply, tally, seen, before)
+            if not (starved(reply) and self._make_room(ask, room)):
+                return self._answered(ask, reply, tally, before)
             before += self._cost(ask, reply)
 
     def _make_room(self, ask: Ask, room: int) -> bool:
@@ -661,7 +658,7 @@ class Run:
         """The model has not answered anything as its entry is now."""
         return not (self.report.asked or self.report.reused)
 
-    def _answered(self, ask: Ask, reply: Reply, tally: Tally, seen: Signs = NONE, before: float = 0.0) -> float:
+    def _answered(self, ask: Ask, reply: Reply, tally: Tally, before: float = 0.0) -> float:
         """Write an answer; returns what it cost, with the `before` that was paid for replies without one."""
         report = self.report
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
@@ -708,8 +705,8 @@ class Run:
         named = report.fingerprints
         if reply.provider_model is not None and reply.provider_model not in named and len(named) < MOST_NAMED:
             named.append(reply.provider_model)
-        report.cut_off += seen.starved
-        self._watch(ask, reply, seen)
+        report.cut_off += starved(reply)
+        self._watch(ask, reply)
         return cost or 0.0
 
     async def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
@@ -849,13 +846,13 @@ class Run:
 
     # ---------------------------------------------------------------- what the answers are worth
 
-    def _watch(self, ask: Ask, reply: Reply, seen: Signs) -> None:
+    def _watch(self, ask: Ask, reply: Reply) -> None:
         """Look at an answer for what its parsing would tell too late."""
         if ask.user and reply.prompt_tokens and ask.elicitation != "option_logprob" and len(self.sizes) < NEXT_LOOK:
             self.sizes.append((len(ask.user) + len(ask.system or ""), reply.prompt_tokens))
         if ask.elicitation == "option_logprob":
             return  # scored, not written
-        self.sample.append((ask, reply, seen))
+        self.sample.append((ask, reply))
         if not self.spec.batch and len(self.sample) >= (NEXT_LOOK if self.judged else FIRST_LOOK):
             self._judge()
 
@@ -868,14 +865,14 @@ class Run:
         sample, self.sample = self.sample, []
         self.judged += 1
         n = len(sample)
-        unusable = self._unusable([(ask, reply) for ask, reply, _ in sample])
-        cut = [seen for bad, (_, _, seen) in zip(unusable, sample, strict=True) if bad and seen.cut]
+        unusable = [reply for bad, (_, reply) in zip(self._unusable(sample), sample, strict=True) if bad]
+        cut = [reply for reply in unusable if was_cut(reply)]
         if 2 * len(cut) > n:
-            raise self._cut_off(len(cut), n, cut[0].finish, thinks=any(seen.thought for seen in cut))
-        if 2 * sum(unusable) > n:
-            bad = next(reply for no, (_, reply, _) in zip(unusable, sample, strict=True) if no)
+            raise self._cut_off(len(cut), n, cut[0].finish_reason or "", thinks=any(reply.thought for reply in cut))
+        if 2 * len(unusable) > n:
+            bad = unusable[0]
             self._warn(
-                f"{sum(unusable)} of the {n} latest replies name none of the options (finish reason "
+                f"{len(unusable)} of the {n} latest replies name none of the options (finish reason "
                 f"{bad.finish_reason or 'none'}), e.g. {shorten(redact(bad.text or '', self.secrets), 80)!r}: "
                 f"`mpta models --probe` shows what the model can do"
             )
@@ -895,7 +892,12 @@ class Run:
         if self.judge is None:
             return empty
         columns = [
-            (a.request_hash, a.options, a.elicitation, r.text, r.option_logprobs, r.finish_reason) for a, r in answers
+            (
+                *(ask.request_hash, ask.options, ask.elicitation),
+                *(reply.text, reply.option_logprobs, reply.finish_reason),
+                *(reply.completion_tokens, reply.letter_share, reply.thought),
+            )
+            for ask, reply in answers
         ]
         status = self.judge(pl.DataFrame(columns, schema=JUDGED, orient="row"))
         return [said == "unparsed" for said in status]

@@ -11,7 +11,8 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.inference.signs import cut_prompts, signs
+from mpta_pipeline.inference.providers.base import Reply
+from mpta_pipeline.inference.signs import cut_prompts, starved
 from tests.inference.conftest import make_prompts, make_spec
 from tests.inference.server import Answer, Request, Server, answers, chat, openai_error
 
@@ -384,18 +385,9 @@ def test_what_speaks_for_cut_prompts():
     assert "512 prompt tokens each" in cut_prompts(mixed, [min(n // 3, 512) for n in mixed])
 
 
-# --- signs ------------------------------------------------------------------------------------------------------------
-
-THOUGHTS = [
-    "<think>\nhm", "<thinking>hm", "<thought>hm", "<reasoning>hm", "<analysis>hm", "<scratchpad>hm", "<seed:think>hm",
-    "[THINK]hm", "◁think▷hm", "<|START_THINKING|>hm", "<|inner_prefix|>hm", "<|channel|>analysis<|message|>hm",
-    "<|channel>thought\nhm",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", THOUGHTS)
-def test_a_thought_that_the_limit_ended_is_starved(text: str):
-    seen = signs(chat(text, finish_reason="length"))
-    assert (seen.thought, seen.starved) == (True, True)
-    assert not signs(chat("B", finish_reason="length")).starved
-    assert not signs(chat("")).starved, "empty, but not cut off"
+def test_a_reply_is_starved_where_the_limit_left_no_room_for_an_answer():
+    assert starved(Reply("", finish_reason="MAX_TOKENS"))
+    assert starved(Reply("<think>hm", finish_reason="length", thought=True))
+    assert not starved(Reply("<think>hm</think> B", finish_reason="length", thought=True))
+    assert not starved(Reply("B", finish_reason="length"))
+    assert not starved(Reply("", finish_reason="stop")), "empty, but not cut off"
