@@ -423,3 +423,12 @@ def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
 
 def test_without_open_text_nothing_is_said_of_it(html: str) -> None:
     assert "compared with a reference" not in html
+
+
+def test_replies_that_cannot_be_read_are_a_warning_before_any_figure() -> None:
+    low = fab.figures(fab.figure(metric="parse_rate", estimate=0.31))
+    rest = figures().filter(pl.col("metric") != "parse_rate")
+    html = " ".join(render(subgroup_metrics=pl.concat([rest, low])).split())
+    assert "Warning: only 31.0 % with persona" in html
+    assert html.index("Warning: only") < html.index('<h2 id="read">')
+    assert "Warning: only" not in render()
