@@ -1,4 +1,4 @@
-"""Judge answers while a run is young, so that what makes them useless is told in its first minute, not in the report."""
+"""Judge answers while a run is young, so that what makes them useless is told at once and not in the report."""
 
 from __future__ import annotations
 
