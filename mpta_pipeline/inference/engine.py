@@ -443,18 +443,28 @@ class Run:
         def call(path: str, body: Any, read: Any) -> Any:
             return self.exchange.call(path, body, read, tally, tokens)
 
-        while True:
-            room = self.provider.room
-            try:
-                reply = await self.provider.answer(ask, call)
-            except Fault as fault:
-                # OpenAI's reasoning models, where the limit ends within the thought.
-                if "output limit was reached" in fault.reason and self._make_room(ask, room):
-                    continue
-                raise
-            if not (starved(reply) and self._make_room(ask, room)):
-                return self._answered(ask, reply, tally, before)
-            before += self._cost(ask, reply)
+        reserved = 0.0
+        try:
+            while True:
+                room = self.provider.room
+                try:
+                    reply = await self.provider.answer(ask, call)
+                    again = starved(reply)
+                except Fault as fault:
+                    # OpenAI's reasoning models, where the limit ends within the thought.
+                    if "output limit was reached" not in fault.reason:
+                        raise
+                    reply, again = Reply("", finish_reason="length", prompt_tokens=0, completion_tokens=0), True
+                if not (again and self._make_room(ask, room)):
+                    return self._answered(ask, reply, tally, before)
+                more = self._reserve(ask)
+                if more is None:  # nothing is left to ask again with
+                    return self._answered(ask, reply, tally, before)
+                reserved += more
+                before += self._cost(ask, reply)
+        finally:
+            for budget in self.budgets:
+                budget.settle(reserved, 0.0)
 
     def _make_room(self, ask: Ask, room: int) -> bool:
         """Allow more tokens where a thought took them all; false where the entry sets the limit, or enough were given.

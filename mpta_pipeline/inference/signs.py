@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from mpta_pipeline.inference.providers.base import Reply
@@ -29,10 +30,14 @@ def starved(reply: Reply) -> bool:
 LEAST = 8  # answers from which counts of prompt tokens say anything
 PLAUSIBLE = 8.0  # characters a token over a whole run; English has 4 to 5, other scripts fewer
 SPREAD = 32  # characters by which prompts must differ if their counts of tokens are to differ
+BEYOND = 1.15  # times the largest count that a cut prompt must have had, by the others' characters a token
 
 
 def cut_prompts(lengths: Sequence[int], tokens: Sequence[int]) -> str | None:
     """Say why it seems that prompts were cut before the model read them; None: nothing speaks for it.
+
+    Either all counts are the same although the prompts differ, or several prompts share the largest count although,
+    by the characters a token of the others, they should have clearly more; or there are too few tokens altogether.
 
     Args:
         lengths: Characters sent, per request.
@@ -40,14 +45,22 @@ def cut_prompts(lengths: Sequence[int], tokens: Sequence[int]) -> str | None:
     """
     if len(tokens) < LEAST:
         return None
+    pairs = list(zip(lengths, tokens, strict=True))
     most = max(tokens)
-    at_most = [length for length, n in zip(lengths, tokens, strict=True) if n == most]
-    if len(at_most) >= LEAST and len(set(at_most)) >= LEAST // 2 and max(at_most) - min(at_most) >= SPREAD:
+    at_most = [length for length, n in pairs if n == most]
+    others = [length / n for length, n in pairs if 0 < n < most]
+    if len(at_most) == len(tokens):
+        beyond = at_most if max(at_most) - min(at_most) >= SPREAD else []
+    elif len(others) >= LEAST // 2:
+        ratio = statistics.median(others)
+        beyond = [length for length in at_most if length > BEYOND * ratio * most]
+    else:
+        beyond = []
+    if len(beyond) >= LEAST // 2:
         return (
-            f"{len(at_most)} of {len(tokens)} prompts of {min(at_most)} to {max(at_most)} characters were counted as "
+            f"{len(beyond)} of {len(tokens)} prompts of {min(beyond)} to {max(beyond)} characters were counted as "
             f"{most} prompt tokens each"
         )
-    total = sum(tokens)
-    if total and sum(lengths) / total > PLAUSIBLE:
-        return f"{sum(lengths):,} characters were sent and {total:,} prompt tokens counted, which are too few for them"
+    if sum(lengths) > PLAUSIBLE * sum(tokens):
+        return f"{sum(lengths):,} characters were sent and {sum(tokens):,} prompt tokens counted, which are too few"
     return None
