@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,10 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from mpta_pipeline import cli
+from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.provenance import read_record
 from mpta_pipeline.storage import Layout
 from tests.world import World, respondents, write_wave
@@ -285,6 +289,24 @@ def test_ctrl_c_ends_with_a_message_and_the_next_run_goes_on(world, server):
     done = mpta(world, "run")
     assert done.returncode == 0, done.stderr
     assert max(server.asked.values()) <= 2 and sum(n - 1 for n in server.asked.values()) <= 16
+
+
+def test_the_ui_opens_the_history_that_every_other_command_writes(world, tmp_path, monkeypatch):
+    home, started = tmp_path / "elsewhere", []
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setattr("os.execv", lambda executable, words: started.append(os.environ["DAGSTER_HOME"]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert CliRunner().invoke(cli.app, ["ui", "--port", str(port)]).exit_code == 0
+    assert started == [str(home)]
+
+
+def test_the_ui_on_a_taken_port_ends_with_a_message(world):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = CliRunner().invoke(cli.app, ["ui", "--port", str(taken.getsockname()[1])])
+    assert isinstance(done.exception, ConfigError) and "choose another port" in str(done.exception)
 
 
 def test_a_run_of_one_model_and_task_leaves_the_next_run_alone(world, server):

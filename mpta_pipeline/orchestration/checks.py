@@ -22,11 +22,12 @@ DECLARED: dict[str, dict[str, str]] = {
         "release_changes": "A new release keeps nearly all respondents and nearly all of their answers",
         "declared_gaps": "What the producer says was not asked in a country is not answered there",
         "label_drift": "Value labels read as they did in the release before",
-        "columns_set_aside": "The crosswalk understands every variable that it knows of this file",
+        "columns_set_aside": "The crosswalk understands every answer in the variables that it knows of this file",
         "impossible_combinations": "Ages, birth years and rights fit each other",
         "straight_lining": "Few respondents give one answer to a whole battery",
         "break_off": "Few respondents leave more than half of the questions open",
         "battery_signs": "Items of a battery hang together with the expected sign",
+        "polarity": "Each scale runs the way that its known partners say",
         "published_marginals": "Weighted shares equal the producers' published figures",
     },
     "personas": {
@@ -71,6 +72,7 @@ ADVISORY = {
     "impossible_combinations",
     "straight_lining",
     "break_off",
+    "polarity",
     "uniqueness",
     "replies_readable",
 }

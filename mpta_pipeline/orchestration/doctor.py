@@ -89,7 +89,7 @@ def _survey_files(project: Project) -> Iterator[Finding]:
         if state.problem is not None:
             # A source that is closed or switched off is the user's own decision.
             yield Finding(state.path.name, state.status == "closed", state.problem)
-    waves = [found for found in surveys.assign(states) if found.role == "used"]
+    waves = {found.wave for found in surveys.assign(states) if found.role == "used"}
     told = (
         f"{len(waves)} wave(s)" if waves else f"no wave yet: drop a file into {project.layout.surveys}, or `mpta demo`"
     )

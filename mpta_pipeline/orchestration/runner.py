@@ -18,6 +18,7 @@ from mpta_pipeline.orchestration import sources, steps
 from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node
+from mpta_pipeline.storage import sweep
 
 ORDER = (
     "raw_wave",
@@ -68,6 +69,7 @@ def sole_command(project: Project, instance: dg.DagsterInstance) -> Iterator[Non
         for run in instance.get_runs(unfinished):
             if COMMAND_TAG in run.tags:
                 instance.report_run_failed(run, "The command that ran this was killed; the next one goes on.")
+        sweep(project.layout)
         yield
 
 

@@ -220,7 +220,7 @@ class _View:
     @property
     def waves(self) -> list[dict[str, Any]]:
         """The waves used, in order."""
-        return self._frames["waves"].sort("wave").to_dicts()
+        return self._frames["waves"].sort("wave", "release_id").to_dicts()
 
     @property
     def n_panel(self) -> int | None:
