@@ -481,8 +481,8 @@ SCORES = Table(
         Column(
             "letter_share",
             pl.Float64,
-            "Share of probability on the options' letters at the answer's first token; below the least share that counts "
-            "the answer has no p_vec; null where not known",
+            "Share of probability on the options' letters at the answer's first token; an answer below the least share "
+            "that counts has no p_vec; null where not known",
             nullable=True,
             ge=0,
             le=1,

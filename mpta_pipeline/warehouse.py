@@ -31,7 +31,7 @@ from mpta_pipeline.storage import (
 )
 from mpta_pipeline.trace import Trace, follow
 
-VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships")
+VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships", "unparsed_replies")
 """Published views, each after those that it reads."""
 
 LEFT_OUT = "tables/left_out.json"

@@ -478,6 +478,19 @@ class _View:
             for k in keys
         ]  # fmt: skip
 
+    def unread(self) -> list[dict[str, Any]]:
+        """One row per model with replies that cannot be read: how many, of how many, and how many for each reason."""
+        scores = self._frames["scores"].filter(pl.col("status") != "error")
+        reason, unparsed = pl.col("unparsed_reason"), pl.col("status") == "unparsed"
+        counts = scores.group_by("model").agg(
+            pl.len().alias("replies"),
+            unparsed.sum().alias("unread"),
+            *((reason == name).sum().alias(name) for name in wording.UNPARSED),
+        )
+        rank = {model: i for i, model in enumerate(self.models)}
+        rows = counts.filter(pl.col("unread") > 0).to_dicts()
+        return sorted(rows, key=lambda row: (rank.get(row["model"], len(rank)), row["model"]))
+
     def pockets(self) -> list[dict[str, Any]]:
         """Pockets, confirmed ones first, the largest differences first."""
         frame = self._frames["pockets"]

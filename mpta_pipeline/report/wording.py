@@ -147,3 +147,15 @@ def letter(tie_group: int | None) -> str:
     if tie_group is None:
         return NOTHING
     return chr(ord("a") + tie_group - 1) if 1 <= tie_group <= 26 else str(tie_group)
+
+
+UNPARSED = {
+    "empty": "Empty",
+    "cut_off": "Cut off",
+    "thought_only": "Thought only",
+    "no_option": "No option",
+    "several_options": "Several options",
+    "conflict": "Contradictory",
+    "foreign": "Other script",
+}
+"""Why replies cannot be read, as columns of the report."""

@@ -412,6 +412,32 @@ def test_an_effect_interval_is_cut_to_what_the_metric_can_be() -> None:
     assert "may help by 5.0 points" in f.effect_verdict(figure, 0.05)
 
 
+def test_replies_that_cannot_be_read_are_counted_by_reason() -> None:
+    scores = pl.DataFrame(
+        {
+            "model": ["m"] * 5 + ["n"],
+            "status": ["ok", "unparsed", "unparsed", "unparsed", "error", "ok"],
+            "unparsed_reason": [None, "cut_off", "cut_off", "conflict", None, None],
+        }
+    )
+    html = " ".join(render(scores=scores).split())
+    table = html[html.index("Replies that cannot be read, by model and reason") :]
+    assert re.findall(r'<td class="n">(\d+)</td>', table.partition("</table>")[0]) == [
+        "4",
+        "3",
+        "0",
+        "2",
+        "0",
+        "0",
+        "0",
+        "1",
+        "0",
+    ]
+    assert "Replies that cannot be read, by model and reason" not in render(
+        scores=scores.filter(pl.col("status") == "ok")
+    )
+
+
 def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
     from mpta_pipeline.report import figures as f
 
