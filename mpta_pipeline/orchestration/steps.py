@@ -689,10 +689,8 @@ def _statuses_of(replies: pl.DataFrame) -> pl.Series:
         pl.lit("").alias("model"),
         pl.col("request_hash").alias("prompt_id"),
         "request_hash",
-        "text",
-        "option_logprobs",
         pl.lit(None, pl.String).alias("error"),
-        "finish_reason",
+        pl.all().exclude("request_hash", "options", "elicitation"),
     )
     parsed = tasks.parse_replies(prompts, given).select("prompt_id", "status")
     return prompts.join(parsed, on="prompt_id", how="left", maintain_order="left")["status"]

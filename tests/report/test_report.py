@@ -459,3 +459,12 @@ def test_what_was_set_aside_is_told_by_wave_and_counted() -> None:
     assert "Set aside in wvs-7: 2 columns, whole or in part" in html
     assert all(line in html for line in lines)
     assert "Set aside in gss-2018" not in html
+
+
+def test_replies_that_cannot_be_read_are_a_warning_before_any_figure() -> None:
+    low = fab.figures(fab.figure(metric="parse_rate", estimate=0.31))
+    rest = figures().filter(pl.col("metric") != "parse_rate")
+    html = " ".join(render(subgroup_metrics=pl.concat([rest, low])).split())
+    assert "Warning: only 31.0 % with persona" in html
+    assert html.index("Warning: only") < html.index('<h2 id="read">')
+    assert "Warning: only" not in render()
