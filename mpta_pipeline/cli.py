@@ -389,6 +389,8 @@ def plan() -> None:
         for name, spec in project.models.items()
     ]
     _print_frame(pl.DataFrame(rows))
+    for task, told in steps.items_left_out(project):
+        out.print(f"[yellow]{escape(task)}[/yellow]: {escape(told)}", soft_wrap=True)
 
 
 @app.command()
