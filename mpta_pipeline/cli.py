@@ -625,7 +625,10 @@ def _show_numbers(numbers: pl.DataFrame | None) -> None:
         return
     for (model,), part in numbers.group_by(["model"], maintain_order=True):
         shown = part.select(
-            pl.when(pl.col("dimensions") == "all").then(pl.lit("all")).otherwise(pl.format("{} {}", "dimensions", "subgroup")).alias("group"),
+            pl.when(pl.col("dimensions") == "all")
+            .then(pl.lit("all"))
+            .otherwise(pl.format("{} {}", "dimensions", "subgroup"))
+            .alias("group"),
             pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people", "difference",
             pl.format("[{}, {}]", pl.col("ci_low").round(3), pl.col("ci_high").round(3)).alias("95 % interval"),
             "mae", "mae_n", "pearson", "sd_ratio",
@@ -642,7 +645,8 @@ def _show_comparison(comparison: pl.DataFrame) -> None:
         return
     shown = own.sort("task", "survey", "condition", "tie_group", pl.col("estimate"), descending=[False] * 4 + [True])
     _print_frame(
-        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers", pl.col("tie_group").alias("tie group")),
+        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers",
+                     pl.col("tie_group").alias("tie group")),
         title="Models compared on the answers that both gave; those of one tie group cannot be told apart",
     )  # fmt: skip
 

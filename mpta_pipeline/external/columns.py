@@ -81,7 +81,6 @@ MEANING: Mapping[str, str] = {
     "example_id": "number of BBQ's example within its category",
 }
 # Families of columns with one option, or one probability, each.
-_LETTERED = re.compile(r"^(?:option|choice|opt|ans|answer)?_?\(?([a-z]|\d{1,2})\)?$")
 _OPTION_FAMILY = re.compile(r"^(option|choice|opt|ans)_?([a-z]|\d{1,2})$")
 _SHARE_FAMILY = re.compile(r"^(p|prob|probability|logprob|lp)_?([a-z]|\d{1,2})$")
 
@@ -126,7 +125,7 @@ def understand(
         roles: Roles to look for.
 
     Raises:
-        ValidationError: A column that the user names is absent, a role is not known, or two columns claim to be answers.
+        ValidationError: A column that the user names is absent, a role is not known, or two columns may be answers.
     """
     given = dict(named or {})
     if wrong := [r for r in given if r not in ALIASES]:
@@ -150,8 +149,6 @@ def understand(
         found = [c for c in found if frame[c].null_count() < frame.height or role in ("answer", "persona_id")]
         if role == "key":  # whether an answer was right is no key
             found = [c for c in found if frame.schema[c] != pl.Boolean and not _true_or_false(frame[c])]
-        if role == "question" and "item_id" in given and frame.schema.get(found[0] if found else "") is None:
-            continue
         if not found:
             continue
         # What a model says and what is right go by the same name in different files.
@@ -162,7 +159,8 @@ def understand(
                     f"{found[0]} and {others[0]} may both be the model's answer, or one of them the key",
                     file=file,
                     variable=found[0],
-                    remedy=f"say which is which: --columns answer={others[0]},key={found[0]} (or own_answer={found[0]})",
+                    remedy=f"say which is which: --columns answer={others[0]},key={found[0]} "
+                    f"(or own_answer={found[0]})",
                 )
         given[role] = found[0]
         if len(found) > 1 and role in ("answer", "own_answer", "key", "persona_id", "weight"):

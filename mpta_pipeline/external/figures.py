@@ -1,4 +1,4 @@
-"""Figures of answers made elsewhere: everything that the pipeline computes of its own answers, and where it is written."""
+"""Figures of answers made elsewhere: all that the pipeline computes of its own, and where it is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 from mpta_pipeline import metrics, report
 from mpta_pipeline.errors import ConfigError, ValidationError
 from mpta_pipeline.external import numeric
-from mpta_pipeline.external.answers import Answers
+from mpta_pipeline.external.model import Answers
 from mpta_pipeline.metrics.facts import COLUMNS as FACTS
 from mpta_pipeline.metrics.groups import CROSS, ROW_DIMENSIONS
 from mpta_pipeline.storage import write_atomic, write_text

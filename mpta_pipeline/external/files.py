@@ -93,7 +93,7 @@ def _delimited(path: Path) -> pl.DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value as polars takes it: numbers that are no numbers become null, mixed lists and mappings become text."""
+    """A JSON value as polars takes it: NaN becomes null, mixed lists and mappings become text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -10,9 +10,10 @@ import polars as pl
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.external import logs
-from mpta_pipeline.external.answers import Answers, Known, Reading, from_table
+from mpta_pipeline.external.answers import from_table
 from mpta_pipeline.external.bbq import from_bbq, is_bbq
 from mpta_pipeline.external.files import read
+from mpta_pipeline.external.model import Answers, Known, Reading
 from mpta_pipeline.external.people import read_people
 
 

@@ -76,7 +76,8 @@ def read_people(
             "The file of people does not say whose answers they are",
             file=path,
             variable="persona_id",
-            remedy="name the column of people persona_id (as in the answers), or give published shares: item_id, option, share",
+            remedy="name the column of people persona_id (as in the answers), or give published shares: item_id, "
+            "option, share",
         )
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
     if "own_answer" not in layout.roles and item is not None:
@@ -166,7 +167,8 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
             file=path,
             variable=share,
             value=f"{twice.item(0, item)}: {twice.item(0, 'own_answer')}",
-            remedy="give each option of a question (and group) one row; name further columns that tell rows apart with --by",
+            remedy="give each option of a question (and group) one row; name with --by further columns that tell "
+            "rows apart",
         )
     sums = rows.group_by(key, maintain_order=True).agg(pl.col("value").sum().alias("sum"), pl.col("n").max().alias("n"))
     totals = sums["sum"].to_numpy()

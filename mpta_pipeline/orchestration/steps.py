@@ -406,8 +406,11 @@ def items_left_out(project: Project) -> list[tuple[str, str]]:
         notes = record.notes if record else {}
         if left := notes.get("left_out"):
             told.append(
-                (task, f"{left:,} items cannot be asked and are left out: {notes['left_out_items']}. Complete them in the "
-                 "item file, or get it again")
+                (
+                    task,
+                    f"{left:,} items cannot be asked and are left out: {notes['left_out_items']}. Complete them in the "
+                    "item file, or get it again",
+                )
             )
     return told
 

@@ -60,7 +60,8 @@ class Gaps:
             return
         first = self.found[0]
         raise TaskError(
-            f"{n} of {n + kept} items of task {name} cannot be asked, which is more than {SHARE:.0%}; the first: {first.why}",
+            f"{n} of {n + kept} items of task {name} cannot be asked, which is more than {SHARE:.0%}; the first: "
+            f"{first.why}",
             file=first.file,
             variable=first.column,
             value=first.item,
@@ -80,8 +81,9 @@ def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:
     """The items that can be asked; the others are noted.
 
     Args:
-        items: `keeps_empty` (may be absent): empty options are the published file's own and stay. `item_id`, `question`, `options`, `option_values`, `gold_idx` (may be absent or null: no key). Items
-            without any option are open text.
+        items: `item_id`, `question`, `options`, `option_values`, `gold_idx` (may be absent or null: no key),
+            `keeps_empty` (may be absent): empty options are the published file's own and stay. Items without any
+            option are open text.
         gaps: Where gaps are noted.
         file: The items' file.
     """
@@ -96,7 +98,9 @@ def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:
     keeps = pl.col("keeps_empty") if "keeps_empty" in items.columns else pl.lit(False)
     used = pl.when(keeps).then(text.list.len()).otherwise(used)
     looked = items.with_columns(
-        text.alias("_text"), used.fill_null(0).cast(pl.Int64).alias("_used"), pl.col("options").list.len().alias("_all"),
+        text.alias("_text"),
+        used.fill_null(0).cast(pl.Int64).alias("_used"),
+        pl.col("options").list.len().alias("_all"),
         key.cast(pl.Int64).alias("_key"),
     ).with_columns(pl.col("_text").list.head(pl.col("_used")).alias("_text"))
     why = (
@@ -122,7 +126,10 @@ def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:
     kept = looked.filter(pl.col("_why").is_null())
     shorter = [c for c in ("options", "option_values", "option_scores") if c in items.columns]
     kept = kept.with_columns(
-        pl.when(pl.col("_used") < pl.col("_all")).then(pl.col(c).list.head(pl.col("_used"))).otherwise(pl.col(c)).alias(c)
+        pl.when(pl.col("_used") < pl.col("_all"))
+        .then(pl.col(c).list.head(pl.col("_used")))
+        .otherwise(pl.col(c))
+        .alias(c)
         for c in shorter
     )
     return kept.select(items.columns)

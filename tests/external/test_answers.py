@@ -408,7 +408,9 @@ class TestFilesOfOutsiders:
             assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == right
 
     def test_a_nought_among_numbers_up_to_the_number_of_options_is_refused(self, tmp_path, questions):
-        text = "item_id,answer\n" + "".join(f"{i},{n}\n" for (i, _, _), n in zip(self.gold(questions), (0, 1, 2)))
+        text = "item_id,answer\n" + "".join(
+            f"{i},{n}\n" for (i, _, _), n in zip(self.gold(questions), (0, 1, 2), strict=True)
+        )
         with pytest.raises(ValidationError, match="some are 0 and some are the number of options"):
             self.score(tmp_path, questions, text)
 

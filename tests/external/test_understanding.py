@@ -1,4 +1,4 @@
-"""Protects what is understood of other people's files: codes, counting, missing weights, groups, probabilities, sides."""
+"""Protects what is understood of other people's files: codes, counting, weights, groups, probabilities, sides."""
 
 import json
 import math
@@ -297,7 +297,7 @@ def test_crossed_groups(tmp_path):
 def test_what_groups_nobody_is_refused_with_a_sentence(tmp_path, column):
     rows = [{"survey": "s", "model": "m", "condition": "persona", **r} for r in people_and_answers({"t": [1, 2]})]
     rows = [{("item_id" if k == "item" else k): v for k, v in r.items()} for r in rows]
-    with pytest.raises(ValidationError, match="grouped by|never pooled"):
+    with pytest.raises(ValidationError, match=r"grouped by|never pooled"):
         scored(written(tmp_path / "a.csv", rows), by=(column,))
 
 
@@ -498,7 +498,8 @@ def test_100_000_rows_of_personas(tmp_path, seed):
         ),
         (
             "a.json",
-            '{"results": [{"item_id": "q1", "answer": "ja", "key": "ja"}, {"item_id": "q2", "answer": "nein", "key": "ja"}]}',
+            '{"results": [{"item_id": "q1", "answer": "ja", "key": "ja"}, '
+            '{"item_id": "q2", "answer": "nein", "key": "ja"}]}',
         ),
         (
             "a.json",

@@ -78,7 +78,11 @@ def test_too_many_gaps_refuse_the_task_with_the_first(tmp_path):
 @pytest.mark.parametrize("write", [repr, json.dumps])
 def test_options_as_a_list_in_one_cell(tmp_path, write):
     path = tmp_path / "x.csv"
-    quoted = ['"' + write(["a", "b"]).replace('"', '""') + '"', '"' + write(["c", "d", "e"]).replace('"', '""') + '"', "none"]
+    quoted = [
+        '"' + write(["a", "b"]).replace('"', '""') + '"',
+        '"' + write(["c", "d", "e"]).replace('"', '""') + '"',
+        "none",
+    ]
     path.write_text("q,o,k\n" + "".join(f"q{i},{o},1\n" for i, o in enumerate(quoted)), encoding="utf-8")
     items, gaps = build("multiple_choice", path, question="{q}", options=["{o}"], gold="k")
     assert sorted(items["options"].to_list()) == [["a", "b"], ["c", "d", "e"]]
@@ -88,7 +92,8 @@ def test_options_as_a_list_in_one_cell(tmp_path, write):
 def test_truthfulqa_without_a_best_incorrect_answer(tmp_path):
     path = tmp_path / "TruthfulQA.csv"
     path.write_text(
-        "Type,Category,Question,Best Answer,Best Incorrect Answer\nA,C,One?,right,\nA,C,Two?,right,wrong\n", encoding="utf-8"
+        "Type,Category,Question,Best Answer,Best Incorrect Answer\nA,C,One?,right,\nA,C,Two?,right,wrong\n",
+        encoding="utf-8",
     )
     items, gaps = build("truthfulqa_binary", path)
     assert items["question"].to_list() == ["Two?"]
@@ -124,15 +129,19 @@ def test_an_mc1_question_that_comes_twice_is_two_items_or_one(tmp_path):
 
 def bbq_row(i, **change):
     row = {
-        "example_id": i, "question_index": "1", "question_polarity": "neg", "context_condition": "ambig", "category": "Age",
+        "example_id": i, "question_index": "1", "question_polarity": "neg", "context_condition": "ambig",
+        "category": "Age",
         "answer_info": {"ans0": ["x", "old"], "ans1": ["y", "nonOld"], "ans2": ["z", "unknown"]},
         "additional_metadata": {"subcategory": "None", "stereotyped_groups": ["old"], "version": "a"},
-        "context": "Two people.", "question": "Who?", "ans0": "The old man", "ans1": "The young man", "ans2": "Unknown", "label": 2,
+        "context": "Two people.", "question": "Who?", "ans0": "The old man", "ans1": "The young man", "ans2": "Unknown",
+        "label": 2,
     }  # fmt: skip
     return json.dumps(row | change) + "\n"
 
 
-@pytest.mark.parametrize(("change", "column"), [({"label": 3}, "label"), ({"ans1": ""}, "ans1"), ({"question": None}, "question")])
+@pytest.mark.parametrize(
+    ("change", "column"), [({"label": 3}, "label"), ({"ans1": ""}, "ans1"), ({"question": None}, "question")]
+)
 def test_a_row_of_bbq_that_cannot_be_asked(tmp_path, change, column):
     path = tmp_path / "Age.jsonl"
     path.write_text(bbq_row(0) + bbq_row(1, **change) + bbq_row(2))
@@ -152,7 +161,9 @@ def test_global_opinions_with_fewer_selections_than_options(tmp_path):
     )
     items, gaps = build("global_opinions", path)
     assert items["question"].to_list() == ["Two?"]
-    assert gaps.found[0].text() == "global_opinions.csv, item row 2 (One?), selections: Chile has 2 shares for 3 options"
+    assert (
+        gaps.found[0].text() == "global_opinions.csv, item row 2 (One?), selections: Chile has 2 shares for 3 options"
+    )
 
 
 def test_gaps_are_counted_where_a_person_looks():

@@ -216,7 +216,9 @@ def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gap
             remedy="say in gold_values which value stands for which place",
         )
     for item, key in bad.select(named.alias("item"), "key").iter_rows():
-        gaps.leave_out(file, item, structure.gold, "the key is empty" if not key else f"the key {key!r} names none of its options")
+        gaps.leave_out(
+            file, item, structure.gold, "the key is empty" if not key else f"the key {key!r} names none of its options"
+        )
     return frame.join(bad.select("row"), on="row", how="anti", maintain_order="left")
 
 
@@ -269,9 +271,7 @@ def from_yaml(path: Path) -> Kind:
 
     def make(request: ItemRequest) -> pl.DataFrame:
         frame = pl.concat([read_file(p) for p in request.files], how="diagonal_relaxed")
-        return items_of(
-            frame, structure, request.files, name=path.stem, licence=published.licence, gaps=request.gaps
-        )
+        return items_of(frame, structure, request.files, name=path.stem, licence=published.licence, gaps=request.gaps)
 
     closing = AS_THE_PERSON if structure.as_person else AS_ASKED
     return Kind(path.stem, raw["title"], make, closing=closing, file=published)

@@ -92,7 +92,9 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
             short = next((c for c, answers in selections.items() if len(answers) != len(texts)), None)
             if short is not None:
                 request.gaps.leave_out(
-                    path, f"row {number + 2} ({str(row['question'])[:60]})", "selections",
+                    path,
+                    f"row {number + 2} ({str(row['question'])[:60]})",
+                    "selections",
                     f"{short} has {len(selections[short])} shares for {len(texts)} options",
                 )
                 continue

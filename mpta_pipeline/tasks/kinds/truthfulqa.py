@@ -119,7 +119,13 @@ def read_choices(path: Path) -> pl.DataFrame:
             file=path,
             remedy=f"get it from {CHOICES.address}",
         ) from None
-    schema = {"row": pl.Int64(), "question": pl.String(), "form": pl.String(), "option": pl.String(), "true": pl.Boolean()}
+    schema = {
+        "row": pl.Int64(),
+        "question": pl.String(),
+        "form": pl.String(),
+        "option": pl.String(),
+        "true": pl.Boolean(),
+    }
     return pl.DataFrame(long, schema=pl.Schema(schema), orient="row")
 
 
@@ -129,8 +135,10 @@ def _told_apart(items: pl.DataFrame, form: str, path: Path, request: ItemRequest
     wrong = right == 0 if form == "mc2" else right != 1
     for row, question, n in items.filter(wrong).select("row", "question", right.alias("n")).iter_rows():
         request.gaps.leave_out(
-            path, f"{row} ({question[:60]})", f"{form}_targets", f"{n or 'none'} of its answers is true" if n < 2
-            else f"{n} of its answers are true",
+            path,
+            f"{row} ({question[:60]})",
+            f"{form}_targets",
+            f"{n or 'none'} of its answers is true" if n < 2 else f"{n} of its answers are true",
         )
     items = items.filter(~wrong)
     again = ~pl.struct("question", "option", "true").is_first_distinct()
