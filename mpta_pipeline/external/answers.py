@@ -11,6 +11,7 @@ from mpta_pipeline.external.find import items_of_rows, with_item_id
 from mpta_pipeline.external.match import match
 from mpta_pipeline.external.model import Answers, Known, Reading
 from mpta_pipeline.external.people import People
+from mpta_pipeline.external.polls import beside
 from mpta_pipeline.external.rows import answer_rows, people_among_models, question_ids, with_model
 from mpta_pipeline.external.sides import groups_of, joined_own, keys_of, numbers_apart, own_of_people
 from mpta_pipeline.metrics.external import ROW
@@ -41,6 +42,9 @@ def from_table(
     read = answer_rows(frame, file, known, reading, people)
     rows, said = people_among_models(read.rows)
     notes += [*read.notes, *said]
+    if people is None:
+        rows, people, said = beside(rows, file, reading)
+        notes += [*said, *(people.notes if people else ())]
     numeric_ids: tuple[str, ...] = ()
     if known is None:
         made = items_of_rows(rows, file, people, ordered=reading.ordered)

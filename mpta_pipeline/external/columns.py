@@ -33,7 +33,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "answer_key", "ground_truth", "truth", "y_true", "expected",
     ),
     "options": ("options", "choices", "answer_choices", "option_texts", "shown_options", "references"),
-    "probabilities": ("probabilities", "p_vec", "probs", "option_probs", "option_probabilities", "probability"),
+    "probabilities": (
+        "probabilities", "p_vec", "probs", "option_probs", "option_probabilities", "probability", "model_probabilities",
+        "model_probs", "model_distribution", "model_dist", "model_shares", "d_m", "p_model",
+    ),
+    "people_shares": (
+        "people_shares", "human_distribution", "human_dist", "human_probs", "human_probabilities", "human_shares", "d_h",
+        "p_human", "selections",
+    ),
+    "places": ("places", "ordinal", "option_ordinal", "option_ordinals", "option_scores"),
     "logprobs": ("logprobs", "option_logprobs", "log_probs", "log_probabilities", "loglikelihoods"),
     "persona_id": (
         "persona_id", "persona", "respondent_id", "respondent", "person_id", "person", "participant_id", "participant",
@@ -65,6 +73,8 @@ MEANING: Mapping[str, str] = {
     "options": "the options, in the order shown",
     "probabilities": "a probability per option",
     "logprobs": "a log-probability per option",
+    "people_shares": "people's share per option",
+    "places": "place of each option on its scale",
     "persona_id": "whose answer it is",
     "model": "which model answered",
     "condition": "what the model was told of the person",

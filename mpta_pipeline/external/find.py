@@ -63,7 +63,7 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
     named = "item_id" in rows.columns
     ids = rows.get_column("item_id").cast(pl.String) if named else question_ids(rows.get_column("question"))
     frame = rows.with_columns(ids.alias("item_id"))
-    shown = _shown(frame)
+    shown, places = _shown(frame), _places(frame)
     values, notes = _shared_scales(_values_of_people(frame, people))
     facts, said = _facts(frame)
     notes += said
@@ -80,7 +80,9 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
         if len(options) < 2:
             unknown.append(name)
             continue
-        if ordered and scores is None and len(options) > 2:
+        if len(places.get(name, ())) == len(options):
+            scores = places[name]
+        elif ordered and scores is None and len(options) > 2:
             scores = [float(place) for place in range(len(options))]
         made.append(
             {
@@ -131,6 +133,16 @@ def _shown(frame: pl.DataFrame) -> dict[str, list[str]]:
         return {}
     listed = c.listed(frame.get_column("options"))
     first = pl.DataFrame({"item_id": frame["item_id"], "options": listed}).drop_nulls()
+    return dict(first.unique("item_id", keep="first", maintain_order=True).iter_rows())
+
+
+def _places(frame: pl.DataFrame) -> dict[str, list[float]]:
+    """Places of the options on their scale, where the file gives a list of numbers."""
+    if "places" not in frame.columns:
+        return {}
+    listed, _ = c.numbers(frame.get_column("places"))
+    first = pl.DataFrame({"item_id": frame["item_id"], "places": listed}).drop_nulls()
+    first = first.filter(pl.col("places").list.eval(pl.element().is_finite()).list.all())
     return dict(first.unique("item_id", keep="first", maintain_order=True).iter_rows())
 
 

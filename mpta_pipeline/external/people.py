@@ -109,6 +109,11 @@ def read_people(
     return People(long.drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
 
 
+def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> People:
+    """People of shares: `item_id`, `option`, `share` and the groups, one row an option."""
+    return _published(frame, path, "share", None, bases)
+
+
 def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]) -> People:
     roles = ("item_id", "question", "options", "survey")
     layout = c.understand(frame, path, keep=bases, roles=roles)

@@ -82,6 +82,8 @@ def _check_named(frame: pl.DataFrame, file: Path, known: Known | None, reading: 
     """
     there = set(frame.columns)
     groups = there | (set(people.frame.columns) if people is not None else set())
+    if {c.plain(x) for x in there} & set(c.ALIASES["people_shares"]):
+        groups.add("country")  # a mapping of shares is one per country
     if known is not None and known.groups is not None:
         groups |= set(known.groups.columns)
     for what, names, has in (

@@ -531,3 +531,26 @@ def test_what_cannot_be_told_is_refused_with_a_remedy(tmp_path, rows, says):
     with pytest.raises(MptaError, match=f"(?i){says}") as failure:
         scored(written(tmp_path / "a.csv", rows))
     assert failure.value.remedy
+
+
+def test_distributions_of_people_and_model_in_one_row(tmp_path):
+    """OpinionQA: qkey, references with a last option for refusals, ordinal, D_H and D_M by attribute and group."""
+    rows = [
+        {"qkey": "SAFECRIME", "question": "How safe?", "references": "['Very', 'Somewhat', 'Not', 'Refused']",
+         "ordinal": "[3.0, 2.0, 1.0]", "D_H": json.dumps(h), "D_M": json.dumps(m), "attribute": "SEX", "group": g}
+        for g, h, m in (("Female", [0.1, 0.5, 0.4], [0.2, 0.3, 0.5]), ("Male", [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]))
+    ]  # fmt: skip
+    _, results = scored(written(tmp_path / "a.csv", rows), by=("group",))
+    # metrics.md 4.1: Σ|F − G| over the steps, divided by the range.
+    assert figure(results, "w1n", dimensions="group", subgroup="Female") == pytest.approx((0.1 + 0.1) / 2)
+    assert figure(results, "tv", dimensions="group", subgroup="Female") == pytest.approx(0.2)
+    assert figure(results, "tv", dimensions="group", subgroup="Male") == pytest.approx(0)
+
+
+def test_selections_by_country_beside_the_models_probabilities(tmp_path):
+    row = {"question": "Good?", "options": "['a', 'b']", "model_probs": [0.9, 0.1],
+           "selections": "defaultdict(<class 'list'>, {'Chile': [0.5, 0.5], 'Peru': [0.9, 0.1]})"}  # fmt: skip
+    given, results = scored(written(tmp_path / "a.jsonl", [row]), by=("country",))
+    assert figure(results, "js", dimensions="country", subgroup="Chile") == pytest.approx(0.3831, abs=5e-5)
+    assert figure(results, "js", dimensions="country", subgroup="Peru") == pytest.approx(0)
+    assert any("country is taken as one persona" in note for note in given.notes)
