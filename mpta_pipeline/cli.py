@@ -16,12 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from mpta_pipeline.errors import ConfigError, MptaError
+from mpta_pipeline.foreign import printable
 from mpta_pipeline.study import config_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mpta_pipeline import external
+    from mpta_pipeline.inference import ModelSpec
     from mpta_pipeline.orchestration.project import Project
 
 app = typer.Typer(
@@ -34,8 +36,18 @@ app = typer.Typer(
 _WIDTH = max(Console().width, 120)
 _METRICS_A_TABLE = 5
 _INTERRUPTED = 130  # exit code
-out = Console(width=_WIDTH)
-err = Console(stderr=True, width=_WIDTH)
+
+
+class _Terminal(Console):
+    """A console that shows the control characters of foreign text instead of obeying them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = _Terminal(width=_WIDTH)
+err = _Terminal(stderr=True, width=_WIDTH)
 
 
 def main() -> None:
@@ -145,6 +157,7 @@ def _run(
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
     _show_set_aside(project)
     _show_unanswered(project)
+    _show_unreadable(project)
     seconds = time.monotonic() - started
     _show_headline(project)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
@@ -201,11 +214,16 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
         transient=True,
     ) as bar:
         rows: dict[str, Any] = {}
+        said: set[tuple[str, str]] = set()
 
         def show(progress: Any) -> None:
             row = rows.get(progress.model)
             if row is None or bar.tasks[row].finished:
                 row = rows[progress.model] = bar.add_task(progress.model, total=progress.total, rate="")
+            for warning in progress.warnings:
+                if (progress.model, warning) not in said:
+                    said.add((progress.model, warning))
+                    bar.console.print(f"[red]warning[/red] {escape(f'{progress.model}: {warning}')}", soft_wrap=True)
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
@@ -263,7 +281,9 @@ def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
     for name, dtype in frame.schema.items():
         table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row))
+        table.add_row(
+            *("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(printable(str(v))) for v in row)
+        )
     out.print(table)
 
 
@@ -318,7 +338,7 @@ def list_surveys() -> None:
 
 
 def _show_set_aside(project: Project) -> None:
-    """The columns that harmonized waves lack because their file says what the crosswalk does not know."""
+    """The columns, or parts of them, that harmonized waves lack: their file says what the crosswalk does not know."""
     from mpta_pipeline.provenance import read_record
     from mpta_pipeline.storage import listed
 
@@ -327,8 +347,9 @@ def _show_set_aside(project: Project) -> None:
         problems = record.notes.get("set_aside", []) if record else []
         if problems:
             out.print(
-                f"[yellow]{escape(path.stem)}: {len(problems)} variable(s) set aside, not guessed[/yellow]: "
-                f"{escape('; '.join(problems))}. Add what the codebook says to the concept's file, then run again.",
+                f"[yellow]{escape(path.stem)}: {len(problems)} column(s) set aside, whole or in part[/yellow]: "
+                f"{escape('; '.join(problems))}. "
+                "Nothing is guessed: add what the codebook says to the concept's file, then run again.",
                 soft_wrap=True,
             )
 
@@ -356,6 +377,24 @@ def _show_unanswered(project: Project) -> None:
             )
 
 
+def _show_unreadable(project: Project) -> None:
+    """The models and tasks of which too few replies can be read, and what was noted while they were asked."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    for cell in steps.cells(project):
+        name = escape(" on ".join(cell.rsplit("|", 1)))
+        asked, scored = (steps.made(project, Node(asset, cell)) for asset in ("responses", "scores"))
+        if asked is not None and (notes := asked.notes.get("notes")):
+            out.print(f"[dim]{name}: {escape(str(notes))}[/dim]", soft_wrap=True)
+        if scored is not None and (warning := scored.notes.get("warning")):
+            out.print(
+                f"[red]warning[/red] {name}: {escape(str(warning))}. Its figures must not be quoted; "
+                "`mpta models --probe` shows what the model can do.",
+                soft_wrap=True,
+            )
+
+
 def _some(values: Iterable[str], most: int = 3) -> str:
     """The first few of many values, with how many there are."""
     every = list(values)
@@ -363,13 +402,47 @@ def _some(values: Iterable[str], most: int = 3) -> str:
 
 
 @app.command(name="models")
-def list_models() -> None:
-    """The registered models and whether each can be used now."""
+def list_models(
+    *,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask each model three tiny questions and show what it can do.")
+    ] = False,
+    models: Annotated[str | None, typer.Option(help="Models to probe, comma-separated; default: the study's.")] = None,
+) -> None:
+    """The registered models and whether each can be used now; with --probe what each can do and what will be sent."""
     from mpta_pipeline import inference
     from mpta_pipeline.orchestration.project import Project
 
     project = Project.from_env()
-    _print_frame(pl.DataFrame([inference.overview(spec) for spec in project.models.values()]))
+    specs = [project.model(name) for name in _names(models) or project.models]
+    _print_frame(pl.DataFrame([inference.overview(spec) for spec in specs]))
+    if probe and not _probe_models(project, specs):
+        raise typer.Exit(1)
+
+
+def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
+    """Probe models one by one and show what was found; whether all can be asked."""
+    from mpta_pipeline import inference
+
+    found = []
+    for spec in specs:
+        with out.status(f"{spec.name} …"):
+            one = inference.probe(spec, project.layout.ledger(spec.name), cache_dir=project.layout.models)
+        found.append(one)
+        table = Table(title=escape(spec.name), title_justify="left", show_header=False)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(overflow="fold")
+        shown = {"problem": one.problem} if one.problem else one.shown()
+        for name, words in shown.items():
+            marked = name == "problem" or (name == "to do" and one.to_do)
+            table.add_row(name, f"[yellow]{escape(words)}[/yellow]" if marked else escape(words))
+        out.print(table)
+    if _home(project).is_dir():
+        with _instance(project) as instance:
+            from mpta_pipeline.orchestration.sources import report_probes
+
+            report_probes(project, instance, found)
+    return all(one.problem is None for one in found)
 
 
 @app.command()
@@ -713,11 +786,8 @@ def export(
                 remedy=f"choose of {', '.join(known)}",
             )
     frame = frame.filter(pl.col("survey").is_in(_names(surveys) or known))
-    # The policy of today counts: what surveys.yaml forbids since the personas were made stays here, too.
-    sources = project.sources
-    policy = {s.dialect: "local_only" if sources.closed(s) else sources.data_use(s) for s in sources}
-    kept = pl.col("dialect").replace_strict(policy, default="local_only", return_dtype=pl.String) == "local_only"
-    frame = frame.with_columns(pl.when(kept).then(pl.lit("local_only")).otherwise("data_use").alias("data_use"))
+    # Today's policy counts, not the one that held when the personas were made.
+    frame = frame.with_columns(project.permitted_use("dialect"))
     facts = personas.column_facts(project.crosswalk).filter(pl.col("question").is_not_null())
     done = personas.export_personas(
         frame,
@@ -878,12 +948,17 @@ def forget(
     with _instance(project) as instance:
         from mpta_pipeline.orchestration.events import purge
         from mpta_pipeline.orchestration.runner import sole_command
+        from mpta_pipeline.storage import alone, sweep_half_written
 
-        with sole_command(project, instance):
+        def waiting() -> None:
+            out.print("Waiting for what is being made or asked to end; cancel it in the UI, or stop this with Ctrl-C.")
+
+        with sole_command(project, instance), alone(project.layout, waiting):
             texts = withdrawal.texts_of(project.layout, who.id, project.study)
             models = inference.load_models(project.config / "models.yaml")
             outcome = withdrawal.forget(project.layout, project.sources, models, who, on=datetime.now(UTC).date())
             runs = purge(instance, texts)
+            sweep_half_written(project.layout)
     if outcome.again:
         out.print("This respondent had withdrawn before; what was left is done now.")
     rows = [{"what": f"rows of {table}", "taken out": n} for table, n in sorted(outcome.rows.items())]
@@ -894,15 +969,17 @@ def forget(
         out.print(f"{escape(note)}.", style="yellow", soft_wrap=True)
     if rebuild:
         _run(Project.from_env())
-        left = withdrawal.tables_with(project.layout, who.id)
-        for path in left:
-            err.print(f"[red]still there[/red] {escape(str(path))}", soft_wrap=True)
-        if left:
-            err.print("What was exported, or put there by hand, is yours to delete or to export again.", soft_wrap=True)
-            raise typer.Exit(1)
-        out.print("No stored file holds them any more.")
-    else:
-        out.print("The daemon, or `mpta run`, now makes anew what they were part of.")
+    left = withdrawal.tables_with(project.layout, who.id, [_home(project) / "history"])
+    for path in left:
+        err.print(f"[red]still there, or not to be looked into[/red] {escape(str(path))}", soft_wrap=True)
+    if left:
+        err.print(
+            "Delete what was exported or put there by hand; for anything else run this command again.", soft_wrap=True
+        )
+        raise typer.Exit(1)
+    out.print("No stored file holds them any more.")
+    if not rebuild:
+        out.print("The daemon, or `mpta run`, will rebuild what they were part of.")
 
 
 def _bury_killed_commands() -> None:
@@ -917,22 +994,37 @@ def _bury_killed_commands() -> None:
             pass
 
 
+def _taken(host: str, port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host if host != "0.0.0.0" else "127.0.0.1", port)) == 0
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open Dagster's UI, with its daemon, on the same instance (`dagster dev`)."""
-    home = config_dir()
-    if not home.is_dir():
+    config = config_dir()
+    if not config.is_dir():
         raise ConfigError(
             "The configuration folder is absent",
-            file=home,
+            file=config,
             remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
         )
-    os.environ["DAGSTER_HOME"] = str(home)
-    _bury_killed_commands()
-    workspace = home.parent / "workspace.yaml"
+    if _taken(host, port):
+        raise ConfigError(
+            "Another program listens on this port",
+            variable="--port",
+            value=f"{host}:{port}",
+            remedy=f"open http://{host}:{port} if that is the UI already, or choose another port",
+        )
+    _bury_killed_commands()  # it sets DAGSTER_HOME, as every command does
+    workspace = config.parent / "workspace.yaml"
     if not workspace.exists():
         workspace = Path(__file__).with_name("orchestration") / "workspace.yaml"
     executable = Path(sys.executable).with_name("dagster")

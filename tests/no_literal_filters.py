@@ -18,9 +18,12 @@ PACKAGE = str(Path(__file__).parents[1] / "mpta_pipeline")
 
 
 def names_no_column(predicate: Any) -> bool:
-    """Whether an expression has the same value whatever the frame holds."""
+    """Whether an expression has one value whatever the frame holds; the element of a list has another each time."""
     return (
-        isinstance(predicate, pl.Expr) and not predicate.meta.root_names() and not predicate.meta.has_multiple_outputs()
+        isinstance(predicate, pl.Expr)
+        and not predicate.meta.root_names()
+        and not predicate.meta.has_multiple_outputs()
+        and "element()" not in str(predicate)
     )
 
 

@@ -34,12 +34,12 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "options": ("options", "choices", "answer_choices", "option_texts", "shown_options", "references"),
     "probabilities": (
-        "probabilities", "p_vec", "probs", "option_probs", "option_probabilities", "probability", "model_probabilities",
-        "model_probs", "model_distribution", "model_dist", "model_shares", "d_m", "p_model",
+        "probabilities", "p_vec", "probs", "option_probs", "option_probabilities", "probability",
+        "model_probabilities", "model_probs", "model_distribution", "model_dist", "model_shares", "d_m", "p_model",
     ),
     "people_shares": (
-        "people_shares", "human_distribution", "human_dist", "human_probs", "human_probabilities", "human_shares", "d_h",
-        "p_human", "selections",
+        "people_shares", "human_distribution", "human_dist", "human_probs", "human_probabilities", "human_shares",
+        "d_h", "p_human", "selections",
     ),
     "places": ("places", "ordinal", "option_ordinal", "option_ordinals", "option_scores"),
     "logprobs": ("logprobs", "option_logprobs", "log_probs", "log_probabilities", "loglikelihoods"),

@@ -82,7 +82,9 @@ def _as_answers(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         return rows, []
     copies = int(np.clip(MOST_COPIES // rows.height, LEAST_COPIES, COPIES))
     options = c.listed(rows.get_column("options")).to_list()
-    at, answers, number = [], [], []
+    at: list[int] = []
+    answers: list[str] = []
+    number: list[int] = []
     for row, (texts, p) in enumerate(zip(options, shares.to_list(), strict=True)):
         values = np.array([np.nan if x is None else x for x in p or []], dtype=float)
         if texts is None or len(values) != len(texts) or not np.isfinite(values).all() or (values < 0).any():

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.metrics import distances, flattening
+from mpta_pipeline.metrics import distances
 from mpta_pipeline.metrics import groups as g
-from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, distinct, ratio, sums
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.block import View, stacked
 from mpta_pipeline.metrics.bootstrap import Levels, combine, reweighted
 from mpta_pipeline.metrics.clustered import Rows, Slices
@@ -56,7 +56,9 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
     """tv, w1n, js and their excess over the sampling floor, for tasks whose answers people gave too.
 
     The mean over the items that both answered, items equally weighted. Errors: personas and crossings by bootstrap,
-    items by their spread, combined as in two-way clustering; the people's distribution is taken as it stands.
+    items by their spread, combined as in two-way clustering; the people's distribution is taken as it stands. Both
+    baselines have as few answers as the model. A distance grows as answers become fewer, and the excess over the floor
+    is right only where nothing differs: neither is to be compared between groups of different size.
     """
     block = view.block
     if block.people.empty or not g.of_people(view.cut.dimension):
@@ -84,6 +86,14 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         seed=int(digest("floor", block.survey, view.cut.dimension, view.condition, length=12), 16),
         draws=int(np.clip(FLOOR_DRAWS * view.n // len(cells.owner), 10, 100)),
     )
+    chances = distances.sampled_distance(
+        cells.even,
+        cells.human,
+        cells.n_model,
+        measures,
+        seed=int(digest("even", block.survey, view.cut.dimension, view.condition, length=12), 16),
+        draws=int(np.clip(FLOOR_DRAWS * view.n // len(cells.owner), 10, 100)),
+    )
     noise = _persona_noise(view, cells, used)
     rows = Rows(cells.cluster, cells.cluster)
     out = {}
@@ -91,7 +101,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         d = measure(cells.model.T, cells.human.T)
         if not np.isfinite(d).any():
             continue
-        chance = measure(cells.even.T, cells.human.T)
+        chance = chances[name]
         in_use = np.zeros((view.n, len(block.people.items)), dtype=bool)
         in_use[cells.owner[np.isfinite(d)], cells.item[np.isfinite(d)]] = True
         sizes = view.sizes(used & in_use[np.maximum(view.cut.codes, 0), item])
@@ -110,74 +120,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
         out[excess.name] = _rows(
             view, excess, by_item, d=d - floor, noise=noise[name], sizes=sizes, baselines={"chance": chance - floor}
         )
-    return out | _spread_figures(view, cells)
-
-
-def _spread_figures(view: View, cells: _Cells) -> dict[str, pl.DataFrame]:
-    """Ratios of the model's spread to people's within each slice, and between the slices of the dimension."""
-    k = np.isfinite(cells.places).sum(axis=1)
-    top = np.where(k > 1, np.nanmax(np.where(k[:, None] > 1, cells.places, 0.0), axis=1), np.nan)
-    scaled = cells.places / top[:, None]
-    spread = {
-        "variance_ratio": tuple(
-            flattening.variance(p, scaled, n) + 0 * top
-            for p, n in ((cells.model, cells.n_model), (cells.human, cells.n_human))
-        ),
-        "entropy_ratio": (
-            flattening.entropy(cells.model, cells.n_model),
-            flattening.entropy(cells.human, cells.n_human),
-        ),
-    }
-    out = {}
-    for name, (model, human) in spread.items():
-        known = np.isfinite(model) & np.isfinite(human)
-        over = sums(cells.owner[known], human[known], view.n)
-        figure = ratio(sums(cells.owner[known], model[known], view.n), over)
-        out[name] = _point_rows(view, cells, known, np.arange(view.n), figure)
-    ordinal = np.isfinite(top)
-    if view.n > 1 and ordinal.any():
-        parts = np.zeros((2, 2))
-        sides = ((cells.model, cells.n_model), (cells.human, cells.n_human))
-        both = np.flatnonzero(ordinal & (cells.n_model > 1) & (cells.n_human > 1))
-        grid = (len(view.block.people.items), view.n)
-        place = cells.item[both] * view.n + cells.owner[both]
-        for side, (p, n) in enumerate(sides):
-            columns = (
-                (p[both] * np.nan_to_num(scaled[both])).sum(axis=1),
-                flattening.variance(p[both], scaled[both], n[both]),
-                n[both],
-            )
-            means, variances, sizes = (sums(place, c, grid[0] * grid[1]).reshape(grid) for c in columns)
-            parts[side] = flattening.epsilon_squared(means, variances, sizes)
-        model, human = (ratio(parts[side, 0:1], parts[side, 1:2]) for side in (0, 1))
-        out["eta2_ratio"] = _point_rows(view, cells, ordinal, np.array([-1]), ratio(model, human))
     return out
-
-
-def _point_rows(view: View, cells: _Cells, used: Flags, slices: Ints, figure: Floats) -> pl.DataFrame:
-    """Rows of a figure without an error; slice −1 is the dimension as a whole."""
-    block = view.block
-    asked = np.zeros((view.n, len(block.people.items)), dtype=bool)
-    asked[cells.owner[used], cells.item[used]] = True
-    item = block.people_item
-    rows = (view.cut.codes >= 0) & (item >= 0) & asked[np.maximum(view.cut.codes, 0), np.maximum(item, 0)]
-    if slices[0] < 0:
-        sizes = {
-            "n_answers": np.array([round(float(block.orders[rows].sum()))]),
-            "n_personas": np.array([distinct(block.persona[rows])]),
-            "n_items": np.array([distinct(item[rows])]),
-        }
-    else:
-        sizes = view.sizes(rows)
-    return pl.DataFrame(
-        {
-            "slice": slices,
-            "baseline": [""] * len(slices),
-            "estimate": figure,
-            **sizes,
-            "method": [f"point estimate; {block.note}"] * len(slices),
-        }
-    ).filter((pl.col("n_answers") > 0) & pl.col("estimate").is_not_nan())
 
 
 def _cells(view: View, item: Ints, w: Floats) -> _Cells:
@@ -198,12 +141,7 @@ def _cells(view: View, item: Ints, w: Floats) -> _Cells:
     facts = block.people_items
     options = np.arange(width)
     k = facts.get_column("k_options").fill_null(2).to_numpy()
-    places = np.where(
-        facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
-    )
-    for i, own in enumerate(facts.get_column("places").to_list()):
-        if own is not None and np.isfinite(places[i, 0]):
-            places[i, : len(own)] = [np.nan if p is None else p for p in own]
+    places = block.option_places(width)
     cluster = g.dense(facts.get_column("cluster_id").fill_null(""))
     of = keep % n_items
     return _Cells(
@@ -268,7 +206,7 @@ def _rows(
     *,
     d: Floats,
     noise: tuple[Floats, Floats],
-    sizes: dict[str, Ints],
+    sizes: dict[str, Ints | Floats],
     baselines: dict[str, Floats],
 ) -> pl.DataFrame:
     ones = np.ones(len(d))

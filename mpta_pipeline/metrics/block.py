@@ -14,7 +14,7 @@ from scipy import sparse
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Flags, Floats, Ints
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio
 from mpta_pipeline.metrics.bootstrap import Replicates
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.study import FigureRules
@@ -126,6 +126,19 @@ class Block:
         )
         return pl.DataFrame({"item_id": self.people.items}).join(asked, on="item_id", how="left", maintain_order="left")
 
+    def option_places(self, width: int) -> Floats:
+        """(people's items × width) place of each option; nan beyond the options and for nominal items."""
+        facts = self.people_items
+        options = np.arange(width)
+        k = facts.get_column("k_options").fill_null(2).to_numpy()
+        places = np.where(
+            facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
+        )
+        for i, own in enumerate(facts.get_column("places").to_list()):
+            if own is not None and np.isfinite(places[i, 0]):
+                places[i, : len(own)] = [np.nan if p is None else p for p in own]
+        return places
+
     def condition(self, name: str) -> Flags:
         """Rows asked under a condition."""
         return (self.frame.get_column("condition") == name).to_numpy()
@@ -176,19 +189,32 @@ class View:
         return Distinct(self.cut.codes, self.block.cluster, self.n)
 
     @cached_property
-    def _known_sizes(self) -> dict[bytes, dict[str, Ints]]:
+    def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
         """Sizes by rows used: most metrics use the same."""
         return {}
 
-    def sizes(self, used: Flags) -> dict[str, Ints]:
-        """n_answers, n_personas and n_items of each slice over the rows used."""
+    def sizes(self, used: Flags) -> dict[str, Ints | Floats]:
+        """n_answers, n_personas and n_items of each slice over the rows used, and Kish's effective number of personas.
+
+        The last, `even_personas`, goes by the personas' own weights, not by how many answers each gave.
+        """
         if (rows := used.tobytes()) not in self._known_sizes:
             self._known_sizes[rows] = {
                 "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
                 "n_personas": self._personas.count(used),
                 "n_items": self._items.count(used),
+                "even_personas": self._even_personas(used),
             }
         return self._known_sizes[rows]
+
+    def _even_personas(self, used: Flags) -> Floats:
+        size = self.block.rows.n_persona
+        place = np.where(self.cut.codes >= 0, self.cut.codes, self.n) * size + self.block.persona
+        weight = np.zeros((self.n + 1) * size)
+        weight[place[used]] = self.block.weight[used]
+        weight = weight.reshape(self.n + 1, -1)[: self.n]
+        # Kish's number of equal weights is their count but for rounding.
+        return np.round(ratio(weight.sum(axis=1) ** 2, (weight**2).sum(axis=1)), 6)
 
     def clusters(self, used: Flags) -> Ints:
         """Item clusters of each slice over the rows used."""
@@ -212,7 +238,8 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) 
             **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
             "baseline": [name for name in parts for _ in range(n)],
             **{c: np.concatenate([part.get(c, nothing) for part in parts.values()]) for c in own},
-        }
+        },
+        schema_overrides={"note": pl.String},
     )
 
 
@@ -238,7 +265,7 @@ def make_blocks(
 
     Args:
         units: Answers of this survey alone.
-        groups: GROUPS.
+        groups: GROUPS, traits set apart (`groups.apart`).
         gold: GOLD.
         survey: The survey.
         rules: How figures are cut and judged.
@@ -264,14 +291,15 @@ def make_blocks(
             _series("proportional", guess.proportional),
         )
         note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
-        yield Block(survey, weighted, note, Units(made, units.answer, units.mass, units.positions), people, rules)
+        yield Block(survey, weighted, note, units.on(made), people, rules)
 
 
 def _in_culture(frame: pl.DataFrame) -> pl.Expr:
     """Whether a story is set in the country that the person lives in; null where either is unknown."""
-    if "country" not in frame.columns:
+    country = g.column("country")
+    if country not in frame.columns:
         return pl.lit(None, pl.String)
-    own = pl.col("country") == pl.col("story_country")
+    own = pl.col(country) == pl.col("story_country")
     return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
 
 
@@ -303,7 +331,8 @@ def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None
     first = np.full(int(code.max()) + 1, -1)
     first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
     present = np.flatnonzero(first >= 0)
-    of_persons = g.cut(frame.select(g.bases(dimension))[first[present]], dimension, names)
+    columns = [g.column(base) for base in g.bases(dimension)]
+    of_persons = g.cut(frame.select(columns)[first[present]], dimension, names)
     of_code = np.full(len(first), -1)
     of_code[present] = of_persons.codes
     return g.Cut(dimension, of_code[code], of_persons.labels)

@@ -6,8 +6,8 @@ import polars as pl
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.hashing import hash_rows, hash_uniform
-from mpta_pipeline.metrics.answers import TIE
 from mpta_pipeline.metrics.coding import read_names
+from mpta_pipeline.metrics.picks import TIE
 from mpta_pipeline.tables import SCORES, STATUSES, TEXT_SCORES
 
 NOBODY = "nobody:"
@@ -25,6 +25,8 @@ _DEFAULTS = {
     "elicitation": pl.lit("free_text"),
     "order_id": pl.lit(0),
     "weight": pl.lit(None, pl.Float64),
+    "letter_share": pl.lit(None, pl.Float64),
+    "unparsed_reason": pl.lit(None, pl.String),
 }
 
 

@@ -22,7 +22,7 @@ BASELINES = {
     "always_first": "always the first option",
     "always_last": "always the last option",
     "sampling_floor": "sampling alone",
-    "permutation_null": "the same people dealt to groups at random",
+    "permutation_null": "groups that differ by chance of people and questions alone",
     "ceiling": "best prediction from the traits",
 }
 """Baselines as a reader calls them; others go by their name."""
