@@ -178,6 +178,9 @@ def understand(
                 f"{found[0]} is taken as {MEANING[role]}, {', '.join(found[1:])} is not used; "
                 f"--columns {role}=… chooses another"
             )
+    if "persona_id" in given:  # tables with gaps write whole numbers as 12.0
+        who = pl.col(given["persona_id"]).cast(pl.String).str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
+        frame = frame.with_columns(who.alias(given["persona_id"]))
     taken = set(given.values())
     frame, families = _families(frame, given)
     renamed = [pl.col(c).alias(role) for role, c in given.items()]

@@ -15,7 +15,12 @@ from mpta_pipeline.external.people import People
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.metrics.external import FILE, ROW
 
-_PEOPLE_AS_MODEL = ("human", "humans", "people", "respondent", "respondents", "participant", "participants")
+_PEOPLE_AS_MODEL = (
+    "human", "humans", "people", "respondent", "respondents", "participant", "participants", "survey", "ground_truth",
+    "gss", "anes", "wvs", "evs", "ess",
+)  # fmt: skip
+# Columns that say whose answer a row is where no column is called model.
+_SOURCES = ("source", "agent", "rater", "respondent_type", "answered_by", "type")
 _PAIRS = {
     "own_answer": ("human", "own", "true", "actual", "real", "respondent", "participant", "gt", "observed"),
     "answer": ("model", "llm", "ai", "pred", "predicted", "prediction", "twin", "simulated", "sim", "gpt", "synthetic"),
@@ -61,6 +66,8 @@ def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: R
         return _from_wide(frame, file, wide, named, bases)
     if "answer" not in named and (pairs := _pairs(frame)):
         return _from_pairs(frame, file, pairs, named, bases)
+    if "model" not in named and not {c.plain(x) for x in frame.columns} & set(c.ALIASES["model"]):
+        named |= _source(frame)
     layout = c.understand(frame, file, named=named, keep=bases)
     if not {"answer", "probabilities", "logprobs"} & set(layout.roles):
         there = ", ".join(x for x in frame.columns if x not in (FILE, ROW))
@@ -72,6 +79,16 @@ def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: R
     texts = [name for name in ("answer", "own_answer", "key", "status") if name in layout.frame.columns]
     made = layout.frame.with_columns(_as_text(layout.frame.get_column(name)).alias(name) for name in texts)
     return Rows(made, layout.roles, layout.unused, layout.notes)
+
+
+def _source(frame: pl.DataFrame) -> dict[str, str]:
+    """The column that says whether people or a model answered, as the role `model`."""
+    for column in frame.columns:
+        if c.plain(column) in _SOURCES and frame.schema[column] == pl.String:
+            values = set(frame[column].drop_nulls().str.to_lowercase().unique())
+            if values & set(_PEOPLE_AS_MODEL) and len(values) > 1:
+                return {"model": column}
+    return {}
 
 
 def _check_named(frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: People | None) -> None:
@@ -208,7 +225,7 @@ def people_among_models(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Answers of a "model" that is the people themselves, as own answers beside the models'."""
     if "model" not in rows.columns or "own_answer" in rows.columns or "persona_id" not in rows.columns:
         return rows, []
-    human = pl.col("model").cast(pl.String).str.to_lowercase().is_in(_PEOPLE_AS_MODEL)
+    human = pl.col("model").cast(pl.String).str.to_lowercase().is_in(list(_PEOPLE_AS_MODEL))
     of_people, of_models = rows.filter(human), rows.filter(~human | pl.col("model").is_null())
     if of_people.is_empty() or of_models.is_empty():
         return rows, []

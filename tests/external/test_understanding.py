@@ -554,3 +554,43 @@ def test_selections_by_country_beside_the_models_probabilities(tmp_path):
     assert figure(results, "js", dimensions="country", subgroup="Chile") == pytest.approx(0.3831, abs=5e-5)
     assert figure(results, "js", dimensions="country", subgroup="Peru") == pytest.approx(0)
     assert any("country is taken as one persona" in note for note in given.notes)
+
+
+def test_several_files_without_a_model_are_models_by_their_names(tmp_path):
+    rows = people_and_answers({"trust": [1, 2, 3]}, kind=int)
+    own = written(tmp_path / "human.csv", by_person(rows, "own_answer"))
+    other = [{**r, "answer": r["own_answer"]} for r in rows]
+    files = [
+        written(tmp_path / f"{name}.csv", [{k: v for k, v in p.items() if k != "sex"} for p in by_person(of, "answer")])
+        for name, of in (("gpt", rows), ("claude", other))
+    ]
+    given = external.together([external.load(path, people=own) for path in files])
+    found = external.compute(given).figures.filter(metric="accuracy", dimensions="all", baseline="")
+    assert dict(found.select("model", "estimate").iter_rows()) == pytest.approx(
+        {"claude": 1, "gpt": np.mean([r["answer"] == r["own_answer"] for r in rows])}
+    )
+
+
+def test_ids_that_a_table_with_gaps_wrote_as_fractions(tmp_path):
+    own = written(tmp_path / "human.csv", [{"pid": float(i), "trust": i % 2 + 1, "happy": i % 2 + 1} for i in range(6)])
+    model = written(tmp_path / "llm.csv", [{"pid": i, "trust": i % 2 + 1, "happy": 1} for i in range(6)])
+    assert figure(scored(model, people=own)[1]) == 0.75
+
+
+def test_an_export_of_qualtrics(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(
+        'pid,trust_human,trust_llm\nWho,"Trust, human","Trust, model"\n'
+        '"{""ImportId"":""QID1""}","{""ImportId"":""QID2""}","{""ImportId"":""QID3""}"\np1,yes,yes\np2,no,yes\n',
+        encoding="utf-8",
+    )
+    assert figure(scored(path)[1]) == 0.5
+
+
+def test_a_column_that_says_whether_people_or_a_model_answered(tmp_path):
+    rows = [{"persona_id": f"p{i}", "item": "trust", "source": s, "answer": a}
+            for i in range(8) for s, a in (("GSS", i % 2 + 1), ("gpt-4o", 1))]  # fmt: skip
+    given, results = scored(written(tmp_path / "a.csv", rows))
+    assert figure(results) == 0.5
+    assert figure(results, column="model") == "gpt-4o"
+    assert any("people's own answers" in note for note in given.notes)
