@@ -669,11 +669,14 @@ def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
     table.add_column("group", overflow="fold")
     table.add_column("answers", justify="right", no_wrap=True)
     beside = [c for c in ("chance", "item_mode") if "accuracy" in metrics and part[c].is_not_null().any()]
+    effects = "accuracy" in metrics and part["effect"].is_not_null().any()
     for name in metrics:
         table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right", no_wrap=True)
         if name == "accuracy":
             for column in beside:
                 table.add_column(column.replace("item_mode", "most frequent"), justify="right", style="dim")
+            if effects:
+                table.add_column("persona's effect", justify="right")
     for row in part.iter_rows(named=True):
         label = (
             row["subgroup"] if row["dimensions"] in ("all", "category") else f"{row['dimensions']} {row['subgroup']}"
@@ -688,8 +691,18 @@ def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
             cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
             if name == "accuracy":
                 cells += [_four(row[c]) for c in beside]
+                if effects:
+                    cells.append(_effect(row))
         table.add_row(*cells)
     out.print(table)
+
+
+def _effect(row: dict[str, Any]) -> str:
+    """The persona's effect on accuracy: with it less without, on the same questions; with its interval."""
+    if row["effect"] is None:
+        return ""
+    ends = "" if row["effect_from"] is None else f"\n[{row['effect_from']:+.2f}, {row['effect_to']:+.2f}]"
+    return escape(f"{row['effect']:+.4f}{ends}")
 
 
 def _show_numbers(numbers: pl.DataFrame | None) -> None:
@@ -702,8 +715,11 @@ def _show_numbers(numbers: pl.DataFrame | None) -> None:
             .then(pl.lit("all"))
             .otherwise(pl.format("{} {}", "dimensions", "subgroup"))
             .alias("group"),
-            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people", "difference",
-            pl.format("[{}, {}]", pl.col("ci_low").round(3), pl.col("ci_high").round(3)).alias("95 % interval"),
+            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people",
+            pl.coalesce(
+                pl.format("{}\n[{}, {}]", *(pl.col(c).round(2) for c in ("difference", "ci_low", "ci_high"))),
+                pl.col("difference").round(2).cast(pl.String),
+            ).alias("difference"),
             "mae", "mae_n", "pearson", "sd_ratio",
         )  # fmt: skip
         _print_frame(

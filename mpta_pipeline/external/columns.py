@@ -34,7 +34,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "options": ("options", "choices", "answer_choices", "option_texts", "shown_options", "references"),
     "probabilities": (
-        "probabilities", "p_vec", "probs", "option_probs", "option_probabilities", "probability",
+        "probabilities", "p_vec", "probs", "prob", "option_probs", "option_probabilities", "probability",
         "model_probabilities", "model_probs", "model_distribution", "model_dist", "model_shares", "d_m", "p_model",
     ),
     "people_shares": (
@@ -91,6 +91,8 @@ MEANING: Mapping[str, str] = {
     "example_id": "number of BBQ's example within its category",
 }
 # Families of columns with one option, or one probability, each.
+_LISTS = ("probabilities", "logprobs", "people_shares", "places")
+_SEVERAL = re.compile(r"^(?:[\[{(]|defaultdict|-?[\d.]+[|;\s]+-?[\d.])")
 _OPTION_FAMILY = re.compile(r"^(option|choice|opt|ans)_?([a-z]|\d{1,2})$")
 _SHARE_FAMILY = re.compile(r"^(p|prob|probability|logprob|lp)_?([a-z]|\d{1,2})$")
 
@@ -159,6 +161,8 @@ def understand(
         found = [c for c in found if frame[c].null_count() < frame.height or role in ("answer", "persona_id")]
         if role == "key":  # whether an answer was right is no key
             found = [c for c in found if frame.schema[c] != pl.Boolean and not _true_or_false(frame[c])]
+        if role in _LISTS:  # one number, such as how sure an answer is, is no list of them
+            found = [c for c in found if _holds_lists(frame[c])]
         if not found:
             continue
         # What a model says and what is right go by the same name in different files.
@@ -198,6 +202,13 @@ def understand(
         tuple(c for c in kept if c not in keep and not c.startswith("_")),
         tuple(notes),
     )
+
+
+def _holds_lists(values: pl.Series) -> bool:
+    if isinstance(values.dtype, pl.List | pl.Array | pl.Struct):
+        return True
+    first = values.drop_nulls().head(1)
+    return values.dtype == pl.String and bool(len(first)) and bool(_SEVERAL.match(first[0].strip()))
 
 
 def _true_or_false(values: pl.Series) -> bool:

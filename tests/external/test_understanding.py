@@ -594,3 +594,31 @@ def test_a_column_that_says_whether_people_or_a_model_answered(tmp_path):
     assert figure(results) == 0.5
     assert figure(results, column="model") == "gpt-4o"
     assert any("people's own answers" in note for note in given.notes)
+
+
+def test_how_sure_an_answer_is_is_no_list_of_probabilities(tmp_path):
+    rows = [
+        {"item_id": f"q{i}", "options": "a|b", "answer": "a", "key": "ab"[i % 2], "probability": 0.9} for i in range(6)
+    ]
+    given, results = scored(written(tmp_path / "a.csv", rows))
+    assert figure(results) == 0.5
+    assert "probability" in given.unused
+
+
+def test_labels_that_never_meet_say_why_nothing_is_left(tmp_path):
+    rows = [{"persona_id": f"p{i}", "item": "q", "answer": "Agree strongly", "own_answer": ("Strongly agree", "Disagree")[i % 2]}
+            for i in range(40)]  # fmt: skip
+    path = written(tmp_path / "a.csv", rows)
+    with pytest.raises(
+        ValidationError, match=r"No answer is left.*answers Agree strongly; options Disagree, Strongly agree"
+    ):
+        scored(path)
+    assert dict(external.look(external.load(path)))["Items whose answers never meet their options"][0].startswith("q ")
+
+
+def test_the_personas_effect_is_shown(tmp_path):
+    rows = [{"persona_id": p, "item_id": f"q{j}", "answer": "yes" if p else "no", "options": "yes|no", "key": "yes"}
+            for j in range(6) for p in ("p1", "p2", "p3", None)]  # fmt: skip
+    done = CliRunner().invoke(cli.app, ["score", str(written(tmp_path / "a.csv", rows))])
+    assert "persona's effect" in " ".join(done.output.split())
+    assert "+1.0000" in done.output
