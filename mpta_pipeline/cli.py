@@ -586,6 +586,8 @@ def plan() -> None:
         for name, spec in project.models.items()
     ]
     _print_frame(pl.DataFrame(rows))
+    for task, told in steps.items_left_out(project):
+        out.print(f"[yellow]{escape(task)}[/yellow]: {escape(told)}", soft_wrap=True)
 
 
 @app.command()
@@ -791,11 +793,14 @@ def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
     table.add_column("group", overflow="fold")
     table.add_column("answers", justify="right", no_wrap=True)
     beside = [c for c in ("chance", "item_mode") if "accuracy" in metrics and part[c].is_not_null().any()]
+    effects = "accuracy" in metrics and part["effect"].is_not_null().any()
     for name in metrics:
         table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right", no_wrap=True)
         if name == "accuracy":
             for column in beside:
                 table.add_column(column.replace("item_mode", "most frequent"), justify="right", style="dim")
+            if effects:
+                table.add_column("persona's effect", justify="right")
     for row in part.iter_rows(named=True):
         label = (
             row["subgroup"] if row["dimensions"] in ("all", "category") else f"{row['dimensions']} {row['subgroup']}"
@@ -810,8 +815,18 @@ def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
             cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
             if name == "accuracy":
                 cells += [_four(row[c]) for c in beside]
+                if effects:
+                    cells.append(_effect(row))
         table.add_row(*cells)
     out.print(table)
+
+
+def _effect(row: dict[str, Any]) -> str:
+    """The persona's effect on accuracy: with it less without, on the same questions; with its interval."""
+    if row["effect"] is None:
+        return ""
+    ends = "" if row["effect_from"] is None else f"\n[{row['effect_from']:+.2f}, {row['effect_to']:+.2f}]"
+    return escape(f"{row['effect']:+.4f}{ends}")
 
 
 def _show_numbers(numbers: pl.DataFrame | None) -> None:
@@ -820,9 +835,15 @@ def _show_numbers(numbers: pl.DataFrame | None) -> None:
         return
     for (model,), part in numbers.group_by(["model"], maintain_order=True):
         shown = part.select(
-            pl.when(pl.col("dimensions") == "all").then(pl.lit("all")).otherwise(pl.format("{} {}", "dimensions", "subgroup")).alias("group"),
-            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people", "difference",
-            pl.format("[{}, {}]", pl.col("ci_low").round(3), pl.col("ci_high").round(3)).alias("95 % interval"),
+            pl.when(pl.col("dimensions") == "all")
+            .then(pl.lit("all"))
+            .otherwise(pl.format("{} {}", "dimensions", "subgroup"))
+            .alias("group"),
+            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people",
+            pl.coalesce(
+                pl.format("{}\n[{}, {}]", *(pl.col(c).round(2) for c in ("difference", "ci_low", "ci_high"))),
+                pl.col("difference").round(2).cast(pl.String),
+            ).alias("difference"),
             "mae", "mae_n", "pearson", "sd_ratio",
         )  # fmt: skip
         _print_frame(
@@ -837,7 +858,8 @@ def _show_comparison(comparison: pl.DataFrame) -> None:
         return
     shown = own.sort("task", "survey", "condition", "tie_group", pl.col("estimate"), descending=[False] * 4 + [True])
     _print_frame(
-        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers", pl.col("tie_group").alias("tie group")),
+        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers",
+                     pl.col("tie_group").alias("tie group")),
         title="Models compared on the answers that both gave; those of one tie group cannot be told apart",
     )  # fmt: skip
 

@@ -601,6 +601,7 @@ def make_items(project: Project, task: str) -> Record:
     """Make a task's items and, beside them, what every respondent answered to them."""
     config = project.task(task)
     respondents = project.respondents()
+    gaps = tasks.Gaps()
     items = tasks.build_items(
         task,
         config,
@@ -609,10 +610,28 @@ def make_items(project: Project, task: str) -> Record:
         study=project.study,
         base=project.config,
         cache_dir=project.layout.item_files,
+        gaps=gaps,
     )
     gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
     _store(project, Node("gold", task), gold)
-    return _store(project, Node("items", task), items, {"respondents_answers": gold.height})
+    return _store(project, Node("items", task), items, {"respondents_answers": gold.height, **gaps.notes()})
+
+
+def items_left_out(project: Project) -> list[tuple[str, str]]:
+    """Task and sentence, for tasks whose item file has items that cannot be asked."""
+    told = []
+    for task in project.study.tasks:
+        record = made(project, Node("items", task))
+        notes = record.notes if record else {}
+        if left := notes.get("left_out"):
+            told.append(
+                (
+                    task,
+                    f"{left:,} items cannot be asked and are left out: {notes['left_out_items']}. Complete them in the "
+                    "item file, or get it again",
+                )
+            )
+    return told
 
 
 @_makes("prompts", "task")

@@ -88,7 +88,17 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
             texts = [str(o) for o in _literal(row["options"], path, "options")]
             kept = [i for i, text in enumerate(texts) if not _REFUSED.match(text)]
             shares: dict[str, list[float]] = {}
-            for country, answers in _literal(row["selections"], path, "selections").items():
+            selections = _literal(row["selections"], path, "selections")
+            short = next((c for c, answers in selections.items() if len(answers) != len(texts)), None)
+            if short is not None:
+                request.gaps.leave_out(
+                    path,
+                    f"row {number + 2} ({str(row['question'])[:60]})",
+                    "selections",
+                    f"{short} has {len(selections[short])} shares for {len(texts)} options",
+                )
+                continue
+            for country, answers in selections.items():
                 mass = [float(answers[i]) for i in kept]
                 code = country_code(str(country))
                 if code and sum(mass) > 0 and code not in shares:
