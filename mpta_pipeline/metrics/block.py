@@ -15,7 +15,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio
-from mpta_pipeline.metrics.bootstrap import Replicates
+from mpta_pipeline.metrics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.study import FigureRules
 
@@ -91,6 +91,18 @@ class Block:
             replicates=self.rules.bootstrap,
             seed=SEED,
         )
+
+    @cached_property
+    def person_hashes(self) -> tuple[Hashes, Hashes]:
+        """Hash of each row's persona and of each of the survey's persons: the same for the same person."""
+        persons = self.people.persons.get_column("persona_id")
+        made = hash_ids(pl.concat([self.frame.get_column("persona_id"), persons]), key=f"person|{SEED}")
+        return made[: self.frame.height], made[self.frame.height :]
+
+    @cached_property
+    def cluster_hashes(self) -> Hashes:
+        """Hash of the item cluster of each of the people's items."""
+        return hash_ids(self.people_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
 
     @cached_property
     def rows(self) -> Rows:
