@@ -523,6 +523,13 @@ SUBGROUP_METRICS = Table(
         Column("gap_se", pl.Float64, "Its standard error", nullable=True),
         Column("gap_q", pl.Float64, "Benjamini–Hochberg q-value of the gap", nullable=True, ge=0, le=1),
         Column(
+            "gap_apart",
+            pl.Float64,
+            "As `gap`, to everyone else but the groups that stand out; null where no group of the dimension does",
+            nullable=True,
+        ),
+        Column("gap_apart_q", pl.Float64, "Its q-value; it decides the verdict", nullable=True, ge=0, le=1),
+        Column(
             "mde", pl.Float64, "Smallest effect that would be found with 80 % power, given effect_se", nullable=True
         ),
         Column("verdict", pl.String, "Gap to everyone else, by equivalence test", nullable=True, isin=VERDICTS),
@@ -562,6 +569,8 @@ POCKETS = Table(
         Column("confirmed", pl.Boolean, "q below the study's level on the confirmation half"),
         Column("e_value", pl.Float64, "Evidence against the null on the confirmation half", nullable=True, ge=0),
         Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
+        Column("pocket", pl.String, "The pocket that the row is part of, named after its clearest row", nullable=True),
+        Column("leads", pl.Boolean, "The clearest row of its pocket, by e-value", nullable=True),
         Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
     ),
 )

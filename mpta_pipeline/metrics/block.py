@@ -233,7 +233,7 @@ class View:
         return self._clusters.count(used)
 
 
-def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
+def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | list[str | None]]]) -> pl.DataFrame:
     """Rows of one metric: those of every slice once for each baseline.
 
     One frame for all of them: making many small frames takes longer than the figures in them.
@@ -244,14 +244,20 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) 
     """
     n = len(base["slice"])
     own = dict.fromkeys(column for part in parts.values() for column in part)
-    nothing = np.full(n, np.nan)
+    nothing, unsaid = np.full(n, np.nan), [None] * n
+    texts = {c for part in parts.values() for c, values in part.items() if isinstance(values, list)}
     return pl.DataFrame(
         {
             **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
             "baseline": [name for name in parts for _ in range(n)],
-            **{c: np.concatenate([part.get(c, nothing) for part in parts.values()]) for c in own},
+            **{
+                c: [said for part in parts.values() for said in part.get(c, unsaid)]
+                if c in texts
+                else np.concatenate([part.get(c, nothing) for part in parts.values()])
+                for c in own
+            },
         },
-        schema_overrides={"note": pl.String},
+        schema_overrides={"note": pl.String, **dict.fromkeys(texts, pl.String)},
     )
 
 
