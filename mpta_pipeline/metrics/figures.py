@@ -12,6 +12,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.ids import figure_ids
 from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
@@ -42,6 +43,7 @@ def compute_figures(
     items: pl.DataFrame | None = None,
     ceiling: pl.DataFrame | None = None,
     retest: pl.DataFrame | None = None,
+    study: str = "",
 ) -> pl.DataFrame:
     """Compute all figures of one model on one task.
 
@@ -58,6 +60,7 @@ def compute_figures(
         ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
         retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
             `column`; None leaves it out.
+        study: Name of the study, which the figures' ids bind.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
@@ -82,6 +85,7 @@ def compute_figures(
     figures = figures.with_columns(
         pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
     )
+    figures = figures.with_columns(figure_ids(figures, study))
     return SUBGROUP_METRICS.conform(figures.select(list(SUBGROUP_METRICS.schema)))
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from scipy import optimize, stats
 
 from mpta_pipeline.hashing import hash_uniform
+from mpta_pipeline.ids import pocket_ids
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import multiplicity, shrinkage
 from mpta_pipeline.metrics.answers import balance
@@ -53,7 +54,7 @@ class Slice:
 
 
 def find_pockets(
-    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, seed: int
+    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, seed: int, study: str = ""
 ) -> pl.DataFrame:
     """Search all combinations of up to three traits for slices where the model does worse, and test what is found.
 
@@ -68,6 +69,7 @@ def find_pockets(
         gold: GOLD of the task; empty for items whose key does not depend on the person.
         rules: `min_personas`, `level`.
         seed: Seed of the halves.
+        study: Name of the study, which the pockets' ids bind.
 
     Returns:
         POCKETS, one row a slice that was tested; `confirmed` where its q-value is at most `rules.level`. Confirmed rows
@@ -112,6 +114,7 @@ def find_pockets(
         pl.lit(scores.item(0, "task")).alias("task"),
         _examples(table, scores, groups),
     )
+    table = table.with_columns(pocket_ids(table, study))
     return POCKETS.conform(table.select(list(POCKETS.schema)))
 
 
