@@ -557,11 +557,40 @@ SUBGROUP_METRICS = Table(
         Column("gap_se", pl.Float64, "Its standard error", nullable=True),
         Column("gap_q", pl.Float64, "Benjamini–Hochberg q-value of the gap", nullable=True, ge=0, le=1),
         Column(
+            "gap_apart",
+            pl.Float64,
+            "As `gap`, to everyone else but the groups that stand out; null where no group of the dimension does",
+            nullable=True,
+        ),
+        Column("gap_apart_q", pl.Float64, "Its q-value; it decides the verdict", nullable=True, ge=0, le=1),
+        Column(
             "mde", pl.Float64, "Smallest effect that would be found with 80 % power, given effect_se", nullable=True
         ),
         Column("verdict", pl.String, "Gap to everyone else, by equivalence test", nullable=True, isin=VERDICTS),
         Column("small", pl.Boolean, "Below the study's minimum cell: shown with its n, not to be read alone"),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used"),
+        Column(
+            "figure_id",
+            pl.String,
+            "Id that binds study, key, weighting, releases and the figure itself; `mpta trace` takes it",
+            nullable=True,
+        ),
+    ),
+)
+
+FIGURES_BEFORE = Table(
+    "figures_before",
+    "Figures that others have replaced since, so that an id that was quoted still leads somewhere.",
+    ("figure_id",),
+    (
+        Column("figure_id", pl.String, "Id of the figure that was"),
+        Column("figure_key", pl.String, "model/task/survey/metric/condition/dimensions/subgroup"),
+        Column("metric", pl.String, "Metric"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("estimate", pl.Float64, "The figure that was", nullable=True),
+        Column("n_answers", pl.Int64, "Answers behind it", ge=0),
+        Column("release_ids", pl.List(pl.String), "Releases of the waves used then"),
+        Column("until", pl.String, "When it was replaced, UTC"),
     ),
 )
 
@@ -596,6 +625,9 @@ POCKETS = Table(
         Column("confirmed", pl.Boolean, "q below the study's level on the confirmation half"),
         Column("e_value", pl.Float64, "Evidence against the null on the confirmation half", nullable=True, ge=0),
         Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
+        Column("pocket", pl.String, "The pocket that the row is part of, named after its clearest row", nullable=True),
+        Column("leads", pl.Boolean, "The clearest row of its pocket, by e-value", nullable=True),
+        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's figures", nullable=True),
         Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
     ),
 )

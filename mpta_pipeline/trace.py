@@ -109,6 +109,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     figure = _ask(con, "figure")
     if figure.height:
         return _figure(con, identifier, figure, narrow)
+    before = _ask(con, "figure_before")
+    if before.height:
+        return _replaced(con, identifier, before, narrow)
     pocket = _ask(con, "pocket")
     if pocket.height:
         return _pocket(con, identifier, pocket, narrow)
@@ -183,6 +186,32 @@ def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFram
         f"{first['dimensions']} = {first['subgroup']}"
     )
     return Trace("figure", identifier, title, (head, *sections), cells)
+
+
+def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFrame, narrow: Narrow) -> Trace:
+    """A figure that has been replaced: what it was, what it is now, and where that comes from."""
+    # Imported here: they take a second, which other traces need not wait for.
+    from mpta_pipeline.metrics.registry import METRICS
+    from mpta_pipeline.report import wording
+
+    row = before.row(0, named=True)
+    metric = METRICS.get(row["metric"])
+    share = metric is not None and metric.unit == "share"
+    was, now = (wording.number(row[name], share=share) for name in ("estimate", "now_estimate"))
+    weighting = "weighted" if row["weighted"] else "unweighted"
+    if row["now_id"] is None:
+        said = f"The figure {row['figure_key']} ({weighting}) was {was} until {row['until']} UTC and is no longer made."
+        return Trace("figure", identifier, said, (Section("Figures replaced", before, said),), before)
+    releases = (
+        "from the same releases"
+        if row["release_ids"] == row["now_release_ids"]
+        else f"from {', '.join(row['now_release_ids'])} instead of {', '.join(row['release_ids'])}"
+    )
+    said = f"was {was}, is {now} since {row['until']} UTC ({weighting}; {releases}); its id is now {row['now_id']}"
+    _set(con, identifier=row["now_id"])
+    current = _figure(con, row["now_id"], _ask(con, "figure"), narrow)
+    head = Section(f"Figure {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
+    return Trace("figure", identifier, f"{current.title}: {said}", (head, *current.sections), current.frame)
 
 
 def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFrame, narrow: Narrow) -> Trace:

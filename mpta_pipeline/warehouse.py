@@ -98,6 +98,7 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
             LEFT_OUT,
             "raw/*/current.json",
             "raw/*/*/variables.parquet",
+            f"{tables.FIGURES_BEFORE.name}/**/*.parquet",
         )
         fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, folder)
         yield Layout(folder)
@@ -117,6 +118,9 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
         for table in tables.PUBLISHED:
             _declare(con, table)
             _view_over_files(con, table, files(here, table))
+        _declare(con, tables.FIGURES_BEFORE)
+        replaced = listed(here.store, f"{tables.FIGURES_BEFORE.name}/**/*.parquet")
+        _fill(con, tables.FIGURES_BEFORE, replaced)
         _make_views(con, views)
         yield con
 
@@ -156,7 +160,7 @@ def trace(layout: Layout, identifier: str) -> Trace:
 
     Args:
         layout: Where the tables are.
-        identifier: A figure's id (`f_…`, as in the report) or its key
+        identifier: A figure's id (`f_…`, as in the report; also of a figure that has been replaced since) or its key
             (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
             `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
             a persona's or respondent's id (`r_…`) or wave and own key (`gss-2018:317`), a wave, release id, file

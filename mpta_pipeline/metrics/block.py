@@ -15,7 +15,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio
-from mpta_pipeline.metrics.bootstrap import Replicates
+from mpta_pipeline.metrics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.study import FigureRules
 
@@ -91,6 +91,18 @@ class Block:
             replicates=self.rules.bootstrap,
             seed=SEED,
         )
+
+    @cached_property
+    def person_hashes(self) -> tuple[Hashes, Hashes]:
+        """Hash of each row's persona and of each of the survey's persons: the same for the same person."""
+        persons = self.people.persons.get_column("persona_id")
+        made = hash_ids(pl.concat([self.frame.get_column("persona_id"), persons]), key=f"person|{SEED}")
+        return made[: self.frame.height], made[self.frame.height :]
+
+    @cached_property
+    def cluster_hashes(self) -> Hashes:
+        """Hash of the item cluster of each of the people's items."""
+        return hash_ids(self.people_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
 
     @cached_property
     def rows(self) -> Rows:
@@ -221,7 +233,7 @@ class View:
         return self._clusters.count(used)
 
 
-def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
+def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | list[str | None]]]) -> pl.DataFrame:
     """Rows of one metric: those of every slice once for each baseline.
 
     One frame for all of them: making many small frames takes longer than the figures in them.
@@ -232,14 +244,20 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) 
     """
     n = len(base["slice"])
     own = dict.fromkeys(column for part in parts.values() for column in part)
-    nothing = np.full(n, np.nan)
+    nothing, unsaid = np.full(n, np.nan), [None] * n
+    texts = {c for part in parts.values() for c, values in part.items() if isinstance(values, list)}
     return pl.DataFrame(
         {
             **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
             "baseline": [name for name in parts for _ in range(n)],
-            **{c: np.concatenate([part.get(c, nothing) for part in parts.values()]) for c in own},
+            **{
+                c: [said for part in parts.values() for said in part.get(c, unsaid)]
+                if c in texts
+                else np.concatenate([part.get(c, nothing) for part in parts.values()])
+                for c in own
+            },
         },
-        schema_overrides={"note": pl.String},
+        schema_overrides={"note": pl.String, **dict.fromkeys(texts, pl.String)},
     )
 
 

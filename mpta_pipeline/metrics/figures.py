@@ -12,6 +12,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.ids import figure_ids
 from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
@@ -42,6 +43,7 @@ def compute_figures(
     items: pl.DataFrame | None = None,
     ceiling: pl.DataFrame | None = None,
     retest: pl.DataFrame | None = None,
+    study: str = "",
 ) -> pl.DataFrame:
     """Compute all figures of one model on one task.
 
@@ -58,6 +60,7 @@ def compute_figures(
         ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
         retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
             `column`; None leaves it out.
+        study: Name of the study, which the figures' ids bind.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
@@ -82,6 +85,7 @@ def compute_figures(
     figures = figures.with_columns(
         pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
     )
+    figures = figures.with_columns(figure_ids(figures, study))
     return SUBGROUP_METRICS.conform(figures.select(list(SUBGROUP_METRICS.schema)))
 
 
@@ -239,6 +243,12 @@ def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[st
     return made.filter(pl.col("n_answers") > 0)
 
 
+# Columns that the judgement needs and the table does not show.
+_OWN_COLUMNS = (
+    "gap_error", "gap_df", "gap_p", "gap_apart_error", "gap_apart_df", "gap_apart_p", "even_personas",
+)  # fmt: skip
+
+
 def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     """Correct tests within families, judge gaps, mark small cells and turn undefined figures into nulls.
 
@@ -248,8 +258,8 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
-    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p", "even_personas")}
-    wanted |= {"note": pl.String()}
+    wanted |= {name: pl.Float64() for name in _OWN_COLUMNS}
+    wanted |= {"note": pl.String(), "stand_out": pl.String()}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -260,14 +270,31 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     figures = figures.with_columns((pl.col("dimensions") == g.ALL).alias("everyone"))
     over = ["family", "weighted", "baseline", "everyone"]
     figures = figures.with_columns(
-        multiplicity.q_values("p_value", over).alias("q_value"), multiplicity.q_values("gap_p", over).alias("gap_q")
+        multiplicity.q_values("p_value", over).alias("q_value"),
+        multiplicity.q_values("gap_p", over).alias("gap_q"),
+        multiplicity.q_values("gap_apart_p", over).alias("gap_apart_q"),
     )
-    gap, error, df, q = (
-        figures.get_column(c).fill_null(np.nan).to_numpy() for c in ("gap", "gap_error", "gap_df", "gap_q")
+    # Where a group stands out, the others are judged without it: it would make all of them differ.
+    plain, apart = (
+        equivalence.verdicts(
+            *(figures.get_column(f"{gap}{c}").fill_null(np.nan).to_numpy() for c in ("", "_error", "_df", "_q")),
+            margin=rules.equivalence_margin,
+            level=rules.level,
+        )
+        for gap in ("gap", "gap_apart")
     )
-    words = equivalence.verdicts(gap, error, df, q, margin=rules.equivalence_margin, level=rules.level)
+    judged = figures.get_column("gap_apart").is_not_null()
+    words = [b if known else a for a, b, known in zip(plain, apart, judged, strict=True)]
+    because = [
+        f"differs from everyone else only because {names} is among them"
+        if known and a == "gap" and b != "gap" and names
+        else None
+        for a, b, known, names in zip(plain, apart, judged, figures.get_column("stand_out"), strict=True)
+    ]
+    said = pl.concat_str("note", pl.Series("because", because, dtype=pl.String), separator="; ", ignore_nulls=True)
     return figures.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
+        pl.when(said != "").then(said).alias("note"),
         # A person of a huge weight among many is one person.
         (
             (pl.min_horizontal("n_personas", "even_personas") < rules.min_personas)

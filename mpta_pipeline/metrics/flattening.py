@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, distinct, sums
 from mpta_pipeline.metrics.block import View
-from mpta_pipeline.metrics.bootstrap import Hashes, hash_ids, mix
+from mpta_pipeline.metrics.bootstrap import Hashes, mix
 from mpta_pipeline.metrics.clustered import t_quantile
 from mpta_pipeline.metrics.intervals import fieller, meaningless_words
 from mpta_pipeline.metrics.jackknife import GROUPS, LeftOut, TwoWay, two_way
@@ -116,18 +116,15 @@ def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
     n_items = len(people.items)
     width = max(people.width, block.units.answer.shape[1])
     used = np.flatnonzero(block.compared & (view.cut.codes >= 0))
-    frame = block.frame
     own = np.zeros((len(used), width))
     own[:, : block.units.answer.shape[1]] = block.units.answer[used]
     facts = block.people_items
     clusters = facts.get_column("cluster_id").fill_null("")
-    of_cluster = hash_ids(clusters, key="cluster|flattening")
-    ids = people.persons.get_column("persona_id")
-    everyone = pl.concat([frame.get_column("persona_id")[used], ids])
-    person = hash_ids(everyone, key="person|flattening")
+    of_cluster = block.cluster_hashes
+    of_row, of_person = block.person_hashes
     model = _Answers(
         view.cut.codes[used] * n_items + block.people_item[used],
-        person[: len(used)],
+        of_row[used],
         of_cluster[block.people_item[used]],
         block.weight[used],
         own,
@@ -142,7 +139,7 @@ def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
     said[np.arange(len(rows)), people.frame.get_column("gold_idx").to_numpy()[rows]] = 1.0
     human = _Answers(
         slice_of[rows] * n_items + people.item[rows],
-        person[len(used) :][people.person[rows]],
+        of_person[people.person[rows]],
         of_cluster[people.item[rows]],
         weight[rows],
         said,
@@ -389,7 +386,7 @@ def _rows(
             "n_items": np.array([distinct(item[rows])]),
         }
     # What no group departs from has an error of 0 that was seen, but is not known: no interval.
-    alike = values["se"] < 1e-9
+    alike = values["se"] < 1e-8
     values = values | {end: np.where(alike, np.nan, values[end]) for end in ("ci_low", "ci_high")}
     known = np.isfinite(values["se"])
     words = np.select([~known, alike], ["no error", "no interval: all groups alike"], default=default)
@@ -477,6 +474,7 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
         return {}
     frame = block.frame.with_columns(
         pl.Series("here", view.cut.codes >= 0),
+        pl.Series("hash", block.person_hashes[0]),
         pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
     ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
     if frame.is_empty() or frame.get_column("item_id").n_unique() < LEAST_ITEMS:
@@ -493,7 +491,7 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
         if len(used) < n_items
         else ""
     )
-    group = (mix(hash_ids(frame.get_column("persona_id"), key="person|flattening")) % np.uint64(GROUPS)).astype(int)
+    group = (mix(frame.get_column("hash").to_numpy()) % np.uint64(GROUPS)).astype(np.int64)
     of_person = np.zeros(sides[0].shape[0], dtype=np.int64)
     of_person[persona] = group
     out = {}

@@ -21,6 +21,7 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
 from mpta_pipeline.errors import ConfigError, DamagedError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.hashing import digest
+from mpta_pipeline.ids import FIGURE_KEY, figure_ids_by_key
 from mpta_pipeline.orchestration.project import PartFile, Project
 from mpta_pipeline.provenance import (
     Node,
@@ -33,7 +34,7 @@ from mpta_pipeline.provenance import (
     store,
     write_record,
 )
-from mpta_pipeline.storage import at_work, listed, shared, write_text
+from mpta_pipeline.storage import at_work, listed, read_parquet, shared, write_parquet, write_text
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ _CODE = {
     "responses": ("mpta_pipeline.inference.answers",),
     "scores": ("mpta_pipeline.tasks", "mpta_pipeline.thought"),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
-    "subgroup_metrics": ("mpta_pipeline.metrics",),
-    "pockets": ("mpta_pipeline.metrics",),
+    "subgroup_metrics": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
+    "pockets": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
     "model_comparison": ("mpta_pipeline.metrics",),
     "warehouse": ("mpta_pipeline.warehouse", "mpta_pipeline.tables"),
     "report": ("mpta_pipeline.report",),
@@ -743,10 +744,34 @@ def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Reco
         items=read(project, "items", task),
         ceiling=_ceiling(project, task),
         retest=None if (table := project.retest_file) is None else metrics.read_retest(table),
+        study=project.study.name,
     )
     checks = metrics.check_figures(frame)
     _raise_blocking(f"The figures of {cell}", checks)
+    _remember_figures(project, Node("subgroup_metrics", cell), frame)
     return _store(project, Node("subgroup_metrics", cell), frame), checks
+
+
+def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
+    """Keep the id and the number of each figure that is about to be replaced by another one.
+
+    Before the figures are stored: a process killed in between has remembered figures that still stand, which harms
+    nothing.
+    """
+    before = _previous(path_of(project, node))
+    if before is None:
+        return
+    if "figure_id" not in before.columns:
+        before = before.with_columns(figure_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
+    gone = before.unique("figure_id", keep="first", maintain_order=True).join(now, on="figure_id", how="anti")
+    kept = project.layout.figures_before(*node.partition.split("|"))
+    known = read_parquet(kept) if kept.exists() else tables.FIGURES_BEFORE.empty()
+    gone = gone.select(
+        "figure_id", pl.concat_str(*FIGURE_KEY, separator="/").alias("figure_key"), "metric", "weighted", "estimate",
+        "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
+    ).join(known, on="figure_id", how="anti")  # fmt: skip
+    if gone.height:
+        write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
 
 
 def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
@@ -790,6 +815,7 @@ def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Seque
         read(project, "gold", task),
         rules=project.study.figures,
         seed=project.study.seed,
+        study=project.study.name,
     )
     checks = metrics.check_pockets(frame)
     _raise_blocking(f"The pockets of {cell}", checks)

@@ -29,6 +29,7 @@ REPEATING = ("accuracy_strict", "accuracy_answered")
 """Metrics whose subgroup tables would say again what that of accuracy says."""
 OPEN_MODELS = 3
 """Subgroup tables of the first models of a task and survey stand open, and only they have those of further metrics."""
+_POCKET = ("model", "task", "survey", "condition", "pocket")
 SHOWN_MODELS = 12
 """Models with a subgroup table on the page: 60 subgroups take about 50 kB each. All are in the warehouse."""
 
@@ -496,12 +497,26 @@ class _View:
         return sorted(rows, key=lambda row: (rank.get(row["model"], len(rank)), row["model"]))
 
     def pockets(self) -> list[dict[str, Any]]:
-        """Pockets, confirmed ones first, the largest differences first."""
+        """Rows of the search, confirmed ones first, then by e-value.
+
+        `leading` marks the row that a confirmed pocket is named after; `others` are the further rows of the same one.
+        """
         frame = self._frames["pockets"]
-        return frame.with_columns(f.pocket_ids(frame)).sort(
-            ~pl.col("confirmed"), "q_value", "difference", "model", "task", "survey", "condition", "subgroup",
-            nulls_last=True,
+        rows = frame.sort(
+            ~pl.col("confirmed"), "e_value", "q_value", "difference",
+            "model", "task", "survey", "condition", "subgroup",
+            descending=[False, True, *[False] * 7], nulls_last=True,
         ).to_dicts()  # fmt: skip
+        of_pocket: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in rows:
+            row["leading"] = row["confirmed"] and row["leads"] is not False
+            row["others"] = []
+            if row["confirmed"] and not row["leading"]:
+                of_pocket.setdefault(tuple(row[c] for c in _POCKET), []).append(row)
+        for row in rows:
+            if row["leading"]:
+                row["others"] = of_pocket.get(tuple(row[c] for c in _POCKET), [])
+        return rows
 
     def comparisons(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """One row a task, survey, metric and condition: its models from best to worst with their tie groups.

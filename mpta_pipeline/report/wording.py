@@ -24,6 +24,7 @@ BASELINES = {
     "sampling_floor": "sampling alone",
     "permutation_null": "groups that differ by chance of people and questions alone",
     "ceiling": "best prediction from the traits",
+    "human": "people's own",
 }
 """Baselines as a reader calls them; others go by their name."""
 
@@ -56,6 +57,8 @@ METRICS = {
     "condescension_rate": "replies that speak down to the person",
     "pc1_share": "first component of the answers' correlations",
     "effective_dependence": "dependence among the answers",
+    "eta2": "share explained by the group (ε²)",
+    "eta2_difference": "share explained by the group, model less people",
     "eta2_ratio": "share explained by the group, model over people (η² ratio)",
     "variance_ratio": "variance, model over people",
     "entropy_ratio": "entropy, model over people",
@@ -135,6 +138,15 @@ def count(value: int | None) -> str:
 def q(value: float | None) -> str:
     """A q-value."""
     return NOTHING if value is None else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def evidence(value: float | None) -> str:
+    """An e-value: 1 says nothing, 20 and more is strong evidence."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return (
+        "> 10\u202f000" if value > 10_000 else f"{value:,.0f}".replace(",", "\u202f") if value >= 10 else f"{value:.1f}"
+    )
 
 
 def listed(words: list[str]) -> str:
