@@ -36,7 +36,11 @@ DATA_USES = ("any", "local_only")
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its polars type, meaning, and the bounds that its values must keep."""
+    """A column: its polars type, meaning, and the bounds that its values must keep.
+
+    An `optional` column was added after the table was first published, or few sources have it: a frame without it
+    conforms, and gets nulls.
+    """
 
     name: str
     dtype: pl.DataType | type[pl.DataType]
@@ -45,6 +49,7 @@ class Column:
     isin: tuple[str, ...] | None = None
     ge: float | None = None
     le: float | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,14 @@ class Table:
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Cast to the declared types, put columns in order (further ones behind), sort by key and validate.
 
+        Optional columns that are absent become null.
+
         Raises:
             ValidationError: A column is missing or undeclared, a value breaks its bound, or the key repeats.
         """
+        frame = frame.with_columns(
+            pl.lit(None, c.dtype).alias(c.name) for c in self.columns if c.optional and c.name not in frame.columns
+        )
         missing = [name for name in self.schema if name not in frame.columns]
         extra = [name for name in frame.columns if name not in self.schema]
         if missing or (extra and not self.open):
@@ -370,7 +380,24 @@ GROUPS = Table(
     "groups",
     "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
     ("persona_id",),
-    (*_ids("persona_id", "survey"),),
+    (
+        *_ids("persona_id", "survey"),
+        Column(
+            "stratum",
+            pl.String,
+            "Sampling stratum, unique within the survey: wave, country and the file's own stratum; no dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "psu",
+            pl.String,
+            "Primary sampling unit, unique within the survey: stratum and the file's own unit; null: the person; no "
+            "dimension",
+            nullable=True,
+            optional=True,
+        ),
+    ),
     open=True,
 )
 

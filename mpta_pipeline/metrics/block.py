@@ -63,6 +63,11 @@ class Block:
         return g.dense(self.frame.get_column("persona_id"))
 
     @cached_property
+    def unit(self) -> Ints | None:
+        """Primary sampling unit of each row's persona; None where people were drawn one by one, or nobody knows."""
+        return g.dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
+
+    @cached_property
     def cluster(self) -> Ints:
         """Item-cluster code of each row."""
         return g.dense(self.frame.get_column("cluster_id"))
@@ -86,7 +91,7 @@ class Block:
     def replicates(self) -> Replicates:
         """Bootstrap weights."""
         return Replicates(
-            self.frame.get_column("persona_id"),
+            self.frame.get_column(g.UNIT if g.UNIT in self.frame.columns else "persona_id"),
             self.frame.get_column("cluster_id"),
             replicates=self.rules.bootstrap,
             seed=SEED,
@@ -94,8 +99,8 @@ class Block:
 
     @cached_property
     def rows(self) -> Rows:
-        """Personas and item clusters of the rows."""
-        return Rows(self.persona, self.cluster)
+        """Personas, their sampling units and item clusters of the rows."""
+        return Rows(self.persona, self.cluster, self.unit)
 
     @cached_property
     def people_item(self) -> Ints:
@@ -172,6 +177,11 @@ class View:
         return Distinct(self.cut.codes, self.block.persona, self.n)
 
     @cached_property
+    def _units(self) -> Distinct:
+        unit = self.block.unit
+        return Distinct(self.cut.codes, self.block.persona if unit is None else unit, self.n)
+
+    @cached_property
     def _clusters(self) -> Distinct:
         return Distinct(self.cut.codes, self.block.cluster, self.n)
 
@@ -189,6 +199,10 @@ class View:
                 "n_items": self._items.count(used),
             }
         return self._known_sizes[rows]
+
+    def units(self, used: Flags) -> Ints:
+        """Sampling units of each slice over the rows used: personas where the survey has none."""
+        return self._units.count(used)
 
     def clusters(self, used: Flags) -> Ints:
         """Item clusters of each slice over the rows used."""
@@ -245,10 +259,13 @@ def make_blocks(
     """
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
     everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
-    frame = units.frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
+    frame = units.frame.join(groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left", maintain_order="left")
     frame = frame.with_columns(
         _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("persona_id")))
     )
+    drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("persona_id"))
+    if drawn.name == g.UNIT:
+        frame = frame.with_columns(drawn)
     own = everyone.frame.select("persona_id", "item_id", pl.int_range(pl.len()).alias("own"))
     own = own.join(frame.select("persona_id").unique(), on="persona_id", how="semi")
     row = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left").get_column("own")

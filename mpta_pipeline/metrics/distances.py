@@ -54,6 +54,40 @@ def wasserstein(p: Reals, q: Reals, places: Reals) -> Floats:
 Distance = Callable[[Floats, Floats], Floats]
 
 
+def total_variation_slope(p: Floats, q: Floats) -> Floats:
+    """Derivative of `total_variation` by p, of p's shape; that by q is its negative."""
+    return np.asarray(0.5 * np.sign(p - q))
+
+
+def jensen_shannon_slope(p: Floats, q: Floats) -> Floats:
+    """Derivative of `jensen_shannon` by p; 0 where p has no mass, which no answer of its own can change, or p = q."""
+    d = jensen_shannon(p, q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = 0.5 * np.log2(p / ((p + q) / 2)) / (2 * d)
+    return np.asarray(np.where((p > 0) & (d > 1e-9), slope, 0.0))
+
+
+def wasserstein_slope(p: Floats, q: Floats, places: Floats) -> Floats:
+    """Derivative of `wasserstein` by p, renormalization over the options with a place included; nan where it is."""
+    used = np.isfinite(places) & (places >= 0)
+    x = np.where(used, places, np.inf)
+    order = np.argsort(x, axis=0, kind="stable")
+    x = np.take_along_axis(x, order, axis=0)
+    a, b = (np.take_along_axis(np.where(used, d, 0.0), order, axis=0) for d in (p, q))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mass = a.sum(axis=0)
+        a, b = a / mass, b / b.sum(axis=0)
+        step = np.nan_to_num(np.diff(np.where(np.isfinite(x), x, np.nan), axis=0))
+        span = np.where(used, places, -np.inf).max(axis=0) - np.where(used, places, np.inf).min(axis=0)
+        sides = np.sign(np.cumsum(a, axis=0) - np.cumsum(b, axis=0))[:-1] * step / span
+        # An option's share enters all cumulative shares from its own place on.
+        reach = np.concatenate([np.cumsum(sides[::-1], axis=0)[::-1], np.zeros((1, *sides.shape[1:]))])
+        slope = (reach - (reach * a).sum(axis=0)) / mass
+    back = np.empty_like(slope)
+    np.put_along_axis(back, order, slope, axis=0)
+    return np.asarray(np.where(used, back, 0.0) + np.where(span > 0, 0.0, np.nan))
+
+
 def sampling_floor(
     pooled: Floats, n_people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
 ) -> dict[str, Floats]:

@@ -18,6 +18,12 @@ ROW_DIMENSIONS = (
 )  # fmt: skip
 
 
+# How the survey drew its people: columns of GROUPS that are no dimensions.
+DESIGN = ("stratum", "psu")
+# Name of what each row's person was drawn with.
+UNIT = "sampled_with"
+
+
 @dataclass(frozen=True)
 class Cut:
     """A dimension over some rows: the slice of each row (−1: unknown) and the slices' names, sorted."""
@@ -25,6 +31,29 @@ class Cut:
     dimension: str
     codes: NDArray[np.int64]
     labels: list[str]
+
+
+def traits(groups: pl.DataFrame) -> list[str]:
+    """Columns of GROUPS that are dimensions of people."""
+    return [c for c in groups.columns if c not in ("persona_id", "survey", *DESIGN)]
+
+
+def sampled(groups: pl.DataFrame, persona_id: pl.Series) -> pl.Series:
+    """What was drawn when each row's person was: their primary sampling unit, or they themselves.
+
+    The result is named `UNIT` where anybody has a unit, and else is `persona_id` as it was.
+
+    People of one unit are alike, so that errors over people are clustered by it where the file has it.
+
+    Args:
+        groups: GROUPS; without `psu` everybody was drawn alone.
+        persona_id: Person of each row.
+    """
+    if "psu" not in groups.columns or groups.get_column("psu").null_count() == groups.height:
+        return persona_id
+    units = groups.select("persona_id", (pl.lit("psu ") + pl.col("psu")).alias("sampled"))
+    rows = persona_id.alias("persona_id").to_frame().join(units, on="persona_id", how="left", maintain_order="left")
+    return rows.select(pl.coalesce("sampled", "persona_id")).to_series().alias(UNIT)
 
 
 def bases(dimension: str) -> list[str]:
@@ -43,7 +72,7 @@ def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
     Raises:
         ConfigError: With the dimension and what there is.
     """
-    known = [c for c in groups.columns if c not in ("persona_id", "survey")]
+    known = traits(groups)
     for dimension in dimensions:
         for base in bases(dimension):
             if base not in known and base not in ROW_DIMENSIONS:

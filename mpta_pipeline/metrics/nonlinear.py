@@ -58,7 +58,7 @@ def nonlinear_figures(view: View, metric: Metric, features: Features) -> pl.Data
         block.replicates, np.where(used, view.cut.codes, -1), view.n, features, lambda totals, _slice: statistic(totals)
     )
     sizes = view.sizes(used)
-    df = np.minimum(sizes["n_personas"], view.clusters(used)) - 1.0
+    df = np.minimum(view.units(used), view.clusters(used)) - 1.0
     se = np.where((df >= 1) & np.isfinite(estimate), se, np.nan)
     se = np.where(se < 1e-9, 0.0, se)
     low, high, _ = interval(metric, estimate, se, np.where(df >= 1, df, np.nan), level=block.rules.level)

@@ -142,7 +142,7 @@ def _nodes(project: Project, node: Node) -> list[Node]:
         case "ceiling":
             return [Node("gold", part), Node("prompts", part), Node("personas")]
         case "model_comparison":
-            return [Node("scores", c) for c in cells(project) if made(project, Node("scores", c))]
+            return [*(Node("scores", c) for c in cells(project) if made(project, Node("scores", c))), Node("groups")]
         case "warehouse":
             return [
                 *(Node(a, w) for w in waves() for a in ("harmonized_wave", "survey_changelog")),
@@ -357,7 +357,7 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
         tuple(base | dict.fromkeys(project.study.panel.strata)),
         project.crosswalk,
         country_groups=project.study.figures.country_groups,
-    )
+    ).join(personas.sampling_design(respondents), on="persona_id", how="left")
     node = Node("personas")
     group_record = store(
         tables.GROUPS.conform(groups), path_of(project, Node("groups")), Node("groups"), parents(project, node)
@@ -514,7 +514,9 @@ def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Seque
 
 def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
-    frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
+    frame = metrics.compare_models(
+        stacked(project, "scores"), rules=project.study.figures, groups=read(project, "groups")
+    )
     checks = metrics.check_comparison(frame)
     _raise_blocking("The comparison of models", checks)
     return _store(project, Node("model_comparison"), frame), checks
