@@ -383,6 +383,13 @@ GROUPS = Table(
     (
         *_ids("persona_id", "survey"),
         Column(
+            "sample",
+            pl.String,
+            "Country in which the person was drawn, ISO 3166-1 alpha-3: what polls are matched by; no dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
             "stratum",
             pl.String,
             "Sampling stratum, unique within the survey: wave, country and the file's own stratum; no dimension",
@@ -525,7 +532,22 @@ SUBGROUP_METRICS = Table(
         Column("n_personas", pl.Int64, "Personas behind the figure", ge=0),
         Column("n_items", pl.Int64, "Items behind the figure", ge=0),
         Column("n_eff", pl.Float64, "Effective number of answers (Kish, and clustering)", nullable=True),
+        Column(
+            "n_people",
+            pl.Int64,
+            "People whose own answers the model's are compared with as a distribution; null where none are",
+            nullable=True,
+            ge=0,
+            optional=True,
+        ),
         Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column(
+            "weights",
+            pl.String,
+            "Which weights the model's and the people's answers carry, by the file's own name of the survey weight",
+            nullable=True,
+            optional=True,
+        ),
         Column("baseline", pl.String, "Baseline compared with: chance, item_mode, group_mode …; empty: none"),
         Column("baseline_estimate", pl.Float64, "The baseline's figure on the same rows", nullable=True),
         Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),

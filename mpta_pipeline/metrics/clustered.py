@@ -2,8 +2,8 @@
 
 Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
 not less than the larger of V_persona and V_item; t with the smaller C − 1. It equals statsmodels' OLS and WLS on a
-constant with `cov_type="cluster"` and two groups. Where the survey drew its people in primary sampling units, these
-are the clusters of persons: people of one unit are alike. Both rules err on the safe side: where items are few and hardly
+constant with `cov_type="cluster"` and two groups. Where the survey drew its people in primary sampling units, these are
+the clusters of persons: people of one unit are alike. Both rules err on the safe side: where items are few and hardly
 differ, 95 % intervals cover 96 to 98 % (`tests/simulation`), for the floor is then the larger of two noisy variances
 and the few items alone set the degrees of freedom. Sums run over canonically sorted rows: their order does not show.
 
@@ -355,9 +355,7 @@ class Slices:
         assert unit is not None
         width = int(unit.max(initial=-1)) + 1
         place = self._slot * width + unit
-        a, b = (
-            sums(place, v, (self.n + 1) * width).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w)
-        )
+        a, b = (sums(place, v, (self.n + 1) * width).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
         return a, b
 
     @cached_property
@@ -426,7 +424,9 @@ def _shared_cells(owner: Ints, crossing: Ints, a: Floats, b: Floats, n: int, sid
     size = int(crossing.max(initial=-1)) + 1
     total_a, total_b = sums(crossing, a, size), sums(crossing, b, size)
     with np.errstate(divide="ignore", invalid="ignore"):
-        everywhere = (total_a**2).sum() - 2 * sides.rest * (total_a * total_b).sum() + sides.rest**2 * (total_b**2).sum()
+        everywhere = (
+            (total_a**2).sum() - 2 * sides.rest * (total_a * total_b).sum() + sides.rest**2 * (total_b**2).sum()
+        )
         a_all, b_all = total_a[crossing], total_b[crossing]
         u = (a - sides.mean[owner] * b) / sides.own[owner]
         v = (a_all - a - sides.rest[owner] * (b_all - b)) / sides.others[owner]

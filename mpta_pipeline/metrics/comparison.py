@@ -22,9 +22,7 @@ _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
 COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_rate")
 
 
-def compare_models(
-    scores: pl.DataFrame, *, rules: FigureRules, groups: pl.DataFrame | None = None
-) -> pl.DataFrame:
+def compare_models(scores: pl.DataFrame, *, rules: FigureRules, groups: pl.DataFrame | None = None) -> pl.DataFrame:
     """Compare all models pairwise, task by task, survey by survey, on the answers that both gave.
 
     Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights.

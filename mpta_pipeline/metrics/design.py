@@ -1,10 +1,11 @@
 """Errors of survey people's own answers by the survey's design: Taylor linearization over strata and sampling units.
 
 A statistic of weighted answers is linearized into one value z a person, its influence. With z summed up by primary
-sampling unit (PSU), V = Σ_h n_h/(n_h − 1) Σ_j (z_hj − z̄_h)² over the n_h units j of the strata h, with t on units less
-strata (Wolter 2007, chapter 6; as Stata's `svy: mean`, R's survey and the package svy). A stratum with a single unit, a lonely
-one, has no spread of its own: its unit is centred on the grand mean, which errs on the safe side, and is counted and
-told. Where a file has no units, people count as drawn one by one and strata are not used: errors by the weights alone.
+sampling unit (PSU), V = Σ_h n_h/(n_h − 1) Σ_j (z_hj − z̄_h)² over the n_h units j of the strata h, with t on units
+less strata (Wolter 2007, chapter 6; as Stata's `svy: mean`, R's survey and the package svy). A stratum with a single
+unit, a lonely one, has no spread of its own: its unit is centred on the grand mean, which errs on the safe side, and is
+counted and told. Where a file has no units, people count as drawn one by one and strata are not used: errors by the
+weights alone.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Design:
     @cached_property
     def lonely(self) -> Flags:
         """Strata with a single unit."""
-        return np.asarray(self.units_of_stratum == 1) if self.known else np.zeros(len(self.units_of_stratum), dtype=bool)
+        return (
+            np.asarray(self.units_of_stratum == 1) if self.known else np.zeros(len(self.units_of_stratum), dtype=bool)
+        )
 
     @property
     def df(self) -> float:

@@ -116,3 +116,55 @@ def sampling_floor(
         for name, distance in distances.items():
             totals[name] += distance(a, b)
     return {name: total / draws for name, total in totals.items()}
+
+
+# Cells with fewer answers than this on a side are extrapolated by a line: half a sample of them is none.
+_LEAST_HALVED = 4.0
+
+
+def sampling_bias(
+    people: Floats,
+    model: Floats,
+    n_people: Floats,
+    n_model: Floats,
+    distances: dict[str, Distance],
+    *,
+    seed: int,
+    draws: int,
+) -> dict[str, Floats]:
+    """What sampling adds to the distance of two samples: it less the distance that endless samples would show.
+
+    Simulation and extrapolation (Cook and Stefanski 1994): both sides are sampled anew, with once and twice the error
+    that they have, and the distance as a quadratic function of the error's variance is followed back to none. Unlike a
+    floor it is right where the distributions differ; where they do not, it finds about half of the floor.
+
+    Args:
+        people: (cells × K) distribution of the people's answers.
+        model: (cells × K) distribution of the model's.
+        n_people: (cells,) number of independent people with the same error.
+        n_model: (cells,) number of independent answers with the same error.
+        distances: Name → function of two (K × cells) arrays.
+        seed: Seed of the draws.
+        draws: Number of draws.
+
+    Returns:
+        Name → (cells,) bias, at most the distance itself.
+    """
+    rng = np.random.default_rng(seed)
+    sides = [d / d.sum(axis=1, keepdims=True) for d in (people, model)]
+    halved = np.minimum(n_people, n_model) >= _LEAST_HALVED
+    means = []
+    for blur in (1.0, 2.0):
+        sizes = [np.maximum(np.rint(n / blur), 1).astype(np.int64) for n in (n_people, n_model)]
+        totals = {name: np.zeros(len(people)) for name in distances}
+        for _ in range(draws):
+            a, b = (rng.multinomial(n, p).T / n for n, p in zip(sizes, sides, strict=True))
+            for name, distance in distances.items():
+                totals[name] += distance(a, b)
+        means.append({name: total / draws for name, total in totals.items()})
+    out = {}
+    for name, distance in distances.items():
+        d, once, twice = distance(sides[0].T, sides[1].T), means[0][name], means[1][name]
+        bias = np.where(halved, 3 * once - twice - 2 * d, once - d)
+        out[name] = np.minimum(bias, d)
+    return out

@@ -17,6 +17,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
 from mpta_pipeline.metrics.arrays import Features, Floats
+from mpta_pipeline.metrics.batteries import battery_figures
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
@@ -24,6 +25,7 @@ from mpta_pipeline.metrics.flattening import structure_figures
 from mpta_pipeline.metrics.flips import with_controls
 from mpta_pipeline.metrics.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
+from mpta_pipeline.metrics.polls import Polls, polls_of
 from mpta_pipeline.metrics.registry import METRICS, Metric, applicable
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import SUBGROUP_METRICS
@@ -53,7 +55,8 @@ def compute_figures(
         groups: persona_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
         rules: How figures are cut and judged.
-        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty.
+        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty. With
+            `weight_name`, the survey's weights are named in every figure's record.
         items: ITEMS of the task, for figures by context and the options' places; None leaves out what needs them.
         ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
         retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
@@ -79,10 +82,12 @@ def compute_figures(
         balanced.positions,
     )
     chosen = applicable(scores)
-    parts = list(_side_by_side(blocks(units, groups, gold, rules=rules), dimensions, chosen))
+    polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    parts = list(_side_by_side(polled, dimensions, chosen))
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
+    figures = figures.with_columns(_weights().alias("weights"))
     figures = figures.with_columns(
         pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
     )
@@ -95,12 +100,14 @@ def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataF
     return units.join(ceiling, on=["survey", "item_id", "persona_id"], how="left", maintain_order="left")
 
 
-def blocks(units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules) -> Iterator[Block]:
+def blocks(
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, polls: Polls | None = None
+) -> Iterator[Block]:
     """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
     surveys = units.frame.get_column("survey")
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())
-        yield from make_blocks(of_survey, groups, gold, survey, rules=rules)
+        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
 
 
 def _check_one(scores: pl.DataFrame) -> None:
@@ -205,6 +212,7 @@ def _view_figures(
     if "accuracy" in prepared:
         yield from distance_figures(view).items()
         yield from structure_figures(view).items()
+        yield from battery_figures(view).items()
         yield from disparity_figures(view, prepared["accuracy"]).items()
 
 
@@ -236,6 +244,7 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
     wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p")}
+    wanted |= {"n_people": pl.Float64()}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -254,7 +263,11 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     words = equivalence.verdicts(gap, error, df, q, margin=rules.equivalence_margin, level=rules.level)
     return figures.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
-        ((pl.col("n_personas") < rules.min_personas) | (pl.col("n_items") < rules.min_items)).alias("small"),
+        (
+            (pl.col("n_personas") < rules.min_personas)
+            | (pl.col("n_items") < rules.min_items)
+            | (pl.col("n_people") < rules.min_personas).fill_null(False)
+        ).alias("small"),
     )
 
 
@@ -262,8 +275,22 @@ def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFram
     """Releases of the waves behind each survey's figures."""
     used = units.select("survey", "wave").unique()
     known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases
+    if "weight_name" not in known.columns:
+        known = known.with_columns(pl.lit(None, pl.String).alias("weight_name"))
     return (
-        used.join(known.select("wave", "release_id"), on="wave", how="left")
+        used.join(known.select("wave", "release_id", "weight_name"), on="wave", how="left")
         .group_by("survey")
-        .agg(pl.col("release_id").drop_nulls().unique().sort().alias("release_ids"))
+        .agg(
+            pl.col("release_id").drop_nulls().unique().sort().alias("release_ids"),
+            pl.col("weight_name").drop_nulls().unique().sort().str.join(", ").alias("weight_names"),
+        )
     )
+
+
+def _weights() -> pl.Expr:
+    """Which weights the answers on either side carry, in words."""
+    name = pl.when(pl.col("weight_names") == "").then(pl.lit("survey weight")).otherwise(pl.col("weight_names"))
+    both = pl.format("model: {} over the chance of being in the panel; people: {}", name, name)
+    alone = pl.format("model: {} over the chance of being in the panel", name)
+    weighted = pl.when(pl.col("n_people").is_null()).then(alone).otherwise(both)
+    return pl.when(pl.col("weighted")).then(weighted).otherwise(pl.lit("none"))

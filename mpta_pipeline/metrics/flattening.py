@@ -62,17 +62,27 @@ def effective_dependence(correlation: Floats) -> float:
     return float(1 - np.exp(log_determinant / len(correlation))) if sign > 0 else 1.0
 
 
-def correlation(matrix: Floats) -> Floats | None:
-    """Pearson correlations of the columns over rows that have both; None where two columns share too few."""
+def correlation(matrix: Floats, weight: Floats | None = None) -> Floats | None:
+    """Pearson correlations of the columns over rows that have both; None where two columns share too few.
+
+    Args:
+        matrix: (rows × columns) values; nan where there is none.
+        weight: Weight of each row; None for equal ones.
+    """
     known = np.isfinite(matrix).astype(float)
     if matrix.shape[1] < 3:
         return None
     common = known.T @ known
     if common.min() < LEAST_COMMON:
         return None
+    if weight is not None:
+        known = known * weight[:, None]
+        common = known.T @ (known > 0)
     # Sums over the rows that both columns have; centred first, so that squares do not cancel.
     x = np.where(known > 0, matrix - np.nanmean(matrix, axis=0), 0.0)
     first, second = x.T @ known, (x**2).T @ known
+    if weight is not None:
+        x = x * np.sqrt(weight)[:, None]
     variance_of_both = second / common - (first / common) ** 2
     if variance_of_both.min() <= 1e-12:
         return None
@@ -83,13 +93,15 @@ def correlation(matrix: Floats) -> Floats | None:
 def structure_figures(view: View) -> dict[str, pl.DataFrame]:
     """PC1 share and effective dependence of the model's answers over everyone, beside those of the very same people.
 
-    Ordinal items that nearly everyone was asked; nothing where personas share too few items.
+    Both sides carry the weights of the block, as the persons are the same. Ordinal items that nearly everyone was asked;
+    nothing where personas share too few items.
     """
     block = view.block
-    if view.cut.dimension != g.ALL or block.people.empty:
+    if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
     frame = block.frame.with_columns(
-        pl.Series("here", view.cut.codes >= 0),
+        pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
+        pl.Series("w", block.weight),
         pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
     ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
     if frame.is_empty():
@@ -97,7 +109,11 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
     persona, item = g.dense(frame.get_column("persona_id")), g.dense(frame.get_column("item_id"))
     model = _matrix(persona, item, frame.get_column("place").to_numpy())
     human = _matrix(persona, item, frame.get_column("gold_idx").to_numpy().astype(float))
-    of_model, of_human = correlation(model), correlation(human)
+    weight = None
+    if block.weighted:
+        weight = np.empty(len(model))
+        weight[persona] = frame.get_column("w").to_numpy()
+    of_model, of_human = correlation(model, weight), correlation(human, weight)
     if of_model is None or of_human is None:
         return {}
     out = {}
@@ -110,7 +126,7 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
                 "n_answers": [int(frame.get_column("n_orders").sum())],
                 "n_personas": [model.shape[0]],
                 "n_items": [model.shape[1]],
-                "method": ["Pearson correlations over personas, point estimate; unweighted"],
+                "method": [f"Pearson correlations over personas, point estimate; {block.note}"],
             }
         )
         of_people = base.with_columns(

@@ -19,7 +19,7 @@ ROW_DIMENSIONS = (
 
 
 # How the survey drew its people: columns of GROUPS that are no dimensions.
-DESIGN = ("stratum", "psu")
+DESIGN = ("sample", "stratum", "psu")
 # Name of what each row's person was drawn with.
 UNIT = "sampled_with"
 

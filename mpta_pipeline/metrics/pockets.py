@@ -333,7 +333,9 @@ def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -
         "survey", "condition", "persona_id", "prompt_id"
     )
     wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank"))
-    wrong = wrong.join(groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort("rank", "prompt_id")
+    wrong = wrong.join(groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort(
+        "rank", "prompt_id"
+    )
     chosen = []
     for row in table.select("survey", "condition", "dimensions", "subgroup").iter_rows(named=True):
         inside = pl.all_horizontal(

@@ -454,7 +454,7 @@ def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Reco
         read(project, "groups"),
         read(project, "gold", task),
         rules=project.study.figures,
-        releases=project.waves().select("survey", "wave", "release_id"),
+        releases=project.waves().select("survey", "wave", "release_id", "weight_name"),
         items=read(project, "items", task),
         ceiling=_ceiling(project, task),
         retest=None if (table := _retest_file(project)) is None else metrics.read_retest(table),

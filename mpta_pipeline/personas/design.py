@@ -12,16 +12,16 @@ def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
     """Stratum and primary sampling unit of each respondent.
 
     Files number strata anew in each wave and country, and units anew in each stratum (GSS: `vpsu` is 1 or 2 in every
-    `vstrat`). A name therefore holds all that it is numbered within. Countries and waves are samples of their own, hence
-    strata, even where a file has none. A missing code is no unit; nor is the only unit of a country, which does not say
-    how people were drawn there.
+    `vstrat`). A name therefore holds all that it is numbered within. Countries and waves are samples of their
+    own, hence strata, even where a file has none. A missing code is no unit; nor is the only unit of a country, which
+    does not say how people were drawn there.
 
     Args:
         respondents: RESPONDENTS rows.
 
     Returns:
-        persona_id, `stratum` (never null) and `psu` (null: the file does not say, so that persons count as drawn one by
-        one).
+        persona_id, `sample` (the country), `stratum` (never null) and `psu` (null: the file does not say, so that
+        persons count as drawn one by one).
     """
     own = {name: pl.when(~pl.col(name).str.contains(_MISSING)).then(pl.col(name)) for name in ("stratum", "psu")}
     frame = respondents.select(
@@ -29,8 +29,9 @@ def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
         pl.concat_str("wave", "country", own["stratum"].fill_null(""), separator="/")
         .str.strip_suffix("/")
         .alias("stratum"),
-        pl.concat_str("wave", "country", separator="/").alias("sample"),
+        pl.concat_str("wave", "country", separator="/").alias("of"),
+        pl.col("country").alias("sample"),
         own["psu"].alias("unit"),
     ).with_columns(pl.concat_str("stratum", "unit", separator="/").alias("psu"))
-    several = pl.col("psu").drop_nulls().n_unique().over("sample") > 1
-    return frame.select("persona_id", "stratum", pl.when(several).then("psu").alias("psu"))
+    several = pl.col("psu").drop_nulls().n_unique().over("of") > 1
+    return frame.select("persona_id", "sample", "stratum", pl.when(several).then("psu").alias("psu"))
