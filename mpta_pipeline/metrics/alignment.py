@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 import polars as pl
 
@@ -12,11 +9,12 @@ from mpta_pipeline.hashing import digest
 from mpta_pipeline.metrics import distances, flattening
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, distinct, ratio, sums
-from mpta_pipeline.metrics.block import Distinct, View, stacked
+from mpta_pipeline.metrics.block import View, stacked
 from mpta_pipeline.metrics.bootstrap import combine
+from mpta_pipeline.metrics.cells import Cells, make_cells
 from mpta_pipeline.metrics.clustered import Rows, Slices
-from mpta_pipeline.metrics.design import design_of
 from mpta_pipeline.metrics.fidelity import fidelity_figures
+from mpta_pipeline.metrics.influence import Influences
 from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.polls import covers
 from mpta_pipeline.metrics.registry import METRICS, Metric
@@ -25,37 +23,6 @@ from mpta_pipeline.metrics.registry import METRICS, Metric
 FLOOR_DRAWS = 8_000
 # How a persona is put into words.
 WORDING = ("style", "framing", "paraphrase_id")
-# People behind a poll that does not tell how many it asked.
-MANY = 1e9
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Slice × item cells with answers of both model and people: distributions and effective sizes.
-
-    Attributes:
-        owner: Slice of each cell.
-        item: Item of each cell.
-        cluster: Item cluster of each cell.
-        model: (cells × K) distribution of the model's answers.
-        human: (cells × K) distribution of the people's.
-        even: (cells × K) equal use of the options.
-        majority: (cells × K) the people's most frequent answer alone, shared on ties.
-        places: (cells × K) place of each option; nan beyond the options and for items without a scale.
-        n_model: Effective number of answers of the model.
-        n_human: Effective number of people.
-    """
-
-    owner: Ints
-    item: Ints
-    cluster: Ints
-    model: Floats
-    human: Floats
-    even: Floats
-    majority: Floats
-    places: Floats
-    n_model: Floats
-    n_human: Floats
 
 
 def distance_figures(view: View) -> dict[str, pl.DataFrame]:
@@ -75,7 +42,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
     if not used.any():
         return {}
     item = np.where(used, block.matched_item, 0)
-    cells = _cells(view, item, np.where(used, block.weight, 0.0))
+    cells = make_cells(view, item, np.where(used, block.weight, 0.0))
     if not len(cells.owner):
         return {}
     return _Distances(view, cells, used, item).figures()
@@ -86,7 +53,7 @@ class _Distances:
 
     def __init__(self, view: View, cells: Cells, used: Flags, item: Ints) -> None:
         self.view, self.cells, self.used, self.item = view, cells, used, item
-        self.influences = _Influences(view, cells, used, item)
+        self.influences = Influences(view, cells, used, item)
         self.rows = Rows(cells.cluster, cells.cluster)
         places = cells.places.T
         self.measures: dict[str, distances.Distance] = {
@@ -160,7 +127,7 @@ class _Distances:
         size = view.n * len(block.matched)
         near = np.full((int(wording.max(initial=0)) + 1, size), np.nan)
         for i in range(len(near)) if len(near) > 1 else ():
-            cells = _cells(view, self.item, np.where(self.used & (wording == i), block.weight, 0.0))
+            cells = make_cells(view, self.item, np.where(self.used & (wording == i), block.weight, 0.0))
             distance = distances.wasserstein(cells.model.T, cells.human.T, cells.places.T)
             near[i, cells.owner * len(block.matched) + cells.item] = 1 - distance
         known = np.flatnonzero(np.isfinite(near).sum(axis=0) > 1)
@@ -280,19 +247,18 @@ class _Distances:
         by_item = Slices(np.where(known, cells.owner, -1), view.n, rows=self.rows)
         away = np.zeros(len(d)) if bias is None else np.where(known, np.nan_to_num(bias), 0.0)
         further = np.zeros(view.n) if shift is None else shift
-        estimate = by_item.mean(d, ones) + further
-        # The spread of what is left without the bias: taking it out adds error of its own.
-        means = by_item.means(d - away, ones)
+        # The interval lies about what is left without the bias, with the spread of that: taking it out adds error.
+        raw, means = by_item.means(d, ones), by_item.means(d - away, ones)
+        estimate, centre = raw.estimate + further, means.estimate + further
         person, cell, df_people = self.influences.variances(d, *slopes)
-        # With one item there is no spread over items to see: no error.
-        combined = combine(np.nan_to_num(person), means.se**2, np.nan_to_num(cell))
-        se = np.where(np.isfinite(means.se), combined, np.nan)
+        person, cell = np.nan_to_num(person), np.nan_to_num(cell)
         df = np.minimum(np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0)), df_people)
-        df, se = np.where(df >= 1, df, np.nan), np.where(df >= 1, se, np.nan)
-        centre = means.estimate + further
-        low, high, _ = interval(metric, centre, se, df, level=view.block.rules.level)
-        if metric.low is not None and metric.high is not None and metric.direction == "lower":
-            high = np.minimum(high + _upper(centre - metric.low, high - centre), metric.high)
+        df = np.where(df >= 1, df, np.nan)
+        # With one item there is no spread over items to see: no error.
+        se, reach = (
+            np.where(np.isfinite(m.se) & np.isfinite(df), combine(person, m.se**2, cell), np.nan) for m in (raw, means)
+        )
+        low, high, _ = interval(metric, centre, reach, df, level=view.block.rules.level)
         low, high = np.minimum(low, estimate), np.maximum(high, estimate)
         words = np.select(
             [~np.isfinite(se), se == 0],
@@ -325,15 +291,6 @@ def _of_majority(cells: Cells, measure: distances.Distance) -> Floats:
     return out
 
 
-def _upper(centre: Floats, arm: Floats) -> Floats:
-    """What the upper arm of a mean distance's interval is longer by: distances are skewed.
-
-    The second-order term of an interval on the logarithm, arm²/(2 centre), and no more than half of the arm near 0.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(arm**2 / (2 * np.maximum(centre, arm)))
-
-
 def _mirrored(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of 1 less a distance: nearness."""
     return rows.with_columns(
@@ -344,7 +301,7 @@ def _mirrored(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _spread_figures(view: View, cells: Cells, influences: _Influences) -> dict[str, pl.DataFrame]:
+def _spread_figures(view: View, cells: Cells, influences: Influences) -> dict[str, pl.DataFrame]:
     """Ratios of the model's spread to people's within each slice, and between the slices of the dimension."""
     k = np.isfinite(cells.places).sum(axis=1)
     top = np.where(k > 1, np.nanmax(np.where(k[:, None] > 1, cells.places, 0.0), axis=1), np.nan)
@@ -364,7 +321,7 @@ def _spread_figures(view: View, cells: Cells, influences: _Influences) -> dict[s
         known = np.isfinite(model) & np.isfinite(human)
         over = sums(cells.owner[known], human[known], view.n)
         figure = ratio(sums(cells.owner[known], model[known], view.n), over)
-        out[name] = _point_rows(view, cells, influences, known, np.arange(view.n), figure)
+        out[name] = _point_rows(view, influences, known, np.arange(view.n), figure)
     ordinal = np.isfinite(top)
     if view.n > 1 and ordinal.any():
         parts = np.zeros((2, 2))
@@ -381,15 +338,13 @@ def _spread_figures(view: View, cells: Cells, influences: _Influences) -> dict[s
             means, variances, sizes = (sums(place, c, grid[0] * grid[1]).reshape(grid) for c in columns)
             parts[side] = flattening.epsilon_squared(means, variances, sizes)
         model, human = (ratio(parts[side, 0:1], parts[side, 1:2]) for side in (0, 1))
-        out["eta2_ratio"] = _point_rows(view, cells, influences, ordinal, np.array([-1]), ratio(model, human))
+        out["eta2_ratio"] = _point_rows(view, influences, ordinal, np.array([-1]), ratio(model, human))
     return out
 
 
-def _point_rows(
-    view: View, cells: Cells, influences: _Influences, used: Flags, slices: Ints, figure: Floats
-) -> pl.DataFrame:
+def _point_rows(view: View, influences: Influences, used: Flags, slices: Ints, figure: Floats) -> pl.DataFrame:
     """Rows of a figure without an error; slice −1 is the dimension as a whole."""
-    block = view.block
+    block, cells = view.block, influences.cells
     asked = np.zeros((view.n, len(block.matched)), dtype=bool)
     asked[cells.owner[used], cells.item[used]] = True
     item = block.matched_item
@@ -412,207 +367,3 @@ def _point_rows(
             "method": [f"point estimate; {block.note}"] * len(slices),
         }
     ).filter((pl.col("n_answers") > 0) & pl.col("estimate").is_not_nan())
-
-
-def _cells(view: View, item: Ints, w: Floats) -> Cells:
-    block, people = view.block, view.block.people
-    n_items = len(block.matched)
-    width = max(people.width if block.polls is None else block.polls.shares.shape[1], block.units.answer.shape[1])
-    size = view.n * n_items
-    place = np.where(w > 0, view.cut.codes, 0) * n_items + item
-    model = np.zeros((size, width))
-    for option in range(block.units.answer.shape[1]):
-        model[:, option] = sums(place, w * block.units.answer[:, option], size)
-    model_w, model_w2 = sums(place, w, size), sums(place, w**2, size)
-    dimension, names = view.cut.dimension, view.cut.labels
-    human = np.zeros((size, width))
-    if block.polls is None:
-        human[:, : people.width] = people.counts(dimension, names).reshape(size, people.width)
-        human_w = human.sum(axis=1)
-        human_w2 = people.counts(dimension, names, squared=True).sum(axis=2).reshape(size)
-    else:
-        # The mixture of the samples that the personas come from: the model answered for these.
-        entry = np.maximum(block.poll_entry, 0)
-        for option in range(block.polls.shares.shape[1]):
-            human[:, option] = sums(place, w * block.polls.shares[entry, option], size)
-        human_w = human.sum(axis=1)
-        # Of polls that do not tell how many they asked, the shares are taken as exact.
-        asked = np.where(np.isfinite(block.polls.n), block.polls.n, MANY)[entry]
-        human_w2 = human_w**2 / np.maximum(np.nan_to_num(ratio(sums(place, w * asked, size), human_w)), 1.0)
-    keep = np.flatnonzero((model_w > 0) & (human_w > 0))
-    facts = block.matched_items
-    options = np.arange(width)
-    k = facts.get_column("k_options").fill_null(2).to_numpy()
-    places = np.where(
-        facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
-    )
-    for i, own in enumerate(facts.get_column("places").to_list()):
-        if own is not None:
-            places[i, : len(own)] = [np.nan if p is None else p for p in own]
-    cluster = g.dense(facts.get_column("cluster_id").fill_null(""))
-    of = keep % n_items
-    shares = human[keep] / human_w[keep, None]
-    top = shares >= shares.max(axis=1, keepdims=True) - 1e-12
-    return Cells(
-        owner=keep // n_items,
-        item=of,
-        cluster=cluster[of],
-        model=model[keep] / model_w[keep, None],
-        human=shares,
-        even=(options < k[of, None]) / k[of, None],
-        majority=top / top.sum(axis=1, keepdims=True),
-        places=places[of],
-        n_model=model_w[keep] ** 2 / model_w2[keep],
-        n_human=human_w[keep] ** 2 / human_w2[keep],
-    )
-
-
-class _Influences:
-    """What each person's answers, their own and the model's for them, do to a slice's mean distance.
-
-    The mean distance is linearized in both distributions. A person who is asked about and answered the survey too is in
-    both: what sampling them does to one side and to the other is summed up before it is squared.
-    """
-
-    def __init__(self, view: View, cells: Cells, used: Flags, item: Ints) -> None:
-        block, people = view.block, view.block.people
-        self.n, self.cells, n_items = view.n, cells, len(block.matched)
-        index = np.full(view.n * n_items, -1)
-        index[cells.owner * n_items + cells.item] = np.arange(len(cells.owner))
-
-        def rows_of(slices: Ints, items: Ints, w: Floats) -> tuple[Ints, Ints, Floats]:
-            """Rows in a cell, their cells, and their shares of the cells' weight."""
-            cell = np.where((slices >= 0) & (items >= 0) & (w > 0), index[np.maximum(slices, 0) * n_items + items], -1)
-            rows = np.flatnonzero(cell >= 0)
-            cell = cell[rows]
-            return rows, cell, w[rows] / sums(cell, w[rows], len(cells.owner))[cell]
-
-        rows, self._cell_m, self._share_m = rows_of(np.where(used, view.cut.codes, -1), item, block.weight)
-        self._answers = block.units.answer[rows]
-        if block.polls is not None:
-            # The people's side is made of the polls of the personas' own countries.
-            self._cell_h, self._share_h = self._cell_m, self._share_m
-            self._given = block.polls.shares[block.poll_entry[rows]]
-            self.design = design_of(block.frame.select("persona_id").unique())
-            person_h = person_m = block.persona[rows]
-            self.words = "people's by spread over items alone"
-        else:
-            person_m = self._person_codes(view)[rows]
-            weight = people.frame.get_column("weight").to_numpy()
-            own_slice = g.cut(people.persons, view.cut.dimension, view.cut.labels).codes[people.person]
-            rows, self._cell_h, self._share_h = rows_of(own_slice, people.item, weight)
-            self._given = people.frame.get_column("gold_idx").to_numpy()[rows]
-            person_h = people.person[rows]
-            self.design = people.design
-            self.words = self.design.words()
-        # Personas of whom the survey has no answer are units of their own.
-        n_persons = max(len(self.design.unit), int(person_m.max(initial=-1)) + 1)
-        further = self.design.n_units + np.arange(n_persons - len(self.design.unit))
-        unit = np.concatenate([self.design.unit, further])
-        self.unit = np.concatenate([unit[person_h], unit[person_m]])
-        cell = np.concatenate([self._cell_h, self._cell_m])
-        self.owner = cells.owner[cell]
-        self.people = None if block.polls is not None else Distinct(cells.owner[self._cell_h], person_h, view.n)
-        self.crossings = Rows(self.unit * self.n + self.owner, cells.cluster[cell])
-
-    def _person_codes(self, view: View) -> Ints:
-        """Person of each of the model's rows among the people's; those who are not there come behind."""
-        known = view.block.people.persons.get_column("persona_id")
-        ids = view.block.frame.get_column("persona_id")
-        others = ids.filter(~ids.is_in(known.implode())).unique().sort()
-        place = pl.concat([known, others]).alias("persona_id").to_frame().with_row_index("place")
-        return (
-            ids.alias("persona_id")
-            .to_frame()
-            .join(place, on="persona_id", how="left", maintain_order="left")
-            .get_column("place")
-            .cast(pl.Int64)
-            .to_numpy()
-        )
-
-    @cached_property
-    def noise(self) -> Floats:
-        """Error variance of the difference of both distributions over that of independent simple samples, by slice.
-
-        Above 1 where people of a sampling unit are alike, below 1 where the model's answers go with the people's own:
-        what sampling the same people does to both sides cancels.
-        """
-        cells, width = self.cells, self._answers.shape[1]
-        code = np.concatenate([self._cell_h, self._cell_m])
-        grouped = Rows(self.unit, code)
-        of = np.empty(grouped.n_cell, dtype=np.int64)
-        of[grouped.cell] = cells.owner[code]
-        seen = np.zeros(self.n)
-        for option in range(cells.human.shape[1]):
-            at = np.zeros((len(cells.owner), cells.human.shape[1]))
-            at[:, option] = 1.0
-            human = (self._human(at) - cells.human[self._cell_h, option]) * self._share_h
-            answers = self._answers[:, option] if option < width else 0.0
-            model = (answers - cells.model[self._cell_m, option]) * self._share_m
-            difference = sums(grouped.cell, np.concatenate([-human, model]), grouped.n_cell)
-            seen += sums(of, difference**2, self.n)
-        simple = ((cells.human * (1 - cells.human)).sum(axis=1) / cells.n_human) + (
-            (cells.model * (1 - cells.model)).sum(axis=1) / cells.n_model
-        )
-        made = ratio(seen, sums(cells.owner, simple, self.n))
-        return np.clip(np.where(np.isfinite(made), made, 1.0), 0.1, 10.0)
-
-    def n_people(self, known: Flags) -> Floats:
-        """People of each slice whose own answers are in the cells that count.
-
-        Of polls the most that an item has; nan where the poll does not tell.
-        """
-        if self.people is not None:
-            return self.people.count(known[self._cell_h]).astype(float)
-        most = np.zeros(self.n)
-        np.maximum.at(most, self.cells.owner[known], np.rint(self.cells.n_human[known]))
-        return np.where(most < MANY, most, np.nan)
-
-    def _human(self, values: Floats) -> Floats:
-        """Value of each of the people's rows from the (cells × K) values of their answers."""
-        if self._given.ndim == 1:
-            return np.asarray(values[self._cell_h, self._given])
-        return np.asarray((values[self._cell_h, : self._given.shape[1]] * self._given).sum(axis=1))
-
-    def variances(self, d: Floats, slope_model: Floats, slope_human: Floats) -> tuple[Floats, Floats, Floats]:
-        """Variances over persons (or their sampling units) and over their crossings with items, and degrees of freedom.
-
-        Args:
-            d: Distance of each cell; nan for those that do not count.
-            slope_model: (cells × K) derivative by the model's shares.
-            slope_human: (cells × K) derivative by the people's.
-        """
-        cells = self.cells
-        known = np.isfinite(d)
-        per_item = np.where(known, 1.0 / np.maximum(sums(cells.owner, known, self.n), 1.0)[cells.owner], 0.0)
-        parts = []
-        for slope, shares in ((slope_human, cells.human), (slope_model, cells.model)):
-            slope = np.where(known[:, None], slope, 0.0)
-            parts.append((slope - (slope * shares).sum(axis=1, keepdims=True)) * per_item[:, None])
-        of_human = self._human(parts[0]) * self._share_h
-        of_model = (parts[1][self._cell_m, : self._answers.shape[1]] * self._answers).sum(axis=1) * self._share_m
-        z = np.concatenate([of_human, of_model])
-        counts = np.concatenate([known[self._cell_h], known[self._cell_m]])
-        crossing = sums(self.crossings.cell, z, self.crossings.n_cell)
-        of_crossing = self.crossings.persona_of_cell % self.n
-        there = sums(self.crossings.cell, counts, self.crossings.n_cell) > 0
-        n_cells = sums(of_crossing, there, self.n)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            v_cell = n_cells / (n_cells - 1) * sums(of_crossing, crossing**2, self.n)
-            place = self.unit * self.n + self.owner
-            pairs, code = np.unique(place, return_inverse=True)
-            unit_z, of_pair = sums(code, z, len(pairs)), pairs % self.n
-            units = sums(of_pair, sums(code, counts, len(pairs)) > 0, self.n)
-            if not self.design.known:
-                v_person = units / (units - 1) * sums(of_pair, unit_z**2, self.n)
-                return v_person, v_cell, units - 1.0
-            grid = np.zeros((self.n, max(self.design.n_units, int(self.unit.max(initial=-1)) + 1)))
-            grid[of_pair, pairs // self.n] = unit_z
-            inside = grid[:, : self.design.n_units]
-            v_person = self.design.variance(inside) + (grid[:, self.design.n_units :] ** 2).sum(axis=1)
-        # Of a subgroup those units and strata count that have anybody in it.
-        strata = np.unique(
-            (pairs % self.n) * (len(self.design.stratum) + 1)
-            + np.append(self.design.stratum, len(self.design.stratum))[np.minimum(pairs // self.n, self.design.n_units)]
-        )
-        return v_person, v_cell, units - sums(strata // (len(self.design.stratum) + 1), np.ones(len(strata)), self.n)

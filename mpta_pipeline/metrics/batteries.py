@@ -196,7 +196,7 @@ def _jackknifed(
         made = [_sides(batteries[i], weights[0] * kept[0], weights[1] * kept[1]) for i in chosen]
         if any(m is None for m in made):
             return None
-        return np.mean([statistic(m) for m in made if m is not None], axis=0)
+        return np.asarray(np.mean([statistic(m) for m in made if m is not None], axis=0))
 
     usable = [i for i, b in enumerate(batteries) if _sides(b, *weights) is not None]
     whole = means((1.0, 1.0), usable) if usable else None

@@ -309,7 +309,7 @@ class Slices:
         if self.rows.unit is not None:
             # A unit's people, and its crossings with items, are on both sides.
             v_persona, c_persona = _shared_gap(*self._by_unit(moments), sides)
-            v_cell = _shared_cells(*self._by_cell(moments), self.n, sides)
+            v_cell = _shared_cells(self._by_cell(moments), self.n, sides)
         elif nested is None:
             if split.rows.n_cell > self.rows.n_cell:
                 # A crossing is on both sides (slices of wordings): leaving it out errs on the safe side.
@@ -370,7 +370,7 @@ class Slices:
     def _by_cell(self, moments: Moments) -> tuple[Ints, Ints, Floats, Floats]:
         """Slice, crossing of unit and item, Σwx and Σw of what a slice has in a crossing."""
         code, owner, crossing = self._unit_cells
-        return owner, crossing, *(sums(code, v, len(owner)) for v in (moments.wx, moments.w))
+        return owner, crossing, sums(code, moments.wx, len(owner)), sums(code, moments.w, len(owner))
 
     @cached_property
     def _split_rows(self) -> tuple[Rows, Ints]:
@@ -408,19 +408,16 @@ def _shared_gap(a: Floats, b: Floats, sides: _Sides) -> tuple[Floats, Floats]:
         return _corrected(((u - v) ** 2).sum(axis=1), clusters), clusters
 
 
-def _shared_cells(owner: Ints, crossing: Ints, a: Floats, b: Floats, n: int, sides: _Sides) -> Floats:
+def _shared_cells(cells: tuple[Ints, Ints, Floats, Floats], n: int, sides: _Sides) -> Floats:
     """As `_shared_gap` for crossings, which are many: only those that a slice has are looked at one by one.
 
     Args:
-        owner: Slice of each entry; `n` for none.
-        crossing: Crossing of each entry, from 0.
-        a: Σwx of the slice in the crossing.
-        b: Σw.
+        cells: Slice (`n` for none) and crossing of each entry, Σwx and Σw of the slice in the crossing.
         n: Slices.
         sides: Means and weights.
     """
-    own = owner < n
-    owner, crossing, a, b = owner[own], crossing[own], a[own], b[own]
+    own = cells[0] < n
+    owner, crossing, a, b = cells[0][own], cells[1][own], cells[2][own], cells[3][own]
     size = int(crossing.max(initial=-1)) + 1
     total_a, total_b = sums(crossing, a, size), sums(crossing, b, size)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,7 +9,6 @@ their geometric mean, over questions the geometric mean of the scores; parts are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -18,10 +17,8 @@ from scipy import stats
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.metrics.arrays import Floats, Ints
 from mpta_pipeline.metrics.block import View
+from mpta_pipeline.metrics.cells import Cells
 from mpta_pipeline.metrics.distances import wasserstein
-
-if TYPE_CHECKING:
-    from mpta_pipeline.metrics.alignment import Cells
 
 PARTS = ("pfs_accuracy", "pfs_adaptability", "pfs_structure")
 # Answers on each side that a group must have, as the paper's own retention rule has it, and groups of a question: two

@@ -93,7 +93,7 @@ def correlation(matrix: Floats, weight: Floats | None = None) -> Floats | None:
 def structure_figures(view: View) -> dict[str, pl.DataFrame]:
     """PC1 share and effective dependence of the model's answers over everyone, beside those of the very same people.
 
-    Both sides carry the weights of the block, as the persons are the same. Ordinal items that nearly everyone was asked;
+    Both sides carry the block's weights, as the persons are the same. Ordinal items that nearly everyone was asked;
     nothing where personas share too few items.
     """
     block = view.block
