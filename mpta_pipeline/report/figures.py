@@ -100,6 +100,8 @@ class Figure:
     verdict: str | None
     small: bool
     method: str
+    n_people: int | None = None
+    weights: str | None = None
     baselines: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
@@ -160,6 +162,8 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
             verdict=f["verdict"],
             small=bool(f["small"]) or f["n_personas"] < min_personas,
             method=f["method"],
+            n_people=f.get("n_people"),
+            weights=f.get("weights"),
             baselines={b["baseline"]: b["baseline_estimate"] for b in row["baselines"]},
         )
         for row in chosen.iter_rows(named=True)
