@@ -376,6 +376,28 @@ GOLD = Table(
     ),
 )
 
+PEOPLE_SHARES = Table(
+    "people_shares",
+    "What people answered: the share of each option of an item by group, with its error by the survey's design. Groups "
+    "of few people are left out.",
+    ("task", "survey", "item_id", "dimensions", "subgroup", "weighted", "option"),
+    (
+        *_ids("task", "survey", "item_id"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("option", pl.Int64, "Canonical index of the option", ge=0),
+        Column("answer", pl.String, "The option's text"),
+        Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
+        Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
+        Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
+        Column("method", pl.String, "How the error was made: by design, lonely units told, or by weights alone"),
+    ),
+)
+
 GROUPS = Table(
     "groups",
     "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
@@ -656,6 +678,7 @@ PUBLISHED: Sequence[Table] = (
     PANEL,
     ITEMS,
     GOLD,
+    PEOPLE_SHARES,
     GROUPS,
     PROMPTS,
     RESPONSES,

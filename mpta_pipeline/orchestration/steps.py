@@ -139,8 +139,10 @@ def _nodes(project: Project, node: Node) -> list[Node]:
             return [Node("responses", part), Node("prompts", task), Node("items", task)]
         case "subgroup_metrics" | "pockets":
             return [Node("scores", part), Node("gold", part.split("|")[1]), Node("groups")]
-        case "ceiling":
-            return [Node("gold", part), Node("prompts", part), Node("personas")]
+        case "people_shares" | "ceiling":
+            shares = node.asset == "people_shares"
+            others = [Node("items", part), Node("groups")] if shares else [Node("prompts", part), Node("personas")]
+            return [Node("gold", part), *others]
         case "model_comparison":
             return [*(Node("scores", c) for c in cells(project) if made(project, Node("scores", c))), Node("groups")]
         case "warehouse":
@@ -168,6 +170,7 @@ _CODE = {
     "responses": ("mpta_pipeline.inference.answers",),
     "scores": ("mpta_pipeline.tasks",),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
+    "people_shares": ("mpta_pipeline.metrics.shares", "mpta_pipeline.metrics.design"),
     "subgroup_metrics": ("mpta_pipeline.metrics",),
     "pockets": ("mpta_pipeline.metrics",),
     "model_comparison": ("mpta_pipeline.metrics",),
@@ -210,7 +213,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "responses":
             model = node.partition.split("|")[0]
             parents[f"model_card|{model}"] = inference.card_version(project.model(model))
-        case "subgroup_metrics" | "pockets" | "model_comparison" | "report":
+        case "subgroup_metrics" | "people_shares" | "pockets" | "model_comparison" | "report":
             parents["study_card|figures"] = project.study_version("figures")
             if node.asset == "subgroup_metrics" and (table := _retest_file(project)) is not None:
                 parents["retest"] = digest(table.read_bytes()) if table.is_file() else "absent"
@@ -449,6 +452,7 @@ def make_scores(project: Project, model: str, task: str) -> Record:
 def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
+    _people_shares(project, task)
     frame = metrics.compute_figures(
         read(project, "scores", cell),
         read(project, "groups"),
@@ -468,6 +472,19 @@ def _retest_file(project: Project) -> Path | None:
     """The table of test–retest accuracies that the study names."""
     named = project.study.figures.retest
     return None if named is None else project.config / named
+
+
+def _people_shares(project: Project, task: str) -> None:
+    """Store what people answered to a task's items, made once for all models; as `_ceiling`, it is no asset."""
+    node = Node("people_shares", task)
+    if not is_current(project, node):
+        frame = metrics.people_shares(
+            read(project, "items", task),
+            read(project, "gold", task),
+            read(project, "groups"),
+            rules=project.study.figures,
+        )
+        store(frame, path_of(project, node), node, parents(project, node))
 
 
 def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
@@ -530,7 +547,7 @@ def leave_out_unused(project: Project) -> None:
     used = {
         path_of(project, Node(asset, partition))
         for assets, partitions in (
-            (("items", "gold", "prompts", "ceiling"), list(project.study.tasks)),
+            (("items", "gold", "prompts", "ceiling", "people_shares"), list(project.study.tasks)),
             (("responses", "scores", "subgroup_metrics", "pockets"), cells(project)),
         )
         for asset in assets
@@ -538,7 +555,17 @@ def leave_out_unused(project: Project) -> None:
     }
     stored = (
         path
-        for asset in ("items", "gold", "prompts", "ceiling", "responses", "scores", "subgroup_metrics", "pockets")
+        for asset in (
+            "items",
+            "gold",
+            "prompts",
+            "ceiling",
+            "people_shares",
+            "responses",
+            "scores",
+            "subgroup_metrics",
+            "pockets",
+        )
         for path in listed(project.layout.store / "tables" / asset, "**/*.parquet")
     )
     warehouse.leave_out(project.layout, [path for path in stored if path not in used])
@@ -576,7 +603,9 @@ def _lineage(project: Project) -> pl.DataFrame:
 
 def make_report(project: Project) -> Record:
     """Write the report from the stored figures."""
-    figures = {name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores")}
+    figures = {
+        name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
+    }
     figures["model_comparison"] = read(project, "model_comparison")
     figures["waves"] = project.waves()
     figures["panel"] = read(project, "panel")
@@ -599,6 +628,6 @@ def make_report(project: Project) -> Record:
 def stacked(project: Project, asset: str) -> pl.DataFrame:
     """All partitions of a task- or model×task-partitioned table, one below the other."""
     table = next(t for t in tables.PUBLISHED if t.name == asset)
-    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold") else cells(project)
+    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold", "people_shares") else cells(project)
     frames = [read(project, asset, p) for p in partitions if made(project, Node(asset, p))]
     return pl.concat(frames, how="vertical") if frames else table.empty()

@@ -464,7 +464,7 @@ class _View:
         self, models: Sequence[str], mine: Sequence[Figure], lead: str
     ) -> list[tuple[str, str, Mapping[str, Figure], str]]:
         """Model, dimension, its figures of fidelity and the part that binds."""
-        rows = []
+        rows: list[tuple[str, str, Mapping[str, Figure], str]] = []
         for model in models:
             own = [x for x in mine if x.model == model and x.metric in OF_GROUPS and x.condition == lead]
             for block in f.blocks(own, self._study.figures.dimensions, self._values):
@@ -473,6 +473,21 @@ class _View:
                 smallest = min(parts, key=parts.__getitem__).removeprefix("pfs_") if parts else ""
                 rows.append((model, block.dimension, by_metric, smallest))
         return rows
+
+    def shares(self, task: str, survey: str) -> list[dict[str, Any]]:
+        """What everyone answered to each item: its question and a row an option, weighted where there are weights."""
+        frame = self._frames["people_shares"].filter(
+            (pl.col("task") == task) & (pl.col("survey") == survey) & (pl.col("dimensions") == f.ALL)
+        )
+        if frame.is_empty():
+            return []
+        questions = self._frames["items"].select("task", "item_id", "question")
+        frame = frame.filter(pl.col("weighted") == pl.col("weighted").any())
+        frame = frame.join(questions, on=["task", "item_id"], how="left").sort("item_id", "option")
+        return [
+            {"item_id": item, "question": part.item(0, "question"), "options": part.to_dicts()}
+            for (item,), part in frame.partition_by("item_id", as_dict=True, maintain_order=True).items()
+        ]
 
     def beside(self, figure: Figure) -> str:
         """A figure's baselines in words."""

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline.metrics import compare_models, compute_figures, find_pockets
+from mpta_pipeline.metrics import compare_models, compute_figures, find_pockets, people_shares
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.metrics.design import design_of, survey_mean
 from mpta_pipeline.personas import sampling_design
@@ -213,3 +213,42 @@ def test_figures_for_few_people_are_marked():
 def test_tables_made_before_these_columns_still_conform():
     made = SUBGROUP_METRICS.empty().drop("n_people", "weights")
     assert SUBGROUP_METRICS.conform(made).columns == list(SUBGROUP_METRICS.schema)
+
+
+class TestShares:
+    """What people answered, by group, as the poll that it is."""
+
+    ITEMS = pl.DataFrame(
+        {"task": ["t"] * 2, "item_id": ["i0000", "i0001"], "options": [["a", "b", "c"]] * 2}
+    ).with_columns(metadata=pl.lit("{}"))
+
+    @pytest.mark.parametrize("units", [False, True])
+    @pytest.mark.parametrize("weights", [False, True])
+    def test_equal_to_the_mean_of_each_option(self, units, weights):
+        _, groups, gold = world(personas=120, items=2, weights=weights, seed=9, conditions=("persona",))
+        if units:
+            number = groups["persona_id"].str.slice(-5).cast(pl.Int64)
+            groups = groups.with_columns(stratum=(number % 3).cast(pl.String), psu=(number % 12).cast(pl.String))
+        rules = FigureRules(dimensions=("sex",), min_personas=5)
+        shares = people_shares(self.ITEMS, gold, groups, rules=rules)
+        assert shares["weighted"].unique().sort().to_list() == ([False, True] if weights else [False])
+        people = groups.join(gold.filter(item_id="i0000"), on="persona_id").sort("persona_id")
+        weight = people["weight"].to_numpy() if weights else np.ones(people.height)
+        design = {"stratum": people["stratum"], "psu": people["psu"]} if units else {}
+        for subgroup, inside in (("all", np.ones(people.height, dtype=bool)), ("sex1", people["sex"] == "sex1")):
+            for option in range(3):
+                row = shares.filter(item_id="i0000", subgroup=subgroup, option=option, weighted=weights).row(
+                    0, named=True
+                )
+                y = np.where(inside, (people["gold_idx"] == option).to_numpy(), np.nan)
+                mean = survey_mean(y, weight, **design)
+                assert row["share"] == pytest.approx(mean.estimate)
+                assert row["se"] == pytest.approx(mean.se)
+                assert 0 <= row["ci_low"] <= row["share"] <= row["ci_high"] <= 1
+                assert row["n_people"] == mean.n
+
+    def test_small_groups_and_published_polls_have_no_shares(self):
+        _, groups, gold = world(personas=30, items=2, seed=9, conditions=("persona",))
+        assert people_shares(self.ITEMS, gold, groups, rules=FigureRules(dimensions=(), min_personas=31)).is_empty()
+        polled = self.ITEMS.with_columns(metadata=pl.lit('{"shares": {"all": [0.2, 0.3, 0.5]}}'))
+        assert people_shares(polled, gold, groups, rules=FigureRules(dimensions=())).is_empty()
