@@ -101,17 +101,17 @@ class _Distances:
                 "chance": measure(cells.even.T, cells.human.T),
                 "majority": _of_majority(cells, measure),
             }
-            slopes = self._slopes(name)
+            errors = self.influences.variances(d, *self._slopes(name))
             out[name] = self._rows(
                 METRICS[name],
                 d,
-                slopes=slopes,
+                errors=errors,
                 bias=biases[name],
                 baselines=expected | {"sampling_floor": floor},
             )
             excess = METRICS[f"{name}_excess"]
             out[excess.name] = self._rows(
-                excess, d - floor, slopes=slopes, baselines={n: b - floor for n, b in expected.items()}
+                excess, d - floor, errors=errors, baselines={n: b - floor for n, b in expected.items()}
             )
         for name, of in (("representativeness", "w1n"), ("js_similarity", "js")):
             if of in out:
@@ -212,7 +212,9 @@ class _Distances:
         made = self._rows(
             METRICS["simbench"],
             (d - of_cell * u) * scale,
-            slopes=(by_model * scale[:, None], (by_human - of_cell[:, None] * of_even) * scale[:, None]),
+            errors=self.influences.variances(
+                d, by_model * scale[:, None], (by_human - of_cell[:, None] * of_even) * scale[:, None]
+            ),
             baselines={"chance": 0 * d, "sampling_floor": 100 + floor * scale},
             shift=100 * (1 - score),
         )
@@ -223,7 +225,7 @@ class _Distances:
         metric: Metric,
         d: Floats,
         *,
-        slopes: tuple[Floats, Floats],
+        errors: tuple[Floats, Floats, Floats],
         baselines: dict[str, Floats],
         bias: Floats | None = None,
         shift: Floats | None = None,
@@ -233,7 +235,7 @@ class _Distances:
         Args:
             metric: The metric.
             d: Value of each cell; nan for those that do not count.
-            slopes: Its derivatives by the model's shares and the people's.
+            errors: Variances over persons and over crossings with items, and degrees of freedom (`Influences`).
             baselines: Baseline → value of each cell.
             bias: What sampling adds to the values; None: nothing that is known.
             shift: Added to each slice's mean.
@@ -250,8 +252,7 @@ class _Distances:
         # The interval lies about what is left without the bias, with the spread of that: taking it out adds error.
         raw, means = by_item.means(d, ones), by_item.means(d - away, ones)
         estimate, centre = raw.estimate + further, means.estimate + further
-        person, cell, df_people = self.influences.variances(d, *slopes)
-        person, cell = np.nan_to_num(person), np.nan_to_num(cell)
+        person, cell, df_people = np.nan_to_num(errors[0]), np.nan_to_num(errors[1]), errors[2]
         df = np.minimum(np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0)), df_people)
         df = np.where(df >= 1, df, np.nan)
         # With one item there is no spread over items to see: no error.

@@ -70,6 +70,14 @@ class Block:
         return g.dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
 
     @cached_property
+    def person(self) -> Ints:
+        """Person of each row among the people's persons; those who are not there come behind."""
+        known, ids = self.people.persons.get_column("persona_id"), self.frame.get_column("persona_id")
+        others = ids.filter(~ids.is_in(known.implode())).unique().sort()
+        names = pl.concat([known, others])
+        return ids.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
+
+    @cached_property
     def cluster(self) -> Ints:
         """Item-cluster code of each row."""
         return g.dense(self.frame.get_column("cluster_id"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio, sums
@@ -45,7 +44,7 @@ class Influences:
             person_h = person_m = block.persona[rows]
             self.words = "people's by spread over items alone"
         else:
-            person_m = self._person_codes(view)[rows]
+            person_m = block.person[rows]
             weight = people.frame.get_column("weight").to_numpy()
             own_slice = g.cut(people.persons, view.cut.dimension, view.cut.labels).codes[people.person]
             rows, self._cell_h, self._share_h = rows_of(own_slice, people.item, weight)
@@ -61,22 +60,8 @@ class Influences:
         cell = np.concatenate([self._cell_h, self._cell_m])
         self.owner = cells.owner[cell]
         self.people = None if block.polls is not None else Distinct(cells.owner[self._cell_h], person_h, view.n)
+        self._pairs, self._pair = np.unique(self.unit * view.n + self.owner, return_inverse=True)
         self.crossings = Rows(self.unit * self.n + self.owner, cells.cluster[cell])
-
-    def _person_codes(self, view: View) -> Ints:
-        """Person of each of the model's rows among the people's; those who are not there come behind."""
-        known = view.block.people.persons.get_column("persona_id")
-        ids = view.block.frame.get_column("persona_id")
-        others = ids.filter(~ids.is_in(known.implode())).unique().sort()
-        place = pl.concat([known, others]).alias("persona_id").to_frame().with_row_index("place")
-        return (
-            ids.alias("persona_id")
-            .to_frame()
-            .join(place, on="persona_id", how="left", maintain_order="left")
-            .get_column("place")
-            .cast(pl.Int64)
-            .to_numpy()
-        )
 
     @cached_property
     def noise(self) -> Floats:
@@ -147,8 +132,7 @@ class Influences:
         n_cells = sums(of_crossing, there, self.n)
         with np.errstate(divide="ignore", invalid="ignore"):
             v_cell = n_cells / (n_cells - 1) * sums(of_crossing, crossing**2, self.n)
-            place = self.unit * self.n + self.owner
-            pairs, code = np.unique(place, return_inverse=True)
+            pairs, code = self._pairs, self._pair
             unit_z, of_pair = sums(code, z, len(pairs)), pairs % self.n
             units = sums(of_pair, sums(code, counts, len(pairs)) > 0, self.n)
             if not self.design.known:

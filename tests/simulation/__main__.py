@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.simulation import worlds
+from tests.simulation import people, worlds
 
 
 def main(runs: int) -> None:
@@ -15,6 +15,20 @@ def main(runs: int) -> None:
         found = worlds.coverage(design, runs=runs, seed=1)
         print(
             f"95 % intervals, {name:48s} mean {found['mean']:.3f}  gap {found['gap']:.3f}  (asked .94–.96)", flush=True
+        )
+    for units in (20, 100):
+        with_units, without = people.unit_coverage(units=units, runs=runs, seed=3)
+        print(
+            f"95 % intervals, people alike in {units} sampling units: {with_units:.3f} (asked .94–.96), "
+            f"{without:.3f} if persons were drawn alone",
+            flush=True,
+        )
+    for name, survey in people.SURVEYS.items():
+        share = people.distance_coverage(survey, runs=max(runs // 5, 20), seed=7)
+        print(
+            f"95 % intervals of distances, {name:45s} "
+            f"{'  '.join(f'{metric} {covered:.3f}' for metric, covered in share.items())}  (asked .94–.96)",
+            flush=True,
         )
     few = max(runs // 20, 20)
     print(
