@@ -46,10 +46,9 @@ def parts(people: Floats, model: Floats, places: Floats) -> Floats:
     wide, wide_theirs = float(np.median(ours)), float(np.median(theirs))
     low, high = sorted((wide, wide_theirs))
     adaptability = low / high if wide_theirs > 0 else float("nan")
-    if np.ptp(theirs) == 0:
-        structure = float("nan")
-    else:
-        structure = max(0.0, _spearman(ours, theirs)) if np.ptp(ours) > 0 else 0.0
+    # Groups that the model does not tell apart have no structure; where people do not differ there is none to have.
+    flat = np.nan if np.ptp(theirs) == 0 else 0.0
+    structure = max(0.0, _spearman(ours, theirs)) if min(np.ptp(ours), np.ptp(theirs)) > 0 else flat
     return np.array([accuracy, adaptability, structure])
 
 

@@ -13,15 +13,16 @@ def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
         Metric(
             name=name,
             definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
-            "survey's own distribution of the group, mean over items; its sampling floor is the baseline "
-            "`sampling_floor`",
+            "people's own distribution of the group (the survey's, or a published poll's), mean over items; both "
+            "sides' errors enter; its sampling floor is the baseline `sampling_floor`",
             unit="distance",
             low=0.0,
             high=1.0,
             direction="lower",
             source=source,
             family="distances",
-            chance="distance of equal use of all options, baseline `chance`",
+            chance="distance of equal use of all options, baseline `chance`; of always giving the people's most "
+            "frequent answer, `majority`",
             computed_by="distances",
         ),
         Metric(
