@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -252,3 +255,25 @@ class TestShares:
         assert people_shares(self.ITEMS, gold, groups, rules=FigureRules(dimensions=(), min_personas=31)).is_empty()
         polled = self.ITEMS.with_columns(metadata=pl.lit('{"shares": {"all": [0.2, 0.3, 0.5]}}'))
         assert people_shares(polled, gold, groups, rules=FigureRules(dimensions=())).is_empty()
+
+
+def test_gss_2018_by_the_package_svy():
+    """NORC's own strata and units: abortion for any reason, yes of yes and no, weighted with wtssall (svy 0.35.0)."""
+    pyreadstat = pytest.importorskip("pyreadstat")
+    shared = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+    path = shared / "gss" / "GSS2018.dta"
+    if not path.exists():
+        pytest.skip(f"NORC's file {path.name} is not at hand (set MPTA_SHARED_DATA)")
+    _, meta = pyreadstat.read_dta(str(path), metadataonly=True)
+    names = {n.lower(): n for n in meta.column_names}
+    columns, _ = pyreadstat.read_dta(
+        str(path), usecols=[names[n] for n in ("abany", "vstrat", "vpsu", "wtssall")], output_format="dict"
+    )
+    values = {n: np.array([x if isinstance(x, float | int) else np.nan for x in columns[names[n]]], dtype=float)
+              for n in ("abany", "vstrat", "vpsu", "wtssall")}  # fmt: skip
+    y = np.select([values["abany"] == 1, values["abany"] == 2], [1.0, 0.0], default=np.nan)
+    mean = survey_mean(y, values["wtssall"], stratum=pl.Series(values["vstrat"]), psu=pl.Series(values["vpsu"]))
+    assert mean.estimate == pytest.approx(0.499389, abs=1e-6)
+    assert mean.se == pytest.approx(0.019217, abs=1e-6)
+    assert (mean.n, mean.df) == (1524, 78)
+    assert mean.deff == pytest.approx(2.25, abs=0.01)
