@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.metrics import distances, flattening
+from mpta_pipeline.metrics import distances
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, distinct, ratio, sums
 from mpta_pipeline.metrics.block import View, stacked
@@ -31,7 +31,9 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
     tv, w1n, js and their excess over the sampling floor, for tasks whose answers people gave too: those of the survey,
     or a poll's published ones. The mean over the items that both answered, items equally weighted. Errors: sampling of
     the people asked about and of those who answered, linearized and by the survey's design (`design`); items by their
-    spread, combined as in two-way clustering. A poll's own error is taken to be within the spread over items.
+    spread, combined as in two-way clustering. A poll's own error is taken to be within the spread over items. The
+    baselines have as few answers as the model. A distance grows as answers become fewer, and the excess over the floor
+    is right only where nothing differs: neither is to be compared between groups of different size.
     """
     block = view.block
     if not block.matched or not g.of_people(view.cut.dimension):
@@ -91,6 +93,9 @@ class _Distances:
             seed=self._seed("bias"),
             draws=draws,
         )
+        chances = distances.sampled_distance(
+            cells.even, cells.human, cells.n_model, self.measures, seed=self._seed("even"), draws=draws
+        )
         out = {}
         for name, measure in self.measures.items():
             d = measure(cells.model.T, cells.human.T)
@@ -98,7 +103,8 @@ class _Distances:
                 continue
             floor = floors[name]
             expected = {
-                "chance": measure(cells.even.T, cells.human.T),
+                "chance": chances[name],
+                "uniform": measure(cells.even.T, cells.human.T),
                 "majority": _of_majority(cells, measure),
             }
             errors = self.influences.variances(d, *self._slopes(name))
@@ -118,7 +124,7 @@ class _Distances:
                 out[name] = _mirrored(out[of])
         out["simbench"] = self._simbench()
         out |= self._steerability() | self._consistency()
-        return out | _spread_figures(view, cells, self.influences) | fidelity_figures(view, cells)
+        return out | fidelity_figures(view, cells)
 
     def _steerability(self) -> dict[str, pl.DataFrame]:
         """Nearness of the nearest wording question by question, beside the mean of the wordings."""
@@ -300,71 +306,3 @@ def _mirrored(rows: pl.DataFrame) -> pl.DataFrame:
         (1 - pl.col("ci_high")).alias("ci_low"),
         (1 - pl.col("ci_low")).alias("ci_high"),
     )
-
-
-def _spread_figures(view: View, cells: Cells, influences: Influences) -> dict[str, pl.DataFrame]:
-    """Ratios of the model's spread to people's within each slice, and between the slices of the dimension."""
-    k = np.isfinite(cells.places).sum(axis=1)
-    top = np.where(k > 1, np.nanmax(np.where(k[:, None] > 1, cells.places, 0.0), axis=1), np.nan)
-    scaled = cells.places / top[:, None]
-    spread = {
-        "variance_ratio": tuple(
-            flattening.variance(p, scaled, n) + 0 * top
-            for p, n in ((cells.model, cells.n_model), (cells.human, cells.n_human))
-        ),
-        "entropy_ratio": (
-            flattening.entropy(cells.model, cells.n_model),
-            flattening.entropy(cells.human, cells.n_human),
-        ),
-    }
-    out = {}
-    for name, (model, human) in spread.items():
-        known = np.isfinite(model) & np.isfinite(human)
-        over = sums(cells.owner[known], human[known], view.n)
-        figure = ratio(sums(cells.owner[known], model[known], view.n), over)
-        out[name] = _point_rows(view, influences, known, np.arange(view.n), figure)
-    ordinal = np.isfinite(top)
-    if view.n > 1 and ordinal.any():
-        parts = np.zeros((2, 2))
-        sides = ((cells.model, cells.n_model), (cells.human, cells.n_human))
-        both = np.flatnonzero(ordinal & (cells.n_model > 1) & (cells.n_human > 1))
-        grid = (len(view.block.matched), view.n)
-        place = cells.item[both] * view.n + cells.owner[both]
-        for side, (p, n) in enumerate(sides):
-            columns = (
-                (p[both] * np.nan_to_num(scaled[both])).sum(axis=1),
-                flattening.variance(p[both], scaled[both], n[both]),
-                n[both],
-            )
-            means, variances, sizes = (sums(place, c, grid[0] * grid[1]).reshape(grid) for c in columns)
-            parts[side] = flattening.epsilon_squared(means, variances, sizes)
-        model, human = (ratio(parts[side, 0:1], parts[side, 1:2]) for side in (0, 1))
-        out["eta2_ratio"] = _point_rows(view, influences, ordinal, np.array([-1]), ratio(model, human))
-    return out
-
-
-def _point_rows(view: View, influences: Influences, used: Flags, slices: Ints, figure: Floats) -> pl.DataFrame:
-    """Rows of a figure without an error; slice −1 is the dimension as a whole."""
-    block, cells = view.block, influences.cells
-    asked = np.zeros((view.n, len(block.matched)), dtype=bool)
-    asked[cells.owner[used], cells.item[used]] = True
-    item = block.matched_item
-    rows = (view.cut.codes >= 0) & (item >= 0) & asked[np.maximum(view.cut.codes, 0), np.maximum(item, 0)]
-    if slices[0] < 0:
-        sizes = {
-            "n_answers": np.array([round(float(block.orders[rows].sum()))]),
-            "n_personas": np.array([distinct(block.persona[rows])]),
-            "n_items": np.array([distinct(item[rows])]),
-            "n_people": influences.n_people(used).sum(keepdims=True),
-        }
-    else:
-        sizes = view.sizes(rows) | {"n_people": influences.n_people(used)}
-    return pl.DataFrame(
-        {
-            "slice": slices,
-            "baseline": [""] * len(slices),
-            "estimate": figure,
-            **sizes,
-            "method": [f"point estimate; {block.note}"] * len(slices),
-        }
-    ).filter((pl.col("n_answers") > 0) & pl.col("estimate").is_not_nan())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mpta_pipeline.metrics.arrays import Floats, Ints
 from mpta_pipeline.metrics.flips import FLIPS, flips
 from mpta_pipeline.metrics.keys import Keys
+from mpta_pipeline.metrics.picks import TIE, one_hot, read_picks, with_vector
 
 UNIT_KEY = (
     "survey",
@@ -28,8 +29,6 @@ _USED = (
     *UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "gold_pos", "pred_idx",
     "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
 )  # fmt: skip
-# A tie is decided on averaged probabilities, which differ by rounding only when every order names the same position.
-TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,14 @@ class Units:
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
             orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
-            stereotype, BBQ). Of open text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of
+            stereotype, BBQ). An answer whose probabilities are tied is shared among the options tied, in every
+            count. Of open text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of
             their measures, `text_rouge_l` and so on, null where none was made; `credit` is ROUGE-L over the replies.
             Where there is no answer key `gold_idx` is 0 and what needs one means nothing: `figures` leaves it out.
         answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
             has a readable answer.
         mass: (units × K) option probabilities averaged over readable orders.
+        votes: (units × K) picks of each option, summed over the orders; a tied answer is shared.
         positions: (units × K) how often each shown position was picked.
     """
 
@@ -57,10 +58,21 @@ class Units:
     answer: Floats
     mass: Floats
     positions: Floats
+    votes: Floats
 
     def take(self, keep: NDArray[np.bool_]) -> Units:
         """The units of a mask."""
-        return Units(self.frame.filter(pl.Series(keep)), self.answer[keep], self.mass[keep], self.positions[keep])
+        return Units(
+            self.frame.filter(pl.Series(keep)),
+            self.answer[keep],
+            self.mass[keep],
+            self.positions[keep],
+            self.votes[keep],
+        )
+
+    def on(self, frame: pl.DataFrame) -> Units:
+        """The same units with further columns."""
+        return replace(self, frame=frame)
 
 
 def balance(scores: pl.DataFrame) -> Units:
@@ -74,14 +86,16 @@ def balance(scores: pl.DataFrame) -> Units:
     """
     keys = Keys(scores)
     order = keys.order([*UNIT_KEY, "order_id"], "prompt_id")
-    rows = flips(scores, keys).select(*_USED, *FLIPS)[order]
+    width = int(scores.get_column("k_options").max() or 2) if scores.height else 2  # type: ignore[arg-type]
+    given = read_picks(scores, width)
+    rows = flips(scores, given, keys).select(*_USED, *FLIPS)[order]
     n = rows.height
-    width = int(rows.get_column("k_options").max() or 2) if n else 2  # type: ignore[arg-type]
     starts = _starts(keys.of(UNIT_KEY)[order])
     k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has none, and nothing is made of it
-    picked = _one_hot(rows.get_column("pred_idx"), width)
-    place = _one_hot(rows.get_column("pred_pos"), width)
-    mass = _probabilities(rows, picked, width)
+    picked, mass, several = given.share[order], given.mass[order], given.tied[order]
+    place = one_hot(rows.get_column("pred_pos"), width)
+    # Which position a tied answer would have been read at is not known.
+    place[several] = 0.0
     status = rows.get_column("status").cast(pl.String)
 
     def total(values: Floats) -> Floats:
@@ -117,9 +131,9 @@ def balance(scores: pl.DataFrame) -> Units:
     steps = (answer * distance).sum(axis=1) / (unit_k - 1)
     inside = np.arange(width) < unit_k[:, None]
     pairs = counts["n_ok"] * (counts["n_ok"] - 1) / 2
-    agreeing = (votes * (votes - 1) / 2).sum(axis=1)
+    agreeing = _agreeing(votes, picked, several, starts, n_orders)
     gold_pos = rows.get_column("gold_pos").to_numpy()
-    score = rows.get_column("score").fill_null(0.0).to_numpy()
+    score = _score(rows, picked, several)
     bias = rows.get_column("bias")
     ordinal = rows.get_column("ordinal").to_numpy()[starts] if n else np.zeros(0, dtype=bool)
 
@@ -155,23 +169,36 @@ def balance(scores: pl.DataFrame) -> Units:
                 for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
             ),
             *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
-            *_proper(unit_mass, gold, unit_k, total(_with_vector(rows).astype(float)) > 0, ordinal),
+            *_proper(unit_mass, gold, unit_k, total(with_vector(rows).astype(float)) > 0, ordinal),
         )
     )
-    return Units(frame, answer, unit_mass, total(place))
+    return Units(frame, answer, unit_mass, total(place), votes)
+
+
+def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:
+    """Score of each row, 0 where there is none; tied ones have their share of the key."""
+    score = rows.get_column("score").fill_null(0.0).to_numpy()
+    # Where several options are right the score is their mass, whatever is tied.
+    shared = tied & (rows.get_column("kind") != "truthfulqa_mc2").to_numpy()
+    key = np.minimum(rows.get_column("gold_idx").to_numpy(), picked.shape[1] - 1)
+    return np.where(shared, picked[np.arange(len(score)), key], score)
+
+
+def _agreeing(votes: Floats, picked: Floats, tied: NDArray[np.bool_], starts: Ints, n_orders: Floats) -> Floats:
+    """Pairs of a unit's readable orders that agree; two tied answers by the share that they have in common."""
+    agreeing = np.asarray((votes * (votes - 1) / 2).sum(axis=1))
+    with_ties = np.unique(np.searchsorted(starts, np.flatnonzero(tied), side="right") - 1)
+    for unit in with_ties[n_orders[with_ties] > 1] if len(with_ties) else ():
+        of_unit = picked[starts[unit] : starts[unit] + int(n_orders[unit])]
+        of_unit = of_unit[of_unit.any(axis=1)]
+        first, second = np.triu_indices(len(of_unit), 1)
+        agreeing[unit] = np.minimum(of_unit[first], of_unit[second]).sum()
+    return agreeing
 
 
 def _starts(units: Ints) -> Ints:
     """First row of each unit in rows sorted by unit."""
     return np.flatnonzero(np.diff(units, prepend=-1)) if len(units) else np.zeros(0, dtype=np.int64)
-
-
-def _one_hot(index: pl.Series, width: int) -> Floats:
-    """(rows × width) 1 at the index; rows without one stay 0."""
-    out = np.zeros((len(index), width))
-    known = index.is_not_null().to_numpy()
-    out[np.flatnonzero(known), index.drop_nulls().to_numpy()] = 1.0
-    return out
 
 
 # A probability of 0 would make the log score infinite; providers that show few tokens give 0 for what they leave out.
@@ -192,22 +219,3 @@ def _proper(mass: Floats, gold: Ints, k: Ints, told: NDArray[np.bool_], ordinal:
             ("brier", brier, told), ("log_score", log_score, told), ("crps", crps, told & ordinal),
         )
     ]  # fmt: skip
-
-
-def _with_vector(rows: pl.DataFrame) -> NDArray[np.bool_]:
-    return (rows.get_column("p_vec").is_not_null() & (rows.get_column("status") == "ok")).to_numpy()
-
-
-def _probabilities(rows: pl.DataFrame, picked: Floats, width: int) -> Floats:
-    """(rows × width) `p_vec` where there is one and the answer is readable, else the pick."""
-    has = _with_vector(rows)
-    mass = picked.copy()
-    if has.any():
-        lists = rows.get_column("p_vec").filter(pl.Series(has))
-        lengths = lists.list.len().cast(pl.Int64).to_numpy()
-        flat = lists.explode().to_numpy()
-        row = np.repeat(np.flatnonzero(has), lengths)
-        column = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        mass[has] = 0.0
-        mass[row, column] = flat
-    return mass

@@ -13,7 +13,7 @@ import polars as pl
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
 from mpta_pipeline.metrics.answers import Units
-from mpta_pipeline.metrics.arrays import Flags, Floats, Ints
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio
 from mpta_pipeline.metrics.bootstrap import Replicates
 from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.metrics.polls import ENTRY, Polls
@@ -152,6 +152,19 @@ class Block:
         )
         return pl.DataFrame({"item_id": self.matched}).join(asked, on="item_id", how="left", maintain_order="left")
 
+    def option_places(self, width: int) -> Floats:
+        """(items of `matched` × width) place of each option; nan beyond the options and for items without a scale."""
+        facts = self.matched_items
+        options = np.arange(width)
+        k = facts.get_column("k_options").fill_null(2).to_numpy()
+        places = np.where(
+            facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
+        )
+        for i, own in enumerate(facts.get_column("places").to_list()):
+            if own is not None:
+                places[i, : len(own)] = [np.nan if p is None else p for p in own]
+        return places
+
     def condition(self, name: str) -> Flags:
         """Rows asked under a condition."""
         return (self.frame.get_column("condition") == name).to_numpy()
@@ -207,23 +220,36 @@ class View:
         return Distinct(self.cut.codes, self.block.cluster, self.n)
 
     @cached_property
-    def _known_sizes(self) -> dict[bytes, dict[str, Ints]]:
+    def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
         """Sizes by rows used: most metrics use the same."""
         return {}
 
-    def sizes(self, used: Flags) -> dict[str, Ints]:
-        """n_answers, n_personas and n_items of each slice over the rows used."""
+    def sizes(self, used: Flags) -> dict[str, Ints | Floats]:
+        """n_answers, n_personas and n_items of each slice over the rows used, and Kish's effective number of personas.
+
+        The last, `even_personas`, goes by the personas' own weights, not by how many answers each gave.
+        """
         if (rows := used.tobytes()) not in self._known_sizes:
             self._known_sizes[rows] = {
                 "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
                 "n_personas": self._personas.count(used),
                 "n_items": self._items.count(used),
+                "even_personas": self._even_personas(used),
             }
         return self._known_sizes[rows]
 
     def units(self, used: Flags) -> Ints:
         """Sampling units of each slice over the rows used: personas where the survey has none."""
         return self._units.count(used)
+
+    def _even_personas(self, used: Flags) -> Floats:
+        size = self.block.rows.n_persona
+        place = np.where(self.cut.codes >= 0, self.cut.codes, self.n) * size + self.block.persona
+        weight = np.zeros((self.n + 1) * size)
+        weight[place[used]] = self.block.weight[used]
+        weight = weight.reshape(self.n + 1, -1)[: self.n]
+        # Kish's number of equal weights is their count but for rounding.
+        return np.round(ratio(weight.sum(axis=1) ** 2, (weight**2).sum(axis=1)), 6)
 
     def clusters(self, used: Flags) -> Ints:
         """Item clusters of each slice over the rows used."""
@@ -247,7 +273,8 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats]]) 
             **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
             "baseline": [name for name in parts for _ in range(n)],
             **{c: np.concatenate([part.get(c, nothing) for part in parts.values()]) for c in own},
-        }
+        },
+        schema_overrides={"note": pl.String},
     )
 
 
@@ -279,7 +306,7 @@ def make_blocks(
 
     Args:
         units: Answers of this survey alone.
-        groups: GROUPS.
+        groups: GROUPS, traits set apart (`groups.apart`).
         gold: GOLD.
         survey: The survey.
         rules: How figures are cut and judged.
@@ -297,7 +324,7 @@ def make_blocks(
     if drawn.name == g.UNIT:
         frame = frame.with_columns(drawn)
     if polls is not None:
-        samples = [c for c in ("sample", "country") if c in groups.columns][:1]
+        samples = [c for c in ("sample", g.column("country")) if c in groups.columns][:1]
         of = groups.select("persona_id", *(pl.col(c).alias("sample") for c in samples))
         frame = frame.with_columns(
             polls.entries(
@@ -319,16 +346,15 @@ def make_blocks(
             _series("proportional", guess.proportional),
         )
         note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
-        yield Block(
-            survey, weighted, note, Units(made, units.answer, units.mass, units.positions), people, rules, polls
-        )
+        yield Block(survey, weighted, note, units.on(made), people, rules, polls)
 
 
 def _in_culture(frame: pl.DataFrame) -> pl.Expr:
     """Whether a story is set in the country that the person lives in; null where either is unknown."""
-    if "country" not in frame.columns:
+    country = g.column("country")
+    if country not in frame.columns:
         return pl.lit(None, pl.String)
-    own = pl.col("country") == pl.col("story_country")
+    own = pl.col(country) == pl.col("story_country")
     return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
 
 
@@ -360,7 +386,8 @@ def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None
     first = np.full(int(code.max()) + 1, -1)
     first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
     present = np.flatnonzero(first >= 0)
-    of_persons = g.cut(frame.select(g.bases(dimension))[first[present]], dimension, names)
+    columns = [g.column(base) for base in g.bases(dimension)]
+    of_persons = g.cut(frame.select(columns)[first[present]], dimension, names)
     of_code = np.full(len(first), -1)
     of_code[present] = of_persons.codes
     return g.Cut(dimension, of_code[code], of_persons.labels)

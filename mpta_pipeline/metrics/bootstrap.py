@@ -170,10 +170,10 @@ def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
 
 
 def combined_se(replicates: Replicates, slices: Ints, n: int, features: Features, statistic: Statistic) -> Floats:
-    """Two-way standard error of a statistic of each slice."""
-    return combine(
-        *(
-            reweighted(levels, slices, n, features, statistic)
-            for levels in (replicates.persona, replicates.item, replicates.cell)
-        )
+    """Two-way standard error of a statistic of each slice; by persona alone where there is one item cluster."""
+    persona, item, cell = (
+        reweighted(levels, slices, n, features, statistic)
+        for levels in (replicates.persona, replicates.item, replicates.cell)
     )
+    one = np.isnan(item)
+    return np.asarray(np.where(one, np.sqrt(persona), combine(persona, item, cell)))

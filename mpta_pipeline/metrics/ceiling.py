@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.hashing import hash_uniform
+from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Floats
 
 TREES = 50
@@ -43,10 +44,11 @@ def cross_fitted(
         survey, item_id, persona_id and `ceiling`: 1 where the foretold answer is the respondent's own, else 0. It does
         not depend on the order of any frame's rows.
     """
-    names = [c for c in traits.columns if c not in ("persona_id", "survey")]
+    names = g.traits(traits)
     # Places in the sorted values, −1 for what is not known: trees split unordered values and steps of a scale alike.
-    coded = traits.select(
-        "persona_id", *((pl.col(c).cast(pl.String).rank("dense").cast(pl.Int64) - 1).fill_null(-1) for c in names)
+    coded = g.apart(traits).select(
+        "persona_id",
+        *((pl.col(g.TRAIT + c).cast(pl.String).rank("dense").cast(pl.Int64) - 1).fill_null(-1) for c in names),
     )
     rows = gold.join(coded, on="persona_id", how="inner")
     rows = rows.with_columns(hash_uniform(rows, ["persona_id"], key=f"ceiling|{seed}").alias("rank"))
@@ -58,7 +60,7 @@ def cross_fitted(
         ["survey", "item_id"], maintain_order=True
     ):
         masked = hidden.get(str(item), ())
-        shown = [c for c in names if c not in masked and part.get_column(c).n_unique() > 1]
+        shown = [g.TRAIT + c for c in names if c not in masked and part.get_column(g.TRAIT + c).n_unique() > 1]
         if part.height < LEAST_ANSWERS or not shown:
             continue
         rest = part.slice(MOST_PEOPLE)

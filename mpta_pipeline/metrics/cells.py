@@ -79,12 +79,7 @@ def make_cells(view: View, item: Ints, w: Floats) -> Cells:
     facts = block.matched_items
     options = np.arange(width)
     k = facts.get_column("k_options").fill_null(2).to_numpy()
-    places = np.where(
-        facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
-    )
-    for i, own in enumerate(facts.get_column("places").to_list()):
-        if own is not None:
-            places[i, : len(own)] = [np.nan if p is None else p for p in own]
+    places = block.option_places(width)
     cluster = g.dense(facts.get_column("cluster_id").fill_null(""))
     of = keep % n_items
     shares = human[keep] / human_w[keep, None]

@@ -1,11 +1,13 @@
 """Means of slices with errors clustered by persona and by item at once, weighted, and gaps of a slice to the rest.
 
 Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
-not less than the larger of V_persona and V_item; t with the smaller C − 1. It equals statsmodels' OLS and WLS on a
-constant with `cov_type="cluster"` and two groups. Where the survey drew its people in primary sampling units, these are
-the clusters of persons: people of one unit are alike. Both rules err on the safe side: where items are few and hardly
+not less than the larger of V_persona and V_item. It equals statsmodels' OLS and WLS on a constant with
+`cov_type="cluster"` and two groups. Where the survey drew its people in primary sampling units, these are the clusters
+of persons: people of one unit are alike. t with the smaller side's degrees of freedom: C − 1, or fewer where single
+clusters make up much of the variance (`effective_df`). Both rules err on the safe side: where items are few and hardly
 differ, 95 % intervals cover 96 to 98 % (`tests/simulation`), for the floor is then the larger of two noisy variances
-and the few items alone set the degrees of freedom. Sums run over canonically sorted rows: their order does not show.
+and the few items alone set the degrees of freedom. A slice of a single item is clustered by persona alone and holds for
+this item. Sums run over canonically sorted rows: their order does not show.
 
 All is made from sums a = Σwx and b = Σw of clusters: a cluster's score about a mean m is a − m·b, so that a sum of
 squared scores is Σa² − 2mΣab + m²Σb², and rows are passed over once a metric, not once a metric and dimension.
@@ -29,11 +31,12 @@ class Means:
     Attributes:
         estimate: Weighted mean; nan without rows.
         se: Two-way clustered standard error; nan with fewer than two clusters on either side.
-        df: Degrees of freedom: the smaller number of clusters less 1.
+        df: Degrees of freedom: the smaller side's, at most its clusters less 1.
         n_eff: Rows of a simple random sample with the same error, at most the rows.
         n_persona: Persona clusters.
         n_item: Item clusters.
         n_rows: Rows.
+        one_item: The slice has one item cluster: clustered by persona alone, for this item.
     """
 
     estimate: Floats
@@ -43,6 +46,7 @@ class Means:
     n_persona: Ints
     n_item: Ints
     n_rows: Ints
+    one_item: Flags
 
 
 @dataclass(frozen=True)
@@ -257,26 +261,35 @@ class Slices:
             owner = self._slice_of_persona
         a, b, count, xx, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
         of_persona, of_weight = moments.by_persona[0], moments.by_persona[1]
-        item_a, item_b = self._by_item(moments)
+        item_a, item_b = self.by_item(moments)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = a / b
             variance = np.maximum(xx / b - mean**2, 0.0) * count / (count - 1)
             score = of_persona - np.append(mean, 0.0)[owner] * of_weight
             persona = sums(owner, (of_weight > 0).astype(float), self.n + 1)[: self.n]
             items = (item_b > 0).sum(axis=1).astype(float)
-            v_persona = _corrected(sums(owner, score**2, self.n + 1)[: self.n] / b**2, persona)
-            v_item = _corrected(((item_a - mean[:, None] * item_b) ** 2).sum(axis=1) / b**2, items)
+            squares, fourths = (sums(owner, score**power, self.n + 1)[: self.n] for power in (2, 4))
+            of_item = item_a - mean[:, None] * item_b
+            v_persona = _corrected(squares / b**2, persona)
+            v_item = _corrected((of_item**2).sum(axis=1) / b**2, items)
             v_cell = _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
+            evenly = b**2 / sums(owner, of_weight**2, self.n + 1)[: self.n]
             if self.rows.unit is not None:
                 unit_a, unit_b = self._by_unit(moments)
                 persona = (unit_b > 0).sum(axis=1).astype(float)
-                v_persona = _corrected(((unit_a - mean[:, None] * unit_b) ** 2).sum(axis=1) / b**2, persona)
+                of_unit = unit_a - mean[:, None] * unit_b
+                squares, fourths = ((of_unit**power).sum(axis=1) for power in (2, 4))
+                evenly = b**2 / (unit_b**2).sum(axis=1)
+                v_persona = _corrected(squares / b**2, persona)
                 owner_of_cell, _, cell_a, cell_b = self._by_cell(moments)
-                squares = (cell_a - np.append(mean, 0.0)[owner_of_cell] * cell_b) ** 2
+                of_cell = (cell_a - np.append(mean, 0.0)[owner_of_cell] * cell_b) ** 2
                 cells = sums(owner_of_cell, cell_b > 0, self.n + 1)[: self.n]
-                v_cell = _corrected(sums(owner_of_cell, squares, self.n + 1)[: self.n] / b**2, cells)
+                v_cell = _corrected(sums(owner_of_cell, of_cell, self.n + 1)[: self.n] / b**2, cells)
             v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            df = np.minimum(persona, items) - 1.0
+            df_persona = np.minimum(effective_df(squares, fourths, persona), np.round(evenly, 9) - 1)
+            df_item = effective_df((of_item**2).sum(axis=1), (of_item**4).sum(axis=1), items)
+            one_item = items == 1
+            v, df = np.where(one_item, v_persona, v), np.where(one_item, df_persona, np.minimum(df_persona, df_item))
             defined = (df >= 1) & (count > 0)
             se = np.where(defined, np.sqrt(v), np.nan)
             se = np.where(se < 1e-9, 0.0, se)
@@ -289,6 +302,7 @@ class Slices:
             n_persona=persona.astype(np.int64),
             n_item=items.astype(np.int64),
             n_rows=count.astype(np.int64),
+            one_item=one_item & (persona > 1),
         )
 
     def gaps_of(self, moments: Moments) -> Gaps:
@@ -303,8 +317,8 @@ class Slices:
         a, b = by_slice[0], by_slice[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             sides = _Sides(a / b, (a.sum() - a) / (b.sum() - b), b, b.sum() - b)
-        item_a, item_b = self._by_item(moments)
-        v_item, c_item = _shared_gap(item_a, item_b, sides)
+        item_a, item_b = self.by_item(moments)
+        v_item, c_item = _shared_gap(item_a, item_b, sides, effective=True)
         v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
         if self.rows.unit is not None:
             # A unit's people, and its crossings with items, are on both sides.
@@ -324,9 +338,14 @@ class Slices:
             p, q = split.by_persona[0], split.by_persona[1]
             squares = self._by_slice(owner, np.stack([p**2, p * q, q**2]))
             v_persona, c_persona = _apart_gap(squares, by_slice[8], sides)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
             v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            df = np.minimum(c_persona, c_item) - 1.0
+            # A side that one person's weight makes up has one person.
+            even = _even_personas(sums(owner, split.by_persona[1] ** 2, self.n + 1)[: self.n], sides)
+            df_persona = np.minimum(c_persona, np.round(even, 9)) - 1.0
+            df = np.minimum(df_persona, c_item)
+            if int(((item_b > 0).any(axis=0)).sum()) == 1:
+                v, df = v_persona, df_persona
             defined = (df >= 1) & np.isfinite(sides.mean) & np.isfinite(sides.rest)
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
         return Gaps(
@@ -337,11 +356,21 @@ class Slices:
             share=b / max(b.sum(), 1e-300),
         )
 
+    def cell_variance(self, moments: Moments) -> Floats:
+        """Error variance of each slice's mean by single crossings of persona and item cluster."""
+        owner = self._slice_of_persona
+        if owner is None:
+            moments, owner = self._split(moments)
+        a, b, _, _, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = a / b
+            return _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
+
     def _by_slice(self, owner: Ints, values: Floats) -> Floats:
         """Sum (k × personas) values by slice."""
         return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
 
-    def _by_item(self, moments: Moments) -> tuple[Floats, Floats]:
+    def by_item(self, moments: Moments) -> tuple[Floats, Floats]:
         """(slices × item clusters) Σwx and Σw; the last one's are kept, as mean and gap of a metric both need them."""
         if self._last is None or self._last[0] is not moments:
             size = (self.n + 1) * self.rows.n_item
@@ -390,13 +419,43 @@ def _corrected(squares: Floats, clusters: Floats) -> Floats:
     return np.where(clusters > 1, clusters / (clusters - 1) * squares, np.nan)
 
 
-def _shared_gap(a: Floats, b: Floats, sides: _Sides) -> tuple[Floats, Floats]:
+def effective_df(squares: Floats, fourths: Floats, clusters: Floats) -> Floats:
+    """Degrees of freedom of a sum of squared cluster scores: 2V²/Var(V), at most clusters − 1 (Satterthwaite 1946).
+
+    With Var(V) from the scores' fourth powers. Where few clusters carry most of the variance, as few hard items do at
+    an accuracy near 1, the variance is known much less well than from as many clusters alike.
+
+    Args:
+        squares: Sum of squared scores.
+        fourths: Sum of their fourth powers.
+        clusters: Number of clusters.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = fourths - squares**2 / clusters
+        found = np.where(spread > 1e-12 * squares**2, 2 * squares**2 / spread, np.inf)
+    return np.minimum(found, clusters - 1)
+
+
+def _even_personas(squares: Floats, sides: _Sides) -> Floats:
+    """Kish's effective number of personas of the smaller side.
+
+    Args:
+        squares: Sum of the squared weights of each slice's personas.
+        sides: Means and weights.
+    """
+    others = np.maximum(squares.sum() - squares, 0.0)
+    own, rest = sides.own**2 / squares, np.where(others > 0, sides.others**2 / others, np.nan)
+    return np.minimum(own, rest)
+
+
+def _shared_gap(a: Floats, b: Floats, sides: _Sides, *, effective: bool = False) -> tuple[Floats, Floats]:
     """Variance of slice − rest for clusters that both sides share, and the smaller side's clusters.
 
     Args:
         a: (slices × clusters) Σwx.
         b: (slices × clusters) Σw.
         sides: Means and weights.
+        effective: Give the effective degrees of freedom instead of the clusters.
     """
     total_a, total_b = a.sum(axis=0), b.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -405,7 +464,9 @@ def _shared_gap(a: Floats, b: Floats, sides: _Sides) -> tuple[Floats, Floats]:
         inside = (b > 0).sum(axis=1)
         outside = (total_b - b > 1e-12 * total_b).sum(axis=1)
         clusters = np.minimum(inside, outside).astype(float)
-        return _corrected(((u - v) ** 2).sum(axis=1), clusters), clusters
+        squares = ((u - v) ** 2).sum(axis=1)
+        variance = _corrected(squares, clusters)
+        return variance, effective_df(squares, ((u - v) ** 4).sum(axis=1), clusters) if effective else clusters
 
 
 def _shared_cells(cells: tuple[Ints, Ints, Floats, Floats], n: int, sides: _Sides) -> Floats:

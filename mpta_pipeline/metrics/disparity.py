@@ -13,6 +13,7 @@ from mpta_pipeline.metrics import shrinkage
 from mpta_pipeline.metrics.arrays import Floats, Ints, distinct, sums
 from mpta_pipeline.metrics.block import View
 from mpta_pipeline.metrics.means import Prepared
+from mpta_pipeline.metrics.proportions import kish
 
 # Groups of fewer personas say nothing about the groups and much about the luck of the draw.
 LEAST_PERSONAS = 5
@@ -54,6 +55,40 @@ def permuted_means(a: Floats, b: Floats, group: Ints, n: int, *, draws: int, see
         dealt = rng.permutation(group)
         out[i] = sums(dealt, a, n) / sums(dealt, b, n)
     return out
+
+
+def question_noise(a: Floats, b: Floats, share: Floats, *, cell: Floats, draws: int, seed: int) -> Floats | None:
+    """Draws of what groups would differ by because each finds other questions hard, if their true means were equal.
+
+    Dealing people anew holds the questions fixed: what these very questions do to a group counts as the group's own.
+    The covariance of the groups' deviations from their common mean over item clusters, less that of single crossings,
+    is what another draw of questions would change (Cameron, Gelbach and Miller 2011); negative parts of it count as
+    none. Drawn from t with items − 1 degrees of freedom, as the covariance is an estimate.
+
+    Args:
+        a: (groups × item clusters) Σwx.
+        b: (groups × item clusters) Σw.
+        share: Share of each group in the weight.
+        cell: Error variance of each group's mean by single crossings.
+        draws: Number of draws.
+        seed: Seed.
+
+    Returns:
+        (draws × groups); None with fewer than two item clusters.
+    """
+    items = int((b > 0).any(axis=0).sum())
+    if items < 2:
+        return None
+    mean = a.sum(axis=1, keepdims=True) / b.sum(axis=1, keepdims=True)
+    scores = (a - mean * b) / b.sum(axis=1, keepdims=True)
+    scores = scores - (share[:, None] * scores).sum(axis=0)
+    centring = np.eye(len(share)) - share
+    covariance = items / (items - 1) * scores @ scores.T - centring @ np.diag(cell) @ centring.T
+    values, vectors = np.linalg.eigh(covariance)
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal((draws, len(share))) * np.sqrt(np.maximum(values, 0.0))
+    heavy = np.sqrt((items - 1) / rng.chisquare(items - 1, (draws, 1)))
+    return np.asarray(normal * heavy @ vectors.T)
 
 
 def between_variance(means: Floats, error_variance: Floats) -> float:
@@ -101,8 +136,9 @@ def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
 def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
     """Disparity of accuracy over the groups of one dimension of people.
 
-    Groups are dealt anew among personas for the null (`baseline` permutation_null): its mean is the baseline, and the
-    share of deals at least as unequal the p-value.
+    For the null (`baseline` permutation_null) groups are dealt anew among personas, and what their questions do to each
+    (`question_noise`) is drawn anew: its mean is the baseline, and the share of draws at least as unequal the p-value.
+    With a single item cluster the second cannot be known: p-values then hold for this item only, and say so.
     """
     block, slices = view.block, view.slices
     if not g.of_people(view.cut.dimension) or view.n < 2:
@@ -111,6 +147,8 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
     used = prepared.used & slices.inside
     n_personas = int(block.persona.max(initial=-1)) + 1
     a, b = moments.by_persona[0] + moments.centre * moments.by_persona[1], moments.by_persona[1]
+    weight = np.zeros(n_personas)
+    weight[block.persona[used]] = block.weight[used]
     group = np.full(n_personas, -1)
     group[block.persona[used]] = view.cut.codes[used]
     size = sums(group[group >= 0], np.ones(int((group >= 0).sum())), view.n)
@@ -123,6 +161,18 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
     group = code[group[people]]
     seed = int(digest("disparity", block.survey, view.cut.dimension, view.condition, length=12), 16)
     null = permuted_means(a[people], b[people], group, len(kept), draws=block.rules.bootstrap, seed=seed)
+    item_a, item_b = (grid[kept] for grid in slices.by_item(moments))
+    questions = question_noise(
+        item_a,
+        item_b,
+        item_b.sum(axis=1) / item_b.sum(),
+        cell=slices.cell_variance(moments)[kept],
+        draws=block.rules.bootstrap,
+        seed=seed + 1,
+    )
+    if questions is not None:
+        null = null + questions
+        null = np.clip(null, prepared.values.metric.low, prepared.values.metric.high)
     estimate = slices.means_of(moments).estimate[kept]
     # Items are the same for all groups: only what does not cancel between groups is error here.
     error = slices.gaps_of(moments).deviation_variance[kept] * len(kept) / (len(kept) - 1)
@@ -136,7 +186,10 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
         "n_answers": [round(float(block.orders[within].sum()))],
         "n_personas": [len(people)],
         "n_items": [distinct(block.item[within])],
+        "even_personas": [round(kish(weight[people]), 6)],
     }
+
+    on_these_items = "on this item only: another item may serve the groups otherwise" if questions is None else None
 
     def one(figure: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
         base = pl.DataFrame({"slice": [-1], "estimate": [figure], **sizes})
@@ -146,11 +199,13 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
             )
         extreme = null_values >= figure - 1e-12 if upper else null_values <= figure + 1e-12
         p = (1 + int(extreme.sum())) / (1 + len(null_values))
-        text = f"groups dealt anew among personas, {len(null_values)} times; {block.note}"
+        drawn = "" if questions is None else " and group × question differences drawn anew"
+        text = f"people dealt anew to groups{drawn}, {len(null_values)} times; {block.note}"
         return pl.concat([base, base]).with_columns(
             pl.Series("baseline", ["", "permutation_null"]),
             pl.Series("baseline_estimate", [None, float(null_values.mean())], pl.Float64),
             pl.Series("p_value", [p, p]),
+            pl.Series("note", [on_these_items, on_these_items], pl.String),
             pl.Series("method", [text, text]),
         )
 

@@ -88,6 +88,35 @@ def wasserstein_slope(p: Floats, q: Floats, places: Floats) -> Floats:
     return np.asarray(np.where(used, back, 0.0) + np.where(span > 0, 0.0, np.nan))
 
 
+def sampled_distance(
+    guess: Floats, people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
+) -> dict[str, Floats]:
+    """Expected distance to people of as many answers as the model gave, drawn from another distribution.
+
+    A few answers lie further from people than the distribution that they come from: a baseline that is to stand beside
+    the model's distance needs answers as few as the model's.
+
+    Args:
+        guess: (cells × K) distribution that the answers are drawn from.
+        people: (cells × K) the people's distribution.
+        n_model: (cells,) effective number of the model's answers.
+        distances: Name → function of two (K × cells) arrays.
+        seed: Seed of the draws; cells must come in canonical order.
+        draws: Number of draws.
+
+    Returns:
+        Name → (cells,) mean distance.
+    """
+    rng = np.random.default_rng(seed)
+    n = np.maximum(np.rint(n_model), 1).astype(np.int64)
+    totals = {name: np.zeros(len(guess)) for name in distances}
+    for _ in range(draws):
+        drawn = rng.multinomial(n, guess).T / n
+        for name, distance in distances.items():
+            totals[name] += distance(drawn, people.T)
+    return {name: total / draws for name, total in totals.items()}
+
+
 def sampling_floor(
     pooled: Floats, n_people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
 ) -> dict[str, Floats]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
+from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.zones import ZONES
 
 COLUMNS: dict[str, pl.DataType] = {
     "context": pl.String(),
     "gold_bias": pl.Float64(),
+    "targeted": pl.Boolean(),
+    "one_group": pl.Boolean(),
     "places": pl.List(pl.Float64),
     "true_share": pl.Float64(),
     "story_country": pl.String(),
@@ -18,8 +22,11 @@ COLUMNS: dict[str, pl.DataType] = {
 }
 
 
-def with_facts(units: pl.DataFrame, items: pl.DataFrame | None, retest: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Add the columns of `COLUMNS` to the answers; null without items.
+def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The answers with the columns of `COLUMNS`; null without items.
+
+    `targeted`: an option of the item goes with or against a stereotype; `one_group`: two of them in the same way. Where
+    options have a bias, `n_biased`, `n_counter` and `n_unknown` are counted anew, so that tied answers are shared.
 
     Args:
         units: Balanced answers.
@@ -29,7 +36,7 @@ def with_facts(units: pl.DataFrame, items: pl.DataFrame | None, retest: pl.DataF
         retest: column and retest accuracy, for items about a `column`.
     """
     if items is None:
-        return units.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
+        return units.frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
     metadata = pl.col("metadata")
     facts = items.select(
         "item_id",
@@ -47,8 +54,28 @@ def with_facts(units: pl.DataFrame, items: pl.DataFrame | None, retest: pl.DataF
     )
     again = pl.DataFrame(schema={"column": pl.String, "retest": pl.Float64}) if retest is None else retest
     facts = facts.join(again.select("column", "retest"), on="column", how="left").drop("column")
-    return (
-        units.join(facts, on="item_id", how="left", maintain_order="left")
-        .with_columns(pl.col("option_bias").list.get(pl.col("gold_idx"), null_on_oob=True).alias("gold_bias"))
-        .drop("option_bias")
+    bias = pl.col("option_bias")
+    made = units.frame.join(facts, on="item_id", how="left", maintain_order="left").with_columns(
+        bias.list.get(pl.col("gold_idx"), null_on_oob=True).alias("gold_bias"),
+        bias.list.eval(pl.element().abs() == 1).list.any().alias("targeted"),
+        ((bias.list.count_matches(1.0) > 1) | (bias.list.count_matches(-1.0) > 1)).alias("one_group"),
     )
+    return made.with_columns(_votes_by_bias(units, made.get_column("option_bias"))).drop("option_bias")
+
+
+def _votes_by_bias(units: Units, option_bias: pl.Series) -> list[pl.Series]:
+    """Votes with, against and without the stereotype; as they were where the options have no bias."""
+    known = option_bias.is_not_null().to_numpy()
+    if not known.any():
+        return []
+    width = units.votes.shape[1]
+    bias = np.full((len(option_bias), width), np.nan)
+    for option in range(width):
+        bias[:, option] = option_bias.list.get(option, null_on_oob=True).fill_null(np.nan).to_numpy()
+    return [
+        pl.Series(
+            name,
+            np.where(known, (units.votes * (bias == sign)).sum(axis=1), units.frame.get_column(name).to_numpy()),
+        )
+        for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
+    ]

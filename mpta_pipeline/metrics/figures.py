@@ -21,7 +21,7 @@ from mpta_pipeline.metrics.batteries import battery_figures
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
-from mpta_pipeline.metrics.flattening import structure_figures
+from mpta_pipeline.metrics.flattening import spread_figures, structure_figures
 from mpta_pipeline.metrics.flips import with_controls
 from mpta_pipeline.metrics.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
@@ -75,12 +75,8 @@ def compute_figures(
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
     balanced = balance(scores)
-    units = Units(
-        _with_ceiling(with_facts(with_controls(balanced.frame), items, retest), ceiling),
-        balanced.answer,
-        balanced.mass,
-        balanced.positions,
-    )
+    balanced = balanced.on(with_controls(balanced.frame))
+    units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
     chosen = applicable(scores)
     polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
     parts = list(_side_by_side(polled, dimensions, chosen))
@@ -104,6 +100,7 @@ def blocks(
     units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, polls: Polls | None = None
 ) -> Iterator[Block]:
     """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
+    groups = g.apart(groups)
     surveys = units.frame.get_column("survey")
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())
@@ -187,8 +184,14 @@ def _condition_figures(
     cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
     views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
 
+    remarks = {
+        name: said
+        for name, m in chosen.items()
+        if m.remark is not None and (said := m.remark(of_condition.frame)) is not None
+    }
+
     def of_view(view: View) -> pl.DataFrame:
-        return _labelled(view, dict(_view_figures(view, prepared, features)))
+        return _labelled(view, dict(_view_figures(view, prepared, features)), remarks)
 
     return [partial(of_view, view) for view in views]
 
@@ -211,13 +214,14 @@ def _view_figures(
             yield name, part
     if "accuracy" in prepared:
         yield from distance_figures(view).items()
+        yield from spread_figures(view).items()
         yield from structure_figures(view).items()
         yield from battery_figures(view).items()
         yield from disparity_figures(view, prepared["accuracy"]).items()
 
 
-def _labelled(view: View, parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """One frame of all metrics of a view that rest on any answer, with the key columns."""
+def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[str, str]) -> pl.DataFrame:
+    """One frame of all metrics of a view that rest on any answer, with the key columns and the metrics' remarks."""
     # Of small frames the calls cost more than the work: one for all metrics.
     whole = pl.concat(list(parts.values()), how="diagonal")
     # Slice −1 is the dimension as a whole.
@@ -231,6 +235,15 @@ def _labelled(view: View, parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         pl.lit(view.cut.dimension).alias("dimensions"),
         pl.lit(view.block.weighted).alias("weighted"),
     )
+    if remarks:
+        remark = pl.col("metric").replace_strict(dict(remarks), default=None, return_dtype=pl.String)
+        said = pl.concat_str(
+            pl.col("note") if "note" in made.columns else pl.lit(None, pl.String),
+            remark,
+            separator="; ",
+            ignore_nulls=True,
+        )
+        made = made.with_columns(pl.when(said != "").then(said).alias("note"))
     return made.filter(pl.col("n_answers") > 0)
 
 
@@ -243,8 +256,8 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
-    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p")}
-    wanted |= {"n_people": pl.Float64()}
+    wanted |= {name: pl.Float64() for name in ("gap_error", "gap_df", "gap_p", "even_personas", "n_people")}
+    wanted |= {"note": pl.String()}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
@@ -263,8 +276,9 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     words = equivalence.verdicts(gap, error, df, q, margin=rules.equivalence_margin, level=rules.level)
     return figures.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
+        # A person of a huge weight among many is one person.
         (
-            (pl.col("n_personas") < rules.min_personas)
+            (pl.min_horizontal("n_personas", "even_personas") < rules.min_personas)
             | (pl.col("n_items") < rules.min_items)
             | (pl.col("n_people") < rules.min_personas).fill_null(False)
         ).alias("small"),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics.arrays import Flags
+from mpta_pipeline.metrics.arrays import Flags, Floats, Ints
 from mpta_pipeline.metrics.keys import Keys
+from mpta_pipeline.metrics.picks import Picks, read_picks
 
 REFERENCE = "no_persona"
 FLIPS = (
@@ -21,8 +22,10 @@ _TOLD = ("condition", "style", "framing")
 CONTROLS = ("placebo", "shuffled_any", "shuffled_country", "demographics_only")
 
 
-def flips(scores: pl.DataFrame, keys: Keys | None = None) -> pl.DataFrame:
+def flips(scores: pl.DataFrame, picks: Picks | None = None, keys: Keys | None = None) -> pl.DataFrame:
     """Add to each answer whether it has a readable counterpart, and whether it differs from it.
+
+    Of tied answers the share that moves to other options counts: two that are tied alike do not differ.
 
     * `n_pairs`, `n_flips`, `n_harmful` (right → wrong), `n_helpful` (wrong → right): against the answer without a
       persona to the same item in the same option order.
@@ -31,12 +34,15 @@ def flips(scores: pl.DataFrame, keys: Keys | None = None) -> pl.DataFrame:
 
     Args:
         scores: SCORES of one model and task.
+        picks: What its answers pick where that has been read.
         keys: Its keys where they have been made.
 
     Returns:
-        The same rows in the same order with the columns of `FLIPS`, each 0 or 1.
+        The same rows in the same order with the columns of `FLIPS`, each from 0 to 1.
     """
     keys = Keys(scores) if keys is None else keys
+    if picks is None:
+        picks = read_picks(scores, int(scores.get_column("k_options").max() or 2))  # type: ignore[arg-type]
     persona = (scores.get_column("condition") != REFERENCE).to_numpy()
     wording, asking = (scores.get_column(c).to_numpy() > 0 for c in ("paraphrase_id", "repeat_id"))
     pairs_of = {
@@ -44,33 +50,37 @@ def flips(scores: pl.DataFrame, keys: Keys | None = None) -> pl.DataFrame:
         "wording": (wording, ~wording, (*_ASKED, *_TOLD, "repeat_id")),
         "asking": (asking, ~asking, (*_ASKED, *_TOLD, "paraphrase_id")),
     }
-    made = scores.with_columns(
-        _counterpart(scores, keys, of, to, by).alias(name) for name, (of, to, by) in pairs_of.items()
-    )
-    now, key = pl.col("pred_idx"), pl.col("gold_idx")
+    place = {name: _counterpart(scores, keys, of, to, by) for name, (of, to, by) in pairs_of.items()}
+    read = scores.get_column("pred_idx").is_not_null().to_numpy()
+    key = scores.get_column("gold_idx").fill_null(-1).to_numpy()
+    rows = np.arange(scores.height)
+    made: dict[str, Floats] = {}
+    for name, into in (("without", ""), ("wording", "paraphrase_"), ("asking", "repeat_")):
+        other = np.maximum(place[name], 0)
+        both = read & (place[name] >= 0) & read[other]
+        moved = both & (scores.get_column("pred_idx").fill_null(-1).to_numpy() != _gather(scores, "pred_idx", other))
+        moved = moved.astype(np.float64)
+        tied = np.flatnonzero(both & (picks.tied | picks.tied[other]))
+        moved[tied] = 1 - np.minimum(picks.share[tied], picks.share[other[tied]]).sum(axis=1)
+        made |= {f"n_{into}pairs": both.astype(np.float64), f"n_{into}flips": moved}
+    # Of an answer that is read and its counterpart the credit of each: what is lost, and what is won.
+    known = np.clip(key, 0, picks.share.shape[1] - 1)
+    credit = np.where((key >= 0) & (key < picks.share.shape[1]), picks.share[rows, known], 0.0)
+    other = np.maximum(place["without"], 0)
+    before = np.where(key >= 0, picks.share[other, known], 0.0)
+    gained = np.where(made["n_pairs"] > 0, credit - before, 0.0)
+    made |= {"n_harmful": np.maximum(-gained, 0.0), "n_helpful": np.maximum(gained, 0.0)}
+    return scores.with_columns(pl.Series(name, values) for name, values in made.items())
 
-    def pairs(name: str, into: str) -> list[pl.Expr]:
-        both = now.is_not_null() & pl.col(name).is_not_null()
-        return [
-            both.cast(pl.Float64).alias(f"n_{into}pairs"),
-            (both & (now != pl.col(name))).fill_null(False).cast(pl.Float64).alias(f"n_{into}flips"),
-        ]
 
-    before = pl.col("without")
-    return made.with_columns(
-        *pairs("without", ""),
-        *pairs("wording", "paraphrase_"),
-        *pairs("asking", "repeat_"),
-        ((before == key) & (now != key)).fill_null(False).cast(pl.Float64).alias("n_harmful"),
-        ((before != key) & (now == key)).fill_null(False).cast(pl.Float64).alias("n_helpful"),
-    ).drop("without", "wording", "asking")
+def _gather(rows: pl.DataFrame, column: str, place: Ints) -> Ints:
+    return rows.get_column(column).fill_null(-1).to_numpy()[place]
 
 
-def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Sequence[str]) -> pl.Series:
-    """The option picked in the counterpart of each row of `of`, among those of `to` that are alike in `by`."""
-    nothing = pl.Series([None] * rows.height, dtype=pl.Int64) if not (of.any() and to.any()) else None
-    if nothing is not None:
-        return nothing
+def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Sequence[str]) -> Ints:
+    """Row of the counterpart of each row of `of`, among those of `to` alike in `by`; −1 where there is none."""
+    if not (of.any() and to.any()):
+        return np.full(rows.height, -1, dtype=np.int64)
     key = keys.of(by)
     # Several counterparts differ in nothing that the row says: the first by prompt speaks for them.
     others = np.flatnonzero(to)
@@ -79,9 +89,7 @@ def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Seque
         others = others[np.lexsort((keys.of(["prompt_id"])[others], key[others]))]
     known, first = np.unique(key[others], return_index=True)
     place = np.minimum(np.searchsorted(known, key), len(known) - 1)
-    found = of & (known[place] == key)
-    picked = rows.get_column("pred_idx")[others[first][place]]
-    return pl.select(pl.when(pl.Series(found)).then(picked)).to_series()
+    return np.where(of & (known[place] == key), others[first][place], -1)
 
 
 def with_controls(units: pl.DataFrame) -> pl.DataFrame:

@@ -16,8 +16,8 @@ ALL = "all"
 ROW_DIMENSIONS = (
     "category", "context", "context_level", "story_zone", "in_culture", "style", "framing", "elicitation", "wave",
 )  # fmt: skip
-
-
+# Before the names of users' columns in our frames, so that a trait may have any name: `a`, `score`, `weight`.
+TRAIT = "trait:"
 # How the survey drew its people: columns of GROUPS that are no dimensions.
 DESIGN = ("sample", "stratum", "psu")
 # Name of what each row's person was drawn with.
@@ -31,11 +31,6 @@ class Cut:
     dimension: str
     codes: NDArray[np.int64]
     labels: list[str]
-
-
-def traits(groups: pl.DataFrame) -> list[str]:
-    """Columns of GROUPS that are dimensions of people."""
-    return [c for c in groups.columns if c not in ("persona_id", "survey", *DESIGN)]
 
 
 def sampled(groups: pl.DataFrame, persona_id: pl.Series) -> pl.Series:
@@ -61,13 +56,28 @@ def bases(dimension: str) -> list[str]:
     return [] if dimension == ALL else dimension.split(CROSS)
 
 
+def traits(groups: pl.DataFrame) -> list[str]:
+    """Names of the traits that persons are grouped by, in the frame's order."""
+    return [c for c in groups.columns if c not in ("persona_id", "survey", *DESIGN)]
+
+
+def apart(groups: pl.DataFrame) -> pl.DataFrame:
+    """The groups with their traits under names that no column of ours has."""
+    return groups.rename({name: TRAIT + name for name in traits(groups)})
+
+
+def column(base: str) -> str:
+    """The column of a base dimension in our frames."""
+    return base if base in ROW_DIMENSIONS else TRAIT + base
+
+
 def of_people(dimension: str) -> bool:
     """Whether the dimension cuts people only, not questions or wordings."""
     return not any(base in ROW_DIMENSIONS for base in bases(dimension))
 
 
 def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
-    """Check that every base dimension is known.
+    """Check that every base dimension is known, and is one thing.
 
     Raises:
         ConfigError: With the dimension and what there is.
@@ -82,17 +92,34 @@ def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
                     value=base,
                     remedy=f"use one of {', '.join([*known, *ROW_DIMENSIONS])} in study.yaml, figures.dimensions",
                 )
+            if base in known and base in ROW_DIMENSIONS:
+                raise ConfigError(
+                    "A trait of the personas has the name of a dimension of the questions, so that it is not clear "
+                    "which of the two figures should be cut by",
+                    variable=dimension,
+                    value=base,
+                    remedy=f"give the trait another name, for example own_{base}",
+                )
 
 
 def labels(dimension: str) -> pl.Expr:
     """The slice's name of each row, null where a base dimension is unknown."""
-    parts = bases(dimension)
+    parts = [column(base) for base in bases(dimension)]
     return pl.concat_str([pl.col(p).cast(pl.String) for p in parts], separator=CROSS) if parts else pl.lit(ALL)
 
 
 def cut(rows: pl.DataFrame, dimension: str, names: list[str] | None = None) -> Cut:
-    """Cut rows that carry their base dimensions as columns; with `names`, other slices count as unknown."""
-    text = rows.select(labels(dimension).alias("slice")).get_column("slice")
+    """Cut rows that carry their base dimensions as columns (`column`); with `names`, other slices are unknown."""
+    return _cut(rows, dimension, labels(dimension), names)
+
+
+def cut_by_trait(rows: pl.DataFrame, trait: str) -> Cut:
+    """Cut rows by one trait, whatever its name."""
+    return _cut(rows, trait, pl.col(TRAIT + trait).cast(pl.String), None)
+
+
+def _cut(rows: pl.DataFrame, dimension: str, labels: pl.Expr, names: list[str] | None) -> Cut:
+    text = rows.select(labels.alias("slice")).get_column("slice")
     if len(text) != rows.height:
         text = text.new_from_index(0, rows.height)
     names = sorted(text.drop_nulls().unique().to_list()) if names is None else names

@@ -99,7 +99,7 @@ class People:
 
 
 def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series) -> People:
-    """Gather a survey's own answers to the items, each counting once."""
+    """Gather a survey's own answers to the items, each counting once; the groups' traits are set apart."""
     items = item_ids.unique().sort().to_list()
     frame = (
         gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))

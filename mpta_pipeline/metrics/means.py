@@ -11,9 +11,12 @@ import polars as pl
 from mpta_pipeline.metrics import equivalence, shrinkage
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.block import Block, View, stacked
-from mpta_pipeline.metrics.clustered import Gaps, Moments, Totals, t_quantile
+from mpta_pipeline.metrics.clustered import Gaps, Means, Moments, Totals, t_quantile
 from mpta_pipeline.metrics.intervals import apart, interval, paired
 from mpta_pipeline.metrics.registry import Metric
+
+# What stands beside a figure of a single item cluster.
+THIS_ITEM = "this item: clustered by person alone, it says nothing about other items"
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
         "ci_high": high,
         "n_eff": means.n_eff,
         "shrunken_estimate": shrinkage.normal_normal(estimate, error).estimate,
-        "method": _methods(means.se, few, block),
+        "method": _methods(means, few, metric, block),
+        "note": [THIS_ITEM if one else None for one in means.one_item],
         **view.sizes(prepared.used),
     }
     if prepared.effect is not None:
@@ -156,15 +160,17 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
     return stacked(base, parts)
 
 
-def _methods(se: Floats, few: Flags, block: Block) -> list[str]:
+def _methods(means: Means, few: Flags, metric: Metric, block: Block) -> list[str]:
+    se = means.se
+    both = np.where(means.one_item, "clustered by persona", "two-way clustered (persona × item)")
     words = np.select(
         [~np.isfinite(se), se == 0, few],
         [
             "no error: fewer than 2 personas or item clusters",
             "all clusters alike: Wilson on the smaller number of clusters",
-            "two-way clustered (persona × item), Wilson on n_eff",
+            np.char.add(both, ", Wilson on effective answers near the border"),
         ],
-        default="two-way clustered (persona × item), t",
+        default=np.char.add(both, ", t on the logit" if metric.proportion else ", t"),
     )
     return [f"{word}; {block.note}" for word in words]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -13,7 +14,7 @@ from scipy import optimize, stats
 from mpta_pipeline.hashing import hash_uniform
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import multiplicity, shrinkage
-from mpta_pipeline.metrics.answers import Units, balance
+from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.arrays import Flags, Floats, sums
 from mpta_pipeline.metrics.block import REFERENCE, Block
 from mpta_pipeline.metrics.clustered import Rows, Slices, t_quantile
@@ -71,7 +72,7 @@ def find_pockets(
     if scores.is_empty() or keyless.any():
         return POCKETS.empty()
     balanced = balance(scores)
-    units = Units(with_facts(balanced.frame, None), balanced.answer, balanced.mass, balanced.positions)
+    units = balanced.on(with_facts(balanced, None))
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
     last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted ones come last
@@ -157,7 +158,7 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
     parents, are differences of such sums.
 
     Args:
-        rows: Answers with persona_id, weight `w`, the outcome and the traits.
+        rows: Answers with persona_id, weight `w`, the outcome and the traits, set apart (`groups.apart`).
         outcome: Column of the outcome.
         traits: Traits to combine.
         support: Least number of personas in a slice and outside it.
@@ -170,14 +171,14 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
         .agg(
             (pl.col("w") * pl.col(outcome)).sum().alias("a"),
             pl.col("w").sum().alias("b"),
-            *(pl.col(t).first() for t in traits),
+            *(pl.col(g.TRAIT + t).first() for t in traits),
         )
         .sort("persona_id")
     )
     a, b = people.get_column("a").to_numpy(), people.get_column("b").to_numpy()
     a = a - a.sum() / b.sum() * b  # centred, so that squares do not cancel
     moments = (np.ones(len(a)), a, b, a * a, a * b, b * b)
-    cuts = {t: g.cut(people, t) for t in traits}
+    cuts = {t: g.cut_by_trait(people, t) for t in traits}
     usable = [t for t in traits if len(cuts[t].labels) > 1]
     totals: dict[tuple[str, ...], Floats] = {}
     kept: dict[tuple[str, ...], Flags] = {}
@@ -260,15 +261,19 @@ def _detectable(df: float, tests: int, level: float, wanted: float = 0.8) -> flo
     )
 
 
+def _inside(traits: Sequence[str], values: Sequence[str]) -> pl.Expr:
+    """Rows of a slice, of groups set apart."""
+    return pl.all_horizontal(pl.col(g.TRAIT + t).cast(pl.String) == v for t, v in zip(traits, values, strict=True))
+
+
 def _name(pairs: list[tuple[str, str]]) -> str:
     return f"{g.CROSS.join(t for t, _ in pairs)}={g.CROSS.join(v for _, v in pairs)}"
 
 
 def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRules) -> dict[str, object] | None:
     """Figures of a candidate on the confirmation half; None where it has too few personas there."""
-    known = pl.all_horizontal(pl.col(t).is_not_null() for t in candidate.traits)
-    inside = pl.all_horizontal(pl.col(t) == v for t, v in zip(candidate.traits, candidate.values, strict=True))
-    rows = rows.filter(known).with_columns(inside.alias("inside"))
+    known = pl.all_horizontal(pl.col(g.TRAIT + t).is_not_null() for t in candidate.traits)
+    rows = rows.filter(known).with_columns(_inside(candidate.traits, candidate.values).alias("inside"))
     member = rows.get_column("inside").to_numpy()
     n_personas = rows.filter("inside").get_column("persona_id").n_unique()
     if n_personas < max(rules.min_personas // 2, 2) or member.all():
@@ -288,6 +293,8 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
     reach_expected = float(np.clip(-candidate.t - 1.0, 0.5, 5.0))
     z = float(stats.norm.isf(min(max(p, 1e-300), 1 - 1e-16))) if np.isfinite(p) else float("nan")
     return {
+        "traits": list(candidate.traits),
+        "values": list(candidate.values),
         "dimensions": g.CROSS.join(candidate.traits),
         "subgroup": g.CROSS.join(candidate.values),
         "n_answers": int(rows.filter("inside").get_column("n_orders").sum()),
@@ -333,15 +340,12 @@ def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -
         "survey", "condition", "persona_id", "prompt_id"
     )
     wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank"))
-    wrong = wrong.join(groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort(
+    wrong = wrong.join(g.apart(groups).drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort(
         "rank", "prompt_id"
     )
     chosen = []
-    for row in table.select("survey", "condition", "dimensions", "subgroup").iter_rows(named=True):
-        inside = pl.all_horizontal(
-            pl.col(t) == v
-            for t, v in zip(row["dimensions"].split(g.CROSS), row["subgroup"].split(g.CROSS), strict=True)
-        )
+    for row in table.select("survey", "condition", "traits", "values").iter_rows(named=True):
+        inside = _inside(row["traits"], row["values"])
         here = (pl.col("survey") == row["survey"]) & (pl.col("condition") == row["condition"]) & inside
         chosen.append(wrong.filter(here).head(EXAMPLES).get_column("prompt_id").to_list())
     return pl.Series("examples", chosen, dtype=pl.List(pl.String))

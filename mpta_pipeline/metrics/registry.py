@@ -48,8 +48,11 @@ class Metric:
         features: For metrics that are functions of totals, but no means: (answers) → (rows × m) features, 0 on rows
             that do not count.
         statistic: (totals of shape (… × m)) → (…); nan where undefined.
+        parts: Of a ratio, instead of `statistic`: (totals) → numerator and denominator.
+        meaningless: What is the case where the denominator of a ratio is within its noise, so that there is no figure.
         computed_by: Module that computes a metric that is neither.
         keyless: Applies to answers without an answer key, too: opinions and open text.
+        remark: (balanced answers of one survey) → what must be read beside each figure, or None.
     """
 
     name: str
@@ -70,8 +73,11 @@ class Metric:
     baselines: Mapping[str, pl.Expr] = field(default_factory=dict)
     features: Callable[[Units], Features] | None = None
     statistic: Callable[[Floats], Floats] | None = None
+    parts: Callable[[Floats], tuple[Floats, Floats]] | None = None
+    meaningless: str = ""
     computed_by: str = "means"
     keyless: bool = False
+    remark: Callable[[pl.DataFrame], str | None] | None = None
 
     @property
     def span(self) -> float | None:

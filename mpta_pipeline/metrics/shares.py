@@ -34,6 +34,7 @@ def people_shares(items: pl.DataFrame, gold: pl.DataFrame, groups: pl.DataFrame,
     """
     if gold.is_empty() or polls_of(items) is not None:
         return PEOPLE_SHARES.empty()
+    groups = g.apart(groups)
     texts = items.select("item_id", "options")
     parts: list[pl.DataFrame] = []
     for survey in gold.get_column("survey").unique().sort().to_list():

@@ -79,7 +79,8 @@ def test_every_metric_has_its_record():
         assert metric.name == name
         assert metric.definition and metric.unit and metric.source and metric.chance and metric.family
         assert metric.direction in {"higher", "lower", "zero", "none"}
-        assert (metric.features is None) == (metric.statistic is None)
+        assert (metric.features is None) == (metric.statistic is None and metric.parts is None)
+        assert (metric.parts is None) == (metric.meaningless == "")
 
 
 def test_the_table_of_metrics_has_a_line_for_each():

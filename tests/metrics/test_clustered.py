@@ -16,6 +16,15 @@ def crossed(seed, n=900, personas=40, items=25):
     return x, p, i, rng.choice([0.5, 1.0, 3.0], n), rng.integers(0, 3, n)
 
 
+def df_of(fit, w, cluster, *, kish):
+    """Degrees of freedom of the clusters' sum of squares by Satterthwaite's formula, from statsmodels' residuals."""
+    score = np.array([(w * fit.resid)[cluster == c].sum() for c in np.unique(cluster)])
+    own = np.array([w[cluster == c].sum() for c in np.unique(cluster)])
+    n, squares = len(score), score**2
+    even = own.sum() ** 2 / (own**2).sum() if kish else n
+    return min(n - 1, even - 1, 2 * squares.sum() ** 2 / (n * squares.var()))
+
+
 def test_one_way_error_equals_inspects_unit_value():
     # metrics.md 6.1: values 0..19, cluster i % 4.
     x, c = np.arange(20.0), np.arange(20) % 4
@@ -38,7 +47,9 @@ def test_two_way_error_equals_statsmodels_in_every_slice(weighted):
         assert means.estimate[k] == pytest.approx(fit.params[0], rel=1e-12)
         assert means.se[k] == pytest.approx(fit.bse[0], rel=1e-9)
         assert means.n_persona[k] == len(np.unique(p[here]))
-        assert means.df[k] == min(len(np.unique(p[here])), len(np.unique(i[here]))) - 1
+        assert means.df[k] == pytest.approx(
+            min(df_of(fit, w[here], p[here], kish=True), df_of(fit, w[here], i[here], kish=False))
+        )
 
 
 def test_gap_equals_a_regression_on_the_slice():
@@ -73,12 +84,27 @@ def test_weights_times_seven_change_nothing():
     assert np.allclose(a.n_eff, b.n_eff, rtol=1e-12)
 
 
-def test_a_single_cluster_has_no_error_rather_than_none_at_all():
+def test_a_single_persona_has_no_error_rather_than_none_at_all():
     x = np.array([0.0, 1.0, 1.0])
-    means = Slices(np.zeros(3, dtype=int), 1, np.arange(3), np.zeros(3, dtype=int)).means(x, np.ones(3))
+    means = Slices(np.zeros(3, dtype=int), 1, np.zeros(3, dtype=int), np.arange(3)).means(x, np.ones(3))
     assert means.estimate[0] == pytest.approx(2 / 3)
     assert np.isnan(means.se[0])
     assert np.isnan(means.df[0])
+
+
+def test_a_single_item_has_the_error_of_its_people():
+    x = np.array([0.0, 1.0, 1.0])
+    means = Slices(np.zeros(3, dtype=int), 1, np.arange(3), np.zeros(3, dtype=int)).means(x, np.ones(3))
+    assert means.se[0] == pytest.approx(x.std(ddof=1) / np.sqrt(3))
+    assert (means.df[0], means.one_item[0]) == (2, True)
+
+
+def test_one_huge_weight_has_no_error_rather_than_a_small_one():
+    x, p, i, w, _ = crossed(4)
+    w = np.where(p == 0, 1e6, w)
+    means, gaps = (f(x, w) for f in (Slices(p % 2, 2, p, i).means, Slices(p % 2, 2, p, i).gaps))
+    assert np.isnan(means.se[0]) and np.isfinite(means.se[1])
+    assert np.isnan(gaps.se).all()
 
 
 def test_independent_answers_have_as_many_effective_answers_as_answers():

@@ -75,16 +75,19 @@ class TestByHand:
             sums = defaultdict(float)
             for key, x in credit.items():
                 sums[cluster(key)] += x - mean
-            c = len(sums)
-            return c / (c - 1) * sum(s * s for s in sums.values()) / n**2, c
+            c, squares = len(sums), sum(s * s for s in sums.values())
+            df = min(c - 1, 2 * squares**2 / (sum(s**4 for s in sums.values()) - squares**2 / c))
+            return c / (c - 1) * squares / n**2, df
 
-        (v_p, c_p), (v_i, c_i), (v_c, _) = (variance(f) for f in (lambda k: k[0], lambda k: k[1], lambda k: k))
+        (v_p, df_p), (v_i, df_i), (v_c, _) = (variance(f) for f in (lambda k: k[0], lambda k: k[1], lambda k: k))
         se = math.sqrt(max(v_p + v_i - v_c, v_p, v_i))
-        reach = stats.t.ppf(0.975, min(c_p, c_i) - 1) * se
+        reach = stats.t.ppf(0.975, min(df_p, df_i)) * se / mean / (1 - mean)
+        # On the logit, as svyciprop(method="logit") of R's survey.
+        ends = [1 / (1 + math.exp(-(math.log(mean / (1 - mean)) + side))) for side in (-reach, reach)]
         found = cell(figures, metric="accuracy", dimensions="sex", subgroup="sex0")
         assert found["estimate"] == pytest.approx(mean)
         assert found["se"] == pytest.approx(se)
-        assert (found["ci_low"], found["ci_high"]) == pytest.approx((mean - reach, mean + reach))
+        assert (found["ci_low"], found["ci_high"]) == pytest.approx(ends)
 
     def test_item_mode_and_persona_effect_with_weights(self, weighted):
         scores, groups, gold = weighted
@@ -201,13 +204,21 @@ class TestMeaning:
         assert not figures.get_column("weighted").any()
         assert figures.get_column("method").str.ends_with("no survey weights").sum() >= figures.height * 0.9
 
-    def test_one_item_has_no_error(self, plain):
+    def test_one_item_has_the_error_of_its_people_and_says_so(self, plain):
         scores, groups, gold = plain
         figures = compute_figures(scores.filter(item_id="i0001"), groups, gold, rules=RULES)
-        found = cell(figures, metric="accuracy")
-        assert found["estimate"] is not None
-        assert found["se"] is None
-        assert found["ci_low"] is None
+        found = cell(figures, metric="parse_rate")
+        rate = (
+            scores.filter(item_id="i0001", condition="persona")
+            .group_by("persona_id")
+            .agg((pl.col("status") == "ok").mean())
+        )
+        # One-way clustered by persona, each with as many answers: the error of a mean of the personas' own means.
+        assert found["se"] == pytest.approx(rate["status"].std() / math.sqrt(rate.height))
+        assert found["note"].startswith("this item")
+        assert found["ci_low"] < found["estimate"] < found["ci_high"]
+        gap = cell(figures, metric="accuracy", dimensions="sex", subgroup="sex0")
+        assert gap["gap_se"] is not None and gap["verdict"] is not None
 
     def test_benchmark_items_have_no_survey_baselines(self, plain):
         scores, groups, _ = plain
@@ -377,6 +388,9 @@ def test_very_few_personas_or_items_have_figures_and_no_made_up_errors(size):
     figures = compute_figures(scores, groups, gold, rules=RULES)
     numbers = figures.select(pl.col(pl.Float64))
     assert not any(column.is_nan().any() or column.is_infinite().any() for column in numbers)
-    if 1 in size:
+    if size[0] == 1:
         whole = figures.filter(pl.col("dimensions").is_in(["all", "sex", "age_band"]))
         assert whole["se"].null_count() == whole.height
+    if size[1] == 1:
+        known = figures.drop_nulls("se").filter(pl.col("dimensions") != "category")
+        assert known.height and known["note"].str.starts_with("this item").all()

@@ -114,7 +114,7 @@ def test_the_worst_slice_is_slicelines():
             "persona_id": [f"{i:05d}" for i in range(5000)],
             "score": 1 - error,
             "w": 1.0,
-            **{f"f{j}": features[:, j].astype(str) for j in range(8)},
+            **{f"trait:f{j}": features[:, j].astype(str) for j in range(8)},
         }
     )
     top = discover(frame, "score", [f"f{j}" for j in range(8)], 50)[0]

@@ -43,6 +43,8 @@ def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: o
         pl.col("pred_idx").alias("pred_pos"),
         pl.lit(None, pl.List(pl.Float64)).alias("p_vec"),
         pl.lit(None, TEXT_SCORES).alias("text_scores"),
+        pl.lit(None, pl.Float64).alias("letter_share"),
+        pl.lit(None, pl.String).alias("unparsed_reason"),
     ).with_columns(value.alias(name) for name, value in columns.items() if isinstance(value, pl.Expr))
     frame = frame.with_columns(pl.format("{}{}{}", "item_id", "persona_id", "framing").alias("prompt_id"))
     return SCORES.conform(frame)
@@ -83,7 +85,7 @@ class TestPublished:
 
     def test_meister(self, found):
         assert found["tv", ""]["estimate"] == pytest.approx(0.425)
-        assert found["tv", "chance"]["baseline_estimate"] == pytest.approx(0.1)
+        assert found["tv", "uniform"]["baseline_estimate"] == pytest.approx(0.1)
         assert found["tv", "majority"]["baseline_estimate"] == pytest.approx(0.675)
 
     def test_simbench_by_popfidelity(self, found):

@@ -1,4 +1,4 @@
-"""Run the simulations and print what came out beside what was asked for: python -m tests.simulation [runs]."""
+"""Run the simulations and print what came out beside what was asked for: python -m tests.simulation [runs] [seed]."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import time
 from tests.simulation import people, worlds
 
 
-def main(runs: int) -> None:
+def main(runs: int, seed: int) -> None:
     """Print one line a simulation."""
     start = time.perf_counter()
     for name, design in worlds.DESIGNS.items():
-        found = worlds.coverage(design, runs=runs, seed=1)
+        found = worlds.coverage(design, runs=runs, seed=seed)
         print(
             f"95 % intervals, {name:48s} mean {found['mean']:.3f}  gap {found['gap']:.3f}  (asked .94–.96)", flush=True
         )
+    for name, binary in worlds.BINARY.items():
+        found = worlds.binary_coverage(binary, runs=runs, seed=seed)
+        print(
+            f"95 % intervals, {name:48s} mean {found['mean']:.3f}  deff {found['deff']:.1f}  (asked .94–.96)",
+            flush=True,
+        )
+    wrong = worlds.false_disparities(runs=max(runs // 4, 100), seed=seed)
+    print(f"equal groups with questions of their own are found unequal: {wrong:.3f} (at most .05)", flush=True)
     for units in (20, 100):
         with_units, without = people.unit_coverage(units=units, runs=runs, seed=3)
         print(
@@ -38,8 +46,8 @@ def main(runs: int) -> None:
         found, power = worlds.planted_pocket(effect=effect, runs=max(few // 2, 10), seed=50)
         print(f"a planted pocket of {effect:.2f} is found: {found:.2f}; power stated {power:.2f}", flush=True)
     print(f"two equal models differ, {few} studies: {worlds.equal_models(runs=few, seed=90):.3f} (at most .05)")
-    print(f"{time.perf_counter() - start:.0f} s, {runs} runs")
+    print(f"{time.perf_counter() - start:.0f} s, {runs} runs, seed {seed}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(*(int(given) for given in (sys.argv[1:] + ["2000", "1"][len(sys.argv) - 1 :])))

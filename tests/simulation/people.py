@@ -129,6 +129,8 @@ def study(survey: Survey, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
         pl.lit(None, pl.List(pl.Float64)).alias("p_vec"),
         pl.lit(None, pl.Float64).alias("bias"),
         pl.lit(None, TEXT_SCORES).alias("text_scores"),
+        pl.lit(None, pl.Float64).alias("letter_share"),
+        pl.lit(None, pl.String).alias("unparsed_reason"),
     )
     scores = scores.with_columns(pl.col("pred_idx").alias("pred_pos"))
     groups = gold.select("persona_id", "survey").unique(maintain_order=True)

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics import compare_models, find_pockets
+from mpta_pipeline.metrics import METRICS, compare_models, disparity, find_pockets
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.intervals import interval
 from mpta_pipeline.metrics.pockets import power
 from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
@@ -40,6 +41,49 @@ DESIGNS = {
 }
 
 
+@dataclass(frozen=True)
+class Binary:
+    """Right or wrong answers with crossed persona and item effects on the probit scale."""
+
+    personas: int
+    items: int
+    per_persona: int
+    persona_sd: float
+    item_sd: float
+    accuracy: float
+
+
+BINARY = {
+    "accuracy .95": Binary(200, 40, 10, 0.5, 0.5, 0.95),
+    "accuracy .95, 20 items": Binary(300, 20, 10, 0.4, 0.4, 0.95),
+    "accuracy .95, strong items, all crossed": Binary(200, 40, 40, 0.5, 0.5, 0.95),
+    "accuracy .95, the demo's size": Binary(96, 12, 3, 0.3, 0.5, 0.95),
+    "accuracy .99": Binary(500, 46, 20, 0.3, 0.3, 0.99),
+    "deff 3.9, items alike": Binary(200, 40, 40, 0.4, 0.0, 0.7),
+    "deff 3.9, items alike, accuracy .95": Binary(200, 40, 40, 0.6, 0.0, 0.95),
+}
+
+
+def binary_coverage(design: Binary, *, runs: int, seed: int) -> dict[str, float]:
+    """Share of studies whose 95 % interval of accuracy holds the truth, and the median design effect."""
+    rng = np.random.default_rng(seed)
+    threshold = stats.norm.ppf(design.accuracy) * np.sqrt(1 + design.persona_sd**2 + design.item_sd**2)
+    hits, effects = 0, []
+    for _ in range(runs):
+        person = rng.normal(0, design.persona_sd, design.personas)
+        item = rng.normal(0, design.item_sd, design.items)
+        asked = np.argsort(rng.random((design.personas, design.items)), axis=1)[:, : design.per_persona]
+        p, i = np.repeat(np.arange(design.personas), design.per_persona), asked.ravel()
+        x = (threshold + person[p] + item[i] + rng.normal(size=len(p)) > 0).astype(float)
+        means = Slices(np.zeros(len(p), dtype=np.int64), 1, p, i).means(x, np.ones(len(p)))
+        low, high, _ = interval(
+            METRICS["accuracy"], means.estimate, means.se, means.df, n_eff=means.n_eff, level=RULES.level
+        )
+        hits += int(low[0] <= design.accuracy <= high[0])
+        effects.append(len(p) / float(means.n_eff[0]))
+    return {"mean": hits / runs, "deff": float(np.median(effects))}
+
+
 def coverage(design: Design, *, runs: int, seed: int) -> dict[str, float]:
     """Share of studies whose 95 % interval holds the truth: for the mean, and for the gap of the smaller group."""
     rng = np.random.default_rng(seed)
@@ -59,6 +103,35 @@ def coverage(design: Design, *, runs: int, seed: int) -> dict[str, float]:
         hits["mean"] += int(abs(everyone.estimate[0] - 0.5) <= t_quantile(everyone.df)[0] * everyone.se[0])
         hits["gap"] += int(abs(gaps.difference[-1]) <= t_quantile(gaps.df)[-1] * gaps.se[-1])
     return {name: n / runs for name, n in hits.items()}
+
+
+def false_disparities(*, runs: int, seed: int, interaction_sd: float = 0.15) -> float:
+    """Share of studies in which the range of groups that are served alike has p ≤ .05.
+
+    The groups' true means are equal; each finds other questions hard.
+    """
+    people, items, n = 200, 20, 4
+    rng = np.random.default_rng(seed)
+    found = 0
+    for run in range(runs):
+        group = rng.integers(0, n, people)
+        hard = rng.normal(0, 0.2, items) + rng.normal(0, interaction_sd, (n, items))
+        x = 0.6 + rng.normal(0, 0.1, (people, 1)) + hard[group] + rng.normal(0, 0.4, (people, items))
+        size = np.bincount(group, minlength=n).astype(float)
+        a = np.stack([np.bincount(group, x[:, j], minlength=n) for j in range(items)], axis=1)
+        b = np.repeat(size[:, None], items, axis=1)
+        mean = a.sum(axis=1) / b.sum(axis=1)
+        squares = np.bincount(group, ((x - mean[group][:, None]) ** 2).sum(axis=1), minlength=n)
+        cells = size * items
+        questions = disparity.question_noise(
+            a, b, size / people, cell=cells / (cells - 1) * squares / cells**2, draws=200, seed=run
+        )
+        assert questions is not None
+        ones = np.full(people, float(items))
+        null = disparity.permuted_means(x.sum(axis=1), ones, group, n, draws=200, seed=run) + questions
+        p = (1 + (disparity.spread(null).range >= disparity.spread(mean).range).sum()) / 201
+        found += int(p <= 0.05)
+    return found / runs
 
 
 def false_pockets(*, runs: int, seed: int) -> float:

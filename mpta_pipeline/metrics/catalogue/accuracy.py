@@ -18,21 +18,30 @@ def _skill_features(units: Units) -> Floats:
     """Credit, mode's credit and ceiling of the answers that have all three."""
     known = _ANSWERED & pl.col("item_mode").is_not_null() & pl.col("ceiling").is_not_null()
     frame = units.frame.select(
-        pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "item_mode", "ceiling")
+        *(pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "item_mode", "ceiling")),
+        known.cast(pl.Float64).alias("n"),
     )
     return frame.to_numpy()
 
 
-def _skill(totals: Floats) -> Floats:
-    credit, mode, ceiling = np.moveaxis(totals, -1, 0)
-    return ratio(credit - mode, ceiling - mode)
+def _skill(totals: Floats) -> tuple[Floats, Floats]:
+    """What the model's credit, and the ceiling, are above the mode's per answer."""
+    credit, mode, ceiling, n = np.moveaxis(totals, -1, 0)
+    return ratio(credit - mode, n), ratio(ceiling - mode, n)
 
 
 def _normalized_features(units: Units) -> Floats:
     """Credit and test–retest accuracy of the answers that have both."""
     known = _ANSWERED & pl.col("retest").is_not_null()
-    frame = units.frame.select(pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "retest"))
+    frame = units.frame.select(
+        *(pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "retest")),
+        known.cast(pl.Float64).alias("n"),
+    )
     return frame.to_numpy()
+
+
+def _normalized(totals: Floats) -> tuple[Floats, Floats]:
+    return ratio(totals[..., 0], totals[..., 2]), ratio(totals[..., 1], totals[..., 2])
 
 
 METRICS = (
@@ -116,13 +125,15 @@ METRICS = (
         family="skill",
         chance="chance over the same share",
         features=_normalized_features,
-        statistic=lambda totals: ratio(totals[..., 0], totals[..., 1]),
+        parts=_normalized,
+        meaningless="people do not give their own answer again more often than never",
     ),
     Metric(
         name="skill",
         definition="Accuracy between that of the most frequent answer (0) and that of a model fitted on other "
         "respondents' "
-        "visible traits (1), on the answers that have all three",
+        "visible traits (1), on the answers that have all three; null where that model is not better than the most "
+        "frequent answer by more than its own noise",
         unit="ratio",
         low=None,
         high=None,
@@ -131,6 +142,7 @@ METRICS = (
         family="skill",
         chance="below 0",
         features=_skill_features,
-        statistic=_skill,
+        parts=_skill,
+        meaningless="traits foretell no better than the most frequent answer",
     ),
 )

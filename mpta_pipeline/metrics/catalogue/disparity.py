@@ -15,7 +15,8 @@ def _record(name: str, definition: str, source: str, *, unit: str = "share", dir
         direction=direction,
         source=source,
         family="disparity",
-        chance="its mean when the same people are dealt anew to groups of these sizes: baseline `permutation_null`",
+        chance="its mean when people are dealt anew to groups of these sizes, and group × question differences drawn "
+        "anew: baseline `permutation_null`",
         computed_by="disparity",
     )
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from mpta_pipeline.metrics.registry import Metric
 
 
-def _record(name: str, definition: str, source: str, *, high: float | None = None, chance: str = "none") -> Metric:
+def _record(
+    name: str,
+    definition: str,
+    source: str,
+    *,
+    unit: str = "ratio",
+    low: float | None = None,
+    high: float | None = None,
+    chance: str = "none",
+) -> Metric:
     return Metric(
         name=name,
         definition=definition,
-        unit="ratio" if high is None else "share",
-        low=None if high is None else 0.0,
+        unit=unit,
+        low=low,
         high=high,
         direction="none",
         source=source,
@@ -37,14 +46,32 @@ METRICS = (
     _record(
         "eta2_ratio",
         "Share of the spread that lies between the dimension's groups, model over people (ε², ordinal items); above "
-        "1 is caricature",
+        "1 is caricature; null where people's own is within its noise",
         "Wang, Morgenstern and Dickerson 2025",
+    ),
+    _record(
+        "eta2",
+        "Share of the spread of the model's answers that lies between the dimension's groups (ε², η² without its bias; "
+        "ordinal items); people's own as baseline `human`",
+        "Kelley 1935",
+        unit="share",
+        high=1.0,
+        chance="0",
+    ),
+    _record(
+        "eta2_difference",
+        "The model's `eta2` less people's own; above 0 is caricature",
+        "Kelley 1935",
+        unit="difference of shares",
+        chance="less people's own",
     ),
     _record(
         "pc1_share",
         "Share of the first principal component in the correlations of ordinal items; the people's own as baseline "
         "`human`",
         "Barrie and Cerina 2026",
+        unit="share",
+        low=0.0,
         high=1.0,
         chance="1/k, k items",
     ),
@@ -52,6 +79,8 @@ METRICS = (
         "effective_dependence",
         "1 − |R|^(1/k) of the correlations R of k ordinal items; the people's own as baseline `human`",
         "Peña and Rodríguez 2003",
+        unit="share",
+        low=0.0,
         high=1.0,
         chance="0",
     ),

@@ -34,7 +34,7 @@ METRICS = (
         direction="higher",
         source="OpinionQA, Santurkar et al. 2023",
         family="polls",
-        chance="that of equal use of all options, baseline `chance`; of always the people's most frequent answer, "
+        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
         "`majority`; of people against people, `sampling_floor`",
         computed_by="distances",
     ),
@@ -47,7 +47,7 @@ METRICS = (
         direction="higher",
         source="GlobalOpinionQA, Durmus et al. 2023; the base is our choice",
         family="polls",
-        chance="that of equal use of all options, baseline `chance`; of always the people's most frequent answer, "
+        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
         "`majority`; of people against people, `sampling_floor`",
         computed_by="distances",
     ),

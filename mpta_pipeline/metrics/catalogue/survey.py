@@ -14,21 +14,23 @@ def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
             name=name,
             definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
             "people's own distribution of the group (the survey's, or a published poll's), mean over items; both "
-            "sides' errors enter; its sampling floor is the baseline `sampling_floor`",
+            "sides' errors enter. It grows as answers become fewer: compare it with its baselines, which have as few, "
+            "and not between groups of different size; baseline `sampling_floor` is what sampling alone gives",
             unit="distance",
             low=0.0,
             high=1.0,
             direction="lower",
             source=source,
             family="distances",
-            chance="distance of equal use of all options, baseline `chance`; of always giving the people's most "
-            "frequent answer, `majority`",
+            chance="distance of as many answers as the model's, spread evenly over the options: baseline `chance`; of "
+            "exactly equal shares, as published: `uniform`; of always the people's most frequent answer: `majority`",
             computed_by="distances",
         ),
         Metric(
             name=f"{name}_excess",
             definition=f"{definition} as `{name}`, less its expectation if model and people answered alike and only "
-            "sampling of finitely many answers kept them apart",
+            "sampling of finitely many answers kept them apart. Right where nothing differs, too small where much "
+            "does: not to be compared between groups of different size",
             unit="distance",
             low=None,
             high=1.0,

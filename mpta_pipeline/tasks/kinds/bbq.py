@@ -32,6 +32,8 @@ FILE = ItemFile(
         for category, digest in _SHA.items()
     ),
 )
+# Not beside the items, which are in the folder data.
+METADATA = "supplemental/additional_metadata.csv of https://github.com/nyu-mll/BBQ"
 ANSWERS = ("ans0", "ans1", "ans2")
 _INFO = pl.List(pl.String)
 SCHEMA = pl.Schema(
@@ -196,7 +198,7 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
             "The metadata file of BBQ cannot be used; without it the biased answers come from the items themselves",
             file=path,
             variable=absent[0],
-            remedy=f"get supplemental/additional_metadata.csv from {FILE.address}, or drop the option metadata",
+            remedy=f"get {METADATA}, or drop the option metadata",
         )
     told = told.select(
         "category",
@@ -222,6 +224,6 @@ KINDS = (
         "BBQ: stereotyped answers to ambiguous and disambiguated questions",
         bbq_items,
         file=FILE,
-        options={"metadata": "BBQ's additional_metadata.csv: biased answers as its authors marked them"},
+        options={"metadata": "BBQ's supplemental/additional_metadata.csv: biased answers as its authors marked them"},
     ),
 )
