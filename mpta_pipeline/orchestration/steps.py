@@ -153,10 +153,12 @@ def _nodes(project: Project, node: Node) -> list[Node]:
         case "subgroup_metrics" | "pockets":
             task = part.split("|")[1]
             return [Node("scores", part), Node("gold", task), Node("items", task), Node("groups")]
-        case "ceiling":
-            return [Node("gold", part), Node("prompts", part), Node("personas")]
+        case "people_shares" | "ceiling":
+            shares = node.asset == "people_shares"
+            others = [Node("items", part), Node("groups")] if shares else [Node("prompts", part), Node("personas")]
+            return [Node("gold", part), *others]
         case "model_comparison":
-            return [Node("scores", c) for c in cells(project) if made(project, Node("scores", c))]
+            return [*(Node("scores", c) for c in cells(project) if made(project, Node("scores", c))), Node("groups")]
         case "warehouse":
             return [
                 *(Node(a, w) for w in waves() for a in ("harmonized_wave", "survey_changelog")),
@@ -182,6 +184,7 @@ _CODE = {
     "responses": ("mpta_pipeline.inference.answers",),
     "scores": ("mpta_pipeline.tasks", "mpta_pipeline.thought"),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
+    "people_shares": ("mpta_pipeline.metrics.shares", "mpta_pipeline.metrics.design"),
     "subgroup_metrics": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
     "pockets": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
     "model_comparison": ("mpta_pipeline.metrics",),
@@ -225,7 +228,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "responses":
             model = node.partition.split("|")[0]
             parents[f"model_card|{model}"] = project.model_version(model)
-        case "subgroup_metrics" | "pockets" | "model_comparison" | "warehouse" | "report":
+        case "subgroup_metrics" | "people_shares" | "pockets" | "model_comparison" | "warehouse" | "report":
             parents["figures_card"] = project.figures_version()
     return parents
 
@@ -577,7 +580,7 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
         tuple(base | dict.fromkeys(project.study.panel.strata)),
         project.crosswalk,
         country_groups=project.study.figures.country_groups,
-    )
+    ).join(personas.sampling_design(respondents), on="persona_id", how="left")
     node = Node("personas")
     group_record = _store(project, Node("groups"), tables.GROUPS.conform(groups))
     # The groups are part of this asset: what depends on it must hear of a change in either table. One record says both,
@@ -735,12 +738,13 @@ def make_scores(project: Project, model: str, task: str) -> tuple[Record, Sequen
 def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
+    _people_shares(project, task)
     frame = metrics.compute_figures(
         read(project, "scores", cell),
         read(project, "groups"),
         read(project, "gold", task),
         rules=project.study.figures,
-        releases=project.waves().select("survey", "wave", "release_id"),
+        releases=project.waves().select("survey", "wave", "release_id", "weight_name"),
         items=read(project, "items", task),
         ceiling=_ceiling(project, task),
         retest=None if (table := project.retest_file) is None else metrics.read_retest(table),
@@ -772,6 +776,20 @@ def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
     ).join(known, on="figure_id", how="anti")  # fmt: skip
     if gone.height:
         write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
+
+
+def _people_shares(project: Project, task: str) -> None:
+    """Store what people answered to a task's items, made once for all models; as `_ceiling`, it is no asset."""
+    if not is_current(project, Node("people_shares", task)):
+        _make_people_shares(project, task)
+
+
+@_makes("people_shares", "task")
+def _make_people_shares(project: Project, task: str) -> None:
+    frame = metrics.people_shares(
+        read(project, "items", task), read(project, "gold", task), read(project, "groups"), rules=project.study.figures
+    )
+    _store(project, Node("people_shares", task), frame)
 
 
 def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
@@ -825,7 +843,9 @@ def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Seque
 @_makes("model_comparison")
 def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
-    frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
+    frame = metrics.compare_models(
+        stacked(project, "scores"), rules=project.study.figures, groups=read(project, "groups")
+    )
     checks = metrics.check_comparison(frame)
     _raise_blocking("The comparison of models", checks)
     return _store(project, Node("model_comparison"), frame), checks
@@ -839,7 +859,7 @@ def leave_out_unused(project: Project) -> None:
     used = {
         path_of(project, Node(asset, partition))
         for assets, partitions in (
-            (("items", "gold", "prompts", "ceiling"), list(project.study.tasks)),
+            (("items", "gold", "prompts", "ceiling", "people_shares"), list(project.study.tasks)),
             (("responses", "scores", "subgroup_metrics", "pockets"), cells(project)),
         )
         for asset in assets
@@ -847,7 +867,17 @@ def leave_out_unused(project: Project) -> None:
     }
     stored = (
         path
-        for asset in ("items", "gold", "prompts", "ceiling", "responses", "scores", "subgroup_metrics", "pockets")
+        for asset in (
+            "items",
+            "gold",
+            "prompts",
+            "ceiling",
+            "people_shares",
+            "responses",
+            "scores",
+            "subgroup_metrics",
+            "pockets",
+        )
         for path in listed(project.layout.store / "tables" / asset, "**/*.parquet")
     )
     warehouse.leave_out(project.layout, [path for path in stored if path not in used])
@@ -887,7 +917,9 @@ def _lineage(project: Project) -> pl.DataFrame:
 @_makes("report")
 def make_report(project: Project) -> Record:
     """Write the report from the stored figures."""
-    figures = {name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores")}
+    figures = {
+        name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
+    }
     figures["model_comparison"] = read(project, "model_comparison")
     figures["waves"] = project.waves()
     figures["panel"] = read(project, "panel")
@@ -913,6 +945,6 @@ def make_report(project: Project) -> Record:
 def stacked(project: Project, asset: str) -> pl.DataFrame:
     """All partitions of a task- or model×task-partitioned table, one below the other."""
     table = next(t for t in tables.PUBLISHED if t.name == asset)
-    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold") else cells(project)
+    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold", "people_shares") else cells(project)
     frames = [read(project, asset, p) for p in partitions if made(project, Node(asset, p))]
     return pl.concat(frames, how="vertical") if frames else table.empty()

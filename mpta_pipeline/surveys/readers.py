@@ -186,8 +186,8 @@ def opened(path: Path) -> Iterator[OpenFile]:
 @contextmanager
 def scratch_file(suffix: str) -> Iterator[Path]:
     """The path of a temporary file, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="mpta-") as folder:
-        yield Path(folder, f"file{suffix}")
+    with scratch() as folder:
+        yield folder / f"file{suffix}"
 
 
 def content_format(head: bytes) -> str | None:
