@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 MIN_PAIRS = 100  # respondents who answered both questions
 MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
-MIN_Z = 3.0  # of that mean, as if all partners had told the same: a mean of k partners is at least as certain
-DOUBTED, DOUBTED_Z = 0.1, 4.0  # the same, beyond which a column without labels is set aside
+MIN_Z = 3.0  # of that mean, over the standard error of one correlation: that of several is no larger
+DOUBTED, DOUBTED_Z = 0.15, 4.0  # the same, beyond which a column without labels is set aside
+MOST_ROWS = 40_000  # of a larger wave every k-th respondent is looked at
 MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
 
 
@@ -287,7 +288,8 @@ def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
 
     With x centred on the country's mean over those who answered both: r = Σ xy / √(Σ x² Σ y²), all sums over countries.
     """
-    matrix = values.to_numpy()
+    step = 1 + (values.height - 1) // MOST_ROWS
+    matrix, country = values.gather_every(step).to_numpy(), country.gather_every(step)
     k = matrix.shape[1]
     xy, xx, count = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
     codes = country.rank("dense").to_numpy()
