@@ -550,10 +550,11 @@ def _polarity(wave: _Wave) -> CheckResult:
     no labels is set aside before this.
     """
     rules = [r for c, r in wave.rules.items() if c in wave.traits]
-    found = polarity.judge(
-        polarity.scores(wave.frame, rules), wave.frame.get_column("country"), polarity.known_pairs(rules)
-    )
-    contrary = [e for e in found if e.contrary]
+    pairs = polarity.known_pairs(rules)
+    values, country = polarity.scores(wave.frame, rules), wave.frame.get_column("country")
+    contrary = [e for e in polarity.judge(values, country, pairs) if e.contrary]
+    scales = [r.column for r in rules if r.scores and wave.frame.get_column(r.column).n_unique() > 1]
+    missed = [c for c in polarity.inversions_missed(values, country, pairs) if c in set(scales)]
     return CheckResult(
         "polarity",
         not contrary,
@@ -561,9 +562,10 @@ def _polarity(wave: _Wave) -> CheckResult:
         "Each scale correlates with its partners as it does wherever both are asked",
         {
             "contrary": [str(e) for e in contrary],
-            "columns": len(found),
-            "columns_without_partner": sorted({r.column for r in rules if r.scores} - {e.column for e in found}),
-            "lowest": round(min((e.correlation for e in found), default=0.0), 3),
+            "scales": len(scales),
+            # Of every scale in turn: would this check have named it, had it been read the wrong way round?
+            "inversions_it_would_find": len(scales) - len(missed),
+            "inversions_it_would_miss": missed,
         },
     )
 

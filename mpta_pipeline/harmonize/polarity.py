@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mpta_pipeline.harmonize.crosswalk import Rule
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 MIN_PAIRS = 100  # respondents who answered both questions
 MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
-MIN_Z = 3.0  # of that mean, as if all partners had told the same: a mean of k partners is at least as certain
-DOUBTED, DOUBTED_Z = 0.1, 4.0  # the same, beyond which a column without labels is set aside
+MIN_Z = 3.0  # of that mean, over the standard error of one correlation: that of several is no larger
+DOUBTED, DOUBTED_Z = 0.15, 4.0  # the same, beyond which a column without labels is set aside
+MOST_ROWS = 40_000  # of a larger wave every k-th respondent is looked at
 MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
 
 
@@ -68,13 +70,14 @@ def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
                 # Another wording in the same file may run the other way round; the concept's sign is of its own.
                 if other.column != rule.column and not _turned_wording(other):
                     pairs.setdefault(rule.column, {})[other.column] = partner.sign
-                    pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
+                    if not other.source.numeric:  # a number has no direction to be wrong about
+                        pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
     return pairs
 
 
 def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
     """Place of each answer on its column's scale as Float64, for columns with an order; null where there is none."""
-    wanted = list({r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values())
+    wanted = {r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values()
     return frame.select(
         pl.col(r.column).cast(pl.Float64)
         if r.source.numeric
@@ -96,26 +99,42 @@ def judge(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[
     Returns:
         One entry per column with a partner that enough respondents answered, contrary ones in the order found.
     """
-    names = values.columns
-    r, n = _within(values.to_numpy(), country)
-    at = {name: k for k, name in enumerate(names)}
-    left = {c: {p: s for p, s in of.items() if p in at} for c, of in pairs.items() if c in at}
+    return _judge(_within(values, country), pairs)
+
+
+def inversions_missed(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The columns of `values` that the judgement would not name if they ran the other way round.
+
+    Each column in turn is inverted, which turns the signs of its correlations, and all are judged again.
+    """
+    measured = _within(values, country)
+    found = {e.column for e in _judge(measured, pairs)}
+
+    def named(column: str) -> bool:
+        return any(e.contrary and e.column == column for e in _judge(measured.inverted(column), pairs))
+
+    return sorted(c for c in values.columns if c not in found or not named(c))
+
+
+def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
+    left = {c: {p: s for p, s in of.items() if p in measured.at} for c, of in pairs.items() if c in measured.at}
+    known = {c: e for c, of in left.items() if (e := _evidence(c, of, measured)) is not None}
     found: list[Evidence] = []
-    while True:
-        evidence = [e for c, of in left.items() if (e := _evidence(c, of, at, r, n)) is not None]
-        against = [e for e in evidence if e.contrary]
-        if not against:
-            return found + evidence
+    while against := [e for e in known.values() if e.contrary]:
         worst = min(against, key=lambda e: (e.correlation, e.column))
         # Two columns that are each other's only partners are equally suspect: nobody can tell which is inverted.
-        gone = [worst] + [
-            e
-            for e in against
-            if e is not worst and set(e.partners) == {worst.column} and worst.partners.keys() == {e.column}
-        ]
+        gone = [worst, *(e for e in against if set(e.partners) == {worst.column} and set(worst.partners) == {e.column})]
         found += gone
         out = {e.column for e in gone}
+        touched = {c for c, of in left.items() if out & of.keys()}
         left = {c: {p: s for p, s in of.items() if p not in out} for c, of in left.items() if c not in out}
+        for column in (touched | out) & known.keys():
+            evidence = _evidence(column, left[column], measured) if column in left else None
+            if evidence is None:
+                del known[column]
+            else:
+                known[column] = evidence
+    return [*found, *known.values()]
 
 
 def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> int:
@@ -129,9 +148,8 @@ def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapp
     Returns:
         1: as listed; -1: the other way round; 0: the partners do not tell.
     """
-    r, n = _within(values.to_numpy(), country)
-    at = {name: k for k, name in enumerate(values.columns)}
-    evidence = [e for c, of in pairs.items() if c in at and (e := _evidence(c, of, at, r, n)) is not None]
+    measured = _within(values, country)
+    evidence = [e for c, of in pairs.items() if c in measured.at and (e := _evidence(c, of, measured)) is not None]
     if not evidence:
         return 0
     z = sum(e.z for e in evidence) / sqrt(len(evidence))
@@ -157,7 +175,7 @@ def settle(
         The recodes, turned round where the answers say so, and column → why its codes cannot be believed.
     """
     bare = set(unlabelled)
-    mine = [r for r in recodes if r.variable in bare]
+    mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
     doubts = {r.column: why for r in mine if (why := _lacking(r, found))}
     either = [
         r for r in mine if (r.rule.source.unlabelled and r.rule.source.unlabelled.direction) and r.column not in doubts
@@ -165,7 +183,7 @@ def settle(
     if not any(r.rule.scores for r in mine):
         return list(recodes), doubts
     pairs = known_pairs(r.rule for r in recodes)
-    values = _places_of([r for r in recodes if r.column not in doubts], found)
+    values = _places_of([r for r in recodes if not r.problems and r.column not in doubts], found)
     turned: set[str] = set()
     batteries: dict[str, list[Recode]] = {}
     for recode in either:
@@ -195,7 +213,7 @@ def settle(
 def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
     """Why the numbering of a variable without labels may be another release's."""
     asked, cells = recode.rule.source.unlabelled, found[recode.cells]
-    if asked is None or not cells.answered:
+    if asked is None:
         return None
     if asked.refuse:
         return "has no labels, and its codes mean one thing in one release and another in the next"
@@ -234,41 +252,62 @@ def _turned_wording(rule: Rule) -> bool:
     return bool(battery and battery.sign and rule.source.sign == -battery.sign)
 
 
-def _evidence(
-    column: str, partners: Mapping[str, int], at: Mapping[str, int], r: NDArray[np.float64], n: NDArray[np.float64]
-) -> Evidence | None:
+def _evidence(column: str, partners: Mapping[str, int], measured: _Correlations) -> Evidence | None:
+    at, r, n = measured.at, measured.r, measured.n
     i = at[column]
-    usable: Sequence[tuple[str, int, int]] = [
-        (p, at[p], s) for p, s in partners.items() if p in at and n[i, at[p]] >= MIN_PAIRS and np.isfinite(r[i, at[p]])
+    usable = [
+        (p, float(r[i, at[p]]) * s, float(n[i, at[p]]))
+        for p, s in partners.items()
+        if p in at and n[i, at[p]] >= MIN_PAIRS and np.isfinite(r[i, at[p]])
     ]
     if not usable:
         return None
-    mean = float(np.mean([r[i, j] * s for _, j, s in usable]))
-    cases = min(float(n[i, j]) for _, j, _ in usable)
-    return Evidence(column, mean, mean * sqrt(cases), {p: round(float(r[i, j]), 3) for p, j, _ in usable})
+    mean = sum(signed for _, signed, _ in usable) / len(usable)
+    cases = min(both for _, _, both in usable)
+    return Evidence(column, mean, mean * sqrt(cases), {p: round(float(r[i, at[p]]), 3) for p, _, _ in usable})
 
 
-def _within(matrix: NDArray[np.float64], country: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+@dataclass(frozen=True)
+class _Correlations:
+    """Correlations of each two columns, and the respondents who answered both; `at`: column → its place."""
+
+    at: Mapping[str, int]
+    r: NDArray[np.float64]
+    n: NDArray[np.float64]
+
+    def inverted(self, column: str) -> _Correlations:
+        """As they would be if the column ran the other way round."""
+        r, place = self.r.copy(), self.at[column]
+        r[place, :] *= -1
+        r[:, place] *= -1
+        return replace(self, r=r)
+
+
+def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
     """Correlations within countries over those who answered both, and how many they are.
 
     With x centred on the country's mean over those who answered both: r = Σ xy / √(Σ x² Σ y²), all sums over countries.
     """
+    step = 1 + (values.height - 1) // MOST_ROWS
+    matrix, country = values.gather_every(step).to_numpy(), country.gather_every(step)
     k = matrix.shape[1]
     xy, xx, count = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
-    codes = country.cast(pl.Categorical).to_physical().to_numpy()
-    for code in np.unique(codes):
-        part = matrix[codes == code]
-        known = np.isfinite(part)
-        # Centred first on the column's own mean, so that large numbers (years) lose no digits.
-        total = np.maximum(known.sum(axis=0), 1)
-        filled = np.where(known, part - np.where(known, part, 0.0).sum(axis=0) / total, 0.0)
-        mask = known.astype(np.float64)
-        n = mask.T @ mask
-        sums = filled.T @ mask  # [i, j]: sum of i where j is known
-        safe = np.maximum(n, 1.0)
-        xy += filled.T @ filled - sums * sums.T / safe
-        xx += (filled**2).T @ mask - sums**2 / safe
-        count += n
+    codes = country.rank("dense").to_numpy()
+    with threadpool_limits(1, user_api="blas"):  # small matrices: more threads only wait for each other
+        for code in np.unique(codes):
+            part = matrix[codes == code]
+            known = np.isfinite(part)
+            # Centred first on the column's own mean, so that large numbers (years) lose no digits.
+            total = np.maximum(known.sum(axis=0), 1)
+            filled = np.where(known, part - np.where(known, part, 0.0).sum(axis=0) / total, 0.0)
+            mask = known.astype(np.float64)
+            n = mask.T @ mask
+            sums = filled.T @ mask  # [i, j]: sum of i where j is known
+            safe = np.maximum(n, 1.0)
+            xy += filled.T @ filled - sums * sums.T / safe
+            xx += (filled**2).T @ mask - sums**2 / safe
+            count += n
     scale = np.sqrt(np.maximum(xx, 0.0) * np.maximum(xx.T, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(scale > 1e-9, xy / scale, np.nan), count
+        r = np.where(scale > 1e-9, xy / scale, np.nan)
+    return _Correlations({name: place for place, name in enumerate(values.columns)}, r, count)

@@ -710,6 +710,11 @@ def make_report(project: Project) -> Record:
         metrics=metrics.METRICS,
         title=f"Study {project.study.name}",
         generated=datetime.now(UTC),
+        set_aside={
+            wave: record.notes.get("set_aside", [])
+            for wave in sorted(figures["waves"]["wave"].unique())
+            if (record := made(project, Node("harmonized_wave", wave))) is not None
+        },
     )
     path = shared(project.layout, write_text(html, project.layout.report))
     node = Node("report")

