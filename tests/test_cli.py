@@ -383,3 +383,16 @@ def test_models_are_probed_and_the_ui_shows_what_was_found(world, server):
     down = mpta(world, "models", "--probe")
     assert down.returncode == 1
     assert "no connection" in down.stdout
+
+
+def test_until_a_wave_is_about_the_waves_alone(world):
+    """A run that ends before the personas says nothing of them, also where there is no wave."""
+    for path in world.surveys.iterdir():
+        path.unlink()
+    none = mpta(world, "run", "--until", "harmonized_wave")
+    assert none.returncode == 1
+    assert "failed survey files" in none.stderr and "failed personas" not in none.stderr
+    write_wave(world.surveys, respondents(2016))
+    done = mpta(world, "run", "--until", "harmonized_wave")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Layout.from_env().harmonized("gss_extract-2016").exists()

@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -359,3 +360,14 @@ def many() -> Any:
     found = names()
     absent = pytest.param("", marks=pytest.mark.skip(f"no skeletons: set MPTA_SKELETONS ({FOLDER.name} is not there)"))
     return found or [absent]
+
+
+def main() -> None:
+    """Write a file of a description's structure: `python -m tests.surveys.skeletons DESCRIPTION OUT [ROWS]`."""
+    description, target, *rows = sys.argv[1:]
+    path = write(load(description), Path(target), int(rows[0]) if rows else None)
+    sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()
