@@ -90,6 +90,7 @@ def test_answers_name_variable_native_code_and_label(published: Layout) -> None:
     assert row == {
         "respondent_id": "r_wvs03",
         "wave": "wvs-7",
+        "release_id": "wvs-7@bbbbbbbbbbbb",
         "column": "trust_wvs",
         "concept": "trust",
         "value": "can be trusted",

@@ -363,8 +363,8 @@ def _set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Reco
         cells_elsewhere = int(mine.filter(~pl.col("country").is_in(there))["len"].sum())
         with_country = int(counts.filter(pl.col("country").is_in(there))["len"].sum())
         told.append(replace(problem, countries=tuple(there), answers=cells_elsewhere + with_country))
-    codes = table.get_column("code").to_list()
-    strange = {place: SET_ASIDE for place, code in enumerate(codes) if code in doubted}
+    cells_of = enumerate(table.select("code", "missing").iter_rows())
+    strange = {place: SET_ASIDE for place, (code, kind) in cells_of if kind is None and code in doubted}
     found = found.moved(strange, pl.Series([True]).new_from_index(0, len(countries)))
     if names:
         answered = {

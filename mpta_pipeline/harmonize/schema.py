@@ -303,9 +303,9 @@ class Source(_Strict):
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. In a wave whose file fits no row of the variable the column is set aside.
         label, question, statement, domain, scale: Where they differ from the concept's.
-        status: `verified`: codes and labels were seen in a file of the dialect. `documented`: they were compared
-            with its producer's codebook or with what others printed from the file. `assumed` is the default. What a
-            file says otherwise is set aside in every case.
+        status: `verified`: codes and labels were seen in a file of the dialect. `documented`: they were compared with
+            its producer's codebook or with what others printed from the file. `assumed` is the default. What a file
+            says otherwise is set aside in every case.
         sign: The battery's sign where this source words the question the other way round.
         polarity: Partners of this row's column where they differ from the concept's.
     """

@@ -338,19 +338,21 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         try:
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
+                found = [harmonize.CheckResult(**check) for check in same["checks"]]
             else:
                 _no_negative_weight(raw)
                 frame = harmonize.harmonize(raw, project.crosswalk)
-                facts = _facts(frame, raw, project) | {"version": version}
-            found = harmonize.check_wave(
-                frame,
-                raw,
-                project.crosswalk,
-                previous=before,
-                accepted=None if (file := files.get(raw.release["sha256"])) is None else project.accepted(wave, file),
-            )
-            name = raw.release["file_name"]
-            _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                file = files.get(raw.release["sha256"])
+                found = harmonize.check_wave(
+                    frame,
+                    raw,
+                    project.crosswalk,
+                    previous=before,
+                    accepted=None if file is None else project.accepted(wave, file),
+                )
+                name = raw.release["file_name"]
+                _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                facts = _facts(frame, raw, project) | {"version": version, "checks": [vars(c) for c in found]}
         except MptaError as problem:
             failure = problem
             left_out[raw.release["file_name"]] = str(problem)

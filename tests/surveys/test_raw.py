@@ -290,6 +290,27 @@ def test_tags_among_numbers_of_either_system():
     }
 
 
+def test_a_key_with_missing_codes_is_none(tmp_path, layout, registry):
+    """W4 V3 is -5 'Missing' for 300 people: their ids would depend on what they answered. S007 tells them apart."""
+    file = make.wvs6(make.make_people("wvs", {840: 2011}, per_country=30))
+    number = pl.int_range(file.frame.height)
+    frame = file.frame.with_columns(
+        V3=pl.when(number < 6).then(-5).otherwise(pl.col("V3")), S007=number.cast(pl.Int64) - 20
+    )
+    labels = {**file.values, "V3": {-5: "Missing"}}
+    path = tmp_path / "a.sav"
+    raw = _ingest(make.replace(file, frame=frame, values=labels), path, "wvs-6", layout, registry)
+    people = surveys.respondents(raw)
+    assert people["native_key"].to_list() == [f"840:{k - 20}" for k in range(30)]
+    assert raw.release["notes"] == ["V3 is missing for 6 respondent(s) of USA: it is not taken as their key"]
+    assert not raw.release["unstable_keys"]
+    turned = frame.with_columns(V24=3 - pl.col("V24"))
+    again = _ingest(make.replace(file, frame=turned, values=labels), tmp_path / "b.sav", "wvs-6", layout, registry)
+    assert surveys.respondents(again)["respondent_id"].equals(people["respondent_id"])
+    without = make.replace(file, frame=frame.drop("S007"), values=labels)
+    assert _ingest(without, tmp_path / "c.sav", "wvs-6", layout, registry).release["unstable_keys"]
+
+
 def test_what_is_no_measurement_is_an_empty_cell():
     """Stata's missing values with their bytes in the other order, of floats and doubles, from . to .z; and NaN."""
     backwards = [
