@@ -42,14 +42,14 @@ _MARKS: tuple[tuple[str, str], ...] = (
     # Tags: <think>, [THINK], ◁think▷, &lt;think&gt;, and closed ones.
     (rf"(?i)(?:<|&lt;|◁)/\s*{_NAMES}\s*(?:>|&gt;|▷)|\[/(?:think(?:ing)?|thought)\]", _CLOSE),
     (rf"(?i)(?:<|&lt;|◁){_NAMES}(?:\s[^<>\n]{{0,80}})?(?:>|&gt;|▷)|\[(?:think(?:ing)?|thought)\]", _OPEN),
-    (r"(?is)<details\s[^<>\n]{0,80}reasoning[^<>\n]{0,80}>.*?</details>", _OPEN + _CLOSE),
+    (r"(?is)^\s*<details\s[^<>\n]{0,80}reasoning[^<>\n]{0,80}>.*?</details>", _OPEN + _CLOSE),
     # In words: Granite, Apriel, Ollama's command line.
     (
-        r"(?is)here(?:'s|’s| is| are) my (?:thought process|reasoning steps|reasoning|thoughts|thinking)\s*:"
+        r"(?is)^\s*here(?:'s|’s| is| are) my (?:thought process|reasoning steps|reasoning|thoughts|thinking)\s*:"
         r".*?here(?:'s|’s| is) my (?:final )?(?:response|answer|reply)\s*:",
         _OPEN + _CLOSE,
     ),
-    (r"(?i)here(?:'s|’s| is| are) my (?:thought process|reasoning steps)\s*:", _OPEN),
+    (r"(?i)^\s*here(?:'s|’s| is| are) my (?:thought process|reasoning steps)\s*:", _OPEN),
     (r"(?i)\[BEGIN FINAL RESPONSE\]", _CLOSE),
     (r"^\s*Thinking\.\.\.[ \t]*\n", _OPEN),
     (r"\.\.\.\s?done thinking\.?", _CLOSE),
@@ -59,8 +59,13 @@ _BEFORE = rf"(?s)^.*{_CLOSE}"
 _UNENDED = rf"(?s){_OPEN}.*$"
 
 
+LONGEST = 50_000  # characters; a reply of more is looked into by table operation only, whose time is linear
+
+
 def after_thought(text: str) -> str:
-    """What a reply says after its thought; empty where the thought never ended."""
+    """What a reply says after its thought; empty where the thought never ended, a very long text as it is."""
+    if len(text) > LONGEST:
+        return text
     text = text.replace(_OPEN, "").replace(_CLOSE, "")
     for pattern, mark in _MARKS:
         text = re.sub(pattern, mark.replace("$1", r"\g<1>") if "$1" in mark else mark, text)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from mpta_pipeline.inference.reading import Token
 from mpta_pipeline.inference.requests import LETTERS
-from mpta_pipeline.thought import after_thought
+from mpta_pipeline.thought import LONGEST, after_thought
 
 # "A", " A", "A)", "(A", "A.", "**A", "Ġ A": one letter with brackets or marks around it. A small "a" is the article.
 _LETTER = re.compile(r"[\s(\[*\"'`Ġ▁]*([A-Z])[\s)\].:,*\"'`]*")
@@ -55,6 +55,8 @@ def letters_of(
 
 def answer_token(tokens: Sequence[Token], text: str, *, thought: bool = False) -> Token | None:
     """The token with which the answer begins, after opening brackets and quotes; None where it cannot be told."""
+    if len(text) > LONGEST:
+        return None
     answer = after_thought(text).strip()
     if not answer or not tokens:
         return None

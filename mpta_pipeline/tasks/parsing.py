@@ -57,7 +57,7 @@ _LEAD = (
 _JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick)\w*"
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
 LETTER_RULES: tuple[Rule, ...] = (
-    Rule("alone", rf"^\s*{_MARK}\s*[.:,;!?)\]]*\s*$"),
+    Rule("alone", rf"^\s*{_MARK}\s*[.:,;!?)\]。、।،]*\s*$"),
     Rule("alone, lower case", r"^\s*\(?([a-k])\)?\s*[.:)]*\s*$"),
     Rule("json", rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?\(?([A-Z])\)?[\"'.):\]}}]"),
     Rule("final answer", rf"(?i:final|correct|overall)\s+{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}"),
@@ -67,7 +67,10 @@ LETTER_RULES: tuple[Rule, ...] = (
         rf"{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}",
     ),
     Rule("therefore B", rf"(?i:therefore|thus),?\s+(?:{_FINAL}\s+)*{_MARK}\s*[.!]*\s*$"),
-    Rule("answer is", rf"{_ANSWER_WORD}\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}"),
+    Rule(
+        "answer is",
+        rf"{_ANSWER_WORD}(?:\s+(?i:final|finale|correcta|correcte|correta))?\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}",
+    ),
     Rule("answer: b", r"(?i)(?:answer|choice|option)\s*(?:is\s*:?|:|=)\s*\(?([a-k])\)?[.)]*\s*$"),
     Rule("I choose", rf"{_PICKING}\s*(?i:my|answer|for|:|\s)*{_LEAD}{_MARK}{_END}"),
     Rule("option B", rf"{_any('named')}\s+{_MARK}{_END}"),

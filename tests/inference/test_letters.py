@@ -1,6 +1,7 @@
 """Letters' log-probabilities out of the first token's candidates: spellings summed, nothing invented."""
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from mpta_pipeline.inference.letters import answer_token, letter_logprobs, letters_of
 from mpta_pipeline.inference.reading import Token, candidates, parse_json, tokens_of
+from mpta_pipeline.thought import after_thought
 
 
 def test_spellings_of_a_letter_are_summed_in_probability():
@@ -103,6 +105,18 @@ def test_an_odd_candidate_is_left_out_and_the_rest_kept():
 )
 def test_no_form_of_logprobs_is_an_exception(value):
     assert answer_token(tokens_of(value), "B") is None
+
+
+@pytest.mark.parametrize(
+    "part", ["<think>", "here is my reasoning: ", '<details type="reasoning">', "<|channel|>analysis"]
+)
+def test_a_hostile_text_takes_little_time(part):
+    began = time.process_time()
+    for length in (50_000, 4_000_000):
+        text = part * (length // len(part))
+        assert not after_thought(text).strip() or after_thought(text) == text
+        assert answer_token(tokens("x"), text + "B") is None
+    assert time.process_time() - began < 5
 
 
 def test_half_a_character_is_replaced_and_not_an_exception():
