@@ -221,6 +221,11 @@ class Layout:
         keys = [key.replace("%", "%25").replace("/", "%2F") for key in partition]
         return self.store.joinpath("tables", name, *keys[:-1], f"{keys[-1] if keys else name}.parquet")
 
+    def figures_before(self, model: str, task: str) -> Path:
+        """Figures of a model on a task that others have replaced."""
+        model, task = (key.replace("%", "%25").replace("/", "%2F") for key in (model, task))
+        return self.store / "figures_before" / model / f"{task}.parquet"
+
     def ledger(self, model: str) -> Path:
         """A model's ledger folder."""
         return (self.ledgers or self.root / "ledger") / model.replace("%", "%25").replace("/", "%2F")

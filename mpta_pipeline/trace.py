@@ -39,6 +39,16 @@ _CELL = (
     .alias("in the file")
 )
 
+# A respondent as the survey knows it, as `mpta forget` and `mpta trace` take it: wave and own key, without the wave
+# that the key of a pooled file begins with.
+_OWN_KEY = pl.format(
+    "{}:{}",
+    "wave",
+    pl.when(pl.col("native_key").str.starts_with(pl.format("{}:", pl.col("wave").str.split("-").list.last())))
+    .then(pl.col("native_key").str.split(":").list.slice(1).list.join(":"))
+    .otherwise("native_key"),
+)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -99,6 +109,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     figure = _ask(con, "figure")
     if figure.height:
         return _figure(con, identifier, figure, narrow)
+    before = _ask(con, "figure_before")
+    if before.height:
+        return _replaced(con, identifier, before, narrow)
     pocket = _ask(con, "pocket")
     if pocket.height:
         return _pocket(con, identifier, pocket, narrow)
@@ -111,6 +124,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     variable = _ask(con, "variable")
     if variable.height:
         return _variable(con, identifier, variable)
+    named = _ask(con, "respondent")["respondent_id"]
+    if named.len() == 1:
+        identifier = str(named[0])
     narrow(con, pl.Series([identifier], dtype=pl.String))
     origins = _ask(con, "origins")
     if origins.height:
@@ -120,9 +136,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
         value=identifier,
         remedy="give a figure's id (f_…, beside each figure of the report) or its key "
         "model/task/survey/metric/condition/dimensions/subgroup, a pocket's id (p_…), a prompt id, model:prompt id, a "
-        "request hash, a respondent's id (r_…), a wave, its file's name or SHA-256, or wave:variable; they stand in "
-        "the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the warehouse. "
-        "After a new release run the pipeline first",
+        "request hash, a respondent's id (r_…) or wave:own key, a wave, its file's name or SHA-256, or wave:variable; "
+        "they stand in the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the "
+        "warehouse. After a new release run the pipeline first",
     )
 
 
@@ -170,6 +186,32 @@ def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFram
         f"{first['dimensions']} = {first['subgroup']}"
     )
     return Trace("figure", identifier, title, (head, *sections), cells)
+
+
+def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFrame, narrow: Narrow) -> Trace:
+    """A figure that has been replaced: what it was, what it is now, and where that comes from."""
+    # Imported here: they take a second, which other traces need not wait for.
+    from mpta_pipeline.metrics.registry import METRICS
+    from mpta_pipeline.report import wording
+
+    row = before.row(0, named=True)
+    metric = METRICS.get(row["metric"])
+    share = metric is not None and metric.unit == "share"
+    was, now = (wording.number(row[name], share=share) for name in ("estimate", "now_estimate"))
+    weighting = "weighted" if row["weighted"] else "unweighted"
+    if row["now_id"] is None:
+        said = f"The figure {row['figure_key']} ({weighting}) was {was} until {row['until']} UTC and is no longer made."
+        return Trace("figure", identifier, said, (Section("Figures replaced", before, said),), before)
+    releases = (
+        "from the same releases"
+        if row["release_ids"] == row["now_release_ids"]
+        else f"from {', '.join(row['now_release_ids'])} instead of {', '.join(row['release_ids'])}"
+    )
+    said = f"was {was}, is {now} since {row['until']} UTC ({weighting}; {releases}); its id is now {row['now_id']}"
+    _set(con, identifier=row["now_id"])
+    current = _figure(con, row["now_id"], _ask(con, "figure"), narrow)
+    head = Section(f"Figure {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
+    return Trace("figure", identifier, f"{current.title}: {said}", (head, *current.sections), current.frame)
 
 
 def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFrame, narrow: Narrow) -> Trace:
@@ -268,9 +310,12 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
 
 
 def _where_from(origins: pl.DataFrame) -> Section:
+    shown = origins.with_columns(own_key=_OWN_KEY).select(
+        "respondent_id", "own_key", pl.exclude("respondent_id", "own_key")
+    )
     if origins.height == 1:
-        return Section("Where the person comes from", origins)
-    return Section("Where the people come from", origins.select("respondent_id", "wave", "wave_row", "native_key"))
+        return Section("Where the person comes from", shown.drop("native_key"))
+    return Section("Where the people come from", shown.select("respondent_id", "own_key", "wave_row"))
 
 
 def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pyreadstat
@@ -10,9 +11,10 @@ import pytest
 
 from mpta_pipeline import harmonize, surveys, tables, warehouse
 from mpta_pipeline.errors import MptaError
-from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.report.figures import pocket_ids
-from mpta_pipeline.storage import Layout, write_parquet
+from mpta_pipeline.ids import figure_ids_by_key, pocket_ids
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.provenance import Node
+from mpta_pipeline.storage import Layout, read_parquet, write_parquet
 from mpta_pipeline.trace import SHOWN
 from tests.report import fabricated as fab
 
@@ -75,10 +77,8 @@ def test_a_request_shared_by_many_prompts_lists_them_and_cuts_the_text(layout: L
 def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout) -> None:
     key = "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49"
     by_key = warehouse.trace(layout, key)
-    fields = key.removeprefix("org/always-a/").split("/")
-    columns = ["model", "task", "survey", "metric", "condition", "dimensions", "subgroup"]
-    frame = pl.DataFrame([dict(zip(columns, ["org/always-a", *fields], strict=True))])
-    figure_id = "f_" + hash_rows(frame, columns, key="figure", length=10).item()
+    with warehouse.connect(layout) as con:
+        figure_id = con.sql(f"select any_value(figure_id) from figures where figure_key = '{key}'").pl().item()
     by_id = warehouse.trace(layout, figure_id)
     assert by_id.kind == by_key.kind == "figure"
     assert by_id.frame.equals(by_key.frame)
@@ -93,6 +93,61 @@ def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout)
         for i in range(fab.PEOPLE)
         if fab.respondent("gss_extract-2018", i) in set(by_id.frame["persona_id"])
     ]
+
+
+def test_an_old_id_says_what_the_figure_was_and_is(tmp_path: Path) -> None:
+    layout = fab.store(tmp_path)
+    path = layout.table("subgroup_metrics", fab.MODELS[0], "values")
+    before = read_parquet(path)
+    project = SimpleNamespace(layout=layout)
+    node = Node("subgroup_metrics", f"{fab.MODELS[0]}|values")
+    old = before.filter(dimensions="all", baseline="").item(0, "figure_id")
+    rows = [
+        row | {"estimate": 0.619, "ci_low": 0.5, "ci_high": 0.7, "release_ids": ["gss_extract-2018:new"]}
+        if row["dimensions"] == "all"
+        else row
+        for row in before.drop("figure_id").with_columns(figure_id=pl.lit(None, pl.String)).iter_rows(named=True)
+    ]
+    now = fab.figures(*rows)
+    steps._remember_figures(project, node, now)  # type: ignore[arg-type]
+    write_parquet(now, path)
+    found = warehouse.trace(layout, old)
+    assert "was 34.0 %, is 61.9 % since 20" in found.title
+    assert "from gss_extract-2018:new instead of " in found.title
+    assert found.frame.height and now.filter(dimensions="all").item(0, "figure_id") in found.title
+    # What did not change keeps its id; what was made anew once more is remembered too.
+    same = before.filter(pl.col("dimensions") != "all")["figure_id"]
+    assert set(same) <= set(now["figure_id"])
+    steps._remember_figures(project, node, now.filter(pl.col("dimensions") != "all"))  # type: ignore[arg-type]
+    write_parquet(now.filter(pl.col("dimensions") != "all"), path)
+    gone = warehouse.trace(layout, now.filter(dimensions="all").item(0, "figure_id"))
+    assert "was 61.9 % until 20" in gone.title and "no longer made" in gone.title
+
+
+def test_an_id_of_a_report_made_before_ids_bound_the_study(tmp_path: Path) -> None:
+    layout = fab.store(tmp_path)
+    path = layout.table("subgroup_metrics", fab.MODELS[0], "values")
+    before = read_parquet(path).drop("figure_id")
+    write_parquet(before, path)
+    now = fab.figures(*before.with_columns(figure_id=pl.lit(None, pl.String)).iter_rows(named=True))
+    steps._remember_figures(  # type: ignore[arg-type]
+        SimpleNamespace(layout=layout), Node("subgroup_metrics", f"{fab.MODELS[0]}|values"), now
+    )
+    write_parquet(now, path)
+    old = figure_ids_by_key(before.filter(dimensions="all", baseline=""))[0]
+    assert "was 34.0 %, is 34.0 % since 20" in warehouse.trace(layout, old).title
+
+
+def test_ids_bind_study_weighting_and_data() -> None:
+    one = fab.figure()
+    ids = [
+        fab.figures(one | change, study=study)["figure_id"][0]
+        for change, study in (
+            ({}, "a"), ({}, "b"), ({"weighted": True}, "a"), ({"release_ids": ["x:1"]}, "a"), ({"estimate": 0.35}, "a"),
+        )
+    ]  # fmt: skip
+    assert len(set(ids)) == 5
+    assert fab.figures(one, study="a")["figure_id"][0] == ids[0]
 
 
 def test_pocket_by_id_and_by_key_has_the_answers_of_its_group(layout: Layout) -> None:
@@ -110,11 +165,12 @@ def test_pocket_by_id_and_by_key_has_the_answers_of_its_group(layout: Layout) ->
         "examples": [],
     }
     row |= dict.fromkeys(("n_answers", "n_personas", "n_items"), 9)
-    frame = tables.POCKETS.conform(pl.DataFrame([row], schema=tables.POCKETS.schema))
+    frame = pl.DataFrame([row], schema=tables.POCKETS.schema)
+    frame = tables.POCKETS.conform(frame.with_columns(pocket_ids(frame, "invented")))
     path = write_parquet(frame, layout.table("pockets", "org/always-a", "values"))
     key = "org/always-a/values/gss_extract/persona/score/sex×age_band/female×18-49"
     by_key = warehouse.trace(layout, key)
-    by_id = warehouse.trace(layout, pocket_ids(frame).item())
+    by_id = warehouse.trace(layout, frame.item(0, "pocket_id"))
     path.unlink()
     figure = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49")
     assert by_id.kind == by_key.kind == "pocket"

@@ -6,8 +6,8 @@ import polars as pl
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.hashing import hash_rows, hash_uniform
-from mpta_pipeline.metrics.answers import TIE
 from mpta_pipeline.metrics.coding import read_names
+from mpta_pipeline.metrics.picks import TIE
 from mpta_pipeline.tables import SCORES, STATUSES, TEXT_SCORES
 
 NOBODY = "nobody:"

@@ -180,10 +180,10 @@ def fieller(numerator: Floats, denominator: Floats, kinds: Floats, df: Floats, *
         known = ~meaningless & np.isfinite(noise)
         se = np.sqrt(np.maximum(residual.max(axis=0), 0.0)) / np.abs(denominator)
     # An error of 0 was seen, but is not known.
-    known &= ~(se < 1e-9)
+    known &= ~(se < 1e-8)
     return Ratio(
         estimate=np.where(meaningless, np.nan, ratio),
-        se=np.where(known | (se < 1e-9), np.where(meaningless, np.nan, se), np.nan),
+        se=np.where(known | (se < 1e-8), np.where(meaningless, np.nan, se), np.nan),
         low=np.where(known, np.minimum((b - root) / a, ratio), np.nan),
         high=np.where(known, np.maximum((b + root) / a, ratio), np.nan),
         noise=noise,

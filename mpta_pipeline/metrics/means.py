@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.metrics import equivalence, shrinkage
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.block import Block, View, stacked
-from mpta_pipeline.metrics.clustered import Gaps, Means, Moments, Totals, t_quantile
+from mpta_pipeline.metrics.clustered import Gaps, Means, Moments, Slices, Totals, t_quantile
 from mpta_pipeline.metrics.intervals import apart, interval, paired
 from mpta_pipeline.metrics.registry import Metric
 
@@ -143,19 +143,19 @@ def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) 
             "p_value": p,
             "mde": equivalence.minimal_detectable(effect.se, effect.df, level=rules.level),
         }
-    parts = {"": _gap_columns(view, metric, gaps)}
+    parts = {"": _gap_columns(view, metric, gaps, prepared.moments)}
     of_groups = {name: Totals(block.rows, b, prepared.w) for name, b in guesses.items()}
     for name, totals in (prepared.baselines | of_groups).items():
         baseline = slices.mean_of(totals)
         if not np.isfinite(baseline).any():
             continue
-        found = None
+        found = net = None
         if metric.gap and slices.n > 1:
-            net = prepared.net.get(name)
-            found = slices.gaps_of(net or Moments(block.rows, prepared.values.x - guesses[name], prepared.w))
+            net = prepared.net.get(name) or Moments(block.rows, prepared.values.x - guesses[name], prepared.w)
+            found = slices.gaps_of(net)
         parts[name] = {
             "baseline_estimate": baseline,
-            **_gap_columns(view, metric, found, net=True),
+            **_gap_columns(view, metric, found, net, net=True),
         }
     return stacked(base, parts)
 
@@ -175,16 +175,78 @@ def _methods(means: Means, few: Flags, metric: Metric, block: Block) -> list[str
     return [f"{word}; {block.note}" for word in words]
 
 
-def _gap_columns(view: View, metric: Metric, gaps: Gaps | None, *, net: bool = False) -> dict[str, Floats]:
-    if gaps is None or not metric.gap or view.n < 2:
+@dataclass(frozen=True)
+class _Apart:
+    """Gaps to everyone else but the groups that stand out, and the names of these beside each group."""
+
+    difference: Floats
+    error: Floats
+    df: Floats
+    p: Floats
+    names: list[str | None]
+
+
+def _apart_from_outliers(
+    view: View, moments: Moments, gaps: Gaps, ends: tuple[float | None, float | None]
+) -> _Apart | None:
+    """Gaps in a design that a group which stands out cannot pull; None where none does.
+
+    A group much worse than all others is part of everyone else's "everyone else", so that they all seem better. The
+    group with the smallest p, while that is below the level over the number of groups (Bonferroni), is set apart; the
+    others are compared among themselves, and again until none stands out. Groups set apart are compared with the rest.
+    At most the lesser half can stand out.
+    """
+    level, n = view.block.rules.level, view.n
+    out = np.zeros(n, dtype=bool)
+    _, p = apart(gaps, *ends, level=level)
+    found = gaps
+    while out.sum() < (n - 1) // 2:
+        left = np.where(out, np.nan, p)
+        if not np.isfinite(left).any() or np.nanmin(left) > level / (n - out.sum()):
+            break
+        out[np.nanargmin(left)] = True
+        codes = view.cut.codes
+        found = Slices(np.where((codes >= 0) & out[np.maximum(codes, 0)], -1, codes), n, rows=view.block.rows).gaps_of(
+            moments
+        )
+        _, p = apart(found, *ends, level=level)
+    if not out.any():
+        return None
+    error, p = apart(found, *ends, level=level)
+    values = [found.difference.copy(), error, found.df.copy(), p]
+    for i in np.flatnonzero(out):
+        own = np.where(view.cut.codes == i, 0, np.where((view.cut.codes >= 0) & ~out[view.cut.codes], 1, -1))
+        one = Slices(own, 2, rows=view.block.rows).gaps_of(moments)
+        of_one = (one.difference, *(v for v in apart(one, *ends, level=level)), one.df)
+        for into, value in zip((0, 1, 3, 2), of_one, strict=True):
+            values[into][i] = value[0]
+    labels = view.cut.labels
+    names = [", ".join(labels[j] for j in np.flatnonzero(out) if j != i) or None for i in range(n)]
+    return _Apart(values[0], values[1], values[2], values[3], names)
+
+
+def _gap_columns(
+    view: View, metric: Metric, gaps: Gaps | None, moments: Moments | None, *, net: bool = False
+) -> dict[str, Floats | list[str | None]]:
+    if gaps is None or moments is None or not metric.gap or view.n < 2:
         return {}
     # Net of a baseline, values lie within ± the metric's span.
     ends = (metric.low, metric.high) if not net or metric.span is None else (-metric.span, metric.span)
     error, p = apart(gaps, *ends, level=view.block.rules.level)
-    return {
+    columns: dict[str, Floats | list[str | None]] = {
         "gap": gaps.difference,
         "gap_se": gaps.se,
         "gap_error": error,
         "gap_df": gaps.df,
         "gap_p": p,
     }
+    found = _apart_from_outliers(view, moments, gaps, ends)
+    if found is not None:
+        columns |= {
+            "gap_apart": found.difference,
+            "gap_apart_error": found.error,
+            "gap_apart_df": found.df,
+            "gap_apart_p": found.p,
+            "stand_out": found.names,
+        }
+    return columns

@@ -12,12 +12,13 @@ import polars as pl
 from scipy import optimize, stats
 
 from mpta_pipeline.hashing import hash_uniform
+from mpta_pipeline.ids import pocket_ids
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import multiplicity, shrinkage
 from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.arrays import Flags, Floats, sums
 from mpta_pipeline.metrics.block import REFERENCE, Block
-from mpta_pipeline.metrics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.clustered import Rows, Slices, t_quantile
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.figures import blocks
 from mpta_pipeline.metrics.intervals import apart
@@ -46,9 +47,14 @@ class Slice:
     t: float
     parent: str
 
+    @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Traits with their values."""
+        return frozenset(zip(self.traits, self.values, strict=True))
+
 
 def find_pockets(
-    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, seed: int
+    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, seed: int, study: str = ""
 ) -> pl.DataFrame:
     """Search all combinations of up to three traits for slices where the model does worse, and test what is found.
 
@@ -63,9 +69,12 @@ def find_pockets(
         gold: GOLD of the task; empty for items whose key does not depend on the person.
         rules: `min_personas`, `level`.
         seed: Seed of the halves.
+        study: Name of the study, which the pockets' ids bind.
 
     Returns:
-        POCKETS, one row a slice that was tested; `confirmed` where its q-value is at most `rules.level`.
+        POCKETS, one row a slice that was tested; `confirmed` where its q-value is at most `rules.level`. Confirmed rows
+        that are one pocket have one `pocket`, and the row with the largest e-value `leads`: the same group by several
+        outcomes; and a group with a part of it, unless each is worse without the other.
     """
     # Opinions without an answer key are not worse anywhere.
     keyless = (scores.get_column("k_options") > 0) & scores.get_column("gold_idx").is_null()
@@ -75,6 +84,7 @@ def find_pockets(
     units = balanced.on(with_facts(balanced, None))
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
+    one: list[tuple[int, int]] = []
     last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted ones come last
     for survey, block in last.items():
         frame = _prepared(block)
@@ -84,10 +94,12 @@ def find_pockets(
                 continue
             rows = frame.filter(pl.col("condition") == condition)
             for outcome in RANGES:
-                part = _search(rows.filter(pl.col(outcome).is_not_nan()), outcome, traits, rules)
+                part, pairs = _search(rows.filter(pl.col(outcome).is_not_nan()), outcome, traits, rules)
                 if part is not None:
+                    begin = sum(frame.height for frame in found)
+                    one.extend((begin + a, begin + b) for a, b in pairs)
                     found.append(
-                        part.with_columns(
+                        part.with_row_index("row", offset=begin).with_columns(
                             pl.lit(survey).alias("survey"),
                             pl.lit(condition).alias("condition"),
                             pl.lit(outcome).alias("outcome"),
@@ -96,11 +108,13 @@ def find_pockets(
     if not found:
         return POCKETS.empty()
     table = _judged(pl.concat(found).sort("survey", "condition", "outcome", "dimensions", "subgroup"), rules)
+    table = _as_trees(table, one)
     table = table.with_columns(
         pl.lit(scores.item(0, "model")).alias("model"),
         pl.lit(scores.item(0, "task")).alias("task"),
         _examples(table, scores, groups),
     )
+    table = table.with_columns(pocket_ids(table, study))
     return POCKETS.conform(table.select(list(POCKETS.schema)))
 
 
@@ -124,7 +138,9 @@ def _prepared(block: Block) -> pl.DataFrame:
 def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
     """Which half each row's persona and item cluster fall in: the lower half of their hashes is for discovery."""
     out = []
-    for column, name in (("persona_id", "half_persona"), ("cluster_id", "half_item")):
+    # People of one sampling unit are alike: on both halves they would carry what was found into its test.
+    drawn = g.UNIT if g.UNIT in frame.columns else "persona_id"
+    for column, name in ((drawn, "half_persona"), ("cluster_id", "half_item")):
         values = frame.select(pl.col(column).unique().sort())
         if column == "cluster_id" and values.height < MIN_CLUSTERS_TO_SPLIT:
             out.append(pl.Series(name, [None] * frame.height, dtype=pl.Boolean))
@@ -137,16 +153,88 @@ def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
     return out
 
 
-def _search(rows: pl.DataFrame, outcome: str, traits: list[str], rules: FigureRules) -> pl.DataFrame | None:
-    """Candidates of one survey, condition and outcome with their figures on the confirmation half."""
+def _search(
+    rows: pl.DataFrame, outcome: str, traits: list[str], rules: FigureRules
+) -> tuple[pl.DataFrame | None, list[tuple[int, int]]]:
+    """Candidates of one survey, condition and outcome with their figures on the confirmation half.
+
+    Returns:
+        A row a candidate, None where there is none; and pairs of rows that are one pocket, what is explained before
+        what explains it.
+    """
     item_half = pl.col("half_item")
     discovery = rows.filter(pl.col("half_persona") & item_half.fill_null(True))
     confirmation = rows.filter(~pl.col("half_persona") & ~item_half.fill_null(False))
     if discovery.is_empty() or confirmation.is_empty():
-        return None
+        return None, []
     candidates = discover(discovery, outcome, traits, max(rules.min_personas // 2, 2))
-    lines = [line for c in candidates if (line := _confirm(confirmation, outcome, c, rules)) is not None]
-    return pl.DataFrame(lines, infer_schema_length=None) if lines else None
+    tested = [(c, line) for c in candidates if (line := _confirm(confirmation, outcome, c, rules)) is not None]
+    if not tested:
+        return None, []
+    slices = [c for c, _ in tested]
+    pairs = []
+    for i, whole in enumerate(slices):
+        for j, part in enumerate(slices):
+            if whole.pairs < part.pairs and (leads := _clearer(confirmation, outcome, whole, part, rules)):
+                pairs.append((i, j) if leads == "part" else (j, i))
+    return pl.DataFrame([line for _, line in tested], infer_schema_length=None), pairs
+
+
+def _clearer(rows: pl.DataFrame, outcome: str, whole: Slice, part: Slice, rules: FigureRules) -> str | None:
+    """Which of a group and a part of it is the pocket, "whole" or "part"; None where each is one without the other.
+
+    The part explains the group where the rest of the group is not worse than the others; else the group explains the
+    part where that is not worse than the rest of the group.
+    """
+    group, inner = (_inside(s.traits, s.values).fill_null(False) for s in (whole, part))
+    rest = group & ~inner
+    if not _worse(rows, outcome, rest, ~group, rules):
+        return "part"
+    return None if _worse(rows, outcome, inner, rest, rules) else "whole"
+
+
+def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rules: FigureRules) -> bool:
+    """Whether some rows are worse than others, at the study's level."""
+    side = rows.select(pl.when(these).then(0).when(those).then(1).otherwise(-1).alias("side"))["side"].to_numpy()
+    if not ((side == 0).any() and (side == 1).any()):
+        return False
+    slices = Slices(side, 2, g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id")))
+    gaps = slices.gaps(rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy())
+    _, p = apart(gaps, *RANGES[outcome], level=rules.level)
+    return bool(gaps.difference[0] < 0 and p[0] / 2 <= rules.level)
+
+
+def _as_trees(table: pl.DataFrame, one: list[tuple[int, int]]) -> pl.DataFrame:
+    """Add `pocket` and `leads`: rows that are confirmed and one pocket have one name.
+
+    That is the name of the row with the largest e-value among those that no other row explains.
+    """
+    confirmed = set(table.filter("confirmed").get_column("row"))
+    groups: dict[tuple[str, ...], list[int]] = {}
+    key = ("survey", "condition", "dimensions", "subgroup")
+    for values in table.filter("confirmed").select("row", *key).iter_rows():
+        groups.setdefault(values[1:], []).append(values[0])
+    links = [(rows[0], row) for rows in groups.values() for row in rows[1:]]
+    one = [pair for pair in one if set(pair) <= confirmed]
+    links += one
+    explained = [row for row, _ in one]
+    root = {row: row for row in table.get_column("row")}
+
+    def top(row: int) -> int:
+        while root[row] != row:
+            row = root[row]
+        return row
+
+    for a, b in links:
+        first, second = sorted((top(a), top(b)))
+        root[second] = first
+    rows = table.with_columns(pl.col("row").replace_strict({row: top(row) for row in root}).alias("tree"))
+    name = pl.format("{}={}", "dimensions", "subgroup")
+    weight = pl.when(~pl.col("row").is_in(explained)).then(pl.col("e_value")).fill_null(-1.0)
+    leads = weight.rank("ordinal", descending=True).over("tree") == 1
+    return rows.with_columns(leads.alias("leads")).with_columns(
+        name.filter("leads").first().over("tree").alias("pocket")
+    )
 
 
 def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) -> list[Slice]:
@@ -276,9 +364,9 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
     n_personas = rows.filter("inside").get_column("persona_id").n_unique()
     if n_personas < max(rules.min_personas // 2, 2) or member.all():
         return None
-    slices = Slices(
-        np.where(member, 0, 1), 2, g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id"))
-    )
+    unit = g.dense(rows.get_column(g.UNIT)) if g.UNIT in rows.columns else None
+    clusters = Rows(g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id")), unit)
+    slices = Slices(np.where(member, 0, 1), 2, rows=clusters)
     x, w = rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy()
     means, gaps = slices.means(x, w), slices.gaps(x, w)
     gap, df = float(gaps.difference[0]), float(gaps.df[0])
@@ -338,7 +426,9 @@ def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -
         "survey", "condition", "persona_id", "prompt_id"
     )
     wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank"))
-    wrong = wrong.join(g.apart(groups).drop("survey"), on="persona_id", how="left").sort("rank", "prompt_id")
+    wrong = wrong.join(g.apart(groups).drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort(
+        "rank", "prompt_id"
+    )
     chosen = []
     for row in table.select("survey", "condition", "traits", "values").iter_rows(named=True):
         inside = _inside(row["traits"], row["values"])

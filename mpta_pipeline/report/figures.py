@@ -10,12 +10,10 @@ from typing import Protocol
 
 import polars as pl
 
-from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.ids import FIGURE_KEY
 from mpta_pipeline.report import wording
-from mpta_pipeline.tables import POCKETS
 
 ALL = "all"
-FIGURE_KEY = ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup")
 
 
 class MetricRecord(Protocol):
@@ -54,19 +52,6 @@ class MetricRecord(Protocol):
         """What a model that knows nothing gets."""
 
 
-def figure_ids(figures: pl.DataFrame) -> pl.Series:
-    """The id of each figure, as `mpta trace` takes it: `f_` and ten digits of a hash of its key.
-
-    The view `figures` of the warehouse (`sql/views/figures.sql`) makes the same ids; a test holds the two together.
-    """
-    return ("f_" + hash_rows(figures, list(FIGURE_KEY), key="figure", length=10)).alias("figure_id")
-
-
-def pocket_ids(pockets: pl.DataFrame) -> pl.Series:
-    """The id of each pocket: `p_` and ten digits of a hash of its key, as the view `found_pockets` makes it."""
-    return ("p_" + hash_rows(pockets, list(POCKETS.key), key="pocket", length=10)).alias("pocket_id")
-
-
 @dataclass(frozen=True)
 class Figure:
     """One figure with everything the report shows of it. Intervals are 95 %."""
@@ -100,6 +85,10 @@ class Figure:
     verdict: str | None
     small: bool
     method: str
+    note: str = ""
+    gap_apart: float | None = None
+    n_people: int | None = None
+    weights: str | None = None
     baselines: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
@@ -118,10 +107,7 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
     """
     if figures.is_empty():
         return []
-    keyed = figures.with_columns(figure_ids(figures))
-    by_id = keyed.sort(*FIGURE_KEY, "weighted", "baseline").group_by(
-        "figure_id", *FIGURE_KEY, "weighted", maintain_order=True
-    )
+    by_id = figures.sort(*FIGURE_KEY, "weighted", "baseline").group_by(*FIGURE_KEY, "weighted", maintain_order=True)
     plain = pl.col("baseline") == ""
     # A figure that has baseline rows only is read from the first of them: they repeat it.
     lead = by_id.agg(
@@ -132,18 +118,19 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
         pl.struct("baseline", "baseline_estimate").filter(~plain).alias("baselines"),
     )
     unweighted = {
-        row["figure_id"]: row["lead"]["estimate"] for row in lead.filter(~pl.col("weighted")).iter_rows(named=True)
+        tuple(row[name] for name in FIGURE_KEY): row["lead"]["estimate"]
+        for row in lead.filter(~pl.col("weighted")).iter_rows(named=True)
     }
-    chosen = lead.filter(pl.col("weighted") == pl.col("weighted").any().over("figure_id"))
+    chosen = lead.filter(pl.col("weighted") == pl.col("weighted").any().over(*FIGURE_KEY))
     return [
         Figure(
-            figure_id=row["figure_id"],
+            figure_id=row["lead"]["figure_id"] or "",
             **{name: row[name] for name in FIGURE_KEY},
             weighted=row["weighted"],
             estimate=(f := row["lead"])["estimate"],
             low=f["ci_low"],
             high=f["ci_high"],
-            unweighted=unweighted.get(row["figure_id"]) if row["weighted"] else None,
+            unweighted=unweighted.get(tuple(row[name] for name in FIGURE_KEY)) if row["weighted"] else None,
             shrunken=f["shrunken_estimate"],
             n_answers=f["n_answers"],
             n_personas=f["n_personas"],
@@ -160,6 +147,10 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
             verdict=f["verdict"],
             small=bool(f["small"]) or f["n_personas"] < min_personas,
             method=f["method"],
+            note=f["note"] or "",
+            gap_apart=f["gap_apart"],
+            n_people=f.get("n_people"),
+            weights=f.get("weights"),
             baselines={b["baseline"]: b["baseline_estimate"] for b in row["baselines"]},
         )
         for row in chosen.iter_rows(named=True)

@@ -24,6 +24,11 @@ BASELINES = {
     "sampling_floor": "sampling alone",
     "permutation_null": "groups that differ by chance of people and questions alone",
     "ceiling": "best prediction from the traits",
+    "uniform": "equal shares of all options",
+    "majority": "always the people's most frequent answer",
+    "human": "people's own",
+    "second_sample": "a second sample of people",
+    "mean_wording": "mean of the wordings",
 }
 """Baselines as a reader calls them; others go by their name."""
 
@@ -56,9 +61,24 @@ METRICS = {
     "condescension_rate": "replies that speak down to the person",
     "pc1_share": "first component of the answers' correlations",
     "effective_dependence": "dependence among the answers",
+    "eta2": "share explained by the group (ε²)",
+    "eta2_difference": "share explained by the group, model less people",
     "eta2_ratio": "share explained by the group, model over people (η² ratio)",
     "variance_ratio": "variance, model over people",
     "entropy_ratio": "entropy, model over people",
+    "representativeness": "representativeness (OpinionQA)",
+    "js_similarity": "similarity (GlobalOpinionQA)",
+    "simbench": "SimBench score",
+    "steerability": "steerability (OpinionQA)",
+    "consistency": "consistency (OpinionQA)",
+    "pfs": "Population Fidelity Score",
+    "pfs_accuracy": "fidelity: accuracy",
+    "pfs_adaptability": "fidelity: adaptability",
+    "pfs_structure": "fidelity: structure",
+    "cronbach_alpha": "Cronbach's α of batteries",
+    "factor_congruence": "factor congruence of batteries (Tucker's φ)",
+    "pearson": "Pearson correlation with the person's own answer",
+    "spearman": "Spearman correlation with the person's own answer",
     "qwk": "agreement on the scale (quadratic weighted kappa)",
 }
 """Metrics whose name alone does not say what they are."""
@@ -135,6 +155,15 @@ def count(value: int | None) -> str:
 def q(value: float | None) -> str:
     """A q-value."""
     return NOTHING if value is None else "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def evidence(value: float | None) -> str:
+    """An e-value: 1 says nothing, 20 and more is strong evidence."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return (
+        "> 10\u202f000" if value > 10_000 else f"{value:,.0f}".replace(",", "\u202f") if value >= 10 else f"{value:.1f}"
+    )
 
 
 def listed(words: list[str]) -> str:

@@ -413,6 +413,41 @@ class TestBaselinesOfDistances:
         assert row["sampling_floor"] < row["chance"]
 
 
+class TestEveryoneElse:
+    """One group of eight that is much worse must not make the seven others differ."""
+
+    @pytest.fixture(scope="class")
+    def figures(self):
+        scores, groups, gold = world(
+            personas=640, items=20, orders=1, traits=(("region", 8),), seed=12, conditions=("persona",), skill=0.8
+        )
+        inside = groups.filter(region="region3")["persona_id"].implode()
+        wrong = scores["persona_id"].is_in(inside) & pl.Series(np.random.default_rng(1).random(scores.height) < 0.7)
+        scores = scores.with_columns(
+            pred_idx=pl.when(wrong).then((pl.col("gold_idx") + 1) % pl.col("k_options")).otherwise("pred_idx")
+        ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+        return scores, groups, compute_figures(scores, groups, gold, rules=FigureRules(dimensions=("region",)))
+
+    def test_only_the_pocket_differs(self, figures):
+        rows = figures[2].filter(dimensions="region", metric="accuracy", baseline="").sort("subgroup")
+        assert (rows["gap_q"] <= 0.05).sum() >= 5
+        assert rows.filter(verdict="gap")["subgroup"].to_list() == ["region3"]
+        others = rows.filter((pl.col("gap_q") <= 0.05) & (pl.col("subgroup") != "region3"))
+        assert (others["note"] == "differs from everyone else only because region3 is among them").all()
+
+    def test_gaps_apart_are_gaps_of_the_data_without_the_pocket(self, figures):
+        scores, groups, found = figures
+        rest = groups.filter(pl.col("region") != "region3")
+        means = scores.join(rest, on="persona_id").group_by("region").agg(pl.col("score").sum(), pl.len().alias("n"))
+        own = means.filter(region="region0").row(0)
+        other = means.filter(pl.col("region") != "region0").sum()
+        accuracy = cell(found, dimensions="region", subgroup="region0", metric="accuracy")
+        expected = own[1] / own[2] - other.item(0, "score") / other.item(0, "n")
+        assert accuracy["gap_apart"] == pytest.approx(expected)
+        pocket = cell(found, dimensions="region", subgroup="region3", metric="accuracy")
+        assert pocket["gap_apart"] == pytest.approx(pocket["gap"])
+
+
 class TestNames:
     """A trait may have any name: those of our own columns, and of the sums we make."""
 

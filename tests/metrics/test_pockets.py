@@ -59,6 +59,38 @@ def test_a_pocket_without_any_exception_is_not_missed():
     assert found.filter("confirmed").get_column("subgroup").str.contains("sex0|age_band1").all()
 
 
+def test_ancestors_and_outcomes_of_a_pocket_are_one(found):
+    confirmed = found.filter("confirmed")
+    assert confirmed.height > 3
+    # One was planted: one tree, led by the row that explains the others, with the largest e-value of its outcomes.
+    assert confirmed["pocket"].n_unique() == 1
+    leads = confirmed.filter("leads")
+    assert leads.height == 1
+    of_group = confirmed.filter(subgroup=leads.item(0, "subgroup"))
+    assert leads.item(0, "e_value") == of_group["e_value"].max()
+    assert leads.item(0, "pocket") == f"{leads.item(0, 'dimensions')}={leads.item(0, 'subgroup')}"
+    assert leads.item(0, "subgroup").startswith("age_band1") and leads.item(0, "subgroup").endswith("sex0")
+    alone = found.filter(~pl.col("confirmed"))
+    assert alone["leads"].all()
+
+
+def test_two_pockets_are_two():
+    scores, groups, gold = world(personas=700, items=16, items_per_persona=8, orders=1, traits=TRAITS, seed=8)
+    rng = np.random.default_rng(8)
+    ids = pl.col("persona_id")
+    second = groups.filter(race="race2")["persona_id"].implode()
+    only = groups.filter(pl.col("race") != "race2", age_band="age_band1")["persona_id"].implode()
+    hit = pl.Series(rng.random(scores.height) < 0.5) & (ids.is_in(only) | ids.is_in(second))
+    scores = scores.with_columns(
+        pred_idx=pl.when(hit & (pl.col("condition") == "persona"))
+        .then((pl.col("gold_idx") + 1) % pl.col("k_options"))
+        .otherwise("pred_idx")
+    ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
+    found = find_pockets(scores, groups, gold, rules=RULES, seed=5).filter("confirmed", outcome="score")
+    groups_found = {row["pocket"] for row in found.iter_rows(named=True)}
+    assert any("race2" in p for p in groups_found) and any("age_band1" in p for p in groups_found)
+
+
 def test_what_lies_apart_from_the_pocket_is_not_confirmed(found):
     confirmed = found.filter("confirmed")
     touches = confirmed.get_column("subgroup").str.contains("sex0|age_band1")

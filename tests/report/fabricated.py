@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline import tables
+from mpta_pipeline.ids import figure_ids
 from mpta_pipeline.storage import Layout, write_json, write_parquet
 
 WAVES = {"gss_extract-2018": ("gss_extract", "GSS2018.sav", "a" * 64), "wvs-7": ("wvs", "WVS7 <b>.sav", "b" * 64)}
@@ -403,10 +404,9 @@ def figure(**fields: object) -> dict[str, object]:
     )
 
 
-def figures(*rows: dict[str, object]) -> pl.DataFrame:
-    return tables.SUBGROUP_METRICS.conform(
-        pl.DataFrame(list(rows), schema=tables.SUBGROUP_METRICS.schema, infer_schema_length=None)
-    )
+def figures(*rows: dict[str, object], study: str = "invented") -> pl.DataFrame:
+    frame = pl.DataFrame(list(rows), schema=tables.SUBGROUP_METRICS.schema, infer_schema_length=None)
+    return tables.SUBGROUP_METRICS.conform(frame.with_columns(figure_ids(frame, study)))
 
 
 MODELS = ("org/always-a", "other")

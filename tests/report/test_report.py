@@ -243,7 +243,7 @@ def test_weighted_figures_have_the_unweighted_one_beside_them() -> None:
 
 
 def test_each_figure_has_the_id_that_trace_takes(html: str) -> None:
-    keyed = figures().with_columns(report.figure_ids(figures()))
+    keyed = figures()
     shown = set(re.findall(r"f_[0-9a-f]{10}", html))
     assert shown <= set(keyed["figure_id"])
     assert set(keyed.filter(metric="accuracy", condition="persona")["figure_id"]) <= shown
@@ -259,7 +259,7 @@ def test_ids_of_report_and_warehouse_agree(tmp_path: object, html: str) -> None:
     write_parquet(figures(), layout.table("subgroup_metrics", "m", "t"))
     with warehouse.connect(layout) as con:
         stored = con.sql("select distinct figure_id from figures order by all").pl()["figure_id"].to_list()
-    assert stored == sorted(set(report.figure_ids(figures())))
+    assert stored == sorted(set(figures()["figure_id"]))
 
 
 def test_charts_say_in_words_what_they_draw(html: str) -> None:
@@ -305,6 +305,43 @@ def pockets(*confirmed: bool) -> pl.DataFrame:
     }  # fmt: skip
     rows = [row | {"subgroup": f"group {i}", "confirmed": c} for i, c in enumerate(confirmed)]
     return tables.POCKETS.conform(pl.DataFrame(rows, schema=tables.POCKETS.schema))
+
+
+def test_sentences_stand_where_the_figure_stands() -> None:
+    note = "traits foretell no better than the most frequent answer (.01 ± .03)"
+    skill = fab.figure(metric="skill", estimate=None, ci_low=None, ci_high=None, note=note)
+    ratio = fab.figure(metric="eta2", dimensions="sex", estimate=0.31, note=None)
+    html = render(
+        subgroup_metrics=pl.concat(
+            [figures(), fab.figures(skill, ratio, ratio | {"baseline": "human", "baseline_estimate": 0.02})]
+        )
+    )
+    row, _ = Page(html).row("skill", "always-a")
+    assert note in row
+    assert "(people&#39;s own 2.0)" in html or "(people&#39;s own 0.020)" in html
+
+
+def test_a_group_that_stands_out_is_named_beside_the_others() -> None:
+    female = fab.figure(
+        dimensions="sex", subgroup="female", estimate=0.41, verdict="inconclusive", gap=0.05, gap_apart=0.004,
+        note="differs from everyone else only because male is among them",
+    )  # fmt: skip
+    html = render(subgroup_metrics=fab.figures(fab.figure(), female))
+    assert "only because male is among them" in html
+    assert "+0.4 without who stands out, +5.0 with" in html
+
+
+def test_rows_of_one_pocket_are_one_line_ranked_by_e_value() -> None:
+    table = pockets(True, True, True, False).with_columns(
+        e_value=pl.Series([40.0, 900.0, 25.0, 0.4]), leads=pl.Series([False, True, True, True]),
+        pocket=pl.Series(["sex=group 1", "sex=group 1", "sex=group 2", "sex=group 3"]),
+        e_confirmed=pl.Series([True, True, False, False]),
+    )  # fmt: skip
+    html = render(pockets=table)
+    assert "3 of 4 candidates are confirmed, which are 2 pockets" in html
+    rows = [r for r in Page(html).rows if "group " in r and "confirmed" in r]
+    assert [re.search(r"group (\d)", r)[1] for r in rows] == ["1", "2", "3"]  # type: ignore[index]
+    assert "group 0" in rows[0] and "900" in rows[0] and "e-BH" in rows[0]
 
 
 def test_pockets_show_confirmed_ones_first_and_others_as_no_finding() -> None:
@@ -449,6 +486,16 @@ def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
 
 def test_without_open_text_nothing_is_said_of_it(html: str) -> None:
     assert "compared with a reference" not in html
+
+
+def test_what_was_set_aside_is_told_by_wave_and_counted() -> None:
+    lines = ["education_3 in NZL (20 answers): Q275R 4 = None is not mapped", "age (1 answer): Q262 200 = None"]
+    html = report.render_report(
+        frames(), study=study(), metrics=METRICS, title="t", generated=NOW, set_aside={"wvs-7": lines, "gss-2018": []}
+    )
+    assert "Set aside in wvs-7: 2 columns, whole or in part" in html
+    assert all(line in html for line in lines)
+    assert "Set aside in gss-2018" not in html
 
 
 def test_replies_that_cannot_be_read_are_a_warning_before_any_figure() -> None:
