@@ -73,7 +73,7 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     finish = pl.col("finish_reason").str.to_lowercase()
     filtered, cut = finish.is_in(FILTERED).fill_null(False), finish.is_in(CUT_OFF).fill_null(False)
     # One token and no more: "I" begins most sentences, and whether a letter was meant shows in the second token only.
-    begun = cut & (pl.col("completion_tokens") == 1) & (pl.col("text").str.strip_chars() == "I")
+    begun = cut & (pl.col("completion_tokens").fill_null(1) == 1) & (pl.col("text").str.strip_chars() == "I")
     text_status = pl.when(begun).then(pl.lit(UNPARSED)).otherwise("text_status")
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(

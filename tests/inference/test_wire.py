@@ -4,12 +4,13 @@ Each file of `wire/` holds what is sent, what comes back and what it means. A pr
 comes, the outcome is one of four with a reason, and never an option that the text does not name.
 """
 
+import contextlib
 import copy
 import json
 import math
 import re
 import unicodedata
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from mpta_pipeline import inference
 from mpta_pipeline.inference.faults import Fault, Kind
+from mpta_pipeline.inference.options import sum_of_echo, sum_of_prompt, sum_of_reply
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.reading import parse_json
 from mpta_pipeline.inference.requests import Ask
@@ -205,6 +207,17 @@ def test_a_situation_through_the_other_elicitations(elicitation: str):
             )
             assert found["status"] == ("unparsed" if silent else "ok"), name
             assert found["pred_pos"] is None
+
+
+def test_no_situation_is_taken_for_scored_options():
+    """What comes in place of the log-probabilities of whole options is a fault, never a number of something else."""
+    for situation in WIRE.values():
+        body = body_of(situation)
+        for read in (partial(sum_of_prompt, before=3, option="yes"), partial(sum_of_echo, prompt="x", option=" yes")):
+            with pytest.raises(Fault):
+                read(body)
+        with contextlib.suppress(Fault):
+            assert math.isfinite(sum_of_reply(body, 1))
 
 
 # --- whatever comes ---------------------------------------------------------------------------------------------------

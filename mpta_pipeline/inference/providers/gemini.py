@@ -171,6 +171,8 @@ class Gemini(Provider):
             for i, top in enumerate(tops)
         ]
         completion = count_of(usage, "candidatesTokenCount")
+        if completion is None and "promptTokenCount" in usage:
+            completion = 0  # the format leaves out what is 0
         if thoughts := count_of(usage, "thoughtsTokenCount"):
             completion = (completion or 0) + thoughts  # thinking is paid as output
         thought = bool(thoughts) or any(part.get("thought") for part in parts)
