@@ -31,7 +31,9 @@ from mpta_pipeline.inference.throttle import Throttle
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
 REPORT_EVERY = 0.25
-EQUAL_FAILURES = 3  # first failures alike after which it is the entry's fault unless the shortest prompt goes through
+EQUAL_FAILURES = (
+    3  # first failures alike after which it is the entry's fault unless a short or a long prompt goes through
+)
 FIRST_FAILURES = 12  # first failures of any kind, likewise
 ROOM = (2048, 8192)  # tokens of thought that are allowed where a model turns out to think, step by step
 MOST_NAMED = 20  # fingerprints and reasons that a report keeps
@@ -180,7 +182,8 @@ class Run:
         """The latest request that was answered: whether the server is well shows when it answers that again."""
         self.rejected: list[dict[str, Any]] = []
         """Requests that were rejected before any was answered: errors of theirs only once one is."""
-        self.shortest: Ask | None = None
+        self.others: list[Ask] = []
+        """The shortest and the longest prompts, to try where the first ones fail."""
         self.ahead: set[str] = set()
         """Requests that were asked before their turn."""
         self.texts: dict[str, Ask] = {}
@@ -287,7 +290,7 @@ class Run:
             if spec.batch:
                 await self._ask_in_batches(todo)
             else:
-                self.shortest = _shortest(todo)
+                self.others = _shortest_and_longest(todo)
                 await self._ask_all(iterate(todo), connections)
 
     async def _ask_all(self, asks: Iterator[Ask], connections: int) -> None:
@@ -584,37 +587,34 @@ class Run:
     async def _rejected(self, record: dict[str, Any], fault: Fault) -> None:
         """Hold back a rejection before the first answer: whether it is the entry's, or only this prompt's, shows later.
 
-        After a few that read alike the shortest prompt is tried; if it is rejected as well, so would be all others.
+        After a few that read alike a short and a long prompt are tried; if these are rejected, so would be all others.
         """
         self.rejected.append(record)
         alike = sum(pattern_of(r["error"]) == pattern_of(fault.reason) for r in self.rejected)
         if alike < EQUAL_FAILURES and len(self.rejected) < FIRST_FAILURES:
             return
-        if not await self._shortest_is_answered():
+        if not await self._another_is_answered():
             raise self._give_up(f"all {len(self.rejected)} first requests were rejected with: {fault.reason}")
 
-    async def _shortest_is_answered(self) -> bool:
-        """Ask the shortest prompt before its turn; its answer is kept."""
-        ask, self.shortest = self.shortest, None
-        if ask is None or ask.request_hash in self._failed_already:
-            return False
-        worst = self._reserve(ask)
-        if worst is None:
-            return False
-        spent = 0.0
-        try:
-            spent = await self._exchange(ask, Tally())
-        except Fault:
-            return False
-        finally:
-            for budget in self.budgets:
-                budget.settle(worst, spent)
-        self.ahead.add(ask.request_hash)
-        return True
-
-    @property
-    def _failed_already(self) -> set[str]:
-        return {record["request_hash"] for record in (*self.rejected, *self.in_doubt)}
+    async def _another_is_answered(self) -> bool:
+        """Ask a short or else a long prompt that has not failed before its turn; its answer is kept."""
+        failed = {record["request_hash"] for record in (*self.rejected, *self.in_doubt)}
+        left = [ask for ask in self.others if ask.request_hash not in failed]
+        for ask in dict.fromkeys((*left[:1], *left[-1:])):
+            worst = self._reserve(ask)
+            if worst is None:
+                return False
+            spent = 0.0
+            try:
+                spent = await self._exchange(ask, Tally())
+            except Fault:
+                continue
+            finally:
+                for budget in self.budgets:
+                    budget.settle(worst, spent)
+            self.ahead.add(ask.request_hash)
+            return True
+        return False
 
     async def _check_root(self, fault: Fault) -> None:
         """Where base_url names no version and the first request fails, look whether the API lies one step further.
@@ -637,7 +637,7 @@ class Run:
     async def _still_answers(self) -> bool:
         """Ask what was answered last again: a persona whose every prompt fails must not stop the run at each start."""
         if self.answered is None:
-            return await self._shortest_is_answered()
+            return await self._another_is_answered()
         ask, tally = self.answered, Tally()
 
         def call(path: str, body: Any, read: Any) -> Any:
@@ -797,10 +797,12 @@ class Run:
         return dict(errors.value_counts(sort=True).rows()[:MOST_NAMED])
 
 
-def _shortest(todo: pl.DataFrame) -> Ask | None:
-    """The request with the shortest prompt."""
+def _shortest_and_longest(todo: pl.DataFrame) -> list[Ask]:
+    """Requests by length of their prompts: of each end more than may fail at first."""
     length = pl.col("user").str.len_bytes() + pl.col("system").str.len_bytes().fill_null(0)
-    return next(iterate(todo.bottom_k(1, by=length)), None)
+    n = FIRST_FAILURES + 1
+    ends = pl.concat([todo.bottom_k(n, by=length), todo.top_k(n, by=length)]).unique("request_hash")
+    return list(iterate(ends.sort(length, "request_hash")))
 
 
 def _first_error(group: BaseException) -> BaseException:

@@ -61,6 +61,13 @@ def test_prompts_that_are_too_long_do_not_stop_a_model_that_answers_shorter_ones
     assert len(server.log) == 30, "the shortest one was asked before its turn, and once"
 
 
+def test_the_shortest_prompts_that_fail_do_not_stop_a_model_that_answers_others(serve, ledger: Path):
+    server = serve(lambda s, r: Answer(400, openai_error("flagged")) if len(r.text) < 10 else answers(r))
+    users = [f"bad {i}" for i in range(4)] + [f"a longer question {i}" for i in range(10)]
+    report = inference.ask(make_spec(server.url), make_prompts(users), ledger)
+    assert (report.asked, report.errors) == (10, 4)
+
+
 def test_a_model_without_one_answer_is_a_failure_now_and_on_every_later_run(serve, ledger: Path):
     server = serve(lambda s, r: Answer(400, openai_error(f"no {r.text}")))
     spec, prompts = make_spec(server.url), make_prompts(["alpha", "beta"])
