@@ -73,7 +73,14 @@ def from_table(
             unused=read.unused,
         )
     rows = joined_own(rows, own)
-    matched = match(rows, file, items, count_from=reading.count_from, own_order=known is None or known.own_order)
+    matched = match(
+        rows,
+        file,
+        items,
+        count_from=reading.count_from,
+        own_order=known is None or known.own_order,
+        replies=reading.replies,
+    )
     keyed = keys_of(matched.frame, items, own, known=known, reading=reading, file=file)
     notes += [*matched.notes, *keyed.notes, *_coverage(keyed.rows, items, known)]
     if known is None:

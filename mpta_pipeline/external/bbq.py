@@ -98,7 +98,13 @@ def from_bbq(
             notes.append(f"{name}: without a context every question is ambiguous; only ambiguous ones count")
         parts.append(part.drop("ambiguous"))
     known_items = Known(ITEMS.conform(items.select(list(ITEMS.schema))))
-    told = replace(reading, answers=(), columns={"item_id": "item_id", "answer": "answer", **_roles(reading, carried)})
+    # What the authors' script cannot match is left out of the paper's figures.
+    told = replace(
+        reading,
+        replies=False,
+        answers=(),
+        columns={"item_id": "item_id", "answer": "answer", **_roles(reading, carried)},
+    )
     answers = from_table(pl.concat(parts), file, known_items, told)
     shown = {**answers.roles, "item_id": "category and example_id (BBQ's own fields)", "answer": ", ".join(wanted)}
     return replace(answers, notes=(*notes, *answers.notes), roles=shown)

@@ -12,6 +12,7 @@ from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.external import columns as c
 from mpta_pipeline.metrics.coding import read_names, tidy
 from mpta_pipeline.metrics.external import ROW
+from mpta_pipeline.tasks import read_replies
 
 # Fewer answers to one item than this may all be unreadable by chance; numbers and letters need less.
 LEAST_TEXTS, LEAST_CODES = 10, 2
@@ -64,7 +65,13 @@ class Matched:
 
 
 def match(
-    rows: pl.DataFrame, file: Path, items: pl.DataFrame, *, count_from: int | None = None, own_order: bool = True
+    rows: pl.DataFrame,
+    file: Path,
+    items: pl.DataFrame,
+    *,
+    count_from: int | None = None,
+    own_order: bool = True,
+    replies: bool = True,
 ) -> Matched:
     """Find the option that each answer, and each answer of the person, names.
 
@@ -75,6 +82,7 @@ def match(
         count_from: Whether numbers count options from 0 or from 1; None: by the numbers themselves.
         own_order: Letters and numbers may count in the items' canonical order where no order is shown. False for items
             whose canonical order is this project's own, so that nobody else can know it.
+        replies: Read sentences as this project reads its own models' replies ("The answer is B.").
 
     Raises:
         ValidationError: What the numbers count from cannot be told, letters count in an order that is not known,
@@ -108,10 +116,16 @@ def match(
     places = rows.select(_VARIANT).join(
         variants.select(_VARIANT, "places"), on=_VARIANT, how="left", maintain_order="left"
     )
+    rows, read, said_replies = _replies(rows, variants, named.get("answer"), own_order=own_order, on=replies)
+    notes += said_replies
     for name, names in named.items():
         starts = base if isinstance(base, int) else base.get(name, 0)
         index = pl.coalesce("by_text", "letter", pl.col("number") - starts)
-        shown = names.with_columns(places["places"]).select(
+        also = (
+            read if name == "answer" and read is not None else pl.Series("read", [None] * rows.height, dtype=pl.Int64)
+        )
+        index = pl.coalesce(index, "read")
+        shown = names.with_columns(places["places"], also.alias("read")).select(
             pl.when((index >= 0) & (index < pl.col("k"))).then(index).alias("at"), "places"
         )
         into = {"answer": "pred_idx", "own_answer": "own_idx", "key": "key_idx"}[name]
@@ -174,6 +188,48 @@ def _places(shown: list[str], canonical: list[str]) -> list[int] | None:
 
 def _row(rows: pl.DataFrame) -> str:
     return f" (row {rows.item(0, ROW)})" if ROW in rows.columns else ""
+
+
+def _replies(
+    rows: pl.DataFrame, variants: pl.DataFrame, names: pl.DataFrame | None, *, own_order: bool, on: bool
+) -> tuple[pl.DataFrame, pl.Series | None, list[str]]:
+    """Whole sentences, read as replies: the place of the option picked, and `status` where one refuses."""
+    if names is None or not on:
+        return rows, None, []
+    unread = names.select(pl.all_horizontal(pl.col("by_text", "letter", "number").is_null())).to_series()
+    text = pl.col("answer").cast(pl.String)
+    sentence = rows.select((text.str.count_matches(r"\pL{2,}") >= 1).fill_null(False)).to_series()
+    frame = rows.select(_VARIANT, text.alias("text"), pl.col("options").is_not_null().alias("shown")).with_row_index(
+        "at"
+    )
+    frame = frame.filter(unread & sentence)
+    if not own_order:
+        frame = frame.filter("shown")
+    if frame.is_empty():
+        return rows, None, []
+    frame = frame.join(variants.select(_VARIANT, "options"), on=_VARIANT, how="left", maintain_order="left")
+    read = read_replies(frame.select("text", "options")).select("text", "options", "status", "pred_pos")
+    found = frame.join(read.unique(["text", "options"]), on=["text", "options"], how="left", maintain_order="left")
+    every = (
+        rows.with_row_index("at")
+        .select("at")
+        .join(found.select("at", "status", "pred_pos"), on="at", how="left", maintain_order="left")
+    )
+    notes = []
+    n = every["pred_pos"].is_not_null().sum()
+    if n:
+        first = found.filter(pl.col("pred_pos").is_not_null()).row(0, named=True)
+        notes.append(
+            f"{n:,} answers are sentences, read as the replies of this project's own models are "
+            f"(e.g. {first['text'][:60]!r} as {first['options'][first['pred_pos']]!r})"
+        )
+    refused = every["status"] == "refused"
+    if refused.any():
+        notes.append(f"{refused.sum():,} answers refuse the question (refusal_rate): wrong in accuracy, not unreadable")
+        given = pl.col("status") if "status" in rows.columns else pl.lit(None, pl.String)
+        said = pl.when(refused).then(pl.lit("refused"))
+        rows = rows.with_columns(pl.coalesce(given, said).alias("status"))
+    return rows, every["pred_pos"].cast(pl.Int64), notes
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Reading:
         questions: Questions that stand in a column each.
         count_from: What numbers count options from; None: by the numbers.
         ordered: The options, in the order given, are steps of a scale.
+        replies: Read whole sentences as this project reads its own models' replies.
     """
 
     answers: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Reading:
     questions: tuple[str, ...] = ()
     count_from: int | None = None
     ordered: bool = False
+    replies: bool = True
 
     @property
     def bases(self) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ def test_a_model_that_refuses_everything_is_not_set_aside(tmp_path):
     given, results = scored(written(tmp_path / "a.csv", rows))
     assert not given.left_out
     assert figure(results) == 0
-    assert any("name no option" in note for note in given.notes)
+    assert any("40 answers refuse the question" in note for note in given.notes)
+    assert figure(results, "refusal_rate") == 1
 
 
 COLOURS = ["red", "green", "blue", "grey"]
@@ -606,11 +607,13 @@ def test_how_sure_an_answer_is_is_no_list_of_probabilities(tmp_path):
 
 
 def test_labels_that_never_meet_say_why_nothing_is_left(tmp_path):
-    rows = [{"persona_id": f"p{i}", "item": "q", "answer": "Agree strongly", "own_answer": ("Strongly agree", "Disagree")[i % 2]}
-            for i in range(40)]  # fmt: skip
+    own = ("Strongly agree", "Disagree")
+    rows = [
+        {"persona_id": f"p{i}", "item": "q", "answer": "Largely in favour", "own_answer": own[i % 2]} for i in range(40)
+    ]
     path = written(tmp_path / "a.csv", rows)
     with pytest.raises(
-        ValidationError, match=r"No answer is left.*answers Agree strongly; options Disagree, Strongly agree"
+        ValidationError, match=r"No answer is left.*answers Largely in favour; options Disagree, Strongly agree"
     ):
         scored(path)
     assert dict(external.look(external.load(path)))["Items whose answers never meet their options"][0].startswith("q ")
@@ -622,3 +625,17 @@ def test_the_personas_effect_is_shown(tmp_path):
     done = CliRunner().invoke(cli.app, ["score", str(written(tmp_path / "a.csv", rows))])
     assert "persona's effect" in " ".join(done.output.split())
     assert "+1.0000" in done.output
+
+
+def test_sentences_are_read_as_replies(tmp_path):
+    said = [
+        "The answer is B.",
+        "Answer: (B)",
+        "I would say green, since grass is green.",
+        "ANSWER: C",
+        "I cannot answer that.",
+    ]
+    rows = [{"item_id": f"q{i}", "choices": COLOURS, "label": "green", "response": text} for i, text in enumerate(said)]
+    given, results = scored(written(tmp_path / "a.jsonl", rows))
+    assert figure(results) == pytest.approx(3 / 5)
+    assert any("sentences, read as the replies" in note for note in given.notes)
