@@ -16,12 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from mpta_pipeline.errors import ConfigError, MptaError
+from mpta_pipeline.foreign import printable
 from mpta_pipeline.study import config_dir
-from mpta_pipeline.tables import GOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from mpta_pipeline import external
+    from mpta_pipeline.inference import ModelSpec
     from mpta_pipeline.orchestration.project import Project
 
 app = typer.Typer(
@@ -32,9 +34,20 @@ app = typer.Typer(
 )
 # Tables need room: a pipe or a narrow window gets lines that a file or a pager shows whole.
 _WIDTH = max(Console().width, 120)
+_METRICS_A_TABLE = 5
 _INTERRUPTED = 130  # exit code
-out = Console(width=_WIDTH)
-err = Console(stderr=True, width=_WIDTH)
+
+
+class _Terminal(Console):
+    """A console that shows the control characters of foreign text instead of obeying them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = _Terminal(width=_WIDTH)
+err = _Terminal(stderr=True, width=_WIDTH)
 
 
 def main() -> None:
@@ -144,6 +157,7 @@ def _run(
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
     _show_set_aside(project)
     _show_unanswered(project)
+    _show_unreadable(project)
     seconds = time.monotonic() - started
     _show_headline(project)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
@@ -200,11 +214,16 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
         transient=True,
     ) as bar:
         rows: dict[str, Any] = {}
+        said: set[tuple[str, str]] = set()
 
         def show(progress: Any) -> None:
             row = rows.get(progress.model)
             if row is None or bar.tasks[row].finished:
                 row = rows[progress.model] = bar.add_task(progress.model, total=progress.total, rate="")
+            for warning in progress.warnings:
+                if (progress.model, warning) not in said:
+                    said.add((progress.model, warning))
+                    bar.console.print(f"[red]warning[/red] {escape(f'{progress.model}: {warning}')}", soft_wrap=True)
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
@@ -262,7 +281,9 @@ def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
     for name, dtype in frame.schema.items():
         table.add_column(name.replace("_", " "), justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(str(v)) for v in row))
+        table.add_row(
+            *("" if v is None else f"{v:.3f}" if isinstance(v, float) else escape(printable(str(v))) for v in row)
+        )
     out.print(table)
 
 
@@ -317,7 +338,7 @@ def list_surveys() -> None:
 
 
 def _show_set_aside(project: Project) -> None:
-    """The columns that harmonized waves lack because their file says what the crosswalk does not know."""
+    """The columns, or parts of them, that harmonized waves lack: their file says what the crosswalk does not know."""
     from mpta_pipeline.provenance import read_record
     from mpta_pipeline.storage import listed
 
@@ -326,8 +347,9 @@ def _show_set_aside(project: Project) -> None:
         problems = record.notes.get("set_aside", []) if record else []
         if problems:
             out.print(
-                f"[yellow]{escape(path.stem)}: {len(problems)} variable(s) set aside, not guessed[/yellow]: "
-                f"{escape('; '.join(problems))}. Add what the codebook says to the concept's file, then run again.",
+                f"[yellow]{escape(path.stem)}: {len(problems)} column(s) set aside, whole or in part[/yellow]: "
+                f"{escape('; '.join(problems))}. "
+                "Nothing is guessed: add what the codebook says to the concept's file, then run again.",
                 soft_wrap=True,
             )
 
@@ -355,6 +377,24 @@ def _show_unanswered(project: Project) -> None:
             )
 
 
+def _show_unreadable(project: Project) -> None:
+    """The models and tasks of which too few replies can be read, and what was noted while they were asked."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    for cell in steps.cells(project):
+        name = escape(" on ".join(cell.rsplit("|", 1)))
+        asked, scored = (steps.made(project, Node(asset, cell)) for asset in ("responses", "scores"))
+        if asked is not None and (notes := asked.notes.get("notes")):
+            out.print(f"[dim]{name}: {escape(str(notes))}[/dim]", soft_wrap=True)
+        if scored is not None and (warning := scored.notes.get("warning")):
+            out.print(
+                f"[red]warning[/red] {name}: {escape(str(warning))}. Its figures must not be quoted; "
+                "`mpta models --probe` shows what the model can do.",
+                soft_wrap=True,
+            )
+
+
 def _some(values: Iterable[str], most: int = 3) -> str:
     """The first few of many values, with how many there are."""
     every = list(values)
@@ -362,13 +402,47 @@ def _some(values: Iterable[str], most: int = 3) -> str:
 
 
 @app.command(name="models")
-def list_models() -> None:
-    """The registered models and whether each can be used now."""
+def list_models(
+    *,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask each model three tiny questions and show what it can do.")
+    ] = False,
+    models: Annotated[str | None, typer.Option(help="Models to probe, comma-separated; default: the study's.")] = None,
+) -> None:
+    """The registered models and whether each can be used now; with --probe what each can do and what will be sent."""
     from mpta_pipeline import inference
     from mpta_pipeline.orchestration.project import Project
 
     project = Project.from_env()
-    _print_frame(pl.DataFrame([inference.overview(spec) for spec in project.models.values()]))
+    specs = [project.model(name) for name in _names(models) or project.models]
+    _print_frame(pl.DataFrame([inference.overview(spec) for spec in specs]))
+    if probe and not _probe_models(project, specs):
+        raise typer.Exit(1)
+
+
+def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
+    """Probe models one by one and show what was found; whether all can be asked."""
+    from mpta_pipeline import inference
+
+    found = []
+    for spec in specs:
+        with out.status(f"{spec.name} …"):
+            one = inference.probe(spec, project.layout.ledger(spec.name), cache_dir=project.layout.models)
+        found.append(one)
+        table = Table(title=escape(spec.name), title_justify="left", show_header=False)
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(overflow="fold")
+        shown = {"problem": one.problem} if one.problem else one.shown()
+        for name, words in shown.items():
+            marked = name == "problem" or (name == "to do" and one.to_do)
+            table.add_row(name, f"[yellow]{escape(words)}[/yellow]" if marked else escape(words))
+        out.print(table)
+    if _home(project).is_dir():
+        with _instance(project) as instance:
+            from mpta_pipeline.orchestration.sources import report_probes
+
+            report_probes(project, instance, found)
+    return all(one.problem is None for one in found)
 
 
 @app.command()
@@ -406,7 +480,10 @@ def trace(
 
 @app.command()
 def score(
-    files: Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON, JSON lines or Parquet, one row an answer.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="CSV, TSV, JSON, JSON lines, Parquet; logs of inspect_ai and lm-evaluation-harness."),
+    ],
     *,
     items: Annotated[
         Path | None, typer.Option(help="The benchmark's own item file or folder, or Parquet of the table items.")
@@ -415,66 +492,134 @@ def score(
     kind: Annotated[
         str | None, typer.Option(help="Kind of the items of --items, where their file does not say.")
     ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="What people answered: respondents' answers or published shares.")
+    ] = None,
     answer: Annotated[str | None, typer.Option(help="Columns that hold answers, comma-separated.")] = None,
-    by: Annotated[str | None, typer.Option(help="Columns that group the personas, comma-separated.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="BBQ's additional_metadata.csv.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What columns are, e.g. item_id=qid,own_answer=truth,persona_id=case.")
+    ] = None,
+    questions: Annotated[
+        str | None, typer.Option(help="Questions that stand in a column each, comma-separated.")
+    ] = None,
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="The options, in the order given, are steps of a scale.")
+    ] = False,
+    count_from: Annotated[
+        int | None, typer.Option(min=0, max=1, help="What numbers count options from: 0 or 1.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Columns that group the personas, comma-separated; sex×age (or sex*age) crosses.")
+    ] = None,
+    metadata: Annotated[Path | None, typer.Option(help="BBQ's additional_metadata.csv (in supplemental/).")] = None,
+    look: Annotated[
+        bool, typer.Option("--look", help="Say how the file is understood and what will be computed; compute nothing.")
+    ] = False,
     save: Annotated[
-        Path | None, typer.Option("--out", help="Write all figures there: .csv, .parquet or .json.")
+        Path | None,
+        typer.Option("--out", help="A .csv, .parquet or .json file for the figures, or a folder for everything."),
     ] = None,
 ) -> None:
-    """Figures for answers made elsewhere: item id and option or text, optional persona and model; BBQ's own files, too.
+    """Figures for answers made elsewhere: own tables, BBQ's files, logs of inspect_ai and lm-evaluation-harness.
 
-    A row an answer: item_id (or example_id and category, or question) and answer (option text, letter or index);
-    optional: model, persona_id, condition, survey, weight, order_id, repeat_id, status, options, probabilities.
+    A row per answer: item_id (or question) and answer (option text, letter or number); what is right: own_answer of the
+    person, key, --people FILE, or --items FILE. A table with one column per question is read, too. Look first: --look.
     """
-    from mpta_pipeline import answers_file
+    from mpta_pipeline import external
 
-    columns = tuple(_names(answer) or ())
-    known = groups = rules = None
-    gold = GOLD.empty()
-    if items is not None:
-        known = answers_file.items_from(items, kind=kind, metadata=metadata)
-    parts = []
-    for file in files:
-        frame = answers_file.read(file)
-        if known is None and task is None and answers_file.is_bbq(frame):
-            parts.append(answers_file.from_bbq(frame, file, columns=columns, metadata=metadata))
-            continue
-        if known is None:
-            from mpta_pipeline.orchestration.project import Project
-
-            project = Project.from_env()
-            known, gold, groups = _items_of_task(project, task or _task_of(project, frame, file))
-            rules = project.study.figures
-        parts.append(answers_file.from_table(frame, file, known, gold, column=columns[0] if columns else None))
-    given = answers_file.together(parts)
-    figures = answers_file.compute(given, by=tuple(_names(by) or ()), groups=groups, rules=rules)
-    _show_scores(answers_file.overview(figures))
-    for note in given.notes:
-        out.print(note, style="dim", soft_wrap=True)
     if save is not None:
-        out.print(f"{figures.height} figures: {answers_file.write(figures, save)}", soft_wrap=True)
+        external.check_out(save)
+    reading = external.Reading(
+        answers=tuple(_names(answer) or ()),
+        columns=_roles(columns),
+        by=tuple(name.replace("*", "×") for name in _names(by) or ()),
+        questions=tuple(_names(questions) or ()),
+        count_from=count_from,
+        ordered=ordered,
+    )
+    known, rules = None, None
+    if items is not None:
+        known = external.known_items(items, kind=kind, metadata=metadata)
+    elif task is not None:
+        from mpta_pipeline.orchestration.project import Project
+
+        project = Project.from_env()
+        known, rules = _items_of_task(project, task), project.study.figures
+    found: list[str] = []
+    parts = [
+        external.load(
+            file,
+            known=known,
+            find=lambda frame: _of_study(frame, found),
+            reading=reading,
+            people=people,
+            metadata=metadata,
+        )
+        for file in files
+    ]
+    given = external.together(parts)
+    if found:
+        from mpta_pipeline.orchestration.project import Project
+
+        rules = Project.from_env().study.figures
+    if look:
+        for heading, lines in external.look(given, reading.by):
+            out.print(f"[bold]{escape(heading)}[/bold]")
+            for line in lines:
+                out.print(f"  {escape(line)}", soft_wrap=True)
+        return
+    results = external.compute(given, by=reading.by, rules=rules)
+    _show_scores(external.overview(results.figures))
+    _show_numbers(results.numeric)
+    _show_comparison(results.comparison)
+    _show_pockets(results.pockets, searched=bool(reading.by))
+    notes = (*(aside.text() for aside in given.left_out), *given.notes)
+    for aside in given.left_out:
+        out.print(f"[yellow]{escape(aside.text())}[/yellow]", soft_wrap=True)
+    for note in given.notes:
+        out.print(escape(note), style="dim", soft_wrap=True)
+    if save is not None:
+        title = f"Answers of {', '.join(file.name for file in files[:3])}{' …' if len(files) > 3 else ''}"
+        for path in external.write(results, save, title=title, notes=notes):
+            out.print(str(path), soft_wrap=True)
 
 
-def _task_of(project: Project, frame: pl.DataFrame, file: Path) -> str:
-    """The task of the study whose items a file's answers are to."""
+def _roles(option: str | None) -> dict[str, str]:
+    """ROLE=COLUMN pairs."""
+    pairs = {}
+    for part in _names(option) or ():
+        role, mark, column = part.partition("=")
+        if not mark or not column.strip():
+            raise ConfigError(
+                "This does not say what a column is",
+                variable="--columns",
+                value=part,
+                remedy="write ROLE=COLUMN, e.g. item_id=qid,own_answer=truth",
+            )
+        pairs[role.strip()] = column.strip()
+    return pairs
+
+
+def _of_study(frame: pl.DataFrame, found: list[str]) -> external.Known | None:
+    """The items of the study's task that a table's item ids belong to; None where there is none."""
     from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.orchestration.project import Project
     from mpta_pipeline.provenance import Node
 
-    if "item_id" in frame.columns:
-        asked = set(frame["item_id"].cast(pl.String))
-        for name in project.study.tasks if (project.config / "study.yaml").exists() else ():
-            if steps.made(project, Node("items", name)) and asked <= set(steps.read(project, "items", name)["item_id"]):
-                return name
-    raise ConfigError(
-        "It is not known to which items these answers are",
-        file=file,
-        remedy="give the benchmark's item file with --items, or a task of the study with --task",
-    )
+    if not (config_dir() / "study.yaml").exists():
+        return None
+    project = Project.from_env()
+    asked = set(frame["item_id"].cast(pl.String).drop_nulls())
+    for name in project.study.tasks:
+        if steps.made(project, Node("items", name)) and asked <= set(steps.read(project, "items", name)["item_id"]):
+            found.append(name)
+            return _items_of_task(project, name)
+    return None
 
 
-def _items_of_task(project: Project, task: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+def _items_of_task(project: Project, task: str) -> external.Known:
     """Items, people's own answers and groups of a task of the study, as they are stored."""
+    from mpta_pipeline import external
     from mpta_pipeline.orchestration import steps
     from mpta_pipeline.provenance import Node
 
@@ -494,37 +639,104 @@ def _items_of_task(project: Project, task: str) -> tuple[pl.DataFrame, pl.DataFr
             remedy="run `mpta run --until prompts`, which asks no model, or give the item file with --items",
         )
     groups = steps.read(project, "groups") if steps.path_of(project, Node("groups")).exists() else None
-    return steps.read(project, "items", task), steps.read(project, "gold", task), groups
+    return external.Known(steps.read(project, "items", task), steps.read(project, "gold", task), groups)
 
 
 def _show_scores(overview: pl.DataFrame) -> None:
-    """One block a model: a line a group, figures with their intervals below them."""
+    """Tables of a model: a line a group, figures with their intervals below them, few enough to be read in one line."""
     metrics = [c for c in overview.columns if f"{c}_low" in overview.columns]
     for (model,), part in overview.group_by("model", maintain_order=True):
-        table = Table(title=str(model), title_justify="left", header_style="bold")
-        table.add_column("group", no_wrap=True)
-        table.add_column("answers", justify="right")
-        for name in metrics:
-            if part[name].is_not_null().any():
-                table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right")
-        for row in part.iter_rows(named=True):
-            label = (
-                row["subgroup"]
-                if row["dimensions"] in ("all", "category")
-                else f"{row['dimensions']} {row['subgroup']}"
+        shown = [name for name in metrics if part[name].is_not_null().any()]
+        # What says the same as accuracy, or that nothing failed, is left to the file.
+        shown = [
+            name
+            for name in shown
+            if not (
+                name.startswith("accuracy_") and "accuracy" in shown and part[name].equals(part["accuracy"].alias(name))
             )
-            label += "".join(f"\n{row[c]}" for c in ("survey", "condition") if part[c].n_unique() > 1)
-            cells = [escape(label), f"{row['n']:,}"]
-            for name in metrics:
-                if part[name].is_null().all():
-                    continue
-                n = row.get(f"{name}_n")
-                shown = [_four(row[name])]
-                if row[f"{name}_low"] is not None:
-                    shown.append(f"[{_four(row[f'{name}_low'], 2)}, {_four(row[f'{name}_high'], 2)}]")
-                cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
-            table.add_row(*cells)
-        out.print(table)
+            and not (name == "error_rate" and part[name].sum() == 0)
+        ]
+        for start in range(0, len(shown), _METRICS_A_TABLE):
+            _show_part(
+                str(model) if start == 0 else f"{model}, continued", part, shown[start : start + _METRICS_A_TABLE]
+            )
+
+
+def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("group", overflow="fold")
+    table.add_column("answers", justify="right", no_wrap=True)
+    beside = [c for c in ("chance", "item_mode") if "accuracy" in metrics and part[c].is_not_null().any()]
+    for name in metrics:
+        table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right", no_wrap=True)
+        if name == "accuracy":
+            for column in beside:
+                table.add_column(column.replace("item_mode", "most frequent"), justify="right", style="dim")
+    for row in part.iter_rows(named=True):
+        label = (
+            row["subgroup"] if row["dimensions"] in ("all", "category") else f"{row['dimensions']} {row['subgroup']}"
+        )
+        label += "".join(f"\n{row[c]}" for c in ("survey", "condition") if part[c].n_unique() > 1)
+        cells = [escape(label), f"{row['n']:,}"]
+        for name in metrics:
+            n = row.get(f"{name}_n")
+            shown = [_four(row[name])]
+            if row[f"{name}_low"] is not None:
+                shown.append(f"[{_four(row[f'{name}_low'], 2)}, {_four(row[f'{name}_high'], 2)}]")
+            cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
+            if name == "accuracy":
+                cells += [_four(row[c]) for c in beside]
+        table.add_row(*cells)
+    out.print(table)
+
+
+def _show_numbers(numbers: pl.DataFrame | None) -> None:
+    """Means of the answers that are numbers, one block a model."""
+    if numbers is None:
+        return
+    for (model,), part in numbers.group_by(["model"], maintain_order=True):
+        shown = part.select(
+            pl.when(pl.col("dimensions") == "all").then(pl.lit("all")).otherwise(pl.format("{} {}", "dimensions", "subgroup")).alias("group"),
+            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people", "difference",
+            pl.format("[{}, {}]", pl.col("ci_low").round(3), pl.col("ci_high").round(3)).alias("95 % interval"),
+            "mae", "mae_n", "pearson", "sd_ratio",
+        )  # fmt: skip
+        _print_frame(
+            shown, title=f"{model}: answers that are numbers (difference of question `all`: in standard deviations)"
+        )
+
+
+def _show_comparison(comparison: pl.DataFrame) -> None:
+    """Models by accuracy, with the groups that cannot be told apart."""
+    own = comparison.filter((pl.col("metric") == "accuracy") & (pl.col("model") == pl.col("other_model")))
+    if own.is_empty():
+        return
+    shown = own.sort("task", "survey", "condition", "tie_group", pl.col("estimate"), descending=[False] * 4 + [True])
+    _print_frame(
+        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers", pl.col("tie_group").alias("tie group")),
+        title="Models compared on the answers that both gave; those of one tie group cannot be told apart",
+    )  # fmt: skip
+
+
+def _show_pockets(pockets: pl.DataFrame, *, searched: bool) -> None:
+    """Confirmed pockets, or that none was found."""
+    if pockets.is_empty():
+        if searched:
+            out.print(
+                "Pockets: no group has enough personas on both halves of the answers to be tested.", soft_wrap=True
+            )
+        return
+    confirmed = pockets.filter("confirmed")
+    if confirmed.is_empty():
+        out.print(
+            f"No pocket: none of {pockets.height} groups tested is confirmed as worse than the rest.", soft_wrap=True
+        )
+        return
+    shown = confirmed.select(
+        "model", "condition", "outcome", pl.format("{} = {}", "dimensions", "subgroup").alias("pocket"), "n_personas",
+        "estimate", "rest_estimate", "difference", "q_value",
+    )  # fmt: skip
+    _print_frame(shown, title="Pockets: groups found on one half of the answers and confirmed on the other")
 
 
 def _four(value: float | None, digits: int = 4) -> str:
@@ -568,11 +780,8 @@ def export(
                 remedy=f"choose of {', '.join(known)}",
             )
     frame = frame.filter(pl.col("survey").is_in(_names(surveys) or known))
-    # The policy of today counts: what surveys.yaml forbids since the personas were made stays here, too.
-    sources = project.sources
-    policy = {s.dialect: "local_only" if sources.closed(s) else sources.data_use(s) for s in sources}
-    kept = pl.col("dialect").replace_strict(policy, default="local_only", return_dtype=pl.String) == "local_only"
-    frame = frame.with_columns(pl.when(kept).then(pl.lit("local_only")).otherwise("data_use").alias("data_use"))
+    # Today's policy counts, not the one that held when the personas were made.
+    frame = frame.with_columns(project.permitted_use("dialect"))
     facts = personas.column_facts(project.crosswalk).filter(pl.col("question").is_not_null())
     done = personas.export_personas(
         frame,
@@ -733,12 +942,17 @@ def forget(
     with _instance(project) as instance:
         from mpta_pipeline.orchestration.events import purge
         from mpta_pipeline.orchestration.runner import sole_command
+        from mpta_pipeline.storage import alone, sweep_half_written
 
-        with sole_command(project, instance):
+        def waiting() -> None:
+            out.print("Waiting for what is being made or asked to end; cancel it in the UI, or stop this with Ctrl-C.")
+
+        with sole_command(project, instance), alone(project.layout, waiting):
             texts = withdrawal.texts_of(project.layout, who.id, project.study)
             models = inference.load_models(project.config / "models.yaml")
             outcome = withdrawal.forget(project.layout, project.sources, models, who, on=datetime.now(UTC).date())
             runs = purge(instance, texts)
+            sweep_half_written(project.layout)
     if outcome.again:
         out.print("This respondent had withdrawn before; what was left is done now.")
     rows = [{"what": f"rows of {table}", "taken out": n} for table, n in sorted(outcome.rows.items())]
@@ -749,15 +963,17 @@ def forget(
         out.print(f"{escape(note)}.", style="yellow", soft_wrap=True)
     if rebuild:
         _run(Project.from_env())
-        left = withdrawal.tables_with(project.layout, who.id)
-        for path in left:
-            err.print(f"[red]still there[/red] {escape(str(path))}", soft_wrap=True)
-        if left:
-            err.print("What was exported, or put there by hand, is yours to delete or to export again.", soft_wrap=True)
-            raise typer.Exit(1)
-        out.print("No stored file holds them any more.")
-    else:
-        out.print("The daemon, or `mpta run`, now makes anew what they were part of.")
+    left = withdrawal.tables_with(project.layout, who.id, [_home(project) / "history"])
+    for path in left:
+        err.print(f"[red]still there, or not to be looked into[/red] {escape(str(path))}", soft_wrap=True)
+    if left:
+        err.print(
+            "Delete what was exported or put there by hand; for anything else run this command again.", soft_wrap=True
+        )
+        raise typer.Exit(1)
+    out.print("No stored file holds them any more.")
+    if not rebuild:
+        out.print("The daemon, or `mpta run`, will rebuild what they were part of.")
 
 
 def _bury_killed_commands() -> None:
@@ -772,22 +988,37 @@ def _bury_killed_commands() -> None:
             pass
 
 
+def _taken(host: str, port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host if host != "0.0.0.0" else "127.0.0.1", port)) == 0
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open Dagster's UI, with its daemon, on the same instance (`dagster dev`)."""
-    home = config_dir()
-    if not home.is_dir():
+    config = config_dir()
+    if not config.is_dir():
         raise ConfigError(
             "The configuration folder is absent",
-            file=home,
+            file=config,
             remedy="run in the folder that holds dagster_home/, or set MPTA_CONFIG_DIR to it",
         )
-    os.environ["DAGSTER_HOME"] = str(home)
-    _bury_killed_commands()
-    workspace = home.parent / "workspace.yaml"
+    if _taken(host, port):
+        raise ConfigError(
+            "Another program listens on this port",
+            variable="--port",
+            value=f"{host}:{port}",
+            remedy=f"open http://{host}:{port} if that is the UI already, or choose another port",
+        )
+    _bury_killed_commands()  # it sets DAGSTER_HOME, as every command does
+    workspace = config.parent / "workspace.yaml"
     if not workspace.exists():
         workspace = Path(__file__).with_name("orchestration") / "workspace.yaml"
     executable = Path(sys.executable).with_name("dagster")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mpta_pipeline.foreign import printable
+
 
 class MptaError(Exception):
     """A problem whose message names file, variable, value and remedy, as far as each applies.
@@ -40,7 +42,7 @@ class MptaError(Exception):
             if shown is not None
         ]
         place = f" ({', '.join(where)})" if where else ""
-        super().__init__(f"{problem}{place}. Remedy: {remedy}.")
+        super().__init__(printable(f"{problem}{place}. Remedy: {remedy}."))
 
 
 class SurveyFileError(MptaError):
@@ -53,6 +55,10 @@ class CrosswalkError(MptaError):
 
 class ValidationError(MptaError):
     """A table that breaks its own schema or a quality rule that blocks."""
+
+
+class DamagedError(MptaError):
+    """A stored file whose bytes are not those that were written."""
 
 
 class ConfigError(MptaError):

@@ -11,19 +11,20 @@ until then the list keeps them out), copies and backups, and what an endpoint ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from glob import escape
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from mpta_pipeline import inference, personas, surveys, warehouse
-from mpta_pipeline.errors import MptaError
-from mpta_pipeline.hashing import content_hash
-from mpta_pipeline.provenance import discard, read_record, record_path, write_record
-from mpta_pipeline.storage import Layout, listed, read_parquet, write_parquet
+from mpta_pipeline.errors import DamagedError, MptaError
+from mpta_pipeline.provenance import discard, read_record, read_table, rewrite
+from mpta_pipeline.queries import quoted
+from mpta_pipeline.storage import Layout, listed
 from mpta_pipeline.study import Study
 
 # Columns that name a respondent, in whatever table.
@@ -156,7 +157,7 @@ def forget(
 def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
     """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
     path = layout.table("personas")
-    stored = read_parquet(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
+    stored = read_table(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
     texts = [respondent_id]
     if stored is not None and stored.height:
         texts += [
@@ -173,7 +174,7 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
 
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
     """Prompts that show the respondent or ask with their answer as the key; `alone`: nobody else shares the text."""
-    frames = [read_parquet(path) for path in listed(layout.store / "tables" / "prompts", "**/*.parquet")]
+    frames = [read_table(path) for path in listed(layout.store / "tables" / "prompts", "**/*.parquet")]
     if not frames:
         return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
     prompts = pl.concat(frames, how="diagonal_relaxed")
@@ -201,7 +202,11 @@ def _drop_answers(
 def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outcome: Forgotten) -> None:
     """Take the respondent's rows out of every stored partition; the next run makes these anew."""
     for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
-        frame = read_parquet(path)
+        try:
+            frame = read_table(path)
+        except DamagedError:  # whether it holds the respondent cannot be seen: it goes, and is made anew
+            discard(path)
+            continue
         struck = _without(frame, respondent, prompt_ids)
         if struck.equals(frame):
             continue
@@ -211,9 +216,7 @@ def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outco
         if record is None:  # half-made: it is made anew anyway
             discard(path)
             continue
-        record_path(path).unlink(missing_ok=True)
-        write_parquet(struck, path)
-        write_record(path, replace(record, version=content_hash(struck), rows=struck.height))
+        rewrite(struck, path, record)
 
 
 def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series) -> pl.DataFrame:
@@ -231,22 +234,54 @@ def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series)
     return frame.filter(~pl.any_horizontal(named)) if named else frame
 
 
-def tables_with(layout: Layout, text: str) -> list[Path]:
-    """The stored files that hold a text: none should hold the id of somebody who withdrew.
+def tables_with(layout: Layout, text: str, further: Iterable[Path] = ()) -> list[Path]:
+    """The stored files that hold a text, or cannot be looked into: none should hold the id of somebody who withdrew.
 
-    Looks into every Parquet file (all text columns, nested ones too), ledger segment, JSON and HTML file below the data
-    directory. The DuckDB file is made from the Parquet files.
+    Looks into every file below the data directory, hidden and half-written ones too, and below further folders: Parquet
+    in all its text columns, nested ones too, the published DuckDB file column by column, anything else byte by byte.
+    The survey files are the producer's; they do not hold our ids.
+
+    Args:
+        layout: The data directory.
+        text: What to look for.
+        further: Other folders, such as Dagster's history.
     """
-    found = []
-    for path in sorted(p for p in layout.root.rglob("*") if p.is_file()):
+    folders = [layout.root, *further]
+    paths = {p for folder in folders for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(layout.surveys)}
+    return [path for path in sorted(paths) if _file_holds(path, text)]
+
+
+def _file_holds(path: Path, text: str) -> bool:
+    try:
         if path.suffix == ".parquet":
-            if any(_holds(part, text) for part in pl.read_parquet(path).iter_slices(100_000)):
-                found.append(path)
-        elif path.suffix in (".json", ".html", ".log", ".jsonl", ".txt") and text in path.read_text(
-            encoding="utf-8", errors="replace"
-        ):
-            found.append(path)
-    return found
+            return any(_holds(part, text) for part in pl.read_parquet(path).iter_slices(100_000))
+        if path.suffix == ".duckdb":
+            return _database_holds(path, text)
+        return _bytes_hold(path, text.encode())
+    except FileNotFoundError:  # gone since it was listed
+        return False
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error):
+        return True  # what cannot be read proves nothing
+
+
+def _database_holds(path: Path, text: str) -> bool:
+    with duckdb.connect(str(path), read_only=True) as con:
+        tables = con.execute("select table_name from duckdb_tables()").fetchall()
+        return any(
+            con.execute(f"select exists(from {quoted(table)} as t where contains(t::varchar, ?))", [text]).fetchall()
+            == [(True,)]
+            for (table,) in tables
+        )
+
+
+def _bytes_hold(path: Path, wanted: bytes) -> bool:
+    with path.open("rb") as file:
+        tail = b""
+        while block := file.read(1 << 22):
+            if wanted in tail + block:
+                return True
+            tail = block[-len(wanted) :]
+    return False
 
 
 def _holds(frame: pl.DataFrame, text: str) -> bool:

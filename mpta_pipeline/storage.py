@@ -8,11 +8,14 @@ DuckDB file) stays on a file system.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,8 +47,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     is there whole or not at all, also when the upload takes several parts.
     """
     if on_object_store(path):
-        with tempfile.TemporaryDirectory() as scratch:
-            made = Path(scratch, path.name)
+        with scratch() as folder:
+            made = folder / path.name
             made.touch()
             write(made)
             return copy(made, path)
@@ -246,3 +249,124 @@ class Layout:
     def report(self) -> Path:
         """The published report."""
         return self.root / "report.html"
+
+
+# Steps that make tables share the work lock; a withdrawal holds it alone. Both pass the gate first, so that a waiting
+# withdrawal is not overtaken by ever new steps.
+_WORK, _GATE = "work.lock", "work.gate.lock"
+_SCRATCH, _SWEEP, _OWNER = "scratch", "sweep.lock", ".owner"
+_HOLD_ROWS = (".parquet", ".duckdb", ".html", ".arrow")
+
+
+@contextmanager
+def at_work(layout: Layout) -> Iterator[None]:
+    """Keep withdrawals out while a table is made; any number of steps, in any process, may do so at once."""
+    with _lock_file(layout, _WORK) as work:
+        with _lock_file(layout, _GATE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            fcntl.flock(work, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep every step out: wait for those at work to end, and let no other begin.
+
+    Args:
+        layout: The data folder.
+        waiting: Called once if there is something to wait for.
+    """
+    with _lock_file(layout, _GATE) as gate, _lock_file(layout, _WORK) as work:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(work, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def scratch(layout: Layout | None = None) -> Iterator[Path]:
+    """A folder below the data folder for as long as the context lasts; what a kill leaves in it is swept (`sweep`).
+
+    Survey rows and persona texts are never written to the system's temporary folder, where nobody would look for them.
+
+    Args:
+        layout: The data folder; null for the environment's.
+    """
+    layout = layout or Layout.from_env()
+    base = layout.root / _SCRATCH
+    base.mkdir(parents=True, exist_ok=True)
+    with _lock_file(layout, _SWEEP) as sweeping:
+        fcntl.flock(sweeping, fcntl.LOCK_SH)
+        folder = Path(tempfile.mkdtemp(dir=base))
+        owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(owner, fcntl.LOCK_EX)  # it ends with this process, however that ends
+        fcntl.flock(sweeping, fcntl.LOCK_UN)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(owner)
+
+
+def sweep(layout: Layout) -> int:
+    """Remove what killed processes left behind: scratch folders, and half-written tables where no step is at work.
+
+    Returns:
+        Number of folders and files that were removed.
+    """
+    gone = 0
+    with _lock_file(layout, _SWEEP) as sweeping:
+        fcntl.flock(sweeping, fcntl.LOCK_EX)
+        for folder in listed(layout.root / _SCRATCH, "*"):
+            if folder.is_dir() and _abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                gone += 1
+    with _lock_file(layout, _GATE) as gate, _lock_file(layout, _WORK) as work:
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return gone
+        return gone + sweep_half_written(layout)
+
+
+def sweep_half_written(layout: Layout) -> int:
+    """Remove tables and published files that were being written when a process was killed; no step may be at work."""
+    left = [p for p in listed(layout.root, "**/.*.tmp") if any(f"{suffix}." in p.name for suffix in _HOLD_ROWS)]
+    # Before there was a scratch folder, files were read beside the snapshots.
+    left += [p for p in listed(layout.raw, ".*") if p.is_dir()]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process that made a scratch folder is gone."""
+    try:
+        owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(owner)
+    return True
+
+
+@contextmanager
+def _lock_file(layout: Layout, name: str) -> Iterator[int]:
+    """An open lock file; what is locked on it is released with it."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(layout.root / name, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

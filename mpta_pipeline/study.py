@@ -127,6 +127,7 @@ class Study(_Strict):
         models: Models of the registry that take part; null for all.
         budget: US dollars that the models of one run may spend together; null sets no limit.
         paraphrases: Wordings of the framing under which each persona is shown.
+        least_readable: Share of replies that must name an option; below it terminal, UI and report warn of the figures.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Study(_Strict):
     framings: tuple[Framing, ...] = ("you_are",)
     conditions: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
     paraphrases: int = Field(default=1, ge=1, le=5)
+    least_readable: float = Field(default=0.8, ge=0, le=1)
     tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
     figures: FigureRules = FigureRules()
     schedules: Schedules = Schedules()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandera.polars as pa
 
 STATUSES = ("ok", "refused", "unparsed", "error")
+UNPARSED_REASONS = ("empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign")
+"""Why a reply is unparsed: nothing said; ended by the token limit; names no option; names several; contradicts itself;
+nothing but a thought; written in another script than the options."""
 MISSING_KINDS = (
     "dont_know",
     "refused_or_no_answer",
@@ -160,8 +163,9 @@ def _ids(*names: str) -> tuple[Column, ...]:
 
 WAVES = Table(
     "waves",
-    "One row a wave: the release in use, where it came from and what may be done with it.",
-    ("wave",),
+    "One row a release in use: its wave, where it came from and what may be done with it. A wave that several files "
+    "make up, each with countries of its own, has a row for each.",
+    ("wave", "release_id"),
     (
         *_ids("wave", "survey", "dialect", "release_id"),
         Column("title", pl.String, "Name of the survey wave as its producer writes it"),
@@ -169,7 +173,7 @@ WAVES = Table(
         Column("doi", pl.String, "DOI of the release", nullable=True),
         Column("file_name", pl.String, "Name of the file as dropped"),
         Column("sha256", pl.String, "SHA-256 of the file"),
-        Column("n_respondents", pl.Int64, "Respondents in the wave", ge=1),
+        Column("n_respondents", pl.Int64, "Respondents that the release gives", ge=1),
         Column("countries", pl.List(pl.String), "Countries, ISO 3166-1 alpha-3"),
         Column("years", pl.List(pl.Int64), "Years of the fieldwork"),
         Column(
@@ -182,8 +186,8 @@ WAVES = Table(
 
 VARIABLES = Table(
     "variables",
-    "One row a native variable of a raw wave: label, type, value labels, declared missing codes.",
-    ("wave", "variable"),
+    "One row a native variable of a release in use: label, type, value labels, declared missing codes.",
+    ("wave", "release_id", "variable"),
     (
         *_ids("wave", "release_id"),
         Column("variable", pl.String, "Native name, as in the file"),
@@ -264,7 +268,7 @@ RESPONDENTS = Table(
 CHANGELOG = Table(
     "survey_changelog",
     "What a new release changed against the one that it supersedes.",
-    ("wave", "release_id", "change", "variable", "native_key"),
+    ("wave", "release_id", "previous_release_id", "change", "variable", "native_key"),
     (
         *_ids("wave", "release_id"),
         Column("previous_release_id", pl.String, "The release that was superseded; null: first release", nullable=True),
@@ -425,6 +429,20 @@ RESPONSES = Table(
             "Natural log-probability of each shown option's letter or text, in shown order; null where not offered",
             nullable=True,
         ),
+        Column(
+            "letter_share",
+            pl.Float64,
+            "Share of probability on the options' letters at the answer's first token; null where not known",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column(
+            "thought",
+            pl.Boolean,
+            "A thought came with the reply, in its text or apart from it; null: asked before this was kept",
+            nullable=True,
+        ),
         Column("finish_reason", pl.String, "Why the reply ended, as the provider says", nullable=True),
         Column("error", pl.String, "Why the request failed for good; null: answered", nullable=True),
         Column("prompt_tokens", pl.Int64, "Tokens of the prompt as counted by the provider", nullable=True),
@@ -460,7 +478,23 @@ SCORES = Table(
         Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),
         Column("pred_pos", pl.Int64, "Its shown position", nullable=True),
         Column("p_vec", pl.List(pl.Float64), "Option probabilities in canonical order, summing to 1", nullable=True),
+        Column(
+            "letter_share",
+            pl.Float64,
+            "Share of probability on the options' letters at the answer's first token; below the least share that counts "
+            "the answer has no p_vec; null where not known",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
         Column("status", pl.String, "What became of the request", isin=STATUSES),
+        Column(
+            "unparsed_reason",
+            pl.String,
+            "Why the reply is unparsed; null: it is not, or it was read elsewhere",
+            nullable=True,
+            isin=UNPARSED_REASONS,
+        ),
         Column(
             "score",
             pl.Float64,

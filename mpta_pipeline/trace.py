@@ -346,7 +346,7 @@ def _release(con: duckdb.DuckDBPyConnection, identifier: str, releases: pl.DataF
         _set(con, wave=release["wave"], release=release["release_id"], variable="")
         columns.append(_ask(con, "columns_of_wave"))
         sections += [
-            Section(f"Release of {release['wave']}", releases.filter(pl.col("wave") == release["wave"])),
+            Section(f"Release of {release['wave']}", releases.filter(pl.col("release_id") == release["release_id"])),
             Section("What was made from it", _ask(con, "made_from_wave").drop("step")),
             Section(
                 "Harmonized columns and their variables",

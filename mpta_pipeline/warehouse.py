@@ -7,7 +7,6 @@ published one and swapped in: an open notebook keeps reading the old file and st
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,19 @@ import polars as pl
 
 from mpta_pipeline import tables
 from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.provenance import verify
 from mpta_pipeline.queries import header, literal, load, quoted
-from mpta_pipeline.storage import Layout, fetch, listed, on_object_store, read_text, shared, write_atomic, write_json
+from mpta_pipeline.storage import (
+    Layout,
+    fetch,
+    listed,
+    on_object_store,
+    read_text,
+    scratch,
+    shared,
+    write_atomic,
+    write_json,
+)
 from mpta_pipeline.trace import Trace, follow
 
 VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships")
@@ -38,7 +48,10 @@ def leave_out(layout: Layout, paths: Sequence[Path]) -> None:
 def left_out(layout: Layout) -> set[Path]:
     """Stored partitions that are not published."""
     path = layout.store / LEFT_OUT
-    return {layout.store / name for name in json.loads(read_text(path))} if path.exists() else set()
+    try:
+        return {layout.store / str(name) for name in json.loads(read_text(path))}
+    except (FileNotFoundError, ValueError, TypeError):  # absent or damaged: the next publication writes it
+        return set()
 
 
 def files(layout: Layout, table: tables.Table) -> list[Path]:
@@ -47,23 +60,25 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
         case "variables":
-            found = (_current_release(pointer) for pointer in listed(layout.raw_store, "*/current.json"))
-            return [path for path in found if path.is_file()]
+            pointers = listed(layout.raw_store, "*/current.json")
+            return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
             unused = left_out(layout)
             return [p for p in listed(layout.store / "tables" / name, "**/*.parquet") if p not in unused]
 
 
-def _current_release(pointer: Path) -> Path:
+def _current_releases(pointer: Path) -> list[Path]:
+    """The tables of variables of a wave's parts in use."""
     try:
-        release = json.loads(read_text(pointer))["release"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        stored = json.loads(read_text(pointer))
+        releases = [part["release"] for part in stored["parts"]] if "parts" in stored else [stored["release"]]
+    except (ValueError, KeyError, TypeError):
         raise ValidationError(
             "The pointer to a wave's current release cannot be read",
             file=pointer,
             remedy="delete that file and read the wave again",
         ) from None
-    return pointer.parent / str(release) / "variables.parquet"
+    return [pointer.parent / str(release) / "variables.parquet" for release in releases]
 
 
 @contextmanager
@@ -76,7 +91,7 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
     if not on_object_store(layout.store):
         yield layout
         return
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch(layout) as folder:
         wanted = (
             "harmonized/*.parquet",
             "tables/**/*.parquet",
@@ -85,8 +100,8 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
             "raw/*/*/variables.parquet",
             f"{tables.FIGURES_BEFORE.name}/**/*.parquet",
         )
-        fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, Path(scratch))
-        yield Layout(Path(scratch))
+        fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, folder)
+        yield Layout(folder)
 
 
 @contextmanager
@@ -125,6 +140,8 @@ def publish(layout: Layout) -> Path:
         with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
             con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
             for table in tables.PUBLISHED:
+                for path in files(layout, table):
+                    verify(path)
                 _declare(con, table)
                 _fill(con, table, files(here, table))
             _make_views(con, VIEWS)

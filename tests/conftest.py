@@ -5,9 +5,16 @@ import warnings
 import dagster as dg
 import pytest
 
+from tests import no_literal_filters
 from tests.world import World, respondents, serving, write_wave
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+
+@pytest.fixture(autouse=True)
+def _every_filter_names_a_column(monkeypatch):
+    """Every test is a proof that the package filters by no literal (see `tests/no_literal_filters.py`)."""
+    no_literal_filters.install(monkeypatch)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,10 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from mpta_pipeline import cli
+from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.provenance import read_record
 from mpta_pipeline.storage import Layout
 from tests.world import World, respondents, write_wave
@@ -285,3 +289,97 @@ def test_ctrl_c_ends_with_a_message_and_the_next_run_goes_on(world, server):
     done = mpta(world, "run")
     assert done.returncode == 0, done.stderr
     assert max(server.asked.values()) <= 2 and sum(n - 1 for n in server.asked.values()) <= 16
+
+
+def test_the_ui_opens_the_history_that_every_other_command_writes(world, tmp_path, monkeypatch):
+    home, started = tmp_path / "elsewhere", []
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setattr("os.execv", lambda executable, words: started.append(os.environ["DAGSTER_HOME"]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert CliRunner().invoke(cli.app, ["ui", "--port", str(port)]).exit_code == 0
+    assert started == [str(home)]
+
+
+def test_the_ui_on_a_taken_port_ends_with_a_message(world):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = CliRunner().invoke(cli.app, ["ui", "--port", str(taken.getsockname()[1])])
+    assert isinstance(done.exception, ConfigError) and "choose another port" in str(done.exception)
+
+
+def test_a_run_of_one_model_and_task_leaves_the_next_run_alone(world, server):
+    """The first model was made in a run of one partition; the command's next run was then cancelled by its end."""
+    from tests.world import model
+
+    world.models({name: model(server.url) | {"model": name} for name in ("m1", "m2")})
+    first = mpta(world, "run", "--models", "m1", "--tasks", "value_alignment")
+    assert first.returncode == 0, first.stderr
+    rest = mpta(world, "run")
+    assert rest.returncode == 0, rest.stderr
+    assert "Cancelled" not in rest.stdout + rest.stderr
+    assert {m: n > 0 for m, n in server.by_model.items()} == {"m1": True, "m2": True}
+
+
+def test_replies_that_name_no_option_are_a_warning_in_terminal_check_and_report(world, monkeypatch):
+    from tests.inference.server import Answer, chat
+    from tests.inference.server import Server as Anything
+    from tests.world import model
+
+    with Anything(lambda r: Answer(body=chat("I see. Let me think."))).running() as talker:
+        world.models({"talker": model(talker.url)})
+        done = mpta(world, "run")
+    assert "warning talker" in done.stdout
+    assert "name none of the options" in done.stdout, "while it is asked"
+    assert "0% of" in done.stdout
+    assert "must not be quoted" in done.stdout
+    assert "Warning: only 0.0" in (world.data / "report.html").read_text()
+    with dg.DagsterInstance.from_config(str(world.config)) as instance:
+        key = dg.AssetCheckKey(dg.AssetKey("scores"), "replies_readable")
+        record = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+        assert record.status.value == "FAILED"
+
+
+def test_a_model_that_answers_nothing_ends_with_a_code_and_its_words(world, server):
+    from tests.inference.server import Answer, openai_error
+    from tests.inference.server import Server as Anything
+    from tests.world import model
+
+    said = "`temperature` and `top_p` cannot both be specified for this model."
+    with Anything(lambda r: Answer(400, openai_error(said))).running() as strict:
+        world.models({"strict": model(strict.url), "loopback": model(server.url)})
+        done = mpta(world, "run")
+        assert len(strict.log) <= 5, "both tasks together"
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert server.by_model["loopback"] > 0
+
+
+def test_models_are_probed_and_the_ui_shows_what_was_found(world, server):
+    assert mpta(world, "run", "--until", "prompts").returncode == 0
+    done = mpta(world, "models", "--probe")
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "letters",
+        "candidates",
+        "whole options",
+        "thinking",
+        "structured",
+        "context",
+        "price",
+        "speed",
+        "sent",
+    ):
+        assert words in done.stdout
+    with dg.DagsterInstance.from_config(str(world.config)) as instance:
+        records = instance.fetch_observations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey("model_card"), asset_partitions=["loopback"]), limit=1
+        ).records
+        assert "probe: letters" in records[0].asset_observation.metadata
+    from tests.world import model
+
+    world.models({"down": model("http://127.0.0.1:9/v1")})
+    down = mpta(world, "models", "--probe")
+    assert down.returncode == 1
+    assert "no connection" in down.stdout

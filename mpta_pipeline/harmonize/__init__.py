@@ -1,10 +1,17 @@
 """Raw waves to one schema: concept files, the crosswalk compiled from them, recodes that assert labels, checks."""
 
-from mpta_pipeline.harmonize.answers import answers_long, trait_columns
+from mpta_pipeline.harmonize.answers import answers_long, trait_columns, with_option
 from mpta_pipeline.harmonize.checks import AGAINST_LAST, CheckResult, check_wave, coverage
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
-from mpta_pipeline.harmonize.recode import Problem, column_sources, columns_set_aside, harmonize, label_drift
+from mpta_pipeline.harmonize.recode import (
+    Problem,
+    column_sources,
+    columns_set_aside,
+    describe_set_aside,
+    harmonize,
+    label_drift,
+)
 
 __all__ = [
     "AGAINST_LAST",
@@ -18,9 +25,11 @@ __all__ = [
     "columns_set_aside",
     "compare_marginals",
     "coverage",
+    "describe_set_aside",
     "harmonize",
     "label_drift",
     "load_crosswalk",
     "read_marginals",
     "trait_columns",
+    "with_option",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
@@ -41,12 +43,39 @@ def answers_long(frame: pl.DataFrame | pl.LazyFrame, crosswalk: Crosswalk) -> pl
         ).filter(pl.col("value").is_not_null() | pl.col("missing").is_not_null())
         for name in trait_columns(lazy)
     ]
-    options = crosswalk.options.lazy().select("column", "dialect", "code", pl.col("text").alias("said"))
     return (
-        pl.concat(parts)
-        .join(options, on=["column", "dialect", "code"], how="left")
+        with_option(pl.concat(parts), crosswalk.options, {"text": "said"})
         .with_columns(text=pl.when(pl.col("missing").is_null()).then(pl.coalesce("said", "value")))
         .drop("said")
+    )
+
+
+def with_option(long: pl.LazyFrame, options: pl.DataFrame, fields: Mapping[str, str]) -> pl.LazyFrame:
+    """Answers with what OPTIONS says of them.
+
+    It is the option of the native code if that stands for the answer. A file whose labels number the answers otherwise
+    than the crosswalk lists them (7 is "never" in one release, "less often" in the next) gets the first option with the
+    same value: what a code means was settled when the wave was harmonized.
+
+    Args:
+        long: Frame with column, dialect, code and value (text).
+        options: OPTIONS rows.
+        fields: Name of a field of OPTIONS → name in the result; null where there is no option.
+    """
+    same = options.lazy().select(
+        "column", "dialect", "code", "value", *(pl.col(f).alias(name) for f, name in fields.items())
+    )
+    first = (
+        options.lazy()
+        .sort("position", "code")
+        .unique(["column", "dialect", "value"], keep="first", maintain_order=True)
+        .select("column", "dialect", "value", *(pl.col(f).alias(f"{name} first") for f, name in fields.items()))
+    )
+    return (
+        long.join(same, on=["column", "dialect", "code", "value"], how="left", maintain_order="left")
+        .join(first, on=["column", "dialect", "value"], how="left", maintain_order="left")
+        .with_columns(pl.coalesce(name, f"{name} first").alias(name) for name in fields.values())
+        .drop(f"{name} first" for name in fields.values())
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.countries import country_options
-from mpta_pipeline.harmonize.schema import Concept, Option, Source, parse_concept
+from mpta_pipeline.harmonize.schema import Concept, Option, Partner, Source, parse_concept
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.tables import CONCEPTS, OPTIONS
 
@@ -54,6 +54,11 @@ class Rule:
         """Direction against the rest of the battery; null: none is expected."""
         battery = self.concept.battery
         return self.source.sign or (battery.sign if battery else None)
+
+    @cached_property
+    def partners(self) -> tuple[Partner, ...]:
+        """Concepts whose correlation with the column has a known sign."""
+        return self.concept.partners(self.source)
 
     @property
     def scale(self) -> str:
@@ -131,6 +136,7 @@ def _compile(texts: tuple[tuple[str, str], ...]) -> Crosswalk:
     concepts = {Path(name).stem: parse_concept(text, Path(name)) for name, text in texts}
     rules = [rule for concept in concepts.values() for rule in _rules(concept)]
     _check_columns(rules)
+    _check_partners(concepts)
     by_dialect = {d: tuple(r for r in rules if r.dialect == d) for d in dict.fromkeys(r.dialect for r in rules)}
     rows = [row for concept in concepts.values() for row in _concept_rows(concept)]
     options = [row for rule in rules for row in _option_rows(rule)]
@@ -173,6 +179,23 @@ def _check_columns(rules: Sequence[Rule]) -> None:
                 variable="categories",
                 value=f"{list(other.values)} and {list(rule.values)}",
                 remedy="give both the same categories, or one of them another column",
+            )
+
+
+def _check_partners(concepts: dict[str, Concept]) -> None:
+    """Refuse partners that are no concepts, and those whose answers stand in no order."""
+    for concept in concepts.values():
+        for partner in {*concept.polarity, *(p for s in concept.sources for p in s.polarity or ())}:
+            other = concepts.get(partner.concept)
+            if other is not None and (other.scale != "nominal" or len(other.categories or ()) == 2):
+                continue
+            raise CrosswalkError(
+                f"Partner {partner.concept} of {concept.concept} "
+                + ("is no concept" if other is None else "is nominal and has more than two categories"),
+                file=f"{concept.concept}.yaml",
+                variable="polarity",
+                value=partner.concept,
+                remedy="name a concept whose answers have an order, or two",
             )
 
 

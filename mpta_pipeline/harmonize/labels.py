@@ -1,21 +1,43 @@
-"""What a value label must say for a code to mean what the crosswalk takes it to mean."""
+"""What a value label must say for a code to mean what the crosswalk takes it to mean.
+
+Producers shorten and misspell: labels are cut at 8 characters in Stata files of wave 2 and at 60 in some .sav files,
+and 'Satisfy-' stands for dissatisfied. `wordings.yaml` holds the spellings that are known to differ, and the labels in
+full, by which a cut or misspelt one is completed.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+WORDINGS = Path(__file__).with_name("wordings.yaml")
+# Shorter beginnings than this are beginnings of too much.
+MIN_CUT = 6
+MIN_MISSPELT = 6
 
 _NUMBERING = re.compile(r"^\s*\(?-?\d+\)?\s*[.:=)\-]+\s+(?=\S)")
 _SPACES = re.compile(r"\s+")
 _QUOTES = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "`": "'", "\u2013": "-", "\xa0": " "}
+    {"\u2018": "'", "\u2019": "'", "\u00b4": "'", "\u201c": '"', "\u201d": '"', "`": "'", "\u2013": "-", "\xa0": " "}
 )
+_SHORT_FORM = re.compile(r"(?<=\S)\s*\{[^{}]*\}?$")  # "Incomes more equal{1}"; a cut label lacks the second brace
+_NO_LETTER = re.compile(r"[^\w+<>-]+|_|-(?=\w)")  # the signs of 'agree+', 'satisfy-' and '<2000' count as letters
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+# A character, an escape, a class or a lookbehind of a regular expression: what a space may stand outside of.
+_REGEX_PARTS = re.compile(r"\(\?<[=!][^()]*\)|\[[^\]]*\]|\\.| ")
 
 
 def normal_label(label: str) -> str:
-    """A label without the accidents of its release: case, spaces, typographic quotes, a leading "1. "."""
-    text = _NUMBERING.sub("", label.translate(_QUOTES))
-    return _SPACES.sub(" ", text).strip(" .;:").casefold()
+    """A label without the accidents of its release: case, accents, spaces, quotes, a leading "1. ", a last "{1}"."""
+    text = _SHORT_FORM.sub("", _NUMBERING.sub("", label.translate(_QUOTES)))
+    folded = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return _SPACES.sub(" ", folded).strip(" .;:").casefold()
 
 
 @dataclass(frozen=True)
@@ -50,15 +72,111 @@ class LabelPattern:
         return cls(spellings)
 
     def accepts(self, label: str) -> bool:
-        """Whether a file's label says what is expected."""
-        shown = normal_label(label)
-        return any(
-            re.search(s[1:-1], shown, re.IGNORECASE) is not None if is_regex(s) else normal_label(s) == shown
-            for s in self.spellings
-        )
+        """Whether a file's label says what is expected, by itself or as a spelling that is known to stand for it."""
+        return any(_matches(s, said) for said in _known(label) for s in self.spellings)
+
+    def completes(self, label: str) -> bool:
+        """Whether a label says what is expected if it is taken for one that was cut or misspelt (`completions`)."""
+        return any(_matches(s, said) for said in completions(label) for s in self.spellings)
 
     def __str__(self) -> str:
         return " or ".join(self.spellings)
+
+
+def fitting(label: str, patterns: Sequence[LabelPattern | None]) -> tuple[list[int], bool]:
+    """The places of the patterns that a label fits, and whether it had to be completed for that.
+
+    A label that fits one by itself is never completed. One that is completed may fit several: then nobody can tell.
+    """
+    whole = [place for place, pattern in enumerate(patterns) if pattern is not None and pattern.accepts(label)]
+    if whole:
+        return whole, False
+    return [place for place, pattern in enumerate(patterns) if pattern is not None and pattern.completes(label)], True
+
+
+@lru_cache(maxsize=4096)
+def completions(label: str) -> tuple[str, ...]:
+    """The labels in full that a label may stand for.
+
+    The first of these ways that finds any: the same letters (articles and punctuation aside); the same but for one
+    letter left out, added, exchanged or transposed; a beginning of it.
+    """
+    shown = normal_label(label)
+    same, letters = _letters(shown), _squeezed(shown)
+    known = _wordings()
+    if found := tuple(w for w, (articleless, _) in known.items() if articleless == same):
+        return found
+    if len(letters) >= MIN_MISSPELT and (
+        found := tuple(w for w, (_, squeezed) in known.items() if _one_off(letters, squeezed))
+    ):
+        return found
+    if len(letters) < MIN_CUT:
+        return ()
+    return tuple(w for w, (_, squeezed) in known.items() if squeezed.startswith(letters) and squeezed != letters)
+
+
+def _one_off(one: str, two: str) -> bool:
+    """Whether two texts differ in one letter: left out, added, exchanged, or transposed with the next; no digit."""
+    if abs(len(one) - len(two)) > 1 or one == two:
+        return False
+    start = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+    if any(text[start : start + 1].isdigit() for text in (one, two)):
+        return False
+    left, right = one[start:], two[start:]
+    return (
+        left[1:] == right[1:]
+        or left[1:] == right
+        or left == right[1:]
+        or (left[1::-1] == right[:2] and left[2:] == right[2:])
+    )
+
+
+@lru_cache(maxsize=1)
+def _book() -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """What `wordings.yaml` holds: spelling → wordings that it stands for, and the wordings in full."""
+    # BaseLoader: `no` and `yes` are labels.
+    raw = yaml.load(WORDINGS.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    spellings = {
+        normal_label(spelling): tuple(normal_label(w) for w in ([said] if isinstance(said, str) else said))
+        for spelling, said in raw["spellings"].items()
+    }
+    return spellings, tuple(dict.fromkeys(normal_label(w) for w in raw["wordings"]))
+
+
+@lru_cache(maxsize=1)
+def _wordings() -> dict[str, tuple[str, str]]:
+    """Each wording → its letters without articles, and its letters."""
+    return {w: (_letters(w), _squeezed(w)) for w in _book()[1]}
+
+
+@lru_cache(maxsize=65536)
+def _known(label: str) -> tuple[str, ...]:
+    """What a label says: itself, or the wordings that its spelling is known to stand for."""
+    shown = normal_label(label)
+    return _book()[0].get(shown, (shown,))
+
+
+@lru_cache(maxsize=65536)
+def _matches(spelling: str, said: str) -> bool:
+    if is_regex(spelling):
+        return _compiled(spelling).search(said) is not None
+    return _squeezed(normal_label(spelling)) == _squeezed(said) if _letters(said) else normal_label(spelling) == said
+
+
+@lru_cache(maxsize=8192)
+def _compiled(spelling: str) -> re.Pattern[str]:
+    """A regular expression whose spaces may be absent from the label: 'Havedone', 'Notatall'."""
+    loose = _REGEX_PARTS.sub(lambda part: " ?" if part[0] == " " else part[0], spelling[1:-1])
+    return re.compile(loose, re.IGNORECASE)
+
+
+def _letters(text: str) -> str:
+    return _NO_LETTER.sub("", _ARTICLES.sub(" ", text))
+
+
+def _squeezed(text: str) -> str:
+    """A text without spaces; punctuation tells 'agree+' from 'agree'."""
+    return text.replace(" ", "")
 
 
 def shown_label(label: str) -> str:

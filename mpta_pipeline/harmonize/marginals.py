@@ -90,9 +90,11 @@ def compare_marginals(
     rows = []
     for year, country, part, n_rows, base in cases.iter_rows():
         cell = frame.filter(
-            pl.lit(True) if year is None else pl.col("year") == year,
-            pl.lit(True) if country is None else pl.col("country") == country,
-            pl.lit(True) if part is None else pl.col("study") == part,
+            *(
+                pl.col(name) == value
+                for name, value in (("year", year), ("country", country), ("study", part))
+                if value is not None
+            ),
         )
         if cell.is_empty() or not _complete(cell, n_rows, base):
             continue

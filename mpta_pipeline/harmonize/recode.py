@@ -1,4 +1,8 @@
-"""From a raw wave to a harmonized one: every code by its label, every missing answer with its kind, nothing guessed."""
+"""From a raw wave to a harmonized one: every code by its label, every missing answer with its kind, nothing guessed.
+
+What the crosswalk does not understand is set aside in the smallest unit that cannot be trusted: a cell, else the column
+in a country, else the column. Only where too many columns are, the wave is stopped: it follows another codebook.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import LabelPattern, normal_label, short, shown_label
+from mpta_pipeline.harmonize.labels import LabelPattern, fitting, normal_label, short, shown_label
+from mpta_pipeline.harmonize.polarity import settle
 from mpta_pipeline.harmonize.schema import Filter, Option
 from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
@@ -19,21 +24,39 @@ from mpta_pipeline.tables import RESPONDENTS
 MISSING_SUFFIX = "__missing"
 CODE_SUFFIX = "__code"
 COUNTRY = "country"
-# A wave whose labels are strange in more than this share of its columns is another codebook, not a new wording.
+# A wave of which more than this share of columns (and more than two) is set aside follows another codebook.
 MAX_SET_ASIDE = 0.25
+MIN_SET_ASIDE = 3
+# Of a country's answers in a column: where more have a code that is not understood, the others mean something else, too
+# (New Zealand's education in four groups, whose first three are not those of the others). A number out of its bounds
+# says less about its neighbours.
+MAX_CELLS = 0.01
+MAX_NUMBERS = 0.05
+# A column is set aside as a whole where it would be for the countries with more than this share of its answers.
+MAX_COUNTRIES = 0.5
+SET_ASIDE = "invalid"
+"""The kind of missing answer of a cell that is set aside; its native code stays beside it."""
+# A computed index may leave its bounds by this share of its range: the producer's own DISBELIEF reaches 1.014.
+TOLERANCE = 0.05
+# From here on a number's label that holds no number says that it is none: 97 "lives in an institution".
+_NO_COUNT = 20
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A code, label or title of the wave that the crosswalk does not understand.
+    """A code, label or title of the wave that the crosswalk does not understand, and what is set aside for it.
 
     Attributes:
-        column: The harmonized column that it keeps from being made.
+        column: The harmonized column that it is about.
         code: Native code; null: it is about the variable's title.
         label: What the file says of the code or variable.
         expected: What the crosswalk expects; null: it does not have the code at all.
-        stops: It stops the wave. Else the column is set aside: its row of the crosswalk was never seen in a file, so
-            that the file is as likely right.
+        whole: The column is set aside.
+        countries: Where the column is set aside, if only there.
+        answers: Answers set aside for it; null: nobody has the code.
+        strange: It says something against the wave's codebook. A code that no label explains, in a list that has only
+            labels, does not.
+        why: Why the column's codes cannot be believed, where it is not about a code or title.
     """
 
     column: str
@@ -41,24 +64,63 @@ class Problem:
     code: str | None
     label: str | None
     expected: str | None = None
-    stops: bool = True
+    whole: bool = True
+    countries: tuple[str, ...] = ()
+    answers: int | None = None
+    strange: bool = True
+    why: str | None = None
 
     def __str__(self) -> str:
+        if self.why:
+            return f"{self.variable} {self.why}"
         said = short(self.label) if self.label else None
         if self.code is None:
             return f"{self.variable} is titled {said!r}, expected {self.expected}"
         shown = f"{self.variable} {short(self.code)} = {said!r}"
         return f"{shown}, expected {self.expected}" if self.expected else f"{shown} is not mapped"
 
-    def row(self) -> dict[str, str | None]:
-        """It as plain texts: column, variable, code, found, expected."""
+    @property
+    def unit(self) -> str:
+        """What is set aside: `column`, `country` (the column there) or `cells`."""
+        return "column" if self.whole else "country" if self.countries else "cells"
+
+    def row(self) -> dict[str, str | int | None]:
+        """It as plain texts: column, variable, code, found, expected; unit, countries and answers set aside."""
         return {
             "column": self.column,
             "variable": self.variable,
             "code": None if self.code is None else short(self.code),
-            "found": short(self.label) if self.label else None,
+            "found": self.why or (short(self.label) if self.label else None),
             "expected": self.expected,
+            "unit": self.unit,
+            "countries": ", ".join(self.countries) or None,
+            "answers": self.answers,
         }
+
+
+def describe_set_aside(problems: Iterable[Problem]) -> list[str]:
+    """One line a column: what of it is set aside, how many answers, and what the file says."""
+    by_column: dict[str, list[Problem]] = {}
+    for problem in problems:
+        by_column.setdefault(problem.column, []).append(problem)
+    return [_line(column, found) for column, found in by_column.items()]
+
+
+def _line(column: str, problems: Sequence[Problem]) -> str:
+    whole = any(p.whole for p in problems)
+    countries = [] if whole else sorted({c for p in problems for c in p.countries})
+    answers = max((p.answers or 0 for p in problems), default=0) if countries else sum(p.answers or 0 for p in problems)
+    place = f" in {', '.join(countries)}" if countries else ""
+    count = "" if whole else f" ({answers:,} answer{'s' * (answers != 1)})"
+    bare = [p for p in problems if p.code is not None and not p.label and not p.expected]
+    said = [str(p) for p in problems if p not in bare]
+    if len(bare) > 3:
+        codes = ", ".join(short(p.code or "") for p in bare[:3])
+        said.append(f"{bare[0].variable} has {len(bare)} codes that no label explains ({codes}, …)")
+    else:
+        said += [str(p) for p in bare]
+    more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+    return f"{column}{place}{count}: {', '.join(said[:3])}{more}"
 
 
 @dataclass(frozen=True)
@@ -126,17 +188,16 @@ class _Binding:
 def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     """Turn a raw wave into one row a respondent with one column a concept.
 
-    A concept whose variable the wave's file does not have makes no column, nor does one that is set aside
-    (`columns_set_aside`).
+    A concept whose variable the wave's file does not have makes no column, nor does one that is set aside. A cell that
+    is set aside, by itself or with its country's column, is missing of kind SET_ASIDE (`columns_set_aside`).
 
     Returns:
         A frame that conforms to RESPONDENTS, with `<column>` (String, or Float64 for numbers),
         `<column>__missing` (kind; null: answered) and `<column>__code` (native code) per concept.
 
     Raises:
-        CrosswalkError: A code is not mapped, or its label says something else than the crosswalk expects, in a row that
-            was verified in a file; or a label stands on another code than expected, in any row; or too many columns
-            would have to be set aside; with variable, code, old and new label.
+        CrosswalkError: More than MAX_SET_ASIDE of the columns would be set aside; with variables, codes, labels and
+            what the crosswalk expects.
     """
     bound = _bind_all(raw, crosswalk)
     _check(bound, raw)
@@ -155,8 +216,8 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
 
 
 def columns_set_aside(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
-    """Why columns of a wave are not made: what its file says in rows of the crosswalk never seen in a file."""
-    return [p for p in _bind_all(raw, crosswalk).problems if not p.stops]
+    """What the wave's file says that the crosswalk does not understand, and what is set aside for it."""
+    return list(_bind_all(raw, crosswalk).problems)
 
 
 def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
@@ -167,28 +228,28 @@ def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
 
 
 def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
-    """Labels that say something else than expected on codes that nobody has: they stop nothing, but are told."""
+    """Labels that say something else than expected on codes that nobody has: they set nothing aside, but are told."""
     rules = crosswalk.rules.get(raw.release["dialect"], ())
-    fitting = _fitting(rules, raw)
-    labels = _value_labels(raw, {variable for _, variable in fitting})
+    present = _fitting(rules, raw)
+    labels = _value_labels(raw, {variable for _, variable in present})
     return [
-        Problem(rule.column, variable, option.code, label, str(option.label), stops=False)
-        for rule, variable in fitting
+        Problem(rule.column, variable, option.code, label, str(option.label), whole=False)
+        for rule, variable in present
         if rule.source.decode == "code"
         if _applies(rule, labels.get(variable, {}))
         for option in rule.options
         if option.label
         and (label := labels.get(variable, {}).get(option.code)) is not None
-        and not option.label.accepts(label)
+        and not _means(label, option, rule)
     ]
 
 
 def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
     """Bind each rule of the wave's dialect to the variable that the file has."""
     rules = [r for r in crosswalk.rules.get(raw.release["dialect"], ()) if r.column != COUNTRY]
-    fitting = _fitting(rules, raw)
-    labels = _value_labels(raw, {variable for _, variable in fitting})
-    used = list(dict.fromkeys(v for rule, v in fitting if _applies(rule, labels[v])))
+    present = _fitting(rules, raw)
+    labels = _value_labels(raw, {variable for _, variable in present})
+    used = list(dict.fromkeys(v for rule, v in present if _applies(rule, labels[v])))
     if not used:
         raise CrosswalkError(
             "The crosswalk has nothing for this wave",
@@ -197,19 +258,30 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
             remedy="add rows of this dialect to the concept files",
         )
     found = coded(raw, used)
+    countries: pl.Series | None = None
     recodes: list[Recode] = []
     problems: list[Problem] = []
     passed_over: dict[str, list[Rule]] = {}
-    for rule, variable in fitting:
+    for rule, variable in present:
         if not _applies(rule, labels[variable]):
             passed_over.setdefault(variable, []).append(rule)
             continue
         recode = _bind(rule, variable, found[variable].table, labels[variable])
         title, expected = raw.label(variable), rule.source.title
         if expected and title and not expected.accepts(title):
-            problems.append(Problem(rule.column, variable, None, title, str(expected), stops=rule.verified))
+            problem = Problem(rule.column, variable, None, title, str(expected))
+            recode = replace(recode, problems=(*recode.problems, problem))
+        own = found[variable]
         if rule.source.filter is not None:
-            recode, found[recode.cells] = _filtered(recode, rule.source.filter, found[variable], raw)
+            recode, own = _filtered(recode, rule.source.filter, own, raw)
+        if rule.source.answers:
+            recode, own = _answering(recode, own, labels[variable])
+        if recode.problems:
+            countries = respondents(raw)["country"] if countries is None else countries
+            recode, own = _set_aside(recode, own, countries)
+        if own is not found[variable]:
+            recode = replace(recode, cells=f"{variable} for {rule.column}")
+            found[recode.cells] = own
         problems += recode.problems
         recodes.append(recode)
     for variable, others in passed_over.items():
@@ -218,29 +290,105 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
             continue
         code = next(iter(others[0].source.where))
         expected_labels = " or ".join(str(r.source.where[code]) for r in others if code in r.source.where)
-        problems.append(
-            Problem(
-                others[0].column,
-                variable,
-                code,
-                labels[variable].get(code),
-                expected_labels,
-                stops=any(r.verified for r in others),
-            )
+        problems.append(Problem(others[0].column, variable, code, labels[variable].get(code), expected_labels))
+    recodes, doubts = _settled([r for r in recodes if not any(p.whole for p in r.problems)], found, labels, raw)
+    problems += doubts
+    whole = {p.column for p in problems if p.whole}
+    return _Binding(tuple(r for r in recodes if r.column not in whole), found, tuple(problems))
+
+
+def _settled(
+    recodes: list[Recode], found: dict[str, Coded], labels: dict[str, dict[str, str]], raw: RawWave
+) -> tuple[list[Recode], list[Problem]]:
+    """The recodes with columns that have no labels turned the way their answers say, and those that nothing settles."""
+    bare = {recode.variable for recode in recodes if not labels[recode.variable]}
+    if not bare:
+        return recodes, []
+    recodes, doubts = settle(recodes, found, bare, respondents(raw)["country"])
+    told = []
+    for recode in recodes:
+        if why := doubts.get(recode.column):
+            own = found[recode.cells]
+            answered = int(own.table["missing"].is_null().gather(own.places).sum())
+            problem = Problem(recode.column, recode.variable, None, None, answers=answered, strange=False, why=why)
+            told += [problem] if answered else []  # a pooled file has the variables of waves that were not asked
+    return recodes, told
+
+
+def _set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recode, Coded]:
+    """What a recode's problems set aside: the cells with those codes, the column in some countries, or the column."""
+    table = found.table
+    doubted = {p.code: p for p in recode.problems if not p.whole}
+    counts = (
+        pl.DataFrame({"place": found.places, "country": countries})
+        .group_by("place", "country")
+        .len()
+        .join(
+            table.select(
+                pl.int_range(pl.len(), dtype=pl.UInt32).alias("place"),
+                "code",
+                (pl.col("missing").is_null() & ~pl.col("code").is_in(list(recode.missing))).alias("answered"),
+            ),
+            on="place",
         )
-    aside = {p.column for p in problems}
-    return _Binding(tuple(r for r in recodes if r.column not in aside), found, tuple(problems))
+        .filter("answered")
+        .with_columns(
+            pl.col("code").is_in(list(doubted)).alias("doubted"),
+            pl.col("code").is_in([c for c, p in doubted.items() if p.expected is not None]).alias("relabelled"),
+        )
+    )
+    by_code = dict(counts.group_by("code").agg(pl.col("len").sum()).iter_rows())
+    whole = any(p.whole for p in recode.problems)
+    n, bad, relabelled = pl.col("len"), pl.col("len").filter("doubted"), pl.col("len").filter("relabelled")
+    by_country = counts.group_by("country").agg(
+        n.sum().alias("n"), bad.sum().alias("bad"), relabelled.sum().alias("re")
+    )
+    # One strange cell of a country is a slip of one keyboard, unless it bears a label that says something else.
+    spared = pl.when(pl.col("re") == 0).then(1).otherwise(0)
+    lost = by_country.filter(
+        (pl.col("bad") == pl.col("n"))
+        | (pl.col("bad") > pl.max_horizontal(spared, _tolerated(recode.rule) * pl.col("n")))
+    )
+    whole |= int(lost["n"].sum()) > MAX_COUNTRIES * int(by_country["n"].sum())
+    if whole:
+        everything = int(by_country["n"].sum())
+        answers = {c: by_code.get(c, 0) for c in doubted}
+        told = [replace(p, whole=True, answers=answers.get(p.code, everything)) for p in recode.problems]
+        return replace(recode, problems=tuple(told)), found
+    names = sorted(lost["country"].to_list()) if not recode.rule.source.from_labels else []
+    told = []
+    for problem in recode.problems:
+        mine = counts.filter(pl.col("code") == problem.code)
+        there = sorted(set(names) & set(mine["country"].to_list()))
+        cells_elsewhere = int(mine.filter(~pl.col("country").is_in(there))["len"].sum())
+        with_country = int(counts.filter(pl.col("country").is_in(there))["len"].sum())
+        told.append(replace(problem, countries=tuple(there), answers=cells_elsewhere + with_country))
+    codes = table.get_column("code").to_list()
+    strange = {place: SET_ASIDE for place, code in enumerate(codes) if code in doubted}
+    found = found.moved(strange, pl.Series([True]).new_from_index(0, len(countries)))
+    if names:
+        answered = {
+            place: SET_ASIDE
+            for place, (code, kind) in enumerate(found.table.select("code", "missing").iter_rows())
+            if kind is None and code not in recode.missing
+        }
+        found = found.moved(answered, countries.is_in(names))
+    return replace(recode, problems=tuple(told)), found
+
+
+def _tolerated(rule: Rule) -> float:
+    """The share of a country's answers that may have a code that is not understood."""
+    if rule.source.from_labels:
+        return MAX_COUNTRIES  # each label speaks for itself
+    return MAX_NUMBERS if rule.source.numeric else MAX_CELLS
 
 
 def _check(bound: _Binding, raw: RawWave) -> None:
-    """Stop the wave where something is certainly wrong, or too much is strange."""
-    if any(p.stops for p in bound.problems):
-        raise _stopped([*(p for p in bound.problems if p.stops), *(p for p in bound.problems if not p.stops)], raw)
-    aside = {p.column: p for p in reversed(bound.problems)}
+    """Stop the wave where too much of it is strange."""
+    aside = {p.column: p for p in reversed(bound.problems) if p.whole and p.strange}
     columns = len(aside) + len(bound.recodes)
-    if len(aside) > MAX_SET_ASIDE * columns:
-        first = list(reversed(aside.values()))
-        raise _stopped(first, raw, f"{len(aside)} of {columns} columns are not understood. ", most=len(first))
+    if len(aside) > MAX_SET_ASIDE * columns and (len(aside) >= MIN_SET_ASIDE or not bound.recodes):
+        raise _stopped(list(reversed(aside.values())), raw, f"{len(aside)} of {columns} columns are not understood. ")
 
 
 def _present(rule: Rule, raw: RawWave) -> list[str]:
@@ -267,16 +415,26 @@ def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tupl
     name = raw.resolve(asked.variable)
     places = [place for place, kind in enumerate(found.table["missing"]) if kind == "not_applicable"]
     label = None if name is None else _value_labels(raw, [name])[name].get(asked.code)
-    recode = replace(recode, cells=f"{recode.variable} for {recode.column}")
     if name is None or not places:
         return recode, found
     if not _fits(asked.label, label):
-        problem = Problem(recode.column, name, asked.code, label, str(asked.label), stops=recode.rule.verified)
+        problem = Problem(recode.column, name, asked.code, label, str(asked.label))
         return replace(recode, problems=(*recode.problems, problem)), found
     # The codes stand twice in the table from here on: missing, and as that answer.
     values = recode.values | {found.table["code"][place]: asked.value for place in places}
     gave_it = cells(raw, name)["code"] == asked.code
     return replace(recode, values=values), found.moved(dict.fromkeys(places), gave_it)
+
+
+def _answering(recode: Recode, found: Coded, labels: dict[str, str]) -> tuple[Recode, Coded]:
+    """The recode with the codes that are answers to this question though the convention calls them missing."""
+    meant = {o.code: o.value for o in recode.rule.source.answers if _fits(o.label, labels.get(o.code))}
+    rows = enumerate(found.table.select("code", "missing").iter_rows())
+    places = [place for place, (code, kind) in rows if kind is not None and code in meant]
+    if not places:
+        return recode, found
+    everybody = pl.Series([True]).new_from_index(0, len(found.places))
+    return replace(recode, values=recode.values | meant), found.moved(dict.fromkeys(places), everybody)
 
 
 def _applies(rule: Rule, labels: dict[str, str]) -> bool:
@@ -292,8 +450,8 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
     by_label = rule.source.decode == "label" and bool(labels)
     options = {o.code: o for o in rule.options}
 
-    def problem(code: str, expected: str | None, *, stops: bool = False) -> None:
-        found = Problem(rule.column, variable, code, labels.get(code), expected, stops=stops or rule.verified)
+    def problem(code: str, expected: str | None, *, whole: bool = False, strange: bool = True) -> None:
+        found = Problem(rule.column, variable, code, labels.get(code), expected, whole=whole, strange=strange)
         problems.append(found)
 
     for code in table.filter(pl.col("missing").is_null()).get_column("code").sort().to_list():
@@ -301,29 +459,48 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
         if code in absent and _fits(absent[code].label, label):
             missing[code] = absent[code].kind
         elif by_label:
-            fitting = [o for o in rule.options if label is not None and o.label and o.label.accepts(label)]
-            if len({o.value for o in fitting}) == 1:
-                values[code] = fitting[0].value
+            said, completed = ({}, False) if label is None else _read(label, rule)
+            # A cut label may stand for an answer, never tell by itself which end of the scale is which.
+            if len(said) == 1 and (not completed or _read_whole(labels.values(), rule)):
+                values[code] = next(iter(said))
             else:
-                problem(code, " or ".join(str(o.label) for o in rule.options if o.label))
+                expected = " or ".join(str(o.label) for o in rule.options if o.label)
+                problem(code, None if label is None else expected)
         elif code in options:
-            if not _fits(options[code].label, label):
-                problem(code, str(options[code].label), stops=_moved(rule, options[code], label))
+            if label is not None and not _means(label, options[code], rule):
+                # A label of another answer turns the scale round: none of its codes is sure then.
+                moved = set(_read(label, rule)[0]) - {options[code].value}
+                problem(code, str(options[code].label), whole=bool(moved))
             values[code] = options[code].value
         elif rule.source.from_labels:
-            values[code] = shown_label(label) if label else code
-        elif not (rule.source.numeric and _in_range(rule, code)):
-            # A word or a date among numbers is no code that a row might have forgotten; nor is a number that neither
-            # the codebook nor the file's own labels know.
-            problem(code, None, stops=not _is_number(code) or (label is None and rule.documented))
+            name = shown_label(label) if label else code
+            # A bare number is no answer in words; where nobody is told it (occupation codes), it tells groups apart.
+            if _is_number(name) and (rule.source.domain or rule.concept.domain) != "design":
+                problem(code, None, strange=False)
+            else:
+                values[code] = name
+        elif not (rule.source.numeric and _in_range(rule, code)) or _no_count(code, label):
+            problem(code, None)
     return Recode(rule, variable, variable, values, missing, tuple(problems))
 
 
-def _moved(rule: Rule, expected: Option, label: str | None) -> bool:
-    """Whether a label stands on a code where another answer is expected: then the scale is another one."""
-    return label is not None and any(
-        o.label is not None and o.value != expected.value and o.label.accepts(label) for o in rule.options
-    )
+def _read(label: str, rule: Rule) -> tuple[dict[str, None], bool]:
+    """The values that a label may say, and whether it had to be completed for that."""
+    places, completed = fitting(label, [o.label for o in rule.options])
+    return dict.fromkeys(rule.options[place].value for place in places), completed
+
+
+def _read_whole(labels: Iterable[str], rule: Rule) -> bool:
+    """Whether one of the labels says an answer without being completed."""
+    return any(o.label is not None and o.label.accepts(label) for label in labels for o in rule.options)
+
+
+def _means(label: str, option: Option, rule: Rule) -> bool:
+    """Whether a label on an option's code says that option, in full or as one that was cut or misspelt."""
+    if option.label is None or option.label.accepts(label):
+        return True
+    said, completed = _read(label, rule)
+    return completed and list(said) == [option.value]
 
 
 def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
@@ -333,7 +510,17 @@ def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
 
 def _in_range(rule: Rule, code: str) -> bool:
     numeric = rule.source.numeric
-    return numeric is not None and _is_number(code) and numeric.min <= float(code) <= numeric.max
+    if numeric is None or not _is_number(code):
+        return False
+    number = float(code)
+    # Only a computed number strays; a count or an age beyond its bound is none.
+    stray = 0.0 if number.is_integer() else TOLERANCE * (numeric.max - numeric.min)
+    return numeric.min - stray <= number <= numeric.max + stray
+
+
+def _no_count(code: str, label: str | None) -> bool:
+    """Whether a number's label says that it is no number: 97 "in an institution"."""
+    return label is not None and not any(c.isdigit() for c in label) and _is_number(code) and float(code) >= _NO_COUNT
 
 
 def _is_number(code: str) -> bool:
@@ -351,11 +538,13 @@ def _value_labels(raw: RawWave, variables: Iterable[str]) -> dict[str, dict[str,
     }
 
 
-def _stopped(problems: Sequence[Problem], raw: RawWave, why: str = "", *, most: int = 6) -> CrosswalkError:
+def _stopped(problems: Sequence[Problem], raw: RawWave, why: str) -> CrosswalkError:
     first = problems[0]
-    more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:most])) if len(problems) > 1 else ""
+    more = f"; {len(problems) - 1} more: " + "; ".join(map(str, problems[1:])) if len(problems) > 1 else ""
     said = short(first.label) if first.label else None
-    if first.code is None:
+    if first.why:
+        what = f"The variable {first.why}"
+    elif first.code is None:
         what = f"The variable is titled {said!r} where the crosswalk expects {first.expected}"
     elif first.expected:
         what = f"The label of code {short(first.code)} is {said!r} where the crosswalk expects {first.expected}"

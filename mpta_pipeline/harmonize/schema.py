@@ -70,6 +70,12 @@ REVEALS = frozenset(
         "work",
         "citizenship",
         "crime",
+        "worries",
+        "knowledge",
+        "membership",
+        "hardship",
+        "elections",
+        "corruption",
         "drugs",
         "family_duties",
         "freedom",
@@ -241,6 +247,34 @@ class Battery(_Strict):
     sign: Literal[1, -1] | None = None
 
 
+class Partner(_Strict):
+    """A concept that goes with this one wherever both are asked, or against it.
+
+    Attributes:
+        concept: Name of the other concept. Its scale is ordinal, numeric, or has two answers.
+        sign: 1: who is higher on one is higher on the other, both in the order of their categories; -1: lower.
+    """
+
+    concept: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    sign: Literal[1, -1]
+
+
+class Unlabelled(_Strict):
+    """What must hold before the codes of a row are believed in a file without labels, where releases differ in them.
+
+    Attributes:
+        needs: Codes that must occur in the wave; without them it may be another release's numbering.
+        direction: Some releases run the other way round. The answers decide which way, by the concept's partners
+            outside its battery, for all such rows of a battery at once; where they do not tell, the column is set
+            aside.
+        refuse: Nothing could tell: the column is set aside.
+    """
+
+    needs: tuple[Code, ...] = ()
+    direction: bool = False
+    refuse: bool = False
+
+
 class Source(_Strict):
     """How one dialect carries the concept.
 
@@ -255,12 +289,15 @@ class Source(_Strict):
         categories: Values in order where they differ from the concept's (only for rows that are not pooled).
         decode: `code`: the code decides and its label must agree. `label`: the file's label decides; codes hold only
             for files without labels (mentions are 0/1 in one release and 1/2 in the next).
+        unlabelled: What must hold before codes are believed in a file without labels.
         options: The codes in the order in which they are offered.
         range: Points between two labelled poles.
         numeric: A number.
         from_labels: The file's own labels are the values (parties, regions, languages).
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
+        answers: Codes that the source's convention calls missing but that answer this question ("my mother does not
+            live here" to whether she is an immigrant).
         filter: A question put before, of which one answer is an answer to this one, too.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. A wave whose file fits no row of the variable is stopped.
@@ -270,6 +307,7 @@ class Source(_Strict):
             wording that is not known sets the column aside, as where it is `assumed` (the default), but a code that the
             file does not label either stops.
         sign: The battery's sign where this source words the question the other way round.
+        polarity: Partners of this row's column where they differ from the concept's.
     """
 
     dialect: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -281,15 +319,18 @@ class Source(_Strict):
     column: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] | None = None
     categories: tuple[Value, ...] | None = None
     decode: Literal["code", "label"] = "code"
+    unlabelled: Unlabelled | None = None
     options: tuple[Option, ...] = ()
     range: Range | None = None
     numeric: Numeric | None = None
     from_labels: bool = False
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
+    answers: tuple[Option, ...] = ()
     filter: Filter | None = None
     where: dict[Code, Label] = Field(default_factory=dict)
     sign: Literal[1, -1] | None = None
+    polarity: tuple[Partner, ...] | None = None
     label: Text | None = None
     question: Text | None = None
     statement: Text | None = None
@@ -318,10 +359,11 @@ class Source(_Strict):
 
     @cached_property
     def all_options(self) -> tuple[Option, ...]:
-        """Points of the range, options, and the answer to the filter question, in order."""
+        """Points of the range, options, answers, and the answer to the filter question, in order."""
         return (
             *(self.range.options() if self.range else ()),
             *self.options,
+            *self.answers,
             *([self.filter.option()] if self.filter else ()),
         )
 
@@ -358,6 +400,8 @@ class Concept(_Strict):
         statement: A sentence in the second person with {answer} in it.
         reveals: Groups of concepts that give each other away.
         categories: Canonical values; for ordinal scales from least to most of what `label` names.
+        polarity: Concepts whose correlation with this one has a known sign, by which an inverted scale is found.
+        no_partner: Why there is none.
         absent: Dialect → why it has nothing; short for a row each with equivalence absent.
     """
 
@@ -370,6 +414,8 @@ class Concept(_Strict):
     reveals: tuple[str, ...] = ()
     battery: Battery | None = None
     categories: tuple[Value, ...] | None = None
+    polarity: tuple[Partner, ...] = ()
+    no_partner: Text | None = None
     sources: tuple[Source, ...] = ()
     absent: dict[str, str] = Field(default_factory=dict)
 
@@ -408,8 +454,22 @@ class Concept(_Strict):
         found = dict.fromkeys(o.value for o in source.all_options if not o.off_scale)
         return tuple(sorted(found, key=float) if source.range else found)
 
+    def partners(self, source: Source) -> tuple[Partner, ...]:
+        """Partners of a row's column, with the sign that they have there.
+
+        Where the source words the question the other way round, so that its sign in the battery is the opposite, the
+        concept's partners have the opposite sign, too.
+        """
+        if source.polarity is not None:
+            return source.polarity
+        if not (self.battery and self.battery.sign and source.sign == -self.battery.sign):
+            return self.polarity
+        return tuple(Partner(concept=p.concept, sign=1 if p.sign == -1 else -1) for p in self.polarity)
+
     @model_validator(mode="after")
     def _is_whole(self) -> Concept:
+        if self.polarity and self.no_partner:
+            raise ValueError("a concept has polarity or no_partner, not both")
         named = [row.dialect for row in self.rows]
         if lacking := [d for d in CORE_DIALECTS if d not in named]:
             raise ValueError(f"no row for {', '.join(lacking)}: give one, or name it under absent with the reason")

@@ -11,12 +11,14 @@ from mpta_pipeline.inference.abreast import abreast, one_by_one
 from mpta_pipeline.inference.answers import Plan, overview, plan, responses, verify, withdraw
 from mpta_pipeline.inference.engine import AskReport, Budget, Progress, Stop, ask, cancel_batches
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 
 __all__ = [
     "AskReport",
     "Budget",
     "ModelSpec",
     "Plan",
+    "Probe",
     "Progress",
     "Stop",
     "abreast",
@@ -28,7 +30,9 @@ __all__ = [
     "one_by_one",
     "overview",
     "plan",
+    "probe",
     "responses",
+    "stored_probe",
     "verify",
     "withdraw",
 ]

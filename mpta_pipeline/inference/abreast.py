@@ -10,18 +10,35 @@ from typing import TypeVar
 
 from mpta_pipeline.errors import MptaError
 from mpta_pipeline.inference.engine import Stop
+from mpta_pipeline.inference.faults import GivenUpError, unforeseen
 
 T = TypeVar("T")
 
 
 def one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[tuple[str, T | MptaError]]:
-    """Each partition (`model|task`) with what was made of it, or why it failed, in order."""
+    """Each partition (`model|task`) with what was made of it, or why it failed, in order.
+
+    An error that nobody foresaw is the failure of its own partition, like any other. A model that was given up before
+    it answered anything fails on its remaining tasks with the same message and is not asked again.
+    """
+    given_up: dict[str, MptaError] = {}
+    at_work: set[str] = set()
     for key in keys:
         model, _, task = key.rpartition("|")
+        made: T | MptaError
+        if model in given_up:
+            yield key, given_up[model]
+            continue
         try:
-            yield key, make(model, task)
+            made = make(model, task)
+            at_work.add(model)
         except MptaError as failure:
-            yield key, failure
+            made = failure
+            if isinstance(failure, GivenUpError) and failure.nothing_answered and model not in at_work:
+                given_up[model] = failure
+        except Exception as failure:
+            made = unforeseen(f"Work on {model} and {task}", failure)
+        yield key, made
 
 
 def abreast(
@@ -35,11 +52,12 @@ def abreast(
     Args:
         keys: The partitions.
         make: Makes one, from any thread; it must end soon after `stop` is set.
-        stop: Set if the caller is interrupted, so that no thread goes on asking.
+        stop: Set if the caller is interrupted, or leaves before the last partition, so that no thread goes on asking.
+            One who leaves after the last partition sets nothing: the stop may be shared with what is asked next.
         lane: Model → its lane. Models that use the same machine take turns in one.
 
     Raises:
-        Exception: What a thread raised that is no message of ours; the others are stopped.
+        BaseException: A thread was interrupted; the others are stopped.
     """
     lanes: dict[str, list[str]] = {}
     for key in keys:
@@ -57,15 +75,18 @@ def abreast(
         except BaseException as failure:
             ready.put((mine[0], failure))
 
+    left = sum(map(len, lanes.values()))
     with ThreadPoolExecutor(len(lanes), thread_name_prefix="mpta-lane") as pool:
         try:
             for mine in lanes.values():
                 pool.submit(copy_context().run, work, mine)
-            for _ in range(sum(map(len, lanes.values()))):
+            while left:
                 key, made = ready.get()
                 if isinstance(made, BaseException) and not isinstance(made, MptaError):
                     raise made
+                left -= 1
                 yield key, made
         except BaseException:
-            stop.set()
+            if left:
+                stop.set()
             raise

@@ -119,7 +119,9 @@ def overview(spec: ModelSpec) -> dict[str, str]:
             spec.weights()
         else:
             name = spec.key_env or (None if spec.base_url else KEY_VARIABLES[spec.provider])
-            if name and not os.environ.get(name):
+            if spec.address_problem:
+                state = spec.address_problem
+            elif name and not os.environ.get(name):
                 state = f"set {name}"
     except MptaError as problem:
         state = problem.problem

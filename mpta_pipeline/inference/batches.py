@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
+from mpta_pipeline.errors import ModelError, MptaError
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, Http, Wanted
+from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, BatchState, Http, Wanted
 from mpta_pipeline.inference.requests import Ask
 from mpta_pipeline.storage import write_json
 
-ATTEMPTS = 3  # to hand a batch in
+T = TypeVar("T")
+ATTEMPTS = 3  # to hand a batch in, and to get a reply of the published form
 LONGEST_PAUSE = 30.0  # seconds between them, so that a batch that was made shows in the provider's list
+LONGEST_WAIT = 72 * 3600.0  # seconds for a batch to end; the providers give up after 24 to 48 hours themselves
+_FULL = ("token_limit_exceeded", "enqueued token limit", "token limit reached")
 
 
 @dataclass
@@ -41,17 +48,44 @@ class Handed:
 
 
 class Batches:
-    """The open batches of one model."""
+    """The open batches of one model.
 
-    def __init__(self, endpoint: BatchEndpoint, http: Http, folder: Path, poll: float) -> None:
+    Args:
+        endpoint: The provider's.
+        http: Exchanges with it.
+        folder: The ledger's, which keeps the note of open batches.
+        poll: Seconds between looks at a batch.
+        patience: Seconds that a batch may be in a state that the provider does not document.
+
+    Raises:
+        ModelError: The note of open batches cannot be read.
+    """
+
+    def __init__(self, endpoint: BatchEndpoint, http: Http, folder: Path, poll: float, patience: float = 600.0) -> None:
         self.endpoint = endpoint
         self.http = http
         self.poll = poll
+        self.patience = patience
         self.path = folder / "batches.json"
         self.open: list[Handed] = []
         self.notes: list[str] = []
+        self._queue: deque[list[Ask]] = deque()
+        self._texts: dict[str, Ask] = {}
+        self._odd_since: dict[str, float] = {}
+        self._full = False
+        """The provider takes no further batch until one has ended."""
         if self.path.is_file():
-            self.open = [Handed(**entry) for entry in orjson.loads(self.path.read_bytes())]
+            try:
+                self.open = [Handed(**entry) for entry in orjson.loads(self.path.read_bytes())]
+                assert all(isinstance(h.requests, dict) and isinstance(h.at, int | float) for h in self.open)
+            except (orjson.JSONDecodeError, TypeError, AssertionError):
+                raise ModelError(
+                    "The note of the batches that are with the provider is damaged",
+                    file=self.path,
+                    remedy="put it back from a backup, or delete it: what it held is then asked, and paid, again",
+                ) from None
+            for handed in self.open:
+                handed.at = handed.at or time.time()
 
     @property
     def waiting(self) -> set[str]:
@@ -70,10 +104,19 @@ class Batches:
                 )
         self._save()
 
+    def know(self, asks: Mapping[str, Ask]) -> None:
+        """Remember the texts of requests that may have to be handed in again."""
+        self._texts |= asks
+
     async def submit(self, asks: Sequence[Ask]) -> None:
-        """Hand in requests, in as many batches as they need."""
-        for start in range(0, len(asks), self.endpoint.most):
-            part = asks[start : start + self.endpoint.most]
+        """Hand in requests, in as many batches as they need; what the provider has no room for waits for `collect`."""
+        self.know({ask.request_hash: ask for ask in asks})
+        self._queue += [list(asks[i : i + self.endpoint.most]) for i in range(0, len(asks), self.endpoint.most)]
+        await self._hand_in_queue()
+
+    async def _hand_in_queue(self) -> None:
+        while self._queue and not self._full:
+            part = self._queue.popleft()
             handed = Handed(
                 tag="mpta-" + digest(*(a.request_hash for a in part)),
                 id=None,
@@ -84,6 +127,10 @@ class Batches:
             self._save()
             try:
                 handed.id = await self._hand_in(part, handed)
+            except Fault as fault:
+                if not _is_full(fault.reason):
+                    raise
+                self._no_room(handed, fault.reason)
             finally:
                 self._save()
 
@@ -91,10 +138,11 @@ class Batches:
         """Hand in one batch. Where it is not known whether it was taken, it is looked for before it is sent again."""
         for left in reversed(range(ATTEMPTS)):
             try:
-                return await self.endpoint.submit(part, handed.tag, self.http)
+                return await _published(self.endpoint.submit(part, handed.tag, self.http))
             except Fault as fault:
                 if fault.kind not in (Kind.SERVER, Kind.DOWN):
-                    self.open.remove(handed)  # refused, so there is nothing at the provider
+                    if handed in self.open:
+                        self.open.remove(handed)  # refused, so there is nothing at the provider
                     raise
                 if not left:
                     raise  # it stays noted without an id: the next run looks for it
@@ -106,51 +154,178 @@ class Batches:
 
     async def _find(self, handed: Handed) -> str | None:
         others = frozenset(other.id for other in self.open if other.id is not None)
-        return await self.endpoint.find(Wanted(handed.tag, frozenset(handed.requests), handed.at, others), self.http)
+        wanted = Wanted(handed.tag, frozenset(handed.requests), handed.at, others)
+        return await self._patiently(lambda: self.endpoint.find(wanted, self.http))
 
-    async def collect(self, take: Callable[[Ask, BatchResult], None], kept: Callable[[], object]) -> None:
+    async def _patiently(self, make: Callable[[], Awaitable[T]]) -> T:
+        """Ask again a few times where the reply is not of the published form."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return await _published(make())
+            except Fault as fault:
+                if not left or fault.kind is not Kind.SERVER:
+                    raise
+            await asyncio.sleep(min(self.poll, LONGEST_PAUSE))
+        raise AssertionError("the loop returns or raises")
+
+    async def collect(
+        self,
+        take: Callable[[Ask, BatchResult], None],
+        kept: Callable[[], object],
+        hopeless: Callable[[Sequence[BatchResult]], bool] = lambda results: False,
+        judge: Callable[[], object] = lambda: None,
+    ) -> None:
         """Wait for the batches and hand their results to `take`; a batch is forgotten once `kept` made them durable.
 
+        A batch that the provider had no room for (too many tokens enqueued) is handed in again once another has ended,
+        or, if it was the only one, in halves. One that the provider no longer has is asked again.
+
+        Args:
+            take: Gets each request with its result.
+            kept: Makes what was taken durable.
+            hopeless: Whether the results of a batch say that no further one needs to be tried; they are not taken then.
+            judge: Called after each batch; raises to stop.
+
         Raises:
-            Fault: A batch failed as a whole.
+            Fault: A batch failed as a whole, or all its requests did, or it does not end.
         """
-        while self.open:
+        while self.open or self._queue:
+            if not self.open:
+                self._full = False
+            await self._hand_in_queue()
             for handed in list(self.open):
-                state = await self.endpoint.state(str(handed.id), self.http)
-                if not state.ended:
-                    continue
-                asks = {ask.request_hash: ask for ask in handed.asks()}
-                results = [] if state.failed else list(await self.endpoint.results(str(handed.id), self.http))
-                in_order = list(asks) if len(results) == len(asks) else []
-                for place, result in enumerate(results):
-                    key = result.request_hash or (in_order[place] if in_order else "")
-                    ask = asks.pop(key, None)
-                    if ask is None:
-                        continue
-                    if result.payload is None and result.fault is None:
-                        asks[ask.request_hash] = ask
-                    else:
-                        take(ask, result)
-                kept()
-                self.open.remove(handed)
-                self._save()
-                if state.failed:
-                    raise Fault(Kind.FATAL, f"batch {handed.id} failed: {state.failed}")
-                if asks:
-                    self.notes.append(
-                        f"batch {handed.id} ended with {len(asks)} request(s) not asked; run again for them"
-                    )
-            if self.open:
+                await self._look(handed, take, kept, hopeless)
+                judge()
+            if self.open or self._queue:
                 await asyncio.sleep(self.poll)
 
+    async def _look(
+        self,
+        handed: Handed,
+        take: Callable[[Ask, BatchResult], None],
+        kept: Callable[[], object],
+        hopeless: Callable[[Sequence[BatchResult]], bool],
+    ) -> None:
+        """Look at one batch, and take its results if it has ended."""
+        try:
+            state = await self._patiently(lambda: self.endpoint.state(str(handed.id), self.http))
+            if not state.ended:
+                self._check_time(handed, state)
+                return
+            results = [] if state.failed else await self._patiently(lambda: self._results(str(handed.id)))
+        except Fault as fault:
+            if "HTTP 404" not in fault.reason:
+                raise
+            self._forget(handed)
+            self._ask_again(handed)
+            self.notes.append(f"the provider no longer has batch {handed.id}; its requests are asked again")
+            return
+        if state.failed and _is_full(state.failed):
+            self._no_room(handed, state.failed)
+            return
+        if results and hopeless(results):
+            self._forget(handed)
+            await self.cancel()
+            first = next(r.fault for r in results if r.fault is not None)
+            raise Fault(first.kind, f"all {len(results)} requests of batch {handed.id} failed, the first with: {first}")
+        left = self._take(handed, results, take)
+        kept()
+        self._forget(handed)
+        self._full = False
+        if state.failed:
+            raise Fault(Kind.FATAL, f"batch {handed.id} failed: {state.failed}")
+        if left:
+            self.notes.append(f"batch {handed.id} ended with {left} request(s) not asked; run again for them")
+
+    def _take(self, handed: Handed, results: Sequence[BatchResult], take: Callable[[Ask, BatchResult], None]) -> int:
+        """Hand out results; the number of requests that have none."""
+        asks = {ask.request_hash: ask for ask in handed.asks()}
+        # By their order only where none has a name: else a damaged one would take another's place.
+        nameless = len(results) == len(asks) and not any(r.request_hash for r in results)
+        names = list(asks) if nameless else [r.request_hash for r in results]
+        unknown = 0
+        for key, result in zip(names, results, strict=True):
+            ask = asks.get(key)
+            if ask is None:
+                unknown += 1
+            elif result.payload is not None or result.fault is not None:
+                del asks[key]
+                take(ask, result)
+        if unknown:
+            self.notes.append(
+                f"batch {handed.id}: {unknown} result(s) belong to no request of it, or could not be read"
+            )
+        return len(asks)
+
+    async def _results(self, batch: str) -> list[BatchResult]:
+        return list(await self.endpoint.results(batch, self.http))
+
+    def _no_room(self, handed: Handed, reason: str) -> None:
+        """The provider has too much enqueued: hand this in again later, in halves if nothing else is under way."""
+        self._forget(handed)
+        parts = self._ask_again(handed)
+        if any(other.id is not None for other in self.open):
+            self._full = True
+        elif parts:
+            part = self._queue.pop()
+            if len(part) < 2:
+                raise Fault(Kind.FATAL, f"the provider has no room for a batch of one request: {reason}")
+            half = (len(part) + 1) // 2
+            self._queue += [part[:half], part[half:]]
+            self._full = True  # until the next round
+        note = (
+            f"the provider had no room for all batches at once ({shorten(reason, 160)}); they were handed in by turns"
+        )
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _ask_again(self, handed: Handed) -> bool:
+        """Queue the requests of a batch whose texts are known; the others are asked by the run that wants them."""
+        part = [self._texts[key] for key in handed.requests if key in self._texts]
+        if part:
+            self._queue.append(part)
+        return bool(part)
+
+    def _check_time(self, handed: Handed, state: BatchState) -> None:
+        """Raise where a batch does not end, or is in a state that nobody knows."""
+        name, now = str(handed.id), time.monotonic()
+        if state.known:
+            self._odd_since.pop(name, None)
+            if time.time() - handed.at > LONGEST_WAIT:
+                hours = LONGEST_WAIT / 3600
+                raise Fault(Kind.FATAL, f"batch {name} has not ended within {hours:.0f} hours (state {state.name!r})")
+        elif now - self._odd_since.setdefault(name, now) >= self.patience:
+            raise Fault(Kind.FATAL, f"batch {name} is in a state that is not documented: {state.name!r}")
+
     async def cancel(self) -> None:
-        """Ask the provider to stop all open batches."""
+        """Ask the provider to stop all open batches; one that it does not find, or does not stop, is left alone."""
         for handed in self.open:
             if handed.id is not None:
-                await self.endpoint.cancel(handed.id, self.http)
+                with suppress(Fault):
+                    await _published(self.endpoint.cancel(handed.id, self.http))
+
+    def _forget(self, handed: Handed) -> None:
+        if handed in self.open:
+            self.open.remove(handed)
+        self._save()
 
     def _save(self) -> None:
         if self.open:
             write_json([asdict(handed) for handed in self.open], self.path)
         else:
             self.path.unlink(missing_ok=True)
+
+
+def _is_full(reason: str) -> bool:
+    return any(words in reason.lower() for words in _FULL)
+
+
+async def _published(reply: Awaitable[T]) -> T:
+    """A reply read as its provider documents it; one of another form is the server's fault, not the program's."""
+    try:
+        return await reply
+    except (Fault, MptaError):
+        raise
+    except Exception as failure:
+        reason = f"the reply is not of the published form: {type(failure).__name__} {failure}"
+        raise Fault(Kind.SERVER, shorten(reason)) from None

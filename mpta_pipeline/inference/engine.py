@@ -8,7 +8,7 @@ import itertools
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +16,29 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ModelError, PolicyError
+from mpta_pipeline.errors import ModelError, MptaError, PolicyError
 from mpta_pipeline.inference.batches import Batches
 from mpta_pipeline.inference.exchange import Exchange, Tally
-from mpta_pipeline.inference.faults import Fault, Kind, redact
+from mpta_pipeline.inference.faults import Fault, GivenUpError, Kind, redact, shorten, unforeseen
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
 from mpta_pipeline.inference.requests import Ask, exchanges, in_turn, iterate, split_by_policy, unique_requests
+from mpta_pipeline.inference.signs import CUT, NONE, Signs, cut_prompts, signs
 from mpta_pipeline.inference.throttle import Throttle
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
 REPORT_EVERY = 0.25
+FIRST_LOOK = 24  # answers after which it is judged whether they can be used
+FIRST_LOOK_SECONDS = 40.0  # after which fewer of them are judged, too
+NEXT_LOOK = 480  # further answers until the next judgement
+LEAST_JUDGED = 4  # answers of which "most" means anything
+EQUAL_FAILURES = 3  # first failures alike after which it is the entry's fault unless the shortest prompt goes through
+FIRST_FAILURES = 12  # first failures of any kind, likewise
+ROOM = (2048, 8192)  # tokens of thought that are allowed where a model turns out to think, step by step
+MOST_NAMED = 20  # fingerprints and reasons that a report keeps
+NAME_LENGTH = 200  # characters of a model's name or finish reason that are kept
 BYTES_PER_TOKEN = 3.0  # cautious for English (4); only reservations and plans use it, accounts use the provider's count
 
 
@@ -44,6 +54,23 @@ class Progress:
     rate: float
     spent: float
     remaining_seconds: float | None
+    warnings: tuple[str, ...] = ()
+    """What the user should know at once, e.g. that most replies cannot be used."""
+
+
+Judge = Callable[[pl.DataFrame], pl.Series]
+"""Reads replies as they will be scored: request_hash, options, elicitation, text, option_logprobs, finish_reason → a
+status a row, `unparsed` where nothing can be made of it."""
+JUDGED = pl.Schema(
+    {
+        "request_hash": pl.String(),
+        "options": pl.List(pl.String()),
+        "elicitation": pl.String(),
+        "text": pl.String(),
+        "option_logprobs": pl.List(pl.Float64()),
+        "finish_reason": pl.String(),
+    }
+)
 
 
 class Stop:
@@ -119,6 +146,7 @@ class AskReport:
         refusal: The policy's refusal, if any was withheld.
         left: Not asked, because the run stopped before.
         stopped: Why it stopped before the end; null: it did not.
+        cut_off: Replies of this run that ended at the limit of tokens without an answer.
         notes: What the user should know: capabilities that the endpoint lacks, a changed fingerprint, damaged lines.
     """
 
@@ -133,6 +161,7 @@ class AskReport:
     refusal: PolicyError | None = None
     left: int = 0
     stopped: str | None = None
+    cut_off: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
@@ -161,6 +190,7 @@ class AskReport:
             "withheld": self.withheld,
             "withheld_because": None if self.refusal is None else str(self.refusal),
             "left": self.left,
+            "cut_off": self.cut_off,
             "stopped": self.stopped,
             "cost_usd": None if self.cost is None else round(self.cost, 6),
             "estimated_cost_usd": None if self.estimated_cost is None else round(self.estimated_cost, 6),
@@ -182,6 +212,7 @@ def ask(
     cache_dir: Path | None = None,
     retry_errors: bool = False,
     stop: Stop | None = None,
+    judge: Judge | None = None,
 ) -> AskReport:
     """Ask a model all prompts whose request its ledger does not hold; each answer is durable before it counts.
 
@@ -194,12 +225,15 @@ def ask(
         cache_dir: Where files made from installed models are kept; by default beside the answers.
         retry_errors: Ask again what failed for good before.
         stop: Lets another thread end this.
+        judge: Reads replies as they will be scored, so that a run whose replies cannot be used says so, or stops, in
+            its first minute. Without it only empty replies count as unusable.
 
     Returns:
         The report. Requests withheld by policy and requests left by a budget are counted in it, not raised.
 
     Raises:
-        ModelError: Nothing (more) can be asked of this model; what was answered before is kept.
+        ModelError: Nothing (more) can be asked of this model, or it answered none of the requests, or most of its
+            replies were cut off; what was answered is kept.
         PolicyError: Nothing at all may be sent to this model.
         asyncio.CancelledError: It was stopped.
     """
@@ -211,6 +245,7 @@ def ask(
         budget=budget,
         cache_dir=cache_dir or ledger / "weights",
         retry_errors=retry_errors,
+        judge=judge,
     )
     return run.start(stop or Stop())
 
@@ -226,6 +261,45 @@ def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskR
     return run.start(Stop())
 
 
+def check_address(spec: ModelSpec) -> None:
+    """Raise where the entry's address cannot be one.
+
+    Raises:
+        GivenUpError: With what is wrong.
+    """
+    if problem := spec.address_problem:
+        raise GivenUpError(
+            f"Model {spec.name} cannot be asked: {problem}",
+            nothing_answered=True,
+            file=spec.source,
+            variable=f"models.{spec.name}.base_url",
+            value=spec.url,
+            remedy="correct it, e.g. http://127.0.0.1:8000/v1; the other models are not concerned",
+        )
+
+
+def connections_of(spec: ModelSpec) -> int:
+    """Requests that may be under way at once."""
+    return 1 if spec.provider == "embedded" else spec.connections
+
+
+@asynccontextmanager
+async def endpoint(
+    spec: ModelSpec, given: Provider, cache_dir: Path, key: str | None, secrets: tuple[str, ...]
+) -> AsyncIterator[Exchange]:
+    """A model's endpoint, started where it runs in this process, ready for exchanges."""
+    async with given.running(cache_dir) as base_url:
+        throttle = Throttle(
+            connections_of(spec),
+            spec.requests_per_minute,
+            spec.tokens_per_minute,
+            timeout=spec.timeouts.first_byte,
+        )
+        exchange = Exchange(spec, base_url, given.headers(key), secrets, given.diagnose, throttle, given.retries)
+        async with exchange:
+            yield exchange
+
+
 class Run:
     """One call of `ask`."""
 
@@ -239,6 +313,7 @@ class Run:
         budget: float | Budget | None,
         cache_dir: Path,
         retry_errors: bool,
+        judge: Judge | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = Ledger(ledger)
@@ -246,6 +321,7 @@ class Run:
         self.budgets = [budget if isinstance(budget, Budget) else Budget(budget)] if budget is not None else []
         self.cache_dir = cache_dir
         self.retry_errors = retry_errors
+        self.judge = judge
         self.report = AskReport(spec.name)
         requests = unique_requests(spec, prompts)
         self.report.requests = requests.height
@@ -265,6 +341,19 @@ class Run:
         """Failures by the server's fault since its last good answer: errors of theirs only once it answers again."""
         self.answered: Ask | None = None
         """The latest request that was answered: whether the server is well shows when it answers that again."""
+        self.rejected: list[dict[str, Any]] = []
+        """Requests that were rejected before any was answered: errors of theirs only once one is."""
+        self.shortest: Ask | None = None
+        self.ahead: set[str] = set()
+        """Requests that were asked before their turn."""
+        self.texts: dict[str, Ask] = {}
+        """Requests of batches as they were sent: what is noted of a batch holds no text."""
+        self.sample: list[tuple[Ask, Reply, Signs]] = []
+        """Answers since the last judgement."""
+        self.judged = 0
+        self.sizes: list[tuple[int, int]] = []
+        """Characters sent and prompt tokens counted, of the answers of this run."""
+        self.warnings: list[str] = []
         self.looking = asyncio.Lock()
         self.excess = 1.0
         """How much more than estimated a request has cost at most; the first goes alone, so later ones profit."""
@@ -274,11 +363,22 @@ class Run:
         report = self.report
         if report.refusal is not None and self.requests.is_empty():
             raise report.refusal
-        if self._todo().is_empty():
+        todo = self._todo()
+        self._judge_earlier()
+        if todo.is_empty():
             self.finish()
             return report
         with self.ledger.writer() as self.writer:
-            _run_async(stop.watch(self.asking()))
+            try:
+                run_async(stop.watch(self.asking()))
+            except MptaError:
+                raise
+            except asyncio.CancelledError as failure:
+                if stop.is_set():
+                    raise
+                raise unforeseen(f"Asking model {self.spec.name}", failure) from None
+            except Exception as failure:
+                raise unforeseen(f"Asking model {self.spec.name}", failure, self.secrets) from failure
         self.finish()
         return report
 
@@ -286,8 +386,9 @@ class Run:
         """Ask what is left to ask, now that no other run does; `writer` must be open."""
         todo = self._todo()
         if not todo.is_empty():
+            check_address(self.spec)
             key = self.spec.key()
-            self.secrets = (key,) if key else ()
+            self.secrets = self.spec.secrets(key)
             self._prepare_budget(todo)
             await self._run(in_turn(todo), key)
 
@@ -337,7 +438,7 @@ class Run:
         calls = exchanges(ask.elicitation, len(ask.options))
         tokens = self._tokens(ask)
         tokens = int(tokens * BYTES_PER_TOKEN / 4.0) if typical else tokens
-        return calls * price.of(tokens, self.spec.tokens_for(ask.elicitation), batch=self.spec.batch)
+        return calls * price.of(tokens, self.provider.limit(ask.elicitation), batch=self.spec.batch)
 
     # ---------------------------------------------------------------- asking
 
@@ -345,32 +446,26 @@ class Run:
         self.total = todo.height
         self.began = time.perf_counter()
         spec = self.spec
-        async with self.provider.running(self.cache_dir) as base_url:
-            connections = 1 if spec.provider == "embedded" else spec.connections
-            self.exchange = Exchange(
-                spec,
-                base_url,
-                self.provider.headers(key),
-                self.secrets,
-                self.provider.diagnose,
-                Throttle(
-                    connections,
-                    spec.requests_per_minute,
-                    spec.tokens_per_minute,
-                    timeout=spec.timeouts.first_byte,
-                ),
-                self.provider.retries,
-            )
-            async with self.exchange, self._keeping():
-                if spec.batch:
-                    await self._ask_in_batches(todo)
-                else:
-                    await self._ask_all(iterate(todo), connections)
+        connections = connections_of(spec)
+        async with (
+            endpoint(spec, self.provider, self.cache_dir, key, self.secrets) as self.exchange,
+            self._keeping(),
+        ):
+            if spec.batch:
+                await self._ask_in_batches(todo)
+            else:
+                self.shortest = _shortest(todo)
+                await self._ask_all(iterate(todo), connections)
 
     async def _ask_all(self, asks: Iterator[Ask], connections: int) -> None:
-        # The first request goes alone: a wrong key, address or model name costs one request, not one a connection.
-        first = next(asks, None)
-        if first is None or not await self._ask_one(first):
+        # One by one until one is answered: a wrong key, address, model name or parameter costs a few requests, not one
+        # a connection.
+        for ask in asks:
+            if not await self._ask_one(ask):
+                return
+            if not self._nothing_answered:
+                break
+        else:
             return
 
         async def work() -> None:
@@ -403,7 +498,8 @@ class Run:
                 variable="batch",
                 remedy="take `batch` away, or ask by letter or text",
             )
-        batches = Batches(endpoint, self.exchange, self.ledger.folder, self.spec.batch_poll)
+        patience = self.spec.timeouts.patience
+        batches = Batches(endpoint, self.exchange, self.ledger.folder, self.spec.batch_poll, patience)
         # A run that was killed between writing results and forgetting their batch gets them a second time.
         self.held = set(self.ledger.held(pl.Series(list(batches.waiting), dtype=pl.String)).answered)
         try:
@@ -411,10 +507,13 @@ class Run:
             if self.cancelling:
                 await batches.cancel()
             else:
-                await batches.submit(self._affordable(iterate(todo), batches.waiting))
-            await batches.collect(self._take, self.writer.sync)
+                self.texts = {ask.request_hash: ask for ask in iterate(todo)}
+                batches.know(self.texts)
+                await batches.submit(self._affordable(iter(self.texts.values()), batches.waiting))
+            await batches.collect(self._take, self.writer.sync, self._hopeless, self._judge_batch)
         except Fault as fault:
-            raise self._give_up(fault.reason) from None
+            where = f". Its batches are noted in {batches.path}" if batches.open else ""
+            raise self._give_up(redact(fault.reason, self.secrets) + where) from None
         finally:
             self.report.notes += batches.notes
             for budget in self.budgets:
@@ -433,20 +532,43 @@ class Run:
             taken.append(ask)
         return taken
 
+    def _hopeless(self, results: Sequence[BatchResult]) -> bool:
+        """Whether a batch of errors alone means that no further one needs to be tried."""
+        return self._nothing_answered and all(
+            result.payload is None and result.fault is not None and result.fault.kind is not Kind.FILTER
+            for result in results
+        )
+
+    def _judge_batch(self) -> None:
+        """Judge a batch as a whole, as its replies came all at once."""
+        if len(self.sample) >= LEAST_JUDGED:
+            self._judge()
+
     def _take(self, ask: Ask, result: BatchResult) -> None:
         """Write one result of a batch."""
         if ask.request_hash in self.held:
             return
+        ask = self.texts.get(ask.request_hash, ask)
         tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
         try:
             if result.fault is not None:
                 raise result.fault
-            self._answered(ask, self.provider.reply(ask, result.payload), tally)
+            self._answered(ask, self._read(ask, result.payload), tally, signs(result.payload))
         except Fault as fault:
             if fault.kind is Kind.FILTER:
                 self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
             else:
                 self._write_error(self._record(ask, tally, error=redact(fault.reason, self.secrets)))
+
+    def _read(self, ask: Ask, payload: Any) -> Reply:
+        """A reply of a batch; what cannot be read is the server's fault, never an error of the program."""
+        try:
+            return self.provider.reply(ask, payload)
+        except Fault as fault:
+            raise Fault(fault.kind, f"batch: {fault.reason}") from None
+        except Exception as failure:
+            reason = f"batch: the reply is not of the published form: {type(failure).__name__} {failure}"
+            raise Fault(Kind.SERVER, shorten(reason)) from None
 
     def _reserve(self, ask: Ask) -> float | None:
         """Set aside the most that a request can cost; None if a budget does not allow it."""
@@ -461,19 +583,15 @@ class Run:
 
     async def _ask_one(self, ask: Ask) -> bool:
         """Ask one request and write its record; false if there is nothing left to spend."""
+        if ask.request_hash in self.ahead:
+            return True
         worst = self._reserve(ask)
         if worst is None:
             return False
         tally = Tally()
-        tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
         spent = 0.0
-
-        def call(path: str, body: Any, read: Any) -> Any:
-            return self.exchange.call(path, body, read, tally, tokens)
-
         try:
-            reply = await self.provider.answer(ask, call)
-            spent = self._answered(ask, reply, tally)
+            spent = await self._exchange(ask, tally)
         except Fault as fault:
             if fault.kind is Kind.FILTER:
                 self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
@@ -484,21 +602,72 @@ class Run:
                 budget.settle(worst, spent)
         return True
 
+    async def _exchange(self, ask: Ask, tally: Tally) -> float:
+        """Ask and write the answer; returns what it cost. Asked again with more room where a thought took it all."""
+        tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
+        seen, before = NONE, 0.0
+
+        def call(path: str, body: Any, read: Any) -> Any:
+            def look(payload: Any) -> Any:
+                nonlocal seen
+                seen = signs(payload)
+                return read(payload)
+
+            return self.exchange.call(path, body, look, tally, tokens)
+
+        while True:
+            room = self.provider.room
+            try:
+                reply = await self.provider.answer(ask, call)
+            except Fault as fault:
+                # OpenAI's reasoning models, where the limit ends within the thought.
+                if "output limit was reached" in fault.reason and self._make_room(ask, room):
+                    continue
+                raise
+            if not (seen.starved and self._make_room(ask, room)):
+                return self._answered(ask, reply, tally, seen, before)
+            before += self._cost(ask, reply)
+
+    def _make_room(self, ask: Ask, room: int) -> bool:
+        """Allow more tokens where a thought took them all; false where the entry sets the limit, or enough were given.
+
+        Args:
+            ask: The request whose reply was cut off.
+            room: Tokens of thought that it had.
+        """
+        spec, provider = self.spec, self.provider
+        if spec.max_tokens is not None or (spec.reasoning is not None and spec.reasoning.budget):
+            return False
+        if spec.api == "completions" or ask.elicitation == "option_logprob":
+            return False
+        if provider.room == room:
+            more = next((step for step in ROOM if step > room), None)
+            if more is None:
+                return False
+            provider.room = more
+        return True
+
     def _cost(self, ask: Ask, reply: Reply) -> float:
         """US dollars of a reply: by the provider's count of tokens, by ours where it gives none."""
         if self.spec.price is None:
             return 0.0
         prompt, completion = reply.prompt_tokens, reply.completion_tokens
         prompt = self._tokens(ask) if prompt is None else prompt
-        completion = self.spec.tokens_for(ask.elicitation) if completion is None else completion
+        completion = self.provider.limit(ask.elicitation) if completion is None else completion
         return self.spec.price.of(prompt, completion, min(reply.cached_tokens, prompt), batch=self.spec.batch)
 
-    def _answered(self, ask: Ask, reply: Reply, tally: Tally) -> float:
+    @property
+    def _nothing_answered(self) -> bool:
+        """The model has not answered anything as its entry is now."""
+        return not (self.report.asked or self.report.reused)
+
+    def _answered(self, ask: Ask, reply: Reply, tally: Tally, seen: Signs = NONE, before: float = 0.0) -> float:
+        """Write an answer; returns what it cost, with the `before` that was paid for replies without one."""
         report = self.report
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
         cost = None
         if self.spec.price is not None:
-            cost = self._cost(ask, reply)
+            cost = self._cost(ask, reply) + before
             report.cost = (report.cost or 0.0) + cost
             if self.budgets and reply.prompt_tokens is not None:
                 self.excess = max(self.excess, cost / max(self._worst(ask), 1e-12))
@@ -508,6 +677,10 @@ class Run:
                 None if value is None else redact(value, self.secrets)
                 for value in (reply.text, reply.finish_reason, reply.provider_model)
             )
+        reply.finish_reason, reply.provider_model = (
+            None if value is None else shorten(value, NAME_LENGTH)
+            for value in (reply.finish_reason, reply.provider_model)
+        )
         self._confirm()
         self.answered = ask
         self.writer.append(
@@ -521,6 +694,8 @@ class Run:
                 completion_tokens=reply.completion_tokens,
                 cached_tokens=reply.cached_tokens,
                 provider_model=reply.provider_model,
+                letter_share=reply.letter_share,
+                thought=reply.thought,
                 cost=cost,
             )
         )
@@ -530,8 +705,11 @@ class Run:
         report.completion_tokens += completion
         report.cached_tokens += reply.cached_tokens
         report.attempts += tally.attempts
-        if reply.provider_model is not None and reply.provider_model not in report.fingerprints:
-            report.fingerprints.append(reply.provider_model)
+        named = report.fingerprints
+        if reply.provider_model is not None and reply.provider_model not in named and len(named) < MOST_NAMED:
+            named.append(reply.provider_model)
+        report.cut_off += seen.starved
+        self._watch(ask, reply, seen)
         return cost or 0.0
 
     async def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
@@ -540,17 +718,22 @@ class Run:
         if fault.kind in (Kind.FATAL, Kind.BUSY):
             raise self._give_up(fault.reason)
         record = self._record(ask, tally, error=fault.reason)
+        if self._nothing_answered:
+            await self._check_root(fault)
         if fault.kind is Kind.ITEM and not fault.reason.startswith(("HTTP 403", "HTTP 404")):
             if not self.exchange.succeeded and not self.report.errors and _UNSUPPORTED.search(fault.reason):
                 raise self._give_up(fault.reason)
-            self._write_error(record)
+            if self._nothing_answered:
+                await self._rejected(record, fault)
+            else:
+                self._write_error(record)
             return
         if fault.kind in (Kind.DOWN, Kind.ITEM) and not self.exchange.succeeded:
             raise self._give_up(fault.reason)
         # The server's fault, or a 403 or 404: a key withdrawn, a model gone. Whether it is this request's as well shows
         # when the server answers another one, or, after several, the one that it answered last.
         self.in_doubt.append(record)
-        most = max(8, self.spec.connections)
+        most = EQUAL_FAILURES if self._nothing_answered else max(8, self.spec.connections)
         if len(self.in_doubt) < most:
             return
         async with self.looking:
@@ -560,10 +743,60 @@ class Run:
                 raise self._give_up(f"{len(self.in_doubt)} requests in a row failed, the last with: {fault.reason}")
             self._confirm()
 
+    async def _rejected(self, record: dict[str, Any], fault: Fault) -> None:
+        """Hold back a rejection before the first answer: whether it is the entry's, or only this prompt's, shows later.
+
+        After a few that read alike the shortest prompt is tried; if it is rejected as well, so would be all others.
+        """
+        self.rejected.append(record)
+        alike = sum(_pattern(r["error"]) == _pattern(fault.reason) for r in self.rejected)
+        if alike < EQUAL_FAILURES and len(self.rejected) < FIRST_FAILURES:
+            return
+        if not await self._shortest_is_answered():
+            raise self._give_up(f"all {len(self.rejected)} first requests were rejected with: {fault.reason}")
+
+    async def _shortest_is_answered(self) -> bool:
+        """Ask the shortest prompt before its turn; its answer is kept."""
+        ask, self.shortest = self.shortest, None
+        if ask is None or ask.request_hash in self._failed_already:
+            return False
+        worst = self._reserve(ask)
+        if worst is None:
+            return False
+        spent = 0.0
+        try:
+            spent = await self._exchange(ask, Tally())
+        except Fault:
+            return False
+        finally:
+            for budget in self.budgets:
+                budget.settle(worst, spent)
+        self.ahead.add(ask.request_hash)
+        return True
+
+    @property
+    def _failed_already(self) -> set[str]:
+        return {record["request_hash"] for record in (*self.rejected, *self.in_doubt)}
+
+    async def _check_root(self, fault: Fault) -> None:
+        """Where base_url names no version and the first request fails, look whether the API lies one step further.
+
+        Servers answer such a path in many ways: 404, a web page, or 200 with an error as plain text.
+        """
+        base = self.exchange.base_url
+        if self.spec.provider != "openai" or _VERSION.search(base) or fault.kind in (Kind.FATAL, Kind.BUSY):
+            return
+        try:
+            listed = await self.exchange.call("/v1/models", None, lambda payload: payload, Tally())
+        except Fault:
+            return
+        if isinstance(listed, dict) and isinstance(listed.get("data", listed.get("models")), list):
+            raise self._give_up(fault.reason, remedy=f"set base_url to {base}/v1 in models.yaml: the API answers there")
+
     async def _still_answers(self) -> bool:
         """Ask what was answered last again: a persona whose every prompt fails must not stop the run at each start."""
         if self.answered is None:
-            return False
+            return await self._shortest_is_answered()
         ask, tally = self.answered, Tally()
 
         def call(path: str, body: Any, read: Any) -> Any:
@@ -582,15 +815,18 @@ class Run:
 
     def _confirm(self) -> None:
         """The server is well: what failed before it answered again failed by itself."""
-        for record in self.in_doubt:
+        for record in (*self.rejected, *self.in_doubt):
             self._write_error(record)
+        self.rejected.clear()
         self.in_doubt.clear()
 
     def _write_error(self, record: dict[str, Any]) -> None:
         self.writer.append(record)
         self.report.errors += 1
-        reasons = self.report.error_reasons
-        reasons[record["error"]] = reasons.get(record["error"], 0) + 1
+        reasons, reason = self.report.error_reasons, record["error"]
+        if reason not in reasons and len(reasons) >= MOST_NAMED:
+            reason = "further reasons"
+        reasons[reason] = reasons.get(reason, 0) + 1
 
     def _record(self, ask: Ask, tally: Tally, **values: Any) -> dict[str, Any]:
         return {
@@ -601,14 +837,107 @@ class Run:
             "asked_at": tally.sent_at,
         }
 
-    def _give_up(self, reason: str) -> ModelError:
+    def _give_up(self, reason: str, *, remedy: str | None = None) -> GivenUpError:
         kept = self.report.asked
-        return ModelError(
+        return GivenUpError(
             f"Model {self.spec.name} at {self.exchange.base_url} cannot be used: {reason} "
             f"({kept} answer(s) of this run are kept, the other models are not concerned)",
+            nothing_answered=self._nothing_answered,
             file=self.spec.source,
-            remedy=_remedy(reason, self.spec),
+            remedy=remedy or _remedy(reason, self.spec),
         )
+
+    # ---------------------------------------------------------------- what the answers are worth
+
+    def _watch(self, ask: Ask, reply: Reply, seen: Signs) -> None:
+        """Look at an answer for what its parsing would tell too late."""
+        if ask.user and reply.prompt_tokens and ask.elicitation != "option_logprob" and len(self.sizes) < NEXT_LOOK:
+            self.sizes.append((len(ask.user) + len(ask.system or ""), reply.prompt_tokens))
+        if ask.elicitation == "option_logprob":
+            return  # scored, not written
+        self.sample.append((ask, reply, seen))
+        if not self.spec.batch and len(self.sample) >= (NEXT_LOOK if self.judged else FIRST_LOOK):
+            self._judge()
+
+    def _judge(self) -> None:
+        """Judge the latest answers: stop where most were cut off, warn where most cannot be used.
+
+        Raises:
+            GivenUpError: Most were cut off.
+        """
+        sample, self.sample = self.sample, []
+        self.judged += 1
+        n = len(sample)
+        unusable = self._unusable([(ask, reply) for ask, reply, _ in sample])
+        cut = [seen for bad, (_, _, seen) in zip(unusable, sample, strict=True) if bad and seen.cut]
+        if 2 * len(cut) > n:
+            raise self._cut_off(len(cut), n, cut[0].finish, thinks=any(seen.thought for seen in cut))
+        if 2 * sum(unusable) > n:
+            bad = next(reply for no, (_, reply, _) in zip(unusable, sample, strict=True) if no)
+            self._warn(
+                f"{sum(unusable)} of the {n} latest replies name none of the options (finish reason "
+                f"{bad.finish_reason or 'none'}), e.g. {shorten(redact(bad.text or '', self.secrets), 80)!r}: "
+                f"`mpta models --probe` shows what the model can do"
+            )
+        self._judge_sizes()
+
+    def _judge_sizes(self) -> None:
+        if self.sizes and (doubt := cut_prompts(*zip(*self.sizes, strict=True))):
+            self._warn(
+                f"the prompts may have been cut before the model read them: {doubt}. See the server's context "
+                "(Ollama: num_ctx, llama.cpp: -c divided by the slots, vLLM: --max-model-len) and ask again under "
+                "another `revision`"
+            )
+
+    def _unusable(self, answers: Sequence[tuple[Ask, Reply]]) -> list[bool]:
+        """Of each answer whether nothing can be made of it."""
+        empty = [not (reply.text or "").strip() and reply.finish_reason not in REFUSALS for _, reply in answers]
+        if self.judge is None:
+            return empty
+        columns = [
+            (a.request_hash, a.options, a.elicitation, r.text, r.option_logprobs, r.finish_reason) for a, r in answers
+        ]
+        status = self.judge(pl.DataFrame(columns, schema=JUDGED, orient="row"))
+        return [said == "unparsed" for said in status]
+
+    def _judge_earlier(self) -> None:
+        """Judge a few answers that the ledger holds: where most were cut off, the same would come of the others.
+
+        Raises:
+            GivenUpError: Most were cut off.
+        """
+        if self.judge is None or self.report.reused < LEAST_JUDGED or self.cancelling:
+            return
+        some = self.requests.filter(pl.col("elicitation") != "option_logprob").head(FIRST_LOOK * 4)
+        held = self.ledger.read(some["request_hash"]).filter(pl.col("error").is_null())
+        judged = some.join(held, on="request_hash").head(FIRST_LOOK).select(list(JUDGED))
+        if judged.height < LEAST_JUDGED:
+            return
+        finish = pl.col("finish_reason").str.to_lowercase()
+        cut = judged.filter((self.judge(judged) == "unparsed") & judged.select(finish.is_in(list(CUT))).to_series())
+        if 2 * cut.height > judged.height:
+            raise self._cut_off(cut.height, judged.height, str(cut["finish_reason"][0]), thinks=False)
+
+    def _cut_off(self, cut: int, of: int, finish: str, *, thinks: bool) -> GivenUpError:
+        limit = ", ".join(f"{e} {self.provider.limit(e)}" for e in self.spec.elicitations if e != "option_logprob")
+        why = "its thought took the tokens" if thinks else "they reached the limit of tokens before an answer"
+        off = "`reasoning: off` where it can be switched off (`mpta models --probe` says how), else " if thinks else ""
+        return GivenUpError(
+            f"Model {self.spec.name}: {cut} of {of} replies were cut off (finish reason {finish}): {why} "
+            f"(limit by elicitation: {limit}). What was answered is kept, nothing more is asked",
+            nothing_answered=False,
+            file=self.spec.source,
+            variable=f"models.{self.spec.name}",
+            remedy=(
+                f"set {off}`reasoning: {{budget: {4 * ROOM[0]}}}` if it thinks, or a larger max_tokens, in its entry; "
+                "its prompts are then asked anew"
+            ),
+        )
+
+    def _warn(self, text: str) -> None:
+        """Say something at once, and in the report."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     # ---------------------------------------------------------------- durability and progress
 
@@ -621,10 +950,13 @@ class Run:
         task.add_done_callback(lambda done: None if done.cancelled() or asking is None else asking.cancel())
         try:
             yield
-            if self.in_doubt:
-                if not self.report.asked:
-                    raise self._give_up(self.in_doubt[-1]["error"])
-                self._confirm()
+            if self.in_doubt and not self.report.asked:
+                raise self._give_up(self.in_doubt[-1]["error"])
+            self._confirm()
+            if len(self.sample) >= LEAST_JUDGED:
+                self._judge()
+            else:
+                self._judge_sizes()
         except (BaseExceptionGroup, asyncio.CancelledError, OSError) as failure:
             error = _first_error(failure)
             if isinstance(error, asyncio.CancelledError) and task.done() and not task.cancelled():
@@ -649,9 +981,12 @@ class Run:
             await asyncio.sleep(SYNC_EVERY)
             if self.writer.written > self.writer.durable:
                 await asyncio.to_thread(self.writer.sync)
-            if time.perf_counter() - shown > REPORT_EVERY:
-                shown = time.perf_counter()
+            now = time.perf_counter()
+            if now - shown > REPORT_EVERY:
+                shown = now
                 self._show()
+            if not self.judged and len(self.sample) >= LEAST_JUDGED and now - self.began > FIRST_LOOK_SECONDS:
+                self._judge()
 
     def _show(self) -> None:
         if self.progress is None:
@@ -670,11 +1005,16 @@ class Run:
                 rate=rate,
                 spent=self.report.cost or 0.0,
                 remaining_seconds=(self.total - durable) / rate if rate > 0 else None,
+                warnings=tuple(self.warnings),
             )
         )
 
     def finish(self) -> None:
-        """Complete the report."""
+        """Complete the report.
+
+        Raises:
+            GivenUpError: The model answered none of its requests, now or before.
+        """
         report = self.report
         report.seconds = time.perf_counter() - self.began
         settled = report.asked + report.errors
@@ -683,6 +1023,27 @@ class Run:
         report.notes += [f"the endpoint does not offer {what}" for what in self.provider.lacks]
         if len(report.fingerprints) > 1:
             report.notes.append(f"the provider's model changed during the run: {', '.join(report.fingerprints)}")
+        if self.provider.room:
+            thinks, how = "the model thinks before it answers", "; `reasoning: off` in its entry switches that off"
+            if self.spec.reasoning is not None:
+                thinks, how = "the model thinks although its entry says `reasoning: off`", ""
+            report.notes.append(f"{thinks}: up to {self.provider.room} tokens of thought were allowed per reply{how}")
+        report.notes += self.warnings
+        failed = report.errors + report.earlier_errors
+        if failed and self._nothing_answered and not self.cancelling:
+            reasons = report.error_reasons or self._earlier_reasons()
+            raise GivenUpError(
+                f"Model {self.spec.name} answered none of its {failed + report.left} requests: "
+                + "; ".join(f"{n} × {reason}" for reason, n in list(reasons.items())[:3]),
+                nothing_answered=True,
+                file=self.spec.source,
+                remedy=f"{_remedy(next(iter(reasons), ''), self.spec)}; `mpta run --retry-errors` then asks them again",
+            )
+
+    def _earlier_reasons(self) -> dict[str, int]:
+        """Why the requests failed that the ledger holds no answer to, most frequent first."""
+        errors = self.ledger.read(self.requests["request_hash"])["error"].drop_nulls()
+        return dict(errors.value_counts(sort=True).rows()[:MOST_NAMED])
 
 
 REFUSALS = ("content_filter", "refusal", "safety")
@@ -690,6 +1051,8 @@ _UNSUPPORTED = re.compile(
     r"(?i)unsupported|not support|deprecated|unrecognized|unknown (parameter|name|field)|extra input"
 )
 """What an endpoint says of a request whose parameters it does not take: then it takes none of them."""
+_VERSION = re.compile(r"/v\d\w*(/|$)|/openai(/|$)")
+"""What the root of an API ends in or holds: a version, or Azure's path."""
 
 
 def _remedy(reason: str, spec: ModelSpec) -> str:
@@ -697,20 +1060,40 @@ def _remedy(reason: str, spec: ModelSpec) -> str:
         return "correct base_url, or name the file of the authority that signed its certificate in SSL_CERT_FILE"
     if "key was rejected" in reason or "HTTP 403" in reason:
         return f"check the key in {spec.key_env or 'the environment'} and what it may use, then run again"
-    if "web page" in reason or "redirect" in reason:
+    if any(sign in reason for sign in ("web page", "redirect", "in plain words", "the address is none")):
         return (
             "correct base_url in models.yaml: it must be the API's root with the version, e.g. http://127.0.0.1:8000/v1"
         )
     if "no connection" in reason:
         return "start the server or correct base_url in models.yaml, then run again: only what is missing is asked"
-    if reason.startswith("HTTP 400") and _UNSUPPORTED.search(reason):
-        return (
-            "take what the endpoint names out of the entry in models.yaml: set a parameter to null in `parameters` "
-            "(temperature too), and see max_tokens_field, top_logprobs, system_role and structured"
-        )
     if "know the model" in reason or "HTTP 404" in reason:
         return "correct `model` or base_url of the entry in models.yaml"
+    if "nothing is left to pay with" in reason or "quota" in reason or "billing" in reason:
+        return "see the account with the provider, then run again: only what is missing is asked"
+    if re.search(r"HTTP 4(00|13|22)", reason) and not re.search(r"(?i)context|too (long|large)|filter", reason):
+        return (
+            "take what the endpoint names out of the entry in models.yaml: set a parameter to null in `parameters` "
+            "(temperature too), and see max_tokens_field, top_logprobs, system_role, structured and reasoning"
+        )
+    if "HTTP 200 with error" in reason and spec.provider == "openai" and not _VERSION.search(spec.url):
+        return f"correct base_url in models.yaml: the API's root has a version, e.g. {spec.url}/v1"
+    if "batch" in reason and "batches.json" in reason:
+        return (
+            "look at the batch with the provider, then run again. If it cannot be corrected there, delete the file "
+            "named above: its requests are then asked, and paid, again"
+        )
     return "see the endpoint's own status, then run again: only what is missing is asked"
+
+
+def _shortest(todo: pl.DataFrame) -> Ask | None:
+    """The request with the shortest prompt."""
+    length = pl.col("user").str.len_bytes() + pl.col("system").str.len_bytes().fill_null(0)
+    return next(iterate(todo.bottom_k(1, by=length)), None)
+
+
+def _pattern(reason: str) -> str:
+    """A reason without numbers and identifiers, by which two of one cause are told."""
+    return re.sub(r"[\w.-]*\d[\w.-]*", "#", reason)
 
 
 def _first_error(group: BaseException) -> BaseException:
@@ -726,7 +1109,8 @@ def _first_error(group: BaseException) -> BaseException:
     return next((e for e in flat if isinstance(e, ModelError)), flat[0])
 
 
-def _run_async(work: Any) -> None:
+def run_async(work: Any) -> None:
+    """Run a coroutine to its end, in a thread of its own where the caller already runs an event loop (a notebook)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import time
+import zlib
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,6 +21,7 @@ from httpx_aiohttp import AiohttpTransport
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.faults import Fault, Kind, redact, retry_after, shorten
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.reading import parse_json
 from mpta_pipeline.inference.throttle import Throttle
 
 T = TypeVar("T")
@@ -60,6 +62,7 @@ class _Outgoing(Generic[T]):
     sent_at: float = 0.0
     """When it was last sent, monotonic seconds."""
     refused_since: float | None = None
+    failing_since: float | None = None
     again: bool = True
     """Sending it twice does no harm."""
     fault: Fault = field(default_factory=lambda: Fault(Kind.SERVER, ""))
@@ -184,19 +187,26 @@ class Exchange:
         if fault.kind is Kind.BUSY:
             self._refused_since = self._refused_since or now
             out.refused_since = out.refused_since or now
-            patience = self.spec.timeouts.patience
-            if (fault.retry_after or 0.0) > patience or now - self._refused_since > patience:
+            patience, wait = self.spec.timeouts.patience, fault.retry_after or 0.0
+            if now - self._refused_since + wait > patience:
                 fault.kind = Kind.FATAL
                 return False
-            if now - out.refused_since > patience:  # others were answered meanwhile
+            if now - out.refused_since + wait > patience:  # others were answered meanwhile
                 fault.kind = Kind.ITEM
                 return False
             return True
         if fault.kind is Kind.DOWN and not self.succeeded:
             return False
-        return (
-            self.retries and out.again and fault.kind in (Kind.SERVER, Kind.DOWN) and out.attempts < self.spec.attempts
-        )
+        if fault.kind not in (Kind.SERVER, Kind.DOWN):
+            return False
+        # One patience for every status: a 503 that asks to wait a day is not slept over either.
+        out.failing_since = out.failing_since or now
+        wait = fault.retry_after or 0.0
+        if now - out.failing_since + wait > self.spec.timeouts.patience:
+            if wait > self.spec.timeouts.patience and not self.succeeded:
+                fault.kind = Kind.FATAL
+            return False
+        return self.retries and out.again and out.attempts < self.spec.attempts
 
     def _wait(self, out: _Outgoing[Any], retry: tenacity.RetryCallState) -> float:
         fault = out.fault
@@ -228,7 +238,9 @@ class Exchange:
         except httpx.TimeoutException:
             self.throttle.refused(0.0, began)
             raise self._fault(out, Fault(Kind.SERVER, f"no reply within {timeouts.first_byte:g} s")) from None
-        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as failure:
+        except (httpx.InvalidURL, aiohttp.InvalidURL, UnicodeError) as failure:
+            raise self._fault(out, Fault(Kind.DOWN, f"no connection: the address is none ({failure})")) from None
+        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, EOFError) as failure:
             reason = f"the connection broke: {type(failure).__name__} {failure}"
             raise self._fault(out, Fault(Kind.SERVER, reason)) from None
         except Fault as fault:
@@ -242,6 +254,9 @@ class Exchange:
             result = out.read(data if whole else self._payload(status, headers, data))
         except Fault as fault:
             raise self._fault(out, fault) from None
+        except Exception as failure:  # what a server says is never an error of the program
+            reason = f"the reply is not of the published form: {type(failure).__name__} {failure}"
+            raise self._fault(out, Fault(Kind.SERVER, reason)) from None
         self.succeeded = True
         self._refused_since = None
         self.throttle.succeeded(latency)
@@ -257,29 +272,21 @@ class Exchange:
         limit = REPLY_LIMIT if out.content_type is None else FILE_LIMIT
         response = await self.transport.handle_async_request(request)
         try:
-            size = 0
-            chunks = []
-            # Decoding through httpx takes .05 ms a reply, which is saved where there is nothing to decode.
-            encoded = any(name.lower() == b"content-encoding" for name, _ in response.headers.raw)
-            stream = (
-                response.aiter_bytes() if encoded or not isinstance(response.stream, AsyncIterable) else response.stream
-            )
+            chunks = Chunks(response.headers.get("content-encoding", ""), limit)
+            stream = response.stream if isinstance(response.stream, AsyncIterable) else response.aiter_raw()
             async for chunk in stream:
-                size += len(chunk)
-                if size > limit:
-                    raise Fault(Kind.ITEM, f"the reply is larger than {limit // 2**20} MiB")
-                chunks.append(chunk)
+                chunks.add(chunk)
         finally:
             await response.aclose()
-        return response.status_code, response.headers, b"".join(chunks)
+        return response.status_code, response.headers, chunks.content()
 
     def _payload(self, status: int, headers: httpx.Headers, data: bytes) -> Any:
         """The reply's JSON, whatever its content type claims; everything else is a fault."""
         text = ""
         payload: Any = None
         try:
-            payload = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            payload = parse_json(data)
+        except ValueError:
             text = data[:2000].decode("utf-8", "replace")
         if status < 300 and payload is not None:
             return payload
@@ -303,6 +310,54 @@ class Exchange:
             out.attempts += 1
             out.tally.attempts += 1
         return Fault(fault.kind, shorten(redact(fault.reason, self.secrets)), retry_after=fault.retry_after)
+
+
+class Chunks:
+    """A reply as it comes in, decoded piece by piece and never beyond `limit` bytes, however small it was packed.
+
+    Args:
+        encoding: Its Content-Encoding: gzip, deflate, or none. Packed twice is refused: no API does that.
+        limit: Bytes of the decoded reply.
+    """
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self.parts: list[bytes] = []
+        self.encoding = encoding.strip().lower()
+        if self.encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise Fault(Kind.SERVER, f"the reply is packed in a way that was not asked for: {shorten(encoding, 80)}")
+        self.unpack: Any = None  # zlib's object, whose class has no public name
+        if self.encoding in ("gzip", "x-gzip"):
+            self.unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece as it came."""
+        if self.encoding in ("", "identity"):
+            self._keep(chunk)
+            return
+        if self.unpack is None and chunk:
+            # "deflate" is a zlib stream, and from some servers a bare one; the first byte tells them apart.
+            self.unpack = zlib.decompressobj(zlib.MAX_WBITS if chunk[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        while chunk:
+            try:
+                piece = self.unpack.decompress(chunk, 2**18)
+            except zlib.error as failure:
+                raise Fault(Kind.SERVER, f"the reply cannot be unpacked: {failure}") from None
+            self._keep(piece)
+            chunk = self.unpack.unconsumed_tail
+            if self.unpack.eof and self.unpack.unused_data:
+                return  # whatever follows the end of the stream is not the reply's
+
+    def content(self) -> bytes:
+        """All of it."""
+        return b"".join(self.parts)
+
+    def _keep(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self.size > self.limit:
+            raise Fault(Kind.ITEM, f"the reply is larger than {self.limit // 2**20} MiB")
+        self.parts.append(piece)
 
 
 class _ThisMachine(aiohttp.ThreadedResolver):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from mpta_pipeline.errors import ModelError
 
 
 class Kind(Enum):
@@ -38,12 +43,54 @@ class Fault(Exception):  # noqa: N818 — the word of the whole package; most ar
         super().__init__(reason)
 
 
+class GivenUpError(ModelError):
+    """A model that cannot be used any further in this run.
+
+    Args:
+        problem: What is wrong.
+        nothing_answered: It has answered nothing at all, so that its other tasks need not be tried.
+        where: As MptaError takes it.
+    """
+
+    def __init__(self, problem: str, *, nothing_answered: bool, **where: Any) -> None:
+        self.nothing_answered = nothing_answered
+        super().__init__(problem, **where)
+
+
+def unforeseen(what: str, failure: BaseException, secrets: Iterable[str] = ()) -> ModelError:
+    """An error that nobody foresaw as a message: it ends what it happened in and nothing else."""
+    text = shorten(redact(f"{type(failure).__name__} {failure}".strip(), secrets))
+    error = ModelError(
+        f"{what} ended with an error that the program did not foresee: {text}",
+        remedy="run again; every answer that was received is kept. If it comes back, report it with this message",
+    )
+    error.__cause__ = failure
+    return error
+
+
+LEAST_SECRET = 8  # characters; shorter "keys" (none, EMPTY, 1) stand for no key and are words of answers, too
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Take every secret out of a text that came from outside."""
+    """Take every secret out of a text that came from outside.
+
+    A secret of fewer than eight characters is taken out only where the text shows it as a key (`Bearer …`, `key: …`):
+    everywhere else it would change answers.
+    """
     for secret in secrets:
-        if secret and secret in text:
+        if not secret or secret not in text:
+            continue
+        if len(secret) >= LEAST_SECRET:
             text = text.replace(secret, "[key removed]")
+        else:
+            text = _as_key(secret).sub(r"\1[key removed]", text)
     return text
+
+
+@lru_cache(maxsize=64)
+def _as_key(secret: str) -> re.Pattern[str]:
+    shown = r"(bearer\s+|(?:key|token|secret|password)(?:\s+provided)?[\"']?\s*[:=]\s*[\"']?)"
+    return re.compile(f"(?i:{shown}){re.escape(secret)}(?![A-Za-z0-9])")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -42,9 +42,13 @@ RECORD = pl.Schema(
         "latency": pl.Float64(),
         "attempts": pl.Int64(),
         "asked_at": pl.Int64(),
+        "letter_share": pl.Float64(),
+        "thought": pl.Boolean(),
     }
 )
 """A record: what RESPONSES needs, and US dollars, seconds, attempts and time (ms since 1970, UTC) of the asking."""
+_LATER = {"letter_share", "thought"}  # columns that parts of earlier versions lack
+_FIRST = set(RECORD) - _LATER
 
 COMPACT_AT = 20_000  # records in segments: reading them takes .1 s
 MERGE_AT = 8  # parts of one level
@@ -140,7 +144,9 @@ class Ledger:
                 damaged.append(f"{part.name}: cannot be read ({type(failure).__name__})")
                 continue
             records += found.height
-            if found.schema != RECORD:
+            if any(RECORD.get(name) != dtype for name, dtype in found.schema.items()) or not set(
+                found.columns
+            ) >= _FIRST:
                 damaged.append(f"{part.name}: has other columns than a ledger's")
             elif not found["request_hash"].is_sorted():
                 damaged.append(f"{part.name}: is not sorted by request")
@@ -174,7 +180,9 @@ class Ledger:
                     if not _is_whole(part):
                         raise self._damaged(part)
                 if parts:
-                    records.append(pl.scan_parquet(parts).select(columns))
+                    # Parts of earlier versions lack the columns that came later.
+                    found = pl.scan_parquet(parts, schema=RECORD, missing_columns="insert", extra_columns="ignore")
+                    records.append(found.select(columns))
                 return query(pl.concat(records)).collect(engine="streaming")
             except FileNotFoundError:
                 if attempt == 4:
@@ -291,7 +299,9 @@ class Ledger:
             self._into_part(logs, at_least=1 if len(logs) > 64 else at_least)
         level = 0
         while len(parts := sorted(self.folder.glob(f"part-{level}-*.parquet"))) >= MERGE_AT:
-            self._write_part(level + 1, pl.concat([pl.read_parquet(p) for p in parts]))
+            self._write_part(
+                level + 1, pl.concat([pl.read_parquet(p) for p in parts], how="diagonal").select(list(RECORD))
+            )
             for part in parts:
                 part.unlink()
             level += 1

@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mpta_pipeline.errors import ConfigError, ModelError
 from mpta_pipeline.hashing import digest
+from mpta_pipeline.inference.faults import LEAST_SECRET
 from mpta_pipeline.inference.weights import Weights, file_sha256, locate
 from mpta_pipeline.study import config_dir, first_problem, read_yaml
 
@@ -34,6 +35,20 @@ KEY_VARIABLES: Mapping[str, str] = {
 # Tokens a reply may have. A letter needs one; some chat models write "(A)" or "A.", and only used tokens are paid.
 MAX_TOKENS: Mapping[str, int] = {"letter": 8, "option_logprob": 1, "verbalized": 256, "free_text": 512}
 _OURS = frozenset(("model", "messages", "prompt", "system", "contents", "stream", "n", "best_of", "echo"))
+_LIKE_A_KEY = "{} looks like a key: keys come from the environment, name the variable in key_env"
+_KEY_NAME = re.compile(
+    r"(?i)authorization|api[-_]?key|secret|password|passwd|credential|cookie|^token$"
+    r"|(access|auth|bearer|api|hf|refresh|session|user)[-_]?token$"
+)
+# Keys as providers make them: OpenAI and others, Google, Hugging Face, GitHub, Slack, AWS, a JSON web token, Bearer.
+_KEY = re.compile(
+    r"\b(sk|pk|rk|gsk|xai|pplx|nvapi|csk|fw|tgp)[-_][A-Za-z0-9_-]{16,}|\bAIza[A-Za-z0-9_-]{20,}|\bhf_[A-Za-z0-9]{16,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bxox[a-z]-[A-Za-z0-9-]{10,}|\bAKIA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{10,}\."
+    r"|(?i:\b(bearer|basic)\s+\S{8,})"
+)
+# Headers and parameters whose values are no secrets and may well be words of an answer.
+_HARMLESS = re.compile(r"(?i)version|beta|referer|title|user-agent|accept|content-type|region|deployment|language")
+_PRIVATE = ("key_env", "base_url", "headers", "query", "parameters")  # whose values may hold a key
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -69,6 +84,28 @@ class Timeouts(_Strict):
     patience: float = Field(default=600.0, gt=0)
 
 
+Switch = Literal[
+    "reasoning_effort", "chat_template_kwargs", "enable_thinking", "thinking", "reasoning", "thinkingConfig", "none"
+]
+
+
+class Reasoning(_Strict):
+    """Whether a model thinks before it answers, and how long. `reasoning: off` is short for a budget of 0.
+
+    Attributes:
+        budget: Tokens of thought, on top of those of the answer; 0 switches it off where the provider can.
+        effort: For models that take a word in place of a number (OpenAI, gpt-oss, Gemini 3).
+        switch: Field of the request that says so. By default the provider's own, or by base_url: `reasoning_effort`
+            (OpenAI, Azure, Groq, Mistral, xAI, Ollama), `reasoning` (OpenRouter), `thinking` (Anthropic, DeepSeek,
+            Z.ai, Moonshot), `enable_thinking` (DashScope), `thinkingConfig` (Gemini), and `chat_template_kwargs` for
+            your own servers (vLLM, SGLang, llama.cpp). `none` sends nothing and only leaves room for the thought.
+    """
+
+    budget: int = Field(default=2048, ge=0)
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    switch: Switch | None = None
+
+
 class ModelSpec(_Strict):
     """One model, as its entry in `models.yaml` says.
 
@@ -87,6 +124,8 @@ class ModelSpec(_Strict):
         elicitations: Ways of asking that the model is used with.
         parameters: Sampling parameters sent as they are (temperature is 0 unless given).
         max_tokens: Tokens a reply may have; null for a default by elicitation.
+        reasoning: Whether and how long the model thinks before it answers (see Reasoning): `off`, a number of tokens,
+            or a mapping. Absent: nothing is sent, and a model that turns out to think gets room for it.
         max_tokens_field: Name of that field in the request (reasoning models of OpenAI: max_completion_tokens).
         top_logprobs: Candidates asked for at the answer's first token; 0: do not ask for log-probabilities.
         system_role: The chat format knows a system message; false puts the persona in front of the user's (Gemma).
@@ -124,6 +163,7 @@ class ModelSpec(_Strict):
     elicitations: tuple[ElicitationName, ...] = Field(default=("letter", "verbalized", "free_text"), min_length=1)
     parameters: dict[str, Any] = Field(default_factory=dict)
     max_tokens: int | None = Field(default=None, ge=1)
+    reasoning: Reasoning | None = None
     max_tokens_field: str = "max_tokens"
     top_logprobs: int = Field(default=20, ge=0)
     system_role: bool = True
@@ -169,6 +209,15 @@ class ModelSpec(_Strict):
             raise ValueError("base_url must hold no user, password or query: name the key's variable in key_env")
         return url.rstrip("/")
 
+    @field_validator("reasoning", mode="before")
+    @classmethod
+    def _reasoning_in_short(cls, value: Any) -> Any:
+        if value is False or value == "off":  # YAML reads a bare off as false
+            return {"budget": 0}
+        if value is True or value == "on":
+            return {}
+        return {"budget": value} if isinstance(value, int) else value
+
     @field_validator("key_env")
     @classmethod
     def _key_env_is_a_name(cls, name: str | None) -> str | None:
@@ -179,23 +228,25 @@ class ModelSpec(_Strict):
     @field_validator("headers", "query")
     @classmethod
     def _no_secrets(cls, values: dict[str, str]) -> dict[str, str]:
-        for name in values:
-            if re.search(r"authorization|key$|token|secret|password|credential", name, re.IGNORECASE):
-                raise ValueError(
-                    f"{name} looks like a key: keys come from the environment, name the variable in key_env"
-                )
+        for name, value in values.items():
+            if re.search(r"authorization|key$|token|secret|password|credential|cookie", name, re.IGNORECASE):
+                raise ValueError(_LIKE_A_KEY.format(name))
+            if _KEY.search(value):
+                raise ValueError(_LIKE_A_KEY.format(f"the value of {name}"))
         return values
 
     @field_validator("parameters")
     @classmethod
     def _sampling_only(cls, values: dict[str, Any]) -> dict[str, Any]:
         for name in values:
-            if re.search(r"authorization|api[-_]?key|secret|password|credential", name, re.IGNORECASE):
-                raise ValueError(
-                    f"{name} looks like a key: keys come from the environment, name the variable in key_env"
-                )
             if name in _OURS:
                 raise ValueError(f"{name} is no sampling parameter: the request's own fields are made from the prompt")
+        # Parameters are published with the model's card, however deep they lie.
+        for path, value in _leaves(values):
+            if any(_KEY_NAME.search(name) for name in path):
+                raise ValueError(_LIKE_A_KEY.format(".".join(path)))
+            if isinstance(value, str) and _KEY.search(value):
+                raise ValueError(_LIKE_A_KEY.format(f"the value of {'.'.join(path)}"))
         return values
 
     @model_validator(mode="after")
@@ -220,6 +271,22 @@ class ModelSpec(_Strict):
     def url(self) -> str:
         """Root of the API; empty for an embedded model, whose address is known only while it runs."""
         return self.base_url or BASE_URLS.get(self.provider, "")
+
+    @property
+    def address_problem(self) -> str | None:
+        """What is wrong with the address, in words; None: it can be asked.
+
+        A slip in one entry's host or port concerns that model alone, so it is no error of the file.
+        """
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port
+            (parts.hostname or "").encode("idna")
+        except ValueError as failure:  # a UnicodeError, too
+            return f"base_url has no valid host and port ({failure})"
+        if port == 0 or re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", self.url):
+            return "base_url has no valid host and port, or characters that no address has"
+        return None
 
     @property
     def is_local(self) -> bool:
@@ -265,8 +332,22 @@ class ModelSpec(_Strict):
             )
         return key
 
+    def secrets(self, key: str | None) -> tuple[str, ...]:
+        """What must appear in nothing that is stored or shown: the key, and values of headers and URL parameters."""
+        further = [
+            value
+            for name, value in (*self.headers.items(), *self.query.items())
+            if len(value) >= LEAST_SECRET and not _HARMLESS.search(name)
+        ]
+        return tuple(dict.fromkeys([*([key] if key else []), *further]))
+
     def tokens_for(self, elicitation: str) -> int:
-        """Tokens a reply may have."""
+        """Tokens a reply may have, with those of a thought that the entry allows."""
+        thought = self.reasoning.budget if self.reasoning is not None and elicitation != "option_logprob" else 0
+        return self.answer_tokens(elicitation) + thought
+
+    def answer_tokens(self, elicitation: str) -> int:
+        """Tokens that the answer itself may have."""
         if self.max_tokens is not None:
             return self.max_tokens
         if self.structured and elicitation == "letter":
@@ -299,6 +380,8 @@ class ModelSpec(_Strict):
         }
         if not self.system_role:  # named only where it is unusual, so that earlier answers keep their keys
             fixed["system_role"] = False
+        if self.reasoning is not None:
+            fixed["reasoning"] = self.reasoning.model_dump()
         if self.provider == "embedded":
             fixed |= {"sha256": self.sha256 or file_sha256(self.weights().path), "quantization": self.quantization}
         elif self.revision is None:
@@ -340,10 +423,22 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
                 file=path,
                 variable=f"models.{name}.{where}" if where else f"models.{name}",
                 # What stands under an unknown name, as a key's variable or in an address may be a key.
-                value=None if unknown or where in ("key_env", "base_url") else value,
+                value=None if unknown or where.partition(".")[0] in _PRIVATE else value,
                 remedy=_like(where) if unknown else "correct that key; the README lists what an entry may hold",
             ) from None
     return models
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values in nested mappings and lists, each with its keys."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, (*path, str(name)))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves(inner, path)
+    else:
+        yield path, value
 
 
 def _like(where: str) -> str:
@@ -351,7 +446,7 @@ def _like(where: str) -> str:
     last = where.rpartition(".")[2]
     if re.search(r"authorization|key|token|secret|password", last, re.IGNORECASE):
         return "take it out of the file: keys come from the environment, name the variable in key_env"
-    known = [*ModelSpec.model_fields, *Price.model_fields, *Timeouts.model_fields]
+    known = [*ModelSpec.model_fields, *Reasoning.model_fields, *Price.model_fields, *Timeouts.model_fields]
     near = difflib.get_close_matches(last, known, n=2)
     return (
         f"write {' or '.join(near)}, if that is meant"

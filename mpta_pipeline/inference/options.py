@@ -1,7 +1,8 @@
 """Log-probabilities of whole options, by whichever way an OpenAI-compatible server really offers.
 
 * `prompt_logprobs` (vLLM, SGLang, chat): the option as the assistant's message, scored as part of the prompt.
-* `echo` (vLLM, completions): prompt and option echoed with their token log-probabilities.
+* `echo` (vLLM, completions): prompt and option echoed with their token log-probabilities. Which tokens are the option's
+  is read from the tokens' own text: vLLM's `text_offset` counts a leading special token that the text does not have.
 * `grammar` (llama.cpp, which silently ignores both): a grammar that allows exactly the option's token ids; the reply's
   log-probabilities are the model's own. A grammar of the option's text would be wrong: it lets the model spell the
   option in other tokens (-57.5 instead of -31.4 was measured).
@@ -9,11 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.providers.base import Call, senseless
+from mpta_pipeline.inference.reading import listing, logprob, mapping, words
 
 Way = Literal["prompt_logprobs", "echo", "grammar"]
 _SKY = "The sky is blue."
@@ -35,7 +37,7 @@ async def find_way(api: str, native: str, body: Mapping[str, Any], call: Call) -
         return "grammar"
     if api == "completions":
         echo = dict(body) | {"prompt": _SKY, "max_tokens": 1, "echo": True, "logprobs": 1}
-        if await _works(call, "/completions", echo, lambda p: p["choices"][0]["text"].startswith(_SKY)):
+        if await _works(call, "/completions", echo, _echoes):
             return "echo"
     else:
         asked = dict(body) | {"messages": [{"role": "user", "content": _SKY}], "max_tokens": 1, "prompt_logprobs": 0}
@@ -67,40 +69,112 @@ def token_grammar(tokens: list[int]) -> str:
     return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
 
 
+def _echoes(payload: Any) -> bool:
+    """Whether a known string comes back with tokens that can be told apart: its last word's are not all of it."""
+    if not words(mapping(listing(payload["choices"])[0]).get("text")).startswith(_SKY):
+        return False
+    head, _, last = _SKY.rpartition(" ")
+    try:
+        sum_of_echo(payload, head, f" {last}")
+    except Fault:
+        return False
+    return True
+
+
 def sum_of_reply(payload: Any, n: int) -> float:
     """Sum of the `n` reply tokens' log-probabilities in a chat reply (llama.cpp uses that form for completions too)."""
-    try:
-        listed = [float(c["logprob"]) for c in payload["choices"][0]["logprobs"]["content"]]
-    except (KeyError, IndexError, TypeError):
-        raise senseless("no log-probabilities of the forced tokens") from None
+    choice = _first_choice(payload)
+    listed = [logprob(mapping(c).get("logprob")) for c in listing(mapping(choice.get("logprobs")).get("content"))]
     # A stop token may follow the option's own.
     if len(listed) < n:
         raise senseless(f"{len(listed)} forced tokens instead of {n}")
-    return sum(listed[:n])
+    return _total(listed[:n])
 
 
-def sum_of_prompt(payload: Any, before: int) -> float:
-    """Sum over the prompt's tokens after the first `before` (vLLM's `prompt_logprobs`: token id → its values)."""
-    try:
-        listed = payload["prompt_logprobs"][before:]
-        values = [next(iter(entry.values()))["logprob"] for entry in listed]
-    except (KeyError, IndexError, TypeError, AttributeError, StopIteration):
-        raise senseless("no prompt_logprobs") from None
-    if not values:
+def sum_of_prompt(payload: Any, before: int, option: str) -> float:
+    """Sum over the prompt's tokens after the first `before` (vLLM's `prompt_logprobs`: token id → its values).
+
+    Where the tokens' text is given, it must be the option's: a template may render an assistant's message in another
+    way than it opens a reply (an empty thought in front of it, for one), and then the tokens are counted from the end.
+    """
+    entries = [mapping(entry) for entry in listing(mapping(payload).get("prompt_logprobs"))]
+    values = [mapping(next(iter(entry.values()), None)) for entry in entries]
+    taken = values[before:]
+    if not taken:
         raise senseless("the option has no tokens in prompt_logprobs")
-    return float(sum(values))
+    decoded = [value.get("decoded_token") for value in values]
+    if all(isinstance(text, str) for text in decoded[1:]) and not any("\ufffd" in str(text) for text in decoded):
+        texts = [_plain(str(text)) for text in decoded]
+        if "".join(texts[before:]).strip() != option.strip():
+            starts = [i for i in range(len(texts) - 1, 0, -1) if "".join(texts[i:]).strip() == option.strip()]
+            if not starts:
+                raise senseless("the tokens in prompt_logprobs are not the option's")
+            taken = values[starts[0] :]
+    return _total([logprob(value.get("logprob")) for value in taken])
 
 
 def sum_of_echo(payload: Any, prompt: str, option: str) -> float:
     """Sum over the echoed tokens that reach beyond the prompt and begin within the option."""
-    try:
-        logprobs = payload["choices"][0]["logprobs"]
-        offsets, values = logprobs["text_offset"], logprobs["token_logprobs"]
-    except (KeyError, IndexError, TypeError):
-        raise senseless("no echoed log-probabilities") from None
+    logprobs = mapping(_first_choice(payload).get("logprobs"))
+    values = listing(logprobs.get("token_logprobs"))
+    offsets = _offsets(listing(logprobs.get("tokens")), prompt + option)
+    if offsets is None:
+        offsets = _checked(listing(logprobs.get("text_offset")), listing(logprobs.get("tokens")), prompt + option)
+    if offsets is None or not values:
+        raise senseless("the echoed tokens cannot be aligned with the text that was sent")
     end = len(prompt) + len(option)
     ends = [*offsets[1:], end]
-    taken = [v for start, stop, v in zip(offsets, ends, values, strict=True) if stop > len(prompt) and start < end]
-    if not taken or any(v is None for v in taken):
+    taken = [
+        v for start, stop, v in zip(offsets, ends, values, strict=False) if stop > len(prompt) and 0 <= start < end
+    ]
+    if not taken:
         raise senseless("the option's tokens have no log-probabilities")
-    return float(sum(taken))
+    return _total([logprob(value) for value in taken])
+
+
+def _offsets(tokens: list[Any], text: str) -> list[int] | None:
+    """Where each echoed token begins in the text, by the tokens' own text; -1 for special tokens in front of it.
+
+    One or two tokens in front (the beginning of a sequence) may be none of the text's.
+    """
+    pieces = [_plain(token) if isinstance(token, str) else "" for token in tokens]
+    for skipped in range(min(3, len(pieces))):
+        joined = "".join(pieces[skipped:])
+        # A tokenizer may put a space in front of the first word that the text does not have.
+        lead = 1 if joined.startswith(" " + text) and not text.startswith(" ") else 0
+        if not joined.startswith(text, lead):
+            continue
+        offsets, at = [-1] * skipped, -lead
+        for piece in pieces[skipped:]:
+            offsets.append(max(at, 0))
+            at += len(piece)
+        return offsets
+    return None
+
+
+def _checked(offsets: list[Any], tokens: list[Any], text: str) -> list[int] | None:
+    """The server's own offsets, where they fit the text: they begin at 0, and what was generated begins at its end."""
+    if not offsets or any(type(offset) is not int for offset in offsets) or offsets[0] != 0:
+        return None
+    special = bool(tokens) and isinstance(tokens[0], str) and bool(tokens[0]) and not text.startswith(tokens[0])
+    return None if special or len(text) not in offsets or offsets != sorted(offsets) else offsets
+
+
+def _plain(token: str) -> str:
+    """A token's text as it stands in the text: vocabularies write spaces and line ends as marks."""
+    return token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n").replace("<0x0A>", "\n")
+
+
+def _first_choice(payload: Any) -> Mapping[str, Any]:
+    choices = listing(mapping(payload).get("choices"))
+    if not choices:
+        raise senseless("it has no choices")
+    return mapping(choices[0])
+
+
+def _total(values: Sequence[float | None]) -> float:
+    """The sum; a token without a finite log-probability leaves none."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        raise senseless("the option's tokens have no log-probabilities")
+    return float(sum(known))

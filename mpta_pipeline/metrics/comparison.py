@@ -72,12 +72,12 @@ def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame
         ["survey", "condition"], maintain_order=True
     ):
         weighted = bool(rows.get_column("weight").is_not_null().all())
+        counted = [pl.col("weight") > 0] if weighted else []
         for metric in compared:
             rows_of = {
                 str(m): part.rename({f"{metric}__value": "value", f"{metric}__count": "count"})
                 .select(*_MATCH, "cluster_id", "weight", "n_orders", "value", "count")
-                .filter(pl.col("value").is_not_null() & (pl.col("count") > 0))
-                .filter(pl.col("weight") > 0 if weighted else pl.lit(True))
+                .filter(pl.col("value").is_not_null(), pl.col("count") > 0, *counted)
                 for (m,), part in rows.group_by("model", maintain_order=True)
             }
             lines = _own_rows(rows_of, weighted) + _pair_rows(rows_of, metric, weighted, rules)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.errors import ValidationError
-from mpta_pipeline.hashing import hash_rows
+from mpta_pipeline.hashing import hash_rows, hash_uniform
+from mpta_pipeline.metrics.coding import read_names
+from mpta_pipeline.metrics.picks import TIE
 from mpta_pipeline.tables import SCORES, STATUSES, TEXT_SCORES
 
 NOBODY = "nobody:"
-# A letter or number and nothing else: "B", "(b)", "1.", and "1.0" as tables with gaps write whole numbers.
-BARE = r"^\(?([a-z]|\d{1,2})(?:\.0)?\)?[.:)]?$"
-# Where each answer was read, as `answers_file` tells it, for messages.
+# Where each answer was read, as the package `external` tells it, for messages.
 FILE, ROW = "_file", "_row"
 _DEFAULTS = {
     "model": pl.lit("external"),
@@ -25,6 +25,8 @@ _DEFAULTS = {
     "elicitation": pl.lit("free_text"),
     "order_id": pl.lit(0),
     "weight": pl.lit(None, pl.Float64),
+    "letter_share": pl.lit(None, pl.Float64),
+    "unparsed_reason": pl.lit(None, pl.String),
 }
 
 
@@ -37,17 +39,21 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             `order_id`, `repeat_id`, `status` (ok, refused, unparsed, error) where it is known, and `probabilities` (of
             the item's options, in canonical order; they count where there is no answer beside them, and are what MC2
             needs). Case, surrounding space and a final full stop do not matter; an answer that is no option is
-            `unparsed`, never an option, and an absent one an `error`.
+            `unparsed`, never an option, and an absent one an `error`. A column `pred_idx` (canonical index or null)
+            says what was picked where the caller has read the answers already.
         items: ITEMS of the task.
         gold: GOLD, for items whose key is the persona's own; None where every item has a key.
 
     Returns:
         SCORES. Answers without `persona_id` are nobody's: condition no_persona, and errors by item cluster alone. Where
         others of the model have one, nobody's answers are the no-persona answers of everybody who answered the item.
+        Of options with equal probability each has its share of `score`, and which one counts as picked is drawn by a
+        hash of the answer. Where a survey has weights, who has none has weight 0: no part in weighted figures.
 
     Raises:
         ValidationError: A column is absent, an item is not known or has no key, an answer is given twice, a field holds
-            what it cannot, or options are counted from 1. The message names file and row where they are known.
+            what it cannot, all weights of a survey are 0, or options are counted from 1. The message names file and row
+            where they are known.
     """
     if "probabilities" in answers.columns and "answer" not in answers.columns:
         answers = answers.with_columns(pl.lit(None, pl.String).alias("answer"))
@@ -69,7 +75,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "gold_idx", "metadata"
     )
     # What the items say of themselves counts, whatever the file says of them.
-    rows = rows.drop(facts.columns[2:], "task", strict=False)
+    rows = _with_weights(rows).drop(facts.columns[2:], "task", strict=False)
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
     key = ["model", "task", "condition", "survey", "persona_id", "item_id", "order_id", "repeat_id"]
     if (twice := rows.filter(pl.struct(key).is_duplicated())).height:
@@ -94,25 +100,39 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             "the item's key is the persona's own answer: give persona_id, and personas who answered the question",
         )
     given = pl.col("answer").cast(pl.String)
-    picked = pl.coalesce(_option_index(rows), pl.when(given.is_null()).then(pl.col("p_vec").list.arg_max()))
-    picked = picked.cast(pl.Int64)
+    rows = rows.with_columns(
+        hash_rows(rows, key, key="external").alias("prompt_id"),
+        hash_rows(rows, [*key, given.alias("answer")], key="external answer").alias("request_hash"),
+    )
+    picked = pl.col("pred_idx") if "pred_idx" in rows.columns else pl.lit(_option_index(rows))
+    by_share = given.is_null() & pl.col("p_vec").is_not_null()
+    rows = rows.with_columns(picked.cast(pl.Int64).alias("pred_idx"), _most_likely(rows).alias("likely"))
+    rows = rows.with_columns(
+        pl.when(by_share & pl.col("pred_idx").is_null())
+        .then(pl.col("likely").list.get(0, null_on_oob=True))
+        .otherwise("pred_idx")
+        .alias("pred_idx"),
+        pl.when(by_share).then("likely").alias("likely"),
+    )
     said = pl.col("status") if "status" in answers.columns else pl.lit(None, pl.String)
     status = pl.coalesce(
         pl.when(said.is_in([s for s in STATUSES if s != "ok"])).then(said),
-        pl.when(given.is_null() & pl.col("p_vec").is_null()).then(pl.lit("error")),
-        pl.when(picked.is_null()).then(pl.lit("unparsed")).otherwise(pl.lit("ok")),
+        pl.when(given.is_null() & pl.col("p_vec").is_null() & pl.col("pred_idx").is_null()).then(pl.lit("error")),
+        pl.when(pl.col("pred_idx").is_null()).then(pl.lit("unparsed")).otherwise(pl.lit("ok")),
     )
-    rows = rows.with_columns(status.alias("status"), picked.alias("pred_idx")).with_columns(
+    rows = rows.with_columns(status.alias("status")).with_columns(
         pl.when(pl.col("status") == "ok").then("pred_idx").alias("pred_idx"),
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
     )
     bias = pl.col("metadata").str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64))
     credit = pl.col("metadata").str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64))
     mass = (pl.col("p_vec") * credit).list.sum()
-    right = (pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64)
+    # Options that are equally likely share what the answer is worth.
+    right = pl.coalesce(
+        pl.col("likely").list.contains(pl.col("gold_idx")).cast(pl.Float64) / pl.col("likely").list.len(),
+        (pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64),
+    )
     rows = rows.with_columns(
-        hash_rows(rows, key, key="external").alias("prompt_id"),
-        hash_rows(rows, [*key, given.alias("answer")], key="external answer").alias("request_hash"),
         pl.when(pl.col("pred_idx").is_null())
         .then(None)
         .when(credit.is_null())
@@ -152,6 +172,21 @@ def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns((p / p.list.sum()).alias("p_vec"))
 
 
+def _most_likely(rows: pl.DataFrame) -> pl.Series:
+    """The most likely options of each row, in an order drawn by a hash of the answer; null without probabilities."""
+    long = (
+        rows.select(pl.int_range(pl.len()).alias("row"), "prompt_id", "p_vec")
+        .drop_nulls("p_vec")
+        .with_columns(pl.int_ranges(pl.col("p_vec").list.len()).alias("option"))
+        .explode("p_vec", "option")
+        .filter(pl.col("p_vec") >= pl.col("p_vec").max().over("row") - TIE)
+    )
+    long = long.with_columns(hash_uniform(long, ["prompt_id", "option"], key="tie").alias("place"))
+    tied = long.sort("row", "place").group_by("row", maintain_order=True).agg(pl.col("option").alias("likely"))
+    every = rows.select(pl.int_range(pl.len()).alias("row"))
+    return every.join(tied, on="row", how="left", maintain_order="left").get_column("likely")
+
+
 def _wrong(rows: pl.DataFrame, problem: str, variable: str, remedy: str) -> ValidationError:
     """The error that the first of some rows makes, with its file and row where they are known."""
     value = str(rows.item(0, variable))
@@ -172,9 +207,9 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
         return pl.col(name).cast(pl.Float64, strict=False)
 
     text = pl.String()
-    rules: dict[str, tuple[pl.Expr, pl.DataType, str]] = {
+    rules: dict[str, tuple[pl.Expr | None, pl.DataType, str]] = {
         "model": (pl.col("model").is_not_null(), text, "say in every row which model answered, or drop the column"),
-        "persona_id": (pl.lit(True), text, ""),
+        "persona_id": (None, text, ""),
         "weight": (
             pl.col("weight").is_null() | (number("weight").is_finite() & (number("weight") >= 0)),
             pl.Float64(),
@@ -196,7 +231,7 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
     }
     given = {column: rule for column, rule in rules.items() if column in answers.columns}
     for column, (right, _, remedy) in given.items():
-        if (bad := answers.filter(~right.fill_null(False))).height:
+        if right is not None and (bad := answers.filter(~right.fill_null(False))).height:
             raise _wrong(bad, f"{bad.height} answers have a {column} that cannot be used", column, remedy)
     rows = answers.with_columns(
         (pl.col(c) if dtype == text else number(c)).cast(dtype).alias(c) for c, (_, dtype, _) in given.items()
@@ -206,16 +241,16 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
 
 def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
     """Add `persona_id` and `condition` where they are not given; nobody's answers stand beside everybody's."""
-    given = "persona_id" in answers.columns
-    nobody = pl.col("persona_id").is_null() if given else pl.lit(True)
+    if "persona_id" not in answers.columns:
+        answers = answers.with_columns(pl.lit(None, pl.String).alias("persona_id"))
+    nobody = pl.col("persona_id").is_null()
     condition = pl.when(nobody).then(pl.lit("no_persona")).otherwise(pl.lit("persona"))
     if "condition" in answers.columns:
         condition = pl.coalesce("condition", condition)
     rows = answers.with_columns(condition.alias("condition"))
     of_nobody = rows.filter(nobody)
     if of_nobody.is_empty() or of_nobody.height == rows.height:
-        own = pl.lit(NOBODY) + pl.col("item_id")
-        return rows.with_columns((pl.coalesce("persona_id", own) if given else own).alias("persona_id"))
+        return rows.with_columns(pl.coalesce("persona_id", pl.lit(NOBODY) + pl.col("item_id")).alias("persona_id"))
     of_people = rows.filter(~nobody)
     # What the persona brings along stays the persona's; the answer is nobody's.
     carried = [c for c in ("survey", "wave", "weight") if c in rows.columns]
@@ -230,37 +265,34 @@ def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([of_people, paired.select(of_people.columns)], how="vertical_relaxed")
 
 
-def _tidy(text: pl.Expr) -> pl.Expr:
-    """Lower case, single spaces, no surrounding space and no final full stop."""
-    return (
-        text.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars().str.strip_suffix(".").str.strip_chars()
+def _with_weights(rows: pl.DataFrame) -> pl.DataFrame:
+    """Weight 0 for who has none where others of the survey have one.
+
+    Raises:
+        ValidationError: All weights of a survey are 0.
+    """
+    weight = pl.col("weight")
+    nothing = (weight.is_not_null().any() & (weight.fill_null(0.0).sum() <= 0)).over("survey")
+    if (bad := rows.filter(nothing)).height:
+        raise _wrong(
+            bad,
+            f"No answer of survey {bad.item(0, 'survey')} has a weight above 0",
+            "weight",
+            "give survey weights, or drop the column",
+        )
+    return rows.with_columns(
+        pl.when(weight.is_not_null().any().over("survey")).then(weight.fill_null(0.0)).alias("weight")
     )
 
 
-def _option_index(rows: pl.DataFrame) -> pl.Expr:
-    """Canonical index of the option that each answer names: by text first, then by letter, then by index."""
-    answer = _tidy(pl.col("answer").cast(pl.String))
-    by_text = (
-        rows.with_row_index("row")
-        .select("row", answer.alias("answer"), pl.col("options"))
-        .with_columns(pl.int_ranges(pl.col("options").list.len()).alias("index"))
-        .explode("options", "index")
-        .filter(_tidy(pl.col("options")) == pl.col("answer"))
-        .group_by("row")
-        .agg(pl.col("index").first().cast(pl.Int64), pl.len().alias("n"))
-        .filter(pl.col("n") == 1)
-    )
-    text_index = (
-        rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"))
-        .join(by_text.with_columns(pl.col("row").cast(pl.UInt32)), on="row", how="left", maintain_order="left")
-        .get_column("index")
-    )
-    bare = answer.str.extract(BARE, 1)
-    letter = pl.when(bare.str.contains("^[a-z]$")).then(bare.str.to_integer(base=36, strict=False).cast(pl.Int64) - 10)
-    number = bare.str.to_integer(strict=False).cast(pl.Int64)
-    k = pl.col("options").list.len()
-    counted = rows.select(number=pl.when(pl.lit(text_index).is_null()).then(number), k=k).with_row_index("at")
-    counted = counted.drop_nulls("number")
+def _option_index(rows: pl.DataFrame) -> pl.Series:
+    """Canonical index of the option that each answer names: by text first, then by letter, then by index.
+
+    Raises:
+        ValidationError: The numbers count from 1.
+    """
+    names = read_names(rows, rows.select("item_id", "options").unique("item_id"))
+    counted = names.with_row_index("at").drop_nulls("number")
     # Where most answers are numbers; a stray one is a reply that cannot be read.
     if counted.height * 2 >= rows.height > 0 and bool(
         (counted["number"] > 0).all() and (counted["number"] <= counted["k"]).all()
@@ -273,5 +305,5 @@ def _option_index(rows: pl.DataFrame) -> pl.Expr:
                 "answer",
                 "subtract 1 from each, or give letters or the options' texts",
             )
-    index = pl.coalesce(pl.lit(text_index), letter, number)
-    return pl.when((index >= 0) & (index < k)).then(index)
+    index = pl.coalesce("by_text", "letter", "number")
+    return names.select(pl.when((index >= 0) & (index < pl.col("k"))).then(index).alias("index")).to_series()

@@ -22,11 +22,12 @@ DECLARED: dict[str, dict[str, str]] = {
         "release_changes": "A new release keeps nearly all respondents and nearly all of their answers",
         "declared_gaps": "What the producer says was not asked in a country is not answered there",
         "label_drift": "Value labels read as they did in the release before",
-        "columns_set_aside": "The crosswalk understands every variable that it knows of this file",
+        "columns_set_aside": "The crosswalk understands every answer in the variables that it knows of this file",
         "impossible_combinations": "Ages, birth years and rights fit each other",
         "straight_lining": "Few respondents give one answer to a whole battery",
         "break_off": "Few respondents leave more than half of the questions open",
         "battery_signs": "Items of a battery hang together with the expected sign",
+        "polarity": "Each scale runs the way that its known partners say",
         "published_marginals": "Weighted shares equal the producers' published figures",
     },
     "personas": {
@@ -36,6 +37,9 @@ DECLARED: dict[str, dict[str, str]] = {
         "labels_unique": "No persona has two traits under one label",
         "styles_separable": "No label or answer holds a separator of a style",
         "uniqueness": "How many personas are alone with their demographic traits",
+    },
+    "scores": {
+        "replies_readable": "At least the share of replies that the study states can be read",
     },
     "subgroup_metrics": {
         "counts_add_up": "The answers of a dimension's subgroups are no more than everybody's",
@@ -68,7 +72,9 @@ ADVISORY = {
     "impossible_combinations",
     "straight_lining",
     "break_off",
+    "polarity",
     "uniqueness",
+    "replies_readable",
 }
 
 

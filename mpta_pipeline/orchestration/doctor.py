@@ -70,7 +70,14 @@ def _models(project: Project) -> Iterator[Finding]:
         return
     for spec in specs:
         state = inference.overview(spec)["state"]
-        yield Finding(f"model {spec.name}", state == "ready", state)
+        good = state == "ready"
+        if good:
+            probed = inference.stored_probe(spec, project.layout.ledger(spec.name))
+            if probed is None:
+                state += "; `mpta models --probe` shows what it can do"
+            elif probed.problem or probed.to_do:
+                state += f"; the probe of {probed.at} found: {probed.problem or '; '.join(probed.to_do)}"
+        yield Finding(f"model {spec.name}", good, state)
 
 
 def _survey_files(project: Project) -> Iterator[Finding]:
@@ -82,7 +89,7 @@ def _survey_files(project: Project) -> Iterator[Finding]:
         if state.problem is not None:
             # A source that is closed or switched off is the user's own decision.
             yield Finding(state.path.name, state.status == "closed", state.problem)
-    waves = [found for found in surveys.assign(states) if found.role == "used"]
+    waves = {found.wave for found in surveys.assign(states) if found.role == "used"}
     told = (
         f"{len(waves)} wave(s)" if waves else f"no wave yet: drop a file into {project.layout.surveys}, or `mpta demo`"
     )

@@ -19,7 +19,7 @@ from mpta_pipeline.hashing import content_hash, digest
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, read_record, record_path
+from mpta_pipeline.provenance import Node, checksum, read_record, record_path
 from mpta_pipeline.queries import quoted
 from mpta_pipeline.storage import listed, read_parquet
 from mpta_pipeline.surveys.raw import file_sha256
@@ -56,8 +56,9 @@ def check_all(project: Project, only: str | None = None) -> list[Finding]:
         if only in (None, name):
             try:
                 found += check(project)
-            except (MptaError, OSError, pl.exceptions.PolarsError, duckdb.Error) as failure:
-                found.append(Finding(name, "the check itself", False, "error", str(failure).splitlines()[0]))
+            except (Exception, pl.exceptions.PanicException) as failure:  # damage has any form; the others go on
+                what = str(failure).splitlines()[0] if isinstance(failure, MptaError) else type(failure).__name__
+                found.append(Finding(name, "the check itself", False, "error", f"could not be carried out: {what}"))
     return found
 
 
@@ -88,7 +89,7 @@ def _stored_tables(project: Project) -> Iterator[Finding]:
                 table.validate(frame)
         except MptaError as failure:
             problem = failure.problem
-        except (OSError, pl.exceptions.PolarsError) as failure:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
             problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` makes it anew"
         yield Finding("stored_tables", _subject(project, path), not problem, "error", problem)
 
@@ -98,7 +99,9 @@ def _records(project: Project) -> Iterator[Finding]:
     for path, _ in _partitions(project):
         record, problem = read_record(path), ""
         if record is None:
-            problem = "has no record: it was interrupted, and the next run makes it anew"
+            problem = "has no record: it was interrupted or damaged, and the next run makes it anew"
+        elif record.checksum and checksum(path) != record.checksum:
+            problem = "is damaged: its bytes are not those that were written; `mpta run` makes it anew"
         else:
             frame = read_parquet(path)
             version = content_hash(frame)
@@ -133,28 +136,35 @@ def _waves(project: Project) -> Iterator[Finding]:
     """The quality checks and published marginals of the harmonized waves as they are stored."""
     for wave in project.harmonized_waves():
         frame = read_parquet(project.layout.harmonized(wave))
-        raw = surveys.load_raw(project.layout, wave)
-        for check in harmonize.check_wave(frame, raw, project.crosswalk):
-            severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
-            message = "" if check.passed else check.description
-            yield Finding("waves", f"{wave}: {check.name}", check.passed, severity, message)
+        raws = surveys.load_parts(project.layout, wave)
+        for raw in raws:
+            part = steps.part_of(frame, raw)
+            subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"
+            for check in harmonize.check_wave(part, raw, project.crosswalk) if part.height else ():
+                severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
+                message = "" if check.passed else check.description
+                yield Finding("waves", f"{subject}: {check.name}", check.passed, severity, message)
 
 
 def _snapshots(project: Project) -> Iterator[Finding]:
     """Raw snapshots are whole, and the survey files are those that were read."""
     waves = project.catalogue().waves
     # A cumulative file gives many waves and is hashed once.
-    hashes = {path: file_sha256(Path(path)) for path in {f.path for f in waves.values()} if Path(path).exists()}
+    paths = {part.path for file in waves.values() for part in file.parts}
+    hashes = {path: file_sha256(Path(path)) for path in paths if Path(path).exists()}
     for wave, file in waves.items():
-        path, problem = Path(file.path), ""
-        if hashes.get(file.path, file.sha256) != file.sha256:
-            problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
-        yield Finding("snapshots", f"{wave}: {path.name}", not problem, "warn", problem)
+        for part in file.parts:
+            problem = ""
+            if hashes.get(part.path, part.sha256) != part.sha256:
+                problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
+            yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if steps.made(project, Node("raw_wave", wave)) is not None:
-            raw = surveys.load_raw(project.layout, wave)
-            rows, told = raw.data().height, raw.release["n_respondents"]
-            problem = "" if rows == told else f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
-            yield Finding("snapshots", raw.release_id, not problem, "error", problem)
+            for part_read in surveys.load_parts(project.layout, wave):
+                # Of the whole file: which of its countries count is looked up in these rows.
+                raw = surveys.load_raw(project.layout, wave, part_read.release_id)
+                rows, told = raw.data().height, raw.release["n_respondents"]
+                lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
+                yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
 
 
 def _ledgers(project: Project) -> Iterator[Finding]:
@@ -180,6 +190,12 @@ def _lost(damaged: str) -> str:
 
 def _published(project: Project) -> Iterator[Finding]:
     """The published DuckDB file holds as many rows of each table as the partitions do."""
+    for node in (Node("warehouse"), Node("report")):
+        record, path = steps.made(project, node), steps.path_of(project, node)
+        if record is not None and record.checksum:
+            same = checksum(path) == record.checksum
+            changed = f"{path.name} was changed or damaged since it was published; delete it, run `mpta run`"
+            yield Finding("published", path.name, same, "error", "" if same else changed)
     path = project.layout.warehouse
     if not path.exists():
         return
@@ -205,6 +221,27 @@ def _withdrawn(project: Project) -> Iterator[Finding]:
             yield Finding("withdrawn", _subject(project, path), not there, "error", message)
 
 
+def _policy(project: Project) -> Iterator[Finding]:
+    """Prompts that wait for a permission, and stored answers to prompts that may no longer be sent to their model."""
+    for cell in steps.cells(project):
+        if (record := steps.made(project, Node("responses", cell))) is None:
+            continue
+        model, task = cell.split("|")
+        waiting = record.notes.get("withheld", 0)
+        message = f"{waiting:,} prompt(s) wait: {record.notes.get('withheld_because')}" if waiting else ""
+        yield Finding("policy", f"responses|{cell}", not waiting, "warn", message)
+        if project.model(model).may_receive("local_only") or steps.made(project, Node("prompts", task)) is None:
+            continue
+        prompts = steps.as_permitted(project, steps.read(project, "prompts", task))
+        answers = steps.read(project, "responses", cell).filter(pl.col("text").is_not_null())
+        sent = prompts.filter(pl.col("data_use") != "any").join(answers, on="prompt_id", how="semi").height
+        message = (
+            f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; nothing more is "
+            "sent, and what was sent cannot be taken back"
+        )
+        yield Finding("policy", f"sent before: {cell}", not sent, "warn", message if sent else "")
+
+
 CHECKS: dict[str, tuple[Callable[[Project], Iterator[Finding]], str]] = {
     "stored_tables": (_stored_tables, "Every stored partition has its declared columns, types, bounds and keys"),
     "records": (_records, "Every partition holds what the record beside it says"),
@@ -213,5 +250,6 @@ CHECKS: dict[str, tuple[Callable[[Project], Iterator[Finding]], str]] = {
     "ledgers": (_ledgers, "Every line of every ledger matches its checksum; no stored answer is missing there"),
     "published": (_published, "The published DuckDB file holds as many rows of each table as the partitions"),
     "in_step": (_in_step, "Everything was made from what it would be made from now"),
+    "policy": (_policy, "No prompt waits for a permission; none was sent that today's policy keeps on this machine"),
     "withdrawn": (_withdrawn, "Nobody who withdrew is in a stored wave or among the personas"),
 }

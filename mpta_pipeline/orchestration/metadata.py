@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from mpta_pipeline.foreign import markdown
 from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.descent import lineage
 from mpta_pipeline.orchestration.project import Project
@@ -98,10 +99,7 @@ def record_metadata(project: Project, record: Record) -> dict[str, Any]:
 
 def preview(frame: pl.DataFrame, rows: int = 10) -> dg.MarkdownMetadataValue:
     """The first rows as a Markdown table; long texts are cut."""
-    head = frame.head(rows).with_columns(
-        pl.col(pl.Float64).round(3),
-        pl.selectors.by_dtype(pl.String).str.replace_all("|", "\\|", literal=True).str.replace_all("\n", " "),
-    )
+    head = frame.head(rows).with_columns(pl.col(pl.Float64).round(3))
     lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
     lines += ["| " + " | ".join(_cell(v) for v in row) + " |" for row in head.iter_rows()]
     return dg.MetadataValue.md("\n".join(lines))
@@ -109,7 +107,7 @@ def preview(frame: pl.DataFrame, rows: int = 10) -> dg.MarkdownMetadataValue:
 
 def _cell(value: object, limit: int = 120) -> str:
     text = "" if value is None else str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return markdown(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def result(

@@ -15,20 +15,54 @@ import polars as pl
 
 from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.errors import ConfigError, SurveyFileError
+from mpta_pipeline.foreign import one_line
 from mpta_pipeline.hashing import digest
-from mpta_pipeline.storage import Layout, read_parquet, read_text, write_json
+from mpta_pipeline.provenance import read_table
+from mpta_pipeline.storage import Layout, read_text, write_json
 from mpta_pipeline.study import Study, TaskConfig, config_dir, load_study
 
 
 @dataclass(frozen=True)
-class WaveFile:
-    """The file that a wave is read from, as the last look into the survey folder found it."""
+class PartFile:
+    """A file that gives a wave's respondents, as the last look into the survey folder found it.
 
-    wave: str
-    survey: str
+    Attributes:
+        countries: The countries that it gives.
+        limited: It holds further ones, which another file gives.
+    """
+
     dialect: str
     path: str
     sha256: str
+    countries: tuple[str, ...] = ()
+    limited: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class WaveFile:
+    """The files that a wave is read from: one, or several with countries of their own."""
+
+    wave: str
+    survey: str
+    parts: tuple[PartFile, ...]
+
+    @property
+    def dialects(self) -> list[str]:
+        """Codebooks that the files follow."""
+        return sorted({part.dialect for part in self.parts})
+
+
+def _wave_file(stored: dict[str, Any]) -> WaveFile:
+    """A wave's files as the catalogue was written; also as it was written before a wave could have several."""
+    if "parts" not in stored:
+        stored = stored | {"parts": [{k: stored[k] for k in ("dialect", "path", "sha256")}]}
+    parts = tuple(PartFile(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
+    return WaveFile(stored["wave"], stored["survey"], parts)
 
 
 @dataclass(frozen=True)
@@ -148,35 +182,41 @@ class Project:
         """
         before = self.last_look() or Catalogue()
         states = surveys.scan(surveys.folders(self.layout, self.sources), self.sources)
-        problems = {state.path.name: state.problem for state in states if state.problem is not None}
-        waves = {}
+        problems = {one_line(state.path.name): state.problem for state in states if state.problem is not None}
+        waves: dict[str, WaveFile] = {}
         for found in surveys.assign(states):
             recognition = found.state.recognition
             if found.role != "used" or recognition is None or found.state.sha256 is None:
                 continue
             if self.study.surveys is None or recognition.source.id in self.study.surveys:
-                waves[found.wave] = WaveFile(
-                    found.wave, recognition.source.id, recognition.dialect, str(found.state.path), found.state.sha256
+                limited = found.countries != recognition.parts[found.wave].countries
+                part = PartFile(
+                    recognition.dialect, str(found.state.path), found.state.sha256, found.countries, limited
                 )
+                others = waves[found.wave].parts if found.wave in waves else ()
+                parts = tuple(sorted((*others, part), key=lambda p: (p.countries, p.path)))
+                waves[found.wave] = WaveFile(found.wave, recognition.source.id, parts)
         unusable = {state.path.name for state in states if state.status == "unusable"}
         for wave, file in before.waves.items():
-            if wave not in waves and Path(file.path).name in unusable:
-                waves[wave] = file
+            waves |= _with_unusable(waves.get(wave), file, unusable)
         now = Catalogue(dict(sorted(waves.items())), problems, list(self.models), list(self.study.tasks))
         left = {unit: before.removed.get(unit, 0) + 1 for unit in sorted(before.units - now.units)}
         catalogue = replace(now, removed=before.removed | left)
         if catalogue != before or not self._catalogue_file.exists():
-            document = vars(catalogue) | {"waves": {w: vars(f) for w, f in catalogue.waves.items()}}
-            write_json(document, self._catalogue_file)
+            shown = {
+                w: {"wave": f.wave, "survey": f.survey, "parts": [vars(p) for p in f.parts]}
+                for w, f in catalogue.waves.items()
+            }
+            write_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
         return catalogue
 
     def last_look(self) -> Catalogue | None:
         """What the last look found; None before the first."""
         try:
             document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
-            waves = {w: WaveFile(**f) for w, f in document["waves"].items()}
+            waves = {w: _wave_file(f) for w, f in document["waves"].items()}
             return Catalogue(**(document | {"waves": waves}))
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: look again
             return None
 
     def catalogue(self) -> Catalogue:
@@ -200,30 +240,43 @@ class Project:
         return catalogue.waves[wave]
 
     def wave_version(self, wave: str) -> str:
-        """Version of what a wave is read from: its file, and who of its respondents withdrew."""
+        """Version of what a wave is read from: its files, where its personas may go, and who of them withdrew."""
         withdrawn = surveys.load_withdrawals(self.layout).version_of(wave)
-        return self.wave_file(wave).sha256[:16] + (f"-{withdrawn}" if withdrawn else "")
+        parts = self.wave_file(wave).parts
+        policy = self.sources.permitted
+        if len(parts) == 1 and not parts[0].limited:
+            files = parts[0].sha256[:16]
+        else:
+            files = digest(*sorted(f"{part.sha256} {' '.join(part.countries)}" for part in parts))
+        kept_here = sorted({part.dialect for part in parts if policy[part.dialect] != "any"})
+        return "-".join(part for part in (files, " ".join(kept_here), withdrawn) if part)
 
     def harmonizing_version(self, file: WaveFile) -> str:
-        """Version of how a wave is harmonized: the crosswalk's rules for its source, and a release accepted by hand."""
-        rules = self.crosswalk.digest(file.dialect)
-        accepted = self.accepted(file)
+        """Version of how a wave is harmonized: the crosswalk's rules for its sources, and releases accepted by hand."""
+        versions = [self.part_harmonizing_version(file.wave, part) for part in file.parts]
+        return versions[0] if len(versions) == 1 else digest(*sorted(set(versions)))
+
+    def part_harmonizing_version(self, wave: str, part: PartFile) -> str:
+        """As `harmonizing_version`, of one of the wave's files."""
+        rules = self.crosswalk.digest(part.dialect)
+        accepted = self.accepted(wave, part)
         return rules if accepted is None else digest(rules, accepted)
 
-    def accepted(self, file: WaveFile) -> str | None:
+    def accepted(self, wave: str, part: PartFile) -> str | None:
         """Why the release in a file may differ much from the one before it; None: it may not."""
-        return self.sources.accepted(file.dialect, surveys.release_id(file.wave, file.sha256))
+        return self.sources.accepted(part.dialect, surveys.release_id(wave, part.sha256))
 
     def in_use(self) -> dict[str, surveys.InUse]:
         """What the study uses of each source (dialect): waves, version stamps and hashes of their files."""
         found: dict[str, list[tuple[str, str, str]]] = {}
         for wave, file in self.catalogue().waves.items():
             path = self.layout.table("waves", wave)
-            version = read_parquet(path)["version"][0] if path.exists() else None
-            found.setdefault(file.dialect, []).append((wave, version or "", file.sha256))
+            known = dict(read_table(path).select("sha256", "version").rows()) if path.exists() else {}
+            for part in file.parts:
+                found.setdefault(part.dialect, []).append((wave, known.get(part.sha256) or "", part.sha256))
         return {
             dialect: surveys.InUse(
-                tuple(wave for wave, _, _ in files),
+                tuple(dict.fromkeys(wave for wave, _, _ in files)),
                 tuple(sorted({version for _, version, _ in files if version})),
                 tuple(sorted({sha for _, _, sha in files})),
             )
@@ -239,7 +292,7 @@ class Project:
         waves = self.harmonized_waves()
         if not waves:
             raise self.no_wave()
-        return pl.concat([read_parquet(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
+        return pl.concat([read_table(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
             "respondent_id"
         )
 
@@ -252,8 +305,30 @@ class Project:
         )
 
     def waves(self) -> pl.DataFrame:
-        """The WAVES rows of the harmonized waves."""
-        return pl.concat([read_parquet(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        """The WAVES rows of the harmonized waves, with the data-use policy of today."""
+        stored = pl.concat([read_table(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        return stored.with_columns(self.permitted_use("dialect"))
+
+    def permitted_use(self, dialect: str) -> pl.Expr:
+        """Column `data_use`: where personas of a source may be sent by the `surveys.yaml` of today.
+
+        Args:
+            dialect: Column that names the source; an unknown one, or none, is `local_only`.
+        """
+        policy = self.sources.permitted
+        return pl.col(dialect).replace_strict(policy, default="local_only", return_dtype=pl.String).alias("data_use")
+
+    def policy_version(self) -> str:
+        """Version of where the personas of the waves in use may be sent."""
+        policy = self.sources.permitted
+        dialects = sorted({dialect for file in self.catalogue().waves.values() for dialect in file.dialects})
+        return digest(*(f"{dialect} {policy[dialect]}" for dialect in dialects))
+
+    def model_version(self, name: str) -> str:
+        """Version of what a model answers and of what may be sent to it."""
+        spec = self.model(name)
+        reach = "any" if spec.may_receive("local_only") else "permitted"
+        return digest(inference.card_version(spec), reach)
 
     # Versions of what is configured: an edit changes only the version of what reads the edited part.
 
@@ -268,9 +343,35 @@ class Project:
 
     def crosswalk_version(self) -> str:
         """Version of the crosswalk's rows for the dialects that are in use."""
-        dialects = sorted({file.dialect for file in self.catalogue().waves.values()})
+        dialects = sorted({dialect for file in self.catalogue().waves.values() for dialect in file.dialects})
         return digest(*(self.crosswalk.digest(dialect) for dialect in dialects))
+
+    @property
+    def retest_file(self) -> Path | None:
+        """The table of test–retest accuracies that the study names."""
+        named = self.study.figures.retest
+        return None if named is None else self.config / named
+
+    def figures_version(self) -> str:
+        """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
+        rules, table = self.study_version("figures"), self.retest_file
+        if table is None:
+            return rules
+        return digest(rules, table.read_bytes() if table.is_file() else "absent")
 
     def study_version(self, *parts: str) -> str:
         """Version of parts of the study, e.g. `traits`."""
         return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))
+
+
+def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:
+    """A wave with those of its files that became unusable: what they gave stays in the study as it was last read."""
+    others = () if now is None else now.parts
+    given = {country for part in others for country in part.countries}
+    kept = []
+    for part in before.parts:
+        left = tuple(country for country in part.countries if country not in given)
+        if part.name in unusable and (left or now is None):
+            kept.append(replace(part, countries=left, limited=part.limited or left != part.countries))
+    parts = tuple(sorted((*others, *kept), key=lambda p: (p.countries, p.path)))
+    return {before.wave: WaveFile(before.wave, before.survey, parts)} if parts else {}

@@ -18,6 +18,7 @@ from mpta_pipeline.orchestration import sources, steps
 from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.orchestration.project import Project
 from mpta_pipeline.provenance import Node
+from mpta_pipeline.storage import sweep
 
 ORDER = (
     "raw_wave",
@@ -37,6 +38,7 @@ ORDER = (
 )
 
 
+_OURS = ("mpta_pipeline.errors.", "mpta_pipeline.inference.faults.")  # where errors that a user can act on are defined
 MAX_NAMED = 6  # partitions that a line about a run names
 # Marks runs that live in a command's own process: nobody but the next command can tell that one was killed.
 COMMAND_TAG = "mpta/command"
@@ -67,6 +69,7 @@ def sole_command(project: Project, instance: dg.DagsterInstance) -> Iterator[Non
         for run in instance.get_runs(unfinished):
             if COMMAND_TAG in run.tags:
                 instance.report_run_failed(run, "The command that ran this was killed; the next one goes on.")
+        sweep(project.layout)
         yield
 
 
@@ -226,13 +229,17 @@ def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _messages(failures: Iterable[dg.DagsterEvent]) -> Iterable[str]:
-    """The innermost cause of each failed step: our messages name what and the remedy; a stack trace says less."""
+    """The message of each failed step: our own, which names what and the remedy, else that of the innermost cause."""
     for event in failures:
         data = event.step_failure_data
         error = data.error
-        while error is not None and error.cause is not None:
+        while error is not None and error.cause is not None and not error.message.startswith(_OURS):
             error = error.cause
         if data.user_failure_data is not None and data.user_failure_data.description:
             yield data.user_failure_data.description
         elif error is not None:
-            yield error.message.strip().removeprefix("mpta_pipeline.errors.")
+            yield (
+                error.message.strip()
+                .removeprefix("mpta_pipeline.errors.")
+                .removeprefix("mpta_pipeline.inference.faults.")
+            )

@@ -6,7 +6,7 @@ asset counts for nothing in automation.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -98,24 +98,53 @@ def _versions(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str
 
 def _sources(project: Project, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
     for wave, file in catalogue.waves.items():
-        name = file.path.rsplit("/", 1)[-1]
-        release = surveys.release_id(wave, file.sha256)
+        releases = [surveys.release_id(wave, part.sha256) for part in file.parts]
         yield (
             "survey_file",
             wave,
             project.wave_version(wave),
-            {"file": name, "sha256": file.sha256, "survey": file.survey, "release id": release},
+            {
+                "file": ", ".join(part.name for part in file.parts),
+                "sha256": ", ".join(part.sha256 for part in file.parts),
+                "survey": file.survey,
+                "release id": ", ".join(releases),
+            },
         )
-        yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": file.dialect}
+        yield "crosswalk_card", wave, project.harmonizing_version(file), {"dialect": ", ".join(file.dialects)}
     study = project.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
+    # Prompts that wait for a permission are looked at again when the policy changes.
+    study = digest(study, project.policy_version())
     # A wave that goes is no update of any asset: it shows as a change of who can be studied.
     removed = {unit: times for unit, times in catalogue.removed.items() if unit.startswith("wave ")}
     gone = ", ".join(sorted(removed.keys() - catalogue.units)) or "none"
     yield "study_card", "", digest(study, *(f"{u} {n}" for u, n in sorted(removed.items()))), {"removed": gone}
+    yield "figures_card", "", project.figures_version(), {"level": str(project.study.figures.level)}
+    left = {unit: times for unit, times in catalogue.removed.items() if not unit.startswith("wave ")}
+    gone = ", ".join(sorted(left.keys() - catalogue.units)) or "none"
+    yield "departure_card", "", digest(*(f"{u} {n}" for u, n in sorted(left.items()))), {"removed": gone}
     for task, config in project.study.tasks.items():
         yield "task_card", task, project.task_version(task), {"kind": config.kind}
     for name, spec in project.models.items():
-        yield "model_card", name, inference.card_version(spec), {k: str(v) for k, v in inference.card(spec).items()}
+        shown = {k: str(v) for k, v in inference.card(spec).items()}
+        if (probed := inference.stored_probe(spec, project.layout.ledger(name))) is not None:
+            shown |= _probed(probed)
+        yield "model_card", name, project.model_version(name), shown
+
+
+def report_probes(project: Project, instance: dg.DagsterInstance, probes: Sequence[inference.Probe]) -> None:
+    """Show in the UI what probes of models found, as observations of their cards: no version changes by them."""
+    known = set(instance.get_dynamic_partitions(str(MODEL.name)))
+    for found in probes:
+        if found.model in known:
+            instance.report_runless_asset_event(
+                dg.AssetObservation("model_card", partition=found.model, metadata=_probed(found))
+            )
+
+
+def _probed(found: inference.Probe) -> dict[str, str]:
+    """What a probe found, as metadata."""
+    shown = {"problem": found.problem} if found.problem else found.shown()
+    return {f"probe: {name}": words for name, words in shown.items()}
 
 
 def _known_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:

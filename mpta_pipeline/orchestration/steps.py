@@ -7,22 +7,34 @@ partition is made from, with versions; `is_current` compares that with the recor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ConfigError, ValidationError
+from mpta_pipeline.errors import ConfigError, DamagedError, MptaError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.ids import FIGURE_KEY, figure_ids_by_key
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, Record, code_version, discard, read_record, store, write_record
-from mpta_pipeline.storage import listed, read_parquet, shared, write_parquet, write_text
+from mpta_pipeline.orchestration.project import PartFile, Project
+from mpta_pipeline.provenance import (
+    Node,
+    Record,
+    checksum,
+    code_version,
+    discard,
+    read_record,
+    read_table,
+    store,
+    write_record,
+)
+from mpta_pipeline.storage import at_work, listed, read_parquet, shared, write_parquet, write_text
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
     """
     node = Node(asset, partition)
     try:
-        return read_parquet(path_of(project, node))
+        return read_table(path_of(project, node))
     except FileNotFoundError:
         raise ConfigError(
             f"{asset} has not been made yet",
@@ -139,7 +151,8 @@ def _nodes(project: Project, node: Node) -> list[Node]:
             task = part.split("|")[1]
             return [Node("responses", part), Node("prompts", task), Node("items", task)]
         case "subgroup_metrics" | "pockets":
-            return [Node("scores", part), Node("gold", part.split("|")[1]), Node("groups")]
+            task = part.split("|")[1]
+            return [Node("scores", part), Node("gold", task), Node("items", task), Node("groups")]
         case "ceiling":
             return [Node("gold", part), Node("prompts", part), Node("personas")]
         case "model_comparison":
@@ -167,7 +180,7 @@ _CODE = {
     "prompts": ("mpta_pipeline.tasks", "mpta_pipeline.personas"),
     # How replies become a table. What is asked is said by the request's hash, never by a version of code.
     "responses": ("mpta_pipeline.inference.answers",),
-    "scores": ("mpta_pipeline.tasks",),
+    "scores": ("mpta_pipeline.tasks", "mpta_pipeline.thought"),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
     "subgroup_metrics": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
     "pockets": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
@@ -199,6 +212,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "personas":
             parents["study_card|traits"] = project.study_version("traits", "panel", "figures")
             parents["crosswalk"] = project.crosswalk_version()
+            parents["data_use"] = project.policy_version()
         case "panel" | "ceiling":
             parents["study_card|panel"] = project.study_version("panel", "seed")
         case "items":
@@ -210,11 +224,9 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
             parents["study_card|prompts"] = project.study_version("styles", "framings", "conditions", "seed")
         case "responses":
             model = node.partition.split("|")[0]
-            parents[f"model_card|{model}"] = inference.card_version(project.model(model))
-        case "subgroup_metrics" | "pockets" | "model_comparison" | "report":
-            parents["study_card|figures"] = project.study_version("figures")
-            if node.asset == "subgroup_metrics" and (table := _retest_file(project)) is not None:
-                parents["retest"] = digest(table.read_bytes()) if table.is_file() else "absent"
+            parents[f"model_card|{model}"] = project.model_version(model)
+        case "subgroup_metrics" | "pockets" | "model_comparison" | "warehouse" | "report":
+            parents["figures_card"] = project.figures_version()
     return parents
 
 
@@ -254,8 +266,81 @@ def answered(project: Project, model: str, task: str) -> Record | None:
     return record if requests == asked + reused else None
 
 
-def _store(project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> Record:
-    return store(frame, path_of(project, node), node, parents(project, node), notes=notes)
+@dataclass(frozen=True)
+class _Start:
+    """What held when a step began: versions of everything that its asset is made from, and who had withdrawn."""
+
+    parents: Mapping[str, str]
+    withdrawn: str
+
+
+_started: ContextVar[_Start | None] = ContextVar("started", default=None)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _makes(asset: str, *keys: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a step that makes a partition of an asset.
+
+    Parents' versions are taken before the step reads anything, and the record names these. A parent that changes while
+    the step works thereby leaves the asset stale; versions taken at the end would hide the change for good. A
+    withdrawal waits for the step, and the step for a withdrawal (`storage.at_work`).
+
+    Args:
+        asset: The asset.
+        keys: The step's parameters that name the partition.
+    """
+
+    def decorate(step: Callable[P, T]) -> Callable[P, T]:
+        parameters = signature(step)
+
+        @wraps(step)
+        def made_from_start(*args: P.args, **kwargs: P.kwargs) -> T:
+            given = parameters.bind(*args, **kwargs).arguments
+            project: Project = given["project"]
+            nested = _started.get() is not None
+            with nullcontext() if nested else at_work(project.layout):
+                start = _Start(
+                    parents(project, Node(asset, "|".join(given[key] for key in keys))),
+                    surveys.load_withdrawals(project.layout).version,
+                )
+                token = _started.set(start)
+                try:
+                    return step(*args, **kwargs)
+                finally:
+                    _started.reset(token)
+
+        return made_from_start
+
+    return decorate
+
+
+def _start(project: Project) -> _Start:
+    """What held when the step began that is about to store something.
+
+    Raises:
+        ConfigError: Somebody withdrew since, from another machine; what the step read may hold their answers.
+    """
+    start = _started.get()
+    assert start is not None, "a step that stores is decorated by _makes"
+    if surveys.load_withdrawals(project.layout).version != start.withdrawn:
+        raise ConfigError(
+            "A respondent withdrew while this table was being made; nothing was stored",
+            remedy="run it again: everything is then read without them",
+        )
+    return start
+
+
+def standing(project: Project, asset: str, model: str, task: str) -> Record | None:
+    """The record of a model × task partition that was made from what is there now; None: it is to be made."""
+    node = Node(asset, f"{model}|{task}")
+    return made(project, node) if is_current(project, node) else None
+
+
+def _store(
+    project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None, *, beside: str = ""
+) -> Record:
+    return store(frame, path_of(project, node), node, _start(project).parents, notes=notes, beside=beside)
 
 
 def _or_accept(release: Mapping[str, Any], checks: Sequence[Any]) -> str:
@@ -286,55 +371,172 @@ def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None, r
 # --- surveys --------------------------------------------------------------------------------------------------------
 
 
+@_makes("raw_wave", "wave")
 def make_raw_wave(project: Project, wave: str) -> Record:
-    """Read the wave's file into an immutable raw snapshot."""
+    """Read the wave's files into immutable raw snapshots; one that was read before is not read again."""
     file = project.wave_file(wave)
-    raw = surveys.ingest(Path(file.path), wave, project.layout, project.sources)
-    frame = pl.DataFrame([raw.release], schema_overrides=dict(tables.WAVES.schema))
+    raws = surveys.ingest_parts(
+        [surveys.PartFile(Path(p.path), p.countries if p.limited else None) for p in file.parts],
+        wave,
+        project.layout,
+        project.sources,
+    )
+    names = tables.WAVES.schema.names()
+    frame = pl.DataFrame(
+        [{name: raw.release[name] for name in names} for raw in raws], schema_overrides=dict(tables.WAVES.schema)
+    )
+    told = {raw.release["file_name"]: raw.release["notes"] for raw in raws if raw.release["notes"]}
     return _store(
         project,
         Node("raw_wave", wave),
-        tables.WAVES.conform(frame.select(tables.WAVES.schema.names())),
-        {"variables": raw.variables.height, "respondents": raw.release["n_respondents"]},
+        tables.WAVES.conform(frame),
+        {
+            "variables": sum(raw.variables.height for raw in raws),
+            "respondents": sum(int(raw.release["n_respondents"]) for raw in raws),
+            "told": told,
+        },
     )
 
 
+@_makes("harmonized_wave", "wave")
 def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[Any]]:
-    """Harmonize a raw wave; the stored wave is replaced only if no blocking check fails.
+    """Harmonize a raw wave, part by part; the stored wave is replaced only if no blocking check fails.
+
+    A part that was harmonized before in the same way is taken over as it is. Where one of several parts fails, the
+    others go on: of its countries what is stored stays, and the record says so (`left_out`).
 
     Raises:
-        ValidationError: A blocking check failed; the wave as it was stays.
+        ValidationError: A blocking check failed in every part; the wave as it was stays.
     """
-    raw = surveys.load_raw(project.layout, wave)
-    frame = harmonize.harmonize(raw, project.crosswalk)
-    path = project.layout.harmonized(wave)
-    checks = harmonize.check_wave(
-        frame,
-        raw,
-        project.crosswalk,
-        previous=read_parquet(path) if path.exists() else None,
-        accepted=project.accepted(project.wave_file(wave)),
-    )
-    _raise_blocking(f"Wave {wave}", checks, file=raw.release["file_name"], remedy=_or_accept(raw.release, checks))
+    node, path = Node("harmonized_wave", wave), project.layout.harmonized(wave)
+    raws = surveys.load_parts(project.layout, wave)
+    stored = _previous(path)
+    record = made(project, node)
+    known: Mapping[str, Any] = {} if record is None else record.notes.get("parts", {})
+    files = {part.sha256: part for part in project.wave_file(wave).parts}
+    frames: list[pl.DataFrame] = []
+    checks: list[Any] = []
+    parts: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    failure: MptaError | None = None
+    for raw in raws:
+        version = _part_version(project, wave, raw, files.get(raw.release["sha256"]))
+        before = None if stored is None else _rows_of(stored, raw)
+        same = known.get(raw.release_id)
+        try:
+            if same is not None and same["version"] == version and stored is not None:
+                frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
+            else:
+                frame = harmonize.harmonize(raw, project.crosswalk)
+                facts = _facts(frame, raw, project) | {"version": version}
+            found = harmonize.check_wave(
+                frame,
+                raw,
+                project.crosswalk,
+                previous=before,
+                accepted=None if (file := files.get(raw.release["sha256"])) is None else project.accepted(wave, file),
+            )
+            name = raw.release["file_name"]
+            _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+        except MptaError as problem:
+            failure = problem
+            left_out[raw.release["file_name"]] = str(problem)
+            if before is not None and len(raws) > 1:  # of its countries what is stored stays
+                frames.append(before)
+                parts |= {r: known[r] for r in before["release_id"].unique() if r in known}
+            continue
+        frames.append(frame)
+        checks += found
+        parts[raw.release_id] = facts | {"warnings": [c.name for c in found if not c.passed]}
+    if failure is not None and len(left_out) == len(raws):
+        raise failure
+    frame = tables.RESPONDENTS.conform(pl.concat(frames, how="diagonal_relaxed"))
+    several = len(parts) > 1
     notes = {
         "columns": sum(1 for c in frame.columns if f"{c}__missing" in frame.columns),
-        "weight": raw.release["weight_name"],
-        "warnings": [c.name for c in checks if not c.passed],
-        # Columns that this wave lacks although its file has a variable for them, with what the file says.
-        "set_aside": [str(p) for p in harmonize.columns_set_aside(raw, project.crosswalk)],
+        "weight": " and ".join(sorted({p["weight"] for p in parts.values() if p["weight"]})) or None,
+        "warnings": list(dict.fromkeys(w for p in parts.values() for w in p["warnings"])),
+        # Columns, or parts of them, that this wave lacks although its files have the answers, with what the file says.
+        "set_aside": [f"{p['file']}: {said}" if several else said for p in parts.values() for said in p["set_aside"]],
+        "variables_set_aside": sum(p["variables_set_aside"] for p in parts.values()),
+        "left_out": left_out,
+        "parts": parts,
     }
-    return _store(project, Node("harmonized_wave", wave), frame, notes), checks
+    return _store(project, node, frame, notes), checks
 
 
+def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[str, Any]:
+    """What the record keeps of a harmonized part."""
+    aside = harmonize.columns_set_aside(raw, project.crosswalk)
+    return {
+        "file": raw.release["file_name"],
+        "columns": frame.columns,
+        "weight": raw.release["weight_name"],
+        "set_aside": harmonize.describe_set_aside(aside),
+        "variables_set_aside": len({p.variable for p in aside}),
+    }
+
+
+def _part_version(project: Project, wave: str, raw: surveys.RawWave, file: PartFile | None) -> str:
+    """Version of all that a part of a harmonized wave is made from."""
+    rules = "" if file is None else project.part_harmonizing_version(wave, file)
+    withdrawn = str(raw.release.get("withdrawals", ""))
+    return digest(code("harmonized_wave") or "", rules, raw.release_id, " ".join(raw.countries or ()), withdrawn)
+
+
+def _rows_of(stored: pl.DataFrame, raw: surveys.RawWave) -> pl.DataFrame | None:
+    """What the stored wave holds of a part's countries, of its source if that gave some of them; null: nothing."""
+    rows = stored.filter(pl.col("country").is_in(list(raw.release["countries"])))
+    own = rows.filter(pl.col("dialect") == raw.release["dialect"])
+    rows = own if own.height else rows
+    return _without_empty(rows) if rows.height else None
+
+
+def _taken_over(stored: pl.DataFrame, raw: surveys.RawWave, columns: Sequence[str]) -> pl.DataFrame:
+    """A part as the stored wave holds it."""
+    return stored.filter(pl.col("release_id") == raw.release_id).select(columns)
+
+
+def _without_empty(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a wave without the columns that only its other parts have."""
+    absent = {
+        c
+        for c in rows.columns
+        if f"{c}__missing" in rows.columns and rows[c].is_null().all() and rows[f"{c}__missing"].is_null().all()
+    }
+    return rows.drop([name for c in absent for name in (c, f"{c}__missing", f"{c}__code") if name in rows.columns])
+
+
+def part_of(stored: pl.DataFrame, raw: surveys.RawWave) -> pl.DataFrame:
+    """What a harmonized wave holds of one of its files."""
+    return _without_empty(stored.filter(pl.col("release_id") == raw.release_id))
+
+
+def _previous(path: Path) -> pl.DataFrame | None:
+    """The wave as it was harmonized before; None where there is none, or none that can be read."""
+    try:
+        return read_table(path)
+    except (FileNotFoundError, DamagedError):
+        return None
+
+
+@_makes("survey_changelog", "wave")
 def make_survey_changelog(project: Project, wave: str) -> Record:
-    """What the wave's release in use changed against the one that it superseded; empty for a first release."""
-    new = surveys.load_raw(project.layout, wave)
+    """What the wave's releases in use changed against those that they superseded; empty for first releases."""
     node = Node("survey_changelog", wave)
-    previous = surveys.previous_release(project.layout, wave)
-    if previous is None:
-        return _store(project, node, tables.CHANGELOG.empty(), {"previous_release": None})
-    old = surveys.load_raw(project.layout, wave, previous)
-    return _store(project, node, surveys.diff_releases(old, new), {"previous_release": previous})
+    older = surveys.previous_releases(project.layout, wave)
+    frames = [tables.CHANGELOG.empty()]
+    for new in surveys.load_parts(project.layout, wave):
+        previous = older.get(str(new.release["sha256"])[:12], [])
+        for release, countries in previous:
+            old = surveys.load_raw(project.layout, wave, release)
+            # One file in the place of one: all of both is compared, so that countries that came or went are seen.
+            whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
+            pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
+            frames.append(surveys.diff_releases(*pair))
+    names = sorted({release for found in older.values() for release, _ in found})
+    frame = tables.CHANGELOG.conform(pl.concat(frames))
+    return _store(project, node, frame, {"previous_release": ", ".join(names) or None})
 
 
 def forget_wave(project: Project, wave: str) -> None:
@@ -346,6 +548,7 @@ def forget_wave(project: Project, wave: str) -> None:
 # --- personas -------------------------------------------------------------------------------------------------------
 
 
+@_makes("personas")
 def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
     """Turn the harmonized waves into personas; checked before the stored table is replaced."""
     respondents = project.respondents()
@@ -360,15 +563,14 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
         country_groups=project.study.figures.country_groups,
     )
     node = Node("personas")
-    group_record = store(
-        tables.GROUPS.conform(groups), path_of(project, Node("groups")), Node("groups"), parents(project, node)
-    )
+    group_record = _store(project, Node("groups"), tables.GROUPS.conform(groups))
     # The groups are part of this asset: what depends on it must hear of a change in either table. One record says both,
     # for a run may be killed between two.
-    record = store(frame, path_of(project, node), node, parents(project, node), beside=group_record.version)
+    record = _store(project, node, frame, beside=group_record.version)
     return record, checks
 
 
+@_makes("panel")
 def make_panel(project: Project) -> Record:
     """Draw who is asked."""
     study = project.study
@@ -379,6 +581,7 @@ def make_panel(project: Project) -> Record:
 # --- tasks ----------------------------------------------------------------------------------------------------------
 
 
+@_makes("items", "task")
 def make_items(project: Project, task: str) -> Record:
     """Make a task's items and, beside them, what every respondent answered to them."""
     config = project.task(task)
@@ -393,10 +596,11 @@ def make_items(project: Project, task: str) -> Record:
         cache_dir=project.layout.item_files,
     )
     gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
-    store(gold, path_of(project, Node("gold", task)), Node("gold", task), parents(project, Node("items", task)))
+    _store(project, Node("gold", task), gold)
     return _store(project, Node("items", task), items, {"respondents_answers": gold.height})
 
 
+@_makes("prompts", "task")
 def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
     """Cross items, personas, conditions and option orders into prompts."""
     frame = tasks.build_prompts(
@@ -416,10 +620,11 @@ def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
 # --- inference ------------------------------------------------------------------------------------------------------
 
 
+@_makes("responses", "model", "task")
 def make_responses(project: Project, model: str, task: str, how: Asking | None = None) -> Record:
     """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
     spec = project.model(model)
-    prompts = read(project, "prompts", task)
+    prompts = as_permitted(project, read(project, "prompts", task))
     ledger = project.layout.ledger(model)
     how = how or how_to_ask(project)
     outcome = inference.ask(
@@ -431,22 +636,69 @@ def make_responses(project: Project, model: str, task: str, how: Asking | None =
         retry_errors=how.retry_errors,
         cache_dir=project.layout.models,
         stop=how.stop,
+        judge=_statuses_of,
     )
     frame = inference.responses(spec, prompts, ledger)
     return _store(project, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
 
 
+def as_permitted(project: Project, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Prompts with the `data_use` of today: that of the source of the persona that they show.
+
+    What stands in the stored prompts was true when they were made; `surveys.yaml` is read again here, because a
+    permission may have been withdrawn while a process was running.
+    """
+    today = replace(project)  # nothing is remembered of what was read before
+    shown = read(project, "personas").select(pl.col("persona_id").alias("shown_persona_id"), "dialect")
+    return (
+        prompts.join(shown, on="shown_persona_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(pl.col("shown_persona_id").is_null())
+            .then(pl.lit("any"))
+            .otherwise(today.permitted_use("dialect"))
+            .alias("data_use")
+        )
+        .select(prompts.columns)
+    )
+
+
+def _statuses_of(replies: pl.DataFrame) -> pl.Series:
+    """Status of each of a few replies as scoring will say it; `inference.ask` calls this in a run's first minute."""
+    prompts = replies.select(
+        pl.col("request_hash").alias("prompt_id"),
+        "options",
+        pl.int_ranges(pl.col("options").list.len()).alias("option_order"),
+        "elicitation",
+    )
+    given = replies.select(
+        pl.lit("").alias("model"),
+        pl.col("request_hash").alias("prompt_id"),
+        "request_hash",
+        "text",
+        "option_logprobs",
+        pl.lit(None, pl.String).alias("error"),
+        "finish_reason",
+    )
+    parsed = tasks.parse_replies(prompts, given).select("prompt_id", "status")
+    return prompts.join(parsed, on="prompt_id", how="left", maintain_order="left")["status"]
+
+
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def make_scores(project: Project, model: str, task: str) -> Record:
+@_makes("scores", "model", "task")
+def make_scores(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Parse a model's answers and compare them with what counts."""
     cell = f"{model}|{task}"
     frame = tasks.score(read(project, "prompts", task), read(project, "items", task), read(project, "responses", cell))
     statuses = dict(frame["status"].value_counts().sort("status").rows())
-    return _store(project, Node("scores", cell), frame, statuses)
+    checks = tasks.check_scores(frame, project.study.least_readable)
+    if unreadable := [check.description for check in checks if not check.passed]:
+        statuses["warning"] = unreadable[0]
+    return _store(project, Node("scores", cell), frame, statuses), checks
 
 
+@_makes("subgroup_metrics", "model", "task")
 def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
@@ -458,7 +710,7 @@ def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Reco
         releases=project.waves().select("survey", "wave", "release_id"),
         items=read(project, "items", task),
         ceiling=_ceiling(project, task),
-        retest=None if (table := _retest_file(project)) is None else metrics.read_retest(table),
+        retest=None if (table := project.retest_file) is None else metrics.read_retest(table),
         study=project.study.name,
     )
     checks = metrics.check_figures(frame)
@@ -490,20 +742,18 @@ def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
         write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
 
 
-def _retest_file(project: Project) -> Path | None:
-    """The table of test–retest accuracies that the study names."""
-    named = project.study.figures.retest
-    return None if named is None else project.config / named
-
-
 def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
     """What the visible traits could foretell of the panel's answers: made once a task, read for every model.
 
     It is no asset: it is a part of the figures that does not depend on the model.
     """
-    node = Node("ceiling", task)
-    if is_current(project, node):
+    if is_current(project, Node("ceiling", task)):
         return read(project, "ceiling", task)
+    return _make_ceiling(project, task)
+
+
+@_makes("ceiling", "task")
+def _make_ceiling(project: Project, task: str) -> pl.DataFrame | None:
     gold = read(project, "gold", task)
     if gold.is_empty():
         return None
@@ -519,10 +769,11 @@ def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
         seed=project.study.seed,
         people=prompts["persona_id"].unique().to_list(),
     )
-    store(frame, path_of(project, node), node, parents(project, node))
+    _store(project, Node("ceiling", task), frame)
     return frame
 
 
+@_makes("pockets", "model", "task")
 def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Search for subgroups where a model does worse on one half of the data and confirm them on the other."""
     cell = f"{model}|{task}"
@@ -539,6 +790,7 @@ def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Seque
     return _store(project, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())}), checks
 
 
+@_makes("model_comparison")
 def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
     frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
@@ -569,6 +821,7 @@ def leave_out_unused(project: Project) -> None:
     warehouse.leave_out(project.layout, [path for path in stored if path not in used])
 
 
+@_makes("warehouse")
 def make_warehouse(project: Project) -> Record:
     """Publish all tables as one DuckDB file, built beside and swapped in."""
     leave_out_unused(project)
@@ -577,11 +830,11 @@ def make_warehouse(project: Project) -> Record:
         store(frame, project.layout.table(name), Node(name), {})
     lineage = _lineage(project)
     store(lineage, project.layout.table("lineage"), Node("lineage"), {})
-    node = Node("warehouse")
-    before = parents(project, node)
+    before = _start(project).parents
     path = warehouse.publish(project.layout)
-    version = "".join(sorted(before.values()))
-    return write_record(path, Record(str(node), digest(version), None, before, {"tables": len(tables.PUBLISHED)}))
+    version = digest("".join(sorted(before.values())))
+    notes = {"tables": len(tables.PUBLISHED)}
+    return write_record(path, Record("warehouse", version, None, before, notes, checksum(path)))
 
 
 def _lineage(project: Project) -> pl.DataFrame:
@@ -599,6 +852,7 @@ def _lineage(project: Project) -> pl.DataFrame:
     return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
 
 
+@_makes("report")
 def make_report(project: Project) -> Record:
     """Write the report from the stored figures."""
     figures = {name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores")}
@@ -613,12 +867,10 @@ def make_report(project: Project) -> Record:
         title=f"Study {project.study.name}",
         generated=datetime.now(UTC),
     )
+    before = _start(project).parents
     path = shared(project.layout, write_text(html, project.layout.report))
-    node = Node("report")
-    before = parents(project, node)
-    return write_record(
-        path, Record(str(node), digest("".join(sorted(before.values()))), None, before, {"bytes": len(html)})
-    )
+    version = digest("".join(sorted(before.values())))
+    return write_record(path, Record("report", version, None, before, {"bytes": len(html)}, checksum(path)))
 
 
 def stacked(project: Project, asset: str) -> pl.DataFrame:

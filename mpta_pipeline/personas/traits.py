@@ -8,6 +8,7 @@ from typing import Protocol
 import polars as pl
 
 from mpta_pipeline.errors import ConfigError, CrosswalkError
+from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.hashing import hash_rows, hash_uniform
 from mpta_pipeline.personas import wording
 from mpta_pipeline.study import Study, TraitSelection
@@ -201,7 +202,6 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dial
         CrosswalkError: A code that has no option text and is no number: it would reach the persona raw.
     """
     mine = options.filter(pl.col("dialect") == dialect)
-    texts = mine.select("column", "code", pl.col("text").alias("said"))
     # A column whose values are the file's own labels (parties, regions) has no options: the label is the answer.
     open_list = ~pl.col("column").is_in(mine["column"].unique().to_list()) & ~pl.col("value").str.contains(
         r"^-?[\d.]+$"
@@ -209,7 +209,9 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dial
     names = ["column", "variable", "domain", "scale", "label", "statement", "reveals"]
     long = (
         long.join(facts.filter(pl.col("dialect") == dialect).select(names), on="column", maintain_order="left")
-        .join(texts, on=["column", "code"], how="left", maintain_order="left")
+        .with_columns(pl.lit(dialect).alias("dialect"))
+        .pipe(lambda frame: with_option(frame.lazy(), mine, {"text": "said"}).collect())
+        .drop("dialect")
         .with_columns(
             pl.coalesce("said", pl.when((pl.col("scale") == "numeric") | open_list).then("value")).alias("answer")
         )
@@ -287,7 +289,12 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
     personas = (
         personas.rename({"respondent_id": "persona_id"})
         .join(facts_of, on="persona_id", how="left", maintain_order="left")
-        .join(waves.select("wave", "data_use", "licence"), on="wave", how="left", maintain_order="left")
+        .join(
+            waves.select("wave", "release_id", "data_use", "licence"),
+            on=["wave", "release_id"],
+            how="left",
+            maintain_order="left",
+        )
         .with_columns(
             pl.len().over("wave", "country", "shown").cast(pl.Int64).alias("k_anonymity"),
             pl.col("traits").list.len().cast(pl.Int64).alias("n_traits"),

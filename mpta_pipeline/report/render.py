@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -220,7 +221,7 @@ class _View:
     @property
     def waves(self) -> list[dict[str, Any]]:
         """The waves used, in order."""
-        return self._frames["waves"].sort("wave").to_dicts()
+        return self._frames["waves"].sort("wave", "release_id").to_dicts()
 
     @property
     def n_panel(self) -> int | None:
@@ -261,6 +262,7 @@ class _View:
                     f"Figures of {survey} are weighted with the survey's own weights ({names}), divided by each "
                     "person's chance of being in the panel; the unweighted figure stands beside them."
                 )
+        notes += self._unreadable()
         if self.samples:
             notes.append(
                 f"{wording.listed([wording.plain(s) for s in self.samples])}: a small set of sample items written for "
@@ -276,6 +278,27 @@ class _View:
         closed = sorted({w["survey"] for w in self.waves if w["data_use"] == "local_only"})
         if closed:
             notes.append(f"Personas of {wording.listed(closed)} may only be sent to models on this machine.")
+        return notes
+
+    def _unreadable(self) -> list[str]:
+        """A warning a model, task and survey of which too few replies can be read."""
+        notes = []
+        for (model, task, survey), rows in itertools.groupby(
+            self.reliability(), key=lambda row: (row["model"], row["task"], row["survey"])
+        ):
+            low = [
+                f"{wording.number(rate.estimate, share=True)} {wording.condition(row['condition']).lower()}"
+                for row in rows
+                if (rate := row["rates"].get("parse_rate")) is not None
+                and rate.estimate is not None
+                and rate.estimate < self._study.least_readable
+            ]
+            if low:
+                notes.append(
+                    f"Warning: only {wording.listed(low)} of the replies of {model} on {wording.plain(task)} ({survey})"
+                    " name one of the options. Its figures rest on the others and must not be quoted; "
+                    "`mpta models --probe` shows what the model can do."
+                )
         return notes
 
     def about(self, survey: str) -> str:

@@ -4,16 +4,21 @@ from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders
 from mpta_pipeline.surveys.extracts import write_demo_surveys
 from mpta_pipeline.surveys.raw import (
     Coded,
+    PartFile,
     RawWave,
     cells,
     coded,
     ingest,
+    ingest_parts,
+    limited,
+    load_parts,
     load_raw,
     previous_release,
+    previous_releases,
     release_id,
     respondents,
 )
-from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
+from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, explain, recognize
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.surveys.watch import InUse
@@ -24,6 +29,8 @@ __all__ = [
     "Convention",
     "FileState",
     "InUse",
+    "Nearness",
+    "PartFile",
     "RawWave",
     "Recognition",
     "Source",
@@ -36,13 +43,18 @@ __all__ = [
     "cells",
     "coded",
     "diff_releases",
+    "explain",
     "folders",
     "hashed",
     "ingest",
+    "ingest_parts",
+    "limited",
+    "load_parts",
     "load_raw",
     "load_sources",
     "load_withdrawals",
     "previous_release",
+    "previous_releases",
     "recognize",
     "release_id",
     "respondents",

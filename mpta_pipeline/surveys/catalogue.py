@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpta_pipeline.errors import MptaError
+from mpta_pipeline.foreign import one_line
 from mpta_pipeline.storage import Layout, write_json
 from mpta_pipeline.surveys import readers
 from mpta_pipeline.surveys.raw import file_sha256
@@ -22,6 +23,7 @@ from mpta_pipeline.surveys.sources import SourceRegistry
 # Data of other formats are shown with what to do about them; anything else that lies in the folder is passed over.
 _OTHER_DATA = (".rds", ".rdata", ".por", ".xlsx", ".xls", ".sas7bcat", ".xpt", ".7z", ".rar", ".gz", ".tsv", ".tab")
 
+_NAME = "Its name, or that of a folder, holds control characters or is not UTF-8. Rename it; the next look takes it up."
 _GROWING = "The file is still being written: it changed while it was looked at. The next look takes it up."
 
 
@@ -61,15 +63,17 @@ class WaveFile:
     """A file that holds a wave, and its part in it.
 
     Attributes:
-        role: `used`: it gives the wave's respondents. `check`: the same people stand in a file of a preferred source.
-            `superseded`: an older release, or a smaller file, of the same source.
+        role: `used`: it gives respondents of the wave, all or those of some countries. `check`: the same people stand
+            in files of a preferred source. `superseded`: other releases of the same source give its countries.
         reason: Why it has that role.
+        countries: The countries that it gives; of a file that is not used, none.
     """
 
     wave: str
     state: FileState
     role: Literal["used", "check", "superseded"]
     reason: str
+    countries: tuple[str, ...] = ()
 
 
 def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path | None = None) -> list[FileState]:
@@ -97,6 +101,9 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
     for path in paths:
         identity = _identity(path)
         if identity is None:  # gone since it was listed
+            continue
+        if one_line(str(path)) != str(path):
+            states.append(_state(path, {"identity": identity, "problem": _NAME}, registry))
             continue
         entry = known.get(str(path))
         if entry is None or entry["identity"] != identity:
@@ -166,7 +173,7 @@ def _state(path: Path, entry: Mapping[str, Any], registry: SourceRegistry) -> Fi
         return FileState(path, size, mtime_ns, None, None, entry["problem"])
     source = registry[entry["dialect"]]
     parts = {
-        p["wave"]: WavePart(**{**p, "countries": tuple(p["countries"]), "years": tuple(p["years"])})
+        p["wave"]: WavePart(**{**p, **{name: tuple(p[name]) for name in ("countries", "years", "sizes")}})
         for p in entry["parts"]
     }
     recognition = Recognition(
@@ -191,11 +198,11 @@ def _read_cache(path: Path, registry: SourceRegistry) -> dict[str, dict[str, Any
 
 
 def assign(states: Iterable[FileState]) -> list[WaveFile]:
-    """Which file gives each wave, and what part the other files that hold it have.
+    """Which file gives each country of each wave, and what part the other files that hold it have.
 
-    Of several sources the one with the lowest precedence is used (a wave's own file before the pooled ones). Of one
-    source's files the newest release by its version stamp is used, among equal stamps the one with more respondents,
-    then the one dropped last.
+    Files of different countries make up a wave together. A country that several files hold is given by one: of several
+    sources by the one with the lowest precedence (a wave's own file before the pooled ones); of one source's files by
+    the newest release by its version stamp, among equal stamps by the one dropped last.
     """
     held: dict[str, list[FileState]] = {}
     for state in states:
@@ -205,27 +212,71 @@ def assign(states: Iterable[FileState]) -> list[WaveFile]:
     result = []
     for wave in sorted(held):
         ordered = sorted(held[wave], key=lambda s: _preference(s, wave), reverse=True)
-        used = ordered[0]
-        result.append(WaveFile(wave, used, "used", "the only file of this wave" if len(ordered) == 1 else "preferred"))
-        result += [_beside(wave, state, used) for state in ordered[1:]]
-    return result
+        givers: dict[str, FileState] = {}
+        for state in ordered:
+            for country in _part_of(state, wave).countries:
+                givers.setdefault(country, state)
+        parts = sum(1 for state in ordered if state in givers.values())
+        result += [_assigned(wave, state, givers, parts) for state in ordered]
+    return sorted(result, key=lambda found: (found.wave, found.role != "used"))
+
+
+def _part_of(state: FileState, wave: str) -> WavePart:
+    assert state.recognition is not None
+    return state.recognition.parts[wave]
 
 
 def _preference(state: FileState, wave: str) -> tuple[Any, ...]:
     assert state.recognition is not None
     found = state.recognition
     stamp = [int(n) for n in re.findall(r"\d+", found.version or "")]
-    return (-found.source.precedence, stamp, found.parts[wave].rows, state.mtime_ns, state.path.name)
+    return (-found.source.precedence, stamp, state.mtime_ns, found.parts[wave].rows, state.path.name)
 
 
-def _beside(wave: str, state: FileState, used: FileState) -> WaveFile:
-    assert state.recognition is not None and used.recognition is not None
-    if state.sha256 == used.sha256:
-        return WaveFile(wave, state, "superseded", f"the same content as {used.path.name}")
-    if state.recognition.dialect != used.recognition.dialect:
-        reason = f"its people are taken from {used.path.name} ({used.recognition.dialect})"
-        return WaveFile(wave, state, "check", reason)
-    return WaveFile(wave, state, "superseded", f"{used.path.name} is the newer or larger release")
+def _assigned(wave: str, state: FileState, givers: Mapping[str, FileState], parts: int) -> WaveFile:
+    held = _part_of(state, wave).countries
+    given = tuple(country for country in held if givers[country] is state)
+    others: dict[str, tuple[FileState, list[str]]] = {}
+    for country in held:
+        if givers[country] is not state:
+            others.setdefault(str(givers[country].path), (givers[country], []))[1].append(country)
+    taken = "; ".join(_taken(state, other, countries, held) for other, countries in others.values())
+    if given:
+        if parts == 1:
+            return WaveFile(wave, state, "used", taken or "it gives the whole wave", given)
+        part = f"one of {parts} files that make up the wave: it gives {_listed(given)}"
+        return WaveFile(wave, state, "used", f"{part}; {taken}" if taken else part, given)
+    assert state.recognition is not None
+    same_source = any(_dialect(other) == state.recognition.dialect for other, _ in others.values())
+    return WaveFile(wave, state, "superseded" if same_source else "check", taken)
+
+
+def _dialect(state: FileState) -> str:
+    assert state.recognition is not None
+    return state.recognition.dialect
+
+
+def _taken(state: FileState, other: FileState, countries: Sequence[str], held: Sequence[str]) -> str:
+    """Why another file gives some of a file's countries."""
+    assert state.recognition is not None and other.recognition is not None
+    which = (
+        "its people are"
+        if len(countries) == len(held)
+        else f"{_listed(countries)} {'is' if len(countries) == 1 else 'are'}"
+    )
+    if state.sha256 == other.sha256:
+        return f"the same content as {other.path.name}"
+    if _dialect(state) != _dialect(other):
+        return f"{which} taken from {other.path.name} ({_dialect(other)}, the preferred source)"
+    if state.recognition.version != other.recognition.version:
+        return (
+            f"{which} taken from {other.path.name}, the newer release ({other.recognition.version or 'dropped later'})"
+        )
+    return f"{which} taken from {other.path.name}, which was dropped later"
+
+
+def _listed(countries: Sequence[str], most: int = 6) -> str:
+    return ", ".join(countries[:most]) + (f" and {len(countries) - most} more" if len(countries) > most else "")
 
 
 def folders(layout: Layout, registry: SourceRegistry) -> Sequence[Path]:

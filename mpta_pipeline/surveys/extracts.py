@@ -6,7 +6,6 @@ sources' YAML and the crosswalk like that of any other file.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import polars as pl
 import pyreadstat
 
 from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.storage import write_atomic
+from mpta_pipeline.storage import scratch, write_atomic
 
 # A .sav header holds date and time of writing (bytes 92-100 and 101-108); they are set to this constant so that the
 # same data give the same bytes, hence the same release id, on every machine and day.
@@ -315,8 +314,8 @@ def _write(frame: pl.DataFrame, variables: Mapping[str, _Variable], title: str, 
     labels: dict[str, dict[int | float, str]] = {
         name: dict(spec.values.items()) for name, spec in variables.items() if spec.values
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch, "extract.sav")
+    with scratch() as temporary_folder:
+        made = temporary_folder / "extract.sav"
         pyreadstat.write_sav(
             coded,
             made,

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,11 +21,30 @@ import polars as pl
 
 from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.storage import Layout, copy, listed, mirror, on_object_store, read_text, write_json, write_parquet
+from mpta_pipeline.storage import (
+    Layout,
+    copy,
+    listed,
+    mirror,
+    on_object_store,
+    read_text,
+    scratch,
+    write_json,
+    write_parquet,
+)
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text, shrunk
-from mpta_pipeline.surveys.recognize import Recognition, as_codes, candidates, countries_of, recognize_file, years_of
+from mpta_pipeline.surveys.recognize import (
+    NO_WEIGHT,
+    Recognition,
+    as_codes,
+    candidates,
+    countries_of,
+    recognize_file,
+    wave_codes,
+    years_of,
+)
 from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.surveys.withdrawals import load_withdrawals, rewrite_snapshot
 from mpta_pipeline.tables import VARIABLES
@@ -38,13 +56,14 @@ _INFINITE = r"(?i)^[+-]?(inf(inity)?|nan)$"
 
 @dataclass(frozen=True)
 class RawWave:
-    """A release of a wave as read, all columns.
+    """A release of a wave as read from one file, all columns. A wave may be made of several, with other countries each.
 
     Attributes:
         folder: The snapshot's folder.
         release: The row of WAVES, with further facts: format, encoding, notes, file_declares_missing.
         source: The source's record: keys, weights, country rule.
         convention: How its dialect writes missing answers.
+        countries: Its countries (alpha-3) that count, where another file gives the others; null: all.
     """
 
     wave: str
@@ -52,6 +71,7 @@ class RawWave:
     release: Mapping[str, Any]
     source: Source
     convention: Convention
+    countries: tuple[str, ...] | None = None
 
     @property
     def release_id(self) -> str:
@@ -60,8 +80,34 @@ class RawWave:
 
     def data(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The rows in the file's order, all native columns or those named."""
+        rows = self._whole(columns)
+        return rows if self._kept is None else rows.filter(self._kept)
+
+    def _whole(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """As `data`, of all countries."""
         path = self.folder / self.release.get("data_file", "data.parquet")
         return pl.read_parquet(path, columns=None if columns is None else list(columns))
+
+    @cached_property
+    def _kept(self) -> pl.Series | None:
+        """Which rows count; null: all."""
+        return None if self.countries is None else self._country.is_in(list(self.countries))
+
+    @cached_property
+    def _country(self) -> pl.Series:
+        """The country of every row of the file."""
+        rule = self.source.country
+        if rule.constant:
+            height = self._whole([self.variables["variable"][0]]).height
+            return pl.Series("country", [rule.constant] * height, dtype=pl.String)
+        rows, names = self._coded((*rule.variable, *rule.cow))
+        return countries_of(self.source.country, rows, Path(self.release["file_name"]), names)[0]
+
+    def _coded(self, candidates: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Those of some variables that the file has, as codes under lower-case names, and their names in the file."""
+        names = {c.lower(): name for c in candidates if (name := self.resolve(c)) is not None}
+        data = self._whole(list(names.values()) or [self.variables["variable"][0]])
+        return data.select(*(as_codes(data[name], name).alias(low) for low, name in names.items())), names
 
     @cached_property
     def variables(self) -> pl.DataFrame:
@@ -77,7 +123,7 @@ class RawWave:
         """The cell of the split design (ballot by form) that each respondent is in, as a number named `cell`."""
         names = [name for v in self.convention.by_design if (name := self.resolve(v)) is not None]
         if not names:
-            return pl.Series("cell", [0] * int(self.release["n_respondents"]), dtype=pl.UInt32)
+            return pl.Series("cell", [0] * self.data([self.variables["variable"][0]]).height, dtype=pl.UInt32)
         return self.data(names).select(pl.struct(names).rank("dense").alias("cell")).to_series()
 
     def resolve(self, variable: str) -> str | None:
@@ -273,11 +319,11 @@ def respondents(raw: RawWave) -> pl.DataFrame:
     """
     source, file = raw.source, Path(raw.release["file_name"])
     kept = _kept_keys(raw)
-    keys = _native_keys(raw, file) if kept is None else kept["native_key"]
+    keys = _native_keys(raw, file).keys if kept is None else kept["native_key"]
     repeated = keys.is_duplicated() if kept is None else kept["key_repeated"]
     if kept is None and repeated.any():
         # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
-        data = raw.data()
+        data = raw._whole()
         content = hash_rows(data, data.columns)
         order = pl.DataFrame({"k": keys, "c": content}).select(pl.struct("c").rank("ordinal").over("k").alias("o"))["o"]
         number = pl.when(pl.lit(repeated) & (pl.lit(order) > 1)).then(pl.lit("#") + pl.lit(order).cast(pl.String))
@@ -287,24 +333,29 @@ def respondents(raw: RawWave) -> pl.DataFrame:
         name = _first(raw, candidates)
         if name is None:
             return pl.Series(role, [None] * len(keys), dtype=pl.String)
-        return as_codes(raw.data([name])[name], name).alias(role)
+        return as_codes(raw._whole([name])[name], name).alias(role)
 
     weight = codes([raw.release["weight_name"]] if raw.release["weight_name"] else [], "weight")
-    country, year = codes(source.country.variable, "country"), codes(source.year, "year")
+    year_rows, year_names = raw._coded((*source.year, *source.dates))
+    amount = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is no weight
     frame = pl.DataFrame(
         {
-            "row_index": pl.int_range(len(keys), eager=True, dtype=pl.Int64),
             "native_key": keys,
             "key_repeated": repeated,
-            "country": countries_of(source.country, country, file, _first(raw, source.country.variable)),
-            "year": years_of(year, file, _first(raw, source.year)),
-            "weight": weight.cast(pl.Float64, strict=False),  # a tag is no weight
+            "country": raw._country,
+            "year": years_of(source, year_rows, file, year_names)[0],
+            "weight": weight,
             "stratum": codes(source.stratum, "stratum"),
             "psu": codes(source.psu, "psu"),
         }
-    )
+    ).with_columns(weight=pl.when(~amount.is_in(list(NO_WEIGHT))).then(amount))
+    frame = frame if raw._kept is None else frame.filter(raw._kept)
     identifier = "r_" + hash_rows(frame, [pl.lit(source.lineage), "native_key"], key="respondent")
-    return frame.insert_column(2, identifier.alias("respondent_id"))
+    return (
+        frame.with_row_index("row_index")
+        .cast({"row_index": pl.Int64})
+        .insert_column(2, identifier.alias("respondent_id"))
+    )
 
 
 def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
@@ -317,36 +368,113 @@ def _first(raw: RawWave, candidates: Sequence[str]) -> str | None:
     return next((name for c in candidates if (name := raw.resolve(c)) is not None), None)
 
 
-def _native_keys(raw: RawWave, file: Path) -> pl.Series:
-    """The native keys by the first candidate that tells the respondents apart, some repeated keys aside."""
-    candidates = raw.source.key.variables
-    for candidate in candidates:
+@dataclass(frozen=True)
+class _Keys:
+    """The native keys of all rows of a file.
+
+    Attributes:
+        unstable: Some respondents have none of their own: the content of their row stands for it.
+        notes: Why a variable that should be the key is not.
+    """
+
+    keys: pl.Series
+    unstable: bool
+    notes: tuple[str, ...]
+
+
+def _native_keys(raw: RawWave, file: Path) -> _Keys:
+    """Each country's native keys: the first candidate without missing codes that tells its respondents apart.
+
+    Some repeated keys aside. The choice is a country's own, so that it does not depend on which others the file holds.
+    """
+    country = raw._country
+    keys = pl.Series("key", [None] * len(country), dtype=pl.String)
+    notes: list[str] = []
+    empty: tuple[int, str] | None = None
+    unstable = False
+    for candidate in raw.source.key.variables:
         names = [name for v in candidate if (name := raw.resolve(v)) is not None]
+        open_rows = keys.is_null()
+        if not open_rows.any():
+            break
         if not candidate:
-            data = raw.data()
-            return "row_" + hash_rows(data, data.columns, key=raw.source.lineage)
+            if empty is not None:
+                break
+            data = raw._whole()
+            content = "row_" + hash_rows(data, data.columns, key=raw.source.lineage)
+            keys, unstable = keys.fill_null(content), True
+            break
         if len(names) < len(candidate):
             continue
-        data = raw.data(names)
+        data = raw._whole(names)
         # What is no number (NaN is empty by then, infinity is not) is no key.
         parts = [c.set(c.str.contains(_INFINITE), None) for c in (as_codes(data[name], name) for name in names)]
-        for part in parts:
-            if part.null_count():
-                raise SurveyFileError(
-                    f"{part.null_count():,} respondent(s) have no key",
-                    file=file,
-                    variable=part.name,
-                    remedy="use the producer's own file",
+        missing_rows = [_missing_keys(raw, name, part) for name, part in zip(names, parts, strict=True)]
+        table = pl.DataFrame(
+            {
+                "country": country,
+                "open": open_rows,
+                "key": pl.select(pl.concat_str(parts, separator=_PLAIN_KEY)).to_series(),
+                "empty": pl.select(pl.any_horizontal(p.is_null() for p in parts)).to_series(),
+                "missing": pl.select(pl.any_horizontal(missing_rows)).to_series(),
+            }
+        )
+        verdicts = (
+            table.filter("open")
+            .group_by("country")
+            .agg(pl.len().alias("n"), pl.col("key").n_unique().alias("different"), pl.col("empty", "missing").sum())
+        )
+        for code, n, different, n_empty, n_missing in verdicts.sort("country").iter_rows():
+            if n_empty:
+                empty = empty or (n_empty, next(p.name for p in parts if p.null_count()))
+            elif n_missing:
+                named = next(name for name, rows in zip(names, missing_rows, strict=True) if rows.any())
+                notes.append(
+                    f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not taken as their key"
                 )
-        keys = pl.select(pl.concat_str(parts, separator=_PLAIN_KEY)).to_series()
-        if keys.n_unique() * 2 > len(keys):  # an id that says "not available" in most rows is none
-            return keys
-    raise SurveyFileError(
-        f"The file of {raw.source.dialect} has no key that tells its respondents apart",
-        file=file,
-        variable=" or ".join("+".join(c) for c in candidates),
-        remedy="use the producer's complete file",
+            elif different * 2 < n:  # an id that says "not available" in most rows is none
+                notes.append(
+                    f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not taken as their key"
+                )
+        usable = verdicts.filter(
+            (pl.col("empty") == 0) & (pl.col("missing") == 0) & (pl.col("different") * 2 >= pl.col("n"))
+        )["country"]
+        now = table.select(pl.when(pl.col("open") & pl.col("country").is_in(usable.implode())).then("key")).to_series()
+        keys = keys.fill_null(now)
+    if keys.null_count():
+        if empty is not None:
+            raise SurveyFileError(
+                f"{empty[0]:,} respondent(s) have no key",
+                file=file,
+                variable=empty[1],
+                remedy="use the producer's own file",
+            )
+        raise SurveyFileError(
+            f"The file of {raw.source.dialect} has no key that tells its respondents apart",
+            file=file,
+            variable=" or ".join("+".join(c) for c in raw.source.key.variables if c),
+            remedy="use the producer's complete file",
+        )
+    return _Keys(keys, unstable, tuple(dict.fromkeys(notes)))
+
+
+def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
+    """Which cells of a key's variable are missing codes. Other numbers below zero show that its numbers overflowed."""
+    labels, known = raw.labels(name), codes.drop_nulls().unique()
+    kinds = missing.kinds(
+        known.to_list(),
+        labels,
+        raw.convention,
+        variable=name,
+        declared=raw.declared(name),
+        file_declares=bool(raw.release["file_declares_missing"]),
     )
+    below = known.filter(known.str.starts_with("-")).to_list()
+    if not set(below) <= kinds.keys():
+        kinds = {code: kind for code, kind in kinds.items() if code in labels}
+    # Without a label a number that stands once is one; none of the codes that mean missing has a single respondent.
+    often = codes.value_counts().filter(pl.col("count") > 1).get_column(codes.name).to_list()
+    return codes.is_in([code for code in kinds if code in labels or code in often]).fill_null(False).alias(name)
 
 
 def file_sha256(path: Path) -> str:
@@ -355,8 +483,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class PartFile:
+    """A file that gives a wave's respondents, all of them or those of some countries.
+
+    Attributes:
+        countries: Alpha-3 codes of the countries that it gives; null: all that it holds of the wave.
+    """
+
+    path: Path
+    countries: tuple[str, ...] | None = None
+
+
 def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
-    """Read a wave from a survey file into its snapshot and make that the wave's current release.
+    """Read a wave from one survey file into its snapshot and make that the wave's current release.
 
     All waves of a file are written in the one reading; asking for another one of them then reads nothing. What was
     stored before stays, whatever happens.
@@ -365,7 +505,37 @@ def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> R
         SurveyFileError: The file cannot be read or recognized, changed while it was read, or does not hold the wave.
         PolicyError: Its source is closed or switched off.
     """
-    sha = file_sha256(path)
+    return ingest_parts([PartFile(path)], wave, layout, registry)[0]
+
+
+def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry: SourceRegistry) -> list[RawWave]:
+    """As `ingest`, of a wave that several files make up, each with countries of its own. None is read twice.
+
+    Returns:
+        The wave's parts, one a file, in the files' order.
+    """
+    before = _current(layout, wave)
+    parts: list[dict[str, Any]] = []
+    for file in files:
+        sha = file_sha256(file.path)
+        raw = _stored(file.path, sha, wave, layout, registry)
+        held = list(raw.release["countries"] if file.countries is None else file.countries)
+        parts.append(
+            {
+                "release": sha[:12],
+                "countries": held,
+                "limited": file.countries is not None and set(held) < set(raw.release["countries"]),
+                "data_use": registry.data_use(raw.source),
+            }
+        )
+    current = {"parts": [{**part, "previous": _superseded(part, parts, before)} for part in parts]}
+    if current["parts"] != before:
+        write_json(current, layout.raw_store / wave / "current.json")
+    return load_parts(layout, wave, registry=registry)
+
+
+def _stored(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
+    """The snapshot of a wave in a file, read from it if it is not there yet."""
     folder = _fetched(layout, wave, sha[:12])
     if not (folder / "release.json").exists():
         with _lock(layout, sha):
@@ -376,22 +546,55 @@ def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> R
     raw = _load(folder, wave, registry)
     if (refusal := registry.closed(raw.source)) is not None:
         raise refusal
-    before = _current(layout, wave)
-    superseded = before.get("previous") if before.get("release") in (None, sha[:12]) else before["release"]
-    current = {"release": sha[:12], "previous": superseded, "data_use": registry.data_use(raw.source)}
-    if current != before:
-        write_json(current, layout.raw_store / wave / "current.json")
-    return load_raw(layout, wave, registry=registry)
+    return raw
+
+
+def _superseded(
+    part: Mapping[str, Any], now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The releases that gave a part's countries before, each with those countries."""
+    same = next((old for old in before if old["release"] == part["release"]), None)
+    found = []
+    for old in before:
+        kept = {c for new in now if new["release"] == old["release"] for c in new["countries"]}
+        taken = sorted(set(old["countries"]) & set(part["countries"]) - kept)
+        if old["release"] != part["release"] and taken:
+            found.append({"release": old["release"], "countries": taken})
+    return found or (list(same["previous"]) if same is not None else [])
+
+
+def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """What each part of a wave superseded: its release (12 digits of its SHA-256) → older releases and countries."""
+    return {
+        part["release"]: [(old["release"], tuple(old["countries"])) for old in part["previous"]]
+        for part in _current(layout, wave)
+    }
 
 
 def previous_release(layout: Layout, wave: str) -> str | None:
     """The release (12 digits of its SHA-256) that the wave's current one superseded; None: it is the first."""
-    return _current(layout, wave).get("previous")
+    return next((release for older in previous_releases(layout, wave).values() for release, _ in older), None)
 
 
-def _current(layout: Layout, wave: str) -> dict[str, Any]:
+def _current(layout: Layout, wave: str) -> list[dict[str, Any]]:
+    """The parts in use: release, countries, whether these are not all that it holds, data_use, what it superseded."""
     marker = layout.raw_store / wave / "current.json"
-    return dict(json.loads(read_text(marker))) if marker.exists() else {}
+    if not marker.exists():
+        return []
+    stored: dict[str, Any] = json.loads(read_text(marker))
+    if "parts" in stored:
+        return list(stored["parts"])
+    # As written before a wave could have parts.
+    releases = {r: _countries_of_release(layout, wave, r) for r in (stored["release"], stored.get("previous")) if r}
+    older = [{"release": r, "countries": releases[r]} for r in [stored.get("previous")] if r]
+    name = stored["release"]
+    part = {"release": name, "countries": releases[name], "limited": False, "data_use": stored["data_use"]}
+    return [part | {"previous": older}]
+
+
+def _countries_of_release(layout: Layout, wave: str, release: str) -> list[str]:
+    path = layout.raw_store / wave / release / "release.json"
+    return list(json.loads(read_text(path))["countries"]) if path.exists() else []
 
 
 def _fetched(layout: Layout, wave: str, release: str) -> Path:
@@ -402,26 +605,68 @@ def _fetched(layout: Layout, wave: str, release: str) -> Path:
     return folder
 
 
+def load_parts(layout: Layout, wave: str, *, registry: SourceRegistry | None = None) -> list[RawWave]:
+    """The raw wave's parts in use, one a file, in the order of their files.
+
+    Raises:
+        SurveyFileError: The wave was never read.
+    """
+    parts = _current(layout, wave)
+    if not parts:
+        raise _never_read(layout, wave, None)
+    return [
+        limited(raw, part["countries"] if part["limited"] else None)
+        for part in parts
+        for raw in [load_raw(layout, wave, part["release"], registry=registry)]
+        for raw in [replace(raw, release={**raw.release, "data_use": part["data_use"]})]
+    ]
+
+
 def load_raw(
     layout: Layout, wave: str, release: str | None = None, *, registry: SourceRegistry | None = None
 ) -> RawWave:
-    """The raw wave of the current release, or of the one named (its id or the 12 digits).
+    """The raw wave of the current release, or of the one named (its id or the 12 digits), with all its countries.
 
     Raises:
-        SurveyFileError: The wave was never read, or that release of it.
+        SurveyFileError: The wave was never read, or that release of it, or it is made of several files.
     """
-    current = _current(layout, wave)
-    name = release.rpartition("@")[2] if release else current.get("release")
-    folder = _fetched(layout, wave, name or "-")
+    if release is None:
+        parts = load_parts(layout, wave, registry=registry)
+        if len(parts) > 1:
+            raise SurveyFileError(
+                f"The wave {wave} is made of {len(parts)} files",
+                file=layout.raw / wave,
+                value=", ".join(part.release_id for part in parts[:5]),
+                remedy="name one of their releases",
+            )
+        return parts[0]
+    folder = _fetched(layout, wave, release.rpartition("@")[2])
     if not (folder / "release.json").exists():
-        raise SurveyFileError(
-            f"The wave {wave} was not read yet" if release is None else f"The wave {wave} has no such release",
-            file=folder,
-            value=release,
-            remedy="drop its file into the survey folder and materialize raw_wave",
-        )
-    raw = _without_withdrawn(_load(folder, wave, registry), layout)
-    return replace(raw, release={**raw.release, "data_use": current.get("data_use", raw.release["data_use"])})
+        raise _never_read(layout, wave, release)
+    return _without_withdrawn(_load(folder, wave, registry), layout)
+
+
+def _never_read(layout: Layout, wave: str, release: str | None) -> SurveyFileError:
+    return SurveyFileError(
+        f"The wave {wave} was not read yet" if release is None else f"The wave {wave} has no such release",
+        file=layout.raw / wave / ("-" if release is None else release.rpartition("@")[2]),
+        value=release,
+        remedy="drop its file into the survey folder and materialize raw_wave",
+    )
+
+
+def limited(raw: RawWave, countries: Sequence[str] | None) -> RawWave:
+    """The raw wave with some of its countries; null: as it is."""
+    if countries is None:
+        return raw
+    some = replace(raw, countries=tuple(countries))
+    people = respondents(some)
+    facts = {
+        "countries": people["country"].unique().sort().to_list(),
+        "years": people["year"].unique().sort().to_list(),
+        "n_respondents": people.height,
+    }
+    return replace(some, release={**raw.release, **facts})
 
 
 def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
@@ -472,8 +717,8 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
         closed = [registry.closed(source) for source in candidates(info, registry)]
         if (refusal := closed[0]) is not None and all(closed):
             raise refusal
-        with tempfile.TemporaryDirectory(dir=layout.raw, prefix=f".{sha[:12]}.") as scratch:
-            parts = readers.parts(info, Path(scratch))
+        with scratch(layout) as folder:
+            parts = readers.parts(info, folder)
             # The file is read once: what tells its source and waves is looked up in what was read.
             recognition = recognize_file(
                 info, registry, lambda names: (pl.read_ipc(p, columns=list(names)) for p in parts)
@@ -495,23 +740,25 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 )
             for key in recognition.waves:
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
-                data = _rows_of_wave(info, parts, recognition.wave_variable, recognition.parts[key].code)
+                data = _rows_of_wave(info, parts, recognition, recognition.parts[key].code)
                 try:
-                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=Path(scratch))
+                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=folder)
                 except SurveyFileError:
                     if key == wave:
                         raise
                     # Another wave of the file whose respondents cannot be told apart: it is told where it is asked for.
 
 
-def _rows_of_wave(info: FileInfo, parts: Sequence[Path], variable: str | None, code: str | None) -> pl.DataFrame:
+def _rows_of_wave(info: FileInfo, parts: Sequence[Path], found: Recognition, code: str | None) -> pl.DataFrame:
     """The rows of a wave from all parts. A column's type does not depend on how the file was cut into parts."""
     frames = []
+    variable, source = found.wave_variable, found.source
     for part in parts:
         if variable is None:
             frames.append(pl.read_ipc(part))
             continue
-        of_wave = as_codes(pl.read_ipc(part, columns=[variable])[variable], variable) == code
+        cells = as_codes(pl.read_ipc(part, columns=[variable])[variable], variable)
+        of_wave = wave_codes(source.waves, cells, variable, dates=source.dates) == code
         if of_wave.any():
             frames.append(pl.read_ipc(part).filter(of_wave))
     types = [frame.schema for frame in frames]
@@ -569,9 +816,9 @@ def _release(
         "data_use": registry.data_use(source),
         "format": info.format,
         "encoding": info.encoding,
-        "notes": list(info.notes),
+        "notes": list(recognition.notes),
         "file_declares_missing": any(v.missing for v in info.variables),
-        "unstable_keys": not next((c for c in source.key.variables if _has(info, c)), ("?",)),
+        "unstable_keys": False,
     }
 
 
@@ -593,17 +840,13 @@ def _write_snapshot(
     write_parquet(data, staged / "data.parquet")
     write_parquet(_variable_table(info, data, wave, release["release_id"]), staged / "variables.parquet")
     write_json(dict(release), staged / "release.json")
-    if not release["unstable_keys"]:
-        _native_keys(_load(staged, wave, registry), info.path)
+    keys = _native_keys(_load(staged, wave, registry), info.path)
+    told = {"unstable_keys": keys.unstable, "notes": [*release["notes"], *keys.notes]}
+    write_json({**release, **told}, staged / "release.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # without release.json it was never complete
         shutil.rmtree(target)
     staged.rename(target)
-
-
-def _has(info: FileInfo, names: Sequence[str]) -> bool:
-    have = {name.lower() for name in info.names}
-    return all(name.lower() in have for name in names)
 
 
 def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: str) -> pl.DataFrame:

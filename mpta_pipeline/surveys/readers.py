@@ -14,7 +14,6 @@ import csv
 import lzma
 import re
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.storage import scratch
 from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.readstat import shrunk
 
@@ -165,11 +165,11 @@ def opened(path: Path) -> Iterator[OpenFile]:
             remedy=f"give it as one of {', '.join(SUFFIXES)} or as a .zip that holds one",
         )
     try:
-        with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
-            inner = _unpack(path, Path(scratch)) if suffix == ".zip" else path
+        with scratch() as folder:
+            inner = _unpack(path, folder) if suffix == ".zip" else path
             form = SUFFIXES[inner.suffix.lower()]
             _check_magic(inner, form)
-            yield _as_utf8(inner, Path(scratch)) if form == "csv" else OpenFile(inner, form)
+            yield _as_utf8(inner, folder) if form == "csv" else OpenFile(inner, form)
     except SurveyFileError as failure:
         if failure.file == path:
             raise
@@ -396,8 +396,8 @@ def _one_line(failure: Exception | None) -> str:
 
 def chunks(info: FileInfo, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """The rows of a file in the file's order, as frames; as `parts`."""
-    with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
-        for part in parts(info, Path(scratch), columns):
+    with scratch() as folder:
+        for part in parts(info, folder, columns):
             yield pl.read_ipc(part)
 
 
@@ -605,7 +605,7 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Ite
             pl.col(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
         )
         for frame in lazy.collect_batches(chunk_size=size):
-            yield shrunk(frame.with_columns(cs.float().fill_nan(None)))
+            yield shrunk(frame.with_columns(readstat.measured(cs.float())))
 
 
 @contextmanager

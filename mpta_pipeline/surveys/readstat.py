@@ -26,6 +26,10 @@ import polars as pl
 # Tried in this order where the declared one does not hold; names that iconv knows, and Python. Text that is no UTF-8
 # fails as such; five bytes are none in cp1252; the last takes any.
 ENCODINGS = ("utf-8", "cp1252", "iso-8859-1")
+# A float cell that no measurement reaches. Producers' big-endian .dta files hold Stata's missing values of floats with
+# their bytes in the other order, which read as numbers near zero: 00 00 00 7f as 1.78e-43, .z as 1.9e-38; the other way
+# round, and in what was converted from there, they are 2^127 and more.
+SMALLEST, LARGEST = 1e-37, 2.0**127
 # What the library says where another encoding may help.
 _OF_ENCODING = ("convert", "character set")
 
@@ -119,7 +123,7 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tag
     frame = pl.DataFrame(columns)
     frame = frame.with_columns(
         *(pl.col(name).replace("", None) for name in names if name in text),
-        *(pl.col(name).fill_nan(None) for name in names if name not in text),
+        *(measured(pl.col(name)).alias(name) for name in names if name not in text),
     )
     if mixed:
         is_tag = pl.all().str.contains("^[a-zA-Z_]$")  # SAS writes them in upper case, and has ._
@@ -129,6 +133,14 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tag
             pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in found
         )
     return shrunk(frame.select(names))
+
+
+def measured(column: pl.Expr) -> pl.Expr:
+    """A column of floats without what is no measurement: NaN whatever its payload, and missing values gone wrong."""
+    size = column.abs()
+    return pl.when(
+        column.is_not_nan() & ((size >= SMALLEST) | (column == 0)) & ((size < LARGEST) | column.is_infinite())
+    ).then(column)
 
 
 def number_text(column: pl.Expr) -> pl.Expr:

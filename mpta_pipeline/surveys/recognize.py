@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from importlib import resources
 from pathlib import Path
 
 import polars as pl
@@ -15,14 +17,21 @@ from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text
-from mpta_pipeline.surveys.sources import CountryRule, Source, SourceRegistry
+from mpta_pipeline.surveys.sources import CountryRule, Source, SourceRegistry, WaveRule
 
 YEARS = range(1972, 2101)  # the first GSS; what RESPONDENTS allows
+# A release in the file's own label, where no variable gives one: WV3_Data_dta_v20221107.dta.
+_LABEL_VERSION = re.compile(r"(?i)(?<![a-z])v[_ .]?(\d{8}|\d+(?:[_.-]\d+)+)")
+_MOSTLY = 0.9  # of the cells: a variable of the year with a few faults is told as such, not as another survey's
 
 
 @dataclass(frozen=True)
 class WavePart:
-    """One wave in a file: its key, the code that tells its rows, and what they hold."""
+    """One wave in a file: its key, the code that tells its rows, and what they hold.
+
+    Attributes:
+        sizes: Rows of each country, in the order of `countries`.
+    """
 
     wave: str
     name: str
@@ -31,6 +40,7 @@ class WavePart:
     countries: tuple[str, ...]
     years: tuple[int, ...]
     weight: str | None
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,25 @@ class Recognition:
         return self.source.dialect
 
 
+@dataclass(frozen=True)
+class Nearness:
+    """How near a file is to being of a source.
+
+    Attributes:
+        conditions: Conditions of the source that were looked at.
+        reasons: Those that the file does not meet, each in a few words; none: it is of the source.
+    """
+
+    dialect: str
+    conditions: int
+    reasons: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the conditions that it meets."""
+        return 1 - len(self.reasons) / self.conditions
+
+
 def recognize(path: Path, registry: SourceRegistry) -> Recognition:
     """Recognize a survey file by its content.
 
@@ -68,6 +97,27 @@ def recognize(path: Path, registry: SourceRegistry) -> Recognition:
     """
     with readers.opened(path) as file:
         return recognize_file(readers.describe(file), registry)
+
+
+def explain(path: Path, registry: SourceRegistry) -> list[Nearness]:
+    """How near a file is to each source, the nearest first.
+
+    Raises:
+        SurveyFileError: It cannot be read.
+    """
+    with readers.opened(path) as file:
+        info = readers.describe(file)
+        verdicts = {source.dialect: _against(info, source) for source in registry}
+        named = [registry[d] for d, verdict in verdicts.items() if not verdict.reasons]
+        rows = _rows(info, named, partial(readers.chunks, info))
+    for source in named:
+        before, more = verdicts[source.dialect], _rows_against(info, rows, source)
+        missing = [] if rows.height == 0 else _lacking(info, source)
+        verdicts[source.dialect] = Nearness(
+            source.dialect, before.conditions + more.conditions + 3, (*more.reasons, *missing)
+        )
+    order = {source.dialect: place for place, source in enumerate(registry)}
+    return sorted(verdicts.values(), key=lambda v: (bool(v.reasons), -v.share, order[v.dialect]))
 
 
 Rows = Callable[[Sequence[str]], Iterable[pl.DataFrame]]
@@ -81,46 +131,28 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
         registry: Sources.
         rows_of: Gives the rows of some variables, where they were read already; null to read them from the file.
     """
-    look = rows_of or partial(readers.chunks, info)
-    source = match(info, registry, look)
-    names = {name.lower(): name for name in info.names}
-
-    def first(candidates: Sequence[str]) -> str | None:
-        return next((names[c.lower()] for c in candidates if c.lower() in names), None)
-
-    columns = {
-        "wave": first(source.waves.variable),
-        "country": first(source.country.variable),
-        "year": first(source.year),
-        "version": first(source.version),
-        "doi": first(source.doi),
-    }
-    for role, candidates in (
-        ("wave", source.waves.variable),
-        ("country", source.country.variable),
-        ("year", source.year),
-    ):
-        if candidates and columns[role] is None:
-            raise SurveyFileError(
-                f"The file of {source.dialect} has no variable of the {role}",
-                file=info.path,
-                variable=" or ".join(candidates),
-                remedy="use a complete file of the producer",
-            )
-    weights = {w.variable: names[w.variable.lower()] for w in source.weights if w.variable.lower() in names}
-    wanted = list(dict.fromkeys([*(c for c in columns.values() if c), *weights.values()]))
-    parts = [_coded(chunk, columns, weights) for chunk in look(wanted)]
-    rows = pl.concat(parts) if parts else pl.DataFrame()
+    named = candidates(info, registry)
+    rows = _rows(info, named, rows_of or partial(readers.chunks, info))
+    source = match(info, registry, named, rows)
     if rows.height == 0:
         raise SurveyFileError("The file has variables but no rows", file=info.path, remedy="download it again")
+    if lacking := _lacking(info, source):
+        raise SurveyFileError(
+            f"The file of {source.dialect} {lacking[0]}",
+            file=info.path,
+            variable=" or ".join(_role(source, lacking[0].rpartition(" ")[2])),
+            remedy="use a file of the producer that has it",
+        )
+    wave_variable, codes = _waves(info, source, rows)
     found: dict[str, WavePart] = {}
-    for code, group in _groups(rows):
-        part = _part(info, source, columns, code, group)
+    notes = list(info.notes)
+    for (code,), group in rows.with_columns(codes.alias(_WAVE)).group_by(_WAVE, maintain_order=True):
+        part = _part(info, source, (wave_variable, None if code is None else str(code)), group, notes)
         if part.wave in found:
             raise SurveyFileError(
                 "Two codes of the wave variable mean the same wave",
                 file=info.path,
-                variable=columns["wave"],
+                variable=wave_variable,
                 value=code,
                 remedy=f"correct waves.names in sources/{source.dialect}.yaml",
             )
@@ -131,12 +163,66 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
         source=source,
         waves=waves,
         parts=found,
-        version=_stamp(rows, "version"),
-        doi=_stamp(rows, "doi"),
+        version=_stamp(info, rows, source.version) or _label_version(info),
+        doi=_stamp(info, rows, source.doi),
         title=title.replace(" {wave}", ""),
-        wave_variable=columns["wave"],
-        notes=info.notes,
+        wave_variable=None if source.waves.constant else wave_variable,
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+_WAVE = " wave"  # no variable's name
+_ROLES: Mapping[str, Callable[[Source], Sequence[str]]] = {
+    "wave": lambda s: (*s.waves.variable, *s.waves.last_digit),
+    "country": lambda s: (*s.country.variable, *s.country.cow),
+    "year": lambda s: (*s.year, *s.dates),
+}
+
+
+def _role(source: Source, role: str) -> Sequence[str]:
+    return ["+".join(c) for c in source.key.variables if c] if role == "key" else _ROLES[role](source)
+
+
+def _lacking(info: FileInfo, source: Source) -> list[str]:
+    """The roles that no variable of the file can have."""
+    have = {name.lower() for name in info.names}
+    rule = source.waves
+    needed = {
+        "wave": not (rule.constant or rule.fieldwork),
+        "country": source.country.constant is None,
+        "year": True,
+    }
+    lacking = [
+        f"has no variable of the {role}"
+        for role, is_needed in needed.items()
+        if is_needed and not any(name.lower() in have for name in _role(source, role))
+    ]
+    keyed = any(all(name.lower() in have for name in candidate) for candidate in source.key.variables)
+    return [*lacking, *(() if keyed else ("has no variable of the key",))]
+
+
+def _rows(info: FileInfo, named: Sequence[Source], look: Rows) -> pl.DataFrame:
+    """The columns that recognition looks at, under lower-case names, as code texts; `w <name>`: there is a weight."""
+    names = {name.lower(): name for name in info.names}
+    wanted: dict[str, None] = {}
+    weights: dict[str, None] = {}
+    for source in named:
+        sign = source.recognize
+        asked = [name for role in _ROLES for name in _role(source, role)]
+        asked += [*sign.codes, *(v for n in sign.never for v in (n.variable, n.unless)), *source.version, *source.doi]
+        wanted |= {name.lower(): None for name in asked if name.lower() in names}
+        weights |= {w.variable.lower(): None for w in source.weights if w.variable.lower() in names}
+    if not wanted and not weights:  # the rows still count
+        wanted = {info.names[0].lower(): None}
+    columns = list(dict.fromkeys(names[n] for n in (*wanted, *weights)))
+    frames = [
+        chunk.select(
+            *(as_codes(chunk[names[n]], names[n]).alias(n) for n in wanted),
+            *(_is_weight(pl.col(names[n]), chunk.schema[names[n]]).alias(f"w {n}") for n in weights),
+        )
+        for chunk in look(columns)
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def candidates(info: FileInfo, registry: SourceRegistry) -> list[Source]:
@@ -146,21 +232,20 @@ def candidates(info: FileInfo, registry: SourceRegistry) -> list[Source]:
         SurveyFileError: There is none; with the reasons.
     """
     verdicts = {source.dialect: _against(info, source) for source in registry}
-    fitting = [dialect for dialect, reasons in verdicts.items() if not reasons]
+    fitting = [registry[dialect] for dialect, verdict in verdicts.items() if not verdict.reasons]
     if not fitting:
-        raise _unknown(info, registry, verdicts)
-    return [registry[dialect] for dialect in fitting]
+        raise _unknown(info, verdicts)
+    return fitting
 
 
-def match(info: FileInfo, registry: SourceRegistry, rows_of: Rows) -> Source:
-    """The one source whose signature the file fits.
+def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], rows: pl.DataFrame) -> Source:
+    """The one source of those named whose signature the file fits.
 
     Raises:
         SurveyFileError: None fits, or several do, or it is a variant that is refused.
     """
-    named = candidates(info, registry)
-    verdicts = {source.dialect: _foreign_codes(info, source, rows_of) for source in named}
-    fitting = [dialect for dialect, reasons in verdicts.items() if not reasons]
+    verdicts = {source.dialect: _rows_against(info, rows, source) for source in named}
+    fitting = [dialect for dialect, verdict in verdicts.items() if not verdict.reasons]
     if len(fitting) > 1:
         raise SurveyFileError(
             f"The file fits several sources: {', '.join(fitting)}",
@@ -168,7 +253,7 @@ def match(info: FileInfo, registry: SourceRegistry, rows_of: Rows) -> Source:
             remedy="keep the file of one survey and release as its producer made it",
         )
     if not fitting:
-        raise _unknown(info, registry, verdicts)
+        raise _unknown(info, verdicts, least=0.0)
     source = registry[fitting[0]]
     for refusal in source.recognize.refuse:
         matches = [m for n in info.names if (m := re.fullmatch(refusal.variables, n))]
@@ -186,88 +271,116 @@ def match(info: FileInfo, registry: SourceRegistry, rows_of: Rows) -> Source:
     return source
 
 
-def _unknown(info: FileInfo, registry: SourceRegistry, verdicts: Mapping[str, list[str]]) -> SurveyFileError:
+def _unknown(info: FileInfo, verdicts: Mapping[str, Nearness], *, least: float = 0.5) -> SurveyFileError:
     """The refusal of a file that fits no source, with what kept it from the nearest ones."""
-    names = {name.lower() for name in info.names}
-    shares = {
-        s.dialect: sum(n.lower() in names for n in s.recognize.requires) / len(s.recognize.requires) for s in registry
-    }
-    nearest = [d for d in sorted(verdicts, key=lambda d: -shares[d])[:2] if shares[d] >= 0.5]
-    why = "; ".join(f"not {d}: {', '.join(verdicts[d][:4])}" for d in nearest)
+    nearest = [v for v in sorted(verdicts.values(), key=lambda v: -v.share)[:2] if v.share >= least]
+    why = "; ".join(f"not {v.dialect}: {', '.join(v.reasons[:4])}" for v in nearest)
     return SurveyFileError(
         f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
         file=info.path,
-        remedy="use the producer's own file, or describe the source in a YAML record of its own",
+        remedy="use the producer's own file, or describe the source in a YAML record of its own; "
+        "`mpta surveys FILE --explain` says what is missing for each source, `mpta describe FILE` what the file holds",
     )
 
 
-def _foreign_codes(info: FileInfo, source: Source, rows_of: Rows) -> list[str]:
-    """The reasons why the codes of some variables are not those of a source."""
-    names = {name.lower(): name for name in info.names}
-    present = {names[v.lower()]: codes for v, codes in source.recognize.codes.items() if v.lower() in names}
-    if not present:
-        return []
-    chunks = [_distinct_codes(chunk) for chunk in rows_of(list(present))]
-    if not chunks:
-        return []
-    found = pl.concat(chunks).unique()
-    return [
-        f"{name} has code {other}"
-        for name, codes in present.items()
-        for other in found.filter(pl.col("name") == name, ~pl.col("code").is_in(codes))["code"].sort().head(1)
-    ]
-
-
-def _distinct_codes(chunk: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat(
-        [
-            pl.DataFrame({"name": name, "code": as_codes(chunk[name], name).drop_nulls().unique()})
-            for name in chunk.columns
-        ]
-    )
-
-
-def _against(info: FileInfo, source: Source) -> list[str]:
-    """The reasons why a file is not of a source; none: it is."""
+def _against(info: FileInfo, source: Source) -> Nearness:
+    """Variables and labels of a file against a source's signature."""
     signature = source.recognize
     variables = {v.name.lower(): v for v in info.variables}
-    reasons = [f"lacks {name}" for name in signature.requires if name.lower() not in variables]
-    reasons += [
-        f"lacks any of {'/'.join(group)}"
+    met: list[str | None] = []  # one entry a condition; null: met
+    met += [None if name.lower() in variables else f"lacks {name}" for name in signature.requires]
+    met += [
+        None if any(name.lower() in variables for name in group) else f"lacks any of {'/'.join(group)}"
         for group in signature.some_of
-        if not any(name.lower() in variables for name in group)
     ]
-    reasons += [f"has {name}" for name in signature.forbids if name.lower() in variables]
-    for name, pattern in signature.labels.items():
+    for marks in signature.marks:
+        pattern = re.compile(marks.names, re.IGNORECASE | re.VERBOSE)
+        own = sum(1 for name in info.names if pattern.fullmatch(name))
+        few = f"has {own} variables of its names, fewer than {marks.at_least} ({marks.names[:40]}…)"
+        met.append(None if own >= marks.at_least else few)
+    wanted = len(met)
+    met += [f"has {name}" if name.lower() in variables else None for name in signature.forbids]
+    for name, pattern_text in signature.labels.items():
         label = variables[name.lower()].label if name.lower() in variables else None
-        if label is not None and not re.search(pattern, label):
-            reasons.append(f"{name} is labelled otherwise")
+        differs = label is not None and not re.search(pattern_text, label)
+        met.append(f"{name} is labelled {_short(label)}" if differs else None)
     for name, expected in signature.value_labels.items():
         labels = variables[name.lower()].value_labels if name.lower() in variables else {}
-        reasons += [
-            f"code {code} of {name} is labelled otherwise"
-            for code, pattern in expected.items()
-            if labels and not re.search(pattern, labels.get(code, ""))
+        met += [
+            f"code {code} of {name} is labelled otherwise{_said(labels.get(code))}"
+            if labels and not re.search(pattern_text, labels.get(code, ""))
+            else None
+            for code, pattern_text in expected.items()
         ]
-    return reasons
+    # What must not be there, or be labelled otherwise, counts where it is: a file of nothing lacks nothing of it.
+    against = sum(1 for reason in met[wanted:] if reason)
+    return Nearness(source.dialect, wanted + against, tuple(reason for reason in met if reason))
 
 
-def _coded(chunk: pl.DataFrame, columns: Mapping[str, str | None], weights: Mapping[str, str]) -> pl.DataFrame:
-    """The columns that recognition looks at, as code texts, and the weights as whether there is one."""
-    return chunk.select(
-        *(
-            (as_codes(chunk[name], name).alias(role) if name else pl.lit(None, dtype=pl.String).alias(role))
-            for role, name in columns.items()
-        ),
-        *(_is_weight(pl.col(n), chunk.schema[n]).alias(f"w {w}") for w, n in weights.items()),
-    )
+def _short(label: str | None) -> str:
+    text = label or ""
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def _said(label: str | None) -> str:
+    return f" ({_short(label)})" if label else ""
+
+
+def _rows_against(info: FileInfo, rows: pl.DataFrame, source: Source) -> Nearness:
+    """Rows of a file against a source's signature: codes and years that are another's."""
+    signature = source.recognize
+    names = {name.lower(): name for name in info.names}
+    met: list[str | None] = []
+    for variable, codes in signature.codes.items():
+        if variable.lower() not in rows.columns:
+            continue
+        column = rows[variable.lower()]
+        other = column.drop_nulls().filter(~column.drop_nulls().is_in(list(codes))).unique().sort()
+        met.append(f"{names[variable.lower()]} has code {other[0]}" if len(other) else None)
+    for rule in signature.never:
+        one, two = rule.variable.lower(), rule.unless.lower()
+        if one not in rows.columns or two not in rows.columns:
+            continue
+        theirs = rows.filter((pl.col(one) == rule.code) & ~pl.col(two).is_in(list(rule.has)).fill_null(False)).height
+        met.append(f"{theirs:,} row(s) are {rule.what} ({names[one]} = {rule.code})" if theirs else None)
+    told = any(v.lower() in names for v in (*source.waves.variable, *signature.codes))  # the file itself says the wave
+    if signature.years is not None and not told and rows.height:
+        met.append(_off_years(rows, source, names))
+    return Nearness(source.dialect, max(1, len(met)), tuple(reason for reason in met if reason))
+
+
+def _off_years(rows: pl.DataFrame, source: Source, names: Mapping[str, str]) -> str | None:
+    """Why a file's years are none of a source's; null: they are, or what is wrong with them is told in its place."""
+    first, last = source.recognize.years or (YEARS.start, YEARS.stop)
+    looked: list[tuple[float, str, pl.Series]] = []
+    for variable in _role(source, "year"):
+        if variable.lower() in rows.columns:
+            years = _as_years(rows[variable.lower()], first_digits=variable in source.dates)
+            valid = years.is_not_null().mean()
+            looked.append((float(valid or 0.0), variable, years))  # type: ignore[arg-type]
+            if valid == 1.0:
+                break
+    if not looked:
+        return None
+    share, variable, years = max(looked, key=lambda entry: entry[0])
+    if share < _MOSTLY:
+        return f"{names[variable.lower()]} is no year"
+    within = years.drop_nulls().is_between(first, last)
+    if within.all():
+        return None
+    other = years.drop_nulls().filter(~within)[0]
+    return f"{names[variable.lower()]} is {other}, its fieldwork was {first} to {last}"
 
 
 def _is_weight(cell: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Whether a cell holds a weight, a wrong one too, which the checks stop; not zero, a tag or a missing code."""
     number = cell.cast(pl.Float64, strict=False)
     word = cell.is_not_null() & ~cell.str.contains(r"^\s*(\.[a-z]?)?\s*$") if dtype == pl.String else pl.lit(False)
-    return pl.coalesce((number != 0) & ~number.is_in([-1.0, -2.0, -3.0, -4.0, -5.0]), word).fill_null(False)
+    return pl.coalesce((number != 0) & ~number.is_in(list(NO_WEIGHT)), word).fill_null(False)
+
+
+NO_WEIGHT = (-1.0, -2.0, -3.0, -4.0, -5.0, -99.0)
+"""Missing codes, which stand in a column of weights where there is none."""
 
 
 def as_codes(column: pl.Series, name: str) -> pl.Series:
@@ -277,87 +390,212 @@ def as_codes(column: pl.Series, name: str) -> pl.Series:
     return column.to_frame(name).select(number_text(pl.col(name))).to_series()
 
 
-def _groups(rows: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
-    return [(key[0], group) for key, group in rows.group_by("wave", maintain_order=True)]
+def _waves(info: FileInfo, source: Source, rows: pl.DataFrame) -> tuple[str | None, pl.Series]:
+    """What tells the waves apart: the variable's name (null: none does), and the wave's code of each row."""
+    rule = source.waves
+    names = {name.lower(): name for name in info.names}
+    none = pl.Series(_WAVE, [None] * rows.height, dtype=pl.String)
+    if (variable := _first(rule.variable, rows)) is not None:
+        return names[variable], rows[variable].alias(_WAVE)
+    if rule.constant:
+        return None, none
+    if (variable := _first(rule.last_digit, rows)) is not None:
+        return names[variable], rows[variable].str.slice(-1).alias(_WAVE)
+    years, variable = years_of(source, rows, info.path, names)
+    return variable, _by_fieldwork(rule, years, info.path, variable)
+
+
+def wave_codes(rule: WaveRule, cells: pl.Series, variable: str, *, dates: Sequence[str]) -> pl.Series:
+    """The codes by which rows of a file are told apart, from the variable that `Recognition.wave_variable` names."""
+    if any(variable.lower() == name.lower() for name in rule.variable):
+        return cells
+    if any(variable.lower() == name.lower() for name in rule.last_digit):
+        return cells.str.slice(-1)
+    first = any(variable.lower() == name.lower() for name in dates)
+    return _by_fieldwork(rule, _as_years(cells, first_digits=first), None, variable)
+
+
+def _by_fieldwork(rule: WaveRule, years: pl.Series, path: Path | None, variable: str | None) -> pl.Series:
+    waves = {y: [w for w, (a, b) in rule.fieldwork.items() if a <= y <= b] for y in years.drop_nulls().unique()}
+    for year, found in waves.items():
+        if len(found) != 1:
+            raise SurveyFileError(
+                f"The file has no variable of the wave, and its year is of {' and '.join(found) or 'no wave'}",
+                file=path,
+                variable=variable,
+                value=year,
+                remedy=f"use a file with {' or '.join(rule.variable)}",
+            )
+    return years.replace_strict({y: w[0] for y, w in waves.items()}, default=None, return_dtype=pl.String).alias(_WAVE)
+
+
+def _first(candidates: Sequence[str], rows: pl.DataFrame) -> str | None:
+    return next((c.lower() for c in candidates if c.lower() in rows.columns), None)
 
 
 def _part(
-    info: FileInfo, source: Source, columns: Mapping[str, str | None], code: str | None, group: pl.DataFrame
+    info: FileInfo, source: Source, of: tuple[str | None, str | None], group: pl.DataFrame, notes: list[str]
 ) -> WavePart:
+    variable, code = of
     rule = source.waves
     name = rule.constant or ("" if code is None else rule.names.get(code, code))
-    if not re.fullmatch(r"[a-z0-9]+", name) or (rule.only_named and code not in rule.names):
+    known = code in rule.names or (variable is not None and name in rule.fieldwork)
+    if not re.fullmatch(r"[a-z0-9]+", name) or (rule.only_named and rule.constant is None and not known):
         raise SurveyFileError(
             "A cell of the wave variable names no wave",
             file=info.path,
-            variable=columns["wave"],
+            variable=variable,
             value="(empty)" if code is None else code,
             remedy="correct that cell; use the producer's own file",
         )
-    years = years_of(group["year"], info.path, columns["year"])
-    countries = countries_of(source.country, group["country"], info.path, columns["country"])
+    names = {n.lower(): n for n in info.names}
+    years, year_variable = years_of(source, group, info.path, names)
+    countries, country_variable = countries_of(source.country, group, info.path, names)
+    for role, used in (("year", year_variable), ("country", country_variable)):
+        first = _first(_role(source, role), group)
+        if used is not None and first is not None and used.lower() != first:
+            notes.append(f"the {role} stands in {used}: {names[first]} has cells that are none")
+    _check_country_labels(info, country_variable, group, countries)
     weight = next(
         (
             w.variable
             for w in source.weights
             if w.purpose == "respondent"
             and (not w.waves or name in w.waves)
-            and f"w {w.variable}" in group.columns
-            and group[f"w {w.variable}"].any()
+            and f"w {w.variable.lower()}" in group.columns
+            and group[f"w {w.variable.lower()}"].any()
         ),
         None,
     )
+    sizes = countries.value_counts().sort(countries.name)
     return WavePart(
         wave=f"{source.family}-{name}",
         name=name,
-        code=code if rule.variable else None,
+        code=code if rule.constant is None else None,
         rows=group.height,
-        countries=tuple(sorted(countries.unique().to_list())),
+        countries=tuple(sizes.get_column(countries.name)),
         years=tuple(sorted(years.unique().to_list())),
         weight=weight,
+        sizes=tuple(sizes.get_column("count")),
     )
 
 
-def years_of(codes: pl.Series, path: Path, variable: str | None) -> pl.Series:
-    """The years of the interviews.
+def _as_years(codes: pl.Series, *, first_digits: bool = False) -> pl.Series:
+    """Years; null where a code is none. A country-year code such as 8402006 ends in it, a date begins with it."""
+    pattern = r"^(\d{4})(?:\d{2}|\d{4})?$" if first_digits else r"^\d*?(\d{4})$"
+    years = codes.str.extract(pattern).cast(pl.Int64, strict=False)
+    return years.set(~years.is_between(YEARS.start, YEARS.stop - 1).fill_null(False), None)
+
+
+def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str, str]) -> tuple[pl.Series, str | None]:
+    """The years of the interviews, from the first variable that is a year in every row, and its name.
+
+    Args:
+        source: The source.
+        rows: The candidate variables' codes, under lower-case names.
+        path: The file, for the message.
+        names: Lower-case name → name in the file.
 
     Raises:
-        SurveyFileError: A cell is no year from 1972 to 2100.
+        SurveyFileError: None of the source's variables is a year from 1972 to 2100 in every row.
     """
-    # A country-year code such as 8402006 ends in the year.
-    years = codes.str.extract(r"^\d*?(\d{4})$").cast(pl.Int64, strict=False)
-    wrong = codes.filter(~years.is_between(YEARS.start, YEARS.stop - 1).fill_null(False))
-    if len(wrong):
+    looked: list[tuple[str, pl.Series]] = []
+    for variable in _role(source, "year"):
+        if variable.lower() in rows.columns:
+            years = _as_years(rows[variable.lower()], first_digits=variable in source.dates)
+            if not years.null_count():
+                return years, names[variable.lower()]
+            looked.append((variable.lower(), years))
+            if _faulty(rows[variable.lower()], years):
+                break
+    if not looked:
         raise SurveyFileError(
-            f"{len(wrong):,} cell(s) of the year are no year",
+            f"The file of {source.dialect} has no variable of the year",
             file=path,
-            variable=variable,
-            value=wrong[0] if wrong[0] is not None else "(empty)",
-            remedy="use the producer's own file, in which it is a number such as 2018",
+            variable=" or ".join(_role(source, "year")),
+            remedy="use a file of the producer that has it",
         )
-    return years
+    variable, years = looked[-1] if _faulty(rows[looked[-1][0]], looked[-1][1]) else looked[0]
+    wrong = rows[variable].filter(years.is_null())
+    raise SurveyFileError(
+        f"{len(wrong):,} cell(s) of the year are no year",
+        file=path,
+        variable=names[variable],
+        value=wrong[0] if wrong[0] is not None else "(empty)",
+        remedy="use the producer's own file, in which it is a number such as 2018",
+    )
 
 
-def countries_of(rule: CountryRule, codes: pl.Series, path: Path, variable: str | None) -> pl.Series:
-    """The countries as ISO 3166-1 alpha-3.
+def countries_of(
+    rule: CountryRule, rows: pl.DataFrame, path: Path, names: Mapping[str, str]
+) -> tuple[pl.Series, str | None]:
+    """The countries as ISO 3166-1 alpha-3, from the first variable that names one in every row, and its name.
+
+    Args:
+        rule: Where the country stands.
+        rows: The candidate variables' codes, under lower-case names.
+        path: The file, for the message.
+        names: Lower-case name → name in the file.
 
     Raises:
-        SurveyFileError: A code is neither ISO's nor one of the rule's others.
+        SurveyFileError: No variable names a country in every row: a code is neither ISO's nor one of the rule's others.
     """
     if rule.constant:
-        return pl.Series(codes.name, [rule.constant] * len(codes), dtype=pl.String)
-    keys = codes.str.strip_chars().str.to_uppercase().str.replace(r"^0+(\d)", "$1")
-    found = keys.replace_strict({**_iso(), **rule.other}, default=None, return_dtype=pl.String)
-    wrong = codes.filter(found.is_null())
-    if len(wrong):
+        return pl.Series("country", [rule.constant] * rows.height, dtype=pl.String), None
+    looked: list[tuple[str, pl.Series]] = []
+    for variable in (*rule.variable, *rule.cow):
+        if variable.lower() not in rows.columns:
+            continue
+        codes = rows[variable.lower()]
+        keys = codes.str.strip_chars().str.to_uppercase().str.replace(r"^0+(\d)", "$1")
+        known = _cow() if variable in rule.cow else {**_iso(), **rule.other}
+        found = keys.replace_strict(known, default=None, return_dtype=pl.String).alias("country")
+        if not found.null_count():
+            return found, names[variable.lower()]
+        looked.append((variable.lower(), found))
+        if _faulty(codes, found):
+            break
+    if not looked:
         raise SurveyFileError(
-            f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1",
+            "The file has no variable of the country",
             file=path,
-            variable=variable,
-            value=wrong[0] if wrong[0] is not None else "(empty)",
-            remedy="correct the cell; a code of the survey's own belongs in country.other of the source's record",
+            variable=" or ".join((*rule.variable, *rule.cow)),
+            remedy="use a file of the producer that has it",
         )
-    return found
+    variable, found = looked[-1] if _faulty(rows[looked[-1][0]], looked[-1][1]) else looked[0]
+    wrong = rows[variable].filter(found.is_null())
+    raise SurveyFileError(
+        f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1",
+        file=path,
+        variable=names[variable],
+        value=wrong[0] if wrong[0] is not None else "(empty)",
+        remedy="correct the cell; a code of the survey's own belongs in country.other of the source's record",
+    )
+
+
+def _faulty(codes: pl.Series, read: pl.Series) -> bool:
+    """Whether some cells are neither read nor missing codes: to be told, and no reason to look elsewhere."""
+    if codes.null_count() == len(codes):
+        return False
+    return bool((read.is_null() & ~codes.str.contains(r"^-\d+$|^\.[a-z]?$").fill_null(False)).any())
+
+
+def _check_country_labels(info: FileInfo, variable: str | None, group: pl.DataFrame, countries: pl.Series) -> None:
+    """A code that the file labels as another country than ISO's belongs to a release with the survey's own numbers."""
+    labels = next((v.value_labels for v in info.variables if v.name == variable), {})
+    if variable is None or not labels:
+        return
+    pairs = pl.DataFrame({"code": group[variable.lower()], "country": countries}).unique().sort("code")
+    for code, country in pairs.iter_rows():
+        said = _by_name().get(labels.get(code, "").lower())
+        if said is not None and said != country:
+            raise SurveyFileError(
+                f"The file labels a country code {labels[code]}, which is {country} in ISO 3166-1",
+                file=info.path,
+                variable=variable,
+                value=code,
+                remedy="use a newer release of the producer, which numbers countries by ISO 3166-1",
+            )
 
 
 @lru_cache
@@ -369,7 +607,32 @@ def _iso() -> dict[str, str]:
     }
 
 
-def _stamp(rows: pl.DataFrame, role: str) -> str | None:
+@lru_cache
+def _by_name() -> dict[str, str]:
+    """Country names in lower case → alpha-3."""
+    return {
+        name.lower(): country.alpha_3
+        for country in pycountry.countries
+        for field_name in ("name", "common_name", "official_name")
+        if (name := getattr(country, field_name, None))
+    }
+
+
+@lru_cache
+def _cow() -> dict[str, str]:
+    """Numbers and letters of the Correlates of War project → alpha-3."""
+    text = (resources.files("mpta_pipeline.surveys") / "cow.csv").read_text(encoding="utf-8")
+    return {code: row["iso"] for row in csv.DictReader(text.splitlines()) for code in (row["number"], row["alpha"])}
+
+
+def _stamp(info: FileInfo, rows: pl.DataFrame, candidates: Sequence[str]) -> str | None:
     """A stamp that stands in every row; several ones, joined."""
-    stamps = rows[role].drop_nulls().str.strip_chars().unique().sort().to_list()
+    if (variable := _first(candidates, rows)) is None:
+        return None
+    stamps = rows[variable].drop_nulls().str.strip_chars().unique().sort().to_list()
     return "; ".join(s for s in stamps if s)[:200] or None
+
+
+def _label_version(info: FileInfo) -> str | None:
+    found = _LABEL_VERSION.search(info.label or "")
+    return None if found is None else re.sub(r"[_.]", "-", found[1])

@@ -12,6 +12,7 @@ import polars as pl
 from mpta_pipeline.surveys import raw as raw_waves
 from mpta_pipeline.surveys.missing import plain
 from mpta_pipeline.surveys.raw import RawWave
+from mpta_pipeline.surveys.readstat import number_text
 from mpta_pipeline.tables import CHANGELOG
 
 
@@ -73,9 +74,15 @@ def _one(change: str, variable: str, old: str | None, new: str | None) -> pl.Dat
 
 
 def _answers(wave: RawWave, variable: str) -> pl.DataFrame:
-    """A variable's answers: `code` where it is one, else the kind of missing as `kind`."""
+    """A variable's answers: `code` where it is one, else the kind of missing as `kind`.
+
+    A number with decimals is one to the precision of four bytes: .077 of an SPSS file is .07699999958 in a Stata file.
+    """
+    single = pl.col("code").cast(pl.Float64, strict=False).cast(pl.Float32)
+    decimal = ~pl.col("code").str.contains(r"^-?\d+$") & single.is_not_null()
+    code = pl.when(decimal).then(number_text(single)).otherwise(pl.col("code"))
     return raw_waves.cells(wave, variable).select(
-        pl.when(pl.col("missing").is_null()).then(pl.col("code")).alias("code"), pl.col("missing").alias("kind")
+        pl.when(pl.col("missing").is_null()).then(code).alias("code"), pl.col("missing").alias("kind")
     )
 
 

@@ -65,12 +65,36 @@ class Refusal(_Strict):
     remedy: str
 
 
+class Marks(_Strict):
+    """Names that are a source's own: a part of a file, or one with columns left out, still has enough of them."""
+
+    names: Pattern
+    at_least: int = Field(ge=1)
+
+
+class Never(_Strict):
+    """Rows that another source's file would have: those with one code of a variable and none of some of another."""
+
+    variable: str
+    code: str
+    unless: str
+    has: tuple[str, ...]
+    what: str
+
+
 class Signature(_Strict):
     """What a file must hold to be of a source. Names are compared without regard to case.
+
+    What stands here holds for the whole of a producer's file and for each of its parts (a country's file, a file with
+    columns left out). What only the whole has, such as the variable of the wave, is no condition.
 
     Attributes:
         requires: Variables that must all be there.
         some_of: Groups of variables of each of which at least one must be there.
+        marks: Names of which some must be there.
+        years: First and last year of the fieldwork, looked at where no variable of `codes` or of the wave is there:
+            another year makes it another source's file.
+        never: Rows that make it another source's file.
         forbids: Variables that must not be there.
         labels: Variable → pattern that its label must contain, where the file has labels.
         value_labels: Variable → code → pattern that the code's label must contain, where the file has value labels.
@@ -80,6 +104,9 @@ class Signature(_Strict):
 
     requires: tuple[str, ...] = Field(min_length=1)
     some_of: tuple[tuple[str, ...], ...] = ()
+    marks: tuple[Marks, ...] = ()
+    years: tuple[int, int] | None = None
+    never: tuple[Never, ...] = ()
     forbids: tuple[str, ...] = ()
     labels: dict[str, Pattern] = Field(default_factory=dict)
     value_labels: dict[str, dict[str, Pattern]] = Field(default_factory=dict)
@@ -95,10 +122,16 @@ class WaveRule(_Strict):
         variable: Variables whose codes tell the waves apart; the first one that the file has is used.
         names: Code → name; a code that is not listed names itself, unless `only_named`.
         only_named: A code that is not in `names` is an error.
+        last_digit: Variables whose code ends in the wave's, such as country and wave 8407, where the file has none of
+            `variable`.
+        fieldwork: Wave → first and last year of its fieldwork, where the file has neither. A year of two waves, or of
+            none, is an error.
     """
 
     constant: str | None = None
     variable: tuple[str, ...] = ()
+    last_digit: tuple[str, ...] = ()
+    fieldwork: dict[str, tuple[int, int]] = Field(default_factory=dict)
     names: dict[str, str] = Field(default_factory=dict)
     only_named: bool = False
 
@@ -113,13 +146,16 @@ class CountryRule(_Strict):
     """Where the country comes from: a constant alpha-3 code, or a variable.
 
     Attributes:
-        variable: The variables tried in order; the first one that the file has is used.
+        variable: The variables tried in order; the first one that names a country in every row is used.
             Its codes are ISO 3166-1 numeric (with or without leading zeros), alpha-2 or alpha-3.
+        cow: Variables with codes of the Correlates of War project, numbers or letters, tried after these: their AUS is
+            Austria.
         other: Codes that are not ISO's, or not the country meant → alpha-3.
     """
 
     constant: str | None = None
     variable: tuple[str, ...] = ()
+    cow: tuple[str, ...] = ()
     other: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -133,8 +169,9 @@ class KeyRule(_Strict):
     """The native key of a respondent.
 
     Attributes:
-        variables: Candidates in order; the first whose variables are all in the file is used. An empty candidate
-            means that the file has no key: the row's content and its occurrence serve, flagged unstable.
+        variables: Candidates in order; the first is used whose variables are all in the file, without empty cells and
+            missing codes, and tell the respondents apart. An empty candidate means that the file has no key: the row's
+            content and its occurrence serve, flagged unstable.
         duplicates: Keys that the producer is known to repeat, with the reason.
         repeats: Waves (names) in which keys are known to repeat, with the reason: that is told and stops nothing.
     """
@@ -261,7 +298,9 @@ class Source(_Strict):
     waves: WaveRule
     key: KeyRule
     country: CountryRule
-    year: tuple[str, ...] = Field(min_length=1)  # first of these in the file; a number that ends in the year is one
+    # The first of these that is a year in every row is used; a number that ends in the year is one.
+    year: tuple[str, ...] = Field(min_length=1)
+    dates: tuple[str, ...] = ()  # numbers that begin with the year (20181203, 201812), tried after these
     version: tuple[str, ...] = ()
     doi: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
@@ -329,6 +368,11 @@ class SourceRegistry:
         """Where personas of the source may be sent: the user's word, else the source's default."""
         policy = self.config.sources.get(source.dialect, Policy())
         return policy.data_use or source.data_use
+
+    @property
+    def permitted(self) -> dict[str, DataUse]:
+        """Source → where its personas may be sent today; those of a source that is closed or off stay here."""
+        return {s.dialect: "local_only" if self.closed(s) else self.data_use(s) for s in self}
 
     def addresses(self, source: Source) -> tuple[Address, ...]:
         """The addresses that tell of new releases of a source: the user's, else those of its record."""

@@ -1,6 +1,6 @@
 """Tasks: items, prompts, answer keys, parsing and scores. One file a kind of task in `kinds/`."""
 
-from mpta_pipeline.tasks.checks import check_prompts, gold_position_test
+from mpta_pipeline.tasks.checks import check_prompts, check_scores, gold_position_test
 from mpta_pipeline.tasks.items import build_gold, build_items, item_file_version
 from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
@@ -16,6 +16,7 @@ __all__ = [
     "build_items",
     "build_prompts",
     "check_prompts",
+    "check_scores",
     "gold_position_test",
     "item_file_version",
     "kind_of",

@@ -1,4 +1,4 @@
-"""Checks on a prompt table: what must hold before anybody is asked."""
+"""Checks on prompts, which must hold before anybody is asked, and on the replies."""
 
 from __future__ import annotations
 
@@ -35,6 +35,32 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
         {"k": pl.Int64(), "n": pl.Int64(), "chi2": pl.Float64(), "p_value": pl.Float64(), "counts": pl.List(pl.Int64)}
     )
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
+    """Check that a model's replies can be read: of each elicitation and condition at least the share `least`.
+
+    Args:
+        scores: SCORES of one model and task.
+        least: Share of replies, failed requests left out, that must name an option (or be open text).
+    """
+    replies = scores.filter(pl.col("status") != "error")
+    rates = (
+        replies.group_by("elicitation", "condition")
+        .agg(
+            (pl.col("status") == "ok").mean().alias("readable"),
+            (pl.col("status") == "refused").mean().alias("refused"),
+            pl.len().alias("replies"),
+        )
+        .sort("elicitation", "condition")
+    )
+    below = rates.filter(pl.col("readable") < least)
+    worst = "; ".join(
+        f"{condition}, {elicitation}: {readable:.0%} of {n:,} replies name an option, {refused:.0%} refuse"
+        for elicitation, condition, readable, refused, n in below.iter_rows()
+    )
+    said = f"Nearly all replies name an option (at least {least:.0%})" + (f"; {worst}" if worst else "")
+    return [CheckResult("replies_readable", below.is_empty(), "warn", said, {"rates": rates.to_dicts()})]
 
 
 def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:

@@ -13,7 +13,11 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from mpta_pipeline.tables import UNPARSED_REASONS
+from mpta_pipeline.thought import read_thought
+
 OK, REFUSED, UNPARSED, ERROR = "ok", "refused", "unparsed", "error"
+REASONS = UNPARSED_REASONS
 
 # Option probabilities closer than this count as a tie: they differ by less than the rounding of a provider's numbers.
 _TIE = 1e-9
@@ -33,7 +37,7 @@ def _any(name: str) -> str:
 
 # A letter as an option's mark: B, (B), [B], B), "B", **B** (markup is stripped before).
 _MARK = r"[\(\[\{\"'“‘<]*\s*([A-Z])\s*[\)\]\}\"'”’>]*"
-_END = r"(?:[\s.,;:!?)\]。、\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]|$)"
+_END = r"(?:[\s.,;:!?)\]。、।،؛؟\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]|$)"
 _ANSWER_WORD, _IS, _PICKING, _FINAL, _HENCE = (_any(n) for n in ("answer", "is", "picking", "final", "hence"))
 _LEAD_IN = _any("lead_in")
 
@@ -46,39 +50,43 @@ class Rule:
     pattern: str
 
 
-_LEAD = r"(?i:option|letter|choice|the|number|\s)*\s*"
+_LEAD = (
+    r"(?i:option|letter|choice|the|number|la |el |l'|die |das |den |opción|respuesta|letra|antwort|buchstabe|réponse|lettre|"
+    r"вариант|ответ|букву|الخيار|الإجابة|الجواب|الحرف|选项|答案|विकल्प|उत्तर|\s)*\s*"
+)
 _JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick)\w*"
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
 LETTER_RULES: tuple[Rule, ...] = (
     Rule("alone", rf"^\s*{_MARK}\s*[.:,;!?)\]]*\s*$"),
     Rule("alone, lower case", r"^\s*\(?([a-k])\)?\s*[.:)]*\s*$"),
     Rule("json", rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?\(?([A-Z])\)?[\"'.):\]}}]"),
-    Rule("boxed", r"\\boxed\{\s*(?:\\(?:text|mathrm|mathbf)\w*\{)?\s*\(?([A-Z])\)?\s*\}"),
-    Rule("tag", r"(?i)<(?:answer|choice|final|option)>\s*\(?([A-Z])\)?[.):]?\s*</"),
     Rule("final answer", rf"(?i:final|correct|overall)\s+{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}"),
     Rule(
         "hence",
         rf"{_HENCE},?\s+(?:{_FINAL}\s+)*"
         rf"{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}",
     ),
+    Rule("therefore B", rf"(?i:therefore|thus),?\s+(?:{_FINAL}\s+)*{_MARK}\s*[.!]*\s*$"),
     Rule("answer is", rf"{_ANSWER_WORD}\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}"),
     Rule("answer: b", r"(?i)(?:answer|choice|option)\s*(?:is\s*:?|:|=)\s*\(?([a-k])\)?[.)]*\s*$"),
     Rule("I choose", rf"{_PICKING}\s*(?i:my|answer|for|:|\s)*{_LEAD}{_MARK}{_END}"),
-    Rule("option B", rf"\b(?i:option|letter|choice|answer|opción|antwort|réponse|opção|вариант|选项)\s+{_MARK}{_END}"),
+    Rule("option B", rf"{_any('named')}\s+{_MARK}{_END}"),
+    Rule("B I choose", rf"(?:^|\s|،){_MARK}\s*{_any('picked')}"),
     Rule("mark first", r"^\s*[\(\[]*([A-Z])\s*(?:[\)\]:：、][\)\].:：、]*\s*|\.\s+)\S"),
     Rule("mark, dash", r"^\s*[\(\[]*([A-HJ-Z])[\)\]]*\s+[-–—]\s+\S"),
     Rule("mark, line", r"^\s*([A-Z])\s*\n"),
     Rule("mark, reason", rf"^\s*([A-HJ-Z])(?:,\s|\s+{_any('reason')}\b)"),
     Rule("lead-in", rf"^\W*(?:{_LEAD_IN}[\s,.:;!…-]*)+{_MARK}\s*(?:[.,;!?]|$)"),
+    Rule("fits", rf"(?:^|[\s(\"'])([A-Z])[)\]\"'.:]*\s+(?:{_LEAD_IN}\s+)?{_any('fitting')}"),
     Rule(
         "it is",
         rf"\b(?i:it|that|this)(?i:'s|\s+is|\s+would\s+be|\s+will\s+be|\s+must\s+be)\s+(?:{_LEAD_IN}\s+)*{_MARK}\s*[.!?]*\s*$",
     ),
 )
 # These say that the letter is the answer, so that other letters in the reply are only talked about.
-_SURE = ("json", "boxed", "tag", "final answer", "hence", "answer is", "I choose")
+_SURE = ("json", "final answer", "hence", "therefore B", "answer is", "I choose")
 # These conclude: what stood at the beginning of the reply, before it, was not the answer yet.
-_CONCLUDING = ("json", "boxed", "tag", "final answer", "hence")
+_CONCLUDING = ("json", "final answer", "hence", "therefore B")
 _FIRST = ("mark first", "mark, dash", "mark, line")
 # Letters that the reply does not pick: denied, left to others, or one of several that are joined. They are taken out
 # before any rule looks. "I" is mostly a pronoun, so it is never taken for one of them.
@@ -96,7 +104,9 @@ _TAKEN_OUT = " ¦ "
 _STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJ-K])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 _LISTED = r"(?:^|[\s(])([A-Z])\)\s"
 # Letters of other alphabets that look like ours, or count otherwise: the third of the Russian alphabet looks like B.
-_FOREIGN = r"^\W*[\p{Greek}\p{Cyrillic}][\s.):]"
+_FOREIGN = r"^\W*[\p{Greek}\p{Cyrillic}](?:[\s.):]|$)"
+# A letter with which a reply opens, as a mark: alone, or before anything but more of a word.
+_OPENS = r"^[\s(\[{\"'“<]*([A-Z])(?:[^\p{L}\p{N}'’-]|$)"
 
 _PLACES = {chr(ord("A") + i): i for i in range(26)}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -108,20 +118,131 @@ _ORDINAL = (
 def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """Read what each reply picked, by table operations.
 
-    Letters that the reply denies, leaves to others or joins ("not A", "most people say B", "A or B") are taken out
-    first. Then, in this order: nothing said; the text of exactly one option; a letter by `LETTER_RULES`; an option
-    that says that the answer is unknown; a refusal; the place of an option in words; the text of exactly one option
-    within a sentence that neither denies nor grades it. An inability or unwillingness beside a letter, several
-    letters, a letter beyond the options, a letter followed by another option's text, a reply that begins with one
-    letter and picks another: all are doubt, hence `unparsed`.
+    A thought is taken off first; one that never ended leaves nothing to read. Then letters that the reply denies, leaves
+    to others or joins ("not A", "most people say B", "A or B") are taken out. Then, in this order: nothing said; the
+    text of exactly one option; a letter by `LETTER_RULES`; an option that says that the answer is unknown; a refusal;
+    the place of an option in words; the text of exactly one option within a sentence that neither denies nor grades it.
+    An inability or unwillingness beside a letter, several letters, a letter beyond the options, a letter followed by
+    another option's text, a reply that begins with one letter and picks another: all are ambiguous, hence `unparsed`.
+    Where a reply tells what is true apart from what the person answers, the person's answer counts.
 
     Args:
         replies: Columns text (String) and options (List(String), as shown).
 
     Returns:
-        text, options, status (ok, refused or unparsed), pred_pos (shown position; null unless ok), rule (what decided).
+        text, options, status (ok, refused or unparsed), pred_pos (shown position; null unless ok), rule (what decided),
+        unparsed_reason (one of `REASONS`; null unless unparsed), opens_at (position of the letter that the reply opens
+        with as a mark; null where it opens otherwise).
     """
-    frame = replies.select("text", "options").unique().with_columns(_cleaned(pl.col("text")).alias("clean"))
+    thought = read_thought(pl.col("text").fill_null("")).alias("read")
+    frame = replies.select("text", "options").unique().with_columns(thought).unnest("read")
+    frame = frame.with_columns(_cleaned(pl.col("said")).alias("clean"))
+    read = _as_the_person(_read(frame.select("clean", "options").unique()))
+    frame = frame.join(read, on=["clean", "options"], how="left")
+    reason = (
+        pl.when("unended")
+        .then(pl.lit("cut_off"))
+        .when(pl.col("thought") & (pl.col("rule") == "empty"))
+        .then(pl.lit("thought_only"))
+        .otherwise("unparsed_reason")
+    )
+    return frame.select(
+        "text",
+        "options",
+        pl.when("unended").then(pl.lit(UNPARSED)).otherwise("status").alias("status"),
+        pl.when(~pl.col("unended")).then("pred_pos").alias("pred_pos"),
+        pl.when("unended").then(pl.lit("unended thought")).otherwise("rule").alias("rule"),
+        reason.alias("unparsed_reason"),
+        pl.when(~pl.col("unended")).then("opens_at").alias("opens_at"),
+    )
+
+
+def _as_the_person(read: pl.DataFrame) -> pl.DataFrame:
+    """Where a reply tells the truth apart from the person's answer, the latter counts; two answers are a conflict."""
+    # "Factually, the answer is B" is one clause.
+    clauses = pl.col("clean").str.replace_all(rf"({_any('factual')})[,，،]\s*", "${1} ")
+    for pattern, parted in _CLAUSES:
+        clauses = clauses.str.replace_all(pattern, parted)
+    clauses = clauses.str.split("\x1f")
+    factual = pl.element().str.contains(_any("factual")) & ~pl.element().str.contains(_any("as_person"))
+    told = read.filter(pl.col("clean").str.contains(_any("factual"))).select(
+        "clean", "options", clauses.list.eval(pl.element().filter(~factual)).list.join("").alias("rest")
+    )
+    told = told.filter((pl.col("rest").str.strip_chars() != "") & (pl.col("rest") != pl.col("clean")))
+    if told.is_empty():
+        return read
+    rest = _read(told.select(pl.col("rest").str.strip_chars(" ,;:-–—\n").alias("clean"), "options").unique())
+    told = told.with_columns(pl.col("rest").str.strip_chars(" ,;:-–—\n")).join(
+        rest.select(
+            pl.col("clean").alias("rest"),
+            "options",
+            pl.col("status").alias("rest_status"),
+            pl.col("pred_pos").alias("rest_pos"),
+            pl.col("unparsed_reason").alias("rest_reason"),
+        ),
+        on=["rest", "options"],
+        how="left",
+    )
+    frame = read.join(told, on=["clean", "options"], how="left")
+    voice = pl.col("rest").str.contains(_any("as_person"))
+    named, whole = pl.col("rest_status") == OK, pl.col("status") == OK
+    lettered = _without_articles(pl.col("rest")).str.contains(_LETTER)
+    no_view = pl.col("rest").str.contains(_any("no_view"))
+    silent = pl.col("rest_reason").is_in(["no_option", "empty"]) & ~no_view & ~lettered
+    outcome = (
+        pl.when(pl.col("rest").is_null())
+        .then(pl.lit("whole"))
+        .when(voice & named)
+        .then(pl.lit("rest"))
+        .when(voice & whole & ~silent.fill_null(False))
+        .then(pl.lit("conflict"))
+        .when(named & whole & (pl.col("rest_pos") != pl.col("pred_pos")))
+        .then(pl.lit("conflict"))
+        .otherwise(pl.lit("whole"))
+    )
+    frame = frame.with_columns(outcome.alias("outcome"))
+    conflict, person = pl.col("outcome") == "conflict", pl.col("outcome") == "rest"
+    return frame.select(
+        "clean",
+        "options",
+        pl.when(conflict).then(pl.lit(UNPARSED)).when(person).then(pl.lit(OK)).otherwise("status").alias("status"),
+        pl.when(person).then("rest_pos").when(~conflict).then("pred_pos").alias("pred_pos"),
+        pl.when(conflict)
+        .then(pl.lit("truth against person"))
+        .when(person)
+        .then(pl.lit("as the person"))
+        .otherwise("rule")
+        .alias("rule"),
+        pl.when(conflict).then(pl.lit("conflict")).when(~person).then("unparsed_reason").alias("unparsed_reason"),
+        "opens_at",
+    )
+
+
+# Clauses end at full stops and line ends, at words of contrast, and at a comma before a person's voice.
+_CLAUSES = (
+    (r"([.!?;\n。！？；।]+\s*)", "${1}\x1f"),
+    (
+        r"(?i)([\s,，،—–]+)((?:but|however|yet|whereas|although|though|nevertheless|nonetheless|instead|still,|aber|jedoch|"
+        r"allerdings|pero|sin embargo|mais|cependant|но|а|однако|लेकिन|परंतु|لكن|ولكن)[\s,]|但|然而|不过)",
+        "${1}\x1f${2}",
+    ),
+    (
+        r"(?i)([,，،—–]\s*)((?:I|I'd|as|this|the (?:person|respondent)|they|he|she|personally|in character|from|given|als|"
+        r"como|en tant|как)\s|作为|这个人|我)",
+        "${1}\x1f${2}",
+    ),
+)
+
+
+def _read(frame: pl.DataFrame) -> pl.DataFrame:
+    """Read cleaned replies.
+
+    Args:
+        frame: Columns clean and options, each pair once.
+
+    Returns:
+        clean, options, status, pred_pos, rule, unparsed_reason, opens_at.
+    """
     k = pl.col("options").list.len().cast(pl.Int64)
     frame = frame.with_columns(_normal(pl.col("clean")).alias("plain"), _offered(pl.col("clean")).alias("offered"))
     articles = _without_articles(pl.col("clean"))
@@ -133,6 +254,11 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
         pl.col("clean").str.contains(_any("disclaims")).alias("disclaims"),
         pl.any_horizontal(pl.col("clean").str.contains(_any(n)) for n in ("negated", "denying")).alias("denying"),
         _letters(pl.col("clean"), _ORDINAL).alias("ordinals"),
+        pl.col("clean").str.contains(_JOINED).alias("joined"),
+        pl.col("clean")
+        .str.extract(_OPENS)
+        .replace_strict(_PLACES, default=None, return_dtype=pl.Int64)
+        .alias("opens_at"),
     )
     frame = _options_said(frame)
     letters = pl.coalesce(
@@ -176,17 +302,45 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     rule = pl.coalesce(*(pl.when(test).then(pl.lit(name)) for name, test, _ in outcomes), pl.lit("none"))
     place = pl.coalesce(*(pl.when(rule == name).then(value) for name, _, value in outcomes))
     inside = place.is_between(0, k - 1)
-    return frame.with_columns(rule.alias("rule"), pl.when(inside).then(place).alias("pred_pos")).select(
-        "text",
-        "options",
+    frame = frame.with_columns(rule.alias("rule"), pl.when(inside).then(place).alias("pred_pos"))
+    reason = (
+        pl.when(pl.col("rule") == "empty")
+        .then(pl.lit("empty"))
+        .when(pl.col("rule") == "several letters")
+        .then(pl.lit("several_options"))
+        .when(pl.col("rule").is_in(["letter against text", "letter against letter", "refusal and letter"]))
+        .then(pl.lit("conflict"))
+        .when((pl.col("n_inside") > 1) | pl.col("joined") | (standing > 1))
+        .then(pl.lit("several_options"))
+        .when(_foreign())
+        .then(pl.lit("foreign"))
+        .otherwise(pl.lit("no_option"))
+    )
+    status = (
         pl.when(pl.col("pred_pos").is_not_null())
         .then(pl.lit(OK))
         .when(pl.col("rule") == "refusal")
         .then(pl.lit(REFUSED))
         .otherwise(pl.lit(UNPARSED))
-        .alias("status"),
+    )
+    return frame.with_columns(status.alias("status")).select(
+        "clean",
+        "options",
+        "status",
         "pred_pos",
         pl.when(pl.col("rule") == "letter").then("letter_rule").otherwise("rule").alias("rule"),
+        pl.when(pl.col("status") == UNPARSED).then(reason).alias("unparsed_reason"),
+        "opens_at",
+    )
+
+
+def _foreign() -> pl.Expr:
+    """Whether a reply is written in another script than the options are, so that it cannot name one of them."""
+    other = r"[\p{L}--\p{Latin}]"
+    shown = pl.col("options").list.join(" ")
+    outside = pl.col("clean").str.count_matches(other) * 2 > pl.col("clean").str.count_matches(r"\p{L}")
+    return pl.col("clean").str.contains(_FOREIGN) | (
+        outside & (shown.str.count_matches(other) * 2 <= shown.str.count_matches(r"\p{L}"))
     )
 
 
@@ -199,30 +353,95 @@ def _ordinal_place(k: pl.Expr) -> pl.Expr:
 
 
 def _cleaned(text: pl.Expr) -> pl.Expr:
-    """Compatibility forms made plain; reasoning, markup and tokens of chat templates taken off."""
-    return (
-        text.fill_null("")
-        .str.normalize("NFKC")
+    """Compatibility forms made plain; wrappers of the answer, markup and tokens of chat templates taken off."""
+    text = (
+        text.str.normalize("NFKC")
         .str.replace_all("[’‘`´]", "'")
-        .str.replace_all(r"\p{Cf}", "")
-        .str.replace_all(r"(?is)<think(?:ing)?>.*?</think(?:ing)?>", " ")
-        # Reasoning that never ended: whatever it mentions is no answer.
-        .str.replace_all(r"(?is)<think(?:ing)?>.*$", " ")
-        .str.replace_all(r"(?is)^.*</think(?:ing)?>", " ")
+        .str.replace_all(r"[\p{Cf}\x00-\x08\x0e-\x1f]", "")
+        .str.replace_all(_TURN, " ")
+        # What follows the end of a turn is another one's.
+        .str.replace(_AFTER_TURN, "$1")
+    )
+    return (
+        _last_boxed(_below_heading(_unwrapped(text)))
+        .str.replace_all(_LATEX_STYLE, "$1")
+        .str.replace_all(_LATEX_STYLE, "$1")
+        .str.replace_all(r"\$+\s*(\(?[A-Z]\)?)\s*\$+", "$1")
+        .str.replace_all(r"\\[(\[]\s*([^\\\n]{1,40}?)\s*\\[)\]]", "$1")
         .str.replace_all(r"<\|[^|>\n]{1,40}\|>|</?s>|\[/?INST\]", " ")
+        .str.replace_all(r"</?(?:b|i|u|em|strong|p|span|div|br|code|center|h[1-6]|ul|ol|li|mark|big)\s*/?>", " ")
         .str.replace_all(r"(?m)^\s*(?:#+|>)\s*", "")
         .str.replace_all(r"[*_~]{1,3}", "")
         .str.replace_all(r"```(?:\w+\n)?", "")
+        .str.replace_all(r"[\p{Emoji_Presentation}\x{fe0f}✓✔☑✅]", " ")
         .str.replace(r"^\s*[-•→►▶]+\s*", "")
+        # Scripts without spaces: a letter among them stands for itself.
+        .str.replace_all(rf"({_UNSPACED})([A-Z])", "$1 $2")
+        .str.replace_all(rf"([A-Z])({_UNSPACED})", "$1 $2")
         .str.strip_chars()
     )
+
+
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Arabic}\p{Devanagari}\p{Bengali}\p{Thai}\p{Hebrew}]"
+_TURN = (
+    r"<\|(?:im_start|start_header_id|start|role_start)\|>\s*(?:assistant|model)?\s*(?:<\|(?:end_header_id|message)\|>)?"
+    r"|<start_of_turn>\s*(?:model)?"
+)
+_AFTER_TURN = (
+    r"(?s)^(.*?\S.*?)(?:<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|return|end|user|end▁of▁sentence)\|>|</s>"
+    r"|<end_of_turn>|<eos>|<\|END_RESPONSE\|>|\[END FINAL RESPONSE\]).*$"
+)
+_WRAPPED = (
+    r"(?:response|answer|final|final[_ ]?(?:answer|response)|output|solution|conclusion|result|reply|choice|option|"
+    r"\|begin_of_(?:solution|box)\||\|START_RESPONSE\||\|end_of_(?:solution|box)\||\|END_RESPONSE\|)"
+)
+_WRAPPER = rf"(?is)<{_WRAPPED}>(.*?)(?:</?{_WRAPPED}>|$)"
+_BOXED = r"\\f?boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
+_BOXED_TOGETHER = rf"{_BOXED}[\s$]*(?:,|/|&|or|and|y|o|et|ou|und|oder|и|или|或|和)[\s$]*\\f?boxed"
+_LATEX_STYLE = (
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|mathbb|boldsymbol|bf|rm|emph|fbox)\s*\{([^{}]*)\}"
+)
+_HEADING = (
+    r"(?ims)^.*^[ \t]*(?:#+[ \t]*)?(?:\*\*|__)?[ \t]*(?:(?:my|the|final)\s+)*(?:solution|answer|response|conclusion|decision|"
+    r"choice|verdict|antwort|lösung|respuesta|solución|réponse|ответ|答案|الإجابة|الجواب|उत्तर)[ \t]*[:：]?(?:\*\*|__)?[ \t]*[:：]?"
+    r"[ \t]*$\s*(\S.*)$"
+)
+# A reply that begins with a letter has answered; what it writes below a heading may be another question.
+_BEGUN = r"^[\s\W_]*[A-Za-z](?:[\s\W_]*(?:\n|$)|[).:])"
+
+
+def _said() -> pl.Expr:
+    """What `text` says after its thought."""
+    return read_thought(pl.col("text").fill_null("")).struct.field("said")
+
+
+def _unwrapped(text: pl.Expr) -> pl.Expr:
+    """The content of the tags that hold the answer, where they hold one; else the text as it is."""
+    inner = text.str.extract_all(_WRAPPER).list.eval(pl.element().str.extract(_WRAPPER).str.strip_chars())
+    inner = inner.list.eval(pl.element().filter(pl.element() != "")).list.unique(maintain_order=True)
+    apart = text.str.replace_all(rf"(?i)(?:</?{_WRAPPED}>\s*)+", " | ")
+    return pl.when(inner.list.len() == 1).then(inner.list.first()).otherwise(apart)
+
+
+def _below_heading(text: pl.Expr) -> pl.Expr:
+    """What stands below the last heading such as "Solution" or "Final answer"."""
+    return pl.when(text.str.contains(_BEGUN)).then(text).otherwise(text.str.replace(_HEADING, "$1"))
+
+
+def _last_boxed(text: pl.Expr) -> pl.Expr:
+    r"""The content of the last LaTeX box (`\boxed{C}`), unless it is joined to the one before it."""
+    boxed = text.str.extract_all(_BOXED).list.last().str.extract(_BOXED)
+    together = text.str.contains(_BOXED_TOGETHER)
+    return pl.when(boxed.is_not_null() & ~together).then(boxed).otherwise(text.str.replace_all(_BOXED, "$1"))
 
 
 def _without_articles(text: pl.Expr) -> pl.Expr:
     """The text with "a" for articles: "A" before a word is one, unless that word can only follow an option's letter."""
     return (
         text.str.replace_all(r"\b((?i:option|letter|choice|answer))\s+A\b", "$1 (A)")
-        .str.replace_all(r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then)\b", "A, $1")
+        .str.replace_all(
+            r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then|wählen|nehmen|antworten)\b", "A, $1"
+        )
         .str.replace_all(r"\bA ([a-z])", "a $1")
     )
 
@@ -323,7 +542,11 @@ def _options_said(frame: pl.DataFrame) -> pl.DataFrame:
     inside = hit.with_columns(meant.alias("meant")).group_by("id").agg(
         pl.col("pos").first().alias("inside"), pl.col("pos").n_unique().alias("n"), pl.col("meant").any()
     )  # fmt: skip
-    inside = inside.filter((pl.col("n") == 1) & pl.col("meant")).select("id", "inside")
+    inside = inside.select(
+        "id",
+        pl.when((pl.col("n") == 1) & pl.col("meant")).then("inside").alias("inside"),
+        pl.col("n").alias("n_inside"),
+    )
 
     after = pl.col("plain").str.replace(r"^ (?:[a-z]|(?:the )?answer(?: is)? [a-z]) ", " ")
     opens = (
@@ -367,7 +590,7 @@ def read_verbalized(replies: pl.DataFrame) -> pl.DataFrame:
         text, options, p_stated (probabilities in shown order, summing to 1; null where no distribution is stated).
     """
     frame = replies.select("text", "options").unique().with_row_index("id")
-    found = _cleaned(pl.col("text")).str.extract_all(_SHARE)
+    found = _cleaned(_said()).str.extract_all(_SHARE)
     long = (
         frame.select("id", pl.col("options").list.len().alias("k"), found.alias("found"))
         .explode("found")
@@ -428,7 +651,7 @@ def markers(replies: pl.DataFrame) -> pl.DataFrame:
         The frame with disclaims (speaks of itself as a machine), unable (not able or not willing) and condescending
         (speaks down to the person); all false where there is no text.
     """
-    text = _cleaned(pl.col("text"))
+    text = _cleaned(_said())
     return replies.with_columns(
         text.str.contains(_any("disclaims")).alias("disclaims"),
         _unable(text).alias("unable"),

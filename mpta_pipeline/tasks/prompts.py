@@ -166,7 +166,7 @@ def _asked_orders(config: TaskConfig) -> pl.Expr:
     """
     most = config.options.get("max_orders")
     if most is None:
-        return pl.lit(True)
+        return pl.col("order_id") >= 0
     k = pl.col("options").list.len().cast(pl.Int64)
     step = (pl.col("order_id") - (pl.col("first") * k).cast(pl.Int64)) % k
     return (k <= int(most)) | ((step * int(most)) % k < int(most))

@@ -16,32 +16,53 @@ from mpta_pipeline.tasks.parsing import (
     read_verbalized,
 )
 from mpta_pipeline.tasks.text_scores import text_scores
+from mpta_pipeline.thought import read_thought
 
 # Finish reasons by which a provider says that the reply was withheld: such a reply is empty, not unreadable.
-FILTERED = ("content_filter", "refusal", "safety")
+FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive")
+# Finish reasons by which a provider says that the reply was cut off by a limit of tokens.
+CUT_OFF = (
+    "incomplete",
+    "length",
+    "max_output_tokens",
+    "max_tokens",
+    "model_context_window_exceeded",
+    "model_length",
+)
+LEAST_SHARE = 0.1
+"""Share of the first token's probability that the options' letters must hold for their probabilities to count."""
 # Characters of an open reply up to which an inability said in it is all that it says.
 _SHORT = 300
+_READ = ("text", "option_logprobs", "error", "finish_reason", "completion_tokens", "letter_share", "thought")
 
 
 def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
     """Say of each response which option it picked.
 
-    A failed request is `error`. A reply that declines is `refused`, whatever the log-probabilities say. Else, where
-    the options' log-probabilities are known, or the reply states a distribution as it was asked to, they decide (an
-    exact tie is `unparsed`); else the text does. Open text (no options) is `ok` unless it is empty or says that the
-    model is not able or willing; it picks nothing.
+    A failed request is `error`; a reply that declines is `refused`. Whole options that were scored pick the most
+    probable one, and so does a distribution that the reply states as it was asked to (an exact tie is `unparsed`).
+    Everywhere else a reply counts for what its text says. Log-probabilities of letters give it probabilities where it
+    opens with the letter that it picks and the letters hold at least `LEAST_SHARE` of the first token's probability;
+    of answers that were kept before that share was, also only where the most probable letter is the one that is said.
+    Open text (no options) is `ok` unless it is empty, or says that the model is not able or willing, or is a thought
+    that never ended; it picks nothing.
 
     Args:
         prompts: PROMPTS.
-        responses: RESPONSES.
+        responses: RESPONSES. A column that earlier versions did not have may be absent.
 
     Returns:
-        model, prompt_id, request_hash, text, status, pred_pos (shown), pred_idx (canonical), p_vec (canonical order;
-        null unless log-probabilities decided).
+        model, prompt_id, request_hash, text, status, unparsed_reason, letter_share, pred_pos (shown), pred_idx
+        (canonical), p_vec (canonical order; null where the answer has no probabilities).
     """
-    frame = responses.select(
-        "model", "prompt_id", "request_hash", "text", "option_logprobs", "error", "finish_reason"
-    ).join(prompts.select("prompt_id", "options", "option_order", "elicitation"), on="prompt_id")
+    absent = {"completion_tokens": pl.Int64, "letter_share": pl.Float64, "thought": pl.Boolean}
+    frame = (
+        responses.with_columns(
+            pl.lit(None, dtype).alias(name) for name, dtype in absent.items() if name not in responses.columns
+        )
+        .select("model", "prompt_id", "request_hash", *_READ)
+        .join(prompts.select("prompt_id", "options", "option_order", "elicitation"), on="prompt_id")
+    )
     is_open = pl.col("options").list.len() == 0
     texts, frame = frame.filter(is_open), frame.filter(~is_open)
     if frame.is_empty():
@@ -49,19 +70,53 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     frame = _stated(frame)
     read = read_replies(frame.select("text", "options")).rename({"status": "text_status", "pred_pos": "text_pos"})
     frame = read_logprobs(frame.join(read.drop("rule"), on=["text", "options"], how="left", nulls_equal=True))
-    filtered = pl.col("finish_reason").str.to_lowercase().is_in(FILTERED).fill_null(False)
-    declined = (pl.col("text_status") == REFUSED) | filtered
-    by_logprob = pl.col("p_vec").is_not_null()
-    frame = frame.with_columns(
+    finish = pl.col("finish_reason").str.to_lowercase()
+    filtered, cut = finish.is_in(FILTERED).fill_null(False), finish.is_in(CUT_OFF).fill_null(False)
+    # One token and no more: "I" begins most sentences, and whether a letter was meant shows in the second token only.
+    begun = cut & (pl.col("completion_tokens") == 1) & (pl.col("text").str.strip_chars() == "I")
+    text_status = pl.when(begun).then(pl.lit(UNPARSED)).otherwise("text_status")
+    letters = pl.col("elicitation") == "letter"
+    share = pl.coalesce(
+        "letter_share", pl.when(letters).then(pl.col("option_logprobs").list.eval(pl.element().exp()).list.sum())
+    )
+    share = share.clip(0.0, 1.0)
+    by_itself = pl.col("p_vec").is_not_null() & (
+        (pl.col("elicitation") == "option_logprob") | pl.col("p_stated").is_not_null()
+    )
+    opens = (pl.col("opens_at") == pl.col("text_pos")) & (text_status == OK)
+    known = (
+        pl.col("letter_share").is_not_null() | (pl.col("top_pos") == pl.col("text_pos")) | pl.col("top_pos").is_null()
+    )
+    by_letter = pl.col("p_vec").is_not_null() & letters & opens & known & (share >= LEAST_SHARE)
+    counts = (by_itself | by_letter).fill_null(False)
+    tie = counts & pl.col("top_pos").is_null()
+    status = (
         pl.when(pl.col("error").is_not_null())
         .then(pl.lit(ERROR))
-        .when(declined)
+        .when((pl.col("text_status") == REFUSED) | filtered)
         .then(pl.lit(REFUSED))
-        .when(by_logprob)
-        .then(pl.when(pl.col("top_pos").is_not_null()).then(pl.lit(OK)).otherwise(pl.lit(UNPARSED)))
-        .otherwise("text_status")
-        .alias("status"),
-        pl.when(by_logprob).then("top_pos").otherwise("text_pos").alias("pred_pos"),
+        .when(by_itself.fill_null(False))
+        .then(pl.when(tie).then(pl.lit(UNPARSED)).otherwise(pl.lit(OK)))
+        .when(tie)
+        .then(pl.lit(UNPARSED))
+        .otherwise(text_status)
+    )
+    vague = pl.col("unparsed_reason").is_null() | pl.col("unparsed_reason").is_in(["empty", "no_option", "foreign"])
+    reason = (
+        pl.when(tie)
+        .then(pl.lit("several_options"))
+        .when(begun | (cut & vague))
+        .then(pl.lit("cut_off"))
+        .when(pl.col("thought").fill_null(False) & (pl.col("unparsed_reason") == "empty"))
+        .then(pl.lit("thought_only"))
+        .otherwise("unparsed_reason")
+    )
+    frame = frame.with_columns(
+        status.alias("status"),
+        reason.alias("reason"),
+        share.alias("letter_share"),
+        pl.when(by_itself.fill_null(False)).then("top_pos").otherwise("text_pos").alias("pred_pos"),
+        pl.when(counts).then("p_vec").alias("p_vec"),
     )
     ok = pl.col("status") == OK
     kept = pl.col("status").is_in([OK, UNPARSED])
@@ -74,6 +129,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         "request_hash",
         "text",
         "status",
+        pl.when(pl.col("status") == UNPARSED).then("reason").alias("unparsed_reason"),
+        "letter_share",
         "pred_pos",
         pl.when(pl.col("pred_pos").is_not_null())
         .then(pl.col("option_order").list.get(pl.col("pred_pos").fill_null(0)))
@@ -85,17 +142,27 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
 
 def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
     """Status of open text. A long text may speak of inability in passing: only a short one that does is a refusal."""
-    text = pl.col("text").fill_null("").str.strip_chars()
-    filtered = pl.col("finish_reason").str.to_lowercase().is_in(FILTERED).fill_null(False)
+    frame = frame.with_columns(read_thought(pl.col("text").fill_null("")).alias("read"))
+    text = pl.col("read").struct.field("said").str.strip_chars()
+    unended, thought = pl.col("read").struct.field("unended"), pl.col("read").struct.field("thought")
+    finish = pl.col("finish_reason").str.to_lowercase()
+    filtered = finish.is_in(FILTERED).fill_null(False)
     declines = pl.col("unable").fill_null(False) & (text.str.len_chars() <= _SHORT)
     status = (
         pl.when(pl.col("error").is_not_null())
         .then(pl.lit(ERROR))
         .when(filtered | declines)
         .then(pl.lit(REFUSED))
-        .when(text == "")
+        .when((text == "") | unended)
         .then(pl.lit(UNPARSED))
         .otherwise(pl.lit(OK))
+    )
+    reason = (
+        pl.when(unended | finish.is_in(CUT_OFF).fill_null(False))
+        .then(pl.lit("cut_off"))
+        .when(thought | pl.col("thought").fill_null(False))
+        .then(pl.lit("thought_only"))
+        .otherwise(pl.lit("empty"))
     )
     return markers(frame).select(
         "model",
@@ -103,6 +170,8 @@ def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
         "request_hash",
         "text",
         status.alias("status"),
+        pl.when(status == UNPARSED).then(reason).alias("unparsed_reason"),
+        pl.lit(None, pl.Float64).alias("letter_share"),
         pl.lit(None, pl.Int64).alias("pred_pos"),
         pl.lit(None, pl.Int64).alias("pred_idx"),
         pl.lit(None, pl.List(pl.Float64)).alias("p_vec"),

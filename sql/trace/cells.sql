@@ -12,5 +12,5 @@ select
     answers.native_code,
     answers.native_label
 from answers
-left join recodes on answers.wave = recodes.wave and answers.column = recodes.column
+left join recodes on answers.release_id = recodes.release_id and answers.column = recodes.column
 order by answers.respondent_id, answers.column

@@ -1,4 +1,4 @@
--- The harmonized columns made from one wave, or from one of its variables where one is set.
+-- The harmonized columns made from one release of a wave, or from one of its variables where one is set.
 select
     "column",
     concept,
@@ -9,6 +9,6 @@ select
     wave
 from recodes
 where
-    wave = getvariable('wave')
+    release_id = getvariable('release')
     and (getvariable('variable') = '' or variable = getvariable('variable'))
 order by "column"

@@ -5,7 +5,7 @@ with made as (
         "column",
         dialect
     from recodes
-    where wave = getvariable('wave') and variable = getvariable('variable')
+    where release_id = getvariable('release') and variable = getvariable('variable')
 ),
 
 carried as (
@@ -14,7 +14,7 @@ carried as (
         trait.entry.column
     from personas
     cross join unnest(personas.traits) as trait (entry)
-    where personas.wave = getvariable('wave')
+    where personas.release_id = getvariable('release')
 ),
 
 asked as (

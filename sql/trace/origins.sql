@@ -16,5 +16,5 @@ select
     waves.licence,
     waves.data_use
 from traced
-left join waves on traced.wave = waves.wave
+left join waves on traced.wave = waves.wave and traced.release_id = waves.release_id
 order by traced.respondent_id

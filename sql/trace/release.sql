@@ -17,4 +17,4 @@ from waves
 where
     getvariable('identifier') in (wave, release_id, file_name)
     or (length(getvariable('identifier')) >= 12 and starts_with(sha256, lower(getvariable('identifier'))))
-order by wave
+order by wave, release_id

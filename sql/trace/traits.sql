@@ -14,7 +14,7 @@ inner join traced on personas.persona_id = traced.respondent_id
 cross join unnest(personas.traits) as trait (entry)
 left join value_labels
     on
-        personas.wave = value_labels.wave
+        personas.release_id = value_labels.release_id
         and trait.entry.variable = value_labels.variable
         and trait.entry.code = value_labels.native_code
 order by personas.persona_id, trait.entry.column

@@ -10,3 +10,4 @@ select
     variables.missing_codes
 from variables
 where lower(variables.wave || ':' || variables.variable) = lower(getvariable('identifier'))
+order by variables.release_id

@@ -9,6 +9,7 @@ with long as (
     select
         respondent_id,
         wave,
+        release_id,
         dialect,
         '' as "column",
         '' as value,
@@ -21,6 +22,7 @@ with long as (
         select
             respondent_id,
             wave,
+            release_id,
             dialect,
             {{ column.name }} as "column",
             {{ column.value }} as value,
@@ -29,11 +31,22 @@ with long as (
         from {{ respondents }}
         where {{ column.value }} is not null or {{ column.missing }} is not null
     {% endfor %}
+),
+
+first_options as (
+    select
+        "column",
+        dialect,
+        value,
+        arg_min(text, position) as text
+    from options
+    group by "column", dialect, value
 )
 
 select
     long.respondent_id,
     long.wave,
+    long.release_id,
     long.column,
     recodes.concept,
     long.value,
@@ -41,13 +54,23 @@ select
     long.native_code,
     value_labels.native_label,
     recodes.variable,
-    options.text
+    -- A file may number the answers otherwise than the crosswalk lists them: then the value says which it is.
+    coalesce(options.text, first_options.text) as text
 from long
-left join recodes on long.wave = recodes.wave and long.column = recodes.column
+left join recodes on long.release_id = recodes.release_id and long.column = recodes.column
 left join options
-    on long.column = options.column and long.dialect = options.dialect and long.native_code = options.code
+    on
+        long.column = options.column
+        and long.dialect = options.dialect
+        and long.native_code = options.code
+        and long.value = options.value
+left join first_options
+    on
+        long.column = first_options.column
+        and long.dialect = first_options.dialect
+        and long.value = first_options.value
 left join value_labels
     on
-        long.wave = value_labels.wave
+        long.release_id = value_labels.release_id
         and recodes.variable = value_labels.variable
         and long.native_code = value_labels.native_code

@@ -1,8 +1,9 @@
--- Which native variable each harmonized column of a wave was made from, with the question as put to a person.
+-- Which native variable each harmonized column of a release was made from, with the question as put to a person.
 --
 -- A concept may name several spellings of a variable, and a file may write it in other case: the file's own counts.
 select
     waves.wave,
+    waves.release_id,
     concepts.dialect,
     concepts.column,
     any_value(concepts.concept order by concepts.concept) as concept,
@@ -12,5 +13,9 @@ select
     arg_min(variables.label, variables.variable) as variable_label
 from waves
 inner join concepts on waves.dialect = concepts.dialect and concepts.column is not null
-inner join variables on waves.wave = variables.wave and lower(concepts.variable) = lower(variables.variable)
-group by waves.wave, concepts.dialect, concepts.column
+inner join variables
+    on
+        waves.wave = variables.wave
+        and waves.release_id = variables.release_id
+        and lower(concepts.variable) = lower(variables.variable)
+group by waves.wave, waves.release_id, concepts.dialect, concepts.column

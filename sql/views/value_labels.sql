@@ -1,6 +1,7 @@
--- Value labels of every native variable in use: one row a wave, variable and code.
+-- Value labels of every native variable in use: one row a release, variable and code.
 select
     variables.wave,
+    variables.release_id,
     variables.variable,
     variables.label as variable_label,
     labels.entry.code as native_code,

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 
 from .conftest import MakeRaw
@@ -185,7 +184,9 @@ def test_the_three_point_item_codes_its_middle_last(make_raw: MakeRaw, crosswalk
         assert sorted((score["1"], score["2"], score["3"]), key=float)[1] == score["3"]  # type: ignore[arg-type]
 
 
-def test_a_file_whose_scale_was_turned_is_refused(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+def test_a_scale_that_was_turned_is_set_aside(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     # 18: an inverted file that came under the regular names is found by its labels.
-    with pytest.raises(CrosswalkError, match="Q46"):
-        recode(make_raw, crosswalk, "wvs7", "Q46", [1, 4], "happiness", {"1": "Not at all happy", "4": "Very happy"})
+    turned = {"Q46": {"1": "Not at all happy", "4": "Very happy"}}
+    raw = make_raw("wvs7", {"Q46": [1, 4], "Q57": [1, 2]}, turned)
+    assert "happiness" not in harmonize.harmonize(raw, crosswalk).columns
+    assert {p.column for p in harmonize.columns_set_aside(raw, crosswalk)} == {"happiness"}

@@ -13,7 +13,7 @@ from mpta_pipeline import inference
 from mpta_pipeline.errors import ModelError, PolicyError
 from mpta_pipeline.inference import Stop, abreast
 from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Server, answers
+from tests.inference.server import Answer, Server, answers, openai_error
 
 CELLS = ["a|1", "a|2", "b|1", "b|2"]
 
@@ -42,18 +42,61 @@ def test_one_that_fails_is_told_and_stops_nobody():
     assert dict(abreast(CELLS, make, Stop(), str)) == {"a|1": failure, "a|2": "2", "b|1": "1", "b|2": "2"}
 
 
-def test_a_fault_of_the_program_ends_all():
-    begun = []
+@pytest.mark.parametrize("error", [ZeroDivisionError("by what?"), MemoryError(), RecursionError("too deep")])
+def test_an_unforeseen_error_ends_its_own_partition_with_its_message(error: Exception):
+    def make(model, task):
+        if (model, task) == ("a", "1"):
+            raise error
+        return task
+
+    stop = Stop()
+    made = dict(abreast(CELLS, make, stop, str))
+    assert isinstance(made["a|1"], ModelError)
+    assert type(error).__name__ in str(made["a|1"])
+    assert made["a|1"].__cause__ is error, "the run's log shows the trace"
+    assert [made[k] for k in ("a|2", "b|1", "b|2")] == ["2", "1", "2"]
+    assert not stop.is_set()
+
+
+def test_who_leaves_after_the_last_partition_stops_nothing():
+    """The stop is the whole command's: a run of one partition, then another (its second model was cancelled)."""
+    stop = Stop()
+    for _ in range(2):
+        found = abreast(["a|1"], lambda model, task: task, stop, str)
+        assert next(found) == ("a|1", "1")
+        found.close()
+    assert not stop.is_set()
+    early = abreast(CELLS, lambda model, task: time.sleep(0.05), stop, str)
+    next(early)
+    early.close()
+    assert stop.is_set()
+
+
+def test_a_cancellation_that_nobody_asked_for_is_told_and_ends_its_model_alone(serve, ledger: Path):
+    def judge(frame):
+        raise asyncio.CancelledError
+
+    server = serve(lambda s, r: answers(r))
+    prompts, stop = make_prompts([f"i {i}" for i in range(40)]), Stop()
 
     def make(model, task):
-        begun.append(f"{model}|{task}")
-        if model == "a":
-            raise ZeroDivisionError
-        time.sleep(0.2)
+        given = judge if model == "a" else None
+        return inference.ask(make_spec(server.url, name=model), prompts, ledger / model, stop=stop, judge=given)
 
-    with pytest.raises(ZeroDivisionError):
-        list(abreast([*CELLS, "b|3", "b|4"], make, Stop(), str))
-    assert "b|4" not in begun
+    made = dict(abreast(["a|1", "b|1"], make, stop, str))
+    assert "did not foresee" in str(made["a|1"])
+    assert made["b|1"].asked == 40
+
+
+def test_a_model_that_was_given_up_before_any_answer_is_not_tried_on_its_other_tasks(serve, ledger: Path):
+    server = serve(lambda s, r: Answer(401, openai_error("wrong key")))
+
+    def make(model, task):
+        return inference.ask(make_spec(server.url), make_prompts([f"{task} {i}" for i in range(9)]), ledger)
+
+    made = dict(abreast(["m|1", "m|2", "m|3"], make, Stop(), str))
+    assert ["key was rejected" in str(m) for m in made.values()] == [True] * 3
+    assert len(server.log) == 1
 
 
 def test_models_of_one_lane_take_turns():

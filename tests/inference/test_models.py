@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mpta_pipeline import inference
 from mpta_pipeline.errors import ConfigError, ModelError
@@ -162,3 +163,35 @@ def test_the_examples_in_the_shipped_file_are_valid(tmp_path: Path):
     assert {spec.provider for spec in models.values()} == {"openai", "anthropic", "gemini", "embedded"}
     assert models["qwen-local"].is_local
     assert not models["azure"].is_local
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        ({"parameters": {"extra_body": {"provider": {"api_key": "x"}}}}, "extra_body.provider.api_key"),
+        ({"parameters": {"metadata": [{"access_token": "x"}]}}, "metadata.access_token"),
+        ({"parameters": {"extra": {"note": "sk-proj-abcdefghijklmnop1234"}}}, "the value of extra.note"),
+        ({"headers": {"x-extra": "Bearer abcdefgh12345"}}, "the value of x-extra"),
+        ({"query": {"sig": "AIzaSyA0123456789abcdefghij0123"}}, "the value of sig"),
+        ({"headers": {"cookie": "session=1"}}, "cookie"),
+    ],
+)
+def test_a_key_is_found_however_deep_it_lies_and_is_not_shown(entry, named, tmp_path: Path):
+    """Parameters are published with the model's card."""
+    path = tmp_path / "models.yaml"
+    path.write_text(yaml.safe_dump({"models": {"m": {"provider": "openai", "model": "x"} | entry}}))
+    with pytest.raises(ConfigError) as failure:
+        inference.load_models(path)
+    assert f"{named} looks like a key" in str(failure.value)
+    for secret in ("abcdefgh", "AIzaSy", "session=1"):
+        assert secret not in str(failure.value)
+
+
+def test_names_that_only_sound_like_keys_are_parameters():
+    given = {
+        "eos_token": "</s>",
+        "stop_token_ids": [1],
+        "max_tokens_per_turn": 3,
+        "extra_body": {"top_k": 1, "min_tokens": 1},
+    }
+    inference.ModelSpec(name="m", provider="openai", model="x", parameters=given)

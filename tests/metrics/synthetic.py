@@ -103,7 +103,12 @@ def world(
                         "bias": None,
                         "weight": weight[p],
                     }
-                ).with_columns(text_scores=pl.lit(None, TEXT_SCORES), condescending=pl.lit(False))
+                ).with_columns(
+                    text_scores=pl.lit(None, TEXT_SCORES),
+                    condescending=pl.lit(False),
+                    letter_share=pl.lit(None, pl.Float64),
+                    unparsed_reason=pl.lit(None, pl.String),
+                )
                 mass = np.full((len(p), k), 0.2 / k)
                 mass[np.arange(len(p)), pick] += 0.8
                 vectors = (

@@ -335,6 +335,8 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
     responses = base.with_columns(
         pl.when(refused).then(pl.lit("I would rather not <b>say</b>")).otherwise(pl.lit("A")).alias("text"),
         pl.lit(None, pl.List(pl.Float64)).alias("option_logprobs"),
+        pl.lit(None, pl.Float64).alias("letter_share"),
+        pl.lit(False).alias("thought"),
         pl.lit("stop").alias("finish_reason"),
         pl.lit(None, pl.String).alias("error"),
         pl.lit(100).alias("prompt_tokens"),
@@ -349,6 +351,8 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
         pl.when(~refused).then(picked).alias("pred_idx"),
         pl.lit(None, pl.Int64).alias("pred_pos"),
         pl.lit(None, pl.List(pl.Float64)).alias("p_vec"),
+        pl.lit(None, pl.Float64).alias("letter_share"),
+        pl.lit(None, pl.String).alias("unparsed_reason"),
         pl.when(refused).then(pl.lit("refused")).otherwise(pl.lit("ok")).alias("status"),
         pl.when(~refused).then((picked == pl.col("gold_idx")).cast(pl.Float64)).alias("score"),
         pl.lit(None, pl.Float64).alias("bias"),

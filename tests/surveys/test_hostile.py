@@ -178,7 +178,7 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
         lambda g: _csv(WVS7.frame.with_columns(D_INTERVIEW=pl.lit(1))),
         r"no key that tells its respondents apart",
     ),
-    "no key": (".csv", lambda g: _csv(WVS7.frame.drop("D_INTERVIEW")), r"fits no known survey.*lacks D_INTERVIEW"),
+    "no key": (".csv", lambda g: _csv(WVS7.frame.drop("D_INTERVIEW")), r"no variable of the key.*D_INTERVIEW"),
 }
 
 

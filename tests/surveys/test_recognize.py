@@ -132,16 +132,31 @@ def test_a_file_of_two_sources_is_refused(registry, tmp_path):
     """The integrated values survey is a merge by users: EVS and WVS rows in one file are neither."""
     ts, trend = FILES["wvs_ts"][0], FILES["evs_trend"][0]
     merged = pl.concat([ts.frame, trend.frame.with_columns(S002VS=pl.lit(5))], how="diagonal_relaxed")
-    with pytest.raises(SurveyFileError, match=r"fits no known survey.*S001 has code 2"):
+    with pytest.raises(
+        SurveyFileError, match=r"fits no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"
+    ):
         surveys.recognize(make.write(ts.with_frame(merged), tmp_path / "ivs.csv"), registry)
 
 
-def test_a_file_that_fits_two_sources_is_refused(registry, tmp_path):
-    """A wave file without labels and without its wave: its V-numbers could be of several waves."""
+def test_a_wave_file_without_labels_and_its_wave_is_known_by_its_year(registry, tmp_path):
+    """The waves share names, V214 is sex in two of them: the variable of the year is a year in one wave alone."""
     path = tmp_path / "x.csv"
     make.wvs6(EARLIER[6]).frame.drop("V1").write_csv(path)
-    with pytest.raises(SurveyFileError, match="fits several sources: wvs_w1, wvs_w"):
-        surveys.recognize(path, registry)
+    assert surveys.recognize(path, registry).dialect == "wvs_w6"
+
+
+def test_a_file_that_fits_two_sources_is_refused(tmp_path):
+    record = (
+        "dialect: {0}\nfamily: {0}\nlineage: {0}\ntitle: Poll\nproducer: us\nlicence: ours\ndata_use: any\n"
+        "recognize: {{requires: [member, mood]}}\nwaves: {{variable: [when]}}\nkey: {{variables: [[member]]}}\n"
+        "country: {{constant: SWE}}\nyear: [when]\nmissing: none\n"
+    )
+    for name in ("club", "guild"):
+        (tmp_path / f"{name}.yaml").write_text(record.format(name), encoding="utf-8")
+    path = tmp_path / "x.csv"
+    pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
+    with pytest.raises(SurveyFileError, match="fits several sources: club, guild"):
+        surveys.recognize(path, surveys.load_sources(folder=tmp_path))
 
 
 def test_another_wave_with_the_names_of_the_seventh_is_not_taken_for_it(registry, tmp_path):

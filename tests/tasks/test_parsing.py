@@ -5,25 +5,46 @@ import math
 import polars as pl
 import pytest
 
-from mpta_pipeline.tasks.parsing import LETTER_RULES, markers, read_logprobs, read_replies, read_verbalized
+from mpta_pipeline.tasks.parsing import LETTER_RULES, REASONS, markers, read_logprobs, read_replies, read_verbalized
 from tests.tasks.reply_cases import CASES
+from tests.tasks.reply_shapes import SHAPES
 
 WANTED = pl.DataFrame(
-    [(text, options, status, pos) for options, text, status, pos in CASES],
-    schema={"text": pl.String, "options": pl.List(pl.String), "wanted": pl.String, "wanted_pos": pl.Int64},
+    [
+        *((text, options, status, pos, None) for options, text, status, pos in CASES),
+        *((text, options, status, pos, reason) for options, text, status, pos, reason in SHAPES),
+    ],
+    schema={
+        "text": pl.String,
+        "options": pl.List(pl.String),
+        "wanted": pl.String,
+        "wanted_pos": pl.Int64,
+        "wanted_reason": pl.String,
+    },
     orient="row",
 )
 
 
-def test_there_are_two_hundred_different_cases():
-    assert WANTED.unique(["text", "options"]).height == WANTED.height >= 200
+def test_the_table_of_cases_is_large_and_repeats_nothing():
+    assert len(SHAPES) >= 250
+    assert WANTED.unique(["text", "options"]).height == WANTED.height >= 400
 
 
 def test_every_case_is_read_as_the_table_says():
     read = WANTED.join(read_replies(WANTED), on=["text", "options"], nulls_equal=True)
     assert read.height == WANTED.height
-    wrong = read.filter((pl.col("wanted") != pl.col("status")) | pl.col("wanted_pos").ne_missing(pl.col("pred_pos")))
+    wrong = read.filter(
+        (pl.col("wanted") != pl.col("status"))
+        | pl.col("wanted_pos").ne_missing(pl.col("pred_pos"))
+        | (pl.col("wanted_reason") != pl.col("unparsed_reason"))
+    )
     assert wrong.is_empty(), wrong.select("text", "wanted", "wanted_pos", "status", "pred_pos", "rule").rows()
+
+
+def test_whatever_is_unparsed_says_why_and_nothing_else_does():
+    read = read_replies(WANTED)
+    assert (read["unparsed_reason"].is_not_null() == (read["status"] == "unparsed")).all()
+    assert set(read["unparsed_reason"].drop_nulls()) == set(REASONS)
 
 
 def test_every_letter_rule_decides_some_case():

@@ -10,6 +10,7 @@ from typing import Any
 from mpta_pipeline.inference.faults import Fault, Kind
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -21,14 +22,20 @@ from mpta_pipeline.inference.providers.base import (
     batch_fault,
     code_of,
     count_of,
-    json_lines,
+    finish_of,
     message_of,
+    raise_error_in,
+    raise_if_no_answer,
+    result_lines,
     senseless,
     usage_of,
 )
+from mpta_pipeline.inference.reading import listing, mapping, words
 from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.thought import after_thought
 
 VERSION = "2023-06-01"
+LEAST_BUDGET = 1024
 
 
 class Anthropic(Provider):
@@ -46,21 +53,40 @@ class Anthropic(Provider):
 
     def body(self, ask: Ask) -> dict[str, Any]:
         """The request: the system prompt is a field of its own, max_tokens is mandatory."""
-        body: dict[str, Any] = self.parameters({"temperature": 0})
-        body |= {"model": self.spec.model, "max_tokens": self.spec.tokens_for(ask.elicitation)}
+        thinking = self._thinking()
+        # A model that thinks takes no temperature but 1.
+        defaults = {} if (thinking or {}).get("type") in ("enabled", "adaptive") else {"temperature": 0}
+        body: dict[str, Any] = self.parameters(defaults | ({"thinking": thinking} if thinking else {}))
+        body |= {"model": self.spec.model, "max_tokens": self.limit(ask.elicitation)}
         body["messages"] = [{"role": "user", "content": ask.user}]
         if ask.system is not None:
             body["system"] = ask.system
         return body
 
+    def _thinking(self) -> dict[str, Any] | None:
+        """The field `thinking`; the API wants a budget of 1,024 tokens or more."""
+        reasoning = self.spec.reasoning
+        if reasoning is None or reasoning.switch == "none":
+            return None
+        if reasoning.budget == 0 or reasoning.effort == "none":
+            return {"type": "disabled"}
+        return {"type": "enabled", "budget_tokens": max(reasoning.budget, LEAST_BUDGET)}
+
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """Read a message: text blocks, stop_reason, usage. Tokens read from or written to the cache are input too."""
-        try:
-            text = "".join(block["text"] for block in payload["content"] if block["type"] == "text")
-            stop = payload["stop_reason"]
-            usage = usage_of(payload)
-        except (KeyError, TypeError, AttributeError):
-            raise senseless("it has no content with text blocks and a stop_reason") from None
+        raise_error_in(payload, self.diagnose)
+        whole = mapping(payload)
+        content = whole.get("content")
+        if not isinstance(content, list | str) or "stop_reason" not in whole:
+            raise senseless("it has no content with text blocks and a stop_reason")
+        blocks = [mapping(block) for block in listing(content)]
+        text = words(content) or "".join(words(b.get("text")) for b in blocks if b.get("type") == "text")
+        stop, details = finish_of(whole["stop_reason"])
+        thought = any(b.get("type") in ("thinking", "redacted_thinking") for b in blocks)
+        usage = usage_of(whole)
+        raise_if_no_answer(
+            stop, text, count_of(usage, "output_tokens"), self.diagnose, details=details, thought=thought
+        )
         cached = count_of(usage, "cache_read_input_tokens") or 0
         prompt = count_of(usage, "input_tokens")
         if prompt is not None:
@@ -71,7 +97,8 @@ class Anthropic(Provider):
             prompt_tokens=prompt,
             completion_tokens=count_of(usage, "output_tokens"),
             cached_tokens=cached,
-            provider_model=payload.get("model"),
+            provider_model=whole.get("model"),
+            thought=thought or after_thought(text) != text,
         )
 
     def diagnose(self, status: int, payload: Any, text: str) -> Fault:
@@ -109,7 +136,7 @@ class _Batches(BatchEndpoint):
         request of ours when it ends, and the requests are asked by the next run: waiting costs less than paying twice.
         """
         after, under_way = "", None
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/messages/batches?limit=100{after}", None)
             listed = page.get("data") or []
             for batch in listed:
@@ -131,16 +158,18 @@ class _Batches(BatchEndpoint):
             ):
                 return under_way
             after = f"&after_id={listed[-1]['id']}"
+        return under_way
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/messages/batches/{batch}", None)
         counts = found.get("request_counts") or {}
         done = sum(n for name, n in counts.items() if name != "processing")
-        return BatchState(ended=found["processing_status"] == "ended", done=done)
+        state = found["processing_status"]
+        known = state in ("in_progress", "canceling")
+        return BatchState(ended=state == "ended", done=done, name=str(state), known=known)
 
     async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
-        lines = json_lines(await http.raw(f"/messages/batches/{batch}/results"))
-        return (self._result(line) for line in lines)
+        return result_lines(await http.raw(f"/messages/batches/{batch}/results"), self._result)
 
     async def cancel(self, batch: str, http: Http) -> None:
         await http.json(f"/messages/batches/{batch}/cancel", {})
@@ -148,8 +177,8 @@ class _Batches(BatchEndpoint):
     def _result(self, line: Any) -> BatchResult:
         result = line["result"]
         if result["type"] == "succeeded":
-            return BatchResult(line["custom_id"], payload=result["message"])
+            return BatchResult(str(line["custom_id"]), payload=result["message"])
         if result["type"] == "errored":
             fault = self.provider.diagnose(400, result["error"], "")
-            return BatchResult(line["custom_id"], fault=batch_fault(fault.reason, fault.kind))
-        return BatchResult(line["custom_id"])  # canceled or expired: never asked
+            return BatchResult(str(line["custom_id"]), fault=batch_fault(fault.reason, fault.kind))
+        return BatchResult(str(line["custom_id"]))  # canceled or expired: never asked

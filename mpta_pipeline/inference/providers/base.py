@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import orjson
-
 from mpta_pipeline.inference.faults import Fault, Kind, shorten
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.reading import mapping, parse_json
 from mpta_pipeline.inference.requests import Ask
 
 T = TypeVar("T")
+MOST_PAGES = 200  # of a provider's list of batches that are looked through
 CLOCKS = 3600.0  # seconds that the provider's clock may differ from ours
 
 
@@ -42,11 +43,16 @@ class Http(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed."""
+    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed.
+
+    `name` is the state as the provider calls it, `known` whether the provider documents it.
+    """
 
     ended: bool
     done: int
     failed: str | None = None
+    name: str = ""
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +119,27 @@ class BatchEndpoint(ABC):
         """Ask the provider to stop it; what is done stays done."""
 
 
-def json_lines(data: bytes) -> Iterator[Any]:
-    """The documents of a JSON Lines file."""
-    return (orjson.loads(line) for line in data.splitlines() if line.strip())
+def result_lines(data: bytes, read: Callable[[Any], BatchResult]) -> Iterator[BatchResult]:
+    """The results in a JSON Lines file, one by one: a line that cannot be read spoils no other."""
+    for line in data.splitlines():
+        if not line.strip():
+            continue
+        try:
+            document = parse_json(line)
+        except ValueError:
+            yield BatchResult("")
+            continue
+        yield one_result(document, read)
+
+
+def one_result(document: Any, read: Callable[[Any], BatchResult]) -> BatchResult:
+    """One result of a batch; of another form than published it is a fault of the request that it names."""
+    try:
+        return read(document)
+    except Exception as failure:  # what a server says is never an error of the program
+        key = document.get("custom_id") if isinstance(document, Mapping) else None
+        reason = f"the result is not of the published form: {type(failure).__name__} {failure}"
+        return BatchResult(key if isinstance(key, str) else "", fault=batch_fault(reason, Kind.SERVER))
 
 
 @dataclass(slots=True)
@@ -126,6 +150,8 @@ class Reply:
         option_logprobs: Natural log-probability of each shown option's letter or text; None where not offered.
         cached_tokens: Tokens of the prompt that the provider took from its cache.
         provider_model: Model and fingerprint as the provider reports them.
+        letter_share: Share of probability on the options' letters at the answer's first token; None where not known.
+        thought: A thought came along: in a field of its own, in the text, or as tokens paid for.
     """
 
     text: str | None
@@ -135,6 +161,8 @@ class Reply:
     completion_tokens: int | None = None
     cached_tokens: int = 0
     provider_model: str | None = None
+    letter_share: float | None = None
+    thought: bool = False
 
     def __post_init__(self) -> None:
         # What is stored must fit the ledger's columns, whatever a server puts in these fields.
@@ -154,6 +182,12 @@ class Provider(ABC):
         self.spec = spec
         self.lacks: list[str] = []
         """What the endpoint turned out not to offer, in words for the user."""
+        self.room = 0
+        """Tokens of thought allowed in this run because the model turned out to think; the entry says nothing of it."""
+
+    def limit(self, elicitation: str) -> int:
+        """Tokens that a reply may have."""
+        return self.spec.tokens_for(elicitation) + (self.room if elicitation != "option_logprob" else 0)
 
     @abstractmethod
     def headers(self, key: str | None) -> dict[str, str]:
@@ -231,6 +265,98 @@ def code_of(payload: Any) -> str:
     if not isinstance(error, dict):
         return ""
     return " ".join(str(error[k]) for k in ("code", "type", "status") if error.get(k) is not None).lower()
+
+
+# Finish reasons by which a server says that it failed: what came is no answer.
+BROKEN = frozenset(
+    (
+        "abort",
+        "aborted",
+        "cancelled",
+        "error",
+        "failed",
+        "finish_reason_unspecified",
+        "insufficient_system_resource",
+        "internal_error",
+        "load",
+        "malformed_response",
+        "missing_thought_signature",
+        "network_error",
+        "server_error",
+        "unknown",
+    )
+)
+# Finish reasons of a reply that may be empty although nothing failed.
+MAY_BE_EMPTY = frozenset(
+    (
+        "content_filter",
+        "length",
+        "max_output_tokens",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "model_length",
+        "refusal",
+        "safety",
+        "sensitive",
+        "tool_calls",
+        "tool_use",
+        "function_call",
+    )
+)
+# An error in plain words that says that the server will be well later.
+_LATER = re.compile(r"(?i)load|busy|capacity|queue|try again|timed? ?out|temporar|unavailable|rate")
+
+
+def raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
+    """An error in a reply with status 200, as gateways report what went wrong behind them.
+
+    Raises:
+        Fault: There is one. In plain words (`{"error": "Unexpected endpoint"}`) it comes from a server that has no such
+            address, unless it says that it is busy.
+    """
+    error = mapping(payload).get("error")
+    if not error:
+        return
+    if isinstance(error, str) and not _LATER.search(error):
+        raise Fault(Kind.DOWN, f"an error in plain words with status 200 in place of the API's reply: {shorten(error)}")
+    given = (mapping(error).get(name) for name in ("code", "status", "status_code", "http_status"))
+    status = next((c for c in given if type(c) is int and 400 <= c < 600), 500)
+    fault = diagnose(status, payload, "")
+    raise Fault(fault.kind, f"HTTP 200 with error {status}: {fault.reason}", retry_after=fault.retry_after)
+
+
+def finish_of(value: Any) -> tuple[str | None, Mapping[str, Any]]:
+    """A finish reason as text, and what else it says: SGLang sends an object, `{"type": "abort", "message": …}`."""
+    details = mapping(value)
+    if details:
+        return str(details.get("type") or "") or None, details
+    return None if value is None else str(value), details
+
+
+def raise_if_no_answer(
+    finish: str | None,
+    text: str,
+    completion: int | None,
+    diagnose: Callable[[int, Any, str], Fault],
+    *,
+    details: Mapping[str, Any] | None = None,
+    thought: bool = False,
+) -> None:
+    """A reply with status 200 that is none: the server gave up, or an empty text for which no token was used.
+
+    Raises:
+        Fault: The server's, to be tried again.
+    """
+    reason = (finish or "").lower()
+    if reason in BROKEN:
+        details = details or {}
+        code = details.get("status_code")
+        status = code if type(code) is int and 400 <= code < 600 else 500
+        said = shorten(str(details.get("message") or ""))
+        fault = diagnose(status, {"error": {"message": said or "no reason given"}}, "")
+        raise Fault(fault.kind, f"the reply ended with finish reason {finish}: {fault.reason}")
+    if not text.strip() and completion == 0 and not thought and reason not in MAY_BE_EMPTY:
+        raise Fault(Kind.SERVER, f"the reply is empty and used no tokens (finish reason {finish or 'none'})")
 
 
 def senseless(what: str) -> Fault:

@@ -126,7 +126,7 @@ class Embedded(OpenAI):
             marked = Ask("", system, user + _MARK, (), "letter", "")
             text = await call(
                 "/apply-template",
-                {"messages": messages(marked, system_role=self.spec.system_role)},
+                {"messages": messages(marked, system_role=self.spec.system_role), **self._thinking()},
                 _field("prompt", str),
             )
             text = text[: text.index(_MARK)]

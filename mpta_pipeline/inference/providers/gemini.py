@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.letters import letters_of
+from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers.base import (
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -20,18 +23,52 @@ from mpta_pipeline.inference.providers.base import (
     batch_fault,
     count_of,
     message_of,
+    one_result,
+    raise_error_in,
+    raise_if_no_answer,
     senseless,
     usage_of,
 )
+from mpta_pipeline.inference.reading import Token, candidates, listing, mapping, words
 from mpta_pipeline.inference.requests import LETTERS, Ask
+from mpta_pipeline.thought import after_thought
 
 MOST_LOGPROBS = 20  # what the API allows
-FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"}
+FILTERED = {
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+}
+# The model failed to say anything, for reasons of the service.
+FAILED = {"OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 _NO_LOGPROBS = "log-probabilities"
+
+
+LITTLE = 1024  # tokens of thought that Gemini 3 is asked for as "low"
+# To think as little as can be: off, 2.5 Pro's least, and the levels of Gemini 3.
+_LEAST_THOUGHT: tuple[dict[str, Any], ...] = (
+    {"thinkingBudget": 0},
+    {"thinkingBudget": 128},
+    {"thinkingLevel": "minimal"},
+    {"thinkingLevel": "low"},
+)
+
+
+def _levels(model: str) -> bool:
+    """Gemini 3 and later take a level of thinking in place of a number of tokens."""
+    return re.search(r"gemini-(?:[3-9]|\d\d)", model) is not None
 
 
 class Gemini(Provider):
     """Letters with the first token's log-probabilities, where the model offers them."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self._least_thought: dict[str, Any] | None = None
 
     def headers(self, key: str | None) -> dict[str, str]:
         """The key in a header: in the URL, where Google also takes it, it would end up in logs."""
@@ -39,20 +76,59 @@ class Gemini(Provider):
         return own | self.spec.headers
 
     async def answer(self, ask: Ask, call: Call) -> Reply:
-        """One exchange; without log-probabilities where the model turns out not to give them."""
+        """One exchange; without log-probabilities, or with the least thought, where the model cannot otherwise."""
         path, read = f"/models/{self.spec.model}:generateContent", partial(self.reply, ask)
-        try:
-            return await call(path, self.body(ask), read)
-        except Fault as fault:
-            if fault.kind is not Kind.ITEM or "logprobs" not in fault.reason.lower() or _NO_LOGPROBS in self.lacks:
-                raise
+        while True:
+            body = self.body(ask)
+            try:
+                return await call(path, body, read)
+            except Fault as fault:
+                if fault.kind is not Kind.ITEM or not self._adapt(fault.reason.lower(), body["generationConfig"]):
+                    raise
+
+    def _adapt(self, reason: str, config: Mapping[str, Any]) -> bool:
+        """Ask differently after a rejection that says how."""
+        own = self.spec.parameters  # what the entry itself sends stays
+        if "logprobs" in reason and config.get("responseLogprobs") and "responseLogprobs" not in own:
             self.note_lack(_NO_LOGPROBS)
-            return await call(path, self.body(ask), read)
+            return True
+        asked = config.get("thinkingConfig") or {}
+        if (
+            self.spec.reasoning is None
+            or "thinkingConfig" in own
+            or not any(word in reason for word in ("thinking", "budget"))
+        ):
+            return False
+        steps = _LEAST_THOUGHT if self.spec.reasoning.budget == 0 or self.spec.reasoning.effort == "none" else ()
+        following = steps[steps.index(asked) + 1 :] if asked in steps else ()
+        if not following:
+            return False
+        if asked == self._thinking():  # else another request has found it out meanwhile
+            self._least_thought = following[0]
+            self.note_lack("switching its thinking off (it is asked to think as little as it can)")
+        return True
+
+    def _thinking(self) -> dict[str, Any] | None:
+        """The field `thinkingConfig`: a level for Gemini 3, a number of tokens before it."""
+        reasoning = self.spec.reasoning
+        if reasoning is None or reasoning.switch == "none":
+            return None
+        if reasoning.budget == 0 or reasoning.effort == "none":
+            if self._least_thought is None:
+                self._least_thought = _LEAST_THOUGHT[2 if _levels(self.spec.model) else 0]
+            return self._least_thought
+        if reasoning.effort is not None:
+            return {"thinkingLevel": reasoning.effort}
+        if _levels(self.spec.model):
+            return {"thinkingLevel": "low" if reasoning.budget <= LITTLE else "high"}
+        return {"thinkingBudget": reasoning.budget}
 
     def body(self, ask: Ask) -> dict[str, Any]:
         """The request: parts, a systemInstruction, and generationConfig, which takes the entry's parameters."""
         config = self.parameters({"temperature": 0})
-        config["maxOutputTokens"] = self.spec.tokens_for(ask.elicitation)
+        config["maxOutputTokens"] = self.limit(ask.elicitation)
+        if thinking := self._thinking():
+            config.setdefault("thinkingConfig", thinking)
         if self.spec.structured and ask.elicitation == "letter":
             schema = {"type": "STRING", "enum": list(LETTERS[: len(ask.options)])}
             config |= {"responseMimeType": "text/x.enum", "responseSchema": schema}
@@ -68,28 +144,41 @@ class Gemini(Provider):
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
         """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
-        try:
-            usage = usage_of(payload, "usageMetadata")
-            if not payload.get("candidates"):
-                reason = payload["promptFeedback"]["blockReason"]
-                text, finish, first = "", "content_filter", {}
-                if not reason:
-                    raise KeyError
-            else:
-                first = payload["candidates"][0]
-                parts = (first.get("content") or {}).get("parts") or []
-                text = "".join(part.get("text", "") for part in parts if not part.get("thought"))
-                finish = first.get("finishReason")
-                if finish in FILTERED:
-                    finish = "content_filter"
-            listed = ((first.get("logprobsResult") or {}).get("topCandidates") or [{}])[0].get("candidates") or []
-            candidates = [(str(c["token"]), float(c["logProbability"])) for c in listed]
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            raise senseless("it has neither candidates nor a block reason") from None
+        raise_error_in(payload, self.diagnose)
+        whole = mapping(payload)
+        usage = usage_of(whole, "usageMetadata")
+        found = listing(whole.get("candidates"))
+        first = mapping(found[0]) if found else {}
+        if not first and not mapping(whole.get("promptFeedback")).get("blockReason"):
+            raise senseless("it has neither candidates nor a block reason")
+        parts = [mapping(part) for part in listing(mapping(first.get("content")).get("parts"))]
+        text = "".join(words(part.get("text")) for part in parts if not part.get("thought"))
+        finish = words(first.get("finishReason")) or None
+        if not first or finish in FILTERED:
+            finish = "content_filter"
+        if finish in FAILED and not text.strip():
+            raise Fault(Kind.SERVER, f"the reply is empty and ended with finish reason {finish}")
+        result = mapping(first.get("logprobsResult"))
+        tops = [mapping(top) for top in listing(result.get("topCandidates"))]
+        chosen = [mapping(one) for one in listing(result.get("chosenCandidates"))]
+        tokens = [
+            Token(
+                words(chosen[i].get("token")) if i < len(chosen) else "",
+                candidates(
+                    (mapping(c).get("token"), mapping(c).get("logProbability")) for c in listing(top.get("candidates"))
+                ),
+            )
+            for i, top in enumerate(tops)
+        ]
         completion = count_of(usage, "candidatesTokenCount")
         if thoughts := count_of(usage, "thoughtsTokenCount"):
             completion = (completion or 0) + thoughts  # thinking is paid as output
-        letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
+        thought = bool(thoughts) or any(part.get("thought") for part in parts)
+        raise_if_no_answer(finish, text, completion, self.diagnose, thought=thought)
+        letters, share = None, None
+        if ask.elicitation == "letter":
+            spoken = any(part.get("thought") for part in parts)
+            letters, share = letters_of(tokens, text, len(ask.options), thought=spoken)
         return Reply(
             text=text,
             option_logprobs=letters,
@@ -97,7 +186,9 @@ class Gemini(Provider):
             prompt_tokens=count_of(usage, "promptTokenCount"),
             completion_tokens=completion,
             cached_tokens=count_of(usage, "cachedContentTokenCount") or 0,
-            provider_model=payload.get("modelVersion"),
+            provider_model=whole.get("modelVersion"),
+            letter_share=share,
+            thought=thought or after_thought(text) != text,
         )
 
     def diagnose(self, status: int, payload: Any, text: str) -> Fault:
@@ -141,7 +232,7 @@ class _Batches(BatchEndpoint):
 
     async def find(self, wanted: Wanted, http: Http) -> str | None:
         token = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?pageSize=100{token}", None)
             for batch in page.get("operations") or []:
                 names = ((batch.get("metadata") or {}).get("displayName"), batch.get("displayName"))
@@ -150,6 +241,7 @@ class _Batches(BatchEndpoint):
             if not page.get("nextPageToken"):
                 return None
             token = f"&pageToken={page['nextPageToken']}"
+        return None
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/{batch}", None)
@@ -159,14 +251,22 @@ class _Batches(BatchEndpoint):
         done = int(stats.get("successfulRequestCount") or 0) + int(stats.get("failedRequestCount") or 0)
         ended = bool(found.get("done")) or state.endswith(("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"))
         problem = found.get("error")
-        return BatchState(ended=ended, done=done, failed=message_of({"error": problem}) if problem else None)
+        if not problem and state.endswith("FAILED"):
+            problem = "the batch failed"
+        return BatchState(
+            ended=ended,
+            done=done,
+            failed=message_of({"error": problem}) if problem else None,
+            name=state,
+            known=bool(meta and not state) or state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")),
+        )
 
     async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
         found = await http.json(f"/{batch}", None)
         inlined = (found.get("response") or {}).get("inlinedResponses") or []
         if isinstance(inlined, dict):
             inlined = inlined.get("inlinedResponses") or []
-        return (self._result(one) for one in inlined)
+        return (one_result(one, self._result) for one in inlined)
 
     async def cancel(self, batch: str, http: Http) -> None:
         await http.json(f"/{batch}:cancel", {})

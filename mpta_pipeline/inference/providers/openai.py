@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.letters import letter_logprobs
-from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.letters import letters_of
+from mpta_pipeline.inference.models import ModelSpec, Switch
 from mpta_pipeline.inference.options import (
     Way,
     find_way,
@@ -23,6 +25,7 @@ from mpta_pipeline.inference.options import (
 )
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
+    MOST_PAGES,
     BatchEndpoint,
     BatchResult,
     BatchState,
@@ -34,14 +37,43 @@ from mpta_pipeline.inference.providers.base import (
     batch_fault,
     code_of,
     count_of,
-    json_lines,
+    finish_of,
     message_of,
+    raise_error_in,
+    raise_if_no_answer,
+    result_lines,
     senseless,
     usage_of,
 )
+from mpta_pipeline.inference.reading import listing, mapping, parse_json, tokens_of, words
 from mpta_pipeline.inference.requests import LETTERS, Ask
+from mpta_pipeline.thought import after_thought
 
 NO_LOGPROBS = "log-probabilities"
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_BUDGETS = ((1024, "low"), (8192, "medium"), (10**9, "high"))
+# How thinking is switched, by host; a server of one's own does it by its chat template.
+_SWITCHES: tuple[tuple[str, Switch], ...] = (
+    (r"(^|\.)openrouter\.ai$", "reasoning"),
+    (r"(^|\.)(deepseek\.com|z\.ai|bigmodel\.cn|moonshot\.(ai|cn)|volces\.com)$", "thinking"),
+    (r"(^|\.)(aliyuncs\.com|siliconflow\.(cn|com))$", "enable_thinking"),
+    (
+        r"(^|\.)(openai\.com|openai\.azure\.com|azure\.com|groq\.com|mistral\.ai|x\.ai|googleapis\.com)$",
+        "reasoning_effort",
+    ),
+)
+OLLAMA_PORT = ":11434"
+
+
+def switch_of(spec: ModelSpec) -> Switch:
+    """The field of the request by which an endpoint of this format is told whether to think."""
+    if spec.provider == "embedded":
+        return "chat_template_kwargs"
+    address = urlsplit(spec.url)
+    found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
+    if found is None and address.netloc.endswith(OLLAMA_PORT):
+        return "reasoning_effort"
+    return found or "chat_template_kwargs"
 
 
 class OpenAI(Provider):
@@ -55,6 +87,7 @@ class OpenAI(Provider):
         self.way: Way | None = None
         self.top_logprobs = spec.top_logprobs
         self.tokens_field = spec.max_tokens_field
+        self.effort: str | None = None
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Bearer key, or the key alone in the entry's own header."""
@@ -77,12 +110,17 @@ class OpenAI(Provider):
 
     def _adapt(self, reason: str, body: Mapping[str, Any]) -> bool:
         """Ask differently after a rejection that says how: fewer log-probabilities or none, another field of tokens."""
-        if "max_completion_tokens" in reason and "max_tokens" in body:
+        own = self.spec.parameters  # what the entry itself sends stays
+        if "max_completion_tokens" in reason and "max_tokens" in body and "max_tokens" not in own:
             self.tokens_field = "max_completion_tokens"
             self.note_lack("max_tokens (max_completion_tokens is sent in its place)")
             return True
+        if "reasoning_effort" in reason or "reasoning.effort" in reason:
+            return self._adapt_effort(reason, body)
         asked = body.get("top_logprobs", body.get("logprobs"))
         if not asked or not any(word in reason for word in ("logprobs", "top_n_tokens")):
+            return False
+        if "top_logprobs" in own or "logprobs" in own:
             return False
         if asked == self.top_logprobs:  # else another request has found it out meanwhile
             # The most that it allows is the largest number in the reason below the one that was asked for.
@@ -90,6 +128,57 @@ class OpenAI(Provider):
             few = f"more than {self.top_logprobs} log-probabilities a token"
             self.note_lack(few if self.top_logprobs else NO_LOGPROBS)
         return True
+
+    def _adapt_effort(self, reason: str, body: Mapping[str, Any]) -> bool:
+        """Where thinking cannot be switched off, the least effort that the rejection names."""
+        sent = body.get("reasoning_effort")
+        if sent is None or "reasoning_effort" in self.spec.parameters:
+            return False
+        if sent == (self.effort or self._effort()):  # else another request has found it out meanwhile
+            named = [e for e in EFFORTS if re.search(rf"\b{e}\b", reason) and e != sent]
+            following = EFFORTS[EFFORTS.index(sent) + 1 :]
+            self.effort = next((e for e in named if e in following), following[0] if following else None)
+            if self.effort is None:
+                return False
+            self.note_lack(f"reasoning_effort {sent} ({self.effort} is sent in its place)")
+        return True
+
+    def _effort(self) -> str:
+        """The word for how long to think."""
+        reasoning = self.spec.reasoning
+        if reasoning is None or reasoning.effort is not None:
+            return (reasoning and reasoning.effort) or "none"
+        return "none" if reasoning.budget == 0 else next(word for most, word in _BUDGETS if reasoning.budget <= most)
+
+    def _thinking(self) -> dict[str, Any]:
+        """What the entry's `reasoning` says, in the fields that the endpoint knows."""
+        reasoning = self.spec.reasoning
+        if reasoning is None or self.spec.api == "completions":
+            return {}
+        off = reasoning.budget == 0 or reasoning.effort == "none"
+        match reasoning.switch or switch_of(self.spec):
+            case "reasoning_effort":
+                return {"reasoning_effort": self.effort or self._effort()}
+            case "reasoning":
+                if off:
+                    return {"reasoning": {"enabled": False}}
+                effort = reasoning.effort
+                return {"reasoning": {"effort": effort} if effort else {"max_tokens": reasoning.budget}}
+            case "thinking":
+                return {"thinking": {"type": "disabled" if off else "enabled"}}
+            case "enable_thinking":
+                return (
+                    {"enable_thinking": False}
+                    if off
+                    else {"enable_thinking": True, "thinking_budget": reasoning.budget}
+                )
+            case "chat_template_kwargs":
+                # Templates know one name or the other (Qwen and GLM: enable_thinking, DeepSeek and Granite: thinking,
+                # gpt-oss: reasoning_effort) and pass over the rest.
+                word = "low" if off else self._effort()
+                names = {"enable_thinking": not off, "thinking": not off, "reasoning_effort": word}
+                return {"chat_template_kwargs": names}
+        return {}
 
     async def score_options(self, ask: Ask, call: Call) -> Reply:
         """Score each option as the whole reply; the text is that of the likeliest one."""
@@ -117,7 +206,7 @@ class OpenAI(Provider):
                     "prompt_logprobs": 0,
                     self.tokens_field: 1,
                 }
-                read = partial(sum_of_prompt, before=before)
+                read = partial(sum_of_prompt, before=before, option=option)
             else:
                 forced = {"prompt": body["prompt"] + option, "echo": True, "logprobs": 1, "max_tokens": 1}
                 read = partial(sum_of_echo, prompt=body["prompt"], option=option)
@@ -145,7 +234,9 @@ class OpenAI(Provider):
         """Path and body of a request."""
         spec = self.spec
         body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
-        body[self.tokens_field] = spec.tokens_for(ask.elicitation)
+        body[self.tokens_field] = self.limit(ask.elicitation)
+        for name, value in self._thinking().items():
+            body.setdefault(name, value)
         structured = spec.structured and ask.elicitation == "letter"
         letters = ask.elicitation == "letter" and self.top_logprobs > 0 and not structured
         if spec.api == "completions":
@@ -162,41 +253,37 @@ class OpenAI(Provider):
         return "/chat/completions", body
 
     def reply(self, ask: Ask, payload: Any) -> Reply:
-        """Read a reply.
+        """Read a reply of chat, completions or responses, by its own form.
 
         Raises:
-            Fault: It has no choice or no text where the format has them.
+            Fault: It has no choice or no text where the format has them, or says itself that it is no answer.
         """
-        try:
-            _raise_error_in(payload, self.diagnose)
-            choice = payload["choices"][0]
-            usage = usage_of(payload)
-            details = usage_of(usage, "prompt_tokens_details")
-            if self.spec.api == "completions":
-                text, refusal = choice["text"], None
-                candidates = _completion_candidates(choice.get("logprobs"))
+        said = _said(payload, self.diagnose)
+        text, finish = said.text, said.finish
+        if said.refusal:
+            text, finish = said.refusal, "refusal"
+        usage = usage_of(payload)
+        completion = _first_count(usage, "completion_tokens", "output_tokens")
+        further = [usage_of(usage, name) for name in ("completion_tokens_details", "output_tokens_details")]
+        thought = said.thought or any(count_of(one, "reasoning_tokens") for one in [usage, *further])
+        raise_if_no_answer(finish, text, completion, self.diagnose, details=said.details, thought=thought)
+        letters, share = None, None
+        if ask.elicitation == "letter":
+            if self.spec.structured and text:
+                text = _letter_in(text)
             else:
-                message = choice["message"]
-                text, refusal = _text_of(message.get("content")), message.get("refusal")
-                candidates = _chat_candidates(choice.get("logprobs"))
-            finish = choice.get("finish_reason")
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            raise senseless("it has no choices with a message") from None
-        if refusal:
-            text, finish = refusal, "refusal"
-        if text is not None and not isinstance(text, str):
-            raise senseless("the message's content is not text")
-        if self.spec.structured and ask.elicitation == "letter" and text:
-            text = _letter_in(text)
-        letters = letter_logprobs(candidates, len(ask.options)) if ask.elicitation == "letter" and candidates else None
+                letters, share = letters_of(tokens_of(said.logprobs), text, len(ask.options), thought=said.thought)
+        cached = [usage_of(usage, name) for name in ("prompt_tokens_details", "input_tokens_details")]
         return Reply(
-            text=text or "",
+            text=text,
             option_logprobs=letters,
             finish_reason=finish,
-            prompt_tokens=count_of(usage, "prompt_tokens"),
-            completion_tokens=count_of(usage, "completion_tokens"),
-            cached_tokens=count_of(details, "cached_tokens") or 0,
+            prompt_tokens=_first_count(usage, "prompt_tokens", "input_tokens"),
+            completion_tokens=completion,
+            cached_tokens=next((n for one in cached if (n := count_of(one, "cached_tokens"))), 0),
             provider_model=_fingerprint(payload),
+            letter_share=share,
+            thought=thought or after_thought(text) != text,
         )
 
     def batches(self) -> BatchEndpoint:
@@ -247,7 +334,7 @@ class _Batches(BatchEndpoint):
 
     async def find(self, wanted: Wanted, http: Http) -> str | None:
         after = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?limit=100{after}", None)
             listed = page.get("data") or []
             for batch in listed:
@@ -257,6 +344,7 @@ class _Batches(BatchEndpoint):
             if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < wanted.since - CLOCKS:
                 return None
             after = f"&after={listed[-1]['id']}"
+        return None
 
     async def state(self, batch: str, http: Http) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
@@ -264,18 +352,22 @@ class _Batches(BatchEndpoint):
         failed = None
         if found["status"] == "failed":
             problems = (found.get("errors") or {}).get("data") or []
-            failed = str(problems[0].get("message")) if problems else "the batch failed"
+            first = problems[0] if problems else {}
+            # The code, too: it tells a batch that has to wait from one that is wrong.
+            failed = f"{first.get('code') or ''} {first.get('message') or 'the batch failed'}".strip()
         return BatchState(
             ended=found["status"] in ("completed", "failed", "expired", "cancelled"),
             done=(counts.get("completed") or 0) + (counts.get("failed") or 0),
             failed=failed,
+            name=str(found["status"]),
+            known=found["status"] in ("validating", "in_progress", "finalizing", "cancelling"),
         )
 
     async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
         found = await http.json(f"/batches/{batch}", None)
         files = [found[k] for k in ("output_file_id", "error_file_id") if found.get(k)]
         data = [await http.raw(f"/files/{file}/content") for file in files]
-        return (self._result(line) for part in data for line in json_lines(part))
+        return (result for part in data for result in result_lines(part, self._result))
 
     async def cancel(self, batch: str, http: Http) -> None:
         await http.json(f"/batches/{batch}/cancel", {})
@@ -293,22 +385,96 @@ class _Batches(BatchEndpoint):
         return BatchResult(key, fault=batch_fault(str(error.get("message") or error)))
 
 
-def _raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
-    """OpenRouter and other gateways report what went wrong behind them in a reply with status 200."""
-    error = payload.get("error") if isinstance(payload, Mapping) and not payload.get("choices") else None
-    if not error:
-        return
-    code = error.get("code") if isinstance(error, Mapping) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    fault = diagnose(status, payload, "")
-    raise Fault(fault.kind, f"HTTP 200 with error {status}: {fault.reason}", retry_after=fault.retry_after)
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the forms of a reply have in common."""
+
+    text: str
+    finish: str | None
+    refusal: str = ""
+    thought: bool = False
+    logprobs: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _text_of(content: Any) -> Any:
-    """A message's content; some servers send it as a list of parts."""
-    if not isinstance(content, list):
-        return content
-    return "".join(part["text"] for part in content if part.get("type") in ("text", "output_text"))
+def _said(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> _Said:
+    """Text, finish reason, refusal and tokens of a reply.
+
+    Raises:
+        Fault: It has none of the forms, or holds an error.
+    """
+    whole = mapping(payload)
+    if isinstance(whole.get("output"), list) and "choices" not in whole:
+        return _of_responses(whole, diagnose)
+    choices = listing(whole.get("choices"))
+    if not choices:
+        raise_error_in(payload, diagnose)
+    choice = mapping(choices[0]) if choices else {}
+    message = choice.get("message")
+    if not isinstance(message, Mapping) and "text" not in choice:
+        raise_error_in(choice, diagnose)
+        raise senseless("it has no choices with a message")
+    body = mapping(message)
+    content = body.get("content") if isinstance(message, Mapping) else choice.get("text")
+    if content is not None and not isinstance(content, str | list):
+        raise senseless("the message's content is not text")
+    text = _text_of(content)
+    if not text.strip():
+        # Gateways report beside an empty message what went wrong behind them.
+        raise_error_in(payload, diagnose)
+    raise_error_in(choice, diagnose)
+    finish, details = finish_of(choice.get("finish_reason"))
+    in_parts = any(mapping(part).get("type") in ("thinking", "reasoning") for part in listing(content))
+    return _Said(
+        text,
+        finish,
+        words(body.get("refusal")) or _refusal_in(content),
+        in_parts or any(_spoken(body.get(name)) for name in _THOUGHT_FIELDS),
+        choice.get("logprobs"),
+        details,
+    )
+
+
+# Where servers put a thought: DeepSeek and older vLLM, newer vLLM and OpenRouter, Ollama, others.
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks", "thought")
+
+
+def _spoken(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
+
+
+def _of_responses(payload: Mapping[str, Any], diagnose: Callable[[int, Any, str], Fault]) -> _Said:
+    """A reply of the Responses API: items of output, messages and reasoning among them."""
+    raise_error_in(payload, diagnose)
+    items = [mapping(item) for item in payload["output"]]
+    parts = [mapping(p) for item in items if item.get("type") == "message" for p in listing(item.get("content"))]
+    spoken = [part for part in parts if part.get("type") == "output_text"]
+    finish = str(payload.get("status") or "completed")
+    if finish == "incomplete":
+        finish = str(mapping(payload.get("incomplete_details")).get("reason") or finish)
+    return _Said(
+        "".join(words(part.get("text")) for part in spoken),
+        {"completed": "stop", "max_output_tokens": "length"}.get(finish, finish),
+        "".join(words(part.get("refusal")) for part in parts if part.get("type") == "refusal"),
+        any(item.get("type") == "reasoning" for item in items),
+        [one for part in spoken for one in listing(part.get("logprobs"))],
+    )
+
+
+def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
+    return next((n for name in names if (n := count_of(usage, name)) is not None), None)
+
+
+def _text_of(content: Any) -> str:
+    """A message's content; some servers send it as a list of parts, a thought among them."""
+    if isinstance(content, list):
+        parts = (part if isinstance(part, Mapping) else {"type": "text", "text": part} for part in content)
+        return "".join(words(part.get("text")) for part in parts if part.get("type") in ("text", "output_text"))
+    return words(content)
+
+
+def _refusal_in(content: Any) -> str:
+    return "".join(words(mapping(p).get("refusal")) for p in listing(content) if mapping(p).get("type") == "refusal")
 
 
 def _one_letter(k: int) -> dict[str, Any]:
@@ -325,8 +491,8 @@ def _one_letter(k: int) -> dict[str, Any]:
 def _letter_in(text: str) -> str:
     """The letter in a structured reply; a server that ignores the format answers in text, which is kept."""
     try:
-        return str(orjson.loads(text)["answer"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return str(parse_json(text)["answer"])
+    except (ValueError, KeyError, TypeError, IndexError):
         return text
 
 
@@ -344,24 +510,6 @@ def messages(ask: Ask, *, system_role: bool = True) -> list[dict[str, str]]:
         return [{"role": "user", "content": f"{ask.system}\n\n{ask.user}"}]
     user = {"role": "user", "content": ask.user}
     return [user] if ask.system is None else [{"role": "system", "content": ask.system}, user]
-
-
-def _chat_candidates(logprobs: Any) -> list[tuple[str, float]]:
-    """Candidates of the first token: `logprobs.content[0].top_logprobs`."""
-    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    if not content:
-        return []
-    return [(str(c["token"]), float(c["logprob"])) for c in content[0].get("top_logprobs") or []]
-
-
-def _completion_candidates(logprobs: Any) -> list[tuple[str, float]]:
-    """Candidates of the first token: `logprobs.top_logprobs[0]`, a mapping; llama.cpp answers in the chat's form."""
-    if not isinstance(logprobs, Mapping):
-        return []
-    if logprobs.get("content"):
-        return _chat_candidates(logprobs)
-    listed = logprobs.get("top_logprobs")
-    return [(token, float(value)) for token, value in listed[0].items()] if listed and listed[0] else []
 
 
 def _fingerprint(payload: Mapping[str, Any]) -> str | None:

@@ -49,7 +49,9 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         cluster: dg.ResourceParam[Any],
     ) -> dg.MaterializeResult:
         """What a model answered. Only what its ledger holds no answer to is asked; each answer is kept."""
-        how = steps.how_to_ask(project, _logged(context.log.info), retry_errors=config.retry_errors)
+        how = steps.how_to_ask(
+            project, _logged(context.log.info, context.log.warning), retry_errors=config.retry_errors
+        )
         ask = asker(context, project, cluster, how)
         return run_cells(
             context,
@@ -68,11 +70,16 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     return [responses]
 
 
-def _logged(say: Callable[[str], None]) -> Callable[[Progress], None]:
-    """Progress as a line per model and half minute of the run's log."""
+def _logged(say: Callable[[str], None], warn: Callable[[str], None]) -> Callable[[Progress], None]:
+    """Progress as a line per model and half minute of the run's log; warnings at once, and once."""
     last: dict[str, float] = {}
+    warned: set[tuple[str, str]] = set()
 
     def show(progress: Progress) -> None:
+        for warning in progress.warnings:
+            if (progress.model, warning) not in warned:
+                warned.add((progress.model, warning))
+                warn(f"{progress.model}: {warning}")
         if time.monotonic() - last.setdefault(progress.model, time.monotonic()) < LOG_EVERY:
             return
         last[progress.model] = time.monotonic()

@@ -30,6 +30,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         deps=["responses", "prompts", "items"],
         metadata=definition_metadata(tables.SCORES),
         automation_condition=automation.SCORED,
+        check_specs=checks.specs("scores"),
     )
     def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
@@ -45,7 +46,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         owners=OWNERS,
         tags=AGGREGATES,
         kinds={"parquet", "polars"},
-        deps=[scores, "items", "personas"],
+        deps=[scores, "items", "personas", "figures_card"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
         automation_condition=automation.FIGURES,
         check_specs=checks.specs("subgroup_metrics"),
@@ -57,6 +58,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
             project,
             partial(one_by_one, make=partial(steps.make_subgroup_metrics, project)),
             lambda model, task: {"figures for everyone": _everyone(project, f"{model}|{task}")},
+            partial(steps.standing, project, "subgroup_metrics"),
         )
 
     @dg.asset(
@@ -67,7 +69,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         owners=OWNERS,
         tags=AGGREGATES,
         kinds={"parquet", "polars"},
-        deps=[scores, "items", "personas"],
+        deps=[scores, "items", "personas", "figures_card"],
         metadata=definition_metadata(tables.POCKETS),
         automation_condition=automation.FIGURES,
         check_specs=checks.specs("pockets"),
@@ -75,7 +77,11 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
         return run_cells(
-            context, project, partial(one_by_one, make=partial(steps.make_pockets, project)), partial(_pockets, project)
+            context,
+            project,
+            partial(one_by_one, make=partial(steps.make_pockets, project)),
+            partial(_pockets, project),
+            partial(steps.standing, project, "pockets"),
         )
 
     @dg.asset(
@@ -84,7 +90,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         owners=OWNERS,
         tags=AGGREGATES,
         kinds={"parquet", "polars"},
-        deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping())],
+        deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping()), "figures_card", "departure_card"],
         metadata=definition_metadata(tables.MODEL_COMPARISON),
         automation_condition=automation.COMPARE,
         check_specs=checks.specs("model_comparison"),

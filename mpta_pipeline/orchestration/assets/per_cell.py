@@ -47,20 +47,23 @@ def run_cells(
     kept = {key: record for key in keys if len(keys) > 1 and (record := standing(*_split(key))) is not None}
     records, failures = list(kept.values()), []
     every: list[Any] = []
+    only: dg.MaterializeResult[Any] | None = None
     shared, removed = common(project, asset), project.catalogue().removed
     for key, made in each([key for key in keys if key not in kept]):
         if isinstance(made, MptaError):
             if len(keys) == 1:
                 raise made
-            context.log.error(f"{key}: {made}")
+            context.log.error(f"{key}: {made}", exc_info=made.__cause__)  # the trace, where nobody foresaw it
             failures.append(f"{key}: {made}")
             continue
         record, found = made if isinstance(made, tuple) else (made, [])
+        records.append(record)
         if len(keys) == 1:
-            return result(
+            # Not returned from here: leaving the loop early closes the generator, which takes that for an interrupt.
+            only = result(
                 project, record, extra=extra(*_split(key)), checks=checks.results(asset, found) if found else None
             )
-        records.append(record)
+            continue
         every += found
         shown = record_metadata(project, record) | extra(*_split(key))
         # Twice: for a partition that was made before another failed, and for Dagster's own event at the end, which is
@@ -74,6 +77,8 @@ def run_cells(
             )
         )
         context.add_asset_metadata(shown, partition_key=key)
+    if only is not None:
+        return only
     if failures:
         raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(

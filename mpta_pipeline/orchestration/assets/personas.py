@@ -5,6 +5,7 @@ import polars as pl
 
 from mpta_pipeline import personas as domain
 from mpta_pipeline import tables
+from mpta_pipeline.foreign import verbatim
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.descent import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result
@@ -57,7 +58,7 @@ def _example(frame: pl.DataFrame, project: Project) -> dg.MarkdownMetadataValue:
     if shown.is_empty():
         return dg.MetadataValue.md("No source in use lets its personas be shown outside this machine.")
     text = domain.render(shown, style=project.study.styles[0], framing=project.study.framings[0])[0]
-    return dg.MetadataValue.md(text)
+    return dg.MetadataValue.md(verbatim(text))
 
 
 @dg.asset(

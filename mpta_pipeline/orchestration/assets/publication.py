@@ -16,7 +16,7 @@ GROUP = "publication"
         dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping())
         for name in ("subgroup_metrics", "pockets", "harmonized_wave", "survey_changelog", "prompts")
     ]
-    + ["model_comparison", "personas", "panel"],
+    + ["model_comparison", "personas", "panel", "figures_card", "departure_card"],
     code_version=steps.code("warehouse"),
     group_name=GROUP,
     owners=OWNERS,

@@ -30,6 +30,13 @@ def specs(tasks: dg.StaticPartitionsDefinition) -> list[dg.AssetSpec]:
             "yaml",
         ),
         ("study_card", "The study of study.yaml: traits, panel, conditions, seeds, figures.", None, "yaml"),
+        ("figures_card", "How figures are computed: figures of study.yaml and its retest table.", None, "yaml"),
+        (
+            "departure_card",
+            "Models and tasks that left the study: comparison, warehouse and report are made again without them.",
+            None,
+            "yaml",
+        ),
         (
             "task_card",
             "A task of study.yaml with the content hash of its item file; one partition a task.",

@@ -27,8 +27,12 @@ GROUP = "surveys"
 def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """A release of a wave as read: every column, value labels and declared missing codes, never changed again."""
     record = steps.make_raw_wave(project, context.partition_key)
-    raw = surveys.load_raw(project.layout, context.partition_key)
-    variables = raw.variables.select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
+    raws = surveys.load_parts(project.layout, context.partition_key)
+    variables = (
+        pl.concat([raw.variables for raw in raws])
+        .select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
+        .unique("variable", keep="first", maintain_order=True)
+    )
     return result(
         project,
         record,
@@ -37,11 +41,11 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
             "dagster/column_schema": dg.TableSchema(
                 [
                     dg.TableColumn(name, storage, label)
-                    for name, storage, label in raw.variables.select("variable", "storage", "label").iter_rows()
+                    for name, storage, label in variables.select("variable", "storage", "label").iter_rows()
                 ]
             ),
-            "release ids": dg.MetadataValue.json([raw.release_id]),
-            "release": dg.MetadataValue.json({k: v for k, v in raw.release.items() if v is not None}),
+            "release ids": dg.MetadataValue.json([raw.release_id for raw in raws]),
+            "release": dg.MetadataValue.json([{k: v for k, v in raw.release.items() if v is not None} for raw in raws]),
             "variables preview": preview(variables),
         },
     )
@@ -69,15 +73,14 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
         include_header=True, header_name="concept", column_names=["answered"]
     )
     file = project.wave_file(wave)
-    dialect = file.dialect
-    raw = surveys.load_raw(project.layout, wave)
+    raws = surveys.load_parts(project.layout, wave)
     return result(
         project,
         record,
         extra={
-            "dagster/column_schema": _column_schema(project, dialect, frame, columns),
-            **lineage("harmonized_wave", _native(raw, project)),
-            "release ids": dg.MetadataValue.json([raw.release_id]),
+            "dagster/column_schema": _column_schema(project, file.dialects, frame, columns),
+            **lineage("harmonized_wave", _native(raws, project)),
+            "release ids": dg.MetadataValue.json([raw.release_id for raw in raws]),
             "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
@@ -87,24 +90,24 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
     )
 
 
-def _column_schema(project: Project, dialect: str, frame: pl.DataFrame, columns: list[str]) -> dg.TableSchema:
+def _column_schema(project: Project, dialects: list[str], frame: pl.DataFrame, columns: list[str]) -> dg.TableSchema:
     """The declared columns and, behind them, the concepts that this wave has."""
-    concepts = project.crosswalk.concepts.filter(pl.col("dialect") == dialect)
+    concepts = project.crosswalk.concepts.filter(pl.col("dialect").is_in(dialects))
     labels = dict(concepts.select("column", "label").drop_nulls().iter_rows())
     harmonized = [dg.TableColumn(c, str(frame.schema[c]), labels.get(c)) for c in columns if c != "country"]
     return dg.TableSchema([*table_schema(tables.RESPONDENTS).columns, *harmonized])
 
 
-def _native(raw: surveys.RawWave, project: Project) -> dict[str, list[tuple[str, str]]]:
-    """Each column, its native code and its missing kind, by the variable of this file that they were made from."""
-    sources = harmonize.column_sources(raw, project.crosswalk).select("column", "variable").rows()
-    found = {
-        name: [("raw_wave", variable)]
-        for column, variable in sources
-        for name in (column, f"{column}__missing", f"{column}__code")
-    }
-    weight = raw.release["weight_name"]
-    return found | ({"weight": [("raw_wave", weight)]} if weight else {})
+def _native(raws: list[surveys.RawWave], project: Project) -> dict[str, list[tuple[str, str]]]:
+    """Each column, its native code and its missing kind, by the variables of the files that they were made from."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for raw in raws:
+        for column, variable in harmonize.column_sources(raw, project.crosswalk).select("column", "variable").rows():
+            for name in (column, f"{column}__missing", f"{column}__code"):
+                found.setdefault(name, []).append(("raw_wave", variable))
+        if weight := raw.release["weight_name"]:
+            found.setdefault("weight", []).append(("raw_wave", weight))
+    return {name: list(dict.fromkeys(made)) for name, made in found.items()}
 
 
 @dg.asset(
@@ -123,8 +126,8 @@ def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourcePara
     record = steps.make_survey_changelog(project, context.partition_key)
     frame = steps.read(project, "survey_changelog", context.partition_key)
     counts = frame.group_by("change").len("count").sort("change")
-    release = project.wave_file(context.partition_key)
-    ids = [surveys.release_id(release.wave, release.sha256), record.notes["previous_release"]]
+    file = project.wave_file(context.partition_key)
+    ids = [*(surveys.release_id(file.wave, p.sha256) for p in file.parts), record.notes["previous_release"]]
     return result(
         project,
         record,

@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from mpta_pipeline import tables
+from mpta_pipeline.foreign import verbatim
 from mpta_pipeline.orchestration import automation, checks, steps
 from mpta_pipeline.orchestration.descent import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, QUESTIONS, definition_metadata, preview, result
@@ -70,5 +71,5 @@ def _shown(frame: pl.DataFrame) -> dict[str, dg.MetadataValue]:
     example = frame.filter(pl.col("data_use") == "any", pl.col("condition") == "persona").head(1)
     if not example.is_empty():
         system, user = example.select("system", "user").row(0)
-        shown["one prompt"] = dg.MetadataValue.md("\n\n".join(f"```\n{t}\n```" for t in (system, user) if t))
+        shown["one prompt"] = dg.MetadataValue.md("\n\n".join(verbatim(t) for t in (system, user) if t))
     return shown

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
 from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.registry import AS_THE_PERSON, ItemRequest, Kind
@@ -169,7 +170,7 @@ def _bin_texts(concept: str, edges: list[float]) -> list[str]:
 
 def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
     """The canonical index of every respondent's own answer; no row where the answer is missing."""
-    codes = _options(request).select("column", "dialect", "code", "idx")
+    options = _options(request)
     edges = items.select(
         "item_id",
         "column",
@@ -188,7 +189,8 @@ def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
             .group_by("respondent_id", "item_id", "column", "dialect")
             .agg((pl.col("edges") <= pl.col("number")).sum().cast(pl.Int64).alias("idx"))
         )
-        coded = stated.filter(pl.col("edges").is_null()).join(codes, on=["column", "dialect", "code"])
+        coded = with_option(stated.filter(pl.col("edges").is_null()).lazy(), options, {"idx": "idx"}).collect()
+        coded = coded.filter(pl.col("idx").is_not_null())
         names = ["respondent_id", "item_id", "idx"]
         parts.append(
             pl.concat([binned.select(names), coded.select(names)]).join(

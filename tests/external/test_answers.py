@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from mpta_pipeline import answers_file, cli
+from mpta_pipeline import cli, external
 from mpta_pipeline.errors import ConfigError, MptaError, ValidationError
 from tests.metrics.test_external import BBQ, QA, SHARED, bbq_items
 
@@ -109,7 +109,13 @@ def written(rows, path):
 
 
 def figures_of(path, **options):
-    return answers_file.compute(answers_file.from_bbq(answers_file.read(path), path, **options))
+    return external.compute(external.from_bbq(external.read(path), path, **options)).figures
+
+
+def scored(path, items, *, by=(), **said):
+    """Answers and figures of a file to items whose canonical order its author knows."""
+    given = external.load(path, known=external.Known(items), reading=external.Reading(by=by, **said))
+    return given, external.compute(given, by=by).figures
 
 
 def value(figures, metric, model, category, column="estimate"):
@@ -175,9 +181,9 @@ def test_the_papers_own_targets(published, tmp_path):
         for row, m in zip(rows, meant, strict=True):
             names = "name" if m[0].endswith("(names)") else "label"
             writer.writerow([row["category"], row["example_id"], "" if row["example_id"] < 10 else m[2], names])
-    given = answers_file.from_bbq(answers_file.read(path), path, metadata=table)
+    given = external.from_bbq(external.read(path), path, metadata=table)
     assert "10 rows" in given.notes[0]
-    figures = answers_file.compute(given)
+    figures = external.compute(given).figures
     kept = [m for row, m in zip(rows, meant, strict=True) if row["example_id"] >= 10]
     n, accuracy, score = papers(kept, ARC, "Age", "ambig")
     assert value(figures, "bbq_acc_amb_answered", ARC, "Age") == pytest.approx(accuracy)
@@ -219,7 +225,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValidationError) as failure:
-        answers_file.read(path)
+        external.read(path)
     assert failure.value.file == path
 
 
@@ -247,8 +253,8 @@ def test_truthfulqa_by_question_and_text_of_several_models_and_people(tmp_path, 
         "Is snow warm?,It is warm,b,p1\n",
         encoding="utf-8",
     )
-    items = answers_file.items_from(questions)
-    figures = answers_file.compute(answers_file.from_table(answers_file.read(path), path, items))
+    items = external.items_from(questions)
+    figures = scored(path, items)[1]
     found = figures.filter(metric="accuracy_strict", baseline="", dimensions="all", condition="persona")
     assert dict(found.select("model", "estimate").iter_rows()) == {"a": pytest.approx(2 / 5), "b": 0}
     answered = figures.filter(metric="accuracy_answered", baseline="", dimensions="all", model="a")
@@ -257,7 +263,7 @@ def test_truthfulqa_by_question_and_text_of_several_models_and_people(tmp_path, 
 
 
 def test_a_letter_counts_in_the_order_that_was_shown(tmp_path, questions):
-    items = answers_file.items_from(questions)
+    items = external.items_from(questions)
     asked = items.filter(pl.col("question") == "Is rain wet?").row(0, named=True)
     path = tmp_path / "answers.jsonl"
     lines = [
@@ -265,7 +271,7 @@ def test_a_letter_counts_in_the_order_that_was_shown(tmp_path, questions):
         for i, shown in enumerate((["It is", "It is not"], ["It is not", "It is"]))
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    figures = answers_file.compute(answers_file.from_table(answers_file.read(path), path, items))
+    figures = scored(path, items)[1]
     # Always A: right in one order, wrong in the other.
     assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == 0.5
 
@@ -275,11 +281,11 @@ def test_groups_of_the_files_own_columns(tmp_path, questions):
     path.write_text(
         "question,answer,persona_id,sex\nIs rain wet?,It is,p1,f\nIs rain wet?,It is not,p2,m\n", encoding="utf-8"
     )
-    given = answers_file.from_table(answers_file.read(path), path, answers_file.items_from(questions))
-    found = answers_file.compute(given, by=("sex",)).filter(metric="accuracy", baseline="", dimensions="sex")
+    _, figures = scored(path, external.items_from(questions), by=("sex",))
+    found = figures.filter(metric="accuracy", baseline="", dimensions="sex")
     assert dict(found.select("subgroup", "estimate").iter_rows()) == {"f": 1, "m": 0}
     with pytest.raises(ValidationError, match="age"):
-        answers_file.compute(given, by=("age",))
+        scored(path, external.items_from(questions), by=("age",))
 
 
 @pytest.mark.parametrize(
@@ -295,14 +301,14 @@ def test_what_is_wrong_with_the_answers_is_said(tmp_path, questions, text, match
     path = tmp_path / "answers.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(MptaError, match=match):
-        answers_file.compute(answers_file.from_table(answers_file.read(path), path, answers_file.items_from(questions)))
+        scored(path, external.items_from(questions))
 
 
 def test_items_of_unknown_structure_need_their_kind(tmp_path):
     path = tmp_path / "items.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="--kind"):
-        answers_file.items_from(path)
+        external.items_from(path)
 
 
 def test_the_command_prints_figures_with_n_and_writes_them_all(published, tmp_path):
@@ -323,28 +329,27 @@ def test_mc2_is_the_mass_on_true_answers(tmp_path):
     items = tmp_path / "mc_task.json"
     targets = {"It is": 1, "Wet, yes": 1, "It is dry": 0, "It is a bird": 0}
     items.write_text(json.dumps([{"question": "Is rain wet?", "mc1_targets": targets, "mc2_targets": targets}]))
-    known = answers_file.items_from(items, kind="truthfulqa_mc2")
+    known = external.items_from(items, kind="truthfulqa_mc2")
     p = dict(zip(targets, (0.5, 0.25, 0.125, 0.0625), strict=True))
     path = tmp_path / "a.jsonl"
     path.write_text(
         json.dumps({"question": "Is rain wet?", "probabilities": [p[o] for o in known.item(0, "options")]}) + "\n"
     )
-    figures = answers_file.compute(answers_file.from_table(answers_file.read(path), path, known))
+    figures = scored(path, known)[1]
     assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.75 / 0.9375)
 
 
 class TestFilesOfOutsiders:
     """What an outsider's file may look like, and what is said where it is wrong: file, row, value, remedy."""
 
-    def score(self, tmp_path, questions, text, *, name="a.csv", by=()):
+    def score(self, tmp_path, questions, text, *, name="a.csv", by=(), **said):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
-        given = answers_file.from_table(answers_file.read(path), path, answers_file.items_from(questions))
-        return given, answers_file.compute(given, by=by)
+        return scored(path, external.items_from(questions), by=by, **said)
 
     @staticmethod
     def gold(questions):
-        items = answers_file.items_from(questions)
+        items = external.items_from(questions)
         return list(zip(items["item_id"], items["gold_idx"], items["options"], strict=True))
 
     @pytest.mark.parametrize(
@@ -386,9 +391,25 @@ class TestFilesOfOutsiders:
             self.score(tmp_path, questions, text)
         assert failure.value.file == tmp_path / "a.csv"
 
-    def test_options_counted_from_one_are_told(self, tmp_path, questions):
-        text = "item_id,answer\n" + "".join(f"{i},{gold + 1}\n" for i, gold, _ in self.gold(questions))
-        with pytest.raises(ValidationError, match=r"from 1; they count from 0 .*2 \(row \d\).*subtract 1"):
+    def test_numbers_that_reach_the_number_of_options_count_from_one(self, tmp_path, questions):
+        text = "item_id,answer\n" + "".join(f"{i},{gold + 1}.0\n" for i, gold, _ in self.gold(questions))
+        given, figures = self.score(tmp_path, questions, text)
+        assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == 1
+        assert any("count options from 1" in note for note in given.notes)
+
+    def test_numbers_that_may_count_from_nought_or_one_are_refused_until_it_is_said(self, tmp_path, questions):
+        gold = self.gold(questions)
+        text = "item_id,answer\n" + "".join(f"{i},1\n" for i, _, _ in gold)
+        with pytest.raises(ValidationError, match=r"from 0 or from 1: none is 0.*--count-from"):
+            self.score(tmp_path, questions, text)
+        for start in (0, 1):
+            figures = self.score(tmp_path, questions, text, count_from=start)[1]
+            right = np.mean([g == 1 - start for _, g, _ in gold])
+            assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == right
+
+    def test_a_nought_among_numbers_up_to_the_number_of_options_is_refused(self, tmp_path, questions):
+        text = "item_id,answer\n" + "".join(f"{i},{n}\n" for (i, _, _), n in zip(self.gold(questions), (0, 1, 2)))
+        with pytest.raises(ValidationError, match="some are 0 and some are the number of options"):
             self.score(tmp_path, questions, text)
 
     def test_one_number_among_texts_is_an_unreadable_reply(self, tmp_path, questions):
@@ -584,7 +605,7 @@ def test_mc2_equal_to_lm_evaluation_harness(tmp_path):
     rng = np.random.default_rng(0)
     file = QA / "mc_task.json"
     questions = {q["question"]: q["mc2_targets"] for q in json.loads(file.read_text(encoding="utf-8"))}
-    known = answers_file.items_from(file, kind="truthfulqa_mc2")
+    known = external.items_from(file, kind="truthfulqa_mc2")
     path, theirs = tmp_path / "a.jsonl", []
     with path.open("w", encoding="utf-8") as out:
         for item in known.select("item_id", "question", "options").iter_rows(named=True):
@@ -594,7 +615,7 @@ def test_mc2_equal_to_lm_evaluation_harness(tmp_path):
             theirs.append(peer.process_results_mc2(doc, [(ll[o], False) for o in labels])["acc"])
             p = [float(np.exp(ll[o])) for o in item["options"]]
             out.write(json.dumps({"item_id": item["item_id"], "probabilities": p}) + "\n")
-    figures = answers_file.compute(answers_file.from_table(answers_file.read(path), path, known))
+    figures = scored(path, known)[1]
     assert figures.filter(metric="mc2_mass", dimensions="all", baseline="").item(0, "estimate") == pytest.approx(
         np.mean(theirs)
     )

@@ -1,0 +1,40 @@
+"""Answers made elsewhere (`mpta score`): files as other people write them, matched with their items, scored, summed up."""
+
+from mpta_pipeline.external.answers import Answers, Known, Reading, from_table
+from mpta_pipeline.external.bbq import from_bbq, is_bbq
+from mpta_pipeline.external.figures import Results, check_out, compute, overview, write
+from mpta_pipeline.external.files import read
+from mpta_pipeline.external.items import items_from, known_items
+from mpta_pipeline.external.load import load, together
+from mpta_pipeline.external.logs import Log, is_inspect, is_lm_eval, read_inspect, read_lm_eval
+from mpta_pipeline.external.look import look
+from mpta_pipeline.external.match import SetAside
+from mpta_pipeline.external.people import People, read_people
+
+__all__ = [
+    "Answers",
+    "Known",
+    "Log",
+    "People",
+    "Reading",
+    "Results",
+    "SetAside",
+    "check_out",
+    "compute",
+    "from_bbq",
+    "from_table",
+    "is_bbq",
+    "is_inspect",
+    "is_lm_eval",
+    "items_from",
+    "known_items",
+    "load",
+    "look",
+    "overview",
+    "read",
+    "read_inspect",
+    "read_lm_eval",
+    "read_people",
+    "together",
+    "write",
+]

@@ -1,0 +1,201 @@
+"""Tables from files as other people write them: CSV of any separator, JSON in its usual shapes, JSON lines, Parquet."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.errors import ValidationError
+
+# Separators that spreadsheets of some language or other write; the one that the header has most of counts.
+SEPARATORS = ",;\t|"
+LOGS = (".eval",)
+_ENCODINGS = ("utf-8-sig", "cp1252")
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read a table of any of the known formats; delimited files as text, empty cells as null.
+
+    Raises:
+        ValidationError: There is no such file, it is of another format, broken, or without rows.
+    """
+    if path.is_dir():
+        raise ValidationError(
+            "This is a folder",
+            file=path,
+            remedy="give the files in it, e.g. folder/*.csv; several may be given at once",
+        )
+    if not path.is_file():
+        raise ValidationError("There is no such file", file=path, remedy="give the path of a file of answers")
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ValidationError(
+            "Files of this kind are not read",
+            file=path,
+            value=suffix,
+            remedy=f"use one of {', '.join([*FORMATS, *LOGS])}",
+        )
+    try:
+        frame = FORMATS[suffix](path)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError, ValueError, csv.Error) as failure:
+        raise ValidationError(
+            f"The file cannot be read as {suffix[1:]}: {(str(failure) or type(failure).__name__).splitlines()[0]}",
+            file=path,
+            remedy="correct the line that it names, or write the file again",
+        ) from None
+    if frame.is_empty():
+        raise ValidationError("The file holds no answers", file=path, remedy="give a file with one row per answer")
+    return frame
+
+
+def _text(path: Path) -> str:
+    """The file's text: UTF-8, else what Windows programs of Western Europe write, else UTF-16 by its mark."""
+    raw = path.read_bytes()
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16")
+    for encoding in _ENCODINGS:
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1")
+
+
+def _delimited(path: Path) -> pl.DataFrame:
+    text = _text(path)
+    first, _, rest = text.partition("\n")
+    told = first.strip().strip('"').lower()
+    # Excel's own line, which says what separates the fields.
+    separator = told[4:5] if told.startswith("sep=") and len(told) >= 5 else ""
+    text = rest if told.startswith("sep=") else text
+    header = text.partition("\n")[0]
+    separator = separator or ("\t" if path.suffix.lower() == ".tsv" else max(SEPARATORS, key=header.count))
+    names = next(csv.reader(io.StringIO(header), delimiter=separator), [])
+    stripped = [name.strip() for name in names]
+    if twice := [name for name in dict.fromkeys(stripped) if name and stripped.count(name) > 1]:
+        raise ValueError(f"two columns are named {twice[0]}")
+    frame = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+    # The unnamed first column is the row number that pandas and R write.
+    frame = frame.rename({c: c.strip() for c in frame.columns})
+    if frame.columns and frame.columns[0] in ("", "Unnamed: 0"):
+        frame = frame.drop(frame.columns[0])
+    return frame.with_columns(
+        pl.when(pl.col(c).str.strip_chars() != "").then(pl.col(c)).alias(c) for c in frame.columns
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value as polars takes it: numbers that are no numbers become null, mixed lists and mappings become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        kinds = {type(v) for v in value if v is not None} - {int, float}
+        return value if len(kinds) <= 1 and not kinds & {dict, list} else json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def from_records(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """A table of records whose fields may be of any kind; a column of several kinds becomes text."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    columns = {}
+    for name in names:
+        raw = [record.get(name) for record in records]
+        values = [_plain(v) for v in raw]
+        lists = [v for v in values if isinstance(v, list)]
+        if lists and all(v is None or isinstance(v, list) for v in values):
+            numbers = all(
+                isinstance(x, int | float) and not isinstance(x, bool) for v in lists for x in v if x is not None
+            )
+            dtype: pl.DataType = pl.List(pl.Float64) if numbers else pl.List(pl.String)
+            made = [
+                None if v is None else [None if x is None else (float(x) if numbers else str(x)) for x in v]
+                for v in values
+            ]
+            columns[name] = pl.Series(name, made, dtype=dtype)
+            continue
+        kinds = {type(v) for v in values if v is not None}
+        if not kinds:
+            columns[name] = pl.Series(name, values, dtype=pl.String)
+        elif kinds <= {bool}:
+            columns[name] = pl.Series(name, values, dtype=pl.Boolean)
+        elif kinds <= {int}:
+            columns[name] = pl.Series(name, values, dtype=pl.Int64, strict=False)
+        elif kinds <= {int, float}:
+            columns[name] = pl.Series(name, values, dtype=pl.Float64, strict=False)
+        else:
+            written = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+            columns[name] = pl.Series(name, written, dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _json_lines(path: Path) -> pl.DataFrame:
+    records = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as failure:
+            raise ValueError(f"line {number}: {failure.msg}") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"line {number} is not an object")
+        records.append(record)
+    return from_records(records)
+
+
+def _json(path: Path) -> pl.DataFrame:
+    """A list of objects, one inside an object, or a table by columns as pandas writes it."""
+    found = json.loads(_text(path))
+    if isinstance(found, dict):
+        inner = [v for v in found.values() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)]
+        if len(inner) == 1:
+            found = inner[0]
+        elif found and all(isinstance(v, dict) for v in found.values()):
+            rows: dict[str, dict[str, Any]] = {}
+            for column, cells in found.items():
+                for row, cell in cells.items():
+                    rows.setdefault(row, {})[column] = cell
+            found = list(rows.values())
+        elif found and all(isinstance(v, list) for v in found.values()):
+            found = [dict(zip(found, cells, strict=True)) for cells in zip(*found.values(), strict=True)]
+    if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
+        raise ValueError("it is neither a list of objects nor a table by columns")
+    return from_records(found)
+
+
+FORMATS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".txt": _delimited,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".parquet": lambda path: _flat(pl.read_parquet(path)),
+}
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """A Parquet table with categories as text; BBQ's nested fields stay."""
+    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+
+
+def told(value: Any) -> Any:
+    """A nested value, whether it came nested (JSON, Parquet) or written out (CSV: JSON or Python)."""
+    if not isinstance(value, str):
+        return value
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return value

@@ -1,0 +1,310 @@
+"""Whether scales run the way they should: the sign of correlations that hold wherever two questions are both asked.
+
+Labels settle which way a scale runs. Files without labels, and labels that the producer put on the wrong way round, are
+settled here: a concept's file names its partners (`polarity`), and an inverted column goes against them. Correlations
+are taken within countries, so that differences between countries say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from mpta_pipeline.harmonize.crosswalk import Rule
+
+if TYPE_CHECKING:
+    from mpta_pipeline.harmonize.recode import Recode
+    from mpta_pipeline.surveys import Coded
+
+MIN_PAIRS = 100  # respondents who answered both questions
+MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
+MIN_Z = 3.0  # of that mean, as if all partners had told the same: a mean of k partners is at least as certain
+DOUBTED, DOUBTED_Z = 0.1, 4.0  # the same, beyond which a column without labels is set aside
+MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a column's partners say of its direction.
+
+    Attributes:
+        column: Harmonized column.
+        correlation: Mean over its partners of their correlation times its known sign; negative: against them.
+        z: The mean over its standard error for the smallest number of respondents that answered both.
+        partners: Partner column → its correlation, as measured.
+    """
+
+    column: str
+    correlation: float
+    z: float
+    partners: dict[str, float]
+
+    @property
+    def contrary(self) -> bool:
+        """Whether the column runs against its partners, beyond chance and beyond a weak item's straying."""
+        return self.correlation < -MIN_CORRELATION and self.z < -MIN_Z
+
+    def __str__(self) -> str:
+        against = ", ".join(f"{name} {r:+.2f}" for name, r in sorted(self.partners.items()))
+        return f"{self.column} runs against its partners ({against})"
+
+
+def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
+    """Column → partner column in the same dialect → known sign, as far as both have an order."""
+    ordered = [r for r in rules if _ordered(r)]
+    columns: dict[str, list[Rule]] = {}
+    for rule in ordered:
+        columns.setdefault(rule.concept.concept, []).append(rule)
+    pairs: dict[str, dict[str, int]] = {}
+    for rule in ordered:
+        for partner in rule.partners:
+            for other in columns.get(partner.concept, ()):
+                # Another wording in the same file may run the other way round; the concept's sign is of its own.
+                if other.column != rule.column and not _turned_wording(other):
+                    pairs.setdefault(rule.column, {})[other.column] = partner.sign
+                    pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
+    return pairs
+
+
+def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
+    """Place of each answer on its column's scale as Float64, for columns with an order; null where there is none."""
+    wanted = list({r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values())
+    return frame.select(
+        pl.col(r.column).cast(pl.Float64)
+        if r.source.numeric
+        else pl.col(r.column).replace_strict(places(r), default=None, return_dtype=pl.Float64)
+        for r in wanted
+    )
+
+
+def places(rule: Rule) -> Mapping[str, float]:
+    """Value → place between 0 and 1; of two unordered answers the second is the higher."""
+    return rule.scores or {value: float(n) for n, value in enumerate(rule.values)}
+
+
+def judge(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
+    """What partners say of the columns in `values`.
+
+    A column found contrary is no witness against others: the worst goes first, and the rest are judged without it.
+
+    Returns:
+        One entry per column with a partner that enough respondents answered, contrary ones in the order found.
+    """
+    return _judge(_within(values, country), pairs)
+
+
+def inversions_missed(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The columns of `values` that the judgement would not name if they ran the other way round.
+
+    Each column in turn is inverted, which turns the signs of its correlations, and all are judged again.
+    """
+    measured = _within(values, country)
+    found = {e.column for e in _judge(measured, pairs)}
+    missed = [c for c in values.columns if c not in found]
+    for column in sorted(found):
+        if not any(e.contrary and e.column == column for e in _judge(measured.inverted(column), pairs)):
+            missed.append(column)
+    return sorted(missed)
+
+
+def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
+    left = {c: {p: s for p, s in of.items() if p in measured.at} for c, of in pairs.items() if c in measured.at}
+    known = {c: e for c, of in left.items() if (e := _evidence(c, of, measured)) is not None}
+    found: list[Evidence] = []
+    while against := [e for e in known.values() if e.contrary]:
+        worst = min(against, key=lambda e: (e.correlation, e.column))
+        # Two columns that are each other's only partners are equally suspect: nobody can tell which is inverted.
+        gone = [worst, *(e for e in against if set(e.partners) == {worst.column} and set(worst.partners) == {e.column})]
+        found += gone
+        out = {e.column for e in gone}
+        touched = {c for c, of in left.items() if out & of.keys()}
+        left = {c: {p: s for p, s in of.items() if p not in out} for c, of in left.items() if c not in out}
+        for column in (touched | out) & known.keys():
+            evidence = _evidence(column, left[column], measured) if column in left else None
+            if evidence is None:
+                del known[column]
+            else:
+                known[column] = evidence
+    return [*found, *known.values()]
+
+
+def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> int:
+    """Which way columns run that one release codes in one direction.
+
+    Args:
+        values: The columns as listed in the crosswalk, and their partners.
+        country: Country of each row.
+        pairs: Column → partner that is not among the columns → known sign.
+
+    Returns:
+        1: as listed; -1: the other way round; 0: the partners do not tell.
+    """
+    measured = _within(values, country)
+    evidence = [e for c, of in pairs.items() if c in measured.at and (e := _evidence(c, of, measured)) is not None]
+    if not evidence:
+        return 0
+    z = sum(e.z for e in evidence) / sqrt(len(evidence))
+    for sign in (1, -1):
+        agreeing = sum(e.correlation * sign > 0 for e in evidence)
+        if sign * z > MIN_Z_DIRECTION and agreeing > 0.5 * len(evidence):
+            return sign
+    return 0
+
+
+def settle(
+    recodes: Sequence[Recode], found: Mapping[str, Coded], unlabelled: Iterable[str], country: pl.Series
+) -> tuple[list[Recode], dict[str, str]]:
+    """Read columns without labels the way their partners say, and doubt those that cannot be told.
+
+    Args:
+        recodes: What fills the wave's columns.
+        found: Name → cells.
+        unlabelled: Variables whose codes the file does not label.
+        country: Country of each row.
+
+    Returns:
+        The recodes, turned round where the answers say so, and column → why its codes cannot be believed.
+    """
+    bare = set(unlabelled)
+    mine = [r for r in recodes if r.variable in bare]
+    doubts = {r.column: why for r in mine if (why := _lacking(r, found))}
+    either = [
+        r for r in mine if (r.rule.source.unlabelled and r.rule.source.unlabelled.direction) and r.column not in doubts
+    ]
+    if not any(r.rule.scores for r in mine):
+        return list(recodes), doubts
+    pairs = known_pairs(r.rule for r in recodes)
+    values = _places_of([r for r in recodes if r.column not in doubts], found)
+    turned: set[str] = set()
+    batteries: dict[str, list[Recode]] = {}
+    for recode in either:
+        battery = recode.rule.concept.battery
+        batteries.setdefault(battery.name if battery else recode.column, []).append(recode)
+    for members in batteries.values():
+        columns = {r.column for r in members}
+        outside = {c: {p: s for p, s in pairs.get(c, {}).items() if p not in columns} for c in sorted(columns)}
+        used = [c for c in values.columns if c in columns or any(c in of for of in outside.values())]
+        sign = direction(values.select(used), country, outside)
+        if sign == -1:
+            turned |= columns
+        elif sign == 0:
+            why = "has no labels, its direction differs between releases, and the answers do not tell which it is"
+            doubts |= dict.fromkeys(columns, why)
+    values = values.select(
+        (1.0 - pl.col(c) if c in turned else pl.col(c)).alias(c) for c in values.columns if c not in doubts
+    )
+    names = {r.column for r in mine}
+    for evidence in judge(values, country, pairs):
+        if evidence.column in names and evidence.correlation < -DOUBTED and evidence.z < -DOUBTED_Z:
+            told = ", ".join(f"{name} {r:+.2f}" for name, r in sorted(evidence.partners.items()))
+            doubts[evidence.column] = f"has no labels, and its answers go against those that go with it ({told})"
+    return [_turned(r) if r.column in turned else r for r in recodes], doubts
+
+
+def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
+    """Why the numbering of a variable without labels may be another release's."""
+    asked, cells = recode.rule.source.unlabelled, found[recode.cells]
+    if asked is None or not cells.answered:
+        return None
+    if asked.refuse:
+        return "has no labels, and its codes mean one thing in one release and another in the next"
+    codes = set(cells.table.filter(pl.col("missing").is_null()).get_column("code"))
+    lacking = [code for code in asked.needs if code not in codes]
+    if not lacking:
+        return None
+    return f"has no labels, and nobody gave code {lacking[0]}: it may be numbered as in another release"
+
+
+def _turned(recode: Recode) -> Recode:
+    """The recode with the values of its codes in the opposite order."""
+    order = recode.rule.values
+    opposite = dict(zip(order, reversed(order), strict=True))
+    return replace(recode, values={code: opposite.get(v, v) for code, v in recode.values.items()})
+
+
+def _places_of(recodes: Sequence[Recode], found: Mapping[str, Coded]) -> pl.DataFrame:
+    """Places of all answers, one Float64 column per harmonized column with an order."""
+    columns = {}
+    for recode in recodes:
+        if not _ordered(recode.rule):
+            continue
+        cells = found[recode.cells]
+        table = scores(recode.table(cells).select(recode.column), [recode.rule])
+        columns[recode.column] = table.get_column(recode.column).gather(cells.places)
+    return pl.DataFrame(columns)
+
+
+def _ordered(rule: Rule) -> bool:
+    return bool(rule.source.numeric or rule.scores or len(rule.values) == 2)
+
+
+def _turned_wording(rule: Rule) -> bool:
+    battery = rule.concept.battery
+    return bool(battery and battery.sign and rule.source.sign == -battery.sign)
+
+
+def _evidence(column: str, partners: Mapping[str, int], measured: _Correlations) -> Evidence | None:
+    at, r, n = measured.at, measured.r, measured.n
+    i = at[column]
+    usable = [
+        (p, float(r[i, at[p]]) * s, float(n[i, at[p]]))
+        for p, s in partners.items()
+        if p in at and n[i, at[p]] >= MIN_PAIRS and np.isfinite(r[i, at[p]])
+    ]
+    if not usable:
+        return None
+    mean = sum(signed for _, signed, _ in usable) / len(usable)
+    cases = min(both for _, _, both in usable)
+    return Evidence(column, mean, mean * sqrt(cases), {p: round(float(r[i, at[p]]), 3) for p, _, _ in usable})
+
+
+@dataclass(frozen=True)
+class _Correlations:
+    """Correlations of each two columns, and the respondents who answered both; `at`: column → its place."""
+
+    at: Mapping[str, int]
+    r: NDArray[np.float64]
+    n: NDArray[np.float64]
+
+    def inverted(self, column: str) -> _Correlations:
+        """As they would be if the column ran the other way round."""
+        r, place = self.r.copy(), self.at[column]
+        r[place, :] *= -1
+        r[:, place] *= -1
+        return replace(self, r=r)
+
+
+def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
+    """Correlations within countries over those who answered both, and how many they are.
+
+    With x centred on the country's mean over those who answered both: r = Σ xy / √(Σ x² Σ y²), all sums over countries.
+    """
+    matrix = values.to_numpy()
+    k = matrix.shape[1]
+    xy, xx, count = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
+    codes = country.rank("dense").to_numpy()
+    with threadpool_limits(1, user_api="blas"):  # small matrices: more threads only wait for each other
+        for code in np.unique(codes):
+            part = matrix[codes == code]
+            known = np.isfinite(part)
+            # Centred first on the column's own mean, so that large numbers (years) lose no digits.
+            total = np.maximum(known.sum(axis=0), 1)
+            filled = np.where(known, part - np.where(known, part, 0.0).sum(axis=0) / total, 0.0)
+            mask = known.astype(np.float64)
+            n = mask.T @ mask
+            sums = filled.T @ mask  # [i, j]: sum of i where j is known
+            safe = np.maximum(n, 1.0)
+            xy += filled.T @ filled - sums * sums.T / safe
+            xx += (filled**2).T @ mask - sums**2 / safe
+            count += n
+    scale = np.sqrt(np.maximum(xx, 0.0) * np.maximum(xx.T, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = np.where(scale > 1e-9, xy / scale, np.nan)
+    return _Correlations({name: place for place, name in enumerate(values.columns)}, r, count)

@@ -1,0 +1,338 @@
+"""Probing a model: three tiny questions show what it can do, and what will be sent to it.
+
+The questions hold nothing of any respondent. What is found is kept beside the model's ledger (`probe.json`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mpta_pipeline.errors import MptaError
+from mpta_pipeline.inference.engine import check_address, endpoint, run_async
+from mpta_pipeline.inference.exchange import Exchange, Tally
+from mpta_pipeline.inference.faults import Fault, redact, shorten
+from mpta_pipeline.inference.models import ModelSpec, Reasoning, Switch, card_version
+from mpta_pipeline.inference.providers import provider
+from mpta_pipeline.inference.providers.base import Provider, Reply
+from mpta_pipeline.inference.providers.openai import switch_of
+from mpta_pipeline.inference.requests import LETTERS, Ask
+from mpta_pipeline.inference.signs import NONE, Signs, cut_prompts, signs
+from mpta_pipeline.storage import write_json
+
+FILE = "probe.json"
+THOUGHT = 2048  # tokens of thought that the probe allows a model that turns out to think
+_OPTIONS = ("Tuesday", "Blue", "Seven")
+_RIGHT = 1
+_SYSTEM = "You answer questions of a survey."
+_QUESTION = "Which of these is a colour?\n\nA. Tuesday\nB. Blue\nC. Seven\n\nAnswer with the letter only."
+_PAD = "The interview was held on a weekday and nothing else is known of it. "  # for the question that is longer
+_SWITCHES: Mapping[str, tuple[Switch, ...]] = {
+    "openai": ("chat_template_kwargs", "reasoning_effort", "enable_thinking", "thinking", "reasoning"),
+    "embedded": ("chat_template_kwargs",),
+    "anthropic": ("thinking",),
+    "gemini": ("thinkingConfig",),
+}
+
+
+@dataclass
+class Probe:
+    """What a probe of a model found, in words; `problem` where it cannot be asked at all.
+
+    Attributes:
+        model: Name of the entry.
+        digest: Data version of the entry that was probed.
+        at: When, UTC.
+        letters: Whether it answers a question with a known answer by the letter.
+        candidates: Log-probabilities of the letters.
+        whole_options: How whole options get log-probabilities.
+        thinking: Whether it thinks before it answers, and how that is switched off.
+        structured: Whether its output can be held to one of the letters.
+        context: Tokens of its context, as the endpoint lists it.
+        price: By the entry, or as the endpoint lists it.
+        speed: Seconds a request took, one at a time.
+        sent: Path and body of a request, with the texts left out.
+        to_do: What to change in the entry.
+        problem: Why it cannot be asked; null: it can.
+    """
+
+    model: str
+    digest: str
+    at: str
+    letters: str = "not tried"
+    candidates: str = "not tried"
+    whole_options: str = "not tried"
+    thinking: str = "not seen"
+    structured: str = "not tried"
+    context: str = "not told"
+    price: str = "none"
+    speed: str = "not measured"
+    sent: str = ""
+    to_do: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+    def shown(self) -> dict[str, str]:
+        """For a terminal or the UI: name → words."""
+        rows = {name.replace("_", " "): value for name, value in asdict(self).items() if isinstance(value, str)}
+        rows |= {"to do": "; ".join(self.to_do) or "nothing"}
+        return {k: v for k, v in rows.items() if k not in ("model", "digest")}
+
+
+def stored_probe(spec: ModelSpec, ledger: Path) -> Probe | None:
+    """The last probe of a model, if its entry is still the one that was probed."""
+    try:
+        found = Probe(**orjson.loads((ledger / FILE).read_bytes()))
+    except (OSError, orjson.JSONDecodeError, TypeError):
+        return None
+    return found if found.digest == card_version(spec) else None
+
+
+def probe(spec: ModelSpec, ledger: Path, *, cache_dir: Path | None = None) -> Probe:
+    """Ask a model three tiny questions, and some again where it thinks; what is found is kept beside its ledger.
+
+    Args:
+        spec: The model.
+        ledger: The model's ledger folder. No answer goes into it.
+        cache_dir: Where files made from installed models are kept.
+    """
+    patient = spec.timeouts.model_copy(update={"patience": min(spec.timeouts.patience, 30.0)})
+    quick = spec.model_copy(update={"attempts": min(spec.attempts, 2), "timeouts": patient, "connections": 1})
+    found = Probe(spec.name, "", datetime.now(UTC).isoformat(timespec="seconds"))
+    try:
+        found.digest = card_version(spec)
+        check_address(spec)
+        key = spec.key()
+        run_async(_Probing(quick, found, spec.secrets(key)).run(cache_dir or ledger / "weights", key))
+    except MptaError as failure:
+        found.problem = str(failure)
+    except Exception as failure:  # whatever a server says is a finding, not an error of the program
+        found.problem = shorten(f"{type(failure).__name__} {failure}")
+    write_json(asdict(found), ledger / FILE)
+    return found
+
+
+class _Probing:
+    """One probe under way."""
+
+    def __init__(self, spec: ModelSpec, found: Probe, secrets: tuple[str, ...]) -> None:
+        self.spec = spec
+        self.found = found
+        self.secrets = secrets
+        self.exchange: Exchange
+        self.sent: tuple[str, Mapping[str, Any]] | None = None
+        self.seen: Signs = NONE
+
+    async def run(self, cache_dir: Path, key: str | None) -> None:
+        given = provider(self.spec)
+        async with endpoint(self.spec, given, cache_dir, key, self.secrets) as self.exchange:
+            self.found.price = _price(self.spec)
+            await self._listed()
+            try:
+                seconds, reply, first = await self._first(given)
+            except Fault as fault:
+                self.found.problem = f"{self.exchange.base_url}: {fault.reason}"
+                return
+            self.found.speed = f"{seconds:.2f} s per request" + (
+                f", {reply.completion_tokens} tokens" if reply.completion_tokens else ""
+            )
+            self._letters(reply, first)
+            await self._longer(given, reply)
+            await self._thinking(first)
+            await self._structured()
+            await self._options()
+
+    # ---------------------------------------------------------------- asking
+
+    async def _ask(self, given: Provider, ask: Ask) -> Reply:
+        def call(path: str, body: Any, read: Callable[[Any], Any]) -> Any:
+            if body is not None:
+                self.sent = (path, body)
+
+            def look(payload: Any) -> Any:
+                self.seen = signs(payload)
+                return read(payload)
+
+            return self.exchange.call(path, body, look, Tally())
+
+        return await given.answer(ask, call)
+
+    async def _first(self, given: Provider) -> tuple[float, Reply, Signs]:
+        """The question with the known answer, as the study would ask it, with room for a thought if it takes one."""
+        ask = _question()
+        began = time.monotonic()
+        reply = await self._ask(given, ask)
+        if self.seen.starved and self.spec.api != "completions":
+            given.room = THOUGHT
+            reply = await self._ask(given, ask)
+        if self.sent is not None:
+            path, body = self.sent
+            self.found.sent = f"{path} {orjson.dumps(_without_texts(body), option=orjson.OPT_SORT_KEYS).decode()}"
+        return time.monotonic() - began, reply, self.seen
+
+    # ---------------------------------------------------------------- findings
+
+    def _letters(self, reply: Reply, seen: Signs) -> None:
+        found, text = self.found, (reply.text or "").strip()
+        said = repr(shorten(redact(text, self.secrets), 60))
+        if not text:
+            found.letters = f"no: the reply is empty (finish reason {reply.finish_reason or 'none'})"
+            found.to_do.append(
+                "set `reasoning: off`, or a larger budget of it, in the entry" if seen.thought else "see the endpoint"
+            )
+        elif text.strip("().*: ")[:1] == LETTERS[_RIGHT]:
+            found.letters = f"yes: {said}, which is right"
+        else:
+            found.letters = f"the reply to a question whose answer is {LETTERS[_RIGHT]} is {said}"
+        if reply.option_logprobs is None:
+            found.candidates = "none: answers are read from the text"
+        else:
+            best = max(range(len(_OPTIONS)), key=reply.option_logprobs.__getitem__)
+            found.candidates = f"log-probabilities of all {len(_OPTIONS)} letters; the likeliest is {LETTERS[best]}"
+
+    async def _longer(self, given: Provider, short: Reply) -> None:
+        """Whether a longer prompt has more tokens: a server that cuts prompts counts the same."""
+        if short.prompt_tokens is None:
+            return
+        sizes = [(len(_QUESTION) + len(_SYSTEM), short.prompt_tokens)]
+        ask = _question(_PAD * 40)
+        try:
+            reply = await self._ask(given, ask)
+        except Fault as fault:
+            self.found.to_do.append(f"a prompt of {len(ask.user)} characters failed: {fault.reason}")
+            return
+        if reply.prompt_tokens is not None:
+            sizes.append((len(ask.user) + len(_SYSTEM), reply.prompt_tokens))
+            doubt = cut_prompts(*zip(*sizes * 4, strict=True)) if reply.prompt_tokens > short.prompt_tokens else "cut"
+            if doubt:
+                self.found.to_do.append(
+                    f"give the server more context: {sizes[1][0]} characters were counted as {sizes[1][1]} prompt "
+                    f"tokens, {sizes[0][0]} as {sizes[0][1]}"
+                )
+
+    async def _thinking(self, first: Signs) -> None:
+        """Whether it thinks and which field of the request switches that off."""
+        found, spec = self.found, self.spec
+        if not first.thought:
+            found.thinking = "no" if spec.reasoning is None else "no, as its entry says what it says of reasoning"
+            return
+        tokens = f" ({first.thought_tokens} tokens)" if first.thought_tokens else ""
+        found.thinking = f"yes{tokens}"
+        if spec.reasoning is not None and spec.reasoning.budget:
+            found.thinking += f"; up to {spec.reasoning.budget} tokens are allowed"
+            return
+        if spec.api == "completions":
+            return
+        usual = switch_of(spec) if spec.provider in ("openai", "embedded") else _SWITCHES[spec.provider][0]
+        for switch in dict.fromkeys((usual, *_SWITCHES[spec.provider])):
+            off = Reasoning(budget=0, switch=switch)
+            given = provider(spec.model_copy(update={"reasoning": off}))
+            try:
+                await self._ask(given, _question())
+            except Fault:
+                continue
+            if not self.seen.thought:
+                found.thinking += f"; switched off by {switch}"
+                how = "`reasoning: off`" if switch == usual else f"`reasoning: {{budget: 0, switch: {switch}}}`"
+                found.to_do.append(f"write {how} in the entry for answers without a thought, which cost less")
+                return
+        found.thinking += "; it could not be switched off"
+        found.to_do.append(f"write `reasoning: {{budget: {THOUGHT}}}` in the entry, so that the thought has room")
+
+    async def _structured(self) -> None:
+        spec = self.spec
+        if spec.provider == "anthropic" or spec.api == "completions":
+            self.found.structured = "not offered in this format"
+            return
+        given = provider(spec.model_copy(update={"structured": True}))
+        given.room = THOUGHT if self.found.thinking.startswith("yes") else 0
+        try:
+            reply = await self._ask(given, _question())
+        except Fault as fault:
+            self.found.structured = f"no: {shorten(fault.reason, 100)}"
+            return
+        held = (reply.text or "").strip() in LETTERS[: len(_OPTIONS)]
+        self.found.structured = "yes" if held else "no: the endpoint passes over the wish"
+
+    async def _options(self) -> None:
+        spec = self.spec
+        if spec.provider not in ("openai", "embedded"):
+            self.found.whole_options = "not offered in this format"
+            return
+        given = provider(spec)
+        ask = Ask("probe", _SYSTEM, "Which of these is a colour?", _OPTIONS, "option_logprob", "probe")
+        try:
+            reply = await self._ask(given, ask)
+        except Fault as fault:
+            self.found.whole_options = f"no: {shorten(fault.reason, 160)}"
+            if "option_logprob" in spec.elicitations:
+                self.found.to_do.append("take option_logprob out of `elicitations`")
+            return
+        way = getattr(given, "way", None)
+        self.found.whole_options = f"yes, by {way}; the likeliest is {reply.text}"
+
+    async def _listed(self) -> None:
+        """Context and price as the endpoint lists them; many list neither."""
+        path = f"/models/{self.spec.model}" if self.spec.provider == "gemini" else "/models"
+        path = "/v1/models" if self.spec.provider == "embedded" else path
+        try:
+            payload = await self.exchange.call(path, None, lambda payload: payload, Tally())
+        except Fault:
+            return
+        entries = payload.get("data") if isinstance(payload, Mapping) else None
+        listed = [e for e in entries if isinstance(e, Mapping)] if isinstance(entries, list) else [payload]
+        own = next((e for e in listed if isinstance(e, Mapping) and e.get("id") == self.spec.model), None)
+        own = own or (listed[0] if len(listed) == 1 and isinstance(listed[0], Mapping) else None)
+        if own is None:
+            names = [str(e.get("id")) for e in listed if isinstance(e, Mapping)][:8]
+            if names and self.spec.provider in ("openai", "anthropic"):
+                self.found.to_do.append(f"the endpoint does not list `{self.spec.model}`, but {', '.join(names)}")
+            return
+        meta = own.get("meta") if isinstance(own.get("meta"), Mapping) else {}
+        for name in (
+            "max_model_len",
+            "context_length",
+            "max_context_length",
+            "context_window",
+            "inputTokenLimit",
+            "n_ctx",
+        ):
+            value = own.get(name) or (meta or {}).get(name)
+            if isinstance(value, int) and not isinstance(value, bool):
+                self.found.context = f"{value:,} tokens"
+                break
+        pricing = own.get("pricing")
+        if self.spec.price is None and isinstance(pricing, Mapping):
+            try:
+                of = {name: float(pricing[name]) * 1e6 for name in ("prompt", "completion")}
+            except (KeyError, TypeError, ValueError):
+                return
+            self.found.price = f"not in the entry; listed: {of['prompt']:g} in, {of['completion']:g} out"
+            self.found.to_do.append(
+                f"write `price: {{input: {of['prompt']:g}, output: {of['completion']:g}}}` for plan and budget"
+            )
+
+
+def _question(before: str = "") -> Ask:
+    return Ask("probe", _SYSTEM, before + _QUESTION, _OPTIONS, "letter", "probe")
+
+
+def _price(spec: ModelSpec) -> str:
+    if spec.price is None:
+        return "none, as it runs here" if spec.is_local else "not in the entry"
+    batch = f", × {spec.price.batch:g} in batches" if spec.batch else ""
+    return f"{spec.price.input:g} in, {spec.price.output:g} out, US dollars per million tokens{batch}"
+
+
+def _without_texts(value: Any, name: str = "") -> Any:
+    """A request with its texts left out: what is of interest is how it is asked."""
+    if isinstance(value, Mapping):
+        return {k: _without_texts(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_texts(v, name) for v in value] if name in ("messages", "contents", "parts") else value
+    return "…" if name in ("content", "text", "prompt", "system") and isinstance(value, str) else value

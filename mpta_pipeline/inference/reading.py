@@ -1,0 +1,106 @@
+"""Reading what servers send, detail by detail: an odd value costs the detail that it belongs to, never the reply."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of a reply, and its candidates (token, natural log-probability) at that place."""
+
+    text: str
+    candidates: tuple[tuple[str, float], ...] = ()
+
+
+def parse_json(data: bytes | str) -> Any:
+    """JSON, also with the NaN and Infinity that Python servers write and with halves of surrogate pairs.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            return _whole_characters(json.loads(data))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_whole_characters(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(one) for key, one in value.items()}
+    return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def listing(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def words(value: Any) -> str:
+    """The value if it is text, else none."""
+    return value if isinstance(value, str) else ""
+
+
+def logprob(value: Any) -> float | None:
+    """A log-probability; None for null, NaN, infinities and whatever else is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def candidates(entries: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, float], ...]:
+    """Candidates of a token; one without a name or a finite log-probability is left out."""
+    found = ((name, logprob(value)) for name, value in entries)
+    return tuple((name, value) for name, value in found if isinstance(name, str) and value is not None)
+
+
+def tokens_of(logprobs: Any) -> list[Token]:
+    """Tokens of a reply in either of OpenAI's forms, whichever endpoint they come from.
+
+    Chat and responses: `content` (or the list itself) of objects with token and top_logprobs. Completions: lists
+    `tokens` and `top_logprobs` side by side, the latter of mappings token → log-probability.
+    """
+    listed = logprobs if isinstance(logprobs, list) else listing(mapping(logprobs).get("content"))
+    if listed:
+        return [_token(mapping(one)) for one in listed]
+    names, tops = (listing(mapping(logprobs).get(name)) for name in ("tokens", "top_logprobs"))
+    return [
+        Token(
+            words(names[i]) if i < len(names) else "",
+            _candidates_in(tops[i]) if i < len(tops) else (),
+        )
+        for i in range(max(len(names), len(tops)))
+    ]
+
+
+def _token(one: Mapping[str, Any]) -> Token:
+    return Token(words(one.get("token")), _candidates_in(one.get("top_logprobs")))
+
+
+def _candidates_in(tops: Any) -> tuple[tuple[str, float], ...]:
+    """Candidates as a list of objects or as a mapping."""
+    if isinstance(tops, Mapping):
+        return candidates(tops.items())
+    return candidates((mapping(c).get("token"), mapping(c).get("logprob")) for c in listing(tops))

@@ -1,0 +1,154 @@
+"""Parents that change while something is made from them: the result is stale, and nobody who withdrew comes back."""
+
+import threading
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from mpta_pipeline import cli, forget, personas, surveys
+from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.provenance import Node
+from mpta_pipeline.storage import alone, at_work
+from tests.plain_run import bring_up_to_date
+from tests.world import STUDY, respondents, write_wave
+
+WAVE = "gss_extract-2016"
+PATIENCE = 20.0  # seconds; a lock that fails shows as this much waiting, never as a hang
+
+
+def _harmonized() -> Project:
+    project = Project.from_env()
+    project.look()
+    for wave in project.catalogue().waves:
+        steps.make_raw_wave(project, wave)
+        steps.make_harmonized_wave(project, wave)
+    return project
+
+
+def test_a_parent_that_changes_after_it_was_read_leaves_the_table_stale(world, monkeypatch):
+    project = _harmonized()
+    build = personas.build_personas
+
+    def and_meanwhile(*args, **kwargs):
+        frame = build(*args, **kwargs)
+        write_wave(
+            world.surveys, respondents(2016).with_columns(educ=pl.when(pl.col("id") < 3).then(1.0).otherwise("educ"))
+        )
+        later = Project.from_env()
+        later.look()
+        _in_thread(lambda: (steps.make_raw_wave(later, WAVE), steps.make_harmonized_wave(later, WAVE)))
+        return frame
+
+    monkeypatch.setattr(personas, "build_personas", and_meanwhile)
+    steps.make_personas(project)
+    monkeypatch.undo()
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    project = Project.from_env()
+    assert not steps.is_current(project, Node("personas")), "made from the release that was replaced meanwhile"
+    steps.make_personas(project)
+    assert steps.is_current(project, Node("personas"))
+
+
+def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_next_run(world, server):
+    world.study(STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}})
+
+    def more_items() -> None:
+        task = STUDY["tasks"]["value_alignment"] | {"items_per_persona": 3}
+        world.study(STUDY | {"tasks": {"value_alignment": task}})
+        _in_thread(lambda: steps.make_prompts(Project.from_env(), "value_alignment"))
+
+    server.meanwhile = more_items
+    bring_up_to_date()
+    project, made = bring_up_to_date()
+    assert "responses|loopback|value_alignment" in made
+    prompts = steps.read(project, "prompts", "value_alignment")
+    answers = steps.read(project, "responses", "loopback|value_alignment")
+    assert prompts.join(answers, on="prompt_id", how="anti").is_empty(), "nothing is left unasked"
+    assert all(times == 1 for times in server.asked.values()), "nothing is asked twice"
+
+
+def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, monkeypatch):
+    project = _harmonized()
+    who = surveys.respondents(surveys.load_raw(project.layout, WAVE))["respondent_id"][4]
+    build, read, go_on = personas.build_personas, threading.Event(), threading.Event()
+
+    def held(*args, **kwargs):
+        frame = build(*args, **kwargs)
+        read.set()
+        go_on.wait(PATIENCE)
+        return frame
+
+    monkeypatch.setattr(personas, "build_personas", held)
+    maker = threading.Thread(target=lambda: steps.make_personas(project))
+    maker.start()
+    assert read.wait(PATIENCE)
+    outcome = []
+    withdrawal = threading.Thread(
+        target=lambda: outcome.append(CliRunner().invoke(cli.app, ["forget", who, "--yes", "--no-run"]))
+    )
+    withdrawal.start()
+    withdrawal.join(1.0)
+    assert withdrawal.is_alive(), "it waits for the step that has read the respondent"
+    go_on.set()
+    maker.join(PATIENCE)
+    withdrawal.join(PATIENCE)
+    assert outcome[0].exit_code == 0, outcome[0].output
+    assert who not in steps.read(Project.from_env(), "personas")["persona_id"]
+    assert forget.tables_with(project.layout, who) == []
+
+
+def test_a_withdrawal_on_another_machine_keeps_a_table_that_was_read_before_from_being_stored(world, monkeypatch):
+    project = _harmonized()
+    who = surveys.respondents(surveys.load_raw(project.layout, WAVE))["respondent_id"][4]
+    build = personas.build_personas
+
+    def and_meanwhile(*args, **kwargs):
+        frame = build(*args, **kwargs)
+        found = forget.find(project.layout, project.sources, who)
+        # Another machine does not see this one's lock.
+        forget.forget(project.layout, project.sources, project.models, found, on=datetime.now(UTC).date())
+        return frame
+
+    monkeypatch.setattr(personas, "build_personas", and_meanwhile)
+    with pytest.raises(ConfigError, match="withdrew while this table was being made; nothing was stored"):
+        steps.make_personas(project)
+    assert steps.made(project, Node("personas")) is None
+    assert forget.tables_with(project.layout, who) == []
+
+
+def test_a_waiting_withdrawal_is_not_overtaken_by_new_steps(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPTA_DATA_DIR", str(tmp_path))
+    layout, order, waits = Project.from_env().layout, [], threading.Event()
+
+    def withdraw() -> None:
+        with alone(layout, waits.set):
+            order.append("withdrawal")
+
+    def step() -> None:
+        with at_work(layout):
+            order.append("step")
+
+    with at_work(layout):
+        first = threading.Thread(target=withdraw)
+        first.start()
+        assert waits.wait(PATIENCE)
+        second = threading.Thread(target=step)
+        second.start()
+        second.join(0.3)
+        assert order == []
+    first.join(PATIENCE)
+    second.join(PATIENCE)
+    assert order == ["withdrawal", "step"]
+
+
+def _in_thread(work) -> None:
+    """Do work outside of the step that is under way here, as another process would."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

@@ -1,0 +1,178 @@
+"""A wave made of several files: joined where their countries differ, a question of releases where they are the same."""
+
+import os
+
+import polars as pl
+import pytest
+
+from mpta_pipeline import surveys
+from mpta_pipeline.orchestration import steps
+from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.surveys import readers
+from tests.surveys import make_files as make
+from tests.surveys import skeletons
+
+PEOPLE = make.wvs_people(per_country=30)
+
+
+def _of(*countries, version="6-0-0 (2024-04-30)", keep=lambda frame: frame):
+    """The file of some countries, as the producer gives them: without A_WAVE."""
+    file = make.wvs7(PEOPLE, version=version)
+    frame = file.frame.filter(pl.col("B_COUNTRY").is_in(countries)).drop("A_WAVE")
+    return file.with_frame(keep(frame))
+
+
+def _drop(file, path, at):
+    """Put a file into the survey folder, dropped at that second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make.write(file, path)
+    os.utime(path, (at, at))
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A deployment without models: from the survey folder to the prompts."""
+    monkeypatch.setenv("MPTA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("MPTA_CONFIG_DIR", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "study.yaml").write_text(
+        "name: parts\nsurveys: [wvs]\npanel: {size: 400, strata: []}\ntraits: {min: 1}\n"
+        "tasks: {value_alignment: {kind: survey, concepts: [happiness, trust_general]}}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "config" / "models.yaml").write_text("{}\n", encoding="utf-8")
+    return Project.from_env()
+
+
+def _made(project, wave="wvs-7"):
+    """Bring the wave, the personas and the prompts up to date; what they are then."""
+    project.look()
+    steps.make_raw_wave(project, wave)
+    record, _ = steps.make_harmonized_wave(project, wave)
+    steps.make_survey_changelog(project, wave)
+    steps.make_personas(project)
+    steps.make_panel(project)
+    steps.make_items(project, "value_alignment")
+    steps.make_prompts(project, "value_alignment")
+    return record, steps.read(project, "personas"), steps.read(project, "prompts", "value_alignment")
+
+
+def test_three_country_files_dropped_one_after_the_other(project, monkeypatch):
+    """One wave with three countries; whoever was there stays as they were, and only new prompts are to be asked."""
+    folder = project.layout.surveys
+    _drop(_of(840), folder / "usa.dta", 100)
+    _, first, _ = _made(project)
+    read = readers.parts
+    seen = []
+    monkeypatch.setattr(readers, "parts", lambda info, *a, **k: seen.append(info.path.name) or read(info, *a, **k))
+    _drop(_of(484), folder / "mexico.sav", 50)  # an older file takes nothing from a newer one of another country
+    _, second, before = _made(project)
+    _drop(_of(276), folder / "germany.csv", 200)
+    record, third, prompts = _made(project)
+    assert [name for name in seen if name.startswith(("usa", "mexico"))].count("mexico.sav") == 1
+    assert "usa.dta" not in seen  # what was read is not read again
+    assert sorted(third["country"].unique()) == ["DEU", "MEX", "USA"]
+    assert third.height == 90
+    known = third.filter(pl.col("country").is_in(["USA", "MEX"]))
+    assert known.sort("persona_id").equals(second.sort("persona_id"))
+    assert known.filter(pl.col("country") == "USA").sort("persona_id").equals(first.sort("persona_id"))
+    new = prompts.join(before, on="content_hash", how="anti")
+    assert set(before["content_hash"]) <= set(prompts["content_hash"])
+    assert set(new.join(third, on="persona_id")["country"]) == {"DEU"}
+    assert len(record.notes["parts"]) == 3
+    waves = project.waves()
+    assert sorted(waves["file_name"]) == ["germany.csv", "mexico.sav", "usa.dta"]
+    assert sorted(c for found in waves["countries"] for c in found) == ["DEU", "MEX", "USA"]
+
+
+def test_a_country_is_replaced_and_removed_and_the_others_stay(project):
+    folder = project.layout.surveys
+    _drop(_of(840), folder / "usa.dta", 100)
+    _drop(_of(484), folder / "mexico.dta", 100)
+    _, before, _ = _made(project)
+    newer = _of(
+        484,
+        version="7-0-0 (2026-01-01)",
+        keep=lambda f: f.with_columns(Q46=pl.when(pl.col("Q46") == 1).then(2).otherwise("Q46")),
+    )
+    _drop(newer, folder / "mexico new.dta", 90)  # the version decides, not the day
+    _, after, _ = _made(project)
+    usa = pl.col("country") == "USA"
+    assert after.filter(usa).equals(before.filter(usa))
+    assert set(after["persona_id"]) == set(before["persona_id"])
+    log = steps.read(project, "survey_changelog", "wvs-7")
+    assert set(log.filter(pl.col("change") == "changed")["variable"]) == {"Q46"}
+    assert log.filter(pl.col("change").is_in(["added", "removed"])).is_empty()
+    (folder / "usa.dta").unlink()
+    _, left, _ = _made(project)
+    assert left["country"].unique().to_list() == ["MEX"]
+    assert left.equals(after.filter(~usa))
+
+
+def test_a_file_with_a_faulty_weight_keeps_no_other_country_out(project):
+    folder = project.layout.surveys
+    _drop(_of(840), folder / "usa.sav", 100)
+    _drop(
+        _of(
+            484,
+            keep=lambda f: f.with_columns(
+                W_WEIGHT=pl.when(pl.int_range(pl.len()) == 3).then(-5.0).otherwise("W_WEIGHT")
+            ),
+        ),
+        folder / "mexico.sav",
+        100,
+    )
+    record, personas, _ = _made(project)
+    assert personas["country"].unique().to_list() == ["USA"]
+    ((name, message),) = record.notes["left_out"].items()
+    assert name == "mexico.sav"
+    assert "W_WEIGHT" in message and "mexico.sav" in message
+
+
+def test_the_catalogue_tells_each_part(tmp_path, registry):
+    folder = tmp_path / "in"
+    _drop(_of(840, 484, 276), folder / "pooled.sav", 100)
+    _drop(_of(484, version="7-0-0 (2026-01-01)"), folder / "mexico.sav", 90)
+    _drop(_of(826), folder / "britain.sav", 90)
+    _drop(make.wvs_ts(PEOPLE), folder / "series.sav", 500)
+    _drop(_of(840), folder / "usa.sav", 10)
+    states = surveys.scan(folder, registry, cache=tmp_path / "c.json")
+    found = {f.state.path.name: f for f in surveys.assign(states)}
+    assert {n: (f.role, f.countries) for n, f in found.items()} == {
+        "pooled.sav": ("used", ("DEU", "USA")),
+        "mexico.sav": ("used", ("MEX",)),
+        "britain.sav": ("used", ("GBR",)),
+        "series.sav": ("check", ()),
+        "usa.sav": ("superseded", ()),
+    }
+    assert found["pooled.sav"].reason == (
+        "one of 3 files that make up the wave: it gives DEU, USA; MEX is taken from mexico.sav, the newer release "
+        "(7-0-0 (2026-01-01))"
+    )
+    assert "dropped later" in found["usa.sav"].reason
+
+
+def test_ids_do_not_depend_on_which_countries_a_file_holds(tmp_path, layout, registry):
+    pooled = surveys.ingest(make.write(_of(840, 484, 276), tmp_path / "pooled.sav"), "wvs-7", layout, registry)
+    own = surveys.ingest(make.write(_of(484), tmp_path / "mexico.sav"), "wvs-7", layout, registry)
+    some = surveys.respondents(surveys.limited(pooled, ["MEX"]))
+    assert some["respondent_id"].equals(surveys.respondents(own)["respondent_id"])
+    assert some["row_index"].to_list() == list(range(30))
+    assert surveys.cells(surveys.limited(pooled, ["MEX"]), "Q46").equals(surveys.cells(own, "Q46"))
+
+
+@pytest.mark.parametrize("form", ["x.dta", "big.dta", "x.sav", "x.csv", "x.csv.zip"])
+@pytest.mark.parametrize("name", skeletons.many())
+def test_every_skeleton_gets_in(name, form, tmp_path, layout, registry):
+    skeleton = skeletons.load(name)
+    path = skeletons.write(skeleton, tmp_path / form, rows=260, big_endian=form == "big.dta")
+    found = surveys.recognize(path, registry)
+    country = {"Chile": "CHL", "Bangladesh": "BGD", "Russian": "RUS"}
+    expected = next((iso for word, iso in country.items() if word in name), "USA")
+    assert {c for part in found.parts.values() for c in part.countries} == {expected}
+    assert len(found.waves) == (7 if "series" in name else 1)
+    wave = found.waves[-1]
+    raw = surveys.ingest(path, wave, layout, registry)
+    people = surveys.respondents(raw)
+    assert people["respondent_id"].n_unique() == people.height == found.parts[wave].rows
