@@ -155,6 +155,7 @@ def _run(
         err.print(f"[yellow]not used[/yellow] {escape(name)}: {escape(problem)}", soft_wrap=True)
     for label, message in outcome.failures.items():
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
+    _show_told(project)
     _show_set_aside(project)
     _show_unanswered(project)
     _show_unreadable(project)
@@ -291,16 +292,42 @@ def _print_frame(frame: pl.DataFrame, *, title: str = "") -> None:
 
 
 @app.command(name="surveys")
-def list_surveys() -> None:
-    """What the survey folder holds: recognized as what, release, rows, licence, state."""
+def list_surveys(
+    file: Annotated[Path | None, typer.Argument(help="One file, wherever it lies; default: the survey folder.")] = None,
+    *,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="For each source, how near the file is to being one of it.")
+    ] = False,
+) -> None:
+    """What the survey folder holds: recognized as what, release, rows, licence, state. Or what one file is."""
     from mpta_pipeline import surveys
     from mpta_pipeline.orchestration.project import Project
 
     project = Project.from_env()
-    states = surveys.scan(surveys.folders(project.layout, project.sources), project.sources)
+    if explain:
+        if file is None:
+            raise ConfigError(
+                "--explain is about one file", variable="FILE", remedy="name it: mpta surveys FILE --explain"
+            )
+        _explain(file, project)
+        return
+    if file is None:
+        states = surveys.scan(surveys.folders(project.layout, project.sources), project.sources)
+    else:
+        states = [surveys.look_at(file, project.sources)]
     if not states:
         out.print(f"No survey file in {project.layout.surveys}. Drop one there, or run `mpta demo`.", soft_wrap=True)
         return
+    _show_files(project, states)
+    if file is None:
+        _show_told(project)
+        _show_set_aside(project)
+
+
+def _show_files(project: Project, states: list[Any]) -> None:
+    """What survey files are, which wave each gives or holds, and what is wrong with them."""
+    from mpta_pipeline import surveys
+
     roles = {(found.wave, found.state.path): found for found in surveys.assign(states)}
     rows = [
         {
@@ -326,15 +353,112 @@ def list_surveys() -> None:
         out.print(f"{source.dialect}: {escape(source.licence)} Personas may go to: {reach}.", style="dim")
         if not source.crosswalk and source.note:
             out.print(f"{source.dialect} is not harmonized: {escape(' '.join(source.note.split()))}", style="dim")
+    several = {wave for wave in (f.wave for f in roles.values()) if sum(f.wave == wave for f in roles.values()) > 1}
     for found in roles.values():
-        if found.role != "used":
+        if found.wave in several:
             out.print(
-                f"{escape(found.state.path.name)}: {found.wave} {found.role}: {escape(found.reason)}", style="dim"
+                f"{escape(found.state.path.name)}: {found.wave} {found.role}: {escape(found.reason)}",
+                style="dim",
+                soft_wrap=True,
             )
     for state in states:
+        if state.recognition is not None and state.recognition.notes:
+            out.print(f"{escape(state.path.name)}: {escape('; '.join(state.recognition.notes))}.", soft_wrap=True)
         if state.problem:
             out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
-    _show_set_aside(project)
+
+
+def _explain(file: Path, project: Project) -> None:
+    from mpta_pipeline import surveys
+
+    verdicts = surveys.explain(file, project.sources)
+    fitting = [v for v in verdicts if not v.reasons]
+    try:
+        found = surveys.recognize(file, project.sources)
+        told = f"It is recognized as {found.dialect}: {', '.join(found.waves)}."
+    except MptaError as failure:
+        told = f"[yellow]It is not recognized.[/yellow] {escape(str(failure))}"
+    out.print(told, soft_wrap=True)
+    if refusal := next((project.sources.closed(project.sources[v.dialect]) for v in fitting), None):
+        out.print(escape(str(refusal)), style="yellow", soft_wrap=True)
+    table = Table(title_justify="left", header_style="bold", title="How near the file is to each source")
+    for name in ("source", "conditions met", "what is missing"):
+        table.add_column(name, justify="right" if "conditions" in name else "left", overflow="fold")
+    for v in verdicts:
+        met = f"{v.conditions - len(v.reasons)} of {v.conditions}"
+        why = "; ".join(v.reasons[:6]) + (f"; {len(v.reasons) - 6} more" if len(v.reasons) > 6 else "")
+        table.add_row(v.dialect, met, escape(why or "nothing"))
+    out.print(table)
+
+
+@app.command()
+def describe(
+    file: Annotated[Path, typer.Argument(help="A survey file.")],
+    target: Annotated[
+        Path | None, typer.Argument(help="Where to write; default: the file's name with .json.gz, in this folder.")
+    ] = None,
+) -> None:
+    """Describe a survey file without its respondents, to attach to a report of a fault or to make a test of.
+
+    Variables, labels, storage and how often each code occurs, counts below five as 1-4, with what the crosswalk makes
+    of each variable.
+    """
+    import tempfile
+
+    from mpta_pipeline import harmonize, surveys
+    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.storage import Layout
+
+    described = surveys.describe_file(file)
+    try:
+        registry = Project.from_env().sources
+    except MptaError:  # a description needs no configuration
+        registry = surveys.load_sources()
+    by_name = {entry["name"].lower(): entry for entry in described["variables"]}
+    counts: dict[str, int] = {}
+    try:
+        found = surveys.recognize(file, registry)
+        described["recognized"] = {"source": found.dialect, "waves": list(found.waves), "version": found.version}
+        with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
+            for wave in found.waves:
+                raw = surveys.ingest(file, wave, Layout(Path(scratch)), registry)
+                for name, verdict in harmonize.variable_verdicts(raw, harmonize.load_crosswalk()).items():
+                    by_name[name.lower()].setdefault("crosswalk", {})[wave] = verdict
+    except MptaError as failure:
+        described["not_read"] = failure.problem
+        out.print(f"[yellow]It is not read:[/yellow] {escape(failure.problem)}", soft_wrap=True)
+        described["sources"] = [
+            {"source": v.dialect, "met": v.conditions - len(v.reasons), "of": v.conditions, "missing": list(v.reasons)}
+            for v in surveys.explain(file, registry)
+        ]
+    for entry in described["variables"]:
+        states = {verdict["state"] for verdict in entry.get("crosswalk", {}).values()}
+        best = next((s for s in ("set aside", "matched", "identity", "unknown") if s in states), None)
+        if best is not None:
+            counts[best] = counts.get(best, 0) + 1
+    path = surveys.write_description(described, target or Path(f"{file.name}.json.gz"))
+    told = ", ".join(f"{n:,} {state}" for state, n in sorted(counts.items()))
+    out.print(f"{described['rows']:,} rows, {described['columns']:,} variables" + (f": {told}" if told else ""))
+    for entry in described["variables"]:
+        verdicts = entry.get("crosswalk", {}).values()
+        why = dict.fromkeys(w for v in verdicts if v["state"] == "set aside" for w in v["why"])
+        if why:
+            out.print(f"  set aside {escape(entry['name'])}: {escape('; '.join(why))}", soft_wrap=True)
+    out.print(f"{path}: no respondent is in it, counts below five are masked. Attach it to a report.", soft_wrap=True)
+
+
+def _show_told(project: Project) -> None:
+    """What was unusual in reading the waves in use, and the files that a wave was made without."""
+    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.provenance import Node
+
+    for wave in project.catalogue().waves:
+        record = steps.made(project, Node("raw_wave", wave))
+        for name, notes in (record.notes.get("told", {}) if record else {}).items():
+            out.print(f"{wave}, {escape(name)}: {escape('; '.join(notes))}.", soft_wrap=True)
+        harmonized = steps.made(project, Node("harmonized_wave", wave))
+        for name, problem in (harmonized.notes.get("left_out", {}) if harmonized else {}).items():
+            out.print(f"[red]{wave} is made without {escape(name)}[/red]: {escape(problem)}", soft_wrap=True)
 
 
 def _show_set_aside(project: Project) -> None:
@@ -462,6 +586,8 @@ def plan() -> None:
         for name, spec in project.models.items()
     ]
     _print_frame(pl.DataFrame(rows))
+    for task, told in steps.items_left_out(project):
+        out.print(f"[yellow]{escape(task)}[/yellow]: {escape(told)}", soft_wrap=True)
 
 
 @app.command()
@@ -667,11 +793,14 @@ def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
     table.add_column("group", overflow="fold")
     table.add_column("answers", justify="right", no_wrap=True)
     beside = [c for c in ("chance", "item_mode") if "accuracy" in metrics and part[c].is_not_null().any()]
+    effects = "accuracy" in metrics and part["effect"].is_not_null().any()
     for name in metrics:
         table.add_column(name.removeprefix("bbq_").replace("_", " "), justify="right", no_wrap=True)
         if name == "accuracy":
             for column in beside:
                 table.add_column(column.replace("item_mode", "most frequent"), justify="right", style="dim")
+            if effects:
+                table.add_column("persona's effect", justify="right")
     for row in part.iter_rows(named=True):
         label = (
             row["subgroup"] if row["dimensions"] in ("all", "category") else f"{row['dimensions']} {row['subgroup']}"
@@ -686,8 +815,18 @@ def _show_part(title: str, part: pl.DataFrame, metrics: list[str]) -> None:
             cells.append(escape("\n".join([*shown, *([f"n {n:,}"] if n else [])])))
             if name == "accuracy":
                 cells += [_four(row[c]) for c in beside]
+                if effects:
+                    cells.append(_effect(row))
         table.add_row(*cells)
     out.print(table)
+
+
+def _effect(row: dict[str, Any]) -> str:
+    """The persona's effect on accuracy: with it less without, on the same questions; with its interval."""
+    if row["effect"] is None:
+        return ""
+    ends = "" if row["effect_from"] is None else f"\n[{row['effect_from']:+.2f}, {row['effect_to']:+.2f}]"
+    return escape(f"{row['effect']:+.4f}{ends}")
 
 
 def _show_numbers(numbers: pl.DataFrame | None) -> None:
@@ -696,9 +835,15 @@ def _show_numbers(numbers: pl.DataFrame | None) -> None:
         return
     for (model,), part in numbers.group_by(["model"], maintain_order=True):
         shown = part.select(
-            pl.when(pl.col("dimensions") == "all").then(pl.lit("all")).otherwise(pl.format("{} {}", "dimensions", "subgroup")).alias("group"),
-            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people", "difference",
-            pl.format("[{}, {}]", pl.col("ci_low").round(3), pl.col("ci_high").round(3)).alias("95 % interval"),
+            pl.when(pl.col("dimensions") == "all")
+            .then(pl.lit("all"))
+            .otherwise(pl.format("{} {}", "dimensions", "subgroup"))
+            .alias("group"),
+            pl.col("item_id").alias("question"), "n_answers", "n_people", "mean_model", "mean_people",
+            pl.coalesce(
+                pl.format("{}\n[{}, {}]", *(pl.col(c).round(2) for c in ("difference", "ci_low", "ci_high"))),
+                pl.col("difference").round(2).cast(pl.String),
+            ).alias("difference"),
             "mae", "mae_n", "pearson", "sd_ratio",
         )  # fmt: skip
         _print_frame(
@@ -713,7 +858,8 @@ def _show_comparison(comparison: pl.DataFrame) -> None:
         return
     shown = own.sort("task", "survey", "condition", "tie_group", pl.col("estimate"), descending=[False] * 4 + [True])
     _print_frame(
-        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers", pl.col("tie_group").alias("tie group")),
+        shown.select("model", "survey", "condition", pl.col("estimate").alias("accuracy"), "n_answers",
+                     pl.col("tie_group").alias("tie group")),
         title="Models compared on the answers that both gave; those of one tie group cannot be told apart",
     )  # fmt: skip
 
@@ -920,7 +1066,7 @@ def check(
 @app.command()
 def forget(
     respondent: Annotated[
-        str, typer.Argument(help="The respondent's id (r_…), or wave and native key, e.g. gss-2018:317.")
+        str, typer.Argument(help="The respondent's id (r_…), or wave and own key, e.g. gss-2018:317.")
     ],
     *,
     rebuild: Annotated[

@@ -71,8 +71,8 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
     Args:
         layout: Where the snapshots are.
         registry: Survey sources.
-        identifier: Our id (`r_…`), or wave and native key, e.g. `gss-2018:2018:317`; the last part of the key, the
-            respondent's own number, is enough where it is unique in the wave.
+        identifier: Our id (`r_…`), or wave and own key, e.g. `gss-2018:317` or `wvs-3:152:17`, as `mpta trace` shows
+            it; the respondent's own number, the last part, is enough where it is unique in the wave.
 
     Raises:
         MptaError: No snapshot holds such a respondent, or several do.
@@ -88,7 +88,9 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
     elif everyone.is_empty():
         theirs = everyone
     else:
-        theirs = everyone.filter(pl.col("native_key") == key)
+        # The key of a pooled file begins with the wave, which is said already.
+        code = wave.rpartition("-")[2]
+        theirs = everyone.filter(pl.col("native_key").is_in([key, f"{code}:{key}"]))
         if theirs.is_empty():
             theirs = everyone.filter(pl.col("native_key").str.split(":").list.last() == key)
     ids = theirs["respondent_id"].unique()
@@ -105,8 +107,7 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
         if ids.is_empty()
         else f"{ids.len()} respondents of the wave have this key",
         value=identifier,
-        remedy="give the respondent's id (r_…), or wave and native key as in the column native_key of the table "
-        "respondents, e.g. gss-2018:2018:317",
+        remedy="give the respondent's id (r_…), or wave and own key as `mpta trace` shows it, e.g. gss-2018:317",
     )
 
 

@@ -39,7 +39,11 @@ DATA_USES = ("any", "local_only")
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its polars type, meaning, and the bounds that its values must keep."""
+    """A column: its polars type, meaning, and the bounds that its values must keep.
+
+    An `optional` column was added after the table was first published, or few sources have it: a frame without it
+    conforms, and gets nulls.
+    """
 
     name: str
     dtype: pl.DataType | type[pl.DataType]
@@ -48,6 +52,7 @@ class Column:
     isin: tuple[str, ...] | None = None
     ge: float | None = None
     le: float | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,14 @@ class Table:
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Cast to the declared types, put columns in order (further ones behind), sort by key and validate.
 
+        Optional columns that are absent become null.
+
         Raises:
             ValidationError: A column is missing or undeclared, a value breaks its bound, or the key repeats.
         """
+        frame = frame.with_columns(
+            pl.lit(None, c.dtype).alias(c.name) for c in self.columns if c.optional and c.name not in frame.columns
+        )
         missing = [name for name in self.schema if name not in frame.columns]
         extra = [name for name in frame.columns if name not in self.schema]
         if missing or (extra and not self.open):
@@ -370,11 +380,57 @@ GOLD = Table(
     ),
 )
 
+PEOPLE_SHARES = Table(
+    "people_shares",
+    "What people answered: the share of each option of an item by group, with its error by the survey's design. Groups "
+    "of few people are left out.",
+    ("task", "survey", "item_id", "dimensions", "subgroup", "weighted", "option"),
+    (
+        *_ids("task", "survey", "item_id"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("option", pl.Int64, "Canonical index of the option", ge=0),
+        Column("answer", pl.String, "The option's text"),
+        Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
+        Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
+        Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
+        Column("method", pl.String, "How the error was made: by design, lonely units told, or by weights alone"),
+    ),
+)
+
 GROUPS = Table(
     "groups",
     "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
     ("persona_id",),
-    (*_ids("persona_id", "survey"),),
+    (
+        *_ids("persona_id", "survey"),
+        Column(
+            "sample",
+            pl.String,
+            "Country in which the person was drawn, ISO 3166-1 alpha-3: what polls are matched by; no dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "stratum",
+            pl.String,
+            "Sampling stratum, unique within the survey: wave, country and the file's own stratum; no dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "psu",
+            pl.String,
+            "Primary sampling unit, unique within the survey: stratum and the file's own unit; null: the person; no "
+            "dimension",
+            nullable=True,
+            optional=True,
+        ),
+    ),
     open=True,
 )
 
@@ -481,8 +537,8 @@ SCORES = Table(
         Column(
             "letter_share",
             pl.Float64,
-            "Share of probability on the options' letters at the answer's first token; below the least share that counts "
-            "the answer has no p_vec; null where not known",
+            "Share of probability on the options' letters at the answer's first token; an answer below the least share "
+            "that counts has no p_vec; null where not known",
             nullable=True,
             ge=0,
             le=1,
@@ -538,7 +594,22 @@ SUBGROUP_METRICS = Table(
         Column("n_personas", pl.Int64, "Personas behind the figure", ge=0),
         Column("n_items", pl.Int64, "Items behind the figure", ge=0),
         Column("n_eff", pl.Float64, "Effective number of answers (Kish, and clustering)", nullable=True),
+        Column(
+            "n_people",
+            pl.Int64,
+            "People whose own answers the model's are compared with as a distribution; null where none are",
+            nullable=True,
+            ge=0,
+            optional=True,
+        ),
         Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column(
+            "weights",
+            pl.String,
+            "Which weights the model's and the people's answers carry, by the file's own name of the survey weight",
+            nullable=True,
+            optional=True,
+        ),
         Column("baseline", pl.String, "Baseline compared with: chance, item_mode, group_mode …; empty: none"),
         Column("baseline_estimate", pl.Float64, "The baseline's figure on the same rows", nullable=True),
         Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
@@ -679,6 +750,7 @@ PUBLISHED: Sequence[Table] = (
     PANEL,
     ITEMS,
     GOLD,
+    PEOPLE_SHARES,
     GROUPS,
     PROMPTS,
     RESPONSES,

@@ -33,16 +33,23 @@ _MARKS: tuple[tuple[str, str], ...] = (
     # MedGemma writes its thought between two unused tokens.
     (r"<unused94>(?:\s*thought\b)?", _OPEN),
     (r"<unused95>", _CLOSE),
-    # Cohere, Apertus, Sky-T1, DeepSeek: <|START_THINKING|>, <|inner_prefix|>, <|begin_of_thought|>, <｜begin▁of▁thinking｜>
+    # Cohere: <|START_THINKING|>. Apertus: <|inner_prefix|>. Sky-T1: <|begin_of_thought|>; DeepSeek's bars are wide.
     (rf"(?i)<[|｜](?:start|begin)[_▁ ](?:of[_▁ ])?{_THINKING}[|｜]>|<[|｜](?:inner_prefix|{_THINKING})[|｜]>", _OPEN),
     (rf"(?i)<[|｜]end[_▁ ](?:of[_▁ ])?{_THINKING}[|｜]>|<[|｜](?:inner_suffix|/{_THINKING})[|｜]>", _CLOSE),
+    # s1 opens a turn for its thought and another one for its answer.
+    (r"<\|im_start\|>\s*think\b", _OPEN),
+    (r"<\|im_start\|>\s*answer\b", _CLOSE),
     # Tags: <think>, [THINK], ◁think▷, &lt;think&gt;, and closed ones.
-    (rf"(?i)(?:<|&lt;|◁)/\s*{_NAMES}\s*(?:>|&gt;|▷)|\[/{_THINKING}\]", _CLOSE),
-    (rf"(?i)(?:<|&lt;|◁){_NAMES}(?:\s[^<>\n]{{0,80}})?(?:>|&gt;|▷)|\[(?:seed:)?{_THINKING}\]", _OPEN),
+    (rf"(?i)(?:<|&lt;|◁)/\s*{_NAMES}\s*(?:>|&gt;|▷)|\[/(?:think(?:ing)?|thought)\]", _CLOSE),
+    (rf"(?i)(?:<|&lt;|◁){_NAMES}(?:\s[^<>\n]{{0,80}})?(?:>|&gt;|▷)|\[(?:think(?:ing)?|thought)\]", _OPEN),
     (r"(?is)<details\s[^<>\n]{0,80}reasoning[^<>\n]{0,80}>.*?</details>", _OPEN + _CLOSE),
     # In words: Granite, Apriel, Ollama's command line.
-    (r"(?i)here(?:'s|’s| is| are) my (?:thought process|reasoning steps|reasoning|thoughts|thinking)\s*:", _OPEN),
-    (r"(?i)here(?:'s|’s| is) my (?:final )?(?:response|answer|reply)\s*:", _CLOSE),
+    (
+        r"(?is)here(?:'s|’s| is| are) my (?:thought process|reasoning steps|reasoning|thoughts|thinking)\s*:"
+        r".*?here(?:'s|’s| is) my (?:final )?(?:response|answer|reply)\s*:",
+        _OPEN + _CLOSE,
+    ),
+    (r"(?i)here(?:'s|’s| is| are) my (?:thought process|reasoning steps)\s*:", _OPEN),
     (r"(?i)\[BEGIN FINAL RESPONSE\]", _CLOSE),
     (r"^\s*Thinking\.\.\.[ \t]*\n", _OPEN),
     (r"\.\.\.\s?done thinking\.?", _CLOSE),

@@ -39,6 +39,16 @@ _CELL = (
     .alias("in the file")
 )
 
+# A respondent as the survey knows it, as `mpta forget` and `mpta trace` take it: wave and own key, without the wave
+# that the key of a pooled file begins with.
+_OWN_KEY = pl.format(
+    "{}:{}",
+    "wave",
+    pl.when(pl.col("native_key").str.starts_with(pl.format("{}:", pl.col("wave").str.split("-").list.last())))
+    .then(pl.col("native_key").str.split(":").list.slice(1).list.join(":"))
+    .otherwise("native_key"),
+)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -114,6 +124,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     variable = _ask(con, "variable")
     if variable.height:
         return _variable(con, identifier, variable)
+    named = _ask(con, "respondent")["respondent_id"]
+    if named.len() == 1:
+        identifier = str(named[0])
     narrow(con, pl.Series([identifier], dtype=pl.String))
     origins = _ask(con, "origins")
     if origins.height:
@@ -123,9 +136,9 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
         value=identifier,
         remedy="give a figure's id (f_…, beside each figure of the report) or its key "
         "model/task/survey/metric/condition/dimensions/subgroup, a pocket's id (p_…), a prompt id, model:prompt id, a "
-        "request hash, a respondent's id (r_…), a wave, its file's name or SHA-256, or wave:variable; they stand in "
-        "the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the warehouse. "
-        "After a new release run the pipeline first",
+        "request hash, a respondent's id (r_…) or wave:own key, a wave, its file's name or SHA-256, or wave:variable; "
+        "they stand in the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the "
+        "warehouse. After a new release run the pipeline first",
     )
 
 
@@ -297,9 +310,12 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
 
 
 def _where_from(origins: pl.DataFrame) -> Section:
+    shown = origins.with_columns(own_key=_OWN_KEY).select(
+        "respondent_id", "own_key", pl.exclude("respondent_id", "own_key")
+    )
     if origins.height == 1:
-        return Section("Where the person comes from", origins)
-    return Section("Where the people come from", origins.select("respondent_id", "wave", "wave_row", "native_key"))
+        return Section("Where the person comes from", shown.drop("native_key"))
+    return Section("Where the people come from", shown.select("respondent_id", "own_key", "wave_row"))
 
 
 def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:

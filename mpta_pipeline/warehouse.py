@@ -31,7 +31,7 @@ from mpta_pipeline.storage import (
 )
 from mpta_pipeline.trace import Trace, follow
 
-VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships")
+VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships", "unparsed_replies")
 """Published views, each after those that it reads."""
 
 LEFT_OUT = "tables/left_out.json"
@@ -163,7 +163,8 @@ def trace(layout: Layout, identifier: str) -> Trace:
         identifier: A figure's id (`f_…`, as in the report; also of a figure that has been replaced since) or its key
             (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
             `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
-            a persona's or respondent's id (`r_…`), a wave, release id, file name or SHA-256, or `wave:variable`.
+            a persona's or respondent's id (`r_…`) or wave and own key (`gss-2018:317`), a wave, release id, file
+            name or SHA-256, or `wave:variable`.
 
     Raises:
         MptaError: Nothing has this id; with what ids look like and where to find them.
@@ -183,7 +184,7 @@ def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:
 def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> duckdb.DuckDBPyRelation:
     try:
         relation = con.read_parquet([str(p) for p in paths], union_by_name=True)
-        lacking = [name for name in table.schema if name not in relation.columns]
+        lacking = [c.name for c in table.columns if not c.optional and c.name not in relation.columns]
     except duckdb.Error as failure:
         raise ValidationError(
             f"Stored partitions of table {table.name} cannot be read: {str(failure).splitlines()[0]}",
@@ -206,17 +207,28 @@ def _further_columns(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> 
     return {name: kind for name, kind in types.items() if name not in table.schema} if table.open else {}
 
 
+def _wanted(con: duckdb.DuckDBPyConnection, table: tables.Table, relation: duckdb.DuckDBPyRelation) -> list[str]:
+    """The declared columns as SQL, null where a partition was stored before an optional one was added."""
+    declared = con.table(quoted(table.name))
+    types = dict(zip(declared.columns, map(str, declared.types), strict=True))
+    return [
+        quoted(name) if name in relation.columns else f"cast(null as {types[name]}) as {quoted(name)}"
+        for name in table.schema
+    ]
+
+
 def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
     """Put the partitions' rows into the declared table, an open table's further columns behind."""
     if not paths:
         return
     relation = _scan(con, table, paths)
+    own = _wanted(con, table, relation)
     further = _further_columns(table, relation)
     if further:
         # Anew, because adding columns one by one is slow for hundreds.
         behind = ", ".join(f"cast(null as {kind}) as {quoted(name)}" for name, kind in further.items())
         con.execute(f"create or replace table {quoted(table.name)} as select *, {behind} from {quoted(table.name)}")
-    wanted = ", ".join(quoted(name) for name in (*table.schema, *further))
+    wanted = ", ".join([*own, *map(quoted, further)])
     relation.project(wanted).insert_into(quoted(table.name))
 
 
@@ -225,7 +237,7 @@ def _view_over_files(con: duckdb.DuckDBPyConnection, table: tables.Table, paths:
     if not paths:
         return
     relation = _scan(con, table, paths)
-    wanted = ", ".join(quoted(name) for name in (*table.schema, *_further_columns(table, relation)))
+    wanted = ", ".join([*_wanted(con, table, relation), *map(quoted, _further_columns(table, relation))])
     con.execute(f"drop table {quoted(table.name)}")
     relation.project(wanted).create_view(table.name)
 

@@ -145,7 +145,7 @@ def test_a_respondent_is_found_by_wave_and_own_number(read_wave):
 
 @pytest.mark.parametrize("identifier", ["r_0123456789abcdef", "gss_extract-2016:999", "nonsense", "gss_extract-1999:7"])
 def test_nobody_of_that_name_is_an_error_with_the_remedy(read_wave, identifier):
-    with pytest.raises(MptaError, match=r"native key.*gss-2018:2018:317"):
+    with pytest.raises(MptaError, match=r"own key.*gss-2018:317"):
         forget.find(read_wave.layout, read_wave.sources, identifier)
 
 

@@ -1,6 +1,6 @@
-"""Answers made elsewhere (`mpta score`): files as other people write them, matched with their items, scored, summed up."""
+"""Answers made elsewhere (`mpta score`): other people's files, matched with their items, scored, summed up."""
 
-from mpta_pipeline.external.answers import Answers, Known, Reading, from_table
+from mpta_pipeline.external.answers import from_table
 from mpta_pipeline.external.bbq import from_bbq, is_bbq
 from mpta_pipeline.external.figures import Results, check_out, compute, overview, write
 from mpta_pipeline.external.files import read
@@ -9,6 +9,7 @@ from mpta_pipeline.external.load import load, together
 from mpta_pipeline.external.logs import Log, is_inspect, is_lm_eval, read_inspect, read_lm_eval
 from mpta_pipeline.external.look import look
 from mpta_pipeline.external.match import SetAside
+from mpta_pipeline.external.model import Answers, Known, Reading
 from mpta_pipeline.external.people import People, read_people
 
 __all__ = [

@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.errors import ValidationError
-from mpta_pipeline.external.answers import Answers, Known, Reading, from_table
+from mpta_pipeline.external.answers import from_table
 from mpta_pipeline.external.columns import ALIASES, plain
 from mpta_pipeline.external.files import told as _told
+from mpta_pipeline.external.model import Answers, Known, Reading
 from mpta_pipeline.metrics.external import ROW
 from mpta_pipeline.tables import ITEMS
 from mpta_pipeline.tasks.kinds import bbq

@@ -33,7 +33,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "answer_key", "ground_truth", "truth", "y_true", "expected",
     ),
     "options": ("options", "choices", "answer_choices", "option_texts", "shown_options", "references"),
-    "probabilities": ("probabilities", "p_vec", "probs", "option_probs", "option_probabilities", "probability"),
+    "probabilities": (
+        "probabilities", "p_vec", "probs", "prob", "option_probs", "option_probabilities", "probability",
+        "model_probabilities", "model_probs", "model_distribution", "model_dist", "model_shares", "d_m", "p_model",
+    ),
+    "people_shares": (
+        "people_shares", "human_distribution", "human_dist", "human_probs", "human_probabilities", "human_shares",
+        "d_h", "p_human", "selections",
+    ),
+    "places": ("places", "ordinal", "option_ordinal", "option_ordinals", "option_scores"),
     "logprobs": ("logprobs", "option_logprobs", "log_probs", "log_probabilities", "loglikelihoods"),
     "persona_id": (
         "persona_id", "persona", "respondent_id", "respondent", "person_id", "person", "participant_id", "participant",
@@ -65,6 +73,8 @@ MEANING: Mapping[str, str] = {
     "options": "the options, in the order shown",
     "probabilities": "a probability per option",
     "logprobs": "a log-probability per option",
+    "people_shares": "people's share per option",
+    "places": "place of each option on its scale",
     "persona_id": "whose answer it is",
     "model": "which model answered",
     "condition": "what the model was told of the person",
@@ -81,7 +91,8 @@ MEANING: Mapping[str, str] = {
     "example_id": "number of BBQ's example within its category",
 }
 # Families of columns with one option, or one probability, each.
-_LETTERED = re.compile(r"^(?:option|choice|opt|ans|answer)?_?\(?([a-z]|\d{1,2})\)?$")
+_LISTS = ("probabilities", "logprobs", "people_shares", "places")
+_SEVERAL = re.compile(r"^(?:[\[{(]|defaultdict|-?[\d.]+[|;\s]+-?[\d.])")
 _OPTION_FAMILY = re.compile(r"^(option|choice|opt|ans)_?([a-z]|\d{1,2})$")
 _SHARE_FAMILY = re.compile(r"^(p|prob|probability|logprob|lp)_?([a-z]|\d{1,2})$")
 
@@ -126,7 +137,7 @@ def understand(
         roles: Roles to look for.
 
     Raises:
-        ValidationError: A column that the user names is absent, a role is not known, or two columns claim to be answers.
+        ValidationError: A column that the user names is absent, a role is not known, or two columns may be answers.
     """
     given = dict(named or {})
     if wrong := [r for r in given if r not in ALIASES]:
@@ -150,8 +161,8 @@ def understand(
         found = [c for c in found if frame[c].null_count() < frame.height or role in ("answer", "persona_id")]
         if role == "key":  # whether an answer was right is no key
             found = [c for c in found if frame.schema[c] != pl.Boolean and not _true_or_false(frame[c])]
-        if role == "question" and "item_id" in given and frame.schema.get(found[0] if found else "") is None:
-            continue
+        if role in _LISTS:  # one number, such as how sure an answer is, is no list of them
+            found = [c for c in found if _holds_lists(frame[c])]
         if not found:
             continue
         # What a model says and what is right go by the same name in different files.
@@ -162,7 +173,8 @@ def understand(
                     f"{found[0]} and {others[0]} may both be the model's answer, or one of them the key",
                     file=file,
                     variable=found[0],
-                    remedy=f"say which is which: --columns answer={others[0]},key={found[0]} (or own_answer={found[0]})",
+                    remedy=f"say which is which: --columns answer={others[0]},key={found[0]} "
+                    f"(or own_answer={found[0]})",
                 )
         given[role] = found[0]
         if len(found) > 1 and role in ("answer", "own_answer", "key", "persona_id", "weight"):
@@ -170,6 +182,9 @@ def understand(
                 f"{found[0]} is taken as {MEANING[role]}, {', '.join(found[1:])} is not used; "
                 f"--columns {role}=… chooses another"
             )
+    if "persona_id" in given:  # tables with gaps write whole numbers as 12.0
+        who = pl.col(given["persona_id"]).cast(pl.String).str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
+        frame = frame.with_columns(who.alias(given["persona_id"]))
     taken = set(given.values())
     frame, families = _families(frame, given)
     renamed = [pl.col(c).alias(role) for role, c in given.items()]
@@ -187,6 +202,13 @@ def understand(
         tuple(c for c in kept if c not in keep and not c.startswith("_")),
         tuple(notes),
     )
+
+
+def _holds_lists(values: pl.Series) -> bool:
+    if isinstance(values.dtype, pl.List | pl.Array | pl.Struct):
+        return True
+    first = values.drop_nulls().head(1)
+    return values.dtype == pl.String and bool(len(first)) and bool(_SEVERAL.match(first[0].strip()))
 
 
 def _true_or_false(values: pl.Series) -> bool:

@@ -1,4 +1,4 @@
-"""Figures of answers made elsewhere: everything that the pipeline computes of its own answers, and where it is written."""
+"""Figures of answers made elsewhere: all that the pipeline computes of its own, and where it is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 from mpta_pipeline import metrics, report
 from mpta_pipeline.errors import ConfigError, ValidationError
 from mpta_pipeline.external import numeric
-from mpta_pipeline.external.answers import Answers
+from mpta_pipeline.external.model import Answers
 from mpta_pipeline.metrics.facts import COLUMNS as FACTS
 from mpta_pipeline.metrics.groups import CROSS, ROW_DIMENSIONS
 from mpta_pipeline.storage import write_atomic, write_text
@@ -93,8 +93,9 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
     if answers.numeric is not None and answers.numeric.height:
         numbers = numeric.numeric_figures(answers.numeric, answers.numeric_people, groups, wanted, level=rules.level)
     if not figures and numbers is None:
+        why = f": {answers.left_out[0].text()}" if answers.left_out else ""
         raise ValidationError(
-            "No answer is left that could be scored",
+            f"No answer is left that could be scored{why}",
             remedy="`mpta score FILE --look` shows how each column was understood and what was left out",
         )
     return Results(
@@ -197,6 +198,9 @@ def overview(figures: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("baseline_estimate").filter(pl.col("baseline") == "chance").first().alias("chance"),
             pl.col("baseline_estimate").filter(pl.col("baseline") == "item_mode").first().alias("item_mode"),
+            pl.col("effect").filter(pl.col("baseline") == "").first(),
+            pl.col("effect_low").filter(pl.col("baseline") == "").first().alias("effect_from"),
+            pl.col("effect_high").filter(pl.col("baseline") == "").first().alias("effect_to"),
         )
     )
     return made.join(beside, on=key, how="left", maintain_order="left")

@@ -83,6 +83,12 @@ def _delimited(path: Path) -> pl.DataFrame:
     if twice := [name for name in dict.fromkeys(stripped) if name and stripped.count(name) > 1]:
         raise ValueError(f"two columns are named {twice[0]}")
     frame = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+    # Qualtrics repeats the questions and its own ids below the header.
+    ids = frame.select(pl.all().str.starts_with('{"ImportId"').fill_null(False)).head(2)
+    for row in (1, 0):
+        if ids.height > row and any(ids.row(row)):
+            frame = frame.slice(row + 1)
+            break
     # The unnamed first column is the row number that pandas and R write.
     frame = frame.rename({c: c.strip() for c in frame.columns})
     if frame.columns and frame.columns[0] in ("", "Unnamed: 0"):
@@ -93,7 +99,7 @@ def _delimited(path: Path) -> pl.DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value as polars takes it: numbers that are no numbers become null, mixed lists and mappings become text."""
+    """A JSON value as polars takes it: NaN becomes null, mixed lists and mappings become text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

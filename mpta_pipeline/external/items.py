@@ -8,9 +8,9 @@ import polars as pl
 
 from mpta_pipeline import tasks
 from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.external.answers import Known
 from mpta_pipeline.external.bbq import is_bbq
 from mpta_pipeline.external.files import read
+from mpta_pipeline.external.model import Known
 from mpta_pipeline.harmonize import Crosswalk
 from mpta_pipeline.study import Study, TaskConfig
 from mpta_pipeline.tables import CONCEPTS, ITEMS, OPTIONS, RESPONDENTS

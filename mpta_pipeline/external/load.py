@@ -10,10 +10,12 @@ import polars as pl
 
 from mpta_pipeline.errors import ValidationError
 from mpta_pipeline.external import logs
-from mpta_pipeline.external.answers import Answers, Known, Reading, from_table
+from mpta_pipeline.external.answers import from_table
 from mpta_pipeline.external.bbq import from_bbq, is_bbq
 from mpta_pipeline.external.files import read
+from mpta_pipeline.external.model import TASK, Answers, Known, Reading
 from mpta_pipeline.external.people import read_people
+from mpta_pipeline.metrics.external import FILE
 
 
 def load(
@@ -64,6 +66,7 @@ def together(parts: Sequence[Answers]) -> Answers:
     """
     if len(parts) == 1:
         return parts[0]
+    parts = [_named_by_file(part) for part in parts]
     items = pl.concat([part.items for part in parts]).unique(maintain_order=True)
     if (twice := items.filter(pl.struct("task", "item_id").is_duplicated())).height:
         raise ValidationError(
@@ -100,3 +103,17 @@ def together(parts: Sequence[Answers]) -> Answers:
         parts[0].unused,
         pl.concat(support, how="diagonal_relaxed") if support else None,
     )
+
+
+def _named_by_file(part: Answers) -> Answers:
+    """Of several files, one that names no model is a model by its name."""
+
+    def named(frame: pl.DataFrame | None) -> pl.DataFrame | None:
+        if frame is None or FILE not in frame.columns or frame.is_empty():
+            return frame
+        stem = Path(str(frame.item(0, FILE))).stem
+        return frame.with_columns(pl.when(pl.col("model") == TASK).then(pl.lit(stem)).otherwise("model").alias("model"))
+
+    frame = named(part.frame)
+    assert frame is not None
+    return replace(part, frame=frame, numeric=named(part.numeric))

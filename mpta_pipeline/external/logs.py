@@ -237,7 +237,7 @@ def _lm_eval_record(row: Mapping[str, Any]) -> dict[str, Any] | None:
     }
     if likely and all(x is not None for x in likely) and len(arguments) == len(likely):
         # Likelihoods without a context, for mutual information, say nothing of the answer.
-        used = [i for i, of in enumerate(arguments) if str(of[0]) != "" or len(set(str(a[0]) for a in arguments)) == 1]
+        used = [i for i, of in enumerate(arguments) if str(of[0]) != "" or len({str(a[0]) for a in arguments}) == 1]
         texts = [str(arguments[i][1]).strip() for i in used]
         if len(texts) < 2:
             return None

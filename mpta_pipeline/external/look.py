@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mpta_pipeline.external.answers import Answers
 from mpta_pipeline.external.columns import MEANING
+from mpta_pipeline.external.model import Answers, some
 
 _SHOWN = 8
 
@@ -29,7 +29,7 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
         k = answers.items.join(frame.select("item_id").unique(), on="item_id", how="semi")["options"].list.len()
         models = frame["model"].unique(maintain_order=True).to_list()
         lines = [
-            f"{frame.height:,} answers of {len(models)} model(s) ({', '.join(models[:5])}{' …' if len(models) > 5 else ''}) "
+            f"{frame.height:,} answers of {len(models)} model(s) ({some(models)}) "
             f"to {asked:,} items with {_range(k)} options"
         ]
         if "persona_id" in frame.columns and (n := frame["persona_id"].drop_nulls().n_unique()):
@@ -39,10 +39,9 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
         out.append(("Answers", lines))
         out.append(("Missing", _missing(frame)))
     if answers.numeric is not None and answers.numeric.height:
-        n = answers.numeric
-        out.append(
-            ("Numbers", [f"{n.height:,} answers to {n['item_id'].n_unique()} questions are compared as numbers"])
-        )
+        numbers = answers.numeric
+        asked = numbers["item_id"].n_unique()
+        out.append(("Numbers", [f"{numbers.height:,} answers to {asked} questions are compared as numbers"]))
     support = answers.support
     if support is not None:
         never = support.filter(pl.col("why").is_not_null())
@@ -80,10 +79,9 @@ def _keyed(answers: Answers) -> int:
 
 
 def _missing(frame: pl.DataFrame) -> list[str]:
-    lines = []
-    for name in ("answer", "persona_id", "weight", "model", "condition", "survey", "status"):
-        if name in frame.columns and (n := frame[name].null_count()) > 0:
-            lines.append(f"{name}: empty in {n:,} of {frame.height:,} rows")
+    looked = ("answer", "persona_id", "weight", "model", "condition", "survey", "status")
+    empty = {name: frame[name].null_count() for name in looked if name in frame.columns}
+    lines = [f"{name}: empty in {n:,} of {frame.height:,} rows" for name, n in empty.items() if n]
     return lines or ["nothing"]
 
 
@@ -96,7 +94,8 @@ def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
     lines = ["accuracy over all and over readable answers, reading and error rates, beside chance"]
     if gold.height:
         lines.append(
-            "beside always giving the item's most frequent answer; distances (tv, w1n, js) and flattening against people's answers"
+            "beside always giving the item's most frequent answer; distances (tv, w1n, js) and flattening against "
+            "people's answers"
         )
         if bool(answers.items["ordinal"].any()):
             lines.append("of ordered items: distance in steps (mae_n), quadratic kappa (qwk)")

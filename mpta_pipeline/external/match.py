@@ -42,12 +42,13 @@ class SetAside:
     def text(self) -> str:
         """The whole in a sentence or two."""
         some = ", ".join(self.examples[:5]) + (" …" if len(self.examples) > 5 or self.n > len(self.examples) else "")
-        return f"Left out: {self.n:,} {self.what}{f' ({some})' if self.examples else ''}: {self.why}. Remedy: {self.remedy}"
+        named = f" ({some})" if self.examples else ""
+        return f"Left out: {self.n:,} {self.what}{named}: {self.why}. Remedy: {self.remedy}"
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Rows with `pred_idx` (and `own_idx`, `key_idx` where there are such answers) and `probabilities` in canonical order.
+    """Rows with `pred_idx` (`own_idx`, `key_idx` where there are such answers), `probabilities` in canonical order.
 
     Attributes:
         frame: The rows that count.
@@ -203,7 +204,8 @@ def _probabilities(
             f"{short.height} lists of probabilities do not have one number per option",
             file=file,
             variable=name,
-            value=f"{short.item(0, 'item_id')}{_row(short)}: {len(short.item(0, 'p'))} for {len(short.item(0, 'options'))} options",
+            value=f"{short.item(0, 'item_id')}{_row(short)}: {len(short.item(0, 'p'))} for "
+            f"{len(short.item(0, 'options'))} options",
             remedy="give one number per option, in the order of the column options (or of the item)",
         )
     unordered = told.filter(pl.col("p").is_not_null() & ~pl.col("shown") & pl.col("names").is_null())
@@ -289,7 +291,8 @@ def _probabilities(
 
 def _unknown_order(file: Path, variable: str, rows: pl.DataFrame) -> ValidationError:
     return ValidationError(
-        f"{rows.height} answers name options by letter, number or place, and the order in which they were shown is not known",
+        f"{rows.height} answers name options by letter, number or place, and the order in which they were shown is not "
+        "known",
         file=file,
         variable=variable,
         value=f"{rows.item(0, 'item_id')}{_row(rows)}",

@@ -85,21 +85,23 @@ def numeric_figures(
     out = []
     for (model,), part in rows.group_by(["model"], maintain_order=True):
         for dimension in (EVERY, *by):
-            parts = [b for b in dimension.split("×")] if dimension != EVERY else []
+            parts = dimension.split("×") if dimension != EVERY else []
             if any(p not in bases for p in parts):
                 continue
             label = pl.concat_str([pl.col(p) for p in parts], separator="×") if parts else pl.lit(EVERY)
             ours, people_here = part.with_columns(label.alias("slice")), theirs.with_columns(label.alias("slice"))
             for (name,), mine in ours.drop_nulls("slice").sort("slice").group_by(["slice"], maintain_order=True):
                 of = people_here.filter(pl.col("slice") == name)
-                out += _rows(str(model), dimension, str(name), mine, of, spans, level)
+                out += _rows(
+                    {"model": str(model), "dimensions": dimension, "subgroup": str(name)}, mine, of, spans, level
+                )
     return pl.DataFrame(out, schema=SCHEMA, orient="row")
 
 
 def _rows(
-    model: str, dimension: str, name: str, mine: pl.DataFrame, people: pl.DataFrame, spans: pl.DataFrame, level: float
+    key: dict[str, str], mine: pl.DataFrame, people: pl.DataFrame, spans: pl.DataFrame, level: float
 ) -> list[dict[str, object]]:
-    key = {"model": model, "dimensions": dimension, "subgroup": name}
+    """Rows of one model and group: one an item, and one of all items."""
     out: list[dict[str, object]] = []
     for (item,), part in mine.sort("item_id").group_by(["item_id"], maintain_order=True):
         x, y = part["x"].drop_nulls().to_numpy(), people.filter(pl.col("item_id") == item)["y"].to_numpy()

@@ -76,7 +76,8 @@ def read_people(
             "The file of people does not say whose answers they are",
             file=path,
             variable="persona_id",
-            remedy="name the column of people persona_id (as in the answers), or give published shares: item_id, option, share",
+            remedy="name the column of people persona_id (as in the answers), or give published shares: item_id, "
+            "option, share",
         )
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
     if "own_answer" not in layout.roles and item is not None:
@@ -106,6 +107,11 @@ def read_people(
         on=chosen, index=index, variable_name="item_id", value_name="own_answer"
     )
     return People(long.drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
+
+
+def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> People:
+    """People of shares: `item_id`, `option`, `share` and the groups, one row an option."""
+    return _published(frame, path, "share", None, bases)
 
 
 def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]) -> People:
@@ -166,7 +172,8 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
             file=path,
             variable=share,
             value=f"{twice.item(0, item)}: {twice.item(0, 'own_answer')}",
-            remedy="give each option of a question (and group) one row; name further columns that tell rows apart with --by",
+            remedy="give each option of a question (and group) one row; name with --by further columns that tell "
+            "rows apart",
         )
     sums = rows.group_by(key, maintain_order=True).agg(pl.col("value").sum().alias("sum"), pl.col("n").max().alias("n"))
     totals = sums["sum"].to_numpy()

@@ -12,6 +12,7 @@ from mpta_pipeline.harmonize.recode import (
     harmonize,
     label_drift,
 )
+from mpta_pipeline.harmonize.verdicts import variable_verdicts
 
 __all__ = [
     "AGAINST_LAST",
@@ -31,5 +32,6 @@ __all__ = [
     "load_crosswalk",
     "read_marginals",
     "trait_columns",
+    "variable_verdicts",
     "with_option",
 ]

@@ -210,7 +210,10 @@ def _weights(wave: _Wave) -> CheckResult:
     weight = wave.frame.get_column("weight")
     problems = []
     if weight.null_count():
-        problems.append(f"{weight.null_count()} respondent(s) without weight")
+        without = wave.frame.filter(pl.col("weight").is_null())["row_index"]
+        cells = wave.raw.data([str(wave.raw.resolve(name))]).to_series().gather(without)
+        found = cells.cast(pl.String).fill_null("empty").unique().sort().head(3)
+        problems.append(f"{weight.null_count()} respondent(s) without weight ({name} is {', '.join(found)})")
     if negative := int((weight.fill_null(0) < 0).sum()):
         problems.append(f"{negative} negative weight(s)")
     if infinite := int(weight.is_infinite().sum()):

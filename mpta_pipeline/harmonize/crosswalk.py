@@ -40,16 +40,6 @@ class Rule:
         return row.all_options
 
     @property
-    def verified(self) -> bool:
-        """Whether codes and labels of the row were seen in a file of the dialect itself."""
-        return self.source.status == "verified" and self.dialect == self.source.dialect
-
-    @property
-    def documented(self) -> bool:
-        """Whether the row has every code that the producer's codebook, or a file, has."""
-        return self.source.status in ("verified", "documented") and self.dialect == self.source.dialect
-
-    @property
     def sign(self) -> int | None:
         """Direction against the rest of the battery; null: none is expected."""
         battery = self.concept.battery

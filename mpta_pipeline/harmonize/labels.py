@@ -193,3 +193,13 @@ def short(text: str, limit: int = 80) -> str:
 def is_regex(spelling: str) -> bool:
     """Whether a spelling is written as a regular expression."""
     return len(spelling) > 2 and spelling.startswith("/") and spelling.endswith("/")
+
+
+def language(label: str) -> str:
+    """A language as one says it: "Spanish; Castilian" is Spanish, "Other European" another European language."""
+    first = re.split(r"\s*[;/]\s*", label)[0].strip()
+    other = re.fullmatch(r"others?\b[\s:,]*(.*)", first, re.IGNORECASE)
+    if other is None:
+        return first
+    kind = re.sub(r"\blanguages?\b|[,(:].*|\bspecify\b.*", "", other.group(1), flags=re.IGNORECASE).strip()
+    return f"another {kind} language" if kind else "another language"

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 MIN_PAIRS = 100  # respondents who answered both questions
 MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
-MIN_Z = 3.0  # of that mean, as if all partners had told the same: a mean of k partners is at least as certain
-DOUBTED, DOUBTED_Z = 0.1, 4.0  # the same, beyond which a column without labels is set aside
+MIN_Z = 3.0  # of that mean, over the standard error of one correlation: that of several is no larger
+DOUBTED, DOUBTED_Z = 0.15, 4.0  # the same, beyond which a column without labels is set aside
+MOST_ROWS = 40_000  # of a larger wave every k-th respondent is looked at
 MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
 
 
@@ -69,13 +70,14 @@ def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
                 # Another wording in the same file may run the other way round; the concept's sign is of its own.
                 if other.column != rule.column and not _turned_wording(other):
                     pairs.setdefault(rule.column, {})[other.column] = partner.sign
-                    pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
+                    if not other.source.numeric:  # a number has no direction to be wrong about
+                        pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
     return pairs
 
 
 def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
     """Place of each answer on its column's scale as Float64, for columns with an order; null where there is none."""
-    wanted = list({r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values())
+    wanted = {r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values()
     return frame.select(
         pl.col(r.column).cast(pl.Float64)
         if r.source.numeric
@@ -107,11 +109,11 @@ def inversions_missed(values: pl.DataFrame, country: pl.Series, pairs: Mapping[s
     """
     measured = _within(values, country)
     found = {e.column for e in _judge(measured, pairs)}
-    missed = [c for c in values.columns if c not in found]
-    for column in sorted(found):
-        if not any(e.contrary and e.column == column for e in _judge(measured.inverted(column), pairs)):
-            missed.append(column)
-    return sorted(missed)
+
+    def named(column: str) -> bool:
+        return any(e.contrary and e.column == column for e in _judge(measured.inverted(column), pairs))
+
+    return sorted(c for c in values.columns if c not in found or not named(c))
 
 
 def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
@@ -173,7 +175,7 @@ def settle(
         The recodes, turned round where the answers say so, and column → why its codes cannot be believed.
     """
     bare = set(unlabelled)
-    mine = [r for r in recodes if r.variable in bare]
+    mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
     doubts = {r.column: why for r in mine if (why := _lacking(r, found))}
     either = [
         r for r in mine if (r.rule.source.unlabelled and r.rule.source.unlabelled.direction) and r.column not in doubts
@@ -181,7 +183,7 @@ def settle(
     if not any(r.rule.scores for r in mine):
         return list(recodes), doubts
     pairs = known_pairs(r.rule for r in recodes)
-    values = _places_of([r for r in recodes if r.column not in doubts], found)
+    values = _places_of([r for r in recodes if not r.problems and r.column not in doubts], found)
     turned: set[str] = set()
     batteries: dict[str, list[Recode]] = {}
     for recode in either:
@@ -211,7 +213,7 @@ def settle(
 def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
     """Why the numbering of a variable without labels may be another release's."""
     asked, cells = recode.rule.source.unlabelled, found[recode.cells]
-    if asked is None or not cells.answered:
+    if asked is None:
         return None
     if asked.refuse:
         return "has no labels, and its codes mean one thing in one release and another in the next"
@@ -286,7 +288,8 @@ def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
 
     With x centred on the country's mean over those who answered both: r = Σ xy / √(Σ x² Σ y²), all sums over countries.
     """
-    matrix = values.to_numpy()
+    step = 1 + (values.height - 1) // MOST_ROWS
+    matrix, country = values.gather_every(step).to_numpy(), country.gather_every(step)
     k = matrix.shape[1]
     xy, xx, count = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
     codes = country.rank("dense").to_numpy()

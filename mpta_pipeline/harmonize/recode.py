@@ -14,7 +14,7 @@ import polars as pl
 
 from mpta_pipeline.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import LabelPattern, fitting, normal_label, short, shown_label
+from mpta_pipeline.harmonize.labels import LabelPattern, fitting, language, normal_label, short, shown_label
 from mpta_pipeline.harmonize.polarity import settle
 from mpta_pipeline.harmonize.schema import Filter, Option
 from mpta_pipeline.hashing import hash_rows
@@ -461,7 +461,8 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
         elif by_label:
             said, completed = ({}, False) if label is None else _read(label, rule)
             # A cut label may stand for an answer, never tell by itself which end of the scale is which.
-            if len(said) == 1 and (not completed or _read_whole(labels.values(), rule)):
+            sure = not completed or _read_whole(labels.values(), rule)
+            if len(said) == 1 and sure and not _begins(label or "", options.get(code), said):
                 values[code] = next(iter(said))
             else:
                 expected = " or ".join(str(o.label) for o in rule.options if o.label)
@@ -474,6 +475,7 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
             values[code] = options[code].value
         elif rule.source.from_labels:
             name = shown_label(label) if label else code
+            name = language(name) if label and rule.source.languages else name
             # A bare number is no answer in words; where nobody is told it (occupation codes), it tells groups apart.
             if _is_number(name) and (rule.source.domain or rule.concept.domain) != "design":
                 problem(code, None, strange=False)
@@ -493,6 +495,14 @@ def _read(label: str, rule: Rule) -> tuple[dict[str, None], bool]:
 def _read_whole(labels: Iterable[str], rule: Rule) -> bool:
     """Whether one of the labels says an answer without being completed."""
     return any(o.label is not None and o.label.accepts(label) for label in labels for o in rule.options)
+
+
+def _begins(label: str, usual: Option | None, said: dict[str, None]) -> bool:
+    """Whether a label that says one answer may be the beginning of the one that its code usually stands for.
+
+    'Other' is an answer to the question of religion, and the beginning of 'Other Christian'.
+    """
+    return usual is not None and usual.value not in said and usual.label is not None and usual.label.completes(label)
 
 
 def _means(label: str, option: Option, rule: Rule) -> bool:

@@ -294,18 +294,18 @@ class Source(_Strict):
         range: Points between two labelled poles.
         numeric: A number.
         from_labels: The file's own labels are the values (parties, regions, languages).
+        languages: The labels name languages: the first of several names is said, and "Other" as another language.
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
         missing: Codes that are missing by label only.
         answers: Codes that the source's convention calls missing but that answer this question ("my mother does not
             live here" to whether she is an immigrant).
         filter: A question put before, of which one answer is an answer to this one, too.
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
-            variable's codes. A wave whose file fits no row of the variable is stopped.
+            variable's codes. In a wave whose file fits no row of the variable the column is set aside.
         label, question, statement, domain, scale: Where they differ from the concept's.
-        status: `verified`: codes and labels were seen in a file of the dialect, so that a file that contradicts stops.
-            `documented`: they were compared with its producer's codebook or with what others printed from the file; a
-            wording that is not known sets the column aside, as where it is `assumed` (the default), but a code that the
-            file does not label either stops.
+        status: `verified`: codes and labels were seen in a file of the dialect. `documented`: they were compared
+            with its producer's codebook or with what others printed from the file. `assumed` is the default. What a
+            file says otherwise is set aside in every case.
         sign: The battery's sign where this source words the question the other way round.
         polarity: Partners of this row's column where they differ from the concept's.
     """
@@ -324,6 +324,7 @@ class Source(_Strict):
     range: Range | None = None
     numeric: Numeric | None = None
     from_labels: bool = False
+    languages: bool = False
     country: bool | Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = False
     missing: tuple[MissingCode, ...] = ()
     answers: tuple[Option, ...] = ()

@@ -8,8 +8,9 @@ This package knows nothing of surveys, personas or tasks: prompts come in, answe
 """
 
 from mpta_pipeline.inference.abreast import abreast, one_by_one
+from mpta_pipeline.inference.account import AskReport, Budget, Progress, Stop
 from mpta_pipeline.inference.answers import Plan, overview, plan, responses, verify, withdraw
-from mpta_pipeline.inference.engine import AskReport, Budget, Progress, Stop, ask, cancel_batches
+from mpta_pipeline.inference.engine import ask, cancel_batches
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 

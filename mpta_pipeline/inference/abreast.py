@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from mpta_pipeline.errors import MptaError
-from mpta_pipeline.inference.engine import Stop
+from mpta_pipeline.inference.account import Stop
 from mpta_pipeline.inference.faults import GivenUpError, unforeseen
 
 T = TypeVar("T")

@@ -5,201 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ModelError, MptaError, PolicyError
+from mpta_pipeline.errors import ModelError, MptaError
+from mpta_pipeline.inference.account import AskReport, Budget, Progress, Stop
 from mpta_pipeline.inference.batches import Batches
 from mpta_pipeline.inference.exchange import Exchange, Tally
 from mpta_pipeline.inference.faults import Fault, GivenUpError, Kind, redact, shorten, unforeseen
+from mpta_pipeline.inference.judging import FIRST_LOOK_SECONDS, LEAST_JUDGED, REFUSALS, Judge, Judging
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
+from mpta_pipeline.inference.remedies import UNSUPPORTED, VERSION, pattern_of, remedy_of
 from mpta_pipeline.inference.requests import Ask, exchanges, in_turn, iterate, split_by_policy, unique_requests
-from mpta_pipeline.inference.signs import CUT, NONE, Signs, cut_prompts, signs
+from mpta_pipeline.inference.signs import starved
 from mpta_pipeline.inference.throttle import Throttle
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
 REPORT_EVERY = 0.25
-FIRST_LOOK = 24  # answers after which it is judged whether they can be used
-FIRST_LOOK_SECONDS = 40.0  # after which fewer of them are judged, too
-NEXT_LOOK = 480  # further answers until the next judgement
-LEAST_JUDGED = 4  # answers of which "most" means anything
 EQUAL_FAILURES = 3  # first failures alike after which it is the entry's fault unless the shortest prompt goes through
 FIRST_FAILURES = 12  # first failures of any kind, likewise
 ROOM = (2048, 8192)  # tokens of thought that are allowed where a model turns out to think, step by step
 MOST_NAMED = 20  # fingerprints and reasons that a report keeps
 NAME_LENGTH = 200  # characters of a model's name or finish reason that are kept
 BYTES_PER_TOKEN = 3.0  # cautious for English (4); only reservations and plans use it, accounts use the provider's count
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a model is: requests in all, durable (reused included), errors; a second; US dollars; seconds to go."""
-
-    model: str
-    total: int
-    done: int
-    reused: int
-    errors: int
-    rate: float
-    spent: float
-    remaining_seconds: float | None
-    warnings: tuple[str, ...] = ()
-    """What the user should know at once, e.g. that most replies cannot be used."""
-
-
-Judge = Callable[[pl.DataFrame], pl.Series]
-"""Reads replies as they will be scored: request_hash, options, elicitation, text, option_logprobs, finish_reason → a
-status a row, `unparsed` where nothing can be made of it."""
-JUDGED = pl.Schema(
-    {
-        "request_hash": pl.String(),
-        "options": pl.List(pl.String()),
-        "elicitation": pl.String(),
-        "text": pl.String(),
-        "option_logprobs": pl.List(pl.Float64()),
-        "finish_reason": pl.String(),
-    }
-)
-
-
-class Stop:
-    """Ends asking from another thread: what is in flight is dropped, what was answered is kept."""
-
-    def __init__(self) -> None:
-        self._set = False
-        self._running: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = set()
-        self._lock = threading.Lock()
-
-    def is_set(self) -> bool:
-        """Whether asking is to end."""
-        return self._set
-
-    def set(self) -> None:
-        """End what is being asked, and what anyone begins to ask with this."""
-        with self._lock:
-            self._set = True
-            for loop, task in self._running:
-                loop.call_soon_threadsafe(task.cancel)
-
-    async def watch(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do some work that `set` cancels."""
-        task = asyncio.ensure_future(work)
-        entry = (asyncio.get_running_loop(), task)
-        with self._lock:
-            if self._set:
-                task.cancel()
-            self._running.add(entry)
-        try:
-            await task
-        finally:
-            with self._lock:
-                self._running.discard(entry)
-
-
-class Budget:
-    """US dollars that one or several models may spend together. Safe to share between threads."""
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self.spent = 0.0
-        self._reserved = 0.0
-        self._lock = threading.Lock()
-
-    def reserve(self, dollars: float) -> bool:
-        """Set aside the most a request can cost; false if that could pass the limit."""
-        with self._lock:
-            if self.spent + self._reserved + dollars > self.limit + 1e-12:
-                return False
-            self._reserved += dollars
-            return True
-
-    def settle(self, reserved: float, spent: float) -> None:
-        """Replace a reservation by what was spent."""
-        with self._lock:
-            self._reserved -= reserved
-            self.spent += spent
-
-
-@dataclass
-class AskReport:
-    """What became of the requests of one call of `ask`. Counts are of requests, i.e. of different texts.
-
-    Attributes:
-        requests: Different requests among the prompts.
-        reused: Already in the ledger.
-        asked: Answered now.
-        refused: Answered now by a refusal or a content filter, as far as the provider says so.
-        errors: Failed for good now; rows with the reason.
-        earlier_errors: Failed for good before and not asked again.
-        withheld: Not sent, because of their source's data-use policy.
-        refusal: The policy's refusal, if any was withheld.
-        left: Not asked, because the run stopped before.
-        stopped: Why it stopped before the end; null: it did not.
-        cut_off: Replies of this run that ended at the limit of tokens without an answer.
-        notes: What the user should know: capabilities that the endpoint lacks, a changed fingerprint, damaged lines.
-    """
-
-    model: str
-    requests: int = 0
-    reused: int = 0
-    asked: int = 0
-    refused: int = 0
-    errors: int = 0
-    earlier_errors: int = 0
-    withheld: int = 0
-    refusal: PolicyError | None = None
-    left: int = 0
-    stopped: str | None = None
-    cut_off: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    cost: float | None = None
-    estimated_cost: float | None = None
-    seconds: float = 0.0
-    rate: float = 0.0
-    attempts: int = 0
-    fingerprints: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error_reasons: dict[str, int] = field(default_factory=dict)
-
-    def as_notes(self) -> dict[str, int | float | str]:
-        """For metadata: what there is to say, without what is zero or unknown."""
-        notes: dict[str, int | float | str] = {
-            "requests": self.requests,
-            "asked": self.asked,
-            "reused": self.reused,
-            "errors": self.errors + self.earlier_errors,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "seconds": round(self.seconds, 2),
-        }
-        further: dict[str, int | float | str | None] = {
-            "refused": self.refused,
-            "withheld": self.withheld,
-            "withheld_because": None if self.refusal is None else str(self.refusal),
-            "left": self.left,
-            "cut_off": self.cut_off,
-            "stopped": self.stopped,
-            "cost_usd": None if self.cost is None else round(self.cost, 6),
-            "estimated_cost_usd": None if self.estimated_cost is None else round(self.estimated_cost, 6),
-            "requests_per_second": round(self.rate, 2),
-            "fingerprints": "; ".join(self.fingerprints),
-            "notes": "; ".join(self.notes),
-            "error_reasons": "; ".join(f"{n} × {reason}" for reason, n in list(self.error_reasons.items())[:5]),
-        }
-        return notes | {k: v for k, v in further.items() if v}
 
 
 def ask(
@@ -321,7 +158,6 @@ class Run:
         self.budgets = [budget if isinstance(budget, Budget) else Budget(budget)] if budget is not None else []
         self.cache_dir = cache_dir
         self.retry_errors = retry_errors
-        self.judge = judge
         self.report = AskReport(spec.name)
         requests = unique_requests(spec, prompts)
         self.report.requests = requests.height
@@ -329,6 +165,7 @@ class Run:
         self.report.withheld = requests.height - self.requests.height
         self.began = time.perf_counter()
         self.provider: Provider = provider(spec)
+        self.judging = Judging(self.provider, judge)
         self.secrets: tuple[str, ...] = ()
         self.writer: Writer
         self.exchange: Exchange
@@ -348,12 +185,7 @@ class Run:
         """Requests that were asked before their turn."""
         self.texts: dict[str, Ask] = {}
         """Requests of batches as they were sent: what is noted of a batch holds no text."""
-        self.sample: list[tuple[Ask, Reply, Signs]] = []
-        """Answers since the last judgement."""
-        self.judged = 0
-        self.sizes: list[tuple[int, int]] = []
-        """Characters sent and prompt tokens counted, of the answers of this run."""
-        self.warnings: list[str] = []
+        self.root_sought = False
         self.looking = asyncio.Lock()
         self.excess = 1.0
         """How much more than estimated a request has cost at most; the first goes alone, so later ones profit."""
@@ -364,7 +196,8 @@ class Run:
         if report.refusal is not None and self.requests.is_empty():
             raise report.refusal
         todo = self._todo()
-        self._judge_earlier()
+        if report.reused >= LEAST_JUDGED and not self.cancelling:
+            self.judging.look_at_earlier(self.requests, self.ledger)
         if todo.is_empty():
             self.finish()
             return report
@@ -541,8 +374,8 @@ class Run:
 
     def _judge_batch(self) -> None:
         """Judge a batch as a whole, as its replies came all at once."""
-        if len(self.sample) >= LEAST_JUDGED:
-            self._judge()
+        if len(self.judging.sample) >= LEAST_JUDGED:
+            self.judging.look()
 
     def _take(self, ask: Ask, result: BatchResult) -> None:
         """Write one result of a batch."""
@@ -553,7 +386,7 @@ class Run:
         try:
             if result.fault is not None:
                 raise result.fault
-            self._answered(ask, self._read(ask, result.payload), tally, signs(result.payload))
+            self._answered(ask, self._read(ask, result.payload), tally)
         except Fault as fault:
             if fault.kind is Kind.FILTER:
                 self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
@@ -605,28 +438,33 @@ class Run:
     async def _exchange(self, ask: Ask, tally: Tally) -> float:
         """Ask and write the answer; returns what it cost. Asked again with more room where a thought took it all."""
         tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
-        seen, before = NONE, 0.0
+        before = 0.0
 
         def call(path: str, body: Any, read: Any) -> Any:
-            def look(payload: Any) -> Any:
-                nonlocal seen
-                seen = signs(payload)
-                return read(payload)
+            return self.exchange.call(path, body, read, tally, tokens)
 
-            return self.exchange.call(path, body, look, tally, tokens)
-
-        while True:
-            room = self.provider.room
-            try:
-                reply = await self.provider.answer(ask, call)
-            except Fault as fault:
-                # OpenAI's reasoning models, where the limit ends within the thought.
-                if "output limit was reached" in fault.reason and self._make_room(ask, room):
-                    continue
-                raise
-            if not (seen.starved and self._make_room(ask, room)):
-                return self._answered(ask, reply, tally, seen, before)
-            before += self._cost(ask, reply)
+        reserved = 0.0
+        try:
+            while True:
+                room = self.provider.room
+                try:
+                    reply = await self.provider.answer(ask, call)
+                    again = starved(reply)
+                except Fault as fault:
+                    # OpenAI's reasoning models, where the limit ends within the thought.
+                    if "output limit was reached" not in fault.reason:
+                        raise
+                    reply, again = Reply("", finish_reason="length", prompt_tokens=0, completion_tokens=0), True
+                if not (again and self._make_room(ask, room)):
+                    return self._answered(ask, reply, tally, before)
+                more = self._reserve(ask)
+                if more is None:  # nothing is left to ask again with
+                    return self._answered(ask, reply, tally, before)
+                reserved += more
+                before += self._cost(ask, reply)
+        finally:
+            for budget in self.budgets:
+                budget.settle(reserved, 0.0)
 
     def _make_room(self, ask: Ask, room: int) -> bool:
         """Allow more tokens where a thought took them all; false where the entry sets the limit, or enough were given.
@@ -661,7 +499,7 @@ class Run:
         """The model has not answered anything as its entry is now."""
         return not (self.report.asked or self.report.reused)
 
-    def _answered(self, ask: Ask, reply: Reply, tally: Tally, seen: Signs = NONE, before: float = 0.0) -> float:
+    def _answered(self, ask: Ask, reply: Reply, tally: Tally, before: float = 0.0) -> float:
         """Write an answer; returns what it cost, with the `before` that was paid for replies without one."""
         report = self.report
         prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
@@ -708,8 +546,8 @@ class Run:
         named = report.fingerprints
         if reply.provider_model is not None and reply.provider_model not in named and len(named) < MOST_NAMED:
             named.append(reply.provider_model)
-        report.cut_off += seen.starved
-        self._watch(ask, reply, seen)
+        report.cut_off += starved(reply)
+        self.judging.watch(ask, reply)
         return cost or 0.0
 
     async def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
@@ -721,7 +559,7 @@ class Run:
         if self._nothing_answered:
             await self._check_root(fault)
         if fault.kind is Kind.ITEM and not fault.reason.startswith(("HTTP 403", "HTTP 404")):
-            if not self.exchange.succeeded and not self.report.errors and _UNSUPPORTED.search(fault.reason):
+            if not self.exchange.succeeded and not self.report.errors and UNSUPPORTED.search(fault.reason):
                 raise self._give_up(fault.reason)
             if self._nothing_answered:
                 await self._rejected(record, fault)
@@ -749,7 +587,7 @@ class Run:
         After a few that read alike the shortest prompt is tried; if it is rejected as well, so would be all others.
         """
         self.rejected.append(record)
-        alike = sum(_pattern(r["error"]) == _pattern(fault.reason) for r in self.rejected)
+        alike = sum(pattern_of(r["error"]) == pattern_of(fault.reason) for r in self.rejected)
         if alike < EQUAL_FAILURES and len(self.rejected) < FIRST_FAILURES:
             return
         if not await self._shortest_is_answered():
@@ -784,7 +622,10 @@ class Run:
         Servers answer such a path in many ways: 404, a web page, or 200 with an error as plain text.
         """
         base = self.exchange.base_url
-        if self.spec.provider != "openai" or _VERSION.search(base) or fault.kind in (Kind.FATAL, Kind.BUSY):
+        if self.root_sought:
+            return
+        self.root_sought = True
+        if self.spec.provider != "openai" or VERSION.search(base) or fault.kind in (Kind.FATAL, Kind.BUSY):
             return
         try:
             listed = await self.exchange.call("/v1/models", None, lambda payload: payload, Tally())
@@ -844,100 +685,8 @@ class Run:
             f"({kept} answer(s) of this run are kept, the other models are not concerned)",
             nothing_answered=self._nothing_answered,
             file=self.spec.source,
-            remedy=remedy or _remedy(reason, self.spec),
+            remedy=remedy or remedy_of(reason, self.spec),
         )
-
-    # ---------------------------------------------------------------- what the answers are worth
-
-    def _watch(self, ask: Ask, reply: Reply, seen: Signs) -> None:
-        """Look at an answer for what its parsing would tell too late."""
-        if ask.user and reply.prompt_tokens and ask.elicitation != "option_logprob" and len(self.sizes) < NEXT_LOOK:
-            self.sizes.append((len(ask.user) + len(ask.system or ""), reply.prompt_tokens))
-        if ask.elicitation == "option_logprob":
-            return  # scored, not written
-        self.sample.append((ask, reply, seen))
-        if not self.spec.batch and len(self.sample) >= (NEXT_LOOK if self.judged else FIRST_LOOK):
-            self._judge()
-
-    def _judge(self) -> None:
-        """Judge the latest answers: stop where most were cut off, warn where most cannot be used.
-
-        Raises:
-            GivenUpError: Most were cut off.
-        """
-        sample, self.sample = self.sample, []
-        self.judged += 1
-        n = len(sample)
-        unusable = self._unusable([(ask, reply) for ask, reply, _ in sample])
-        cut = [seen for bad, (_, _, seen) in zip(unusable, sample, strict=True) if bad and seen.cut]
-        if 2 * len(cut) > n:
-            raise self._cut_off(len(cut), n, cut[0].finish, thinks=any(seen.thought for seen in cut))
-        if 2 * sum(unusable) > n:
-            bad = next(reply for no, (_, reply, _) in zip(unusable, sample, strict=True) if no)
-            self._warn(
-                f"{sum(unusable)} of the {n} latest replies name none of the options (finish reason "
-                f"{bad.finish_reason or 'none'}), e.g. {shorten(redact(bad.text or '', self.secrets), 80)!r}: "
-                f"`mpta models --probe` shows what the model can do"
-            )
-        self._judge_sizes()
-
-    def _judge_sizes(self) -> None:
-        if self.sizes and (doubt := cut_prompts(*zip(*self.sizes, strict=True))):
-            self._warn(
-                f"the prompts may have been cut before the model read them: {doubt}. See the server's context "
-                "(Ollama: num_ctx, llama.cpp: -c divided by the slots, vLLM: --max-model-len) and ask again under "
-                "another `revision`"
-            )
-
-    def _unusable(self, answers: Sequence[tuple[Ask, Reply]]) -> list[bool]:
-        """Of each answer whether nothing can be made of it."""
-        empty = [not (reply.text or "").strip() and reply.finish_reason not in REFUSALS for _, reply in answers]
-        if self.judge is None:
-            return empty
-        columns = [
-            (a.request_hash, a.options, a.elicitation, r.text, r.option_logprobs, r.finish_reason) for a, r in answers
-        ]
-        status = self.judge(pl.DataFrame(columns, schema=JUDGED, orient="row"))
-        return [said == "unparsed" for said in status]
-
-    def _judge_earlier(self) -> None:
-        """Judge a few answers that the ledger holds: where most were cut off, the same would come of the others.
-
-        Raises:
-            GivenUpError: Most were cut off.
-        """
-        if self.judge is None or self.report.reused < LEAST_JUDGED or self.cancelling:
-            return
-        some = self.requests.filter(pl.col("elicitation") != "option_logprob").head(FIRST_LOOK * 4)
-        held = self.ledger.read(some["request_hash"]).filter(pl.col("error").is_null())
-        judged = some.join(held, on="request_hash").head(FIRST_LOOK).select(list(JUDGED))
-        if judged.height < LEAST_JUDGED:
-            return
-        finish = pl.col("finish_reason").str.to_lowercase()
-        cut = judged.filter((self.judge(judged) == "unparsed") & judged.select(finish.is_in(list(CUT))).to_series())
-        if 2 * cut.height > judged.height:
-            raise self._cut_off(cut.height, judged.height, str(cut["finish_reason"][0]), thinks=False)
-
-    def _cut_off(self, cut: int, of: int, finish: str, *, thinks: bool) -> GivenUpError:
-        limit = ", ".join(f"{e} {self.provider.limit(e)}" for e in self.spec.elicitations if e != "option_logprob")
-        why = "its thought took the tokens" if thinks else "they reached the limit of tokens before an answer"
-        off = "`reasoning: off` where it can be switched off (`mpta models --probe` says how), else " if thinks else ""
-        return GivenUpError(
-            f"Model {self.spec.name}: {cut} of {of} replies were cut off (finish reason {finish}): {why} "
-            f"(limit by elicitation: {limit}). What was answered is kept, nothing more is asked",
-            nothing_answered=False,
-            file=self.spec.source,
-            variable=f"models.{self.spec.name}",
-            remedy=(
-                f"set {off}`reasoning: {{budget: {4 * ROOM[0]}}}` if it thinks, or a larger max_tokens, in its entry; "
-                "its prompts are then asked anew"
-            ),
-        )
-
-    def _warn(self, text: str) -> None:
-        """Say something at once, and in the report."""
-        if text not in self.warnings:
-            self.warnings.append(text)
 
     # ---------------------------------------------------------------- durability and progress
 
@@ -953,10 +702,10 @@ class Run:
             if self.in_doubt and not self.report.asked:
                 raise self._give_up(self.in_doubt[-1]["error"])
             self._confirm()
-            if len(self.sample) >= LEAST_JUDGED:
-                self._judge()
+            if len(self.judging.sample) >= LEAST_JUDGED:
+                self.judging.look()
             else:
-                self._judge_sizes()
+                self.judging.look_at_sizes()
         except (BaseExceptionGroup, asyncio.CancelledError, OSError) as failure:
             error = _first_error(failure)
             if isinstance(error, asyncio.CancelledError) and task.done() and not task.cancelled():
@@ -985,8 +734,9 @@ class Run:
             if now - shown > REPORT_EVERY:
                 shown = now
                 self._show()
-            if not self.judged and len(self.sample) >= LEAST_JUDGED and now - self.began > FIRST_LOOK_SECONDS:
-                self._judge()
+            waited = now - self.began > FIRST_LOOK_SECONDS
+            if waited and not self.judging.judged and len(self.judging.sample) >= LEAST_JUDGED:
+                self.judging.look()
 
     def _show(self) -> None:
         if self.progress is None:
@@ -1005,7 +755,7 @@ class Run:
                 rate=rate,
                 spent=self.report.cost or 0.0,
                 remaining_seconds=(self.total - durable) / rate if rate > 0 else None,
-                warnings=tuple(self.warnings),
+                warnings=tuple(self.judging.warnings),
             )
         )
 
@@ -1028,16 +778,17 @@ class Run:
             if self.spec.reasoning is not None:
                 thinks, how = "the model thinks although its entry says `reasoning: off`", ""
             report.notes.append(f"{thinks}: up to {self.provider.room} tokens of thought were allowed per reply{how}")
-        report.notes += self.warnings
+        report.notes += self.judging.warnings
         failed = report.errors + report.earlier_errors
         if failed and self._nothing_answered and not self.cancelling:
             reasons = report.error_reasons or self._earlier_reasons()
+            remedy = remedy_of(next(iter(reasons), ""), self.spec)
             raise GivenUpError(
                 f"Model {self.spec.name} answered none of its {failed + report.left} requests: "
                 + "; ".join(f"{n} × {reason}" for reason, n in list(reasons.items())[:3]),
                 nothing_answered=True,
                 file=self.spec.source,
-                remedy=f"{_remedy(next(iter(reasons), ''), self.spec)}; `mpta run --retry-errors` then asks them again",
+                remedy=f"{remedy}; `mpta run --retry-errors` then asks them again",
             )
 
     def _earlier_reasons(self) -> dict[str, int]:
@@ -1046,54 +797,10 @@ class Run:
         return dict(errors.value_counts(sort=True).rows()[:MOST_NAMED])
 
 
-REFUSALS = ("content_filter", "refusal", "safety")
-_UNSUPPORTED = re.compile(
-    r"(?i)unsupported|not support|deprecated|unrecognized|unknown (parameter|name|field)|extra input"
-)
-"""What an endpoint says of a request whose parameters it does not take: then it takes none of them."""
-_VERSION = re.compile(r"/v\d\w*(/|$)|/openai(/|$)")
-"""What the root of an API ends in or holds: a version, or Azure's path."""
-
-
-def _remedy(reason: str, spec: ModelSpec) -> str:
-    if "certificate" in reason.lower():
-        return "correct base_url, or name the file of the authority that signed its certificate in SSL_CERT_FILE"
-    if "key was rejected" in reason or "HTTP 403" in reason:
-        return f"check the key in {spec.key_env or 'the environment'} and what it may use, then run again"
-    if any(sign in reason for sign in ("web page", "redirect", "in plain words", "the address is none")):
-        return (
-            "correct base_url in models.yaml: it must be the API's root with the version, e.g. http://127.0.0.1:8000/v1"
-        )
-    if "no connection" in reason:
-        return "start the server or correct base_url in models.yaml, then run again: only what is missing is asked"
-    if "know the model" in reason or "HTTP 404" in reason:
-        return "correct `model` or base_url of the entry in models.yaml"
-    if "nothing is left to pay with" in reason or "quota" in reason or "billing" in reason:
-        return "see the account with the provider, then run again: only what is missing is asked"
-    if re.search(r"HTTP 4(00|13|22)", reason) and not re.search(r"(?i)context|too (long|large)|filter", reason):
-        return (
-            "take what the endpoint names out of the entry in models.yaml: set a parameter to null in `parameters` "
-            "(temperature too), and see max_tokens_field, top_logprobs, system_role, structured and reasoning"
-        )
-    if "HTTP 200 with error" in reason and spec.provider == "openai" and not _VERSION.search(spec.url):
-        return f"correct base_url in models.yaml: the API's root has a version, e.g. {spec.url}/v1"
-    if "batch" in reason and "batches.json" in reason:
-        return (
-            "look at the batch with the provider, then run again. If it cannot be corrected there, delete the file "
-            "named above: its requests are then asked, and paid, again"
-        )
-    return "see the endpoint's own status, then run again: only what is missing is asked"
-
-
 def _shortest(todo: pl.DataFrame) -> Ask | None:
     """The request with the shortest prompt."""
     length = pl.col("user").str.len_bytes() + pl.col("system").str.len_bytes().fill_null(0)
     return next(iterate(todo.bottom_k(1, by=length)), None)
-
-
-def _pattern(reason: str) -> str:
-    """A reason without numbers and identifiers, by which two of one cause are told."""
-    return re.sub(r"[\w.-]*\d[\w.-]*", "#", reason)
 
 
 def _first_error(group: BaseException) -> BaseException:

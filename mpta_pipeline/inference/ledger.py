@@ -144,9 +144,10 @@ class Ledger:
                 damaged.append(f"{part.name}: cannot be read ({type(failure).__name__})")
                 continue
             records += found.height
-            if any(RECORD.get(name) != dtype for name, dtype in found.schema.items()) or not set(
-                found.columns
-            ) >= _FIRST:
+            if (
+                any(RECORD.get(name) != dtype for name, dtype in found.schema.items())
+                or not set(found.columns) >= _FIRST
+            ):
                 damaged.append(f"{part.name}: has other columns than a ledger's")
             elif not found["request_hash"].is_sorted():
                 damaged.append(f"{part.name}: is not sorted by request")

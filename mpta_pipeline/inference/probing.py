@@ -23,8 +23,9 @@ from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import Provider, Reply
 from mpta_pipeline.inference.providers.openai import switch_of
 from mpta_pipeline.inference.requests import LETTERS, Ask
-from mpta_pipeline.inference.signs import NONE, Signs, cut_prompts, signs
+from mpta_pipeline.inference.signs import cut_prompts, starved
 from mpta_pipeline.storage import write_json
+from mpta_pipeline.thought import after_thought
 
 FILE = "probe.json"
 THOUGHT = 2048  # tokens of thought that the probe allows a model that turns out to think
@@ -126,7 +127,6 @@ class _Probing:
         self.secrets = secrets
         self.exchange: Exchange
         self.sent: tuple[str, Mapping[str, Any]] | None = None
-        self.seen: Signs = NONE
 
     async def run(self, cache_dir: Path, key: str | None) -> None:
         given = provider(self.spec)
@@ -134,16 +134,16 @@ class _Probing:
             self.found.price = _price(self.spec)
             await self._listed()
             try:
-                seconds, reply, first = await self._first(given)
+                seconds, reply = await self._first(given)
             except Fault as fault:
                 self.found.problem = f"{self.exchange.base_url}: {fault.reason}"
                 return
             self.found.speed = f"{seconds:.2f} s per request" + (
                 f", {reply.completion_tokens} tokens" if reply.completion_tokens else ""
             )
-            self._letters(reply, first)
+            self._letters(reply)
             await self._longer(given, reply)
-            await self._thinking(first)
+            await self._thinking(reply)
             await self._structured()
             await self._options()
 
@@ -154,36 +154,32 @@ class _Probing:
             if body is not None:
                 self.sent = (path, body)
 
-            def look(payload: Any) -> Any:
-                self.seen = signs(payload)
-                return read(payload)
-
-            return self.exchange.call(path, body, look, Tally())
+            return self.exchange.call(path, body, read, Tally())
 
         return await given.answer(ask, call)
 
-    async def _first(self, given: Provider) -> tuple[float, Reply, Signs]:
+    async def _first(self, given: Provider) -> tuple[float, Reply]:
         """The question with the known answer, as the study would ask it, with room for a thought if it takes one."""
         ask = _question()
         began = time.monotonic()
         reply = await self._ask(given, ask)
-        if self.seen.starved and self.spec.api != "completions":
+        if starved(reply) and self.spec.api != "completions":
             given.room = THOUGHT
             reply = await self._ask(given, ask)
         if self.sent is not None:
             path, body = self.sent
             self.found.sent = f"{path} {orjson.dumps(_without_texts(body), option=orjson.OPT_SORT_KEYS).decode()}"
-        return time.monotonic() - began, reply, self.seen
+        return time.monotonic() - began, reply
 
     # ---------------------------------------------------------------- findings
 
-    def _letters(self, reply: Reply, seen: Signs) -> None:
-        found, text = self.found, (reply.text or "").strip()
+    def _letters(self, reply: Reply) -> None:
+        found, text = self.found, after_thought(reply.text or "").strip()
         said = repr(shorten(redact(text, self.secrets), 60))
         if not text:
             found.letters = f"no: the reply is empty (finish reason {reply.finish_reason or 'none'})"
             found.to_do.append(
-                "set `reasoning: off`, or a larger budget of it, in the entry" if seen.thought else "see the endpoint"
+                "set `reasoning: off`, or a larger budget of it, in the entry" if reply.thought else "see the endpoint"
             )
         elif text.strip("().*: ")[:1] == LETTERS[_RIGHT]:
             found.letters = f"yes: {said}, which is right"
@@ -215,13 +211,13 @@ class _Probing:
                     f"tokens, {sizes[0][0]} as {sizes[0][1]}"
                 )
 
-    async def _thinking(self, first: Signs) -> None:
+    async def _thinking(self, first: Reply) -> None:
         """Whether it thinks and which field of the request switches that off."""
         found, spec = self.found, self.spec
         if not first.thought:
             found.thinking = "no" if spec.reasoning is None else "no, as its entry says what it says of reasoning"
             return
-        tokens = f" ({first.thought_tokens} tokens)" if first.thought_tokens else ""
+        tokens = f" ({first.completion_tokens} tokens with the answer)" if first.completion_tokens else ""
         found.thinking = f"yes{tokens}"
         if spec.reasoning is not None and spec.reasoning.budget:
             found.thinking += f"; up to {spec.reasoning.budget} tokens are allowed"
@@ -233,10 +229,10 @@ class _Probing:
             off = Reasoning(budget=0, switch=switch)
             given = provider(spec.model_copy(update={"reasoning": off}))
             try:
-                await self._ask(given, _question())
+                reply = await self._ask(given, _question())
             except Fault:
                 continue
-            if not self.seen.thought:
+            if not reply.thought:
                 found.thinking += f"; switched off by {switch}"
                 how = "`reasoning: off`" if switch == usual else f"`reasoning: {{budget: 0, switch: {switch}}}`"
                 found.to_do.append(f"write {how} in the entry for answers without a thought, which cost less")

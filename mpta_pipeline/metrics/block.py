@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics import human as h
@@ -17,6 +16,7 @@ from mpta_pipeline.metrics.answers import Units
 from mpta_pipeline.metrics.arrays import Flags, Floats, Ints, ratio
 from mpta_pipeline.metrics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.clustered import Rows, Slices
+from mpta_pipeline.metrics.polls import ENTRY, Polls
 from mpta_pipeline.study import FigureRules
 
 REFERENCE = "no_persona"
@@ -38,6 +38,7 @@ class Block:
         units: The answers; `frame` carries groups, item facts, the person's own answer and guesses.
         people: What the survey's people answered.
         rules: How figures are cut and judged.
+        polls: Published shares that the answers are compared with instead of the people's own.
     """
 
     survey: str
@@ -46,6 +47,7 @@ class Block:
     units: Units
     people: h.People
     rules: FigureRules
+    polls: Polls | None = None
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -61,6 +63,19 @@ class Block:
     def persona(self) -> Ints:
         """Persona code of each row."""
         return g.dense(self.frame.get_column("persona_id"))
+
+    @cached_property
+    def unit(self) -> Ints | None:
+        """Primary sampling unit of each row's persona; None where people were drawn one by one, or nobody knows."""
+        return g.dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
+
+    @cached_property
+    def person(self) -> Ints:
+        """Person of each row among the people's persons; those who are not there come behind."""
+        known, ids = self.people.persons.get_column("persona_id"), self.frame.get_column("persona_id")
+        others = ids.filter(~ids.is_in(known.implode())).unique().sort()
+        names = pl.concat([known, others])
+        return ids.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
 
     @cached_property
     def cluster(self) -> Ints:
@@ -86,7 +101,7 @@ class Block:
     def replicates(self) -> Replicates:
         """Bootstrap weights."""
         return Replicates(
-            self.frame.get_column("persona_id"),
+            self.frame.get_column(g.UNIT if g.UNIT in self.frame.columns else "persona_id"),
             self.frame.get_column("cluster_id"),
             replicates=self.rules.bootstrap,
             seed=SEED,
@@ -94,60 +109,72 @@ class Block:
 
     @cached_property
     def person_hashes(self) -> tuple[Hashes, Hashes]:
-        """Hash of each row's persona and of each of the survey's persons: the same for the same person."""
-        persons = self.people.persons.get_column("persona_id")
-        made = hash_ids(pl.concat([self.frame.get_column("persona_id"), persons]), key=f"person|{SEED}")
+        """Hashes of the person, or of their sampling unit: of each row, and of each of the survey's persons."""
+        persons = self.people.persons
+        everyone = pl.concat([self.frame.get_column("persona_id"), persons.get_column("persona_id")])
+        made = hash_ids(g.sampled(persons, everyone), key=f"person|{SEED}")
         return made[: self.frame.height], made[self.frame.height :]
 
     @cached_property
     def cluster_hashes(self) -> Hashes:
         """Hash of the item cluster of each of the people's items."""
-        return hash_ids(self.people_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
+        return hash_ids(self.matched_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
 
     @cached_property
     def rows(self) -> Rows:
-        """Personas and item clusters of the rows."""
-        return Rows(self.persona, self.cluster)
+        """Personas, their sampling units and item clusters of the rows."""
+        return Rows(self.persona, self.cluster, self.unit)
 
     @cached_property
     def people_item(self) -> Ints:
         """Item of each row as the survey's people have it; −1 where none of them answered it."""
         return self.people.item_codes(self.frame.get_column("item_id"))
 
+    @property
+    def matched(self) -> list[str]:
+        """Items whose distribution of answers among people is known: the survey's own, or the poll's."""
+        return self.people.items if self.polls is None else self.polls.items
+
+    @cached_property
+    def poll_entry(self) -> Ints:
+        """Entry in the poll of each row, −1 for none."""
+        return self.frame.get_column(ENTRY).to_numpy()
+
+    @cached_property
+    def matched_item(self) -> Ints:
+        """Item of each row in `matched`; −1 where there is none."""
+        if self.polls is None:
+            return self.people_item
+        return np.where(self.poll_entry >= 0, self.polls.item[np.maximum(self.poll_entry, 0)], -1)
+
     @cached_property
     def compared(self) -> Flags:
-        """Rows with a readable answer and weight, to items that the survey's people answered."""
+        """Rows with a readable answer and weight, to items that people answered."""
         answered = np.asarray(self.units.answer.any(axis=1), dtype=bool)
-        return np.asarray((self.people_item >= 0) & (self.weight > 0) & answered)
+        return np.asarray((self.matched_item >= 0) & (self.weight > 0) & answered)
 
     @cached_property
-    def answers_given(self) -> sparse.csr_matrix:
-        """(rows × options · people's items) weighted answers of the rows compared."""
-        n_items = len(self.people.items)
-        row, option = np.nonzero(self.units.answer * self.compared[:, None])
-        return sparse.csr_matrix(
-            (self.weight[row] * self.units.answer[row, option], (row, option * n_items + self.people_item[row])),
-            shape=(self.frame.height, self.units.answer.shape[1] * n_items),
-        )
-
-    @cached_property
-    def people_items(self) -> pl.DataFrame:
-        """One row an item of the people's, in their order: k_options, ordinal, cluster_id, places."""
+    def matched_items(self) -> pl.DataFrame:
+        """One row an item of `matched`, in that order: k_options, ordinal, cluster_id, places, category."""
         asked = self.frame.group_by("item_id").agg(
-            pl.col("k_options").max(), pl.col("ordinal").all(), pl.col("cluster_id").min(), pl.col("places").first()
+            pl.col("k_options").max(),
+            pl.col("ordinal").all(),
+            pl.col("cluster_id").min(),
+            pl.col("places").first(),
+            pl.col("category").first(),
         )
-        return pl.DataFrame({"item_id": self.people.items}).join(asked, on="item_id", how="left", maintain_order="left")
+        return pl.DataFrame({"item_id": self.matched}).join(asked, on="item_id", how="left", maintain_order="left")
 
     def option_places(self, width: int) -> Floats:
-        """(people's items × width) place of each option; nan beyond the options and for nominal items."""
-        facts = self.people_items
+        """(items of `matched` × width) place of each option; nan beyond the options and for items without a scale."""
+        facts = self.matched_items
         options = np.arange(width)
         k = facts.get_column("k_options").fill_null(2).to_numpy()
         places = np.where(
             facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
         )
         for i, own in enumerate(facts.get_column("places").to_list()):
-            if own is not None and np.isfinite(places[i, 0]):
+            if own is not None:
                 places[i, : len(own)] = [np.nan if p is None else p for p in own]
         return places
 
@@ -197,6 +224,11 @@ class View:
         return Distinct(self.cut.codes, self.block.persona, self.n)
 
     @cached_property
+    def _units(self) -> Distinct:
+        unit = self.block.unit
+        return Distinct(self.cut.codes, self.block.persona if unit is None else unit, self.n)
+
+    @cached_property
     def _clusters(self) -> Distinct:
         return Distinct(self.cut.codes, self.block.cluster, self.n)
 
@@ -218,6 +250,10 @@ class View:
                 "even_personas": self._even_personas(used),
             }
         return self._known_sizes[rows]
+
+    def units(self, used: Flags) -> Ints:
+        """Sampling units of each slice over the rows used: personas where the survey has none."""
+        return self._units.count(used)
 
     def _even_personas(self, used: Flags) -> Floats:
         size = self.block.rows.n_persona
@@ -277,7 +313,13 @@ class Distinct:
 
 
 def make_blocks(
-    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, survey: str, *, rules: FigureRules
+    units: Units,
+    groups: pl.DataFrame,
+    gold: pl.DataFrame,
+    survey: str,
+    *,
+    rules: FigureRules,
+    polls: Polls | None = None,
 ) -> Iterator[Block]:
     """Gather one survey's answers, groups and people: unweighted, and weighted too where all answers have weights.
 
@@ -287,13 +329,27 @@ def make_blocks(
         gold: GOLD.
         survey: The survey.
         rules: How figures are cut and judged.
+        polls: Published shares, for items that carry them.
     """
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
     everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
-    frame = units.frame.join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
+    frame = units.frame.join(
+        groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left", maintain_order="left"
+    )
     frame = frame.with_columns(
         _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("persona_id")))
     )
+    drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("persona_id"))
+    if drawn.name == g.UNIT:
+        frame = frame.with_columns(drawn)
+    if polls is not None:
+        samples = [c for c in ("sample", g.column("country")) if c in groups.columns][:1]
+        of = groups.select("persona_id", *(pl.col(c).alias("sample") for c in samples))
+        frame = frame.with_columns(
+            polls.entries(
+                frame.select("item_id", "persona_id").join(of, on="persona_id", how="left", maintain_order="left")
+            )
+        )
     own = everyone.frame.select("persona_id", "item_id", pl.int_range(pl.len()).alias("own"))
     own = own.join(frame.select("persona_id").unique(), on="persona_id", how="semi")
     row = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left").get_column("own")
@@ -309,7 +365,7 @@ def make_blocks(
             _series("proportional", guess.proportional),
         )
         note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
-        yield Block(survey, weighted, note, units.on(made), people, rules)
+        yield Block(survey, weighted, note, units.on(made), people, rules, polls)
 
 
 def _in_culture(frame: pl.DataFrame) -> pl.Expr:

@@ -2,11 +2,12 @@
 
 Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
 not less than the larger of V_persona and V_item. It equals statsmodels' OLS and WLS on a constant with
-`cov_type="cluster"` and two groups. t with the smaller side's degrees of freedom: C − 1, or fewer where single clusters
-make up much of the variance (`effective_df`). Both rules err on the safe side: where items are few and hardly differ,
-95 % intervals cover 96 to 98 % (`tests/simulation`), for the floor is then the larger of two noisy variances and the
-few items alone set the degrees of freedom. A slice of a single item is clustered by persona alone and holds for this
-item. Sums run over canonically sorted rows: their order does not show.
+`cov_type="cluster"` and two groups. Where the survey drew its people in primary sampling units, these are the clusters
+of persons: people of one unit are alike. t with the smaller side's degrees of freedom: C − 1, or fewer where single
+clusters make up much of the variance (`effective_df`). Both rules err on the safe side: where items are few and hardly
+differ, 95 % intervals cover 96 to 98 % (`tests/simulation`), for the floor is then the larger of two noisy variances
+and the few items alone set the degrees of freedom. A slice of a single item is clustered by persona alone and holds for
+this item. Sums run over canonically sorted rows: their order does not show.
 
 All is made from sums a = Σwx and b = Σw of clusters: a cluster's score about a mean m is a − m·b, so that a sum of
 squared scores is Σa² − 2mΣab + m²Σb², and rows are passed over once a metric, not once a metric and dimension.
@@ -73,11 +74,18 @@ class Gaps:
 
 
 class Rows:
-    """Persona and item-cluster codes (from 0) of some rows, and their crossings."""
+    """Persona and item-cluster codes (from 0) of some rows, and their crossings.
 
-    def __init__(self, persona: Ints, item: Ints) -> None:
+    Args:
+        persona: Persona of each row.
+        item: Item cluster of each row.
+        unit: Primary sampling unit of each row's persona; None: personas were drawn one by one.
+    """
+
+    def __init__(self, persona: Ints, item: Ints, unit: Ints | None = None) -> None:
         self.persona = persona.astype(np.int64)
         self.item = item.astype(np.int64)
+        self.unit = unit if unit is None else unit.astype(np.int64)
         self.n_persona = int(self.persona.max(initial=-1)) + 1
         self.n_item = int(self.item.max(initial=-1)) + 1
 
@@ -265,8 +273,19 @@ class Slices:
             v_persona = _corrected(squares / b**2, persona)
             v_item = _corrected((of_item**2).sum(axis=1) / b**2, items)
             v_cell = _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
-            v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
             evenly = b**2 / sums(owner, of_weight**2, self.n + 1)[: self.n]
+            if self.rows.unit is not None:
+                unit_a, unit_b = self._by_unit(moments)
+                persona = (unit_b > 0).sum(axis=1).astype(float)
+                of_unit = unit_a - mean[:, None] * unit_b
+                squares, fourths = ((of_unit**power).sum(axis=1) for power in (2, 4))
+                evenly = b**2 / (unit_b**2).sum(axis=1)
+                v_persona = _corrected(squares / b**2, persona)
+                owner_of_cell, _, cell_a, cell_b = self._by_cell(moments)
+                of_cell = (cell_a - np.append(mean, 0.0)[owner_of_cell] * cell_b) ** 2
+                cells = sums(owner_of_cell, cell_b > 0, self.n + 1)[: self.n]
+                v_cell = _corrected(sums(owner_of_cell, of_cell, self.n + 1)[: self.n] / b**2, cells)
+            v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
             df_persona = np.minimum(effective_df(squares, fourths, persona), np.round(evenly, 9) - 1)
             df_item = effective_df((of_item**2).sum(axis=1), (of_item**4).sum(axis=1), items)
             one_item = items == 1
@@ -301,7 +320,11 @@ class Slices:
         item_a, item_b = self.by_item(moments)
         v_item, c_item = _shared_gap(item_a, item_b, sides, effective=True)
         v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
-        if nested is None:
+        if self.rows.unit is not None:
+            # A unit's people, and its crossings with items, are on both sides.
+            v_persona, c_persona = _shared_gap(*self._by_unit(moments), sides)
+            v_cell = _shared_cells(self._by_cell(moments), self.n, sides)
+        elif nested is None:
             if split.rows.n_cell > self.rows.n_cell:
                 # A crossing is on both sides (slices of wordings): leaving it out errs on the safe side.
                 v_cell = np.zeros(self.n)
@@ -355,11 +378,34 @@ class Slices:
             self._last = (moments, a, b)
         return self._last[1], self._last[2]
 
+    def _by_unit(self, moments: Moments) -> tuple[Floats, Floats]:
+        """(slices × units) Σwx and Σw."""
+        unit = self.rows.unit
+        assert unit is not None
+        width = int(unit.max(initial=-1)) + 1
+        place = self._slot * width + unit
+        a, b = (sums(place, v, (self.n + 1) * width).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
+        return a, b
+
+    @cached_property
+    def _unit_cells(self) -> tuple[Ints, Ints, Ints]:
+        """Code of each row's slice, unit and item; of each code the slice, and the crossing of unit and item."""
+        assert self.rows.unit is not None
+        crossing = self.rows.unit * self.rows.n_item + self.rows.item
+        known, crossing = np.unique(crossing, return_inverse=True)
+        key, code = np.unique(self._slot * len(known) + crossing, return_inverse=True)
+        return code, key // max(len(known), 1), key % max(len(known), 1)
+
+    def _by_cell(self, moments: Moments) -> tuple[Ints, Ints, Floats, Floats]:
+        """Slice, crossing of unit and item, Σwx and Σw of what a slice has in a crossing."""
+        code, owner, crossing = self._unit_cells
+        return owner, crossing, sums(code, moments.wx, len(owner)), sums(code, moments.w, len(owner))
+
     @cached_property
     def _split_rows(self) -> tuple[Rows, Ints]:
         """Rows in which a persona counts anew in each slice, and the slice of each of these."""
         key, code = np.unique(self._slot * self.rows.n_persona + self.rows.persona, return_inverse=True)
-        return Rows(code, self.rows.item), key // max(self.rows.n_persona, 1)
+        return Rows(code, self.rows.item, self.rows.unit), key // max(self.rows.n_persona, 1)
 
     def _split(self, moments: Moments) -> tuple[Moments, Ints]:
         rows, owner = self._split_rows
@@ -421,6 +467,32 @@ def _shared_gap(a: Floats, b: Floats, sides: _Sides, *, effective: bool = False)
         squares = ((u - v) ** 2).sum(axis=1)
         variance = _corrected(squares, clusters)
         return variance, effective_df(squares, ((u - v) ** 4).sum(axis=1), clusters) if effective else clusters
+
+
+def _shared_cells(cells: tuple[Ints, Ints, Floats, Floats], n: int, sides: _Sides) -> Floats:
+    """As `_shared_gap` for crossings, which are many: only those that a slice has are looked at one by one.
+
+    Args:
+        cells: Slice (`n` for none) and crossing of each entry, Σwx and Σw of the slice in the crossing.
+        n: Slices.
+        sides: Means and weights.
+    """
+    own = cells[0] < n
+    owner, crossing, a, b = cells[0][own], cells[1][own], cells[2][own], cells[3][own]
+    size = int(crossing.max(initial=-1)) + 1
+    total_a, total_b = sums(crossing, a, size), sums(crossing, b, size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        everywhere = (
+            (total_a**2).sum() - 2 * sides.rest * (total_a * total_b).sum() + sides.rest**2 * (total_b**2).sum()
+        )
+        a_all, b_all = total_a[crossing], total_b[crossing]
+        u = (a - sides.mean[owner] * b) / sides.own[owner]
+        v = (a_all - a - sides.rest[owner] * (b_all - b)) / sides.others[owner]
+        alone = (a_all - sides.rest[owner] * b_all) / sides.others[owner]
+        squares = everywhere / sides.others**2 + sums(owner, (u - v) ** 2 - alone**2, n)
+        inside = sums(owner, b > 0, n)
+        outside = sums(owner, b_all - b > 1e-12 * b_all, n) + (total_b > 0).sum() - inside
+        return _corrected(np.maximum(squares, 0.0), np.minimum(inside, outside))
 
 
 def _apart_gap(squares: Floats, clusters: Floats, sides: _Sides) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ from mpta_pipeline.metrics import equivalence, multiplicity
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.answers import UNIT_KEY, balance
 from mpta_pipeline.metrics.arrays import Floats
-from mpta_pipeline.metrics.clustered import Slices
+from mpta_pipeline.metrics.clustered import Rows, Slices
 from mpta_pipeline.metrics.intervals import paired
 from mpta_pipeline.metrics.registry import METRICS, applicable
 from mpta_pipeline.study import FigureRules
@@ -22,7 +22,7 @@ _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
 COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_rate")
 
 
-def compare_models(scores: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
+def compare_models(scores: pl.DataFrame, *, rules: FigureRules, groups: pl.DataFrame | None = None) -> pl.DataFrame:
     """Compare all models pairwise, task by task, survey by survey, on the answers that both gave.
 
     Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights.
@@ -32,20 +32,21 @@ def compare_models(scores: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
     Args:
         scores: SCORES of all models, of any number of tasks.
         rules: `level` is the level of intervals, tests and tie groups.
+        groups: GROUPS, for the sampling units that people were drawn in; None: they were drawn one by one.
 
     Returns:
         MODEL_COMPARISON: both directions of each pair, and one row a model of its own figure.
     """
     parts: list[pl.DataFrame] = []
     for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):
-        parts.extend(_compare_task(of_task, rules))
+        parts.extend(_compare_task(of_task, rules, groups))
     if not parts:
         return MODEL_COMPARISON.empty()
     table = pl.concat(parts, how="diagonal").with_columns(pl.col(pl.Float64).fill_nan(None))
     return MODEL_COMPARISON.conform(_tied(_corrected(table), rules).select(list(MODEL_COMPARISON.schema)))
 
 
-def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame]:
+def _compare_task(scores: pl.DataFrame, rules: FigureRules, groups: pl.DataFrame | None) -> list[pl.DataFrame]:
     compared = [name for name in COMPARED if name in applicable(scores)]
     units = {str(name): balance(part).frame for (name,), part in scores.group_by("model", maintain_order=True)}
     everything = pl.concat(
@@ -80,7 +81,7 @@ def _compare_task(scores: pl.DataFrame, rules: FigureRules) -> list[pl.DataFrame
                 .filter(pl.col("value").is_not_null(), pl.col("count") > 0, *counted)
                 for (m,), part in rows.group_by("model", maintain_order=True)
             }
-            lines = _own_rows(rows_of, weighted) + _pair_rows(rows_of, metric, weighted, rules)
+            lines = _own_rows(rows_of, weighted) + _pair_rows(rows_of, metric, weighted, rules, groups)
             if lines:
                 parts.append(
                     pl.DataFrame(lines, infer_schema_length=None).with_columns(
@@ -105,7 +106,7 @@ def _own_rows(rows_of: dict[str, pl.DataFrame], weighted: bool) -> list[dict[str
 
 
 def _pair_rows(
-    rows_of: dict[str, pl.DataFrame], metric: str, weighted: bool, rules: FigureRules
+    rows_of: dict[str, pl.DataFrame], metric: str, weighted: bool, rules: FigureRules, groups: pl.DataFrame | None
 ) -> list[dict[str, object]]:
     own = {model: row["estimate"] for model, row in ((str(r["model"]), r) for r in _own_rows(rows_of, weighted))}
     lines: list[dict[str, object]] = []
@@ -120,12 +121,13 @@ def _pair_rows(
             continue
         x = (both.get_column("value") / both.get_column("count")).to_numpy()
         y = (both.get_column("value_b") / both.get_column("count_b")).to_numpy()
-        slices = Slices(
-            np.zeros(both.height, dtype=np.int64),
-            1,
+        drawn = None if groups is None else g.sampled(groups, both.get_column("persona_id"))
+        clusters = Rows(
             g.dense(both.get_column("persona_id")),
             g.dense(both.get_column("cluster_id")),
+            None if drawn is None or drawn.name != g.UNIT else g.dense(drawn),
         )
+        slices = Slices(np.zeros(both.height, dtype=np.int64), 1, rows=clusters)
         means = slices.means(x - y, _weights(both, weighted))
         low, high, p = paired(means.estimate, means.se, means.df, METRICS[metric].span, level=rules.level)
         d, ends = float(means.estimate[0]), (float(low[0]), float(high[0]))

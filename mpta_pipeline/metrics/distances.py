@@ -54,6 +54,40 @@ def wasserstein(p: Reals, q: Reals, places: Reals) -> Floats:
 Distance = Callable[[Floats, Floats], Floats]
 
 
+def total_variation_slope(p: Floats, q: Floats) -> Floats:
+    """Derivative of `total_variation` by p, of p's shape; that by q is its negative."""
+    return np.asarray(0.5 * np.sign(p - q))
+
+
+def jensen_shannon_slope(p: Floats, q: Floats) -> Floats:
+    """Derivative of `jensen_shannon` by p; 0 where p has no mass, which no answer of its own can change, or p = q."""
+    d = jensen_shannon(p, q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = 0.5 * np.log2(p / ((p + q) / 2)) / (2 * d)
+    return np.asarray(np.where((p > 0) & (d > 1e-9), slope, 0.0))
+
+
+def wasserstein_slope(p: Floats, q: Floats, places: Floats) -> Floats:
+    """Derivative of `wasserstein` by p, renormalization over the options with a place included; nan where it is."""
+    used = np.isfinite(places) & (places >= 0)
+    x = np.where(used, places, np.inf)
+    order = np.argsort(x, axis=0, kind="stable")
+    x = np.take_along_axis(x, order, axis=0)
+    a, b = (np.take_along_axis(np.where(used, d, 0.0), order, axis=0) for d in (p, q))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mass = a.sum(axis=0)
+        a, b = a / mass, b / b.sum(axis=0)
+        step = np.nan_to_num(np.diff(np.where(np.isfinite(x), x, np.nan), axis=0))
+        span = np.where(used, places, -np.inf).max(axis=0) - np.where(used, places, np.inf).min(axis=0)
+        sides = np.sign(np.cumsum(a, axis=0) - np.cumsum(b, axis=0))[:-1] * step / span
+        # An option's share enters all cumulative shares from its own place on.
+        reach = np.concatenate([np.cumsum(sides[::-1], axis=0)[::-1], np.zeros((1, *sides.shape[1:]))])
+        slope = (reach - (reach * a).sum(axis=0)) / mass
+    back = np.empty_like(slope)
+    np.put_along_axis(back, order, slope, axis=0)
+    return np.asarray(np.where(used, back, 0.0) + np.where(span > 0, 0.0, np.nan))
+
+
 def sampled_distance(
     guess: Floats, people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
 ) -> dict[str, Floats]:
@@ -111,3 +145,55 @@ def sampling_floor(
         for name, distance in distances.items():
             totals[name] += distance(a, b)
     return {name: total / draws for name, total in totals.items()}
+
+
+# Cells with fewer answers than this on a side are extrapolated by a line: half a sample of them is none.
+_LEAST_HALVED = 4.0
+
+
+def sampling_bias(
+    people: Floats,
+    model: Floats,
+    n_people: Floats,
+    n_model: Floats,
+    distances: dict[str, Distance],
+    *,
+    seed: int,
+    draws: int,
+) -> dict[str, Floats]:
+    """What sampling adds to the distance of two samples: it less the distance that endless samples would show.
+
+    Simulation and extrapolation (Cook and Stefanski 1994): both sides are sampled anew, with once and twice the error
+    that they have, and the distance as a quadratic function of the error's variance is followed back to none. Unlike a
+    floor it is right where the distributions differ; where they do not, it finds about half of the floor.
+
+    Args:
+        people: (cells × K) distribution of the people's answers.
+        model: (cells × K) distribution of the model's.
+        n_people: (cells,) number of independent people with the same error.
+        n_model: (cells,) number of independent answers with the same error.
+        distances: Name → function of two (K × cells) arrays.
+        seed: Seed of the draws.
+        draws: Number of draws.
+
+    Returns:
+        Name → (cells,) bias, at most the distance itself.
+    """
+    rng = np.random.default_rng(seed)
+    sides = [d / d.sum(axis=1, keepdims=True) for d in (people, model)]
+    halved = np.minimum(n_people, n_model) >= _LEAST_HALVED
+    means = []
+    for blur in (1.0, 2.0):
+        sizes = [np.maximum(np.rint(n / blur), 1).astype(np.int64) for n in (n_people, n_model)]
+        totals = {name: np.zeros(len(people)) for name in distances}
+        for _ in range(draws):
+            a, b = (rng.multinomial(n, p).T / n for n, p in zip(sizes, sides, strict=True))
+            for name, distance in distances.items():
+                totals[name] += distance(a, b)
+        means.append({name: total / draws for name, total in totals.items()})
+    out = {}
+    for name, distance in distances.items():
+        d, once, twice = distance(sides[0].T, sides[1].T), means[0][name], means[1][name]
+        bias = np.where(halved, 3 * once - twice - 2 * d, once - d)
+        out[name] = np.minimum(bias, d)
+    return out

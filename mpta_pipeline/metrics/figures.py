@@ -18,6 +18,7 @@ from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.alignment import distance_figures
 from mpta_pipeline.metrics.answers import Units, balance
 from mpta_pipeline.metrics.arrays import Features, Floats
+from mpta_pipeline.metrics.batteries import battery_figures
 from mpta_pipeline.metrics.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.disparity import disparity_figures
 from mpta_pipeline.metrics.facts import with_facts
@@ -25,6 +26,7 @@ from mpta_pipeline.metrics.flattening import spread_figures, structure_figures
 from mpta_pipeline.metrics.flips import with_controls
 from mpta_pipeline.metrics.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
 from mpta_pipeline.metrics.nonlinear import nonlinear_figures, weighted_features
+from mpta_pipeline.metrics.polls import Polls, polls_of
 from mpta_pipeline.metrics.registry import METRICS, Metric, applicable
 from mpta_pipeline.study import FigureRules
 from mpta_pipeline.tables import SUBGROUP_METRICS
@@ -55,7 +57,8 @@ def compute_figures(
         groups: persona_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
         rules: How figures are cut and judged.
-        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty.
+        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty. With
+            `weight_name`, the survey's weights are named in every figure's record.
         items: ITEMS of the task, for figures by context and the options' places; None leaves out what needs them.
         ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
         retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
@@ -78,10 +81,12 @@ def compute_figures(
     balanced = balanced.on(with_controls(balanced.frame))
     units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
     chosen = applicable(scores)
-    parts = list(_side_by_side(blocks(units, groups, gold, rules=rules), dimensions, chosen))
+    polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    parts = list(_side_by_side(polled, dimensions, chosen))
     figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
+    figures = figures.with_columns(_weights().alias("weights"))
     figures = figures.with_columns(
         pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
     )
@@ -95,13 +100,15 @@ def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataF
     return units.join(ceiling, on=["survey", "item_id", "persona_id"], how="left", maintain_order="left")
 
 
-def blocks(units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules) -> Iterator[Block]:
+def blocks(
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, polls: Polls | None = None
+) -> Iterator[Block]:
     """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
     groups = g.apart(groups)
     surveys = units.frame.get_column("survey")
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())
-        yield from make_blocks(of_survey, groups, gold, survey, rules=rules)
+        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
 
 
 def _check_one(scores: pl.DataFrame) -> None:
@@ -213,6 +220,7 @@ def _view_figures(
         yield from distance_figures(view).items()
         yield from spread_figures(view).items()
         yield from structure_figures(view).items()
+        yield from battery_figures(view).items()
         yield from disparity_figures(view, prepared["accuracy"]).items()
 
 
@@ -258,7 +266,7 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
-    wanted |= {name: pl.Float64() for name in _OWN_COLUMNS}
+    wanted |= {name: pl.Float64() for name in (*_OWN_COLUMNS, "n_people")}
     wanted |= {"note": pl.String(), "stand_out": pl.String()}
     figures = figures.with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
@@ -299,6 +307,7 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
         (
             (pl.min_horizontal("n_personas", "even_personas") < rules.min_personas)
             | (pl.col("n_items") < rules.min_items)
+            | (pl.col("n_people") < rules.min_personas).fill_null(False)
         ).alias("small"),
     )
 
@@ -307,8 +316,22 @@ def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFram
     """Releases of the waves behind each survey's figures."""
     used = units.select("survey", "wave").unique()
     known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases
+    if "weight_name" not in known.columns:
+        known = known.with_columns(pl.lit(None, pl.String).alias("weight_name"))
     return (
-        used.join(known.select("wave", "release_id"), on="wave", how="left")
+        used.join(known.select("wave", "release_id", "weight_name"), on="wave", how="left")
         .group_by("survey")
-        .agg(pl.col("release_id").drop_nulls().unique().sort().alias("release_ids"))
+        .agg(
+            pl.col("release_id").drop_nulls().unique().sort().alias("release_ids"),
+            pl.col("weight_name").drop_nulls().unique().sort().str.join(", ").alias("weight_names"),
+        )
     )
+
+
+def _weights() -> pl.Expr:
+    """Which weights the answers on either side carry, in words."""
+    name = pl.when(pl.col("weight_names") == "").then(pl.lit("survey weight")).otherwise(pl.col("weight_names"))
+    both = pl.format("model: {} over the chance of being in the panel; people: {}", name, name)
+    alone = pl.format("model: {} over the chance of being in the panel", name)
+    weighted = pl.when(pl.col("n_people").is_null()).then(alone).otherwise(both)
+    return pl.when(pl.col("weighted")).then(weighted).otherwise(pl.lit("none"))

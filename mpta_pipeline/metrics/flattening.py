@@ -118,7 +118,7 @@ def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
     used = np.flatnonzero(block.compared & (view.cut.codes >= 0))
     own = np.zeros((len(used), width))
     own[:, : block.units.answer.shape[1]] = block.units.answer[used]
-    facts = block.people_items
+    facts = block.matched_items
     clusters = facts.get_column("cluster_id").fill_null("")
     of_cluster = block.cluster_hashes
     of_row, of_person = block.person_hashes
@@ -219,7 +219,7 @@ def spread_figures(view: View) -> dict[str, pl.DataFrame]:
     Fieller's intervals, and none where people's own figure is within its noise.
     """
     block = view.block
-    if block.people.empty or not g.of_people(view.cut.dimension):
+    if block.people.empty or block.polls is not None or not g.of_people(view.cut.dimension):
         return {}
     found = _sides(view)
     if found is None:
@@ -415,16 +415,23 @@ def effective_dependence(correlation: Floats) -> float:
     return float(1 - np.exp(log_determinant / len(correlation))) if sign > 0 else 1.0
 
 
-def correlation(matrix: Floats) -> Floats:
-    """Pearson correlations of the columns, each pair over the rows that have both; 0 where a column does not vary."""
+def correlation(matrix: Floats, weight: Floats | None = None) -> Floats:
+    """Pearson correlations of the columns, each pair over the rows that have both; 0 where a column does not vary.
+
+    Args:
+        matrix: (rows × columns) values; nan where there is none.
+        weight: Weight of each row; None for equal ones.
+    """
     known = np.isfinite(matrix).astype(float)
-    common = known.T @ known
     # Sums over the rows that both columns have; centred first, so that squares do not cancel.
     x = np.where(known > 0, matrix - np.nanmean(matrix, axis=0), 0.0)
-    first, second = x.T @ known, (x**2).T @ known
+    w = np.ones(len(matrix)) if weight is None else weight
+    known_w = known * w[:, None]
+    common = known_w.T @ known
+    first, second = x.T @ known_w, (x**2).T @ known_w
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = second / common - (first / common) ** 2
-        covariance = (x.T @ x) / common - (first / common) * (first / common).T
+        covariance = (x.T @ (x * w[:, None])) / common - (first / common) * (first / common).T
         made = np.where((spread > 1e-12) & (spread.T > 1e-12), covariance / np.sqrt(spread * spread.T), 0.0)
     np.fill_diagonal(made, 1.0)
     return np.asarray(np.clip((made + made.T) / 2, -1.0, 1.0))
@@ -467,13 +474,15 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
     Of ordinal items, all answers: a persona's to one item are averaged. Items that vary for nobody, or that too few
     personas answered together with others, are left out and counted. Pairwise correlations that contradict each other
     are repaired for the PC1 share (`nearest_correlation`); their determinant would be 0 then whatever people answered,
-    so that effective dependence is null. Errors are jackknifed by people and by items.
+    so that effective dependence is null. Both sides carry the weights of the block, as the persons are the same. Errors
+    are jackknifed by people, in the survey's sampling units, and by items.
     """
     block = view.block
-    if view.cut.dimension != g.ALL or block.people.empty:
+    if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
     frame = block.frame.with_columns(
-        pl.Series("here", view.cut.codes >= 0),
+        pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
+        pl.Series("w", block.weight),
         pl.Series("hash", block.person_hashes[0]),
         pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
     ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
@@ -494,12 +503,14 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
     group = (mix(frame.get_column("hash").to_numpy()) % np.uint64(GROUPS)).astype(np.int64)
     of_person = np.zeros(sides[0].shape[0], dtype=np.int64)
     of_person[persona] = group
+    weight = np.ones(len(of_person))
+    weight[persona] = frame.get_column("w").to_numpy()
     out = {}
     for name, statistic in (("pc1_share", pc1_share), ("effective_dependence", effective_dependence)):
         if len(used) < LEAST_ITEMS:
             model = people = _Structure(float("nan"), float("nan"), float("nan"), f"undefined: {left_out}")
         else:
-            model, people = (_structure(side[:, used], of_person, statistic) for side in sides)
+            model, people = (_structure(side[:, used], weight, of_person, statistic) for side in sides)
         reach = float(t_quantile(np.array([model.df]), block.rules.level)[0]) * model.se
         notes = [
             left_out if len(used) >= LEAST_ITEMS else "",
@@ -517,7 +528,7 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
                 "n_answers": [int(frame.get_column("n_orders").sum())],
                 "n_personas": [sides[0].shape[0]],
                 "n_items": [len(used) if len(used) >= LEAST_ITEMS else n_items],
-                "method": ["Pearson correlations over personas, jackknife by people and items, t; unweighted"],
+                "method": [f"Pearson correlations over personas, jackknife by people and items, t; {block.note}"],
                 "note": pl.Series(["; ".join(filter(None, notes)) or None], dtype=pl.String),
             }
         )
@@ -538,9 +549,9 @@ class _Structure:
     note: str
 
 
-def _structure(matrix: Floats, group: Ints, statistic: Callable[[Floats], float]) -> _Structure:
+def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[[Floats], float]) -> _Structure:
     """A statistic of the columns' correlations; nan with its reason where they allow none."""
-    whole = correlation(matrix)
+    whole = correlation(matrix, weight)
     lowest = float(np.linalg.eigvalsh(whole)[0])
     note = ""
     if lowest < -ROUNDING:
@@ -561,7 +572,7 @@ def _structure(matrix: Floats, group: Ints, statistic: Callable[[Floats], float]
         return statistic(correlations)
 
     k = matrix.shape[1]
-    people = np.array([of(correlation(matrix[group != i])) for i in np.unique(group)])
+    people = np.array([of(correlation(matrix[group != i], weight[group != i])) for i in np.unique(group)])
     items = np.array([of(np.delete(np.delete(whole, j, 0), j, 1)) for j in range(k)] if k > LEAST_ITEMS else [])
     variance = sum(
         float(

@@ -18,6 +18,10 @@ ROW_DIMENSIONS = (
 )  # fmt: skip
 # Before the names of users' columns in our frames, so that a trait may have any name: `a`, `score`, `weight`.
 TRAIT = "trait:"
+# How the survey drew its people: columns of GROUPS that are no dimensions.
+DESIGN = ("sample", "stratum", "psu")
+# Name of what each row's person was drawn with.
+UNIT = "sampled_with"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,24 @@ class Cut:
     labels: list[str]
 
 
+def sampled(groups: pl.DataFrame, persona_id: pl.Series) -> pl.Series:
+    """What was drawn when each row's person was: their primary sampling unit, or they themselves.
+
+    The result is named `UNIT` where anybody has a unit, and else is `persona_id` as it was.
+
+    People of one unit are alike, so that errors over people are clustered by it where the file has it.
+
+    Args:
+        groups: GROUPS; without `psu` everybody was drawn alone.
+        persona_id: Person of each row.
+    """
+    if "psu" not in groups.columns or groups.get_column("psu").null_count() == groups.height:
+        return persona_id
+    units = groups.select("persona_id", (pl.lit("psu ") + pl.col("psu")).alias("sampled"))
+    rows = persona_id.alias("persona_id").to_frame().join(units, on="persona_id", how="left", maintain_order="left")
+    return rows.select(pl.coalesce("sampled", "persona_id")).to_series().alias(UNIT)
+
+
 def bases(dimension: str) -> list[str]:
     """The base dimensions of an intersection; none for `all`."""
     return [] if dimension == ALL else dimension.split(CROSS)
@@ -36,7 +58,7 @@ def bases(dimension: str) -> list[str]:
 
 def traits(groups: pl.DataFrame) -> list[str]:
     """Names of the traits that persons are grouped by, in the frame's order."""
-    return [c for c in groups.columns if c not in ("persona_id", "survey")]
+    return [c for c in groups.columns if c not in ("persona_id", "survey", *DESIGN)]
 
 
 def apart(groups: pl.DataFrame) -> pl.DataFrame:

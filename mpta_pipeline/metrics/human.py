@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics import groups as g
 from mpta_pipeline.metrics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.design import Design, design_of
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class People:
 
     Attributes:
         frame: Sorted rows with persona_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
-        persons: One row a person, sorted, with the base dimensions.
+        persons: One row a person, sorted, with the base dimensions, and stratum and psu where GROUPS has them.
         person: Row in `persons` of each row.
         items: Item ids, sorted; codes below are places in it.
         item: Item code of each row.
@@ -35,6 +37,11 @@ class People:
     place: Ints
     counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def design(self) -> Design:
+        """How these people were drawn."""
+        return design_of(self.persons)
 
     def weighted(self) -> People:
         """The same answers with the survey's weights; people without one count for nothing."""

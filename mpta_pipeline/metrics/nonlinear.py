@@ -58,7 +58,8 @@ def nonlinear_figures(view: View, metric: Metric, features: Features) -> pl.Data
     sizes = view.sizes(used)
     clusters = view.clusters(used)
     one = clusters == 1
-    df = np.where(one, sizes["n_personas"], np.minimum(sizes["n_personas"], clusters)) - 1.0
+    units = view.units(used)
+    df = np.where(one, units, np.minimum(units, clusters)) - 1.0
     df = np.where(df >= 1, df, np.nan)
     codes = np.where(used, view.cut.codes, -1)
     levels = (block.replicates.persona, block.replicates.item, block.replicates.cell)

@@ -18,7 +18,7 @@ from mpta_pipeline.metrics import multiplicity, shrinkage
 from mpta_pipeline.metrics.answers import balance
 from mpta_pipeline.metrics.arrays import Flags, Floats, sums
 from mpta_pipeline.metrics.block import REFERENCE, Block
-from mpta_pipeline.metrics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.clustered import Rows, Slices, t_quantile
 from mpta_pipeline.metrics.facts import with_facts
 from mpta_pipeline.metrics.figures import blocks
 from mpta_pipeline.metrics.intervals import apart
@@ -138,7 +138,9 @@ def _prepared(block: Block) -> pl.DataFrame:
 def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
     """Which half each row's persona and item cluster fall in: the lower half of their hashes is for discovery."""
     out = []
-    for column, name in (("persona_id", "half_persona"), ("cluster_id", "half_item")):
+    # People of one sampling unit are alike: on both halves they would carry what was found into its test.
+    drawn = g.UNIT if g.UNIT in frame.columns else "persona_id"
+    for column, name in ((drawn, "half_persona"), ("cluster_id", "half_item")):
         values = frame.select(pl.col(column).unique().sort())
         if column == "cluster_id" and values.height < MIN_CLUSTERS_TO_SPLIT:
             out.append(pl.Series(name, [None] * frame.height, dtype=pl.Boolean))
@@ -362,9 +364,9 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
     n_personas = rows.filter("inside").get_column("persona_id").n_unique()
     if n_personas < max(rules.min_personas // 2, 2) or member.all():
         return None
-    slices = Slices(
-        np.where(member, 0, 1), 2, g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id"))
-    )
+    unit = g.dense(rows.get_column(g.UNIT)) if g.UNIT in rows.columns else None
+    clusters = Rows(g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id")), unit)
+    slices = Slices(np.where(member, 0, 1), 2, rows=clusters)
     x, w = rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy()
     means, gaps = slices.means(x, w), slices.gaps(x, w)
     gap, df = float(gaps.difference[0]), float(gaps.df[0])
@@ -424,7 +426,9 @@ def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -
         "survey", "condition", "persona_id", "prompt_id"
     )
     wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank"))
-    wrong = wrong.join(g.apart(groups).drop("survey"), on="persona_id", how="left").sort("rank", "prompt_id")
+    wrong = wrong.join(g.apart(groups).drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort(
+        "rank", "prompt_id"
+    )
     chosen = []
     for row in table.select("survey", "condition", "traits", "values").iter_rows(named=True):
         inside = _inside(row["traits"], row["values"])

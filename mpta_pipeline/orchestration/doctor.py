@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.errors import MptaError
+from mpta_pipeline.orchestration import steps
 from mpta_pipeline.orchestration.project import Project
 
 _ROOM = 3e9  # bytes; the demo's model and tables take about two
@@ -49,6 +50,7 @@ def examine(project: Project, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
+    yield from _items(project)
     yield from _models(project)
     yield from _survey_files(project)
 
@@ -61,6 +63,16 @@ def _folder(name: str, folder: Path) -> Finding:
     if os.access(_existing(folder), os.W_OK):
         return Finding(name, True, str(folder))
     return Finding(name, False, f"{folder} cannot be written: give it other rights, or name another folder")
+
+
+def _items(project: Project) -> Iterator[Finding]:
+    """Tasks whose item file has gaps: the rule lets them go on, so that none is wrong."""
+    try:
+        found = steps.items_left_out(project)
+    except MptaError:  # told of above
+        return
+    for task, told in found:
+        yield Finding(f"items of {task}", True, told)
 
 
 def _models(project: Project) -> Iterator[Finding]:

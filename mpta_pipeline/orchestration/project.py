@@ -354,7 +354,7 @@ class Project:
 
     def figures_version(self) -> str:
         """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
-        rules, table = self.study_version("figures"), self.retest_file
+        rules, table = self.study_version("figures", "name"), self.retest_file
         if table is None:
             return rules
         return digest(rules, table.read_bytes() if table.is_file() else "absent")

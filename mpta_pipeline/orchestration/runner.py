@@ -120,9 +120,12 @@ class Runner:
         models = list(self.models or self.project.models)
         for wave in found.catalogue.waves:
             self._make(("raw_wave", "harmonized_wave", "survey_changelog"), [wave])
+        if self.until in ORDER[: ORDER.index("personas")]:
+            return self.outcome
         if not self.project.harmonized_waves():
-            # Said once: everything below would fail for the same reason.
-            self.outcome.failures["personas"] = str(self.project.no_wave())
+            # Said once: everything below would fail for the same reason. Why no wave was made is said already.
+            if not self.outcome.failures:
+                self.outcome.failures["personas"] = str(self.project.no_wave())
             return self.outcome
         self._make(("personas", "panel"), [""])
         for task in tasks:

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, queries, report, surveys, tables, tasks, warehouse
-from mpta_pipeline.errors import ConfigError, DamagedError, MptaError, ValidationError
+from mpta_pipeline.errors import ConfigError, DamagedError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.hashing import digest
 from mpta_pipeline.ids import FIGURE_KEY, figure_ids_by_key
 from mpta_pipeline.orchestration.project import PartFile, Project
@@ -153,10 +153,12 @@ def _nodes(project: Project, node: Node) -> list[Node]:
         case "subgroup_metrics" | "pockets":
             task = part.split("|")[1]
             return [Node("scores", part), Node("gold", task), Node("items", task), Node("groups")]
-        case "ceiling":
-            return [Node("gold", part), Node("prompts", part), Node("personas")]
+        case "people_shares" | "ceiling":
+            shares = node.asset == "people_shares"
+            others = [Node("items", part), Node("groups")] if shares else [Node("prompts", part), Node("personas")]
+            return [Node("gold", part), *others]
         case "model_comparison":
-            return [Node("scores", c) for c in cells(project) if made(project, Node("scores", c))]
+            return [*(Node("scores", c) for c in cells(project) if made(project, Node("scores", c))), Node("groups")]
         case "warehouse":
             return [
                 *(Node(a, w) for w in waves() for a in ("harmonized_wave", "survey_changelog")),
@@ -182,6 +184,7 @@ _CODE = {
     "responses": ("mpta_pipeline.inference.answers",),
     "scores": ("mpta_pipeline.tasks", "mpta_pipeline.thought"),
     "ceiling": ("mpta_pipeline.metrics.ceiling",),
+    "people_shares": ("mpta_pipeline.metrics.shares", "mpta_pipeline.metrics.design"),
     "subgroup_metrics": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
     "pockets": ("mpta_pipeline.metrics", "mpta_pipeline.ids"),
     "model_comparison": ("mpta_pipeline.metrics",),
@@ -225,7 +228,7 @@ def _configured(project: Project, node: Node) -> dict[str, str]:
         case "responses":
             model = node.partition.split("|")[0]
             parents[f"model_card|{model}"] = project.model_version(model)
-        case "subgroup_metrics" | "pockets" | "model_comparison" | "warehouse" | "report":
+        case "subgroup_metrics" | "people_shares" | "pockets" | "model_comparison" | "warehouse" | "report":
             parents["figures_card"] = project.figures_version()
     return parents
 
@@ -426,18 +429,21 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         try:
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
+                found = [harmonize.CheckResult(**check) for check in same["checks"]]
             else:
+                _no_negative_weight(raw)
                 frame = harmonize.harmonize(raw, project.crosswalk)
-                facts = _facts(frame, raw, project) | {"version": version}
-            found = harmonize.check_wave(
-                frame,
-                raw,
-                project.crosswalk,
-                previous=before,
-                accepted=None if (file := files.get(raw.release["sha256"])) is None else project.accepted(wave, file),
-            )
-            name = raw.release["file_name"]
-            _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                file = files.get(raw.release["sha256"])
+                found = harmonize.check_wave(
+                    frame,
+                    raw,
+                    project.crosswalk,
+                    previous=before,
+                    accepted=None if file is None else project.accepted(wave, file),
+                )
+                name = raw.release["file_name"]
+                _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                facts = _facts(frame, raw, project) | {"version": version, "checks": [vars(c) for c in found]}
         except MptaError as problem:
             failure = problem
             left_out[raw.release["file_name"]] = str(problem)
@@ -463,6 +469,19 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "parts": parts,
     }
     return _store(project, node, frame, notes), checks
+
+
+def _no_negative_weight(raw: surveys.RawWave) -> None:
+    """Stop where a weight is below zero and no missing code: no table may hold it."""
+    wrong = surveys.respondents(raw).filter(pl.col("weight") < 0)["weight"]
+    if len(wrong):
+        raise SurveyFileError(
+            f"{len(wrong):,} respondent(s) have a weight below zero",
+            file=raw.release["file_name"],
+            variable=raw.release["weight_name"],
+            value=wrong[0],
+            remedy=_CORRECT,
+        )
 
 
 def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[str, Any]:
@@ -561,7 +580,7 @@ def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
         tuple(base | dict.fromkeys(project.study.panel.strata)),
         project.crosswalk,
         country_groups=project.study.figures.country_groups,
-    )
+    ).join(personas.sampling_design(respondents), on="persona_id", how="left")
     node = Node("personas")
     group_record = _store(project, Node("groups"), tables.GROUPS.conform(groups))
     # The groups are part of this asset: what depends on it must hear of a change in either table. One record says both,
@@ -586,6 +605,7 @@ def make_items(project: Project, task: str) -> Record:
     """Make a task's items and, beside them, what every respondent answered to them."""
     config = project.task(task)
     respondents = project.respondents()
+    gaps = tasks.Gaps()
     items = tasks.build_items(
         task,
         config,
@@ -594,10 +614,28 @@ def make_items(project: Project, task: str) -> Record:
         study=project.study,
         base=project.config,
         cache_dir=project.layout.item_files,
+        gaps=gaps,
     )
     gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
     _store(project, Node("gold", task), gold)
-    return _store(project, Node("items", task), items, {"respondents_answers": gold.height})
+    return _store(project, Node("items", task), items, {"respondents_answers": gold.height, **gaps.notes()})
+
+
+def items_left_out(project: Project) -> list[tuple[str, str]]:
+    """Task and sentence, for tasks whose item file has items that cannot be asked."""
+    told = []
+    for task in project.study.tasks:
+        record = made(project, Node("items", task))
+        notes = record.notes if record else {}
+        if left := notes.get("left_out"):
+            told.append(
+                (
+                    task,
+                    f"{left:,} items cannot be asked and are left out: {notes['left_out_items']}. Complete them in the "
+                    "item file, or get it again",
+                )
+            )
+    return told
 
 
 @_makes("prompts", "task")
@@ -674,10 +712,8 @@ def _statuses_of(replies: pl.DataFrame) -> pl.Series:
         pl.lit("").alias("model"),
         pl.col("request_hash").alias("prompt_id"),
         "request_hash",
-        "text",
-        "option_logprobs",
         pl.lit(None, pl.String).alias("error"),
-        "finish_reason",
+        pl.all().exclude("request_hash", "options", "elicitation"),
     )
     parsed = tasks.parse_replies(prompts, given).select("prompt_id", "status")
     return prompts.join(parsed, on="prompt_id", how="left", maintain_order="left")["status"]
@@ -702,12 +738,13 @@ def make_scores(project: Project, model: str, task: str) -> tuple[Record, Sequen
 def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
+    _people_shares(project, task)
     frame = metrics.compute_figures(
         read(project, "scores", cell),
         read(project, "groups"),
         read(project, "gold", task),
         rules=project.study.figures,
-        releases=project.waves().select("survey", "wave", "release_id"),
+        releases=project.waves().select("survey", "wave", "release_id", "weight_name"),
         items=read(project, "items", task),
         ceiling=_ceiling(project, task),
         retest=None if (table := project.retest_file) is None else metrics.read_retest(table),
@@ -725,10 +762,9 @@ def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
     Before the figures are stored: a process killed in between has remembered figures that still stand, which harms
     nothing.
     """
-    path = path_of(project, node)
-    if not path.exists():
+    before = _previous(path_of(project, node))
+    if before is None:
         return
-    before = read_parquet(path)
     if "figure_id" not in before.columns:
         before = before.with_columns(figure_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
     gone = before.unique("figure_id", keep="first", maintain_order=True).join(now, on="figure_id", how="anti")
@@ -740,6 +776,20 @@ def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
     ).join(known, on="figure_id", how="anti")  # fmt: skip
     if gone.height:
         write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
+
+
+def _people_shares(project: Project, task: str) -> None:
+    """Store what people answered to a task's items, made once for all models; as `_ceiling`, it is no asset."""
+    if not is_current(project, Node("people_shares", task)):
+        _make_people_shares(project, task)
+
+
+@_makes("people_shares", "task")
+def _make_people_shares(project: Project, task: str) -> None:
+    frame = metrics.people_shares(
+        read(project, "items", task), read(project, "gold", task), read(project, "groups"), rules=project.study.figures
+    )
+    _store(project, Node("people_shares", task), frame)
 
 
 def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
@@ -793,7 +843,9 @@ def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Seque
 @_makes("model_comparison")
 def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
-    frame = metrics.compare_models(stacked(project, "scores"), rules=project.study.figures)
+    frame = metrics.compare_models(
+        stacked(project, "scores"), rules=project.study.figures, groups=read(project, "groups")
+    )
     checks = metrics.check_comparison(frame)
     _raise_blocking("The comparison of models", checks)
     return _store(project, Node("model_comparison"), frame), checks
@@ -807,7 +859,7 @@ def leave_out_unused(project: Project) -> None:
     used = {
         path_of(project, Node(asset, partition))
         for assets, partitions in (
-            (("items", "gold", "prompts", "ceiling"), list(project.study.tasks)),
+            (("items", "gold", "prompts", "ceiling", "people_shares"), list(project.study.tasks)),
             (("responses", "scores", "subgroup_metrics", "pockets"), cells(project)),
         )
         for asset in assets
@@ -815,7 +867,17 @@ def leave_out_unused(project: Project) -> None:
     }
     stored = (
         path
-        for asset in ("items", "gold", "prompts", "ceiling", "responses", "scores", "subgroup_metrics", "pockets")
+        for asset in (
+            "items",
+            "gold",
+            "prompts",
+            "ceiling",
+            "people_shares",
+            "responses",
+            "scores",
+            "subgroup_metrics",
+            "pockets",
+        )
         for path in listed(project.layout.store / "tables" / asset, "**/*.parquet")
     )
     warehouse.leave_out(project.layout, [path for path in stored if path not in used])
@@ -855,7 +917,9 @@ def _lineage(project: Project) -> pl.DataFrame:
 @_makes("report")
 def make_report(project: Project) -> Record:
     """Write the report from the stored figures."""
-    figures = {name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores")}
+    figures = {
+        name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
+    }
     figures["model_comparison"] = read(project, "model_comparison")
     figures["waves"] = project.waves()
     figures["panel"] = read(project, "panel")
@@ -866,6 +930,11 @@ def make_report(project: Project) -> Record:
         metrics=metrics.METRICS,
         title=f"Study {project.study.name}",
         generated=datetime.now(UTC),
+        set_aside={
+            wave: record.notes.get("set_aside", [])
+            for wave in sorted(figures["waves"]["wave"].unique())
+            if (record := made(project, Node("harmonized_wave", wave))) is not None
+        },
     )
     before = _start(project).parents
     path = shared(project.layout, write_text(html, project.layout.report))
@@ -876,6 +945,6 @@ def make_report(project: Project) -> Record:
 def stacked(project: Project, asset: str) -> pl.DataFrame:
     """All partitions of a task- or model×task-partitioned table, one below the other."""
     table = next(t for t in tables.PUBLISHED if t.name == asset)
-    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold") else cells(project)
+    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold", "people_shares") else cells(project)
     frames = [read(project, asset, p) for p in partitions if made(project, Node(asset, p))]
     return pl.concat(frames, how="vertical") if frames else table.empty()

@@ -2,6 +2,7 @@
 
 from mpta_pipeline.personas.checks import check_personas
 from mpta_pipeline.personas.controls import MEANING, PLACEBO, SHUFFLES, stand_ins
+from mpta_pipeline.personas.design import sampling_design
 from mpta_pipeline.personas.dimensions import derived_dimensions
 from mpta_pipeline.personas.export import Exported, export_personas
 from mpta_pipeline.personas.masking import masks
@@ -27,5 +28,6 @@ __all__ = [
     "export_personas",
     "masks",
     "render",
+    "sampling_design",
     "stand_ins",
 ]

@@ -290,11 +290,13 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
         personas.rename({"respondent_id": "persona_id"})
         .join(facts_of, on="persona_id", how="left", maintain_order="left")
         .join(
-            waves.select("wave", "release_id", "data_use", "licence"),
-            on=["wave", "release_id"],
+            # Both are the source's. Where a release was held back, its rows are of the one before it.
+            waves.select("wave", "dialect", "data_use", "licence").unique(["wave", "dialect"], keep="first"),
+            on=["wave", "dialect"],
             how="left",
             maintain_order="left",
         )
+        .with_columns(pl.col("data_use").fill_null("local_only"), pl.col("licence").fill_null("of its source"))
         .with_columns(
             pl.len().over("wave", "country", "shown").cast(pl.Int64).alias("k_anonymity"),
             pl.col("traits").list.len().cast(pl.Int64).alias("n_traits"),

@@ -87,6 +87,8 @@ class Figure:
     method: str
     note: str = ""
     gap_apart: float | None = None
+    n_people: int | None = None
+    weights: str | None = None
     baselines: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
@@ -147,6 +149,8 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
             method=f["method"],
             note=f["note"] or "",
             gap_apart=f["gap_apart"],
+            n_people=f.get("n_people"),
+            weights=f.get("weights"),
             baselines={b["baseline"]: b["baseline_estimate"] for b in row["baselines"]},
         )
         for row in chosen.iter_rows(named=True)

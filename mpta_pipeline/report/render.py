@@ -25,6 +25,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
 RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
+POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
+"""What published benchmarks make of the distances; everyone's figures have their own table."""
+FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")
+OF_GROUPS = (*FIDELITY, "consistency")
+"""Figures of a whole dimension that are no inequality of its groups."""
 REPEATING = ("accuracy_strict", "accuracy_answered")
 """Metrics whose subgroup tables would say again what that of accuracy says."""
 OPEN_MODELS = 3
@@ -41,6 +46,7 @@ def render_report(
     metrics: Mapping[str, MetricRecord] | None = None,
     title: str,
     generated: datetime,
+    set_aside: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Write the report.
 
@@ -51,6 +57,8 @@ def render_report(
         metrics: Records of the metric registry by name, for definitions, units and bounds.
         title: Title of the page.
         generated: When the report was made.
+        set_aside: Wave → what of it was set aside because its file says what the crosswalk does not know, one text per
+            column.
 
     Returns:
         HTML with styles and charts inside. Equal input gives equal text.
@@ -63,6 +71,7 @@ def render_report(
         generated=generated,
         study=study,
         view=view,
+        set_aside={wave: list(lines) for wave, lines in sorted((set_aside or {}).items()) if lines},
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         words=wording,
         charts=charts,
@@ -170,6 +179,8 @@ class Section:
     headlines: Sequence[Headline]
     subgroups: Mapping[str, Forest]
     distances: Sequence[tuple[str, Forest]]
+    polls: Sequence[tuple[str, Sequence[Figure]]]
+    fidelity: Sequence[tuple[str, str, Mapping[str, Figure], str]]
     unequal: Sequence[str]
     inequality: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]
     further: Sequence[Further]
@@ -362,9 +373,9 @@ class _View:
             return None
         models = sorted({x.model for x in mine})
         lead = next(c for c in self.conditions if any(x.condition == c for x in mine))
-        hidden = {HEADLINE, *RELIABILITY, *(f"{name}_excess" for name in DISTANCES)}
+        hidden = {HEADLINE, *RELIABILITY, *OF_GROUPS, *(f"{name}_excess" for name in DISTANCES)}
         rank = {name: i for i, name in enumerate(self.metrics)}
-        unequal = {x.metric for x in mine if x.of_dimension}
+        unequal = {x.metric for x in mine if x.of_dimension} - set(OF_GROUPS)
 
         def ordered(names: set[str]) -> list[str]:
             return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
@@ -376,8 +387,12 @@ class _View:
             headlines=[h for h in self.headlines if h.task == task and h.survey == survey],
             subgroups=self._by_model(models[:SHOWN_MODELS], mine, HEADLINE, lead),
             distances=self._distances(models, mine),
+            polls=self._polls(models, mine),
+            fidelity=self._fidelity(models, mine, lead),
             unequal=ordered(unequal),
-            inequality=self._inequality(models, [x for x in mine if x.of_dimension and x.condition == lead]),
+            inequality=self._inequality(
+                models, [x for x in mine if x.metric in unequal and x.of_dimension and x.condition == lead]
+            ),
             further=[
                 self._further(metric, models, mine, lead)
                 for metric in ordered({x.metric for x in mine} - hidden - unequal)
@@ -402,8 +417,9 @@ class _View:
         ]
 
     def _further(self, metric: str, models: Sequence[str], mine: Sequence[Figure], lead: str) -> Further:
-        # Distances of everyone have their own table.
-        everyone = [x for x in mine if x.metric == metric and x.dimensions == f.ALL and metric not in DISTANCES]
+        # Distances of everyone, and what polls make of them, have their own tables.
+        own = (*DISTANCES, *POLLS)
+        everyone = [x for x in mine if x.metric == metric and x.dimensions == f.ALL and metric not in own]
         return Further(
             metric=metric,
             share=self.share(metric),
@@ -465,6 +481,48 @@ class _View:
                 made.append((model, self._forest(DISTANCES[0], rows, found, by_metric=True)))
         return made
 
+    def _polls(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Sequence[Figure]]]:
+        """Per model what published benchmarks would report of everyone."""
+        order = {c: i for i, c in enumerate(wording.CONDITIONS)}
+        found = [x for x in mine if x.metric in POLLS and x.dimensions == f.ALL]
+        found.sort(key=lambda x: (POLLS.index(x.metric), order.get(x.condition, len(order))))
+        return [(model, rows) for model in models if (rows := [x for x in found if x.model == model])]
+
+    def _fidelity(
+        self, models: Sequence[str], mine: Sequence[Figure], lead: str
+    ) -> list[tuple[str, str, Mapping[str, Figure], str]]:
+        """Model, dimension, its figures of fidelity and the part that binds."""
+        rows: list[tuple[str, str, Mapping[str, Figure], str]] = []
+        for model in models:
+            own = [x for x in mine if x.model == model and x.metric in OF_GROUPS and x.condition == lead]
+            for block in f.blocks(own, self._study.figures.dimensions, self._values):
+                by_metric = {x.metric: x for x in block.rows}
+                parts = {m: x.estimate for m in FIDELITY[1:] if (x := by_metric.get(m)) and x.estimate is not None}
+                smallest = min(parts, key=parts.__getitem__).removeprefix("pfs_") if parts else ""
+                rows.append((model, block.dimension, by_metric, smallest))
+        return rows
+
+    def shares(self, task: str, survey: str) -> list[dict[str, Any]]:
+        """What everyone answered to each item: its question and a row an option, weighted where there are weights."""
+        frame = self._frames["people_shares"].filter(
+            (pl.col("task") == task) & (pl.col("survey") == survey) & (pl.col("dimensions") == f.ALL)
+        )
+        if frame.is_empty():
+            return []
+        questions = self._frames["items"].select("task", "item_id", "question")
+        frame = frame.filter(pl.col("weighted") == pl.col("weighted").any())
+        frame = frame.join(questions, on=["task", "item_id"], how="left").sort("item_id", "option")
+        return [
+            {"item_id": item, "question": part.item(0, "question"), "options": part.to_dicts()}
+            for (item,), part in frame.partition_by("item_id", as_dict=True, maintain_order=True).items()
+        ]
+
+    def beside(self, figure: Figure) -> str:
+        """A figure's baselines in words."""
+        share = self.share(figure.metric)
+        known = {name: value for name, value in figure.baselines.items() if value is not None}
+        return "; ".join(f"{wording.baseline(n)} {wording.number(v, share=share)}" for n, v in known.items())
+
     def reliability(self) -> list[dict[str, Any]]:
         """One row a model, task, survey and condition: how dependable the replies are."""
         cells: dict[tuple[str, ...], dict[str, Figure]] = {}
@@ -478,6 +536,19 @@ class _View:
              "n": max(x.n_answers for x in cells[k].values())}
             for k in keys
         ]  # fmt: skip
+
+    def unread(self) -> list[dict[str, Any]]:
+        """One row per model with replies that cannot be read: how many, of how many, and how many for each reason."""
+        scores = self._frames["scores"].filter(pl.col("status") != "error")
+        reason, unparsed = pl.col("unparsed_reason"), pl.col("status") == "unparsed"
+        counts = scores.group_by("model").agg(
+            pl.len().alias("replies"),
+            unparsed.sum().alias("unread"),
+            *((reason == name).sum().alias(name) for name in wording.UNPARSED),
+        )
+        rank = {model: i for i, model in enumerate(self.models)}
+        rows = counts.filter(pl.col("unread") > 0).to_dicts()
+        return sorted(rows, key=lambda row: (rank.get(row["model"], len(rank)), row["model"]))
 
     def pockets(self) -> list[dict[str, Any]]:
         """Rows of the search, confirmed ones first, then by e-value.

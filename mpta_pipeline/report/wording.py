@@ -24,7 +24,11 @@ BASELINES = {
     "sampling_floor": "sampling alone",
     "permutation_null": "groups that differ by chance of people and questions alone",
     "ceiling": "best prediction from the traits",
+    "uniform": "equal shares of all options",
+    "majority": "always the people's most frequent answer",
     "human": "people's own",
+    "second_sample": "a second sample of people",
+    "mean_wording": "mean of the wordings",
 }
 """Baselines as a reader calls them; others go by their name."""
 
@@ -62,6 +66,19 @@ METRICS = {
     "eta2_ratio": "share explained by the group, model over people (η² ratio)",
     "variance_ratio": "variance, model over people",
     "entropy_ratio": "entropy, model over people",
+    "representativeness": "representativeness (OpinionQA)",
+    "js_similarity": "similarity (GlobalOpinionQA)",
+    "simbench": "SimBench score",
+    "steerability": "steerability (OpinionQA)",
+    "consistency": "consistency (OpinionQA)",
+    "pfs": "Population Fidelity Score",
+    "pfs_accuracy": "fidelity: accuracy",
+    "pfs_adaptability": "fidelity: adaptability",
+    "pfs_structure": "fidelity: structure",
+    "cronbach_alpha": "Cronbach's α of batteries",
+    "factor_congruence": "factor congruence of batteries (Tucker's φ)",
+    "pearson": "Pearson correlation with the person's own answer",
+    "spearman": "Spearman correlation with the person's own answer",
     "qwk": "agreement on the scale (quadratic weighted kappa)",
 }
 """Metrics whose name alone does not say what they are."""
@@ -159,3 +176,15 @@ def letter(tie_group: int | None) -> str:
     if tie_group is None:
         return NOTHING
     return chr(ord("a") + tie_group - 1) if 1 <= tie_group <= 26 else str(tie_group)
+
+
+UNPARSED = {
+    "empty": "Empty",
+    "cut_off": "Cut off",
+    "thought_only": "Thought only",
+    "no_option": "No option",
+    "several_options": "Several options",
+    "conflict": "Contradictory",
+    "foreign": "Other script",
+}
+"""Why replies cannot be read, as columns of the report."""

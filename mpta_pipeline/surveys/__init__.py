@@ -1,6 +1,7 @@
 """Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
 
-from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, scan
+from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, look_at, scan
+from mpta_pipeline.surveys.describing import describe_file, write_description
 from mpta_pipeline.surveys.extracts import write_demo_surveys
 from mpta_pipeline.surveys.raw import (
     Coded,
@@ -42,6 +43,7 @@ __all__ = [
     "assign",
     "cells",
     "coded",
+    "describe_file",
     "diff_releases",
     "explain",
     "folders",
@@ -53,6 +55,7 @@ __all__ = [
     "load_raw",
     "load_sources",
     "load_withdrawals",
+    "look_at",
     "previous_release",
     "previous_releases",
     "recognize",
@@ -60,4 +63,5 @@ __all__ = [
     "respondents",
     "scan",
     "write_demo_surveys",
+    "write_description",
 ]

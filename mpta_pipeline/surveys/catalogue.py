@@ -118,6 +118,13 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
     return states
 
 
+def look_at(path: Path, registry: SourceRegistry) -> FileState:
+    """Look at one file, wherever it lies; nothing is remembered."""
+    identity = _identity(path)
+    entry = {"identity": identity or [0, 0, 0], **_look(path, registry)}
+    return _state(path, entry, registry)
+
+
 def _identity(path: Path) -> list[int] | None:
     """By which a file is known again; None where it is gone."""
     try:
@@ -146,6 +153,8 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
         found = recognize(path, registry)
     except MptaError as failure:
         return {"problem": str(failure)}
+    except FileNotFoundError:
+        return {"problem": f"There is no such file (file {path})"}
     except OSError as failure:
         return {"problem": f"The file cannot be read: {failure.strerror or failure}"}
     except Exception as failure:  # one file that nobody thought of must not hide the others

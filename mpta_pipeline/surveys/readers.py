@@ -53,6 +53,7 @@ _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL", "null", "None", "<NA>", "#N/A", "#NULL!")
 _NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"  # 007 is a name, not a number
 _SPARE = " "  # no variable's name
+_EXCEL_SEPARATOR = re.compile(r'^"?sep=(.)"?\s*$', re.IGNORECASE)
 _ROW_NAME = "row_name"
 _MAX_FIELD = 1 << 22
 _MAGIC = (
@@ -107,6 +108,8 @@ class FileInfo:
         delimiter: Of a CSV file.
         spare: Lines of a CSV file end with a delimiter.
         blank_lines: A CSV file has lines without anything.
+        skip: Lines of a CSV file before the rows: the header, and Excel's `sep=;` before it.
+        decimal_comma: Columns of a CSV file with commas between fields whose (quoted) numbers have decimal commas.
         notes: What was unusual in reading, for the release record.
     """
 
@@ -120,6 +123,8 @@ class FileInfo:
     delimiter: str = ","
     spare: bool = False
     blank_lines: bool = False
+    skip: int = 1
+    decimal_comma: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -176,6 +181,13 @@ def opened(path: Path) -> Iterator[OpenFile]:
         raise SurveyFileError(
             failure.problem, file=path, variable=failure.variable, value=failure.value, remedy=failure.remedy
         ) from None
+
+
+@contextmanager
+def scratch_file(suffix: str) -> Iterator[Path]:
+    """The path of a temporary file, which is gone afterwards."""
+    with scratch() as folder:
+        yield folder / f"file{suffix}"
 
 
 def content_format(head: bytes) -> str | None:
@@ -473,7 +485,11 @@ def _describe_csv(path: Path) -> FileInfo:
     """Read the header, and in one pass each which lines are whole and which columns hold numbers alone."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         first, second = file.readline(_MAX_FIELD), file.readline(_MAX_FIELD)
-    delimiter = max(",;\t|", key=first.count)
+        said = _EXCEL_SEPARATOR.match(first)
+        if said is not None:  # Excel says the separator on a line of its own
+            first, second = second, file.readline(_MAX_FIELD)
+    skip = 1 if said is None else 2
+    delimiter = said[1] if said is not None else max(",;\t|", key=first.count)
     header = _fields(first, delimiter, path)
     # Some releases end each line of data with a delimiter, some the header, too: a field that is none.
     spare = len(_fields(second, delimiter, path)) == len(header) + 1
@@ -496,8 +512,18 @@ def _describe_csv(path: Path) -> FileInfo:
         )
     if len(header) > MAX_VARIABLES:
         raise _too_wide(path, len(header))
-    rows = _check_lines(path, delimiter, len(header) + spare)
-    info = FileInfo(path, "csv", _header_variables(header, path), rows, None, "utf-8", delimiter=delimiter, spare=spare)
+    rows = _check_lines(path, delimiter, len(header) + spare, skip)
+    info = FileInfo(
+        path,
+        "csv",
+        _header_variables(header, path),
+        rows,
+        None,
+        "utf-8",
+        delimiter=delimiter,
+        spare=spare,
+        skip=skip,
+    )
     with _csv_errors(path):
         # Few columns hold anything but plain numbers; only those are looked at closely, which takes ten times as long.
         cell = pl.col(pl.String)
@@ -520,8 +546,24 @@ def _describe_csv(path: Path) -> FileInfo:
         text = pl.col([name for name in info.names if found[name]]).str.strip_chars()
         odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
         is_text = _scan_csv(info).select(odd.any().name.keep()).collect(engine="streaming").to_dicts()[:1]
-    variables = tuple(replace(v, text=any(row.get(v.name, False) for row in is_text)) for v in info.variables)
-    return replace(info, variables=variables, blank_lines=found[_SPARE] != rows)
+        words = [name for row in is_text for name, is_word in row.items() if is_word]
+        commas = _decimal_commas(info, words) if delimiter == "," and words else ()
+    variables = tuple(replace(v, text=v.name in words and v.name not in commas) for v in info.variables)
+    told = f"writes the decimals of {', '.join(commas[:3])}{' …' if len(commas) > 3 else ''} behind a comma"
+    notes = (told,) if commas else ()
+    return replace(
+        info, variables=variables, blank_lines=found[_SPARE] != rows, decimal_comma=commas, notes=info.notes + notes
+    )
+
+
+def _decimal_commas(info: FileInfo, words: Sequence[str]) -> tuple[str, ...]:
+    """The columns of words that are numbers with decimal commas: `0,955` is one, `1,2` may be a list of codes."""
+    text = pl.col(list(words)).str.strip_chars()
+    number = text.is_null() | text.is_in(_NO_NUMBER) | text.str.contains(_number(";"))
+    surely = text.str.contains(r"^[+-]?0?,\d+$|^[+-]?\d+,\d{4,}$")
+    asked = _scan_csv(info).select(number.all().name.suffix(" n"), surely.any().name.suffix(" s"))
+    row = asked.collect(engine="streaming").row(0, named=True)
+    return tuple(name for name in words if row[f"{name} n"] and row[f"{name} s"])
 
 
 def _fields(line: str, delimiter: str, path: Path) -> list[str]:
@@ -535,12 +577,13 @@ def _fields(line: str, delimiter: str, path: Path) -> list[str]:
         ) from None
 
 
-def _check_lines(path: Path, delimiter: str, fields: int) -> int:
+def _check_lines(path: Path, delimiter: str, fields: int, skip: int) -> int:
     """Count the lines; a file with one that is too short or too long is refused: polars would fill it with nothing."""
     columns = {f"c{number}": "VARCHAR" for number in range(fields)}
     query = (
-        "select count(*) from read_csv(?, delim = ?, header = false, skip = 1, columns = ?, auto_detect = false,"
-        " quote = '\"', escape = '\"', strict_mode = true, null_padding = false, max_line_size = 16777216)"
+        f"select count(*) from read_csv(?, delim = ?, header = false, skip = {int(skip)}, columns = ?,"
+        " auto_detect = false, quote = '\"', escape = '\"', strict_mode = true, null_padding = false,"
+        " max_line_size = 16777216)"
     )
     try:
         with duckdb.connect() as con:
@@ -583,7 +626,7 @@ def _scan_csv(info: FileInfo, columns: Sequence[str] | None = None) -> pl.LazyFr
         info.path,
         separator=info.delimiter,
         has_header=False,
-        skip_lines=1,
+        skip_lines=info.skip,
         schema=dict.fromkeys(names, pl.String()),
     )
     if info.blank_lines:  # known by their first cells: a sum over all of thousands of columns would take minutes
@@ -596,7 +639,7 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Ite
 
     def number(name: str) -> pl.Expr:
         text = pl.col(name).str.strip_chars()
-        if info.delimiter != ",":
+        if info.delimiter != "," or name in info.decimal_comma:
             text = text.str.replace(",", ".", literal=True)
         return text.cast(pl.Float64, strict=False)  # _NO_NUMBER becomes null
 

@@ -102,7 +102,7 @@ class Signature(_Strict):
         refuse: Variants to refuse.
     """
 
-    requires: tuple[str, ...] = Field(min_length=1)
+    requires: tuple[str, ...] = ()
     some_of: tuple[tuple[str, ...], ...] = ()
     marks: tuple[Marks, ...] = ()
     years: tuple[int, int] | None = None
@@ -112,6 +112,12 @@ class Signature(_Strict):
     value_labels: dict[str, dict[str, Pattern]] = Field(default_factory=dict)
     codes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     refuse: tuple[Refusal, ...] = ()
+
+    @model_validator(mode="after")
+    def _some_names(self) -> Signature:
+        if not (self.requires or self.some_of or self.marks):
+            raise ValueError("give requires, some_of or marks: without one every file is of the source")
+        return self
 
 
 class WaveRule(_Strict):

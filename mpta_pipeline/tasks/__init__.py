@@ -1,6 +1,7 @@
 """Tasks: items, prompts, answer keys, parsing and scores. One file a kind of task in `kinds/`."""
 
 from mpta_pipeline.tasks.checks import check_prompts, check_scores, gold_position_test
+from mpta_pipeline.tasks.gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, item_file_version
 from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
@@ -11,6 +12,8 @@ KINDS = registered()
 
 __all__ = [
     "KINDS",
+    "Gap",
+    "Gaps",
     "Kind",
     "build_gold",
     "build_items",

@@ -51,13 +51,15 @@ def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
             (pl.col("status") == "ok").mean().alias("readable"),
             (pl.col("status") == "refused").mean().alias("refused"),
             pl.len().alias("replies"),
+            pl.col("unparsed_reason").drop_nulls().mode().sort().first().alias("mostly"),
         )
         .sort("elicitation", "condition")
     )
     below = rates.filter(pl.col("readable") < least)
     worst = "; ".join(
         f"{condition}, {elicitation}: {readable:.0%} of {n:,} replies name an option, {refused:.0%} refuse"
-        for elicitation, condition, readable, refused, n in below.iter_rows()
+        + (f", the others are mostly unparsed because of {mostly}" if mostly else "")
+        for elicitation, condition, readable, refused, n, mostly in below.iter_rows()
     )
     said = f"Nearly all replies name an option (at least {least:.0%})" + (f"; {worst}" if worst else "")
     return [CheckResult("replies_readable", below.is_empty(), "warn", said, {"rates": rates.to_dicts()})]

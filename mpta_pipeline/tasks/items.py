@@ -12,6 +12,7 @@ from mpta_pipeline.personas import Crosswalk
 from mpta_pipeline.study import Study, TaskConfig
 from mpta_pipeline.tables import GOLD, ITEMS
 from mpta_pipeline.tasks.files import locate, sha256
+from mpta_pipeline.tasks.gaps import Gaps, sound
 from mpta_pipeline.tasks.registry import ItemRequest, kind_of
 
 
@@ -24,6 +25,7 @@ def build_items(
     study: Study,
     cache_dir: Path | None = None,
     base: Path | None = None,
+    gaps: Gaps | None = None,
 ) -> pl.DataFrame:
     """Make a task's items.
 
@@ -36,17 +38,22 @@ def build_items(
         study: For its seed.
         cache_dir: Folder of downloaded item files.
         base: Folder that a relative `config.path` counts from.
+        gaps: Takes note of the items that are left out because they cannot be asked (see `tasks/gaps.py`).
 
     Returns:
         ITEMS.
 
     Raises:
-        TaskError: The item file is absent or has another structure, or no item can be made.
+        TaskError: The item file is absent or has another structure, too many items cannot be asked, or no item can be
+            made.
         ConfigError: Unknown kind or option.
     """
     kind = kind_of(name, config)
     files = locate(name, config, kind.file, base=base, cache_dir=cache_dir)
-    items = kind.items(ItemRequest(config, crosswalk, respondents, files, study.seed))
+    gaps = Gaps() if gaps is None else gaps
+    items = kind.items(ItemRequest(config, crosswalk, respondents, files, study.seed, gaps))
+    items = sound(items, gaps, files[0] if files else None)
+    gaps.check(name, items.height)
     if items.is_empty():
         raise TaskError(
             f"Task {name} has no items",

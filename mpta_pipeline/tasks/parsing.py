@@ -51,8 +51,8 @@ class Rule:
 
 
 _LEAD = (
-    r"(?i:option|letter|choice|the|number|la |el |l'|die |das |den |opción|respuesta|letra|antwort|buchstabe|réponse|lettre|"
-    r"вариант|ответ|букву|الخيار|الإجابة|الجواب|الحرف|选项|答案|विकल्प|उत्तर|\s)*\s*"
+    r"(?i:option|letter|choice|the|number|la |el |l'|die |das |den |opción|respuesta|letra|antwort|buchstabe|réponse|"
+    r"lettre|вариант|ответ|букву|الخيار|الإجابة|الجواب|الحرف|选项|答案|विकल्प|उत्तर|\s)*\s*"
 )
 _JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick)\w*"
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
@@ -76,7 +76,7 @@ LETTER_RULES: tuple[Rule, ...] = (
     Rule("mark, dash", r"^\s*[\(\[]*([A-HJ-Z])[\)\]]*\s+[-–—]\s+\S"),
     Rule("mark, line", r"^\s*([A-Z])\s*\n"),
     Rule("mark, reason", rf"^\s*([A-HJ-Z])(?:,\s|\s+{_any('reason')}\b)"),
-    Rule("lead-in", rf"^\W*(?:{_LEAD_IN}[\s,.:;!…-]*)+{_MARK}\s*(?:[.,;!?]|$)"),
+    Rule("lead-in", rf"^\W*(?:{_LEAD_IN}[\s,.:;!…-]*)+{_MARK}\s*(?:[.,;!]|\?\s*$|$)"),
     Rule("fits", rf"(?:^|[\s(\"'])([A-Z])[)\]\"'.:]*\s+(?:{_LEAD_IN}\s+)?{_any('fitting')}"),
     Rule(
         "it is",
@@ -103,6 +103,15 @@ _TAKEN_OUT = " ¦ "
 # A letter that stands by itself somewhere in the reply; "A" and "I" are words, so they need punctuation behind them.
 _STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJ-K])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 _LISTED = r"(?:^|[\s(])([A-Z])\)\s"
+# A mark right behind a mark: "A: B" may be a question's short form with its answer, or two answers.
+_MARKED_TWICE = r"^\W*([A-Z])\s*[:.)\n]\s*[(\"'\[]*([A-HJ-Z])(?:[\s.):,;!?]|$)"
+# Taken back: "C. Wait, actually A."
+_RETRACTED = (
+    r"\b(?i:wait|actually|correction|scratch that|on second thought|on reflection|i mean|make that|or|no)\b"
+    r"[\s,.:;!–—-]*"
+    r"(?i:(?:it's|it is|the answer is|i (?:choose|pick|say)|maybe|perhaps|make that|actually|option|rather)\s+)*"
+    r"[(\"']*([A-HJ-K])\b"
+)
 # Letters of other alphabets that look like ours, or count otherwise: the third of the Russian alphabet looks like B.
 _FOREIGN = r"^\W*[\p{Greek}\p{Cyrillic}](?:[\s.):]|$)"
 # A letter with which a reply opens, as a mark: alone, or before anything but more of a word.
@@ -118,10 +127,11 @@ _ORDINAL = (
 def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """Read what each reply picked, by table operations.
 
-    A thought is taken off first; one that never ended leaves nothing to read. Then letters that the reply denies, leaves
-    to others or joins ("not A", "most people say B", "A or B") are taken out. Then, in this order: nothing said; the
-    text of exactly one option; a letter by `LETTER_RULES`; an option that says that the answer is unknown; a refusal;
-    the place of an option in words; the text of exactly one option within a sentence that neither denies nor grades it.
+    A thought is taken off first; one that never ended leaves nothing to read. Then letters that the reply denies,
+    leaves to others or joins ("not A", "most people say B", "A or B") are taken out. Then, in this order: nothing said;
+    the text of exactly one option; a letter by `LETTER_RULES`; an option that says that the answer is unknown; a
+    refusal; the place of an option in words; the text of exactly one option within a sentence that neither denies nor
+    grades it.
     An inability or unwillingness beside a letter, several letters, a letter beyond the options, a letter followed by
     another option's text, a reply that begins with one letter and picks another: all are ambiguous, hence `unparsed`.
     Where a reply tells what is true apart from what the person answers, the person's answer counts.
@@ -166,7 +176,9 @@ def _as_the_person(read: pl.DataFrame) -> pl.DataFrame:
     clauses = clauses.str.split("\x1f")
     factual = pl.element().str.contains(_any("factual")) & ~pl.element().str.contains(_any("as_person"))
     told = read.filter(pl.col("clean").str.contains(_any("factual"))).select(
-        "clean", "options", clauses.list.eval(pl.element().filter(~factual)).list.join("").alias("rest")
+        "clean",
+        "options",
+        clauses.list.eval(pl.when(~factual).then(pl.element())).list.drop_nulls().list.join("").alias("rest"),
     )
     told = told.filter((pl.col("rest").str.strip_chars() != "") & (pl.col("rest") != pl.col("clean")))
     if told.is_empty():
@@ -227,8 +239,8 @@ _CLAUSES = (
         "${1}\x1f${2}",
     ),
     (
-        r"(?i)([,，،—–]\s*)((?:I|I'd|as|this|the (?:person|respondent)|they|he|she|personally|in character|from|given|als|"
-        r"como|en tant|как)\s|作为|这个人|我)",
+        r"(?i)([,，،—–]\s*)((?:I|I'd|as|this|the (?:person|respondent)|they|he|she|personally|in character|from|given|"
+        r"als|como|en tant|как)\s|作为|这个人|我)",
         "${1}\x1f${2}",
     ),
 )
@@ -255,6 +267,8 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
         pl.any_horizontal(pl.col("clean").str.contains(_any(n)) for n in ("negated", "denying")).alias("denying"),
         _letters(pl.col("clean"), _ORDINAL).alias("ordinals"),
         pl.col("clean").str.contains(_JOINED).alias("joined"),
+        _letters(articles, _RETRACTED).alias("retracted"),
+        *(articles.str.extract(_MARKED_TWICE, i).alias(f"mark {i}") for i in (1, 2)),
         pl.col("clean")
         .str.extract(_OPENS)
         .replace_strict(_PLACES, default=None, return_dtype=pl.Int64)
@@ -280,6 +294,10 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
     against = pl.when(pl.col("opens_with").is_not_null()).then(pl.col("opens_with") != pl.col("letter"))
     cut_off = pl.col("cut_off").is_not_null() & ~pl.col("cut_off").list.contains(pl.col("letter"))
     turned = (pl.col("begins_with") != pl.col("letter")) & ~pl.col("letter_rule").is_in(_CONCLUDING)
+    twice = (pl.col("mark 1") != pl.col("mark 2")).fill_null(False) & ~pl.col("letter_rule").is_in(_CONCLUDING)
+    retracted = (_position(pl.col("retracted")) != pl.col("letter")).fill_null(False) & ~pl.col("letter_rule").is_in(
+        _SURE
+    )
     unknown = pl.col("options").list.get(pl.col("letter"), null_on_oob=True).str.contains(_any("unknowable"))
     said = pl.col("letters").is_not_null()
     outcomes: list[tuple[str, pl.Expr, pl.Expr]] = [
@@ -287,7 +305,7 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
         ("option text", pl.col("equal").is_not_null(), pl.col("equal")),
         ("several letters", said & (pl.col("letter").is_null() | several), pl.lit(None, pl.Int64)),
         ("letter against text", said & pl.coalesce(against, cut_off), pl.lit(None, pl.Int64)),
-        ("letter against letter", said & turned.fill_null(False), pl.lit(None, pl.Int64)),
+        ("letter against letter", said & (turned.fill_null(False) | twice | retracted), pl.lit(None, pl.Int64)),
         (
             "refusal and letter",
             (said | (standing > 0)) & pl.col("unable") & ~unknown.fill_null(False),
@@ -402,9 +420,9 @@ _LATEX_STYLE = (
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|mathbb|boldsymbol|bf|rm|emph|fbox)\s*\{([^{}]*)\}"
 )
 _HEADING = (
-    r"(?ims)^.*^[ \t]*(?:#+[ \t]*)?(?:\*\*|__)?[ \t]*(?:(?:my|the|final)\s+)*(?:solution|answer|response|conclusion|decision|"
-    r"choice|verdict|antwort|lösung|respuesta|solución|réponse|ответ|答案|الإجابة|الجواب|उत्तर)[ \t]*[:：]?(?:\*\*|__)?[ \t]*[:：]?"
-    r"[ \t]*$\s*(\S.*)$"
+    r"(?ims)^.*^[ \t]*(?:#+[ \t]*)?(?:\*\*|__)?[ \t]*(?:(?:my|the|final)\s+)*(?:solution|answer|response|conclusion|"
+    r"decision|choice|verdict|antwort|lösung|respuesta|solución|réponse|ответ|答案|الإجابة|الجواب|उत्तर)[ \t]*[:：]?"
+    r"(?:\*\*|__)?[ \t]*[:：]?[ \t]*$\s*(\S.*)$"
 )
 # A reply that begins with a letter has answered; what it writes below a heading may be another question.
 _BEGUN = r"^[\s\W_]*[A-Za-z](?:[\s\W_]*(?:\n|$)|[).:])"
@@ -418,7 +436,8 @@ def _said() -> pl.Expr:
 def _unwrapped(text: pl.Expr) -> pl.Expr:
     """The content of the tags that hold the answer, where they hold one; else the text as it is."""
     inner = text.str.extract_all(_WRAPPER).list.eval(pl.element().str.extract(_WRAPPER).str.strip_chars())
-    inner = inner.list.eval(pl.element().filter(pl.element() != "")).list.unique(maintain_order=True)
+    inner = inner.list.eval(pl.when(pl.element() != "").then(pl.element())).list.drop_nulls()
+    inner = inner.list.unique(maintain_order=True)
     apart = text.str.replace_all(rf"(?i)(?:</?{_WRAPPED}>\s*)+", " | ")
     return pl.when(inner.list.len() == 1).then(inner.list.first()).otherwise(apart)
 
@@ -443,6 +462,9 @@ def _without_articles(text: pl.Expr) -> pl.Expr:
             r"\bA (because|since|as|is|and|or|for|would|seems|but|with|in|fits|then|wählen|nehmen|antworten)\b", "A, $1"
         )
         .str.replace_all(r"\bA ([a-z])", "a $1")
+        # "I" is mostly a pronoun.
+        .str.replace_all(r"\bI (because|since|as|is|and|or|for|seems|but|fits|then)\b", "I, $1")
+        .str.replace_all(r"\bI ([a-z])", "i $1")
     )
 
 

@@ -16,6 +16,7 @@ from mpta_pipeline.errors import ConfigError
 from mpta_pipeline.personas import Crosswalk
 from mpta_pipeline.study import TaskConfig
 from mpta_pipeline.tasks.files import ItemFile
+from mpta_pipeline.tasks.gaps import Gaps
 
 # Said after the persona, by framing. A question about the person is answered as they would; a question with an answer
 # key is not: there the persona only says who is asked or who asks.
@@ -37,6 +38,7 @@ class ItemRequest:
         respondents: RESPONDENTS rows of the study's waves.
         files: Item files, where the kind reads any.
         seed: The study's seed.
+        gaps: Where items that cannot be asked are noted.
     """
 
     config: TaskConfig
@@ -44,6 +46,7 @@ class ItemRequest:
     respondents: pl.DataFrame
     files: tuple[Path, ...]
     seed: int
+    gaps: Gaps = field(default_factory=Gaps)
 
     def option(self, name: str, default: Any) -> Any:
         """An option of the kind from the configuration."""

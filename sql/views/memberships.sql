@@ -10,7 +10,7 @@
         value
     from (
         unpivot groups
-        on columns(* exclude (persona_id, survey))
+        on columns(* exclude (persona_id, survey, sample, stratum, psu))
         into name dimension value value
     )
 {% else %}

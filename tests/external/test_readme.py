@@ -25,6 +25,7 @@ EXPECTED = {
     "own.csv": {"accuracy": 6 / 8},
     "twins.csv": {"accuracy": 5 / 8},
     "llm.csv": {"accuracy": 2 / 3, "tv": 0.5 * (abs(1 / 3 - 0.1) + abs(2 / 3 - 0.5) + 0.4)},
+    "opinions.jsonl": {"accuracy": 0.4},
     "quiz.jsonl": {"accuracy": 2 / 3},
     "truthful.csv": {"accuracy": 0.5},
     "shares.jsonl": {"accuracy": 0.75, "accuracy_strict": 0.75, "accuracy_answered": 0.75},
@@ -33,8 +34,8 @@ EXPECTED = {
 
 
 def test_every_example_is_found():
-    assert len(FILES) == 11
-    assert len(COMMANDS) == 12
+    assert len(FILES) == 12
+    assert len(COMMANDS) == 13
     assert {shlex.split(c)[2] for c in COMMANDS} - set(FILES) == set(ELSEWHERE)
 
 

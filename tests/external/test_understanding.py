@@ -1,4 +1,4 @@
-"""Protects what is understood of other people's files: codes, counting, missing weights, groups, probabilities, sides."""
+"""Protects what is understood of other people's files: codes, counting, weights, groups, probabilities, sides."""
 
 import json
 import math
@@ -297,7 +297,7 @@ def test_crossed_groups(tmp_path):
 def test_what_groups_nobody_is_refused_with_a_sentence(tmp_path, column):
     rows = [{"survey": "s", "model": "m", "condition": "persona", **r} for r in people_and_answers({"t": [1, 2]})]
     rows = [{("item_id" if k == "item" else k): v for k, v in r.items()} for r in rows]
-    with pytest.raises(ValidationError, match="grouped by|never pooled"):
+    with pytest.raises(ValidationError, match=r"grouped by|never pooled"):
         scored(written(tmp_path / "a.csv", rows), by=(column,))
 
 
@@ -498,7 +498,8 @@ def test_100_000_rows_of_personas(tmp_path, seed):
         ),
         (
             "a.json",
-            '{"results": [{"item_id": "q1", "answer": "ja", "key": "ja"}, {"item_id": "q2", "answer": "nein", "key": "ja"}]}',
+            '{"results": [{"item_id": "q1", "answer": "ja", "key": "ja"}, '
+            '{"item_id": "q2", "answer": "nein", "key": "ja"}]}',
         ),
         (
             "a.json",
@@ -530,3 +531,94 @@ def test_what_cannot_be_told_is_refused_with_a_remedy(tmp_path, rows, says):
     with pytest.raises(MptaError, match=f"(?i){says}") as failure:
         scored(written(tmp_path / "a.csv", rows))
     assert failure.value.remedy
+
+
+def test_distributions_of_people_and_model_in_one_row(tmp_path):
+    """OpinionQA: qkey, references with a last option for refusals, ordinal, D_H and D_M by attribute and group."""
+    rows = [
+        {"qkey": "SAFECRIME", "question": "How safe?", "references": "['Very', 'Somewhat', 'Not', 'Refused']",
+         "ordinal": "[3.0, 2.0, 1.0]", "D_H": json.dumps(h), "D_M": json.dumps(m), "attribute": "SEX", "group": g}
+        for g, h, m in (("Female", [0.1, 0.5, 0.4], [0.2, 0.3, 0.5]), ("Male", [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]))
+    ]  # fmt: skip
+    _, results = scored(written(tmp_path / "a.csv", rows), by=("group",))
+    # metrics.md 4.1: Σ|F − G| over the steps, divided by the range.
+    assert figure(results, "w1n", dimensions="group", subgroup="Female") == pytest.approx((0.1 + 0.1) / 2)
+    assert figure(results, "tv", dimensions="group", subgroup="Female") == pytest.approx(0.2)
+    assert figure(results, "tv", dimensions="group", subgroup="Male") == pytest.approx(0)
+
+
+def test_selections_by_country_beside_the_models_probabilities(tmp_path):
+    row = {"question": "Good?", "options": "['a', 'b']", "model_probs": [0.9, 0.1],
+           "selections": "defaultdict(<class 'list'>, {'Chile': [0.5, 0.5], 'Peru': [0.9, 0.1]})"}  # fmt: skip
+    given, results = scored(written(tmp_path / "a.jsonl", [row]), by=("country",))
+    assert figure(results, "js", dimensions="country", subgroup="Chile") == pytest.approx(0.3831, abs=5e-5)
+    assert figure(results, "js", dimensions="country", subgroup="Peru") == pytest.approx(0)
+    assert any("country is taken as one persona" in note for note in given.notes)
+
+
+def test_several_files_without_a_model_are_models_by_their_names(tmp_path):
+    rows = people_and_answers({"trust": [1, 2, 3]}, kind=int)
+    own = written(tmp_path / "human.csv", by_person(rows, "own_answer"))
+    other = [{**r, "answer": r["own_answer"]} for r in rows]
+    files = [
+        written(tmp_path / f"{name}.csv", [{k: v for k, v in p.items() if k != "sex"} for p in by_person(of, "answer")])
+        for name, of in (("gpt", rows), ("claude", other))
+    ]
+    given = external.together([external.load(path, people=own) for path in files])
+    found = external.compute(given).figures.filter(metric="accuracy", dimensions="all", baseline="")
+    assert dict(found.select("model", "estimate").iter_rows()) == pytest.approx(
+        {"claude": 1, "gpt": np.mean([r["answer"] == r["own_answer"] for r in rows])}
+    )
+
+
+def test_ids_that_a_table_with_gaps_wrote_as_fractions(tmp_path):
+    own = written(tmp_path / "human.csv", [{"pid": float(i), "trust": i % 2 + 1, "happy": i % 2 + 1} for i in range(6)])
+    model = written(tmp_path / "llm.csv", [{"pid": i, "trust": i % 2 + 1, "happy": 1} for i in range(6)])
+    assert figure(scored(model, people=own)[1]) == 0.75
+
+
+def test_an_export_of_qualtrics(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(
+        'pid,trust_human,trust_llm\nWho,"Trust, human","Trust, model"\n'
+        '"{""ImportId"":""QID1""}","{""ImportId"":""QID2""}","{""ImportId"":""QID3""}"\np1,yes,yes\np2,no,yes\n',
+        encoding="utf-8",
+    )
+    assert figure(scored(path)[1]) == 0.5
+
+
+def test_a_column_that_says_whether_people_or_a_model_answered(tmp_path):
+    rows = [{"persona_id": f"p{i}", "item": "trust", "source": s, "answer": a}
+            for i in range(8) for s, a in (("GSS", i % 2 + 1), ("gpt-4o", 1))]  # fmt: skip
+    given, results = scored(written(tmp_path / "a.csv", rows))
+    assert figure(results) == 0.5
+    assert figure(results, column="model") == "gpt-4o"
+    assert any("people's own answers" in note for note in given.notes)
+
+
+def test_how_sure_an_answer_is_is_no_list_of_probabilities(tmp_path):
+    rows = [
+        {"item_id": f"q{i}", "options": "a|b", "answer": "a", "key": "ab"[i % 2], "probability": 0.9} for i in range(6)
+    ]
+    given, results = scored(written(tmp_path / "a.csv", rows))
+    assert figure(results) == 0.5
+    assert "probability" in given.unused
+
+
+def test_labels_that_never_meet_say_why_nothing_is_left(tmp_path):
+    rows = [{"persona_id": f"p{i}", "item": "q", "answer": "Agree strongly", "own_answer": ("Strongly agree", "Disagree")[i % 2]}
+            for i in range(40)]  # fmt: skip
+    path = written(tmp_path / "a.csv", rows)
+    with pytest.raises(
+        ValidationError, match=r"No answer is left.*answers Agree strongly; options Disagree, Strongly agree"
+    ):
+        scored(path)
+    assert dict(external.look(external.load(path)))["Items whose answers never meet their options"][0].startswith("q ")
+
+
+def test_the_personas_effect_is_shown(tmp_path):
+    rows = [{"persona_id": p, "item_id": f"q{j}", "answer": "yes" if p else "no", "options": "yes|no", "key": "yes"}
+            for j in range(6) for p in ("p1", "p2", "p3", None)]  # fmt: skip
+    done = CliRunner().invoke(cli.app, ["score", str(written(tmp_path / "a.csv", rows))])
+    assert "persona's effect" in " ".join(done.output.split())
+    assert "+1.0000" in done.output

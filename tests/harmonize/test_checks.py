@@ -73,7 +73,7 @@ def test_a_sound_wave_passes_every_check(run: Run) -> None:
 
 def test_names_are_unique_and_metadata_plain(run: Run) -> None:
     found = run()
-    assert len(found) == 14
+    assert len(found) == 15
     for check in found.values():
         for value in check.metadata.values():
             assert isinstance(value, str | int | float | list) or value is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import polars as pl
@@ -14,6 +15,7 @@ from mpta_pipeline.harmonize.schema import CORE_DIALECTS
 from .conftest import SHARED
 
 SPEC = SHARED.parent / "spec" / "crosswalk.csv"
+CODEBOOK = SHARED / "benchmarks" / "worldvaluesbench" / "codebook.json"
 NAMES = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 
 
@@ -77,3 +79,14 @@ def test_codes_said_alike_stand_at_one_position(crosswalk: Crosswalk) -> None:
 def test_scales_say_their_poles(crosswalk: Crosswalk) -> None:
     text = crosswalk.options.filter(column="justifiable_abortion", dialect="wvs7", code="7")["text"].item()
     assert text == "7 on a scale from 1 (never justifiable) to 10 (always justifiable)"
+
+
+def test_every_question_of_wvs_7_has_a_concept(crosswalk: Crosswalk) -> None:
+    # The official tables print them all. What has none: lists of a country (parties, degrees, religions in detail) and
+    # regional organizations one by one, which Q82 holds together.
+    if not CODEBOOK.exists():
+        pytest.skip("the codebook of WVS-7 is not at hand")
+    asked = {v for v in json.loads(CODEBOOK.read_text(encoding="utf-8")) if re.match(r"Q\d", v)}
+    lacking = asked - {v for r in crosswalk.rules["wvs7"] for v in r.variables}
+    assert {v for v in lacking if re.fullmatch(r"Q\d+R?|Q\d+_3", v)} == set()
+    assert len(lacking) <= 24, sorted(lacking)

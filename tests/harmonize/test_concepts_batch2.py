@@ -268,7 +268,13 @@ def test_government_responsibility_is_turned_only_where_it_must_be(crosswalk: Cr
     values = {d: {o.code: o.value for o in _rule(crosswalk, concept, d).options} for d in CORE}
     assert values["wvs7"]["1"] == values["joint"]["10"] == values["evs2017"]["10"] == values["wvs_ts"]["10"]
     assert values["wvs7"]["3"] == values["joint"]["8"]
-    assert "wvs_w6" not in {r.dialect for rs in crosswalk.rules.values() for r in rs if r.concept.concept == concept}
+    # The files of a wave, as the labels of country files have it: wave 2 as the series, waves 3 to 6 as wave 7.
+    waves = {d: {o.code: o.value for o in _rule(crosswalk, concept, d).options} for d in ("wvs_w2", "wvs_w3", "wvs_w4")}
+    assert waves["wvs_w2"] == values["wvs_ts"]
+    assert waves["wvs_w3"] == waves["wvs_w4"] == values["wvs7"]
+    for dialect in ("wvs_w5", "wvs_w6"):
+        unlabelled = _rule(crosswalk, concept, dialect).source.unlabelled
+        assert unlabelled and unlabelled.direction
 
 
 @pytest.mark.parametrize("name", ESSENTIALS)

@@ -9,6 +9,7 @@ import pytest
 
 from mpta_pipeline import harmonize
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
+from mpta_pipeline.personas import traits
 
 from .conftest import IDENTITY, MakeRaw
 
@@ -45,7 +46,7 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
     raw = make_raw(dialect, columns)
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
     for rule in rules:
-        if rule.source.from_labels and rule.column not in frame.columns:
+        if rule.column not in frame.columns and (rule.source.from_labels or rule.source.unlabelled):
             continue
         if rule.source.numeric or rule.source.from_labels:
             assert frame[rule.column].null_count() < n
@@ -60,8 +61,12 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
         assert found == {c: v for c, v in expected.items() if c in found}
         # A code may be missing by the dialect's convention (-1 in an index), but never silently null.
         assert set(expected) - set(found) <= {"-1", "-2", "-3", "-4", "-5"}
-    # Lists that have nothing but labels say nothing without them.
+    # Lists that have nothing but labels say nothing without them, nor do codes that releases number in their own ways.
     bare = {p.column for p in harmonize.columns_set_aside(raw, crosswalk)}
-    assert bare <= {r.column for r in rules if r.source.from_labels}
+    assert bare <= {r.column for r in rules if r.source.from_labels or r.source.unlabelled}
+    # Whatever is harmonized can be said: no code without words stops anybody's personas.
+    facts = traits.column_facts(crosswalk).filter((pl.col("dialect") == dialect) & (pl.col("domain") != "design"))
+    long = traits.answers(frame, [c for c in facts["column"] if c in frame.columns])
+    assert traits.word(long, facts, crosswalk.options, dialect=dialect).height == long.height
     schema = next(c for c in harmonize.check_wave(frame.sort("respondent_id"), raw, crosswalk) if c.name == "schema")
     assert schema.passed, schema.metadata

@@ -130,6 +130,12 @@ def test_codes_of_another_numbering_are_not_believed_without_labels(make_raw: Ma
     for dialect, variable in (("wvs_w3", "V181"), ("wvs_w4", "V185"), ("wvs_w5", "V186"), ("wvs_w6", "V145")):
         frame = harmonize.harmonize(make_raw(dialect, {variable: [1, 5, 7, 7]}), crosswalk)
         assert value_of(frame, "religious_attendance") == {"1": "more_than_weekly", "5": "yearly", "7": "never"}
+    # An immigrant mother is 1 in the series and 2 in wave 7: without a 0 the file may be numbered as wave 7 is.
+    seventh = make_raw(
+        "wvs_ts", {"G026": [1, 1, 1, 1], "E012": [1, 2, 1, 2], "A008": [1, 2, 3, 4], "A001": [1, 2, 3, 4]}
+    )
+    told = {p.column for p in harmonize.columns_set_aside(seventh, crosswalk)}
+    assert told == {"mother_born_in_country", "fight_for_country"}
     # Nothing tells an immigrant from one who is none in the files of waves 5 and 6, nor where "neither" stands.
     for dialect, variable in (("wvs_w6", "V243"), ("wvs_w6", "V45"), ("wvs_ts", "D066_B")):
         raw = make_raw(dialect, {variable: [1, 2, 2, 1], "V4": [1, 2, 3, 4], "A008": [1, 2, 3, 4]})

@@ -168,7 +168,7 @@ def test_who_is_in_no_denomination_has_no_religion(make_raw: MakeRaw, crosswalk:
         assert frame["religion_denomination_evs__missing"].to_list() == [None, None, *["not_applicable"] * 2]
         assert frame["religion_denomination_evs__code"].to_list() == ["1", "-3", "-3", "-3"]
         said_none = harmonize.answers_long(frame, crosswalk).filter(pl.col("value") == "none").collect()
-        assert said_none["text"].to_list() == ["no religion"]
+        assert said_none["text"].to_list() == ["none"]
     alone = harmonize.harmonize(make_raw("evs2017", {"v52": [1, -3]}), crosswalk).sort("row_index")
     assert alone["religion_denomination_evs__missing"].to_list() == [None, "not_applicable"]
     turned = make_raw("evs2017", {**columns, "v7": [1] * 4, "v225": [1] * 4, "v1": [1] * 4}, {"v51": {"2": "yes"}})

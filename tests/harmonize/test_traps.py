@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
@@ -122,6 +123,93 @@ def test_parents_are_asked_after_with_opposite_polarity(make_raw: MakeRaw, cross
     wvs = recode(make_raw, crosswalk, "wvs7", "Q264", [1, 2], "mother_born_in_country")
     joint = recode(make_raw, crosswalk, "joint", "V002", [1, 0], "mother_born_in_country")
     assert wvs == joint == ["yes", "no"]
+
+
+def test_a_parent_who_lives_elsewhere_was_not_born_here(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # -3 was "not applicable": 45 % of Andorra. The official tables count it as not born in the country.
+    labels = {
+        "Q264": {"-3": "INAP; Mother does not live in country"},
+        "Q276": {"-3": "Not applicable; No spouse/partner"},
+    }
+    columns = {"Q264": [1, 2, -3, -2], "Q265": [-3, 1, -1, 2], "Q276": [-3, 3, 3, 3], "A_STUDY": [2, 2, 2, 2]}
+    frame = harmonize.harmonize(make_raw("wvs7", columns, labels), crosswalk).sort("row_index")
+    assert frame["mother_born_in_country"].to_list() == ["yes", "no", "no", None]
+    assert frame["mother_born_in_country__missing"].to_list() == [None, None, None, "refused_or_no_answer"]
+    assert frame["father_born_in_country"].to_list() == ["no", "yes", None, "no"]
+    # Who has no spouse has no answer about one.
+    assert frame["spouse_education__missing"].to_list()[0] == "not_applicable"
+    said = harmonize.answers_long(frame, crosswalk).collect().filter(column="mother_born_in_country", code="-3")
+    assert said["text"].to_list() == ["does not live in the country you live in"]
+    other = harmonize.harmonize(make_raw("wvs7", {"Q264": [-3, 1]}, {"Q264": {"-3": "Not applicable"}}), crosswalk)
+    assert other.sort("row_index")["mother_born_in_country__missing"].to_list() == ["not_applicable", None]
+
+
+# Codes of country files of waves 2 to 4, as their own labels have them.
+OLD_FILES = [
+    ("wvs_w4", "V78", "gender_men_right_to_job_3pt", ["agree", "neither", "disagree"]),
+    ("wvs_w4", "V79", "jobs_nationals_first_3pt", ["agree", "neither", "disagree"]),
+    ("wvs_w3", "V61", "gender_men_right_to_job_3pt", ["agree", "neither", "disagree"]),
+    ("wvs_w3", "V63", "jobs_nationals_first_3pt", ["agree", "neither", "disagree"]),
+    ("wvs_w2", "V128", "gender_men_right_to_job_3pt", ["agree", "neither", "disagree"]),
+    ("wvs_ts", "C001", "gender_men_right_to_job_3pt", ["agree", "disagree", "neither"]),
+    ("wvs_w3", "V28", "member_church", ["active", "inactive", "none"]),
+    ("wvs_w3", "V217", "education_wvs", ["no_formal", "primary_incomplete", "primary"]),
+    ("wvs_w4", "V226", "education_wvs", ["no_formal", "primary_incomplete", "primary"]),
+    ("wvs_ts", "X025", "education_wvs", ["primary_incomplete", "primary", "technical_incomplete"]),
+]
+
+
+@pytest.mark.parametrize(("dialect", "variable", "column", "values"), OLD_FILES)
+def test_older_waves_have_their_own_codes(
+    dialect: str, variable: str, column: str, values: list[str], make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    # The eighth step is there so that a series without labels is known for one.
+    codes = [1, 2, 3, *([8] if variable == "X025" else [])]
+    assert recode(make_raw, crosswalk, dialect, variable, codes, column)[:3] == values
+
+
+def test_governments_come_first_in_waves_3_and_4_and_last_in_wave_2(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    column = "econ_government_responsibility"
+    found = {
+        d: recode(make_raw, crosswalk, d, v, [1, 10], column)
+        for d, v in (("wvs7", "Q108"), ("wvs_w4", "V143"), ("wvs_w3", "V127"), ("wvs_w2", "V252"))
+    }
+    assert found["wvs7"] == found["wvs_w4"] == found["wvs_w3"] == found["wvs_w2"][::-1]
+
+
+def test_an_item_with_the_title_of_another_is_set_aside(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # V289 of wave 2 is titled "Confidence: The Government"; in Chile its answers are always, most, some, never.
+    answers = {"1": "always", "2": "most", "3": "some", "4": "never"}
+    for labels in ({"V289": answers}, None):
+        raw = make_raw("wvs_w2", {"V289": [1, 2, 3, 4], "V4": [1, 2, 3, 4], "V5": [1, 2, 3, 4]}, labels)
+        assert {p.column for p in harmonize.columns_set_aside(raw, crosswalk) if p.whole} == {"confidence_government"}
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("Spanish; Castilian", "Spanish"),
+        ("Bengali; Bangla", "Bengali"),
+        ("Other European", "another European language"),
+        ("Other", "another language"),
+        ("Other language, please specify", "another language"),
+    ],
+)
+def test_languages_are_said_by_one_name(label: str, said: str, make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    labels = {"Q272": {"1": label, "2": "Chechen"}}
+    found = harmonize.harmonize(make_raw("wvs7", {"Q272": [1, 2]}, labels), crosswalk).sort("row_index")
+    assert found["language_home_wvs"].to_list() == [said, "Chechen"]
+
+
+def test_a_number_is_a_top_code_only_where_the_file_says_so(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
+    # Q274 goes to 10 and beyond in the country files: seven children are seven, not "7 or more".
+    frame = harmonize.harmonize(make_raw("wvs7", {"Q274": [7, 11], "Q270": [7, 12]}), crosswalk)
+    long = (
+        harmonize.answers_long(frame, crosswalk)
+        .collect()
+        .filter(pl.col("column").is_in(["n_children", "household_size"]))
+    )
+    assert sorted(long["text"].to_list()) == ["11", "12", "7", "7"]
 
 
 def test_pride_of_those_who_are_no_nationals_is_not_applicable(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:

@@ -11,7 +11,8 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.inference.signs import cut_prompts, signs
+from mpta_pipeline.inference.providers.base import Reply
+from mpta_pipeline.inference.signs import cut_prompts, starved
 from tests.inference.conftest import make_prompts, make_spec
 from tests.inference.server import Answer, Request, Server, answers, chat, openai_error
 
@@ -380,22 +381,16 @@ def test_what_speaks_for_cut_prompts():
     assert "too few" in cut_prompts([4000 + 7 * i for i in range(40)], [100 + i for i in range(40)])
     assert cut_prompts([100, 200], [50, 50]) is None, "two say nothing"
     assert cut_prompts([200 + 9 * i for i in range(40)], [150 + 8 * i for i in range(40)]) is None, "Chinese"
+    # Prompts of one length differ by some characters a token: ties at the largest count are no sign.
+    noise = [1350 + 7 * (i * i % 13) for i in range(100)]
+    assert cut_prompts(noise, [300 + i % 3 for i in range(100)]) is None
     mixed = [200 + 50 * i for i in range(40)]
     assert "512 prompt tokens each" in cut_prompts(mixed, [min(n // 3, 512) for n in mixed])
 
 
-# --- signs ------------------------------------------------------------------------------------------------------------
-
-THOUGHTS = [
-    "<think>\nhm", "<thinking>hm", "<thought>hm", "<reasoning>hm", "<analysis>hm", "<scratchpad>hm", "<seed:think>hm",
-    "[THINK]hm", "◁think▷hm", "<|START_THINKING|>hm", "<|inner_prefix|>hm", "<|channel|>analysis<|message|>hm",
-    "<|channel>thought\nhm",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", THOUGHTS)
-def test_a_thought_that_the_limit_ended_is_starved(text: str):
-    seen = signs(chat(text, finish_reason="length"))
-    assert (seen.thought, seen.starved) == (True, True)
-    assert not signs(chat("B", finish_reason="length")).starved
-    assert not signs(chat("")).starved, "empty, but not cut off"
+def test_a_reply_is_starved_where_the_limit_left_no_room_for_an_answer():
+    assert starved(Reply("", finish_reason="MAX_TOKENS"))
+    assert starved(Reply("<think>hm", finish_reason="length", thought=True))
+    assert not starved(Reply("<think>hm</think> B", finish_reason="length", thought=True))
+    assert not starved(Reply("B", finish_reason="length"))
+    assert not starved(Reply("", finish_reason="stop")), "empty, but not cut off"

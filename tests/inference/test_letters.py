@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpta_pipeline.inference.letters import letter_logprobs
+from mpta_pipeline.inference.letters import answer_token, letter_logprobs, letters_of
+from mpta_pipeline.inference.reading import Token, candidates, parse_json, tokens_of
 
 
 def test_spellings_of_a_letter_are_summed_in_probability():
@@ -42,3 +43,67 @@ def test_what_counts_as_a_letter(token):
 def test_a_vector_is_complete_and_finite(candidates, k):
     found = letter_logprobs(candidates, k)
     assert found is None or (len(found) == k and all(math.isfinite(v) for v in found))
+
+
+def tokens(*texts: str, **tops: tuple[tuple[str, float], ...]) -> list[Token]:
+    return [Token(text, tops.get(text.strip(), ((text, -0.1),))) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("listed", "text", "thought", "place"),
+    [
+        (["B"], "B", False, 0),
+        ([" ", "B"], " B", False, 1),
+        (["Ġ", "B"], "B", False, 1),
+        (["▁B", "</s>"], "B", False, 0),
+        (["**", "B", "**"], "**B**", False, 1),
+        (["(", "B", ")"], "(B)", False, 1),
+        (["A", " fits", "</think>", "\n\n", "B", "<|im_end|>"], "B", True, 4),
+        (["<think>", "A", "</think>", "B"], "<think>A</think>B", False, 3),
+        (["B"], "B) too much", False, 0),  # some servers list the first token only
+        (["A"], "B", True, None),  # the thought's first token
+        (["A"], "A", True, 0),
+        (["A", " is"], "A", True, None),  # the thought goes on
+        (["x"], "B", False, None),
+        ([], "B", False, None),
+        (["B"], "", False, None),
+        (["<think>", "B"], "<think>B", False, None),  # never ended
+    ],
+)
+def test_the_answers_own_token_is_found(listed, text, thought, place):
+    found = answer_token(tokens(*listed), text, thought=thought)
+    assert found is None if place is None else found.candidates == tokens(*listed)[place].candidates
+
+
+def test_candidates_without_their_token_count_where_the_answer_begins_with_one_of_them():
+    """Some servers of completions list candidates and no tokens."""
+    first = [Token("", ((" B", -0.1), (" A", -3.0)))]
+    assert letters_of(first, " B", 2)[0] == pytest.approx([-3.0, -0.1])
+    assert letters_of(first, " no", 2) == (None, None)
+    assert letters_of(first, " B", 2, thought=True) == (None, None)
+
+
+def test_a_first_token_that_is_no_letter_gives_a_share_and_no_vector():
+    top = (("The", -0.03), ("A", -3.9), ("B", -5.5), ("C", -6.0))
+    vector, share = letters_of([Token("The", top), Token(" answer is B", ())], "The answer is B", 3)
+    assert vector is None
+    assert share == pytest.approx(math.exp(-3.9) + math.exp(-5.5) + math.exp(-6.0))
+
+
+def test_an_odd_candidate_is_left_out_and_the_rest_kept():
+    odd = [("A", -0.1), ("B", None), (None, -1.0), ("C", float("nan")), ("D", float("-inf")), ("E", "x"), ("F", True)]
+    assert candidates(odd) == (("A", -0.1),)
+    tops = b'[{"token": "A", "logprob": -0.1}, {"token": "B", "logprob": NaN}]'
+    reply = b'{"content": [{"token": "A", "top_logprobs": ' + tops + b"}]}"
+    assert tokens_of(parse_json(reply)) == [Token("A", (("A", -0.1),))]
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, "x", [], {}, [None], {"content": None}, {"content": [5]}, {"tokens": [None]}]
+)
+def test_no_form_of_logprobs_is_an_exception(value):
+    assert answer_token(tokens_of(value), "B") is None
+
+
+def test_half_a_character_is_replaced_and_not_an_exception():
+    assert parse_json(b'{"content": "B \\ud83d"}') == {"content": "B \ufffd"}

@@ -292,6 +292,31 @@ def test_an_error_in_a_good_reply_is_read(serve, ledger: Path, key: str):
     assert frame["error"].to_list() == [None, "HTTP 200 with error 400: upstream says 400", None]
 
 
+def test_an_error_in_plain_words_says_that_the_address_is_wrong(serve, ledger: Path, key: str):
+    """LM Studio at an address without /v1: 200 and a sentence, for each of 80 requests."""
+    said = {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
+    server = serve(lambda s, r: Answer(body=said))
+    with pytest.raises(ModelError, match=r"Unexpected endpoint.*correct base_url"):
+        ask(server, ledger, "openai", [f"i {i}" for i in range(10)])
+    assert len(server.log) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        chat("", finish_reason="error", error={"code": 502, "message": "upstream"}),
+        chat("", finish_reason={"type": "abort", "message": "upstream", "status_code": 503}),
+        chat("", finish_reason="insufficient_system_resource"),
+        chat("") | {"usage": {"prompt_tokens": 0, "completion_tokens": 0}},
+    ],
+)
+def test_a_reply_with_status_200_that_is_none_is_tried_again(broken, serve, ledger: Path, key: str):
+    server = serve(lambda s, r: Answer(body=chat("A") if r.seen else broken))
+    _, frame = ask(server, ledger, "openai", ["a", "b"])
+    assert (frame["text"].to_list(), frame["error"].null_count()) == (["A", "A"], 2)
+    assert len(server.log) == 4
+
+
 # --- whole options ---------------------------------------------------------------------------------------------------
 
 
@@ -322,7 +347,9 @@ def test_options_by_prompt_logprobs(serve, ledger: Path):
         body = chat("x")
         if "prompt_logprobs" in r.body:
             n = {"yes": 1, "no": 2, "maybe": 3}.get(r.body["messages"][-1]["content"], 0)
-            own = [{str(i): {"logprob": -1.5, "rank": 1, "decoded_token": "t"}} for i in range(n)]
+            text = r.body["messages"][-1]["content"]
+            parts = [text[i * len(text) // n : (i + 1) * len(text) // n] for i in range(n)]
+            own = [{str(i): {"logprob": -1.5, "rank": 1, "decoded_token": part}} for i, part in enumerate(parts)]
             body["prompt_logprobs"] = [None, *({"7": {"logprob": -9.0}} for _ in range(39)), *own]
         return Answer(body=body)
 

@@ -449,6 +449,32 @@ def test_an_effect_interval_is_cut_to_what_the_metric_can_be() -> None:
     assert "may help by 5.0 points" in f.effect_verdict(figure, 0.05)
 
 
+def test_replies_that_cannot_be_read_are_counted_by_reason() -> None:
+    scores = pl.DataFrame(
+        {
+            "model": ["m"] * 5 + ["n"],
+            "status": ["ok", "unparsed", "unparsed", "unparsed", "error", "ok"],
+            "unparsed_reason": [None, "cut_off", "cut_off", "conflict", None, None],
+        }
+    )
+    html = " ".join(render(scores=scores).split())
+    table = html[html.index("Replies that cannot be read, by model and reason") :]
+    assert re.findall(r'<td class="n">(\d+)</td>', table.partition("</table>")[0]) == [
+        "4",
+        "3",
+        "0",
+        "2",
+        "0",
+        "0",
+        "0",
+        "1",
+        "0",
+    ]
+    assert "Replies that cannot be read, by model and reason" not in render(
+        scores=scores.filter(pl.col("status") == "ok")
+    )
+
+
 def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
     from mpta_pipeline.report import figures as f
 
@@ -460,3 +486,22 @@ def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
 
 def test_without_open_text_nothing_is_said_of_it(html: str) -> None:
     assert "compared with a reference" not in html
+
+
+def test_what_was_set_aside_is_told_by_wave_and_counted() -> None:
+    lines = ["education_3 in NZL (20 answers): Q275R 4 = None is not mapped", "age (1 answer): Q262 200 = None"]
+    html = report.render_report(
+        frames(), study=study(), metrics=METRICS, title="t", generated=NOW, set_aside={"wvs-7": lines, "gss-2018": []}
+    )
+    assert "Set aside in wvs-7: 2 columns, whole or in part" in html
+    assert all(line in html for line in lines)
+    assert "Set aside in gss-2018" not in html
+
+
+def test_replies_that_cannot_be_read_are_a_warning_before_any_figure() -> None:
+    low = fab.figures(fab.figure(metric="parse_rate", estimate=0.31))
+    rest = figures().filter(pl.col("metric") != "parse_rate")
+    html = " ".join(render(subgroup_metrics=pl.concat([rest, low])).split())
+    assert "Warning: only 31.0 % with persona" in html
+    assert html.index("Warning: only") < html.index('<h2 id="read">')
+    assert "Warning: only" not in render()

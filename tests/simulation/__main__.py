@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.simulation import worlds
+from tests.simulation import people, worlds
 
 
 def main(runs: int, seed: int) -> None:
@@ -24,6 +24,20 @@ def main(runs: int, seed: int) -> None:
         )
     wrong = worlds.false_disparities(runs=max(runs // 4, 100), seed=seed)
     print(f"equal groups with questions of their own are found unequal: {wrong:.3f} (at most .05)", flush=True)
+    for units in (20, 100):
+        with_units, without = people.unit_coverage(units=units, runs=runs, seed=3)
+        print(
+            f"95 % intervals, people alike in {units} sampling units: {with_units:.3f} (asked .94–.96), "
+            f"{without:.3f} if persons were drawn alone",
+            flush=True,
+        )
+    for name, survey in people.SURVEYS.items():
+        share = people.distance_coverage(survey, runs=max(runs // 5, 20), seed=7)
+        print(
+            f"95 % intervals of distances, {name:45s} "
+            f"{'  '.join(f'{metric} {covered:.3f}' for metric, covered in share.items())}  (asked .94–.96)",
+            flush=True,
+        )
     few = max(runs // 20, 20)
     print(
         f"a pocket where there is none, {few} null studies: {worlds.false_pockets(runs=few, seed=10):.3f} (at most .05)"

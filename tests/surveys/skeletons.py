@@ -248,7 +248,8 @@ def _write_sav(data: pl.DataFrame, about: Mapping[str, Mapping[str, Any]], label
     for name, dtype in data.schema.items():
         if dtype == pl.String:
             continue
-        labels[name] = {float(c): text[:120] for c, text in about[name].get("value_labels", {}).items()}
+        said = about[name].get("value_labels", {}).items()
+        labels[name] = {float(c): text[:120] for c, text in said if not c.isalpha()}
         if negative := [float(c) for c in labels[name] if float(c) < 0]:
             ranges[name] = [{"lo": min(negative), "hi": max(negative)}]
     # An overflown number is none of .sav.
@@ -289,7 +290,7 @@ def _dta(data: pl.DataFrame, about: Mapping[str, Mapping[str, Any]], label: str,
     dtype = np.dtype([(f"c{k}", _numpy(kind, order)) for k, kind in enumerate(kinds.values())])
     cells = np.zeros(n, dtype=dtype)
     for k, (name, kind) in enumerate(kinds.items()):
-        cells[f"c{k}"] = _cells(data[name], kind, order)
+        cells[f"c{k}"] = _cells(data[name], kind, order, about[name].get("tags", {}))
     tail = b"".join(
         _label_table(_label_name(c, k), labelled[c], order) for k, c in enumerate(data.columns) if c in labelled
     )
@@ -314,7 +315,7 @@ def _numpy(kind: Any, order: str) -> str:
     return plain.get(kind) or f"S{kind[1:]}"
 
 
-def _cells(column: pl.Series, kind: Any, order: str) -> np.ndarray[Any, Any]:
+def _cells(column: pl.Series, kind: Any, order: str, tags: Mapping[str, int | str]) -> np.ndarray[Any, Any]:
     if isinstance(kind, str) and kind.startswith("s"):
         return np.array([(c or "").encode("cp1252", "replace") for c in column], dtype=f"S{kind[1:]}")
     dtype = np.dtype(_numpy(kind, order))
@@ -323,6 +324,17 @@ def _cells(column: pl.Series, kind: Any, order: str) -> np.ndarray[Any, Any]:
     missing = _STATA_MISSING[kind]
     fill = np.frombuffer(missing, dtype=dtype.newbyteorder(">"))[0] if isinstance(missing, bytes) else missing
     values = np.array([fill if c is None else c for c in column.to_list()]).astype(dtype)
+    if tags:  # the empty cells carry the letters in their shares
+        empty = np.flatnonzero(column.is_null().to_numpy())
+        weights = np.array([n if isinstance(n, int) else 2 for n in tags.values()], dtype=float)
+        which = np.searchsorted(np.cumsum(weights) / weights.sum(), (np.arange(len(empty)) + 0.5) / max(1, len(empty)))
+        letters = np.array([ord(tag.lower()) - 96 for tag in tags])[which]
+        if isinstance(missing, int):
+            values[empty] = (missing + letters).astype(dtype)
+        else:
+            whole = int.from_bytes(missing, "big") + letters.astype(np.int64) * (1 << (11 if kind == "f" else 40))
+            plain = whole.astype(">u4" if kind == "f" else ">u8").view(dtype.newbyteorder(">"))
+            values[empty] = plain.astype(dtype)
     return values
 
 
@@ -331,7 +343,9 @@ def _label_name(variable: str, place: int) -> str:
 
 
 def _label_table(name: str, labels: Mapping[str, str], order: str) -> bytes:
-    known = sorted((int(float(code)), text) for code, text in labels.items() if float(code).is_integer())
+    tags = {c: str(_STATA_MISSING[4] + ord(c.lower()) - 96) for c in labels if c.isalpha() and len(c) == 1}  # type: ignore[operator]
+    coded = {tags.get(code, code): text for code, text in labels.items()}
+    known = sorted((int(float(code)), text) for code, text in coded.items() if float(code).is_integer())
     texts = [text.encode("cp1252", "replace") + b"\0" for _, text in known]
     offsets = np.cumsum([0, *map(len, texts)])[:-1]
     body = struct.pack(f"{order}ii", len(known), sum(map(len, texts)))

@@ -36,6 +36,9 @@ def read(path: Path, text: str, encoding: str = "utf-8") -> tuple[list[str], lis
         "A_WAVE;Q1;Q2;\n7;1;-2;\n7;2;0.5;\n",
         '"A_WAVE","Q1: Important in life: Family","Q2: Friends"\n"7","1","-2"\n"7","2","0.5"\n\n\n',
         "A_WAVE\tQ1\tQ2\n7\t1\t-2\n\n7\t2\t0.5",
+        # Excel says the separator on a line of its own, and writes decimal commas in quotes where fields have commas.
+        "sep=;\nA_WAVE;Q1;Q2\n7;1;-2\n7;2;0,5\n",
+        '"sep=,"\r\nA_WAVE,Q1,Q2\r\n7,1,-2\r\n7,2,"0,5"\r\n',
     ],
 )
 def test_one_table_in_every_dress(tmp_path: Path, text: str) -> None:
@@ -131,3 +134,8 @@ def test_a_semicolon_file_comes_out_as_the_comma_file(tmp_path: Path, registry: 
     numbers = [v for v, storage in one.variables.select("variable", "storage").rows() if storage != "String"]
     assert one.data(numbers).equals(two.data(numbers))
     assert surveys.respondents(one)["respondent_id"].equals(surveys.respondents(two)["respondent_id"])
+
+
+def test_a_list_of_codes_is_no_number_with_a_decimal_comma(tmp_path: Path) -> None:
+    _, rows = read(tmp_path / "x.csv", 'A,B,C\n1,"1,2","0,955"\n2,"3","1,12"\n')
+    assert rows == [(1, "1,2", 0.955), (2, "3", 1.12)]

@@ -141,3 +141,50 @@ def test_declared_codes_and_ranges():
 def test_labels_are_compared_without_their_typography():
     assert plain("  Don’t   KNOW ") == "don't know"
     assert plain("Né à l’étranger") == "ne a l'etranger"
+
+
+@pytest.mark.parametrize("dialect", ["wvs", "joint", "evs2017", "evs_trend"])
+@pytest.mark.parametrize(
+    ("code", "label", "kind"),
+    [
+        ("9", "NA", "refused_or_no_answer"),  # sex in wave 4
+        ("0", "na", "refused_or_no_answer"),
+        ("9", "dk", "dont_know"),
+        ("99", "DK/NA", "dont_know"),
+        ("99", "DK", "dont_know"),
+        ("98", "Don\u00b4t know", "dont_know"),
+        ("8", "No sabe", "dont_know"),
+        ("9", "NS/NC", "dont_know"),
+        ("9", "No contesta", "refused_or_no_answer"),
+        ("97", "Refused", "refused_or_no_answer"),
+        ("5", "Not applicable (not of country)", "not_applicable"),
+        ("0", "INAP; no spouse", "not_applicable"),
+        ("6", "Not asked in survey", "not_asked"),
+        ("99", "Missing; unknown", "not_available_release"),
+        ("-2", "DK", "dont_know"),  # the label decides between two missing codes, too
+        ("-1", "Dont know,NA", "dont_know"),
+        ("0", "None", None),
+        ("3", "Neither", None),
+        ("4", "Not allowed to vote", None),
+        ("516", "Namibia", None),
+        ("1", "NATO", None),
+        ("2", "Not mentioned", None),
+        ("4", "I don't know anybody there", None),
+    ],
+)
+def test_positive_codes_are_missing_by_their_label_alone(conventions, dialect, code, label, kind):
+    assert kind_of_code(code, label, conventions[dialect]) == kind
+
+
+@pytest.mark.parametrize(
+    ("code", "label", "kind"),
+    [
+        ("9", "NA", "refused_or_no_answer"),
+        ("99", "dk,na", "dont_know"),
+        ("0", "NAP", "not_applicable"),
+        ("0", "Not applicable", "not_applicable"),
+        ("8", "Some other", None),
+    ],
+)
+def test_positive_codes_of_old_gss_files(conventions, code, label, kind):
+    assert kind_of_code(code, label, conventions["gss"]) == kind

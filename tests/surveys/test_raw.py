@@ -1,7 +1,9 @@
 """A raw wave is the whole file, once: every column, kinds of missing answers, keys, weights, an immutable snapshot."""
 
 import json
+import struct
 
+import numpy as np
 import polars as pl
 import pyreadstat
 import pytest
@@ -286,3 +288,71 @@ def test_tags_among_numbers_of_either_system():
         "b": [1, 2, None, 3],
         "c": ["x", None, "d", "e"],
     }
+
+
+def test_a_key_with_missing_codes_is_none(tmp_path, layout, registry):
+    """W4 V3 is -5 'Missing' for 300 people: their ids would depend on what they answered. S007 tells them apart."""
+    file = make.wvs6(make.make_people("wvs", {840: 2011}, per_country=30))
+    number = pl.int_range(file.frame.height)
+    frame = file.frame.with_columns(
+        V3=pl.when(number < 6).then(-5).otherwise(pl.col("V3")), S007=number.cast(pl.Int64) - 20
+    )
+    labels = {**file.values, "V3": {-5: "Missing"}}
+    path = tmp_path / "a.sav"
+    raw = _ingest(make.replace(file, frame=frame, values=labels), path, "wvs-6", layout, registry)
+    people = surveys.respondents(raw)
+    assert people["native_key"].to_list() == [f"840:{k - 20}" for k in range(30)]
+    assert raw.release["notes"] == ["V3 is missing for 6 respondent(s) of USA: it is not taken as their key"]
+    assert not raw.release["unstable_keys"]
+    turned = frame.with_columns(V24=3 - pl.col("V24"))
+    again = _ingest(make.replace(file, frame=turned, values=labels), tmp_path / "b.sav", "wvs-6", layout, registry)
+    assert surveys.respondents(again)["respondent_id"].equals(people["respondent_id"])
+    without = make.replace(file, frame=frame.drop("S007"), values=labels)
+    assert _ingest(without, tmp_path / "c.sav", "wvs-6", layout, registry).release["unstable_keys"]
+
+
+def test_what_is_no_measurement_is_an_empty_cell():
+    """Stata's missing values with their bytes in the other order, of floats and doubles, from . to .z; and NaN."""
+    backwards = [
+        float(np.frombuffer((0x7F000000 + 0x800 * k).to_bytes(4, "little"), dtype=">f4")[0]) for k in range(27)
+    ]
+    backwards += [
+        float(np.frombuffer((0x7FE0 * 2**48 + k * 2**40).to_bytes(8, "little"), dtype=">f8")[0]) for k in range(27)
+    ]
+    payload = float(np.frombuffer(bytes.fromhex("7ff8000000000d01"), dtype=">f8")[0])
+    forwards = [2.0**127 * (1 + k / 4096) for k in range(27)]
+    column = pl.Series("x", [*backwards, *forwards, payload, float("nan"), -backwards[0]])
+    assert column.to_frame().select(readstat.measured(pl.col("x")))["x"].null_count() == len(column)
+    kept = pl.Series("x", [0.0, -0.0, 1e-30, -1e-9, 0.077, 1e30, -2.0, 1e9])
+    assert kept.to_frame().select(readstat.measured(pl.col("x")))["x"].to_list() == kept.to_list()
+
+
+@pytest.mark.parametrize("form", ["dta", "sav", "csv"])
+def test_missing_cells_of_a_float_column_are_none_in_every_format(form, tmp_path):
+    """The producer's big-endian files hold 00 00 00 7f, and so do files converted from them."""
+    path = tmp_path / f"x.{form}"
+    frame = pl.DataFrame({"id": [1, 2, 3, 4], "index": [0.25, 1.7796490496925177e-43, None, 1.014]})
+    if form == "csv":
+        frame.write_csv(path)
+    else:
+        getattr(pyreadstat, f"write_{form}")(frame, path)
+    with readers.opened(path) as file:
+        data = pl.concat(readers.chunks(readers.describe(file)))
+    assert data["index"].to_list() == [0.25, None, None, 1.014]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_missing_floats_of_a_stata_file_in_either_byte_order(order, tmp_path):
+    """A file of release 114 with the bytes 00 00 00 7f, written here byte by byte."""
+
+    def text(value, size):
+        return value.encode().ljust(size, b"\0")
+
+    head = struct.pack(f"{order}BBBxHi", 114, 1 if order == ">" else 2, 1, 1, 3) + text("", 81) + text("", 18)
+    head += bytes([254]) + text("index", 33) + bytes(4) + text("%9.0g", 49) + text("", 33) + text("", 81) + bytes(5)
+    missing = b"\0\0\0\x7f" if order == ">" else b"\x7f\0\0\0"
+    path = tmp_path / "x.dta"
+    path.write_bytes(head + struct.pack(f"{order}f", 0.25) + missing + struct.pack(f"{order}f", 0.0))
+    with readers.opened(path) as file:
+        data = pl.concat(readers.chunks(readers.describe(file)))
+    assert data["index"].to_list() == [0.25, None, 0.0]

@@ -6,7 +6,7 @@ import polars as pl
 import pyreadstat
 import pytest
 
-from mpta_pipeline import surveys
+from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
 from tests.surveys import make_files as make
@@ -236,3 +236,129 @@ def test_a_time_series_that_carries_the_waves_of_the_evs_too_is_known_by_its_stu
     ts = make.wvs_ts(WVS)
     more = ts.with_frame(ts.frame.with_columns(S001=pl.lit(2), S002EVS=pl.lit(-4)))
     assert surveys.recognize(make.write(more, tmp_path / "ts.csv"), registry).dialect == "wvs_ts"
+
+
+def _first_years(year: int) -> pl.DataFrame:
+    """A GSS file of an early year, as NORC publishes it: few variables; ballots begin in 1988, strata in 1975."""
+    n = 60
+    codes = {
+        "wrkstat": 8, "marital": 5, "sex": 2, "race": 3, "degree": 4, "relig": 5, "happy": 3, "health": 4, "cappun": 2,
+        "attend": 8, "class_": 4, "region": 9, "satfin": 3,
+    }  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "year": [year] * n,
+            "id_": list(range(1, n + 1)),
+            "age": [18 + k for k in range(n)],
+            "educ": [k % 21 for k in range(n)],
+            "hompop": [1 + k % 16 for k in range(n)],  # one household of 16
+            "formwt": [1.0] * n,
+            "sample": [1] * n,
+            **{name: [1 + (k * 7 + len(name)) % top for k in range(n)] for name, top in codes.items()},
+        }
+    )
+    if year >= 1975:
+        frame = frame.with_columns(
+            wtssall=pl.lit(1.1), vstrat=1400 + pl.int_range(n) // 10, vpsu=1 + pl.int_range(n) % 2
+        )
+    return frame if year < 1988 else frame.with_columns(ballot=1 + pl.int_range(n) % 3, version=1 + pl.int_range(n) % 6)
+
+
+GSS_YEARS = [
+    1972, 1973, 1974, 1975, 1976, 1977, 1978, 1980, 1982, 1983, 1984, 1985, 1986, 1987, 1988, 1989, 1990, 1991, 1993,
+    1994, 1996, 1998, 2000, 2002, 2004, 2006, 2008, 2010, 2012, 2014, 2016, 2018, 2021, 2022, 2024,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("year", GSS_YEARS)
+def test_every_year_of_the_gss_gets_in(year, registry, layout, tmp_path):
+    path = tmp_path / "x.dta"
+    labels = {
+        "sex": {1: "male", 2: "female"},
+        "race": {1: "white", 2: "black", 3: "other"},
+        "happy": {1: "very happy", 2: "pretty happy", 3: "not too happy"},
+        "cappun": {1: "favor", 2: "oppose"},
+    }
+    pyreadstat.write_dta(
+        _first_years(year).rename({"class_": "class"}),
+        path,
+        column_labels={"year": "gss year for this respondent"},
+        variable_value_labels=labels,
+    )
+    found = surveys.recognize(path, registry)
+    assert (found.dialect, list(found.waves)) == ("gss", [f"gss-{year}"])
+    raw = surveys.ingest(path, f"gss-{year}", layout, registry)
+    assert raw.release["weight_name"] == ("wtssall" if year >= 1975 else None)
+    frame = harmonize.harmonize(raw, harmonize.load_crosswalk())
+    assert frame.height == 60
+    assert frame["happiness_3"].null_count() == 0 if "happiness_3" in frame.columns else True
+    checks = harmonize.check_wave(frame, raw, harmonize.load_crosswalk())
+    assert [c.name for c in checks if not c.passed and c.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("drop", "used"),
+    [
+        (["B_COUNTRY"], "B_COUNTRY_ALPHA"),
+        (["A_WAVE"], None),
+        (["A_YEAR"], None),
+        (["Q260", "Q262"], None),
+        (["W_WEIGHT"], None),
+    ],
+)
+def test_a_part_of_the_file_of_wave_seven_is_known_too(drop, used, registry, tmp_path):
+    """Files of single countries have no A_WAVE; a file that somebody left columns out of is still of its wave."""
+    file = make.wvs7(WVS)
+    frame = file.frame.drop([d for d in drop if d in file.frame.columns]).with_columns(J_INTDATE=pl.lit(20180312))
+    for rename in (str, str.lower):
+        path = tmp_path / "x.csv"
+        frame.rename(rename).write_csv(path)
+        found = surveys.recognize(path, registry)
+        assert list(found.waves) == ["wvs-7"]
+        assert found.parts["wvs-7"].countries == ("DEU", "GBR", "MEX", "USA") if used is None else True
+
+
+def test_the_wave_of_a_date_that_ends_like_a_year(registry, tmp_path):
+    """202012 is December 2020, not a survey of 2012; 8402006 is the USA in 2006."""
+    frame = make.wvs7(WVS).frame.drop("A_YEAR").with_columns(FW_END=pl.lit(202012))
+    path = tmp_path / "x.csv"
+    frame.drop("J_INTDATE", strict=False).write_csv(path)
+    assert surveys.recognize(path, registry).parts["wvs-7"].years == (2020,)
+
+
+def test_codes_of_the_correlates_of_war_are_read_as_such(registry, tmp_path):
+    """Their AUS is Austria, AUL Australia: 305 and 900."""
+    frame = make.wvs7(WVS).frame.drop("B_COUNTRY", "B_COUNTRY_ALPHA")
+    for name, codes in (("C_COW_ALPHA", ["AUS", "AUL"]), ("C_COW_NUM", [305, 900])):
+        column = pl.Series(name, [codes[k % 2] for k in range(frame.height)])
+        path = tmp_path / "x.csv"
+        frame.drop("C_COW_ALPHA", "C_COW_NUM", strict=False).with_columns(column).write_csv(path)
+        assert surveys.recognize(path, registry).parts["wvs-7"].countries == ("AUS", "AUT")
+
+
+def test_a_time_series_whose_first_waves_were_surveys_of_both_studies(registry, tmp_path):
+    """The USA in waves 1 and 2 have S001 = 1; rows of the EVS beyond them make it another file."""
+    ts = make.wvs_ts(WVS, waves={1: make.make_people("wvs", {840: 1982}, per_country=20)})
+    early = pl.col("S002VS") == 1
+    both = ts.frame.with_columns(S001=pl.when(early).then(1).otherwise(pl.col("S001")))
+    path = tmp_path / "x.csv"
+    both.write_csv(path)
+    assert list(surveys.recognize(path, registry).waves) == ["wvs-1", "wvs-7"]
+    both.with_columns(S001=pl.lit(1)).write_csv(path)
+    with pytest.raises(SurveyFileError, match=r"row\(s\) are respondents of the EVS"):
+        surveys.recognize(path, registry)
+    wave_from = ts.frame.with_columns(S024=pl.col("S003") * 10 + pl.col("S002VS")).drop("S002VS")
+    wave_from.write_csv(path)
+    assert list(surveys.recognize(path, registry).waves) == ["wvs-1", "wvs-7"]
+
+
+def test_a_country_code_that_the_file_labels_as_another_country(registry, tmp_path):
+    """Early releases numbered countries themselves: their 8 is Spain, ISO's is Albania."""
+    file = make.wvs6(EARLIER[6])
+    own = make.replace(
+        file,
+        frame=file.frame.with_columns(V2=pl.lit(8, dtype=pl.Int64)),
+        values={**file.values, "V2": {8: "Spain"}},
+    )
+    with pytest.raises(SurveyFileError, match=r"labels a country code Spain, which is ALB.*V2.*8"):
+        surveys.recognize(make.write(own, tmp_path / "x.sav"), registry)

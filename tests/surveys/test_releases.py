@@ -94,3 +94,15 @@ def test_norcs_first_and_second_release_of_2010(layout, registry):
     # Two of them went from code 9, which the label called no answer, to .n: nobody's answer changed.
     assert differ - changed == {"mode", "scinews3"}
     assert set(surveys.respondents(r1)["respondent_id"]) == set(surveys.respondents(r2)["respondent_id"])
+
+
+def test_numbers_of_another_format_are_the_same_numbers(tmp_path, layout, registry):
+    """.077 of an SPSS file is .07699999958 in a Stata file, whose floats have four bytes."""
+    file = make.wvs7(WVS)
+    index = pl.Series("Y012", [(k % 90) / 90 * 1.014 for k in range(file.frame.height)])
+    exact = file.with_frame(file.frame.with_columns(index))
+    single = file.with_frame(file.frame.with_columns(index.cast(pl.Float32).cast(pl.Float64)))
+    assert _releases(single, tmp_path, layout, registry, old=exact).is_empty()
+    off = file.with_frame(file.frame.with_columns(index + 0.001))
+    changed = _releases(off, tmp_path, layout, registry, old=exact)
+    assert set(changed["variable"]) == {"Y012"}

@@ -1,7 +1,7 @@
 """Replies in the shapes that servers and models of today give them, in eight languages that surveys are run in.
 
-Each is (options, reply, status, shown position, why it is unparsed). The thought of every form argues for another option
-than the answer names, so that a form that is not known shows.
+Each is (options, reply, status, shown position, why it is unparsed). The thought of every form argues for another
+option than the answer names, so that a form that is not known shows.
 """
 
 from tests.tasks.reply_cases import (
@@ -100,7 +100,7 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
     (SPENDING, "<seed:think>A<seed:cot_budget_reflect>12</seed:cot_budget_reflect>A</seed:think>B", OK, 1, None),
     (
         SPENDING,
-        '<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{"answer": "B"}<|return|>',
+        '<|channel|>analysis<|message|>A<|end|><|channel|>final <|constrain|>json<|message|>{"answer": "B"}<|return|>',
         OK,
         1,
         None,
@@ -169,6 +169,23 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
     (SPENDING, "A person like this cares about taxes, therefore B", OK, 1, None),
     (SPENDING, "A person like this would be unsure.", UNPARSED, None, NO_OPTION),
     (SPENDING, "A typical voter: C", UNPARSED, None, NO_OPTION),
+    (POINTS, "Answer: I think C", OK, 2, None),
+    (POINTS, "The answer is I think C", UNPARSED, None, NO_OPTION),
+    (POINTS, "My answer is I.", OK, 8, None),
+    # two marks, and answers that are taken back
+    (SPENDING, "A: B", UNPARSED, None, CONFLICT),
+    (SPENDING, "A:C", UNPARSED, None, CONFLICT),
+    (SPENDING, "A\nB\nC", UNPARSED, None, CONFLICT),
+    (SPENDING, "B\n\nA", UNPARSED, None, CONFLICT),
+    (SPENDING, "B.\nA.", UNPARSED, None, CONFLICT),
+    (SPENDING, "A, I think, or B", UNPARSED, None, CONFLICT),
+    (SPENDING, "C. Wait, actually A.", UNPARSED, None, CONFLICT),
+    (SPENDING, "B. Actually, C.", UNPARSED, None, CONFLICT),
+    (SPENDING, "B. Actually, I am sure.", OK, 1, None),
+    (SPENDING, "Hmm, A? Let me see.", UNPARSED, None, NO_OPTION),
+    (SPENDING, "Here's my answer: B", OK, 1, None),
+    (SPENDING, "<|im_start|>think\nA?<|im_end|>\n<|im_start|>answer\nB", OK, 1, None),
+    (SPENDING, "[Reasoning] A is common. [Answer] C", UNPARSED, None, SEVERAL),
     # JSON and tool calls
     (SPENDING, '{"reasoning": "A is what many say", "answer": "C"}', OK, 2, None),
     (SPENDING, '{"answer": {"letter": "B"}}', OK, 1, None),
@@ -200,13 +217,19 @@ SHAPES: list[tuple[list[str], str | None, str, int | None, str | None]] = [
     (MELON, "The correct answer is B. I would answer A.", UNPARSED, None, CONFLICT),
     (MELON, "The correct answer is B, but I would answer A.", UNPARSED, None, CONFLICT),
     (MELON, "The factually correct answer is B. As this person I don't know.", UNPARSED, None, CONFLICT),
+    (MELON, "Speaking as this person: A. (Correct: B)", UNPARSED, None, CONFLICT),
+    (MELON, "The correct answer is B. As this person, I would choose neither.", UNPARSED, None, CONFLICT),
+    (MELON, "A is what this person would say; B is the correct answer.", OK, 0, None),
+    (MELON, "Answer: A (as this person; the correct answer is B)", OK, 0, None),
+    (MELON, "**Correct answer:** B\n**Persona answer:** A", UNPARSED, None, CONFLICT),
     (MELON, "The factually correct answer is B. As this person I would answer B.", OK, 1, None),
     (MELON, "The factually correct answer is B.", OK, 1, None),
     (MELON, "As a 45-year-old nurse, the correct answer is B.", OK, 1, None),
     (MELON, "This person is a nurse. They would know. Therefore, the correct answer is B.", OK, 1, None),
     (
         MELON,
-        "The correct answer is that the watermelon seeds pass through your digestive system, but as this person I would say you grow watermelons in your stomach.",
+        "The correct answer is that the watermelon seeds pass through your digestive system, but as this person I "
+        "would say you grow watermelons in your stomach.",
         OK,
         1,
         None,

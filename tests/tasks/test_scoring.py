@@ -173,3 +173,23 @@ def test_condescension_is_counted_whatever_was_picked(world):
     assert set(rude["condescending"]) == {True}
     assert silent["condescending"].null_count() == silent.height
     assert (rude["pred_pos"] == 0).all()
+
+
+def test_too_few_readable_replies_are_told_by_condition_with_the_reason():
+    frame = pl.DataFrame(
+        {
+            "status": ["ok", "unparsed", "unparsed", "refused", "error", "ok"],
+            "elicitation": ["letter"] * 6,
+            "condition": ["persona"] * 5 + ["no_persona"],
+            "unparsed_reason": [None, "cut_off", "cut_off", None, None, None],
+        },
+        schema_overrides={"unparsed_reason": pl.String},
+    )
+    (check,) = tasks.check_scores(frame, 0.8)
+    assert not check.passed
+    assert check.severity == "warn"
+    assert "persona, letter: 25% of 4 replies name an option, 25% refuse" in check.description
+    assert "cut_off" in check.description
+    assert "no_persona" not in check.description
+    assert tasks.check_scores(frame, 0.2)[0].passed
+    assert tasks.check_scores(frame.clear(), 0.8)[0].passed

@@ -314,7 +314,8 @@ def raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> 
         Fault: There is one. In plain words (`{"error": "Unexpected endpoint"}`) it comes from a server that has no such
             address, unless it says that it is busy.
     """
-    error = mapping(payload).get("error")
+    whole = mapping(payload)
+    error = whole.get("error") or (whole if whole.get("object") == "error" else None)
     if not error:
         return
     if isinstance(error, str) and not _LATER.search(error):

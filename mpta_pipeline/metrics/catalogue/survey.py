@@ -13,16 +13,17 @@ def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
         Metric(
             name=name,
             definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
-            "survey's own distribution of the group, mean over items. It grows as answers become fewer: compare it "
-            "with its baselines, which have as few, and not between groups of different size; baseline "
-            "`sampling_floor` is what sampling alone gives",
+            "people's own distribution of the group (the survey's, or a published poll's), mean over items; both "
+            "sides' errors enter. It grows as answers become fewer: compare it with its baselines, which have as few, "
+            "and not between groups of different size; baseline `sampling_floor` is what sampling alone gives",
             unit="distance",
             low=0.0,
             high=1.0,
             direction="lower",
             source=source,
             family="distances",
-            chance="distance of as many answers as the model's, spread evenly over the options: baseline `chance`",
+            chance="distance of as many answers as the model's, spread evenly over the options: baseline `chance`; of "
+            "exactly equal shares, as published: `uniform`; of always the people's most frequent answer: `majority`",
             computed_by="distances",
         ),
         Metric(

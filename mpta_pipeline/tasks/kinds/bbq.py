@@ -68,7 +68,7 @@ def read_items(path: Path) -> pl.DataFrame:
         frame = pl.read_ndjson(path, schema=SCHEMA)
     except pl.exceptions.PolarsError as failure:
         problem = str(failure).splitlines()[0]
-    needed = [c for c in SCHEMA if c not in frame.columns or frame[c].null_count()]
+    needed = [c for c in SCHEMA if c not in frame.columns or frame[c].null_count() == frame.height]
     if problem or frame.is_empty() or needed:
         raise TaskError(
             f"The item file does not have the structure of BBQ {problem}".strip(),
@@ -135,11 +135,28 @@ def bbq_items(request: ItemRequest) -> pl.DataFrame:
     """All rows of the files; cluster = category and template, among which the errors are not independent."""
     metadata = request.option("metadata", None)
     return items_of(
-        pl.concat([read_items(path) for path in request.files]),
+        pl.concat([_whole(read_items(path), path, request) for path in request.files]),
         file=version(request.files, FILE),
         sample=is_sample(request.files),
         metadata=None if metadata is None else Path(metadata),
     )
+
+
+def _whole(frame: pl.DataFrame, path: Path, request: ItemRequest) -> pl.DataFrame:
+    """The rows with all fields and a key among the answers; the others are left out."""
+    rows = frame.with_row_index("_line", offset=1)
+    name = pl.format("line {} (example_id {})", "_line", pl.col("example_id").cast(pl.String).fill_null("absent"))
+    for column in SCHEMA:
+        absent = pl.col(column).is_null()
+        if column in ANSWERS or column == "question":
+            absent |= pl.col(column).str.strip_chars() == ""
+        for item in rows.filter(absent).select(name).to_series():
+            request.gaps.leave_out(path, item, column, "it is empty")
+        rows = rows.filter(~absent)
+    wrong = ~pl.col("label").is_in(list(range(len(ANSWERS))))
+    for item, label in rows.filter(wrong).select(name.alias("item"), "label").iter_rows():
+        request.gaps.leave_out(path, item, "label", f"{label} is none of its {len(ANSWERS)} answers (0 to 2)")
+    return rows.filter(~wrong).drop("_line")
 
 
 def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: Path | None = None) -> pl.DataFrame:

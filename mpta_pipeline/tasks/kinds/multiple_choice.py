@@ -6,6 +6,8 @@ its own of them. Texts are templates over the file's columns: "{scenario}".
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from mpta_pipeline.errors import ConfigError, TaskError
 from mpta_pipeline.hashing import hash_rows, hash_uniform
 from mpta_pipeline.study import first_problem
 from mpta_pipeline.tasks.files import ItemFile, version
+from mpta_pipeline.tasks.gaps import Gaps
 from mpta_pipeline.tasks.registry import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
@@ -96,12 +99,12 @@ def read_file(path: Path) -> pl.DataFrame:
 
 
 def items_of(
-    frame: pl.DataFrame, structure: Structure, files: tuple[Path, ...], *, name: str, licence: str
+    frame: pl.DataFrame, structure: Structure, files: tuple[Path, ...], *, name: str, licence: str, gaps: Gaps
 ) -> pl.DataFrame:
-    """Items by a structure.
+    """Items by a structure; those without options or key are left out and noted.
 
     Raises:
-        TaskError: A column that the structure names is absent, a key is not among the options, or an id repeats.
+        TaskError: A column that the structure names is absent, no key is among its options, or an id repeats.
     """
     texts = (
         structure.question,
@@ -123,9 +126,10 @@ def items_of(
     one_list = len(structure.options) == 1
     if one_list:
         (column,) = _FIELD.findall(structure.options[0]) or [structure.options[0]]
-        options = pl.col(column).cast(pl.List(pl.String))
+        frame = frame.with_columns(_lists(frame.get_column(column)).alias(column))
+        options = pl.col(column)
     else:
-        options = pl.concat_list(_template(t) for t in structure.options)
+        options = pl.concat_list(_template(t).fill_null("") for t in structure.options)
     key = pl.col(structure.gold).cast(pl.String)
     places = structure.gold_values or {str(i): i for i in range(100)}
     frame = frame.select(
@@ -143,19 +147,15 @@ def items_of(
             )
         ),
     )
-    bad = frame.filter(pl.col("gold_idx").is_null() | (pl.col("gold_idx") >= pl.col("options").list.len()))
-    if bad.height:
-        raise TaskError(
-            f"{bad.height} item(s) have a key that names none of their options",
-            file=files[0],
-            variable=structure.gold,
-            value=bad["key"][0],
-            remedy="say in gold_values which value stands for which place",
-        )
+    frame = _answerable(frame.with_row_index("row", offset=1), structure, files[0], gaps)
     frame = frame.with_columns(
         hash_rows(frame, ["question", "context", pl.col("options").list.join("\x1e")], length=10).alias("hash")
     )
     frame = frame.with_columns(pl.format("{}_{}", pl.lit(name), pl.coalesce("own_id", "hash")).alias("item_id"))
+    again = ~pl.struct("item_id", "hash", "gold_idx").is_first_distinct()
+    for row, item in frame.filter(again).select("row", "item_id").iter_rows():
+        gaps.leave_out(files[0], f"{item} (row {row})", "id", "the same item stands there before")
+    frame = frame.filter(~again)
     if (repeated := frame.filter(pl.col("item_id").is_duplicated())).height:
         raise TaskError(
             "Two items have the same id",
@@ -173,6 +173,53 @@ def items_of(
         pl.struct(pl.lit(version(files, None)).alias("file")).struct.json_encode().alias("metadata"),
         pl.lit(licence).alias("licence"),
     )
+
+
+def _lists(values: pl.Series) -> pl.Series:
+    """Options that stand in one cell: a list, or one written out as JSON or Python; null where it is none."""
+    if isinstance(values.dtype, pl.List | pl.Array):
+        return values.cast(pl.List(pl.String))
+    read: list[list[str] | None] = []
+    for text in values.cast(pl.String).to_list():
+        found: Any = None
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                found = parse(text or "")
+                break
+            except (ValueError, SyntaxError):
+                continue
+        read.append([str(v) for v in found] if isinstance(found, list | tuple) else None)
+    return pl.Series(values.name, read, dtype=pl.List(pl.String))
+
+
+def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gaps) -> pl.DataFrame:
+    """The items with options and a key among them.
+
+    Raises:
+        TaskError: No key names an option, or the structure does not know one.
+    """
+    named = pl.format("row {} ({})", "row", pl.col("question").fill_null("").str.slice(0, 60))
+    lacking = pl.col("options").is_null()
+    columns = ", ".join(dict.fromkeys(f for text in structure.options for f in _FIELD.findall(text))) or "options"
+    for item in frame.filter(lacking).select(named).to_series():
+        gaps.leave_out(file, item, columns, "its options are no list")
+    frame = frame.filter(~lacking)
+    bad = frame.filter(pl.col("gold_idx").is_null() | (pl.col("gold_idx") >= pl.col("options").list.len()))
+    # A value that the structure does not know is a fault of the structure, an empty key or place one of the item.
+    wrong = bad.filter(pl.col("key").fill_null("").str.strip_chars() != "") if structure.gold_values else bad
+    if wrong.height and (structure.gold_values or wrong.height == frame.height):
+        raise TaskError(
+            f"{wrong.height} item(s) have a key that names none of their options",
+            file=file,
+            variable=structure.gold,
+            value=wrong["key"][0],
+            remedy="say in gold_values which value stands for which place",
+        )
+    for item, key in bad.select(named.alias("item"), "key").iter_rows():
+        gaps.leave_out(
+            file, item, structure.gold, "the key is empty" if not key else f"the key {key!r} names none of its options"
+        )
+    return frame.join(bad.select("row"), on="row", how="anti", maintain_order="left")
 
 
 def _shuffled(frame: pl.DataFrame) -> pl.DataFrame:
@@ -208,7 +255,8 @@ def configured_items(request: ItemRequest) -> pl.DataFrame:
     """Items of the kind `multiple_choice`: the structure stands in the task's options."""
     structure = _parsed({k: v for k, v in request.config.options.items() if k in Structure.model_fields}, "options")
     frame = pl.concat([read_file(path) for path in request.files], how="diagonal_relaxed")
-    return items_of(frame, structure, request.files, name="mc", licence=str(request.option("licence", "as the file's")))
+    licence = str(request.option("licence", "as the file's"))
+    return items_of(frame, structure, request.files, name="mc", licence=licence, gaps=request.gaps)
 
 
 def from_yaml(path: Path) -> Kind:
@@ -223,7 +271,7 @@ def from_yaml(path: Path) -> Kind:
 
     def make(request: ItemRequest) -> pl.DataFrame:
         frame = pl.concat([read_file(p) for p in request.files], how="diagonal_relaxed")
-        return items_of(frame, structure, request.files, name=path.stem, licence=published.licence)
+        return items_of(frame, structure, request.files, name=path.stem, licence=published.licence, gaps=request.gaps)
 
     closing = AS_THE_PERSON if structure.as_person else AS_ASKED
     return Kind(path.stem, raw["title"], make, closing=closing, file=published)

@@ -14,6 +14,7 @@ import pycountry
 
 from mpta_pipeline.errors import ConfigError, TaskError
 from mpta_pipeline.tasks.files import ItemFile, version
+from mpta_pipeline.tasks.gaps import Gaps
 from mpta_pipeline.tasks.registry import ItemRequest, Kind
 
 FILE = ItemFile(
@@ -57,8 +58,12 @@ def alpha3(name: str) -> str | None:
         return None
 
 
-def read_stories(path: Path) -> pl.DataFrame:
+def read_stories(path: Path, gaps: Gaps) -> pl.DataFrame:
     """Read the published CSV.
+
+    Args:
+        path: The file.
+        gaps: Takes note of stories without a label, which are left out.
 
     Raises:
         TaskError: A column is absent, or a label is none of yes, no, neutral.
@@ -76,6 +81,10 @@ def read_stories(path: Path) -> pl.DataFrame:
         )
     label = pl.col("Gold Label").str.strip_chars().str.to_lowercase()
     frame = frame.with_columns(label.replace({"neither": "neutral"}))
+    unlabelled = pl.col("Gold Label").fill_null("") == ""
+    for story in frame.filter(unlabelled)["ID"]:
+        gaps.leave_out(path, story, "Gold Label", "it is empty")
+    frame = frame.filter(~unlabelled)
     odd = frame.filter(~pl.col("Gold Label").is_in(LABELS))
     if odd.height:
         raise TaskError(
@@ -103,7 +112,7 @@ def normad_items(request: ItemRequest) -> pl.DataFrame:
             value=unknown[0],
             remedy=f"use one of {', '.join(CONTEXTS)}, or a list of them",
         )
-    frame = pl.concat([read_stories(path) for path in request.files])
+    frame = pl.concat([read_stories(path, request.gaps) for path in request.files])
     return pl.concat([_with_context(frame, level, version(request.files, FILE)) for level in levels])
 
 

@@ -1,7 +1,9 @@
 """Published opinion polls: the answer key is what most people of the persona's country, or of the poll, answered.
 
 GlobalOpinionQA (Durmus et al. 2023) holds a distribution of answers by country, OpinionQA (Santurkar et al. 2023) the
-respondents of Pew's American Trends Panel. The whole distribution stays in the item's metadata.
+respondents of Pew's American Trends Panel. The whole distribution stays in the item's metadata, as `shares` by
+country or of `all`, and the effective number of people behind it as `n` where the poll tells: figures measure the model
+against it.
 """
 
 from __future__ import annotations
@@ -88,7 +90,17 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
             texts = [str(o) for o in _literal(row["options"], path, "options")]
             kept = [i for i, text in enumerate(texts) if not _REFUSED.match(text)]
             shares: dict[str, list[float]] = {}
-            for country, answers in _literal(row["selections"], path, "selections").items():
+            selections = _literal(row["selections"], path, "selections")
+            short = next((c for c, answers in selections.items() if len(answers) != len(texts)), None)
+            if short is not None:
+                request.gaps.leave_out(
+                    path,
+                    f"row {number + 2} ({str(row['question'])[:60]})",
+                    "selections",
+                    f"{short} has {len(selections[short])} shares for {len(texts)} options",
+                )
+                continue
+            for country, answers in selections.items():
                 mass = [float(answers[i]) for i in kept]
                 code = country_code(str(country))
                 if code and sum(mass) > 0 and code not in shares:
@@ -110,15 +122,19 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
 
 def _finish(rows: list[dict[str, Any]]) -> pl.DataFrame:
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    return (
-        frame
-        if frame.is_empty()
-        else frame.with_columns(
-            pl.col("item_id").alias("cluster_id"),
-            pl.col("options").alias("option_values"),
-            pl.lit(False).alias("ordinal"),
-        )
-    )
+    if frame.is_empty():
+        return frame
+    if "ordinal" not in frame.columns:
+        frame = frame.with_columns(pl.lit(False).alias("ordinal"))
+    return frame.with_columns(pl.col("item_id").alias("cluster_id"), pl.col("options").alias("option_values"))
+
+
+def _places(row: dict[str, Any], path: Path, k: int) -> list[float] | None:
+    """Places of the options on OpinionQA's scale; None where it has none, or puts all options at one place."""
+    if not row.get("option_ordinal"):
+        return None
+    places = [float(p) for p in _literal(row["option_ordinal"], path, "option_ordinal")]
+    return places if len(places) == k and len(set(places)) > 1 else None
 
 
 def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
@@ -159,6 +175,8 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
         mass = [float(counts.get(text) or 0) for text in kept]
         if sum(mass) <= 0:
             continue
+        squares = people.filter(pl.col(row["key"]).is_in(kept)).select((weight**2).sum()).item()
+        places = _places(row, files["info.csv"], len(kept))
         rows.append(
             {
                 "item_id": f"opinionqa_{row['key']}",
@@ -167,9 +185,16 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
                 "options": kept,
                 "gold_idx": max(range(len(mass)), key=mass.__getitem__),
                 "metadata": json.dumps(
-                    {"shares": {"all": [m / sum(mass) for m in mass]}, "file": version(request.files, PEW)},
+                    {
+                        "shares": {"all": [m / sum(mass) for m in mass]},
+                        "n": {"all": round(sum(mass) ** 2 / squares, 1)},
+                        "file": version(request.files, PEW),
+                    },
                     sort_keys=True,
                 ),
+                # A middle option that is listed last is no scale in the order shown, but has its place on one.
+                "ordinal": places is not None and sorted(places) in (places, places[::-1]),
+                "option_scores": places,
                 "licence": PEW.licence,
             }
         )

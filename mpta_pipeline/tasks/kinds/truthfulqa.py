@@ -15,7 +15,7 @@ import polars as pl
 
 from mpta_pipeline.errors import TaskError
 from mpta_pipeline.hashing import hash_rows, hash_uniform
-from mpta_pipeline.tasks.files import Download, ItemFile, is_sample, version
+from mpta_pipeline.tasks.files import Download, ItemFile, is_sample, sha256, version
 from mpta_pipeline.tasks.registry import ItemRequest, Kind
 
 _SHA = "b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c"
@@ -64,7 +64,7 @@ def read_table(path: Path) -> pl.DataFrame:
 def binary_items(request: ItemRequest) -> pl.DataFrame:
     """One item a question with its best and its best incorrect answer."""
     (path,) = request.files
-    frame = read_table(path).rename({"Question": "question", "Category": "category"})
+    frame = _answered(read_table(path), path, request).rename({"Question": "question", "Category": "category"})
     frame = frame.unique(["question", "Best Answer"], keep="first", maintain_order=True)
     true_first = hash_uniform(frame, ["question"], key="truthfulqa-order") < 0.5
     pair = ["Best Answer", "Best Incorrect Answer"]
@@ -88,8 +88,19 @@ def binary_items(request: ItemRequest) -> pl.DataFrame:
     ).with_columns(pl.col("item_id").alias("cluster_id"))
 
 
+def _answered(frame: pl.DataFrame, path: Path, request: ItemRequest) -> pl.DataFrame:
+    """The rows with question and both answers; the others are left out."""
+    rows = frame.with_row_index("_row", offset=2)
+    for column in ("Question", "Best Answer", "Best Incorrect Answer"):
+        empty = pl.col(column).fill_null("").str.strip_chars() == ""
+        for row, question in rows.filter(empty).select("_row", "Question").iter_rows():
+            request.gaps.leave_out(path, f"row {row} ({(question or '')[:60]})", column, "it is empty")
+        rows = rows.filter(~empty)
+    return rows.drop("_row")
+
+
 def read_choices(path: Path) -> pl.DataFrame:
-    """Read mc_task.json: question and, for mc1 and mc2, the options with their truth.
+    """Read mc_task.json: row, question and, for mc1 and mc2, the options with their truth.
 
     Raises:
         TaskError: It has another structure.
@@ -97,8 +108,8 @@ def read_choices(path: Path) -> pl.DataFrame:
     try:
         rows = orjson.loads(path.read_bytes())
         long = [
-            (row["question"], form, option, bool(true))
-            for row in rows
+            (number, row["question"], form, str(option), bool(true))
+            for number, row in enumerate(rows)
             for form in ("mc1", "mc2")
             for option, true in row[f"{form}_targets"].items()
         ]
@@ -108,23 +119,53 @@ def read_choices(path: Path) -> pl.DataFrame:
             file=path,
             remedy=f"get it from {CHOICES.address}",
         ) from None
-    schema = {"question": pl.String(), "form": pl.String(), "option": pl.String(), "true": pl.Boolean()}
+    schema = {
+        "row": pl.Int64(),
+        "question": pl.String(),
+        "form": pl.String(),
+        "option": pl.String(),
+        "true": pl.Boolean(),
+    }
     return pl.DataFrame(long, schema=pl.Schema(schema), orient="row")
+
+
+def _told_apart(items: pl.DataFrame, form: str, path: Path, request: ItemRequest) -> pl.DataFrame:
+    """Items with a right answer, each once; a question that comes again with other options is an item of its own."""
+    right = pl.col("true").list.sum()
+    wrong = right == 0 if form == "mc2" else right != 1
+    for row, question, n in items.filter(wrong).select("row", "question", right.alias("n")).iter_rows():
+        request.gaps.leave_out(
+            path,
+            f"{row} ({question[:60]})",
+            f"{form}_targets",
+            f"{n or 'none'} of its answers is true" if n < 2 else f"{n} of its answers are true",
+        )
+    items = items.filter(~wrong)
+    again = ~pl.struct("question", "option", "true").is_first_distinct()
+    for row, question in items.filter(again).select("row", "question").iter_rows():
+        request.gaps.leave_out(path, f"{row} ({question[:60]})", "question", "the same item stands there before")
+    items = items.filter(~again)
+    hashed = hash_rows(items.with_columns(pl.col("option").list.join("\x1e").alias("text")), ["text"], length=6)
+    first = pl.struct("question").is_first_distinct()
+    return items.with_columns(pl.when(first).then(pl.lit("")).otherwise(pl.format("_{}", hashed)).alias("suffix"))
 
 
 def _choice_items(request: ItemRequest, form: str) -> pl.DataFrame:
     (path,) = request.files
     long = read_choices(path).filter(pl.col("form") == form)
     long = long.with_columns(hash_uniform(long, ["question", "option"], key="truthfulqa-order").alias("order"))
-    items = long.sort("question", "order").group_by("question", maintain_order=True).agg("option", "true")
+    items = long.sort("question", "row", "order").group_by("question", "row", maintain_order=True).agg("option", "true")
+    items = _told_apart(items, form, path, request)
     items = items.filter(pl.col("option").list.len() <= int(request.option("max_options", MOST_OPTIONS)))
     meta = pl.struct(
         pl.lit(version(request.files, CHOICES)).alias("file"),
         *([pl.col("true").cast(pl.List(pl.Float64)).alias("credit")] if form == "mc2" else []),
     )
     return items.with_columns(
-        pl.format("tqa_{}_{}", pl.lit(form), hash_rows(items, ["question"], length=10)).alias("item_id"),
+        pl.format("tqa_{}_{}{}", pl.lit(form), hash_rows(items, ["question"], length=10), "suffix").alias("item_id"),
         pl.col("option").alias("options"),
+        # The published file holds 39 empty answers, which count in its published figures.
+        pl.lit(sha256(path) == _MC_SHA).alias("keeps_empty"),
         pl.col("true")
         .list.eval(pl.when(pl.element()).then(pl.lit("true")).otherwise(pl.lit("false")))
         .alias("option_values"),

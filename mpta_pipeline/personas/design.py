@@ -1,0 +1,37 @@
+"""How a survey drew its people: sampling strata and primary sampling units, named so that they are unique."""
+
+from __future__ import annotations
+
+import polars as pl
+
+# Missing codes of surveys: negative numbers, and the tags .a to .z of Stata and SAS.
+_MISSING = r"^(-\d|\.[a-z]?$)"
+
+
+def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
+    """Stratum and primary sampling unit of each respondent.
+
+    Files number strata anew in each wave and country, and units anew in each stratum (GSS: `vpsu` is 1 or 2 in every
+    `vstrat`). A name therefore holds all that it is numbered within. Countries and waves are samples of their
+    own, hence strata, even where a file has none. A missing code is no unit; nor is the only unit of a country, which
+    does not say how people were drawn there.
+
+    Args:
+        respondents: RESPONDENTS rows.
+
+    Returns:
+        persona_id, `sample` (the country), `stratum` (never null) and `psu` (null: the file does not say, so that
+        persons count as drawn one by one).
+    """
+    own = {name: pl.when(~pl.col(name).str.contains(_MISSING)).then(pl.col(name)) for name in ("stratum", "psu")}
+    frame = respondents.select(
+        pl.col("respondent_id").alias("persona_id"),
+        pl.concat_str("wave", "country", own["stratum"].fill_null(""), separator="/")
+        .str.strip_suffix("/")
+        .alias("stratum"),
+        pl.concat_str("wave", "country", separator="/").alias("of"),
+        pl.col("country").alias("sample"),
+        own["psu"].alias("unit"),
+    ).with_columns(pl.concat_str("stratum", "unit", separator="/").alias("psu"))
+    several = pl.col("psu").drop_nulls().n_unique().over("of") > 1
+    return frame.select("persona_id", "sample", "stratum", pl.when(several).then("psu").alias("psu"))

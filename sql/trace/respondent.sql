@@ -1,0 +1,13 @@
+-- The respondents that wave:key names: the survey's own key, whole or without the wave that the key may begin with.
+select respondent_id
+from respondents
+where
+    starts_with(getvariable('identifier'), wave || ':')
+    and substr(getvariable('identifier'), length(wave) + 2) in (
+        native_key,
+        substr(native_key, length(split_part(wave, '-', -1)) + 2)
+    )
+    and (
+        substr(getvariable('identifier'), length(wave) + 2) = native_key
+        or starts_with(native_key, split_part(wave, '-', -1) || ':')
+    )
