@@ -181,11 +181,13 @@ def fieller(numerator: Floats, denominator: Floats, kinds: Floats, df: Floats, *
         se = np.sqrt(np.maximum(residual.max(axis=0), 0.0)) / np.abs(denominator)
     # An error of 0 was seen, but is not known.
     known &= ~(se < 1e-8)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = (b - root) / a, (b + root) / a
     return Ratio(
         estimate=np.where(meaningless, np.nan, ratio),
         se=np.where(known | (se < 1e-8), np.where(meaningless, np.nan, se), np.nan),
-        low=np.where(known, np.minimum((b - root) / a, ratio), np.nan),
-        high=np.where(known, np.maximum((b + root) / a, ratio), np.nan),
+        low=np.where(known, np.minimum(ends[0], ratio), np.nan),
+        high=np.where(known, np.maximum(ends[1], ratio), np.nan),
         noise=noise,
         meaningless=meaningless,
     )
