@@ -285,3 +285,16 @@ def test_ctrl_c_ends_with_a_message_and_the_next_run_goes_on(world, server):
     done = mpta(world, "run")
     assert done.returncode == 0, done.stderr
     assert max(server.asked.values()) <= 2 and sum(n - 1 for n in server.asked.values()) <= 16
+
+
+def test_until_a_wave_is_about_the_waves_alone(world):
+    """A run that ends before the personas says nothing of them, also where there is no wave."""
+    for path in world.surveys.iterdir():
+        path.unlink()
+    none = mpta(world, "run", "--until", "harmonized_wave")
+    assert none.returncode == 1
+    assert "failed survey files" in none.stderr and "failed personas" not in none.stderr
+    write_wave(world.surveys, respondents(2016))
+    done = mpta(world, "run", "--until", "harmonized_wave")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Layout.from_env().harmonized("gss_extract-2016").exists()

@@ -117,12 +117,13 @@ class Runner:
         models = list(self.models or self.project.models)
         for wave in found.catalogue.waves:
             self._make(("raw_wave", "harmonized_wave", "survey_changelog"), [wave])
-        if self.until in ORDER[: ORDER.index("personas")]:
-            return self.outcome
-        if not self.project.harmonized_waves():
-            # Said once: everything below would fail for the same reason. Why no wave was made is said already.
+        only_waves = self.until in ORDER[: ORDER.index("personas")]
+        if not found.catalogue.waves or (not only_waves and not self.project.harmonized_waves()):
+            # Said once: everything below would fail for the same reason. Why a wave was not made is said already.
             if not self.outcome.failures:
-                self.outcome.failures["personas"] = str(self.project.no_wave())
+                self.outcome.failures["survey files"] = str(self.project.no_wave())
+            return self.outcome
+        if only_waves:
             return self.outcome
         self._make(("personas", "panel"), [""])
         for task in tasks:

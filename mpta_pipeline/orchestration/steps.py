@@ -350,12 +350,15 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
                     previous=before,
                     accepted=None if file is None else project.accepted(wave, file),
                 )
-                name = raw.release["file_name"]
-                _raise_blocking(f"Wave {wave}", found, file=name, remedy=_or_accept(raw.release, found))
+                file_name, remedy = raw.release["file_name"], _or_accept(raw.release, found)
+                _raise_blocking(f"Wave {wave}", found, file=file_name, remedy=remedy)
                 facts = _facts(frame, raw, project) | {"version": version, "checks": [vars(c) for c in found]}
         except MptaError as problem:
             failure = problem
-            left_out[raw.release["file_name"]] = str(problem)
+            name = str(raw.release["file_name"])
+            left_out[name] = str(problem)
+            told = f"The wave is made without {name}: {problem}"
+            checks.append(harmonize.CheckResult("schema", False, "warn", told, {"file": name}))
             if before is not None and len(raws) > 1:  # of its countries what is stored stays
                 frames.append(before)
                 parts |= {r: known[r] for r in before["release_id"].unique() if r in known}
