@@ -124,7 +124,8 @@ def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:
         column, reason = str(said).split("|", 1)
         gaps.leave_out(file, item, column, reason)
     kept = looked.filter(pl.col("_why").is_null())
-    shorter = [c for c in ("options", "option_values", "option_scores") if c in items.columns]
+    aligned = ("options", "option_values", "option_scores")
+    shorter = [c for c in aligned if isinstance(items.schema.get(c), pl.List)]
     kept = kept.with_columns(
         pl.when(pl.col("_used") < pl.col("_all"))
         .then(pl.col(c).list.head(pl.col("_used")))

@@ -72,13 +72,14 @@ def test_defect_03_an_option_is_never_scored_on_no_token():
     prompt = "Is it?\nAnswer: "
     tokens = [None, *({"7": {"logprob": -9.0}} for _ in range(4))]
     with pytest.raises(Fault, match="no tokens"):
-        sum_of_prompt({"prompt_logprobs": tokens}, before=len(tokens))
+        sum_of_prompt({"prompt_logprobs": tokens}, before=len(tokens), option="yes")
     one = [*tokens, {"3": {"logprob": -1.25}}]
-    assert sum_of_prompt({"prompt_logprobs": one}, before=len(tokens)) == -1.25
+    assert sum_of_prompt({"prompt_logprobs": one}, before=len(tokens), option="yes") == -1.25
 
     def echoed(pieces, values):
         offsets = [sum(map(len, pieces[:i])) for i in range(len(pieces))]
-        return {"choices": [{"logprobs": {"text_offset": offsets, "token_logprobs": values}}]}
+        logprobs = {"tokens": pieces, "text_offset": offsets, "token_logprobs": values}
+        return {"choices": [{"text": "".join(pieces), "logprobs": logprobs}]}
 
     # The token " yes" begins before the option does: joining texts without care for the boundary loses it.
     joined = echoed(["Is it?\nAnswer:", " yes"], [None, -0.5])
