@@ -104,7 +104,8 @@ _UNPICKED = (
     rf"{_any('asking')}{_CLAUSE}{_LETTER}{_CLAUSE}\?",
     # "The wrong answer: B", "my second choice is B"; a key of JSON such as "least_likely_answer".
     rf"{_any('astray')}[^.,;!?\n]*{_LETTER}",
-    rf"(?i)[\"'](?:least|reject|wrong|incorrect|second|third|worst|unlikely|exclude|not_?(?:chosen|picked|selected|answer))\w*[\"']\s*:\s*"
+    r"(?i)[\"'](?:least|reject|wrong|incorrect|second|third|worst|unlikely|exclude|not_?(?:chosen|picked|selected|answer))"
+    r"\w*[\"']\s*:\s*"
     r"(?:\"[^\"]*\"|\[[^\]]*\]|[^,}\]]*)",
     # A list of the options that were offered is headed so.
     r"(?i)\b(?:options|choices)\s*:\s",
@@ -542,7 +543,8 @@ _SHORT = r"^(?:\p{L}{1,3}|\d+)$"
 _OPENING = rf"^[^\w−-]*(?:{_any('lead_in')}[\s,.!]+)*([\p{{L}}\p{{M}}\p{{N}}]+)\s*(?:[.,;:!–—\n،。，！؛।]|$)"
 _CLOSING = (
     r"(?i)\b(?:(?:answer|reply|response|choice|pick|number|rating|score|value|position|place|view|opinion|vote|it|that|this|"
-    r"which|me|here)(?:\s+is|'s)|be|say|said|answer|reply|choose|chose|pick|give it|(?:go|going|went|answer|reply|respond) with|"
+    r"which|me|here)(?:\s+is|'s)|be|say|said|answer|reply|choose|chose|pick|give it|"
+    r"(?:go|going|went|answer|reply|respond) with|"
     r"think|believe|(?:myself|it|this|that|am|be|stand|sit|land|rate|score)(?: \w+)? at|(?:score|rating) of)\s*:?\s+"
     r"(?:an? )?[\"'“]?([\p{L}\p{M}\p{N}]+)[\"'”]?(?: on (?:this|the|that|a) scale\b[^.]*)?\s*[.!]*\s*$"
 )

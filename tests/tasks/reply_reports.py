@@ -4,14 +4,11 @@ Each is (options, reply, status, shown position, why it is unparsed; None: any r
 """
 
 from tests.tasks.reply_cases import (
-    AGREEMENT,
     BBQ,
     FAVOR,
     HAPPY,
-    IMPORTANCE,
     MELON,
     NORM,
-    OFTEN,
     OK,
     PERSONS,
     POINTS,
