@@ -58,6 +58,7 @@ _JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|resu
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
 LETTER_RULES: tuple[Rule, ...] = (
     Rule("alone", rf"^\s*{_MARK}\s*[.:,;!?)\]。、।،]*\s*$"),
+    Rule("numbered", rf"^\s*(?:Q(?:uestion)?\.?\s*\d{{1,2}}|1)\s*[.:)]\s*{_MARK}\s*[.:,;!?)\]]*\s*$"),
     Rule("alone, lower case", r"^\s*\(?([a-k])\)?\s*[.:)]*\s*$"),
     Rule("json", rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?\(?([A-Z])\)?[\"'.):\]}}]"),
     Rule("final answer", rf"(?i:final|correct|overall)\s+{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}"),
@@ -69,7 +70,7 @@ LETTER_RULES: tuple[Rule, ...] = (
     Rule("therefore B", rf"(?i:therefore|thus),?\s+(?:{_FINAL}\s+)*{_MARK}\s*[.!]*\s*$"),
     Rule(
         "answer is",
-        rf"{_ANSWER_WORD}(?:\s+(?i:final|finale|correcta|correcte|correta))?\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}",
+        rf"{_ANSWER_WORD}(?:\s+(?i:final|finale|correcta|correcte|correta|الصحيحة|النهائية|الصحيح|النهائي))?\s*{_IS}\s*(?:{_IS}|\s)*{_LEAD}{_MARK}{_END}",
     ),
     Rule("answer: b", r"(?i)(?:answer|choice|option)\s*(?:is\s*:?|:|=)\s*\(?([a-k])\)?[.)]*\s*$"),
     Rule("I choose", rf"{_PICKING}\s*(?i:my|answer|for|:|\s)*{_LEAD}{_MARK}{_END}"),
@@ -95,12 +96,19 @@ _FIRST = ("mark first", "mark, dash", "mark, line")
 # before any rule looks. "I" is mostly a pronoun, so it is never taken for one of them.
 _LETTER = r"\b[A-HJ-K]\b"
 _CLAUSE = r"[^.,;:!?\n]*"
-_BETWEEN = r"(?i:(?:option|letter|answer|choice|maybe|perhaps|the|with)\s+)*"
+_BETWEEN = r"(?i:(?:option|letter|answer|choice|maybe|perhaps|possibly|probably|also|even|then|the|with)\s+)*"
 _JOINED = rf"{_LETTER}[\"')\]]*\s*{_any('joining')}\s*{_BETWEEN}[\"'(\[]*{_LETTER}"
 _UNPICKED = (
     rf"(?:{_any('denying')}|{_any('others')}){_CLAUSE}{_LETTER}{_CLAUSE}",
     rf"{_LETTER}{_any('denied')}",
     rf"{_any('asking')}{_CLAUSE}{_LETTER}{_CLAUSE}\?",
+    # "The wrong answer: B", "my second choice is B"; a key of JSON such as "least_likely_answer".
+    rf"{_any('astray')}[^.,;!?\n]*{_LETTER}",
+    r"(?i)[\"'](?:least|reject|wrong|incorrect|second|third|worst|unlikely|exclude|not_?(?:chosen|picked|selected|answer))"
+    r"\w*[\"']\s*:\s*"
+    r"(?:\"[^\"]*\"|\[[^\]]*\]|[^,}\]]*)",
+    # A list of the options that were offered is headed so.
+    r"(?i)\b(?:options|choices)\s*:\s",
 )
 _TAKEN_OUT = " ¦ "
 # A letter that stands by itself somewhere in the reply; "A" and "I" are words, so they need punctuation behind them.
@@ -115,8 +123,11 @@ _RETRACTED = (
     r"(?i:(?:it's|it is|the answer is|i (?:choose|pick|say)|maybe|perhaps|make that|actually|option|rather)\s+)*"
     r"[(\"']*([A-HJ-K])\b"
 )
+# JSON that was cut off.
+_UNFINISHED = r"^(?:json\s*)?\{\s*[\"'][^}]*$"
 # Letters of other alphabets that look like ours, or count otherwise: the third of the Russian alphabet looks like B.
-_FOREIGN = r"^\W*[\p{Greek}\p{Cyrillic}](?:[\s.):]|$)"
+# "Я" is the pronoun with which most sentences begin.
+_FOREIGN = r"^\W*[\p{Greek}[\p{Cyrillic}--[Яя]]](?:[\s.):]|$)"
 # A letter with which a reply opens, as a mark: alone, or before anything but more of a word.
 _OPENS = r"^[\s(\[{\"'“<]*([A-Z])(?:[^\p{L}\p{N}'’-]|$)"
 
@@ -296,6 +307,9 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
     several = (pl.col("listed").list.len() > 1) & ~pl.col("letter_rule").is_in(_SURE).fill_null(False)
     against = pl.when(pl.col("opens_with").is_not_null()).then(pl.col("opens_with") != pl.col("letter"))
     cut_off = pl.col("cut_off").is_not_null() & ~pl.col("cut_off").list.contains(pl.col("letter"))
+    mismarked = pl.col("mismarked").list.contains(pl.col("letter")).fill_null(False) | (
+        (pl.col("short_said").list.len() > 0) & ~pl.col("short_said").list.contains(pl.col("letter"))
+    ).fill_null(False)
     turned = (pl.col("begins_with") != pl.col("letter")) & ~pl.col("letter_rule").is_in(_CONCLUDING)
     twice = (pl.col("mark 1") != pl.col("mark 2")).fill_null(False) & ~pl.col("letter_rule").is_in(_CONCLUDING)
     retracted = (_position(pl.col("retracted")) != pl.col("letter")).fill_null(False) & ~pl.col("letter_rule").is_in(
@@ -306,8 +320,9 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
     outcomes: list[tuple[str, pl.Expr, pl.Expr]] = [
         ("empty", pl.col("plain") == "", pl.lit(None, pl.Int64)),
         ("option text", pl.col("equal").is_not_null(), pl.col("equal")),
+        ("unfinished", pl.col("clean").str.contains(_UNFINISHED), pl.lit(None, pl.Int64)),
         ("several letters", said & (pl.col("letter").is_null() | several), pl.lit(None, pl.Int64)),
-        ("letter against text", said & pl.coalesce(against, cut_off), pl.lit(None, pl.Int64)),
+        ("letter against text", said & (pl.coalesce(against, cut_off) | mismarked), pl.lit(None, pl.Int64)),
         ("letter against letter", said & (turned.fill_null(False) | twice | retracted), pl.lit(None, pl.Int64)),
         (
             "refusal and letter",
@@ -389,13 +404,18 @@ def _cleaned(text: pl.Expr) -> pl.Expr:
         .str.replace_all(_LATEX_STYLE, "$1")
         .str.replace_all(r"\$+\s*(\(?[A-Z]\)?)\s*\$+", "$1")
         .str.replace_all(r"\\[(\[]\s*([^\\\n]{1,40}?)\s*\\[)\]]", "$1")
-        .str.replace_all(r"<\|[^|>\n]{1,40}\|>|</?s>|\[/?INST\]", " ")
+        .str.replace_all(r"<\|[^|>\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk)>|\[/?INST\]", " ")
         .str.replace_all(r"</?(?:b|i|u|em|strong|p|span|div|br|code|center|h[1-6]|ul|ol|li|mark|big)\s*/?>", " ")
         .str.replace_all(r"(?m)^\s*(?:#+|>)\s*", "")
+        # What is struck out is not said.
+        .str.replace_all(r"~~[^~\n]{1,200}~~|<(?:del|strike)>[^<]{1,200}</(?:del|strike)>", " ")
         .str.replace_all(r"[*_~]{1,3}", "")
         .str.replace_all(r"```(?:\w+\n)?", "")
         .str.replace_all(r"[\p{Emoji_Presentation}\x{fe0f}✓✔☑✅]", " ")
-        .str.replace(r"^\s*[-•→►▶]+\s*", "")
+        .str.replace(r"^\s*\[[xX]\]\s+", "")
+        # A bullet, not the sign of a number.
+        .str.replace(r"^\s*(?:[•→►▶]+|-+\s)[-•→►▶\s]*", "")
+        .str.replace(r"^\s*-+([^\d\s-])", "$1")
         # Scripts without spaces: a letter among them stands for itself.
         .str.replace_all(rf"({_UNSPACED})([A-Z])", "$1 $2")
         .str.replace_all(rf"([A-Z])({_UNSPACED})", "$1 $2")
@@ -419,6 +439,9 @@ _WRAPPED = (
 _WRAPPER = rf"(?is)<{_WRAPPED}>(.*?)(?:</?{_WRAPPED}>|$)"
 _BOXED = r"\\f?boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
 _BOXED_TOGETHER = rf"{_BOXED}[\s$]*(?:,|/|&|or|and|y|o|et|ou|und|oder|и|или|或|和)[\s$]*\\f?boxed"
+_BOXED_DENIED = (
+    r"(?i)(?:\bnot|n't|\bnever|\bexcept|\bno es|\bnicht|\bpas|\bне|不是)[\s$*:(]*\\f?boxed\s*\{[^{}]*\}[^\\]*$"
+)
 _LATEX_STYLE = (
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|mathbb|boldsymbol|bf|rm|emph|fbox)\s*\{([^{}]*)\}"
 )
@@ -453,7 +476,7 @@ def _below_heading(text: pl.Expr) -> pl.Expr:
 def _last_boxed(text: pl.Expr) -> pl.Expr:
     r"""The content of the last LaTeX box (`\boxed{C}`), unless it is joined to the one before it."""
     boxed = text.str.extract_all(_BOXED).list.last().str.extract(_BOXED)
-    together = text.str.contains(_BOXED_TOGETHER)
+    together = text.str.contains(_BOXED_TOGETHER) | text.str.contains(_BOXED_DENIED)
     return pl.when(boxed.is_not_null() & ~together).then(boxed).otherwise(text.str.replace_all(_BOXED, "$1"))
 
 
@@ -467,7 +490,9 @@ def _without_articles(text: pl.Expr) -> pl.Expr:
         .str.replace_all(r"\bA ([a-z])", "a $1")
         # "I" is mostly a pronoun.
         .str.replace_all(r"\bI (because|since|as|is|and|or|for|seems|but|fits|then)\b", "I, $1")
-        .str.replace_all(r"\bI ([a-z])", "i $1")
+        .str.replace_all(r"\bI\s+([a-z])", "i $1")
+        # "C'est", "D'accord", "L'argent" begin with no option's letter.
+        .str.replace_all(r"\b([CDJLMNST])'(\p{Ll})", "${1}ʼ${2}")
     )
 
 
@@ -488,7 +513,8 @@ def _unable(text: pl.Expr) -> pl.Expr:
 
 def _normal(text: pl.Expr) -> pl.Expr:
     """Words only, lower case, single spaces."""
-    return text.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
+    text = text.str.to_lowercase().str.replace_all(r"(^|\s)[-−](\d)", "${1}minus $2")
+    return text.str.replace_all(r"[^\p{L}\p{M}\p{N}]+", " ").str.strip_chars()
 
 
 def _letters(text: pl.Expr, pattern: str) -> pl.Expr:
@@ -507,13 +533,20 @@ def _position(letters: pl.Expr) -> pl.Expr:
     )
 
 
+# A value of JSON under a key that names an answer.
+_JSON_VALUE = rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?([\p{{L}}\p{{N}} ]{{1,60}}?)[\"']?\s*[,}}\]]"
+# A list begins with "1.", whatever follows.
+_ENUMERATED = r"^\W*1[.)]\s+\S"
 # Short answers stand in many sentences that do not give them ("no idea", "I have 3 children"): they count at the
 # beginning, before punctuation, or as what is said at the end.
 _SHORT = r"^(?:\p{L}{1,3}|\d+)$"
-_OPENING = rf"^\W*(?:{_any('lead_in')}[\s,.!]+)*([\p{{L}}\p{{N}}]+)\s*(?:[.,;:!–—\n]|$)"
+_OPENING = rf"^[^\w−-]*(?:{_any('lead_in')}[\s,.!]+)*([\p{{L}}\p{{M}}\p{{N}}]+)\s*(?:[.,;:!–—\n،。，！؛।]|$)"
 _CLOSING = (
-    r"(?i)\b(?:is|be|say|said|answer|reply|choose|chose|pick|give it|with|think|believe|at|(?:score|rating) of)\s*:?\s+"
-    r"(?:an? )?[\"'“]?([\p{L}\p{N}]+)[\"'”]?(?: on (?:this|the|that|a) scale\b[^.]*)?\s*[.!]*\s*$"
+    r"(?i)\b(?:(?:answer|reply|response|choice|pick|number|rating|score|value|position|place|view|opinion|vote|it|that|this|"
+    r"which|me|here)(?:\s+is|'s)|be|say|said|answer|reply|choose|chose|pick|give it|"
+    r"(?:go|going|went|answer|reply|respond) with|"
+    r"think|believe|(?:myself|it|this|that|am|be|stand|sit|land|rate|score)(?: \w+)? at|(?:score|rating) of)\s*:?\s+"
+    r"(?:an? )?[\"'“]?([\p{L}\p{M}\p{N}]+)[\"'”]?(?: on (?:this|the|that|a) scale\b[^.]*)?\s*[.!]*\s*$"
 )
 
 
@@ -526,6 +559,8 @@ def _options_said(frame: pl.DataFrame) -> pl.DataFrame:
       "not important", "agree" in "somewhat agree") nor, for short ones, at a place where they say something else.
     - opens_with: position of the option whose words stand first, after the mark; opens_unknown: the same where
       that option says that the answer is not known.
+    - mismarked: positions of the letters right behind which another option's words stand.
+    - short_said: positions of short options that stand where they are said.
     - cut_off: positions of the options that begin with the reply's words.
     """
     frame = frame.with_row_index("id")
@@ -548,7 +583,8 @@ def _options_said(frame: pl.DataFrame) -> pl.DataFrame:
     same = in_order == pl.col("words").str.strip_chars().str.split(" ").list.sort()
     mark = pl.col("pos").replace_strict({i: letter.lower() for letter, i in _PLACES.items()}, default="")
     marked = pl.col("plain") == pl.format(" {}{}", mark, "words")
-    equal = _only(long.filter((pl.col("plain") == pl.col("words")) | same | marked), "equal")
+    followed = (pl.col("plain") == pl.format("{}{} ", "words", mark)) & (mark != "")
+    equal = _only(long.filter((pl.col("plain") == pl.col("words")) | same | marked | followed), "equal")
 
     hit = long.filter(pl.col("plain").str.contains(pl.col("words"), literal=True))
     pairs = hit.join(hit.select("id", pl.col("words").alias("other")), on="id")
@@ -559,16 +595,41 @@ def _options_said(frame: pl.DataFrame) -> pl.DataFrame:
     word = pl.col("words").str.strip_chars()
     rest = pl.col("plain").str.split(pl.col("words")).list.join(_TAKEN_OUT)
     opening, closing = pl.col("clean").str.extract(_OPENING), pl.col("clean").str.extract(_CLOSING)
-    at_an_end = ((word == opening) | (word == closing)).fill_null(False)
+    valued = pl.col("clean").str.extract(_JSON_VALUE).str.strip_chars()
+    listing = (word == "1") & pl.col("clean").str.contains(_ENUMERATED)
+    at_an_end = (word == opening).fill_null(False) & ~listing
+    at_an_end = at_an_end | (word == closing).fill_null(False) | (word == valued).fill_null(False)
     # "No, I don't" denies nothing that it says.
     negated = rest.str.contains(_any("negated").replace("n't", "n t")) & ~((word == "no") & (opening == "no"))
     doubtful = negated | rest.str.contains(_any("others")) | rest.str.contains(_any("grading"))
     meant = (~word.str.contains(_SHORT) | at_an_end) & ~doubtful & ~pl.col("clean").str.contains(rf"(?i){_FOREIGN}")
-    inside = hit.with_columns(meant.alias("meant")).group_by("id").agg(
-        pl.col("pos").first().alias("inside"), pl.col("pos").n_unique().alias("n"), pl.col("meant").any()
+    before = pl.col("plain").str.split(pl.col("words")).list.first().str.extract(r"(?:^|\s)([a-z])$")
+    inside = hit.with_columns(
+        meant.alias("meant"),
+        before.str.to_uppercase().replace_strict(_PLACES, default=None, return_dtype=pl.Int64).alias("behind"),
+        word.str.contains(_SHORT).alias("short"),
+    )
+    inside = inside.group_by("id").agg(
+        pl.col("pos").first().alias("inside"),
+        pl.col("pos").n_unique().alias("n"),
+        pl.col("meant").any(),
+        pl.col("behind").filter(pl.col("behind") != pl.col("pos")).unique().alias("mismarked"),
+        pl.col("pos").filter("short", "meant").unique().alias("short_said"),
     )  # fmt: skip
+    # "1, always justifiable" names one end of a scale by its number and the other by its words.
+    labels = long.with_columns(_normal(pl.col("option").str.extract(r"^\d+\s*[(:–-]\s*(.+)$")).alias("label"))
+    labels = labels.filter(
+        (pl.col("label").str.len_chars() > 2)
+        & pl.col("plain").str.contains(pl.format(" {} ", "label"), literal=True)
+    )  # fmt: skip
+    labels = labels.group_by("id").agg(pl.col("pos").unique().alias("labelled"))
+    inside = inside.join(labels, on="id", how="left").with_columns(
+        pl.col("meant") & pl.col("labelled").list.contains(pl.col("inside")).fill_null(True)
+    )
     inside = inside.select(
         "id",
+        "mismarked",
+        "short_said",
         pl.when((pl.col("n") == 1) & pl.col("meant")).then("inside").alias("inside"),
         pl.col("n").alias("n_inside"),
     )

@@ -69,11 +69,22 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         return _open_replies(texts)
     frame = _stated(frame)
     read = read_replies(frame.select("text", "options")).rename({"status": "text_status", "pred_pos": "text_pos"})
-    frame = read_logprobs(frame.join(read.drop("rule"), on=["text", "options"], how="left", nulls_equal=True))
+    frame = read_logprobs(frame.join(read, on=["text", "options"], how="left", nulls_equal=True))
     finish = pl.col("finish_reason").str.to_lowercase()
     filtered, cut = finish.is_in(FILTERED).fill_null(False), finish.is_in(CUT_OFF).fill_null(False)
     # One token and no more: "I" begins most sentences, and whether a letter was meant shows in the second token only.
     begun = cut & (pl.col("completion_tokens").fill_null(1) == 1) & (pl.col("text").str.strip_chars() == "I")
+    # Where more tokens than one were allowed, a reply that was cut right after "A" or "I" may have begun a word.
+    begun = begun | (cut & (pl.col("completion_tokens") > 1) & pl.col("text").str.contains(r"(?:^|[\s>])[AI]\s*$"))
+    # "1" may have been 10, and "agree" may have been "agree strongly": another option begins with all that was said.
+    shown = pl.format("\n{}\n", pl.col("options").list.join("\n")).str.to_lowercase()
+    started = pl.format("\n{}", pl.col("text").str.strip_chars().str.to_lowercase())
+    begun = begun | (
+        cut
+        & pl.col("rule").is_in(["option text", "option within"])
+        & (shown.str.count_matches(started, literal=True) > 1)
+    )
+    begun = begun.fill_null(False)
     text_status = pl.when(begun).then(pl.lit(UNPARSED)).otherwise("text_status")
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(

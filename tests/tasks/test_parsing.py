@@ -7,12 +7,13 @@ import pytest
 
 from mpta_pipeline.tasks.parsing import LETTER_RULES, REASONS, markers, read_logprobs, read_replies, read_verbalized
 from tests.tasks.reply_cases import CASES
+from tests.tasks.reply_reports import REPORTS
 from tests.tasks.reply_shapes import SHAPES
 
 WANTED = pl.DataFrame(
     [
         *((text, options, status, pos, None) for options, text, status, pos in CASES),
-        *((text, options, status, pos, reason) for options, text, status, pos, reason in SHAPES),
+        *((text, options, status, pos, reason) for options, text, status, pos, reason in (*SHAPES, *REPORTS)),
     ],
     schema={
         "text": pl.String,

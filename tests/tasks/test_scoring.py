@@ -7,6 +7,7 @@ import pytest
 
 from mpta_pipeline import tasks
 from mpta_pipeline.tables import SCORES
+from mpta_pipeline.tasks.scoring import parse_replies
 from tests.personas import fabricate
 from tests.tasks.conftest import answered, made
 
@@ -100,6 +101,8 @@ def test_a_letter_drawn_at_a_temperature_keeps_the_probabilities_of_its_own_toke
         ({"text": "", "finish_reason": "MAX_TOKENS"}, "cut_off"),
         ({"text": "I would say that", "finish_reason": "max_tokens"}, "cut_off"),
         ({"text": "I", "finish_reason": "length", "completion_tokens": 1}, "cut_off"),
+        ({"text": "A", "finish_reason": "length", "completion_tokens": 8}, "cut_off"),
+        ({"text": "The answer is A", "finish_reason": "length", "completion_tokens": 8}, "cut_off"),
         ({"text": "<think>A seems"}, "cut_off"),
         ({"text": "", "thought": True}, "thought_only"),
         ({"text": "<think>A</think>"}, "thought_only"),
@@ -116,6 +119,37 @@ def test_what_is_unparsed_says_why(world, values, reason):
     scores = tasks.score(prompts, world.items["sample_myths"], replies)
     assert set(scores["status"]) == {"unparsed"}
     assert set(scores["unparsed_reason"]) == {reason}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "finish", "tokens", "status"),
+    [
+        ("A", ["yes", "no"], "length", 1, "ok"),  # one token was all that was allowed
+        ("B", ["yes", "no"], "length", 8, "ok"),  # no word begins so
+        ("A", ["yes", "no"], "stop", 8, "ok"),
+        ("1", [str(i) for i in range(1, 11)], "length", 1, "unparsed"),  # 1, or the beginning of 10
+        ("1", [str(i) for i in range(1, 11)], "stop", 1, "ok"),
+        ("2", [str(i) for i in range(1, 11)], "length", 1, "ok"),
+        ("I agree", ["I agree", "I agree strongly"], "MAX_TOKENS", 3, "unparsed"),
+        ("I agree", ["I agree", "I agree strongly"], "STOP", 3, "ok"),
+        ("I agree strongly", ["I agree", "I agree strongly"], "length", 3, "ok"),
+    ],
+)
+def test_a_reply_that_was_cut_may_have_gone_on(world, text, options, finish, tokens, status):
+    prompts = (
+        world.prompts["sample_myths"]
+        .head(1)
+        .with_columns(
+            pl.lit(options, pl.List(pl.String)).alias("options"),
+            pl.lit(list(range(len(options))), pl.List(pl.Int64)).alias("option_order"),
+        )
+    )
+    replies = answered(prompts, text).with_columns(
+        pl.lit(finish).alias("finish_reason"), pl.lit(tokens, pl.Int64).alias("completion_tokens")
+    )
+    read = parse_replies(prompts, replies)
+    assert read["status"].to_list() == [status]
+    assert read["unparsed_reason"].to_list() == ["cut_off" if status == "unparsed" else None]
 
 
 def test_bias_of_stereotyped_answers(world):
