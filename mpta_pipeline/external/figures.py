@@ -86,7 +86,11 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
                 if traits:
                     pockets.append(metrics.find_pockets(of_task, groups, answers.gold, rules=rules, seed=POCKET_SEED))
     every = pl.concat(scored) if scored else SCORES.empty()
-    compared = metrics.compare_models(every, rules=rules) if every["model"].n_unique() > 1 else MODEL_COMPARISON.empty()
+    compared = (
+        metrics.compare_models(every, rules=rules, groups=groups)
+        if every["model"].n_unique() > 1
+        else MODEL_COMPARISON.empty()
+    )
     numbers = None
     if answers.numeric is not None and answers.numeric.height:
         numbers = numeric.numeric_figures(answers.numeric, answers.numeric_people, groups, wanted, level=rules.level)
@@ -269,6 +273,7 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
             metrics=metrics.METRICS,
             title=title,
             generated=datetime.now(UTC).replace(microsecond=0),
+            notes=notes,
         )
         done.append(write_text(page, path / "report.html"))
     return done

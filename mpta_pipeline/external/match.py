@@ -453,8 +453,10 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
     coded = (pl.col("codes") == pl.col("answered")) & (pl.col("answered") >= LEAST_CODES)
     never = (pl.col("answered") > 0) & (pl.col("readable") == 0) & (labels | coded)
     own_never = (pl.col("own_given") >= LEAST_CODES) & (pl.col("own_readable") == 0)
+    # Codes may mean something else on the other side; texts say the same on both, however much the sides differ.
     apart = (
-        (pl.col("answered") >= LEAST_APART)
+        coded
+        & (pl.col("answered") >= LEAST_APART)
         & (pl.col("own_readable") >= LEAST_APART)
         & (pl.col("picks").list.set_intersection("owns").list.len() == 0)
         & (pl.col("readable") > 0)

@@ -284,3 +284,44 @@ def test_the_command_says_nothing_of_unused_members_and_computes_nothing_of_noth
     ]
     said = CliRunner().invoke(cli.app, ["score", str(written(tmp_path / "b.csv", never)), "--look"]).output
     assert "nothing: no answer is left" in said
+
+
+def test_the_report_says_what_was_left_out_and_nothing_of_option_orders(tmp_path):
+    rows = [{**r, "weight": 1.5, "wave": "1"} for r in likert(("98", "99"))]
+    path, out = written(tmp_path / "a.csv", rows), tmp_path / "out"
+    done = CliRunner().invoke(cli.app, ["score", str(path), "--out", str(out)])
+    assert "These figures are unweighted" in done.output
+    page = (out / "report.html").read_text("utf-8")
+    assert "the person gave no own answer" in page
+    assert "(e.g. q1: 98, 99)" in page
+    assert "in several orders" not in page
+    assert "people of none" not in page
+
+
+def test_models_are_compared_by_sampling_unit(tmp_path):
+    rows = [
+        {**r, "model": m, "answer": r["answer"] if m == "a" else ("yes", "no")[r["item_id"] % 2]}
+        for r in gss()
+        for m in "ab"
+    ]
+    drop = [{k: v for k, v in r.items() if k not in ("vstrat", "vpsu")} for r in rows]
+    _, clustered = scored(written(tmp_path / "a.csv", rows))
+    _, alone = scored(written(tmp_path / "b.csv", drop))
+
+    def width(results):
+        row = results.comparison.filter(metric="accuracy", model="a", other_model="b").row(0, named=True)
+        return row["ci_high"] - row["ci_low"]
+
+    assert width(clustered) > 1.1 * width(alone)
+
+
+def test_a_model_that_is_always_wrong_in_words_counts(tmp_path):
+    """All people say yes and the model says no: that is no difference of codes."""
+    rows = [
+        {"persona_id": f"p{i}", "item_id": q, "options": "yes|no", "answer": "no", "own_answer": own}
+        for i in range(30)
+        for q, own in (("q1", "yes"), ("q2", "no"))
+    ]
+    given, results = scored(written(tmp_path / "a.csv", rows))
+    assert figure(results) == 0.5
+    assert not given.left_out
