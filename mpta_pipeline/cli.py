@@ -696,6 +696,12 @@ def score(
         return
     results = external.compute(given, by=reading.by, rules=rules)
     _show_scores(external.overview(results.figures))
+    if results.figures.filter("weighted").height:
+        compared = "; the comparison of models is weighted" if results.comparison.height else ""
+        out.print(
+            f"These figures are unweighted{compared}. Weighted ones stand beside them in what --out writes.",
+            soft_wrap=True,
+        )
     _show_numbers(results.numeric)
     _show_comparison(results.comparison)
     _show_pockets(results.pockets, searched=bool(reading.by))

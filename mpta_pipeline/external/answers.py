@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +16,7 @@ from mpta_pipeline.external.polls import beside
 from mpta_pipeline.external.rows import answer_rows, people_among_models, question_ids, with_model
 from mpta_pipeline.external.sides import groups_of, joined_own, keys_of, numbers_apart, own_of_people
 from mpta_pipeline.metrics.external import ROW
-from mpta_pipeline.tables import GROUPS, STATUSES
+from mpta_pipeline.tables import STATUSES
 
 
 def from_table(
@@ -46,9 +47,14 @@ def from_table(
         rows, people, said = beside(rows, file, reading)
         notes += [*said, *(people.notes if people else ())]
     numeric_ids: tuple[str, ...] = ()
+    own_order = known is None or known.own_order
     if known is None:
         made = items_of_rows(rows, file, people, ordered=reading.ordered)
-        items, numeric_ids, said = made.items, made.numeric, list(made.notes)
+        items, numeric_ids, said, own_order = made.items, made.numeric, list(made.notes), made.own_order
+        if made.no_answer.height:
+            rows = _without(rows, made.no_answer)
+            if people is not None:
+                people = replace(people, frame=_without(people.frame, made.no_answer).drop_nulls("own_answer"))
     else:
         items = known.items
         rows, said = with_item_id(rows, file, items)
@@ -78,7 +84,7 @@ def from_table(
         file,
         items,
         count_from=reading.count_from,
-        own_order=known is None or known.own_order,
+        own_order=own_order,
         replies=reading.replies,
     )
     keyed = keys_of(matched.frame, items, own, known=known, reading=reading, file=file)
@@ -98,6 +104,19 @@ def from_table(
         read.unused,
         matched.support,
     )
+
+
+def _without(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
+    """The rows with people's codes for no answer empty."""
+    if "own_answer" not in rows.columns:
+        return rows
+    ids = rows.get_column("item_id") if "item_id" in rows.columns else question_ids(rows.get_column("question"))
+    number = pl.col("own_answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+    named = rows.select(ids.cast(pl.String).alias("item_id"), number.alias("code"))
+    empty = named.join(
+        codes.with_columns(pl.lit(True).alias("empty")), on=["item_id", "code"], how="left", maintain_order="left"
+    )["empty"]
+    return rows.with_columns(pl.when(empty.is_null()).then("own_answer").alias("own_answer"))
 
 
 def _to_items(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None, file: Path) -> pl.DataFrame:
@@ -148,6 +167,4 @@ def _coverage(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None) -> l
                 f"{without.height:,} answers of {without['persona_id'].n_unique():,} people have no weight: they count "
                 f"in unweighted figures only (e.g. {without.item(0, 'persona_id')})"
             )
-    if any(x in rows.columns for x in ("stratum", "psu")) and "psu" not in GROUPS.schema:
-        notes.append("stratum and psu are read, and have no part in the errors")
     return notes

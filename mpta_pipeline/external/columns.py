@@ -17,16 +17,17 @@ from mpta_pipeline.external.files import told
 # Role → names by which files call it, best first. Compared in lower case, with anything but letters and digits as "_".
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "item_id": ("item_id", "item", "question_id", "qid", "qkey", "question_key", "variable", "var", "doc_id"),
-    "question": ("question", "question_text", "item_text", "query"),
+    "question": ("question", "question_text", "item_text", "query", "input_template"),
     "context": ("context", "passage", "story"),
     "answer": (
         "answer", "model_answer", "llm_answer", "ai_answer", "model_response", "llm_response", "response", "prediction",
         "predicted", "pred", "option", "choice", "selected", "selected_option", "model_output", "output", "completion",
-        "pred_label", "pred_idx", "text",
+        "pred_label", "pred_idx", "predicted_text", "model_resp", "llm_resp",
+        "text",
     ),
     "own_answer": (
-        "own_answer", "human_answer", "human_response", "human", "respondent_answer", "participant_answer",
-        "person_answer", "true_answer", "real_answer", "actual_answer", "actual", "observed",
+        "own_answer", "human_answer", "human_response", "human_resp", "human", "respondent_answer",
+        "participant_answer", "person_answer", "true_answer", "real_answer", "actual_answer", "actual", "observed",
     ),
     "key": (
         "key", "gold", "gold_idx", "gold_answer", "label", "target", "correct_answer", "correct_option", "correct_idx",
@@ -36,6 +37,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "probabilities": (
         "probabilities", "p_vec", "probs", "prob", "option_probs", "option_probabilities", "probability",
         "model_probabilities", "model_probs", "model_distribution", "model_dist", "model_shares", "d_m", "p_model",
+        "response_distribution",
     ),
     "people_shares": (
         "people_shares", "human_distribution", "human_dist", "human_probs", "human_probabilities", "human_shares",
@@ -45,7 +47,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "logprobs": ("logprobs", "option_logprobs", "log_probs", "log_probabilities", "loglikelihoods"),
     "persona_id": (
         "persona_id", "persona", "respondent_id", "respondent", "person_id", "person", "participant_id", "participant",
-        "user_id", "user", "subject_id", "twin_id", "pid", "caseid", "agent_id",
+        "user_id", "user", "subject_id", "twin_id", "pid", "yearid", "caseid", "agent_id",
     ),
     "model": ("model", "model_name", "model_id", "llm"),
     "condition": ("condition",),
@@ -159,10 +161,13 @@ def understand(
             continue
         found = [c for alias in ALIASES[role] for c in names.get(alias, ()) if c not in given.values()]
         found = [c for c in found if frame[c].null_count() < frame.height or role in ("answer", "persona_id")]
-        if role == "key":  # whether an answer was right is no key
-            found = [c for c in found if frame.schema[c] != pl.Boolean and not _true_or_false(frame[c])]
-        if role in _LISTS:  # one number, such as how sure an answer is, is no list of them
-            found = [c for c in found if _holds_lists(frame[c])]
+        if (
+            role == "own_answer"
+            and "people_shares" in roles
+            and (shares := [c for c in found if _holds_mapping(frame[c])])
+        ):
+            given.setdefault("people_shares", shares[0])  # a mapping holds the answers of many
+        found = [c for c in found if _may_be(role, frame[c])]
         if not found:
             continue
         # What a model says and what is right go by the same name in different files.
@@ -193,15 +198,36 @@ def understand(
     shown = {role: given[role] for role in ALIASES if role in given} | {
         role: columns for role, columns in families.items() if role not in given
     }
+    members = {*families, *(c for columns in families.values() for c in columns.split(", "))}
     made = frame.select(
         *renamed, *(pl.col(r) for r in families if r not in given), *(c for c in kept if c not in families)
     )
     return Layout(
         made.with_columns(clash) if clash else made,
         shown,
-        tuple(c for c in kept if c not in keep and not c.startswith("_")),
+        tuple(c for c in kept if c not in keep and c not in members and not c.startswith("_")),
         tuple(notes),
     )
+
+
+def without_missing(frame: pl.DataFrame, column: str = "own_answer") -> pl.DataFrame:
+    """The rows with what Stata, R and pandas write for a missing value (`.`, `.a`, `NA`, `NaN`) empty."""
+    if column not in frame.columns:
+        return frame
+    # A question may have an option "NA", which then is shown.
+    marks = r"^(?:\.[a-z]?)$" if "options" in frame.columns else r"^(?i:\.[a-z]?|#?n/?a|<na>|nan|null)$"
+    text = pl.col(column).cast(pl.String)
+    return frame.with_columns(pl.when(~text.str.strip_chars().str.contains(marks)).then(text).alias(column))
+
+
+def _may_be(role: str, values: pl.Series) -> bool:
+    """Whether a column holds what its role needs."""
+    if role == "key":  # whether an answer was right is no key
+        return values.dtype != pl.Boolean and not _true_or_false(values)
+    if role == "own_answer":
+        return not _holds_mapping(values)
+    # One number, such as how sure an answer is, is no list of them.
+    return role not in _LISTS or _holds_lists(values)
 
 
 def _holds_lists(values: pl.Series) -> bool:
@@ -209,6 +235,13 @@ def _holds_lists(values: pl.Series) -> bool:
         return True
     first = values.drop_nulls().head(1)
     return values.dtype == pl.String and bool(len(first)) and bool(_SEVERAL.match(first[0].strip()))
+
+
+def _holds_mapping(values: pl.Series) -> bool:
+    if isinstance(values.dtype, pl.Struct):
+        return True
+    first = values.drop_nulls().head(1)
+    return values.dtype == pl.String and bool(len(first)) and first[0].lstrip().startswith("{")
 
 
 def _true_or_false(values: pl.Series) -> bool:

@@ -17,7 +17,7 @@ from mpta_pipeline.metrics.facts import COLUMNS as FACTS
 from mpta_pipeline.metrics.groups import CROSS, ROW_DIMENSIONS
 from mpta_pipeline.storage import write_atomic, write_text
 from mpta_pipeline.study import FigureRules, Study, TaskConfig
-from mpta_pipeline.tables import GROUPS, ITEMS, MODEL_COMPARISON, POCKETS, SCORES, SUBGROUP_METRICS
+from mpta_pipeline.tables import ITEMS, MODEL_COMPARISON, POCKETS, SCORES, SUBGROUP_METRICS
 
 POCKET_SEED = 2025
 # Columns of ours that a group of the user's must not meet: its dimension then carries the words behind its name.
@@ -63,8 +63,6 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
     groups = answers.groups
     if groups is None:
         groups = pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
-    design = [x for x in ("stratum", "psu") if x in groups.columns and x not in GROUPS.schema]
-    groups = groups.drop(design)
     renamed = {x: f"{x}{OWN_NAME}" for x in groups.columns if x in _TAKEN and x not in ("persona_id", "survey")}
     groups = groups.rename(renamed)
     wanted = tuple(CROSS.join(renamed.get(base, base) for base in dimension.split(CROSS)) for dimension in by)
@@ -88,7 +86,11 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
                 if traits:
                     pockets.append(metrics.find_pockets(of_task, groups, answers.gold, rules=rules, seed=POCKET_SEED))
     every = pl.concat(scored) if scored else SCORES.empty()
-    compared = metrics.compare_models(every, rules=rules) if every["model"].n_unique() > 1 else MODEL_COMPARISON.empty()
+    compared = (
+        metrics.compare_models(every, rules=rules, groups=groups)
+        if every["model"].n_unique() > 1
+        else MODEL_COMPARISON.empty()
+    )
     numbers = None
     if answers.numeric is not None and answers.numeric.height:
         numbers = numeric.numeric_figures(answers.numeric, answers.numeric_people, groups, wanted, level=rules.level)
@@ -271,6 +273,7 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
             metrics=metrics.METRICS,
             title=title,
             generated=datetime.now(UTC).replace(microsecond=0),
+            notes=notes,
         )
         done.append(write_text(page, path / "report.html"))
     return done

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import csv
+import gzip
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 
@@ -18,6 +22,7 @@ from mpta_pipeline.errors import ValidationError
 # Separators that spreadsheets of some language or other write; the one that the header has most of counts.
 SEPARATORS = ",;\t|"
 LOGS = (".eval",)
+PACKED = (".gz", ".zip")
 _ENCODINGS = ("utf-8-sig", "cp1252")
 
 
@@ -35,25 +40,78 @@ def read(path: Path) -> pl.DataFrame:
         )
     if not path.is_file():
         raise ValidationError("There is no such file", file=path, remedy="give the path of a file of answers")
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise ValidationError(
-            "Files of this kind are not read",
-            file=path,
-            value=suffix,
-            remedy=f"use one of {', '.join([*FORMATS, *LOGS])}",
-        )
+    suffix = ""
     try:
-        frame = FORMATS[suffix](path)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError, ValueError, csv.Error) as failure:
+        if path.suffix.lower() in PACKED:
+            with TemporaryDirectory() as folder:
+                inner = _unpacked(path, Path(folder))
+                suffix = _known(inner.suffix, path)
+                frame = FORMATS[suffix](inner)
+        else:
+            suffix = _known(path.suffix, path)
+            frame = FORMATS[suffix](path)
+    except (
+        pl.exceptions.PolarsError,
+        UnicodeDecodeError,
+        OSError,
+        ValueError,
+        csv.Error,
+        BadZipFile,
+        EOFError,
+    ) as failure:
+        kind = f" as {suffix[1:]}" if suffix else ""
         raise ValidationError(
-            f"The file cannot be read as {suffix[1:]}: {(str(failure) or type(failure).__name__).splitlines()[0]}",
+            f"The file cannot be read{kind}: {(str(failure) or type(failure).__name__).splitlines()[0]}",
             file=path,
             remedy="correct the line that it names, or write the file again",
         ) from None
     if frame.is_empty():
         raise ValidationError("The file holds no answers", file=path, remedy="give a file with one row per answer")
     return frame
+
+
+def _known(suffix: str, path: Path) -> str:
+    """The suffix, if files of its kind are read."""
+    if suffix.lower() not in FORMATS:
+        raise ValidationError(
+            "Files of this kind are not read",
+            file=path,
+            value=suffix,
+            remedy=f"use one of {', '.join([*FORMATS, *LOGS])}; tables may be packed as {' or '.join(PACKED)}",
+        )
+    return suffix.lower()
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    """The one table in a packed file.
+
+    Raises:
+        ValidationError: A zip archive holds none, or several.
+    """
+    if path.suffix.lower() == ".gz":
+        inner = folder / path.stem
+        with gzip.open(path, "rb") as packed, inner.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+        return inner
+    with ZipFile(path) as archive:
+        tables = [
+            member
+            for member in archive.infolist()
+            if Path(member.filename).suffix.lower() in FORMATS
+            and not member.filename.startswith("__MACOSX/")
+            and not Path(member.filename).name.startswith(".")
+        ]
+        if len(tables) != 1:
+            raise ValidationError(
+                f"The archive holds {len(tables)} tables, not one",
+                file=path,
+                value=", ".join(member.filename for member in tables[:5]) or None,
+                remedy="unpack it and give the files of answers",
+            )
+        inner = folder / Path(tables[0].filename).name
+        with archive.open(tables[0]) as packed, inner.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+    return inner
 
 
 def _text(path: Path) -> str:
@@ -93,8 +151,21 @@ def _delimited(path: Path) -> pl.DataFrame:
     frame = frame.rename({c: c.strip() for c in frame.columns})
     if frame.columns and frame.columns[0] in ("", "Unnamed: 0"):
         frame = frame.drop(frame.columns[0])
-    return frame.with_columns(
+    frame = frame.with_columns(
         pl.when(pl.col(c).str.strip_chars() != "").then(pl.col(c)).alias(c) for c in frame.columns
+    )
+    return frame if separator == "," else _with_points(frame)
+
+
+def _with_points(frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers with a point where a column of numbers has a comma for it, as spreadsheets of many countries write."""
+    number = pl.all().str.strip_chars().str.contains(r"^[+-]?\d*,?\d+(?:[eE][+-]?\d+)?$").all()
+    with_comma = pl.all().str.contains(",", literal=True).any()
+    whole, some = frame.select(number).row(0), frame.select(with_comma).row(0)
+    return frame.with_columns(
+        pl.col(name).str.strip_chars().str.replace(",", ".", literal=True)
+        for name, is_number, has in zip(frame.columns, whole, some, strict=True)
+        if is_number and has
     )
 
 

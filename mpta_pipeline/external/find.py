@@ -19,6 +19,12 @@ from mpta_pipeline.tables import ITEMS
 
 # With more codes than this, or with fractions, an answer is a number and no option.
 MOST_CODES = 26
+# How surveys write no answer in codes behind a scale, by their repeated or last digits.
+_NO_ANSWER = {
+    *(7.0, 8.0, 9.0),
+    *(float(f"{digit}" * width) for width in (2, 3, 4) for digit in (6, 7, 8, 9)),
+    *(10.0**width - back for width in (2, 3, 4) for back in range(1, 6)),
+}
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "item_id": pl.String,
     "cluster_id": pl.String,
@@ -39,11 +45,16 @@ class OwnItems:
         items: ITEMS.
         numeric: Ids of those whose answers are numbers; they are none of `items`.
         notes: What was assumed.
+        no_answer: item_id, code: what people's answers hold in place of an answer.
+        own_order: Letters and numbers may count in the items' order. False where people's texts are the options, whose
+            order nobody gave.
     """
 
     items: pl.DataFrame
     numeric: tuple[str, ...]
     notes: tuple[str, ...]
+    no_answer: pl.DataFrame
+    own_order: bool
 
 
 def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, ordered: bool = False) -> OwnItems:
@@ -64,18 +75,28 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
     ids = rows.get_column("item_id").cast(pl.String) if named else question_ids(rows.get_column("question"))
     frame = rows.with_columns(ids.alias("item_id"))
     shown, places = _shown(frame), _places(frame)
-    values, notes = _shared_scales(_values_of_people(frame, people))
+    values = _values_of_people(frame, people)
+    of_models = _codes_of_models(frame)
+    apart = {
+        name: codes
+        for name, given in values.items()
+        if name not in shown and (codes := _no_answer(given, of_models.get(name, set())))
+    }
+    values = {name: [x for x in given if _code(x) not in apart.get(name, ())] for name, given in values.items()}
+    values, notes = _shared_scales(values)
     facts, said = _facts(frame)
     notes += said
     # Published shares come in the order of the questionnaire.
     given_order = ordered or (people is not None and people.published)
-    made, numeric, scales, unknown = [], [], [], []
+    made, numeric, scales, unknown, texts = [], [], [], [], []
     for name in frame["item_id"].drop_nulls().unique(maintain_order=True):
         own = (shown[name], None) if name in shown else _scale(values.get(name, []), given_order=given_order)
         if own is None:
             numeric.append(name)
             continue
         options, scores = own
+        if name not in shown and not given_order and any(_code(x) is None for x in options):
+            texts.append(name)
         scales += [name] if scores else []
         if len(options) < 2:
             unknown.append(name)
@@ -109,7 +130,13 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
     if scales:
         notes.append(
             f"{len(scales)} items have whole numbers for answers: their options are the codes that people gave, taken "
-            "as an ordered scale; negative codes count as no answer"
+            "as an ordered scale"
+        )
+    if apart:
+        name, codes = next(iter(apart.items()))
+        notes.append(
+            f"codes that stand apart from the scale, as surveys write no answer, count as none in {len(apart)} items "
+            f"(e.g. {name}: {', '.join(f'{x:g}' for x in sorted(codes))}); if they are answers, give a column options"
         )
     if numeric:
         notes.append(f"{len(numeric)} items have numbers for answers, compared as numbers: {some(numeric)}")
@@ -124,7 +151,10 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
         pl.lit("{}").alias("metadata"),
         pl.lit("as the file's").alias("licence"),
     )
-    return OwnItems(ITEMS.conform(items.select(list(ITEMS.schema))), tuple(numeric), tuple(notes))
+    pairs = [(name, code) for name, codes in apart.items() for code in sorted(codes)]
+    no_answer = pl.DataFrame(pairs, schema={"item_id": pl.String, "code": pl.Float64}, orient="row")
+    own_order = not texts
+    return OwnItems(ITEMS.conform(items.select(list(ITEMS.schema))), tuple(numeric), tuple(notes), no_answer, own_order)
 
 
 def _shown(frame: pl.DataFrame) -> dict[str, list[str]]:
@@ -185,11 +215,45 @@ def _scale(values: Sequence[str], *, given_order: bool) -> tuple[list[str], list
     codes = [x for x in map(_code, values) if x is not None]
     if not codes or len(codes) < len(values):
         return list(values) if given_order else sorted(values), None
-    # Negative codes are how surveys write no answer, unless all are negative.
-    numbers = sorted({x for x in codes if x >= 0} or set(codes))
+    numbers = sorted(set(codes))
     if len(numbers) > MOST_CODES or any(x != int(x) for x in numbers):
         return None
     return [str(int(x)) for x in numbers], [float(x) for x in numbers] if len(numbers) > 2 else None
+
+
+def _codes_of_models(frame: pl.DataFrame) -> dict[str, set[float]]:
+    """Item → the different numbers that models answered."""
+    if "answer" not in frame.columns:
+        return {}
+    number = pl.col("answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+    found = frame.select("item_id", number.alias("said")).drop_nulls().group_by("item_id").agg(pl.col("said").unique())
+    return {name: set(said) for name, said in found.iter_rows()}
+
+
+def _no_answer(values: Sequence[str], of_models: set[float]) -> set[float]:
+    """The codes of people that are no answers: negative ones, and usual ones that a gap parts from the scale.
+
+    Codes of one digit may be a scale's end that few chose: they count as no answer behind a scale without gaps of its
+    own, and where no model gave them. The same goes for negative ones, which may be half of a scale.
+    """
+    codes = [x for x in map(_code, values) if x is not None]
+    if not codes or len(codes) < len(values):
+        return set()
+    below = {x for x in codes if x < 0}
+    if below & of_models or len(below) == len(codes):
+        below = set()
+    rest = sorted(set(codes) - below)
+    tail: list[float] = []
+    while rest and rest[-1] in _NO_ANSWER:
+        tail.insert(0, rest.pop())
+    while tail:
+        run = len(rest) > 1 and rest[0] in (0, 1) and rest[-1] - rest[0] == len(rest) - 1
+        gap = len(rest) > 1 and tail[0] > rest[-1] + 1
+        short = run and not of_models & set(tail)
+        if gap and (short if tail[0] < 10 else tail[0] > 2 * rest[-1]):
+            break
+        rest.append(tail.pop(0))
+    return below | set(tail)
 
 
 def _shared_scales(values: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:

@@ -87,6 +87,8 @@ def _missing(frame: pl.DataFrame) -> list[str]:
 
 def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
     frame, gold = answers.frame, answers.gold
+    if not frame.height and (answers.numeric is None or not answers.numeric.height):
+        return ["nothing: no answer is left that could be scored"]
     if not frame.height:
         return [
             "means, differences and errors of the numbers, for everyone" + (f" and by {', '.join(by)}" if by else "")

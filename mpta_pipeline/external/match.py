@@ -20,6 +20,8 @@ LEAST_TEXTS, LEAST_CODES = 10, 2
 LEAST_APART = 20
 MOST_LABELS = 26
 _VARIANT = "_variant"
+# A refusal as tables write it, in a word or two.
+_REFUSED = r"(?i)^\W*(?:refused?|refusal|refuses|declined?(?: to answer)?|prefer not to (?:say|answer|respond))\W*$"
 
 
 @dataclass(frozen=True)
@@ -203,13 +205,16 @@ def _replies(
         "at"
     )
     frame = frame.filter(unread & sentence)
-    if not own_order:
-        frame = frame.filter("shown")
     if frame.is_empty():
         return rows, None, []
     frame = frame.join(variants.select(_VARIANT, "options"), on=_VARIANT, how="left", maintain_order="left")
-    read = read_replies(frame.select("text", "options")).select("text", "options", "status", "pred_pos")
-    found = frame.join(read.unique(["text", "options"]), on=["text", "options"], how="left", maintain_order="left")
+    found = _read_once(frame)
+    if not own_order:
+        # Of an order that nobody gave, what counts is what a reply says whatever the order.
+        turned = _read_once(frame.with_columns(pl.col("options").list.reverse()))["pred_pos"]
+        same = pl.col("shown") | (pl.col("pred_pos") == pl.col("options").list.len() - 1 - pl.col("turned"))
+        found = found.with_columns(turned.alias("turned"))
+        found = found.with_columns(pl.when(same).then("pred_pos").alias("pred_pos"))
     every = (
         rows.with_row_index("at")
         .select("at")
@@ -223,13 +228,20 @@ def _replies(
             f"{n:,} answers are sentences, read as the replies of this project's own models are "
             f"(e.g. {first['text'][:60]!r} as {first['options'][first['pred_pos']]!r})"
         )
-    refused = every["status"] == "refused"
+    bare = rows.select(text.str.contains(_REFUSED).fill_null(False)).to_series() & unread
+    refused = ((every["status"] == "refused").fill_null(False) | bare) & every["pred_pos"].is_null()
     if refused.any():
         notes.append(f"{refused.sum():,} answers refuse the question (refusal_rate): wrong in accuracy, not unreadable")
         given = pl.col("status") if "status" in rows.columns else pl.lit(None, pl.String)
         said = pl.when(refused).then(pl.lit("refused"))
         rows = rows.with_columns(pl.coalesce(given, said).alias("status"))
     return rows, every["pred_pos"].cast(pl.Int64), notes
+
+
+def _read_once(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `status` and `pred_pos` of each text, read once for equal texts and options."""
+    read = read_replies(frame.select("text", "options")).select("text", "options", "status", "pred_pos")
+    return frame.join(read.unique(["text", "options"]), on=["text", "options"], how="left", maintain_order="left")
 
 
 @dataclass(frozen=True)
@@ -441,8 +453,10 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
     coded = (pl.col("codes") == pl.col("answered")) & (pl.col("answered") >= LEAST_CODES)
     never = (pl.col("answered") > 0) & (pl.col("readable") == 0) & (labels | coded)
     own_never = (pl.col("own_given") >= LEAST_CODES) & (pl.col("own_readable") == 0)
+    # Codes may mean something else on the other side; texts say the same on both, however much the sides differ.
     apart = (
-        (pl.col("answered") >= LEAST_APART)
+        coded
+        & (pl.col("answered") >= LEAST_APART)
         & (pl.col("own_readable") >= LEAST_APART)
         & (pl.col("picks").list.set_intersection("owns").list.len() == 0)
         & (pl.col("readable") > 0)

@@ -1,7 +1,7 @@
 """Answers that are numbers (scale means, ratings, amounts): how far the model's are from the people's.
 
-Errors are those of means: two-way clustered by persona and item where each answer has its person's, Welch's where the
-model's answers and the people's are of different persons.
+Errors are those of means: two-way clustered by persona (by sampling unit, where the file has it) and item where each
+answer has its person's, Welch's where the model's answers and the people's are of different persons.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import polars as pl
 from scipy import stats
 
 from mpta_pipeline.metrics.clustered import Slices, t_quantile
-from mpta_pipeline.metrics.groups import dense
+from mpta_pipeline.metrics.groups import dense, sampled
 
 SCHEMA = {
     "model": pl.String,
@@ -77,6 +77,8 @@ def numeric_figures(
     )
     bases = [x for x in groups.columns if x not in ("persona_id", "survey", "stratum", "psu")]
     facts = groups.select("persona_id", *bases)
+    drawn = sampled(groups, rows.get_column("persona_id")).rename("unit")
+    rows = rows.with_columns(drawn)
     rows = rows.join(facts, on="persona_id", how="left", maintain_order="left")
     theirs = theirs.join(facts, on="persona_id", how="left", maintain_order="left")
     spans = theirs.group_by("item_id").agg(
@@ -123,8 +125,8 @@ def _rows(
             row["sd_ratio"] = float(np.std(x, ddof=1)) / spread if spread > 0 else None
         if both.height > 1:
             d = both["x"].to_numpy() - both["y"].to_numpy()
-            row["difference"], se = float(d.mean()), float(d.std(ddof=1)) / np.sqrt(len(d))
-            row["ci_low"], row["ci_high"] = _ends(float(d.mean()), se, len(d) - 1, level)
+            row["difference"] = float(d.mean())
+            row["ci_low"], row["ci_high"] = _interval(d, both.get_column("unit"), level)
             row["mae"] = float(np.abs(d).mean())
             width = float(span.item(0, "high") - span.item(0, "low")) if span.height else 0.0
             row["mae_n"] = float(np.abs(d).mean() / width) if width > 0 else None
@@ -152,7 +154,7 @@ def _rows(
     }
     if paired.height:
         d = paired.select((pl.col("x") - pl.col("y")) / pl.col("sd")).to_series().to_numpy()
-        who = paired["persona_id"].fill_null("nobody")
+        who = paired["unit"].fill_null("nobody")
         slices = Slices(np.zeros(len(d), dtype=np.int64), 1, dense(who), dense(paired["item_id"]))
         means = slices.means(d, np.ones(len(d)))
         whole["difference"] = float(means.estimate[0])
@@ -169,6 +171,14 @@ def _mean(values: np.ndarray) -> float | None:  # type: ignore[type-arg]
     return float(values.mean()) if len(values) else None
 
 
-def _ends(mean: float, se: float, df: int, level: float) -> tuple[float, float]:
-    reach = float(t_quantile(np.array([float(df)]), level)[0]) * se
-    return mean - reach, mean + reach
+def _interval(d: np.ndarray, unit: pl.Series, level: float) -> tuple[float | None, float | None]:  # type: ignore[type-arg]
+    """Ends of the interval of a mean over answers, clustered by what was drawn; answers of nobody stand alone."""
+    alone = pl.format("row {}", pl.int_range(pl.len()))
+    of = dense(unit.alias("unit").to_frame().select(pl.coalesce("unit", alone)).to_series())
+    n = int(of.max()) + 1
+    if n < 2:
+        return None, None
+    sums = np.bincount(of, weights=d - d.mean(), minlength=n)
+    se = float(np.sqrt(n / (n - 1) * (sums**2).sum())) / len(d)
+    reach = float(t_quantile(np.array([float(n - 1)]), level)[0]) * se
+    return float(d.mean()) - reach, float(d.mean()) + reach

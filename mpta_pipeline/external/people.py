@@ -87,7 +87,8 @@ def read_people(
             layout = c.understand(frame, path, named={**own, "own_answer": again}, keep=bases, roles=roles)
             made = layout.frame
     if item is not None and "own_answer" in layout.roles:
-        return People(made.with_columns(pl.col("own_answer").cast(pl.String)), False, (), layout.notes)
+        made = c.without_missing(made.with_columns(pl.col("own_answer").cast(pl.String)))
+        return People(made, False, (), layout.notes)
     chosen = [q for q in questions if q in made.columns]
     if not chosen:
         told_by = set() if answered is None else set(answered.columns)
@@ -106,7 +107,7 @@ def read_people(
     long = made.with_columns(pl.col(q).cast(pl.String) for q in chosen).unpivot(
         on=chosen, index=index, variable_name="item_id", value_name="own_answer"
     )
-    return People(long.drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
+    return People(c.without_missing(long).drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
 
 
 def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> People:

@@ -39,6 +39,10 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
     if "people_shares" not in rows.columns:
         return rows, None, []
     if "options" not in rows.columns:
+        _, names = c.numbers(rows.get_column("people_shares"))
+        if len(names) and not names.null_count():
+            rows = rows.with_columns(names.alias("options"))
+    if "options" not in rows.columns:
         raise ValidationError(
             "Shares of people need the options beside them",
             file=file,
@@ -51,10 +55,8 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
         rows, parsed = _by_group(rows, parsed)
         notes.append(f"people's shares are given by {GROUP}: the model's answer to a question is compared with each")
     else:
-        shares, names = c.numbers(rows.get_column("people_shares"))
+        shares = _in_order(rows, "people_shares", file)
         parsed = shares.to_list()
-        if names.null_count() < len(names):
-            notes.append("people's shares are named; they are taken in the order in which they stand")
     bases = [
         b for b in dict.fromkeys((*reading.bases, *([GROUP] if GROUP in rows.columns else []))) if b in rows.columns
     ]
@@ -65,11 +67,42 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
     item = "item_id" if "item_id" in rows.columns else "question"
     ids = rows[item].cast(pl.String) if item == "item_id" else question_ids(rows[item])
     people = people_of_shares(_long(rows, ids, parsed, bases, file), file, bases)
-    rows, said = _as_answers(rows.drop("people_shares"))
+    rows, said = _as_answers(rows.drop("people_shares"), file)
     return rows, people, [*notes, *said]
 
 
-def _as_answers(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
+    """Lists of shares in the order of the options; mappings by the options' texts or letters.
+
+    Raises:
+        ValidationError: A mapping names what is no option.
+    """
+    shares, names = c.numbers(rows.get_column(column))
+    if names.null_count() == len(names):
+        return shares
+    made: list[list[float | None] | None] = []
+    options = c.listed(rows.get_column("options")).to_list()
+    for texts, values, named in zip(options, shares.to_list(), names.to_list(), strict=True):
+        if named is None or values is None or texts is None:
+            made.append(values)
+            continue
+        of = {str(name).strip().lower(): value for name, value in zip(named, values, strict=True)}
+        for marks in ([t.strip().lower() for t in texts], [chr(ord("a") + i) for i in range(len(texts))]):
+            if set(of) <= set(marks):
+                made.append([of.get(mark, 0.0) for mark in marks])
+                break
+        else:
+            raise ValidationError(
+                "Shares are of something that is no option",
+                file=file,
+                variable=column,
+                value=", ".join(named)[:80],
+                remedy="name each share by the option's text or letter, or give a list in the options' order",
+            )
+    return pl.Series(column, made, dtype=pl.List(pl.Float64), strict=False)
+
+
+def _as_answers(rows: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, list[str]]:
     """A model's distributions as answers in these shares, by largest remainders.
 
     Elsewhere a list of probabilities is how sure one answer is, and the most likely option is the answer. Beside the
@@ -77,9 +110,7 @@ def _as_answers(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """
     if "probabilities" not in rows.columns or rows.is_empty():
         return rows, []
-    shares, names = c.numbers(rows.get_column("probabilities"))
-    if names.null_count() < len(names):
-        return rows, []
+    shares = _in_order(rows, "probabilities", file)
     copies = int(np.clip(MOST_COPIES // rows.height, LEAST_COPIES, COPIES))
     options = c.listed(rows.get_column("options")).to_list()
     at: list[int] = []
@@ -132,7 +163,15 @@ def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequ
             )
         for text, share in zip(texts, shares, strict=True):
             if share is not None and np.isfinite(share):
-                out[(item, str(text), *group)] = float(share)
+                key = (item, str(text), *group)
+                if abs(out.setdefault(key, float(share)) - float(share)) > 1e-9:
+                    raise ValidationError(
+                        "A question has different shares of people in different rows",
+                        file=file,
+                        variable="people_shares",
+                        value=f"{item}: {text}",
+                        remedy="name with --by the columns that tell the groups of people apart",
+                    )
     return pl.DataFrame(
         [(*key, value) for key, value in out.items()],
         schema={"item_id": pl.String, "option": pl.String, **dict.fromkeys(bases, pl.String), "share": pl.Float64},
@@ -142,7 +181,7 @@ def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequ
 
 def _without_refused(rows: pl.DataFrame) -> pl.DataFrame:
     """Options without a last one for refusals, where the distributions have one number fewer."""
-    beside = [x for x in ("probabilities", "people_shares", "logprobs") if x in rows.columns]
+    beside = [x for x in ("probabilities", "people_shares", "logprobs", "places") if x in rows.columns]
     if "options" not in rows.columns or not beside:
         return rows
     options = c.listed(rows.get_column("options"))

@@ -78,7 +78,7 @@ def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: R
         )
     texts = [name for name in ("answer", "own_answer", "key", "status") if name in layout.frame.columns]
     made = layout.frame.with_columns(_as_text(layout.frame.get_column(name)).alias(name) for name in texts)
-    return Rows(made, layout.roles, layout.unused, layout.notes)
+    return Rows(c.without_missing(made), layout.roles, layout.unused, layout.notes)
 
 
 def _source(frame: pl.DataFrame) -> dict[str, str]:
@@ -180,7 +180,7 @@ def _pairs(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:
             name = c.plain(column)
             for mark in marks:
                 for stem in (name.removesuffix(f"_{mark}"), name.removeprefix(f"{mark}_")):
-                    if stem != name and stem not in ("answer", "response", "id", ""):
+                    if stem != name and stem not in ("answer", "response", "resp", "id", ""):
                         found.setdefault(stem, {}).setdefault(role, column)
     return {q: (of["own_answer"], of["answer"]) for q, of in found.items() if len(of) == 2}
 
@@ -208,7 +208,8 @@ def _from_pairs(
     if "persona_id" not in rows.columns:
         rows = rows.with_columns(pl.format("row {}", ROW).alias("persona_id"))
         said += "; each row is taken as one person"
-    return Rows(rows.filter(pl.col("answer").is_not_null()), shown, layout.unused, [said, *layout.notes])
+    rows = c.without_missing(rows.filter(pl.col("answer").is_not_null()))
+    return Rows(rows, shown, layout.unused, [said, *layout.notes])
 
 
 def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases: Sequence[str]) -> c.Layout:

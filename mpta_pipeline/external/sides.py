@@ -15,7 +15,7 @@ from mpta_pipeline.external.model import Known, Reading
 from mpta_pipeline.external.people import People
 from mpta_pipeline.external.rows import question_ids, with_model
 from mpta_pipeline.metrics.external import ROW
-from mpta_pipeline.tables import GOLD, GROUPS
+from mpta_pipeline.tables import GOLD
 
 _NO_GROUPS = ("persona_id", "item_id", "model", "condition", "answer", "own_answer", "survey", "weight")
 
@@ -139,7 +139,7 @@ def groups_of(
 
 def _members(frames: Sequence[pl.DataFrame], reading: Reading) -> pl.DataFrame:
     """persona_id, survey and the groups of every row that names a persona."""
-    design = [x for x in ("stratum", "psu") if x in GROUPS.schema]
+    design = ("stratum", "psu")
     parts = [pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})]
     for frame in frames:
         if "persona_id" not in frame.columns:
@@ -175,9 +175,14 @@ def _one_group_each(together: pl.DataFrame, file: Path) -> pl.DataFrame:
                 value=f"{person}: {', '.join(values)}",
                 remedy=f"give each persona one {column}, or people that differ in it different ids",
             )
-    return together.group_by("persona_id", maintain_order=True).agg(
+    made = together.group_by("persona_id", maintain_order=True).agg(
         pl.col("survey").drop_nulls().first(), *(pl.col(x).drop_nulls().first() for x in columns)
     )
+    # Files number units anew in each stratum (GSS: `vpsu` is 1 or 2 in every `vstrat`).
+    if {"stratum", "psu"} <= set(columns):
+        unit = pl.concat_str(pl.col("stratum").fill_null(""), "psu", separator="/")
+        made = made.with_columns(unit.alias("psu"))
+    return made
 
 
 def keys_of(

@@ -47,6 +47,7 @@ def render_report(
     title: str,
     generated: datetime,
     set_aside: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Write the report.
 
@@ -59,6 +60,7 @@ def render_report(
         generated: When the report was made.
         set_aside: Wave → what of it was set aside because its file says what the crosswalk does not know, one text per
             column.
+        notes: What else a reader should know before quoting a figure, a sentence each.
 
     Returns:
         HTML with styles and charts inside. Equal input gives equal text.
@@ -71,6 +73,7 @@ def render_report(
         generated=generated,
         study=study,
         view=view,
+        notes=list(notes),
         set_aside={wave: list(lines) for wave, lines in sorted((set_aside or {}).items()) if lines},
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         words=wording,
