@@ -48,6 +48,13 @@ def _csv(frame: pl.DataFrame) -> bytes:
     return frame.write_csv().encode()
 
 
+def _biased(content: bytes, bias: float) -> bytes:
+    """A .sav that says it is compressed, with codes that count from another number."""
+    assert content[84:92] == struct.pack("<d", 100.0)
+    compression = max(1, content[72])
+    return content[:72] + struct.pack("<i", compression) + content[76:84] + struct.pack("<d", bias) + content[92:]
+
+
 def _sav(frame: pl.DataFrame, **options) -> bytes:
     path = Path(options.pop("folder")) / "made.sav"
     pyreadstat.write_sav(frame, path, **options)
@@ -87,6 +94,8 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
         for suffix, share in TRUNCATED
     },
     "one byte short .sav": (".sav", lambda g: g[".sav"][:-1], r"cannot be read as sav"),
+    "another bias .sav": (".sav", lambda g: _biased(g[".sav"], 99.0), r"another bias than 100.*99.*save it again"),
+    "another bias .zsav": (".zsav", lambda g: _biased(g[".zsav"], 0.0), r"another bias than 100"),
     "one byte short .dta": (".dta", lambda g: g[".dta"][:-1], r"ends early"),
     "empty .sav": (".sav", lambda g: b"", r"is empty"),
     "empty .csv": (".csv", lambda g: b"", r"is empty"),
