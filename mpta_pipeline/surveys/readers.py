@@ -59,6 +59,7 @@ _SPARE = " "  # no variable's name
 _EXCEL_SEPARATOR = re.compile(r'^"?sep=(.)"?\s*$', re.IGNORECASE)
 _ROW_NAME = "row_name"
 _MAX_FIELD = 1 << 22
+_MOST = 0.5  # of the cells
 _MAY_BE_PROSE = 3  # so few fields: a comment of two lines may have as many commas
 _MAGIC = (
     (b"$FL2", "sav"),
@@ -115,6 +116,7 @@ class FileInfo:
         blank_lines: A CSV file has lines without anything.
         skip: Lines of a CSV file before the rows: the header, and Excel's `sep=;` before it.
         decimal_comma: Columns of a CSV file with commas between fields whose (quoted) numbers have decimal commas.
+        mostly_numbers: Columns of text in a CSV file most of whose cells are numbers: there 1.0 is the code 1.
         notes: What was unusual in reading, for the release record.
     """
 
@@ -130,6 +132,7 @@ class FileInfo:
     blank_lines: bool = False
     skip: int = 1
     decimal_comma: tuple[str, ...] = ()
+    mostly_numbers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -278,8 +281,11 @@ def _as_utf8(path: Path, folder: Path) -> OpenFile:
     raise SurveyFileError("The file's encoding is unknown", file=path, remedy="save it as UTF-8")
 
 
-def _unpack(path: Path, folder: Path) -> Path:
-    """Unpack the one survey file of an archive, into a name of ours, counting what really comes out."""
+def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool = False) -> Path:
+    """Unpack the one survey file of an archive, into a name of ours, counting what really comes out.
+
+    It may be in the one archive that the archive holds: a portal packs what the producer packed already.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             files = [i for i in archive.infolist() if not i.is_dir()]
@@ -298,6 +304,8 @@ def _unpack(path: Path, folder: Path) -> Path:
                 if PurePosixPath(i.filename).suffix.lower() in SUFFIXES and "__MACOSX" not in i.filename
             ]
             surveys = [i for i in found if not i.filename.lower().endswith(".txt")] or found
+            if not surveys and not nested:
+                surveys = [i for i in files if i.filename.lower().endswith(".zip") and "__MACOSX" not in i.filename]
             if len(surveys) != 1:
                 raise SurveyFileError(
                     "The archive must hold exactly one survey file",
@@ -307,7 +315,7 @@ def _unpack(path: Path, folder: Path) -> Path:
                 )
             info = surveys[0]
             target = folder / f"survey{PurePosixPath(info.filename).suffix.lower()}"
-            limit = min(MAX_ZIP_BYTES, max(1, path.stat().st_size) * MAX_ZIP_RATIO)
+            limit = min(most, max(1, path.stat().st_size) * MAX_ZIP_RATIO)
             free = shutil.disk_usage(folder).free
             written = 0
             with archive.open(info) as packed, target.open("wb") as out:
@@ -321,7 +329,7 @@ def _unpack(path: Path, folder: Path) -> Path:
                             remedy="unpack it yourself, look at it, and drop the survey file",
                         )
                     out.write(block)
-            return target
+            return target if target.suffix != ".zip" else _unpack(target, folder, most=limit, nested=True)
     except _ZIP_ERRORS as failure:
         raise SurveyFileError(
             f"The archive cannot be unpacked: {_one_line(failure)}",
@@ -579,6 +587,10 @@ def _describe_csv(path: Path) -> FileInfo:
         words = [name for row in is_text.to_dicts()[:1] for name, is_word in row.items() if is_word]
         if words:
             _check_quotes(info, words)
+            cells = pl.col(words).str.strip_chars()
+            numbers = cells.str.contains(_number(delimiter)).mean()
+            shares = _scan_csv(info).select(numbers.name.keep()).collect(engine="streaming").row(0, named=True)
+            info = replace(info, mostly_numbers=tuple(n for n in words if (shares[n] or 0) > _MOST))
         commas = _decimal_commas(info, words) if delimiter == "," and words else ()
     variables = tuple(replace(v, text=v.name in words and v.name not in commas) for v in info.variables)
     told = f"writes the decimals of {', '.join(commas[:3])}{' …' if len(commas) > 3 else ''} behind a comma"
@@ -724,9 +736,15 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Ite
             text = text.str.replace(",", ".", literal=True)
         return text.cast(pl.Float64, strict=False)  # _NO_NUMBER becomes null
 
+    def text(name: str) -> pl.Expr:
+        if name not in info.mostly_numbers:
+            return pl.col(name)
+        point = r"\." if info.delimiter == "," else "[.,]"
+        return pl.col(name).str.strip_chars().str.replace(rf"^([+-]?\d+){point}0*$", "$1")
+
     with _csv_errors(info.path):
         lazy = _scan_csv(info).select(
-            pl.col(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
+            text(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
         )
         for frame in lazy.collect_batches(chunk_size=size):
             yield shrunk(frame.with_columns(readstat.measured(cs.float())))

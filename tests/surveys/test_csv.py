@@ -181,3 +181,11 @@ def test_a_comment_of_several_lines_is_no_merged_row(tmp_path: Path) -> None:
 def test_lines_that_end_as_on_old_macs_are_refused_for_that(tmp_path: Path) -> None:
     with pytest.raises(SurveyFileError, match="carriage return alone"):
         read(tmp_path / "x.csv", "A,B\r1,2\r3,4\r")
+
+
+@pytest.mark.parametrize(("text", "delimiter"), [("1.0|-2.0|1.5|E1", ","), ("1,0|-2,0|1,5|E1", ";")])
+def test_one_word_among_numbers_leaves_the_other_codes_what_they_are(tmp_path: Path, text: str, delimiter: str) -> None:
+    """pandas writes a column with an empty cell as 1.0, 2.0: those are the codes 1 and 2 beside a word, too."""
+    lines = [f"Q1{delimiter}Q2", *(f"1{delimiter}{cell}" for cell in text.split("|"))]
+    rows = read(tmp_path / "x.csv", "\n".join(lines) + "\n")[1]
+    assert [cell for _, cell in rows] == ["1", "-2", text.split("|")[2], "E1"]

@@ -403,3 +403,24 @@ def test_a_few_years_out_of_the_fieldwork_keep_no_series_out(slips, registry, tm
         make.write(file.with_frame(file.frame.with_columns(S020=years)), tmp_path / "x.csv"), registry
     )
     assert found.waves == ("wvs-7",)
+
+
+SEXES = [
+    ("Hombre", "Mujer"),
+    ("Masculino", "Femenino"),
+    ("Homme", "Femme"),
+    ("Masculin", "Féminin"),
+    ("Männlich", "Weiblich"),
+]
+
+
+@pytest.mark.parametrize(("man", "woman"), SEXES)
+def test_a_national_file_with_labels_in_its_language(man, woman, registry, tmp_path, layout):
+    """Recognized; what its labels say is understood or set aside, and its sexes are not turned round."""
+    file = make.wvs7(WVS)
+    path = make.write(make.replace(file, values={**file.values, "Q260": {1: man, 2: woman}}), tmp_path / "x.sav")
+    found = harmonize.harmonize(surveys.ingest(path, "wvs-7", layout, registry), harmonize.load_crosswalk())
+    assert set(found.select("sex__code", "sex").drop_nulls().rows()) == {("1", "male"), ("2", "female")}
+    turned = make.replace(file, values={**file.values, "Q260": {1: woman, 2: man}})
+    with pytest.raises(SurveyFileError, match="code 1 of Q260 is labelled otherwise"):
+        surveys.recognize(make.write(turned, tmp_path / "turned.sav"), registry)
