@@ -224,6 +224,13 @@ def check_out(path: Path) -> None:
         )
 
 
+def _no_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with an apostrophe before each text that a spreadsheet would take for a formula; numbers stay."""
+    text = pl.col(pl.String)
+    formula = text.str.contains(r"^\s*[=+@\t\r-]") & ~text.str.contains(r"^[+-]?\d+(\.\d+)?$")
+    return frame.with_columns(pl.when(formula).then(pl.lit("'") + text).otherwise(text).name.keep())
+
+
 def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = ()) -> list[Path]:
     """Write the figures to a file, or everything to a folder.
 
@@ -241,7 +248,7 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
     figures = results.figures
     flat = figures.with_columns(pl.col("release_ids").list.join(";"))
     writers: Mapping[str, Callable[[Path], object]] = {
-        ".csv": flat.write_csv,
+        ".csv": _no_formulas(flat).write_csv,
         ".json": flat.write_json,
         ".parquet": figures.write_parquet,
     }
@@ -257,7 +264,7 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
     }
     done = [write_atomic(path / f"{name}.parquet", frame.write_parquet) for name, frame in tables.items()]
     if results.numeric is not None:
-        done.append(write_atomic(path / "numbers.csv", results.numeric.write_csv))
+        done.append(write_atomic(path / "numbers.csv", _no_formulas(results.numeric).write_csv))
     if notes:
         done.append(write_text("\n".join(notes) + "\n", path / "notes.txt"))
     if figures.height:

@@ -14,6 +14,7 @@ import csv
 import lzma
 import re
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,11 +52,15 @@ MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
 _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
 # Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL", "null", "None", "<NA>", "#N/A", "#NULL!")
-_NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"  # 007 is a name, not a number
+_NUMBER = r"^[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$"  # 007, E1 and a lone - are words
+# Whole numbers from here on are not all floats: two ids would become one.
+_LARGEST_WHOLE = 2.0**53
 _SPARE = " "  # no variable's name
 _EXCEL_SEPARATOR = re.compile(r'^"?sep=(.)"?\s*$', re.IGNORECASE)
 _ROW_NAME = "row_name"
 _MAX_FIELD = 1 << 22
+_MOST = 0.5  # of the cells
+_MAY_BE_PROSE = 3  # so few fields: a comment of two lines may have as many commas
 _MAGIC = (
     (b"$FL2", "sav"),
     (b"$FL3", "sav"),
@@ -76,6 +81,7 @@ _ZIP_ERRORS = (
     OSError,
     ValueError,
 )
+_SAV_LAYOUT, _SAV_BIAS = 64, 84  # where a .sav says how it is laid out and compressed, and what its codes count from
 _SAS_MAGIC = bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
 
 
@@ -110,6 +116,7 @@ class FileInfo:
         blank_lines: A CSV file has lines without anything.
         skip: Lines of a CSV file before the rows: the header, and Excel's `sep=;` before it.
         decimal_comma: Columns of a CSV file with commas between fields whose (quoted) numbers have decimal commas.
+        mostly_numbers: Columns of text in a CSV file most of whose cells are numbers: there 1.0 is the code 1.
         notes: What was unusual in reading, for the release record.
     """
 
@@ -125,6 +132,7 @@ class FileInfo:
     blank_lines: bool = False
     skip: int = 1
     decimal_comma: tuple[str, ...] = ()
+    mostly_numbers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -221,10 +229,29 @@ def _check_magic(path: Path, form: Format) -> None:
             file=path,
             remedy="the download or copy broke off: download it again from its producer",
         )
+    if form == "sav":
+        _check_bias(head, path)
     if form == "csv" and b"\x00" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SurveyFileError(
             "The file's suffix says csv, its content is binary", file=path, remedy="download it again"
         )
+
+
+def _check_bias(head: bytes, path: Path) -> None:
+    """Refuse a .sav whose compressed codes count from another number than 100: the reading library takes it for 100."""
+    if len(head) < _SAV_BIAS + 8:
+        return
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
+    for order in orders:
+        layout, _, compression = struct.unpack_from(f"{order}3i", head, _SAV_LAYOUT)
+        (bias,) = struct.unpack_from(f"{order}d", head, _SAV_BIAS)
+        if layout in (2, 3) and compression and bias != 100:
+            raise SurveyFileError(
+                "The file is compressed with another bias than 100: all its small numbers would be shifted",
+                file=path,
+                value=f"{bias:g}",
+                remedy="open it in SPSS or PSPP and save it again, or use the producer's .dta file",
+            )
 
 
 def _tail(path: Path, size: int) -> bytes:
@@ -254,8 +281,11 @@ def _as_utf8(path: Path, folder: Path) -> OpenFile:
     raise SurveyFileError("The file's encoding is unknown", file=path, remedy="save it as UTF-8")
 
 
-def _unpack(path: Path, folder: Path) -> Path:
-    """Unpack the one survey file of an archive, into a name of ours, counting what really comes out."""
+def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool = False) -> Path:
+    """Unpack the one survey file of an archive, into a name of ours, counting what really comes out.
+
+    It may be in the one archive that the archive holds: a portal packs what the producer packed already.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             files = [i for i in archive.infolist() if not i.is_dir()]
@@ -274,6 +304,8 @@ def _unpack(path: Path, folder: Path) -> Path:
                 if PurePosixPath(i.filename).suffix.lower() in SUFFIXES and "__MACOSX" not in i.filename
             ]
             surveys = [i for i in found if not i.filename.lower().endswith(".txt")] or found
+            if not surveys and not nested:
+                surveys = [i for i in files if i.filename.lower().endswith(".zip") and "__MACOSX" not in i.filename]
             if len(surveys) != 1:
                 raise SurveyFileError(
                     "The archive must hold exactly one survey file",
@@ -283,7 +315,7 @@ def _unpack(path: Path, folder: Path) -> Path:
                 )
             info = surveys[0]
             target = folder / f"survey{PurePosixPath(info.filename).suffix.lower()}"
-            limit = min(MAX_ZIP_BYTES, max(1, path.stat().st_size) * MAX_ZIP_RATIO)
+            limit = min(most, max(1, path.stat().st_size) * MAX_ZIP_RATIO)
             free = shutil.disk_usage(folder).free
             written = 0
             with archive.open(info) as packed, target.open("wb") as out:
@@ -297,7 +329,7 @@ def _unpack(path: Path, folder: Path) -> Path:
                             remedy="unpack it yourself, look at it, and drop the survey file",
                         )
                     out.write(block)
-            return target
+            return target if target.suffix != ".zip" else _unpack(target, folder, most=limit, nested=True)
     except _ZIP_ERRORS as failure:
         raise SurveyFileError(
             f"The archive cannot be unpacked: {_one_line(failure)}",
@@ -488,6 +520,12 @@ def _describe_csv(path: Path) -> FileInfo:
         said = _EXCEL_SEPARATOR.match(first)
         if said is not None:  # Excel says the separator on a line of its own
             first, second = second, file.readline(_MAX_FIELD)
+    if first.endswith("\r"):
+        raise SurveyFileError(
+            "The lines of the file end with a carriage return alone, as on old Macs",
+            file=path,
+            remedy="save it again as CSV (UTF-8) with usual ends of lines",
+        )
     skip = 1 if said is None else 2
     delimiter = said[1] if said is not None else max(",;\t|", key=first.count)
     header = _fields(first, delimiter, path)
@@ -530,7 +568,8 @@ def _describe_csv(path: Path) -> FileInfo:
         number = cell.cast(pl.Float64, strict=False)
         led_by_zero = cell.str.starts_with("0") & (cell.str.len_bytes() > 1) & ~cell.str.starts_with("0.")
         led_by_zero |= cell.str.starts_with("-0") & (cell.str.len_bytes() > 2) & ~cell.str.starts_with("-0.")
-        doubtful = cell.is_not_null() & (~number.is_finite().fill_null(False) | led_by_zero)
+        too_large = number.abs() >= _LARGEST_WHOLE  # infinite ones among them
+        doubtful = cell.is_not_null() & (~number.is_finite().fill_null(False) | led_by_zero | too_large)
         found = (
             _scan_csv(info)
             .select(pl.len().alias(_SPARE), doubtful.any().name.keep())
@@ -544,9 +583,14 @@ def _describe_csv(path: Path) -> FileInfo:
                 remedy="write it with a name for every column (in R: write.csv, or row.names = FALSE)",
             )
         text = pl.col([name for name in info.names if found[name]]).str.strip_chars()
-        odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
-        is_text = _scan_csv(info).select(odd.any().name.keep()).collect(engine="streaming").to_dicts()[:1]
-        words = [name for row in is_text for name, is_word in row.items() if is_word]
+        is_text = _scan_csv(info).select(_no_number(text, delimiter).name.keep()).collect(engine="streaming")
+        words = [name for row in is_text.to_dicts()[:1] for name, is_word in row.items() if is_word]
+        if words:
+            _check_quotes(info, words)
+            cells = pl.col(words).str.strip_chars()
+            numbers = cells.str.contains(_number(delimiter)).mean()
+            shares = _scan_csv(info).select(numbers.name.keep()).collect(engine="streaming").row(0, named=True)
+            info = replace(info, mostly_numbers=tuple(n for n in words if (shares[n] or 0) > _MOST))
         commas = _decimal_commas(info, words) if delimiter == "," and words else ()
     variables = tuple(replace(v, text=v.name in words and v.name not in commas) for v in info.variables)
     told = f"writes the decimals of {', '.join(commas[:3])}{' …' if len(commas) > 3 else ''} behind a comma"
@@ -554,6 +598,55 @@ def _describe_csv(path: Path) -> FileInfo:
     return replace(
         info, variables=variables, blank_lines=found[_SPARE] != rows, decimal_comma=commas, notes=info.notes + notes
     )
+
+
+def _no_number(text: pl.Expr, delimiter: str) -> pl.Expr:
+    """Whether some cell of a column is no number that a float holds, so that the column stays text.
+
+    Where the comma separates no fields, points and commas in one column are decimals and thousands: nobody can tell.
+    """
+    odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
+    plain = text if delimiter == "," else text.str.replace(",", ".", literal=True)
+    size = plain.cast(pl.Float64, strict=False).abs()
+    odd |= size.is_infinite() | ((size >= _LARGEST_WHOLE) & text.str.contains(r"^[+-]?\d+$"))
+    mixed = pl.lit(False)
+    if delimiter != ",":
+        mixed = text.str.contains(r"\d\.\d").any() & text.str.contains(r"\d,\d").any()
+    return odd.any() | mixed
+
+
+def _check_quotes(info: FileInfo, words: Sequence[str]) -> None:
+    """Refuse a file in which a stray quote merges lines.
+
+    Such a line has the right number of fields where the next stray quote stands in the same column. Of m merged lines
+    the cells with line breaks hold the m - 1 breaks and the delimiters of as many lines. Prose over several lines may
+    have as many commas, with a space behind them.
+    """
+    if len(info.names) <= _MAY_BE_PROSE:
+        return
+    text = pl.col(list(words))
+    broken = text.str.contains("\n", literal=True).fill_null(False)
+    parts = text.str.count_matches(info.delimiter, literal=True) - text.str.count_matches(
+        f"{info.delimiter} ", literal=True
+    )
+    merged = (
+        _scan_csv(info, words)
+        .filter(pl.any_horizontal(broken))
+        .select(
+            pl.sum_horizontal(text.str.count_matches("\n", literal=True)).alias("breaks"),
+            pl.sum_horizontal(pl.when(broken).then(parts)).alias("parts"),
+        )
+        .filter(pl.col("parts") == pl.col("breaks") * (len(info.names) + info.spare - 1))
+        .select(pl.len())
+        .collect(engine="streaming")
+        .item()
+    )
+    if merged:
+        raise SurveyFileError(
+            f"Stray quotes merge lines of the file: {merged:,} row(s) hold other rows within a cell",
+            file=info.path,
+            remedy="write it again from the producer's .sav or .dta file, with every quote inside a cell doubled",
+        )
 
 
 def _decimal_commas(info: FileInfo, words: Sequence[str]) -> tuple[str, ...]:
@@ -643,9 +736,15 @@ def _chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Ite
             text = text.str.replace(",", ".", literal=True)
         return text.cast(pl.Float64, strict=False)  # _NO_NUMBER becomes null
 
+    def text(name: str) -> pl.Expr:
+        if name not in info.mostly_numbers:
+            return pl.col(name)
+        point = r"\." if info.delimiter == "," else "[.,]"
+        return pl.col(name).str.strip_chars().str.replace(rf"^([+-]?\d+){point}0*$", "$1")
+
     with _csv_errors(info.path):
         lazy = _scan_csv(info).select(
-            pl.col(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
+            text(v.name) if v.text else number(v.name) for v in info.variables if v.name in wanted
         )
         for frame in lazy.collect_batches(chunk_size=size):
             yield shrunk(frame.with_columns(readstat.measured(cs.float())))

@@ -22,6 +22,7 @@ from mpta_pipeline.surveys.sources import CountryRule, Source, SourceRegistry, W
 YEARS = range(1972, 2101)  # the first GSS; what RESPONDENTS allows
 # A release in the file's own label, where no variable gives one: WV3_Data_dta_v20221107.dta.
 _LABEL_VERSION = re.compile(r"(?i)(?<![a-z])v[_ .]?(\d{8}|\d+(?:[_.-]\d+)+)")
+_LATE = 1  # years by which a country's fieldwork may lie before or after its wave's
 _MOSTLY = 0.9  # of the cells: a variable of the year with a few faults is told as such, not as another survey's
 
 
@@ -339,14 +340,45 @@ def _rows_against(info: FileInfo, rows: pl.DataFrame, source: Source) -> Nearnes
         met.append(f"{names[variable.lower()]} has code {other[0]}" if len(other) else None)
     for rule in signature.never:
         one, two = rule.variable.lower(), rule.unless.lower()
-        if one not in rows.columns or two not in rows.columns:
+        alone = bool(rule.without) and not any(v.lower() in rows.columns for v in rule.without)
+        if one not in rows.columns or (bool(rule.without) and not alone) or (two not in rows.columns and not alone):
             continue
-        theirs = rows.filter((pl.col(one) == rule.code) & ~pl.col(two).is_in(list(rule.has)).fill_null(False)).height
+        spoken_for = pl.col(two).is_in(list(rule.has)).fill_null(False) if two in rows.columns else pl.lit(False)
+        theirs = rows.filter((pl.col(one) == rule.code) & ~spoken_for).height
         met.append(f"{theirs:,} row(s) are {rule.what} ({names[one]} = {rule.code})" if theirs else None)
     told = any(v.lower() in names for v in (*source.waves.variable, *signature.codes))  # the file itself says the wave
     if signature.years is not None and not told and rows.height:
         met.append(_off_years(rows, source, names))
+    met.append(_off_fieldwork(source, rows))
     return Nearness(source.dialect, max(1, len(met)), tuple(reason for reason in met if reason))
+
+
+def _off_fieldwork(source: Source, rows: pl.DataFrame) -> str | None:
+    """Why the years of a file's waves are those of another survey's waves of that number; null: they are not.
+
+    The EVS numbers its waves, too: its fourth was in the field in 2008, that of the WVS from 1999 to 2004.
+    """
+    rule = source.waves
+    if len(rule.fieldwork) < 2 or rows.height == 0:
+        return None
+    if (variable := _first(rule.variable, rows)) is not None:
+        codes = rows[variable]
+    elif (variable := _first(rule.last_digit, rows)) is not None:
+        codes = rows[variable].str.slice(-1)
+    else:
+        return None
+    years = [
+        _as_years(rows[v.lower()], first_digits=v in source.dates) for v in _role(source, "year") if v.lower() in rows
+    ]
+    if not years:
+        return None
+    table = pl.DataFrame({"wave": codes.replace(rule.names), "year": pl.select(pl.coalesce(years)).to_series()})
+    for wave, (first, last) in rule.fieldwork.items():
+        own = table.filter(pl.col("wave") == wave)["year"].drop_nulls()
+        other = own.filter(~own.is_between(first - _LATE, last + _LATE))
+        if len(other) > len(own) / 2:
+            return f"its wave {wave} is of {other[0]}, the fieldwork was {first} to {last}"
+    return None
 
 
 def _off_years(rows: pl.DataFrame, source: Source, names: Mapping[str, str]) -> str | None:

@@ -73,11 +73,17 @@ class Marks(_Strict):
 
 
 class Never(_Strict):
-    """Rows that another source's file would have: those with one code of a variable and none of some of another."""
+    """Rows that another source's file would have: those with one code of a variable and none of some of another.
+
+    Attributes:
+        without: Variables of which the file must have none for the rule to count; a file that lacks `unless`, too, then
+            has nothing that speaks for such rows.
+    """
 
     variable: str
     code: str
     unless: str
+    without: tuple[str, ...] = ()
     has: tuple[str, ...]
     what: str
 
@@ -131,7 +137,7 @@ class WaveRule(_Strict):
         last_digit: Variables whose code ends in the wave's, such as country and wave 8407, where the file has none of
             `variable`.
         fieldwork: Wave → first and last year of its fieldwork, where the file has neither. A year of two waves, or of
-            none, is an error.
+            none, is an error. Where the file has one and most years of a wave are others, it is another source's file.
     """
 
     constant: str | None = None

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import cli, external
 from mpta_pipeline.errors import ConfigError, MptaError, ValidationError
+from mpta_pipeline.external import figures
 from tests.metrics.test_external import BBQ, QA, SHARED, bbq_items
 
 RACE, ARC, QONLY = (f"unifiedqa-t5-11b_pred_{form}" for form in ("race", "arc", "qonly"))
@@ -323,6 +324,13 @@ def test_the_command_prints_figures_with_n_and_writes_them_all(published, tmp_pa
     table = pl.read_csv(out)
     assert table["n_answers"].null_count() == 0
     assert {"bbq_s_amb", "bbq_s_dis", "bbq_bias_amb", "bbq_acc_dis"} <= set(table["metric"])
+
+
+def test_a_model_s_name_is_no_formula_of_a_spreadsheet():
+    names = ["=1+1", "+cmd", "-x", "@sum", "\t=2", "gpt-4", "-1.5", None]
+    shown = figures._no_formulas(pl.DataFrame({"model": names, "value": [-1.0] * len(names)}))
+    assert shown["model"].to_list() == ["'=1+1", "'+cmd", "'-x", "'@sum", "'\t=2", "gpt-4", "-1.5", None]
+    assert shown["value"].to_list() == [-1.0] * len(names)
 
 
 def test_mc2_is_the_mass_on_true_answers(tmp_path):

@@ -139,3 +139,53 @@ def test_a_semicolon_file_comes_out_as_the_comma_file(tmp_path: Path, registry: 
 def test_a_list_of_codes_is_no_number_with_a_decimal_comma(tmp_path: Path) -> None:
     _, rows = read(tmp_path / "x.csv", 'A,B,C\n1,"1,2","0,955"\n2,"3","1,12"\n')
     assert rows == [(1, "1,2", 0.955), (2, "3", 1.12)]
+
+
+@pytest.mark.parametrize("word", ["E1", "e5", ".e5", "-", "+", "1e400", "-1e999"])
+def test_what_is_no_number_is_kept_as_it_stands(tmp_path: Path, word: str) -> None:
+    """An answer that no float holds is told as a code; it does not turn into an empty cell or infinity."""
+    assert read(tmp_path / "x.csv", f"Q1,Q2\n1,{word}\n2,3\n")[1] == [(1, word), (2, "3")]
+
+
+@pytest.mark.parametrize("number", ["1", "-1", "+1", "1.", ".5", "1.50", "1e3", "2E-3", "0", "0.955"])
+def test_every_way_of_writing_a_number_is_one(tmp_path: Path, number: str) -> None:
+    assert read(tmp_path / "x.csv", f"Q1,Q2\n1,{number}\n2,3\n")[1] == [(1, float(number)), (2, 3)]
+
+
+@pytest.mark.parametrize("first", [9007199254740992, 123456789012345678, 9223372036854775806, -9007199254740993])
+def test_ids_too_large_for_a_float_stay_apart(tmp_path: Path, first: int) -> None:
+    rows = read(tmp_path / "x.csv", f"id,Q1\n{first},1\n{first + 1},2\n")[1]
+    assert rows == [(str(first), 1), (str(first + 1), 2)]
+
+
+def test_points_and_commas_in_one_column_are_no_numbers(tmp_path: Path) -> None:
+    """1.234 may be one and a bit, or a thousand."""
+    assert read(tmp_path / "x.csv", "A;B\n1.234;2\n1,5;3\n")[1] == [("1.234", 2), ("1,5", 3)]
+
+
+@pytest.mark.parametrize("spare", ["", ","])
+def test_stray_quotes_that_merge_lines_are_refused(tmp_path: Path, spare: str) -> None:
+    lines = ["A,B,said,C"] + [f"{n},{n},x{n},5{spare}" for n in range(9)]
+    for start, end in ((2, 3), (6, 8)):
+        lines[start] = lines[start].replace(",x", ',"x', 1)
+        lines[end] = lines[end].removesuffix(f",5{spare}") + f'",5{spare}'
+    with pytest.raises(SurveyFileError, match=r"Stray quotes merge lines of the file: 2 row\(s\)"):
+        read(tmp_path / "x.csv", "\n".join(lines) + "\n")
+
+
+def test_a_comment_of_several_lines_is_no_merged_row(tmp_path: Path) -> None:
+    said = "Well, yes,\nno, and so,\non, and on, and on"
+    assert read(tmp_path / "x.csv", f'A,B,said,C\n1,2,"{said}",4\n')[1] == [(1, 2, said, 4)]
+
+
+def test_lines_that_end_as_on_old_macs_are_refused_for_that(tmp_path: Path) -> None:
+    with pytest.raises(SurveyFileError, match="carriage return alone"):
+        read(tmp_path / "x.csv", "A,B\r1,2\r3,4\r")
+
+
+@pytest.mark.parametrize(("text", "delimiter"), [("1.0|-2.0|1.5|E1", ","), ("1,0|-2,0|1,5|E1", ";")])
+def test_one_word_among_numbers_leaves_the_other_codes_what_they_are(tmp_path: Path, text: str, delimiter: str) -> None:
+    """pandas writes a column with an empty cell as 1.0, 2.0: those are the codes 1 and 2 beside a word, too."""
+    lines = [f"Q1{delimiter}Q2", *(f"1{delimiter}{cell}" for cell in text.split("|"))]
+    rows = read(tmp_path / "x.csv", "\n".join(lines) + "\n")[1]
+    assert [cell for _, cell in rows] == ["1", "-2", text.split("|")[2], "E1"]

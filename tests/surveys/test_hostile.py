@@ -48,6 +48,13 @@ def _csv(frame: pl.DataFrame) -> bytes:
     return frame.write_csv().encode()
 
 
+def _biased(content: bytes, bias: float) -> bytes:
+    """A .sav that says it is compressed, with codes that count from another number."""
+    assert content[84:92] == struct.pack("<d", 100.0)
+    compression = max(1, content[72])
+    return content[:72] + struct.pack("<i", compression) + content[76:84] + struct.pack("<d", bias) + content[92:]
+
+
 def _sav(frame: pl.DataFrame, **options) -> bytes:
     path = Path(options.pop("folder")) / "made.sav"
     pyreadstat.write_sav(frame, path, **options)
@@ -87,6 +94,8 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
         for suffix, share in TRUNCATED
     },
     "one byte short .sav": (".sav", lambda g: g[".sav"][:-1], r"cannot be read as sav"),
+    "another bias .sav": (".sav", lambda g: _biased(g[".sav"], 99.0), r"another bias than 100.*99.*save it again"),
+    "another bias .zsav": (".zsav", lambda g: _biased(g[".zsav"], 0.0), r"another bias than 100"),
     "one byte short .dta": (".dta", lambda g: g[".dta"][:-1], r"ends early"),
     "empty .sav": (".sav", lambda g: b"", r"is empty"),
     "empty .csv": (".csv", lambda g: b"", r"is empty"),
@@ -125,13 +134,23 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
     ),
     "zip bomb": (".zip", lambda g: _zip({"x.csv": b"a,b\n" + b"0,0\n" * 20_000_000}), r"unpacks to more than"),
     "lying zip": (".zip", lambda g: _lying_zip(), r"unpacks to more than|cannot be unpacked"),
-    "zip in a zip": (".zip", lambda g: _zip({"y.zip": g[".sav.zip"]}), r"exactly one survey file"),
     "two surveys in a zip": (
         ".zip",
         lambda g: _zip({"a.sav": g[".sav"], "b.dta": g[".dta"]}),
         r"exactly one.*a\.sav, b\.dta",
     ),
     "no survey in a zip": (".zip", lambda g: _zip({"readme.txt": b"hello"}), r"exactly one survey file"),
+    "two zips in a zip": (
+        ".zip",
+        lambda g: _zip({"a.zip": g[".sav.zip"], "b.zip": g[".sav.zip"]}),
+        r"exactly one survey file.*a\.zip, b\.zip",
+    ),
+    "zip in a zip in a zip": (".zip", lambda g: _zip({"a.zip": _zip({"b.zip": g[".sav.zip"]})}), r"exactly one survey"),
+    "climbing file in an archive's archive": (
+        ".zip",
+        lambda g: _zip({"a.zip": _zip({"x.sav": g[".sav"], "../y.txt": b""})}),
+        r"leads out of it",
+    ),
     "empty file in a zip": (".zip", lambda g: _zip({"x.sav": b""}), r"suffix says sav"),
     "damaged zip": (".zip", lambda g: g[".sav.zip"][:60] + bytes(200) + g[".sav.zip"][260:], r"cannot be"),
     "10,000 columns": (".csv", lambda g: _csv(WIDE), r"more variables than any known survey.*10000"),
@@ -199,7 +218,7 @@ def test_one_clear_message(name, good, registry, tmp_path, layout):
     assert "Remedy:" in text
     assert text.isprintable()
     assert len(text) < 1500
-    after = [p.name for p in tmp_path.rglob("*") if p.name != "data" and ".lock" not in p.name]
+    after = [p.name for p in tmp_path.rglob("*") if p.name not in ("data", "scratch") and ".lock" not in p.name]
     assert sorted(n for n in after if n != "raw") == before
 
 
@@ -288,3 +307,9 @@ def test_other_waves_go_on(good, registry, tmp_path):
     states = surveys.scan(tmp_path, registry, cache=tmp_path / "cache.json")
     assert [s.path.name for s in states if s.usable] == ["good.sav"]
     assert all(s.problem for s in states if not s.usable)
+
+
+def test_an_archive_that_was_packed_twice_is_read(good, registry, tmp_path):
+    path = tmp_path / "portal.zip"
+    path.write_bytes(_zip({"licence.pdf": b"%PDF", "data/F00011356.zip": good[".sav.zip"]}))
+    assert surveys.recognize(path, registry).waves == ("wvs-7",)

@@ -362,3 +362,65 @@ def test_a_country_code_that_the_file_labels_as_another_country(registry, tmp_pa
     )
     with pytest.raises(SurveyFileError, match=r"labels a country code Spain, which is ALB.*V2.*8"):
         surveys.recognize(make.write(own, tmp_path / "x.sav"), registry)
+
+
+EVS_WAVES = make.evs_trend({4: make.make_people("evs", {276: 2008}, per_country=20), 5: EVS})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.rename({"S002EVS": "S002VS"}), "respondents of the EVS"),
+        (lambda f: f.rename({"S002EVS": "S002VS"}).drop("S001"), "wave 4 is of 2008, the fieldwork was 1999 to 2004"),
+        (lambda f: f.rename({"S002EVS": "S002VS"}).with_columns(S001=pl.lit(2)), "wave 4 is of 2008"),
+        (lambda f: f.rename({"S002EVS": "S002VS"}).filter(pl.col("S020") > 2010).drop("S001"), "wave 5 is of 20"),
+        (lambda f: f.drop("S002EVS"), "respondents of the EVS"),
+        (lambda f: f.drop("S002EVS").filter(pl.col("S020") > 2010), "respondents of the EVS"),
+        (lambda f: f.drop("S002EVS", "S001"), "wave 4 is of 2008"),
+    ],
+)
+def test_a_trend_file_of_the_evs_does_not_pass_as_the_series_of_the_wvs(change, said, registry, tmp_path):
+    file = EVS_WAVES.with_frame(change(EVS_WAVES.frame))
+    with pytest.raises(SurveyFileError, match=f"not wvs_ts: .*{said}"):
+        surveys.recognize(make.write(file, tmp_path / "x.csv"), registry)
+
+
+def test_the_first_waves_of_the_series_are_the_wvs_s_though_their_study_is_1(registry, tmp_path):
+    """The USA of waves 1 and 2 are of both studies; a part of the series without S002VS has S002EVS below zero."""
+    file = make.wvs_ts(WVS)
+    second = {"S001": 1, "S002VS": 2, "S020": 1990, "S024": 8402, "S025": 8401990}
+    frame = file.frame.with_columns(pl.lit(v, dtype=pl.Int64).alias(name) for name, v in second.items())
+    for change in (frame, frame.drop("S002VS").with_columns(S002EVS=pl.lit(-4, dtype=pl.Int64))):
+        found = surveys.recognize(make.write(file.with_frame(change), tmp_path / "x.csv"), registry)
+        assert (found.dialect, found.waves) == ("wvs_ts", ("wvs-2",))
+
+
+@pytest.mark.parametrize("slips", [0, 3])
+def test_a_few_years_out_of_the_fieldwork_keep_no_series_out(slips, registry, tmp_path):
+    file = make.wvs_ts(WVS)
+    years = pl.when(pl.int_range(pl.len()) < slips).then(1999).otherwise("S020").cast(pl.Int64)
+    found = surveys.recognize(
+        make.write(file.with_frame(file.frame.with_columns(S020=years)), tmp_path / "x.csv"), registry
+    )
+    assert found.waves == ("wvs-7",)
+
+
+SEXES = [
+    ("Hombre", "Mujer"),
+    ("Masculino", "Femenino"),
+    ("Homme", "Femme"),
+    ("Masculin", "Féminin"),
+    ("Männlich", "Weiblich"),
+]
+
+
+@pytest.mark.parametrize(("man", "woman"), SEXES)
+def test_a_national_file_with_labels_in_its_language(man, woman, registry, tmp_path, layout):
+    """Recognized; what its labels say is understood or set aside, and its sexes are not turned round."""
+    file = make.wvs7(WVS)
+    path = make.write(make.replace(file, values={**file.values, "Q260": {1: man, 2: woman}}), tmp_path / "x.sav")
+    found = harmonize.harmonize(surveys.ingest(path, "wvs-7", layout, registry), harmonize.load_crosswalk())
+    assert set(found.select("sex__code", "sex").drop_nulls().rows()) == {("1", "male"), ("2", "female")}
+    turned = make.replace(file, values={**file.values, "Q260": {1: woman, 2: man}})
+    with pytest.raises(SurveyFileError, match="code 1 of Q260 is labelled otherwise"):
+        surveys.recognize(make.write(turned, tmp_path / "turned.sav"), registry)
