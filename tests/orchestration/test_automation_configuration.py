@@ -5,7 +5,9 @@ import pytest
 
 from mpta_pipeline.orchestration import integrity, steps
 from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.orchestration.sources import look
 from mpta_pipeline.storage import Layout
+from mpta_pipeline.study import FigureRules
 from tests.orchestration.ticks import CELLS, partitions
 from tests.world import STUDY, model
 
@@ -26,13 +28,30 @@ def out_of_step() -> list[str]:
     return [f.subject for f in integrity.check_all(Project.from_env(), "in_step") if not f.passed]
 
 
-@pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("key", CHANGES)
-def test_every_key_of_figures_reaches_what_is_made_by_it(daemon, world, server, key):
-    calls = server.calls
+def change(world, *keys: str) -> None:
     (world.config / "retest.csv").write_text("column,retest\nabany,0.9\n")
-    world.study(STUDY | {"figures": FIGURES | {key: CHANGES[key]}})
-    assert any(s.startswith("subgroup_metrics") for s in out_of_step())
+    world.study(STUDY | {"figures": FIGURES | {key: CHANGES[key] for key in keys}})
+
+
+@pytest.mark.usefixtures("filled")
+def test_every_key_of_figures_is_seen_by_the_sensor_and_makes_figures_stale(daemon, world):
+    assert set(CHANGES) == set(FigureRules.model_fields), "a new key is tried here, too"
+    for key in CHANGES:
+        change(world)
+        at_rest = look(Project.from_env(), daemon.instance).events
+        assert at_rest == [] and out_of_step() == []
+        change(world, key)
+        told = {event.asset_key.to_user_string() for event in look(Project.from_env(), daemon.instance).events}
+        assert "figures_card" in told, key
+        stale = out_of_step()
+        for asset in ("subgroup_metrics", "pockets", "model_comparison", "warehouse", "report"):
+            assert any(subject.split("|")[0] == asset for subject in stale), (key, asset)
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_change_of_figures_runs_what_is_made_by_them_once_and_asks_nobody(daemon, world, server):
+    calls = server.calls
+    change(world, "min_personas", "level")
     ran = daemon.settle()
     assert not daemon.failed
     assert out_of_step() == [], "the daemon and `mpta run` agree on what is stale"
@@ -44,20 +63,20 @@ def test_every_key_of_figures_reaches_what_is_made_by_it(daemon, world, server, 
 
 @pytest.mark.usefixtures("filled")
 def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon, world, server):
-    second = model(server.url) | {"model": "second"}
-    world.models({"loopback": model(server.url), "second": second})
+    guest = model(server.url) | {"model": "guest"}
+    world.models({"loopback": model(server.url), "guest": guest})
     daemon.settle()
     world.models({"loopback": model(server.url)})
     daemon.settle()
     assert out_of_step() == []
     comparison = pl.read_parquet(Layout.from_env().table("model_comparison"))
-    assert comparison.filter(pl.any_horizontal(pl.col(pl.String) == "second")).is_empty()
-    assert "second" not in steps.stacked(Project.from_env(), "subgroup_metrics")["model"]
-    assert "second" not in Layout.from_env().report.read_text(encoding="utf-8")
+    assert comparison.filter(pl.any_horizontal(pl.col(pl.String) == "guest")).is_empty()
+    assert "guest" not in steps.stacked(Project.from_env(), "subgroup_metrics")["model"]
+    assert "guest" not in Layout.from_env().report.read_text(encoding="utf-8")
     calls = server.calls
-    world.models({"loopback": model(server.url), "second": second})
+    world.models({"loopback": model(server.url), "guest": guest})
     ran = daemon.settle()
     assert out_of_step() == [] and server.calls == calls
     twice = {asset for asset, key in ran if ran.count((asset, key)) > 1}
     assert twice <= {"subgroup_metrics", "pockets"}, "a second run finds these figures standing and leaves them"
-    assert "second" in Layout.from_env().report.read_text(encoding="utf-8")
+    assert "guest" in Layout.from_env().report.read_text(encoding="utf-8")
