@@ -17,6 +17,7 @@ _OPENING = re.compile(r"[\s(\[{*_\"'`<#>]*")
 # What may stand behind an answer's last token: special tokens and space.
 _NOTHING = re.compile(r"(?:\s|<[^<>\n]{1,40}>|\[/?[A-Z_]{1,30}\])*")
 NEGLIGIBLE = 0.01
+CERTAIN = 1.05  # candidates that sum to more than this are scores of another kind
 IMPOSSIBLE = 0.01  # a log-probability above 0 by more than rounding
 
 
@@ -46,11 +47,18 @@ def letters_of(
         on the `k` letters at the answer's first token, None where it is not known.
     """
     token = answer_token(tokens, text, thought=thought)
-    if token is None or not token.candidates or any(not p < IMPOSSIBLE for _, p in token.candidates):
+    if token is None or not token.candidates or not _possible(token.candidates):
         return None, None
-    share = sum(math.exp(p) for name, p in token.candidates if _place(name) < k)
+    share = sum(math.exp(p) for name, p in dict.fromkeys(token.candidates) if _place(name) < k)
     vector = letter_logprobs(token.candidates, k) if _place(token.text) < k else None
     return vector, min(share, 1.0)
+
+
+def _possible(listed: Sequence[tuple[str, float]]) -> bool:
+    """Whether the numbers can be log-probabilities of one token: none above 0, together no more than certain."""
+    if any(not logprob < IMPOSSIBLE for _, logprob in listed):
+        return False
+    return sum(math.exp(logprob) for _, logprob in dict.fromkeys(listed)) <= CERTAIN
 
 
 def answer_token(tokens: Sequence[Token], text: str, *, thought: bool = False) -> Token | None:
@@ -73,6 +81,8 @@ def answer_token(tokens: Sequence[Token], text: str, *, thought: bool = False) -
         if thought or not listed or not answer.startswith(listed):
             return None
         start = len(joined) - len(joined.lstrip())
+    elif thought and joined[:start].strip() and not after_thought(joined).lstrip().startswith(answer):
+        return None  # what stands before it is no thought that has ended: the letter may be the thought's own
     end = 0
     for token, piece in zip(tokens, pieces, strict=True):
         end += len(piece)
@@ -92,8 +102,8 @@ def letter_logprobs(candidates: Iterable[tuple[str, float]], k: int) -> list[flo
     Returns:
         `k` values, or None where no letter is among the candidates, too much could be missing, or a value is none.
     """
-    listed = list(candidates)
-    if any(not logprob < IMPOSSIBLE for _, logprob in listed):
+    listed = list(dict.fromkeys(candidates))  # some servers list the token that was drawn a second time
+    if not _possible(listed):
         return None
     seen = [0.0] * k
     for token, logprob in listed:

@@ -54,12 +54,12 @@ _LEAD = (
     r"(?i:option|letter|choice|the|number|la |el |l'|die |das |den |opción|respuesta|letra|antwort|buchstabe|réponse|"
     r"lettre|вариант|ответ|букву|الخيار|الإجابة|الجواب|الحرف|选项|答案|विकल्प|उत्तर|\s)*\s*"
 )
-_JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick)\w*"
+_JSON_KEY = r"\w*(?:answer|choice|option|letter|response|selection|selected|result|pick|content)\w*"
 # Tried in order; the first rule with a match decides, and if its matches name several letters nothing is picked.
 LETTER_RULES: tuple[Rule, ...] = (
     Rule("alone", rf"^\s*{_MARK}\s*[.:,;!?)\]。、।،]*\s*$"),
     Rule("numbered", rf"^\s*(?:Q(?:uestion)?\.?\s*\d{{1,2}}|1)\s*[.:)]\s*{_MARK}\s*[.:,;!?)\]]*\s*$"),
-    Rule("alone, lower case", r"^\s*\(?([a-k])\)?\s*[.:)]*\s*$"),
+    Rule("alone, lower case", r"^\s*(?:(?i:option|answer|choice|letter)\s+)?\(?([a-k])\)?\s*[.:)]*\s*$"),
     Rule("json", rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?\(?([A-Z])\)?[\"'.):\]}}]"),
     Rule("final answer", rf"(?i:final|correct|overall)\s+{_ANSWER_WORD}\s*{_IS}\s*{_LEAD}{_MARK}{_END}"),
     Rule(
@@ -107,6 +107,8 @@ _UNPICKED = (
     r"(?i)[\"'](?:least|reject|wrong|incorrect|second|third|worst|unlikely|exclude|not_?(?:chosen|picked|selected|answer))"
     r"\w*[\"']\s*:\s*"
     r"(?:\"[^\"]*\"|\[[^\]]*\]|[^,}\]]*)",
+    # Two marks side by side.
+    rf"{_LETTER}[)\]]?[ \t]+[(\[]?\b[B-HJ-K]\b(?:[\s).,]|$)",
     # A list of the options that were offered is headed so.
     r"(?i)\b(?:options|choices)\s*:\s",
 )
@@ -125,6 +127,10 @@ _RETRACTED = (
 )
 # JSON that was cut off.
 _UNFINISHED = r"^(?:json\s*)?\{\s*[\"'][^}]*$"
+# JSON whose answer is none, or that reports an error.
+_VOID = rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*(?:null|[\"']\s*[\"']|\[\s*\])|^(?:json\s*)?\{{\s*[\"']error[\"']"
+# Corrected, whatever was said before.
+_CORRECTED = r"(?i:\bi meant?|\bcorrection|\bscratch that|\bmake that)[\s,.:;!–—-]*(?i:to say\s+)?[(\"']*([A-HJ-K])\b"
 # Letters of other alphabets that look like ours, or count otherwise: the third of the Russian alphabet looks like B.
 # "Я" is the pronoun with which most sentences begin.
 _FOREIGN = r"^\W*[\p{Greek}[\p{Cyrillic}--[Яя]]](?:[\s.):]|$)"
@@ -282,6 +288,7 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
         _letters(pl.col("clean"), _ORDINAL).alias("ordinals"),
         pl.col("clean").str.contains(_JOINED).alias("joined"),
         _letters(articles, _RETRACTED).alias("retracted"),
+        _letters(articles, _CORRECTED).alias("corrected"),
         *(articles.str.extract(_MARKED_TWICE, i).alias(f"mark {i}") for i in (1, 2)),
         pl.col("clean")
         .str.extract(_OPENS)
@@ -315,12 +322,17 @@ def _read(frame: pl.DataFrame) -> pl.DataFrame:
     retracted = (_position(pl.col("retracted")) != pl.col("letter")).fill_null(False) & ~pl.col("letter_rule").is_in(
         _SURE
     )
+    retracted = retracted | (_position(pl.col("corrected")) != pl.col("letter")).fill_null(False)
     unknown = pl.col("options").list.get(pl.col("letter"), null_on_oob=True).str.contains(_any("unknowable"))
     said = pl.col("letters").is_not_null()
     outcomes: list[tuple[str, pl.Expr, pl.Expr]] = [
         ("empty", pl.col("plain") == "", pl.lit(None, pl.Int64)),
         ("option text", pl.col("equal").is_not_null(), pl.col("equal")),
-        ("unfinished", pl.col("clean").str.contains(_UNFINISHED), pl.lit(None, pl.Int64)),
+        (
+            "unfinished",
+            pl.col("clean").str.contains(_UNFINISHED) | pl.col("clean").str.contains(_VOID),
+            pl.lit(None, pl.Int64),
+        ),
         ("several letters", said & (pl.col("letter").is_null() | several), pl.lit(None, pl.Int64)),
         ("letter against text", said & (pl.coalesce(against, cut_off) | mismarked), pl.lit(None, pl.Int64)),
         ("letter against letter", said & (turned.fill_null(False) | twice | retracted), pl.lit(None, pl.Int64)),
@@ -413,6 +425,7 @@ def _cleaned(text: pl.Expr) -> pl.Expr:
         .str.replace_all(r"```(?:\w+\n)?", "")
         .str.replace_all(r"[\p{Emoji_Presentation}\x{fe0f}✓✔☑✅]", " ")
         .str.replace(r"^\s*\[[xX]\]\s+", "")
+        .str.replace_many({"&nbsp;": " ", "&quot;": '"', "&#39;": "'", "&amp;": "&", "&lt;": "<", "&gt;": ">"})
         # A bullet, not the sign of a number.
         .str.replace(r"^\s*(?:[•→►▶]+|-+\s)[-•→►▶\s]*", "")
         .str.replace(r"^\s*-+([^\d\s-])", "$1")
@@ -533,6 +546,7 @@ def _position(letters: pl.Expr) -> pl.Expr:
     )
 
 
+_QUESTION = r"\b(?:do|does|did|should|would|could|can|why|is|are|how|what|who)\b[^.!?\n]*\?"
 # A value of JSON under a key that names an answer.
 _JSON_VALUE = rf"(?i)[\"']{_JSON_KEY}[\"']\s*:\s*\[?\s*[\"']?([\p{{L}}\p{{N}} ]{{1,60}}?)[\"']?\s*[,}}\]]"
 # A list begins with "1.", whatever follows.
@@ -603,18 +617,27 @@ def _options_said(frame: pl.DataFrame) -> pl.DataFrame:
     negated = rest.str.contains(_any("negated").replace("n't", "n t")) & ~((word == "no") & (opening == "no"))
     doubtful = negated | rest.str.contains(_any("others")) | rest.str.contains(_any("grading"))
     meant = (~word.str.contains(_SHORT) | at_an_end) & ~doubtful & ~pl.col("clean").str.contains(rf"(?i){_FOREIGN}")
+    # What is asked is not said.
+    meant = meant & ~pl.col("clean").str.contains(_QUESTION)
     before = pl.col("plain").str.split(pl.col("words")).list.first().str.extract(r"(?:^|\s)([a-z])$")
+    quoted = pl.col("clean").str.starts_with("{") & pl.col("clean").str.contains(
+        pl.format('"{}"', pl.col("option").str.to_lowercase()), literal=True
+    )
     inside = hit.with_columns(
         meant.alias("meant"),
         before.str.to_uppercase().replace_strict(_PLACES, default=None, return_dtype=pl.Int64).alias("behind"),
         word.str.contains(_SHORT).alias("short"),
+        quoted.alias("quoted"),
     )
+    # "b. too much money" where that is not option B.
+    small = pl.col("clean").str.contains(r"^\W*[a-k][.):]\s") & (pl.col("behind") != pl.col("pos"))
+    inside = inside.with_columns(pl.col("meant") & ~small.fill_null(False))
     inside = inside.group_by("id").agg(
         pl.col("pos").first().alias("inside"),
         pl.col("pos").n_unique().alias("n"),
         pl.col("meant").any(),
         pl.col("behind").filter(pl.col("behind") != pl.col("pos")).unique().alias("mismarked"),
-        pl.col("pos").filter("short", "meant").unique().alias("short_said"),
+        pl.col("pos").filter((pl.col("short") & pl.col("meant")) | pl.col("quoted")).unique().alias("short_said"),
     )  # fmt: skip
     # "1, always justifiable" names one end of a scale by its number and the other by its words.
     labels = long.with_columns(_normal(pl.col("option").str.extract(r"^\d+\s*[(:–-]\s*(.+)$")).alias("label"))

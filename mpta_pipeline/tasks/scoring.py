@@ -79,12 +79,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     # "1" may have been 10, and "agree" may have been "agree strongly": another option begins with all that was said.
     shown = pl.format("\n{}\n", pl.col("options").list.join("\n")).str.to_lowercase()
     started = pl.format("\n{}", pl.col("text").str.strip_chars().str.to_lowercase())
-    begun = begun | (
-        cut
-        & pl.col("rule").is_in(["option text", "option within"])
-        & (shown.str.count_matches(started, literal=True) > 1)
-    )
-    begun = begun.fill_null(False)
+    by_text = pl.col("rule").is_in(["option text", "option within"])
+    begun = (begun | (cut & by_text & (shown.str.count_matches(started, literal=True) > 1))).fill_null(False)
     text_status = pl.when(begun).then(pl.lit(UNPARSED)).otherwise("text_status")
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(

@@ -28,6 +28,17 @@ def test_no_vector_where_a_missing_letter_could_matter():
     assert letter_logprobs([("A", math.log(0.5)), ("The", math.log(0.2))], 2) is None
 
 
+def test_a_candidate_that_is_listed_twice_counts_once():
+    found = letter_logprobs([("B", math.log(0.5)), ("B", math.log(0.5)), ("A", math.log(0.4))], 2)
+    assert [math.exp(v) for v in found] == pytest.approx([0.4, 0.5])
+
+
+def test_scores_that_are_no_probabilities_give_nothing():
+    top = (("A", -0.05), ("B", -0.05), ("C", -0.05))
+    assert letter_logprobs(top, 3) is None
+    assert letters_of([Token("A", top)], "A", 3) == (None, None)
+
+
 @pytest.mark.parametrize("candidates", [[], [("The", -0.1)], [("Z", -0.1), ("AB", -0.2), ("", -1.0), ("Ａ", -1.0)]])
 def test_no_vector_without_letters(candidates):
     assert letter_logprobs(candidates, 3) is None
@@ -65,6 +76,8 @@ def tokens(*texts: str, **tops: tuple[tuple[str, float], ...]) -> list[Token]:
         (["B"], "B) too much", False, 0),  # some servers list the first token only
         (["A"], "B", True, None),  # the thought's first token
         (["A"], "A", True, 0),
+        (["I", " say", " B"], "B", True, None),  # the thought alone is listed, and ends with the letter
+        (["<|channel|>", "analysis", "<|message|>", "B", "<|channel|>", "final", "<|message|>", "B"], "B", True, 7),
         (["A", " is"], "A", True, None),  # the thought goes on
         (["x"], "B", False, None),
         ([], "B", False, None),
