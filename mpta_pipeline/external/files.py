@@ -140,7 +140,18 @@ def _delimited(path: Path) -> pl.DataFrame:
     stripped = [name.strip() for name in names]
     if twice := [name for name in dict.fromkeys(stripped) if name and stripped.count(name) > 1]:
         raise ValueError(f"two columns are named {twice[0]}")
-    frame = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+    try:
+        frame = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+    except pl.exceptions.ComputeError:
+        lines = csv.reader(io.StringIO(text), delimiter=separator)
+        for fields in lines:
+            if len(fields) > len(names):
+                where = lines.line_num + told.startswith("sep=")
+                raise ValueError(
+                    f"line {where} has {len(fields)} fields and the header {len(names)}; a text with the separator in "
+                    "it needs quotes"
+                ) from None
+        raise
     # Qualtrics repeats the questions and its own ids below the header.
     ids = frame.select(pl.all().str.starts_with('{"ImportId"').fill_null(False)).head(2)
     for row in (1, 0):

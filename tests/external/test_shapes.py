@@ -162,6 +162,13 @@ def test_packed_tables_are_read(tmp_path):
         external.load(packed)
 
 
+def test_a_line_with_too_many_fields_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("item_id,answer,key\nq1,yes,yes\nq2,As an AI, I cannot say.,no\n", "utf-8")
+    with pytest.raises(ValidationError, match="line 3 has 4 fields and the header 3"):
+        external.load(path)
+
+
 # --- OpinionQA, SimBench --------------------------------------------------------------------------------------------
 
 
