@@ -50,13 +50,14 @@ def cut_prompts(lengths: Sequence[int], tokens: Sequence[int]) -> str | None:
     at_most = [length for length, n in pairs if n == most]
     others = [length / n for length, n in pairs if 0 < n < most]
     if len(at_most) == len(tokens):
-        beyond = at_most if max(at_most) - min(at_most) >= SPREAD else []
+        beyond = at_most
     elif len(others) >= LEAST // 2:
         ratio = statistics.median(others)
         beyond = [length for length in at_most if length > BEYOND * ratio * most]
     else:
         beyond = []
-    if len(beyond) >= LEAST // 2:
+    # Prompts as long as each other, such as one question in several orders, have equal counts by right.
+    if len(beyond) >= LEAST // 2 and max(at_most) - min(at_most) >= SPREAD:
         return (
             f"{len(beyond)} of {len(tokens)} prompts of {min(beyond)} to {max(beyond)} characters were counted as "
             f"{most} prompt tokens each"

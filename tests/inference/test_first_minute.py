@@ -391,6 +391,9 @@ def test_what_speaks_for_cut_prompts():
     # Prompts of one length differ by some characters a token: ties at the largest count are no sign.
     noise = [1350 + 7 * (i * i % 13) for i in range(100)]
     assert cut_prompts(noise, [300 + i % 3 for i in range(100)]) is None
+    # The starter study's longest question in all its orders: 768 characters of long words in 180 tokens each.
+    orders = [550 + 5 * i for i in range(40)] + [768] * 7
+    assert cut_prompts(orders, [n * 10 // 36 for n in orders[:40]] + [180] * 7) is None
     mixed = [200 + 50 * i for i in range(40)]
     assert "512 prompt tokens each" in cut_prompts(mixed, [min(n // 3, 512) for n in mixed])
 
