@@ -334,7 +334,7 @@ def test_replies_that_name_no_option_are_a_warning_in_terminal_check_and_report(
     assert "name none of the options" in done.stdout, "while it is asked"
     assert "0% of" in done.stdout
     assert "must not be quoted" in done.stdout
-    assert "Warning: only 0.0" in (world.data / "report.html").read_text()
+    assert "name one of the options: 0.0" in (world.data / "report.html").read_text()
     with dg.DagsterInstance.from_config(str(world.config)) as instance:
         key = dg.AssetCheckKey(dg.AssetKey("scores"), "replies_readable")
         record = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]

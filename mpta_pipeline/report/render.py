@@ -309,8 +309,8 @@ class _View:
             ]
             if low:
                 notes.append(
-                    f"Warning: only {wording.listed(low)} of the replies of {model} on {wording.plain(task)} ({survey})"
-                    " name one of the options. Its figures rest on the others and must not be quoted; "
+                    f"Warning: too few replies of {model} on {wording.plain(task)} ({survey}) name one of the options: "
+                    f"{wording.listed(low)}. Its figures rest on the others and must not be quoted; "
                     "`mpta models --probe` shows what the model can do."
                 )
         return notes

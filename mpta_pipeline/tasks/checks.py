@@ -58,10 +58,14 @@ def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
     below = rates.filter(pl.col("readable") < least)
     worst = "; ".join(
         f"{condition}, {elicitation}: {readable:.0%} of {n:,} replies name an option, {refused:.0%} refuse"
-        + (f", the others are mostly unparsed because of {mostly}" if mostly else "")
+        + (f"; most others are unparsed: {mostly}" if mostly else "")
         for elicitation, condition, readable, refused, n, mostly in below.iter_rows()
     )
-    said = f"Nearly all replies name an option (at least {least:.0%})" + (f"; {worst}" if worst else "")
+    said = (
+        f"At least {least:.0%} of the replies name an option"
+        if not worst
+        else f"Too few replies can be read (at least {least:.0%} should): {worst}"
+    )
     return [CheckResult("replies_readable", below.is_empty(), "warn", said, {"rates": rates.to_dicts()})]
 
 

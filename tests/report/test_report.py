@@ -502,6 +502,6 @@ def test_replies_that_cannot_be_read_are_a_warning_before_any_figure() -> None:
     low = fab.figures(fab.figure(metric="parse_rate", estimate=0.31))
     rest = figures().filter(pl.col("metric") != "parse_rate")
     html = " ".join(render(subgroup_metrics=pl.concat([rest, low])).split())
-    assert "Warning: only 31.0 % with persona" in html
-    assert html.index("Warning: only") < html.index('<h2 id="read">')
-    assert "Warning: only" not in render()
+    assert "name one of the options: 31.0 % with persona" in html
+    assert html.index("Warning: too few replies") < html.index('<h2 id="read">')
+    assert "Warning: too few" not in render()
