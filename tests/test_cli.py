@@ -155,26 +155,26 @@ def test_models_asks_the_named_one_and_taking_an_entry_out_deletes_nothing(world
     assert mpta(world, "run").returncode == 0
     one, layout = {"loopback": model(server.url)}, Layout.from_env()
     before, first = tables(world), server.by_model.copy()
-    both = one | {"second": model(server.url) | {"model": "second"}}
+    both = one | {"guest": model(server.url) | {"model": "guest"}}
     world.models(both)
-    assert mpta(world, "run", "--models", "second").returncode == 0
-    assert server.by_model - first == {"second": sum(first.values())}, "only the new one is asked"
+    assert mpta(world, "run", "--models", "guest").returncode == 0
+    assert server.by_model - first == {"guest": sum(first.values())}, "only the new one is asked"
     responses = [path for path in before if "responses" in path]
     assert responses and all(tables(world)[path] == before[path] for path in responses)
     all_of_it, asked = tables(world), server.calls
-    of_second = {path: content for path, content in all_of_it.items() if "second" in path}
+    of_guest = {path: content for path, content in all_of_it.items() if "guest" in path}
     world.models(one)
     done = mpta(world, "run")
     assert done.returncode == 0, done.stderr
-    assert of_second and of_second.items() <= tables(world).items()
+    assert of_guest and of_guest.items() <= tables(world).items()
     for text in (layout.report.read_text(), *(str(r) for r in published(layout))):
-        assert "second" not in text.split()
+        assert "guest" not in text.split()
     world.models(both)
     done = mpta(world, "run")
     assert done.returncode == 0, done.stderr
     assert server.calls == asked
     assert tables(world) == all_of_it
-    assert {model for (model,) in published(layout)} == {"loopback", "second"}
+    assert {model for (model,) in published(layout)} == {"loopback", "guest"}
 
 
 def published(layout):
