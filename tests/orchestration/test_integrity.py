@@ -79,11 +79,11 @@ def test_a_changed_line_of_a_ledger_and_a_lost_answer_are_errors(project):
     assert "checksum" in found[0].message and "1 answer(s)" in found[1].message
 
 
-def test_a_warehouse_that_is_behind_is_a_warning(project):
+def test_a_warehouse_that_was_changed_is_an_error_and_one_that_is_behind_a_warning(project):
     with duckdb.connect(str(project.layout.warehouse)) as con:
         con.execute("delete from scores where prompt_id = (select min(prompt_id) from scores)")
     found = failed(project, "published")
-    assert [(f.subject, f.severity) for f in found] == [("scores", "warn")]
+    assert [(f.subject, f.severity) for f in found] == [("warehouse.duckdb", "error"), ("scores", "warn")]
 
 
 def test_a_survey_file_that_changed_without_a_sign_and_a_cut_snapshot_are_found(project, deployment, tmp_path):
