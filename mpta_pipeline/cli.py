@@ -403,11 +403,9 @@ def describe(
     Variables, labels, storage and how often each code occurs, counts below five as 1-4, with what the crosswalk makes
     of each variable.
     """
-    import tempfile
-
     from mpta_pipeline import harmonize, surveys
     from mpta_pipeline.orchestration.project import Project
-    from mpta_pipeline.storage import Layout
+    from mpta_pipeline.storage import Layout, scratch
 
     described = surveys.describe_file(file)
     try:
@@ -419,9 +417,9 @@ def describe(
     try:
         found = surveys.recognize(file, registry)
         described["recognized"] = {"source": found.dialect, "waves": list(found.waves), "version": found.version}
-        with tempfile.TemporaryDirectory(prefix="mpta-") as scratch:
+        with scratch() as folder:
             for wave in found.waves:
-                raw = surveys.ingest(file, wave, Layout(Path(scratch)), registry)
+                raw = surveys.ingest(file, wave, Layout(folder), registry)
                 for name, verdict in harmonize.variable_verdicts(raw, harmonize.load_crosswalk()).items():
                     by_name[name.lower()].setdefault("crosswalk", {})[wave] = verdict
     except MptaError as failure:

@@ -11,13 +11,13 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 
 from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.storage import scratch
 
 # Separators that spreadsheets of some language or other write; the one that the header has most of counts.
 SEPARATORS = ",;\t|"
@@ -43,8 +43,8 @@ def read(path: Path) -> pl.DataFrame:
     suffix = ""
     try:
         if path.suffix.lower() in PACKED:
-            with TemporaryDirectory() as folder:
-                inner = _unpacked(path, Path(folder))
+            with scratch() as folder:
+                inner = _unpacked(path, folder)
                 suffix = _known(inner.suffix, path)
                 frame = FORMATS[suffix](inner)
         else:
