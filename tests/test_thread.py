@@ -47,10 +47,13 @@ def finished(tmp_path_factory):
 
 
 def accuracy_by_hand(con, cell):
-    """Order-balanced accuracy in plain Python: mean over (persona, item) of whether the best option is the key."""
+    """Order-balanced accuracy in plain Python: mean over (persona, item) of the key's share among the best options.
+
+    An order counts with its probabilities, or, where its text is another letter than theirs, with the option picked.
+    """
     rows = con.execute(
         """
-        select s.persona_id, s.item_id, s.gold_idx, s.p_vec, s.weight
+        select s.persona_id, s.item_id, s.gold_idx, s.p_vec, s.pred_idx, s.status, s.k_options, s.weight
         from scores as s
         join groups as g using (persona_id, survey)
         where s.task = ? and s.condition = ? and (? = 'all' or g.sex = ?)
@@ -58,14 +61,17 @@ def accuracy_by_hand(con, cell):
         """,
         [cell["task"], cell["condition"], cell["subgroup"], cell["subgroup"]],
     ).fetchall()
+    assert {row[5] for row in rows} == {"ok"}, "the loopback model always names an option"
     pairs = {}
-    for persona, item, gold, p_vec, weight in rows:
-        pairs.setdefault((persona, item), []).append((gold, p_vec, weight))
+    for persona, item, gold, p_vec, picked, _, k, weight in rows:
+        mass = p_vec or [float(option == picked) for option in range(k)]
+        pairs.setdefault((persona, item), []).append((gold, mass, weight))
     hits, weights = [], []
     for answers in pairs.values():
         k = len(answers[0][1])
         mean = [math.fsum(p[i] for _, p, _ in answers) / len(answers) for i in range(k)]
-        hits.append(1.0 if max(range(k), key=mean.__getitem__) == answers[0][0] else 0.0)
+        best = [option for option in range(k) if mean[option] >= max(mean) - 1e-9]
+        hits.append((answers[0][0] in best) / len(best))
         weights.append(answers[0][2] if cell["weighted"] else 1.0)
     estimate = math.fsum(h * w for h, w in zip(hits, weights, strict=True)) / math.fsum(weights)
     return estimate, len(rows), len({p for p, _ in pairs})
