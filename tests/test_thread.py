@@ -50,6 +50,7 @@ def accuracy_by_hand(con, cell):
     """Order-balanced accuracy in plain Python: mean over (persona, item) of the key's share among the best options.
 
     An order counts with its probabilities, or, where its text is another letter than theirs, with the option picked.
+    One that cannot be read counts as wrong.
     """
     rows = con.execute(
         """
@@ -61,17 +62,16 @@ def accuracy_by_hand(con, cell):
         """,
         [cell["task"], cell["condition"], cell["subgroup"], cell["subgroup"]],
     ).fetchall()
-    assert {row[5] for row in rows} == {"ok"}, "the loopback model always names an option"
     pairs = {}
-    for persona, item, gold, p_vec, picked, _, k, weight in rows:
-        mass = p_vec or [float(option == picked) for option in range(k)]
+    for persona, item, gold, p_vec, picked, status, k, weight in rows:
+        mass = None if status != "ok" else p_vec or [float(option == picked) for option in range(k)]
         pairs.setdefault((persona, item), []).append((gold, mass, weight))
     hits, weights = [], []
     for answers in pairs.values():
-        k = len(answers[0][1])
-        mean = [math.fsum(p[i] for _, p, _ in answers) / len(answers) for i in range(k)]
-        best = [option for option in range(k) if mean[option] >= max(mean) - 1e-9]
-        hits.append((answers[0][0] in best) / len(best))
+        read = [mass for _, mass, _ in answers if mass]
+        mean = [math.fsum(of_option) / len(read) for of_option in zip(*read, strict=True)]
+        best = [option for option, share in enumerate(mean) if share >= max(mean) - 1e-9]
+        hits.append((answers[0][0] in best) / max(len(best), 1) * len(read) / len(answers))
         weights.append(answers[0][2] if cell["weighted"] else 1.0)
     estimate = math.fsum(h * w for h, w in zip(hits, weights, strict=True)) / math.fsum(weights)
     return estimate, len(rows), len({p for p, _ in pairs})
