@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mpta_pipeline.errors import ConfigError, MptaError
-from mpta_pipeline.foreign import printable
-from mpta_pipeline.study import config_dir
+from mpta_pipeline.core.errors import ConfigError, MptaError
+from mpta_pipeline.core.study import config_dir
+from mpta_pipeline.core.untrusted_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from mpta_pipeline import external
     from mpta_pipeline.inference import ModelSpec
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +79,7 @@ def main() -> None:
 def demo() -> None:
     """Run the starter study end to end: real survey extracts, an embedded model, no key, no network."""
     from mpta_pipeline import surveys
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     for path in surveys.write_demo_surveys(project.layout.surveys):
@@ -101,7 +101,7 @@ def run(
     ] = False,
 ) -> None:
     """Bring the configured study up to date: only what is out of step is made, only what is missing is asked."""
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
     _run(
         Project.from_env(),
@@ -130,7 +130,7 @@ def _run(
     with _instance(project) as instance:
         # Imported here: Dagster takes half a second, which `mpta surveys` need not wait for.
         from mpta_pipeline import definitions
-        from mpta_pipeline.orchestration.runner import ORDER, Runner, sole_command
+        from mpta_pipeline.orchestration.command_runs import ORDER, Runner, sole_command
 
         for name in models or ():
             project.model(name)
@@ -201,7 +201,7 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mpta_pipeline import inference
-    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.pipeline import steps
 
     limit = project.study.budget if dollars is None else dollars
     budget = None if limit is None else inference.Budget(limit)
@@ -234,7 +234,7 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
 
 def _show_headline(project: Project) -> None:
     from mpta_pipeline import metrics
-    from mpta_pipeline.orchestration import steps
+    from mpta_pipeline.pipeline import steps
 
     figures = steps.stacked(project, "subgroup_metrics")
     if figures.is_empty():
@@ -301,7 +301,7 @@ def list_surveys(
 ) -> None:
     """What the survey folder holds: recognized as what, release, rows, licence, state. Or what one file is."""
     from mpta_pipeline import surveys
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     if explain:
@@ -404,8 +404,8 @@ def describe(
     of each variable.
     """
     from mpta_pipeline import harmonize, surveys
-    from mpta_pipeline.orchestration.project import Project
-    from mpta_pipeline.storage import Layout, scratch
+    from mpta_pipeline.core.storage import Layout, scratch
+    from mpta_pipeline.pipeline.deployment import Project
 
     described = surveys.describe_file(file)
     try:
@@ -447,8 +447,8 @@ def describe(
 
 def _show_told(project: Project) -> None:
     """What was unusual in reading the waves in use, and the files that a wave was made without."""
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
 
     for wave in project.catalogue().waves:
         record = steps.made(project, Node("raw_wave", wave))
@@ -461,8 +461,8 @@ def _show_told(project: Project) -> None:
 
 def _show_set_aside(project: Project) -> None:
     """The columns, or parts of them, that harmonized waves lack: their file says what the crosswalk does not know."""
-    from mpta_pipeline.provenance import read_record
-    from mpta_pipeline.storage import listed
+    from mpta_pipeline.core.provenance import read_record
+    from mpta_pipeline.core.storage import listed
 
     for path in sorted(listed(project.layout.store / "harmonized", "*.parquet")):
         record = read_record(path)
@@ -478,8 +478,8 @@ def _show_set_aside(project: Project) -> None:
 
 def _show_unanswered(project: Project) -> None:
     """The requests that have no answer, by model and task, with the reason and what to do."""
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
 
     for cell in steps.cells(project):
         record = steps.made(project, Node("responses", cell))
@@ -501,8 +501,8 @@ def _show_unanswered(project: Project) -> None:
 
 def _show_unreadable(project: Project) -> None:
     """The models and tasks of which too few replies can be read, and what was noted while they were asked."""
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
 
     for cell in steps.cells(project):
         name = escape(" on ".join(cell.rsplit("|", 1)))
@@ -533,7 +533,7 @@ def list_models(
 ) -> None:
     """The registered models and whether each can be used now; with --probe what each can do and what will be sent."""
     from mpta_pipeline import inference
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     specs = [project.model(name) for name in _names(models) or project.models]
@@ -561,7 +561,7 @@ def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
         out.print(table)
     if _home(project).is_dir():
         with _instance(project) as instance:
-            from mpta_pipeline.orchestration.sources import report_probes
+            from mpta_pipeline.orchestration.source_observations import report_probes
 
             report_probes(project, instance, found)
     return all(one.problem is None for one in found)
@@ -571,8 +571,8 @@ def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
 def plan() -> None:
     """Calls, tokens and price of the study for each model, before anything is asked."""
     from mpta_pipeline import inference
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     prompts = steps.stacked(project, "prompts")
@@ -596,8 +596,8 @@ def trace(
     ],
 ) -> None:
     """Follow a figure, pocket, response, prompt or persona back to person, variable and file; or these forward."""
-    from mpta_pipeline import warehouse
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.publication import warehouse
 
     out.print(warehouse.trace(Project.from_env().layout, identifier).text(), soft_wrap=True)
 
@@ -665,7 +665,7 @@ def score(
     if items is not None:
         known = external.known_items(items, kind=kind, metadata=metadata)
     elif task is not None:
-        from mpta_pipeline.orchestration.project import Project
+        from mpta_pipeline.pipeline.deployment import Project
 
         project = Project.from_env()
         known, rules = _items_of_task(project, task), project.study.figures
@@ -683,7 +683,7 @@ def score(
     ]
     given = external.together(parts)
     if found:
-        from mpta_pipeline.orchestration.project import Project
+        from mpta_pipeline.pipeline.deployment import Project
 
         rules = Project.from_env().study.figures
     if look:
@@ -732,9 +732,9 @@ def _roles(option: str | None) -> dict[str, str]:
 
 def _of_study(frame: pl.DataFrame, found: list[str]) -> external.Known | None:
     """The items of the study's task that a table's item ids belong to; None where there is none."""
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.orchestration.project import Project
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.deployment import Project
 
     if not (config_dir() / "study.yaml").exists():
         return None
@@ -750,8 +750,8 @@ def _of_study(frame: pl.DataFrame, found: list[str]) -> external.Known | None:
 def _items_of_task(project: Project, task: str) -> external.Known:
     """Items, people's own answers and groups of a task of the study, as they are stored."""
     from mpta_pipeline import external
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
 
     if task not in project.study.tasks:
         raise ConfigError(
@@ -906,9 +906,9 @@ def export(
 ) -> None:
     """Write the personas for other tools. Sources whose policy keeps them on this machine are left out and named."""
     from mpta_pipeline import personas
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.orchestration.project import Project
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     if steps.made(project, Node("personas")) is None:
@@ -954,8 +954,8 @@ def export(
 @app.command()
 def watch() -> None:
     """Ask the sources' addresses for new releases; fetch what may be fetched, tell what to download by hand."""
-    from mpta_pipeline.orchestration.project import Project
-    from mpta_pipeline.surveys import watch as releases
+    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.surveys import release_watch as releases
 
     project = Project.from_env()
     project.look()
@@ -972,9 +972,9 @@ def watch() -> None:
 @app.command()
 def report() -> None:
     """Publish the warehouse and the report anew from the figures as they are stored. Asks no model."""
-    from mpta_pipeline.orchestration import steps
-    from mpta_pipeline.orchestration.project import Project
-    from mpta_pipeline.provenance import Node
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     if steps.made(project, Node("model_comparison")) is None:
@@ -985,7 +985,7 @@ def report() -> None:
         )
     with _instance(project) as instance:
         from mpta_pipeline import definitions
-        from mpta_pipeline.orchestration.runner import Runner, sole_command
+        from mpta_pipeline.orchestration.command_runs import Runner, sole_command
 
         runner = Runner(project, definitions.build(project), instance)
         with sole_command(project, instance):
@@ -1004,7 +1004,7 @@ def init() -> None:
     """Write the configuration files that are absent, to edit: study, models, surveys, Dagster's settings."""
     import shutil
 
-    from mpta_pipeline.study import templates
+    from mpta_pipeline.core.study import templates
 
     folder = config_dir()
     folder.mkdir(parents=True, exist_ok=True)
@@ -1023,7 +1023,7 @@ def init() -> None:
 def doctor() -> None:
     """Say whether this deployment can work: folders, configuration, models, survey files. Asks nobody."""
     from mpta_pipeline.orchestration.doctor import examine
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     found = list(examine(project, _home(project)))
@@ -1042,8 +1042,8 @@ def check(
 
     Ends with code 1 if something stored is wrong; what only waits for a run is told and ends with 0.
     """
-    from mpta_pipeline.orchestration import integrity
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline import integrity
+    from mpta_pipeline.pipeline.deployment import Project
 
     if only is not None and only not in integrity.CHECKS:
         raise ConfigError(
@@ -1081,18 +1081,18 @@ def forget(
     """Take a respondent who withdrew out of everything, with what was made from their answers. It cannot be undone."""
     from datetime import UTC, datetime
 
-    from mpta_pipeline import forget as withdrawal
     from mpta_pipeline import inference
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.publication import withdrawal
 
     project = Project.from_env()
     who = withdrawal.find(project.layout, project.sources, respondent.strip())
     if not yes:
         typer.confirm(f"Take {who.id} of {', '.join(who.waves)} out for good?", abort=True)
     with _instance(project) as instance:
-        from mpta_pipeline.orchestration.events import purge
-        from mpta_pipeline.orchestration.runner import sole_command
-        from mpta_pipeline.storage import alone, sweep_half_written
+        from mpta_pipeline.core.storage import alone, sweep_half_written
+        from mpta_pipeline.orchestration.command_runs import sole_command
+        from mpta_pipeline.orchestration.event_log import purge
 
         def waiting() -> None:
             out.print("Waiting for what is being made or asked to end; cancel it in the UI, or stop this with Ctrl-C.")
@@ -1128,11 +1128,11 @@ def forget(
 
 def _bury_killed_commands() -> None:
     """Let the daemon see that nothing of a killed command is in progress; one that is at work is left alone."""
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.pipeline.deployment import Project
 
     project = Project.from_env()
     with _instance(project) as instance, suppress(ConfigError):
-        from mpta_pipeline.orchestration.runner import sole_command
+        from mpta_pipeline.orchestration.command_runs import sole_command
 
         with sole_command(project, instance):
             pass

@@ -10,7 +10,8 @@ import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from mpta_pipeline.orchestration import alerts, cluster, partitions, schedules, sensors, upkeep  # noqa: E402
+from mpta_pipeline.orchestration import alerts, cluster, partitions, schedules, sensors  # noqa: E402
+from mpta_pipeline.orchestration import jobs as upkeep  # noqa: E402
 from mpta_pipeline.orchestration.assets import (  # noqa: E402
     inference,
     metrics,
@@ -20,8 +21,8 @@ from mpta_pipeline.orchestration.assets import (  # noqa: E402
     surveys,
     tasks,
 )
-from mpta_pipeline.orchestration.project import Project  # noqa: E402
 from mpta_pipeline.orchestration.resources import ProjectResource  # noqa: E402
+from mpta_pipeline.pipeline.deployment import Project  # noqa: E402
 
 
 def build(project: Project) -> dg.Definitions:

@@ -1,8 +1,8 @@
 """What `mpta run` makes, without Dagster, for tests that look at what is stored."""
 
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 
 def bring_up_to_date():

@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.provenance import read_record
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.provenance import read_record
+from mpta_pipeline.core.storage import Layout
 from tests.world import World, respondents, write_wave
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.external.files import told
 
 # Role → names by which files call it, best first. Compared in lower case, with anything but letters and digits as "_".

@@ -16,8 +16,8 @@ from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 
-from mpta_pipeline.errors import ValidationError
-from mpta_pipeline.storage import scratch
+from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.core.storage import scratch
 
 # Separators that spreadsheets of some language or other write; the one that the header has most of counts.
 SEPARATORS = ",;\t|"

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError, ValidationError
+from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.external.files import from_records
 
 _LM_EVAL = {"doc_id", "doc", "target", "filtered_resps"}

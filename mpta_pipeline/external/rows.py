@@ -8,12 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.errors import ValidationError
+from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.model import TASK, Known, Reading, some
-from mpta_pipeline.external.people import People
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.metrics.external import FILE, ROW
+from mpta_pipeline.external.human_answers import People
+from mpta_pipeline.external.types import TASK, Known, Reading, some
+from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
 
 _PEOPLE_AS_MODEL = (
     "human", "humans", "people", "respondent", "respondents", "participant", "participants", "survey", "ground_truth",

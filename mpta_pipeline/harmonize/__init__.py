@@ -1,9 +1,9 @@
 """Raw waves to one schema: concept files, the crosswalk compiled from them, recodes that assert labels, checks."""
 
-from mpta_pipeline.harmonize.answers import answers_long, trait_columns, with_option
-from mpta_pipeline.harmonize.checks import AGAINST_LAST, CheckResult, check_wave, coverage
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
+from mpta_pipeline.harmonize.long_answers import answers_long, trait_columns, with_option
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
+from mpta_pipeline.harmonize.quality import AGAINST_LAST, CheckResult, check_wave, coverage
 from mpta_pipeline.harmonize.recode import (
     Problem,
     column_sources,

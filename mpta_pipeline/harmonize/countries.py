@@ -6,7 +6,7 @@ from functools import cache
 
 import pycountry
 
-from mpta_pipeline.harmonize.schema import Option
+from mpta_pipeline.harmonize.concept_schema import Option
 
 # Codes that the surveys use and ISO 3166-1 numeric does not have. Northern Ireland is part of the United Kingdom in
 # ISO 3166-1, where its respondents belong; the survey keeps it apart as a study of its own (key: country and study),

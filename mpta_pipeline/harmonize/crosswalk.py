@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.core.errors import CrosswalkError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.tables import CONCEPTS, OPTIONS
+from mpta_pipeline.harmonize.concept_schema import Concept, Option, Partner, Source, parse_concept
 from mpta_pipeline.harmonize.countries import country_options
-from mpta_pipeline.harmonize.schema import Concept, Option, Partner, Source, parse_concept
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.tables import CONCEPTS, OPTIONS
 
 CONCEPT_FOLDER = Path(__file__).with_name("concepts")
 

@@ -12,14 +12,14 @@ from math import isfinite
 
 import polars as pl
 
-from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.core.errors import CrosswalkError
+from mpta_pipeline.core.hashing import hash_rows
+from mpta_pipeline.core.tables import RESPONDENTS
+from mpta_pipeline.harmonize.concept_schema import Filter, Option
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import LabelPattern, fitting, language, normal_label, short, shown_label
 from mpta_pipeline.harmonize.polarity import settle
-from mpta_pipeline.harmonize.schema import Filter, Option
-from mpta_pipeline.hashing import hash_rows
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
-from mpta_pipeline.tables import RESPONDENTS
 
 MISSING_SUFFIX = "__missing"
 CODE_SUFFIX = "__code"

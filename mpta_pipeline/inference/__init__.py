@@ -7,12 +7,12 @@
 This package knows nothing of surveys, personas or tasks: prompts come in, answers go out.
 """
 
-from mpta_pipeline.inference.abreast import abreast, one_by_one
-from mpta_pipeline.inference.account import AskReport, Budget, Progress, Stop
-from mpta_pipeline.inference.answers import Plan, overview, plan, responses, verify, withdraw
 from mpta_pipeline.inference.engine import ask, cancel_batches
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+from mpta_pipeline.inference.parallel_models import in_parallel, one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
+from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw
+from mpta_pipeline.inference.run_control import AskReport, Budget, Progress, Stop
 
 __all__ = [
     "AskReport",
@@ -22,7 +22,7 @@ __all__ = [
     "Probe",
     "Progress",
     "Stop",
-    "abreast",
+    "in_parallel",
     "ask",
     "cancel_batches",
     "card",

@@ -17,12 +17,12 @@ from typing import TypeVar
 
 import orjson
 
-from mpta_pipeline.errors import ModelError, MptaError
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
+from mpta_pipeline.core.errors import ModelError, MptaError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.storage import write_json
+from mpta_pipeline.inference.provider_errors import Fault, Kind, shorten
 from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, BatchState, Http, Wanted
 from mpta_pipeline.inference.requests import Ask
-from mpta_pipeline.storage import write_json
 
 T = TypeVar("T")
 ATTEMPTS = 3  # to hand a batch in, and to get a reply of the published form

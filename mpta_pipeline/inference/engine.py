@@ -14,20 +14,20 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ModelError, MptaError
-from mpta_pipeline.inference.account import AskReport, Budget, Progress, Stop
+from mpta_pipeline.core.errors import ModelError, MptaError
 from mpta_pipeline.inference.batches import Batches
-from mpta_pipeline.inference.exchange import Exchange, Tally
-from mpta_pipeline.inference.faults import Fault, GivenUpError, Kind, redact, shorten, unforeseen
-from mpta_pipeline.inference.judging import FIRST_LOOK_SECONDS, LEAST_JUDGED, REFUSALS, Judge, Judging
+from mpta_pipeline.inference.early_warnings import FIRST_LOOK_SECONDS, LEAST_JUDGED, REFUSALS, Judge, Judging
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.provider_errors import Fault, GivenUpError, Kind, redact, shorten, unforeseen
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
 from mpta_pipeline.inference.remedies import UNSUPPORTED, VERSION, pattern_of, remedy_of
 from mpta_pipeline.inference.requests import Ask, exchanges, in_turn, iterate, split_by_policy, unique_requests
-from mpta_pipeline.inference.signs import starved
+from mpta_pipeline.inference.response_diagnostics import starved
+from mpta_pipeline.inference.run_control import AskReport, Budget, Progress, Stop
 from mpta_pipeline.inference.throttle import Throttle
+from mpta_pipeline.inference.transport import Exchange, Tally
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
 REPORT_EVERY = 0.25

@@ -23,9 +23,9 @@ from typing import Any
 import orjson
 import polars as pl
 
-from mpta_pipeline.errors import ModelError
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.storage import write_atomic
+from mpta_pipeline.core.errors import ModelError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.storage import write_atomic
 
 RECORD = pl.Schema(
     {

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mpta_pipeline.errors import ConfigError, ModelError
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.inference.faults import LEAST_SECRET
+from mpta_pipeline.core.errors import ConfigError, ModelError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.study import config_dir, first_problem, read_yaml
+from mpta_pipeline.inference.provider_errors import LEAST_SECRET
 from mpta_pipeline.inference.weights import Weights, file_sha256, locate
-from mpta_pipeline.study import config_dir, first_problem, read_yaml
 
 ProviderName = Literal["embedded", "openai", "anthropic", "gemini"]
 ElicitationName = Literal["letter", "option_logprob", "verbalized", "free_text"]

@@ -14,18 +14,18 @@ from typing import Any
 
 import orjson
 
-from mpta_pipeline.errors import MptaError
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.core.storage import write_json
 from mpta_pipeline.inference.engine import check_address, endpoint, run_async
-from mpta_pipeline.inference.exchange import Exchange, Tally
-from mpta_pipeline.inference.faults import Fault, redact, shorten
 from mpta_pipeline.inference.models import ModelSpec, Reasoning, Switch, card_version
+from mpta_pipeline.inference.provider_errors import Fault, redact, shorten
 from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.providers.base import Provider, Reply
 from mpta_pipeline.inference.providers.openai import switch_of
 from mpta_pipeline.inference.requests import LETTERS, Ask
-from mpta_pipeline.inference.signs import cut_prompts, starved
-from mpta_pipeline.storage import write_json
-from mpta_pipeline.thought import after_thought
+from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
+from mpta_pipeline.inference.transport import Exchange, Tally
 
 FILE = "probe.json"
 THOUGHT = 2048  # tokens of thought that the probe allows a model that turns out to think

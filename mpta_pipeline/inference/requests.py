@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import orjson
 import polars as pl
 
-from mpta_pipeline.errors import ModelError, PolicyError
-from mpta_pipeline.hashing import digest, hash_rows
+from mpta_pipeline.core.errors import ModelError, PolicyError
+from mpta_pipeline.core.hashing import digest, hash_rows
 from mpta_pipeline.inference.models import ModelSpec
 
 HASH_LENGTH = 32  # 128 bits: no two of 10 million requests meet

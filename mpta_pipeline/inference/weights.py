@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mpta_pipeline.errors import ModelError
-from mpta_pipeline.storage import write_atomic
+from mpta_pipeline.core.errors import ModelError
+from mpta_pipeline.core.storage import write_atomic
 
 
 @dataclass(frozen=True)

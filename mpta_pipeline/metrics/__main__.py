@@ -1,5 +1,5 @@
 """The table of all metrics, as the README shows it: `python -m mpta_pipeline.metrics`."""
 
-from mpta_pipeline.metrics.registry import describe
+from mpta_pipeline.metrics.metric import describe
 
 print(describe())

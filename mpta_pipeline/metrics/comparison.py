@@ -7,15 +7,15 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics import equivalence, multiplicity
-from mpta_pipeline.metrics import groups as g
-from mpta_pipeline.metrics.answers import UNIT_KEY, balance
-from mpta_pipeline.metrics.arrays import Floats
-from mpta_pipeline.metrics.clustered import Rows, Slices
-from mpta_pipeline.metrics.intervals import paired
-from mpta_pipeline.metrics.registry import METRICS, applicable
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import MODEL_COMPARISON
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import MODEL_COMPARISON
+from mpta_pipeline.metrics.metric import METRICS, applicable
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, balance
+from mpta_pipeline.metrics.statistics import equivalence, multiplicity
+from mpta_pipeline.metrics.statistics.arrays import Floats
+from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
+from mpta_pipeline.metrics.statistics.intervals import paired
 
 # How it was asked may differ between models (letters or option probabilities); all else of the prompt is the same.
 _MATCH = [c for c in UNIT_KEY if c != "elicitation"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mpta_pipeline.tables import CONDITIONS
+from mpta_pipeline.core.tables import CONDITIONS
 
 OPEN_TEXT = "rouge_l"
 _SCHEMA = {

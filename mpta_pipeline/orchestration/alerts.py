@@ -236,8 +236,8 @@ def tick(
 )
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Requests nothing; its cursor says how far it has looked."""
-    from mpta_pipeline.errors import MptaError
-    from mpta_pipeline.orchestration.project import Project
+    from mpta_pipeline.core.errors import MptaError
+    from mpta_pipeline.pipeline.deployment import Project
 
     try:
         study = Project.from_env().study.name

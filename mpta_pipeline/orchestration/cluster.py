@@ -14,10 +14,11 @@ from typing import Any
 
 import dagster as dg
 
-from mpta_pipeline.errors import ConfigError, ModelError
-from mpta_pipeline.orchestration import job, steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, Record
+from mpta_pipeline.core.errors import ConfigError, ModelError
+from mpta_pipeline.core.provenance import Node, Record
+from mpta_pipeline.orchestration import cluster_job
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 PASSED_ON = ("MPTA_DATA_DIR", "MPTA_DATA_URL", "MPTA_LEDGER_DIR", "MPTA_CONFIG_DIR", "MPTA_SURVEY_DIR")
 """Environment of a job: paths alone. Keys and passwords are set where the job runs, never sent."""
@@ -92,7 +93,7 @@ def _submit(context: dg.AssetExecutionContext, cluster: Any, cells: list[str]) -
     """Ask partitions in a job and wait for it; the message of each that failed."""
     done = cluster.run(
         context=context,
-        payload_path=str(Path(job.__file__)),
+        payload_path=str(Path(cluster_job.__file__)),
         extras={"cells": cells},
         extra_env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         poll_timeout=_WAIT_SECONDS,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpta_pipeline import inference, surveys
-from mpta_pipeline.errors import MptaError
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 _ROOM = 3e9  # bytes; the demo's model and tables take about two
 

@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline.foreign import markdown
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.orchestration.descent import lineage
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, Record
-from mpta_pipeline.tables import PUBLISHED, Table
+from mpta_pipeline.core.provenance import Node, Record
+from mpta_pipeline.core.tables import PUBLISHED, Table
+from mpta_pipeline.core.untrusted_text import markdown
+from mpta_pipeline.orchestration.column_lineage import lineage
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 OWNERS = ["team:evaluation"]
 DATA_VERSION = "dagster/data_version"

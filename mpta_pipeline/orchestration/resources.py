@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline.deployment import Project
 
 
 class ProjectResource(dg.ConfigurableResource[Project]):

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.pipeline.deployment import Project
 
 # Shown in the UI, stopped, where the study gives no time.
 _PROPOSED = {"watch": "0 6 * * 1", "check": "0 3 * * *", "refresh": "0 4 * * 0"}

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.orchestration.sources import forget_removed, look
+from mpta_pipeline.orchestration.source_observations import forget_removed, look
+from mpta_pipeline.pipeline.deployment import Project
 
 # Each step of a new wave's way waits for a tick. A look costs milliseconds, an evaluation one or two seconds.
 INTERVAL_SECONDS = 10

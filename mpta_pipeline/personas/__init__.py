@@ -1,13 +1,13 @@
 """Personas: real respondents in words, what must stay hidden, who is asked."""
 
-from mpta_pipeline.personas.checks import check_personas
 from mpta_pipeline.personas.controls import MEANING, PLACEBO, SHUFFLES, stand_ins
-from mpta_pipeline.personas.design import sampling_design
 from mpta_pipeline.personas.dimensions import derived_dimensions
 from mpta_pipeline.personas.export import Exported, export_personas
 from mpta_pipeline.personas.masking import masks
 from mpta_pipeline.personas.panel import draw_panel
+from mpta_pipeline.personas.persona_checks import check_personas
 from mpta_pipeline.personas.render import FRAMINGS, PARAPHRASES, STYLES, render
+from mpta_pipeline.personas.sampling_design import sampling_design
 from mpta_pipeline.personas.traits import Crosswalk, answers, build_personas, column_facts
 
 __all__ = [

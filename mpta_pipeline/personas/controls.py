@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.hashing import hash_uniform
+from mpta_pipeline.core.hashing import hash_uniform
 
 # Condition → the groups within which the traits of another respondent are shown instead. Within a wave, because what
 # must be hidden is known for the wave's own columns, and so that a new wave changes nobody's stand-in.

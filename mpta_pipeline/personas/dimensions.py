@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.core.cultural_zones import ZONES
+from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.harmonize.countries import country_code
 from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
-from mpta_pipeline.zones import ZONES
 
 _RESPONDENT = ("country", "year", "wave", "survey", "dialect")
 # Dimensions of the question or its wording, which figures take from the answers; whether a story is set in the

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError, PolicyError
+from mpta_pipeline.core.errors import ConfigError, PolicyError
+from mpta_pipeline.core.storage import write_json, write_parquet, write_text
 from mpta_pipeline.personas.render import render
-from mpta_pipeline.storage import write_json, write_parquet, write_text
 
 FORMATS = ("reference_json", "huggingface")
 

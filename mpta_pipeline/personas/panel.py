@@ -7,9 +7,9 @@ from itertools import takewhile
 
 import polars as pl
 
-from mpta_pipeline.hashing import hash_uniform
-from mpta_pipeline.study import PanelDesign
-from mpta_pipeline.tables import PANEL
+from mpta_pipeline.core.hashing import hash_uniform
+from mpta_pipeline.core.study import PanelDesign
+from mpta_pipeline.core.tables import PANEL
 
 UNKNOWN = "unknown"
 

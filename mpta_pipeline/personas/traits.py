@@ -7,12 +7,12 @@ from typing import Protocol
 
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError, CrosswalkError
+from mpta_pipeline.core.errors import ConfigError, CrosswalkError
+from mpta_pipeline.core.hashing import hash_rows, hash_uniform
+from mpta_pipeline.core.study import Study, TraitSelection
+from mpta_pipeline.core.tables import PERSONAS, TRAIT
 from mpta_pipeline.harmonize import with_option
-from mpta_pipeline.hashing import hash_rows, hash_uniform
 from mpta_pipeline.personas import wording
-from mpta_pipeline.study import Study, TraitSelection
-from mpta_pipeline.tables import PERSONAS, TRAIT
 
 # A column that fewer than this share of a wave's respondents answered (a split ballot, say) is chosen only when the
 # better covered ones do not fill the study's maximum.

@@ -15,11 +15,11 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mpta_pipeline import tables as t
-from mpta_pipeline.report import charts, wording
-from mpta_pipeline.report import figures as f
-from mpta_pipeline.report.figures import Figure, MetricRecord
-from mpta_pipeline.study import Study
+from mpta_pipeline.core import tables as t
+from mpta_pipeline.core.study import Study
+from mpta_pipeline.report import charts, phrases
+from mpta_pipeline.report import rows as f
+from mpta_pipeline.report.rows import Figure, MetricRecord
 
 _TEMPLATES = Path(__file__).parent / "templates"
 HEADLINE = "accuracy"
@@ -76,7 +76,7 @@ def render_report(
         notes=list(notes),
         set_aside={wave: list(lines) for wave, lines in sorted((set_aside or {}).items()) if lines},
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        words=wording,
+        words=phrases,
         charts=charts,
     )
 
@@ -121,8 +121,8 @@ class Forest:
         """A row's persona effect on its own axis around nought."""
         if self.effects is None or figure.effect is None:
             return Markup("")
-        shown = wording.number(figure.effect, share=self.share, signed=True)
-        ends = wording.interval(figure.effect_low, figure.effect_high, share=self.share, signed=True)
+        shown = phrases.number(figure.effect, share=self.share, signed=True)
+        ends = phrases.interval(figure.effect_low, figure.effect_high, share=self.share, signed=True)
         return charts.strip(
             self.effects,
             estimate=figure.effect,
@@ -134,16 +134,16 @@ class Forest:
 
     def _words(self, figure: Figure) -> str:
         parts = [
-            f"{wording.number(figure.estimate, share=self.share)} "
-            f"{wording.interval(figure.low, figure.high, share=self.share)}".strip()
+            f"{phrases.number(figure.estimate, share=self.share)} "
+            f"{phrases.interval(figure.low, figure.high, share=self.share)}".strip()
         ]
         parts += [
-            f"{wording.baseline(name)} {wording.number(value, share=self.share)}"
+            f"{phrases.baseline(name)} {phrases.number(value, share=self.share)}"
             for name, value in figure.baselines.items()
             if name in self.marks and value is not None
         ]
         if figure.unweighted is not None:
-            parts.append(f"unweighted {wording.number(figure.unweighted, share=self.share)}")
+            parts.append(f"unweighted {phrases.number(figure.unweighted, share=self.share)}")
         return "; ".join(parts)
 
 
@@ -212,7 +212,7 @@ class _View:
         named = {x.task for x in self._figures}
         self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]
         seen = {x.condition for x in self._figures}
-        self.conditions = [*(c for c in wording.CONDITIONS if c in seen), *sorted(seen - wording.CONDITIONS.keys())]
+        self.conditions = [*(c for c in phrases.CONDITIONS if c in seen), *sorted(seen - phrases.CONDITIONS.keys())]
         self.samples = self._sample_tasks()
         asked = frames["items"].drop_nulls("column").group_by("task").agg(pl.col("column").unique())
         self._group_modes = f.group_modes(frames["subgroup_metrics"], HEADLINE, dict(asked.iter_rows()))
@@ -228,7 +228,7 @@ class _View:
         """Names of the tasks without options, which no headline is about; empty where there are none."""
         told = {h.task for h in self.headlines}
         names = dict.fromkeys(s.task for s in self.sections if s.task not in told)
-        return wording.opening(wording.listed([wording.plain(name) for name in names])) if names else ""
+        return phrases.opening(phrases.listed([phrases.plain(name) for name in names])) if names else ""
 
     # --- head -------------------------------------------------------------------------------------------------------
 
@@ -268,10 +268,10 @@ class _View:
                     "describes the people in the file, not the population."
                 )
             elif used["weight_name"].null_count():
-                lacking = wording.listed(used.filter(pl.col("weight_name").is_null())["wave"].to_list())
+                lacking = phrases.listed(used.filter(pl.col("weight_name").is_null())["wave"].to_list())
                 notes.append(f"Of {survey}, {lacking} carries no survey weights: figures of {survey} are unweighted.")
             elif used.height:
-                names = wording.listed(sorted(set(used["weight_name"].to_list())))
+                names = phrases.listed(sorted(set(used["weight_name"].to_list())))
                 notes.append(
                     f"Figures of {survey} are weighted with the survey's own weights ({names}), divided by each "
                     "person's chance of being in the panel; the unweighted figure stands beside them."
@@ -279,7 +279,7 @@ class _View:
         notes += self._unreadable()
         if self.samples:
             notes.append(
-                f"{wording.listed([wording.plain(s) for s in self.samples])}: a small set of sample items written for "
+                f"{phrases.listed([phrases.plain(s) for s in self.samples])}: a small set of sample items written for "
                 "this software in the structure of a benchmark. The figures show that the way works; they are not "
                 "results on TruthfulQA or BBQ and must not be quoted as such."
             )
@@ -291,7 +291,7 @@ class _View:
         )
         closed = sorted({w["survey"] for w in self.waves if w["data_use"] == "local_only"})
         if closed:
-            notes.append(f"Personas of {wording.listed(closed)} may only be sent to models on this machine.")
+            notes.append(f"Personas of {phrases.listed(closed)} may only be sent to models on this machine.")
         return notes
 
     def _unreadable(self) -> list[str]:
@@ -301,7 +301,7 @@ class _View:
             self.reliability(), key=lambda row: (row["model"], row["task"], row["survey"])
         ):
             low = [
-                f"{wording.number(rate.estimate, share=True)} {wording.condition(row['condition']).lower()}"
+                f"{phrases.number(rate.estimate, share=True)} {phrases.condition(row['condition']).lower()}"
                 for row in rows
                 if (rate := row["rates"].get("parse_rate")) is not None
                 and rate.estimate is not None
@@ -309,8 +309,8 @@ class _View:
             ]
             if low:
                 notes.append(
-                    f"Warning: too few replies of {model} on {wording.plain(task)} ({survey}) name one of the options: "
-                    f"{wording.listed(low)}. Its figures rest on the others and must not be quoted; "
+                    f"Warning: too few replies of {model} on {phrases.plain(task)} ({survey}) name one of the options: "
+                    f"{phrases.listed(low)}. Its figures rest on the others and must not be quoted; "
                     "`mpta models --probe` shows what the model can do."
                 )
         return notes
@@ -318,10 +318,10 @@ class _View:
     def about(self, survey: str) -> str:
         """The survey's waves in words: titles, countries and years."""
         waves = [w for w in self.waves if w["survey"] == survey]
-        titles = wording.listed(list(dict.fromkeys(w["title"] for w in waves)))
+        titles = phrases.listed(list(dict.fromkeys(w["title"] for w in waves)))
         countries = sorted({c for w in waves for c in w["countries"]})
         years = sorted({y for w in waves for y in w["years"]})
-        where = wording.listed(countries) if len(countries) <= 3 else f"{len(countries)} countries"
+        where = phrases.listed(countries) if len(countries) <= 3 else f"{len(countries)} countries"
         when = "" if not years else str(years[0]) if len(years) == 1 else f"{years[0]}–{years[-1]}"
         return "; ".join(x for x in (titles, f"{where} {when}".strip()) if x) if waves else ""
 
@@ -347,7 +347,7 @@ class _View:
     def better(self, metric: str) -> str:
         """Which way of a metric is better, in a word."""
         record = self.metrics.get(metric)
-        return wording.DIRECTIONS.get(record.direction, record.direction) if record else ""
+        return phrases.DIRECTIONS.get(record.direction, record.direction) if record else ""
 
     def _headlines(self, task: str, survey: str) -> list[Headline]:
         found = []
@@ -475,7 +475,7 @@ class _View:
     def _distances(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Forest]]:
         """Per model the distances of everyone to the survey's own distribution, all on one axis."""
         found = [x for x in mine if x.metric in DISTANCES and x.dimensions == f.ALL]
-        order = {c: i for i, c in enumerate(wording.CONDITIONS)}
+        order = {c: i for i, c in enumerate(phrases.CONDITIONS)}
         made = []
         for model in models:
             rows = [x for x in found if x.model == model]
@@ -486,7 +486,7 @@ class _View:
 
     def _polls(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Sequence[Figure]]]:
         """Per model what published benchmarks would report of everyone."""
-        order = {c: i for i, c in enumerate(wording.CONDITIONS)}
+        order = {c: i for i, c in enumerate(phrases.CONDITIONS)}
         found = [x for x in mine if x.metric in POLLS and x.dimensions == f.ALL]
         found.sort(key=lambda x: (POLLS.index(x.metric), order.get(x.condition, len(order))))
         return [(model, rows) for model in models if (rows := [x for x in found if x.model == model])]
@@ -524,7 +524,7 @@ class _View:
         """A figure's baselines in words."""
         share = self.share(figure.metric)
         known = {name: value for name, value in figure.baselines.items() if value is not None}
-        return "; ".join(f"{wording.baseline(n)} {wording.number(v, share=share)}" for n, v in known.items())
+        return "; ".join(f"{phrases.baseline(n)} {phrases.number(v, share=share)}" for n, v in known.items())
 
     def reliability(self) -> list[dict[str, Any]]:
         """One row a model, task, survey and condition: how dependable the replies are."""
@@ -547,7 +547,7 @@ class _View:
         counts = scores.group_by("model").agg(
             pl.len().alias("replies"),
             unparsed.sum().alias("unread"),
-            *((reason == name).sum().alias(name) for name in wording.UNPARSED),
+            *((reason == name).sum().alias(name) for name in phrases.UNPARSED),
         )
         rank = {model: i for i, model in enumerate(self.models)}
         rows = counts.filter(pl.col("unread") > 0).to_dicts()
@@ -625,7 +625,7 @@ class _View:
         if not tested:
             return ""
         n = {v: sum(x.verdict == v for x in tested) for v in t.VERDICTS}
-        margin = wording.number(self._study.figures.equivalence_margin, share=True, unit=False)
+        margin = phrases.number(self._study.figures.equivalence_margin, share=True, unit=False)
         differ, alike = (
             f"{n['gap']} {_are(n['gap'], 'differs', 'differ')}",
             f"{n['no_gap']} {_are(n['no_gap'], 'is', 'are')}",

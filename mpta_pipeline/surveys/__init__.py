@@ -1,8 +1,8 @@
 """Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
 
-from mpta_pipeline.surveys.catalogue import FileState, WaveFile, assign, folders, look_at, scan
-from mpta_pipeline.surveys.describing import describe_file, write_description
-from mpta_pipeline.surveys.extracts import write_demo_surveys
+from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
+from mpta_pipeline.surveys.description import describe_file, write_description
+from mpta_pipeline.surveys.folders import FileState, WaveFile, assign, folders, look_at, scan
 from mpta_pipeline.surveys.raw import (
     Coded,
     PartFile,
@@ -20,9 +20,9 @@ from mpta_pipeline.surveys.raw import (
     respondents,
 )
 from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, explain, recognize
+from mpta_pipeline.surveys.release_watch import InUse
 from mpta_pipeline.surveys.releases import diff_releases
-from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
-from mpta_pipeline.surveys.watch import InUse
+from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
 __all__ = [

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from mpta_pipeline.surveys.sources import Convention
+from mpta_pipeline.surveys.source_registry import Convention
 
 
 def plain(label: str) -> str:

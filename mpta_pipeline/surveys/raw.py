@@ -19,9 +19,9 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import SurveyFileError
-from mpta_pipeline.hashing import hash_rows
-from mpta_pipeline.storage import (
+from mpta_pipeline.core.errors import SurveyFileError
+from mpta_pipeline.core.hashing import hash_rows
+from mpta_pipeline.core.storage import (
     Layout,
     copy,
     listed,
@@ -32,6 +32,7 @@ from mpta_pipeline.storage import (
     write_json,
     write_parquet,
 )
+from mpta_pipeline.core.tables import VARIABLES
 from mpta_pipeline.surveys import missing, readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text, shrunk
@@ -45,9 +46,8 @@ from mpta_pipeline.surveys.recognize import (
     wave_codes,
     years_of,
 )
-from mpta_pipeline.surveys.sources import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources
 from mpta_pipeline.surveys.withdrawals import load_withdrawals, rewrite_snapshot
-from mpta_pipeline.tables import VARIABLES
 
 _PLAIN_KEY = ":"
 _CELL = " cell"  # no variable's name

@@ -27,8 +27,8 @@ import duckdb
 import polars as pl
 import polars.selectors as cs
 
-from mpta_pipeline.errors import SurveyFileError
-from mpta_pipeline.storage import scratch
+from mpta_pipeline.core.errors import SurveyFileError
+from mpta_pipeline.core.storage import scratch
 from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.readstat import shrunk
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import polars as pl
 import pycountry
 
-from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
 from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text
-from mpta_pipeline.surveys.sources import CountryRule, Source, SourceRegistry, WaveRule
+from mpta_pipeline.surveys.source_registry import CountryRule, Source, SourceRegistry, WaveRule
 
 YEARS = range(1972, 2101)  # the first GSS; what RESPONDENTS allows
 # A release in the file's own label, where no variable gives one: WV3_Data_dta_v20221107.dta.

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from mpta_pipeline.core.tables import CHANGELOG
 from mpta_pipeline.surveys import raw as raw_waves
 from mpta_pipeline.surveys.missing import plain
 from mpta_pipeline.surveys.raw import RawWave
 from mpta_pipeline.surveys.readstat import number_text
-from mpta_pipeline.tables import CHANGELOG
 
 
 def diff_releases(old: RawWave, new: RawWave) -> pl.DataFrame:

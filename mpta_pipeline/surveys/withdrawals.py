@@ -16,9 +16,9 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.hashing import digest, hash_rows
-from mpta_pipeline.storage import Layout, read_text, write_json, write_parquet
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.hashing import digest, hash_rows
+from mpta_pipeline.core.storage import Layout, read_text, write_json, write_parquet
 
 HASH_LENGTH = 32
 

@@ -1,12 +1,12 @@
 """Tasks: items, prompts, answer keys, parsing and scores. One file a kind of task in `kinds/`."""
 
-from mpta_pipeline.tasks.checks import check_prompts, check_scores, gold_position_test
-from mpta_pipeline.tasks.gaps import Gap, Gaps
+from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, item_file_version
 from mpta_pipeline.tasks.parsing import markers, read_replies
+from mpta_pipeline.tasks.prompt_checks import check_prompts, check_scores, gold_position_test
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
-from mpta_pipeline.tasks.registry import Kind, kind_of, registered
 from mpta_pipeline.tasks.scoring import parse_replies, score
+from mpta_pipeline.tasks.task_kinds import Kind, kind_of, registered
 
 KINDS = registered()
 

@@ -6,7 +6,7 @@ from heapq import heappush, heappushpop
 
 import polars as pl
 
-from mpta_pipeline.hashing import hash_uniform
+from mpta_pipeline.core.hashing import hash_uniform
 
 # Items a persona may propose to before it takes its first choices regardless: all of a usual task, and of a long one
 # enough that nearly everybody is placed.

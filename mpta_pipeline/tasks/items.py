@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.hashing import digest, hash_uniform
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.hashing import digest, hash_uniform
+from mpta_pipeline.core.study import Study, TaskConfig
+from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.personas import Crosswalk
-from mpta_pipeline.study import Study, TaskConfig
-from mpta_pipeline.tables import GOLD, ITEMS
-from mpta_pipeline.tasks.files import locate, sha256
-from mpta_pipeline.tasks.gaps import Gaps, sound
-from mpta_pipeline.tasks.registry import ItemRequest, kind_of
+from mpta_pipeline.tasks.item_files import locate, sha256
+from mpta_pipeline.tasks.item_gaps import Gaps, sound
+from mpta_pipeline.tasks.task_kinds import ItemRequest, kind_of
 
 
 def build_items(

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from mpta_pipeline.tables import UNPARSED_REASONS
-from mpta_pipeline.thought import read_thought
+from mpta_pipeline.core.reasoning_text import read_thought
+from mpta_pipeline.core.tables import UNPARSED_REASONS
 
 OK, REFUSED, UNPARSED, ERROR = "ok", "refused", "unparsed", "error"
 REASONS = UNPARSED_REASONS

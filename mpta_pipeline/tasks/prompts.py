@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.hashing import hash_rows, hash_uniform
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.hashing import hash_rows, hash_uniform
+from mpta_pipeline.core.study import Study, TaskConfig
+from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
-from mpta_pipeline.study import Study, TaskConfig
-from mpta_pipeline.tables import PROMPTS
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
-from mpta_pipeline.tasks.registry import kind_of
+from mpta_pipeline.tasks.task_kinds import kind_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FULL_AT_MOST = 4  # 4! = 24 orders; one option more would be 120

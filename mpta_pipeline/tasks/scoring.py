@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from mpta_pipeline.tables import SCORES, TEXT_SCORES
+from mpta_pipeline.core.reasoning_text import read_thought
+from mpta_pipeline.core.tables import SCORES, TEXT_SCORES
 from mpta_pipeline.tasks.parsing import (
     ERROR,
     OK,
@@ -16,7 +17,6 @@ from mpta_pipeline.tasks.parsing import (
     read_verbalized,
 )
 from mpta_pipeline.tasks.text_scores import text_scores
-from mpta_pipeline.thought import read_thought
 
 # Finish reasons by which a provider says that the reply was withheld: such a reply is empty, not unreadable.
 FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive")

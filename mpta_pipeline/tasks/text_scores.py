@@ -9,8 +9,8 @@ import importlib.util
 
 import polars as pl
 
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.tables import TEXT_SCORES
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.tables import TEXT_SCORES
 
 _PACKAGES = {"sacrebleu": "sacrebleu", "rouge_score": "rouge-score"}
 _PERCENT = 100.0

@@ -10,12 +10,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from mpta_pipeline import provenance
-from mpta_pipeline.errors import DamagedError, MptaError
-from mpta_pipeline.orchestration import integrity, steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node, read_table, store
-from mpta_pipeline.storage import listed, read_parquet
+from mpta_pipeline.core import provenance
+from mpta_pipeline.core.errors import DamagedError, MptaError
+from mpta_pipeline.core.provenance import Node, read_table, store
+from mpta_pipeline.core.storage import listed, read_parquet
+from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline.deployment import Project
 from tests.plain_run import bring_up_to_date
 
 FLIPS = int(os.environ.get("MPTA_FLIPS", "60"))

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mpta_pipeline import cli, forget
-from mpta_pipeline.errors import MptaError
-from mpta_pipeline.foreign import markdown, printable, verbatim
-from mpta_pipeline.orchestration import integrity
+from mpta_pipeline import cli
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.provenance import record_path
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.untrusted_text import markdown, printable, verbatim
 from mpta_pipeline.orchestration.metadata import preview
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import record_path
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.pipeline import integrity
+from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.publication import withdrawal
 from tests.plain_run import bring_up_to_date
 
 NAMES = [b"gss_\xff\xfe.sav", b"esc_\x1b]0;owned\x07.csv", b"\xe2\x80\xaetxt.csv", b"line\nbreak\x9b31m.csv"]
@@ -89,4 +90,4 @@ def test_damaged_documents_are_absent_and_the_rest_goes_on(world, server):
         path.write_bytes(kept)
     bring_up_to_date()
     assert server.calls == calls, "nothing is asked again"
-    assert forget.tables_with(layout, "r_nobody") == []
+    assert withdrawal.tables_with(layout, "r_nobody") == []

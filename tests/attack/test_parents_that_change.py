@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from mpta_pipeline import cli, forget, personas, surveys
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node
-from mpta_pipeline.storage import alone, at_work
+from mpta_pipeline import cli, personas, surveys
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.storage import alone, at_work
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.publication import withdrawal as forget
 from tests.plain_run import bring_up_to_date
 from tests.world import STUDY, respondents, write_wave
 

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 import yaml
 
-from mpta_pipeline.orchestration import integrity, steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.provenance import Node
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline.deployment import Project
 from mpta_pipeline.surveys import load_sources
 from tests.orchestration.ticks import CELLS, Daemon
 from tests.plain_run import bring_up_to_date

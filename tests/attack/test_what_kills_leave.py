@@ -9,10 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mpta_pipeline import forget
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.orchestration.runner import sole_command
-from mpta_pipeline.storage import Layout, at_work, scratch, sweep
+from mpta_pipeline.core.storage import Layout, at_work, scratch, sweep
+from mpta_pipeline.orchestration.command_runs import sole_command
+from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.publication import withdrawal
 from tests.plain_run import bring_up_to_date
 
 READ_SLOWLY = """
@@ -81,7 +81,7 @@ def test_scratch_goes_with_its_context_and_with_an_error(world):
 
 
 def test_no_module_writes_rows_to_the_systems_temporary_folder():
-    package = Path(forget.__file__).parent
+    package = Path(withdrawal.__file__).parent
     uses = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if "tempfile" in p.read_text("utf-8")}
     # The showcase's respondents are invented.
     assert uses <= {"storage.py", "tasks/showcase.py"}, uses
@@ -93,11 +93,11 @@ def test_after_a_withdrawal_every_file_is_looked_into(world, tmp_path):
     home.mkdir()
     for path in (home / "runs.db", project.layout.root / ".hidden.parquet.tmp", project.layout.root / "export.csv"):
         path.write_bytes(b"x" * (1 << 22) + b"r_0123456789abcdef" + b"y")
-        assert forget.tables_with(project.layout, "r_0123456789abcdef", [home]) == [path]
+        assert withdrawal.tables_with(project.layout, "r_0123456789abcdef", [home]) == [path]
         path.unlink()
     damaged = project.layout.table("panel")
     damaged.write_bytes(damaged.read_bytes()[:40])
-    assert forget.tables_with(project.layout, "r_0123456789abcdef", [home]) == [damaged], "it proves nothing"
+    assert withdrawal.tables_with(project.layout, "r_0123456789abcdef", [home]) == [damaged], "it proves nothing"
 
 
 def test_a_folder_of_a_dead_process_is_told_from_one_of_a_living(world):

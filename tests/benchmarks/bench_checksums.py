@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.provenance import Node, read_table, store
-from mpta_pipeline.storage import read_parquet
+from mpta_pipeline.core.provenance import Node, read_table, store
+from mpta_pipeline.core.storage import read_parquet
 
 ROUNDS = 41
 

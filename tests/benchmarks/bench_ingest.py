@@ -28,7 +28,7 @@ import polars as pl
 import pyreadstat
 
 from mpta_pipeline import harmonize, surveys
-from mpta_pipeline.storage import Layout, write_parquet
+from mpta_pipeline.core.storage import Layout, write_parquet
 from tests.surveys.shared_data import FOLDER
 
 YEARS = (2016, 2018)  # one codebook: 2024 numbers regions, for one, otherwise, and the crosswalk would stop it

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.metrics import compute_figures, find_pockets
-from mpta_pipeline.metrics import groups as g
-from mpta_pipeline.metrics.answers import balance
-from mpta_pipeline.metrics.bootstrap import Replicates, combined_se
-from mpta_pipeline.metrics.clustered import Moments, Rows, Slices
-from mpta_pipeline.study import FigureRules
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.statistics.bootstrap import Replicates, combined_se
+from mpta_pipeline.metrics.statistics.clustered import Moments, Rows, Slices
 from tests.metrics.synthetic import world
 
 TRAITS = tuple((f"trait{i:02d}", 5) for i in range(12))

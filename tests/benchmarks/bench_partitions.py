@@ -23,9 +23,9 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from mpta_pipeline import definitions
+from mpta_pipeline.orchestration.command_runs import Runner
 from mpta_pipeline.orchestration.partitions import MODEL, model_task_partitions, task_partitions
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.orchestration.runner import Runner
+from mpta_pipeline.pipeline.deployment import Project
 from tests.world import STUDY, World, model, respondents, serving, write_wave
 
 TASKS = 6

@@ -13,7 +13,7 @@ import time
 import polars as pl
 
 from mpta_pipeline import personas, tasks
-from mpta_pipeline.hashing import digest
+from mpta_pipeline.core.hashing import digest
 from tests.personas import fabricate
 
 WANTED = 1_000_000

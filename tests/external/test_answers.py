@@ -17,9 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli, external
-from mpta_pipeline.errors import ConfigError, MptaError, ValidationError
-from mpta_pipeline.external import figures
-from tests.metrics.test_external import BBQ, QA, SHARED, bbq_items
+from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
+from mpta_pipeline.external import estimates as figures
+from tests.metrics.test_external_scores import BBQ, QA, SHARED, bbq_items
 
 RACE, ARC, QONLY = (f"unifiedqa-t5-11b_pred_{form}" for form in ("race", "arc", "qonly"))
 

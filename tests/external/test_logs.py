@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpta_pipeline import external
-from mpta_pipeline.errors import ConfigError, ValidationError
+from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.external import Reading
 from mpta_pipeline.external.logs import rows_of_inspect
 

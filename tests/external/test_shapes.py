@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli, external
-from mpta_pipeline.errors import ValidationError
-from mpta_pipeline.external.numeric import numeric_figures
+from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.external.numeric_answers import numeric_figures
 from tests.external.test_understanding import figure, scored, written
 
 

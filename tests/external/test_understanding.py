@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli, external
-from mpta_pipeline.errors import ConfigError, MptaError, ValidationError
+from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
+from mpta_pipeline.core.tables import GOLD, SCORES
 from mpta_pipeline.external import Known, Reading
-from mpta_pipeline.tables import GOLD, SCORES
 
 
 def written(path, rows):

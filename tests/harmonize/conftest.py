@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize, surveys
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.tables import VARIABLES
 from mpta_pipeline.surveys import RawWave
-from mpta_pipeline.tables import VARIABLES
 
 SHARED = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 MakeRaw = Callable[..., RawWave]

@@ -18,9 +18,9 @@ import pyreadstat
 import pytest
 
 from mpta_pipeline import harmonize, surveys
+from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import normal_label
-from mpta_pipeline.storage import Layout
 from mpta_pipeline.surveys import SourceRegistry
 
 from .conftest import SHARED

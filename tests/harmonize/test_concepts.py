@@ -9,8 +9,8 @@ import re
 import polars as pl
 import pytest
 
+from mpta_pipeline.harmonize.concept_schema import CORE_DIALECTS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-from mpta_pipeline.harmonize.schema import CORE_DIALECTS
 
 from .conftest import SHARED
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.labels import LabelPattern, completions, fitting, normal_label
 

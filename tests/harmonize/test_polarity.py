@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize, surveys
+from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-from mpta_pipeline.storage import Layout
 from mpta_pipeline.surveys import RawWave, SourceRegistry
-from mpta_pipeline.surveys.extracts import write_demo_surveys
+from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
 
 from .conftest import MakeRaw
 

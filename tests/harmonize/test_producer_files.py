@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize, surveys
+from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-from mpta_pipeline.storage import Layout
 from tests.surveys.make_files import (
     ITEMS,
     People,

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.core.errors import CrosswalkError
+from mpta_pipeline.core.tables import RESPONDENTS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-from mpta_pipeline.tables import RESPONDENTS
 
 from .conftest import MakeRaw
 
@@ -123,8 +123,8 @@ def test_the_frame_conforms_and_the_country_can_be_said(make_raw: MakeRaw, cross
 
 
 def test_a_wave_without_any_known_variable_is_refused(make_raw: MakeRaw) -> None:
+    from mpta_pipeline.core.tables import CONCEPTS, OPTIONS
     from mpta_pipeline.harmonize.crosswalk import Crosswalk as Empty
-    from mpta_pipeline.tables import CONCEPTS, OPTIONS
 
     with pytest.raises(CrosswalkError, match="nothing for this wave"):
         harmonize.harmonize(make_raw("gss", {"happy": [1]}), Empty({}, CONCEPTS.empty(), OPTIONS.empty(), {}))

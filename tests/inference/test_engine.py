@@ -15,7 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mpta_pipeline import inference
-from mpta_pipeline.errors import ModelError, PolicyError
+from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.inference.ledger import Ledger
 from tests.inference.conftest import make_prompts, make_spec
 from tests.inference.server import Answer, Server, answers, chat

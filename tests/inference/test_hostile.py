@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mpta_pipeline import inference
-from mpta_pipeline.errors import ModelError
+from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference import batches
 from mpta_pipeline.inference.ledger import Ledger
 from tests.inference.conftest import make_prompts, make_spec
@@ -124,7 +124,7 @@ def test_an_address_that_is_none_concerns_its_model_alone(url: str, serve, ledge
     def make(model: str, task: str) -> inference.AskReport:
         return inference.ask(models[model], make_prompts(GOOD), ledger / model)
 
-    made = dict(inference.abreast(["slip|t", "good|t"], make, inference.Stop(), str))
+    made = dict(inference.in_parallel(["slip|t", "good|t"], make, inference.Stop(), str))
     assert made["good|t"].asked == 6
     assert isinstance(made["slip|t"], ModelError)
     for words in ("models.slip.base_url", "models.yaml", "Remedy"):

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from mpta_pipeline.errors import ModelError
+from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference import ledger as ledger_module
 from mpta_pipeline.inference.ledger import RECORD, Ledger
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from mpta_pipeline import inference
-from mpta_pipeline.errors import ConfigError, ModelError
+from mpta_pipeline.core.errors import ConfigError, ModelError
 from tests.inference.conftest import make_prompts, make_spec
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 from mpta_pipeline import inference
 from tests.inference.conftest import make_spec
 from tests.inference.server import Answer, Request, Server, chat, openai_error
-from tests.inference.test_first_minute import thinker
+from tests.inference.test_early_warnings import thinker
 
 
 def vllm(server: Server, r: Request) -> Answer:

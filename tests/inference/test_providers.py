@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from mpta_pipeline import inference
-from mpta_pipeline.errors import ModelError
+from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
 from tests.inference.conftest import make_prompts, make_spec
 from tests.inference.server import LETTERS, Answer, Request, Server, chat, openai_error

@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpta_pipeline import inference
-from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.options import sum_of_echo, sum_of_prompt, sum_of_reply
+from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt, sum_of_reply
+from mpta_pipeline.inference.provider_errors import Fault, Kind
 from mpta_pipeline.inference.providers import provider
-from mpta_pipeline.inference.reading import parse_json
 from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.tasks import parse_replies
 from mpta_pipeline.tasks.parsing import REASONS
 from tests.inference.conftest import make_prompts, make_spec

@@ -26,10 +26,10 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.orchestration.runner import ORDER
-from mpta_pipeline.provenance import Node
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.orchestration.command_runs import ORDER
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 from tests.scale.deployment import ROOT, finish, installed, start
 from tests.world import Server, World, model, respondents, serving, write_wave
 

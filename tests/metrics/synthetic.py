@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.tables import GOLD, SCORES, TEXT_SCORES
+from mpta_pipeline.core.tables import GOLD, SCORES, TEXT_SCORES
 
 
 def world(

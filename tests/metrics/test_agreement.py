@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score, recall_score
 
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import GOLD
 from mpta_pipeline.metrics import METRICS, compute_figures
-from mpta_pipeline.metrics import groups as g
-from mpta_pipeline.metrics.answers import balance
-from mpta_pipeline.metrics.bootstrap import Replicates, combined_se
-from mpta_pipeline.metrics.clustered import Slices
-from mpta_pipeline.metrics.registry import describe
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import GOLD
+from mpta_pipeline.metrics.metric import describe
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.statistics.bootstrap import Replicates, combined_se
+from mpta_pipeline.metrics.statistics.clustered import Slices
 from tests.metrics.synthetic import world
 
 

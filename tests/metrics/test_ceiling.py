@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.metrics import compute_figures, cross_fitted
-from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
 
 

@@ -9,19 +9,13 @@ from scipy.special import betaln
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from mpta_pipeline.metrics import (
-    compute_figures,
-    disparity,
-    distances,
-    equivalence,
-    multiplicity,
-    score_answers,
-    shrinkage,
-)
-from mpta_pipeline.metrics.proportions import kish, wilson
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import GOLD
-from tests.metrics.test_external import SHARED, make_items
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import GOLD
+from mpta_pipeline.metrics import compute_figures, score_answers
+from mpta_pipeline.metrics.estimators import disparity, distances
+from mpta_pipeline.metrics.statistics import equivalence, multiplicity, shrinkage
+from mpta_pipeline.metrics.statistics.proportions import kish, wilson
+from tests.metrics.test_external_scores import SHARED, make_items
 
 GSS_2024 = SHARED / "gss/GSS2024.dta"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from mpta_pipeline.metrics.clustered import Slices, p_value
+from mpta_pipeline.metrics.statistics.clustered import Slices, p_value
 
 
 def crossed(seed, n=900, personas=40, items=25):

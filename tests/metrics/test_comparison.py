@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.metrics import compare_models, compute_figures, headline
-from mpta_pipeline.study import FigureRules
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=(), bootstrap=50)

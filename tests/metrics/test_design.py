@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import SUBGROUP_METRICS
 from mpta_pipeline.metrics import compare_models, compute_figures, find_pockets, people_shares
-from mpta_pipeline.metrics.clustered import Rows, Slices
-from mpta_pipeline.metrics.design import design_of, survey_mean
+from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
+from mpta_pipeline.metrics.statistics.linearization import design_of, survey_mean
 from mpta_pipeline.personas import sampling_design
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import SUBGROUP_METRICS
 from tests.metrics.synthetic import world
 
 Y = np.array([1, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1.0])

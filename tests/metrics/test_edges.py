@@ -8,26 +8,19 @@ import polars as pl
 import pytest
 from scipy import optimize, stats
 
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.metrics import (
-    METRICS,
-    compute_figures,
-    cross_fitted,
-    disparity,
-    distances,
-    find_pockets,
-    score_answers,
-)
-from mpta_pipeline.metrics.answers import balance
-from mpta_pipeline.metrics.flattening import nearest_correlation
-from mpta_pipeline.metrics.intervals import fieller, interval, meaningless_words
-from mpta_pipeline.metrics.jackknife import LeftOut
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import GOLD, ITEMS
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import GOLD, ITEMS
+from mpta_pipeline.metrics import METRICS, compute_figures, cross_fitted, find_pockets, score_answers
+from mpta_pipeline.metrics.estimators import disparity, distances
+from mpta_pipeline.metrics.estimators.flattening import nearest_correlation
+from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.statistics.intervals import fieller, interval, meaningless_words
+from mpta_pipeline.metrics.statistics.jackknife import LeftOut
 from mpta_pipeline.tasks.kinds import bbq
 from tests.metrics.synthetic import world
-from tests.metrics.test_external import make_items
-from tests.metrics.test_figures import cell
+from tests.metrics.test_estimates import cell
+from tests.metrics.test_external_scores import make_items
 from tests.simulation import worlds
 
 RULES = FigureRules(dimensions=("sex",), bootstrap=50, min_personas=20)

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import metrics
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import ITEMS
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import ITEMS
 from tests.metrics.synthetic import world
 from tests.no_literal_filters import names_no_column
 

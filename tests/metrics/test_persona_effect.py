@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import GOLD, SCORES
 from mpta_pipeline.metrics import compute_figures
-from mpta_pipeline.metrics.flips import flips
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import GOLD, SCORES
+from mpta_pipeline.metrics.samples.answer_changes import flips
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=("sex",), bootstrap=50)

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics import find_pockets
-from mpta_pipeline.metrics.pockets import _detectable, discover, power
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import POCKETS
+from mpta_pipeline.metrics.pockets.search import _detectable, discover, power
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=("sex",), min_personas=20)

@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import GOLD, ITEMS, SCORES, TEXT_SCORES
 from mpta_pipeline.metrics import compute_figures
-from mpta_pipeline.metrics import distances as d
-from mpta_pipeline.metrics.batteries import alpha, congruence, covariance, loadings
-from mpta_pipeline.metrics.fidelity import binding, parts, score
-from mpta_pipeline.metrics.polls import covers, polls_of
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import GOLD, ITEMS, SCORES, TEXT_SCORES
+from mpta_pipeline.metrics.baselines.published_polls import covers, polls_of
+from mpta_pipeline.metrics.estimators import distances as d
+from mpta_pipeline.metrics.estimators.batteries import alpha, congruence, covariance, loadings
+from mpta_pipeline.metrics.estimators.fidelity import binding, parts, score
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=(), bootstrap=60)

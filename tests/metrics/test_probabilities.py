@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from sklearn.metrics import log_loss
 
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.metrics import compute_figures
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import GOLD, ITEMS
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=("story_zone",), bootstrap=50)

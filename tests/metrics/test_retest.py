@@ -3,10 +3,11 @@
 import polars as pl
 import pytest
 
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.metrics import compute_figures, read_retest, retest
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import ITEMS
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import ITEMS
+from mpta_pipeline.metrics import compute_figures, read_retest
+from mpta_pipeline.metrics.baselines import retest
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=(), bootstrap=50)

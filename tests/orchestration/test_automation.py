@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.storage import Layout
 from tests.orchestration.ticks import CELLS, WAVES, partitions, tables
 from tests.world import STUDY, model, respondents, write_wave
 

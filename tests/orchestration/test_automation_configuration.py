@@ -3,11 +3,11 @@
 import polars as pl
 import pytest
 
-from mpta_pipeline.orchestration import integrity, steps
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.orchestration.sources import look
-from mpta_pipeline.storage import Layout
-from mpta_pipeline.study import FigureRules
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.orchestration.source_observations import look
+from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline.deployment import Project
 from tests.orchestration.ticks import CELLS, partitions
 from tests.world import STUDY, model
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.storage import Layout
 from tests.orchestration.ticks import CELLS, partitions, tables
 from tests.world import STUDY, World, model, respondents, write_wave
 

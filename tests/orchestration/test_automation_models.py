@@ -5,8 +5,8 @@ import duckdb
 import pytest
 import yaml
 
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.pipeline import steps
 from tests.orchestration.ticks import CELLS, partitions, tables
 from tests.world import STUDY, model, respondents, write_wave
 
@@ -90,7 +90,7 @@ def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):
 @pytest.mark.usefixtures("filled")
 def test_new_code_runs_what_it_makes_and_stops_where_the_content_is_the_same(daemon, world, server, monkeypatch):
     before = server.calls
-    monkeypatch.setitem(steps._CODE, "items", ("mpta_pipeline.tasks", "mpta_pipeline.hashing"))
+    monkeypatch.setitem(steps._CODE, "items", ("mpta_pipeline.tasks", "mpta_pipeline.core.hashing"))
     daemon.reload()
     ran = daemon.settle()
     assert {asset for asset, _ in ran} == {"items", "prompts"}, "equal content goes no further than its run"

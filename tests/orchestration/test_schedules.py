@@ -7,11 +7,13 @@ import polars as pl
 import pytest
 import yaml
 
-from mpta_pipeline import definitions, forget
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.orchestration import integrity, upkeep
-from mpta_pipeline.orchestration.events import purge
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline import definitions
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.orchestration import jobs
+from mpta_pipeline.orchestration.event_log import purge
+from mpta_pipeline.pipeline import integrity
+from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.publication import withdrawal
 from tests.orchestration.ticks import partitions
 from tests.surveys.site import serving_site
 from tests.world import STUDY
@@ -69,7 +71,7 @@ def test_survey_files_and_published_figures_have_freshness_policies_that_a_user_
 def test_no_run_of_an_asset_takes_these_checks_along(world):
     definitions_ = built()
     graph = definitions_.resolve_asset_graph()
-    mine = {key for check in upkeep.CHECKS for key in check.check_keys}
+    mine = {key for check in jobs.CHECKS for key in check.check_keys}
     assert len(mine) == len(integrity.CHECKS) + 1, "and the release watch"
     for asset in {key.asset_key for key in mine}:
         assert not graph.get(asset).is_materializable
@@ -142,13 +144,13 @@ def test_a_withdrawal_is_carried_out_by_the_automation(daemon, world, server):
     run(daemon, "release_watch")
     assert daemon.settle() == [], "a confirmed file sets nothing off"
     # The persona that the UI previews: the withdrawal has to reach the event log, too.
-    who = forget.find(
+    who = withdrawal.find(
         project.layout, project.sources, pl.read_parquet(project.layout.table("personas"))["persona_id"].min()
     )
     (wave,) = who.waves
-    texts = forget.texts_of(project.layout, who.id, project.study)
+    texts = withdrawal.texts_of(project.layout, who.id, project.study)
     asked = server.asked.copy()
-    forget.forget(project.layout, project.sources, project.models, who, on=date(2026, 11, 23))
+    withdrawal.forget(project.layout, project.sources, project.models, who, on=date(2026, 11, 23))
     assert purge(daemon.instance, texts) >= 1
     ran = daemon.settle()
     assert not daemon.failed
@@ -156,7 +158,7 @@ def test_a_withdrawal_is_carried_out_by_the_automation(daemon, world, server):
     assert "personas" in daemon.assets_run() and "report" in daemon.assets_run()
     assert max(server.asked.values()) == 1 and set(asked) <= set(server.asked), "nobody is asked twice"
     for text in texts:
-        assert forget.tables_with(project.layout, text) == []
+        assert withdrawal.tables_with(project.layout, text) == []
         for path in world.root.rglob("*"):
             if path.is_file() and path.suffix != ".sav":
                 assert text.encode() not in path.read_bytes(), path

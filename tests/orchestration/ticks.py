@@ -14,7 +14,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from mpta_pipeline import definitions
 from mpta_pipeline.orchestration import sensors
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline.deployment import Project
 
 # What `tests.world` starts with.
 WAVES = {"gss_extract-2016", "gss_extract-2018"}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.study import Study
-from mpta_pipeline.tables import CONCEPTS, OPTIONS, RESPONDENTS, WAVES
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.study import Study
+from mpta_pipeline.core.tables import CONCEPTS, OPTIONS, RESPONDENTS, WAVES
 
 # concept: domain, scale, label, question, statement, reveals, options (code, value, text)
 _YES_NO = (("1", "yes", "yes"), ("2", "no", "no"))

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import yaml
 
-from mpta_pipeline.errors import ConfigError, PolicyError
+from mpta_pipeline.core.errors import ConfigError, PolicyError
 from mpta_pipeline.personas.export import export_personas
 
 

@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import personas
-from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.study import PanelDesign
 from mpta_pipeline.personas.panel import _allocated, _equal, _proportional
-from mpta_pipeline.study import PanelDesign
 from tests.personas import fabricate
 
 

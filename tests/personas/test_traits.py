@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import personas
-from mpta_pipeline.errors import ConfigError, CrosswalkError
-from mpta_pipeline.tables import PERSONAS
+from mpta_pipeline.core.errors import ConfigError, CrosswalkError
+from mpta_pipeline.core.tables import PERSONAS
 from tests.personas import fabricate
 
 

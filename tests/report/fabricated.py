@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline import tables
-from mpta_pipeline.ids import figure_ids
-from mpta_pipeline.storage import Layout, write_json, write_parquet
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.estimate_ids import figure_ids
+from mpta_pipeline.core.storage import Layout, write_json, write_parquet
 
 WAVES = {"gss_extract-2018": ("gss_extract", "GSS2018.sav", "a" * 64), "wvs-7": ("wvs", "WVS7 <b>.sav", "b" * 64)}
 PEOPLE = 12

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpta_pipeline.report import charts, wording
+from mpta_pipeline.report import charts, phrases
 
 VALUES = st.lists(st.floats(-5, 5), min_size=1, max_size=8)
 
@@ -62,14 +62,14 @@ def test_marks_differ_in_shape() -> None:
     ],
 )
 def test_numbers(value: float | None, options: dict[str, bool], text: str) -> None:
-    assert wording.number(value, **options) == text
+    assert phrases.number(value, **options) == text
 
 
 def test_other_words() -> None:
-    assert wording.interval(0.1, 0.2, share=True) == "[10.0, 20.0]"
-    assert wording.interval(None, 0.2, share=True) == ""
-    assert wording.count(1234567) == "1\u202f234\u202f567"
-    assert (wording.q(0.0004), wording.q(0.04), wording.q(None)) == ("< .001", ".040", "–")
-    assert (wording.listed([]), wording.listed(["a"]), wording.listed(["a", "b", "c"])) == ("none", "a", "a, b and c")
-    assert (wording.letter(1), wording.letter(27), wording.letter(None)) == ("a", "27", "–")
-    assert wording.opening("Jensen–Shannon distance") == "Jensen–Shannon distance"
+    assert phrases.interval(0.1, 0.2, share=True) == "[10.0, 20.0]"
+    assert phrases.interval(None, 0.2, share=True) == ""
+    assert phrases.count(1234567) == "1\u202f234\u202f567"
+    assert (phrases.q(0.0004), phrases.q(0.04), phrases.q(None)) == ("< .001", ".040", "–")
+    assert (phrases.listed([]), phrases.listed(["a"]), phrases.listed(["a", "b", "c"])) == ("none", "a", "a, b and c")
+    assert (phrases.letter(1), phrases.letter(27), phrases.letter(None)) == ("a", "27", "–")
+    assert phrases.opening("Jensen–Shannon distance") == "Jensen–Shannon distance"

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import metrics, report
-from mpta_pipeline.study import FigureRules, Study, TaskConfig
+from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=("region",), bootstrap=60)

@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from mpta_pipeline import report, tables
-from mpta_pipeline.storage import Layout
-from mpta_pipeline.study import FigureRules, Study, TaskConfig
+from mpta_pipeline import report
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
 from tests.report import fabricated as fab
 
 NASTY = "<script>alert('x')</script>\"; drop table scores; --"
@@ -252,8 +253,8 @@ def test_each_figure_has_the_id_that_trace_takes(html: str) -> None:
 def test_ids_of_report_and_warehouse_agree(tmp_path: object, html: str) -> None:
     from pathlib import Path
 
-    from mpta_pipeline import warehouse
-    from mpta_pipeline.storage import write_parquet
+    from mpta_pipeline.core.storage import write_parquet
+    from mpta_pipeline.publication import warehouse
 
     layout = Layout(Path(str(tmp_path)))
     write_parquet(figures(), layout.table("subgroup_metrics", "m", "t"))
@@ -427,7 +428,7 @@ def test_subgroups_stand_in_the_order_of_their_scale() -> None:
     ],
 )
 def test_verdicts(low: float, high: float, chance: float | None, mode: float | None, words: str) -> None:
-    from mpta_pipeline.report import figures as f
+    from mpta_pipeline.report import rows as f
 
     rows = [fab.figure(ci_low=low, ci_high=high, estimate=(low + high) / 2)]
     rows += [
@@ -440,7 +441,7 @@ def test_verdicts(low: float, high: float, chance: float | None, mode: float | N
 
 
 def test_an_effect_interval_is_cut_to_what_the_metric_can_be() -> None:
-    from mpta_pipeline.report import figures as f
+    from mpta_pipeline.report import rows as f
 
     ends = {"effect_low": -1.4, "effect_high": 0.09}
     row = fab.figure(effect=0.05, effect_se=0.02, p_value=0.029518, q_value=0.1, **ends)
@@ -476,7 +477,7 @@ def test_replies_that_cannot_be_read_are_counted_by_reason() -> None:
 
 
 def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
-    from mpta_pipeline.report import figures as f
+    from mpta_pipeline.report import rows as f
 
     row = fab.figure(effect=0.05, effect_se=0.2, p_value=0.8, q_value=0.9, mde=1.44)
     (figure,) = f.read(fab.figures(row), 30)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mpta_pipeline.errors import ConfigError
+from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.orchestration import cluster
 from tests.scale.conftest import need
 from tests.scale.deployment import EXAMPLES, ROOT, finish, start

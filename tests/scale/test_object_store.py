@@ -6,10 +6,11 @@ import time
 import polars as pl
 import pytest
 
-from mpta_pipeline import storage, warehouse
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.provenance import Node, discard, read_record, store
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core import storage
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.provenance import Node, discard, read_record, store
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.publication import warehouse
 from tests.scale.conftest import need
 from tests.scale.deployment import partitions, published
 from tests.scale.services import BUCKET

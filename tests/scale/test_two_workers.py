@@ -1,6 +1,6 @@
 """Two workers with PostgreSQL, an object store and a folder of ledgers in common share one study."""
 
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.storage import Layout
 from tests.scale.deployment import MODELS, finish, partitions, published
 from tests.scale.services import BUCKET
 

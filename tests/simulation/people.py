@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics import distances
-from mpta_pipeline.metrics.alignment import distance_figures
-from mpta_pipeline.metrics.answers import Units, balance
-from mpta_pipeline.metrics.arrays import Floats, Ints
-from mpta_pipeline.metrics.block import View, cut_rows, make_blocks
-from mpta_pipeline.metrics.clustered import Rows, Slices, t_quantile
-from mpta_pipeline.metrics.facts import with_facts
-from mpta_pipeline.study import FigureRules
-from mpta_pipeline.tables import TEXT_SCORES
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import TEXT_SCORES
+from mpta_pipeline.metrics.estimators import distances
+from mpta_pipeline.metrics.estimators.alignment import distance_figures
+from mpta_pipeline.metrics.samples.balancing import Units, balance
+from mpta_pipeline.metrics.samples.block import View, cut_rows, make_blocks
+from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
+from mpta_pipeline.metrics.statistics.clustered import Rows, Slices, t_quantile
 
 RULES = FigureRules(dimensions=())
 

@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics import METRICS, compare_models, disparity, find_pockets
-from mpta_pipeline.metrics.clustered import Slices, t_quantile
-from mpta_pipeline.metrics.intervals import interval
-from mpta_pipeline.metrics.pockets import power
-from mpta_pipeline.study import FigureRules
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.metrics import METRICS, compare_models, find_pockets
+from mpta_pipeline.metrics.estimators import disparity
+from mpta_pipeline.metrics.pockets.search import power
+from mpta_pipeline.metrics.statistics.clustered import Slices, t_quantile
+from mpta_pipeline.metrics.statistics.intervals import interval
 from tests.metrics.synthetic import world
 
 RULES = FigureRules(dimensions=("sex", "age_band"), min_personas=20)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mpta_pipeline import surveys
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.storage import Layout
 
 OPEN = """
 sources:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mpta_pipeline import surveys
-from mpta_pipeline.errors import SurveyFileError
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.errors import SurveyFileError
+from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.surveys import readers
 
 from .make_files import write, wvs7, wvs_people

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize, surveys
-from mpta_pipeline.errors import MptaError
-from mpta_pipeline.orchestration import steps
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 from mpta_pipeline.surveys import readers
 from tests.surveys import make_files as make
 from tests.surveys import skeletons

@@ -9,10 +9,10 @@ import pyreadstat
 import pytest
 
 from mpta_pipeline import surveys
-from mpta_pipeline.errors import PolicyError, SurveyFileError
-from mpta_pipeline.storage import Layout
+from mpta_pipeline.core.errors import PolicyError, SurveyFileError
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.tables import VARIABLES, WAVES
 from mpta_pipeline.surveys import readers, readstat
-from mpta_pipeline.tables import VARIABLES, WAVES
 from tests.surveys import make_files as make
 from tests.surveys.shared_data import real
 

@@ -7,7 +7,7 @@ import pyreadstat
 import pytest
 
 from mpta_pipeline import harmonize, surveys
-from mpta_pipeline.errors import SurveyFileError
+from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
 from tests.surveys import make_files as make
 from tests.surveys.shared_data import real

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mpta_pipeline import tasks
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.study import load_study
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.study import load_study
 from tests.tasks.conftest import made
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "dagster_home" / "examples" / "study_gss.yaml"

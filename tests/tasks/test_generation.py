@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import metrics, personas, tasks
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.study import FigureRules, TaskConfig
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.study import FigureRules, TaskConfig
 from mpta_pipeline.tasks import text_scores as ts
 from mpta_pipeline.tasks.kinds import lamp, prism
 from tests.personas import fabricate

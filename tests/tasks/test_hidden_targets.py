@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize, personas, surveys, tasks
-from mpta_pipeline.storage import Layout
-from mpta_pipeline.study import PanelDesign, Study
-from mpta_pipeline.tasks.showcase import invented_respondents
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.study import PanelDesign, Study
+from mpta_pipeline.tasks.example_prompts import invented_respondents
 
 # Concepts that are the same fact, or one of which gives the other away; each pair of a set must hide each other.
 SAME = (

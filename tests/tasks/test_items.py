@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import tasks
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.study import TaskConfig
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.study import TaskConfig
 from tests.personas import fabricate
 
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from mpta_pipeline import metrics, personas, tasks
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.study import FigureRules, TaskConfig
-from mpta_pipeline.tasks.download import fetch
-from mpta_pipeline.tasks.files import Download, ItemFile
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.tasks.item_downloads import fetch
+from mpta_pipeline.tasks.item_files import Download, ItemFile
 from mpta_pipeline.tasks.kinds.normad import alpha3
 from mpta_pipeline.tasks.kinds.opinions import country_code
 from tests.personas import fabricate

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import tasks
-from mpta_pipeline.errors import ConfigError
-from mpta_pipeline.tables import PROMPTS
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.kinds.survey import _bin_texts, _edges
 from tests.personas import fabricate

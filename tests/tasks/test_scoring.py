@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import tasks
-from mpta_pipeline.tables import SCORES
+from mpta_pipeline.core.tables import SCORES
 from mpta_pipeline.tasks.scoring import parse_replies
 from tests.personas import fabricate
 from tests.tasks.conftest import answered, made

@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from mpta_pipeline.inference.faults import Fault, Kind
+from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.inference.provider_errors import Fault, Kind
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
     MOST_PAGES,
@@ -30,9 +31,8 @@ from mpta_pipeline.inference.providers.base import (
     senseless,
     usage_of,
 )
-from mpta_pipeline.inference.reading import listing, mapping, words
 from mpta_pipeline.inference.requests import Ask
-from mpta_pipeline.thought import after_thought
+from mpta_pipeline.inference.response_fields import listing, mapping, words
 
 VERSION = "2023-06-01"
 LEAST_BUDGET = 1024

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from mpta_pipeline.inference.faults import Fault, Kind, shorten
 from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.reading import mapping, parse_json
+from mpta_pipeline.inference.provider_errors import Fault, Kind, shorten
 from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.response_fields import mapping, parse_json
 
 T = TypeVar("T")
 MOST_PAGES = 200  # of a provider's list of batches that are looked through

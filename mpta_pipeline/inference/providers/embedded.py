@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mpta_pipeline.errors import ModelError
-from mpta_pipeline.inference.faults import Fault, Kind
+from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.provider_errors import Fault, Kind
 from mpta_pipeline.inference.providers.base import Call, Reply, senseless
 from mpta_pipeline.inference.providers.openai import OpenAI, messages
 from mpta_pipeline.inference.requests import Ask

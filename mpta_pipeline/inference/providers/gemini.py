@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.letters import letters_of
+from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.inference.letter_logprobs import letters_of
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.provider_errors import Fault, Kind
 from mpta_pipeline.inference.providers.base import (
     MOST_PAGES,
     BatchEndpoint,
@@ -29,9 +30,8 @@ from mpta_pipeline.inference.providers.base import (
     senseless,
     usage_of,
 )
-from mpta_pipeline.inference.reading import Token, candidates, listing, mapping, words
 from mpta_pipeline.inference.requests import LETTERS, Ask
-from mpta_pipeline.thought import after_thought
+from mpta_pipeline.inference.response_fields import Token, candidates, listing, mapping, words
 
 MOST_LOGPROBS = 20  # what the API allows
 FILTERED = {

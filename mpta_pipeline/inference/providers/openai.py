@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from mpta_pipeline.inference.faults import Fault, Kind
-from mpta_pipeline.inference.letters import letters_of
+from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.inference.letter_logprobs import letters_of
 from mpta_pipeline.inference.models import ModelSpec, Switch
-from mpta_pipeline.inference.options import (
+from mpta_pipeline.inference.option_logprobs import (
     Way,
     find_way,
     sum_of_echo,
@@ -23,6 +23,7 @@ from mpta_pipeline.inference.options import (
     sum_of_reply,
     token_grammar,
 )
+from mpta_pipeline.inference.provider_errors import Fault, Kind
 from mpta_pipeline.inference.providers.base import (
     CLOCKS,
     MOST_PAGES,
@@ -45,9 +46,8 @@ from mpta_pipeline.inference.providers.base import (
     senseless,
     usage_of,
 )
-from mpta_pipeline.inference.reading import listing, mapping, parse_json, tokens_of, words
 from mpta_pipeline.inference.requests import LETTERS, Ask
-from mpta_pipeline.thought import after_thought
+from mpta_pipeline.inference.response_fields import listing, mapping, parse_json, tokens_of, words
 
 NO_LOGPROBS = "log-probabilities"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")

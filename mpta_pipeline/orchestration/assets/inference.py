@@ -9,13 +9,14 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mpta_pipeline import tables
-from mpta_pipeline.inference import Progress, abreast
-from mpta_pipeline.orchestration import automation, steps
-from mpta_pipeline.orchestration.assets.per_cell import run_cells
+from mpta_pipeline.core import tables
+from mpta_pipeline.inference import Progress, in_parallel
+from mpta_pipeline.orchestration import automation
+from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.orchestration.cluster import asker
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 GROUP = "inference"
 LOG_EVERY = 30.0  # seconds
@@ -56,7 +57,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         return run_cells(
             context,
             project,
-            partial(abreast, make=ask, stop=how.stop, lane=partial(steps.lane, project)),
+            partial(in_parallel, make=ask, stop=how.stop, lane=partial(steps.lane, project)),
             lambda model, task: {
                 "answers preview": preview(
                     steps.read(project, "responses", f"{model}|{task}").select(

@@ -6,12 +6,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline import tables
+from mpta_pipeline.core import tables
 from mpta_pipeline.inference import one_by_one
-from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.assets.per_cell import run_cells
+from mpta_pipeline.orchestration import asset_checks, automation
+from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, definition_metadata, preview, result
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 GROUP = "metrics"
 
@@ -30,7 +31,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         deps=["responses", "prompts", "items"],
         metadata=definition_metadata(tables.SCORES),
         automation_condition=automation.SCORED,
-        check_specs=checks.specs("scores"),
+        check_specs=asset_checks.specs("scores"),
     )
     def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
@@ -49,7 +50,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         deps=[scores, "items", "personas", "figures_card"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
         automation_condition=automation.FIGURES,
-        check_specs=checks.specs("subgroup_metrics"),
+        check_specs=asset_checks.specs("subgroup_metrics"),
     )
     def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
@@ -72,7 +73,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         deps=[scores, "items", "personas", "figures_card"],
         metadata=definition_metadata(tables.POCKETS),
         automation_condition=automation.FIGURES,
-        check_specs=checks.specs("pockets"),
+        check_specs=asset_checks.specs("pockets"),
     )
     def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
@@ -93,7 +94,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         deps=[dg.AssetDep(scores, partition_mapping=dg.AllPartitionMapping()), "figures_card", "departure_card"],
         metadata=definition_metadata(tables.MODEL_COMPARISON),
         automation_condition=automation.COMPARE,
-        check_specs=checks.specs("model_comparison"),
+        check_specs=asset_checks.specs("model_comparison"),
     )
     def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Paired differences between models on the same prompts, with groups that cannot be told apart."""
@@ -102,7 +103,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
             project,
             record,
             extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)},
-            checks=checks.results("model_comparison", found),
+            checks=asset_checks.results("model_comparison", found),
         )
 
     return [scores, subgroup_metrics, pockets, model_comparison]

@@ -4,12 +4,13 @@ import dagster as dg
 import polars as pl
 
 from mpta_pipeline import personas as domain
-from mpta_pipeline import tables
-from mpta_pipeline.foreign import verbatim
-from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.untrusted_text import verbatim
+from mpta_pipeline.orchestration import asset_checks, automation
+from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 GROUP = "personas"
 
@@ -23,7 +24,7 @@ GROUP = "personas"
     kinds={"parquet", "polars"},
     metadata=definition_metadata(tables.PERSONAS),
     automation_condition=automation.FAN_IN,
-    check_specs=checks.specs("personas"),
+    check_specs=asset_checks.specs("personas"),
 )
 def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """Real respondents with the traits that they stated; never a missing answer, never more than they said."""
@@ -42,7 +43,7 @@ def personas(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
             "one persona": _example(frame, project),
             **lineage("personas", {"traits": [("harmonized_wave", column) for column in _carried(frame)]}),
         },
-        checks=checks.results("personas", found),
+        checks=asset_checks.results("personas", found),
     )
 
 

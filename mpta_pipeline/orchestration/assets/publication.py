@@ -3,10 +3,11 @@
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline.orchestration import automation, steps
+from mpta_pipeline.core.tables import PUBLISHED
+from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, preview, published_schema, result
-from mpta_pipeline.orchestration.project import Project
-from mpta_pipeline.tables import PUBLISHED
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 GROUP = "publication"
 

@@ -3,13 +3,15 @@
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline import harmonize, surveys, tables
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline import harmonize, surveys
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.orchestration import asset_checks, automation
+from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result, table_schema
 from mpta_pipeline.orchestration.partitions import SURVEY_WAVE
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 GROUP = "surveys"
 
@@ -61,7 +63,7 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     kinds={"parquet", "polars", "pandera"},
     metadata=definition_metadata(tables.RESPONDENTS),
     automation_condition=automation.SAME_RUN_AS_PARENT,
-    check_specs=checks.specs("harmonized_wave"),
+    check_specs=asset_checks.specs("harmonized_wave"),
 )
 def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
     """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
@@ -84,7 +86,7 @@ def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam
             "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
-        checks=checks.results("harmonized_wave", found),
+        checks=asset_checks.results("harmonized_wave", found),
         # Wording stands in the crosswalk alone, but personas and items are made of it: an edit is a change of the wave.
         version=digest(record.version, project.harmonizing_version(file)),
     )

@@ -3,12 +3,13 @@
 import dagster as dg
 import polars as pl
 
-from mpta_pipeline import tables
-from mpta_pipeline.foreign import verbatim
-from mpta_pipeline.orchestration import automation, checks, steps
-from mpta_pipeline.orchestration.descent import lineage
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.untrusted_text import verbatim
+from mpta_pipeline.orchestration import asset_checks, automation
+from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, QUESTIONS, definition_metadata, preview, result
-from mpta_pipeline.orchestration.project import Project
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
 
 GROUP = "tasks"
 
@@ -51,13 +52,13 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         kinds={"parquet", "polars"},
         metadata=definition_metadata(tables.PROMPTS),
         automation_condition=automation.ASKING,
-        check_specs=checks.specs("prompts"),
+        check_specs=asset_checks.specs("prompts"),
     )
     def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
         """Item × persona × condition × option order, as texts that know no model; equal texts are asked once."""
         record, found = steps.make_prompts(project, context.partition_key)
         frame = steps.read(project, "prompts", context.partition_key)
-        return result(project, record, extra=_shown(frame), checks=checks.results("prompts", found))
+        return result(project, record, extra=_shown(frame), checks=asset_checks.results("prompts", found))
 
     return [items, prompts]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.tasks.files import Download, ItemFile, is_sample, version
-from mpta_pipeline.tasks.registry import ItemRequest, Kind
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
+from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
 
 # Categories whose files were at hand to pin; any other file of the same structure is read from `path`.
 _SHA = {

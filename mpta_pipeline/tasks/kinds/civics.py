@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 import polars as pl
 
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.tasks.files import ItemFile, version
-from mpta_pipeline.tasks.registry import AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.task_kinds import AS_THE_PERSON, ItemRequest, Kind
 
 FILE = ItemFile(
     name="civics_dataset.json",

@@ -16,12 +16,12 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.hashing import hash_rows, hash_uniform
-from mpta_pipeline.study import first_problem
-from mpta_pipeline.tasks.files import ItemFile, version
-from mpta_pipeline.tasks.gaps import Gaps
-from mpta_pipeline.tasks.registry import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.hashing import hash_rows, hash_uniform
+from mpta_pipeline.core.study import first_problem
+from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.item_gaps import Gaps
+from mpta_pipeline.tasks.task_kinds import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}

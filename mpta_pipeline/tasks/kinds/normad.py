@@ -12,10 +12,10 @@ from pathlib import Path
 import polars as pl
 import pycountry
 
-from mpta_pipeline.errors import ConfigError, TaskError
-from mpta_pipeline.tasks.files import ItemFile, version
-from mpta_pipeline.tasks.gaps import Gaps
-from mpta_pipeline.tasks.registry import ItemRequest, Kind
+from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.item_gaps import Gaps
+from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
 
 FILE = ItemFile(
     name="normad_etiquette_final_data.csv",

@@ -17,10 +17,10 @@ from typing import Any
 import polars as pl
 import pycountry
 
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.hashing import digest
-from mpta_pipeline.tasks.files import ItemFile, version
-from mpta_pipeline.tasks.registry import AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.task_kinds import AS_THE_PERSON, ItemRequest, Kind
 
 GLOBAL = ItemFile(
     name="global_opinions.csv",

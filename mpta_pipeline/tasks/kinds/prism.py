@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import polars as pl
 
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.tasks.files import ItemFile, version
-from mpta_pipeline.tasks.registry import ItemRequest, Kind
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
 from mpta_pipeline.tasks.text_scores import require
 
 FILE = ItemFile(

@@ -14,7 +14,7 @@ import polars as pl
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
 from mpta_pipeline.personas.wording import as_option
-from mpta_pipeline.tasks.registry import AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.tasks.task_kinds import AS_THE_PERSON, ItemRequest, Kind
 
 VIEWS = ("belief", "value", "attitude")
 # Demographics that are facts of the interview rather than traits, or that have no answer worth guessing.

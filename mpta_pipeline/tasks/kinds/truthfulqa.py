@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from mpta_pipeline.errors import TaskError
-from mpta_pipeline.hashing import hash_rows, hash_uniform
-from mpta_pipeline.tasks.files import Download, ItemFile, is_sample, sha256, version
-from mpta_pipeline.tasks.registry import ItemRequest, Kind
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.hashing import hash_rows, hash_uniform
+from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, sha256, version
+from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
 
 _SHA = "b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c"
 _MC_SHA = "c90d853454fd48c676accb33e16923ac438dbb6fb37ecc7c6a70e33c9e556e87"

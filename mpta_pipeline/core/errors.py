@@ -1,0 +1,84 @@
+"""Errors that a user can act on: each names what, where and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mpta_pipeline.core.untrusted_text import printable
+
+
+class MptaError(Exception):
+    """A problem whose message names file, variable, value and remedy, as far as each applies.
+
+    Args:
+        problem: What is wrong, one sentence without a full stop.
+        remedy: What the user can do, one sentence without a full stop.
+        file: The file concerned. Only its name is shown when it lies in a survey folder.
+        variable: The variable, field or configuration key concerned.
+        value: The offending value. Never a secret and never more than a code or label of microdata.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        file: str | Path | None = None,
+        variable: str | None = None,
+        value: object = None,
+    ) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        self.file = Path(file) if isinstance(file, str) else file
+        self.variable = variable
+        self.value = value
+        where = [
+            f"{name} {shown}"
+            for name, shown in (
+                ("file", self.file),
+                ("variable", variable),
+                ("value", None if value is None else _short(value)),
+            )
+            if shown is not None
+        ]
+        place = f" ({', '.join(where)})" if where else ""
+        super().__init__(printable(f"{problem}{place}. Remedy: {remedy}."))
+
+
+class SurveyFileError(MptaError):
+    """A survey file that cannot be read or recognized."""
+
+
+class CrosswalkError(MptaError):
+    """A concept file that is invalid, or a wave that does not fit the crosswalk."""
+
+
+class ValidationError(MptaError):
+    """A table that breaks its own schema or a quality rule that blocks."""
+
+
+class DamagedError(MptaError):
+    """A stored file whose bytes are not those that were written."""
+
+
+class ConfigError(MptaError):
+    """A configuration file or environment variable that cannot be used."""
+
+
+class TaskError(MptaError):
+    """A task's item file that is absent or does not have the published structure."""
+
+
+class ModelError(MptaError):
+    """A model or endpoint that cannot be used at all; single failed requests are rows, not errors."""
+
+
+class PolicyError(MptaError):
+    """A use that a source's data-use policy does not allow."""
+
+
+def _short(value: object, limit: int = 200) -> str:
+    """Show a value on one line with control characters escaped, cut at `limit` characters."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return repr(text if len(text) <= limit else text[:limit] + "…")

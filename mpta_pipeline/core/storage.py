@@ -1,0 +1,372 @@
+"""Where things are written, and how: to a temporary name, synced, then renamed; on an object store by one upload.
+
+Partitions, their records and raw snapshots lie in the *store*: below the data directory, or where `MPTA_DATA_URL`
+points. A path of an object store is an fsspec-backed one of universal-pathlib, which has pathlib's methods; the
+functions here are where the two differ. What needs locks and appends (ledgers) or a file of its own (the published
+DuckDB file) stays on a file system.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from mpta_pipeline.core.errors import ConfigError
+
+
+def on_object_store(path: Path) -> bool:
+    """Whether a path is an object store's and not a file system's."""
+    return not isinstance(path, Path)
+
+
+def _object_store(path: Path) -> Any:
+    """The fsspec file system of a path on an object store."""
+    return cast(Any, path).fs
+
+
+def _name(path: Path) -> str:
+    return str(cast(Any, path).path)
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Call `write` on a temporary path, sync it and put it in place; on error the old file stays and nothing is left.
+
+    On a file system the temporary file lies beside `path` and is renamed. On an object store it is uploaded: an object
+    is there whole or not at all, also when the upload takes several parts.
+    """
+    if on_object_store(path):
+        with scratch() as folder:
+            made = folder / path.name
+            made.touch()
+            write(made)
+            return copy(made, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as f:
+            os.fsync(f.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
+    """Write a frame as Parquet (zstd) atomically; the same frame gives the same bytes."""
+    return write_atomic(path, lambda p: frame.rechunk().write_parquet(p, compression="zstd"))
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Read a stored partition; from an object store by one request.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not on_object_store(path):
+        return pl.read_parquet(path)
+    return pl.read_parquet(io.BytesIO(_object_store(path).cat_file(_name(path))))
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text; from an object store by one request.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if not on_object_store(path):
+        return path.read_text(encoding="utf-8")
+    return str(_object_store(path).cat_file(_name(path)).decode())
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder that match a glob pattern, folder by folder in name order; none if it is absent."""
+    return sorted(folder.glob(pattern), key=lambda path: path.parts)
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Copy a file to an object store, or an object to a file; what `target` was stays until the copy is whole."""
+    if on_object_store(target):
+        _object_store(target).put_file(str(source), _name(target))
+        return target
+    return write_atomic(target, lambda made: _object_store(source).get_file(_name(source), str(made)))
+
+
+def shared(layout: Layout, published: Path) -> Path:
+    """Put a copy of what was published beside the partitions, where these are on an object store."""
+    if on_object_store(layout.store):
+        copy(published, layout.store / published.name)
+    return published
+
+
+def fetch(paths: Sequence[Path], base: Path, folder: Path) -> None:
+    """Copy objects below `base` side by side into a folder, which keeps their folders."""
+    if paths:
+        targets = [str(folder.joinpath(*path.parts[len(base.parts) :])) for path in paths]
+        _object_store(base).get([_name(path) for path in paths], targets)
+
+
+def mirror(source: Path, target: Path, last: str) -> None:
+    """Copy the files of a folder between file system and object store, if `source` has the file `last`.
+
+    It is copied last: a copy that has it is whole, and left as it is.
+    """
+    if (target / last).exists() or not (source / last).exists():
+        return
+    for path in [*(p for p in listed(source, "*") if p.name != last), source / last]:
+        copy(path, target / path.name)
+
+
+def write_text(text: str, path: Path) -> Path:
+    """Write UTF-8 text atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    return write_atomic(path, write)
+
+
+def write_json(value: Any, path: Path) -> Path:
+    """Write a JSON document atomically, keys sorted."""
+    return write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", path)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below the data directory (`MPTA_DATA_DIR`). Parquet partitions; one DuckDB file is published.
+
+    Attributes:
+        root: The data directory.
+        url: Object store that holds the partitions instead, e.g. `s3://bucket/prefix` (`MPTA_DATA_URL`).
+        ledgers: Folder of the ledgers, on a file system that all who ask models share (`MPTA_LEDGER_DIR`).
+    """
+
+    root: Path
+    url: str | None = None
+    ledgers: Path | None = None
+
+    @classmethod
+    def from_env(cls) -> Layout:
+        """The layout below `MPTA_DATA_DIR`, by default `data/` in the working directory."""
+        ledgers = os.environ.get("MPTA_LEDGER_DIR")
+        return cls(
+            Path(os.environ.get("MPTA_DATA_DIR", "data")).resolve(),
+            os.environ.get("MPTA_DATA_URL") or None,
+            Path(ledgers).resolve() if ledgers else None,
+        )
+
+    @cached_property
+    def store(self) -> Path:
+        """Where partitions and raw snapshots lie: the data directory, or a folder of an object store.
+
+        Raises:
+            ConfigError: `MPTA_DATA_URL` cannot be used.
+        """
+        if self.url is None:
+            return self.root
+        try:
+            from upath import UPath
+
+            # What another process has just written must be seen: listings are never kept.
+            return cast(Path, UPath(self.url, use_listings_cache=False))
+        except (ImportError, ValueError) as failure:
+            raise ConfigError(
+                f"The object store cannot be used: {failure}",
+                variable="MPTA_DATA_URL",
+                value=self.url,
+                remedy="give a URL such as s3://bucket/prefix and install the project with its extra `scale`",
+            ) from None
+
+    @property
+    def surveys(self) -> Path:
+        """Where survey files are dropped (`MPTA_SURVEY_DIR`, by default `surveys/` below the root)."""
+        return Path(os.environ.get("MPTA_SURVEY_DIR", self.root / "surveys")).resolve()
+
+    @property
+    def raw(self) -> Path:
+        """Raw waves on this machine: one folder a wave, below it one a release."""
+        return self.root / "raw"
+
+    @property
+    def raw_store(self) -> Path:
+        """Raw waves where all machines see them. Releases never change, so that each machine may keep a copy."""
+        return self.store / "raw"
+
+    @property
+    def catalogue(self) -> Path:
+        """What the survey folder held when it was last looked at."""
+        return self.store / "catalogue.json"
+
+    def harmonized(self, wave: str) -> Path:
+        """The harmonized wave's table."""
+        return self.store / "harmonized" / f"{wave}.parquet"
+
+    def table(self, name: str, *partition: str) -> Path:
+        """A table's Parquet file, with one folder level per partition key; "/" in a key becomes "%2F"."""
+        keys = [key.replace("%", "%25").replace("/", "%2F") for key in partition]
+        return self.store.joinpath("tables", name, *keys[:-1], f"{keys[-1] if keys else name}.parquet")
+
+    def figures_before(self, model: str, task: str) -> Path:
+        """Figures of a model on a task that others have replaced."""
+        model, task = (key.replace("%", "%25").replace("/", "%2F") for key in (model, task))
+        return self.store / "figures_before" / model / f"{task}.parquet"
+
+    def ledger(self, model: str) -> Path:
+        """A model's ledger folder."""
+        return (self.ledgers or self.root / "ledger") / model.replace("%", "%25").replace("/", "%2F")
+
+    @property
+    def models(self) -> Path:
+        """Files made from installed models (re-quantised weights)."""
+        return self.root / "models"
+
+    @property
+    def item_files(self) -> Path:
+        """Downloaded item files of the benchmarks."""
+        return self.root / "item_files"
+
+    @property
+    def warehouse(self) -> Path:
+        """The published DuckDB file."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def report(self) -> Path:
+        """The published report."""
+        return self.root / "report.html"
+
+
+# Steps that make tables share the work lock; a withdrawal holds it alone. Both pass the gate first, so that a waiting
+# withdrawal is not overtaken by ever new steps.
+_WORK, _GATE = "work.lock", "work.gate.lock"
+_SCRATCH, _SWEEP, _OWNER = "scratch", "sweep.lock", ".owner"
+_HOLD_ROWS = (".parquet", ".duckdb", ".html", ".arrow")
+
+
+@contextmanager
+def at_work(layout: Layout) -> Iterator[None]:
+    """Keep withdrawals out while a table is made; any number of steps, in any process, may do so at once."""
+    with _lock_file(layout, _WORK) as work:
+        with _lock_file(layout, _GATE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            fcntl.flock(work, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep every step out: wait for those at work to end, and let no other begin.
+
+    Args:
+        layout: The data folder.
+        waiting: Called once if there is something to wait for.
+    """
+    with _lock_file(layout, _GATE) as gate, _lock_file(layout, _WORK) as work:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(work, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def scratch(layout: Layout | None = None) -> Iterator[Path]:
+    """A folder below the data folder for as long as the context lasts; what a kill leaves in it is swept (`sweep`).
+
+    Survey rows and persona texts are never written to the system's temporary folder, where nobody would look for them.
+
+    Args:
+        layout: The data folder; null for the environment's.
+    """
+    layout = layout or Layout.from_env()
+    base = layout.root / _SCRATCH
+    base.mkdir(parents=True, exist_ok=True)
+    with _lock_file(layout, _SWEEP) as sweeping:
+        fcntl.flock(sweeping, fcntl.LOCK_SH)
+        folder = Path(tempfile.mkdtemp(dir=base))
+        owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(owner, fcntl.LOCK_EX)  # it ends with this process, however that ends
+        fcntl.flock(sweeping, fcntl.LOCK_UN)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(owner)
+
+
+def sweep(layout: Layout) -> int:
+    """Remove what killed processes left behind: scratch folders, and half-written tables where no step is at work.
+
+    Returns:
+        Number of folders and files that were removed.
+    """
+    gone = 0
+    with _lock_file(layout, _SWEEP) as sweeping:
+        fcntl.flock(sweeping, fcntl.LOCK_EX)
+        for folder in listed(layout.root / _SCRATCH, "*"):
+            if folder.is_dir() and _abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                gone += 1
+    with _lock_file(layout, _GATE) as gate, _lock_file(layout, _WORK) as work:
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return gone
+        return gone + sweep_half_written(layout)
+
+
+def sweep_half_written(layout: Layout) -> int:
+    """Remove tables and published files that were being written when a process was killed; no step may be at work."""
+    left = [p for p in listed(layout.root, "**/.*.tmp") if any(f"{suffix}." in p.name for suffix in _HOLD_ROWS)]
+    # Before there was a scratch folder, files were read beside the snapshots.
+    left += [p for p in listed(layout.raw, ".*") if p.is_dir()]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process that made a scratch folder is gone."""
+    try:
+        owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(owner)
+    return True
+
+
+@contextmanager
+def _lock_file(layout: Layout, name: str) -> Iterator[int]:
+    """An open lock file; what is locked on it is released with it."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(layout.root / name, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,255 @@
+"""The study: who is asked what, under which conditions, and which figures come of it (`study.yaml`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mpta_pipeline.core.errors import ConfigError
+
+Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
+Framing = Literal["you_are", "user_is", "third_person"]
+Condition = Literal[
+    "persona",
+    "no_persona",
+    "demographics_only",
+    # Controls: the traits of another respondent, neutral text of the same length, the persona less one domain.
+    "shuffled_country",
+    "shuffled_any",
+    "placebo",
+    "without_demographic",
+    "without_belief",
+    "without_value",
+    "without_attitude",
+]
+Elicitation = Literal["letter", "option_logprob", "verbalized", "free_text"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PanelDesign(_Strict):
+    """Who is drawn: `size` personas over the strata that `strata` make, within each survey."""
+
+    size: int = Field(default=96, ge=1)
+    strata: tuple[str, ...] = ("country", "sex", "age_band")
+    allocation: Literal["equal", "proportional"] = "proportional"
+
+
+class TraitSelection(_Strict):
+    """What a persona shows: at least `min` traits (else it is not built), at most `max`, by domain or column."""
+
+    min: int = Field(default=4, ge=1)
+    max: int = Field(default=20, ge=1)
+    domains: tuple[Literal["demographic", "belief", "value", "attitude"], ...] = (
+        "demographic",
+        "belief",
+        "value",
+        "attitude",
+    )
+    columns: tuple[str, ...] | None = None
+    k_anonymity: int = Field(default=1, ge=1)
+
+
+class TaskConfig(_Strict):
+    """One task of the study. `kind` names the code; further keys are that kind's own options.
+
+    Attributes:
+        kind: Kind of task, a name of the task registry.
+        path: Item file or folder, relative to this configuration, environment variables ($NAME) put in; null for a kind
+            that makes its items from the survey or ships sample items.
+        items: Items used at most, the lowest keyed hashes; null for all.
+        items_per_persona: Items each persona is asked, balanced over items; null for all.
+        orders: Option orders: all cyclic shifts, the given order alone, or all permutations.
+        conditions: Conditions; null for the study's.
+        options: Options of the kind.
+    """
+
+    kind: str
+    path: Path | None = None
+    items: int | None = Field(default=None, ge=1)
+    items_per_persona: int | None = Field(default=None, ge=1)
+    orders: Literal["cyclic", "given", "full"] = "cyclic"
+    elicitation: Elicitation = "letter"
+    conditions: tuple[Condition, ...] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class FigureRules(_Strict):
+    """How figures are cut and when a cell counts as small.
+
+    Attributes:
+        country_groups: Groups of the dimension `country_group`: name → countries, by whole name or ISO 3166-1 code.
+        retest: CSV of how often people give their own answer again (column, retest), beside study.yaml; null: unknown.
+    """
+
+    dimensions: tuple[str, ...] = ("sex", "age_band", "education_3", "sex×age_band")
+    min_personas: int = Field(default=30, ge=1)
+    min_items: int = Field(default=1, ge=1)
+    equivalence_margin: float = Field(default=0.05, gt=0, lt=1)
+    level: float = Field(default=0.05, gt=0, lt=1)
+    bootstrap: int = Field(default=400, ge=50)
+    country_groups: dict[str, tuple[str, ...]] = {}
+    retest: Path | None = None
+
+
+class Schedules(_Strict):
+    """When what runs by the clock runs: cron expressions, in `timezone`; null: only when started by hand or in the UI.
+
+    Attributes:
+        watch: Asks the addresses of the sources for new releases.
+        check: Looks through everything that is stored.
+        refresh: Brings everything up to date, as `mpta run` does, for deployments whose daemon does not do so itself.
+        timezone: IANA name, e.g. Europe/Berlin.
+        waves_stale_after: Days without a word on new releases after which the survey files show as stale.
+        figures_stale_after: Days after which published figures that nobody made or confirmed show as stale.
+    """
+
+    watch: str | None = "0 6 * * 1"
+    check: str | None = "0 3 * * *"
+    refresh: str | None = None
+    timezone: str = "UTC"
+    waves_stale_after: int = Field(default=21, ge=1)
+    figures_stale_after: int = Field(default=100, ge=1)
+
+
+class Study(_Strict):
+    """The whole study.
+
+    Attributes:
+        surveys: Survey sources whose waves take part; null for all whose policy allows.
+        models: Models of the registry that take part; null for all.
+        budget: US dollars that the models of one run may spend together; null sets no limit.
+        paraphrases: Wordings of the framing under which each persona is shown.
+        least_readable: Share of replies that must name an option; below it terminal, UI and report warn of the figures.
+    """
+
+    name: str
+    seed: int = 2025
+    surveys: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    budget: float | None = Field(default=None, ge=0)
+    panel: PanelDesign = PanelDesign()
+    traits: TraitSelection = TraitSelection()
+    styles: tuple[Style, ...] = ("prose",)
+    framings: tuple[Framing, ...] = ("you_are",)
+    conditions: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
+    paraphrases: int = Field(default=1, ge=1, le=5)
+    least_readable: float = Field(default=0.8, ge=0, le=1)
+    tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
+    figures: FigureRules = FigureRules()
+    schedules: Schedules = Schedules()
+
+    @model_validator(mode="after")
+    def _names_are_partition_keys(self) -> Study:
+        for name in self.tasks:
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"task name {name!r} may hold letters, digits and _ only")
+        return self
+
+    def task_conditions(self, task: str) -> tuple[Condition, ...]:
+        """The conditions under which a task is asked."""
+        return self.tasks[task].conditions or self.conditions
+
+
+def config_dir() -> Path:
+    """Where the configuration files are: `MPTA_CONFIG_DIR`, by default `dagster_home/` in the working directory."""
+    return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
+
+
+class _Loader(yaml.SafeLoader):
+    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} is there twice in one mapping", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def templates() -> list[Path]:
+    """The configuration files that come with the project: those of the repository, else where a wheel puts them.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    candidates = [
+        Path(__file__).resolve().parents[2] / "dagster_home",
+        Path(sys.prefix) / "share" / "mpta_pipeline" / "dagster_home",
+    ]
+    for folder in candidates:
+        if (folder / "study.yaml").exists():
+            return [folder / name for name in ("study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml")]
+    raise ConfigError(
+        "The configuration files that come with the project are absent",
+        file=candidates[0],
+        remedy="copy dagster_home/ out of the repository, or install the package again",
+    )
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: The file is absent, is not YAML or names a key twice; with line and remedy.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ConfigError(
+            "A configuration file is absent",
+            file=path,
+            remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
+        ) from None
+    except yaml.MarkedYAMLError as failure:
+        # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.
+        mark = failure.problem_mark or failure.context_mark
+        place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        raise ConfigError(
+            f"A configuration file is not YAML: {place}{failure.problem or failure.context}",
+            file=path,
+            remedy="mend that line",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise ConfigError(
+            f"A configuration file is not YAML: {' '.join(str(failure).split())}", file=path, remedy="mend its syntax"
+        ) from None
+
+
+def first_problem(failure: ValidationError) -> tuple[str, str, object]:
+    """The first problem of a pydantic failure: its place as a dotted path, the message, the value."""
+    error = failure.errors(include_url=False)[0]
+    value = error.get("input")
+    return ".".join(str(p) for p in error["loc"]), error["msg"], value if isinstance(value, str | int | float) else None
+
+
+def load_study(path: Path | None = None) -> Study:
+    """Read and validate `study.yaml`.
+
+    Raises:
+        ConfigError: With the key concerned, the value and what would be right.
+    """
+    path = path or config_dir() / "study.yaml"
+    raw = read_yaml(path)
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as failure:
+        where, message, value = first_problem(failure)
+        raise ConfigError(
+            f"The study is not valid: {message}",
+            file=path,
+            variable=where or None,
+            value=value,
+            remedy="correct that key",
+        ) from None

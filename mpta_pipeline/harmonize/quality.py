@@ -1,0 +1,634 @@
+"""Checks of a harmonized wave: what a survey methodologist would look at before using it.
+
+Each check is one function of the wave, named by what it guards, and each is shown to fire by a test that injects its
+fault. A consistent but wrong recode passes all of them but the label assertions (`recode.py`) and the published
+marginals (`marginals.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from math import isnan
+from pathlib import Path
+from typing import Any, Literal
+
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrors
+
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.tables import MISSING_KINDS, RESPONDENTS
+from mpta_pipeline.harmonize import polarity
+from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
+from mpta_pipeline.harmonize.long_answers import trait_columns
+from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
+from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
+from mpta_pipeline.surveys import RawWave
+
+Severity = Literal["error", "warn"]
+
+# Sums of weights against respondents, per country: the WVS rule, and the furthest that others stray (EVS 2017: Ukraine
+# 1,648 for 1,612, Albania 1,454 for 1,435).
+STRICT_SUM = 0.005
+LOOSE_SUM = 0.05
+MAX_WEIGHT = 30.0  # times the mean; GSS 2018 has 5.2, the WVS-7 tables 15
+COVERAGE_DROP = 0.01
+# Of a release against the one before. NORC's second release of 2010 removed nobody and changed no harmonized answer.
+REMOVED_SHARE = 0.05
+CHANGED_SHARE = 0.1
+AGAINST_LAST = frozenset({"coverage", "release_changes"})
+"""Checks of a release against the one before it: what they hold back may be right, and a person can say so."""
+STRAIGHT_LINE_SHARE = 0.25
+STRAIGHT_LINE_ITEMS = 5
+BREAK_OFF = 0.5
+MIN_CORRELATION_N = 100
+# Of the figures published for a file: where more are off, the weight or the release is another one, not a question.
+MARGINALS_OFF = 0.25
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The outcome of one check.
+
+    Attributes:
+        severity: `error` blocks the wave, `warn` is told.
+        metadata: Figures, as plain numbers, texts and lists.
+    """
+
+    name: str
+    passed: bool
+    severity: Severity
+    description: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Wave:
+    """What the checks look at."""
+
+    frame: pl.DataFrame
+    raw: RawWave
+    crosswalk: Crosswalk
+    previous: pl.DataFrame | None
+
+    @cached_property
+    def rules(self) -> dict[str, Rule]:
+        """Column → its rule in this dialect."""
+        return {r.column: r for r in self.crosswalk.rules.get(str(self.raw.release["dialect"]), ())}
+
+    @cached_property
+    def traits(self) -> list[str]:
+        """The wave's harmonized columns, the country apart."""
+        return [c for c in trait_columns(self.frame) if c != "country"]
+
+    @property
+    def family(self) -> str:
+        """Family of the wave's survey."""
+        return str(self.raw.release["survey"]).removesuffix("_extract").removesuffix("_usa")
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """Place of each answer of a battery between 0 and 1; null where missing or off the scale."""
+        return self.frame.select(
+            pl.col(c).replace_strict(r.scores, default=None, return_dtype=pl.Float64)
+            for c in self.traits
+            if (r := self.rules.get(c)) is not None and r.concept.battery is not None and r.scores
+        )
+
+
+def check_wave(
+    frame: pl.DataFrame,
+    raw: RawWave,
+    crosswalk: Crosswalk,
+    *,
+    previous: pl.DataFrame | None = None,
+    accepted: str | None = None,
+) -> list[CheckResult]:
+    """Check a harmonized wave before it replaces the old one.
+
+    Args:
+        frame: The harmonized wave.
+        raw: The raw wave that it was made from.
+        crosswalk: The crosswalk that it was made with.
+        previous: The harmonized wave of the release in use so far, if any. It is compared if it is of the same dialect.
+        accepted: Why much may differ from the release in use so far; what differs is a warning then.
+    """
+    if previous is not None and previous.get_column("dialect")[0] != raw.release["dialect"]:
+        previous = None  # the wave comes from another source now: other ids, other columns
+    wave = _Wave(frame, raw, crosswalk, previous)
+    found = [check(wave) for check in _CHECKS]
+    if accepted is None:
+        return found
+    return [
+        replace(c, severity="warn", metadata={**c.metadata, "accepted": accepted}) if c.name in AGAINST_LAST else c
+        for c in found
+    ]
+
+
+def _schema(wave: _Wave) -> CheckResult:
+    """Types, values and ranges; each cell has a value or a kind of missing answer, never both."""
+    columns = {}
+    for name in wave.traits:
+        rule = wave.rules.get(name)
+        columns[name] = pa.Column(
+            pl.Float64 if rule and rule.source.numeric else pl.String, nullable=True, checks=_value_checks(rule)
+        )
+        columns[name + MISSING_SUFFIX] = pa.Column(
+            pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
+        )
+    problems: list[str] = []
+    try:
+        RESPONDENTS.validate(wave.frame.select(RESPONDENTS.schema.names()))
+    except MptaError as failure:
+        problems.append(str(failure))
+    try:
+        pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
+    except SchemaErrors as failure:
+        cases = failure.failure_cases
+        problems += [
+            f"{column}: {check} ({case})"
+            for column, check, case in cases.select("column", "check", "failure_case").rows()
+        ]
+    both = wave.frame.select(
+        (pl.col(c).is_null() == pl.col(c + MISSING_SUFFIX).is_null()).sum().alias(c) for c in wave.traits
+    )
+    problems += [f"{c}: {n} cell(s) with both or neither of value and missing kind" for c, n in _positive(both)]
+    return CheckResult(
+        "schema",
+        not problems,
+        "error",
+        "Types, domains and ranges hold; each cell has a value or a missing kind",
+        {"columns": len(wave.traits), "problems": problems[:20], "n_problems": len(problems)},
+    )
+
+
+def _value_checks(rule: Rule | None) -> list[pa.Check]:
+    if rule is None or rule.source.from_labels:
+        return []
+    if rule.source.numeric:
+        low, high = rule.source.numeric.min, rule.source.numeric.max
+        stray = TOLERANCE * (high - low)
+        return [pa.Check.in_range(low - stray, high + stray)]
+    return [pa.Check.isin(sorted({*rule.values, *(o.value for o in rule.options)}))]
+
+
+def _keys(wave: _Wave) -> CheckResult:
+    """Native keys are unique but for those that the source's record exempts with a reason.
+
+    In a file without keys the row's content stands for one: equal rows are told apart by number and are no fault.
+    """
+    unstable = bool(wave.raw.release.get("unstable_keys"))
+    # The raw wave numbers the repeats of a key: 858069901, 858069901#2.
+    keys = wave.frame.get_column("native_key")
+    exempt = set(wave.raw.source.key.duplicates)
+    plain = keys.filter(keys.str.contains(r"#\d+$")).str.replace(r"#\d+$", "")
+    unexplained = sorted(set(plain.to_list()) - exempt)
+    ids = wave.frame.height - wave.frame.get_column("respondent_id").n_unique()
+    reason = wave.raw.source.key.repeats.get(wave.raw.wave.rpartition("-")[2])
+    return CheckResult(
+        "unique_keys",
+        not ids and (unstable or not unexplained),
+        "warn" if reason and not ids else "error",
+        "Each respondent has one id, and the file's own key repeats only where its producer is known to repeat it",
+        {
+            "repeated_ids": ids,
+            "repeated_keys": len(unexplained),
+            "exempt": len(set(plain.to_list()) & exempt),
+            "file_has_keys": not unstable,
+            "known_of_this_wave": reason,
+        },
+    )
+
+
+def _weights(wave: _Wave) -> CheckResult:
+    """Each respondent has a weight, none is negative, none carries the survey alone."""
+    name = wave.raw.release["weight_name"]
+    if name is None:
+        return CheckResult("weights", True, "error", "The file carries no survey weight; figures are unweighted", {})
+    weight = wave.frame.get_column("weight")
+    problems = []
+    if weight.null_count():
+        without = wave.frame.filter(pl.col("weight").is_null())["row_index"]
+        cells = wave.raw.data([str(wave.raw.resolve(name))]).to_series().gather(without)
+        found = cells.cast(pl.String).fill_null("empty").unique().sort().head(3)
+        problems.append(f"{weight.null_count()} respondent(s) without weight ({name} is {', '.join(found)})")
+    if negative := int((weight.fill_null(0) < 0).sum()):
+        problems.append(f"{negative} negative weight(s)")
+    if infinite := int(weight.is_infinite().sum()):
+        problems.append(f"{infinite} infinite weight(s)")
+    total = float(weight.sum()) if not infinite else 0.0
+    if total <= 0 and not infinite:
+        problems.append("weights sum to nothing")
+    peak = float(pl.select(pl.lit(weight).max()).item() or 0) * wave.frame.height / total if total > 0 else 0.0
+    if peak > MAX_WEIGHT:
+        problems.append(f"the largest weight is {peak:.1f} times the mean")
+    return CheckResult(
+        "weights",
+        not problems,
+        "error",
+        f"Weights of {name} are complete, not negative and at most {MAX_WEIGHT:.0f} times their mean",
+        {
+            "weight": name,
+            "sum": total,
+            "respondents": wave.frame.height,
+            "max_over_mean": round(peak, 3),
+            "design_effect": round(wave.frame.height * float((weight**2).sum()) / total**2, 4) if total > 0 else None,
+            "problems": problems,
+        },
+    )
+
+
+def _weight_sums(wave: _Wave) -> CheckResult:
+    """Weights sum to the number of respondents where their source says so.
+
+    They must in the file of wave 7 of the WVS (97,220 of 97,220, per survey too); of its time series the producer says
+    nothing.
+    They do in NORC's files, but a cumulative file is scaled over all years. In the EVS they do not (59,720 for 59,438),
+    so its part of a file is told, not held to it.
+    """
+    strict = wave.frame if wave.raw.release["dialect"] == "wvs7" else wave.frame.clear()
+    if wave.family == "joint" and wave.raw.resolve("study") is not None:
+        strict = wave.frame.filter(study_of(wave.frame, wave.raw) == "wvs")
+    off = {"strict": _off_sums(strict, STRICT_SUM), "loose": _off_sums(wave.frame, LOOSE_SUM)}
+    return CheckResult(
+        "weight_sums",
+        not (off["strict"] or off["loose"]),
+        "error" if off["strict"] else "warn",
+        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (WVS 7) or {LOOSE_SUM:.0%} (others)",
+        {"off": (off["strict"] or off["loose"])[:20], "n_off": len(off["strict"] or off["loose"])},
+    )
+
+
+def _off_sums(frame: pl.DataFrame, tolerance: float) -> list[str]:
+    sums = frame.group_by("country").agg(n=pl.len(), total=pl.col("weight").sum()).sort("country")
+    off = sums.filter((pl.col("total") > 0) & (((pl.col("total") / pl.col("n")) - 1).abs() > tolerance))
+    return [f"{c}: {t:.1f} for {n} respondents" for c, n, t in off.iter_rows()]
+
+
+def _coverage(wave: _Wave) -> CheckResult:
+    """Share answered per column and country, against the release in use so far."""
+    now = coverage(wave.frame)
+    if wave.previous is None:
+        empty = now.group_by("column").agg(pl.col("answered").sum()).filter(pl.col("answered") == 0)["column"].to_list()
+        return CheckResult(
+            "coverage",
+            True,
+            "error",
+            "First release: answered shares are recorded, none compared",
+            {"cells": now.height, "columns_without_answers": sorted(empty)},
+        )
+    before = coverage(wave.previous)
+    lost = before.join(now, on=["column", "country"], how="left", suffix="_now").with_columns(
+        drop=pl.col("share") - pl.col("share_now").fill_null(0.0)
+    )
+    lost = lost.filter(pl.col("drop") > COVERAGE_DROP).sort("drop", descending=True)
+    return CheckResult(
+        "coverage",
+        lost.is_empty(),
+        "error",
+        f"No column lost more than {COVERAGE_DROP:.0%} of a country's answers against the last release",
+        {
+            "lost": [
+                f"{c} in {k}: {a:.1%} to {b or 0:.1%}"
+                for c, k, a, b in lost.select("column", "country", "share", "share_now").head(20).iter_rows()
+            ],
+            "n_lost": lost.height,
+        },
+    )
+
+
+def _release_changes(wave: _Wave) -> CheckResult:
+    """What a new release does to the respondents of the last one: who left, whose answers are others now."""
+    description = (
+        f"A new release keeps {1 - REMOVED_SHARE:.0%} of the respondents and {1 - CHANGED_SHARE:.0%} of each answer"
+    )
+    before = wave.previous
+    if before is None or before.get_column("release_id")[0] == wave.raw.release["release_id"]:
+        return CheckResult("release_changes", True, "error", description, {"compared": 0})
+    common = [c for c in wave.traits if c in before.columns]
+    pairs = before.select("respondent_id", *common).join(
+        wave.frame.select("respondent_id", *common), on="respondent_id", how="inner", suffix=" now"
+    )
+    removed = before.height - pairs.height
+    both = [pl.col(c).is_not_null() & pl.col(f"{c} now").is_not_null() for c in common]
+    changed = pairs.select(
+        (_differs(c, pairs.schema[c]) & known).sum().truediv(known.sum()).fill_nan(0.0).alias(c)
+        for c, known in zip(common, both, strict=True)
+    )
+    shares = changed.row(0, named=True) if common else {}
+    mass = {c: round(share, 4) for c, share in shares.items() if (share or 0) > CHANGED_SHARE}
+    return CheckResult(
+        "release_changes",
+        not mass and removed <= REMOVED_SHARE * before.height,
+        "error",
+        description,
+        {"compared": pairs.height, "removed": removed, "columns_changed": mass},
+    )
+
+
+def _differs(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Whether an answer is another one; numbers to the precision of four bytes, as Stata files hold them."""
+    cells = [
+        pl.col(name).cast(pl.Float32) if dtype == pl.Float64 else pl.col(name) for name in (column, f"{column} now")
+    ]
+    return cells[0] != cells[1]
+
+
+def coverage(frame: pl.DataFrame) -> pl.DataFrame:
+    """Answered cells per column and country: column, country, respondents, answered, share."""
+    traits = [c for c in trait_columns(frame) if c != "country"]
+    return (
+        frame.group_by("country")
+        .agg(pl.len().alias("respondents"), *(pl.col(c).is_not_null().sum().cast(pl.Int64) for c in traits))
+        .unpivot(index=["country", "respondents"], variable_name="column", value_name="answered")
+        .with_columns(share=pl.col("answered") / pl.col("respondents"))
+        .sort("column", "country")
+    )
+
+
+def _gaps(wave: _Wave) -> CheckResult:
+    """No answers stand where the producer says that a question was not put (`gaps.csv`, Joint v5 codebook)."""
+    dialect = str(wave.raw.release["dialect"])
+    study = {"wvs7": "wvs", "evs2017": "evs"}.get(dialect)
+    if study is None and dialect != "joint":
+        return CheckResult("declared_gaps", True, "warn", "The producer names no gaps for this source", {"gaps": 0})
+    part = pl.lit(study) if study else study_of(wave.frame, wave.raw)
+    gaps = read_gaps().filter(pl.col("column").is_in(wave.traits))
+    counts = (
+        wave.frame.with_columns(part.alias("study"))
+        .group_by("study", "country")
+        .agg(pl.col(c).is_not_null().sum().cast(pl.Int64) for c in gaps.get_column("column").unique().sort())
+        .unpivot(index=["study", "country"], variable_name="column", value_name="answers")
+    )
+    found = gaps.join(counts, on=["column", "study", "country"], how="inner")
+    filled = found.filter(pl.col("answers") > 0)
+    return CheckResult(
+        "declared_gaps",
+        filled.is_empty(),
+        "warn",
+        "Countries where a question was not put have no answers to it",
+        {"gaps": found.height, "filled": [f"{c} in {k}: {n} answers" for c, _, k, n in filled.head(20).iter_rows()]},
+    )
+
+
+@lru_cache(maxsize=1)
+def read_gaps() -> pl.DataFrame:
+    """Where the producer says that a question was not put: column, study, country."""
+    return pl.read_csv(Path(__file__).with_name("gaps.csv"))
+
+
+def _labels(wave: _Wave) -> CheckResult:
+    """Labels on codes that nobody has; those that somebody has stop the wave before this."""
+    drifted = label_drift(wave.raw, wave.crosswalk)
+    return CheckResult(
+        "label_drift",
+        not drifted,
+        "warn",
+        "Value labels say what the crosswalk expects, on codes without respondents too",
+        {"drifted": [str(p) for p in drifted[:20]], "n_drifted": len(drifted)},
+    )
+
+
+def _set_aside(wave: _Wave) -> CheckResult:
+    """What is set aside, because the file says something that the crosswalk does not know: columns, or parts of them.
+
+    Nothing is guessed: cells are missing, and columns absent, until the concept's row says what the code means.
+    """
+    problems = columns_set_aside(wave.raw, wave.crosswalk)
+    by_unit = {unit: sorted({p.column for p in problems if p.unit == unit}) for unit in ("column", "country", "cells")}
+    return CheckResult(
+        "columns_set_aside",
+        not problems,
+        "warn",
+        "Every column that the file has a variable for is made, with every answer",
+        {
+            "columns": by_unit["column"],
+            "columns_in_a_country": by_unit["country"],
+            "columns_with_cells": by_unit["cells"],
+            "problems": [p.row() for p in problems[:100]],
+            "n_problems": len(problems),
+            "remedy": "look at the codebook of this release and add the code or wording to the concept's file",
+        }
+        if problems
+        else {},
+    )
+
+
+def _impossible(wave: _Wave) -> CheckResult:
+    """Combinations of answers that cannot be."""
+    columns = set(wave.traits)
+    first, second = (
+        pl.col(f"aims_respondent_{n}").is_in(["say", "speech"]).cast(pl.Int32) for n in ("first", "second")
+    )
+    index = {0: "materialist", 1: "mixed", 2: "postmaterialist"}
+    aims = (first + second).replace_strict(index, return_dtype=pl.String)
+    rules: dict[str, tuple[set[str], pl.Expr]] = {
+        "age differs from year minus year of birth by more than a year": (
+            {"age", "birth_year"},
+            # Top and bottom codes stand for ranges; they are left out.
+            pl.col("age").is_between(1, 81)
+            & (pl.col("birth_year") > 1937)
+            & ((pl.col("year") - pl.col("birth_year") - pl.col("age")).abs() > 1),
+        ),
+        "a person of 30 or older who was born in the country is not allowed to vote": (
+            {"age", "vote_national", "born_in_country", "citizenship"},
+            (pl.col("vote_national") == "not_eligible")
+            & (pl.col("age") >= 30)
+            & (pl.col("born_in_country") == "yes")
+            & (pl.col("citizenship") == "yes"),
+        ),
+        "more children than people could have had": ({"age", "n_children"}, pl.col("n_children") > pl.col("age") - 12),
+        "no religion, but strongly attached to it": (
+            {"religion_denomination_gss", "religious_strength_gss"},
+            (pl.col("religion_denomination_gss") == "none") & (pl.col("religious_strength_gss") == "strong"),
+        ),
+        # The EVS keeps the index of those who named one aim twice, the WVS sets it missing.
+        "the index of materialist aims is not that of the two aims chosen": (
+            {"postmaterialism_4", "aims_respondent_first", "aims_respondent_second"},
+            pl.col("postmaterialism_4") != aims,
+        ),
+    }
+    applicable = {name: rule for name, (needs, rule) in rules.items() if needs <= columns}
+    found = wave.frame.select(rule.fill_null(False).sum().alias(name) for name, rule in applicable.items())
+    counts = dict(_positive(found)) if applicable else {}
+    limit = max(2, round(0.005 * wave.frame.height))
+    return CheckResult(
+        "impossible_combinations",
+        all(n <= limit for n in counts.values()),
+        "warn",
+        f"Combinations that cannot be occur in {limit} respondents at most",
+        {"checked": len(applicable), **counts},
+    )
+
+
+def _straight_lines(wave: _Wave) -> CheckResult:
+    """Respondents who give one answer to a whole battery."""
+    shares: dict[str, float] = {}
+    for battery, columns in _batteries(wave).items():
+        # One answer to all of a few yes-or-no questions is an opinion, not a pattern.
+        if len(columns) < STRAIGHT_LINE_ITEMS or len(wave.rules[columns[0]].values) < 3:
+            continue
+        given = wave.scores.select(columns).select(
+            low=pl.min_horizontal(columns),
+            high=pl.max_horizontal(columns),
+            n=pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in columns),
+        )
+        answered = given.filter(pl.col("n") >= STRAIGHT_LINE_ITEMS)
+        if answered.height >= MIN_CORRELATION_N:
+            shares[battery] = float(answered.select((pl.col("low") == pl.col("high")).mean()).item())
+    return CheckResult(
+        "straight_lining",
+        all(share <= STRAIGHT_LINE_SHARE for share in shares.values()),
+        "warn",
+        f"At most {STRAIGHT_LINE_SHARE:.0%} of respondents give one answer to a whole battery",
+        {battery: round(share, 4) for battery, share in shares.items()},
+    )
+
+
+def _break_off(wave: _Wave) -> CheckResult:
+    """Respondents who left most of what they were asked without an answer, and the share of don't knows."""
+    kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
+    lacking = pl.sum_horizontal(pl.col(c + MISSING_SUFFIX).is_in(kinds).cast(pl.Int32) for c in wave.traits)
+    unsure = pl.sum_horizontal((pl.col(c + MISSING_SUFFIX) == "dont_know").cast(pl.Int32) for c in wave.traits)
+    given = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in wave.traits)
+    counts = wave.frame.select(lacking=lacking, unsure=unsure, asked=(given + lacking).clip(lower_bound=1))
+    shares = counts.select(share=pl.col("lacking") / pl.col("asked"), unsure=pl.col("unsure") / pl.col("asked"))
+    broken = float(shares.select((pl.col("share") > BREAK_OFF).mean()).item())
+    partial = float(shares.select(pl.col("share").is_between(0.2, BREAK_OFF).mean()).item())
+    return CheckResult(
+        "break_off",
+        broken <= 0.05,
+        "warn",
+        "At most 5 % of respondents left more than half of what they were asked unanswered",
+        {
+            "broken_off": round(broken, 4),
+            "partial": round(partial, 4),
+            "dont_know": round(float(shares.select(pl.col("unsure").mean()).item() or 0), 4),
+        },
+    )
+
+
+def _signs(wave: _Wave) -> CheckResult:
+    """Each item of a battery correlates with the rest of it as it should: a flipped scale does not.
+
+    Told, not enforced: one item in doubt is no reason to stop the others.
+    """
+    found: dict[str, float] = {}
+    wrong: list[str] = []
+    for battery, columns in _batteries(wave, signed=True).items():
+        if len(columns) < 2:
+            continue
+        total = pl.sum_horizontal(pl.col(c).fill_null(0.0) * _sign(wave, c) for c in columns)
+        count = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in columns)
+        for column in columns:
+            # The rest of the battery: the mean of its other answers, each turned the right way round.
+            rest = (total - pl.col(column) * _sign(wave, column)) / (count - 1)
+            pair = wave.scores.select(own=column, rest=pl.when(count > 1).then(rest)).drop_nulls()
+            if pair.height < MIN_CORRELATION_N:
+                continue
+            r = pair.select(pl.corr("own", "rest")).item()
+            if r is None or isnan(r):
+                continue
+            found[f"{battery}: {column}"] = round(float(r), 3)
+            if r * _sign(wave, column) <= 0:
+                wrong.append(f"{column} correlates {r:.2f} with the rest of {battery}")
+    return CheckResult(
+        "battery_signs",
+        not wrong,
+        "warn",
+        "Each item correlates with the rest of its battery in the expected direction",
+        {"wrong": wrong, "items": len(found), "lowest": min(found.values(), default=None)},
+    )
+
+
+def _polarity(wave: _Wave) -> CheckResult:
+    """Each scale goes with those that it goes with everywhere: an inverted one goes against them.
+
+    Told, not enforced: where labels say which way a scale runs, they are right more often than a correlation. What has
+    no labels is set aside before this.
+    """
+    rules = [r for c, r in wave.rules.items() if c in wave.traits]
+    pairs = polarity.known_pairs(rules)
+    values, country = polarity.scores(wave.frame, rules), wave.frame.get_column("country")
+    contrary = [e for e in polarity.judge(values, country, pairs) if e.contrary]
+    scales = [r.column for r in rules if r.scores and wave.frame.get_column(r.column).n_unique() > 1]
+    missed = [c for c in polarity.inversions_missed(values, country, pairs) if c in set(scales)]
+    return CheckResult(
+        "polarity",
+        not contrary,
+        "warn",
+        "Each scale correlates with its partners as it does wherever both are asked",
+        {
+            "contrary": [str(e) for e in contrary],
+            "scales": len(scales),
+            # Of every scale in turn: would this check have named it, had it been read the wrong way round?
+            "inversions_it_would_find": len(scales) - len(missed),
+            "inversions_it_would_miss": missed,
+        },
+    )
+
+
+def _marginals(wave: _Wave) -> CheckResult:
+    """Published figures that this wave must reproduce."""
+    compared = compare_marginals(wave.frame, wave.raw, wave.crosswalk)
+    off = compared.filter(~pl.col("agrees"))
+    own = off.filter("own_dialect")
+    return CheckResult(
+        "published_marginals",
+        off.is_empty(),
+        # A figure of another file that holds the same people is a check of the lineages, not of this file; and single
+        # figures that are off are a matter of their questions, which stop no others.
+        "error" if own.height > MARGINALS_OFF * compared.filter("own_dialect").height or off.is_empty() else "warn",
+        "Published figures are reproduced with their stated weight and denominator",
+        {
+            "compared": compared.height,
+            "agree": compared.height - off.height,
+            "off": [
+                f"{column} {value}: {found} for {expected}"
+                for column, value, found, expected in off.select("column", "value", "found", "expected").head(20).rows()
+            ],
+        },
+    )
+
+
+def _batteries(wave: _Wave, *, signed: bool = False) -> dict[str, list[str]]:
+    """Battery → its columns in this wave that share one scale."""
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for column in wave.traits:
+        rule = wave.rules.get(column)
+        battery = rule.concept.battery if rule else None
+        if rule is None or battery is None or battery.one_choice or not rule.scores:
+            continue
+        if signed and rule.sign is None:
+            continue
+        groups.setdefault((battery.name, rule.values), []).append(column)
+    return {f"{name} ({len(values)} points)": columns for (name, values), columns in groups.items()}
+
+
+def _sign(wave: _Wave, column: str) -> int:
+    return wave.rules[column].sign or 1
+
+
+def _positive(counts: pl.DataFrame) -> list[tuple[str, int]]:
+    return [(name, int(n)) for name, n in counts.row(0, named=True).items() if n] if counts.width else []
+
+
+_CHECKS: tuple[Callable[[_Wave], CheckResult], ...] = (
+    _schema,
+    _keys,
+    _weights,
+    _weight_sums,
+    _coverage,
+    _release_changes,
+    _gaps,
+    _labels,
+    _set_aside,
+    _impossible,
+    _straight_lines,
+    _break_off,
+    _signs,
+    _polarity,
+    _marginals,
+)

@@ -1,0 +1,180 @@
+"""Log-probabilities of whole options, by whichever way an OpenAI-compatible server really offers.
+
+* `prompt_logprobs` (vLLM, SGLang, chat): the option as the assistant's message, scored as part of the prompt.
+* `echo` (vLLM, completions): prompt and option echoed with their token log-probabilities. Which tokens are the option's
+  is read from the tokens' own text: vLLM's `text_offset` counts a leading special token that the text does not have.
+* `grammar` (llama.cpp, which silently ignores both): a grammar that allows exactly the option's token ids; the reply's
+  log-probabilities are the model's own. A grammar of the option's text would be wrong: it lets the model spell the
+  option in other tokens (-57.5 instead of -31.4 was measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from mpta_pipeline.inference.provider_errors import Fault, Kind
+from mpta_pipeline.inference.providers.base import Call, senseless
+from mpta_pipeline.inference.response_fields import listing, logprob, mapping, words
+
+Way = Literal["prompt_logprobs", "echo", "grammar"]
+_SKY = "The sky is blue."
+
+
+async def find_way(api: str, native: str, body: Mapping[str, Any], call: Call) -> Way:
+    """Find out by a small request each what the server does; a parameter that is accepted proves nothing.
+
+    Args:
+        api: chat or completions.
+        native: Path prefix of llama.cpp's own endpoints, seen from the API's root.
+        body: A small request of the model.
+        call: Exchanges with the endpoint.
+
+    Raises:
+        Fault: It offers none of the ways, or cannot be reached.
+    """
+    if await _works(call, native + "/tokenize", {"content": _SKY}, lambda p: len(p["tokens"]) > 2):
+        return "grammar"
+    if api == "completions":
+        echo = dict(body) | {"prompt": _SKY, "max_tokens": 1, "echo": True, "logprobs": 1}
+        if await _works(call, "/completions", echo, _echoes):
+            return "echo"
+    else:
+        asked = dict(body) | {"messages": [{"role": "user", "content": _SKY}], "max_tokens": 1, "prompt_logprobs": 0}
+        if await _works(call, "/chat/completions", asked, lambda p: len(p["prompt_logprobs"]) > 2):
+            return "prompt_logprobs"
+    raise Fault(
+        Kind.FATAL,
+        "the endpoint gives no log-probabilities of whole options (neither prompt_logprobs, echo nor token grammars)",
+    )
+
+
+async def _works(call: Call, path: str, body: Mapping[str, Any], test: Any) -> bool:
+    def read(payload: Any) -> bool:
+        try:
+            return bool(test(payload))
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return False
+
+    try:
+        return await call(path, body, read)
+    except Fault as fault:
+        if fault.kind is Kind.ITEM or (fault.kind is Kind.DOWN and "HTTP 404" in fault.reason):
+            return False
+        raise
+
+
+def token_grammar(tokens: list[int]) -> str:
+    """A GBNF grammar that allows these tokens and nothing else."""
+    return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
+
+
+def _echoes(payload: Any) -> bool:
+    """Whether a known string comes back with tokens that can be told apart: its last word's are not all of it."""
+    if not words(mapping(listing(payload["choices"])[0]).get("text")).startswith(_SKY):
+        return False
+    head, _, last = _SKY.rpartition(" ")
+    try:
+        sum_of_echo(payload, head, f" {last}")
+    except Fault:
+        return False
+    return True
+
+
+def sum_of_reply(payload: Any, n: int) -> float:
+    """Sum of the `n` reply tokens' log-probabilities in a chat reply (llama.cpp uses that form for completions too)."""
+    choice = _first_choice(payload)
+    listed = [logprob(mapping(c).get("logprob")) for c in listing(mapping(choice.get("logprobs")).get("content"))]
+    # A stop token may follow the option's own.
+    if len(listed) < n:
+        raise senseless(f"{len(listed)} forced tokens instead of {n}")
+    return _total(listed[:n])
+
+
+def sum_of_prompt(payload: Any, before: int, option: str) -> float:
+    """Sum over the prompt's tokens after the first `before` (vLLM's `prompt_logprobs`: token id → its values).
+
+    Where the tokens' text is given, it must be the option's: a template may render an assistant's message in another
+    way than it opens a reply (an empty thought in front of it, for one), and then the tokens are counted from the end.
+    """
+    entries = [mapping(entry) for entry in listing(mapping(payload).get("prompt_logprobs"))]
+    values = [mapping(next(iter(entry.values()), None)) for entry in entries]
+    taken = values[before:]
+    if not taken:
+        raise senseless("the option has no tokens in prompt_logprobs")
+    decoded = [value.get("decoded_token") for value in values]
+    if all(isinstance(text, str) for text in decoded[1:]) and not any("\ufffd" in str(text) for text in decoded):
+        texts = [_plain(str(text)) for text in decoded]
+        if "".join(texts[before:]).strip() != option.strip():
+            starts = [i for i in range(len(texts) - 1, 0, -1) if "".join(texts[i:]).strip() == option.strip()]
+            if not starts:
+                raise senseless("the tokens in prompt_logprobs are not the option's")
+            taken = values[starts[0] :]
+    return _total([logprob(value.get("logprob")) for value in taken])
+
+
+def sum_of_echo(payload: Any, prompt: str, option: str) -> float:
+    """Sum over the echoed tokens that reach beyond the prompt and begin within the option."""
+    logprobs = mapping(_first_choice(payload).get("logprobs"))
+    values = listing(logprobs.get("token_logprobs"))
+    offsets = _offsets(listing(logprobs.get("tokens")), prompt + option)
+    if offsets is None:
+        offsets = _checked(listing(logprobs.get("text_offset")), listing(logprobs.get("tokens")), prompt + option)
+    if offsets is None or not values:
+        raise senseless("the echoed tokens cannot be aligned with the text that was sent")
+    end = len(prompt) + len(option)
+    ends = [*offsets[1:], end]
+    taken = [
+        v for start, stop, v in zip(offsets, ends, values, strict=False) if stop > len(prompt) and 0 <= start < end
+    ]
+    if not taken:
+        raise senseless("the option's tokens have no log-probabilities")
+    return _total([logprob(value) for value in taken])
+
+
+def _offsets(tokens: list[Any], text: str) -> list[int] | None:
+    """Where each echoed token begins in the text, by the tokens' own text; -1 for special tokens in front of it.
+
+    One or two tokens in front (the beginning of a sequence) may be none of the text's.
+    """
+    pieces = [_plain(token) if isinstance(token, str) else "" for token in tokens]
+    for skipped in range(min(3, len(pieces))):
+        joined = "".join(pieces[skipped:])
+        # A tokenizer may put a space in front of the first word that the text does not have.
+        lead = 1 if joined.startswith(" " + text) and not text.startswith(" ") else 0
+        if not joined.startswith(text, lead):
+            continue
+        offsets, at = [-1] * skipped, -lead
+        for piece in pieces[skipped:]:
+            offsets.append(max(at, 0))
+            at += len(piece)
+        return offsets
+    return None
+
+
+def _checked(offsets: list[Any], tokens: list[Any], text: str) -> list[int] | None:
+    """The server's own offsets, where they fit the text: they begin at 0, and what was generated begins at its end."""
+    if not offsets or any(type(offset) is not int for offset in offsets) or offsets[0] != 0:
+        return None
+    special = bool(tokens) and isinstance(tokens[0], str) and bool(tokens[0]) and not text.startswith(tokens[0])
+    return None if special or len(text) not in offsets or offsets != sorted(offsets) else offsets
+
+
+def _plain(token: str) -> str:
+    """A token's text as it stands in the text: vocabularies write spaces and line ends as marks."""
+    return token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n").replace("<0x0A>", "\n")
+
+
+def _first_choice(payload: Any) -> Mapping[str, Any]:
+    choices = listing(mapping(payload).get("choices"))
+    if not choices:
+        raise senseless("it has no choices")
+    return mapping(choices[0])
+
+
+def _total(values: Sequence[float | None]) -> float:
+    """The sum; a token without a finite log-probability leaves none."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        raise senseless("the option's tokens have no log-probabilities")
+    return float(sum(known))

@@ -1,0 +1,92 @@
+"""Making model × task partitions of several models at the same time: a slow or failing model holds back no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import TypeVar
+
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.inference.provider_errors import GivenUpError, unforeseen
+from mpta_pipeline.inference.run_control import Stop
+
+T = TypeVar("T")
+
+
+def one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[tuple[str, T | MptaError]]:
+    """Each partition (`model|task`) with what was made of it, or why it failed, in order.
+
+    An error that nobody foresaw is the failure of its own partition, like any other. A model that was given up before
+    it answered anything fails on its remaining tasks with the same message and is not asked again.
+    """
+    given_up: dict[str, MptaError] = {}
+    at_work: set[str] = set()
+    for key in keys:
+        model, _, task = key.rpartition("|")
+        made: T | MptaError
+        if model in given_up:
+            yield key, given_up[model]
+            continue
+        try:
+            made = make(model, task)
+            at_work.add(model)
+        except MptaError as failure:
+            made = failure
+            if isinstance(failure, GivenUpError) and failure.nothing_answered and model not in at_work:
+                given_up[model] = failure
+        except Exception as failure:
+            made = unforeseen(f"Work on {model} and {task}", failure)
+        yield key, made
+
+
+def in_parallel(
+    keys: Iterable[str], make: Callable[[str, str], T], stop: Stop, lane: Callable[[str], str]
+) -> Iterator[tuple[str, T | MptaError]]:
+    """As `one_by_one`, but with one thread a lane; partitions come as they are ready, those of a lane in order.
+
+    A single lane has a thread, too: an interrupt is raised in the main thread, and if that ran the event loop, a
+    callback of the loop might swallow it, and asking would go on.
+
+    Args:
+        keys: The partitions.
+        make: Makes one, from any thread; it must end soon after `stop` is set.
+        stop: Set if the caller is interrupted, or leaves before the last partition, so that no thread goes on asking.
+            One who leaves after the last partition sets nothing: the stop may be shared with what is asked next.
+        lane: Model → its lane. Models that use the same machine take turns in one.
+
+    Raises:
+        BaseException: A thread was interrupted; the others are stopped.
+    """
+    lanes: dict[str, list[str]] = {}
+    for key in keys:
+        lanes.setdefault(lane(key.rpartition("|")[0]), []).append(key)
+    if not lanes:
+        return
+    ready: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()
+
+    def work(mine: list[str]) -> None:
+        try:
+            for made in one_by_one(mine, make):
+                ready.put(made)
+                if stop.is_set():
+                    return
+        except BaseException as failure:
+            ready.put((mine[0], failure))
+
+    left = sum(map(len, lanes.values()))
+    with ThreadPoolExecutor(len(lanes), thread_name_prefix="mpta-lane") as pool:
+        try:
+            for mine in lanes.values():
+                pool.submit(copy_context().run, work, mine)
+            while left:
+                key, made = ready.get()
+                if isinstance(made, BaseException) and not isinstance(made, MptaError):
+                    raise made
+                left -= 1
+                yield key, made
+        except BaseException:
+            if left:
+                stop.set()
+            raise

@@ -1,0 +1,149 @@
+"""Around the asking: what it would take, what was answered, and what can be used now."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.tables import RESPONSES
+from mpta_pipeline.inference.ledger import Ledger, Verdict
+from mpta_pipeline.inference.models import KEY_VARIABLES, ModelSpec
+from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
+
+TYPICAL_BYTES_PER_TOKEN = 4.0
+PREFILL = 400.0  # tokens a second of the embedded model on two cores, Q8_0 (measured)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What asking would take.
+
+    Attributes:
+        requests: Different requests among the prompts.
+        calls: Requests to be asked.
+        cached: Requests answered already.
+        errors: Requests that failed for good before; asked again only on demand.
+        withheld: Requests that policy keeps from this model.
+        prompt_tokens: Tokens to be sent, estimated by the model's earlier answers or by four bytes a token.
+        completion_tokens: Tokens of the replies.
+        price: US dollars; null: the entry has no price.
+        seconds: Expected time.
+    """
+
+    model: str
+    requests: int
+    calls: int
+    cached: int
+    errors: int
+    withheld: int
+    prompt_tokens: int
+    completion_tokens: int
+    price: float | None
+    seconds: float
+
+    def as_row(self) -> dict[str, Any]:
+        """For a table of plans."""
+        return asdict(self)
+
+
+def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
+    """Calls, tokens, price and time of asking a model, before anything is asked. Reads the ledger, writes nothing."""
+    requests = unique_requests(spec, prompts)
+    allowed, _ = split_by_policy(spec, requests)
+    store = Ledger(ledger)
+    held = store.held(allowed["request_hash"])
+    todo = allowed.join(
+        pl.concat([held.answered, held.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
+    )
+    totals = store.totals()
+    length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
+    reply = pl.col("elicitation").replace_strict(
+        {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
+    )
+    # As `requests.exchanges` says.
+    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
+    sums = todo.select(
+        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(), reply=(reply * times).sum(), calls=times.sum()
+    ).row(0)
+    prompt_tokens, completion_tokens = int(sums[0]), int(sums[1])
+    calls = int(sums[2])
+    if spec.provider == "embedded":
+        # A prefix is evaluated once a group: take it off all but the first prompt of the group.
+        shared = todo.group_by("group").agg(
+            pl.col("system").str.len_bytes().fill_null(0).sum().alias("all"),
+            pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
+        )
+        saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
+        seconds = max(prompt_tokens - saved, 0.0) / PREFILL + 0.05 * calls
+        if totals["answers"] >= 20:
+            seconds = calls * totals["latency"]
+    else:
+        seconds = calls * (totals["latency"] or spec.seconds_per_request) / spec.connections
+        if spec.requests_per_minute:
+            seconds = max(seconds, calls * 60.0 / spec.requests_per_minute)
+        if spec.tokens_per_minute:
+            seconds = max(seconds, prompt_tokens * 60.0 / spec.tokens_per_minute)
+    return Plan(
+        model=spec.name,
+        requests=requests.height,
+        calls=todo.height,
+        cached=held.answered.len(),
+        errors=held.failed.len(),
+        withheld=requests.height - allowed.height,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        price=None if spec.price is None else spec.price.of(prompt_tokens, completion_tokens, batch=spec.batch),
+        seconds=round(seconds, 1),
+    )
+
+
+def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFrame:
+    """RESPONSES: one row a prompt that has an answer or a final error. The same ledger gives the same frame."""
+    keyed = prompts.select("task", "prompt_id").with_columns(request_hashes(spec, prompts))
+    records = Ledger(ledger).read(keyed["request_hash"].unique())
+    columns = [c for c in RESPONSES.schema if c in records.columns]
+    frame = keyed.join(records.select(columns), on="request_hash", how="inner").with_columns(model=pl.lit(spec.name))
+    return RESPONSES.conform(frame.select(list(RESPONSES.schema)))
+
+
+def overview(spec: ModelSpec) -> dict[str, str]:
+    """A row for the list of models: name, provider, model, where, whether it can be used now."""
+    state = "ready"
+    try:
+        if spec.provider == "embedded":
+            spec.weights()
+        else:
+            name = spec.key_env or (None if spec.base_url else KEY_VARIABLES[spec.provider])
+            if spec.address_problem:
+                state = spec.address_problem
+            elif name and not os.environ.get(name):
+                state = f"set {name}"
+    except MptaError as problem:
+        state = problem.problem
+    return {
+        "name": spec.name,
+        "provider": spec.provider,
+        "model": spec.model,
+        "where": "this process" if spec.provider == "embedded" else spec.url,
+        "data": "local" if spec.is_local else ("trusted" if spec.trusted else "any only"),
+        "state": state,
+    }
+
+
+def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
+    """Take the answers to these prompts out of a model's ledger for good; returns how many requests went.
+
+    The ledger keeps no prompt texts: only answers to prompts as the model's entry asks them now are found. What was
+    paid for them stays in the account of the model's budget.
+    """
+    return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
+
+
+def verify(ledger: Path) -> Verdict:
+    """Read a model's whole ledger, each line against its checksum; an absent one is empty."""
+    return Ledger(ledger).verify()

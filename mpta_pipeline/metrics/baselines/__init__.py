@@ -1,0 +1,1 @@
+"""What an estimate is compared with: people, guesses, ceilings, published polls."""

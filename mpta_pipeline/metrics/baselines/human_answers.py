@@ -1,0 +1,192 @@
+"""What the survey's people answered: distributions by group, and guesses made from everybody else's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.linearization import Design, design_of
+
+
+@dataclass(frozen=True)
+class People:
+    """Answers of all respondents of one survey to the items asked.
+
+    Attributes:
+        frame: Sorted rows with persona_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
+        persons: One row a person, sorted, with the base dimensions, and stratum and psu where GROUPS has them.
+        person: Row in `persons` of each row.
+        items: Item ids, sorted; codes below are places in it.
+        item: Item code of each row.
+        width: Options of the widest item.
+        place: Item and answer of each row as one number.
+        counted_once: Every answer has weight 1.
+    """
+
+    frame: pl.DataFrame
+    persons: pl.DataFrame
+    person: Ints
+    items: list[str]
+    item: Ints
+    width: int
+    place: Ints
+    counted_once: bool = True
+    _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def design(self) -> Design:
+        """How these people were drawn."""
+        return design_of(self.persons)
+
+    def weighted(self) -> People:
+        """The same answers with the survey's weights; people without one count for nothing."""
+        own = pl.col("own_weight").fill_null(0.0).clip(lower_bound=0.0).alias("weight")
+        return replace(self, frame=self.frame.with_columns(own), counted_once=False, _counts={})
+
+    @property
+    def empty(self) -> bool:
+        """No item of the survey has people's own answers."""
+        return self.frame.is_empty()
+
+    def cut_persons(self, dimension: str) -> g.Cut:
+        """Cut the persons by a dimension of people."""
+        return g.cut(self.persons, dimension)
+
+    def _count(self, dimension: str) -> None:
+        cut = self.cut_persons(dimension)
+        n, size = len(cut.labels), len(self.items) * self.width
+        place = (np.where(cut.codes >= 0, cut.codes, n) * size)[self.person]
+        place += self.place
+        w = self.frame.get_column("weight").to_numpy()
+        for squared in (False, True):
+            if squared and self.counted_once:
+                self._counts[dimension, True] = self._counts[dimension, False]
+                continue
+            counted = sums(place, w**2 if squared else w, (n + 1) * size)
+            self._counts[dimension, squared] = counted.reshape(n + 1, len(self.items), self.width)[:n]
+
+    def item_codes(self, item_ids: pl.Series) -> Ints:
+        """Codes of items, −1 for those nobody answered."""
+        if not self.items:
+            return np.full(len(item_ids), -1, dtype=np.int64)
+        return item_ids.cast(pl.Enum(self.items), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+
+    def counts(self, dimension: str, names: list[str] | None = None, *, squared: bool = False) -> Floats:
+        """(slices × items × options) weight, or squared weight, of the answers in each slice of a dimension of people.
+
+        Args:
+            dimension: The dimension.
+            names: Its slices in order; None for all there are.
+            squared: Sum squared weights.
+        """
+        labels = self.cut_persons(dimension).labels
+        if (key := (dimension, squared)) not in self._counts:
+            self._count(dimension)
+        counts = self._counts[key]
+        if names is None or names == labels:
+            return counts
+        out = np.zeros((len(names), *counts.shape[1:]))
+        places = {name: i for i, name in enumerate(labels)}
+        for i, name in enumerate(names):
+            if name in places:
+                out[i] = counts[places[name]]
+        return out
+
+
+def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series) -> People:
+    """Gather a survey's own answers to the items, each counting once; the groups' traits are set apart."""
+    items = item_ids.unique().sort().to_list()
+    frame = (
+        gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))
+        .with_columns(pl.col("item_id").cast(pl.Enum(items)))
+        .select("persona_id", "item_id", "gold_idx", pl.lit(1.0).alias("weight"), pl.col("weight").alias("own_weight"))
+    )
+    ids = frame.get_column("persona_id").unique().sort()
+    person = g.dense(frame.get_column("persona_id"))
+    item = frame.get_column("item_id").to_physical().cast(pl.Int64).to_numpy()
+    # Sorted by item and then person, as sums run in this order.
+    order = np.argsort(item * (len(ids) + 1) + person, kind="stable")
+    frame = frame[order].with_columns(pl.col("item_id").cast(pl.String))
+    persons = (
+        ids.alias("persona_id")
+        .to_frame()
+        .join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
+    )
+    asked = np.unique(item)
+    code = np.searchsorted(asked, item[order])
+    width = int(frame.get_column("gold_idx").max() or 1) + 1 if len(asked) else 2  # type: ignore[operator, arg-type]
+    return People(
+        frame=frame,
+        persons=persons,
+        person=person[order],
+        items=[items[i] for i in asked],
+        item=code,
+        width=width,
+        place=code * width + frame.get_column("gold_idx").to_numpy(),
+    )
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Guesses per row from everybody else's answers: nan where nobody else answered.
+
+    Attributes:
+        credit: 1 where the most frequent answer is the row's key, shared on ties.
+        steps: |most frequent answer − key| / (k − 1).
+        proportional: Share of the others who gave the row's key.
+    """
+
+    credit: Floats
+    steps: Floats
+    proportional: Floats
+
+    def otherwise(self, other: Guess) -> Guess:
+        """This guess, and the other one where this has nothing to go by."""
+        return Guess(
+            *(
+                np.where(np.isfinite(a), a, b)
+                for a, b in zip(
+                    (self.credit, self.steps, self.proportional),
+                    (other.credit, other.steps, other.proportional),
+                    strict=True,
+                )
+            )
+        )
+
+
+def guess(counts: Floats, *, own: Ints, own_weight: Floats, key: Ints, k: Ints) -> Guess:
+    """Guess each row's key from counts that leave the person's own answer out.
+
+    Args:
+        counts: (options × rows) weight of all answers to the row's item in the row's group.
+        own: The person's own answer that is in `counts`; −1 if it is not.
+        own_weight: Its weight.
+        key: The answer that counts.
+        k: Options of the item.
+    """
+    rows = np.arange(len(key))
+    option = np.arange(len(counts))[:, None]
+    others = counts.copy()
+    inside = np.flatnonzero(own >= 0)
+    others[own[inside], inside] -= own_weight[inside]
+    total = others.sum(axis=0)
+    top = others.max(axis=0)
+    # Subtracting weights leaves rounding behind: what is below this is no answer, and what is that near is a tie.
+    slack = 1e-9 * np.maximum(counts.sum(axis=0), 1e-300)
+    any_left = total > slack
+    tied = (others >= top - slack) & any_left & (option < k)
+    n_tied = np.maximum(tied.sum(axis=0), 1)
+    key_inside = np.minimum(key, len(counts) - 1)
+    at_key = key < len(counts)
+    steps = (tied * np.abs(option - key)).sum(axis=0) / n_tied / (k - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Guess(
+            np.where(any_left, tied[key_inside, rows] / n_tied * at_key, np.nan),
+            np.where(any_left, steps, np.nan),
+            np.where(any_left, np.maximum(others[key_inside, rows], 0.0) * at_key / total, np.nan),
+        )

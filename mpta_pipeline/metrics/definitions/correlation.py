@@ -1,0 +1,97 @@
+"""Whether personas who answer higher are people who answered higher: correlations within item, over persons."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from mpta_pipeline.metrics.baselines.published_polls import ENTRY
+from mpta_pipeline.metrics.metric import Metric
+from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, ratio, sums
+
+_MOMENTS = 6
+
+
+def _ranks(item: Ints, place: Floats, n_items: int) -> Floats:
+    """Mid-rank of each value among its item's, as a share of them: what Spearman's ρ correlates."""
+    order = np.lexsort((place, item))
+    sorted_item, sorted_place = item[order], place[order]
+    new = np.concatenate([[True], (np.diff(sorted_item) != 0) | (np.abs(np.diff(sorted_place)) > 1e-12)])
+    tie = np.cumsum(new) - 1
+    size = np.bincount(tie).astype(float)
+    first = np.flatnonzero(new)
+    n_of_item = sums(item, np.ones(len(item)), n_items)
+    start = np.searchsorted(sorted_item, np.arange(n_items))
+    middle = first - start[sorted_item[first]] + (size + 1) / 2
+    out = np.empty(len(item))
+    out[order] = middle[tie] / n_of_item[sorted_item]
+    return out
+
+
+def _features(units: Units, *, ranked: bool) -> Features:
+    """Moments of answer and own answer by item: 6 × items columns; ordinal items whose key is the person's own."""
+    frame = units.frame
+    used = (frame.get_column("ordinal") & (frame.get_column("n_ok") > 0)).to_numpy()
+    if "own_idx" in frame.columns:
+        used &= frame.get_column("own_idx").is_not_null().to_numpy()
+    names = frame.filter(pl.Series(used)).get_column("item_id").unique().sort().to_list()
+    if not names or ENTRY in frame.columns:
+        return sparse.csr_matrix((frame.height, 1))
+    rows = np.flatnonzero(used)
+    item = frame.get_column("item_id").cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
+    item_of = item.fill_null(-1).to_numpy()[rows]
+    k = frame.get_column("k_options").to_numpy()[rows]
+    x = (units.answer[rows] * np.arange(units.answer.shape[1])).sum(axis=1) / (k - 1)
+    y = frame.get_column("gold_idx").to_numpy()[rows] / (k - 1)
+    if ranked:
+        x, y = (_ranks(item_of, values, len(names)) for values in (x, y))
+    values = np.column_stack([np.ones(len(rows)), x, y, x**2, y**2, x * y])
+    columns = item_of[:, None] * _MOMENTS + np.arange(_MOMENTS)
+    return sparse.csr_matrix(
+        (values.ravel(), (np.repeat(rows, _MOMENTS), columns.ravel())), shape=(frame.height, len(names) * _MOMENTS)
+    )
+
+
+def _mean_correlation(totals: Floats) -> Floats:
+    """Mean over items of the correlations of their moments; items on which either side does not vary do not count."""
+    if totals.shape[-1] < _MOMENTS:
+        return np.full(totals.shape[:-1], np.nan)
+    n, x, y, xx, yy, xy = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, _MOMENTS), -1, 0)
+    mean_x, mean_y = ratio(x, n), ratio(y, n)
+    spread = (ratio(xx, n) - mean_x**2) * (ratio(yy, n) - mean_y**2)
+    with np.errstate(invalid="ignore"):
+        each = (ratio(xy, n) - mean_x * mean_y) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
+    known = np.isfinite(each)
+    return ratio(np.where(known, each, 0.0).sum(axis=-1), known.sum(axis=-1).astype(float))
+
+
+def _metric(name: str, what: str, source: str, *, ranked: bool) -> Metric:
+    return Metric(
+        name=name,
+        definition=f"{what} between the personas' answers and the people's own within an item, over persons; mean over "
+        "the ordinal items on which both vary",
+        unit="correlation",
+        low=-1.0,
+        high=1.0,
+        direction="higher",
+        source=source,
+        family="ordinal",
+        chance="0, as for the most frequent answer or any that does not depend on the person",
+        features=partial(_features, ranked=ranked),
+        statistic=_mean_correlation,
+    )
+
+
+METRICS = (
+    _metric("pearson", "Pearson correlation", "as scipy.stats.pearsonr; two-way bootstrap", ranked=False),
+    _metric(
+        "spearman",
+        "Spearman correlation (ranks among everybody, groups included)",
+        "as scipy.stats.spearmanr; two-way bootstrap",
+        ranked=True,
+    ),
+)

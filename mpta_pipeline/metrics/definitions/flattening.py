@@ -1,0 +1,87 @@
+"""Whether the model's people differ as people do: flattened (too little spread) or caricatured (too far apart)."""
+
+from __future__ import annotations
+
+from mpta_pipeline.metrics.metric import Metric
+
+
+def _record(
+    name: str,
+    definition: str,
+    source: str,
+    *,
+    unit: str = "ratio",
+    low: float | None = None,
+    high: float | None = None,
+    chance: str = "none",
+) -> Metric:
+    return Metric(
+        name=name,
+        definition=definition,
+        unit=unit,
+        low=low,
+        high=high,
+        direction="none",
+        source=source,
+        family="flattening",
+        chance=chance,
+        computed_by="flattening",
+    )
+
+
+METRICS = (
+    _record(
+        "variance_ratio",
+        "Spread of the model's answers over people's: sum over ordinal items of the variances of scaled answers, "
+        "each unbiased "
+        "for its sample size; below 1 is flattening",
+        "own definition: the answers' against the respondents'",
+    ),
+    _record(
+        "entropy_ratio",
+        "Entropy of the model's answers over people's, summed over items, with Miller and Madow's correction; below "
+        "1 is flattening",
+        "own definition: the answers' against the respondents'",
+    ),
+    _record(
+        "eta2_ratio",
+        "Share of the spread that lies between the dimension's groups, model over people (ε², ordinal items); above "
+        "1 is caricature; null where people's own is within its noise",
+        "Wang, Morgenstern and Dickerson 2025",
+    ),
+    _record(
+        "eta2",
+        "Share of the spread of the model's answers that lies between the dimension's groups (ε², η² without its bias; "
+        "ordinal items); people's own as baseline `human`",
+        "Kelley 1935",
+        unit="share",
+        high=1.0,
+        chance="0",
+    ),
+    _record(
+        "eta2_difference",
+        "The model's `eta2` less people's own; above 0 is caricature",
+        "Kelley 1935",
+        unit="difference of shares",
+        chance="less people's own",
+    ),
+    _record(
+        "pc1_share",
+        "Share of the first principal component in the correlations of ordinal items; the people's own as baseline "
+        "`human`",
+        "Barrie and Cerina 2026",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        chance="1/k, k items",
+    ),
+    _record(
+        "effective_dependence",
+        "1 − |R|^(1/k) of the correlations R of k ordinal items; the people's own as baseline `human`",
+        "Peña and Rodríguez 2003",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        chance="0",
+    ),
+)

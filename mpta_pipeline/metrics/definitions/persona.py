@@ -1,0 +1,147 @@
+"""What the persona does: answers that it changes, and its effect beside that of telling something else."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.metrics.metric import Direction, Metric
+from mpta_pipeline.metrics.samples.answer_changes import REFERENCE
+
+_ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
+_PAIRED = _ONE_KEY & (pl.col("n_pairs") > 0)
+_PERSONA = _ONE_KEY & (pl.col("condition") == "persona") & (pl.col("n_orders") > pl.col("n_error"))
+_SAME = "on the same item in the same option order, both readable"
+
+
+def _flip(
+    name: str,
+    definition: str,
+    changed: str,
+    pairs: str,
+    *,
+    where: pl.Expr,
+    direction: Direction,
+    chance: str,
+    keyless: bool = False,
+) -> Metric:
+    return Metric(
+        name=name,
+        definition=definition,
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction=direction,
+        source="own definition: against no persona on the same item and order",
+        family="flips",
+        chance=chance,
+        value=pl.col(changed),
+        count=pl.col(pairs),
+        where=where & (pl.col(pairs) > 0),
+        proportion=True,
+        gap=True,
+        keyless=keyless,
+    )
+
+
+def _contrast(condition: str, told: str) -> Metric:
+    return Metric(
+        name=f"effect_vs_{condition}",
+        definition=f"Accuracy with the persona less accuracy with {told}, paired by person and item: what is left of "
+        "the persona's effect is due to this person and not to that",
+        unit="difference of shares",
+        low=-1.0,
+        high=1.0,
+        direction="none",
+        source="own definition: against the control on the same item and order",
+        family="persona_contrasts",
+        chance="0",
+        value=pl.col("credit") - pl.col(f"control_{condition}"),
+        where=_PERSONA & pl.col(f"control_{condition}").is_not_null(),
+        gap=True,
+    )
+
+
+METRICS = (
+    _flip(
+        "flip_rate",
+        f"Share of answers that differ from the one without a persona {_SAME}",
+        "n_flips",
+        "n_pairs",
+        where=pl.col("condition") != REFERENCE,
+        direction="none",
+        chance="that of the controls: paraphrase_flip_rate, repeat_flip_rate, and this rate under placebo",
+        keyless=True,
+    ),
+    _flip(
+        "harmful_flip_rate",
+        f"Share of answers that are wrong where the one without a persona is right, {_SAME}; helpful less harmful is "
+        "the effect on accuracy of single answers",
+        "n_harmful",
+        "n_pairs",
+        where=_PAIRED,
+        direction="lower",
+        chance="that of the controls",
+    ),
+    _flip(
+        "helpful_flip_rate",
+        f"Share of answers that are right where the one without a persona is wrong, {_SAME}",
+        "n_helpful",
+        "n_pairs",
+        where=_PAIRED,
+        direction="higher",
+        chance="that of the controls",
+    ),
+    _flip(
+        "paraphrase_flip_rate",
+        f"Share of answers that differ from those under the persona's first wording, {_SAME}: what wording alone does",
+        "n_paraphrase_flips",
+        "n_paraphrase_pairs",
+        where=pl.lit(True),
+        direction="lower",
+        chance="none",
+        keyless=True,
+    ),
+    _flip(
+        "repeat_flip_rate",
+        f"Share of answers that differ from those to the first asking of the same prompt, {_SAME}: the model's noise",
+        "n_repeat_flips",
+        "n_repeat_pairs",
+        where=pl.lit(True),
+        direction="lower",
+        chance="none",
+        keyless=True,
+    ),
+    Metric(
+        name="flip_excess_placebo",
+        definition="Share of answers that the persona changes less the share that neutral text of its length changes, "
+        "paired by person and item",
+        unit="difference of shares",
+        low=-1.0,
+        high=1.0,
+        direction="none",
+        source="own definition: against the control on the same item and order",
+        family="persona_contrasts",
+        chance="0",
+        value=pl.col("n_flips") / pl.col("n_pairs") - pl.col("placebo_flips"),
+        where=_PERSONA & (pl.col("n_pairs") > 0) & pl.col("placebo_flips").is_not_null(),
+        gap=True,
+    ),
+    Metric(
+        name="flip_excess_paraphrase",
+        definition="Share of answers that the persona changes less the share that another wording of it changes",
+        unit="difference of shares",
+        low=-1.0,
+        high=1.0,
+        direction="none",
+        source="own definition: against the control on the same item and order",
+        family="persona_contrasts",
+        chance="0",
+        value=pl.col("n_flips") / pl.col("n_pairs") - pl.col("n_paraphrase_flips") / pl.col("n_paraphrase_pairs"),
+        where=_PERSONA & (pl.col("n_pairs") > 0) & (pl.col("n_paraphrase_pairs") > 0),
+        gap=True,
+    ),
+    _contrast("placebo", "neutral text of the same length"),
+    _contrast("shuffled_any", "the traits of another respondent"),
+    _contrast("shuffled_country", "the traits of another respondent of the same country"),
+    _contrast("demographics_only", "the person's demographic traits alone"),
+)

@@ -1,0 +1,108 @@
+"""How well a model represents a population: what published polls and benchmarks of simulated people report."""
+
+from __future__ import annotations
+
+from mpta_pipeline.metrics.metric import Metric
+
+_OF = "between the model's order-balanced answers and the people's own, by group; questions weighted alike"
+_SECOND = "that of a second sample of people, baseline `second_sample`"
+
+
+def _fidelity(name: str, definition: str) -> Metric:
+    return Metric(
+        name=name,
+        definition=f"{definition}; one figure per dimension, questions with a scale and at least three groups of 20 "
+        "answers or more on both sides",
+        unit="score",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="da Silva et al. 2026 (arXiv 2609.36253); distances equal to 10 digits are ties",
+        family="fidelity",
+        chance=_SECOND,
+        computed_by="fidelity",
+    )
+
+
+METRICS = (
+    Metric(
+        name="representativeness",
+        definition=f"1 less the Wasserstein-1 distance over option places divided by their range {_OF}",
+        unit="score",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="OpinionQA, Santurkar et al. 2023",
+        family="polls",
+        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
+        "`majority`; of people against people, `sampling_floor`",
+        computed_by="distances",
+    ),
+    Metric(
+        name="js_similarity",
+        definition=f"1 less the Jensen–Shannon distance (base 2) {_OF}",
+        unit="score",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="GlobalOpinionQA, Durmus et al. 2023; the base is our choice",
+        family="polls",
+        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
+        "`majority`; of people against people, `sampling_floor`",
+        computed_by="distances",
+    ),
+    Metric(
+        name="simbench",
+        definition="100 (1 − T/U), T the mean total variation between model and people, U that between equal use of "
+        "all options and people; below 0 is worse than knowing nothing",
+        unit="points",
+        low=None,
+        high=100.0,
+        direction="higher",
+        source="SimBench, Hu et al. 2025 (arXiv 2510.17516)",
+        family="polls",
+        chance="0; that of people against people is the baseline `sampling_floor`",
+        computed_by="distances",
+    ),
+    Metric(
+        name="steerability",
+        definition="Representativeness when of all wordings of the persona that were asked the nearest is taken, "
+        "question by question; by group",
+        unit="score",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="OpinionQA, Santurkar et al. 2023",
+        family="polls",
+        chance="the mean of the wordings, baseline `mean_wording`: the best of several is nearer by chance alone",
+        computed_by="polls",
+    ),
+    Metric(
+        name="consistency",
+        definition="Share of topics in which the group that is best represented over all questions is best too; topics "
+        "are the items' categories, one figure a dimension",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="OpinionQA, Santurkar et al. 2023 (consistency.ipynb)",
+        family="polls",
+        chance="1/groups, baseline `chance`",
+        computed_by="polls",
+    ),
+    _fidelity(
+        "pfs",
+        "Population Fidelity Score: geometric mean of accuracy, adaptability and structure of each question, then over "
+        "questions; the part that binds is named in `method`",
+    ),
+    _fidelity("pfs_accuracy", "1 less the mean distance (nEMD) between the model's groups and people's"),
+    _fidelity(
+        "pfs_adaptability",
+        "How far the model's groups lie apart against people's: min(A, 1/A) of the ratio A of median distances",
+    ),
+    _fidelity(
+        "pfs_structure",
+        "Whether the groups that lie apart among people do so in the model: Spearman's ρ of the pairwise distances, at "
+        "least 0",
+    ),
+)

@@ -1,0 +1,79 @@
+"""How near the answers are to those of the survey's people: person by person, and as distributions."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.metrics.metric import Metric
+
+
+def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
+    """A distance between distributions, and the same less what sampling alone would give."""
+    return (
+        Metric(
+            name=name,
+            definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
+            "people's own distribution of the group (the survey's, or a published poll's), mean over items; both "
+            "sides' errors enter. It grows as answers become fewer: compare it with its baselines, which have as few, "
+            "and not between groups of different size; baseline `sampling_floor` is what sampling alone gives",
+            unit="distance",
+            low=0.0,
+            high=1.0,
+            direction="lower",
+            source=source,
+            family="distances",
+            chance="distance of as many answers as the model's, spread evenly over the options: baseline `chance`; of "
+            "exactly equal shares, as published: `uniform`; of always the people's most frequent answer: `majority`",
+            computed_by="distances",
+        ),
+        Metric(
+            name=f"{name}_excess",
+            definition=f"{definition} as `{name}`, less its expectation if model and people answered alike and only "
+            "sampling of finitely many answers kept them apart. Right where nothing differs, too small where much "
+            "does: not to be compared between groups of different size",
+            unit="distance",
+            low=None,
+            high=1.0,
+            direction="zero",
+            source="own definition: floor by parametric bootstrap",
+            family="distances",
+            chance="that of `chance` less the floor",
+            computed_by="distances",
+        ),
+    )
+
+
+METRICS = (
+    Metric(
+        name="mae_n",
+        definition="Distance in steps between the order-balanced answer and the person's own, over the length of the "
+        "scale; ordinal items",
+        unit="share of the scale",
+        low=0.0,
+        high=1.0,
+        direction="lower",
+        source="own definition",
+        family="ordinal",
+        chance="mean distance of a uniform guess",
+        value=pl.col("steps"),
+        where=pl.col("steps").is_not_null(),
+        paired=True,
+        gap=True,
+        baselines={
+            "chance": pl.col("chance_steps"),
+            "item_mode": pl.col("item_mode_steps"),
+            "group_mode": pl.col("group_mode_steps"),
+        },
+    ),
+    *_distance("tv", "Total variation", "Meister et al. 2025"),
+    *_distance(
+        "w1n",
+        "Wasserstein-1 distance over option places divided by their range, ordinal items,",
+        "own definition of the scale; distance as in scipy",
+    ),
+    *_distance(
+        "js",
+        "Jensen–Shannon distance (square root of the divergence, base 2)",
+        "own definition of the scale; distance as in scipy",
+    ),
+)

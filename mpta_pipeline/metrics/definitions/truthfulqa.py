@@ -1,0 +1,29 @@
+"""TruthfulQA's multiple-choice scores; binary and MC1 are `accuracy` of their tasks."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.metrics.metric import Metric
+
+METRICS = (
+    Metric(
+        name="mc2_mass",
+        definition="Probability on the true answers over probability on all answers shown, mean over readable "
+        "answers; needs "
+        "log-probabilities and is never the accuracy of a letter",
+        unit="share",
+        low=0.0,
+        high=1.0,
+        direction="higher",
+        source="Lin, Hilton and Evans 2022",
+        family="accuracy",
+        chance="share of true options: .4677 on the 790 questions, baseline `chance`",
+        value=pl.col("n_right"),
+        count=pl.col("n_scored"),
+        where=(pl.col("kind") == "truthfulqa_mc2") & (pl.col("n_scored") > 0),
+        paired=True,
+        gap=True,
+        baselines={"chance": pl.col("true_share")},
+    ),
+)

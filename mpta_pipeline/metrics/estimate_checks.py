@@ -1,0 +1,145 @@
+"""Checks on tables of figures: what must hold before they replace the stored ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from mpta_pipeline.metrics.metric import METRICS
+from mpta_pipeline.metrics.samples.groups import ALL
+
+# Sums of weights and shares come with rounding.
+SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found. `severity` error blocks, warn is told."""
+
+    name: str
+    passed: bool
+    severity: Literal["error", "warn"]
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _none(name: str, description: str, wrong: pl.DataFrame, key: tuple[str, ...]) -> CheckResult:
+    """Passed where no row is wrong; else how many are, and the first of them."""
+    found: dict[str, Any] = {"wrong": wrong.height}
+    if wrong.height:
+        found["first"] = " · ".join(str(v) for v in wrong.select(key).row(0))
+    return CheckResult(name, wrong.height == 0, "error", description, found)
+
+
+def check_figures(figures: pl.DataFrame) -> list[CheckResult]:
+    """Check SUBGROUP_METRICS: counts add up, intervals contain estimates, no figure without n or out of its range."""
+    key = ("survey", "metric", "condition", "dimensions", "subgroup", "baseline")
+    own = figures.filter((pl.col("baseline") == "") & (pl.col("subgroup") != ALL))
+    of = ["survey", "metric", "condition", "weighted"]
+    sums = own.group_by(*of, "dimensions").agg(pl.col("n_answers").sum().alias("parts"))
+    whole = figures.filter(dimensions=ALL, subgroup=ALL, baseline="").select(*of, pl.col("n_answers").alias("whole"))
+    over = sums.join(whole, on=of).filter(pl.col("parts") > pl.col("whole"))
+    low, high, estimate = pl.col("ci_low"), pl.col("ci_high"), pl.col("estimate")
+    ends = pl.DataFrame(
+        [{"metric": name, "low": m.low, "high": m.high} for name, m in METRICS.items()],
+        schema={"metric": pl.String, "low": pl.Float64, "high": pl.Float64},
+    )
+    ranged = figures.join(ends, on="metric", how="left")
+    counts = pl.min_horizontal("n_answers", "n_personas", "n_items")
+    return [
+        _none(
+            "counts_add_up",
+            "The answers of a dimension's subgroups are no more than everybody's",
+            over.with_columns(pl.lit("").alias("baseline"), pl.lit("").alias("subgroup")),
+            key,
+        ),
+        _none(
+            "intervals_contain_estimates",
+            "Every interval holds its estimate",
+            figures.filter((estimate < low - SLACK) | (estimate > high + SLACK)),
+            key,
+        ),
+        _none(
+            "no_figure_without_n",
+            "Every figure has the answers, personas and items that it rests on",
+            figures.filter(estimate.is_not_null() & (counts <= 0)),
+            key,
+        ),
+        _none(
+            "figures_in_range",
+            "Every figure lies in the range of its metric, and is no infinity",
+            ranged.filter(
+                (estimate < pl.col("low") - SLACK) | (estimate > pl.col("high") + SLACK) | estimate.is_infinite()
+            ),
+            key,
+        ),
+    ]
+
+
+def check_pockets(pockets: pl.DataFrame) -> list[CheckResult]:
+    """Check POCKETS: differences are those of the estimates, intervals contain them, none without n."""
+    key = ("survey", "condition", "outcome", "dimensions", "subgroup")
+    gap = pl.col("estimate") - pl.col("rest_estimate")
+    counts = pl.min_horizontal("n_answers", "n_personas", "n_items")
+    return [
+        _none(
+            "counts_add_up",
+            "A pocket's difference is its figure less the others'",
+            pockets.filter((gap - pl.col("difference")).abs() > SLACK),
+            key,
+        ),
+        _none(
+            "intervals_contain_estimates",
+            "Every interval holds its difference",
+            pockets.filter(
+                (pl.col("difference") < pl.col("ci_low") - SLACK) | (pl.col("difference") > pl.col("ci_high") + SLACK)
+            ),
+            key,
+        ),
+        _none(
+            "no_figure_without_n",
+            "Every pocket has the answers, personas and items that it rests on",
+            pockets.filter(counts <= 0),
+            key,
+        ),
+        _none(
+            "confirmed_by_test",
+            "Every pocket that is called confirmed has a q-value",
+            pockets.filter(pl.col("confirmed") & pl.col("q_value").is_null()),
+            key,
+        ),
+    ]
+
+
+def check_comparison(comparison: pl.DataFrame) -> list[CheckResult]:
+    """Check MODEL_COMPARISON: both directions say the same, intervals contain differences, none without n."""
+    key = ("task", "survey", "metric", "condition", "model", "other_model")
+    pairs = comparison.filter(pl.col("model") != pl.col("other_model"))
+    other = pairs.select(*key[:4], model="other_model", other_model="model", back="difference")
+    both = pairs.join(other, on=list(key), how="left")
+    counts = pl.min_horizontal("n_answers", "n_personas", "n_items")
+    return [
+        _none(
+            "counts_add_up",
+            "The difference of two models is the opposite in the other direction",
+            both.filter((pl.col("difference") + pl.col("back")).abs().fill_null(1.0) > SLACK),
+            key,
+        ),
+        _none(
+            "intervals_contain_estimates",
+            "Every interval holds its difference",
+            pairs.filter(
+                (pl.col("difference") < pl.col("ci_low") - SLACK) | (pl.col("difference") > pl.col("ci_high") + SLACK)
+            ),
+            key,
+        ),
+        _none(
+            "no_figure_without_n",
+            "Every figure has the answers, personas and items that it rests on",
+            comparison.filter(pl.col("estimate").is_not_null() & (counts <= 0)),
+            key,
+        ),
+    ]

@@ -1,0 +1,337 @@
+"""Every figure of one model on one task: metrics by subgroup, with interval, baselines, persona effect and gap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.core.estimate_ids import figure_ids
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.tables import SUBGROUP_METRICS
+from mpta_pipeline.metrics.baselines.published_polls import Polls, polls_of
+from mpta_pipeline.metrics.estimators.alignment import distance_figures
+from mpta_pipeline.metrics.estimators.batteries import battery_figures
+from mpta_pipeline.metrics.estimators.disparity import disparity_figures
+from mpta_pipeline.metrics.estimators.flattening import spread_figures, structure_figures
+from mpta_pipeline.metrics.estimators.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
+from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_figures, weighted_features
+from mpta_pipeline.metrics.metric import METRICS, Metric, applicable
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.answer_changes import with_controls
+from mpta_pipeline.metrics.samples.balancing import Units, balance
+from mpta_pipeline.metrics.samples.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
+from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.statistics import equivalence, multiplicity
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats
+
+# Each thread holds the totals of its dimension; more of them would take more memory than time.
+MOST_THREADS = 4
+
+
+def compute_figures(
+    scores: pl.DataFrame,
+    groups: pl.DataFrame,
+    gold: pl.DataFrame,
+    *,
+    rules: FigureRules,
+    releases: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
+    ceiling: pl.DataFrame | None = None,
+    retest: pl.DataFrame | None = None,
+    study: str = "",
+) -> pl.DataFrame:
+    """Compute all figures of one model on one task.
+
+    Each figure has a row with `baseline` empty and one row more for each baseline that applies: the same figure, with
+    the baseline's figure on the same answers and the gap net of the baseline.
+
+    Args:
+        scores: SCORES of one model and one task.
+        groups: persona_id, survey and one text column per base dimension, for all respondents (null: unknown).
+        gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
+        rules: How figures are cut and judged.
+        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty. With
+            `weight_name`, the survey's weights are named in every figure's record.
+        items: ITEMS of the task, for figures by context and the options' places; None leaves out what needs them.
+        ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
+        retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
+            `column`; None leaves it out.
+        study: Name of the study, which the figures' ids bind.
+
+    Returns:
+        SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
+
+    Raises:
+        ConfigError: A dimension is not known.
+        ValidationError: The scores are of several models or tasks.
+    """
+    if scores.is_empty():
+        return SUBGROUP_METRICS.empty()
+    _check_one(scores)
+    dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
+    g.check_dimensions(dimensions, groups)
+    balanced = balance(scores)
+    balanced = balanced.on(with_controls(balanced.frame))
+    units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
+    chosen = applicable(scores)
+    polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    parts = list(_side_by_side(polled, dimensions, chosen))
+    figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
+        _releases(units.frame, releases), on="survey", how="left"
+    )
+    figures = figures.with_columns(_weights().alias("weights"))
+    figures = figures.with_columns(
+        pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
+    )
+    figures = figures.with_columns(figure_ids(figures, study))
+    return SUBGROUP_METRICS.conform(figures.select(list(SUBGROUP_METRICS.schema)))
+
+
+def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
+    if ceiling is None:
+        return units.with_columns(pl.lit(None, pl.Float64).alias("ceiling"))
+    return units.join(ceiling, on=["survey", "item_id", "persona_id"], how="left", maintain_order="left")
+
+
+def blocks(
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, polls: Polls | None = None
+) -> Iterator[Block]:
+    """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
+    groups = g.apart(groups)
+    surveys = units.frame.get_column("survey")
+    for survey in sorted(surveys.unique().to_list()):
+        of_survey = units.take((surveys == survey).to_numpy())
+        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
+
+
+def _check_one(scores: pl.DataFrame) -> None:
+    for column in ("model", "task"):
+        if scores.get_column(column).n_unique() > 1:
+            raise ValidationError(
+                "Figures are made for one model and one task at a time",
+                variable=column,
+                value=", ".join(sorted(scores.get_column(column).unique().to_list())),
+                remedy="pass the scores of one partition",
+            )
+
+
+Work = Callable[[], pl.DataFrame]
+
+
+def _side_by_side(
+    blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
+) -> Iterator[pl.DataFrame]:
+    """Figures of all blocks, the dimensions of a condition in threads while the next condition is prepared.
+
+    The arrays' sums run outside Python's lock: two at a time take little more than half the time. The threads of a
+    single matrix product would only wait for each other.
+    """
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool,
+    ):
+        earlier: list[Future[pl.DataFrame]] = []
+        for block in blocks:
+            for views in _block_figures(block, dimensions, chosen):
+                begun = [pool.submit(view) for view in views]
+                yield from (one.result() for one in earlier)
+                earlier = begun
+        yield from (one.result() for one in earlier)
+
+
+def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[list[Work]]:
+    """What is to be computed of one block, condition by condition: a piece of work for each dimension."""
+    values = {name: evaluate(block.frame, m) for name, m in chosen.items() if m.value is not None}
+    without = block.condition(REFERENCE)
+    references = {
+        name: reference_values(v.x, v.count, without, block.pair)
+        for name, v in values.items()
+        if METRICS[name].paired and np.isfinite(v.x).any()
+    }
+    for condition in block.conditions():
+        yield _condition_figures(block, condition, dimensions, chosen=chosen, values=values, references=references)
+
+
+def _condition_figures(
+    block: Block,
+    condition: str,
+    dimensions: tuple[str, ...],
+    *,
+    chosen: Mapping[str, Metric],
+    values: Mapping[str, Values],
+    references: Mapping[str, Floats],
+) -> list[Work]:
+    """A piece of work for each dimension under one condition; what they share is gone with the last of them."""
+    here = block.condition(condition)
+    of_condition = block.of(condition)
+    prepared = {
+        name: Prepared(
+            of_condition,
+            v.take(here),
+            references[name][here] if name in references and condition != REFERENCE else None,
+        )
+        for name, v in values.items()
+        if np.isfinite(v.x[here]).any()
+    }
+    features = {
+        name: made
+        for name, m in chosen.items()
+        if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
+    }
+    cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
+    views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
+
+    remarks = {
+        name: said
+        for name, m in chosen.items()
+        if m.remark is not None and (said := m.remark(of_condition.frame)) is not None
+    }
+
+    def of_view(view: View) -> pl.DataFrame:
+        return _labelled(view, dict(_view_figures(view, prepared, features)), remarks)
+
+    return [partial(of_view, view) for view in views]
+
+
+def _view_figures(
+    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, Features]
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Metric and figures, of one condition by one dimension."""
+    guesses = group_guesses(view.block, view.cut.dimension)
+    for name, values in prepared.items():
+        of_groups = {
+            baseline: guesses.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
+            for baseline, e in METRICS[name].baselines.items()
+            if of_group(e)
+        }
+        if (part := mean_figures(view, values, of_groups)) is not None:
+            yield name, part
+    for name, matrix in features.items():
+        if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
+            yield name, part
+    if "accuracy" in prepared:
+        yield from distance_figures(view).items()
+        yield from spread_figures(view).items()
+        yield from structure_figures(view).items()
+        yield from battery_figures(view).items()
+        yield from disparity_figures(view, prepared["accuracy"]).items()
+
+
+def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[str, str]) -> pl.DataFrame:
+    """One frame of all metrics of a view that rest on any answer, with the key columns and the metrics' remarks."""
+    # Of small frames the calls cost more than the work: one for all metrics.
+    whole = pl.concat(list(parts.values()), how="diagonal")
+    # Slice −1 is the dimension as a whole.
+    names = np.array([*view.cut.labels, g.ALL], dtype=object)
+    metric = np.repeat(np.array(list(parts), dtype=object), [part.height for part in parts.values()])
+    made = whole.drop("slice").with_columns(
+        pl.Series("subgroup", names[whole.get_column("slice").to_numpy()], dtype=pl.String),
+        pl.Series("metric", metric, dtype=pl.String),
+        pl.lit(view.block.survey).alias("survey"),
+        pl.lit(view.condition).alias("condition"),
+        pl.lit(view.cut.dimension).alias("dimensions"),
+        pl.lit(view.block.weighted).alias("weighted"),
+    )
+    if remarks:
+        remark = pl.col("metric").replace_strict(dict(remarks), default=None, return_dtype=pl.String)
+        said = pl.concat_str(
+            pl.col("note") if "note" in made.columns else pl.lit(None, pl.String),
+            remark,
+            separator="; ",
+            ignore_nulls=True,
+        )
+        made = made.with_columns(pl.when(said != "").then(said).alias("note"))
+    return made.filter(pl.col("n_answers") > 0)
+
+
+# Columns that the judgement needs and the table does not show.
+_OWN_COLUMNS = (
+    "gap_error", "gap_df", "gap_p", "gap_apart_error", "gap_apart_df", "gap_apart_p", "even_personas",
+)  # fmt: skip
+
+
+def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
+    """Correct tests within families, judge gaps, mark small cells and turn undefined figures into nulls.
+
+    A family is all tests of a metric family of this model and task, over surveys, conditions and subgroups. The effects
+    on everyone are a family of their own: they are not found by looking through subgroups, and many subgroups must not
+    hide them. Weighted and unweighted figures test the same hypotheses and are families apart, and so are gaps net of
+    each baseline.
+    """
+    wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
+    wanted |= {name: pl.Float64() for name in (*_OWN_COLUMNS, "n_people")}
+    wanted |= {"note": pl.String(), "stand_out": pl.String()}
+    figures = figures.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
+    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    family = pl.col("metric").replace_strict({name: metric.family for name, metric in METRICS.items()})
+    figures = figures.with_columns(family.alias("family")).sort(
+        "family", "weighted", "baseline", "survey", "metric", "condition", "dimensions", "subgroup"
+    )
+    figures = figures.with_columns((pl.col("dimensions") == g.ALL).alias("everyone"))
+    over = ["family", "weighted", "baseline", "everyone"]
+    figures = figures.with_columns(
+        multiplicity.q_values("p_value", over).alias("q_value"),
+        multiplicity.q_values("gap_p", over).alias("gap_q"),
+        multiplicity.q_values("gap_apart_p", over).alias("gap_apart_q"),
+    )
+    # Where a group stands out, the others are judged without it: it would make all of them differ.
+    plain, apart = (
+        equivalence.verdicts(
+            *(figures.get_column(f"{gap}{c}").fill_null(np.nan).to_numpy() for c in ("", "_error", "_df", "_q")),
+            margin=rules.equivalence_margin,
+            level=rules.level,
+        )
+        for gap in ("gap", "gap_apart")
+    )
+    judged = figures.get_column("gap_apart").is_not_null()
+    words = [b if known else a for a, b, known in zip(plain, apart, judged, strict=True)]
+    because = [
+        f"differs from everyone else only because {names} is among them"
+        if known and a == "gap" and b != "gap" and names
+        else None
+        for a, b, known, names in zip(plain, apart, judged, figures.get_column("stand_out"), strict=True)
+    ]
+    said = pl.concat_str("note", pl.Series("because", because, dtype=pl.String), separator="; ", ignore_nulls=True)
+    return figures.with_columns(
+        pl.Series("verdict", words, dtype=pl.String),
+        pl.when(said != "").then(said).alias("note"),
+        # A person of a huge weight among many is one person.
+        (
+            (pl.min_horizontal("n_personas", "even_personas") < rules.min_personas)
+            | (pl.col("n_items") < rules.min_items)
+            | (pl.col("n_people") < rules.min_personas).fill_null(False)
+        ).alias("small"),
+    )
+
+
+def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
+    """Releases of the waves behind each survey's figures."""
+    used = units.select("survey", "wave").unique()
+    known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases
+    if "weight_name" not in known.columns:
+        known = known.with_columns(pl.lit(None, pl.String).alias("weight_name"))
+    return (
+        used.join(known.select("wave", "release_id", "weight_name"), on="wave", how="left")
+        .group_by("survey")
+        .agg(
+            pl.col("release_id").drop_nulls().unique().sort().alias("release_ids"),
+            pl.col("weight_name").drop_nulls().unique().sort().str.join(", ").alias("weight_names"),
+        )
+    )
+
+
+def _weights() -> pl.Expr:
+    """Which weights the answers on either side carry, in words."""
+    name = pl.when(pl.col("weight_names") == "").then(pl.lit("survey weight")).otherwise(pl.col("weight_names"))
+    both = pl.format("model: {} over the chance of being in the panel; people: {}", name, name)
+    alone = pl.format("model: {} over the chance of being in the panel", name)
+    weighted = pl.when(pl.col("n_people").is_null()).then(alone).otherwise(both)
+    return pl.when(pl.col("weighted")).then(weighted).otherwise(pl.lit("none"))

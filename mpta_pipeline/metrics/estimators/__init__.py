@@ -1,0 +1,1 @@
+"""Rows of estimates, one file per kind of statistic."""

@@ -1,0 +1,220 @@
+"""How unequal the groups of a dimension are, beside what chance alone would make of groups of their sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.metrics.estimators.means import Prepared
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.block import View
+from mpta_pipeline.metrics.statistics import shrinkage
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, distinct, sums
+from mpta_pipeline.metrics.statistics.proportions import kish
+
+# Groups of fewer personas say nothing about the groups and much about the luck of the draw.
+LEAST_PERSONAS = 5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Worst group, best less worst, and worst over best, of means (… × groups)."""
+
+    worst: Floats
+    range: Floats
+    ratio: Floats
+
+
+def spread(means: Floats) -> Spread:
+    """Summarize group means along the last axis."""
+    worst, best = means.min(axis=-1), means.max(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Spread(worst, best - worst, np.where(best > 0, worst / best, np.nan))
+
+
+def permuted_means(a: Floats, b: Floats, group: Ints, n: int, *, draws: int, seed: int) -> Floats:
+    """Means of groups to which the same people are dealt anew: the null of "no difference but by chance".
+
+    Args:
+        a: Weighted sum of each persona's values.
+        b: Weight of each persona's values.
+        group: Group of each persona, from 0.
+        n: Number of groups.
+        draws: Number of deals.
+        seed: Seed; personas must come in canonical order.
+
+    Returns:
+        (draws × n) means.
+    """
+    rng = np.random.default_rng(seed)
+    out = np.empty((draws, n))
+    for i in range(draws):
+        dealt = rng.permutation(group)
+        out[i] = sums(dealt, a, n) / sums(dealt, b, n)
+    return out
+
+
+def question_noise(a: Floats, b: Floats, share: Floats, *, cell: Floats, draws: int, seed: int) -> Floats | None:
+    """Draws of what groups would differ by because each finds other questions hard, if their true means were equal.
+
+    Dealing people anew holds the questions fixed: what these very questions do to a group counts as the group's own.
+    The covariance of the groups' deviations from their common mean over item clusters, less that of single crossings,
+    is what another draw of questions would change (Cameron, Gelbach and Miller 2011); negative parts of it count as
+    none. Drawn from t with items − 1 degrees of freedom, as the covariance is an estimate.
+
+    Args:
+        a: (groups × item clusters) Σwx.
+        b: (groups × item clusters) Σw.
+        share: Share of each group in the weight.
+        cell: Error variance of each group's mean by single crossings.
+        draws: Number of draws.
+        seed: Seed.
+
+    Returns:
+        (draws × groups); None with fewer than two item clusters.
+    """
+    items = int((b > 0).any(axis=0).sum())
+    if items < 2:
+        return None
+    mean = a.sum(axis=1, keepdims=True) / b.sum(axis=1, keepdims=True)
+    scores = (a - mean * b) / b.sum(axis=1, keepdims=True)
+    scores = scores - (share[:, None] * scores).sum(axis=0)
+    centring = np.eye(len(share)) - share
+    covariance = items / (items - 1) * scores @ scores.T - centring @ np.diag(cell) @ centring.T
+    values, vectors = np.linalg.eigh(covariance)
+    rng = np.random.default_rng(seed)
+    normal = rng.standard_normal((draws, len(share))) * np.sqrt(np.maximum(values, 0.0))
+    heavy = np.sqrt((items - 1) / rng.chisquare(items - 1, (draws, 1)))
+    return np.asarray(normal * heavy @ vectors.T)
+
+
+def between_variance(means: Floats, error_variance: Floats) -> float:
+    """Variance of the groups' true means: variance of the estimates less their mean error variance.
+
+    May be negative, as an unbiased estimate of 0 must. Source: Lum, Zhang and Bower (2022), single correction, with
+    error variances of divisor n − 1.
+    """
+    return float(means.var(ddof=1) - error_variance.mean())
+
+
+def double_corrected_variance(replicate_means: Floats, error_variance: Floats, n: Floats) -> float:
+    """Lum, Zhang and Bower's correction for means of bootstrap replicates, which carry the sampling error twice.
+
+    Args:
+        replicate_means: Group means of a replicate.
+        error_variance: s²/n of each group in the data that was resampled, s² with divisor n − 1.
+        n: Group sizes.
+
+    Returns:
+        S² − 2 · mean(s²/n) + mean(s²/n²): resampling n of n repeats the error less a share 1/n.
+    """
+    return float(replicate_means.var(ddof=1) - 2 * error_variance.mean() + (error_variance / n).mean())
+
+
+def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> Floats:
+    """Generalized entropy index with α = 2 along the last axis, mean((b/μ)² − 1)/2 (Speicher et al. 2018).
+
+    nan where the mean is 0.
+    """
+    w = np.ones(benefit.shape[-1]) if weight is None else weight
+    mean = (w * benefit).sum(axis=-1, keepdims=True) / w.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        index = (w * ((benefit / mean) ** 2 - 1)).sum(axis=-1) / w.sum() / 2
+    return np.asarray(np.where(mean[..., 0] > 0, index, np.nan))
+
+
+def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
+    """Generalized entropy (α = 2) between groups (everybody gets the group's mean) and within them (the rest)."""
+    means = sums(group, benefit, n) / sums(group, np.ones(len(benefit)), n)
+    between = float(generalized_entropy(means[group]))
+    return between, float(generalized_entropy(benefit)) - between
+
+
+def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
+    """Disparity of accuracy over the groups of one dimension of people.
+
+    For the null (`baseline` permutation_null) groups are dealt anew among personas, and what their questions do to each
+    (`question_noise`) is drawn anew: its mean is the baseline, and the share of draws at least as unequal the p-value.
+    With a single item cluster the second cannot be known: p-values then hold for this item only, and say so.
+    """
+    block, slices = view.block, view.slices
+    if not g.of_people(view.cut.dimension) or view.n < 2:
+        return {}
+    moments = prepared.moments
+    used = prepared.used & slices.inside
+    n_personas = int(block.persona.max(initial=-1)) + 1
+    a, b = moments.by_persona[0] + moments.centre * moments.by_persona[1], moments.by_persona[1]
+    weight = np.zeros(n_personas)
+    weight[block.persona[used]] = block.weight[used]
+    group = np.full(n_personas, -1)
+    group[block.persona[used]] = view.cut.codes[used]
+    size = sums(group[group >= 0], np.ones(int((group >= 0).sum())), view.n)
+    kept = np.flatnonzero(size >= LEAST_PERSONAS)
+    if len(kept) < 2:
+        return {}
+    code = np.full(view.n, -1)
+    code[kept] = np.arange(len(kept))
+    people = np.flatnonzero((group >= 0) & (code[np.maximum(group, 0)] >= 0))
+    group = code[group[people]]
+    seed = int(digest("disparity", block.survey, view.cut.dimension, view.condition, length=12), 16)
+    null = permuted_means(a[people], b[people], group, len(kept), draws=block.rules.bootstrap, seed=seed)
+    item_a, item_b = (grid[kept] for grid in slices.by_item(moments))
+    questions = question_noise(
+        item_a,
+        item_b,
+        item_b.sum(axis=1) / item_b.sum(),
+        cell=slices.cell_variance(moments)[kept],
+        draws=block.rules.bootstrap,
+        seed=seed + 1,
+    )
+    if questions is not None:
+        null = null + questions
+        null = np.clip(null, prepared.values.metric.low, prepared.values.metric.high)
+    estimate = slices.means_of(moments).estimate[kept]
+    # Items are the same for all groups: only what does not cancel between groups is error here.
+    error = slices.gaps_of(moments).deviation_variance[kept] * len(kept) / (len(kept) - 1)
+    seen, chance = spread(estimate), spread(null)
+    shrunken = shrinkage.normal_normal(estimate, error).estimate
+    tau2 = between_variance(estimate, error) if np.isfinite(error).all() else float("nan")
+    person = a[people] / b[people]
+    between, _ = entropy_parts(person, group, len(kept))
+    within = used & np.isin(view.cut.codes, kept)
+    sizes = {
+        "n_answers": [round(float(block.orders[within].sum()))],
+        "n_personas": [len(people)],
+        "n_items": [distinct(block.item[within])],
+        "even_personas": [round(kish(weight[people]), 6)],
+    }
+
+    on_these_items = "on this item only: another item may serve the groups otherwise" if questions is None else None
+
+    def one(figure: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
+        base = pl.DataFrame({"slice": [-1], "estimate": [figure], **sizes})
+        if null_values is None:
+            return base.with_columns(
+                pl.Series("baseline", [""]), pl.Series("method", [f"point estimate; {block.note}"])
+            )
+        extreme = null_values >= figure - 1e-12 if upper else null_values <= figure + 1e-12
+        p = (1 + int(extreme.sum())) / (1 + len(null_values))
+        drawn = "" if questions is None else " and group × question differences drawn anew"
+        text = f"people dealt anew to groups{drawn}, {len(null_values)} times; {block.note}"
+        return pl.concat([base, base]).with_columns(
+            pl.Series("baseline", ["", "permutation_null"]),
+            pl.Series("baseline_estimate", [None, float(null_values.mean())], pl.Float64),
+            pl.Series("p_value", [p, p]),
+            pl.Series("note", [on_these_items, on_these_items], pl.String),
+            pl.Series("method", [text, text]),
+        )
+
+    name = prepared.values.metric.name
+    return {
+        f"{name}_worst": one(float(seen.worst), chance.worst, upper=False),
+        f"{name}_range": one(float(seen.range), chance.range),
+        f"{name}_ratio": one(float(seen.ratio), chance.ratio, upper=False),
+        f"{name}_range_shrunken": one(float(np.ptp(shrunken)), None),
+        f"{name}_between_sd": one(float(np.sqrt(max(tau2, 0.0))) if np.isfinite(tau2) else float("nan"), None),
+        f"{name}_entropy_between": one(between, generalized_entropy(null, np.bincount(group).astype(float))),
+    }

@@ -1,0 +1,594 @@
+"""Whether the model's people differ as people do: spread, difference between groups, how answers hang together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.metrics.estimators.means import THIS_ITEM
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.block import View
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, distinct, sums
+from mpta_pipeline.metrics.statistics.bootstrap import Hashes, mix
+from mpta_pipeline.metrics.statistics.clustered import t_quantile
+from mpta_pipeline.metrics.statistics.intervals import fieller, meaningless_words
+from mpta_pipeline.metrics.statistics.jackknife import GROUPS, LeftOut, TwoWay, two_way
+
+# Fewer common answers make a correlation of two items too loose to say how answers hang together.
+LEAST_COMMON = 20
+# With fewer items there is nothing that could hang together.
+LEAST_ITEMS = 3
+# Counts that are held at a time, of groups × cells × options; fewer groups where there are very many cells.
+MOST_COUNTS = 6_000_000
+# Eigenvalues of correlations that are below 0 by rounding only.
+ROUNDING = 1e-8
+
+
+def variance(p: Floats, places: Floats, n: Floats) -> Floats:
+    """Variance of the answers' places under (… × K) distributions, unbiased for samples of effective size n."""
+    x = np.nan_to_num(places)
+    mean = (p * x).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(n > 1, ((p * x**2).sum(axis=-1) - mean**2) * n / (n - 1), np.nan))
+
+
+def entropy(p: Floats, n: Floats) -> Floats:
+    """Entropy in bits of (… × K) distributions, with Miller and Madow's correction for samples of effective size n."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plain = -np.where(p > 0, p * np.log2(p), 0.0).sum(axis=-1)
+        return np.asarray(plain + ((p > 0).sum(axis=-1) - 1) / (2 * n * np.log(2)))
+
+
+def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
+    """(items × 2) sum of squares between groups that is not chance, and the total; 0 with fewer than two groups.
+
+    Args:
+        means: (items × groups) means.
+        variances: Unbiased variances of the groups.
+        n: (Effective) group sizes; 0 for groups that do not count.
+    """
+    counted = n > 0
+    keep = counted.sum(axis=1) > 1
+    out = np.zeros((len(n), 2))
+    means, variances, n, counted = means[keep], variances[keep], n[keep], counted[keep]
+    total, groups = n.sum(axis=1), counted.sum(axis=1)
+    grand = (n * means).sum(axis=1) / total
+    between = (n * (means - grand[:, None]) ** 2).sum(axis=1)
+    within = np.where(counted, (n - 1) * variances, 0.0).sum(axis=1)
+    error = within / (total - groups)
+    out[keep] = np.column_stack([between - (groups - 1) * error, between + within])
+    return out
+
+
+def epsilon_squared(means: Floats, variances: Floats, n: Floats) -> tuple[float, float]:
+    """Sum of squares between groups that is not chance, and the total, each added up over items.
+
+    Their ratio is ε², η² without its bias (Kelley 1935). Arguments are those of `epsilon_parts`.
+    """
+    between, total = epsilon_parts(*(np.atleast_2d(v) for v in (means, variances, n))).sum(axis=0)
+    return float(between), float(total)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """One side's answers: cell (slice × item) of each, person, cluster, weight and share of each option."""
+
+    cell: Ints
+    person: Hashes
+    cluster: Hashes
+    weight: Floats
+    share: Floats
+
+    def take(self, keep: Flags | Ints) -> _Answers:
+        return _Answers(self.cell[keep], self.person[keep], self.cluster[keep], self.weight[keep], self.share[keep])
+
+    def counts(self, group: Ints, groups: int, cells: int) -> tuple[Floats, Floats]:
+        """(groups × cells × options) weight and (groups × cells) squared weight."""
+        place = group * cells + self.cell
+        by_option = [sums(place, self.weight * column, groups * cells) for column in self.share.T]
+        counted = np.stack(by_option, axis=1).reshape(groups, cells, -1)
+        return counted, sums(place, self.weight**2, groups * cells).reshape(groups, cells)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Slice × item cells that model and people answered: slice, item, cluster code, places scaled to 0–1."""
+
+    slice: Ints
+    item: Ints
+    cluster: Ints
+    places: Floats
+    n_items: int
+    n_slices: int
+
+    @property
+    def ordinal(self) -> Flags:
+        """Cells of ordinal items."""
+        return np.asarray(np.isfinite(self.places).any(axis=1))
+
+
+def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
+    """The cells, the model's answers and the people's; None where no cell has both."""
+    block, people = view.block, view.block.people
+    n_items = len(people.items)
+    width = max(people.width, block.units.answer.shape[1])
+    used = np.flatnonzero(block.compared & (view.cut.codes >= 0))
+    own = np.zeros((len(used), width))
+    own[:, : block.units.answer.shape[1]] = block.units.answer[used]
+    facts = block.matched_items
+    clusters = facts.get_column("cluster_id").fill_null("")
+    of_cluster = block.cluster_hashes
+    of_row, of_person = block.person_hashes
+    model = _Answers(
+        view.cut.codes[used] * n_items + block.people_item[used],
+        of_row[used],
+        of_cluster[block.people_item[used]],
+        block.weight[used],
+        own,
+    )
+    cut = people.cut_persons(view.cut.dimension)
+    places = {name: i for i, name in enumerate(view.cut.labels)}
+    of_label = np.array([*(places.get(name, -1) for name in cut.labels), -1])
+    slice_of = of_label[cut.codes][people.person]
+    weight = people.frame.get_column("weight").to_numpy()
+    rows = np.flatnonzero((slice_of >= 0) & (weight > 0))
+    said = np.zeros((len(rows), width))
+    said[np.arange(len(rows)), people.frame.get_column("gold_idx").to_numpy()[rows]] = 1.0
+    human = _Answers(
+        slice_of[rows] * n_items + people.item[rows],
+        of_person[people.person[rows]],
+        of_cluster[people.item[rows]],
+        weight[rows],
+        said,
+    )
+    size = view.n * n_items
+    both = (np.bincount(model.cell, minlength=size) > 0) & (np.bincount(human.cell, minlength=size) > 0)
+    kept = np.flatnonzero(both)
+    if not len(kept):
+        return None
+    code = np.full(size, -1)
+    code[kept] = np.arange(len(kept))
+    sides = []
+    for side in (model, human):
+        inside = side.take(code[side.cell] >= 0)
+        sides.append(_Answers(code[inside.cell], inside.person, inside.cluster, inside.weight, inside.share))
+    of_options = block.option_places(width)
+    known = np.isfinite(of_options)
+    top = np.where(known.sum(axis=1) > 1, np.where(known, of_options, -np.inf).max(axis=1), np.nan)
+    item = kept % n_items
+    cells = _Cells(kept // n_items, item, g.dense(clusters)[item], (of_options / top[:, None])[item], n_items, view.n)
+    return cells, sides[0], sides[1]
+
+
+def _shares(counted: Floats, squared: Floats) -> tuple[Floats, Floats]:
+    """Distribution and effective size of (… × cells × options) counts."""
+    weight = counted.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return counted / weight[..., None], np.where(squared > 1e-12, weight**2 / squared, 0.0)
+
+
+def _spread_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...], name: str) -> Floats:
+    """(… × cells × 2) the model's and the people's variance or entropy; 0 where either is unknown."""
+    made = []
+    for counted, squared in sides:
+        p, n = _shares(counted, squared)
+        with np.errstate(invalid="ignore"):
+            ordinal = np.where(cells.ordinal, 0.0, np.nan)
+            made.append(variance(p, cells.places, n) + ordinal if name == "variance_ratio" else entropy(p, n))
+    both = np.isfinite(made[0]) & np.isfinite(made[1])
+    return np.stack([np.where(both, one, 0.0) for one in made], axis=-1)
+
+
+def _between_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...]) -> Floats:
+    """(items × 4) of both sides: sum of squares between groups that is not chance, and total. Counts have no groups."""
+    shares = [_shares(*side) for side in sides]
+    with np.errstate(invalid="ignore"):
+        both = np.flatnonzero(cells.ordinal & (shares[0][1] > 1) & (shares[1][1] > 1))
+    place = cells.item[both] * cells.n_slices + cells.slice[both]
+    scaled = cells.places[both]
+    made = []
+    for p, n in shares:
+        columns = ((p[both] * np.nan_to_num(scaled)).sum(axis=1), variance(p[both], scaled, n[both]), n[both])
+        grids = (sums(place, c, cells.n_items * cells.n_slices).reshape(cells.n_items, -1) for c in columns)
+        made.append(epsilon_parts(*grids))
+    return np.concatenate(made, axis=1)
+
+
+def _epsilons(parts: Floats) -> Floats:
+    """(… × 2) ε² of both sides from (… × 4) sums."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([parts[..., 0] / parts[..., 1], parts[..., 2] / parts[..., 3]], axis=-1)
+
+
+def _by_slice(cells: _Cells, values: Floats) -> Floats:
+    """Sum (… × cells × q) by slice: (… × slices × q). Cells come sorted by slice."""
+    first = np.searchsorted(cells.slice, np.arange(cells.n_slices))
+    padded = np.concatenate([values, np.zeros((*values.shape[:-2], 1, values.shape[-1]))], axis=-2)
+    out = np.add.reduceat(padded, first, axis=-2)
+    out[..., np.bincount(cells.slice, minlength=cells.n_slices) == 0, :] = 0.0
+    return out
+
+
+def spread_figures(view: View) -> dict[str, pl.DataFrame]:
+    """The model's spread over people's within each slice, and what lies between the slices of the dimension.
+
+    Errors are jackknifed by people (the same person's answers on both sides at once), items and crossings; ratios have
+    Fieller's intervals, and none where people's own figure is within its noise.
+    """
+    block = view.block
+    if block.people.empty or block.polls is not None or not g.of_people(view.cut.dimension):
+        return {}
+    found = _sides(view)
+    if found is None:
+        return {}
+    cells, model, human = found
+    n_cells, width = len(cells.slice), model.share.shape[1]
+    whole = tuple(
+        (counted[0], squared[0])
+        for counted, squared in (
+            side.counts(np.zeros(len(side.cell), dtype=np.int64), 1, n_cells) for side in (model, human)
+        )
+    )
+    groups = int(np.clip(MOST_COUNTS // (n_cells * width), 10, GROUPS))
+    left = {
+        kind: [
+            side.counts((key(side) % np.uint64(groups)).astype(np.int64), groups, n_cells) for side in (model, human)
+        ]
+        for kind, key in _KEYS.items()
+    }
+    out = {}
+    for name in ("variance_ratio", "entropy_ratio"):
+        of_cell = _spread_of(cells, whole, name)
+        total = _by_slice(cells, of_cell)
+        figures = {
+            kind: LeftOut(_by_slice(cells, _spread_of(cells, _without(whole, parts), name)), _present(cells, parts))
+            for kind, parts in left.items()
+        }
+        errors = two_way(figures["person"], _items_out(cells, of_cell, total, lambda sums: sums), figures["cell"])
+        used = cells.ordinal if name == "variance_ratio" else np.ones(n_cells, dtype=bool)
+        out[name] = _ratio_rows(
+            view, cells, total, errors, used=used, slices=np.arange(view.n), words="people all give one answer"
+        )
+    if view.n > 1 and cells.ordinal.any():
+        out |= _between_figures(view, cells, whole, left)
+    return {name: frame for name, frame in out.items() if frame.height}
+
+
+_KEYS: dict[str, Callable[[_Answers], Hashes]] = {
+    "person": lambda side: mix(side.person),
+    "cell": lambda side: mix(side.person ^ mix(side.cluster)),
+}
+_Sums = tuple[tuple[Floats, Floats], ...]
+
+
+def _without(whole: _Sums, parts: list[tuple[Floats, Floats]]) -> _Sums:
+    """Counts of both sides without each group; what rounding leaves below 0 is none."""
+    return tuple(
+        (np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0)) for (w, w2), (c, c2) in zip(whole, parts, strict=True)
+    )
+
+
+def _present(cells: _Cells, parts: list[tuple[Floats, Floats]]) -> Flags:
+    """(groups × slices) whether any answer of a group lies in a slice."""
+    any_of = sum(squared for _, squared in parts)
+    return np.asarray(_by_slice(cells, np.asarray(any_of)[..., None])[..., 0] > 0)
+
+
+def _items_out(cells: _Cells, of_cell: Floats, total: Floats, figure: Callable[[Floats], Floats]) -> LeftOut:
+    """Figures (slices × q) without each item cluster, from sums of cells."""
+    n = int(cells.cluster.max()) + 1
+    place = cells.cluster * cells.n_slices + cells.slice
+    used = np.asarray(of_cell.any(axis=-1))
+    of_cluster = np.stack([sums(place, column, n * cells.n_slices).reshape(n, -1) for column in of_cell.T], axis=-1)
+    present = sums(place, used, n * cells.n_slices).reshape(n, -1) > 0
+    return LeftOut(figure(total - of_cluster), present)
+
+
+def _between_figures(
+    view: View, cells: _Cells, whole: _Sums, left: dict[str, list[tuple[Floats, Floats]]]
+) -> dict[str, pl.DataFrame]:
+    """ε² of the model with people's beside it, their difference, and their ratio."""
+    of_item = _between_of(cells, whole)
+    if not of_item[:, 1].any():
+        return {}
+    total = of_item.sum(axis=0)
+    estimate = _epsilons(total)[None]
+    replicates = {}
+    for kind, parts in left.items():
+        without = _without(whole, parts)
+        made = [
+            _epsilons(_between_of(cells, tuple((w[i], w2[i]) for w, w2 in without)).sum(axis=0))
+            for i in range(len(without[0][0]))
+        ]
+        replicates[kind] = LeftOut(
+            np.stack(made)[:, None], np.asarray(_present(cells, parts).any(axis=1, keepdims=True))
+        )
+    cluster = np.full(cells.n_items, -1)
+    cluster[cells.item] = cells.cluster
+    asked = np.flatnonzero(of_item[:, 1] > 0)
+    n = int(cells.cluster.max()) + 1
+    of_cluster = np.stack([sums(cluster[asked], column, n) for column in of_item[asked].T], axis=-1)
+    items = LeftOut(_epsilons(total - of_cluster)[:, None], (of_cluster[:, 1] > 0)[:, None])
+    errors = two_way(replicates["person"], items, replicates["cell"])
+    level = view.block.rules.level
+    slices = np.array([-1])
+
+    def rows(figure: Floats, weights: Floats, default: str) -> pl.DataFrame:
+        se = np.sqrt(errors.variance(weights))
+        reach = t_quantile(errors.df, level) * se
+        values = {
+            "estimate": figure,
+            "se": np.where(np.isfinite(errors.df), se, np.nan),
+            "ci_low": figure - reach,
+            "ci_high": figure + reach,
+        }
+        return _rows(view, cells, values, errors, used=cells.ordinal, slices=slices, default=default, notes=[None])
+
+    jackknifed = "jackknife by people, items and crossings, t"
+    model = rows(estimate[:, 0], np.array([[1.0, 0.0]]), jackknifed)
+    people = model.with_columns(
+        pl.lit("human").alias("baseline"), pl.Series("baseline_estimate", estimate[:, 1]).fill_nan(None)
+    )
+    return {
+        "eta2": pl.concat([model, people], how="diagonal"),
+        "eta2_difference": rows(estimate[:, 0] - estimate[:, 1], np.array([[1.0, -1.0]]), jackknifed),
+        "eta2_ratio": _ratio_rows(
+            view,
+            cells,
+            estimate,
+            errors,
+            used=cells.ordinal,
+            slices=slices,
+            words="people of these groups do not differ: ε²",
+        ),
+    }
+
+
+def _ratio_rows(
+    view: View, cells: _Cells, both: Floats, errors: TwoWay, *, used: Flags, slices: Ints, words: str
+) -> pl.DataFrame:
+    """Rows of the model's figure over the people's."""
+    found = fieller(both[:, 0], both[:, 1], errors.kinds, errors.df, level=view.block.rules.level)
+    undefined = [
+        meaningless_words(words, float(d), float(noise)) if bad else None
+        for d, noise, bad in zip(both[:, 1], found.noise, found.meaningless, strict=True)
+    ]
+    values = {"estimate": found.estimate, "se": found.se, "ci_low": found.low, "ci_high": found.high}
+    default = "jackknife by people, items and crossings, Fieller"
+    return _rows(view, cells, values, errors, used=used, slices=slices, default=default, notes=undefined)
+
+
+def _rows(
+    view: View,
+    cells: _Cells,
+    values: dict[str, Floats],
+    errors: TwoWay,
+    *,
+    used: Flags,
+    slices: Ints,
+    default: str,
+    notes: list[str | None],
+) -> pl.DataFrame:
+    """Rows of figures; slice −1 is the dimension as a whole."""
+    block = view.block
+    asked = np.zeros((view.n, cells.n_items), dtype=bool)
+    asked[cells.slice[used], cells.item[used]] = True
+    item = block.people_item
+    rows = block.compared & (view.cut.codes >= 0) & asked[np.maximum(view.cut.codes, 0), np.maximum(item, 0)]
+    sizes = view.sizes(rows)
+    if slices[0] < 0:
+        sizes = {
+            "n_answers": np.array([round(float(block.orders[rows].sum()))]),
+            "n_personas": np.array([distinct(block.persona[rows])]),
+            "n_items": np.array([distinct(item[rows])]),
+        }
+    # What no group departs from has an error of 0 that was seen, but is not known: no interval.
+    alike = values["se"] < 1e-8
+    values = values | {end: np.where(alike, np.nan, values[end]) for end in ("ci_low", "ci_high")}
+    known = np.isfinite(values["se"])
+    words = np.select([~known, alike], ["no error", "no interval: all groups alike"], default=default)
+    one = [THIS_ITEM if only and k else None for only, k in zip(errors.one_item, known, strict=True)]
+    return pl.DataFrame(
+        {
+            "slice": slices,
+            "baseline": [""] * len(slices),
+            **values,
+            **sizes,
+            "method": [f"{word}; {block.note}" for word in words],
+            "note": pl.Series([n or o for n, o in zip(notes, one, strict=True)], dtype=pl.String),
+        }
+    ).filter((pl.col("n_answers") > 0) & (pl.col("estimate").is_not_nan() | pl.col("note").is_not_null()))
+
+
+def pc1_share(correlation: Floats) -> float:
+    """Largest eigenvalue over their sum: 1/k when nothing hangs together, 1 when everything does."""
+    values = np.linalg.eigvalsh(correlation)
+    return float(values[-1] / values.sum())
+
+
+def effective_dependence(correlation: Floats) -> float:
+    """1 − |R|^(1/k), 0 for independent answers (Peña and Rodríguez 2003)."""
+    sign, log_determinant = np.linalg.slogdet(correlation)
+    return float(1 - np.exp(log_determinant / len(correlation))) if sign > 0 else 1.0
+
+
+def correlation(matrix: Floats, weight: Floats | None = None) -> Floats:
+    """Pearson correlations of the columns, each pair over the rows that have both; 0 where a column does not vary.
+
+    Args:
+        matrix: (rows × columns) values; nan where there is none.
+        weight: Weight of each row; None for equal ones.
+    """
+    known = np.isfinite(matrix).astype(float)
+    # Sums over the rows that both columns have; centred first, so that squares do not cancel.
+    x = np.where(known > 0, matrix - np.nanmean(matrix, axis=0), 0.0)
+    w = np.ones(len(matrix)) if weight is None else weight
+    known_w = known * w[:, None]
+    common = known_w.T @ known
+    first, second = x.T @ known_w, (x**2).T @ known_w
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = second / common - (first / common) ** 2
+        covariance = (x.T @ (x * w[:, None])) / common - (first / common) * (first / common).T
+        made = np.where((spread > 1e-12) & (spread.T > 1e-12), covariance / np.sqrt(spread * spread.T), 0.0)
+    np.fill_diagonal(made, 1.0)
+    return np.asarray(np.clip((made + made.T) / 2, -1.0, 1.0))
+
+
+def nearest_correlation(matrix: Floats, *, steps: int = 200, tolerance: float = 1e-9) -> Floats:
+    """The correlation matrix without negative eigenvalues that is nearest by squared differences (Higham 2002)."""
+    nearest, correction = matrix.copy(), np.zeros_like(matrix)
+    for _ in range(steps):
+        corrected = nearest - correction
+        values, vectors = np.linalg.eigh(corrected)
+        positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        correction = positive - corrected
+        before, nearest = nearest, positive.copy()
+        np.fill_diagonal(nearest, 1.0)
+        if np.abs(nearest - before).max() < tolerance:
+            break
+    return nearest
+
+
+def usable_items(*matrices: Floats) -> Ints:
+    """Columns of (personas × items) matrices that vary, and of which any two share `LEAST_COMMON` personas.
+
+    The column with most pairs that share too few is dropped until none is left.
+    """
+    keep = np.ones(matrices[0].shape[1], dtype=bool)
+    few = np.zeros((len(keep), len(keep)), dtype=int)
+    for matrix in matrices:
+        known = np.isfinite(matrix)
+        keep &= np.array([len(np.unique(matrix[known[:, j], j])) > 1 for j in range(len(keep))], dtype=bool)
+        few |= known.T.astype(float) @ known < LEAST_COMMON
+    while (lacking := (few * keep).sum(axis=1) * keep).max(initial=0) > 0:
+        keep[len(keep) - 1 - int(lacking[::-1].argmax())] = False
+    return np.flatnonzero(keep)
+
+
+def structure_figures(view: View) -> dict[str, pl.DataFrame]:
+    """PC1 share and effective dependence of the model's answers over everyone, beside those of the very same people.
+
+    Of ordinal items, all answers: a persona's to one item are averaged. Items that vary for nobody, or that too few
+    personas answered together with others, are left out and counted. Pairwise correlations that contradict each other
+    are repaired for the PC1 share (`nearest_correlation`); their determinant would be 0 then whatever people answered,
+    so that effective dependence is null. Both sides carry the weights of the block, as the persons are the same. Errors
+    are jackknifed by people, in the survey's sampling units, and by items.
+    """
+    block = view.block
+    if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
+        return {}
+    frame = block.frame.with_columns(
+        pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
+        pl.Series("w", block.weight),
+        pl.Series("hash", block.person_hashes[0]),
+        pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
+    ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
+    if frame.is_empty() or frame.get_column("item_id").n_unique() < LEAST_ITEMS:
+        return {}
+    persona, item = g.dense(frame.get_column("persona_id")), g.dense(frame.get_column("item_id"))
+    sides = [
+        _matrix(persona, item, frame.get_column(column).cast(pl.Float64).to_numpy()) for column in ("place", "gold_idx")
+    ]
+    used = usable_items(*sides)
+    n_items = sides[0].shape[1]
+    left_out = (
+        f"{n_items - len(used)} of {n_items} items are left out: all answers are alike, or fewer than {LEAST_COMMON} "
+        "people answered them together with another"
+        if len(used) < n_items
+        else ""
+    )
+    group = (mix(frame.get_column("hash").to_numpy()) % np.uint64(GROUPS)).astype(np.int64)
+    of_person = np.zeros(sides[0].shape[0], dtype=np.int64)
+    of_person[persona] = group
+    weight = np.ones(len(of_person))
+    weight[persona] = frame.get_column("w").to_numpy()
+    out = {}
+    for name, statistic in (("pc1_share", pc1_share), ("effective_dependence", effective_dependence)):
+        if len(used) < LEAST_ITEMS:
+            model = people = _Structure(float("nan"), float("nan"), float("nan"), f"undefined: {left_out}")
+        else:
+            model, people = (_structure(side[:, used], weight, of_person, statistic) for side in sides)
+        reach = float(t_quantile(np.array([model.df]), block.rules.level)[0]) * model.se
+        notes = [
+            left_out if len(used) >= LEAST_ITEMS else "",
+            model.note,
+            f"people's own: {people.note}" if people.note and people.note != model.note else "",
+        ]
+        base = pl.DataFrame(
+            {
+                "slice": [0],
+                "baseline": [""],
+                "estimate": [model.estimate],
+                "se": [model.se],
+                "ci_low": [max(model.estimate - reach, 0.0) if np.isfinite(reach) else float("nan")],
+                "ci_high": [min(model.estimate + reach, 1.0) if np.isfinite(reach) else float("nan")],
+                "n_answers": [int(frame.get_column("n_orders").sum())],
+                "n_personas": [sides[0].shape[0]],
+                "n_items": [len(used) if len(used) >= LEAST_ITEMS else n_items],
+                "method": [f"Pearson correlations over personas, jackknife by people and items, t; {block.note}"],
+                "note": pl.Series(["; ".join(filter(None, notes)) or None], dtype=pl.String),
+            }
+        )
+        of_people = base.with_columns(
+            pl.lit("human").alias("baseline"), pl.lit(people.estimate).fill_nan(None).alias("baseline_estimate")
+        )
+        out[name] = pl.concat([base, of_people], how="diagonal")
+    return out
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """A figure of correlations, its error and degrees of freedom, and what must be read beside it."""
+
+    estimate: float
+    se: float
+    df: float
+    note: str
+
+
+def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[[Floats], float]) -> _Structure:
+    """A statistic of the columns' correlations; nan with its reason where they allow none."""
+    whole = correlation(matrix, weight)
+    lowest = float(np.linalg.eigvalsh(whole)[0])
+    note = ""
+    if lowest < -ROUNDING:
+        contradict = (
+            "pairwise correlations contradict each other, as they rest on different people (smallest eigenvalue "
+            f"{lowest:.2g}".replace("-", "−")
+            + ")"
+        )
+        if statistic is effective_dependence:
+            return _Structure(float("nan"), float("nan"), float("nan"), f"undefined: {contradict}")
+        note = f"{contradict}; the nearest correlation matrix is taken"
+
+    def of(correlations: Floats) -> float:
+        if np.linalg.eigvalsh(correlations)[0] < -ROUNDING:
+            if statistic is effective_dependence:
+                return float("nan")
+            correlations = nearest_correlation(correlations)
+        return statistic(correlations)
+
+    k = matrix.shape[1]
+    people = np.array([of(correlation(matrix[group != i], weight[group != i])) for i in np.unique(group)])
+    items = np.array([of(np.delete(np.delete(whole, j, 0), j, 1)) for j in range(k)] if k > LEAST_ITEMS else [])
+    variance = sum(
+        float(
+            LeftOut(values[:, None, None], np.ones((len(values), 1), dtype=bool)).covariance()[0, 0, 0]
+        ) if len(values) else 0.0
+        for values in (people, items)
+    )  # fmt: skip
+    df = min(len(people), k) - 1.0
+    return _Structure(of(whole), float(np.sqrt(variance)), df if df >= 1 else float("nan"), note)
+
+
+def _matrix(persona: Ints, item: Ints, values: Floats) -> Floats:
+    """(personas × items) mean value of each pair; nan where there is none."""
+    shape = (int(persona.max()) + 1, int(item.max()) + 1)
+    place = persona * shape[1] + item
+    known = np.isfinite(values)
+    total, count = (sums(place[known], v, shape[0] * shape[1]) for v in (values[known], np.ones(int(known.sum()))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(total / count).reshape(shape)

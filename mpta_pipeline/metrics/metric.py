@@ -1,0 +1,118 @@
+"""What each metric is: one record, from which figures, UI descriptions, report and README are made.
+
+The records themselves are in `catalogue/`, one file a family: adding a metric is adding a record there and its test.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import polars as pl
+
+from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats
+
+Direction = Literal["higher", "lower", "zero", "none"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    A *mean* metric is a ratio of sums over balanced answers (rows of `answers.UNIT_COLUMNS`): `value` gives each
+    row's numerator and `count` its denominator, so that errors, paired effects, gaps and baselines of all such metrics
+    come from one place. Other metrics (`value` is None) are computed by the module that `computed_by` names.
+
+    Attributes:
+        name: As in `subgroup_metrics.metric`.
+        definition: What it measures, in a sentence.
+        unit: Unit of the figure.
+        low: Least possible value; None: unbounded.
+        high: Greatest possible value; None: unbounded.
+        direction: Which way is better; "zero": nearer to 0; "none": neither.
+        source: Where the definition comes from.
+        family: Metrics whose tests are corrected together.
+        chance: What a model that knows nothing gets, in words.
+        value: Numerator of each balanced answer.
+        count: Denominator of each balanced answer; 0 or null leaves it out.
+        where: Balanced answers that it applies to.
+        proportion: The figure is a proportion: small samples get Wilson's interval.
+        paired: A paired effect of the persona is tested.
+        gap: A gap to everyone else is tested.
+        baselines: Name of a baseline → its value per balanced answer, in the figure's unit.
+        features: For metrics that are functions of totals, but no means: (answers) → (rows × m) features, 0 on rows
+            that do not count.
+        statistic: (totals of shape (… × m)) → (…); nan where undefined.
+        parts: Of a ratio, instead of `statistic`: (totals) → numerator and denominator.
+        meaningless: What is the case where the denominator of a ratio is within its noise, so that there is no figure.
+        computed_by: Module that computes a metric that is neither.
+        keyless: Applies to answers without an answer key, too: opinions and open text.
+        remark: (balanced answers of one survey) → what must be read beside each figure, or None.
+    """
+
+    name: str
+    definition: str
+    unit: str
+    low: float | None
+    high: float | None
+    direction: Direction
+    source: str
+    family: str
+    chance: str
+    value: pl.Expr | None = None
+    count: pl.Expr = field(default_factory=lambda: pl.lit(1.0))
+    where: pl.Expr = field(default_factory=lambda: pl.lit(True))
+    proportion: bool = False
+    paired: bool = False
+    gap: bool = False
+    baselines: Mapping[str, pl.Expr] = field(default_factory=dict)
+    features: Callable[[Units], Features] | None = None
+    statistic: Callable[[Floats], Floats] | None = None
+    parts: Callable[[Floats], tuple[Floats, Floats]] | None = None
+    meaningless: str = ""
+    computed_by: str = "means"
+    keyless: bool = False
+    remark: Callable[[pl.DataFrame], str | None] | None = None
+
+    @property
+    def span(self) -> float | None:
+        """Largest possible difference of two figures; None: unbounded."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
+
+def _load() -> Mapping[str, Metric]:
+    from mpta_pipeline.metrics import definitions
+
+    found: dict[str, Metric] = {}
+    for module in sorted(pkgutil.iter_modules(definitions.__path__), key=lambda m: m.name):
+        for metric in importlib.import_module(f"{definitions.__name__}.{module.name}").METRICS:
+            if metric.name in found:
+                raise ValueError(f"metric {metric.name} is declared twice")
+            found[metric.name] = metric
+    return MappingProxyType(found)
+
+
+METRICS: Mapping[str, Metric] = _load()
+
+
+def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
+    """The metrics that a task's scores allow: without an answer key only those that need none."""
+    if scores.get_column("gold_idx").null_count() == 0:
+        return METRICS
+    return {name: metric for name, metric in METRICS.items() if metric.keyless}
+
+
+def describe() -> str:
+    """All metrics as a Markdown table, by family: what README and notes show, so that they cannot fall behind."""
+    lines = ["| metric | what it is | unit, range | better | source |", "|---|---|---|---|---|"]
+    for metric in sorted(METRICS.values(), key=lambda m: (m.family, m.name)):
+        ends = [("−∞", "∞")[i] if end is None else f"{end:g}" for i, end in enumerate((metric.low, metric.high))]
+        better = {"higher": "higher", "lower": "lower", "zero": "nearer 0", "none": "–"}[metric.direction]
+        cells = (f"`{metric.name}`", metric.definition, f"{metric.unit}, {ends[0]} to {ends[1]}", better, metric.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

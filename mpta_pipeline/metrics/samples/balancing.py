@@ -1,0 +1,221 @@
+"""From single answers to order-balanced ones: one row a person, item, condition and wording, over its option orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mpta_pipeline.metrics.samples.answer_changes import FLIPS, flips
+from mpta_pipeline.metrics.samples.keys import Keys
+from mpta_pipeline.metrics.samples.picks import TIE, one_hot, read_picks, with_vector
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
+
+UNIT_KEY = (
+    "survey",
+    "condition",
+    "persona_id",
+    "item_id",
+    "style",
+    "framing",
+    "paraphrase_id",
+    "repeat_id",
+    "elicitation",
+)
+# Of the scores; gathering what is not needed takes longer than all that is made of the rest.
+_USED = (
+    *UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "gold_pos", "pred_idx",
+    "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Units:
+    """Order-balanced answers.
+
+    Attributes:
+        frame: One row a unit, sorted by `UNIT_KEY`, with `wave`, `cluster_id`, `category`, `kind`, `k_options`,
+            `ordinal`, `gold_idx`, `weight`; counts `n_orders`, `n_ok`, `n_refused`, `n_unparsed`, `n_error`, `n_right`;
+            `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer),
+            `credit_half` (the same for the half of the scale), `first_option` (share of option 0), `n_scored`, `steps`
+            (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
+            (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
+            orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
+            stereotype, BBQ). An answer whose probabilities are tied is shared among the options tied, in every
+            count. Of open text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of
+            their measures, `text_rouge_l` and so on, null where none was made; `credit` is ROUGE-L over the replies.
+            Where there is no answer key `gold_idx` is 0 and what needs one means nothing: `figures` leaves it out.
+        answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
+            has a readable answer.
+        mass: (units × K) option probabilities averaged over readable orders.
+        votes: (units × K) picks of each option, summed over the orders; a tied answer is shared.
+        positions: (units × K) how often each shown position was picked.
+    """
+
+    frame: pl.DataFrame
+    answer: Floats
+    mass: Floats
+    positions: Floats
+    votes: Floats
+
+    def take(self, keep: NDArray[np.bool_]) -> Units:
+        """The units of a mask."""
+        return Units(
+            self.frame.filter(pl.Series(keep)),
+            self.answer[keep],
+            self.mass[keep],
+            self.positions[keep],
+            self.votes[keep],
+        )
+
+    def on(self, frame: pl.DataFrame) -> Units:
+        """The same units with further columns."""
+        return replace(self, frame=frame)
+
+
+def balance(scores: pl.DataFrame) -> Units:
+    """Average each prompt's answers over its option orders.
+
+    Where an order has `p_vec` that is used, else all mass on the option picked. Orders that were refused, unreadable or
+    failed carry no mass; they lower `credit` by their share, failed requests excepted.
+
+    Args:
+        scores: SCORES of one model and task, in any row order.
+    """
+    keys = Keys(scores)
+    order = keys.order([*UNIT_KEY, "order_id"], "prompt_id")
+    width = int(scores.get_column("k_options").max() or 2) if scores.height else 2  # type: ignore[arg-type]
+    given = read_picks(scores, width)
+    rows = flips(scores, given, keys).select(*_USED, *FLIPS)[order]
+    n = rows.height
+    starts = _starts(keys.of(UNIT_KEY)[order])
+    k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has none, and nothing is made of it
+    picked, mass, several = given.share[order], given.mass[order], given.tied[order]
+    place = one_hot(rows.get_column("pred_pos"), width)
+    # Which position a tied answer would have been read at is not known.
+    place[several] = 0.0
+    status = rows.get_column("status").cast(pl.String)
+
+    def total(values: Floats) -> Floats:
+        return np.add.reduceat(values, starts, axis=0) if n else values
+
+    n_orders = total(np.ones(n))
+    counts = {f"n_{s}": total((status == s).to_numpy().astype(float)) for s in ("ok", "refused", "unparsed", "error")}
+    with_mass = total((mass.sum(axis=1) > 0).astype(float))
+    votes = total(picked)
+    unit_mass = np.divide(
+        total(mass), with_mass[:, None], out=np.zeros((len(starts), width)), where=with_mass[:, None] > 0
+    )
+    rows = rows.with_columns(pl.col("gold_idx", "gold_pos").fill_null(0))
+    gold = rows.get_column("gold_idx").to_numpy()[starts] if n else np.zeros(0, dtype=np.int64)
+    unit_k = k[starts] if n else k
+    top = unit_mass.max(axis=1, initial=0.0)
+    tied = (unit_mass >= (top - TIE)[:, None]) & (np.arange(width) < unit_k[:, None]) & (with_mass > 0)[:, None]
+    answer = tied / np.maximum(tied.sum(axis=1), 1)[:, None]
+    replies = n_orders - counts["n_error"]
+    at_gold = answer[np.arange(len(starts)), np.minimum(gold, width - 1)]
+    answered_share = np.divide(with_mass, replies, out=np.zeros_like(replies), where=replies > 0)
+    texts = rows.get_column("text_scores").struct.unnest()
+    n_text = total(texts.get_column("rouge_l").is_not_null().to_numpy().astype(float))
+    of_text = {name: total(texts.get_column(name).fill_null(0.0).to_numpy()) for name in texts.columns}
+    made = {name: total(texts.get_column(name).is_not_null().to_numpy().astype(float)) for name in texts.columns}
+    is_open = rows.get_column("k_options").to_numpy()[starts] == 0 if n else np.zeros(0, dtype=bool)
+    by_text = np.divide(of_text["rouge_l"], replies, out=np.zeros_like(replies), where=replies > 0)
+    credit = np.where(is_open, by_text, at_gold * answered_share)
+    middle = (unit_k - 1) // 2
+    low_half = (answer * (np.arange(width) <= middle[:, None])).sum(axis=1)
+    same_half = np.where(gold <= middle, low_half, (with_mass > 0) - low_half)
+    distance = np.abs(np.arange(width) - gold[:, None])
+    steps = (answer * distance).sum(axis=1) / (unit_k - 1)
+    inside = np.arange(width) < unit_k[:, None]
+    pairs = counts["n_ok"] * (counts["n_ok"] - 1) / 2
+    agreeing = _agreeing(votes, picked, several, starts, n_orders)
+    gold_pos = rows.get_column("gold_pos").to_numpy()
+    score = _score(rows, picked, several)
+    bias = rows.get_column("bias")
+    ordinal = rows.get_column("ordinal").to_numpy()[starts] if n else np.zeros(0, dtype=bool)
+
+    frame = (
+        rows.select(*UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "weight")
+        .select(pl.all().gather(pl.Series(starts, dtype=pl.UInt32)))
+        .with_columns(
+            pl.Series("n_orders", n_orders),
+            pl.Series("n_text", n_text),
+            *(
+                pl.Series(f"text_{name}", np.where(made[name] > 0, values, np.nan)).fill_nan(None)
+                for name, values in of_text.items()
+            ),
+            pl.Series(
+                "n_condescending",
+                total(rows.get_column("condescending").fill_null(False).to_numpy().astype(float)),
+            ),
+            *(pl.Series(name, values) for name, values in counts.items()),
+            pl.Series("n_right", total(score)),
+            pl.Series("credit", credit),
+            pl.Series("first_option", answer[:, 0]),
+            pl.Series("n_scored", total(rows.get_column("score").is_not_null().to_numpy().astype(float))),
+            pl.Series("credit_half", same_half * answered_share),
+            pl.Series("steps", np.where(ordinal & (with_mass > 0), steps, np.nan)).fill_nan(None),
+            pl.Series("chance", 1.0 / unit_k),
+            pl.Series("chance_steps", (distance * inside).sum(axis=1) / unit_k / (unit_k - 1)),
+            pl.Series("gold_first", total((gold_pos == 0).astype(float)) / n_orders),
+            pl.Series("gold_last", total((gold_pos == k - 1).astype(float)) / n_orders),
+            pl.Series("order_pairs", pairs),
+            pl.Series("order_flips", np.divide(pairs - agreeing, pairs, out=np.zeros_like(pairs), where=pairs > 0)),
+            *(
+                pl.Series(name, total((bias == sign).fill_null(False).to_numpy().astype(float)))
+                for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
+            ),
+            *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
+            *_proper(unit_mass, gold, unit_k, total(with_vector(rows).astype(float)) > 0, ordinal),
+        )
+    )
+    return Units(frame, answer, unit_mass, total(place), votes)
+
+
+def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:
+    """Score of each row, 0 where there is none; tied ones have their share of the key."""
+    score = rows.get_column("score").fill_null(0.0).to_numpy()
+    # Where several options are right the score is their mass, whatever is tied.
+    shared = tied & (rows.get_column("kind") != "truthfulqa_mc2").to_numpy()
+    key = np.minimum(rows.get_column("gold_idx").to_numpy(), picked.shape[1] - 1)
+    return np.where(shared, picked[np.arange(len(score)), key], score)
+
+
+def _agreeing(votes: Floats, picked: Floats, tied: NDArray[np.bool_], starts: Ints, n_orders: Floats) -> Floats:
+    """Pairs of a unit's readable orders that agree; two tied answers by the share that they have in common."""
+    agreeing = np.asarray((votes * (votes - 1) / 2).sum(axis=1))
+    with_ties = np.unique(np.searchsorted(starts, np.flatnonzero(tied), side="right") - 1)
+    for unit in with_ties[n_orders[with_ties] > 1] if len(with_ties) else ():
+        of_unit = picked[starts[unit] : starts[unit] + int(n_orders[unit])]
+        of_unit = of_unit[of_unit.any(axis=1)]
+        first, second = np.triu_indices(len(of_unit), 1)
+        agreeing[unit] = np.minimum(of_unit[first], of_unit[second]).sum()
+    return agreeing
+
+
+def _starts(units: Ints) -> Ints:
+    """First row of each unit in rows sorted by unit."""
+    return np.flatnonzero(np.diff(units, prepend=-1)) if len(units) else np.zeros(0, dtype=np.int64)
+
+
+# A probability of 0 would make the log score infinite; providers that show few tokens give 0 for what they leave out.
+LEAST_PROBABILITY = 1e-4
+
+
+def _proper(mass: Floats, gold: Ints, k: Ints, told: NDArray[np.bool_], ordinal: NDArray[np.bool_]) -> list[pl.Series]:
+    """Proper scores of probabilities against the key: Brier, −ln p (p at least 1e-4), and the ranked one over steps."""
+    rows, width = np.arange(len(gold)), mass.shape[1]
+    at_key = (np.arange(width) == gold[:, None]).astype(float)
+    brier = ((mass - at_key) ** 2).sum(axis=1)
+    log_score = -np.log(np.maximum(mass[rows, np.minimum(gold, width - 1)], LEAST_PROBABILITY))
+    steps = (np.cumsum(mass, axis=1) - np.cumsum(at_key, axis=1)) ** 2
+    crps = (steps * (np.arange(width) < k[:, None] - 1)).sum(axis=1) / (k - 1)
+    return [
+        pl.Series(name, np.where(where, values, np.nan)).fill_nan(None)
+        for name, values, where in (
+            ("brier", brier, told), ("log_score", log_score, told), ("crps", crps, told & ordinal),
+        )
+    ]  # fmt: skip

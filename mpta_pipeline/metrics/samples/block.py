@@ -1,0 +1,436 @@
+"""The answers of one survey, weighted or not, with all that its figures are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.metrics.baselines import human_answers as h
+from mpta_pipeline.metrics.baselines.published_polls import ENTRY, Polls
+from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio
+from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
+from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
+
+REFERENCE = "no_persona"
+NO_WEIGHTS = "no survey weights"
+# Number of each row's persona, so that nothing has to be looked up by its id.
+CODE = "persona_code"
+# The bootstrap's weights must not change with the study, so that figures of two studies can be compared.
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Balanced answers of one survey.
+
+    Attributes:
+        survey: Survey.
+        weighted: Survey weights are used.
+        note: What `method` says about weights.
+        units: The answers; `frame` carries groups, item facts, the person's own answer and guesses.
+        people: What the survey's people answered.
+        rules: How figures are cut and judged.
+        polls: Published shares that the answers are compared with instead of the people's own.
+    """
+
+    survey: str
+    weighted: bool
+    note: str
+    units: Units
+    people: h.People
+    rules: FigureRules
+    polls: Polls | None = None
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """One row an answer."""
+        return self.units.frame
+
+    @cached_property
+    def weight(self) -> Floats:
+        """Weight of each row."""
+        return self.frame.get_column("weight").to_numpy() if self.weighted else np.ones(self.frame.height)
+
+    @cached_property
+    def persona(self) -> Ints:
+        """Persona code of each row."""
+        return g.dense(self.frame.get_column("persona_id"))
+
+    @cached_property
+    def unit(self) -> Ints | None:
+        """Primary sampling unit of each row's persona; None where people were drawn one by one, or nobody knows."""
+        return g.dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
+
+    @cached_property
+    def person(self) -> Ints:
+        """Person of each row among the people's persons; those who are not there come behind."""
+        known, ids = self.people.persons.get_column("persona_id"), self.frame.get_column("persona_id")
+        others = ids.filter(~ids.is_in(known.implode())).unique().sort()
+        names = pl.concat([known, others])
+        return ids.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
+
+    @cached_property
+    def cluster(self) -> Ints:
+        """Item-cluster code of each row."""
+        return g.dense(self.frame.get_column("cluster_id"))
+
+    @cached_property
+    def item(self) -> Ints:
+        """Item code of each row."""
+        return g.dense(self.frame.get_column("item_id"))
+
+    @cached_property
+    def pair(self) -> Ints:
+        """Code of each row's persona and item."""
+        return np.unique(self.persona * (self.item.max(initial=0) + 1) + self.item, return_inverse=True)[1]
+
+    @cached_property
+    def orders(self) -> Floats:
+        """Answers behind each row."""
+        return self.frame.get_column("n_orders").to_numpy()
+
+    @cached_property
+    def replicates(self) -> Replicates:
+        """Bootstrap weights."""
+        return Replicates(
+            self.frame.get_column(g.UNIT if g.UNIT in self.frame.columns else "persona_id"),
+            self.frame.get_column("cluster_id"),
+            replicates=self.rules.bootstrap,
+            seed=SEED,
+        )
+
+    @cached_property
+    def person_hashes(self) -> tuple[Hashes, Hashes]:
+        """Hashes of the person, or of their sampling unit: of each row, and of each of the survey's persons."""
+        persons = self.people.persons
+        everyone = pl.concat([self.frame.get_column("persona_id"), persons.get_column("persona_id")])
+        made = hash_ids(g.sampled(persons, everyone), key=f"person|{SEED}")
+        return made[: self.frame.height], made[self.frame.height :]
+
+    @cached_property
+    def cluster_hashes(self) -> Hashes:
+        """Hash of the item cluster of each of the people's items."""
+        return hash_ids(self.matched_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Personas, their sampling units and item clusters of the rows."""
+        return Rows(self.persona, self.cluster, self.unit)
+
+    @cached_property
+    def people_item(self) -> Ints:
+        """Item of each row as the survey's people have it; −1 where none of them answered it."""
+        return self.people.item_codes(self.frame.get_column("item_id"))
+
+    @property
+    def matched(self) -> list[str]:
+        """Items whose distribution of answers among people is known: the survey's own, or the poll's."""
+        return self.people.items if self.polls is None else self.polls.items
+
+    @cached_property
+    def poll_entry(self) -> Ints:
+        """Entry in the poll of each row, −1 for none."""
+        return self.frame.get_column(ENTRY).to_numpy()
+
+    @cached_property
+    def matched_item(self) -> Ints:
+        """Item of each row in `matched`; −1 where there is none."""
+        if self.polls is None:
+            return self.people_item
+        return np.where(self.poll_entry >= 0, self.polls.item[np.maximum(self.poll_entry, 0)], -1)
+
+    @cached_property
+    def compared(self) -> Flags:
+        """Rows with a readable answer and weight, to items that people answered."""
+        answered = np.asarray(self.units.answer.any(axis=1), dtype=bool)
+        return np.asarray((self.matched_item >= 0) & (self.weight > 0) & answered)
+
+    @cached_property
+    def matched_items(self) -> pl.DataFrame:
+        """One row an item of `matched`, in that order: k_options, ordinal, cluster_id, places, category."""
+        asked = self.frame.group_by("item_id").agg(
+            pl.col("k_options").max(),
+            pl.col("ordinal").all(),
+            pl.col("cluster_id").min(),
+            pl.col("places").first(),
+            pl.col("category").first(),
+        )
+        return pl.DataFrame({"item_id": self.matched}).join(asked, on="item_id", how="left", maintain_order="left")
+
+    def option_places(self, width: int) -> Floats:
+        """(items of `matched` × width) place of each option; nan beyond the options and for items without a scale."""
+        facts = self.matched_items
+        options = np.arange(width)
+        k = facts.get_column("k_options").fill_null(2).to_numpy()
+        places = np.where(
+            facts.get_column("ordinal").fill_null(False).to_numpy()[:, None] & (options < k[:, None]), options, np.nan
+        )
+        for i, own in enumerate(facts.get_column("places").to_list()):
+            if own is not None:
+                places[i, : len(own)] = [np.nan if p is None else p for p in own]
+        return places
+
+    def condition(self, name: str) -> Flags:
+        """Rows asked under a condition."""
+        return (self.frame.get_column("condition") == name).to_numpy()
+
+    def of(self, condition: str) -> Block:
+        """The answers under one condition."""
+        return replace(self, units=self.units.take(self.condition(condition)))
+
+    def conditions(self) -> list[str]:
+        """Conditions there are, sorted."""
+        return sorted(self.frame.get_column("condition").unique().to_list())
+
+
+@dataclass(frozen=True)
+class View:
+    """Answers under one condition, cut by one dimension.
+
+    Attributes:
+        block: The block, of one condition alone.
+        cut: The dimension, with the slice of each row.
+        condition: The condition.
+    """
+
+    block: Block
+    cut: g.Cut
+    condition: str
+
+    @property
+    def n(self) -> int:
+        """Number of slices."""
+        return len(self.cut.labels)
+
+    @cached_property
+    def slices(self) -> Slices:
+        """The rows by slice."""
+        return Slices(self.cut.codes, self.n, rows=self.block.rows)
+
+    @cached_property
+    def _items(self) -> Distinct:
+        return Distinct(self.cut.codes, self.block.item, self.n)
+
+    @cached_property
+    def _personas(self) -> Distinct:
+        return Distinct(self.cut.codes, self.block.persona, self.n)
+
+    @cached_property
+    def _units(self) -> Distinct:
+        unit = self.block.unit
+        return Distinct(self.cut.codes, self.block.persona if unit is None else unit, self.n)
+
+    @cached_property
+    def _clusters(self) -> Distinct:
+        return Distinct(self.cut.codes, self.block.cluster, self.n)
+
+    @cached_property
+    def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
+        """Sizes by rows used: most metrics use the same."""
+        return {}
+
+    def sizes(self, used: Flags) -> dict[str, Ints | Floats]:
+        """n_answers, n_personas and n_items of each slice over the rows used, and Kish's effective number of personas.
+
+        The last, `even_personas`, goes by the personas' own weights, not by how many answers each gave.
+        """
+        if (rows := used.tobytes()) not in self._known_sizes:
+            self._known_sizes[rows] = {
+                "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
+                "n_personas": self._personas.count(used),
+                "n_items": self._items.count(used),
+                "even_personas": self._even_personas(used),
+            }
+        return self._known_sizes[rows]
+
+    def units(self, used: Flags) -> Ints:
+        """Sampling units of each slice over the rows used: personas where the survey has none."""
+        return self._units.count(used)
+
+    def _even_personas(self, used: Flags) -> Floats:
+        size = self.block.rows.n_persona
+        place = np.where(self.cut.codes >= 0, self.cut.codes, self.n) * size + self.block.persona
+        weight = np.zeros((self.n + 1) * size)
+        weight[place[used]] = self.block.weight[used]
+        weight = weight.reshape(self.n + 1, -1)[: self.n]
+        # Kish's number of equal weights is their count but for rounding.
+        return np.round(ratio(weight.sum(axis=1) ** 2, (weight**2).sum(axis=1)), 6)
+
+    def clusters(self, used: Flags) -> Ints:
+        """Item clusters of each slice over the rows used."""
+        return self._clusters.count(used)
+
+
+def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | list[str | None]]]) -> pl.DataFrame:
+    """Rows of one metric: those of every slice once for each baseline.
+
+    One frame for all of them: making many small frames takes longer than the figures in them.
+
+    Args:
+        base: Column → value of each slice, the same on all baselines' rows.
+        parts: Baseline (empty for none) → its own columns; null where another has them and it has not.
+    """
+    n = len(base["slice"])
+    own = dict.fromkeys(column for part in parts.values() for column in part)
+    nothing, unsaid = np.full(n, np.nan), [None] * n
+    texts = {c for part in parts.values() for c, values in part.items() if isinstance(values, list)}
+    return pl.DataFrame(
+        {
+            **{c: v * len(parts) if isinstance(v, list) else np.tile(v, len(parts)) for c, v in base.items()},
+            "baseline": [name for name in parts for _ in range(n)],
+            **{
+                c: [said for part in parts.values() for said in part.get(c, unsaid)]
+                if c in texts
+                else np.concatenate([part.get(c, nothing) for part in parts.values()])
+                for c in own
+            },
+        },
+        schema_overrides={"note": pl.String, **dict.fromkeys(texts, pl.String)},
+    )
+
+
+class Distinct:
+    """Counts distinct codes by slice."""
+
+    def __init__(self, slices: Ints, codes: Ints, n: int) -> None:
+        self._width = int(codes.max(initial=0)) + 1
+        self._place = np.where(slices >= 0, slices, n) * self._width + codes
+        self._n = n
+
+    def count(self, used: Flags) -> Ints:
+        """Distinct codes of each slice among the rows used."""
+        present = np.zeros((self._n + 1) * self._width, dtype=bool)
+        present[self._place[used]] = True
+        return np.asarray(present.reshape(self._n + 1, -1)[: self._n].sum(axis=1), dtype=np.int64)
+
+
+def make_blocks(
+    units: Units,
+    groups: pl.DataFrame,
+    gold: pl.DataFrame,
+    survey: str,
+    *,
+    rules: FigureRules,
+    polls: Polls | None = None,
+) -> Iterator[Block]:
+    """Gather one survey's answers, groups and people: unweighted, and weighted too where all answers have weights.
+
+    Args:
+        units: Answers of this survey alone.
+        groups: GROUPS, traits set apart (`groups.apart`).
+        gold: GOLD.
+        survey: The survey.
+        rules: How figures are cut and judged.
+        polls: Published shares, for items that carry them.
+    """
+    has_weights = bool(units.frame.get_column("weight").is_not_null().all())
+    everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
+    frame = units.frame.join(
+        groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left", maintain_order="left"
+    )
+    frame = frame.with_columns(
+        _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("persona_id")))
+    )
+    drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("persona_id"))
+    if drawn.name == g.UNIT:
+        frame = frame.with_columns(drawn)
+    if polls is not None:
+        samples = [c for c in ("sample", g.column("country")) if c in groups.columns][:1]
+        of = groups.select("persona_id", *(pl.col(c).alias("sample") for c in samples))
+        frame = frame.with_columns(
+            polls.entries(
+                frame.select("item_id", "persona_id").join(of, on="persona_id", how="left", maintain_order="left")
+            )
+        )
+    own = everyone.frame.select("persona_id", "item_id", pl.int_range(pl.len()).alias("own"))
+    own = own.join(frame.select("persona_id").unique(), on="persona_id", how="semi")
+    row = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left").get_column("own")
+    item = everyone.item_codes(frame.get_column("item_id"))
+    for weighted in (False, True) if has_weights else (False,):
+        people = everyone.weighted() if weighted else everyone
+        chosen = people.frame.select(pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight"))
+        own_answer = chosen.select(pl.all().gather(row))
+        guess = _guess(frame.hstack(own_answer), item, people, None)
+        made = frame.hstack(own_answer).with_columns(
+            _series("item_mode", guess.credit),
+            _series("item_mode_steps", guess.steps),
+            _series("proportional", guess.proportional),
+        )
+        note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
+        yield Block(survey, weighted, note, units.on(made), people, rules, polls)
+
+
+def _in_culture(frame: pl.DataFrame) -> pl.Expr:
+    """Whether a story is set in the country that the person lives in; null where either is unknown."""
+    country = g.column("country")
+    if country not in frame.columns:
+        return pl.lit(None, pl.String)
+    own = pl.col(country) == pl.col("story_country")
+    return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
+
+
+def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
+    """The most frequent answer in each row's group, others only, as credit (`group_mode`) and distance in steps.
+
+    Where nobody else of the group answered, everybody else's most frequent answer stands in. Null for `all`, for
+    dimensions of the question and for items whose key does not depend on the person.
+    """
+    frame = block.frame
+    nothing = np.full(frame.height, np.nan)
+    guess = h.Guess(nothing, nothing, nothing)
+    if g.bases(dimension) and g.of_people(dimension) and not block.people.empty:
+        guess = _guess(frame, block.people_item, block.people, dimension)
+        known = cut_rows(frame, dimension).codes >= 0
+        everyone = (
+            np.where(known, frame.get_column(c).fill_null(np.nan).to_numpy(), np.nan)
+            for c in ("item_mode", "item_mode_steps", "proportional")
+        )
+        guess = guess.otherwise(h.Guess(*everyone))
+    return pl.DataFrame([_series("group_mode", guess.credit), _series("group_mode_steps", guess.steps)])
+
+
+def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None) -> g.Cut:
+    """Cut rows by a dimension: dimensions of people person by person, of which there are fewer."""
+    if not g.of_people(dimension) or not g.bases(dimension) or frame.is_empty():
+        return g.cut(frame, dimension, names)
+    code = frame.get_column(CODE).to_numpy()
+    first = np.full(int(code.max()) + 1, -1)
+    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
+    present = np.flatnonzero(first >= 0)
+    columns = [g.column(base) for base in g.bases(dimension)]
+    of_persons = g.cut(frame.select(columns)[first[present]], dimension, names)
+    of_code = np.full(len(first), -1)
+    of_code[present] = of_persons.codes
+    return g.Cut(dimension, of_code[code], of_persons.labels)
+
+
+def _series(name: str, values: Floats) -> pl.Series:
+    return pl.Series(name, values).fill_nan(None)
+
+
+def _guess(frame: pl.DataFrame, item: Ints, people: h.People, dimension: str | None) -> h.Guess:
+    """Each row's guess from everybody else's answers: all respondents', or those of the row's group."""
+    n = frame.height
+    credit, steps, proportional = (np.full(n, np.nan) for _ in range(3))
+    if people.empty:
+        return h.Guess(credit, steps, proportional)
+    counts = people.counts(dimension or g.ALL)
+    code = cut_rows(frame, dimension or g.ALL, people.cut_persons(dimension or g.ALL).labels).codes
+    rows = np.flatnonzero((item >= 0) & (code >= 0))
+    made = h.guess(
+        np.moveaxis(counts, -1, 0)[:, code[rows], item[rows]],
+        own=frame.get_column("own_idx").fill_null(-1).to_numpy()[rows],
+        own_weight=frame.get_column("own_weight").fill_null(0.0).to_numpy()[rows],
+        key=frame.get_column("gold_idx").to_numpy()[rows],
+        k=frame.get_column("k_options").to_numpy()[rows],
+    )
+    credit[rows], steps[rows], proportional[rows] = made.credit, made.steps, made.proportional
+    return h.Guess(credit, steps, proportional)

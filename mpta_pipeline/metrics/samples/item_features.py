@@ -1,0 +1,81 @@
+"""What items say about themselves beyond their text: context, bias of each option, place of each option."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.core.cultural_zones import ZONES
+from mpta_pipeline.metrics.samples.balancing import Units
+
+COLUMNS: dict[str, pl.DataType] = {
+    "context": pl.String(),
+    "gold_bias": pl.Float64(),
+    "targeted": pl.Boolean(),
+    "one_group": pl.Boolean(),
+    "places": pl.List(pl.Float64),
+    "true_share": pl.Float64(),
+    "story_country": pl.String(),
+    "story_zone": pl.String(),
+    "context_level": pl.String(),
+    "retest": pl.Float64(),
+}
+
+
+def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The answers with the columns of `COLUMNS`; null without items.
+
+    `targeted`: an option of the item goes with or against a stereotype; `one_group`: two of them in the same way. Where
+    options have a bias, `n_biased`, `n_counter` and `n_unknown` are counted anew, so that tied answers are shared.
+
+    Args:
+        units: Balanced answers.
+        items: ITEMS, whose `metadata` may carry `context_condition` (ambig, disambig), `option_bias` (+1, −1 or 0 for
+            each canonical option), `credit` (1 for each right option, where several are) and, of NormAd's stories,
+            `country` and `context_level`.
+        retest: column and retest accuracy, for items about a `column`.
+    """
+    if items is None:
+        return units.frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
+    metadata = pl.col("metadata")
+    facts = items.select(
+        "item_id",
+        "column",
+        metadata.str.json_path_match("$.context_condition").alias("context"),
+        metadata.str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64)).alias("option_bias"),
+        metadata.str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64)).list.mean().alias("true_share"),
+        pl.col("option_scores").alias("places"),
+        pl.when(pl.col("kind").str.starts_with("normad"))
+        .then(metadata.str.json_path_match("$.country"))
+        .alias("story_country"),
+        metadata.str.json_path_match("$.context_level").alias("context_level"),
+    ).with_columns(
+        pl.col("story_country").replace_strict(ZONES, default=None, return_dtype=pl.String).alias("story_zone")
+    )
+    again = pl.DataFrame(schema={"column": pl.String, "retest": pl.Float64}) if retest is None else retest
+    facts = facts.join(again.select("column", "retest"), on="column", how="left").drop("column")
+    bias = pl.col("option_bias")
+    made = units.frame.join(facts, on="item_id", how="left", maintain_order="left").with_columns(
+        bias.list.get(pl.col("gold_idx"), null_on_oob=True).alias("gold_bias"),
+        bias.list.eval(pl.element().abs() == 1).list.any().alias("targeted"),
+        ((bias.list.count_matches(1.0) > 1) | (bias.list.count_matches(-1.0) > 1)).alias("one_group"),
+    )
+    return made.with_columns(_votes_by_bias(units, made.get_column("option_bias"))).drop("option_bias")
+
+
+def _votes_by_bias(units: Units, option_bias: pl.Series) -> list[pl.Series]:
+    """Votes with, against and without the stereotype; as they were where the options have no bias."""
+    known = option_bias.is_not_null().to_numpy()
+    if not known.any():
+        return []
+    width = units.votes.shape[1]
+    bias = np.full((len(option_bias), width), np.nan)
+    for option in range(width):
+        bias[:, option] = option_bias.list.get(option, null_on_oob=True).fill_null(np.nan).to_numpy()
+    return [
+        pl.Series(
+            name,
+            np.where(known, (units.votes * (bias == sign)).sum(axis=1), units.frame.get_column(name).to_numpy()),
+        )
+        for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
+    ]

@@ -1,0 +1,52 @@
+"""Keys of several columns as whole numbers: sorting and matching a million rows by text takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from mpta_pipeline.metrics.samples.groups import dense
+from mpta_pipeline.metrics.statistics.arrays import Ints
+
+_MOST = 2**62
+
+
+class Keys:
+    """The rows of a frame, numbered by the values of chosen columns."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self._codes: dict[str, tuple[Ints, int]] = {}
+
+    def _column(self, name: str) -> tuple[Ints, int]:
+        """Place of each row's value among the column's sorted values, and how many these are."""
+        if name not in self._codes:
+            values = self._frame.get_column(name)
+            if values.dtype.is_integer():
+                known, code = np.unique(values.to_numpy(), return_inverse=True)
+                self._codes[name] = (code.astype(np.int64), len(known))
+            else:
+                code = dense(values.cast(pl.String))
+                self._codes[name] = (code, int(code.max(initial=-1)) + 1)
+        return self._codes[name]
+
+    def of(self, names: Sequence[str]) -> Ints:
+        """One number a row, in the order of the columns' values; equal where all of them are."""
+        key, size = np.zeros(self._frame.height, dtype=np.int64), 1
+        for name in names:
+            code, n = self._column(name)
+            if size > _MOST // max(n, 1):
+                known, key = np.unique(key, return_inverse=True)
+                size = len(known)
+            key, size = key * n + code, size * max(n, 1)
+        return np.asarray(key, dtype=np.int64)
+
+    def order(self, names: Sequence[str], tie: str) -> Ints:
+        """Rows sorted by columns, and by `tie` where they are equal."""
+        key = self.of(names)
+        order = np.argsort(key, kind="stable")
+        if len(key) and (np.diff(key[order]) == 0).any():
+            order = np.argsort(self.of([*names, tie]), kind="stable")
+        return order

@@ -1,0 +1,1 @@
+"""Errors, intervals and tests; nothing here knows surveys or models."""

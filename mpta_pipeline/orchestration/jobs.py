@@ -1,0 +1,162 @@
+"""What runs by the clock: the release watch and the nightly full check as asset checks, the refresh as a job.
+
+The checks belong to assets that no run makes (the survey files, and everything that is stored), so that they run by
+their schedules alone: a check of an asset that is made would run with each of its runs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mpta_pipeline import surveys
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.orchestration.command_runs import Runner, sole_command
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, MICRODATA, OWNERS, data_version, preview
+from mpta_pipeline.pipeline import integrity
+from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.surveys import release_watch
+
+STORED_DATA = dg.AssetSpec(
+    "stored_data",
+    description="Everything below the data directory: tables, ledgers, snapshots, the published file. "
+    "Its checks are the nightly full check; `mpta check` does the same.",
+    group_name="publication",
+    owners=OWNERS,
+    kinds={"parquet"},
+    tags=MICRODATA,
+)
+
+
+@dg.asset_check(
+    asset="survey_file",
+    name="newest_release",
+    description="The files in use are the newest releases, as far as the sources' addresses tell. "
+    "What may be downloaded is, into the survey folder; what may not be is told here.",
+)
+def newest_release(context: dg.AssetCheckExecutionContext, project: dg.ResourceParam[Project]) -> dg.AssetCheckResult:
+    """Ask the addresses; a new release, or an address that no longer tells, is a warning with what to do."""
+    project.look()
+    used = project.in_use()
+    findings = release_watch.watch(project.sources, project.layout, used)
+    for found in findings:
+        log = context.log.info if found.good else context.log.warning
+        log(found.message)
+        if found.outcome != "nothing_new":
+            for wave in found.waves or (None,):
+                observed = dg.AssetObservation("survey_file", partition=wave, metadata=_metadata(found))
+                context.instance.report_runless_asset_event(observed)
+    removed = project.catalogue().removed
+    for wave in _confirmed(used, findings):
+        # The files' content is what it was; the event says that it was asked for, which is what freshness looks at.
+        context.instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                "survey_file",
+                partition=wave,
+                tags={DATA_VERSION: data_version(Node("survey_file", wave), project.wave_version(wave), removed)},
+                metadata={"release watch": "no newer release, or no address to ask"},
+            )
+        )
+    left = [f for f in findings if not f.good]
+    shown = pl.DataFrame(
+        {
+            "source": [f.dialect for f in findings],
+            "address": [f.address for f in findings],
+            "outcome": [f.outcome.replace("_", " ") for f in findings],
+            "message": [f.message for f in findings],
+        },
+        schema=dict.fromkeys(("source", "address", "outcome", "message"), pl.String),
+    )
+    return dg.AssetCheckResult(
+        passed=not left,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f.message for f in left) or release_watch.summary(findings),
+        metadata={"addresses asked": len(findings), "findings": preview(shown, rows=50)},
+    )
+
+
+def _metadata(found: release_watch.Finding) -> dict[str, str]:
+    shown = {"release watch": found.outcome.replace("_", " "), "what to do": found.message, "address": found.address}
+    return shown | {name: str(v) for name, v in (("release", found.release), ("file", found.file)) if v is not None}
+
+
+def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.Finding]) -> list[str]:
+    """Waves for whose source every address said that there is nothing new."""
+    open_ = {f.dialect for f in findings if f.outcome != "nothing_new"}
+    return [wave for dialect, what in used.items() if dialect not in open_ for wave in what.waves]
+
+
+def _stored_check(name: str, description: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="stored_data", name=name, description=description)
+    def check(project: dg.ResourceParam[Project]) -> dg.AssetCheckResult:
+        found = integrity.check_all(project, name)
+        failed = [f for f in found if not f.passed]
+        errors = any(f.severity == "error" for f in failed)
+        shown = pl.DataFrame(
+            {"subject": [f.subject for f in failed], "what": [f.message for f in failed]},
+            schema={"subject": pl.String, "what": pl.String},
+        )
+        return dg.AssetCheckResult(
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.ERROR if errors else dg.AssetCheckSeverity.WARN,
+            description="; ".join(f"{f.subject}: {f.message}" for f in failed[:5]) or None,
+            metadata={"looked at": len(found), "failed": len(failed)}
+            | ({"what failed": preview(shown, rows=100)} if failed else {}),
+        )
+
+    return check
+
+
+CHECKS = [newest_release, *(_stored_check(name, text) for name, (_, text) in integrity.CHECKS.items())]
+
+RELEASE_WATCH = dg.define_asset_job(
+    "release_watch",
+    selection=dg.AssetSelection.checks(newest_release),
+    description="Asks the sources' addresses for new releases; fetches what may be fetched, tells of the rest.",
+)
+FULL_CHECK = dg.define_asset_job(
+    "full_check",
+    selection=dg.AssetSelection.checks_for_assets("stored_data"),
+    description="Looks through everything that is stored. Changes nothing.",
+)
+
+
+def refresh(build: Callable[[Project], dg.Definitions]) -> dg.JobDefinition:
+    """The job that does what `mpta run` does.
+
+    Args:
+        build: Makes the definitions of a deployment, whose assets the job runs.
+    """
+
+    @dg.op(description="Looks at the sources and makes what is out of step, as `mpta run` does, in runs of its own.")
+    def bring_up_to_date(context: dg.OpExecutionContext, project: dg.ResourceParam[Project]) -> None:
+        """Run what is out of step; figures that were in step are published anew, which confirms them."""
+        with sole_command(project, context.instance):
+            runner = Runner(project, build(project), context.instance, announce=context.log.info)
+            outcome = runner.run()
+            if "report" not in outcome.made and project.layout.report.exists() and not outcome.failures:
+                runner.publish_again()
+        context.log.info(f"{len(outcome.made)} table(s) made")
+        for name, problem in outcome.problems.items():
+            context.log.warning(f"{name}: {problem}")
+        if outcome.failures:
+            raise dg.Failure(
+                description="\n".join(f"{label}: {message}" for label, message in outcome.failures.items()),
+                allow_retries=False,
+            )
+
+    @dg.job(
+        name="refresh",
+        description="Brings everything up to date, as `mpta run` does. The daemon's automation does so by itself.",
+    )
+    def job() -> None:
+        """One step that starts the runs."""
+        bring_up_to_date()
+
+    return job
+
+
+def jobs(build: Callable[[Project], dg.Definitions]) -> dict[str, Any]:
+    """The jobs, by the names that `schedules` in study.yaml has for them."""
+    return {"watch": RELEASE_WATCH, "check": FULL_CHECK, "refresh": refresh(build)}

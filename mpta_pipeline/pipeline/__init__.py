@@ -1,0 +1,1 @@
+"""The domain composed into one graph of stored tables, without Dagster."""

@@ -1,0 +1,377 @@
+"""The deployment as one object: where things are, what is configured, which version each source has.
+
+No Dagster here: the command line and the tests use it without an orchestrator.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline import harmonize, inference, surveys, tasks
+from mpta_pipeline.core.errors import ConfigError, SurveyFileError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.provenance import read_table
+from mpta_pipeline.core.storage import Layout, read_text, write_json
+from mpta_pipeline.core.study import Study, TaskConfig, config_dir, load_study
+from mpta_pipeline.core.untrusted_text import one_line
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A file that gives a wave's respondents, as the last look into the survey folder found it.
+
+    Attributes:
+        countries: The countries that it gives.
+        limited: It holds further ones, which another file gives.
+    """
+
+    dialect: str
+    path: str
+    sha256: str
+    countries: tuple[str, ...] = ()
+    limited: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class WaveFile:
+    """The files that a wave is read from: one, or several with countries of their own."""
+
+    wave: str
+    survey: str
+    parts: tuple[PartFile, ...]
+
+    @property
+    def dialects(self) -> list[str]:
+        """Codebooks that the files follow."""
+        return sorted({part.dialect for part in self.parts})
+
+
+def _wave_file(stored: dict[str, Any]) -> WaveFile:
+    """A wave's files as the catalogue was written; also as it was written before a wave could have several."""
+    if "parts" not in stored:
+        stored = stored | {"parts": [{k: stored[k] for k in ("dialect", "path", "sha256")}]}
+    parts = tuple(PartFile(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
+    return WaveFile(stored["wave"], stored["survey"], parts)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a look into the survey folder found.
+
+    Attributes:
+        waves: Wave → its file, for waves whose source may be used.
+        problems: File name → why it is not used.
+        models: Models of the study then.
+        tasks: Tasks of the study then.
+        removed: Wave, model or task (`wave gss-2016`) → how often it left the study, whether it came back or not.
+    """
+
+    waves: dict[str, WaveFile] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    models: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    removed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def units(self) -> set[str]:
+        """What can leave a study: its waves, models and tasks, as `removed` names them."""
+        kinds = (("wave", self.waves), ("model", self.models), ("task", self.tasks))
+        return {f"{kind} {key}" for kind, keys in kinds for key in keys}
+
+
+@dataclass(frozen=True)
+class Project:
+    """Layout and configuration. Everything is read when first asked for and kept as long as the object."""
+
+    layout: Layout
+    config: Path
+
+    @classmethod
+    def from_env(cls) -> Project:
+        """The deployment that `MPTA_DATA_DIR` and `MPTA_CONFIG_DIR` name."""
+        return cls(Layout.from_env(), config_dir())
+
+    @cached_property
+    def study(self) -> Study:
+        """The study."""
+        return load_study(self.config / "study.yaml")
+
+    @cached_property
+    def sources(self) -> surveys.SourceRegistry:
+        """Known survey sources with this deployment's data-use policy."""
+        return surveys.load_sources(self.config / "surveys.yaml")
+
+    @cached_property
+    def models(self) -> dict[str, inference.ModelSpec]:
+        """The models of the study, in the order of models.yaml."""
+        registry = inference.load_models(self.config / "models.yaml")
+        wanted = self.study.models
+        for name in wanted or ():
+            if name not in registry:
+                raise ConfigError(
+                    "The study names a model that is not registered",
+                    file=self.config / "study.yaml",
+                    variable="models",
+                    value=name,
+                    remedy=f"add it to models.yaml, or choose of {', '.join(registry)}",
+                )
+        return {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
+
+    @cached_property
+    def crosswalk(self) -> harmonize.Crosswalk:
+        """The compiled crosswalk."""
+        return harmonize.load_crosswalk()
+
+    def model(self, name: str) -> inference.ModelSpec:
+        """One model.
+
+        Raises:
+            ConfigError: It is not in the registry or not in the study.
+        """
+        try:
+            return self.models[name]
+        except KeyError:
+            raise ConfigError(
+                "There is no such model in this study",
+                file=self.config / "models.yaml",
+                variable="model",
+                value=name,
+                remedy=f"add an entry of that name to models.yaml; registered: {', '.join(self.models) or 'none'}",
+            ) from None
+
+    def task(self, name: str) -> TaskConfig:
+        """One task.
+
+        Raises:
+            ConfigError: It is not in the study.
+        """
+        try:
+            return self.study.tasks[name]
+        except KeyError:
+            raise ConfigError(
+                "There is no such task in this study",
+                file=self.config / "study.yaml",
+                variable="tasks",
+                value=name,
+                remedy=f"choose of {', '.join(self.study.tasks)}, or add it to study.yaml; a daemon that still has it "
+                "reloads its code location",
+            ) from None
+
+    # What the survey folder held when it was last looked at. Kept in a file, because the process that looks (sensor,
+    # command line) is not the one that reads the wave.
+
+    @property
+    def _catalogue_file(self) -> Path:
+        return self.layout.catalogue
+
+    def look(self) -> Catalogue:
+        """Look into the survey folder and remember what it holds, and which models and tasks there are.
+
+        A wave whose file has become unusable stays in the study as it was last read.
+        """
+        before = self.last_look() or Catalogue()
+        states = surveys.scan(surveys.folders(self.layout, self.sources), self.sources)
+        problems = {one_line(state.path.name): state.problem for state in states if state.problem is not None}
+        waves: dict[str, WaveFile] = {}
+        for found in surveys.assign(states):
+            recognition = found.state.recognition
+            if found.role != "used" or recognition is None or found.state.sha256 is None:
+                continue
+            if self.study.surveys is None or recognition.source.id in self.study.surveys:
+                limited = found.countries != recognition.parts[found.wave].countries
+                part = PartFile(
+                    recognition.dialect, str(found.state.path), found.state.sha256, found.countries, limited
+                )
+                others = waves[found.wave].parts if found.wave in waves else ()
+                parts = tuple(sorted((*others, part), key=lambda p: (p.countries, p.path)))
+                waves[found.wave] = WaveFile(found.wave, recognition.source.id, parts)
+        unusable = {state.path.name for state in states if state.status == "unusable"}
+        for wave, file in before.waves.items():
+            waves |= _with_unusable(waves.get(wave), file, unusable)
+        now = Catalogue(dict(sorted(waves.items())), problems, list(self.models), list(self.study.tasks))
+        left = {unit: before.removed.get(unit, 0) + 1 for unit in sorted(before.units - now.units)}
+        catalogue = replace(now, removed=before.removed | left)
+        if catalogue != before or not self._catalogue_file.exists():
+            shown = {
+                w: {"wave": f.wave, "survey": f.survey, "parts": [vars(p) for p in f.parts]}
+                for w, f in catalogue.waves.items()
+            }
+            write_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
+        return catalogue
+
+    def last_look(self) -> Catalogue | None:
+        """What the last look found; None before the first."""
+        try:
+            document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
+            waves = {w: _wave_file(f) for w, f in document["waves"].items()}
+            return Catalogue(**(document | {"waves": waves}))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: look again
+            return None
+
+    def catalogue(self) -> Catalogue:
+        """What the last look found; looks if none has been taken."""
+        return self.last_look() or self.look()
+
+    def wave_file(self, wave: str) -> WaveFile:
+        """The file of a wave.
+
+        Raises:
+            SurveyFileError: The survey folder holds no file of it, or one that cannot be used.
+        """
+        catalogue = self.catalogue()
+        if wave not in catalogue.waves:
+            raise SurveyFileError(
+                f"The survey folder holds no usable file of wave {wave}",
+                file=self.layout.surveys,
+                value=wave,
+                remedy=f"drop its file there; waves found: {', '.join(catalogue.waves) or 'none'}",
+            )
+        return catalogue.waves[wave]
+
+    def wave_version(self, wave: str) -> str:
+        """Version of what a wave is read from: its files, where its personas may go, and who of them withdrew."""
+        withdrawn = surveys.load_withdrawals(self.layout).version_of(wave)
+        parts = self.wave_file(wave).parts
+        policy = self.sources.permitted
+        if len(parts) == 1 and not parts[0].limited:
+            files = parts[0].sha256[:16]
+        else:
+            files = digest(*sorted(f"{part.sha256} {' '.join(part.countries)}" for part in parts))
+        kept_here = sorted({part.dialect for part in parts if policy[part.dialect] != "any"})
+        return "-".join(part for part in (files, " ".join(kept_here), withdrawn) if part)
+
+    def harmonizing_version(self, file: WaveFile) -> str:
+        """Version of how a wave is harmonized: the crosswalk's rules for its sources, and releases accepted by hand."""
+        versions = [self.part_harmonizing_version(file.wave, part) for part in file.parts]
+        return versions[0] if len(versions) == 1 else digest(*sorted(set(versions)))
+
+    def part_harmonizing_version(self, wave: str, part: PartFile) -> str:
+        """As `harmonizing_version`, of one of the wave's files."""
+        rules = self.crosswalk.digest(part.dialect)
+        accepted = self.accepted(wave, part)
+        return rules if accepted is None else digest(rules, accepted)
+
+    def accepted(self, wave: str, part: PartFile) -> str | None:
+        """Why the release in a file may differ much from the one before it; None: it may not."""
+        return self.sources.accepted(part.dialect, surveys.release_id(wave, part.sha256))
+
+    def in_use(self) -> dict[str, surveys.InUse]:
+        """What the study uses of each source (dialect): waves, version stamps and hashes of their files."""
+        found: dict[str, list[tuple[str, str, str]]] = {}
+        for wave, file in self.catalogue().waves.items():
+            path = self.layout.table("waves", wave)
+            known = dict(read_table(path).select("sha256", "version").rows()) if path.exists() else {}
+            for part in file.parts:
+                found.setdefault(part.dialect, []).append((wave, known.get(part.sha256) or "", part.sha256))
+        return {
+            dialect: surveys.InUse(
+                tuple(dict.fromkeys(wave for wave, _, _ in files)),
+                tuple(sorted({version for _, version, _ in files if version})),
+                tuple(sorted({sha for _, _, sha in files})),
+            )
+            for dialect, files in found.items()
+        }
+
+    def harmonized_waves(self) -> list[str]:
+        """Waves that are catalogued and have a harmonized table, in order."""
+        return [w for w in self.catalogue().waves if self.layout.harmonized(w).exists()]
+
+    def respondents(self) -> pl.DataFrame:
+        """All harmonized waves of the study, one below the other; a column that a wave lacks is null in it."""
+        waves = self.harmonized_waves()
+        if not waves:
+            raise self.no_wave()
+        return pl.concat([read_table(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
+            "respondent_id"
+        )
+
+    def no_wave(self) -> SurveyFileError:
+        """The error that says that there is nobody to ask yet."""
+        return SurveyFileError(
+            "No wave has been harmonized yet",
+            file=self.layout.surveys,
+            remedy="drop a survey file there, or run `mpta demo`; `mpta surveys` tells what was recognized",
+        )
+
+    def waves(self) -> pl.DataFrame:
+        """The WAVES rows of the harmonized waves, with the data-use policy of today."""
+        stored = pl.concat([read_table(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        return stored.with_columns(self.permitted_use("dialect"))
+
+    def permitted_use(self, dialect: str) -> pl.Expr:
+        """Column `data_use`: where personas of a source may be sent by the `surveys.yaml` of today.
+
+        Args:
+            dialect: Column that names the source; an unknown one, or none, is `local_only`.
+        """
+        policy = self.sources.permitted
+        return pl.col(dialect).replace_strict(policy, default="local_only", return_dtype=pl.String).alias("data_use")
+
+    def policy_version(self) -> str:
+        """Version of where the personas of the waves in use may be sent."""
+        policy = self.sources.permitted
+        dialects = sorted({dialect for file in self.catalogue().waves.values() for dialect in file.dialects})
+        return digest(*(f"{dialect} {policy[dialect]}" for dialect in dialects))
+
+    def model_version(self, name: str) -> str:
+        """Version of what a model answers and of what may be sent to it."""
+        spec = self.model(name)
+        reach = "any" if spec.may_receive("local_only") else "permitted"
+        return digest(inference.card_version(spec), reach)
+
+    # Versions of what is configured: an edit changes only the version of what reads the edited part.
+
+    def task_version(self, task: str) -> str:
+        """Version of a task: its configuration, the study's conditions for it, and its item file."""
+        config = self.task(task)
+        return digest(
+            config.model_dump_json(),
+            *self.study.task_conditions(task),
+            tasks.item_file_version(config, base=self.config),
+        )
+
+    def crosswalk_version(self) -> str:
+        """Version of the crosswalk's rows for the dialects that are in use."""
+        dialects = sorted({dialect for file in self.catalogue().waves.values() for dialect in file.dialects})
+        return digest(*(self.crosswalk.digest(dialect) for dialect in dialects))
+
+    @property
+    def retest_file(self) -> Path | None:
+        """The table of test–retest accuracies that the study names."""
+        named = self.study.figures.retest
+        return None if named is None else self.config / named
+
+    def figures_version(self) -> str:
+        """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
+        rules, table = self.study_version("figures", "name"), self.retest_file
+        if table is None:
+            return rules
+        return digest(rules, table.read_bytes() if table.is_file() else "absent")
+
+    def study_version(self, *parts: str) -> str:
+        """Version of parts of the study, e.g. `traits`."""
+        return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))
+
+
+def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:
+    """A wave with those of its files that became unusable: what they gave stays in the study as it was last read."""
+    others = () if now is None else now.parts
+    given = {country for part in others for country in part.countries}
+    kept = []
+    for part in before.parts:
+        left = tuple(country for country in part.countries if country not in given)
+        if part.name in unusable and (left or now is None):
+            kept.append(replace(part, countries=left, limited=part.limited or left != part.countries))
+    parts = tuple(sorted((*others, *kept), key=lambda p: (p.countries, p.path)))
+    return {before.wave: WaveFile(before.wave, before.survey, parts)} if parts else {}

@@ -1,0 +1,436 @@
+"""Lineage on request: what a figure, pocket, answer or persona was made from; what came of a file, variable, person.
+
+Back it ends at the respondent's row, variable, native code and label in the file. The questions are SQL in
+`sql/trace/`; here they are put in turn and laid out for the terminal.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import duckdb
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.named_sql import load
+
+SHOWN = 20
+"""Rows of a table shown in the terminal at most; `Trace.frame` holds all."""
+
+Kind = Literal["figure", "pocket", "response", "prompt", "persona", "release", "variable"]
+Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
+
+# A survey cell in one column of the terminal: variable = code (label).
+_CODE = pl.format(
+    "{}{}", pl.col("native_code").fill_null("(no code)"), pl.format(" ({})", pl.col("native_label")).fill_null("")
+)
+_CELL = (
+    pl.when(pl.col("variable") != "")
+    .then(pl.format("{} = {}", pl.col("variable"), _CODE))
+    .when(pl.col("native_code").is_not_null())
+    .then(pl.format("{}, given by the source", _CODE))
+    .alias("in the file")
+)
+
+# A respondent as the survey knows it, as `mpta forget` and `mpta trace` take it: wave and own key, without the wave
+# that the key of a pooled file begins with.
+_OWN_KEY = pl.format(
+    "{}:{}",
+    "wave",
+    pl.when(pl.col("native_key").str.starts_with(pl.format("{}:", pl.col("wave").str.split("-").list.last())))
+    .then(pl.col("native_key").str.split(":").list.slice(1).list.join(":"))
+    .otherwise("native_key"),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a trace: its title, its rows, and a note below it. One row alone is shown as a list of fields."""
+
+    title: str
+    frame: pl.DataFrame
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where something comes from.
+
+    Attributes:
+        kind: What the identifier names.
+        identifier: As given.
+        title: What it is, in a sentence.
+        sections: The steps from it back to the file.
+        frame: One row an answer and the survey cell that counts for it (of a persona: one row a survey answer), all of
+            them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable: one
+            row a harmonized column made from it.
+    """
+
+    kind: Kind
+    identifier: str
+    title: str
+    sections: tuple[Section, ...]
+    frame: pl.DataFrame
+
+    def text(self, width: int = 120) -> str:
+        """The trace for a terminal of that width; tables beyond 20 rows are cut and say so."""
+        console = Console(file=io.StringIO(), width=width, highlight=False)
+        console.print(Text(self.title, style="bold"))
+        for section in self.sections:
+            console.print()
+            console.print(Text(section.title, style="bold"))
+            console.print(_fields(section.frame) if section.frame.height == 1 else _rows(section.frame))
+            for line in _notes(section):
+                console.print(Text(line))
+        file = console.file
+        assert isinstance(file, io.StringIO)
+        return file.getvalue()
+
+
+def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> Trace:
+    """Find what `identifier` names and follow it back.
+
+    Args:
+        con: Connection with the published tables and views.
+        identifier: As `warehouse.trace` takes it.
+        narrow: Makes the table `traced` of the respondents concerned and lets the view `answers` read it alone.
+
+    Raises:
+        MptaError: Nothing has this id.
+    """
+    _set(con, identifier=identifier)
+    figure = _ask(con, "figure")
+    if figure.height:
+        return _figure(con, identifier, figure, narrow)
+    before = _ask(con, "figure_before")
+    if before.height:
+        return _replaced(con, identifier, before, narrow)
+    pocket = _ask(con, "pocket")
+    if pocket.height:
+        return _pocket(con, identifier, pocket, narrow)
+    behind = _ask(con, "prompt_answers")
+    if behind.height:
+        return _prompt(con, identifier, behind, narrow)
+    releases = _ask(con, "release")
+    if releases.height:
+        return _release(con, identifier, releases)
+    variable = _ask(con, "variable")
+    if variable.height:
+        return _variable(con, identifier, variable)
+    named = _ask(con, "respondent")["respondent_id"]
+    if named.len() == 1:
+        identifier = str(named[0])
+    narrow(con, pl.Series([identifier], dtype=pl.String))
+    origins = _ask(con, "origins")
+    if origins.height:
+        return _persona(con, identifier, origins)
+    raise MptaError(
+        "Nothing has this id",
+        value=identifier,
+        remedy="give a figure's id (f_…, beside each figure of the report) or its key "
+        "model/task/survey/metric/condition/dimensions/subgroup, a pocket's id (p_…), a prompt id, model:prompt id, a "
+        "request hash, a respondent's id (r_…) or wave:own key, a wave, its file's name or SHA-256, or wave:variable; "
+        "they stand in the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the "
+        "warehouse. After a new release run the pipeline first",
+    )
+
+
+def _ask(con: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
+    frame: pl.DataFrame = con.sql(load(f"trace/{name}")).pl()
+    return frame
+
+
+def _cells(con: duckdb.DuckDBPyConnection, behind: pl.DataFrame, narrow: Narrow) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The answers with the survey cells that count for them, and where their people come from."""
+    narrow(con, behind["persona_id"])
+    origins = _ask(con, "origins")
+    con.register("origins", origins.to_arrow())
+    con.register("behind", behind.to_arrow())
+    return _ask(con, "answer_cells"), origins
+
+
+def _sources(cells: pl.DataFrame) -> Section:
+    frame = (
+        cells.group_by("wave", "release_id", "file_name", "sha256")
+        .agg(pl.col("persona_id").n_unique().alias("people"), pl.len().alias("answers"))
+        .sort("wave")
+    )
+    return Section("Waves, releases and files", frame)
+
+
+def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFrame, narrow: Narrow) -> Trace:
+    first = figure.row(0, named=True)
+    values = figure.select(
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "weighted",
+        "baseline",
+        "baseline_estimate",
+        "n_answers",
+        "n_personas",
+        "n_items",
+    )
+    note = "One row a baseline; an empty baseline is the figure alone."
+    head = Section(f"Figure {first['figure_id']}", values, note)
+    cells, sections = _answers_of_group(con, first, narrow)
+    title = (
+        f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
+        f"{first['dimensions']} = {first['subgroup']}"
+    )
+    return Trace("figure", identifier, title, (head, *sections), cells)
+
+
+def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFrame, narrow: Narrow) -> Trace:
+    """A figure that has been replaced: what it was, what it is now, and where that comes from."""
+    # Imported here: they take a second, which other traces need not wait for.
+    from mpta_pipeline.metrics.metric import METRICS
+    from mpta_pipeline.report import phrases
+
+    row = before.row(0, named=True)
+    metric = METRICS.get(row["metric"])
+    share = metric is not None and metric.unit == "share"
+    was, now = (phrases.number(row[name], share=share) for name in ("estimate", "now_estimate"))
+    weighting = "weighted" if row["weighted"] else "unweighted"
+    if row["now_id"] is None:
+        said = f"The figure {row['figure_key']} ({weighting}) was {was} until {row['until']} UTC and is no longer made."
+        return Trace("figure", identifier, said, (Section("Figures replaced", before, said),), before)
+    releases = (
+        "from the same releases"
+        if row["release_ids"] == row["now_release_ids"]
+        else f"from {', '.join(row['now_release_ids'])} instead of {', '.join(row['release_ids'])}"
+    )
+    said = f"was {was}, is {now} since {row['until']} UTC ({weighting}; {releases}); its id is now {row['now_id']}"
+    _set(con, identifier=row["now_id"])
+    current = _figure(con, row["now_id"], _ask(con, "figure"), narrow)
+    head = Section(f"Figure {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
+    return Trace("figure", identifier, f"{current.title}: {said}", (head, *current.sections), current.frame)
+
+
+def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFrame, narrow: Narrow) -> Trace:
+    first = pocket.row(0, named=True)
+    values = pocket.select(
+        "estimate",
+        "rest_estimate",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "q_value",
+        "confirmed",
+        "n_answers",
+        "n_personas",
+    )
+    note = (
+        "Its figures are of the half on which it was tested; below are all answers of its group, those of the half on "
+        "which it was searched, too."
+    )
+    head = Section(f"Pocket {first['pocket_id']}", values, note)
+    cells, sections = _answers_of_group(con, first, narrow)
+    title = (
+        f"Pocket of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}: "
+        f"{first['outcome']} where {first['dimensions']} = {first['subgroup']}"
+    )
+    return Trace("pocket", identifier, title, (head, *sections), cells)
+
+
+def _answers_of_group(
+    con: duckdb.DuckDBPyConnection, group: dict[str, Any], narrow: Narrow
+) -> tuple[pl.DataFrame, list[Section]]:
+    """The answers of a model to a task under a condition by the people of a subgroup, back to the file."""
+    _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
+    cells, _ = _cells(con, _ask(con, "figure_answers"), narrow)
+    questions = (
+        cells.group_by("item_id", "question", "wave", "variable")
+        .agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))
+        .sort("item_id", "wave")
+    )
+    people = cells.select(
+        "persona_id", "wave", "wave_row", "item_id", "status", "picked", "answer_key", _CELL, "prompt_id"
+    )
+    sections = [
+        _sources(cells),
+        Section("Questions and the variables that hold people's own answers", questions),
+        Section(
+            "Answers behind it, each with the person's own answer in the file",
+            people,
+            f"One answer in full: mpta trace {group['model']}:PROMPT_ID; one person: mpta trace PERSONA_ID.",
+        ),
+    ]
+    if cells["variable"].null_count() == cells.height:
+        sections.insert(2, _carried(_ask(con, "traits")))
+    return cells, sections
+
+
+def _carried(traits: pl.DataFrame) -> Section:
+    frame = (
+        traits.group_by("column", "label", "wave", "variable")
+        .agg(pl.col("persona_id").n_unique().alias("people"))
+        .sort("column", "wave")
+    )
+    return Section("Traits that these personas carry, and the variables they come from", frame)
+
+
+def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFrame, narrow: Narrow) -> Trace:
+    cells, origins = _cells(con, behind, narrow)
+    prompts = cells.unique("prompt_id", maintain_order=True)
+    asked = prompts.select("prompt_id", "task", "condition", "item_id", "question", "shown_options", "answer_key")
+    own = prompts.filter(pl.col("variable").is_not_null()).select(
+        "persona_id", "question", "answer_key", _CELL, "wave", "wave_row", "file_name"
+    )
+    replies = cells.filter(pl.col("model").is_not_null()).select(
+        "model", "prompt_id", "reply", "status", "picked", "answer_key", "score", "error", "request_hash"
+    )
+    sections = [
+        Section("What was asked", asked),
+        _where_from(origins),
+    ]
+    if origins.height > 1:
+        sections.append(_sources(cells))
+    if own.height:
+        sections.append(Section("The answer that counts, in the file", own))
+    if prompts.height == 1:
+        sections.append(_shown(_ask(con, "traits"), prompts.row(0, named=True)))
+    sections.append(Section("What models answered", replies, "" if replies.height else "No model has answered it yet."))
+    names_answer = identifier not in prompts["prompt_id"]
+    first = prompts.row(0, named=True)
+    title = (
+        f"{'Answer to prompt' if names_answer else 'Prompt'} {first['prompt_id']} of {first['task']}, "
+        f"item {first['item_id']}, condition {first['condition']}"
+        if prompts.height == 1
+        else f"Answer shared by {prompts.height} prompts of equal text"
+    )
+    return Trace("response" if names_answer else "prompt", identifier, title, tuple(sections), cells)
+
+
+def _where_from(origins: pl.DataFrame) -> Section:
+    shown = origins.with_columns(own_key=_OWN_KEY).select(
+        "respondent_id", "own_key", pl.exclude("respondent_id", "own_key")
+    )
+    if origins.height == 1:
+        return Section("Where the person comes from", shown.drop("native_key"))
+    return Section("Where the people come from", shown.select("respondent_id", "own_key", "wave_row"))
+
+
+def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:
+    condition = str(prompt["condition"])
+    unmasked = ~pl.col("column").is_in(list(prompt["masked"] or []))
+    if condition == "demographics_only":
+        domain = pl.col("domain") == "demographic"
+    else:
+        domain = pl.col("domain") != condition.removeprefix("without_")
+    visible = pl.lit(prompt["shown_persona_id"] == prompt["persona_id"] and condition != "placebo") & unmasked & domain
+    frame = traits.with_columns(pl.when(visible).then(pl.lit("yes")).otherwise(pl.lit("")).alias("may be shown"))
+    note = "" if prompt["shown_persona_id"] == prompt["persona_id"] else "This prompt does not show this person."
+    return Section("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
+
+
+def _persona(con: duckdb.DuckDBPyConnection, identifier: str, origins: pl.DataFrame) -> Trace:
+    cells = _ask(con, "cells")
+    origin = origins.row(0, named=True)
+    frame = cells.join(
+        origins.select("respondent_id", "wave", "release_id", "file_name", "sha256", "native_key", "wave_row"),
+        on="respondent_id",
+        maintain_order="left",
+    )
+    given = cells.filter(pl.col("missing").is_null()).select("column", "question", "value", "text", _CELL)
+    absent = cells.filter(pl.col("missing").is_not_null()).select("column", "missing", _CELL)
+    asked = _ask(con, "asked")
+    sections = (
+        _where_from(origins),
+        Section("What they answered in the survey", given),
+        Section("What they did not answer", absent),
+        Section("What was asked with their answers as the key", asked, "" if asked.height else "Not in the panel."),
+        Section(
+            "What was made from them",
+            _ask(con, "made_from_respondent").drop("step"),
+            f"If they withdraw: mpta forget {identifier}",
+        ),
+    )
+    return Trace("persona", identifier, f"Respondent {identifier} of {origin['wave']}", sections, frame)
+
+
+def _release(con: duckdb.DuckDBPyConnection, identifier: str, releases: pl.DataFrame) -> Trace:
+    sections, columns = [], []
+    for release in releases.iter_rows(named=True):
+        _set(con, wave=release["wave"], release=release["release_id"], variable="")
+        columns.append(_ask(con, "columns_of_wave"))
+        sections += [
+            Section(f"Release of {release['wave']}", releases.filter(pl.col("release_id") == release["release_id"])),
+            Section("What was made from it", _ask(con, "made_from_wave").drop("step")),
+            Section(
+                "Harmonized columns and their variables",
+                columns[-1].select("column", "label", "variable", "variable_label"),
+                f"One variable: mpta trace {release['wave']}:VARIABLE",
+            ),
+        ]
+    title = f"Release {', '.join(releases['release_id'])}"
+    return Trace("release", identifier, title, tuple(sections), pl.concat(columns))
+
+
+def _variable(con: duckdb.DuckDBPyConnection, identifier: str, variable: pl.DataFrame) -> Trace:
+    first = variable.row(0, named=True)
+    _set(con, wave=first["wave"], variable=first["variable"], release=first["release_id"])
+    columns, made = _ask(con, "columns_of_wave"), _ask(con, "made_from_variable").drop("step")
+    sections = (
+        Section(f"Variable {first['variable']} of {first['wave']}", variable),
+        Section(
+            "Harmonized columns made from it",
+            columns.select("column", "concept", "label", "question"),
+            "" if columns.height else "No concept of the crosswalk uses it.",
+        ),
+        Section("What uses them", made, "" if made.height else "Nothing yet."),
+    )
+    return Trace("variable", identifier, f"Variable {first['variable']} of {first['release_id']}", sections, columns)
+
+
+def _set(con: duckdb.DuckDBPyConnection, **values: str) -> None:
+    """Set the values that named queries read by `getvariable`."""
+    for name, value in values.items():
+        con.execute(f"set variable {name} = ?", [value])
+
+
+def _fields(frame: pl.DataFrame) -> RichTable:
+    table = RichTable(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in frame.row(0, named=True).items():
+        table.add_row(Text(name), Text(_show(value)))
+    return table
+
+
+def _rows(frame: pl.DataFrame) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in frame.columns:
+        table.add_column(Text(name), overflow="fold")
+    for row in frame.head(SHOWN).iter_rows():
+        table.add_row(*(Text(_show(value)) for value in row))
+    return table
+
+
+def _notes(section: Section) -> Iterator[str]:
+    if section.frame.height > SHOWN:
+        yield f"{SHOWN} of {section.frame.height:,} rows shown."
+    if section.note:
+        yield section.note
+
+
+def _show(value: object) -> str:
+    """A value on the terminal: short numbers, no control characters."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case list():
+            return " | ".join(_show(v) for v in value)
+        case _:
+            return "".join(c if c.isprintable() else " " for c in str(value))

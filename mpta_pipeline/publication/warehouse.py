@@ -1,0 +1,308 @@
+"""The published DuckDB file, and SQL over the stored Parquet partitions.
+
+Partitions are written side by side as Parquet; DuckDB has one writing process. So one file is built beside the
+published one and swapped in: an open notebook keeps reading the old file and stops nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.core.named_sql import header, literal, load, quoted
+from mpta_pipeline.core.provenance import verify
+from mpta_pipeline.core.storage import (
+    Layout,
+    fetch,
+    listed,
+    on_object_store,
+    read_text,
+    scratch,
+    shared,
+    write_atomic,
+    write_json,
+)
+from mpta_pipeline.publication.trace import Trace, follow
+
+VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships", "unparsed_replies")
+"""Published views, each after those that it reads."""
+
+LEFT_OUT = "tables/left_out.json"
+"""Partitions of models and tasks that are not of the study now: kept, but neither published nor traced."""
+
+sql = load
+
+
+def leave_out(layout: Layout, paths: Sequence[Path]) -> None:
+    """Say which stored partitions are not published; all others are."""
+    write_json([str(path.relative_to(layout.store)) for path in paths], layout.store / LEFT_OUT)
+
+
+def left_out(layout: Layout) -> set[Path]:
+    """Stored partitions that are not published."""
+    path = layout.store / LEFT_OUT
+    try:
+        return {layout.store / str(name) for name in json.loads(read_text(path))}
+    except (FileNotFoundError, ValueError, TypeError):  # absent or damaged: the next publication writes it
+        return set()
+
+
+def files(layout: Layout, table: tables.Table) -> list[Path]:
+    """The Parquet partitions of a table that are there now and of the study, in name order."""
+    match table.name:
+        case "respondents":
+            return listed(layout.store, "harmonized/*.parquet")
+        case "variables":
+            pointers = listed(layout.raw_store, "*/current.json")
+            return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
+        case name:
+            unused = left_out(layout)
+            return [p for p in listed(layout.store / "tables" / name, "**/*.parquet") if p not in unused]
+
+
+def _current_releases(pointer: Path) -> list[Path]:
+    """The tables of variables of a wave's parts in use."""
+    try:
+        stored = json.loads(read_text(pointer))
+        releases = [part["release"] for part in stored["parts"]] if "parts" in stored else [stored["release"]]
+    except (ValueError, KeyError, TypeError):
+        raise ValidationError(
+            "The pointer to a wave's current release cannot be read",
+            file=pointer,
+            remedy="delete that file and read the wave again",
+        ) from None
+    return [pointer.parent / str(release) / "variables.parquet" for release in releases]
+
+
+@contextmanager
+def _at_hand(layout: Layout) -> Iterator[Layout]:
+    """The layout with its partitions on this machine: itself, or a copy for the time of the context.
+
+    DuckDB asks for a remote file's size some forty times a query; one request a partition, side by side, is all that
+    a copy takes, and no DuckDB extension.
+    """
+    if not on_object_store(layout.store):
+        yield layout
+        return
+    with scratch(layout) as folder:
+        wanted = (
+            "harmonized/*.parquet",
+            "tables/**/*.parquet",
+            LEFT_OUT,
+            "raw/*/current.json",
+            "raw/*/*/variables.parquet",
+            f"{tables.FIGURES_BEFORE.name}/**/*.parquet",
+        )
+        fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, folder)
+        yield Layout(folder)
+
+
+@contextmanager
+def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB over the Parquet partitions as they are now: a view per published table, and those of `sql/`.
+
+    Needs no published file, so it works while somebody holds that open for writing, and half-way through a run.
+
+    Args:
+        layout: Where the partitions are.
+        views: Views of `sql/views/` to make, each after those that it reads.
+    """
+    with _at_hand(layout) as here, duckdb.connect() as con:
+        for table in tables.PUBLISHED:
+            _declare(con, table)
+            _view_over_files(con, table, files(here, table))
+        _declare(con, tables.FIGURES_BEFORE)
+        replaced = listed(here.store, f"{tables.FIGURES_BEFORE.name}/**/*.parquet")
+        _fill(con, tables.FIGURES_BEFORE, replaced)
+        _make_views(con, views)
+        yield con
+
+
+def publish(layout: Layout) -> Path:
+    """Build `warehouse.duckdb` from the stored partitions and swap it in; on any failure the old file stays.
+
+    Row order is that of the partitions' names and, within each, of its key (partitions are stored sorted by it), so the
+    same partitions give the same tables.
+
+    Raises:
+        ValidationError: A partition cannot be read or does not have the declared columns.
+    """
+
+    def build(temporary: Path) -> None:
+        temporary.unlink()  # DuckDB opens no empty file, and the name is ours
+        with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
+            con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
+            for table in tables.PUBLISHED:
+                for path in files(layout, table):
+                    verify(path)
+                _declare(con, table)
+                _fill(con, table, files(here, table))
+            _make_views(con, VIEWS)
+            _comment(con)
+            con.commit()
+
+    # A write-ahead log left by somebody who wrote to the old file would be replayed on the new one.
+    layout.warehouse.with_name(layout.warehouse.name + ".wal").unlink(missing_ok=True)
+    return shared(layout, write_atomic(layout.warehouse, build))
+
+
+def trace(layout: Layout, identifier: str) -> Trace:
+    """Follow a figure, pocket, response, prompt or persona back to respondents, variables, native codes and files.
+
+    A release or variable is followed forward to what was made from it.
+
+    Args:
+        layout: Where the tables are.
+        identifier: A figure's id (`f_…`, as in the report; also of a figure that has been replaced since) or its key
+            (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
+            `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
+            a persona's or respondent's id (`r_…`) or wave and own key (`gss-2018:317`), a wave, release id, file
+            name or SHA-256, or `wave:variable`.
+
+    Raises:
+        MptaError: Nothing has this id; with what ids look like and where to find them.
+    """
+    # `answers` is made for the people concerned only: over all partitions its binding alone takes seconds.
+    with connect(layout, [view for view in VIEWS if view != "answers"]) as con:
+        return follow(con, identifier.strip(), _traced_people)
+
+
+def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:
+    """Create a table with the declared columns and no rows."""
+    con.register("declared", table.empty().to_arrow())
+    con.execute(f"create table {quoted(table.name)} as from declared")
+    con.unregister("declared")
+
+
+def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> duckdb.DuckDBPyRelation:
+    try:
+        relation = con.read_parquet([str(p) for p in paths], union_by_name=True)
+        lacking = [c.name for c in table.columns if not c.optional and c.name not in relation.columns]
+    except duckdb.Error as failure:
+        raise ValidationError(
+            f"Stored partitions of table {table.name} cannot be read: {str(failure).splitlines()[0]}",
+            file=paths[0].parent,
+            remedy="make that table's assets again; what was published before is unchanged",
+        ) from None
+    if lacking:
+        raise ValidationError(
+            f"Stored partitions of table {table.name} lack declared columns",
+            file=paths[0].parent,
+            variable=lacking[0],
+            remedy="they were made by an older version: make that table's assets again",
+        )
+    return relation
+
+
+def _further_columns(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
+    """Columns of an open table beyond the declared ones, with their SQL types."""
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return {name: kind for name, kind in types.items() if name not in table.schema} if table.open else {}
+
+
+def _wanted(con: duckdb.DuckDBPyConnection, table: tables.Table, relation: duckdb.DuckDBPyRelation) -> list[str]:
+    """The declared columns as SQL, null where a partition was stored before an optional one was added."""
+    declared = con.table(quoted(table.name))
+    types = dict(zip(declared.columns, map(str, declared.types), strict=True))
+    return [
+        quoted(name) if name in relation.columns else f"cast(null as {types[name]}) as {quoted(name)}"
+        for name in table.schema
+    ]
+
+
+def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
+    """Put the partitions' rows into the declared table, an open table's further columns behind."""
+    if not paths:
+        return
+    relation = _scan(con, table, paths)
+    own = _wanted(con, table, relation)
+    further = _further_columns(table, relation)
+    if further:
+        # Anew, because adding columns one by one is slow for hundreds.
+        behind = ", ".join(f"cast(null as {kind}) as {quoted(name)}" for name, kind in further.items())
+        con.execute(f"create or replace table {quoted(table.name)} as select *, {behind} from {quoted(table.name)}")
+    wanted = ", ".join([*own, *map(quoted, further)])
+    relation.project(wanted).insert_into(quoted(table.name))
+
+
+def _view_over_files(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
+    """Replace the declared empty table by a view over its partitions, where there are any."""
+    if not paths:
+        return
+    relation = _scan(con, table, paths)
+    wanted = ", ".join([*_wanted(con, table, relation), *map(quoted, _further_columns(table, relation))])
+    con.execute(f"drop table {quoted(table.name)}")
+    relation.project(wanted).create_view(table.name)
+
+
+def _make_views(con: duckdb.DuckDBPyConnection, views: Sequence[str]) -> None:
+    context = {
+        "respondents": "respondents",
+        "columns": _answer_columns(con),
+        "dimensions": len(con.table("groups").columns) > len(tables.GROUPS.schema),
+    }
+    for name in views:
+        con.execute(f"create view {quoted(name)} as {load(f'views/{name}', **context)}")
+
+
+def _answer_columns(con: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
+    """The harmonized columns of `respondents` as SQL expressions: name, value, missing kind and native code as text."""
+    relation = con.table("respondents")
+    types = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return [
+        {
+            "name": literal(name),
+            "value": _as_text(quoted(name), kind),
+            "missing": quoted(f"{name}__missing"),
+            "code": quoted(f"{name}__code") if f"{name}__code" in types else "null",
+        }
+        for name, kind in types.items()
+        if f"{name}__missing" in types
+    ]
+
+
+def _as_text(column: str, kind: str) -> str:
+    if kind not in ("DOUBLE", "FLOAT"):
+        return f"cast({column} as varchar)"
+    whole = f"{column} = trunc({column}) and abs({column}) < 1e15"
+    return f"case when {whole} then cast(cast({column} as bigint) as varchar) else cast({column} as varchar) end"
+
+
+def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) -> None:
+    """Put the respondents concerned into a table `traced`, and let `answers` be theirs alone."""
+    con.register("wanted", respondent_ids.unique().to_frame("respondent_id").to_arrow())
+    con.execute("create temp table traced as select r.* from respondents as r semi join wanted using (respondent_id)")
+    con.unregister("wanted")
+    answers = load("views/answers", respondents="traced", columns=_answer_columns(con))
+    con.execute(f"create or replace temp view answers as {answers}")
+
+
+def _comment(con: duckdb.DuckDBPyConnection) -> None:
+    """Put each table's, column's and view's meaning into the file, where DuckDB's own clients show it."""
+    for table in tables.PUBLISHED:
+        con.execute(f"comment on table {quoted(table.name)} is {literal(table.description)}")
+        for column in table.columns:
+            con.execute(
+                f"comment on column {quoted(table.name)}.{quoted(column.name)} is {literal(column.description)}"
+            )
+    for name in VIEWS:
+        con.execute(f"comment on view {quoted(name)} is {literal(header(f'views/{name}'))}")
+    present = set(con.table("respondents").columns)
+    labels = con.sql(
+        'select "column", any_value(label order by dialect) from concepts where "column" is not null group by 1'
+    )
+    for name, label in labels.fetchall():
+        parts = {
+            name: label,
+            f"{name}__missing": f"{label}: why there is no answer",
+            f"{name}__code": f"{label}: native code",
+        }
+        for column in parts.keys() & present:
+            con.execute(f"comment on column respondents.{quoted(column)} is {literal(parts[column])}")

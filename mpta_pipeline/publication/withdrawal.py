@@ -1,0 +1,292 @@
+"""Withdrawal: a respondent is taken out, with everything that was made from what they said.
+
+What goes at once: their rows in every raw snapshot, in every stored table and in the published DuckDB file, and every
+answer of a model to a prompt that shows or asks about them and nobody else. What follows by the ordinary run: the
+harmonized wave, personas, panel, prompts, answers of whoever takes their place, scores, figures, report; their wave's
+source has a new version because the list of those who withdrew has one.
+
+What no program here can do, and the user has to: the producer's survey file (replace it by the producer's next release;
+until then the list keeps them out), copies and backups, and what an endpoint has logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from glob import escape
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from mpta_pipeline import inference, personas, surveys
+from mpta_pipeline.core.errors import DamagedError, MptaError
+from mpta_pipeline.core.named_sql import quoted
+from mpta_pipeline.core.provenance import discard, read_record, read_table, rewrite
+from mpta_pipeline.core.storage import Layout, listed
+from mpta_pipeline.core.study import Study
+from mpta_pipeline.publication import warehouse
+
+# Columns that name a respondent, in whatever table.
+_PEOPLE = ("respondent_id", "persona_id", "shown_persona_id")
+
+
+@dataclass(frozen=True)
+class Respondent:
+    """A respondent as the raw snapshots know them.
+
+    Attributes:
+        id: Our id (`r_…`).
+        waves: Waves that hold the respondent or held them on an earlier withdrawal.
+        native_keys: Native keys, as the file gives them.
+    """
+
+    id: str
+    waves: tuple[str, ...]
+    native_keys: tuple[str, ...] = ()
+
+
+@dataclass
+class Forgotten:
+    """What was taken out.
+
+    Attributes:
+        waves: Waves that the respondent was in.
+        again: The respondent had withdrawn before.
+        rows: Table → rows that went.
+        answers: Model → answers that went.
+        notes: What is left to the user.
+    """
+
+    waves: tuple[str, ...]
+    again: bool
+    rows: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> Respondent:
+    """The respondent that an identifier names.
+
+    Args:
+        layout: Where the snapshots are.
+        registry: Survey sources.
+        identifier: Our id (`r_…`), or wave and own key, e.g. `gss-2018:317` or `wvs-3:152:17`, as `mpta trace` shows
+            it; the respondent's own number, the last part, is enough where it is unique in the wave.
+
+    Raises:
+        MptaError: No snapshot holds such a respondent, or several do.
+    """
+    wave, _, key = identifier.partition(":")
+    found = [
+        people.select("respondent_id", "native_key").with_columns(wave=pl.lit(raw.wave))
+        for raw, people in _snapshots(layout, registry, None if identifier.startswith("r_") else wave)
+    ]
+    everyone = pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(("respondent_id",), pl.String))
+    if identifier.startswith("r_"):
+        theirs = everyone.filter(pl.col("respondent_id") == identifier)
+    elif everyone.is_empty():
+        theirs = everyone
+    else:
+        # The key of a pooled file begins with the wave, which is said already.
+        code = wave.rpartition("-")[2]
+        theirs = everyone.filter(pl.col("native_key").is_in([key, f"{code}:{key}"]))
+        if theirs.is_empty():
+            theirs = everyone.filter(pl.col("native_key").str.split(":").list.last() == key)
+    ids = theirs["respondent_id"].unique()
+    if ids.len() == 1:
+        waves = theirs["wave"].unique().sort().to_list()
+        return Respondent(ids[0], tuple(waves), tuple(theirs["native_key"].unique().sort()))
+    if identifier.startswith("r_"):
+        known = surveys.load_withdrawals(layout)
+        name = surveys.hashed(pl.Series([identifier]))[0]
+        if name in known.waves:
+            return Respondent(identifier, known.waves[name])
+    raise MptaError(
+        "No survey file that was read holds such a respondent"
+        if ids.is_empty()
+        else f"{ids.len()} respondents of the wave have this key",
+        value=identifier,
+        remedy="give the respondent's id (r_…), or wave and own key as `mpta trace` shows it, e.g. gss-2018:317",
+    )
+
+
+def _snapshots(
+    layout: Layout, registry: surveys.SourceRegistry, wave: str | None
+) -> Iterator[tuple[surveys.RawWave, pl.DataFrame]]:
+    """Every snapshot of every release, superseded ones too, with its respondents; of one wave, or of all."""
+    for path in listed(layout.raw_store, f"{'*' if wave is None else escape(wave)}/*/release.json"):
+        raw = surveys.load_raw(layout, path.parent.parent.name, path.parent.name, registry=registry)
+        yield raw, surveys.respondents(raw)
+
+
+def forget(
+    layout: Layout,
+    registry: surveys.SourceRegistry,
+    models: Mapping[str, inference.ModelSpec],
+    respondent: Respondent,
+    *,
+    on: date,
+) -> Forgotten:
+    """Take a respondent out. May be repeated: what a kill left undone is done then.
+
+    Args:
+        layout: Where everything is.
+        registry: Survey sources.
+        models: The registered models, whose ledgers can be searched.
+        respondent: Whom.
+        on: Day of the withdrawal, for the list.
+    """
+    known = surveys.load_withdrawals(layout)
+    again = bool(known.holds(pl.Series([respondent.id]))[0])
+    # The list comes first: whatever is read from here on is without them.
+    now = surveys.add_withdrawal(layout, respondent.id, respondent.waves, on)
+    outcome = Forgotten(now.waves[surveys.hashed(pl.Series([respondent.id]))[0]], again)
+    for _ in _snapshots(layout, registry, None):
+        pass  # loading a snapshot takes out of it who is on the list
+    theirs = _prompts_of(layout, respondent.id)
+    _drop_answers(layout, models, theirs, outcome)
+    _strike(layout, respondent, theirs["prompt_id"], outcome)
+    if layout.warehouse.exists() or (layout.store / layout.warehouse.name).exists():
+        warehouse.publish(layout)
+    outcome.notes.append(
+        "The survey file was not changed, nor were copies, backups, exports, or what an endpoint keeps"
+    )
+    return outcome
+
+
+def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
+    """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
+    path = layout.table("personas")
+    stored = read_table(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
+    texts = [respondent_id]
+    if stored is not None and stored.height:
+        texts += [
+            personas.render(stored, style=style, framing=framing)[0]
+            for style in study.styles
+            for framing in study.framings
+        ]
+    prompts = _prompts_of(layout, respondent_id)
+    if prompts.height:
+        shown = prompts.filter(pl.col("shown_persona_id") == respondent_id)
+        texts += shown["system"].drop_nulls().unique().to_list()
+    return texts
+
+
+def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
+    """Prompts that show the respondent or ask with their answer as the key; `alone`: nobody else shares the text."""
+    frames = [read_table(path) for path in listed(layout.store / "tables" / "prompts", "**/*.parquet")]
+    if not frames:
+        return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
+    prompts = pl.concat(frames, how="diagonal_relaxed")
+    concerned = (pl.col("persona_id") == respondent_id) | (pl.col("shown_persona_id") == respondent_id).fill_null(False)
+    shared = prompts.filter(~concerned)["content_hash"].unique()
+    return prompts.filter(concerned).with_columns(alone=~pl.col("content_hash").is_in(shared.implode()))
+
+
+def _drop_answers(
+    layout: Layout, models: Mapping[str, inference.ModelSpec], theirs: pl.DataFrame, outcome: Forgotten
+) -> None:
+    own = theirs.filter("alone")
+    for name, spec in models.items():
+        if own.height and layout.ledger(name).is_dir():
+            outcome.answers[name] = inference.withdraw(spec, own, layout.ledger(name))
+    registered = {layout.ledger(name) for name in models}
+    for folder in sorted(layout.ledger("any").parent.glob("*")):
+        if folder.is_dir() and folder not in registered:
+            outcome.notes.append(
+                f"The ledger {folder.name} belongs to no registered model, so its answers cannot be told apart: "
+                "put its entry back into models.yaml and run this again, or delete the folder"
+            )
+
+
+def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outcome: Forgotten) -> None:
+    """Take the respondent's rows out of every stored partition; the next run makes these anew."""
+    for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
+        try:
+            frame = read_table(path)
+        except DamagedError:  # whether it holds the respondent cannot be seen: it goes, and is made anew
+            discard(path)
+            continue
+        struck = _without(frame, respondent, prompt_ids)
+        if struck.equals(frame):
+            continue
+        table = path.parent.name if path.parent.name == "harmonized" else path.relative_to(layout.store).parts[1]
+        outcome.rows[table] = outcome.rows.get(table, 0) + frame.height - struck.height
+        record = read_record(path)
+        if record is None:  # half-made: it is made anew anyway
+            discard(path)
+            continue
+        rewrite(struck, path, record)
+
+
+def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series) -> pl.DataFrame:
+    schema, ids = frame.schema, prompt_ids.implode()
+    named = [(pl.col(name) == respondent.id).fill_null(False) for name in _PEOPLE if name in schema]
+    if "prompt_id" in schema:
+        named.append(pl.col("prompt_id").is_in(ids))
+    if "native_key" in schema and "change" in schema:
+        named.append(
+            pl.col("native_key").is_in(list(respondent.native_keys)) & pl.col("wave").is_in(list(respondent.waves))
+        )
+    if "examples" in schema:
+        left = pl.col("examples").list.filter(~pl.element().is_in(ids))
+        frame = frame.with_columns(left)
+    return frame.filter(~pl.any_horizontal(named)) if named else frame
+
+
+def tables_with(layout: Layout, text: str, further: Iterable[Path] = ()) -> list[Path]:
+    """The stored files that hold a text, or cannot be looked into: none should hold the id of somebody who withdrew.
+
+    Looks into every file below the data directory, hidden and half-written ones too, and below further folders: Parquet
+    in all its text columns, nested ones too, the published DuckDB file column by column, anything else byte by byte.
+    The survey files are the producer's; they do not hold our ids.
+
+    Args:
+        layout: The data directory.
+        text: What to look for.
+        further: Other folders, such as Dagster's history.
+    """
+    folders = [layout.root, *further]
+    paths = {p for folder in folders for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(layout.surveys)}
+    return [path for path in sorted(paths) if _file_holds(path, text)]
+
+
+def _file_holds(path: Path, text: str) -> bool:
+    try:
+        if path.suffix == ".parquet":
+            return any(_holds(part, text) for part in pl.read_parquet(path).iter_slices(100_000))
+        if path.suffix == ".duckdb":
+            return _database_holds(path, text)
+        return _bytes_hold(path, text.encode())
+    except FileNotFoundError:  # gone since it was listed
+        return False
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error):
+        return True  # what cannot be read proves nothing
+
+
+def _database_holds(path: Path, text: str) -> bool:
+    with duckdb.connect(str(path), read_only=True) as con:
+        tables = con.execute("select table_name from duckdb_tables()").fetchall()
+        return any(
+            con.execute(f"select exists(from {quoted(table)} as t where contains(t::varchar, ?))", [text]).fetchall()
+            == [(True,)]
+            for (table,) in tables
+        )
+
+
+def _bytes_hold(path: Path, wanted: bytes) -> bool:
+    with path.open("rb") as file:
+        tail = b""
+        while block := file.read(1 << 22):
+            if wanted in tail + block:
+                return True
+            tail = block[-len(wanted) :]
+    return False
+
+
+def _holds(frame: pl.DataFrame, text: str) -> bool:
+    plain = frame.select(pl.col(pl.String).str.contains(text, literal=True).any())
+    nested = frame.select(name for name, dtype in frame.schema.items() if dtype.is_nested())
+    return any(plain.row(0) if plain.width else ()) or (nested.width > 0 and text in nested.write_ndjson())

@@ -1,0 +1,280 @@
+"""From the table of figures to the rows that the report shows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import polars as pl
+
+from mpta_pipeline.core.estimate_ids import FIGURE_KEY
+from mpta_pipeline.report import phrases
+
+ALL = "all"
+
+
+class MetricRecord(Protocol):
+    """What the report needs to know of a metric; the metric registry's records have it."""
+
+    @property
+    def name(self) -> str:
+        """As in the table of figures."""
+
+    @property
+    def definition(self) -> str:
+        """What it measures."""
+
+    @property
+    def unit(self) -> str:
+        """Unit; `share` is written in percent."""
+
+    @property
+    def low(self) -> float | None:
+        """Least possible value."""
+
+    @property
+    def high(self) -> float | None:
+        """Greatest possible value."""
+
+    @property
+    def direction(self) -> str:
+        """Which way is better: higher, lower, zero, none."""
+
+    @property
+    def source(self) -> str:
+        """Where the definition comes from."""
+
+    @property
+    def chance(self) -> str:
+        """What a model that knows nothing gets."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with everything the report shows of it. Intervals are 95 %."""
+
+    figure_id: str
+    model: str
+    task: str
+    survey: str
+    metric: str
+    condition: str
+    dimensions: str
+    subgroup: str
+    weighted: bool
+    estimate: float | None
+    low: float | None
+    high: float | None
+    unweighted: float | None
+    shrunken: float | None
+    n_answers: int
+    n_personas: int
+    n_items: int
+    n_eff: float | None
+    effect: float | None
+    effect_low: float | None
+    effect_high: float | None
+    effect_p: float | None
+    effect_q: float | None
+    gap: float | None
+    gap_q: float | None
+    mde: float | None
+    verdict: str | None
+    small: bool
+    method: str
+    note: str = ""
+    gap_apart: float | None = None
+    n_people: int | None = None
+    weights: str | None = None
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def of_dimension(self) -> bool:
+        """The figure is of a whole dimension, such as the range of its groups, not of one group."""
+        return self.dimensions != ALL and self.subgroup == ALL
+
+
+def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | None = None) -> list[Figure]:
+    """One record a figure: baselines gathered, the weighted figure where there is one with the unweighted beside it.
+
+    Args:
+        figures: SUBGROUP_METRICS of any models and tasks.
+        min_personas: Cells of fewer people are marked small, whatever the table says.
+        spans: Width of each bounded metric's range: no effect, nor the end of its interval, is drawn beyond.
+    """
+    if figures.is_empty():
+        return []
+    by_id = figures.sort(*FIGURE_KEY, "weighted", "baseline").group_by(*FIGURE_KEY, "weighted", maintain_order=True)
+    plain = pl.col("baseline") == ""
+    # A figure that has baseline rows only is read from the first of them: they repeat it.
+    lead = by_id.agg(
+        pl.struct(pl.exclude("baseline", "baseline_estimate", "release_ids"))
+        .sort_by(plain, descending=True)
+        .first()
+        .alias("lead"),
+        pl.struct("baseline", "baseline_estimate").filter(~plain).alias("baselines"),
+    )
+    unweighted = {
+        tuple(row[name] for name in FIGURE_KEY): row["lead"]["estimate"]
+        for row in lead.filter(~pl.col("weighted")).iter_rows(named=True)
+    }
+    chosen = lead.filter(pl.col("weighted") == pl.col("weighted").any().over(*FIGURE_KEY))
+    return [
+        Figure(
+            figure_id=row["lead"]["figure_id"] or "",
+            **{name: row[name] for name in FIGURE_KEY},
+            weighted=row["weighted"],
+            estimate=(f := row["lead"])["estimate"],
+            low=f["ci_low"],
+            high=f["ci_high"],
+            unweighted=unweighted.get(tuple(row[name] for name in FIGURE_KEY)) if row["weighted"] else None,
+            shrunken=f["shrunken_estimate"],
+            n_answers=f["n_answers"],
+            n_personas=f["n_personas"],
+            n_items=f["n_items"],
+            n_eff=f["n_eff"],
+            effect=f["effect"],
+            effect_low=_within(f["effect_low"], (spans or {}).get(row["metric"], math.inf)),
+            effect_high=_within(f["effect_high"], (spans or {}).get(row["metric"], math.inf)),
+            effect_p=f["p_value"],
+            effect_q=f["q_value"],
+            gap=f["gap"],
+            gap_q=f["gap_q"],
+            mde=f["mde"],
+            verdict=f["verdict"],
+            small=bool(f["small"]) or f["n_personas"] < min_personas,
+            method=f["method"],
+            note=f["note"] or "",
+            gap_apart=f["gap_apart"],
+            n_people=f.get("n_people"),
+            weights=f.get("weights"),
+            baselines={b["baseline"]: b["baseline_estimate"] for b in row["baselines"]},
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def _within(end: float | None, span: float) -> float | None:
+    """The end of an effect's interval, cut to what a difference of the metric can be."""
+    return None if end is None else min(max(end, -span), span)
+
+
+def group_modes(
+    figures: pl.DataFrame, metric: str, asked: Mapping[str, Collection[str]]
+) -> dict[tuple[str, ...], tuple[float, str]]:
+    """What always giving the most frequent answer of the person's group would get, for everyone of known group.
+
+    Per model, task, survey and condition the dimension where that is most, with its name; unweighted, answers counting
+    alike. A dimension that a task's own items ask about is left out: its groups are the answers.
+
+    Args:
+        figures: SUBGROUP_METRICS.
+        metric: Metric whose `group_mode` baseline is read.
+        asked: Columns that each task's items ask about.
+    """
+    key = ("model", "task", "survey", "condition")
+    rows = figures.filter(
+        (pl.col("metric") == metric) & (pl.col("baseline") == "group_mode") & ~pl.col("weighted")
+    ).drop_nulls("baseline_estimate")
+    cuts = rows.select("task", "dimensions").unique()
+    told = [_asks(asked.get(task, ()), dimension) for task, dimension in cuts.iter_rows()]
+    rows = rows.join(cuts.filter(pl.Series(told, dtype=pl.Boolean)), on=["task", "dimensions"], how="anti")
+    best = (
+        rows.group_by(*key, "dimensions")
+        .agg((pl.col("baseline_estimate") * pl.col("n_answers")).sum() / pl.col("n_answers").sum())
+        .sort(*key, "baseline_estimate", "dimensions", descending=[False] * 4 + [True, False])
+        .unique(key, keep="first", maintain_order=True)
+    )
+    return {row[:4]: (row[5], row[4]) for row in best.iter_rows()}
+
+
+def _asks(columns: Collection[str], dimension: str) -> bool:
+    """Whether one of the columns is what a part of the dimension was made from: party_gss for party_3."""
+    stems = [re.sub(r"_(band|\d+)$", "", part) for part in dimension.split("×")]
+    return any(column == stem or column.startswith(f"{stem}_") for stem in stems for column in columns)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The figures of one dimension."""
+
+    dimension: str
+    rows: Sequence[Figure]
+
+
+def value_order(options: pl.DataFrame) -> dict[str, int]:
+    """Place of each canonical value on its scale, for values that have the same place wherever they occur."""
+    if options.is_empty():
+        return {}
+    rank = pl.col("score").fill_null(pl.col("position")).rank("dense").over("column", "dialect").cast(pl.Int64)
+    places = options.select("value", rank.alias("place")).unique()
+    return dict(places.filter(pl.col("value").is_unique()).iter_rows())
+
+
+def blocks(figures: Iterable[Figure], order: Sequence[str], values: Mapping[str, int]) -> list[Block]:
+    """Figures by dimension: everyone first, then in the study's order; subgroups by place on the scale, then name."""
+    rank = {name: i for i, name in enumerate((ALL, *order))}
+    found: dict[str, list[Figure]] = {}
+    for figure in figures:
+        found.setdefault(figure.dimensions, []).append(figure)
+    names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
+
+    def place(figure: Figure) -> list[tuple[int, str]]:
+        return [(values.get(part, len(values)), part) for part in figure.subgroup.split("×")]
+
+    return [Block(name, sorted(found[name], key=place)) for name in names]
+
+
+def by_metric(figures: Iterable[Figure]) -> list[Block]:
+    """Figures by metric, in the order given."""
+    found: dict[str, list[Figure]] = {}
+    for figure in figures:
+        found.setdefault(figure.metric, []).append(figure)
+    return [Block(name, rows) for name, rows in found.items()]
+
+
+_CHANCE = {1: "better than chance", 0: "not better than chance", -1: "worse than chance"}
+_MODE = {
+    1: "better than always giving the most frequent answer",
+    0: "not better than always giving the most frequent answer",
+    -1: "worse than always giving the most frequent answer",
+}
+
+
+def verdict(everyone: Figure) -> str:
+    """How good accuracy is against what could be had without a model, in words.
+
+    The interval is compared with the baseline's figure on the same answers: wholly above, wholly below, or neither.
+    """
+    low, high = everyone.low, everyone.high
+    if everyone.estimate is None or low is None or high is None:
+        return "too few people or questions to say"
+    sides = {name: (low > b) - (high < b) for name, b in everyone.baselines.items() if b is not None}
+    chance, mode = sides.get("chance"), sides.get("item_mode")
+    if mode is None:
+        return "no baseline to compare with" if chance is None else _CHANCE[chance]
+    if chance is None or mode > 0:
+        return _MODE[mode]
+    return f"{_CHANCE[chance]}{', but ' if chance > 0 else ' and '}{_MODE[mode]}"
+
+
+def effect_verdict(figure: Figure, level: float) -> str:
+    """What the persona changes, in words; empty where no effect was tested."""
+    if figure.effect is None or figure.effect_q is None:
+        return ""
+    change = f"{phrases.number(abs(figure.effect), share=True, unit=False)} points"
+    way = "help" if figure.effect > 0 else "harm"
+    if figure.effect_q > level and figure.effect_p is not None and figure.effect_p <= level:
+        return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
+    if figure.effect_q > level:
+        found = "showing the persona makes no difference that could be found"
+        if figure.mde is None:
+            return found
+        if figure.mde >= 1:
+            return f"{found} (with so few people or questions hardly any could)"
+        mde = phrases.number(figure.mde, share=True, unit=False)
+        return f"{found} (a change of {mde} points or more would probably have shown)"
+    return f"showing the persona {way}s by {change}"

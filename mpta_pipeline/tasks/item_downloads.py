@@ -1,0 +1,58 @@
+"""Downloading item files: resumable, checked by SHA-256 before they count, kept in a cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from mpta_pipeline.core import downloads
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.tasks.item_files import Download, ItemFile, sha256
+
+
+def fetch(published: ItemFile, name: str, cache_dir: Path) -> tuple[Path, ...]:
+    """The published files of a task from the cache, downloaded where they are not there yet.
+
+    A partial download goes on where it stopped. A file counts only when its SHA-256 is the pinned one.
+
+    Args:
+        published: What to get; `downloads` names address and SHA-256 of each file.
+        name: Task, for the messages.
+        cache_dir: Folder of the cache.
+
+    Raises:
+        TaskError: The address cannot be reached or gives another file; names file, address and where to put it.
+    """
+    return tuple(_fetch(d, published, name, cache_dir) for d in published.downloads)
+
+
+def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) -> Path:
+    target = cache_dir / download.sha256[:12] / download.url.rsplit("/", 1)[-1]
+    if target.is_file() and sha256(target) == download.sha256:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        downloads.fetch(download.url, partial, pinned=True)
+    except (httpx.HTTPError, OSError) as failure:
+        raise TaskError(
+            f"The item file of task {name} cannot be downloaded ({type(failure).__name__}); "
+            "the other tasks go on without it",
+            file=target,
+            variable=download.url,
+            remedy=f"get {published.name} from {published.address} in another way and put it there, "
+            f"or set tasks.{name}.path to where it is",
+        ) from None
+    found = sha256(partial)
+    if found != download.sha256:
+        downloads.discard(partial)
+        raise TaskError(
+            f"The address of task {name} gives another file than the pinned one; the other tasks go on without it",
+            file=target,
+            variable=download.url,
+            value=f"sha256 {found}",
+            remedy=f"get the version with sha256 {download.sha256} and put it there, or set tasks.{name}.path "
+            "to another version, which is then named by its hash",
+        )
+    return downloads.take(partial, target)

@@ -1,0 +1,100 @@
+"""Checks on prompts, which must hold before anybody is asked, and on the replies."""
+
+from __future__ import annotations
+
+import polars as pl
+from scipy import stats
+
+from mpta_pipeline.harmonize.quality import CheckResult
+
+# A balanced design passes by construction; a fair random one is stopped once in a hundred thousand.
+_LEVEL = 1e-5
+
+
+def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
+    """χ² test of a uniform position of the answer key, for each number of options, over different prompts.
+
+    Returns:
+        k, n, chi2, p_value, counts (by position).
+    """
+    keyed = prompts.filter(pl.col("gold_pos").is_not_null())
+    seen = keyed.unique(["item_id", "persona_id", "order_id"]) if keyed.height else keyed
+    counts = (
+        seen.select(pl.col("options").list.len().alias("k"), "gold_pos")
+        .group_by("k", "gold_pos")
+        .len()
+        .sort("k", "gold_pos")
+    )
+    rows = []
+    for (k,), part in counts.partition_by("k", as_dict=True, maintain_order=True).items():
+        by_position = dict(part.select("gold_pos", "len").rows())
+        observed = [by_position.get(i, 0) for i in range(int(str(k)))]
+        result = stats.chisquare(observed)
+        rows.append((k, sum(observed), float(result.statistic), float(result.pvalue), observed))
+    schema = pl.Schema(
+        {"k": pl.Int64(), "n": pl.Int64(), "chi2": pl.Float64(), "p_value": pl.Float64(), "counts": pl.List(pl.Int64)}
+    )
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
+    """Check that a model's replies can be read: of each elicitation and condition at least the share `least`.
+
+    Args:
+        scores: SCORES of one model and task.
+        least: Share of replies, failed requests left out, that must name an option (or be open text).
+    """
+    replies = scores.filter(pl.col("status") != "error")
+    rates = (
+        replies.group_by("elicitation", "condition")
+        .agg(
+            (pl.col("status") == "ok").mean().alias("readable"),
+            (pl.col("status") == "refused").mean().alias("refused"),
+            pl.len().alias("replies"),
+            pl.col("unparsed_reason").drop_nulls().mode().sort().first().alias("mostly"),
+        )
+        .sort("elicitation", "condition")
+    )
+    below = rates.filter(pl.col("readable") < least)
+    worst = "; ".join(
+        f"{condition}, {elicitation}: {readable:.0%} of {n:,} replies name an option, {refused:.0%} refuse"
+        + (f"; most others are unparsed: {mostly}" if mostly else "")
+        for elicitation, condition, readable, refused, n, mostly in below.iter_rows()
+    )
+    said = (
+        f"At least {least:.0%} of the replies name an option"
+        if not worst
+        else f"Too few replies can be read (at least {least:.0%} should): {worst}"
+    )
+    return [CheckResult("replies_readable", below.is_empty(), "warn", said, {"rates": rates.to_dicts()})]
+
+
+def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
+    """Check a task's prompts: position of the answer key, twins without persona, options that all are told apart."""
+    test = gold_position_test(prompts)
+    worst = test["p_value"].min()
+    twin = ["item_id", "persona_id", "order_id", "style", "framing", "repeat_id"]
+    bare = prompts.filter(pl.col("condition") == "no_persona")
+    alone = (
+        prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height if bare.height else 0
+    )
+    repeated = prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height
+    return [
+        CheckResult(
+            "gold_position_uniform",
+            worst is None or float(str(worst)) > _LEVEL,
+            "error",
+            "The answer key stands equally often at every position (χ² test)",
+            {"tests": test.to_dicts()},
+        ),
+        CheckResult(
+            "twins_without_persona",
+            alone == 0,
+            "error",
+            "Every persona prompt has its twin without persona: same item, order and person",
+            {"alone": alone},
+        ),
+        CheckResult(
+            "options_differ", repeated == 0, "error", "No prompt shows the same option twice", {"prompts": repeated}
+        ),
+    ]

@@ -1,0 +1,125 @@
+"""A partition with nothing to ask costs one event: it is neither asked, nor stored, nor logged again."""
+
+from functools import partial
+
+import dagster as dg
+import polars as pl
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from mpta_pipeline import definitions
+from mpta_pipeline.core.provenance import Node, Record, store
+from mpta_pipeline.inference import one_by_one
+from mpta_pipeline.orchestration.assets.partition_runs import run_cells
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
+
+FRAME = pl.DataFrame({"a": [1]})
+TASK = "value_alignment"
+
+
+def answers(project, **notes):
+    """Store answers to prompts that are there, with notes of how they were asked."""
+    prompts, node = Node("prompts", TASK), Node("responses", f"loopback|{TASK}")
+    store(FRAME, steps.path_of(project, prompts), prompts, {})
+    return store(FRAME, steps.path_of(project, node), node, steps.parents(project, node), notes=notes)
+
+
+def test_answers_stand_while_prompts_and_model_are_the_same(world):
+    project = Project.from_env()
+    assert steps.answered(project, "loopback", TASK) is None
+    record = answers(project, requests=3, asked=1, reused=2)
+    assert steps.answered(project, "loopback", TASK) == record
+    prompts = Node("prompts", TASK)
+    store(FRAME + 1, steps.path_of(project, prompts), prompts, {})
+    assert steps.answered(project, "loopback", TASK) is None
+
+
+def test_answers_that_lack_some_do_not_stand(world):
+    project = Project.from_env()
+    for notes in (
+        {"requests": 3, "asked": 1, "reused": 1, "errors": 1},
+        {"requests": 3, "asked": 1, "reused": 1, "withheld": 1},
+        {"requests": 3, "asked": 0, "reused": 1, "left": 2},
+        {},
+    ):
+        answers(project, **notes)
+        assert steps.answered(project, "loopback", TASK) is None, notes
+
+
+def test_partitions_that_stand_are_not_made_and_logged_once(world):
+    made = []
+
+    project = Project.from_env()
+
+    @dg.asset(
+        partitions_def=dg.MultiPartitionsDefinition(
+            {"model": dg.StaticPartitionsDefinition(["a", "b", "c"]), "task": dg.StaticPartitionsDefinition(["t"])}
+        ),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def cells(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        def record(model, task):
+            return Record(f"cells|{model}|{task}", "1", 1, {}, {})
+
+        return run_cells(
+            context,
+            project,
+            partial(one_by_one, make=lambda model, task: made.append(model) or record(model, task)),
+            standing=lambda model, task: None if model == "b" else record(model, task),
+        )
+
+    tags = {ASSET_PARTITION_RANGE_START_TAG: "a|t", ASSET_PARTITION_RANGE_END_TAG: "c|t"}
+    result = dg.materialize([cells], tags=tags, instance=dg.DagsterInstance.ephemeral())
+    logged = [event.partition for event in result.get_asset_materialization_events()]
+    assert made == ["b"]
+    assert sorted(map(str, logged)) == ["a|t", "b|t", "b|t", "c|t"]
+
+
+def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(world):
+    project = Project.from_env()
+
+    @dg.asset(
+        partitions_def=dg.MultiPartitionsDefinition(
+            {"model": dg.StaticPartitionsDefinition(["a", "b"]), "task": dg.StaticPartitionsDefinition(["t"])}
+        ),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def cells(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        rows = {"a": 3, "b": 4}
+        return run_cells(
+            context,
+            project,
+            partial(one_by_one, make=lambda model, task: Record(f"cells|{model}|{task}", "1", rows[model], {}, {})),
+            lambda model, task: {"preview": f"of {model}"},
+        )
+
+    tags = {ASSET_PARTITION_RANGE_START_TAG: "a|t", ASSET_PARTITION_RANGE_END_TAG: "b|t"}
+    instance = dg.DagsterInstance.ephemeral()
+    assert dg.materialize([cells], tags=tags, instance=instance).success
+    for key, rows in (("a|t", 3), ("b|t", 4)):
+        wanted = dg.AssetRecordsFilter(asset_key=cells.key, asset_partitions=[key])
+        latest = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization.metadata
+        assert latest["dagster/row_count"].value == rows and latest["preview"].value == f"of {key[0]}"
+
+
+def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
+    with dg.DagsterInstance.get() as instance:
+        project = Project.from_env()
+        instance.add_dynamic_partitions("model", list(project.models))
+        first, last = next(iter(project.study.tasks)), list(project.study.tasks)[-1]
+        done = (
+            definitions.build(project)
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("pockets")],
+                tags={
+                    ASSET_PARTITION_RANGE_START_TAG: f"loopback|{last}",
+                    ASSET_PARTITION_RANGE_END_TAG: f"loopback|{first}",
+                },
+                raise_on_error=False,
+            )
+        )
+    (failure,) = done.get_step_failure_events()
+    assert "The range of partitions holds none" in str(failure.step_failure_data.error)
+    assert "in the order" in str(failure.step_failure_data.error)

@@ -1,0 +1,78 @@
+"""Making what is stored, step by step, where a person has a say."""
+
+import hashlib
+import re
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import yaml
+
+from mpta_pipeline.core.errors import TaskError, ValidationError
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.storage import read_parquet
+from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.tasks.item_files import Download
+from mpta_pipeline.tasks.kinds import truthfulqa
+from tests.world import respondents, write_wave
+
+WAVE = "gss_extract-2016"
+
+
+def test_a_release_that_changes_much_is_held_until_a_person_accepts_it(world):
+    def read_again() -> Project:
+        project = Project.from_env()
+        project.look()
+        steps.make_raw_wave(project, WAVE)
+        return project
+
+    write_wave(world.surveys, respondents(2016))
+    project = read_again()
+    steps.make_harmonized_wave(project, WAVE)
+    before = read_parquet(project.layout.harmonized(WAVE))
+
+    write_wave(world.surveys, respondents(2016).with_columns(educ=pl.lit(12.0)))
+    project = read_again()
+    with pytest.raises(ValidationError, match="release_changes") as held:
+        steps.make_harmonized_wave(project, WAVE)
+    assert read_parquet(project.layout.harmonized(WAVE)).equals(before), "the last good table stays"
+
+    said = re.search(r"surveys\.yaml: (.*)\.$", str(held.value))
+    assert said, held.value
+    advice = yaml.safe_load("{" + said[1] + "}")  # the remedy's own words, pasted
+    (world.config / "surveys.yaml").write_text(yaml.safe_dump(advice))
+    project = Project.from_env()
+    assert not steps.is_current(project, Node("harmonized_wave", WAVE))
+    record, checks = steps.make_harmonized_wave(project, WAVE)
+    assert steps.is_current(project, Node("harmonized_wave", WAVE))
+    assert "release_changes" in record.notes["warnings"]
+    assert next(c for c in checks if c.name == "release_changes").metadata["accepted"] == "why so much may change"
+
+
+def test_an_item_file_is_downloaded_into_the_data_folder_and_a_closed_network_says_where_to_put_it(world, monkeypatch):
+    """The option `download` of a task in study.yaml, from the step that the asset runs."""
+    content = b"Type,Category,Question,Best Answer,Best Incorrect Answer\nAdversarial,Myths,Is it so?,No,Yes\n"
+    pinned = hashlib.sha256(content).hexdigest()
+    file = replace(truthfulqa.FILE, downloads=(Download("http://127.0.0.1:9/TruthfulQA.csv", pinned),))
+    kinds = dict(steps.tasks.registered())
+    kinds["truthfulqa_binary"] = replace(kinds["truthfulqa_binary"], file=file)
+    monkeypatch.setattr("mpta_pipeline.tasks.task_kinds.registered", lambda: kinds)
+    study = yaml.safe_load((world.config / "study.yaml").read_text())
+    study["tasks"]["myths"] = {"kind": "truthfulqa_binary", "options": {"download": True}}
+    (world.config / "study.yaml").write_text(yaml.safe_dump(study))
+    project = Project.from_env()
+    project.look()
+    steps.make_raw_wave(project, WAVE)
+    steps.make_harmonized_wave(project, WAVE)
+
+    with pytest.raises(TaskError, match="cannot be downloaded") as raised:
+        steps.make_items(project, "myths")
+    place = re.search(r"\(file ([^,]*TruthfulQA\.csv)", str(raised.value))
+    assert place, raised.value
+    target = project.layout.item_files / pinned[:12] / "TruthfulQA.csv"
+    assert place[1] == str(target)
+    assert "http://127.0.0.1:9/TruthfulQA.csv" in str(raised.value)
+    target.write_bytes(content)  # put where the message says
+    steps.make_items(project, "myths")
+    assert steps.read(project, "items", "myths")["question"].to_list() == ["Is it so?"]

@@ -1,0 +1,44 @@
+"""Protects the README's section: made by the code, of an invented person, with every style and kind of task."""
+
+from pathlib import Path
+
+import pytest
+
+from mpta_pipeline import tasks
+from mpta_pipeline.personas import STYLES
+from mpta_pipeline.tasks.example_prompts import BEGIN, END, invented_respondents, showcase
+from tests.personas import fabricate
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def text():
+    return showcase()
+
+
+def test_it_shows_every_style_and_kind_of_task(text):
+    assert all(f"*{style}*" in text for style in STYLES)
+    like = {"ethics_justice": "ethics_commonsense", "truthfulqa_binary": "truthfulqa_mc1, truthfulqa_mc2"}
+    shown = {kind for kind in tasks.KINDS if f"(`{kind}`" in text}
+    assert shown | {k for one in shown for k in like.get(one, "").split(", ")} >= set(tasks.KINDS)
+    assert text.startswith(BEGIN)
+    assert text.endswith(END)
+
+
+def test_it_says_the_same_each_time(text):
+    assert showcase() == text
+
+
+def test_the_readme_shows_what_the_code_makes(text):
+    readme = README.read_text(encoding="utf-8")
+    if BEGIN not in readme:
+        pytest.skip(f"the README has no section between the marks {BEGIN!r} and {END!r}")
+    section = readme[readme.index(BEGIN) : readme.index(END) + len(END)]
+    assert section == text, "run python -m mpta_pipeline.tasks.example_prompts and put its output into the README"
+
+
+def test_nobody_is_real():
+    people, waves = invented_respondents(fabricate.crosswalk(), "alpha")
+    assert people["respondent_id"].str.starts_with("invented-").all()
+    assert waves["title"].to_list() == ["Invented"]
