@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mpta_pipeline import external
     from mpta_pipeline.inference import ModelSpec
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,12 +79,12 @@ def main() -> None:
 def demo() -> None:
     """Run the starter study end to end: real survey extracts, an embedded model, no key, no network."""
     from mpta_pipeline import surveys
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    for path in surveys.write_demo_surveys(project.layout.surveys):
+    deployment = Deployment.from_env()
+    for path in surveys.write_demo_surveys(deployment.layout.surveys):
         out.print(f"survey file {path.name}", style="dim")
-    _run(project)
+    _run(deployment)
 
 
 @app.command()
@@ -101,10 +101,10 @@ def run(
     ] = False,
 ) -> None:
     """Bring the configured study up to date: only what is out of step is made, only what is missing is asked."""
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
     _run(
-        Project.from_env(),
+        Deployment.from_env(),
         models=_names(models),
         tasks=_names(tasks),
         until=until,
@@ -118,7 +118,7 @@ def _names(option: str | None) -> list[str] | None:
 
 
 def _run(
-    project: Project,
+    deployment: Deployment,
     *,
     models: list[str] | None = None,
     tasks: list[str] | None = None,
@@ -127,57 +127,57 @@ def _run(
     retry_errors: bool = False,
 ) -> None:
     started = time.monotonic()
-    with _instance(project) as instance:
+    with _instance(deployment) as instance:
         # Imported here: Dagster takes half a second, which `mpta surveys` need not wait for.
         from mpta_pipeline import definitions
         from mpta_pipeline.orchestration.command_runs import ORDER, Runner, sole_command
 
         for name in models or ():
-            project.model(name)
+            deployment.model(name)
         for name in tasks or ():
-            project.task(name)
+            deployment.task(name)
         if until is not None and until not in ORDER:
             raise ConfigError(
                 "There is no such asset", variable="--until", value=until, remedy=f"choose of {', '.join(ORDER)}"
             )
         runner = Runner(
-            project,
-            definitions.build(project),
+            deployment,
+            definitions.build(deployment),
             instance,
             announce=lambda line: out.print(f"{time.monotonic() - started:6.1f} s  {escape(line)}", style="dim"),
             models=models,
             tasks=tasks,
             until=until,
         )
-        with sole_command(project, instance), _progress_bar(project, budget, retry_errors=retry_errors):
+        with sole_command(deployment, instance), _progress_bar(deployment, budget, retry_errors=retry_errors):
             outcome = runner.run()
     for name, problem in outcome.problems.items():
         err.print(f"[yellow]not used[/yellow] {escape(name)}: {escape(problem)}", soft_wrap=True)
     for label, message in outcome.failures.items():
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
-    _show_told(project)
-    _show_set_aside(project)
-    _show_unanswered(project)
-    _show_unreadable(project)
+    _show_told(deployment)
+    _show_set_aside(deployment)
+    _show_unanswered(deployment)
+    _show_unreadable(deployment)
     seconds = time.monotonic() - started
-    _show_headline(project)
+    _show_headline(deployment)
     out.print(f"{len(outcome.made)} table(s) made in {seconds:.0f} s")
-    if project.layout.report.exists():
-        out.print(f"Report:    {project.layout.report}", soft_wrap=True)
-        out.print(f"Warehouse: {project.layout.warehouse}", soft_wrap=True)
+    if deployment.layout.report.exists():
+        out.print(f"Report:    {deployment.layout.report}", soft_wrap=True)
+        out.print(f"Warehouse: {deployment.layout.warehouse}", soft_wrap=True)
     if outcome.failures:
         raise typer.Exit(1)
 
 
-def _home(project: Project) -> Path:
+def _home(deployment: Deployment) -> Path:
     """Dagster's home: `DAGSTER_HOME`, by default the configuration folder."""
-    return Path(os.environ.get("DAGSTER_HOME") or project.config).resolve()
+    return Path(os.environ.get("DAGSTER_HOME") or deployment.config).resolve()
 
 
 @contextmanager
-def _instance(project: Project) -> Iterator[Any]:
+def _instance(deployment: Deployment) -> Iterator[Any]:
     """The Dagster instance that the UI shows, too."""
-    home = _home(project)
+    home = _home(deployment)
     if not home.is_dir() or not os.access(home, os.W_OK):
         raise ConfigError(
             "Dagster's home cannot be written" if home.is_dir() else "Dagster's home is not a folder",
@@ -196,14 +196,14 @@ def _instance(project: Project) -> Iterator[Any]:
 
 
 @contextmanager
-def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool) -> Iterator[None]:
+def _progress_bar(deployment: Deployment, dollars: float | None, *, retry_errors: bool) -> Iterator[None]:
     """A bar per model: what is asked, at what rate, what was spent, and how long it will take; within a budget."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mpta_pipeline import inference
     from mpta_pipeline.pipeline import steps
 
-    limit = project.study.budget if dollars is None else dollars
+    limit = deployment.study.budget if dollars is None else dollars
     budget = None if limit is None else inference.Budget(limit)
     with Progress(
         TextColumn("          {task.description}"),
@@ -232,11 +232,11 @@ def _progress_bar(project: Project, dollars: float | None, *, retry_errors: bool
             yield
 
 
-def _show_headline(project: Project) -> None:
+def _show_headline(deployment: Deployment) -> None:
     from mpta_pipeline import metrics
     from mpta_pipeline.pipeline import steps
 
-    figures = steps.stacked(project, "subgroup_metrics")
+    figures = steps.stacked(deployment, "subgroup_metrics")
     if figures.is_empty():
         return
     out.print()
@@ -301,30 +301,30 @@ def list_surveys(
 ) -> None:
     """What the survey folder holds: recognized as what, release, rows, licence, state. Or what one file is."""
     from mpta_pipeline import surveys
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
+    deployment = Deployment.from_env()
     if explain:
         if file is None:
             raise ConfigError(
                 "--explain is about one file", variable="FILE", remedy="name it: mpta surveys FILE --explain"
             )
-        _explain(file, project)
+        _explain(file, deployment)
         return
     if file is None:
-        states = surveys.scan(surveys.folders(project.layout, project.sources), project.sources)
+        states = surveys.scan(surveys.folders(deployment.layout, deployment.sources), deployment.sources)
     else:
-        states = [surveys.look_at(file, project.sources)]
+        states = [surveys.look_at(file, deployment.sources)]
     if not states:
-        out.print(f"No survey file in {project.layout.surveys}. Drop one there, or run `mpta demo`.", soft_wrap=True)
+        out.print(f"No survey file in {deployment.layout.surveys}. Drop one there, or run `mpta demo`.", soft_wrap=True)
         return
-    _show_files(project, states)
+    _show_files(deployment, states)
     if file is None:
-        _show_told(project)
-        _show_set_aside(project)
+        _show_told(deployment)
+        _show_set_aside(deployment)
 
 
-def _show_files(project: Project, states: list[Any]) -> None:
+def _show_files(deployment: Deployment, states: list[Any]) -> None:
     """What survey files are, which wave each gives or holds, and what is wrong with them."""
     from mpta_pipeline import surveys
 
@@ -332,7 +332,7 @@ def _show_files(project: Project, states: list[Any]) -> None:
     rows = [
         {
             "file": state.path.name,
-            "recognized as": state.recognition.dialect,
+            "recognized as": state.recognition.codebook,
             # A file without a stamp is told by the first digits of its SHA-256.
             "release": state.recognition.version or (state.sha256 or "")[:7],
             "wave": wave,
@@ -348,11 +348,11 @@ def _show_files(project: Project, states: list[Any]) -> None:
     ]
     if rows:
         _print_frame(pl.DataFrame(rows, infer_schema_length=None))
-    for source in {s.recognition.dialect: s.recognition.source for s in states if s.recognition}.values():
-        reach = "any model" if project.sources.data_use(source) == "any" else "models on this machine only"
-        out.print(f"{source.dialect}: {escape(source.licence)} Personas may go to: {reach}.", style="dim")
+    for source in {s.recognition.codebook: s.recognition.source for s in states if s.recognition}.values():
+        reach = "any model" if deployment.sources.data_use(source) == "any" else "models on this machine only"
+        out.print(f"{source.codebook}: {escape(source.licence)} Personas may go to: {reach}.", style="dim")
         if not source.crosswalk and source.note:
-            out.print(f"{source.dialect} is not harmonized: {escape(' '.join(source.note.split()))}", style="dim")
+            out.print(f"{source.codebook} is not harmonized: {escape(' '.join(source.note.split()))}", style="dim")
     several = {wave for wave in (f.wave for f in roles.values()) if sum(f.wave == wave for f in roles.values()) > 1}
     for found in roles.values():
         if found.wave in several:
@@ -368,18 +368,18 @@ def _show_files(project: Project, states: list[Any]) -> None:
             out.print(f"[yellow]{escape(state.path.name)}[/yellow]: {escape(state.problem)}", soft_wrap=True)
 
 
-def _explain(file: Path, project: Project) -> None:
+def _explain(file: Path, deployment: Deployment) -> None:
     from mpta_pipeline import surveys
 
-    verdicts = surveys.explain(file, project.sources)
+    verdicts = surveys.explain(file, deployment.sources)
     fitting = [v for v in verdicts if not v.reasons]
     try:
-        found = surveys.recognize(file, project.sources)
-        told = f"It is recognized as {found.dialect}: {', '.join(found.waves)}."
+        found = surveys.recognize(file, deployment.sources)
+        told = f"It is recognized as {found.codebook}: {', '.join(found.waves)}."
     except MptaError as failure:
         told = f"[yellow]It is not recognized.[/yellow] {escape(str(failure))}"
     out.print(told, soft_wrap=True)
-    if refusal := next((project.sources.closed(project.sources[v.dialect]) for v in fitting), None):
+    if refusal := next((deployment.sources.closed(deployment.sources[v.codebook]) for v in fitting), None):
         out.print(escape(str(refusal)), style="yellow", soft_wrap=True)
     table = Table(title_justify="left", header_style="bold", title="How near the file is to each source")
     for name in ("source", "conditions met", "what is missing"):
@@ -387,7 +387,7 @@ def _explain(file: Path, project: Project) -> None:
     for v in verdicts:
         met = f"{v.conditions - len(v.reasons)} of {v.conditions}"
         why = "; ".join(v.reasons[:6]) + (f"; {len(v.reasons) - 6} more" if len(v.reasons) > 6 else "")
-        table.add_row(v.dialect, met, escape(why or "nothing"))
+        table.add_row(v.codebook, met, escape(why or "nothing"))
     out.print(table)
 
 
@@ -405,18 +405,18 @@ def describe(
     """
     from mpta_pipeline import harmonize, surveys
     from mpta_pipeline.core.storage import Layout, scratch
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
     described = surveys.describe_file(file)
     try:
-        registry = Project.from_env().sources
+        registry = Deployment.from_env().sources
     except MptaError:  # a description needs no configuration
         registry = surveys.load_sources()
     by_name = {entry["name"].lower(): entry for entry in described["variables"]}
     counts: dict[str, int] = {}
     try:
         found = surveys.recognize(file, registry)
-        described["recognized"] = {"source": found.dialect, "waves": list(found.waves), "version": found.version}
+        described["recognized"] = {"source": found.codebook, "waves": list(found.waves), "version": found.version}
         with scratch() as folder:
             for wave in found.waves:
                 raw = surveys.ingest(file, wave, Layout(folder), registry)
@@ -426,7 +426,7 @@ def describe(
         described["not_read"] = failure.problem
         out.print(f"[yellow]It is not read:[/yellow] {escape(failure.problem)}", soft_wrap=True)
         described["sources"] = [
-            {"source": v.dialect, "met": v.conditions - len(v.reasons), "of": v.conditions, "missing": list(v.reasons)}
+            {"source": v.codebook, "met": v.conditions - len(v.reasons), "of": v.conditions, "missing": list(v.reasons)}
             for v in surveys.explain(file, registry)
         ]
     for entry in described["variables"]:
@@ -445,26 +445,26 @@ def describe(
     out.print(f"{path}: no respondent is in it, counts below five are masked. Attach it to a report.", soft_wrap=True)
 
 
-def _show_told(project: Project) -> None:
+def _show_told(deployment: Deployment) -> None:
     """What was unusual in reading the waves in use, and the files that a wave was made without."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
 
-    for wave in project.catalogue().waves:
-        record = steps.made(project, Node("raw_wave", wave))
+    for wave in deployment.catalogue().waves:
+        record = steps.made(deployment, Node("raw_wave", wave))
         for name, notes in (record.notes.get("told", {}) if record else {}).items():
             out.print(f"{wave}, {escape(name)}: {escape('; '.join(notes))}.", soft_wrap=True)
-        harmonized = steps.made(project, Node("harmonized_wave", wave))
+        harmonized = steps.made(deployment, Node("harmonized_wave", wave))
         for name, problem in (harmonized.notes.get("left_out", {}) if harmonized else {}).items():
             out.print(f"[red]{wave} is made without {escape(name)}[/red]: {escape(problem)}", soft_wrap=True)
 
 
-def _show_set_aside(project: Project) -> None:
+def _show_set_aside(deployment: Deployment) -> None:
     """The columns, or parts of them, that harmonized waves lack: their file says what the crosswalk does not know."""
     from mpta_pipeline.core.provenance import read_record
     from mpta_pipeline.core.storage import listed
 
-    for path in sorted(listed(project.layout.store / "harmonized", "*.parquet")):
+    for path in sorted(listed(deployment.layout.store / "harmonized", "*.parquet")):
         record = read_record(path)
         problems = record.notes.get("set_aside", []) if record else []
         if problems:
@@ -476,13 +476,13 @@ def _show_set_aside(project: Project) -> None:
             )
 
 
-def _show_unanswered(project: Project) -> None:
+def _show_unanswered(deployment: Deployment) -> None:
     """The requests that have no answer, by model and task, with the reason and what to do."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
 
-    for cell in steps.cells(project):
-        record = steps.made(project, Node("responses", cell))
+    for cell in steps.cells(deployment):
+        record = steps.made(deployment, Node("responses", cell))
         notes = record.notes if record else {}
         told = []
         if left := notes.get("left"):
@@ -499,14 +499,14 @@ def _show_unanswered(project: Project) -> None:
             )
 
 
-def _show_unreadable(project: Project) -> None:
+def _show_unreadable(deployment: Deployment) -> None:
     """The models and tasks of which too few replies can be read, and what was noted while they were asked."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
 
-    for cell in steps.cells(project):
+    for cell in steps.cells(deployment):
         name = escape(" on ".join(cell.rsplit("|", 1)))
-        asked, scored = (steps.made(project, Node(asset, cell)) for asset in ("responses", "scores"))
+        asked, scored = (steps.made(deployment, Node(asset, cell)) for asset in ("responses", "scores"))
         if asked is not None and (notes := asked.notes.get("notes")):
             out.print(f"[dim]{name}: {escape(str(notes))}[/dim]", soft_wrap=True)
         if scored is not None and (warning := scored.notes.get("warning")):
@@ -533,23 +533,23 @@ def list_models(
 ) -> None:
     """The registered models and whether each can be used now; with --probe what each can do and what will be sent."""
     from mpta_pipeline import inference
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    specs = [project.model(name) for name in _names(models) or project.models]
+    deployment = Deployment.from_env()
+    specs = [deployment.model(name) for name in _names(models) or deployment.models]
     _print_frame(pl.DataFrame([inference.overview(spec) for spec in specs]))
-    if probe and not _probe_models(project, specs):
+    if probe and not _probe_models(deployment, specs):
         raise typer.Exit(1)
 
 
-def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
+def _probe_models(deployment: Deployment, specs: Sequence[ModelSpec]) -> bool:
     """Probe models one by one and show what was found; whether all can be asked."""
     from mpta_pipeline import inference
 
     found = []
     for spec in specs:
         with out.status(f"{spec.name} …"):
-            one = inference.probe(spec, project.layout.ledger(spec.name), cache_dir=project.layout.models)
+            one = inference.probe(spec, deployment.layout.ledger(spec.name), cache_dir=deployment.layout.models)
         found.append(one)
         table = Table(title=escape(spec.name), title_justify="left", show_header=False)
         table.add_column(no_wrap=True, style="bold")
@@ -559,11 +559,11 @@ def _probe_models(project: Project, specs: Sequence[ModelSpec]) -> bool:
             marked = name == "problem" or (name == "to do" and one.to_do)
             table.add_row(name, f"[yellow]{escape(words)}[/yellow]" if marked else escape(words))
         out.print(table)
-    if _home(project).is_dir():
-        with _instance(project) as instance:
+    if _home(deployment).is_dir():
+        with _instance(deployment) as instance:
             from mpta_pipeline.orchestration.source_observations import report_probes
 
-            report_probes(project, instance, found)
+            report_probes(deployment, instance, found)
     return all(one.problem is None for one in found)
 
 
@@ -572,19 +572,19 @@ def plan() -> None:
     """Calls, tokens and price of the study for each model, before anything is asked."""
     from mpta_pipeline import inference
     from mpta_pipeline.pipeline import steps
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    prompts = steps.stacked(project, "prompts")
+    deployment = Deployment.from_env()
+    prompts = steps.stacked(deployment, "prompts")
     if prompts.is_empty():
         out.print("There are no prompts yet: `mpta run --until prompts` makes them without asking any model.")
         return
     rows = [
-        {"model": name} | inference.plan(spec, prompts, project.layout.ledger(name)).as_row()
-        for name, spec in project.models.items()
+        {"model": name} | inference.plan(spec, prompts, deployment.layout.ledger(name)).as_row()
+        for name, spec in deployment.models.items()
     ]
     _print_frame(pl.DataFrame(rows))
-    for task, told in steps.items_left_out(project):
+    for task, told in steps.items_left_out(deployment):
         out.print(f"[yellow]{escape(task)}[/yellow]: {escape(told)}", soft_wrap=True)
 
 
@@ -596,10 +596,10 @@ def trace(
     ],
 ) -> None:
     """Follow a figure, pocket, response, prompt or persona back to person, variable and file; or these forward."""
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
     from mpta_pipeline.publication import warehouse
 
-    out.print(warehouse.trace(Project.from_env().layout, identifier).text(), soft_wrap=True)
+    out.print(warehouse.trace(Deployment.from_env().layout, identifier).text(), soft_wrap=True)
 
 
 @app.command()
@@ -621,7 +621,7 @@ def score(
     ] = None,
     answer: Annotated[str | None, typer.Option(help="Columns that hold answers, comma-separated.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="What columns are, e.g. item_id=qid,own_answer=truth,persona_id=case.")
+        str | None, typer.Option(help="What columns are, e.g. item_id=qid,own_answer=truth,respondent_id=case.")
     ] = None,
     questions: Annotated[
         str | None, typer.Option(help="Questions that stand in a column each, comma-separated.")
@@ -665,10 +665,10 @@ def score(
     if items is not None:
         known = external.known_items(items, kind=kind, metadata=metadata)
     elif task is not None:
-        from mpta_pipeline.pipeline.deployment import Project
+        from mpta_pipeline.pipeline.deployment import Deployment
 
-        project = Project.from_env()
-        known, rules = _items_of_task(project, task), project.study.figures
+        deployment = Deployment.from_env()
+        known, rules = _items_of_task(deployment, task), deployment.study.figures
     found: list[str] = []
     parts = [
         external.load(
@@ -683,9 +683,9 @@ def score(
     ]
     given = external.together(parts)
     if found:
-        from mpta_pipeline.pipeline.deployment import Project
+        from mpta_pipeline.pipeline.deployment import Deployment
 
-        rules = Project.from_env().study.figures
+        rules = Deployment.from_env().study.figures
     if look:
         for heading, lines in external.look(given, reading.by):
             out.print(f"[bold]{escape(heading)}[/bold]")
@@ -734,42 +734,44 @@ def _of_study(frame: pl.DataFrame, found: list[str]) -> external.Known | None:
     """The items of the study's task that a table's item ids belong to; None where there is none."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
     if not (config_dir() / "study.yaml").exists():
         return None
-    project = Project.from_env()
+    deployment = Deployment.from_env()
     asked = set(frame["item_id"].cast(pl.String).drop_nulls())
-    for name in project.study.tasks:
-        if steps.made(project, Node("items", name)) and asked <= set(steps.read(project, "items", name)["item_id"]):
+    for name in deployment.study.tasks:
+        if steps.made(deployment, Node("items", name)) and asked <= set(
+            steps.read(deployment, "items", name)["item_id"]
+        ):
             found.append(name)
-            return _items_of_task(project, name)
+            return _items_of_task(deployment, name)
     return None
 
 
-def _items_of_task(project: Project, task: str) -> external.Known:
+def _items_of_task(deployment: Deployment, task: str) -> external.Known:
     """Items, people's own answers and groups of a task of the study, as they are stored."""
     from mpta_pipeline import external
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
 
-    if task not in project.study.tasks:
+    if task not in deployment.study.tasks:
         raise ConfigError(
             "There is no such task in this study",
-            file=project.config / "study.yaml",
+            file=deployment.config / "study.yaml",
             variable="--task",
             value=task,
-            remedy=f"choose of {', '.join(project.study.tasks)}, or give the item file with --items",
+            remedy=f"choose of {', '.join(deployment.study.tasks)}, or give the item file with --items",
         )
-    if not steps.made(project, Node("items", task)):
+    if not steps.made(deployment, Node("items", task)):
         raise ConfigError(
             "The items of this task have not been made yet",
             variable="--task",
             value=task,
             remedy="run `mpta run --until prompts`, which asks no model, or give the item file with --items",
         )
-    groups = steps.read(project, "groups") if steps.path_of(project, Node("groups")).exists() else None
-    return external.Known(steps.read(project, "items", task), steps.read(project, "gold", task), groups)
+    groups = steps.read(deployment, "groups") if steps.path_of(deployment, Node("groups")).exists() else None
+    return external.Known(steps.read(deployment, "items", task), steps.read(deployment, "gold", task), groups)
 
 
 def _show_scores(overview: pl.DataFrame) -> None:
@@ -908,18 +910,18 @@ def export(
     from mpta_pipeline import personas
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    if steps.made(project, Node("personas")) is None:
+    deployment = Deployment.from_env()
+    if steps.made(deployment, Node("personas")) is None:
         raise ConfigError(
             "There are no personas yet",
-            file=project.config / "study.yaml",
+            file=deployment.config / "study.yaml",
             remedy="`mpta run --until panel` makes them without asking any model",
         )
-    frame = steps.read(project, "personas")
+    frame = steps.read(deployment, "personas")
     if panel:
-        frame = frame.join(steps.read(project, "panel"), on="persona_id", how="semi")
+        frame = frame.join(steps.read(deployment, "panel"), on="respondent_id", how="semi")
     known = sorted(frame["survey"].unique())
     for name in _names(surveys) or ():
         if name not in known:
@@ -931,8 +933,8 @@ def export(
             )
     frame = frame.filter(pl.col("survey").is_in(_names(surveys) or known))
     # Today's policy counts, not the one that held when the personas were made.
-    frame = frame.with_columns(project.permitted_use("dialect"))
-    facts = personas.column_facts(project.crosswalk).filter(pl.col("question").is_not_null())
+    frame = frame.with_columns(deployment.permitted_use("codebook"))
+    facts = personas.column_facts(deployment.crosswalk).filter(pl.col("question").is_not_null())
     done = personas.export_personas(
         frame,
         folder,
@@ -954,12 +956,12 @@ def export(
 @app.command()
 def watch() -> None:
     """Ask the sources' addresses for new releases; fetch what may be fetched, tell what to download by hand."""
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
     from mpta_pipeline.surveys import release_watch as releases
 
-    project = Project.from_env()
-    project.look()
-    findings = releases.watch(project.sources, project.layout, project.in_use())
+    deployment = Deployment.from_env()
+    deployment.look()
+    findings = releases.watch(deployment.sources, deployment.layout, deployment.in_use())
     if not findings:
         out.print("No source in use has an address to ask. `watch:` in surveys.yaml names one.", soft_wrap=True)
         return
@@ -974,29 +976,29 @@ def report() -> None:
     """Publish the warehouse and the report anew from the figures as they are stored. Asks no model."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline import steps
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    if steps.made(project, Node("model_comparison")) is None:
+    deployment = Deployment.from_env()
+    if steps.made(deployment, Node("model_comparison")) is None:
         raise ConfigError(
             "There are no figures yet",
-            file=project.layout.store,
+            file=deployment.layout.store,
             remedy="`mpta run` makes them, and the report at its end",
         )
-    with _instance(project) as instance:
+    with _instance(deployment) as instance:
         from mpta_pipeline import definitions
         from mpta_pipeline.orchestration.command_runs import Runner, sole_command
 
-        runner = Runner(project, definitions.build(project), instance)
-        with sole_command(project, instance):
+        runner = Runner(deployment, definitions.build(deployment), instance)
+        with sole_command(deployment, instance):
             runner.publish_again()
     for label, message in runner.outcome.failures.items():
         err.print(f"[red]failed[/red] {escape(label)}\n  {escape(message)}", soft_wrap=True)
     if runner.outcome.failures:
         raise typer.Exit(1)
-    _show_headline(project)
-    out.print(f"Report:    {project.layout.report}", soft_wrap=True)
-    out.print(f"Warehouse: {project.layout.warehouse}", soft_wrap=True)
+    _show_headline(deployment)
+    out.print(f"Report:    {deployment.layout.report}", soft_wrap=True)
+    out.print(f"Warehouse: {deployment.layout.warehouse}", soft_wrap=True)
 
 
 @app.command()
@@ -1023,10 +1025,10 @@ def init() -> None:
 def doctor() -> None:
     """Say whether this deployment can work: folders, configuration, models, survey files. Asks nobody."""
     from mpta_pipeline.orchestration.doctor import examine
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    found = list(examine(project, _home(project)))
+    deployment = Deployment.from_env()
+    found = list(examine(deployment, _home(deployment)))
     for finding in found:
         mark = "[green]good [/green]" if finding.good else "[red]wrong[/red]"
         out.print(f"{mark} {escape(finding.what)}: {escape(finding.message)}", soft_wrap=True)
@@ -1043,13 +1045,13 @@ def check(
     Ends with code 1 if something stored is wrong; what only waits for a run is told and ends with 0.
     """
     from mpta_pipeline.pipeline import integrity
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
     if only is not None and only not in integrity.CHECKS:
         raise ConfigError(
             "There is no such check", variable="--only", value=only, remedy=f"choose of {', '.join(integrity.CHECKS)}"
         )
-    found = integrity.check_all(Project.from_env(), only)
+    found = integrity.check_all(Deployment.from_env(), only)
     rows = []
     for name, (_, meaning) in integrity.CHECKS.items():
         mine = [f for f in found if f.check == name]
@@ -1082,14 +1084,14 @@ def forget(
     from datetime import UTC, datetime
 
     from mpta_pipeline import inference
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
     from mpta_pipeline.publication import withdrawal
 
-    project = Project.from_env()
-    who = withdrawal.find(project.layout, project.sources, respondent.strip())
+    deployment = Deployment.from_env()
+    who = withdrawal.find(deployment.layout, deployment.sources, respondent.strip())
     if not yes:
         typer.confirm(f"Take {who.id} of {', '.join(who.waves)} out for good?", abort=True)
-    with _instance(project) as instance:
+    with _instance(deployment) as instance:
         from mpta_pipeline.core.storage import alone, sweep_half_written
         from mpta_pipeline.orchestration.command_runs import sole_command
         from mpta_pipeline.orchestration.event_log import purge
@@ -1097,12 +1099,12 @@ def forget(
         def waiting() -> None:
             out.print("Waiting for what is being made or asked to end; cancel it in the UI, or stop this with Ctrl-C.")
 
-        with sole_command(project, instance), alone(project.layout, waiting):
-            texts = withdrawal.texts_of(project.layout, who.id, project.study)
-            models = inference.load_models(project.config / "models.yaml")
-            outcome = withdrawal.forget(project.layout, project.sources, models, who, on=datetime.now(UTC).date())
+        with sole_command(deployment, instance), alone(deployment.layout, waiting):
+            texts = withdrawal.texts_of(deployment.layout, who.id, deployment.study)
+            models = inference.load_models(deployment.config / "models.yaml")
+            outcome = withdrawal.forget(deployment.layout, deployment.sources, models, who, on=datetime.now(UTC).date())
             runs = purge(instance, texts)
-            sweep_half_written(project.layout)
+            sweep_half_written(deployment.layout)
     if outcome.again:
         out.print("This respondent had withdrawn before; what was left is done now.")
     rows = [{"what": f"rows of {table}", "taken out": n} for table, n in sorted(outcome.rows.items())]
@@ -1112,8 +1114,8 @@ def forget(
     for note in outcome.notes:
         out.print(f"{escape(note)}.", style="yellow", soft_wrap=True)
     if rebuild:
-        _run(Project.from_env())
-    left = withdrawal.tables_with(project.layout, who.id, [_home(project) / "history"])
+        _run(Deployment.from_env())
+    left = withdrawal.tables_with(deployment.layout, who.id, [_home(deployment) / "history"])
     for path in left:
         err.print(f"[red]still there, or not to be looked into[/red] {escape(str(path))}", soft_wrap=True)
     if left:
@@ -1128,13 +1130,13 @@ def forget(
 
 def _bury_killed_commands() -> None:
     """Let the daemon see that nothing of a killed command is in progress; one that is at work is left alone."""
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
-    project = Project.from_env()
-    with _instance(project) as instance, suppress(ConfigError):
+    deployment = Deployment.from_env()
+    with _instance(deployment) as instance, suppress(ConfigError):
         from mpta_pipeline.orchestration.command_runs import sole_command
 
-        with sole_command(project, instance):
+        with sole_command(deployment, instance):
             pass
 
 

@@ -21,14 +21,14 @@ from mpta_pipeline.orchestration.assets import (  # noqa: E402
     surveys,
     tasks,
 )
-from mpta_pipeline.orchestration.resources import ProjectResource  # noqa: E402
-from mpta_pipeline.pipeline.deployment import Project  # noqa: E402
+from mpta_pipeline.orchestration.resources import DeploymentResource  # noqa: E402
+from mpta_pipeline.pipeline.deployment import Deployment  # noqa: E402
 
 
-def build(project: Project) -> dg.Definitions:
+def build(deployment: Deployment) -> dg.Definitions:
     """Definitions of a deployment. Only the study's task names are needed; everything else is read in the runs."""
-    task = partitions.task_partitions(project)
-    cell = partitions.model_task_partitions(project)
+    task = partitions.task_partitions(deployment)
+    cell = partitions.model_task_partitions(deployment)
     assets: list[Any] = [
         *sources.specs(task),
         *surveys.ASSETS,
@@ -41,12 +41,12 @@ def build(project: Project) -> dg.Definitions:
     ]
     jobs = upkeep.jobs(build)
     return dg.Definitions(
-        assets=dg.map_asset_specs(partial(schedules.freshness, project), assets),
+        assets=dg.map_asset_specs(partial(schedules.freshness, deployment), assets),
         asset_checks=upkeep.CHECKS,
         jobs=list(jobs.values()),
-        schedules=schedules.build(project, jobs),
+        schedules=schedules.build(deployment, jobs),
         sensors=[*sensors.SENSORS, alerts.alerts],
-        resources={"project": ProjectResource(), "cluster": cluster.resource()},
+        resources={"deployment": DeploymentResource(), "cluster": cluster.resource()},
         # One process a run: a step costs .03 s in process and .8 s in a process of its own.
         executor=dg.in_process_executor,
     )
@@ -55,4 +55,4 @@ def build(project: Project) -> dg.Definitions:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The deployment that the environment names."""
-    return build(Project.from_env())
+    return build(Deployment.from_env())

@@ -1,6 +1,6 @@
 """A small deployment for tests: survey files that the project makes itself, a loopback model, a configuration.
 
-The survey files follow the dialect of the demo's GSS extract with invented respondents; no real row is in here.
+The survey files follow the codebook of the demo's GSS extract with invented respondents; no real row is in here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ NAMES = {
 
 
 def respondents(year: int, n: int = 60, *, seed: int = 1, first_id: int = 1) -> pl.DataFrame:
-    """Invented respondents in the dialect of the GSS extract."""
+    """Invented respondents in the codebook of the GSS extract."""
     rng = np.random.default_rng([seed, year])
     columns: dict[str, object] = {
         "id": np.arange(first_id, first_id + n),

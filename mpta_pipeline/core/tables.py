@@ -154,13 +154,10 @@ def _ids(*names: str) -> tuple[Column, ...]:
     shared = {
         "wave": Column("wave", pl.String, "Wave: survey and its wave or year, e.g. gss-2018"),
         "survey": Column("survey", pl.String, "Survey source, e.g. gss; figures are never pooled over surveys"),
-        "dialect": Column("dialect", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss"),
+        "codebook": Column("codebook", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss"),
         "release_id": Column("release_id", pl.String, "Release: wave and the first 12 digits of the file's SHA-256"),
         "respondent_id": Column(
             "respondent_id", pl.String, "Respondent: stable hash of survey lineage and native key, without the version"
-        ),
-        "persona_id": Column(
-            "persona_id", pl.String, "Persona whose own answers count: equals the respondent_id it was made from"
         ),
         "task": Column("task", pl.String, "Task, as named in study.yaml"),
         "item_id": Column("item_id", pl.String, "Item within the task"),
@@ -177,7 +174,7 @@ WAVES = Table(
     "make up, each with countries of its own, has a row for each.",
     ("wave", "release_id"),
     (
-        *_ids("wave", "survey", "dialect", "release_id"),
+        *_ids("wave", "survey", "codebook", "release_id"),
         Column("title", pl.String, "Name of the survey wave as its producer writes it"),
         Column("version", pl.String, "Version stamp found in the file", nullable=True),
         Column("doi", pl.String, "DOI of the release", nullable=True),
@@ -215,11 +212,11 @@ VARIABLES = Table(
 
 CONCEPTS = Table(
     "concepts",
-    "One row a concept and dialect: how a native variable becomes a harmonized column. Absent rows are decisions.",
-    ("concept", "dialect", "variable"),
+    "One row a concept and codebook: how a native variable becomes a harmonized column. Absent rows are decisions.",
+    ("concept", "codebook", "variable"),
     (
         Column("concept", pl.String, "Concept"),
-        *_ids("dialect"),
+        *_ids("codebook"),
         Column("variable", pl.String, "Native variable; empty where the source has none"),
         Column(
             "column",
@@ -242,11 +239,11 @@ CONCEPTS = Table(
 
 OPTIONS = Table(
     "options",
-    "One row an answer option of a concept in the scale of its dialect.",
-    ("column", "dialect", "code"),
+    "One row an answer option of a concept in the scale of its codebook.",
+    ("column", "codebook", "code"),
     (
         Column("column", pl.String, "Harmonized column"),
-        *_ids("dialect"),
+        *_ids("codebook"),
         Column("code", pl.String, "Native code as text"),
         Column("position", pl.Int64, "Place in the scale as offered, from 0", ge=0),
         Column("value", pl.String, "Canonical value"),
@@ -263,7 +260,7 @@ RESPONDENTS = Table(
     (
         *_ids("respondent_id"),
         Column("revision", pl.String, "Hash of the respondent's harmonized content"),
-        *_ids("survey", "dialect", "wave", "release_id"),
+        *_ids("survey", "codebook", "wave", "release_id"),
         Column("native_key", pl.String, "The file's own key of the respondent"),
         Column("row_index", pl.Int64, "Row in the raw wave, from 0", ge=0),
         Column("country", pl.String, "ISO 3166-1 alpha-3"),
@@ -307,11 +304,11 @@ TRAIT = pl.Struct(
 PERSONAS = Table(
     "personas",
     "One row a persona: a real respondent with the traits that they stated, never a missing answer.",
-    ("persona_id",),
+    ("respondent_id",),
     (
-        *_ids("persona_id"),
+        *_ids("respondent_id"),
         Column("revision", pl.String, "Hash of the persona's traits"),
-        *_ids("survey", "dialect", "wave", "release_id"),
+        *_ids("survey", "codebook", "wave", "release_id"),
         Column("country", pl.String, "ISO 3166-1 alpha-3"),
         Column("year", pl.Int64, "Year of the interview"),
         Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True, ge=0),
@@ -326,9 +323,9 @@ PERSONAS = Table(
 PANEL = Table(
     "panel",
     "Who is asked: a stratified sample of the personas by lowest keyed hash within stratum.",
-    ("persona_id",),
+    ("respondent_id",),
     (
-        *_ids("persona_id", "survey", "wave"),
+        *_ids("respondent_id", "survey", "wave"),
         Column("stratum", pl.String, "Stratum of the panel's design; too small ones are joined: a + b"),
         Column("stratum_size", pl.Int64, "Personas in the stratum", ge=1),
         Column("stratum_selected", pl.Int64, "Personas drawn from it", ge=1),
@@ -349,7 +346,7 @@ ITEMS = Table(
         *_ids("task", "item_id"),
         Column("kind", pl.String, "Kind of task that made the item"),
         Column("cluster_id", pl.String, "Template, story or question family: items of one cluster are not independent"),
-        Column("dialect", pl.String, "Dialect whose personas it can be asked of; null: all", nullable=True),
+        Column("codebook", pl.String, "Codebook whose personas it can be asked of; null: all", nullable=True),
         Column("category", pl.String, "Category within the task", nullable=True),
         Column("context", pl.String, "Text before the question", nullable=True),
         Column("question", pl.String, "The question"),
@@ -372,9 +369,9 @@ ITEMS = Table(
 GOLD = Table(
     "gold",
     "What every respondent of the study's waves answered, for the items whose answer key is the persona's own.",
-    ("task", "item_id", "persona_id"),
+    ("task", "item_id", "respondent_id"),
     (
-        *_ids("task", "item_id", "persona_id", "survey"),
+        *_ids("task", "item_id", "respondent_id", "survey"),
         Column("gold_idx", pl.Int64, "Canonical index of the respondent's own answer", ge=0),
         Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True),
     ),
@@ -405,9 +402,9 @@ PEOPLE_SHARES = Table(
 GROUPS = Table(
     "groups",
     "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
-    ("persona_id",),
+    ("respondent_id",),
     (
-        *_ids("persona_id", "survey"),
+        *_ids("respondent_id", "survey"),
         Column(
             "sample",
             pl.String,
@@ -443,8 +440,8 @@ PROMPTS = Table(
         Column("content_hash", pl.String, "Hash of all that is sent; prompts with equal text are asked once"),
         *_ids("task", "item_id"),
         Column("cluster_id", pl.String, "Cluster of the item"),
-        *_ids("persona_id"),
-        Column("shown_persona_id", pl.String, "Persona whose traits are shown; null: none", nullable=True),
+        *_ids("respondent_id"),
+        Column("shown_respondent_id", pl.String, "Persona whose traits are shown; null: none", nullable=True),
         *_ids("survey", "wave", "condition"),
         Column("style", pl.String, "Style of the persona text"),
         Column("framing", pl.String, "Who the persona text says the model or user is"),
@@ -517,7 +514,7 @@ SCORES = Table(
     (
         *_ids("model", "task", "prompt_id"),
         Column("request_hash", pl.String, "Key of the answer in the ledger"),
-        *_ids("condition", "survey", "wave", "persona_id", "item_id"),
+        *_ids("condition", "survey", "wave", "respondent_id", "item_id"),
         Column("kind", pl.String, "Kind of task"),
         Column("cluster_id", pl.String, "Cluster of the item"),
         Column("category", pl.String, "Category within the task", nullable=True),

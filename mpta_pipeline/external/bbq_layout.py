@@ -22,7 +22,7 @@ from mpta_pipeline.metrics.samples.external_scores import ROW
 from mpta_pipeline.tasks.kinds import bbq
 
 ANSWER_NAMES = ("answer", "option", "text", "prediction", "response", "pred_label", "pred_idx")
-_CARRIED = ("persona_id", "model", "condition", "survey", "wave", "weight", "order_id", "repeat_id", "status")
+_CARRIED = ("respondent_id", "model", "condition", "survey", "wave", "weight", "order_id", "repeat_id", "status")
 # What a file in BBQ's layout may carry beside the models' answers.
 _BBQ_FIELDS = frozenset(
     {*bbq.SCHEMA, "stereotyped_groups", "label_type", "target_loc", "model"}
@@ -59,7 +59,7 @@ def from_bbq(
         category.alias("category"),
         pl.lit("bbq").alias("task"),
         pl.lit("bbq").alias("kind"),
-        pl.lit(None, pl.String).alias("dialect"),
+        pl.lit(None, pl.String).alias("codebook"),
         pl.lit(None, pl.String).alias("column"),
         pl.lit(None, pl.List(pl.Float64)).alias("option_scores"),
         pl.lit([], pl.List(pl.String)).alias("reveals"),

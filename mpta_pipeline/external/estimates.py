@@ -62,8 +62,8 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
     """
     groups = answers.groups
     if groups is None:
-        groups = pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
-    renamed = {x: f"{x}{OWN_NAME}" for x in groups.columns if x in _TAKEN and x not in ("persona_id", "survey")}
+        groups = pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})
+    renamed = {x: f"{x}{OWN_NAME}" for x in groups.columns if x in _TAKEN and x not in ("respondent_id", "survey")}
     groups = groups.rename(renamed)
     wanted = tuple(CROSS.join(renamed.get(base, base) for base in dimension.split(CROSS)) for dimension in by)
     own = (
@@ -82,7 +82,7 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
             scored.append(scores)
             for _, of_task in scores.group_by(["task"], maintain_order=True):
                 figures.append(metrics.compute_figures(of_task, groups, answers.gold, rules=rules, items=answers.items))
-                traits = [x for x in groups.columns if x not in ("persona_id", "survey", "stratum", "psu")]
+                traits = [x for x in groups.columns if x not in ("respondent_id", "survey", "stratum", "psu")]
                 if traits:
                     pockets.append(metrics.find_pockets(of_task, groups, answers.gold, rules=rules, seed=POCKET_SEED))
     every = pl.concat(scored) if scored else SCORES.empty()

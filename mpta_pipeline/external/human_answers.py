@@ -27,7 +27,7 @@ class People:
     """What people answered.
 
     Attributes:
-        frame: `persona_id`, `item_id` or `question`, `own_answer`; `weight`, `survey`, groups where there are.
+        frame: `respondent_id`, `item_id` or `question`, `own_answer`; `weight`, `survey`, groups where there are.
         published: The rows stand for published shares, not for respondents.
         wide: Questions that stand in a column each; empty for one row an answer.
         notes: How the file was understood.
@@ -65,18 +65,29 @@ def read_people(
     bases = [b for column in by for b in column.split("×")]
     names = {c.plain(x) for x in frame.columns}
     # A respondent's file may well have a question named "count"; published shares have no respondents.
-    if (share is not None or listed is not None) and not names & set(c.ALIASES["persona_id"]):
+    if (share is not None or listed is not None) and not names & set(c.ALIASES["respondent_id"]):
         return _published(frame, path, share, listed, bases)
     own = {r: x for r, x in (named or {}).items() if x in frame.columns and r in c.ALIASES}
-    roles = ("item_id", "question", "own_answer", "persona_id", "survey", "wave", "weight", "stratum", "psu", "options")
+    roles = (
+        "item_id",
+        "question",
+        "own_answer",
+        "respondent_id",
+        "survey",
+        "wave",
+        "weight",
+        "stratum",
+        "psu",
+        "options",
+    )
     layout = c.understand(frame, path, named=own, keep=bases, roles=roles)
     made = layout.frame
-    if "persona_id" not in layout.roles:
+    if "respondent_id" not in layout.roles:
         raise ValidationError(
             "The file of people does not say whose answers they are",
             file=path,
-            variable="persona_id",
-            remedy="name the column of people persona_id (as in the answers), or give published shares: item_id, "
+            variable="respondent_id",
+            remedy="name the column of people respondent_id (as in the answers), or give published shares: item_id, "
             "option, share",
         )
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
@@ -101,7 +112,7 @@ def read_people(
             "The file of people has neither one row per answer nor a column per question of the answers",
             file=path,
             variable="own_answer",
-            remedy="give persona_id, item_id and own_answer, or one column per question, named as in the answers",
+            remedy="give respondent_id, item_id and own_answer, or one column per question, named as in the answers",
         )
     index = [x for x in made.columns if x not in chosen]
     long = made.with_columns(pl.col(q).cast(pl.String) for q in chosen).unpivot(
@@ -221,7 +232,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
             group,
             pl.lit("|"),
             pl.int_range(pl.len()).over(key).cast(pl.String),
-        ).alias("persona_id")
+        ).alias("respondent_id")
     )
     known = "counts" if counts and unit is None else unit
     assumed = counts and unit is None
@@ -234,7 +245,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
     )
     note = f"{path.name}: published {known} of {sums.height:,} questions{' and groups' if groups else ''}{size_note}"
     return People(
-        rows.select(item, "own_answer", "persona_id", *groups, *(["survey"] if "survey" in rows.columns else [])),
+        rows.select(item, "own_answer", "respondent_id", *groups, *(["survey"] if "survey" in rows.columns else [])),
         True,
         (),
         (note,),

@@ -143,7 +143,7 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
     items = pl.DataFrame(made, schema=_SCHEMA, orient="row").with_columns(
         pl.lit(TASK).alias("task"),
         pl.lit(TASK).alias("kind"),
-        pl.lit(None, pl.String).alias("dialect"),
+        pl.lit(None, pl.String).alias("codebook"),
         pl.col("options").alias("option_values"),
         pl.lit(None, pl.Int64).alias("gold_idx"),
         pl.lit(None, pl.String).alias("column"),

@@ -77,11 +77,11 @@ def together(parts: Sequence[Answers]) -> Answers:
         )
     frame = pl.concat([part.frame for part in parts], how="diagonal_relaxed")
     gold = pl.concat([part.gold for part in parts]).unique(maintain_order=True)
-    if (own := gold.filter(pl.struct("task", "item_id", "persona_id").is_duplicated())).height:
+    if (own := gold.filter(pl.struct("task", "item_id", "respondent_id").is_duplicated())).height:
         raise ValidationError(
             "Two files have different own answers of one person to one item",
             variable="own_answer",
-            value=f"{own.item(0, 'persona_id')}: {own.item(0, 'item_id')}",
+            value=f"{own.item(0, 'respondent_id')}: {own.item(0, 'item_id')}",
             remedy="score the files one by one, or give the people's answers once with --people",
         )
     groups = [part.groups for part in parts if part.groups is not None and part.groups.height]
@@ -92,7 +92,7 @@ def together(parts: Sequence[Answers]) -> Answers:
         frame,
         items,
         gold,
-        pl.concat(groups, how="diagonal_relaxed").unique("persona_id", keep="first", maintain_order=True)
+        pl.concat(groups, how="diagonal_relaxed").unique("respondent_id", keep="first", maintain_order=True)
         if groups
         else None,
         pl.concat(numeric, how="diagonal_relaxed") if numeric else None,

@@ -89,7 +89,7 @@ def rows_of_inspect(log: Any, path: Path) -> Log:
     """One row a sample and epoch of a log that inspect_ai has read.
 
     The answer is what the scorer `choice` took from the reply (letters in the order of the sample's choices), else the
-    whole reply. Fields of a sample's metadata are columns: `persona_id`, `weight`, groups.
+    whole reply. Fields of a sample's metadata are columns: `respondent_id`, `weight`, groups.
     """
     records, without, several = [], 0, 0
     for sample in log.samples or []:

@@ -42,9 +42,9 @@ def numeric_figures(
     """Compare numbers, item by item and over all items, for everyone and by group.
 
     Args:
-        rows: item_id, model, answer, own_answer (may be null), persona_id where there is one.
-        people: item_id, persona_id, own_answer of all people; None where the rows hold them.
-        groups: persona_id and one column per base dimension.
+        rows: item_id, model, answer, own_answer (may be null), respondent_id where there is one.
+        people: item_id, respondent_id, own_answer of all people; None where the rows hold them.
+        groups: respondent_id and one column per base dimension.
         by: Dimensions.
         level: Level of the intervals.
 
@@ -62,25 +62,25 @@ def numeric_figures(
         .cast(pl.Float64, strict=False)
     )
     own = pl.col("own_answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-    if "persona_id" not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, pl.String).alias("persona_id"))
-    rows = rows.with_columns(number.alias("x"), own.alias("y"), pl.col("persona_id").cast(pl.String))
+    if "respondent_id" not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, pl.String).alias("respondent_id"))
+    rows = rows.with_columns(number.alias("x"), own.alias("y"), pl.col("respondent_id").cast(pl.String))
     rows = rows.with_columns(
         pl.when(pl.col("x").is_finite()).then("x").alias("x"), pl.when(pl.col("y").is_finite()).then("y").alias("y")
     )
     theirs = (
-        rows.select("item_id", "persona_id", "y").drop_nulls("y").unique(maintain_order=True)
+        rows.select("item_id", "respondent_id", "y").drop_nulls("y").unique(maintain_order=True)
         if people is None
         else people.filter(pl.col("item_id").is_in(rows["item_id"].unique().implode()))
-        .select("item_id", pl.col("persona_id").cast(pl.String), own.alias("y"))
+        .select("item_id", pl.col("respondent_id").cast(pl.String), own.alias("y"))
         .drop_nulls("y")
     )
-    bases = [x for x in groups.columns if x not in ("persona_id", "survey", "stratum", "psu")]
-    facts = groups.select("persona_id", *bases)
-    drawn = sampled(groups, rows.get_column("persona_id")).rename("unit")
+    bases = [x for x in groups.columns if x not in ("respondent_id", "survey", "stratum", "psu")]
+    facts = groups.select("respondent_id", *bases)
+    drawn = sampled(groups, rows.get_column("respondent_id")).rename("unit")
     rows = rows.with_columns(drawn)
-    rows = rows.join(facts, on="persona_id", how="left", maintain_order="left")
-    theirs = theirs.join(facts, on="persona_id", how="left", maintain_order="left")
+    rows = rows.join(facts, on="respondent_id", how="left", maintain_order="left")
+    theirs = theirs.join(facts, on="respondent_id", how="left", maintain_order="left")
     spans = theirs.group_by("item_id").agg(
         pl.col("y").min().alias("low"), pl.col("y").max().alias("high"), pl.col("y").std().alias("sd")
     )
@@ -149,7 +149,7 @@ def _rows(
         **key,
         "item_id": EVERY,
         "n_answers": int(mine["x"].is_not_null().sum()),
-        "n_people": people["persona_id"].n_unique(),
+        "n_people": people["respondent_id"].n_unique(),
         "unreadable": int(mine["x"].is_null().sum()),
     }
     if paired.height:

@@ -60,9 +60,9 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
     bases = [
         b for b in dict.fromkeys((*reading.bases, *([GROUP] if GROUP in rows.columns else []))) if b in rows.columns
     ]
-    if bases and "persona_id" not in rows.columns:
+    if bases and "respondent_id" not in rows.columns:
         joined = pl.concat_str([pl.col(b).cast(pl.String).fill_null("") for b in bases], separator=" × ")
-        rows = rows.with_columns(joined.alias("persona_id"))
+        rows = rows.with_columns(joined.alias("respondent_id"))
         notes.append(f"each {' × '.join(bases)} is taken as one persona")
     item = "item_id" if "item_id" in rows.columns else "question"
     ids = rows[item].cast(pl.String) if item == "item_id" else question_ids(rows[item])

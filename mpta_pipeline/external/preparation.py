@@ -159,12 +159,12 @@ def _coverage(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None) -> l
             f"{lost.height:,} of {rows.height:,} answers name no option of their item: unreadable, wrong in accuracy "
             f"(e.g. row {first[ROW]}, {first['item_id']}: {str(first['answer'])[:60]!r})"
         )
-    if "weight" in rows.columns and "persona_id" in rows.columns:
+    if "weight" in rows.columns and "respondent_id" in rows.columns:
         weight = pl.col("weight").cast(pl.Float64, strict=False)
-        without = rows.filter(weight.is_null() & pl.col("persona_id").is_not_null())
+        without = rows.filter(weight.is_null() & pl.col("respondent_id").is_not_null())
         if 0 < without.height < rows.height:
             notes.append(
-                f"{without.height:,} answers of {without['persona_id'].n_unique():,} people have no weight: they count "
-                f"in unweighted figures only (e.g. {without.item(0, 'persona_id')})"
+                f"{without.height:,} answers of {without['respondent_id'].n_unique():,} people have no weight: they "
+                f"count in unweighted figures only (e.g. {without.item(0, 'respondent_id')})"
             )
     return notes

@@ -32,8 +32,8 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
             f"{frame.height:,} answers of {len(models)} model(s) ({some(models)}) "
             f"to {asked:,} items with {_range(k)} options"
         ]
-        if "persona_id" in frame.columns and (n := frame["persona_id"].drop_nulls().n_unique()):
-            lines.append(f"{n:,} personas; {frame['persona_id'].null_count():,} answers of nobody")
+        if "respondent_id" in frame.columns and (n := frame["respondent_id"].drop_nulls().n_unique()):
+            lines.append(f"{n:,} personas; {frame['respondent_id'].null_count():,} answers of nobody")
         keyed = _keyed(answers)
         lines.append(f"{keyed:,} of {frame.height:,} answers have a key")
         out.append(("Answers", lines))
@@ -69,17 +69,17 @@ def _range(values: pl.Series) -> str:
 def _keyed(answers: Answers) -> int:
     frame = answers.frame
     rows = frame.join(answers.items.select("item_id", "gold_idx"), on="item_id", how="left", maintain_order="left")
-    if answers.gold.height and "persona_id" in rows.columns:
-        own = answers.gold.select("item_id", "persona_id", pl.col("gold_idx").alias("own"))
-        rows = rows.with_columns(pl.col("persona_id").cast(pl.String)).join(
-            own, on=["item_id", "persona_id"], how="left", maintain_order="left"
+    if answers.gold.height and "respondent_id" in rows.columns:
+        own = answers.gold.select("item_id", "respondent_id", pl.col("gold_idx").alias("own"))
+        rows = rows.with_columns(pl.col("respondent_id").cast(pl.String)).join(
+            own, on=["item_id", "respondent_id"], how="left", maintain_order="left"
         )
         return rows.filter(pl.coalesce("own", "gold_idx").is_not_null()).height
     return rows.filter(pl.col("gold_idx").is_not_null()).height
 
 
 def _missing(frame: pl.DataFrame) -> list[str]:
-    looked = ("answer", "persona_id", "weight", "model", "condition", "survey", "status")
+    looked = ("answer", "respondent_id", "weight", "model", "condition", "survey", "status")
     empty = {name: frame[name].null_count() for name in looked if name in frame.columns}
     lines = [f"{name}: empty in {n:,} of {frame.height:,} rows" for name, n in empty.items() if n]
     return lines or ["nothing"]
@@ -111,6 +111,6 @@ def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
         lines.append(f"everything by {', '.join(by)}; pockets of personas where a model does worse")
     if "weight" in frame.columns:
         lines.append("unweighted and weighted figures")
-    if "persona_id" in frame.columns and 0 < frame["persona_id"].null_count() < frame.height:
+    if "respondent_id" in frame.columns and 0 < frame["respondent_id"].null_count() < frame.height:
         lines.append("the persona's effect: answers with it against answers of nobody")
     return lines

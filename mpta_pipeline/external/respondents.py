@@ -17,7 +17,7 @@ from mpta_pipeline.external.rows import question_ids, with_model
 from mpta_pipeline.external.types import Known, Reading
 from mpta_pipeline.metrics.samples.external_scores import ROW
 
-_NO_GROUPS = ("persona_id", "item_id", "model", "condition", "answer", "own_answer", "survey", "weight")
+_NO_GROUPS = ("respondent_id", "item_id", "model", "condition", "answer", "own_answer", "survey", "weight")
 
 
 @dataclass
@@ -51,13 +51,13 @@ def own_of_people(people: People | None, items: pl.DataFrame, known: Known | Non
             frame, _ = with_item_id(frame.with_row_index(ROW, offset=1), file, items)
     elif known is not None:
         frame, _ = with_item_id(frame.with_row_index(ROW, offset=1), file, items)
-    frame = frame.with_columns(pl.col("item_id").cast(pl.String), pl.col("persona_id").cast(pl.String))
-    if (twice := frame.filter(pl.struct("persona_id", "item_id").is_duplicated())).height:
+    frame = frame.with_columns(pl.col("item_id").cast(pl.String), pl.col("respondent_id").cast(pl.String))
+    if (twice := frame.filter(pl.struct("respondent_id", "item_id").is_duplicated())).height:
         raise ValidationError(
             "A person has two answers to one question",
             file=None,
-            variable="persona_id",
-            value=f"{twice.item(0, 'persona_id')}: {twice.item(0, 'item_id')}",
+            variable="respondent_id",
+            value=f"{twice.item(0, 'respondent_id')}: {twice.item(0, 'item_id')}",
             remedy="keep one of them in the file of people",
         )
     return frame
@@ -71,10 +71,10 @@ def numbers_apart(
         return rows, None
     is_number = pl.col("item_id").is_in(list(numeric))
     of = with_model(rows.filter(is_number))
-    if own is not None and "own_answer" not in of.columns and "persona_id" in of.columns:
-        of = of.with_columns(pl.col("persona_id").cast(pl.String)).join(
-            own.select("persona_id", "item_id", "own_answer"),
-            on=["persona_id", "item_id"],
+    if own is not None and "own_answer" not in of.columns and "respondent_id" in of.columns:
+        of = of.with_columns(pl.col("respondent_id").cast(pl.String)).join(
+            own.select("respondent_id", "item_id", "own_answer"),
+            on=["respondent_id", "item_id"],
             how="left",
             maintain_order="left",
         )
@@ -87,12 +87,12 @@ def numbers_apart(
 
 def joined_own(rows: pl.DataFrame, own: pl.DataFrame | None) -> pl.DataFrame:
     """Own answers of the people's file beside the model's, where their persona is the same."""
-    if own is None or "own_answer" in rows.columns or "persona_id" not in rows.columns:
+    if own is None or "own_answer" in rows.columns or "respondent_id" not in rows.columns:
         return rows
-    rows = rows.with_columns(pl.col("persona_id").cast(pl.String))
+    rows = rows.with_columns(pl.col("respondent_id").cast(pl.String))
     return rows.join(
-        own.select("persona_id", "item_id", "own_answer"),
-        on=["persona_id", "item_id"],
+        own.select("respondent_id", "item_id", "own_answer"),
+        on=["respondent_id", "item_id"],
         how="left",
         maintain_order="left",
     )
@@ -123,32 +123,32 @@ def groups_of(
         raise ValidationError(
             "Groups are groups of personas, and the answers name none",
             file=file,
-            variable="persona_id",
-            remedy="give persona_id, or leave --by out",
+            variable="respondent_id",
+            remedy="give respondent_id, or leave --by out",
         )
     made = _one_group_each(together, file)
     if known is None or known.groups is None:
         return made
-    columns = [x for x in made.columns if x not in ("persona_id", "survey")]
+    columns = [x for x in made.columns if x not in ("respondent_id", "survey")]
     theirs = known.groups.drop([x for x in columns if x in known.groups.columns])
     if columns:
-        theirs = theirs.join(made.drop("survey"), on="persona_id", how="left", maintain_order="left")
-    more = made.join(theirs, on="persona_id", how="anti", maintain_order="left")
+        theirs = theirs.join(made.drop("survey"), on="respondent_id", how="left", maintain_order="left")
+    more = made.join(theirs, on="respondent_id", how="anti", maintain_order="left")
     return pl.concat([theirs, more], how="diagonal") if more.height else theirs
 
 
 def _members(frames: Sequence[pl.DataFrame], reading: Reading) -> pl.DataFrame:
-    """persona_id, survey and the groups of every row that names a persona."""
+    """respondent_id, survey and the groups of every row that names a persona."""
     design = ("stratum", "psu")
-    parts = [pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})]
+    parts = [pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})]
     for frame in frames:
-        if "persona_id" not in frame.columns:
+        if "respondent_id" not in frame.columns:
             continue
         shown = dict.fromkeys(x for x in (*reading.bases, *design) if x in frame.columns)
         survey = pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
         parts.append(
-            frame.filter(pl.col("persona_id").is_not_null()).select(
-                pl.col("persona_id").cast(pl.String),
+            frame.filter(pl.col("respondent_id").is_not_null()).select(
+                pl.col("respondent_id").cast(pl.String),
                 survey.alias("survey"),
                 *(pl.col(x).cast(pl.String) for x in shown),
             )
@@ -162,20 +162,20 @@ def _one_group_each(together: pl.DataFrame, file: Path) -> pl.DataFrame:
     Raises:
         ValidationError: A persona is in several groups of one column.
     """
-    columns = [x for x in together.columns if x not in ("persona_id", "survey")]
+    columns = [x for x in together.columns if x not in ("respondent_id", "survey")]
     for column in columns:
-        several = together.filter(pl.col(column).drop_nulls().n_unique().over("persona_id") > 1)
+        several = together.filter(pl.col(column).drop_nulls().n_unique().over("respondent_id") > 1)
         if several.height:
-            person = several.item(0, "persona_id")
-            values = several.filter(persona_id=person)[column].drop_nulls().unique(maintain_order=True)
+            person = several.item(0, "respondent_id")
+            values = several.filter(respondent_id=person)[column].drop_nulls().unique(maintain_order=True)
             raise ValidationError(
                 f"A persona is in several groups of {column}",
                 file=file,
-                variable="persona_id",
+                variable="respondent_id",
                 value=f"{person}: {', '.join(values)}",
                 remedy=f"give each persona one {column}, or people that differ in it different ids",
             )
-    made = together.group_by("persona_id", maintain_order=True).agg(
+    made = together.group_by("respondent_id", maintain_order=True).agg(
         pl.col("survey").drop_nulls().first(), *(pl.col(x).drop_nulls().first() for x in columns)
     )
     # Files number units anew in each stratum (GSS: `vpsu` is 1 or 2 in every `vstrat`).
@@ -214,8 +214,10 @@ def keys_of(
         mine = _gold_of_people(made, own, mine, reading, file)
     if mine.height:
         made.gold = GOLD.conform(mine.select(list(GOLD.schema)))
-        asked = made.rows.filter(pl.col("persona_id").is_not_null()) if "persona_id" in made.rows.columns else None
-        if asked is None or asked.join(made.gold, on="persona_id", how="semi").is_empty():
+        asked = (
+            made.rows.filter(pl.col("respondent_id").is_not_null()) if "respondent_id" in made.rows.columns else None
+        )
+        if asked is None or asked.join(made.gold, on="respondent_id", how="semi").is_empty():
             _by_mode(made)
             return made
     if made.gold.height:
@@ -228,7 +230,7 @@ def keys_of(
 def _keys_of_items(made: Keyed, file: Path) -> None:
     """Keys that stand in the file: the item's, or, where they differ between people, the person's own answer."""
     rows, items = made.rows, made.items
-    once = "own_idx" in rows.columns and "persona_id" not in rows.columns
+    once = "own_idx" in rows.columns and "respondent_id" not in rows.columns
     if once and not rows.select(pl.struct("item_id", "model").is_duplicated().any()).item():
         # One answer to each item and nobody named: what is right is the item's.
         rows = rows.rename({"own_idx": "key_idx", "own_answer": "key"}) if "key_idx" not in rows.columns else rows
@@ -237,7 +239,7 @@ def _keys_of_items(made: Keyed, file: Path) -> None:
     given = rows.drop_nulls("key_idx")
     spread = given.group_by("item_id").agg(pl.col("key_idx").n_unique().alias("n"))
     several = spread.filter(pl.col("n") > 1)
-    if several.height and "persona_id" in rows.columns:
+    if several.height and "respondent_id" in rows.columns:
         made.rows = rows.rename({"key_idx": "own_idx", "key": "own_answer"})
         made.notes.append("the key differs between people within an item: it is taken as the person's own answer")
         return
@@ -247,7 +249,7 @@ def _keys_of_items(made: Keyed, file: Path) -> None:
             file=file,
             variable="key",
             value=several.item(0, "item_id"),
-            remedy="give each item one key, or persona_id where the key is the person's own answer",
+            remedy="give each item one key, or respondent_id where the key is the person's own answer",
         )
     keys = given.unique("item_id", keep="first").select("item_id", pl.col("key_idx").alias("_key"))
     items = items.join(keys, on="item_id", how="left", maintain_order="left")
@@ -263,34 +265,34 @@ def _own_gold(made: Keyed, file: Path) -> pl.DataFrame:
     rows = made.rows
     if "own_idx" not in rows.columns:
         return pl.DataFrame(schema=GOLD.schema)
-    if "persona_id" not in rows.columns:
+    if "respondent_id" not in rows.columns:
         raise ValidationError(
             "The own answers do not say whose they are",
             file=file,
-            variable="persona_id",
-            remedy="give persona_id; where each row is another person, number the rows",
+            variable="respondent_id",
+            remedy="give respondent_id; where each row is another person, number the rows",
         )
     weight = _float(rows, "weight")
     mine = (
-        rows.filter(pl.col("own_idx").is_not_null() & pl.col("persona_id").is_not_null())
+        rows.filter(pl.col("own_idx").is_not_null() & pl.col("respondent_id").is_not_null())
         .select(
             pl.lit(str(made.items.item(0, "task"))).alias("task"),
             "item_id",
-            pl.col("persona_id").cast(pl.String),
+            pl.col("respondent_id").cast(pl.String),
             _survey(rows).alias("survey"),
             pl.col("own_idx").alias("gold_idx"),
             weight.alias("weight"),
         )
         .unique(maintain_order=True)
     )
-    key = ["item_id", "persona_id"]
+    key = ["item_id", "respondent_id"]
     differ = mine.filter((pl.col("gold_idx").n_unique() > 1).over(key))
     if differ.height:
         raise ValidationError(
             "A person has two own answers to one item",
             file=file,
             variable="own_answer",
-            value=f"{differ.item(0, 'persona_id')}: {differ.item(0, 'item_id')}",
+            value=f"{differ.item(0, 'respondent_id')}: {differ.item(0, 'item_id')}",
             remedy="give each person one own answer per item",
         )
     return mine.unique(key, keep="first", maintain_order=True)
@@ -326,32 +328,34 @@ def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading:
             remedy="give the people's file a column survey",
         )
     survey = _survey(frame) if "survey" in frame.columns else pl.lit(surveys[0] if surveys else "none")
-    if "weight" not in frame.columns and {"weight", "persona_id"} <= set(rows.columns):
-        each = rows.select(pl.col("persona_id").cast(pl.String), _float(rows, "weight"))
-        frame = frame.join(each.unique("persona_id", keep="first"), on="persona_id", how="left", maintain_order="left")
+    if "weight" not in frame.columns and {"weight", "respondent_id"} <= set(rows.columns):
+        each = rows.select(pl.col("respondent_id").cast(pl.String), _float(rows, "weight"))
+        frame = frame.join(
+            each.unique("respondent_id", keep="first"), on="respondent_id", how="left", maintain_order="left"
+        )
     theirs = frame.drop_nulls("own_idx").select(
         pl.lit(str(made.items.item(0, "task"))).alias("task"),
         "item_id",
-        "persona_id",
+        "respondent_id",
         survey.alias("survey"),
         pl.col("own_idx").alias("gold_idx"),
         _float(frame, "weight").alias("weight"),
     )
-    return pl.concat([mine, theirs.join(mine, on=["item_id", "persona_id"], how="anti", maintain_order="left")])
+    return pl.concat([mine, theirs.join(mine, on=["item_id", "respondent_id"], how="anti", maintain_order="left")])
 
 
 def _leave_out_keyless_personas(made: Keyed) -> None:
     """Leave out answers of personas who gave no own answer to an item that has no key of its own."""
-    if "persona_id" not in made.rows.columns:
+    if "respondent_id" not in made.rows.columns:
         return
-    rows = made.rows.with_columns(pl.col("persona_id").cast(pl.String))
-    key = ["item_id", "persona_id"]
+    rows = made.rows.with_columns(pl.col("respondent_id").cast(pl.String))
+    key = ["item_id", "respondent_id"]
     rows = rows.join(made.gold.select(*key, pl.lit(True).alias("_own")), on=key, how="left", maintain_order="left")
     rows = rows.join(
         made.items.select("item_id", pl.col("gold_idx").alias("_item")), on="item_id", how="left", maintain_order="left"
     )
     # Answers of nobody stand beside those of everybody who answered.
-    lacks = pl.col("_own").is_null() & pl.col("_item").is_null() & pl.col("persona_id").is_not_null()
+    lacks = pl.col("_own").is_null() & pl.col("_item").is_null() & pl.col("respondent_id").is_not_null()
     lost = rows.filter(lacks)
     if lost.height:
         made.left_out.append(
@@ -359,7 +363,7 @@ def _leave_out_keyless_personas(made: Keyed) -> None:
                 "answers",
                 lost.height,
                 "the person gave no own answer to the question that could be read",
-                tuple(lost["persona_id"].unique(maintain_order=True).head(5)),
+                tuple(lost["respondent_id"].unique(maintain_order=True).head(5)),
                 "nothing, if they were not asked or did not answer; else see that ids and codes agree",
             )
         )

@@ -205,8 +205,8 @@ def _from_pairs(
     )
     shown = {**layout.roles, "item_id": "two columns per question", "own_answer": own, "answer": answer}
     rows = pl.concat(parts)
-    if "persona_id" not in rows.columns:
-        rows = rows.with_columns(pl.format("row {}", ROW).alias("persona_id"))
+    if "respondent_id" not in rows.columns:
+        rows = rows.with_columns(pl.format("row {}", ROW).alias("respondent_id"))
         said += "; each row is taken as one person"
     rows = c.without_missing(rows.filter(pl.col("answer").is_not_null()))
     return Rows(rows, shown, layout.unused, [said, *layout.notes])
@@ -217,24 +217,24 @@ def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases
     roles = tuple(r for r in c.ALIASES if r not in ("item_id", "question", "answer", "own_answer", "key", "options"))
     said = {r: x for r, x in named.items() if r in roles}
     own = next((x for x in frame.columns if c.plain(x) == "id" and not frame[x].is_duplicated().any()), None)
-    if own is not None and not {c.plain(x) for x in frame.columns} & set(c.ALIASES["persona_id"]):
-        said.setdefault("persona_id", own)
+    if own is not None and not {c.plain(x) for x in frame.columns} & set(c.ALIASES["respondent_id"]):
+        said.setdefault("respondent_id", own)
     return c.understand(frame, file, named=said, keep=bases, roles=roles)
 
 
 def people_among_models(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Answers of a "model" that is the people themselves, as own answers beside the models'."""
-    if "model" not in rows.columns or "own_answer" in rows.columns or "persona_id" not in rows.columns:
+    if "model" not in rows.columns or "own_answer" in rows.columns or "respondent_id" not in rows.columns:
         return rows, []
     human = pl.col("model").cast(pl.String).str.to_lowercase().is_in(list(_PEOPLE_AS_MODEL))
     of_people, of_models = rows.filter(human), rows.filter(~human | pl.col("model").is_null())
     if of_people.is_empty() or of_models.is_empty():
         return rows, []
     item = "item_id" if "item_id" in rows.columns else "question"
-    own = of_people.select("persona_id", item, pl.col("answer").alias("own_answer")).unique(
-        ["persona_id", item], keep="first", maintain_order=True
+    own = of_people.select("respondent_id", item, pl.col("answer").alias("own_answer")).unique(
+        ["respondent_id", item], keep="first", maintain_order=True
     )
-    made = of_models.join(own, on=["persona_id", item], how="left", maintain_order="left")
+    made = of_models.join(own, on=["respondent_id", item], how="left", maintain_order="left")
     return made, [f"answers of the model {of_people.item(0, 'model')} are taken as people's own answers"]
 
 

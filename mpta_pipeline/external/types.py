@@ -71,9 +71,9 @@ class Answers:
         frame: `item_id`, `answer`, `model`, `pred_idx` and whatever else `metrics.score_answers` takes.
         items: ITEMS.
         gold: GOLD; empty where every item has its key.
-        groups: persona_id, survey and one column per base dimension, of the personas and of the people.
-        numeric: Answers that are numbers: item_id, model, persona_id, answer, own_answer, weight; None where none are.
-        numeric_people: What people answered to these: item_id, persona_id, own_answer; None where `numeric` holds it.
+        groups: respondent_id, survey and one column per base dimension, of the personas and of the people.
+        numeric: Answers that are numbers: item_id, model, respondent_id, answer, own_answer, weight; None if none are.
+        numeric_people: What people answered to these: item_id, respondent_id, own_answer; None if `numeric` holds it.
         notes: What a reader should know of how they were read, a sentence each.
         left_out: What the figures do not rest on.
         roles: Role → column of the file.

@@ -20,7 +20,7 @@ from mpta_pipeline.core.study import first_problem
 from mpta_pipeline.harmonize.labels import LabelPattern
 
 # The five sources of the reference crosswalk: every concept says of each what it has, if only that it has nothing.
-CORE_DIALECTS = ("wvs7", "wvs_ts", "joint", "evs2017", "gss")
+CORE_CODEBOOKS = ("wvs7", "wvs_ts", "joint", "evs2017", "gss")
 # Columns of sources that are not pooled end in the family of the source.
 FAMILIES = {"gss_extract": "gss", "wvs_usa_extract": "wvs", "evs2017": "evs", "evs_trend": "evs"}
 # The EVS trend file is coded by the dictionary of the WVS time series (the two are merged as IVS): where a concept says
@@ -276,14 +276,14 @@ class Unlabelled(_Strict):
 
 
 class Source(_Strict):
-    """How one dialect carries the concept.
+    """How one codebook carries the concept.
 
     Attributes:
-        dialect: Codebook that the file follows.
+        codebook: Codebook that the file follows.
         variable: Native variable, or several in order of preference, of which the first with answers in the wave
             counts; null where there is none.
         title: What the variable's own label must say, where its value labels do not tell what is asked.
-        waves: Dialect of a single-wave file → its native variable; codes and labels as in this row.
+        waves: Codebook of a single-wave file → its native variable; codes and labels as in this row.
         pool: Shares the concept's own column with other sources.
         column: Column when it is neither the concept's nor `<concept>_<family>`.
         categories: Values in order where they differ from the concept's (only for rows that are not pooled).
@@ -303,14 +303,14 @@ class Source(_Strict):
         where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
             variable's codes. In a wave whose file fits no row of the variable the column is set aside.
         label, question, statement, domain, scale: Where they differ from the concept's.
-        status: `verified`: codes and labels were seen in a file of the dialect. `documented`: they were compared with
+        status: `verified`: codes and labels were seen in a file of the codebook. `documented`: they were compared with
             its producer's codebook or with what others printed from the file. `assumed` is the default. What a file
             says otherwise is set aside in every case.
         sign: The battery's sign where this source words the question the other way round.
         polarity: Partners of this row's column where they differ from the concept's.
     """
 
-    dialect: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    codebook: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     equivalence: Equivalence
     title: Label | None = None
     variable: str | tuple[str, ...] | None = None
@@ -350,8 +350,8 @@ class Source(_Strict):
 
     @property
     def family(self) -> str:
-        """Family of the dialect: gss, wvs, evs, joint."""
-        return FAMILIES.get(self.dialect, "wvs" if self.dialect.startswith("wvs") else self.dialect)
+        """Family of the codebook: gss, wvs, evs, joint."""
+        return FAMILIES.get(self.codebook, "wvs" if self.codebook.startswith("wvs") else self.codebook)
 
     @property
     def carries(self) -> bool:
@@ -372,7 +372,7 @@ class Source(_Strict):
     def _is_whole(self) -> Source:
         if self.equivalence == "absent":
             if self.variable or self.carries or self.pool:
-                raise ValueError("an absent row has dialect, equivalence and notes only")
+                raise ValueError("an absent row has codebook, equivalence and notes only")
             return self
         if self.equivalence != "n/a" and not self.carries:
             raise ValueError("give options, range, numeric, from_labels or country, or make it absent")
@@ -403,7 +403,7 @@ class Concept(_Strict):
         categories: Canonical values; for ordinal scales from least to most of what `label` names.
         polarity: Concepts whose correlation with this one has a known sign, by which an inverted scale is found.
         no_partner: Why there is none.
-        absent: Dialect → why it has nothing; short for a row each with equivalence absent.
+        absent: Codebook → why it has nothing; short for a row each with equivalence absent.
     """
 
     concept: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -430,15 +430,15 @@ class Concept(_Strict):
 
     @cached_property
     def rows(self) -> tuple[Source, ...]:
-        """All rows: those written, those of a dialect that shares another's dictionary, and the absent ones."""
-        written = {s.dialect for s in self.sources} | self.absent.keys()
+        """All rows: those written, those of a codebook that shares another's dictionary, and the absent ones."""
+        written = {s.codebook for s in self.sources} | self.absent.keys()
         twins = (
-            s.model_copy(update={"dialect": TWINS[s.dialect], "waves": {}, "status": "assumed"})
+            s.model_copy(update={"codebook": TWINS[s.codebook], "waves": {}, "status": "assumed"})
             for s in self.sources
-            if s.dialect in TWINS and TWINS[s.dialect] not in written and (s.pool or s.country)
+            if s.codebook in TWINS and TWINS[s.codebook] not in written and (s.pool or s.country)
         )
         gaps = (
-            Source(dialect=d, equivalence="absent", status="impossible", notes=why) for d, why in self.absent.items()
+            Source(codebook=d, equivalence="absent", status="impossible", notes=why) for d, why in self.absent.items()
         )
         return (*self.sources, *twins, *gaps)
 
@@ -471,35 +471,35 @@ class Concept(_Strict):
     def _is_whole(self) -> Concept:
         if self.polarity and self.no_partner:
             raise ValueError("a concept has polarity or no_partner, not both")
-        named = [row.dialect for row in self.rows]
-        if lacking := [d for d in CORE_DIALECTS if d not in named]:
+        named = [row.codebook for row in self.rows]
+        if lacking := [d for d in CORE_CODEBOOKS if d not in named]:
             raise ValueError(f"no row for {', '.join(lacking)}: give one, or name it under absent with the reason")
-        if twice := [d for d in self.absent if any(s.dialect == d for s in self.sources)]:
+        if twice := [d for d in self.absent if any(s.codebook == d for s in self.sources)]:
             raise ValueError(f"{twice[0]} stands under sources and under absent")
         seen: set[tuple[str, str]] = set()
         for row in self.rows:
             self._check_row(row)
             column = self.column(row)
-            if column and (column, row.dialect) in seen:
-                raise ValueError(f"dialect {row.dialect} fills column {column} twice; give one row another column")
-            seen.add((column or row.dialect, row.dialect))
+            if column and (column, row.codebook) in seen:
+                raise ValueError(f"codebook {row.codebook} fills column {column} twice; give one row another column")
+            seen.add((column or row.codebook, row.codebook))
         return self
 
     def _check_row(self, row: Source) -> None:
         if self.scale == "numeric" and (row.options or row.range) and not row.numeric:
-            raise ValueError(f"{row.dialect}: a numeric concept needs numeric")
+            raise ValueError(f"{row.codebook}: a numeric concept needs numeric")
         if row.numeric and self.scale != "numeric":
-            raise ValueError(f"{row.dialect}: numeric stands in a concept whose scale is {self.scale}")
+            raise ValueError(f"{row.codebook}: numeric stands in a concept whose scale is {self.scale}")
         allowed = self.values(row)
         for option in row.all_options:
             if not option.off_scale and option.value not in allowed:
-                raise ValueError(f"{row.dialect}: value {option.value!r} is not among the categories {list(allowed)}")
+                raise ValueError(f"{row.codebook}: value {option.value!r} is not among the categories {list(allowed)}")
         if self.domain != "design" and (row.domain or self.domain) != "design" and row.carries:
             statement = row.statement or self.statement
             if not (row.question or self.question):
-                raise ValueError(f"{row.dialect}: question is needed")
+                raise ValueError(f"{row.codebook}: question is needed")
             if not statement or statement.count("{answer}") != 1:
-                raise ValueError(f"{row.dialect}: statement must hold {{answer}} once")
+                raise ValueError(f"{row.codebook}: statement must hold {{answer}} once")
 
 
 class _Loader(yaml.CSafeLoader):

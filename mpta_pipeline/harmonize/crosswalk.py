@@ -20,11 +20,11 @@ CONCEPT_FOLDER = Path(__file__).with_name("concepts")
 
 @dataclass(frozen=True)
 class Rule:
-    """How one dialect fills one column: a source row of a concept, with what the concept adds."""
+    """How one codebook fills one column: a source row of a concept, with what the concept adds."""
 
     concept: Concept
     source: Source
-    dialect: str
+    codebook: str
     variables: tuple[str, ...]
     column: str
 
@@ -77,7 +77,7 @@ class Crosswalk:
         items: The concepts, by name.
         concepts: CONCEPTS.
         options: OPTIONS.
-        rules: Dialect → its rules, in the concepts' order.
+        rules: Codebook → its rules, in the concepts' order.
     """
 
     items: dict[str, Concept]
@@ -85,22 +85,22 @@ class Crosswalk:
     options: pl.DataFrame
     rules: dict[str, tuple[Rule, ...]]
 
-    def digest(self, dialect: str) -> str:
-        """Hash of all rows that touch a dialect: what a wave of it must be harmonized again for."""
-        return digest(dialect, *(_fingerprint(rule) for rule in self.rules.get(dialect, ())))
+    def digest(self, codebook: str) -> str:
+        """Hash of all rows that touch a codebook: what a wave of it must be harmonized again for."""
+        return digest(codebook, *(_fingerprint(rule) for rule in self.rules.get(codebook, ())))
 
     @cached_property
     def batteries(self) -> pl.DataFrame:
-        """Column, dialect, battery, one_choice, sign of the columns that belong to a battery."""
+        """Column, codebook, battery, one_choice, sign of the columns that belong to a battery."""
         rows = [
-            (r.column, r.dialect, b.name, b.one_choice, r.sign)
+            (r.column, r.codebook, b.name, b.one_choice, r.sign)
             for rules in self.rules.values()
             for r in rules
             if (b := r.concept.battery)
         ]
         schema = {
             "column": pl.String,
-            "dialect": pl.String,
+            "codebook": pl.String,
             "battery": pl.String,
             "one_choice": pl.Boolean,
             "sign": pl.Int64,
@@ -127,14 +127,14 @@ def _compile(texts: tuple[tuple[str, str], ...]) -> Crosswalk:
     rules = [rule for concept in concepts.values() for rule in _rules(concept)]
     _check_columns(rules)
     _check_partners(concepts)
-    by_dialect = {d: tuple(r for r in rules if r.dialect == d) for d in dict.fromkeys(r.dialect for r in rules)}
+    by_codebook = {d: tuple(r for r in rules if r.codebook == d) for d in dict.fromkeys(r.codebook for r in rules)}
     rows = [row for concept in concepts.values() for row in _concept_rows(concept)]
     options = [row for rule in rules for row in _option_rows(rule)]
     return Crosswalk(
         items=concepts,
         concepts=CONCEPTS.conform(pl.DataFrame(rows, schema=CONCEPTS.schema, orient="row")),
         options=OPTIONS.conform(pl.DataFrame(options, schema=OPTIONS.schema, orient="row")),
-        rules=by_dialect,
+        rules=by_codebook,
     )
 
 
@@ -144,7 +144,7 @@ def _rules(concept: Concept) -> list[Rule]:
         column = concept.column(source)
         if column is None:
             continue
-        found.append(Rule(concept, source, source.dialect, source.variables, column))
+        found.append(Rule(concept, source, source.codebook, source.variables, column))
         found += [Rule(concept, source, d, (variable,), column) for d, variable in source.waves.items()]
     return found
 
@@ -164,7 +164,7 @@ def _check_columns(rules: Sequence[Rule]) -> None:
             )
         if set(other.values) != set(rule.values) or other.scores != rule.scores:
             raise CrosswalkError(
-                f"Rows {other.dialect} and {rule.dialect} share column {rule.column} with unlike values",
+                f"Rows {other.codebook} and {rule.codebook} share column {rule.column} with unlike values",
                 file=file,
                 variable="categories",
                 value=f"{list(other.values)} and {list(rule.values)}",
@@ -192,14 +192,14 @@ def _check_partners(concepts: dict[str, Concept]) -> None:
 def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for row in concept.rows:
-        places = [(row.dialect, v) for v in row.variables or ("",)] + list(row.waves.items())
+        places = [(row.codebook, v) for v in row.variables or ("",)] + list(row.waves.items())
         status = row.status or ("impossible" if row.equivalence == "absent" else "assumed")
         evidence = "; ".join(filter(None, (row.evidence, row.notes))) or None
-        for dialect, variable in places:
+        for codebook, variable in places:
             rows.append(
                 (
                     concept.concept,
-                    dialect,
+                    codebook,
                     variable,
                     concept.column(row),
                     row.domain or concept.domain,
@@ -212,7 +212,7 @@ def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
                     list(concept.reveals),
                     evidence,
                     # Single-wave files share the row; what was seen of the pooled file says nothing of their labels.
-                    status if dialect == row.dialect or status == "impossible" else "assumed",
+                    status if codebook == row.codebook or status == "impossible" else "assumed",
                 )
             )
     return rows
@@ -224,7 +224,7 @@ def _option_rows(rule: Rule) -> list[tuple[object, ...]]:
     return [
         (
             rule.column,
-            rule.dialect,
+            rule.codebook,
             option.code,
             places.setdefault(option.text, len(places)),
             option.value,
@@ -237,4 +237,4 @@ def _option_rows(rule: Rule) -> list[tuple[object, ...]]:
 
 def _fingerprint(rule: Rule) -> str:
     shared = rule.concept.model_dump_json(exclude={"sources", "absent"}, fallback=str)
-    return digest(shared, rule.source.model_dump_json(fallback=str), rule.dialect, *rule.variables)
+    return digest(shared, rule.source.model_dump_json(fallback=str), rule.codebook, *rule.variables)

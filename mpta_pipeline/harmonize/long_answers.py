@@ -24,7 +24,7 @@ def answers_long(frame: pl.DataFrame | pl.LazyFrame, crosswalk: Crosswalk) -> pl
         crosswalk: The crosswalk that they were made with.
 
     Returns:
-        `respondent_id`, `wave`, `dialect`, `column`, `value` (numbers as text, integral ones without a point),
+        `respondent_id`, `wave`, `codebook`, `column`, `value` (numbers as text, integral ones without a point),
         `missing` (kind; null: answered), `code` (native) and `text`, the answer as a person would say it: the
         option's, else the value; null where missing. Rows with neither value nor kind (another wave's column) are
         left out.
@@ -35,7 +35,7 @@ def answers_long(frame: pl.DataFrame | pl.LazyFrame, crosswalk: Crosswalk) -> pl
         lazy.select(
             "respondent_id",
             "wave",
-            "dialect",
+            "codebook",
             pl.lit(name).alias("column"),
             _as_text(name, schema[name]).alias("value"),
             pl.col(name + MISSING_SUFFIX).alias("missing"),
@@ -58,22 +58,22 @@ def with_option(long: pl.LazyFrame, options: pl.DataFrame, fields: Mapping[str, 
     same value: what a code means was settled when the wave was harmonized.
 
     Args:
-        long: Frame with column, dialect, code and value (text).
+        long: Frame with column, codebook, code and value (text).
         options: OPTIONS rows.
         fields: Name of a field of OPTIONS → name in the result; null where there is no option.
     """
     same = options.lazy().select(
-        "column", "dialect", "code", "value", *(pl.col(f).alias(name) for f, name in fields.items())
+        "column", "codebook", "code", "value", *(pl.col(f).alias(name) for f, name in fields.items())
     )
     first = (
         options.lazy()
         .sort("position", "code")
-        .unique(["column", "dialect", "value"], keep="first", maintain_order=True)
-        .select("column", "dialect", "value", *(pl.col(f).alias(f"{name} first") for f, name in fields.items()))
+        .unique(["column", "codebook", "value"], keep="first", maintain_order=True)
+        .select("column", "codebook", "value", *(pl.col(f).alias(f"{name} first") for f, name in fields.items()))
     )
     return (
-        long.join(same, on=["column", "dialect", "code", "value"], how="left", maintain_order="left")
-        .join(first, on=["column", "dialect", "value"], how="left", maintain_order="left")
+        long.join(same, on=["column", "codebook", "code", "value"], how="left", maintain_order="left")
+        .join(first, on=["column", "codebook", "value"], how="left", maintain_order="left")
         .with_columns(pl.coalesce(name, f"{name} first").alias(name) for name in fields.values())
         .drop(f"{name} first" for name in fields.values())
     )

@@ -1,12 +1,12 @@
 """Published figures that a harmonized wave must reproduce (`marginals.csv`, one row a figure).
 
-Columns of the file: dialect, native variable, column, year (empty: any), country (empty: all), study (evs or wvs, in
+Columns of the file: codebook, native variable, column, year (empty: any), country (empty: all), study (evs or wvs, in
 files that hold both), statistic (count, percent, mean of native codes), value (or missing kind) counted, expected,
 decimals as printed, base (published number of cases, weighted as the statistic is), rows (respondents of the complete
 file), denominator (valid answers, or all cases), weight (none, the survey's own, or a native variable), evidence.
 
 A figure is computed only for the complete file that it was published for: an extract or a later wave of the same
-dialect is no reason to stop.
+codebook is no reason to stop.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMPARED = {
     "base": pl.Float64,
     "base_found": pl.Float64,
     "agrees": pl.Boolean,
-    "own_dialect": pl.Boolean,
+    "own_codebook": pl.Boolean,
     "evidence": pl.String,
 }
 # In the Joint file `study` tells the parts; the WVS-7 file holds the same respondents as its WVS part.
@@ -69,14 +69,14 @@ def compare_marginals(
 
     Returns:
         One row a figure: what it is of, `expected`, `found`, `agrees` (counts exact, with their base; percent and
-        means to the printed digit), `own_dialect` (published for this very file, not for another one that holds the
+        means to the printed digit), `own_codebook` (published for this very file, not for another one that holds the
         same people).
     """
     published = read_marginals() if published is None else published
-    dialect = str(raw.release["dialect"])
-    parent, study = _SAME_PEOPLE.get(dialect, (dialect, None))
-    same_people = (pl.col("dialect") == parent) & (pl.lit(study).is_null() | (pl.col("study") == pl.lit(study)))
-    wanted = published.filter((pl.col("dialect") == dialect) | same_people)
+    codebook = str(raw.release["codebook"])
+    parent, study = _SAME_PEOPLE.get(codebook, (codebook, None))
+    same_people = (pl.col("codebook") == parent) & (pl.lit(study).is_null() | (pl.col("study") == pl.lit(study)))
+    wanted = published.filter((pl.col("codebook") == codebook) | same_people)
     wanted = wanted.filter(pl.col("column").is_in(frame.columns))
     # A wave that somebody was taken out of is no longer the complete file; its figures were compared before.
     if wanted.is_empty() or raw.release.get("withdrawn"):
@@ -101,7 +101,7 @@ def compare_marginals(
         figures = wanted.filter(
             pl.col("year").eq_missing(year), pl.col("country").eq_missing(country), pl.col("study").eq_missing(part)
         )
-        rows += [_compare(cell, figure, dialect) for figure in figures.iter_rows(named=True)]
+        rows += [_compare(cell, figure, codebook) for figure in figures.iter_rows(named=True)]
     return pl.DataFrame(rows, schema=COMPARED, orient="row").sort("column", "year", "country", "statistic")
 
 
@@ -129,7 +129,7 @@ def _complete(cell: pl.DataFrame, n_rows: int | None, base: float | None) -> boo
     return base is not None and abs(total / base - 1) <= BASE_TOLERANCE
 
 
-def _compare(cell: pl.DataFrame, figure: dict[str, Any], dialect: str) -> tuple[object, ...]:
+def _compare(cell: pl.DataFrame, figure: dict[str, Any], codebook: str) -> tuple[object, ...]:
     column, statistic = figure["column"], figure["statistic"]
     name = {"survey": "weight"}.get(figure["weight"], f"weight {figure['weight']}")
     weight = pl.lit(1.0) if figure["weight"] == "none" else pl.col(name).fill_null(0.0)
@@ -167,6 +167,6 @@ def _compare(cell: pl.DataFrame, figure: dict[str, Any], dialect: str) -> tuple[
         figure["base"],
         base,
         close and exact,
-        figure["dialect"] == dialect,
+        figure["codebook"] == codebook,
         figure["evidence"],
     )

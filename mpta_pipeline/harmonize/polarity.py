@@ -58,7 +58,7 @@ class Evidence:
 
 
 def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
-    """Column → partner column in the same dialect → known sign, as far as both have an order."""
+    """Column → partner column in the same codebook → known sign, as far as both have an order."""
     ordered = [r for r in rules if _ordered(r)]
     columns: dict[str, list[Rule]] = {}
     for rule in ordered:

@@ -75,8 +75,8 @@ class _Wave:
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
-        """Column → its rule in this dialect."""
-        return {r.column: r for r in self.crosswalk.rules.get(str(self.raw.release["dialect"]), ())}
+        """Column → its rule in this codebook."""
+        return {r.column: r for r in self.crosswalk.rules.get(str(self.raw.release["codebook"]), ())}
 
     @cached_property
     def traits(self) -> list[str]:
@@ -112,10 +112,10 @@ def check_wave(
         frame: The harmonized wave.
         raw: The raw wave that it was made from.
         crosswalk: The crosswalk that it was made with.
-        previous: The harmonized wave of the release in use so far, if any. It is compared if it is of the same dialect.
+        previous: The harmonized wave of the release in use so far, if any. It is compared if it has the same codebook.
         accepted: Why much may differ from the release in use so far; what differs is a warning then.
     """
-    if previous is not None and previous.get_column("dialect")[0] != raw.release["dialect"]:
+    if previous is not None and previous.get_column("codebook")[0] != raw.release["codebook"]:
         previous = None  # the wave comes from another source now: other ids, other columns
     wave = _Wave(frame, raw, crosswalk, previous)
     found = [check(wave) for check in _CHECKS]
@@ -248,7 +248,7 @@ def _weight_sums(wave: _Wave) -> CheckResult:
     They do in NORC's files, but a cumulative file is scaled over all years. In the EVS they do not (59,720 for 59,438),
     so its part of a file is told, not held to it.
     """
-    strict = wave.frame if wave.raw.release["dialect"] == "wvs7" else wave.frame.clear()
+    strict = wave.frame if wave.raw.release["codebook"] == "wvs7" else wave.frame.clear()
     if wave.family == "joint" and wave.raw.resolve("study") is not None:
         strict = wave.frame.filter(study_of(wave.frame, wave.raw) == "wvs")
     off = {"strict": _off_sums(strict, STRICT_SUM), "loose": _off_sums(wave.frame, LOOSE_SUM)}
@@ -350,9 +350,9 @@ def coverage(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _gaps(wave: _Wave) -> CheckResult:
     """No answers stand where the producer says that a question was not put (`gaps.csv`, Joint v5 codebook)."""
-    dialect = str(wave.raw.release["dialect"])
-    study = {"wvs7": "wvs", "evs2017": "evs"}.get(dialect)
-    if study is None and dialect != "joint":
+    codebook = str(wave.raw.release["codebook"])
+    study = {"wvs7": "wvs", "evs2017": "evs"}.get(codebook)
+    if study is None and codebook != "joint":
         return CheckResult("declared_gaps", True, "warn", "The producer names no gaps for this source", {"gaps": 0})
     part = pl.lit(study) if study else study_of(wave.frame, wave.raw)
     gaps = read_gaps().filter(pl.col("column").is_in(wave.traits))
@@ -574,13 +574,13 @@ def _marginals(wave: _Wave) -> CheckResult:
     """Published figures that this wave must reproduce."""
     compared = compare_marginals(wave.frame, wave.raw, wave.crosswalk)
     off = compared.filter(~pl.col("agrees"))
-    own = off.filter("own_dialect")
+    own = off.filter("own_codebook")
     return CheckResult(
         "published_marginals",
         off.is_empty(),
         # A figure of another file that holds the same people is a check of the lineages, not of this file; and single
         # figures that are off are a matter of their questions, which stop no others.
-        "error" if own.height > MARGINALS_OFF * compared.filter("own_dialect").height or off.is_empty() else "warn",
+        "error" if own.height > MARGINALS_OFF * compared.filter("own_codebook").height or off.is_empty() else "warn",
         "Published figures are reproduced with their stated weight and denominator",
         {
             "compared": compared.height,

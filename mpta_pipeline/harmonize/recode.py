@@ -221,15 +221,15 @@ def columns_set_aside(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 
 def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
-    """Which native variable fills which column in this wave: column, dialect, variable, concept."""
-    rows = [(r.column, r.rule.dialect, r.variable, r.rule.concept.concept) for r in _bind_all(raw, crosswalk).recodes]
-    schema = {"column": pl.String, "dialect": pl.String, "variable": pl.String, "concept": pl.String}
+    """Which native variable fills which column in this wave: column, codebook, variable, concept."""
+    rows = [(r.column, r.rule.codebook, r.variable, r.rule.concept.concept) for r in _bind_all(raw, crosswalk).recodes]
+    schema = {"column": pl.String, "codebook": pl.String, "variable": pl.String, "concept": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
     """Labels that say something else than expected on codes that nobody has: they set nothing aside, but are told."""
-    rules = crosswalk.rules.get(raw.release["dialect"], ())
+    rules = crosswalk.rules.get(raw.release["codebook"], ())
     present = _fitting(rules, raw)
     labels = _value_labels(raw, {variable for _, variable in present})
     return [
@@ -245,8 +245,8 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 
 def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
-    """Bind each rule of the wave's dialect to the variable that the file has."""
-    rules = [r for r in crosswalk.rules.get(raw.release["dialect"], ()) if r.column != COUNTRY]
+    """Bind each rule of the wave's codebook to the variable that the file has."""
+    rules = [r for r in crosswalk.rules.get(raw.release["codebook"], ()) if r.column != COUNTRY]
     present = _fitting(rules, raw)
     labels = _value_labels(raw, {variable for _, variable in present})
     used = list(dict.fromkeys(v for rule, v in present if _applies(rule, labels[v])))
@@ -254,8 +254,8 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         raise CrosswalkError(
             "The crosswalk has nothing for this wave",
             file=raw.release["file_name"],
-            value=raw.release["dialect"],
-            remedy="add rows of this dialect to the concept files",
+            value=raw.release["codebook"],
+            remedy="add rows of this codebook to the concept files",
         )
     found = coded(raw, used)
     countries: pl.Series | None = None
@@ -514,7 +514,7 @@ def _means(label: str, option: Option, rule: Rule) -> bool:
 
 
 def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
-    """A code without a label in the file cannot contradict; files of the same dialect in CSV have none at all."""
+    """A code without a label in the file cannot contradict; files of the same codebook in CSV have none at all."""
     return pattern is None or label is None or pattern.accepts(label)
 
 
@@ -571,7 +571,7 @@ def _stopped(problems: Sequence[Problem], raw: RawWave, why: str) -> CrosswalkEr
 
 def _country_code(raw: RawWave, crosswalk: Crosswalk) -> list[pl.Expr | pl.Series]:
     """The country's native code beside RESPONDENTS' country, so that it can be said and traced like any concept."""
-    rule = next((r for r in crosswalk.rules[raw.release["dialect"]] if r.column == COUNTRY), None)
+    rule = next((r for r in crosswalk.rules[raw.release["codebook"]] if r.column == COUNTRY), None)
     if rule is None:
         return []
     variable = next(iter(_present(rule, raw)), None)
@@ -584,6 +584,6 @@ def _identity(raw: RawWave) -> list[pl.Series]:
     frame = respondents(raw)
     return frame.select(
         "respondent_id",
-        *(pl.lit(raw.release[name]).alias(name) for name in ("survey", "dialect", "wave", "release_id")),
+        *(pl.lit(raw.release[name]).alias(name) for name in ("survey", "codebook", "wave", "release_id")),
         *("native_key", "row_index", "country", "year", "weight", "stratum", "psu"),
     ).get_columns()

@@ -121,9 +121,9 @@ def _pair_rows(
             continue
         x = (both.get_column("value") / both.get_column("count")).to_numpy()
         y = (both.get_column("value_b") / both.get_column("count_b")).to_numpy()
-        drawn = None if groups is None else g.sampled(groups, both.get_column("persona_id"))
+        drawn = None if groups is None else g.sampled(groups, both.get_column("respondent_id"))
         clusters = Rows(
-            g.dense(both.get_column("persona_id")),
+            g.dense(both.get_column("respondent_id")),
             g.dense(both.get_column("cluster_id")),
             None if drawn is None or drawn.name != g.UNIT else g.dense(drawn),
         )
@@ -156,7 +156,7 @@ def _weights(rows: pl.DataFrame, weighted: bool) -> Floats:
 def _sizes(rows: pl.DataFrame) -> dict[str, object]:
     return {
         "n_answers": int(rows.get_column("n_orders").sum()),
-        "n_personas": rows.get_column("persona_id").n_unique(),
+        "n_personas": rows.get_column("respondent_id").n_unique(),
         "n_items": rows.get_column("item_id").n_unique(),
     }
 

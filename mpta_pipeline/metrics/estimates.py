@@ -54,7 +54,7 @@ def compute_figures(
 
     Args:
         scores: SCORES of one model and one task.
-        groups: persona_id, survey and one text column per base dimension, for all respondents (null: unknown).
+        groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
         rules: How figures are cut and judged.
         releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty. With
@@ -97,7 +97,7 @@ def compute_figures(
 def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
     if ceiling is None:
         return units.with_columns(pl.lit(None, pl.Float64).alias("ceiling"))
-    return units.join(ceiling, on=["survey", "item_id", "persona_id"], how="left", maintain_order="left")
+    return units.join(ceiling, on=["survey", "item_id", "respondent_id"], how="left", maintain_order="left")
 
 
 def blocks(

@@ -237,10 +237,10 @@ def tick(
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Requests nothing; its cursor says how far it has looked."""
     from mpta_pipeline.core.errors import MptaError
-    from mpta_pipeline.pipeline.deployment import Project
+    from mpta_pipeline.pipeline.deployment import Deployment
 
     try:
-        study = Project.from_env().study.name
+        study = Deployment.from_env().study.name
     except MptaError:  # a study that cannot be read must not keep an alert from being told
         study = "unknown"
     repository = context.repository_def

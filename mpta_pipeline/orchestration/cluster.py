@@ -18,7 +18,7 @@ from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.orchestration import cluster_job
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 PASSED_ON = ("MPTA_DATA_DIR", "MPTA_DATA_URL", "MPTA_LEDGER_DIR", "MPTA_CONFIG_DIR", "MPTA_SURVEY_DIR")
 """Environment of a job: paths alone. Keys and passwords are set where the job runs, never sent."""
@@ -57,7 +57,7 @@ def resource() -> Any:
 
 
 def asker(
-    context: dg.AssetExecutionContext, project: Project, cluster: Any | None, how: steps.Asking
+    context: dg.AssetExecutionContext, deployment: Deployment, cluster: Any | None, how: steps.Asking
 ) -> Callable[[str, str], Record]:
     """What makes one model × task partition of the run's answers.
 
@@ -66,8 +66,8 @@ def asker(
     signals, which only the main thread can.
     """
     if cluster is None:
-        return lambda model, task: steps.make_responses(project, model, task, how)
-    open_cells = [c for c in context.partition_keys if steps.answered(project, *c.rsplit("|", 1)) is None]
+        return lambda model, task: steps.make_responses(deployment, model, task, how)
+    open_cells = [c for c in context.partition_keys if steps.answered(deployment, *c.rsplit("|", 1)) is None]
     failures: dict[str, str] = {}
     for model in dict.fromkeys(cell.rpartition("|")[0] for cell in open_cells):
         cells = [cell for cell in open_cells if cell.rpartition("|")[0] == model]
@@ -78,7 +78,7 @@ def asker(
 
     def picked_up(model: str, task: str) -> Record:
         cell = f"{model}|{task}"
-        record = steps.made(project, Node("responses", cell))
+        record = steps.made(deployment, Node("responses", cell))
         if cell in failures or record is None:
             raise ModelError(
                 f"The job on the cluster did not answer {cell}: {failures.get(cell, 'it stored nothing')}",

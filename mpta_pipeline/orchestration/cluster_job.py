@@ -10,20 +10,20 @@ from dagster_pipes import open_dagster_pipes
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.inference import in_parallel
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 
 def main() -> None:
     """Ask each partition; one that fails does not stop the others."""
     with open_dagster_pipes() as pipes:
-        project = Project.from_env()
+        deployment = Deployment.from_env()
         failures = {}
-        how = steps.how_to_ask(project)
+        how = steps.how_to_ask(deployment)
         for cell, made in in_parallel(
             pipes.get_extra("cells"),
-            lambda model, task: steps.make_responses(project, model, task, how),
+            lambda model, task: steps.make_responses(deployment, model, task, how),
             how.stop,
-            lambda model: steps.lane(project, model),
+            lambda model: steps.lane(deployment, model),
         ):
             if isinstance(made, MptaError):
                 failures[cell] = str(made)

@@ -29,17 +29,17 @@ TABLES: dict[str, tables.Table] = {
 }
 
 _SAME = {
-    "personas": {"harmonized_wave": "revision survey dialect wave release_id country year weight"},
-    "panel": {"personas": "persona_id survey wave"},
+    "personas": {"harmonized_wave": "revision survey codebook wave release_id country year weight"},
+    "panel": {"personas": "respondent_id survey wave"},
     "prompts": {
         "items": "task item_id cluster_id options",
         "personas": "survey wave data_use",
-        "panel": "persona_id weight",
+        "panel": "respondent_id weight",
     },
     "responses": {"prompts": "task prompt_id"},
     "scores": {
         "responses": "model task prompt_id request_hash",
-        "prompts": "condition survey wave persona_id item_id cluster_id style framing paraphrase_id repeat_id "
+        "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
         "elicitation order_id gold_idx gold_pos weight",
         "items": "kind category ordinal",
     },
@@ -52,23 +52,23 @@ _SENT = "prompts.system prompts.user"
 _ANSWERS = "scores.score scores.p_vec scores.weight"
 _COUNTS = {
     "n_answers": "scores.prompt_id",
-    "n_personas": "scores.persona_id",
+    "n_personas": "scores.respondent_id",
     "n_items": "scores.item_id",
 }
 _MADE: dict[str, dict[str, str]] = {
-    "personas": {"persona_id": "harmonized_wave.respondent_id"},
+    "personas": {"respondent_id": "harmonized_wave.respondent_id"},
     "panel": {
         "stratum": "personas.traits",
-        "stratum_size": "personas.persona_id",
-        "stratum_selected": "personas.persona_id",
-        "inclusion_probability": "personas.persona_id",
-        "rank": "personas.persona_id",
+        "stratum_size": "personas.respondent_id",
+        "stratum_selected": "personas.respondent_id",
+        "inclusion_probability": "personas.respondent_id",
+        "rank": "personas.respondent_id",
         "survey_weight": "personas.weight",
         "weight": "personas.weight",
     },
     "prompts": {
         "content_hash": "personas.traits items.question items.options",
-        "shown_persona_id": "personas.persona_id",
+        "shown_respondent_id": "personas.respondent_id",
         "system": "personas.traits",
         "user": "items.context items.question items.options",
         "gold_idx": "items.gold_idx items.column",

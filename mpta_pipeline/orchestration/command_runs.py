@@ -19,7 +19,7 @@ from mpta_pipeline.core.storage import sweep
 from mpta_pipeline.orchestration import source_observations
 from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 ORDER = (
     "raw_wave",
@@ -50,7 +50,7 @@ COMMAND_LOCK = "command.lock"
 
 
 @contextmanager
-def sole_command(project: Project, instance: dg.DagsterInstance) -> Iterator[None]:
+def sole_command(deployment: Deployment, instance: dg.DagsterInstance) -> Iterator[None]:
     """Be the one command that runs on this data folder, and bury the runs of commands that were killed.
 
     A killed command leaves its run as started for ever; its assets would count as in progress, and the daemon would
@@ -59,21 +59,21 @@ def sole_command(project: Project, instance: dg.DagsterInstance) -> Iterator[Non
     Raises:
         ConfigError: Another command is under way.
     """
-    project.layout.root.mkdir(parents=True, exist_ok=True)
-    with (project.layout.root / COMMAND_LOCK).open("w") as lock:
+    deployment.layout.root.mkdir(parents=True, exist_ok=True)
+    with (deployment.layout.root / COMMAND_LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
                 "Another mpta command is at work on this data folder",
-                file=project.layout.root,
+                file=deployment.layout.root,
                 remedy="wait for it or stop it; what it has asked and made is kept",
             ) from None
         unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
         for run in instance.get_runs(unfinished):
             if COMMAND_TAG in run.tags:
                 instance.report_run_failed(run, "The command that ran this was killed; the next one goes on.")
-        sweep(project.layout)
+        sweep(deployment.layout)
         yield
 
 
@@ -97,7 +97,7 @@ class Runner:
     """Materializes what is out of step, asset by asset, on one instance.
 
     Attributes:
-        project: The deployment.
+        deployment: The deployment.
         definitions: What Dagster loads.
         instance: The Dagster instance.
         announce: Called with a line before each run.
@@ -106,7 +106,7 @@ class Runner:
         until: Last asset to make; null for all.
     """
 
-    project: Project
+    deployment: Deployment
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     announce: Callable[[str], None] = lambda line: None
@@ -117,30 +117,30 @@ class Runner:
 
     def run(self) -> Outcome:
         """Look at the sources, then make each layer; a failure stops only what depends on it."""
-        found = source_observations.look(self.project, self.instance)
-        source_observations.apply(found, self.project, self.instance)
+        found = source_observations.look(self.deployment, self.instance)
+        source_observations.apply(found, self.deployment, self.instance)
         self.outcome.problems = found.catalogue.problems
-        tasks = list(self.tasks or self.project.study.tasks)
-        models = list(self.models or self.project.models)
+        tasks = list(self.tasks or self.deployment.study.tasks)
+        models = list(self.models or self.deployment.models)
         for wave in found.catalogue.waves:
             self._make(("raw_wave", "harmonized_wave", "survey_changelog"), [wave])
         only_waves = self.until in ORDER[: ORDER.index("personas")]
-        if not found.catalogue.waves or (not only_waves and not self.project.harmonized_waves()):
+        if not found.catalogue.waves or (not only_waves and not self.deployment.harmonized_waves()):
             # Said once: everything below would fail for the same reason. Why a wave was not made is said already.
             if not self.outcome.failures:
-                self.outcome.failures["survey files"] = str(self.project.no_wave())
+                self.outcome.failures["survey files"] = str(self.deployment.no_wave())
             return self.outcome
         if only_waves:
             return self.outcome
         self._make(("personas", "panel"), [""])
         for task in tasks:
             self._make(("items", "prompts"), [task])
-        asked = [t for t in tasks if steps.made(self.project, Node("prompts", t))]
+        asked = [t for t in tasks if steps.made(self.deployment, Node("prompts", t))]
         cells = [f"{model}|{t}" for model in models for t in asked]
         self._make_cells(("responses",), cells)
-        answered = [c for c in cells if steps.made(self.project, Node("responses", c))]
+        answered = [c for c in cells if steps.made(self.deployment, Node("responses", c))]
         self._make_cells(("scores", "subgroup_metrics", "pockets"), answered)
-        if any(steps.made(self.project, Node("subgroup_metrics", c)) for c in steps.cells(self.project)):
+        if any(steps.made(self.deployment, Node("subgroup_metrics", c)) for c in steps.cells(self.deployment)):
             self._make(("model_comparison", "warehouse", "report"), [""])
         return self.outcome
 
@@ -158,7 +158,7 @@ class Runner:
         """As `_make`, over model × task partitions: as many models in one run as can be, which asks them abreast."""
         models = self.instance.get_dynamic_partitions(str(MODEL.name))
         for chain, keys in self._stale(assets, cells).items():
-            for block in rectangles(keys, models, list(self.project.study.tasks)):
+            for block in rectangles(keys, models, list(self.deployment.study.tasks)):
                 self._materialize(chain, block)
 
     def _stale(self, assets: Sequence[str], partitions: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
@@ -166,7 +166,7 @@ class Runner:
         wanted = [a for a in assets if self.until is None or ORDER.index(a) <= ORDER.index(self.until)]
         todo: dict[tuple[str, ...], list[str]] = {}
         for partition in partitions:
-            stale = tuple(a for a in wanted if steps.needs_run(self.project, Node(a, partition)))
+            stale = tuple(a for a in wanted if steps.needs_run(self.deployment, Node(a, partition)))
             if stale:
                 # What follows a stale asset in the chain is made from it.
                 todo.setdefault(tuple(wanted[wanted.index(stale[0]) :]), []).append(partition)

@@ -14,7 +14,7 @@ from pathlib import Path
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 _ROOM = 3e9  # bytes; the demo's model and tables take about two
 
@@ -28,31 +28,31 @@ class Finding:
     message: str
 
 
-def examine(project: Project, home: Path) -> Iterator[Finding]:
+def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
     """Look at one thing after the other; one that is wrong hides none that follows.
 
     Args:
-        project: The deployment.
+        deployment: The deployment.
         home: Dagster's home.
     """
-    for name, folder in (("data folder", project.layout.root), ("Dagster's home", home)):
+    for name, folder in (("data folder", deployment.layout.root), ("Dagster's home", home)):
         yield _folder(name, folder)
-    free = shutil.disk_usage(_existing(project.layout.root)).free
+    free = shutil.disk_usage(_existing(deployment.layout.root)).free
     yield Finding("room on the disk", free > _ROOM, f"{free / 1e9:.0f} GB free" + ("" if free > _ROOM else ": too few"))
     readers: dict[str, Callable[[], str]] = {
-        "study.yaml": lambda: f"{len(project.study.tasks)} task(s)",
-        "surveys.yaml": lambda: f"{len(list(project.sources))} source(s) known",
-        "models.yaml": lambda: f"{len(project.models)} model(s)",
-        "crosswalk": lambda: f"{project.crosswalk.concepts['concept'].n_unique()} concepts",
+        "study.yaml": lambda: f"{len(deployment.study.tasks)} task(s)",
+        "surveys.yaml": lambda: f"{len(list(deployment.sources))} source(s) known",
+        "models.yaml": lambda: f"{len(deployment.models)} model(s)",
+        "crosswalk": lambda: f"{deployment.crosswalk.concepts['concept'].n_unique()} concepts",
     }
     for name, read in readers.items():
         try:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
-    yield from _items(project)
-    yield from _models(project)
-    yield from _survey_files(project)
+    yield from _items(deployment)
+    yield from _models(deployment)
+    yield from _survey_files(deployment)
 
 
 def _existing(folder: Path) -> Path:
@@ -65,26 +65,26 @@ def _folder(name: str, folder: Path) -> Finding:
     return Finding(name, False, f"{folder} cannot be written: give it other rights, or name another folder")
 
 
-def _items(project: Project) -> Iterator[Finding]:
+def _items(deployment: Deployment) -> Iterator[Finding]:
     """Tasks whose item file has gaps: the rule lets them go on, so that none is wrong."""
     try:
-        found = steps.items_left_out(project)
+        found = steps.items_left_out(deployment)
     except MptaError:  # told of above
         return
     for task, told in found:
         yield Finding(f"items of {task}", True, told)
 
 
-def _models(project: Project) -> Iterator[Finding]:
+def _models(deployment: Deployment) -> Iterator[Finding]:
     try:
-        specs = project.models.values()
+        specs = deployment.models.values()
     except MptaError:  # told of above
         return
     for spec in specs:
         state = inference.overview(spec)["state"]
         good = state == "ready"
         if good:
-            probed = inference.stored_probe(spec, project.layout.ledger(spec.name))
+            probed = inference.stored_probe(spec, deployment.layout.ledger(spec.name))
             if probed is None:
                 state += "; `mpta models --probe` shows what it can do"
             elif probed.problem or probed.to_do:
@@ -92,9 +92,9 @@ def _models(project: Project) -> Iterator[Finding]:
         yield Finding(f"model {spec.name}", good, state)
 
 
-def _survey_files(project: Project) -> Iterator[Finding]:
+def _survey_files(deployment: Deployment) -> Iterator[Finding]:
     try:
-        states = surveys.scan(surveys.folders(project.layout, project.sources), project.sources)
+        states = surveys.scan(surveys.folders(deployment.layout, deployment.sources), deployment.sources)
     except MptaError:
         return
     for state in states:
@@ -103,6 +103,8 @@ def _survey_files(project: Project) -> Iterator[Finding]:
             yield Finding(state.path.name, state.status == "closed", state.problem)
     waves = {found.wave for found in surveys.assign(states) if found.role == "used"}
     told = (
-        f"{len(waves)} wave(s)" if waves else f"no wave yet: drop a file into {project.layout.surveys}, or `mpta demo`"
+        f"{len(waves)} wave(s)"
+        if waves
+        else f"no wave yet: drop a file into {deployment.layout.surveys}, or `mpta demo`"
     )
     yield Finding("survey files", bool(waves), told)

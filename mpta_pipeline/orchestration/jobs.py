@@ -15,7 +15,7 @@ from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.command_runs import Runner, sole_command
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, MICRODATA, OWNERS, data_version, preview
 from mpta_pipeline.pipeline import integrity
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import release_watch
 
 STORED_DATA = dg.AssetSpec(
@@ -35,11 +35,13 @@ STORED_DATA = dg.AssetSpec(
     description="The files in use are the newest releases, as far as the sources' addresses tell. "
     "What may be downloaded is, into the survey folder; what may not be is told here.",
 )
-def newest_release(context: dg.AssetCheckExecutionContext, project: dg.ResourceParam[Project]) -> dg.AssetCheckResult:
+def newest_release(
+    context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> dg.AssetCheckResult:
     """Ask the addresses; a new release, or an address that no longer tells, is a warning with what to do."""
-    project.look()
-    used = project.in_use()
-    findings = release_watch.watch(project.sources, project.layout, used)
+    deployment.look()
+    used = deployment.in_use()
+    findings = release_watch.watch(deployment.sources, deployment.layout, used)
     for found in findings:
         log = context.log.info if found.good else context.log.warning
         log(found.message)
@@ -47,21 +49,21 @@ def newest_release(context: dg.AssetCheckExecutionContext, project: dg.ResourceP
             for wave in found.waves or (None,):
                 observed = dg.AssetObservation("survey_file", partition=wave, metadata=_metadata(found))
                 context.instance.report_runless_asset_event(observed)
-    removed = project.catalogue().removed
+    removed = deployment.catalogue().removed
     for wave in _confirmed(used, findings):
         # The files' content is what it was; the event says that it was asked for, which is what freshness looks at.
         context.instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 "survey_file",
                 partition=wave,
-                tags={DATA_VERSION: data_version(Node("survey_file", wave), project.wave_version(wave), removed)},
+                tags={DATA_VERSION: data_version(Node("survey_file", wave), deployment.wave_version(wave), removed)},
                 metadata={"release watch": "no newer release, or no address to ask"},
             )
         )
     left = [f for f in findings if not f.good]
     shown = pl.DataFrame(
         {
-            "source": [f.dialect for f in findings],
+            "source": [f.codebook for f in findings],
             "address": [f.address for f in findings],
             "outcome": [f.outcome.replace("_", " ") for f in findings],
             "message": [f.message for f in findings],
@@ -83,14 +85,14 @@ def _metadata(found: release_watch.Finding) -> dict[str, str]:
 
 def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.Finding]) -> list[str]:
     """Waves for whose source every address said that there is nothing new."""
-    open_ = {f.dialect for f in findings if f.outcome != "nothing_new"}
-    return [wave for dialect, what in used.items() if dialect not in open_ for wave in what.waves]
+    open_ = {f.codebook for f in findings if f.outcome != "nothing_new"}
+    return [wave for codebook, what in used.items() if codebook not in open_ for wave in what.waves]
 
 
 def _stored_check(name: str, description: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="stored_data", name=name, description=description)
-    def check(project: dg.ResourceParam[Project]) -> dg.AssetCheckResult:
-        found = integrity.check_all(project, name)
+    def check(deployment: dg.ResourceParam[Deployment]) -> dg.AssetCheckResult:
+        found = integrity.check_all(deployment, name)
         failed = [f for f in found if not f.passed]
         errors = any(f.severity == "error" for f in failed)
         shown = pl.DataFrame(
@@ -122,7 +124,7 @@ FULL_CHECK = dg.define_asset_job(
 )
 
 
-def refresh(build: Callable[[Project], dg.Definitions]) -> dg.JobDefinition:
+def refresh(build: Callable[[Deployment], dg.Definitions]) -> dg.JobDefinition:
     """The job that does what `mpta run` does.
 
     Args:
@@ -130,12 +132,12 @@ def refresh(build: Callable[[Project], dg.Definitions]) -> dg.JobDefinition:
     """
 
     @dg.op(description="Looks at the sources and makes what is out of step, as `mpta run` does, in runs of its own.")
-    def bring_up_to_date(context: dg.OpExecutionContext, project: dg.ResourceParam[Project]) -> None:
+    def bring_up_to_date(context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]) -> None:
         """Run what is out of step; figures that were in step are published anew, which confirms them."""
-        with sole_command(project, context.instance):
-            runner = Runner(project, build(project), context.instance, announce=context.log.info)
+        with sole_command(deployment, context.instance):
+            runner = Runner(deployment, build(deployment), context.instance, announce=context.log.info)
             outcome = runner.run()
-            if "report" not in outcome.made and project.layout.report.exists() and not outcome.failures:
+            if "report" not in outcome.made and deployment.layout.report.exists() and not outcome.failures:
                 runner.publish_again()
         context.log.info(f"{len(outcome.made)} table(s) made")
         for name, problem in outcome.problems.items():
@@ -157,6 +159,6 @@ def refresh(build: Callable[[Project], dg.Definitions]) -> dg.JobDefinition:
     return job
 
 
-def jobs(build: Callable[[Project], dg.Definitions]) -> dict[str, Any]:
+def jobs(build: Callable[[Deployment], dg.Definitions]) -> dict[str, Any]:
     """The jobs, by the names that `schedules` in study.yaml has for them."""
     return {"watch": RELEASE_WATCH, "check": FULL_CHECK, "refresh": refresh(build)}

@@ -13,7 +13,7 @@ from mpta_pipeline.core.tables import PUBLISHED, Table
 from mpta_pipeline.core.untrusted_text import markdown
 from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 OWNERS = ["team:evaluation"]
 DATA_VERSION = "dagster/data_version"
@@ -79,16 +79,16 @@ def data_version(node: Node, version: str, removed: Mapping[str, int]) -> str:
     return f"{version}-{times}" if times else version
 
 
-def common(project: Project, asset: str) -> dict[str, Any]:
+def common(deployment: Deployment, asset: str) -> dict[str, Any]:
     """What every partition of an asset shows: the releases in use, and what its columns are made from."""
-    releases = project.waves()["release_id"].to_list() if project.harmonized_waves() else []
+    releases = deployment.waves()["release_id"].to_list() if deployment.harmonized_waves() else []
     return {"release ids": dg.MetadataValue.json(releases)} | lineage(asset)
 
 
-def record_metadata(project: Project, record: Record) -> dict[str, Any]:
+def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
     """Metadata of one materialization: file, rows, descent and the step's own notes."""
     shown: dict[str, Any] = {"made from": dg.MetadataValue.json(dict(record.parents))}
-    path = steps.path_of(project, Node(*record.node.split("|", 1)))
+    path = steps.path_of(deployment, Node(*record.node.split("|", 1)))
     shown["file"] = dg.MetadataValue.path(str(path))
     if record.rows is not None:
         shown["dagster/row_count"] = record.rows
@@ -111,7 +111,7 @@ def _cell(value: object, limit: int = 120) -> str:
 
 
 def result(
-    project: Project,
+    deployment: Deployment,
     record: Record,
     *,
     extra: Mapping[str, Any] | None = None,
@@ -121,7 +121,7 @@ def result(
     """One materialization from a step's record; `version` is what Dagster is told instead of the record's."""
     node = Node(*record.node.split("|", 1))
     return dg.MaterializeResult(
-        metadata=common(project, node.asset) | record_metadata(project, record) | dict(extra or {}),
-        data_version=dg.DataVersion(data_version(node, version or record.version, project.catalogue().removed)),
+        metadata=common(deployment, node.asset) | record_metadata(deployment, record) | dict(extra or {}),
+        data_version=dg.DataVersion(data_version(node, version or record.version, deployment.catalogue().removed)),
         check_results=checks or [],
     )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 SURVEY_WAVE = dg.DynamicPartitionsDefinition(name="survey_wave")
 MODEL = dg.DynamicPartitionsDefinition(name="model")
 
 
-def task_partitions(project: Project) -> dg.StaticPartitionsDefinition:
+def task_partitions(deployment: Deployment) -> dg.StaticPartitionsDefinition:
     """One partition a task of the study."""
-    return dg.StaticPartitionsDefinition(list(project.study.tasks))
+    return dg.StaticPartitionsDefinition(list(deployment.study.tasks))
 
 
-def model_task_partitions(project: Project) -> dg.MultiPartitionsDefinition:
+def model_task_partitions(deployment: Deployment) -> dg.MultiPartitionsDefinition:
     """One partition a model and task. Dagster orders the dimensions by name: keys read model|task."""
-    return dg.MultiPartitionsDefinition({"model": MODEL, "task": task_partitions(project)})
+    return dg.MultiPartitionsDefinition({"model": MODEL, "task": task_partitions(deployment)})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 
-class ProjectResource(dg.ConfigurableResource[Project]):
+class DeploymentResource(dg.ConfigurableResource[Deployment]):
     """The deployment named by `MPTA_DATA_DIR`, `MPTA_SURVEY_DIR` and `MPTA_CONFIG_DIR`."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> Project:
+    def create_resource(self, context: dg.InitResourceContext) -> Deployment:
         """Open it. Files are read when first asked for."""
-        return Project.from_env()
+        return Deployment.from_env()

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 # Shown in the UI, stopped, where the study gives no time.
 _PROPOSED = {"watch": "0 6 * * 1", "check": "0 3 * * *", "refresh": "0 4 * * 0"}
@@ -17,21 +17,21 @@ _PROPOSED = {"watch": "0 6 * * 1", "check": "0 3 * * *", "refresh": "0 4 * * 0"}
 _WAVES, _FIGURES = ("survey_file",), ("warehouse", "report")
 
 
-def build(project: Project, jobs: Mapping[str, Any]) -> list[dg.ScheduleDefinition]:
+def build(deployment: Deployment, jobs: Mapping[str, Any]) -> list[dg.ScheduleDefinition]:
     """The schedules of the study: those with a time run, the others can be started in the UI.
 
     Args:
-        project: The deployment.
+        deployment: The deployment.
         jobs: Name in study.yaml → job.
 
     Raises:
         ConfigError: A time is no cron expression, or the time zone is unknown.
     """
-    chosen = project.study.schedules
-    return [_schedule(project, name, job, getattr(chosen, name), chosen.timezone) for name, job in jobs.items()]
+    chosen = deployment.study.schedules
+    return [_schedule(deployment, name, job, getattr(chosen, name), chosen.timezone) for name, job in jobs.items()]
 
 
-def _schedule(project: Project, name: str, job: Any, cron: str | None, timezone: str) -> dg.ScheduleDefinition:
+def _schedule(deployment: Deployment, name: str, job: Any, cron: str | None, timezone: str) -> dg.ScheduleDefinition:
     status = dg.DefaultScheduleStatus.STOPPED if cron is None else dg.DefaultScheduleStatus.RUNNING
     try:
         return dg.ScheduleDefinition(
@@ -45,19 +45,19 @@ def _schedule(project: Project, name: str, job: Any, cron: str | None, timezone:
     except (dg.DagsterInvalidDefinitionError, dg.DagsterError) as failure:
         raise ConfigError(
             f"A schedule is not valid: {str(failure).splitlines()[0]}",
-            file=project.config / "study.yaml",
+            file=deployment.config / "study.yaml",
             variable=f"schedules.{name}",
             value=f"{cron} {timezone}",
             remedy="give a cron expression such as 0 6 * * 1 (Mondays at six), a time zone such as UTC, or null",
         ) from None
 
 
-def freshness(project: Project, spec: dg.AssetSpec) -> dg.AssetSpec:
+def freshness(deployment: Deployment, spec: dg.AssetSpec) -> dg.AssetSpec:
     """An asset with its freshness policy, where it has one: it warns in the last third of its time.
 
     Survey files are fresh while the release watch hears of nothing new, figures while they are made or confirmed.
     """
-    chosen = project.study.schedules
+    chosen = deployment.study.schedules
     name = spec.key.to_user_string()
     days = chosen.waves_stale_after if name in _WAVES else chosen.figures_stale_after if name in _FIGURES else None
     if days is None:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from mpta_pipeline.orchestration.source_observations import forget_removed, look
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 # Each step of a new wave's way waits for a tick. A look costs milliseconds, an evaluation one or two seconds.
 INTERVAL_SECONDS = 10
@@ -16,23 +16,23 @@ INTERVAL_SECONDS = 10
 )
 def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Report what is new outside; what depends on it is requested by the assets' own conditions."""
-    project = Project.from_env()
+    deployment = Deployment.from_env()
     loaded = _loaded_tasks(context)
-    if loaded is not None and set(loaded) != set(project.study.tasks):
+    if loaded is not None and set(loaded) != set(deployment.study.tasks):
         context.log.warning(
-            f"study.yaml has the tasks {', '.join(project.study.tasks)}; loaded are {', '.join(loaded)}. "
+            f"study.yaml has the tasks {', '.join(deployment.study.tasks)}; loaded are {', '.join(loaded)}. "
             "Reload the code location (in the UI: Deployment, Reload)"
         )
-    found = look(project, context.instance, loaded)
+    found = look(deployment, context.instance, loaded)
     for name, problem in found.catalogue.problems.items():
         context.log.warning(f"{name}: {problem}")
-    forget_removed(found, project)
+    forget_removed(found, deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
     ]
     if not requests and not found.events:
-        return dg.SkipReason(f"Nothing new: {len(found.catalogue.waves)} wave(s), {len(project.models)} model(s).")
+        return dg.SkipReason(f"Nothing new: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s).")
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
 
 

@@ -48,14 +48,14 @@ def stand_ins(personas: pl.DataFrame, within: Sequence[str], *, seed: int) -> pl
     Nobody stands in for two, and where a persona comes or goes only its neighbour's stand-in changes.
 
     Returns:
-        persona_id, shown_persona_id; no row for a persona that is alone in its group.
+        respondent_id, shown_respondent_id; no row for a persona that is alone in its group.
     """
-    frame = personas.select("persona_id", *within)
-    order = hash_uniform(frame, ["persona_id"], key=f"shuffle\x1f{'+'.join(within)}\x1f{seed}")
-    frame = frame.with_columns(order.alias("order")).sort("order", "persona_id")
-    following = pl.col("persona_id").shift(-1).fill_null(pl.col("persona_id").first()).over(within)
-    return frame.select("persona_id", following.alias("shown_persona_id")).filter(
-        pl.col("persona_id") != pl.col("shown_persona_id")
+    frame = personas.select("respondent_id", *within)
+    order = hash_uniform(frame, ["respondent_id"], key=f"shuffle\x1f{'+'.join(within)}\x1f{seed}")
+    frame = frame.with_columns(order.alias("order")).sort("order", "respondent_id")
+    following = pl.col("respondent_id").shift(-1).fill_null(pl.col("respondent_id").first()).over(within)
+    return frame.select("respondent_id", following.alias("shown_respondent_id")).filter(
+        pl.col("respondent_id") != pl.col("shown_respondent_id")
     )
 
 

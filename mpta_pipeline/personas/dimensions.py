@@ -12,7 +12,7 @@ from mpta_pipeline.harmonize.countries import country_code
 from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
 
-_RESPONDENT = ("country", "year", "wave", "survey", "dialect")
+_RESPONDENT = ("country", "year", "wave", "survey", "codebook")
 # Dimensions of the question or its wording, which figures take from the answers; whether a story is set in the
 # person's own culture needs their country.
 _OF_QUESTIONS = {
@@ -94,7 +94,7 @@ def derived_dimensions(
         country_groups: Groups of the dimension `country_group`, of countries by name or ISO code.
 
     Returns:
-        persona_id, survey, and one String column a base dimension; null where the answer is missing or not asked.
+        respondent_id, survey, and one String column a base dimension; null where the answer is missing or not asked.
 
     Raises:
         ConfigError: A name that is none of these.
@@ -102,7 +102,7 @@ def derived_dimensions(
     parts = [part for name in names for part in name.split("×")]
     bases = list(dict.fromkeys(base for part in parts for base in _OF_QUESTIONS.get(part, (part,))))
     found = respondents.select(
-        pl.col("respondent_id").alias("persona_id"),
+        "respondent_id",
         "survey",
         *(
             (
@@ -117,7 +117,7 @@ def derived_dimensions(
     return found.with_columns(
         (number(pl.col(name)) if dtype.is_float() else pl.col(name).cast(pl.String)).alias(name)
         for name, dtype in found.schema.items()
-    ).sort("persona_id")
+    ).sort("respondent_id")
 
 
 def _dimension(name: str, respondents: pl.DataFrame, crosswalk: Crosswalk) -> pl.Expr:
@@ -140,10 +140,10 @@ def _dimension(name: str, respondents: pl.DataFrame, crosswalk: Crosswalk) -> pl
             value=name,
             remedy=f"use one of {', '.join(known[:60])}",
         )
-    by_dialect = [
-        pl.when(pl.col("dialect") == dialect).then(pl.col(column))
-        for dialect, column in rows.select("dialect", "column").unique().sort("dialect", "column").rows()
+    by_codebook = [
+        pl.when(pl.col("codebook") == codebook).then(pl.col(column))
+        for codebook, column in rows.select("codebook", "column").unique().sort("codebook", "column").rows()
         if column in respondents.columns
     ]
     numeric = rows["scale"].first() == "numeric"
-    return pl.coalesce(by_dialect) if by_dialect else pl.lit(None, pl.Float64 if numeric else pl.String)
+    return pl.coalesce(by_codebook) if by_codebook else pl.lit(None, pl.Float64 if numeric else pl.String)

@@ -64,7 +64,7 @@ def export_personas(
         survey: f"its source's policy is {use}: its personas may not leave this machine"
         for survey, use in kept_here.select("survey", "data_use").unique().sort("survey").iter_rows()
     }
-    free = personas.filter((pl.col("data_use") == "any") & (pl.col("k_anonymity") >= min_k)).sort("persona_id")
+    free = personas.filter((pl.col("data_use") == "any") & (pl.col("k_anonymity") >= min_k)).sort("respondent_id")
     if free.is_empty():
         raise PolicyError(
             "No persona may be exported",
@@ -76,12 +76,12 @@ def export_personas(
 
 
 def _reference_json(personas: pl.DataFrame, folder: Path, questions: Mapping[str, str]) -> tuple[Path, ...]:
-    long = personas.select("persona_id", "traits").explode("traits").unnest("traits")
+    long = personas.select("respondent_id", "traits").explode("traits").unnest("traits")
     use = pl.when(pl.col("domain") == "demographic").then(pl.lit("demographic")).otherwise(pl.lit("value"))
     question = pl.col("column").replace_strict(questions, default=None, return_dtype=pl.String)
     records = (
         long.select(
-            "persona_id",
+            "respondent_id",
             pl.struct(
                 # The country of a survey of one country is in no variable of its file.
                 pl.when(pl.col("variable") == "").then("column").otherwise("variable").alias("question_id"),
@@ -91,9 +91,9 @@ def _reference_json(personas: pl.DataFrame, folder: Path, questions: Mapping[str
                 pl.col("domain").alias("category"),
             ).alias("data"),
         )
-        .group_by("persona_id", maintain_order=True)
+        .group_by("respondent_id", maintain_order=True)
         .agg("data")
-        .rename({"persona_id": "id"})
+        .rename({"respondent_id": "id"})
     )
     return (write_json(records.to_dicts(), folder / "personas.json"),)
 
@@ -101,12 +101,12 @@ def _reference_json(personas: pl.DataFrame, folder: Path, questions: Mapping[str
 def _huggingface(personas: pl.DataFrame, folder: Path, _questions: Mapping[str, str]) -> tuple[Path, ...]:
     # The licence is the source's, and stands with every trait because traits of several sources may be mixed later.
     licensed = (
-        personas.select("persona_id", "licence", "traits")
+        personas.select("respondent_id", "licence", "traits")
         .explode("traits")
-        .group_by("persona_id", maintain_order=True)
+        .group_by("respondent_id", maintain_order=True)
         .agg(pl.col("traits").struct.with_fields(pl.col("licence")))
     )
-    table = personas.drop("traits").join(licensed, on="persona_id", maintain_order="left")
+    table = personas.drop("traits").join(licensed, on="respondent_id", maintain_order="left")
     text = render(personas, style="prose", framing="third_person").alias("text")
     table = table.with_columns(text)
     data = write_parquet(table, folder / "data" / "train-00000-of-00001.parquet")
@@ -162,8 +162,8 @@ of the survey's own answers; an answer that is missing is not there. Made by `mp
 The share that is alone with its demographic traits in its wave and country (k-anonymity 1) can be recognized by whoever
 knows these traits of somebody: do not try to, and do not pass the data on against the terms of its source.
 
-Columns: `persona_id` (stable hash), `revision` (hash of what it says), `survey`, `dialect` (form of its file), `wave`,
-`release_id`, `country` (ISO 3166-1 alpha-3), `year`, `weight` (the survey's; null where the source carries none),
+Columns: `respondent_id` (stable hash), `revision` (hash of what it says), `survey`, `codebook` (form of its file),
+`wave`, `release_id`, `country` (ISO 3166-1 alpha-3), `year`, `weight` (the survey's; null where the source has none),
 `data_use`, `licence`, `n_traits`, `k_anonymity`, `traits` (column, domain, label, statement, answer, value, native code
 and variable, reveals: what it gives away, licence), `text` (third person).
 """

@@ -6,7 +6,7 @@ import polars as pl
 
 
 def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
-    """The columns to keep out of the persona text, for each item and dialect that it can be asked of.
+    """The columns to keep out of the persona text, for each item and codebook that it can be asked of.
 
     Hidden are the item's own column, every column made from the same native variable or with the same label (another
     wording of the same question), and every column that shares a `reveals` group with the item (party, vote and
@@ -14,10 +14,10 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         items: ITEMS rows; `metadata` names the native variable and the label of a survey item.
-        shown: dialect, column, label, variables (list), reveals (list) of all columns that a persona may show.
+        shown: codebook, column, label, variables (list), reveals (list) of all columns that a persona may show.
 
     Returns:
-        item_id, dialect, hidden (those that a persona may show, sorted; what the texts depend on), masked (hidden and
+        item_id, codebook, hidden (those that a persona may show, sorted; what the texts depend on), masked (hidden and
         the item's own column, which is recorded).
     """
     own = pl.col("metadata").str.json_path_match("$.variable").str.split("+")
@@ -25,34 +25,36 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         "item_id",
         "column",
         "reveals",
-        pl.col("dialect").alias("item_dialect"),
+        pl.col("codebook").alias("item_codebook"),
         own.alias("own_variables"),
         pl.col("metadata").str.json_path_match("$.label").alias("own_label"),
     )
-    pairs = asked.join(shown.select("dialect").unique(), how="cross").filter(
-        pl.col("item_dialect").is_null() | (pl.col("item_dialect") == pl.col("dialect"))
+    pairs = asked.join(shown.select("codebook").unique(), how="cross").filter(
+        pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook"))
     )
     columns = shown.select(
-        "dialect", pl.col("column").alias("other"), pl.col("reveals").alias("gives"), "variables", "label"
+        "codebook", pl.col("column").alias("other"), pl.col("reveals").alias("gives"), "variables", "label"
     )
     hidden = (
         pairs.filter(pl.col("column").is_not_null())
-        .join(columns, on="dialect")
+        .join(columns, on="codebook")
         .filter(
             (pl.col("other") == pl.col("column"))
             | (pl.col("label") == pl.col("own_label")).fill_null(False)
             | (pl.col("reveals").list.set_intersection("gives").list.len() > 0)
             | (pl.col("own_variables").list.set_intersection("variables").list.len() > 0).fill_null(False)
         )
-        .group_by("item_id", "dialect")
+        .group_by("item_id", "codebook")
         .agg(pl.col("other").unique().sort().alias("hidden"))
     )
     nothing = pl.lit([], pl.List(pl.String))
     own_column = pl.when(pl.col("column").is_null()).then(nothing).otherwise(pl.concat_list("column"))
     return (
-        pairs.select("item_id", "dialect", "column")
-        .join(hidden, on=["item_id", "dialect"], how="left")
+        pairs.select("item_id", "codebook", "column")
+        .join(hidden, on=["item_id", "codebook"], how="left")
         .with_columns(pl.col("hidden").fill_null(nothing))
-        .select("item_id", "dialect", "hidden", pl.col("hidden").list.set_union(own_column).list.sort().alias("masked"))
-        .sort("item_id", "dialect")
+        .select(
+            "item_id", "codebook", "hidden", pl.col("hidden").list.set_union(own_column).list.sort().alias("masked")
+        )
+        .sort("item_id", "codebook")
     )

@@ -26,7 +26,7 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
 
     Args:
         personas: PERSONAS rows.
-        dimensions: persona_id and the design's strata as columns (`derived_dimensions`).
+        dimensions: respondent_id and the design's strata as columns (`derived_dimensions`).
         design: Size, strata, allocation.
         seed: The study's seed.
 
@@ -36,14 +36,14 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
     if personas.is_empty():
         return PANEL.empty()
     strata = [pl.col(name).fill_null(UNKNOWN) for name in design.strata]
-    frame = personas.select("persona_id", "survey", "wave", pl.col("weight").alias("survey_weight")).join(
+    frame = personas.select("respondent_id", "survey", "wave", pl.col("weight").alias("survey_weight")).join(
         dimensions.select(
-            "persona_id", (pl.concat_str(strata, separator="×") if strata else pl.lit("all")).alias("stratum")
+            "respondent_id", (pl.concat_str(strata, separator="×") if strata else pl.lit("all")).alias("stratum")
         ),
-        on="persona_id",
+        on="respondent_id",
         how="left",
     )
-    frame = frame.with_columns(hash_uniform(frame, ["persona_id"], key=f"panel\x1f{seed}").alias("rank"))
+    frame = frame.with_columns(hash_uniform(frame, ["respondent_id"], key=f"panel\x1f{seed}").alias("rank"))
     sizes = frame.group_by("survey", "stratum").agg(pl.len().cast(pl.Int64).alias("stratum_size"))
     sizes = sizes.with_columns(hash_uniform(sizes, ["survey", "stratum"], key=f"stratum\x1f{seed}").alias("tie"))
     surveys = sizes.group_by("survey").agg(pl.col("stratum_size").sum().alias("size")).sort("survey")
@@ -59,7 +59,7 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
         frame.join(pl.concat(drawn), on=["survey", "stratum"])
         .with_columns(pl.col("joined").alias("stratum"))
         .filter(
-            pl.col("rank").rank("ordinal").over("survey", "stratum", order_by=["rank", "persona_id"])
+            pl.col("rank").rank("ordinal").over("survey", "stratum", order_by=["rank", "respondent_id"])
             <= pl.col("stratum_selected")
         )
         .with_columns((pl.col("stratum_selected") / pl.col("stratum_size")).alias("inclusion_probability"))

@@ -14,18 +14,18 @@ def check_personas(personas: pl.DataFrame, respondents: pl.DataFrame) -> list[Ch
         personas: PERSONAS.
         respondents: The RESPONDENTS rows that they were made from.
     """
-    traits = personas.select("persona_id", "traits").explode("traits").drop_nulls("traits").unnest("traits")
-    strangers = personas.join(respondents, left_on="persona_id", right_on="respondent_id", how="anti").height
+    traits = personas.select("respondent_id", "traits").explode("traits").drop_nulls("traits").unnest("traits")
+    strangers = personas.join(respondents, on="respondent_id", how="anti").height
     absent = []
-    for (column,), part in traits.select("persona_id", "column").partition_by("column", as_dict=True).items():
+    for (column,), part in traits.select("respondent_id", "column").partition_by("column", as_dict=True).items():
         kind = f"{column}__missing"
         if kind in respondents.columns:
-            missing = respondents.filter(pl.col(kind).is_not_null()).select(pl.col("respondent_id").alias("persona_id"))
-            absent.append((column, part.join(missing, on="persona_id", how="semi").height))
+            missing = respondents.filter(pl.col(kind).is_not_null()).select("respondent_id")
+            absent.append((column, part.join(missing, on="respondent_id", how="semi").height))
     told = sum(n for _, n in absent)
     said = ~pl.col("statement").str.contains(pl.col("answer"), literal=True)
     unsaid = traits.filter(said | pl.col("statement").str.contains("{answer}", literal=True)).height
-    labels = traits.group_by("persona_id", "label").len().filter(pl.col("len") > 1).height
+    labels = traits.group_by("respondent_id", "label").len().filter(pl.col("len") > 1).height
     broken = traits.filter(pl.any_horizontal(pl.col(c).str.contains(r"\n|\| ") for c in ("label", "answer"))).height
     unique = personas["k_anonymity"].eq(1).mean() if personas.height else None
     return [

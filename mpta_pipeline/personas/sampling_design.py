@@ -20,12 +20,12 @@ def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
         respondents: RESPONDENTS rows.
 
     Returns:
-        persona_id, `sample` (the country), `stratum` (never null) and `psu` (null: the file does not say, so that
+        respondent_id, `sample` (the country), `stratum` (never null) and `psu` (null: the file does not say, so that
         persons count as drawn one by one).
     """
     own = {name: pl.when(~pl.col(name).str.contains(_MISSING)).then(pl.col(name)) for name in ("stratum", "psu")}
     frame = respondents.select(
-        pl.col("respondent_id").alias("persona_id"),
+        "respondent_id",
         pl.concat_str("wave", "country", own["stratum"].fill_null(""), separator="/")
         .str.strip_suffix("/")
         .alias("stratum"),
@@ -34,4 +34,4 @@ def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
         own["psu"].alias("unit"),
     ).with_columns(pl.concat_str("stratum", "unit", separator="/").alias("psu"))
     several = pl.col("psu").drop_nulls().n_unique().over("of") > 1
-    return frame.select("persona_id", "sample", "stratum", pl.when(several).then("psu").alias("psu"))
+    return frame.select("respondent_id", "sample", "stratum", pl.when(several).then("psu").alias("psu"))

@@ -40,32 +40,32 @@ class Crosswalk(Protocol):
 
     @property
     def batteries(self) -> pl.DataFrame:
-        """column, dialect, battery, one_choice, sign of columns that are asked in one go."""
+        """column, codebook, battery, one_choice, sign of columns that are asked in one go."""
 
 
 def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
-    """One row a (dialect, column): concept, domain, scale, label, question, statement, reveals, variables, battery.
+    """One row a (codebook, column): concept, domain, scale, label, question, statement, reveals, variables, battery.
 
     Where several native variables feed one column, the first by name speaks for it and all are listed.
     """
-    batteries = crosswalk.batteries.select("dialect", "column", "battery").sort("battery")
-    batteries = batteries.unique(["dialect", "column"], keep="first", maintain_order=True)
+    batteries = crosswalk.batteries.select("codebook", "column", "battery").sort("battery")
+    batteries = batteries.unique(["codebook", "column"], keep="first", maintain_order=True)
     return (
         crosswalk.concepts.filter(pl.col("column").is_not_null())
         .sort("concept", "variable")
-        .group_by("dialect", "column", maintain_order=True)
+        .group_by("codebook", "column", maintain_order=True)
         .agg(
             pl.col("variable").unique(maintain_order=True).alias("variables"),
             pl.col("reveals").explode().drop_nulls().unique().sort(),
             *(pl.col(name).first() for name in ("concept", "domain", "scale", "label", "question", "statement")),
         )
         .with_columns(pl.col("variables").list.join("+").alias("variable"))
-        .join(batteries, on=["dialect", "column"], how="left", maintain_order="left")
+        .join(batteries, on=["codebook", "column"], how="left", maintain_order="left")
     )
 
 
 def answers(respondents: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """The answers of one dialect's respondents in long form: no row where the answer is missing.
+    """The answers of one codebook's respondents in long form: no row where the answer is missing.
 
     Returns:
         respondent_id, wave, column, value (text; numbers as people write them), code (null where there is none).
@@ -106,7 +106,7 @@ def select_columns(
 
     Args:
         facts: `column_facts`.
-        coverage: wave, dialect, column, n_answered (> 0), n_values, n_respondents.
+        coverage: wave, codebook, column, n_answered (> 0), n_values, n_respondents.
         selection: The study's choice; `columns` may name columns or concepts and then is the order too.
         seed: The study's seed.
 
@@ -116,7 +116,7 @@ def select_columns(
     Raises:
         ConfigError: `traits.columns` names a column that the crosswalk does not have.
     """
-    known = coverage.join(facts, on=["dialect", "column"], how="inner").filter(
+    known = coverage.join(facts, on=["codebook", "column"], how="inner").filter(
         pl.col("domain").is_in(list(selection.domains))
     )
     if selection.columns is not None:
@@ -189,29 +189,29 @@ def _places(ordered: pl.DataFrame, most: int) -> pl.DataFrame:
     )
 
 
-def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dialect: str) -> pl.DataFrame:
+def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, codebook: str) -> pl.DataFrame:
     """Put answers into words: `answer` in its own scale and `statement`, the sentence that says it to "you".
 
     Args:
-        long: `answers` of one dialect.
+        long: `answers` of one codebook.
         facts: `column_facts`.
         options: OPTIONS rows.
-        dialect: The dialect.
+        codebook: The codebook.
 
     Raises:
         CrosswalkError: A code that has no option text and is no number: it would reach the persona raw.
     """
-    mine = options.filter(pl.col("dialect") == dialect)
+    mine = options.filter(pl.col("codebook") == codebook)
     # A column whose values are the file's own labels (parties, regions) has no options: the label is the answer.
     open_list = ~pl.col("column").is_in(mine["column"].unique().to_list()) & ~pl.col("value").str.contains(
         r"^-?[\d.]+$"
     )
     names = ["column", "variable", "domain", "scale", "label", "statement", "reveals"]
     long = (
-        long.join(facts.filter(pl.col("dialect") == dialect).select(names), on="column", maintain_order="left")
-        .with_columns(pl.lit(dialect).alias("dialect"))
+        long.join(facts.filter(pl.col("codebook") == codebook).select(names), on="column", maintain_order="left")
+        .with_columns(pl.lit(codebook).alias("codebook"))
         .pipe(lambda frame: with_option(frame.lazy(), mine, {"text": "said"}).collect())
-        .drop("dialect")
+        .drop("codebook")
         .with_columns(
             pl.coalesce("said", pl.when((pl.col("scale") == "numeric") | open_list).then("value")).alias("answer")
         )
@@ -220,7 +220,7 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, dial
     if unsaid.height:
         row = unsaid.row(0, named=True)
         raise CrosswalkError(
-            f"{unsaid.height} answer(s) in dialect {dialect} have a code without a text",
+            f"{unsaid.height} answer(s) in codebook {codebook} have a code without a text",
             variable=row["column"],
             value=row["code"] or row["value"],
             remedy="give the code an option text in the concept's file, or map it to a missing kind",
@@ -260,8 +260,8 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
         return PERSONAS.empty()
     facts = column_facts(crosswalk)
     worded = [
-        _worded(part, str(dialect), facts, crosswalk.options, study)
-        for (dialect,), part in respondents.sort("respondent_id").partition_by("dialect", as_dict=True).items()
+        _worded(part, str(codebook), facts, crosswalk.options, study)
+        for (codebook,), part in respondents.sort("respondent_id").partition_by("codebook", as_dict=True).items()
     ]
     # Wordings of one question that were split over the sample share a label: whoever answered two shows the first.
     traits = (
@@ -277,9 +277,9 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
         pl.format("{}\x1f{}", "column", "value").filter(demographic).str.join("\x1e").alias("shown"),
     )
     facts_of = respondents.select(
-        pl.col("respondent_id").alias("persona_id"),
+        "respondent_id",
         "survey",
-        "dialect",
+        "codebook",
         "wave",
         "release_id",
         "country",
@@ -287,12 +287,11 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
         "weight",
     )
     personas = (
-        personas.rename({"respondent_id": "persona_id"})
-        .join(facts_of, on="persona_id", how="left", maintain_order="left")
+        personas.join(facts_of, on="respondent_id", how="left", maintain_order="left")
         .join(
             # Both are the source's. Where a release was held back, its rows are of the one before it.
-            waves.select("wave", "dialect", "data_use", "licence").unique(["wave", "dialect"], keep="first"),
-            on=["wave", "dialect"],
+            waves.select("wave", "codebook", "data_use", "licence").unique(["wave", "codebook"], keep="first"),
+            on=["wave", "codebook"],
             how="left",
             maintain_order="left",
         )
@@ -302,14 +301,16 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
             pl.col("traits").list.len().cast(pl.Int64).alias("n_traits"),
         )
     )
-    personas = personas.with_columns(hash_rows(personas, ["persona_id", "content"], key="persona").alias("revision"))
+    personas = personas.with_columns(hash_rows(personas, ["respondent_id", "content"], key="persona").alias("revision"))
     enough = (pl.col("n_traits") >= study.traits.min) & (pl.col("k_anonymity") >= study.traits.k_anonymity)
     return PERSONAS.conform(personas.filter(enough).select(list(PERSONAS.schema)))
 
 
-def _worded(part: pl.DataFrame, dialect: str, facts: pl.DataFrame, options: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """The worded traits of one dialect's respondents that the study shows."""
-    mine = facts.filter((pl.col("dialect") == dialect) & (pl.col("domain") != "design"))
+def _worded(
+    part: pl.DataFrame, codebook: str, facts: pl.DataFrame, options: pl.DataFrame, study: Study
+) -> pl.DataFrame:
+    """The worded traits of one codebook's respondents that the study shows."""
+    mine = facts.filter((pl.col("codebook") == codebook) & (pl.col("domain") != "design"))
     columns = [c for c in mine["column"] if c in part.columns]
     sizes = part.group_by("wave").agg(pl.len().alias("n_respondents"))
     stated = [pl.col(c).is_not_null() for c in columns]
@@ -327,9 +328,9 @@ def _worded(part: pl.DataFrame, dialect: str, facts: pl.DataFrame, options: pl.D
         counts.join(values, on=["wave", "column"])
         .join(sizes, on="wave")
         .filter(pl.col("n_answered") > 0)
-        .with_columns(pl.lit(dialect).alias("dialect"))
+        .with_columns(pl.lit(codebook).alias("codebook"))
     )
     chosen = select_columns(facts, coverage, study.traits, seed=study.seed)
     long = answers(part, chosen["column"].unique().sort().to_list())
     long = long.join(chosen, on=["wave", "column"], how="inner", maintain_order="left")
-    return word(long, facts, options, dialect=dialect)
+    return word(long, facts, options, codebook=codebook)

@@ -31,7 +31,7 @@ class PartFile:
         limited: It holds further ones, which another file gives.
     """
 
-    dialect: str
+    codebook: str
     path: str
     sha256: str
     countries: tuple[str, ...] = ()
@@ -52,15 +52,15 @@ class WaveFile:
     parts: tuple[PartFile, ...]
 
     @property
-    def dialects(self) -> list[str]:
+    def codebooks(self) -> list[str]:
         """Codebooks that the files follow."""
-        return sorted({part.dialect for part in self.parts})
+        return sorted({part.codebook for part in self.parts})
 
 
 def _wave_file(stored: dict[str, Any]) -> WaveFile:
     """A wave's files as the catalogue was written; also as it was written before a wave could have several."""
     if "parts" not in stored:
-        stored = stored | {"parts": [{k: stored[k] for k in ("dialect", "path", "sha256")}]}
+        stored = stored | {"parts": [{k: stored[k] for k in ("codebook", "path", "sha256")}]}
     parts = tuple(PartFile(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
     return WaveFile(stored["wave"], stored["survey"], parts)
 
@@ -91,14 +91,14 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
-class Project:
+class Deployment:
     """Layout and configuration. Everything is read when first asked for and kept as long as the object."""
 
     layout: Layout
     config: Path
 
     @classmethod
-    def from_env(cls) -> Project:
+    def from_env(cls) -> Deployment:
         """The deployment that `MPTA_DATA_DIR` and `MPTA_CONFIG_DIR` name."""
         return cls(Layout.from_env(), config_dir())
 
@@ -191,7 +191,7 @@ class Project:
             if self.study.surveys is None or recognition.source.id in self.study.surveys:
                 limited = found.countries != recognition.parts[found.wave].countries
                 part = PartFile(
-                    recognition.dialect, str(found.state.path), found.state.sha256, found.countries, limited
+                    recognition.codebook, str(found.state.path), found.state.sha256, found.countries, limited
                 )
                 others = waves[found.wave].parts if found.wave in waves else ()
                 parts = tuple(sorted((*others, part), key=lambda p: (p.countries, p.path)))
@@ -248,7 +248,7 @@ class Project:
             files = parts[0].sha256[:16]
         else:
             files = digest(*sorted(f"{part.sha256} {' '.join(part.countries)}" for part in parts))
-        kept_here = sorted({part.dialect for part in parts if policy[part.dialect] != "any"})
+        kept_here = sorted({part.codebook for part in parts if policy[part.codebook] != "any"})
         return "-".join(part for part in (files, " ".join(kept_here), withdrawn) if part)
 
     def harmonizing_version(self, file: WaveFile) -> str:
@@ -258,29 +258,29 @@ class Project:
 
     def part_harmonizing_version(self, wave: str, part: PartFile) -> str:
         """As `harmonizing_version`, of one of the wave's files."""
-        rules = self.crosswalk.digest(part.dialect)
+        rules = self.crosswalk.digest(part.codebook)
         accepted = self.accepted(wave, part)
         return rules if accepted is None else digest(rules, accepted)
 
     def accepted(self, wave: str, part: PartFile) -> str | None:
         """Why the release in a file may differ much from the one before it; None: it may not."""
-        return self.sources.accepted(part.dialect, surveys.release_id(wave, part.sha256))
+        return self.sources.accepted(part.codebook, surveys.release_id(wave, part.sha256))
 
     def in_use(self) -> dict[str, surveys.InUse]:
-        """What the study uses of each source (dialect): waves, version stamps and hashes of their files."""
+        """What the study uses of each source (codebook): waves, version stamps and hashes of their files."""
         found: dict[str, list[tuple[str, str, str]]] = {}
         for wave, file in self.catalogue().waves.items():
             path = self.layout.table("waves", wave)
             known = dict(read_table(path).select("sha256", "version").rows()) if path.exists() else {}
             for part in file.parts:
-                found.setdefault(part.dialect, []).append((wave, known.get(part.sha256) or "", part.sha256))
+                found.setdefault(part.codebook, []).append((wave, known.get(part.sha256) or "", part.sha256))
         return {
-            dialect: surveys.InUse(
+            codebook: surveys.InUse(
                 tuple(dict.fromkeys(wave for wave, _, _ in files)),
                 tuple(sorted({version for _, version, _ in files if version})),
                 tuple(sorted({sha for _, _, sha in files})),
             )
-            for dialect, files in found.items()
+            for codebook, files in found.items()
         }
 
     def harmonized_waves(self) -> list[str]:
@@ -307,22 +307,22 @@ class Project:
     def waves(self) -> pl.DataFrame:
         """The WAVES rows of the harmonized waves, with the data-use policy of today."""
         stored = pl.concat([read_table(self.layout.table("waves", w)) for w in self.harmonized_waves()])
-        return stored.with_columns(self.permitted_use("dialect"))
+        return stored.with_columns(self.permitted_use("codebook"))
 
-    def permitted_use(self, dialect: str) -> pl.Expr:
+    def permitted_use(self, codebook: str) -> pl.Expr:
         """Column `data_use`: where personas of a source may be sent by the `surveys.yaml` of today.
 
         Args:
-            dialect: Column that names the source; an unknown one, or none, is `local_only`.
+            codebook: Column that names the source; an unknown one, or none, is `local_only`.
         """
         policy = self.sources.permitted
-        return pl.col(dialect).replace_strict(policy, default="local_only", return_dtype=pl.String).alias("data_use")
+        return pl.col(codebook).replace_strict(policy, default="local_only", return_dtype=pl.String).alias("data_use")
 
     def policy_version(self) -> str:
         """Version of where the personas of the waves in use may be sent."""
         policy = self.sources.permitted
-        dialects = sorted({dialect for file in self.catalogue().waves.values() for dialect in file.dialects})
-        return digest(*(f"{dialect} {policy[dialect]}" for dialect in dialects))
+        codebooks = sorted({codebook for file in self.catalogue().waves.values() for codebook in file.codebooks})
+        return digest(*(f"{codebook} {policy[codebook]}" for codebook in codebooks))
 
     def model_version(self, name: str) -> str:
         """Version of what a model answers and of what may be sent to it."""
@@ -342,9 +342,9 @@ class Project:
         )
 
     def crosswalk_version(self) -> str:
-        """Version of the crosswalk's rows for the dialects that are in use."""
-        dialects = sorted({dialect for file in self.catalogue().waves.values() for dialect in file.dialects})
-        return digest(*(self.crosswalk.digest(dialect) for dialect in dialects))
+        """Version of the crosswalk's rows for the codebooks that are in use."""
+        codebooks = sorted({codebook for file in self.catalogue().waves.values() for codebook in file.codebooks})
+        return digest(*(self.crosswalk.digest(codebook) for codebook in codebooks))
 
     @property
     def retest_file(self) -> Path | None:

@@ -22,7 +22,7 @@ from mpta_pipeline.core.provenance import Node, checksum, read_record, record_pa
 from mpta_pipeline.core.storage import listed, read_parquet
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import warehouse
 from mpta_pipeline.surveys.raw import file_sha256
 
@@ -46,42 +46,42 @@ class Finding:
     message: str = ""
 
 
-def check_all(project: Project, only: str | None = None) -> list[Finding]:
+def check_all(deployment: Deployment, only: str | None = None) -> list[Finding]:
     """Run all checks, or one; a check that cannot be carried out has failed, and the others are carried out.
 
     Args:
-        project: The deployment.
+        deployment: The deployment.
         only: Name of a check.
     """
     found: list[Finding] = []
     for name, (check, _) in CHECKS.items():
         if only in (None, name):
             try:
-                found += check(project)
+                found += check(deployment)
             except (Exception, pl.exceptions.PanicException) as failure:  # damage has any form; the others go on
                 what = str(failure).splitlines()[0] if isinstance(failure, MptaError) else type(failure).__name__
                 found.append(Finding(name, "the check itself", False, "error", f"could not be carried out: {what}"))
     return found
 
 
-def _partitions(project: Project) -> Iterator[tuple[Path, tables.Table | None]]:
+def _partitions(deployment: Deployment) -> Iterator[tuple[Path, tables.Table | None]]:
     """Every stored partition of the study; what has left it is made anew when it comes back."""
     by_name = {t.name: t for t in tables.PUBLISHED}
-    unused = warehouse.left_out(project.layout)
-    for path in listed(project.layout.store, "harmonized/*.parquet"):
+    unused = warehouse.left_out(deployment.layout)
+    for path in listed(deployment.layout.store, "harmonized/*.parquet"):
         yield path, tables.RESPONDENTS
-    for path in listed(project.layout.store / "tables", "**/*.parquet"):
+    for path in listed(deployment.layout.store / "tables", "**/*.parquet"):
         if path not in unused:
-            yield path, by_name.get(path.relative_to(project.layout.store / "tables").parts[0])
+            yield path, by_name.get(path.relative_to(deployment.layout.store / "tables").parts[0])
 
 
-def _subject(project: Project, path: Path) -> str:
-    return str(path.relative_to(project.layout.store)).removesuffix(".parquet")
+def _subject(deployment: Deployment, path: Path) -> str:
+    return str(path.relative_to(deployment.layout.store)).removesuffix(".parquet")
 
 
-def _stored_tables(project: Project) -> Iterator[Finding]:
+def _stored_tables(deployment: Deployment) -> Iterator[Finding]:
     """Columns, types, bounds and keys of every stored partition."""
-    for path, table in _partitions(project):
+    for path, table in _partitions(deployment):
         problem = ""
         try:
             frame = read_parquet(path)
@@ -93,12 +93,12 @@ def _stored_tables(project: Project) -> Iterator[Finding]:
             problem = failure.problem
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
             problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` makes it anew"
-        yield Finding("stored_tables", _subject(project, path), not problem, "error", problem)
+        yield Finding("stored_tables", _subject(deployment, path), not problem, "error", problem)
 
 
-def _records(project: Project) -> Iterator[Finding]:
+def _records(deployment: Deployment) -> Iterator[Finding]:
     """The record beside each partition against the partition."""
-    for path, _ in _partitions(project):
+    for path, _ in _partitions(deployment):
         record, problem = read_record(path), ""
         if record is None:
             problem = "has no record: it was interrupted or damaged, and the next run makes it anew"
@@ -107,50 +107,52 @@ def _records(project: Project) -> Iterator[Finding]:
         else:
             frame = read_parquet(path)
             version = content_hash(frame)
-            if record.node == "personas" and (groups := steps.made(project, Node("groups"))) is not None:
+            if record.node == "personas" and (groups := steps.made(deployment, Node("groups"))) is not None:
                 version = digest(version, groups.version)
             if record.rows != frame.height or record.version != version:
                 problem = "does not hold what its record says: it was changed from outside; delete it, run `mpta run`"
-        yield Finding("records", _subject(project, path), not problem, "warn" if record is None else "error", problem)
+        yield Finding(
+            "records", _subject(deployment, path), not problem, "warn" if record is None else "error", problem
+        )
 
 
-def _in_step(project: Project) -> Iterator[Finding]:
+def _in_step(deployment: Deployment) -> Iterator[Finding]:
     """Every asset's partition against what it would be made from now."""
-    for node in _nodes(project):
-        if steps.made(project, node) is None:
+    for node in _nodes(deployment):
+        if steps.made(deployment, node) is None:
             yield Finding("in_step", str(node), False, "warn", "has not been made yet: `mpta run`, or let the daemon")
         else:
-            behind = not steps.is_current(project, node)
+            behind = not steps.is_current(deployment, node)
             yield Finding("in_step", str(node), not behind, "warn", "was made from older parents" if behind else "")
 
 
-def _nodes(project: Project) -> Iterator[Node]:
-    for wave in project.catalogue().waves:
+def _nodes(deployment: Deployment) -> Iterator[Node]:
+    for wave in deployment.catalogue().waves:
         yield from (Node(a, wave) for a in ("raw_wave", "harmonized_wave", "survey_changelog"))
     yield from (Node(a) for a in ("personas", "panel"))
-    yield from (Node(a, task) for task in project.study.tasks for a in ("items", "prompts"))
-    for cell in steps.cells(project):
+    yield from (Node(a, task) for task in deployment.study.tasks for a in ("items", "prompts"))
+    for cell in steps.cells(deployment):
         yield from (Node(a, cell) for a in ("responses", "scores", "subgroup_metrics", "pockets"))
     yield from (Node(a) for a in ("model_comparison", "warehouse", "report"))
 
 
-def _waves(project: Project) -> Iterator[Finding]:
+def _waves(deployment: Deployment) -> Iterator[Finding]:
     """The quality checks and published marginals of the harmonized waves as they are stored."""
-    for wave in project.harmonized_waves():
-        frame = read_parquet(project.layout.harmonized(wave))
-        raws = surveys.load_parts(project.layout, wave)
+    for wave in deployment.harmonized_waves():
+        frame = read_parquet(deployment.layout.harmonized(wave))
+        raws = surveys.load_parts(deployment.layout, wave)
         for raw in raws:
             part = steps.part_of(frame, raw)
             subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"
-            for check in harmonize.check_wave(part, raw, project.crosswalk) if part.height else ():
+            for check in harmonize.check_wave(part, raw, deployment.crosswalk) if part.height else ():
                 severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
                 message = "" if check.passed else check.description
                 yield Finding("waves", f"{subject}: {check.name}", check.passed, severity, message)
 
 
-def _snapshots(project: Project) -> Iterator[Finding]:
+def _snapshots(deployment: Deployment) -> Iterator[Finding]:
     """Raw snapshots are whole, and the survey files are those that were read."""
-    waves = project.catalogue().waves
+    waves = deployment.catalogue().waves
     # A cumulative file gives many waves and is hashed once.
     paths = {part.path for file in waves.values() for part in file.parts}
     hashes = {path: file_sha256(Path(path)) for path in paths if Path(path).exists()}
@@ -160,27 +162,27 @@ def _snapshots(project: Project) -> Iterator[Finding]:
             if hashes.get(part.path, part.sha256) != part.sha256:
                 problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
-        if steps.made(project, Node("raw_wave", wave)) is not None:
-            for part_read in surveys.load_parts(project.layout, wave):
+        if steps.made(deployment, Node("raw_wave", wave)) is not None:
+            for part_read in surveys.load_parts(deployment.layout, wave):
                 # Of the whole file: which of its countries count is looked up in these rows.
-                raw = surveys.load_raw(project.layout, wave, part_read.release_id)
+                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id)
                 rows, told = raw.data().height, raw.release["n_respondents"]
                 lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
                 yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
 
 
-def _ledgers(project: Project) -> Iterator[Finding]:
+def _ledgers(deployment: Deployment) -> Iterator[Finding]:
     """Every line of every ledger against its checksum, and the stored answers against the ledger."""
-    for folder in sorted(p for p in project.layout.ledger("any").parent.glob("*") if p.is_dir()):
+    for folder in sorted(p for p in deployment.layout.ledger("any").parent.glob("*") if p.is_dir()):
         verdict = inference.verify(folder)
         damaged = "; ".join(verdict.damaged)
         yield Finding(
             "ledgers", f"{folder.name}: {verdict.records:,} records", not damaged, "error", damaged and _lost(damaged)
         )
-    for cell in steps.cells(project):
-        if steps.made(project, Node("responses", cell)) is not None:
-            wanted = steps.read(project, "responses", cell)["request_hash"].unique()
-            held = Ledger(project.layout.ledger(cell.split("|")[0])).held(wanted)
+    for cell in steps.cells(deployment):
+        if steps.made(deployment, Node("responses", cell)) is not None:
+            wanted = steps.read(deployment, "responses", cell)["request_hash"].unique()
+            held = Ledger(deployment.layout.ledger(cell.split("|")[0])).held(wanted)
             lost = wanted.len() - held.answered.len() - held.failed.len()
             message = f"{lost} answer(s) of the table are not in the ledger and would be asked again" if lost else ""
             yield Finding("ledgers", f"responses|{cell}", not lost, "error", message)
@@ -190,20 +192,20 @@ def _lost(damaged: str) -> str:
     return f"{damaged}. What is damaged is asked again by the next run; a copy of the file brings it back unpaid"
 
 
-def _published(project: Project) -> Iterator[Finding]:
+def _published(deployment: Deployment) -> Iterator[Finding]:
     """The published DuckDB file holds as many rows of each table as the partitions do."""
     for node in (Node("warehouse"), Node("report")):
-        record, path = steps.made(project, node), steps.path_of(project, node)
+        record, path = steps.made(deployment, node), steps.path_of(deployment, node)
         if record is not None and record.checksum:
             same = checksum(path) == record.checksum
             changed = f"{path.name} was changed or damaged since it was published; delete it, run `mpta run`"
             yield Finding("published", path.name, same, "error", "" if same else changed)
-    path = project.layout.warehouse
+    path = deployment.layout.warehouse
     if not path.exists():
         return
     with duckdb.connect(str(path), read_only=True) as con:
         for table in tables.PUBLISHED:
-            stored = sum(read_parquet(p).height for p in warehouse.files(project.layout, table))
+            stored = sum(read_parquet(p).height for p in warehouse.files(deployment.layout, table))
             row = con.execute(f"select count(*) from {quoted(table.name)}").fetchone()
             published = 0 if row is None else int(row[0])
             problem = f"{published:,} rows published, {stored:,} stored: the warehouse waits to be made again"
@@ -211,31 +213,33 @@ def _published(project: Project) -> Iterator[Finding]:
             yield Finding("published", table.name, same, "warn", "" if same else problem)
 
 
-def _withdrawn(project: Project) -> Iterator[Finding]:
+def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
     """Nobody who withdrew stands in a harmonized wave or among the personas."""
-    listed_ids = surveys.load_withdrawals(project.layout)
-    for path in [*listed(project.layout.store, "harmonized/*.parquet"), project.layout.table("personas")]:
+    listed_ids = surveys.load_withdrawals(deployment.layout)
+    for path in [*listed(deployment.layout.store, "harmonized/*.parquet"), deployment.layout.table("personas")]:
         if path.exists() and record_path(path).exists():
             frame = read_parquet(path)
-            ids = frame["respondent_id" if "respondent_id" in frame.columns else "persona_id"]
+            ids = frame[
+                "respondent_id" if "respondent_id" in frame.columns else "persona_id"
+            ]  # stored by an earlier version
             there = int(listed_ids.holds(ids).sum())
             message = f"{there} respondent(s) who withdrew are in it: run `mpta run`" if there else ""
-            yield Finding("withdrawn", _subject(project, path), not there, "error", message)
+            yield Finding("withdrawn", _subject(deployment, path), not there, "error", message)
 
 
-def _policy(project: Project) -> Iterator[Finding]:
+def _policy(deployment: Deployment) -> Iterator[Finding]:
     """Prompts that wait for a permission, and stored answers to prompts that may no longer be sent to their model."""
-    for cell in steps.cells(project):
-        if (record := steps.made(project, Node("responses", cell))) is None:
+    for cell in steps.cells(deployment):
+        if (record := steps.made(deployment, Node("responses", cell))) is None:
             continue
         model, task = cell.split("|")
         waiting = record.notes.get("withheld", 0)
         message = f"{waiting:,} prompt(s) wait: {record.notes.get('withheld_because')}" if waiting else ""
         yield Finding("policy", f"responses|{cell}", not waiting, "warn", message)
-        if project.model(model).may_receive("local_only") or steps.made(project, Node("prompts", task)) is None:
+        if deployment.model(model).may_receive("local_only") or steps.made(deployment, Node("prompts", task)) is None:
             continue
-        prompts = steps.as_permitted(project, steps.read(project, "prompts", task))
-        answers = steps.read(project, "responses", cell).filter(pl.col("text").is_not_null())
+        prompts = steps.as_permitted(deployment, steps.read(deployment, "prompts", task))
+        answers = steps.read(deployment, "responses", cell).filter(pl.col("text").is_not_null())
         sent = prompts.filter(pl.col("data_use") != "any").join(answers, on="prompt_id", how="semi").height
         message = (
             f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; nothing more is "
@@ -244,7 +248,7 @@ def _policy(project: Project) -> Iterator[Finding]:
         yield Finding("policy", f"sent before: {cell}", not sent, "warn", message if sent else "")
 
 
-CHECKS: dict[str, tuple[Callable[[Project], Iterator[Finding]], str]] = {
+CHECKS: dict[str, tuple[Callable[[Deployment], Iterator[Finding]], str]] = {
     "stored_tables": (_stored_tables, "Every stored partition has its declared columns, types, bounds and keys"),
     "records": (_records, "Every partition holds what the record beside it says"),
     "waves": (_waves, "Harmonized waves as stored pass their quality checks and published marginals"),

@@ -35,7 +35,7 @@ from mpta_pipeline.core.provenance import (
     write_record,
 )
 from mpta_pipeline.core.storage import at_work, listed, read_parquet, shared, write_parquet, write_text
-from mpta_pipeline.pipeline.deployment import PartFile, Project
+from mpta_pipeline.pipeline.deployment import Deployment, PartFile
 from mpta_pipeline.publication import warehouse
 
 
@@ -71,25 +71,25 @@ def asking(how: Asking) -> Iterator[None]:
 
 
 def how_to_ask(
-    project: Project, progress: Callable[[inference.Progress], None] | None = None, *, retry_errors: bool = False
+    deployment: Deployment, progress: Callable[[inference.Progress], None] | None = None, *, retry_errors: bool = False
 ) -> Asking:
     """What the context says, else as given and with the study's budget."""
-    limit = project.study.budget
+    limit = deployment.study.budget
     return _asking.get() or Asking(progress, None if limit is None else inference.Budget(limit), retry_errors)
 
 
-def lane(project: Project, model: str) -> str:
+def lane(deployment: Deployment, model: str) -> str:
     """What a model keeps busy: models with weights on this machine take turns, each endpoint is its own."""
-    spec = project.models.get(model)
+    spec = deployment.models.get(model)
     return "this machine" if spec is not None and spec.provider == "embedded" else model
 
 
 # --- where partitions lie -------------------------------------------------------------------------------------------
 
 
-def path_of(project: Project, node: Node) -> Path:
+def path_of(deployment: Deployment, node: Node) -> Path:
     """The file that holds a node's table (or document)."""
-    layout = project.layout
+    layout = deployment.layout
     match node.asset:
         case "raw_wave":
             return layout.table("waves", node.partition)
@@ -103,12 +103,12 @@ def path_of(project: Project, node: Node) -> Path:
             return layout.table(node.asset, *([] if not node.partition else node.partition.split("|")))
 
 
-def made(project: Project, node: Node) -> Record | None:
+def made(deployment: Deployment, node: Node) -> Record | None:
     """The record of a node, or None where it has not been made."""
-    return read_record(path_of(project, node))
+    return read_record(path_of(deployment, node))
 
 
-def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
+def read(deployment: Deployment, asset: str, partition: str = "") -> pl.DataFrame:
     """A stored table partition.
 
     Raises:
@@ -116,7 +116,7 @@ def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
     """
     node = Node(asset, partition)
     try:
-        return read_table(path_of(project, node))
+        return read_table(path_of(deployment, node))
     except FileNotFoundError:
         raise ConfigError(
             f"{asset} has not been made yet",
@@ -129,15 +129,15 @@ def read(project: Project, asset: str, partition: str = "") -> pl.DataFrame:
 # --- what is made from what -----------------------------------------------------------------------------------------
 
 
-def cells(project: Project) -> list[str]:
+def cells(deployment: Deployment) -> list[str]:
     """Partition keys model|task of the study."""
-    return [f"{model}|{task}" for model in project.models for task in project.study.tasks]
+    return [f"{model}|{task}" for model in deployment.models for task in deployment.study.tasks]
 
 
-def _nodes(project: Project, node: Node) -> list[Node]:
+def _nodes(deployment: Deployment, node: Node) -> list[Node]:
     """The stored tables that a node is made from."""
     part = node.partition
-    waves = project.harmonized_waves
+    waves = deployment.harmonized_waves
     match node.asset:
         case "harmonized_wave" | "survey_changelog":
             return [Node("raw_wave", part)]
@@ -160,13 +160,20 @@ def _nodes(project: Project, node: Node) -> list[Node]:
             others = [Node("items", part), Node("groups")] if shares else [Node("prompts", part), Node("personas")]
             return [Node("gold", part), *others]
         case "model_comparison":
-            return [*(Node("scores", c) for c in cells(project) if made(project, Node("scores", c))), Node("groups")]
+            return [
+                *(Node("scores", c) for c in cells(deployment) if made(deployment, Node("scores", c))),
+                Node("groups"),
+            ]
         case "warehouse":
             return [
                 *(Node(a, w) for w in waves() for a in ("harmonized_wave", "survey_changelog")),
                 *(Node(a) for a in ("personas", "panel", "model_comparison")),
-                *(Node(a, t) for t in project.study.tasks for a in ("items", "gold", "prompts")),
-                *(Node(a, c) for c in cells(project) for a in ("responses", "scores", "subgroup_metrics", "pockets")),
+                *(Node(a, t) for t in deployment.study.tasks for a in ("items", "gold", "prompts")),
+                *(
+                    Node(a, c)
+                    for c in cells(deployment)
+                    for a in ("responses", "scores", "subgroup_metrics", "pockets")
+                ),
             ]
         case "report":
             return [Node("warehouse")]
@@ -206,69 +213,69 @@ def code(asset: str) -> str | None:
     return digest(modules, named_sql.version("views"), length=12) if asset == "warehouse" else modules
 
 
-def _configured(project: Project, node: Node) -> dict[str, str]:
+def _configured(deployment: Deployment, node: Node) -> dict[str, str]:
     """The configuration and code that a node is made from, with versions."""
     parents = {}
     if version := code(node.asset):
         parents["code"] = version
     match node.asset:
         case "raw_wave":
-            parents[f"survey_file|{node.partition}"] = project.wave_version(node.partition)
+            parents[f"survey_file|{node.partition}"] = deployment.wave_version(node.partition)
         case "harmonized_wave":
-            file = project.wave_file(node.partition)
-            parents[f"crosswalk_card|{node.partition}"] = project.harmonizing_version(file)
+            file = deployment.wave_file(node.partition)
+            parents[f"crosswalk_card|{node.partition}"] = deployment.harmonizing_version(file)
         case "personas":
-            parents["study_card|traits"] = project.study_version("traits", "panel", "figures")
-            parents["crosswalk"] = project.crosswalk_version()
-            parents["data_use"] = project.policy_version()
+            parents["study_card|traits"] = deployment.study_version("traits", "panel", "figures")
+            parents["crosswalk"] = deployment.crosswalk_version()
+            parents["data_use"] = deployment.policy_version()
         case "panel" | "ceiling":
-            parents["study_card|panel"] = project.study_version("panel", "seed")
+            parents["study_card|panel"] = deployment.study_version("panel", "seed")
         case "items":
-            parents[f"task_card|{node.partition}"] = project.task_version(node.partition)
+            parents[f"task_card|{node.partition}"] = deployment.task_version(node.partition)
             # Wording is no part of a harmonized wave, but of the items made from it.
-            parents["crosswalk"] = project.crosswalk_version()
+            parents["crosswalk"] = deployment.crosswalk_version()
         case "prompts":
-            parents[f"task_card|{node.partition}"] = project.task_version(node.partition)
-            parents["study_card|prompts"] = project.study_version("styles", "framings", "conditions", "seed")
+            parents[f"task_card|{node.partition}"] = deployment.task_version(node.partition)
+            parents["study_card|prompts"] = deployment.study_version("styles", "framings", "conditions", "seed")
         case "responses":
             model = node.partition.split("|")[0]
-            parents[f"model_card|{model}"] = project.model_version(model)
+            parents[f"model_card|{model}"] = deployment.model_version(model)
         case "subgroup_metrics" | "people_shares" | "pockets" | "model_comparison" | "warehouse" | "report":
-            parents["figures_card"] = project.figures_version()
+            parents["figures_card"] = deployment.figures_version()
     return parents
 
 
-def parents(project: Project, node: Node) -> dict[str, str]:
+def parents(deployment: Deployment, node: Node) -> dict[str, str]:
     """Name → version of all that a node is made from as things stand now; "" for what has not been made."""
     versions = {}
-    for parent in _nodes(project, node):
-        record = made(project, parent)
+    for parent in _nodes(deployment, node):
+        record = made(deployment, parent)
         versions[str(parent)] = record.version if record else ""
-    return versions | _configured(project, node)
+    return versions | _configured(deployment, node)
 
 
-def is_current(project: Project, node: Node) -> bool:
+def is_current(deployment: Deployment, node: Node) -> bool:
     """Whether a node stands and was made from what is there now."""
-    record = made(project, node)
-    return record is not None and record.parents == parents(project, node)
+    record = made(deployment, node)
+    return record is not None and record.parents == parents(deployment, node)
 
 
-def needs_run(project: Project, node: Node) -> bool:
+def needs_run(deployment: Deployment, node: Node) -> bool:
     """Whether a node is to be made: it is out of step, or a budget left requests, or failed ones are to be asked."""
-    record = made(project, node)
-    if record is None or record.parents != parents(project, node):
+    record = made(deployment, node)
+    if record is None or record.parents != parents(deployment, node):
         return True
     if node.asset != "responses":
         return False
-    again = how_to_ask(project).retry_errors and bool(record.notes.get("errors"))
+    again = how_to_ask(deployment).retry_errors and bool(record.notes.get("errors"))
     return again or bool(record.notes.get("left"))
 
 
-def answered(project: Project, model: str, task: str) -> Record | None:
+def answered(deployment: Deployment, model: str, task: str) -> Record | None:
     """The record of a model's stored answers if there is nothing to ask: none is missing, nothing changed since."""
     node = Node("responses", f"{model}|{task}")
-    record = made(project, node)
-    if record is None or record.parents != parents(project, node):
+    record = made(deployment, node)
+    if record is None or record.parents != parents(deployment, node):
         return None
     requests, asked, reused = (record.notes.get(name, -1) for name in ("requests", "asked", "reused"))
     return record if requests == asked + reused else None
@@ -305,12 +312,12 @@ def _makes(asset: str, *keys: str) -> Callable[[Callable[P, T]], Callable[P, T]]
         @wraps(step)
         def made_from_start(*args: P.args, **kwargs: P.kwargs) -> T:
             given = parameters.bind(*args, **kwargs).arguments
-            project: Project = given["project"]
+            deployment: Deployment = given["deployment"]
             nested = _started.get() is not None
-            with nullcontext() if nested else at_work(project.layout):
+            with nullcontext() if nested else at_work(deployment.layout):
                 start = _Start(
-                    parents(project, Node(asset, "|".join(given[key] for key in keys))),
-                    surveys.load_withdrawals(project.layout).version,
+                    parents(deployment, Node(asset, "|".join(given[key] for key in keys))),
+                    surveys.load_withdrawals(deployment.layout).version,
                 )
                 token = _started.set(start)
                 try:
@@ -323,7 +330,7 @@ def _makes(asset: str, *keys: str) -> Callable[[Callable[P, T]], Callable[P, T]]
     return decorate
 
 
-def _start(project: Project) -> _Start:
+def _start(deployment: Deployment) -> _Start:
     """What held when the step began that is about to store something.
 
     Raises:
@@ -331,7 +338,7 @@ def _start(project: Project) -> _Start:
     """
     start = _started.get()
     assert start is not None, "a step that stores is decorated by _makes"
-    if surveys.load_withdrawals(project.layout).version != start.withdrawn:
+    if surveys.load_withdrawals(deployment.layout).version != start.withdrawn:
         raise ConfigError(
             "A respondent withdrew while this table was being made; nothing was stored",
             remedy="run it again: everything is then read without them",
@@ -339,16 +346,16 @@ def _start(project: Project) -> _Start:
     return start
 
 
-def standing(project: Project, asset: str, model: str, task: str) -> Record | None:
+def standing(deployment: Deployment, asset: str, model: str, task: str) -> Record | None:
     """The record of a model × task partition that was made from what is there now; None: it is to be made."""
     node = Node(asset, f"{model}|{task}")
-    return made(project, node) if is_current(project, node) else None
+    return made(deployment, node) if is_current(deployment, node) else None
 
 
 def _store(
-    project: Project, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None, *, beside: str = ""
+    deployment: Deployment, node: Node, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None, *, beside: str = ""
 ) -> Record:
-    return store(frame, path_of(project, node), node, _start(project).parents, notes=notes, beside=beside)
+    return store(frame, path_of(deployment, node), node, _start(deployment).parents, notes=notes, beside=beside)
 
 
 def _or_accept(release: Mapping[str, Any], checks: Sequence[Any]) -> str:
@@ -356,7 +363,7 @@ def _or_accept(release: Mapping[str, Any], checks: Sequence[Any]) -> str:
     if {c.name for c in checks if not c.passed and c.severity == "error"} - harmonize.AGAINST_LAST:
         return _CORRECT
     return (
-        f"{_CORRECT}. If the release is right as it is, say why in surveys.yaml: sources: {{{release['dialect']}: "
+        f"{_CORRECT}. If the release is right as it is, say why in surveys.yaml: sources: {{{release['codebook']}: "
         f'{{accept: {{"{release["release_id"]}": "why so much may change"}}}}}}'
     )
 
@@ -380,14 +387,14 @@ def _raise_blocking(what: str, checks: Sequence[Any], file: str | None = None, r
 
 
 @_makes("raw_wave", "wave")
-def make_raw_wave(project: Project, wave: str) -> Record:
+def make_raw_wave(deployment: Deployment, wave: str) -> Record:
     """Read the wave's files into immutable raw snapshots; one that was read before is not read again."""
-    file = project.wave_file(wave)
+    file = deployment.wave_file(wave)
     raws = surveys.ingest_parts(
         [surveys.PartFile(Path(p.path), p.countries if p.limited else None) for p in file.parts],
         wave,
-        project.layout,
-        project.sources,
+        deployment.layout,
+        deployment.sources,
     )
     names = tables.WAVES.schema.names()
     frame = pl.DataFrame(
@@ -395,7 +402,7 @@ def make_raw_wave(project: Project, wave: str) -> Record:
     )
     told = {raw.release["file_name"]: raw.release["notes"] for raw in raws if raw.release["notes"]}
     return _store(
-        project,
+        deployment,
         Node("raw_wave", wave),
         tables.WAVES.conform(frame),
         {
@@ -407,7 +414,7 @@ def make_raw_wave(project: Project, wave: str) -> Record:
 
 
 @_makes("harmonized_wave", "wave")
-def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[Any]]:
+def make_harmonized_wave(deployment: Deployment, wave: str) -> tuple[Record, Sequence[Any]]:
     """Harmonize a raw wave, part by part; the stored wave is replaced only if no blocking check fails.
 
     A part that was harmonized before in the same way is taken over as it is. Where one of several parts fails, the
@@ -416,19 +423,19 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
     Raises:
         ValidationError: A blocking check failed in every part; the wave as it was stays.
     """
-    node, path = Node("harmonized_wave", wave), project.layout.harmonized(wave)
-    raws = surveys.load_parts(project.layout, wave)
+    node, path = Node("harmonized_wave", wave), deployment.layout.harmonized(wave)
+    raws = surveys.load_parts(deployment.layout, wave)
     stored = _previous(path)
-    record = made(project, node)
+    record = made(deployment, node)
     known: Mapping[str, Any] = {} if record is None else record.notes.get("parts", {})
-    files = {part.sha256: part for part in project.wave_file(wave).parts}
+    files = {part.sha256: part for part in deployment.wave_file(wave).parts}
     frames: list[pl.DataFrame] = []
     checks: list[Any] = []
     parts: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     failure: MptaError | None = None
     for raw in raws:
-        version = _part_version(project, wave, raw, files.get(raw.release["sha256"]))
+        version = _part_version(deployment, wave, raw, files.get(raw.release["sha256"]))
         before = None if stored is None else _rows_of(stored, raw)
         same = known.get(raw.release_id)
         try:
@@ -437,18 +444,18 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
                 found = [harmonize.CheckResult(**check) for check in same["checks"]]
             else:
                 _no_negative_weight(raw)
-                frame = harmonize.harmonize(raw, project.crosswalk)
+                frame = harmonize.harmonize(raw, deployment.crosswalk)
                 file = files.get(raw.release["sha256"])
                 found = harmonize.check_wave(
                     frame,
                     raw,
-                    project.crosswalk,
+                    deployment.crosswalk,
                     previous=before,
-                    accepted=None if file is None else project.accepted(wave, file),
+                    accepted=None if file is None else deployment.accepted(wave, file),
                 )
                 file_name, remedy = raw.release["file_name"], _or_accept(raw.release, found)
                 _raise_blocking(f"Wave {wave}", found, file=file_name, remedy=remedy)
-                facts = _facts(frame, raw, project) | {"version": version, "checks": [vars(c) for c in found]}
+                facts = _facts(frame, raw, deployment) | {"version": version, "checks": [vars(c) for c in found]}
         except MptaError as problem:
             failure = problem
             name = str(raw.release["file_name"])
@@ -476,7 +483,7 @@ def make_harmonized_wave(project: Project, wave: str) -> tuple[Record, Sequence[
         "left_out": left_out,
         "parts": parts,
     }
-    return _store(project, node, frame, notes), checks
+    return _store(deployment, node, frame, notes), checks
 
 
 def _no_negative_weight(raw: surveys.RawWave) -> None:
@@ -492,9 +499,9 @@ def _no_negative_weight(raw: surveys.RawWave) -> None:
         )
 
 
-def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[str, Any]:
+def _facts(frame: pl.DataFrame, raw: surveys.RawWave, deployment: Deployment) -> dict[str, Any]:
     """What the record keeps of a harmonized part."""
-    aside = harmonize.columns_set_aside(raw, project.crosswalk)
+    aside = harmonize.columns_set_aside(raw, deployment.crosswalk)
     return {
         "file": raw.release["file_name"],
         "columns": frame.columns,
@@ -504,9 +511,9 @@ def _facts(frame: pl.DataFrame, raw: surveys.RawWave, project: Project) -> dict[
     }
 
 
-def _part_version(project: Project, wave: str, raw: surveys.RawWave, file: PartFile | None) -> str:
+def _part_version(deployment: Deployment, wave: str, raw: surveys.RawWave, file: PartFile | None) -> str:
     """Version of all that a part of a harmonized wave is made from."""
-    rules = "" if file is None else project.part_harmonizing_version(wave, file)
+    rules = "" if file is None else deployment.part_harmonizing_version(wave, file)
     withdrawn = str(raw.release.get("withdrawals", ""))
     return digest(code("harmonized_wave") or "", rules, raw.release_id, " ".join(raw.countries or ()), withdrawn)
 
@@ -514,7 +521,7 @@ def _part_version(project: Project, wave: str, raw: surveys.RawWave, file: PartF
 def _rows_of(stored: pl.DataFrame, raw: surveys.RawWave) -> pl.DataFrame | None:
     """What the stored wave holds of a part's countries, of its source if that gave some of them; null: nothing."""
     rows = stored.filter(pl.col("country").is_in(list(raw.release["countries"])))
-    own = rows.filter(pl.col("dialect") == raw.release["dialect"])
+    own = rows.filter(pl.col("codebook") == raw.release["codebook"])
     rows = own if own.height else rows
     return _without_empty(rows) if rows.height else None
 
@@ -548,92 +555,92 @@ def _previous(path: Path) -> pl.DataFrame | None:
 
 
 @_makes("survey_changelog", "wave")
-def make_survey_changelog(project: Project, wave: str) -> Record:
+def make_survey_changelog(deployment: Deployment, wave: str) -> Record:
     """What the wave's releases in use changed against those that they superseded; empty for first releases."""
     node = Node("survey_changelog", wave)
-    older = surveys.previous_releases(project.layout, wave)
+    older = surveys.previous_releases(deployment.layout, wave)
     frames = [tables.CHANGELOG.empty()]
-    for new in surveys.load_parts(project.layout, wave):
+    for new in surveys.load_parts(deployment.layout, wave):
         previous = older.get(str(new.release["sha256"])[:12], [])
         for release, countries in previous:
-            old = surveys.load_raw(project.layout, wave, release)
+            old = surveys.load_raw(deployment.layout, wave, release)
             # One file in the place of one: all of both is compared, so that countries that came or went are seen.
             whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
             pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
             frames.append(surveys.diff_releases(*pair))
     names = sorted({release for found in older.values() for release, _ in found})
     frame = tables.CHANGELOG.conform(pl.concat(frames))
-    return _store(project, node, frame, {"previous_release": ", ".join(names) or None})
+    return _store(deployment, node, frame, {"previous_release": ", ".join(names) or None})
 
 
-def forget_wave(project: Project, wave: str) -> None:
+def forget_wave(deployment: Deployment, wave: str) -> None:
     """Take a wave out of the study: its harmonized table goes, raw snapshots and answers stay."""
     for asset in ("raw_wave", "harmonized_wave", "survey_changelog"):
-        discard(path_of(project, Node(asset, wave)))
+        discard(path_of(deployment, Node(asset, wave)))
 
 
 # --- personas -------------------------------------------------------------------------------------------------------
 
 
 @_makes("personas")
-def make_personas(project: Project) -> tuple[Record, Sequence[Any]]:
+def make_personas(deployment: Deployment) -> tuple[Record, Sequence[Any]]:
     """Turn the harmonized waves into personas; checked before the stored table is replaced."""
-    respondents = project.respondents()
-    frame = personas.build_personas(respondents, project.crosswalk, project.study, project.waves())
+    respondents = deployment.respondents()
+    frame = personas.build_personas(respondents, deployment.crosswalk, deployment.study, deployment.waves())
     checks = personas.check_personas(frame, respondents)
     _raise_blocking("The personas table", checks)
-    base = dict.fromkeys(part for d in project.study.figures.dimensions for part in d.split("×"))
+    base = dict.fromkeys(part for d in deployment.study.figures.dimensions for part in d.split("×"))
     groups = personas.derived_dimensions(
         respondents,
-        tuple(base | dict.fromkeys(project.study.panel.strata)),
-        project.crosswalk,
-        country_groups=project.study.figures.country_groups,
-    ).join(personas.sampling_design(respondents), on="persona_id", how="left")
+        tuple(base | dict.fromkeys(deployment.study.panel.strata)),
+        deployment.crosswalk,
+        country_groups=deployment.study.figures.country_groups,
+    ).join(personas.sampling_design(respondents), on="respondent_id", how="left")
     node = Node("personas")
-    group_record = _store(project, Node("groups"), tables.GROUPS.conform(groups))
+    group_record = _store(deployment, Node("groups"), tables.GROUPS.conform(groups))
     # The groups are part of this asset: what depends on it must hear of a change in either table. One record says both,
     # for a run may be killed between two.
-    record = _store(project, node, frame, beside=group_record.version)
+    record = _store(deployment, node, frame, beside=group_record.version)
     return record, checks
 
 
 @_makes("panel")
-def make_panel(project: Project) -> Record:
+def make_panel(deployment: Deployment) -> Record:
     """Draw who is asked."""
-    study = project.study
-    frame = personas.draw_panel(read(project, "personas"), read(project, "groups"), study.panel, study.seed)
-    return _store(project, Node("panel"), frame)
+    study = deployment.study
+    frame = personas.draw_panel(read(deployment, "personas"), read(deployment, "groups"), study.panel, study.seed)
+    return _store(deployment, Node("panel"), frame)
 
 
 # --- tasks ----------------------------------------------------------------------------------------------------------
 
 
 @_makes("items", "task")
-def make_items(project: Project, task: str) -> Record:
+def make_items(deployment: Deployment, task: str) -> Record:
     """Make a task's items and, beside them, what every respondent answered to them."""
-    config = project.task(task)
-    respondents = project.respondents()
+    config = deployment.task(task)
+    respondents = deployment.respondents()
     gaps = tasks.Gaps()
     items = tasks.build_items(
         task,
         config,
-        crosswalk=project.crosswalk,
+        crosswalk=deployment.crosswalk,
         respondents=respondents,
-        study=project.study,
-        base=project.config,
-        cache_dir=project.layout.item_files,
+        study=deployment.study,
+        base=deployment.config,
+        cache_dir=deployment.layout.item_files,
         gaps=gaps,
     )
-    gold = tasks.build_gold(task, config, items, crosswalk=project.crosswalk, respondents=respondents)
-    _store(project, Node("gold", task), gold)
-    return _store(project, Node("items", task), items, {"respondents_answers": gold.height, **gaps.notes()})
+    gold = tasks.build_gold(task, config, items, crosswalk=deployment.crosswalk, respondents=respondents)
+    _store(deployment, Node("gold", task), gold)
+    return _store(deployment, Node("items", task), items, {"respondents_answers": gold.height, **gaps.notes()})
 
 
-def items_left_out(project: Project) -> list[tuple[str, str]]:
+def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
     """Task and sentence, for tasks whose item file has items that cannot be asked."""
     told = []
-    for task in project.study.tasks:
-        record = made(project, Node("items", task))
+    for task in deployment.study.tasks:
+        record = made(deployment, Node("items", task))
         notes = record.notes if record else {}
         if left := notes.get("left_out"):
             told.append(
@@ -647,32 +654,32 @@ def items_left_out(project: Project) -> list[tuple[str, str]]:
 
 
 @_makes("prompts", "task")
-def make_prompts(project: Project, task: str) -> tuple[Record, Sequence[Any]]:
+def make_prompts(deployment: Deployment, task: str) -> tuple[Record, Sequence[Any]]:
     """Cross items, personas, conditions and option orders into prompts."""
     frame = tasks.build_prompts(
         task,
-        project.study,
-        items=read(project, "items", task),
-        gold=read(project, "gold", task),
-        panel=read(project, "panel"),
-        personas=read(project, "personas"),
+        deployment.study,
+        items=read(deployment, "items", task),
+        gold=read(deployment, "gold", task),
+        panel=read(deployment, "panel"),
+        personas=read(deployment, "personas"),
     )
     checks = tasks.check_prompts(frame)
     _raise_blocking(f"The prompts of {task}", checks)
-    notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["persona_id"].n_unique()}
-    return _store(project, Node("prompts", task), frame, notes), checks
+    notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
+    return _store(deployment, Node("prompts", task), frame, notes), checks
 
 
 # --- inference ------------------------------------------------------------------------------------------------------
 
 
 @_makes("responses", "model", "task")
-def make_responses(project: Project, model: str, task: str, how: Asking | None = None) -> Record:
+def make_responses(deployment: Deployment, model: str, task: str, how: Asking | None = None) -> Record:
     """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
-    spec = project.model(model)
-    prompts = as_permitted(project, read(project, "prompts", task))
-    ledger = project.layout.ledger(model)
-    how = how or how_to_ask(project)
+    spec = deployment.model(model)
+    prompts = as_permitted(deployment, read(deployment, "prompts", task))
+    ledger = deployment.layout.ledger(model)
+    how = how or how_to_ask(deployment)
     outcome = inference.ask(
         spec,
         prompts,
@@ -680,28 +687,28 @@ def make_responses(project: Project, model: str, task: str, how: Asking | None =
         progress=how.progress,
         budget=how.budget,
         retry_errors=how.retry_errors,
-        cache_dir=project.layout.models,
+        cache_dir=deployment.layout.models,
         stop=how.stop,
         judge=_statuses_of,
     )
     frame = inference.responses(spec, prompts, ledger)
-    return _store(project, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
+    return _store(deployment, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
 
 
-def as_permitted(project: Project, prompts: pl.DataFrame) -> pl.DataFrame:
+def as_permitted(deployment: Deployment, prompts: pl.DataFrame) -> pl.DataFrame:
     """Prompts with the `data_use` of today: that of the source of the persona that they show.
 
     What stands in the stored prompts was true when they were made; `surveys.yaml` is read again here, because a
     permission may have been withdrawn while a process was running.
     """
-    today = replace(project)  # nothing is remembered of what was read before
-    shown = read(project, "personas").select(pl.col("persona_id").alias("shown_persona_id"), "dialect")
+    today = replace(deployment)  # nothing is remembered of what was read before
+    shown = read(deployment, "personas").select(pl.col("respondent_id").alias("shown_respondent_id"), "codebook")
     return (
-        prompts.join(shown, on="shown_persona_id", how="left", maintain_order="left")
+        prompts.join(shown, on="shown_respondent_id", how="left", maintain_order="left")
         .with_columns(
-            pl.when(pl.col("shown_persona_id").is_null())
+            pl.when(pl.col("shown_respondent_id").is_null())
             .then(pl.lit("any"))
-            .otherwise(today.permitted_use("dialect"))
+            .otherwise(today.permitted_use("codebook"))
             .alias("data_use")
         )
         .select(prompts.columns)
@@ -731,52 +738,54 @@ def _statuses_of(replies: pl.DataFrame) -> pl.Series:
 
 
 @_makes("scores", "model", "task")
-def make_scores(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
+def make_scores(deployment: Deployment, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Parse a model's answers and compare them with what counts."""
     cell = f"{model}|{task}"
-    frame = tasks.score(read(project, "prompts", task), read(project, "items", task), read(project, "responses", cell))
+    frame = tasks.score(
+        read(deployment, "prompts", task), read(deployment, "items", task), read(deployment, "responses", cell)
+    )
     statuses = dict(frame["status"].value_counts().sort("status").rows())
-    checks = tasks.check_scores(frame, project.study.least_readable)
+    checks = tasks.check_scores(frame, deployment.study.least_readable)
     if unreadable := [check.description for check in checks if not check.passed]:
         statuses["warning"] = unreadable[0]
-    return _store(project, Node("scores", cell), frame, statuses), checks
+    return _store(deployment, Node("scores", cell), frame, statuses), checks
 
 
 @_makes("subgroup_metrics", "model", "task")
-def make_subgroup_metrics(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
+def make_subgroup_metrics(deployment: Deployment, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
-    _people_shares(project, task)
+    _people_shares(deployment, task)
     frame = metrics.compute_figures(
-        read(project, "scores", cell),
-        read(project, "groups"),
-        read(project, "gold", task),
-        rules=project.study.figures,
-        releases=project.waves().select("survey", "wave", "release_id", "weight_name"),
-        items=read(project, "items", task),
-        ceiling=_ceiling(project, task),
-        retest=None if (table := project.retest_file) is None else metrics.read_retest(table),
-        study=project.study.name,
+        read(deployment, "scores", cell),
+        read(deployment, "groups"),
+        read(deployment, "gold", task),
+        rules=deployment.study.figures,
+        releases=deployment.waves().select("survey", "wave", "release_id", "weight_name"),
+        items=read(deployment, "items", task),
+        ceiling=_ceiling(deployment, task),
+        retest=None if (table := deployment.retest_file) is None else metrics.read_retest(table),
+        study=deployment.study.name,
     )
     checks = metrics.check_figures(frame)
     _raise_blocking(f"The figures of {cell}", checks)
-    _remember_figures(project, Node("subgroup_metrics", cell), frame)
-    return _store(project, Node("subgroup_metrics", cell), frame), checks
+    _remember_figures(deployment, Node("subgroup_metrics", cell), frame)
+    return _store(deployment, Node("subgroup_metrics", cell), frame), checks
 
 
-def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
+def _remember_figures(deployment: Deployment, node: Node, now: pl.DataFrame) -> None:
     """Keep the id and the number of each figure that is about to be replaced by another one.
 
     Before the figures are stored: a process killed in between has remembered figures that still stand, which harms
     nothing.
     """
-    before = _previous(path_of(project, node))
+    before = _previous(path_of(deployment, node))
     if before is None:
         return
     if "figure_id" not in before.columns:
         before = before.with_columns(figure_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
     gone = before.unique("figure_id", keep="first", maintain_order=True).join(now, on="figure_id", how="anti")
-    kept = project.layout.figures_before(*node.partition.split("|"))
+    kept = deployment.layout.figures_before(*node.partition.split("|"))
     known = read_parquet(kept) if kept.exists() else tables.FIGURES_BEFORE.empty()
     gone = gone.select(
         "figure_id", pl.concat_str(*FIGURE_KEY, separator="/").alias("figure_key"), "metric", "weighted", "estimate",
@@ -786,89 +795,92 @@ def _remember_figures(project: Project, node: Node, now: pl.DataFrame) -> None:
         write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
 
 
-def _people_shares(project: Project, task: str) -> None:
+def _people_shares(deployment: Deployment, task: str) -> None:
     """Store what people answered to a task's items, made once for all models; as `_ceiling`, it is no asset."""
-    if not is_current(project, Node("people_shares", task)):
-        _make_people_shares(project, task)
+    if not is_current(deployment, Node("people_shares", task)):
+        _make_people_shares(deployment, task)
 
 
 @_makes("people_shares", "task")
-def _make_people_shares(project: Project, task: str) -> None:
+def _make_people_shares(deployment: Deployment, task: str) -> None:
     frame = metrics.people_shares(
-        read(project, "items", task), read(project, "gold", task), read(project, "groups"), rules=project.study.figures
+        read(deployment, "items", task),
+        read(deployment, "gold", task),
+        read(deployment, "groups"),
+        rules=deployment.study.figures,
     )
-    _store(project, Node("people_shares", task), frame)
+    _store(deployment, Node("people_shares", task), frame)
 
 
-def _ceiling(project: Project, task: str) -> pl.DataFrame | None:
+def _ceiling(deployment: Deployment, task: str) -> pl.DataFrame | None:
     """What the visible traits could foretell of the panel's answers: made once a task, read for every model.
 
     It is no asset: it is a part of the figures that does not depend on the model.
     """
-    if is_current(project, Node("ceiling", task)):
-        return read(project, "ceiling", task)
-    return _make_ceiling(project, task)
+    if is_current(deployment, Node("ceiling", task)):
+        return read(deployment, "ceiling", task)
+    return _make_ceiling(deployment, task)
 
 
 @_makes("ceiling", "task")
-def _make_ceiling(project: Project, task: str) -> pl.DataFrame | None:
-    gold = read(project, "gold", task)
+def _make_ceiling(deployment: Deployment, task: str) -> pl.DataFrame | None:
+    gold = read(deployment, "gold", task)
     if gold.is_empty():
         return None
-    prompts = read(project, "prompts", task).select("item_id", "persona_id", "masked")
+    prompts = read(deployment, "prompts", task).select("item_id", "respondent_id", "masked")
     masked = prompts.select("item_id", "masked").explode("masked").drop_nulls().unique()
-    told = read(project, "personas").select("persona_id", pl.col("traits")).explode("traits").drop_nulls()
-    told = told.unnest("traits").unique(["persona_id", "column"], keep="first", maintain_order=True)
-    traits = told.pivot(on="column", index="persona_id", values="value")
+    told = read(deployment, "personas").select("respondent_id", pl.col("traits")).explode("traits").drop_nulls()
+    told = told.unnest("traits").unique(["respondent_id", "column"], keep="first", maintain_order=True)
+    traits = told.pivot(on="column", index="respondent_id", values="value")
     frame = metrics.cross_fitted(
         gold,
-        traits.select("persona_id", *sorted(c for c in traits.columns if c != "persona_id")),
+        traits.select("respondent_id", *sorted(c for c in traits.columns if c != "respondent_id")),
         hidden={str(item): part["masked"].to_list() for (item,), part in masked.sort("masked").group_by("item_id")},
-        seed=project.study.seed,
-        people=prompts["persona_id"].unique().to_list(),
+        seed=deployment.study.seed,
+        people=prompts["respondent_id"].unique().to_list(),
     )
-    _store(project, Node("ceiling", task), frame)
+    _store(deployment, Node("ceiling", task), frame)
     return frame
 
 
 @_makes("pockets", "model", "task")
-def make_pockets(project: Project, model: str, task: str) -> tuple[Record, Sequence[Any]]:
+def make_pockets(deployment: Deployment, model: str, task: str) -> tuple[Record, Sequence[Any]]:
     """Search for subgroups where a model does worse on one half of the data and confirm them on the other."""
     cell = f"{model}|{task}"
     frame = metrics.find_pockets(
-        read(project, "scores", cell),
-        read(project, "groups"),
-        read(project, "gold", task),
-        rules=project.study.figures,
-        seed=project.study.seed,
-        study=project.study.name,
+        read(deployment, "scores", cell),
+        read(deployment, "groups"),
+        read(deployment, "gold", task),
+        rules=deployment.study.figures,
+        seed=deployment.study.seed,
+        study=deployment.study.name,
     )
     checks = metrics.check_pockets(frame)
     _raise_blocking(f"The pockets of {cell}", checks)
-    return _store(project, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())}), checks
+    return _store(deployment, Node("pockets", cell), frame, {"confirmed": int(frame["confirmed"].sum())}), checks
 
 
 @_makes("model_comparison")
-def make_model_comparison(project: Project) -> tuple[Record, Sequence[Any]]:
+def make_model_comparison(deployment: Deployment) -> tuple[Record, Sequence[Any]]:
     """Compare the models pairwise on the prompts that both answered."""
     frame = metrics.compare_models(
-        stacked(project, "scores"), rules=project.study.figures, groups=read(project, "groups")
+        stacked(deployment, "scores"), rules=deployment.study.figures, groups=read(deployment, "groups")
     )
     checks = metrics.check_comparison(frame)
     _raise_blocking("The comparison of models", checks)
-    return _store(project, Node("model_comparison"), frame), checks
+    return _store(deployment, Node("model_comparison"), frame), checks
 
 
 # --- publication ----------------------------------------------------------------------------------------------------
 
 
-def leave_out_unused(project: Project) -> None:
+def leave_out_unused(deployment: Deployment) -> None:
     """Publish no tables of tasks and models that left the study. They stay where they are, for when these come back."""
     used = {
-        path_of(project, Node(asset, partition))
+        path_of(deployment, Node(asset, partition))
         for assets, partitions in (
-            (("items", "gold", "prompts", "ceiling", "people_shares"), list(project.study.tasks)),
-            (("responses", "scores", "subgroup_metrics", "pockets"), cells(project)),
+            (("items", "gold", "prompts", "ceiling", "people_shares"), list(deployment.study.tasks)),
+            (("responses", "scores", "subgroup_metrics", "pockets"), cells(deployment)),
         )
         for asset in assets
         for partition in partitions
@@ -886,73 +898,75 @@ def leave_out_unused(project: Project) -> None:
             "subgroup_metrics",
             "pockets",
         )
-        for path in listed(project.layout.store / "tables" / asset, "**/*.parquet")
+        for path in listed(deployment.layout.store / "tables" / asset, "**/*.parquet")
     )
-    warehouse.leave_out(project.layout, [path for path in stored if path not in used])
+    warehouse.leave_out(deployment.layout, [path for path in stored if path not in used])
 
 
 @_makes("warehouse")
-def make_warehouse(project: Project) -> Record:
+def make_warehouse(deployment: Deployment) -> Record:
     """Publish all tables as one DuckDB file, built beside and swapped in."""
-    leave_out_unused(project)
-    crosswalk = project.crosswalk
+    leave_out_unused(deployment)
+    crosswalk = deployment.crosswalk
     for name, frame in (("concepts", crosswalk.concepts), ("options", crosswalk.options)):
-        store(frame, project.layout.table(name), Node(name), {})
-    lineage = _lineage(project)
-    store(lineage, project.layout.table("lineage"), Node("lineage"), {})
-    before = _start(project).parents
-    path = warehouse.publish(project.layout)
+        store(frame, deployment.layout.table(name), Node(name), {})
+    lineage = _lineage(deployment)
+    store(lineage, deployment.layout.table("lineage"), Node("lineage"), {})
+    before = _start(deployment).parents
+    path = warehouse.publish(deployment.layout)
     version = digest("".join(sorted(before.values())))
     notes = {"tables": len(tables.PUBLISHED)}
     return write_record(path, Record("warehouse", version, None, before, notes, checksum(path)))
 
 
-def _lineage(project: Project) -> pl.DataFrame:
+def _lineage(deployment: Deployment) -> pl.DataFrame:
     rows = []
-    todo = _nodes(project, Node("warehouse"))
+    todo = _nodes(deployment, Node("warehouse"))
     seen = set()
     while todo:
         node = todo.pop()
-        record = made(project, node)
+        record = made(deployment, node)
         if node in seen or record is None:
             continue
         seen.add(node)
-        todo += _nodes(project, node)
+        todo += _nodes(deployment, node)
         rows += [(str(node), parent, record.version, version or None) for parent, version in record.parents.items()]
     return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
 
 
 @_makes("report")
-def make_report(project: Project) -> Record:
+def make_report(deployment: Deployment) -> Record:
     """Write the report from the stored figures."""
     figures = {
-        name: stacked(project, name) for name in ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
+        name: stacked(deployment, name) for name in ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
     }
-    figures["model_comparison"] = read(project, "model_comparison")
-    figures["waves"] = project.waves()
-    figures["panel"] = read(project, "panel")
-    figures["options"] = project.crosswalk.options
+    figures["model_comparison"] = read(deployment, "model_comparison")
+    figures["waves"] = deployment.waves()
+    figures["panel"] = read(deployment, "panel")
+    figures["options"] = deployment.crosswalk.options
     html = report.render_report(
         figures,
-        study=project.study,
+        study=deployment.study,
         metrics=metrics.METRICS,
-        title=f"Study {project.study.name}",
+        title=f"Study {deployment.study.name}",
         generated=datetime.now(UTC),
         set_aside={
             wave: record.notes.get("set_aside", [])
             for wave in sorted(figures["waves"]["wave"].unique())
-            if (record := made(project, Node("harmonized_wave", wave))) is not None
+            if (record := made(deployment, Node("harmonized_wave", wave))) is not None
         },
     )
-    before = _start(project).parents
-    path = shared(project.layout, write_text(html, project.layout.report))
+    before = _start(deployment).parents
+    path = shared(deployment.layout, write_text(html, deployment.layout.report))
     version = digest("".join(sorted(before.values())))
     return write_record(path, Record("report", version, None, before, {"bytes": len(html)}, checksum(path)))
 
 
-def stacked(project: Project, asset: str) -> pl.DataFrame:
+def stacked(deployment: Deployment, asset: str) -> pl.DataFrame:
     """All partitions of a task- or model×task-partitioned table, one below the other."""
     table = next(t for t in tables.PUBLISHED if t.name == asset)
-    partitions = list(project.study.tasks) if asset in ("items", "prompts", "gold", "people_shares") else cells(project)
-    frames = [read(project, asset, p) for p in partitions if made(project, Node(asset, p))]
+    partitions = (
+        list(deployment.study.tasks) if asset in ("items", "prompts", "gold", "people_shares") else cells(deployment)
+    )
+    frames = [read(deployment, asset, p) for p in partitions if made(deployment, Node(asset, p))]
     return pl.concat(frames, how="vertical") if frames else table.empty()

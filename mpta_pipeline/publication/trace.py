@@ -149,7 +149,7 @@ def _ask(con: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
 
 def _cells(con: duckdb.DuckDBPyConnection, behind: pl.DataFrame, narrow: Narrow) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The answers with the survey cells that count for them, and where their people come from."""
-    narrow(con, behind["persona_id"])
+    narrow(con, behind["respondent_id"])
     origins = _ask(con, "origins")
     con.register("origins", origins.to_arrow())
     con.register("behind", behind.to_arrow())
@@ -159,7 +159,7 @@ def _cells(con: duckdb.DuckDBPyConnection, behind: pl.DataFrame, narrow: Narrow)
 def _sources(cells: pl.DataFrame) -> Section:
     frame = (
         cells.group_by("wave", "release_id", "file_name", "sha256")
-        .agg(pl.col("persona_id").n_unique().alias("people"), pl.len().alias("answers"))
+        .agg(pl.col("respondent_id").n_unique().alias("people"), pl.len().alias("answers"))
         .sort("wave")
     )
     return Section("Waves, releases and files", frame)
@@ -252,7 +252,7 @@ def _answers_of_group(
         .sort("item_id", "wave")
     )
     people = cells.select(
-        "persona_id", "wave", "wave_row", "item_id", "status", "picked", "answer_key", _CELL, "prompt_id"
+        "respondent_id", "wave", "wave_row", "item_id", "status", "picked", "answer_key", _CELL, "prompt_id"
     )
     sections = [
         _sources(cells),
@@ -271,7 +271,7 @@ def _answers_of_group(
 def _carried(traits: pl.DataFrame) -> Section:
     frame = (
         traits.group_by("column", "label", "wave", "variable")
-        .agg(pl.col("persona_id").n_unique().alias("people"))
+        .agg(pl.col("respondent_id").n_unique().alias("people"))
         .sort("column", "wave")
     )
     return Section("Traits that these personas carry, and the variables they come from", frame)
@@ -282,7 +282,7 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
     prompts = cells.unique("prompt_id", maintain_order=True)
     asked = prompts.select("prompt_id", "task", "condition", "item_id", "question", "shown_options", "answer_key")
     own = prompts.filter(pl.col("variable").is_not_null()).select(
-        "persona_id", "question", "answer_key", _CELL, "wave", "wave_row", "file_name"
+        "respondent_id", "question", "answer_key", _CELL, "wave", "wave_row", "file_name"
     )
     replies = cells.filter(pl.col("model").is_not_null()).select(
         "model", "prompt_id", "reply", "status", "picked", "answer_key", "score", "error", "request_hash"
@@ -325,9 +325,11 @@ def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:
         domain = pl.col("domain") == "demographic"
     else:
         domain = pl.col("domain") != condition.removeprefix("without_")
-    visible = pl.lit(prompt["shown_persona_id"] == prompt["persona_id"] and condition != "placebo") & unmasked & domain
+    visible = (
+        pl.lit(prompt["shown_respondent_id"] == prompt["respondent_id"] and condition != "placebo") & unmasked & domain
+    )
     frame = traits.with_columns(pl.when(visible).then(pl.lit("yes")).otherwise(pl.lit("")).alias("may be shown"))
-    note = "" if prompt["shown_persona_id"] == prompt["persona_id"] else "This prompt does not show this person."
+    note = "" if prompt["shown_respondent_id"] == prompt["respondent_id"] else "This prompt does not show this person."
     return Section("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
 
 

@@ -296,7 +296,7 @@ def _comment(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"comment on view {quoted(name)} is {literal(header(f'views/{name}'))}")
     present = set(con.table("respondents").columns)
     labels = con.sql(
-        'select "column", any_value(label order by dialect) from concepts where "column" is not null group by 1'
+        'select "column", any_value(label order by codebook) from concepts where "column" is not null group by 1'
     )
     for name, label in labels.fetchall():
         parts = {

@@ -28,8 +28,8 @@ from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.publication import warehouse
 
-# Columns that name a respondent, in whatever table.
-_PEOPLE = ("respondent_id", "persona_id", "shown_persona_id")
+# Columns that name a respondent, in whatever table; the last two in tables that an earlier version stored.
+_PEOPLE = ("respondent_id", "shown_respondent_id", "persona_id", "shown_persona_id")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def forget(
 def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
     """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
     path = layout.table("personas")
-    stored = read_table(path).filter(pl.col("persona_id") == respondent_id) if path.exists() else None
+    stored = read_table(path).filter(pl.col("respondent_id") == respondent_id) if path.exists() else None
     texts = [respondent_id]
     if stored is not None and stored.height:
         texts += [
@@ -169,7 +169,7 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
         ]
     prompts = _prompts_of(layout, respondent_id)
     if prompts.height:
-        shown = prompts.filter(pl.col("shown_persona_id") == respondent_id)
+        shown = prompts.filter(pl.col("shown_respondent_id") == respondent_id)
         texts += shown["system"].drop_nulls().unique().to_list()
     return texts
 
@@ -180,7 +180,9 @@ def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
     prompts = pl.concat(frames, how="diagonal_relaxed")
-    concerned = (pl.col("persona_id") == respondent_id) | (pl.col("shown_persona_id") == respondent_id).fill_null(False)
+    concerned = (pl.col("respondent_id") == respondent_id) | (pl.col("shown_respondent_id") == respondent_id).fill_null(
+        False
+    )
     shared = prompts.filter(~concerned)["content_hash"].unique()
     return prompts.filter(concerned).with_columns(alone=~pl.col("content_hash").is_in(shared.implode()))
 

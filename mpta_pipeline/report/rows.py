@@ -209,7 +209,7 @@ def value_order(options: pl.DataFrame) -> dict[str, int]:
     """Place of each canonical value on its scale, for values that have the same place wherever they occur."""
     if options.is_empty():
         return {}
-    rank = pl.col("score").fill_null(pl.col("position")).rank("dense").over("column", "dialect").cast(pl.Int64)
+    rank = pl.col("score").fill_null(pl.col("position")).rank("dense").over("column", "codebook").cast(pl.Int64)
     places = options.select("value", rank.alias("place")).unique()
     return dict(places.filter(pl.col("value").is_unique()).iter_rows())
 

@@ -161,7 +161,7 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
         return {"problem": f"The file cannot be read, for a reason that the program does not know: {_kind(failure)}"}
     return {
         "sha256": sha,
-        "dialect": found.dialect,
+        "codebook": found.codebook,
         "version": found.version,
         "doi": found.doi,
         "title": found.title,
@@ -180,7 +180,7 @@ def _state(path: Path, entry: Mapping[str, Any], registry: SourceRegistry) -> Fi
     size, mtime_ns, _ = entry["identity"]
     if "problem" in entry:
         return FileState(path, size, mtime_ns, None, None, entry["problem"])
-    source = registry[entry["dialect"]]
+    source = registry[entry["codebook"]]
     parts = {
         p["wave"]: WavePart(**{**p, **{name: tuple(p[name]) for name in ("countries", "years", "sizes")}})
         for p in entry["parts"]
@@ -256,13 +256,13 @@ def _assigned(wave: str, state: FileState, givers: Mapping[str, FileState], part
         part = f"one of {parts} files that make up the wave: it gives {_listed(given)}"
         return WaveFile(wave, state, "used", f"{part}; {taken}" if taken else part, given)
     assert state.recognition is not None
-    same_source = any(_dialect(other) == state.recognition.dialect for other, _ in others.values())
+    same_source = any(_codebook(other) == state.recognition.codebook for other, _ in others.values())
     return WaveFile(wave, state, "superseded" if same_source else "check", taken)
 
 
-def _dialect(state: FileState) -> str:
+def _codebook(state: FileState) -> str:
     assert state.recognition is not None
-    return state.recognition.dialect
+    return state.recognition.codebook
 
 
 def _taken(state: FileState, other: FileState, countries: Sequence[str], held: Sequence[str]) -> str:
@@ -275,8 +275,8 @@ def _taken(state: FileState, other: FileState, countries: Sequence[str], held: S
     )
     if state.sha256 == other.sha256:
         return f"the same content as {other.path.name}"
-    if _dialect(state) != _dialect(other):
-        return f"{which} taken from {other.path.name} ({_dialect(other)}, the preferred source)"
+    if _codebook(state) != _codebook(other):
+        return f"{which} taken from {other.path.name} ({_codebook(other)}, the preferred source)"
     if state.recognition.version != other.recognition.version:
         return (
             f"{which} taken from {other.path.name}, the newer release ({other.recognition.version or 'dropped later'})"

@@ -1,6 +1,6 @@
-"""Missing answers: from a dialect's codes, tags and labels to the project's kinds. The one place where this happens.
+"""Missing answers: from a codebook's codes, tags and labels to the project's kinds. The one place where this happens.
 
-A code is missing where the file declares it or the dialect's convention names it; zero is a code like any other. What
+A code is missing where the file declares it or the codebook's convention names it; zero is a code like any other. What
 kind it is follows from its label where it has one that says so, else from the convention's table.
 """
 
@@ -58,7 +58,7 @@ def kind_of_code(
     Args:
         code: Native code as text; Stata's tags as .d.
         label: Its value label, if it has one.
-        convention: The dialect's convention.
+        convention: The codebook's convention.
         variable: Native variable, for the convention's exemptions.
         declared: Missing codes and ranges that the file declares for the variable.
         file_declares: Whether the file declares missing codes for any variable at all, so that a code that it does
@@ -80,7 +80,7 @@ def kind_of_code(
         return None
     marked = is_declared(code, declared)
     if code in convention.codes:
-        # An undeclared code is a value where its own label says nothing of missing; without one, the dialect decides.
+        # An undeclared code is a value where its own label says nothing of missing; without one, the codebook decides.
         unlabelled = not said and (categorical or not convention.declared_only)
         trusted = marked or unlabelled or not file_declares or by_label is not None
         return (by_label or convention.codes[code]) if trusted else None

@@ -62,7 +62,7 @@ class RawWave:
         folder: The snapshot's folder.
         release: The row of WAVES, with further facts: format, encoding, notes, file_declares_missing.
         source: The source's record: keys, weights, country rule.
-        convention: How its dialect writes missing answers.
+        convention: How its codebook writes missing answers.
         countries: Its countries (alpha-3) that count, where another file gives the others; null: all.
     """
 
@@ -450,7 +450,7 @@ def _native_keys(raw: RawWave, file: Path) -> _Keys:
                 remedy="use the producer's own file",
             )
         raise SurveyFileError(
-            f"The file of {raw.source.dialect} has no key that tells its respondents apart",
+            f"The file of {raw.source.codebook} has no key that tells its respondents apart",
             file=file,
             variable=" or ".join("+".join(c) for c in raw.source.key.variables if c),
             remedy="use the producer's complete file",
@@ -693,7 +693,7 @@ def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
 def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
     registry = registry or _packaged()
     release = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-    source = registry[release["dialect"]]
+    source = registry[release["codebook"]]
     return RawWave(wave, folder, release, source, registry.convention(source))
 
 
@@ -801,7 +801,7 @@ def _release(
     return {
         "wave": wave,
         "survey": source.family,
-        "dialect": source.dialect,
+        "codebook": source.codebook,
         "release_id": release_id(wave, sha),
         "title": source.wave_title(part.name),
         "version": recognition.version,

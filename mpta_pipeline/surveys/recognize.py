@@ -65,9 +65,9 @@ class Recognition:
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def dialect(self) -> str:
+    def codebook(self) -> str:
         """Codebook that the file follows."""
-        return self.source.dialect
+        return self.source.codebook
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Nearness:
         reasons: Those that the file does not meet, each in a few words; none: it is of the source.
     """
 
-    dialect: str
+    codebook: str
     conditions: int
     reasons: tuple[str, ...]
 
@@ -108,17 +108,17 @@ def explain(path: Path, registry: SourceRegistry) -> list[Nearness]:
     """
     with readers.opened(path) as file:
         info = readers.describe(file)
-        verdicts = {source.dialect: _against(info, source) for source in registry}
+        verdicts = {source.codebook: _against(info, source) for source in registry}
         named = [registry[d] for d, verdict in verdicts.items() if not verdict.reasons]
         rows = _rows(info, named, partial(readers.chunks, info))
     for source in named:
-        before, more = verdicts[source.dialect], _rows_against(info, rows, source)
+        before, more = verdicts[source.codebook], _rows_against(info, rows, source)
         missing = [] if rows.height == 0 else _lacking(info, source)
-        verdicts[source.dialect] = Nearness(
-            source.dialect, before.conditions + more.conditions + 3, (*more.reasons, *missing)
+        verdicts[source.codebook] = Nearness(
+            source.codebook, before.conditions + more.conditions + 3, (*more.reasons, *missing)
         )
-    order = {source.dialect: place for place, source in enumerate(registry)}
-    return sorted(verdicts.values(), key=lambda v: (bool(v.reasons), -v.share, order[v.dialect]))
+    order = {source.codebook: place for place, source in enumerate(registry)}
+    return sorted(verdicts.values(), key=lambda v: (bool(v.reasons), -v.share, order[v.codebook]))
 
 
 Rows = Callable[[Sequence[str]], Iterable[pl.DataFrame]]
@@ -139,7 +139,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
         raise SurveyFileError("The file has variables but no rows", file=info.path, remedy="download it again")
     if lacking := _lacking(info, source):
         raise SurveyFileError(
-            f"The file of {source.dialect} {lacking[0]}",
+            f"The file of {source.codebook} {lacking[0]}",
             file=info.path,
             variable=" or ".join(_role(source, lacking[0].rpartition(" ")[2])),
             remedy="use a file of the producer that has it",
@@ -155,7 +155,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
                 file=info.path,
                 variable=wave_variable,
                 value=code,
-                remedy=f"correct waves.names in sources/{source.dialect}.yaml",
+                remedy=f"correct waves.names in sources/{source.codebook}.yaml",
             )
         found[part.wave] = part
     waves = tuple(sorted(found, key=lambda w: (len(w), w)))
@@ -232,8 +232,8 @@ def candidates(info: FileInfo, registry: SourceRegistry) -> list[Source]:
     Raises:
         SurveyFileError: There is none; with the reasons.
     """
-    verdicts = {source.dialect: _against(info, source) for source in registry}
-    fitting = [registry[dialect] for dialect, verdict in verdicts.items() if not verdict.reasons]
+    verdicts = {source.codebook: _against(info, source) for source in registry}
+    fitting = [registry[codebook] for codebook, verdict in verdicts.items() if not verdict.reasons]
     if not fitting:
         raise _unknown(info, verdicts)
     return fitting
@@ -245,8 +245,8 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
     Raises:
         SurveyFileError: None fits, or several do, or it is a variant that is refused.
     """
-    verdicts = {source.dialect: _rows_against(info, rows, source) for source in named}
-    fitting = [dialect for dialect, verdict in verdicts.items() if not verdict.reasons]
+    verdicts = {source.codebook: _rows_against(info, rows, source) for source in named}
+    fitting = [codebook for codebook, verdict in verdicts.items() if not verdict.reasons]
     if len(fitting) > 1:
         raise SurveyFileError(
             f"The file fits several sources: {', '.join(fitting)}",
@@ -264,7 +264,7 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
     variables = {v.name.lower(): v for v in info.variables}
     if worded := [n for n in source.recognize.value_labels if n.lower() in variables and variables[n.lower()].text]:
         raise SurveyFileError(
-            f"The file holds words where the codes of {source.dialect} belong",
+            f"The file holds words where the codes of {source.codebook} belong",
             file=info.path,
             variable=", ".join(worded),
             remedy="download the version with codes (of the WVS: Csv, not CsvText), or the SPSS or Stata file",
@@ -275,7 +275,7 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
 def _unknown(info: FileInfo, verdicts: Mapping[str, Nearness], *, least: float = 0.5) -> SurveyFileError:
     """The refusal of a file that fits no source, with what kept it from the nearest ones."""
     nearest = [v for v in sorted(verdicts.values(), key=lambda v: -v.share)[:2] if v.share >= least]
-    why = "; ".join(f"not {v.dialect}: {', '.join(v.reasons[:4])}" for v in nearest)
+    why = "; ".join(f"not {v.codebook}: {', '.join(v.reasons[:4])}" for v in nearest)
     return SurveyFileError(
         f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
         file=info.path,
@@ -315,7 +315,7 @@ def _against(info: FileInfo, source: Source) -> Nearness:
         ]
     # What must not be there, or be labelled otherwise, counts where it is: a file of nothing lacks nothing of it.
     against = sum(1 for reason in met[wanted:] if reason)
-    return Nearness(source.dialect, wanted + against, tuple(reason for reason in met if reason))
+    return Nearness(source.codebook, wanted + against, tuple(reason for reason in met if reason))
 
 
 def _short(label: str | None) -> str:
@@ -350,7 +350,7 @@ def _rows_against(info: FileInfo, rows: pl.DataFrame, source: Source) -> Nearnes
     if signature.years is not None and not told and rows.height:
         met.append(_off_years(rows, source, names))
     met.append(_off_fieldwork(source, rows))
-    return Nearness(source.dialect, max(1, len(met)), tuple(reason for reason in met if reason))
+    return Nearness(source.codebook, max(1, len(met)), tuple(reason for reason in met if reason))
 
 
 def _off_fieldwork(source: Source, rows: pl.DataFrame) -> str | None:
@@ -542,7 +542,7 @@ def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str,
                 break
     if not looked:
         raise SurveyFileError(
-            f"The file of {source.dialect} has no variable of the year",
+            f"The file of {source.codebook} has no variable of the year",
             file=path,
             variable=" or ".join(_role(source, "year")),
             remedy="use a file of the producer that has it",

@@ -62,7 +62,7 @@ class Finding:
     """What one address said.
 
     Attributes:
-        dialect: The source.
+        codebook: The source.
         address: The address, without user, password and query.
         outcome: What it means.
         message: In a sentence, with what to do.
@@ -71,7 +71,7 @@ class Finding:
         waves: Waves of the source that are in use.
     """
 
-    dialect: str
+    codebook: str
     address: str
     outcome: Outcome
     message: str
@@ -107,8 +107,8 @@ class _Seen:
 def watched(registry: SourceRegistry, in_use: Mapping[str, InUse]) -> Iterator[tuple[Source, Address]]:
     """The addresses to ask: of every source that is in use, and of those for which surveys.yaml names addresses."""
     for source in registry:
-        policy = registry.config.sources.get(source.dialect)
-        if source.dialect in in_use or (policy is not None and policy.use and policy.watch):
+        policy = registry.config.sources.get(source.codebook)
+        if source.codebook in in_use or (policy is not None and policy.use and policy.watch):
             for address in registry.addresses(source):
                 yield source, address
 
@@ -121,14 +121,14 @@ def watch(
     Args:
         registry: Sources with the user's policy.
         layout: Where the survey folder and the memory of the watch (`watch.json`) are.
-        in_use: Source (dialect) → what the study uses of it.
+        in_use: Source (codebook) → what the study uses of it.
         attempts: Tries of a download whose connection breaks; it goes on where it stopped.
         pause: Seconds before the second try.
     """
     memory = _Memory(layout.root / "watch.json")
     findings = []
     for source, address in watched(registry, in_use):
-        asked = _Asked(source, address, in_use.get(source.dialect, InUse()), registry, layout)
+        asked = _Asked(source, address, in_use.get(source.codebook, InUse()), registry, layout)
         seen = memory.of(address)
         try:
             found = asked.page(seen) if address.page is not None else asked.file(seen, attempts, pause)
@@ -189,8 +189,8 @@ class _Asked:
     def finding(
         self, outcome: Outcome, message: str, *, release: str | None = None, file: Path | None = None
     ) -> Finding:
-        text = f"{self.source.dialect}: {message}"
-        return Finding(self.source.dialect, shown(self.address.url), outcome, text, release, file, self.used.waves)
+        text = f"{self.source.codebook}: {message}"
+        return Finding(self.source.codebook, shown(self.address.url), outcome, text, release, file, self.used.waves)
 
     def by_hand(self, release: str | None = None) -> Finding:
         """A new release that this program does not fetch."""
@@ -215,7 +215,7 @@ class _Asked:
             return self.finding(
                 "page_changed",
                 f"the page {shown(self.address.url)} has changed its form: the pattern finds no release on it. Look "
-                f"there yourself, and mend the pattern at sources.{self.source.dialect}.watch in surveys.yaml",
+                f"there yourself, and mend the pattern at sources.{self.source.codebook}.watch in surveys.yaml",
             )
         newest, known = releases[-1], max(map(_stamp, self.used.versions), default=())
         if known:
@@ -310,8 +310,8 @@ class _Asked:
             found = recognize(path, self.registry)
         except MptaError as failure:
             return failure.problem
-        dialect = found.source.dialect
-        return None if dialect == self.source.dialect else f"it is a file of {dialect}"
+        codebook = found.source.codebook
+        return None if codebook == self.source.codebook else f"it is a file of {codebook}"
 
     @staticmethod
     def _target(folder: Path, name: str, seen: _Seen, sha: str) -> Path:

@@ -1,7 +1,7 @@
 """What is known about each survey source: one YAML record a source, and the user's policy for it (`surveys.yaml`).
 
 What belongs here: the records' schema, loading, and who may use what. What does not: facts about a source, which stand
-in `sources/<dialect>.yaml`.
+in `sources/<codebook>.yaml`.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class Weight(_Strict):
 
 
 class Convention(_Strict):
-    """How a dialect writes missing answers.
+    """How a codebook writes missing answers.
 
     Attributes:
         codes: Code → kind. Tagged missing codes are written .d.
@@ -285,7 +285,7 @@ class Source(_Strict):
     """One survey source.
 
     Attributes:
-        dialect: Codebook that its files follow; the record's name.
+        codebook: Codebook that its files follow; the record's name.
         family: Survey name in wave keys.
         lineage: Whose ids these are: part of every respondent's hash.
         precedence: Where several sources hold a wave, the lowest number gives its respondents, the others are checks.
@@ -295,7 +295,7 @@ class Source(_Strict):
         download: The producer lets programs download it: a new release is fetched, not only told of.
     """
 
-    dialect: str
+    codebook: str
     family: str
     lineage: str
     title: str
@@ -369,8 +369,8 @@ class SourceRegistry:
     def __iter__(self) -> Iterator[Source]:
         return iter(self.sources.values())
 
-    def __getitem__(self, dialect: str) -> Source:
-        return self.sources[dialect]
+    def __getitem__(self, codebook: str) -> Source:
+        return self.sources[codebook]
 
     def convention(self, source: Source) -> Convention:
         """The missing convention of a source."""
@@ -378,44 +378,44 @@ class SourceRegistry:
 
     def data_use(self, source: Source) -> DataUse:
         """Where personas of the source may be sent: the user's word, else the source's default."""
-        policy = self.config.sources.get(source.dialect, Policy())
+        policy = self.config.sources.get(source.codebook, Policy())
         return policy.data_use or source.data_use
 
     @property
     def permitted(self) -> dict[str, DataUse]:
         """Source → where its personas may be sent today; those of a source that is closed or off stay here."""
-        return {s.dialect: "local_only" if self.closed(s) else self.data_use(s) for s in self}
+        return {s.codebook: "local_only" if self.closed(s) else self.data_use(s) for s in self}
 
     def addresses(self, source: Source) -> tuple[Address, ...]:
         """The addresses that tell of new releases of a source: the user's, else those of its record."""
-        own = self.config.sources.get(source.dialect, Policy()).watch
+        own = self.config.sources.get(source.codebook, Policy()).watch
         return source.watch if own is None else own
 
     def may_download(self, source: Source) -> bool:
         """Whether a new release is fetched: as the user says, else the source's record; never of a closed source."""
-        own = self.config.sources.get(source.dialect, Policy()).download
+        own = self.config.sources.get(source.codebook, Policy()).download
         return self.closed(source) is None and (source.download if own is None else own)
 
-    def accepted(self, dialect: str, release_id: str) -> str | None:
+    def accepted(self, codebook: str, release_id: str) -> str | None:
         """Why a release may change much against the one before it, as the user stated it; None: it may not."""
-        return self.config.sources.get(dialect, Policy()).accept.get(release_id)
+        return self.config.sources.get(codebook, Policy()).accept.get(release_id)
 
     def closed(self, source: Source) -> PolicyError | None:
         """Why the source may not be used, with the remedy; None: it may."""
-        policy = self.config.sources.get(source.dialect, Policy())
+        policy = self.config.sources.get(source.codebook, Policy())
         where = self.config_file or Path("surveys.yaml")
         if not policy.use:
             return PolicyError(
-                f"The source {source.dialect} is switched off",
+                f"The source {source.codebook} is switched off",
                 file=where,
-                variable=f"sources.{source.dialect}.use",
+                variable=f"sources.{source.codebook}.use",
                 remedy="set it to true to use the source",
             )
         if source.acknowledge and not (policy.acknowledged or "").strip():
             return PolicyError(
-                f"The source {source.dialect} is closed: {' '.join(source.acknowledge.split()).rstrip('.')}",
+                f"The source {source.codebook} is closed: {' '.join(source.acknowledge.split()).rstrip('.')}",
                 file=where,
-                variable=f"sources.{source.dialect}.acknowledged",
+                variable=f"sources.{source.codebook}.acknowledged",
                 remedy="if you hold that permission, state there who gave it, for what and when, and scan again",
             )
         return None
@@ -451,12 +451,12 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
                 conventions[key] = _validated(Convention, value, name)
         elif name.endswith(".yaml"):
             source = _validated(Source, yaml.safe_load(texts[name]), name)
-            sources[source.dialect] = source
+            sources[source.codebook] = source
     for source in sources.values():
         if source.missing not in conventions:
             raise ConfigError(
                 "A source names a missing convention that does not exist",
-                file=f"{source.dialect}.yaml",
+                file=f"{source.codebook}.yaml",
                 variable="missing",
                 value=source.missing,
                 remedy=f"use one of {', '.join(sorted(conventions))} or add it to missing.yaml",

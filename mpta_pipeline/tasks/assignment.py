@@ -22,7 +22,7 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     leaves a persona short of `size`, it takes its first choices beyond the shares.
 
     Args:
-        pairs: One row an eligible persona × item, with persona_id, item_id and the `by` column.
+        pairs: One row an eligible persona × item, with respondent_id, item_id and the `by` column.
         size: Items a persona, fewer where it has fewer eligible ones.
         seed: The study's seed.
         by: Groups within which items are balanced.
@@ -30,10 +30,10 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     Returns:
         The chosen rows of `pairs`.
     """
-    frame = pairs.select("persona_id", "item_id", by)
-    frame = frame.with_columns(hash_uniform(frame, ["persona_id", "item_id"], key=f"wish\x1f{seed}").alias("wish"))
-    frame = frame.with_columns(pl.col("wish").rank("ordinal").over("persona_id").alias("choice"))
-    demand = frame.group_by(by, "persona_id").agg(pl.len().clip(upper_bound=size).alias("n"))
+    frame = pairs.select("respondent_id", "item_id", by)
+    frame = frame.with_columns(hash_uniform(frame, ["respondent_id", "item_id"], key=f"wish\x1f{seed}").alias("wish"))
+    frame = frame.with_columns(pl.col("wish").rank("ordinal").over("respondent_id").alias("choice"))
+    demand = frame.group_by(by, "respondent_id").agg(pl.len().clip(upper_bound=size).alias("n"))
     demand = demand.group_by(by).agg(pl.col("n").sum().cast(pl.Int64).alias("demand"))
     share = frame.select(by, "item_id").unique().join(demand, on=by)
     share = share.with_columns(hash_uniform(share, [by, "item_id"], key=f"share\x1f{seed}").alias("tie"))
@@ -44,22 +44,22 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     reach = max(_REACH, 4 * size)
     near = frame.filter(pl.col("choice") <= reach).join(share, on=[by, "item_id"])
     near = near.with_columns(
-        hash_uniform(near, ["item_id", "persona_id"], key=f"rank\x1f{seed}").alias("rank"),
-        pl.col("persona_id").rank("dense").alias("persona") - 1,
+        hash_uniform(near, ["item_id", "respondent_id"], key=f"rank\x1f{seed}").alias("rank"),
+        pl.col("respondent_id").rank("dense").alias("persona") - 1,
         pl.struct(by, "item_id").rank("dense").alias("item") - 1,
     ).sort("persona", "choice")
     held = _match(
         near["persona"].to_list(), near["item"].to_list(), near["rank"].to_list(), near["share"].to_list(), size
     )
-    placed = near.filter(pl.Series(held)).select("persona_id", "item_id", pl.lit(0.0).alias("order"))
+    placed = near.filter(pl.Series(held)).select("respondent_id", "item_id", pl.lit(0.0).alias("order"))
     # `wish` below 1 orders the rest behind those placed.
-    rest = frame.join(placed, on=["persona_id", "item_id"], how="anti").select(
-        "persona_id", "item_id", (1 + pl.col("wish")).alias("order")
+    rest = frame.join(placed, on=["respondent_id", "item_id"], how="anti").select(
+        "respondent_id", "item_id", (1 + pl.col("wish")).alias("order")
     )
     chosen = pl.concat([placed, rest]).filter(
-        pl.col("order").rank("ordinal").over("persona_id", order_by=["order", "item_id"]) <= size
+        pl.col("order").rank("ordinal").over("respondent_id", order_by=["order", "item_id"]) <= size
     )
-    return pairs.join(chosen.select("persona_id", "item_id"), on=["persona_id", "item_id"], how="semi")
+    return pairs.join(chosen.select("respondent_id", "item_id"), on=["respondent_id", "item_id"], how="semi")
 
 
 def _match(personas: list[int], items: list[int], ranks: list[float], shares: list[int], size: int) -> list[bool]:
@@ -94,5 +94,5 @@ def _match(personas: list[int], items: list[int], ranks: list[float], shares: li
 
 def sweep(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "survey") -> pl.DataFrame:
     """Ask each item of `size` personas of each survey, those with the lowest keyed hash."""
-    chosen = pairs.with_columns(hash_uniform(pairs, ["item_id", "persona_id"], key=f"sweep\x1f{seed}").alias("rank"))
+    chosen = pairs.with_columns(hash_uniform(pairs, ["item_id", "respondent_id"], key=f"sweep\x1f{seed}").alias("rank"))
     return chosen.filter(pl.col("rank").rank("ordinal").over(by, "item_id") <= size).drop("rank")

@@ -1,7 +1,7 @@
 """What is asked of whom, shown: an invented respondent in every style, and one prompt of every task.
 
-Run `python -m mpta_pipeline.tasks.example_prompts` for the README's section. The respondent is invented, answer by answer,
-from the crosswalk's own options, because no real one belongs into a repository.
+Run `python -m mpta_pipeline.tasks.example_prompts` for the README's section. The respondent is invented, answer by
+answer, from the crosswalk's own options, because no real one belongs into a repository.
 """
 
 from __future__ import annotations
@@ -104,13 +104,13 @@ def _tasks(folder: Path) -> dict[str, TaskConfig]:
     }
 
 
-def invented_respondents(crosswalk: Crosswalk, dialect: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
+def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
     """RESPONDENTS and WAVES rows of people who do not exist: answers drawn from the crosswalk's options by hash."""
     people = pl.DataFrame({"respondent_id": [f"invented-{i}" for i in range(n)]})
     values: list[pl.Series] = []
-    for row in column_facts(crosswalk).filter(pl.col("dialect") == dialect).sort("column").to_dicts():
+    for row in column_facts(crosswalk).filter(pl.col("codebook") == codebook).sort("column").to_dicts():
         column = row["column"]
-        options = crosswalk.options.filter((pl.col("dialect") == dialect) & (pl.col("column") == column)).sort(
+        options = crosswalk.options.filter((pl.col("codebook") == codebook) & (pl.col("column") == column)).sort(
             "position"
         )
         if row["concept"] == "country":
@@ -126,7 +126,7 @@ def invented_respondents(crosswalk: Crosswalk, dialect: str, n: int = 2) -> tupl
                 options[key].gather(drawn).alias(name) for key, name in (("value", column), ("code", f"{column}__code"))
             ]
     facts = {
-        "revision": "", "survey": dialect, "dialect": dialect, "wave": f"{dialect}-0", "release_id": "invented",
+        "revision": "", "survey": codebook, "codebook": codebook, "wave": f"{codebook}-0", "release_id": "invented",
         "country": "USA", "year": 2018, "weight": None, "stratum": None, "psu": None,
     }  # fmt: skip
     frame = people.with_columns(
@@ -137,7 +137,7 @@ def invented_respondents(crosswalk: Crosswalk, dialect: str, n: int = 2) -> tupl
     )
     waves = pl.DataFrame(
         {
-            "wave": [f"{dialect}-0"], "survey": [dialect], "dialect": [dialect], "release_id": ["invented"],
+            "wave": [f"{codebook}-0"], "survey": [codebook], "codebook": [codebook], "release_id": ["invented"],
             "title": ["Invented"], "version": [None], "doi": [None], "file_name": ["none"], "sha256": [""],
             "n_respondents": [n], "countries": [["USA"]], "years": [[2018]], "weight_name": [None],
             "licence": ["invented"], "data_use": ["any"],
@@ -147,10 +147,10 @@ def invented_respondents(crosswalk: Crosswalk, dialect: str, n: int = 2) -> tupl
     return RESPONDENTS.conform(frame), waves
 
 
-def showcase(crosswalk: Crosswalk | None = None, *, dialect: str = "gss_extract", seed: int = 2025) -> str:
+def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract", seed: int = 2025) -> str:
     """The README's section "What is asked of whom", in Markdown, made by the code that makes the study's prompts."""
     crosswalk = crosswalk or load_crosswalk()
-    people, waves = invented_respondents(crosswalk, dialect)
+    people, waves = invented_respondents(crosswalk, codebook)
     with tempfile.TemporaryDirectory() as folder:
         shown = _tasks(Path(folder))
         study = Study.model_validate({"name": "shown", "seed": seed, "traits": {"min": 1, "max": 9}, "tasks": shown})
@@ -190,12 +190,12 @@ def _one_prompt(
 ) -> dict[str, Any]:
     """The first prompt of a task that shows the first persona."""
     config = study.tasks[name]
-    everybody = pl.DataFrame({"persona_id": personas["persona_id"], "survey": personas["survey"]})
+    everybody = pl.DataFrame({"respondent_id": personas["respondent_id"], "survey": personas["survey"]})
     panel = draw_panel(personas, everybody, PanelDesign(size=personas.height, strata=()), study.seed)
     items = build_items(name, config, crosswalk=crosswalk, respondents=people, study=study)
     gold = build_gold(name, config, items, crosswalk=crosswalk, respondents=people)
     prompts = build_prompts(name, study, items=items, gold=gold, panel=panel, personas=personas)
-    mine = prompts.filter(condition="persona", persona_id=personas["persona_id"][0]).sort("item_id", "order_id")
+    mine = prompts.filter(condition="persona", respondent_id=personas["respondent_id"][0]).sort("item_id", "order_id")
     return mine.row(0, named=True)
 
 

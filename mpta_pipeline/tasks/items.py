@@ -31,7 +31,7 @@ def build_items(
 
     Args:
         name: Task.
-        config: Its configuration; `items` keeps the lowest keyed hashes, shared out equally among the dialects (and
+        config: Its configuration; `items` keeps the lowest keyed hashes, shared out equally among the codebooks (and
             whatever else the kind spreads them over).
         crosswalk: Concepts and options.
         respondents: RESPONDENTS rows of the study's waves.
@@ -61,7 +61,7 @@ def build_items(
             remedy="no wave of the study has a question that this kind can ask; choose other surveys or options",
         )
     null: dict[str, pl.DataType] = {
-        "dialect": pl.String(),
+        "codebook": pl.String(),
         "category": pl.String(),
         "context": pl.String(),
         "option_scores": pl.List(pl.Float64),
@@ -77,7 +77,7 @@ def build_items(
     )
     if config.items is not None and config.items < items.height:
         items = items.with_columns(hash_uniform(items, ["item_id"], key=f"items\x1f{study.seed}").alias("hash"))
-        place = pl.col("hash").rank("ordinal").over("dialect", "spread")
+        place = pl.col("hash").rank("ordinal").over("codebook", "spread")
         items = items.with_columns(place.alias("place")).sort("place", "hash").head(config.items)
     return ITEMS.conform(items.select(list(ITEMS.schema)))
 

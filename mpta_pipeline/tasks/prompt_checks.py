@@ -18,7 +18,7 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
         k, n, chi2, p_value, counts (by position).
     """
     keyed = prompts.filter(pl.col("gold_pos").is_not_null())
-    seen = keyed.unique(["item_id", "persona_id", "order_id"]) if keyed.height else keyed
+    seen = keyed.unique(["item_id", "respondent_id", "order_id"]) if keyed.height else keyed
     counts = (
         seen.select(pl.col("options").list.len().alias("k"), "gold_pos")
         .group_by("k", "gold_pos")
@@ -73,7 +73,7 @@ def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
     """Check a task's prompts: position of the answer key, twins without persona, options that all are told apart."""
     test = gold_position_test(prompts)
     worst = test["p_value"].min()
-    twin = ["item_id", "persona_id", "order_id", "style", "framing", "repeat_id"]
+    twin = ["item_id", "respondent_id", "order_id", "style", "framing", "repeat_id"]
     bare = prompts.filter(pl.col("condition") == "no_persona")
     alone = (
         prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height if bare.height else 0

@@ -90,7 +90,7 @@ def build_prompts(
 
     The persona stands in the system message, the item in the user message, which is the same under every condition:
     a persona's prompts share their prefix and form one group. Every persona prompt has its no-persona twin with the
-    same item, order and persona_id. A persona is only asked what it can be scored on.
+    same item, order and respondent_id. A persona is only asked what it can be scored on.
 
     Args:
         name: Task.
@@ -105,8 +105,8 @@ def build_prompts(
     """
     config = study.tasks[name]
     kind = kind_of(name, config)
-    asked = panel.select("persona_id", "weight").join(
-        personas.select("persona_id", "survey", "wave", "dialect"), on="persona_id"
+    asked = panel.select("respondent_id", "weight").join(
+        personas.select("respondent_id", "survey", "wave", "codebook"), on="respondent_id"
     )
     own_key = kind.gold is not None and items["gold_idx"].null_count() > 0
     pairs = _pairs(config, study.seed, asked, items, gold if own_key else None)
@@ -118,7 +118,7 @@ def build_prompts(
     hidden = masks(items, _shown_columns(personas)).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
-    pairs = pairs.join(hidden, on=["item_id", "dialect"])
+    pairs = pairs.join(hidden, on=["item_id", "codebook"])
     texts = _persona_texts(pairs, personas, study, study.task_conditions(name), kind.closing)
     shown = shown_items(items, config.orders, elicitation)
     shown = shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
@@ -126,11 +126,11 @@ def build_prompts(
     facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
     repeats = pl.LazyFrame({"repeat_id": range(int(config.options.get("repeats", 1)))}, schema={"repeat_id": pl.Int64})
     pairs = pairs.with_columns(
-        hash_uniform(pairs, ["persona_id", "item_id"], key=f"first\x1f{study.seed}").alias("first")
+        hash_uniform(pairs, ["respondent_id", "item_id"], key=f"first\x1f{study.seed}").alias("first")
     )
     prompts = (
         pairs.lazy()
-        .join(texts.lazy(), on=["persona_id", "mask_id"])
+        .join(texts.lazy(), on=["respondent_id", "mask_id"])
         .join(shown.lazy(), on="item_id")
         .filter(_asked_orders(config))
         .join(facts.lazy(), on="item_id")
@@ -148,7 +148,7 @@ def build_prompts(
         hash_rows(prompts, ["text_hash", "user_hash", "elicitation", "repeat_id"], key="content").alias("content_hash")
     )
     cell = [
-        "task", "item_id", "persona_id", "condition", "style", "framing", "paraphrase_id", "repeat_id", "order_id",
+        "task", "item_id", "respondent_id", "condition", "style", "framing", "paraphrase_id", "repeat_id", "order_id",
         "content_hash",
     ]  # fmt: skip
     prompts = prompts.with_columns(
@@ -176,15 +176,15 @@ def _pairs(
     config: TaskConfig, seed: int, asked: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame | None
 ) -> pl.DataFrame:
     """Who is asked what: the facts of the persona, item_id, gold_idx."""
-    items = items.select("item_id", pl.col("dialect").alias("item_dialect"), "gold_idx")
+    items = items.select("item_id", pl.col("codebook").alias("item_codebook"), "gold_idx")
     if gold is None:
         pairs = asked.join(items, how="cross")
     else:
-        pairs = asked.join(gold.select("persona_id", "item_id", "gold_idx"), on="persona_id").join(
+        pairs = asked.join(gold.select("respondent_id", "item_id", "gold_idx"), on="respondent_id").join(
             items.drop("gold_idx"), on="item_id"
         )
-    pairs = pairs.filter(pl.col("item_dialect").is_null() | (pl.col("item_dialect") == pl.col("dialect")))
-    pairs = pairs.drop("item_dialect").sort("persona_id", "item_id")
+    pairs = pairs.filter(pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook")))
+    pairs = pairs.drop("item_codebook").sort("respondent_id", "item_id")
     if config.items_per_persona is not None and pairs.height:
         pairs = balanced_blocks(pairs, config.items_per_persona, seed=seed)
     if (most := config.options.get("personas_per_item")) is not None:
@@ -193,11 +193,11 @@ def _pairs(
 
 
 def _shown_columns(personas: pl.DataFrame) -> pl.DataFrame:
-    """dialect, column, label, variables, reveals of every trait that some persona carries."""
-    traits = personas.select("dialect", "traits").explode("traits").drop_nulls("traits").unnest("traits")
+    """codebook, column, label, variables, reveals of every trait that some persona carries."""
+    traits = personas.select("codebook", "traits").explode("traits").drop_nulls("traits").unnest("traits")
     return (
-        traits.select("dialect", "column", "label", "variable", "reveals")
-        .unique(["dialect", "column"])
+        traits.select("codebook", "column", "label", "variable", "reveals")
+        .unique(["codebook", "column"])
         .with_columns(pl.col("variable").str.split("+").alias("variables"))
     )
 
@@ -208,10 +208,11 @@ def _persona_texts(
     """Every text that stands before an item.
 
     Returns:
-        persona_id, mask_id, condition, style, framing, paraphrase_id, shown_persona_id, system, text_hash, data_use.
+        respondent_id, mask_id, condition, style, framing, paraphrase_id, shown_respondent_id, system, text_hash,
+        data_use.
     """
-    needed = pairs.select("persona_id", "mask_id", "hidden").unique(["persona_id", "mask_id"])
-    needed = needed.sort("persona_id", "mask_id")
+    needed = pairs.select("respondent_id", "mask_id", "hidden").unique(["respondent_id", "mask_id"])
+    needed = needed.sort("respondent_id", "mask_id")
     parts = []
     for condition in conditions:
         people = _people(needed, personas, condition, study.seed)
@@ -230,13 +231,13 @@ def _persona_texts(
             says = closing[framing] if condition != PLACEBO else ""
             parts.append(
                 people.select(
-                    "persona_id",
+                    "respondent_id",
                     "mask_id",
                     pl.lit(condition).alias("condition"),
                     pl.lit(style).alias("style"),
                     pl.lit(framing).alias("framing"),
                     pl.lit(paraphrase, pl.Int64).alias("paraphrase_id"),
-                    pl.when(told).then("shown_persona_id").alias("shown_persona_id"),
+                    pl.when(told).then("shown_respondent_id").alias("shown_respondent_id"),
                     (text + (f"\n{says}" if says else "")).alias("system"),
                     pl.when(told).then("data_use").otherwise(pl.lit("any")).alias("data_use"),
                 )
@@ -247,15 +248,15 @@ def _persona_texts(
 
 
 def _people(needed: pl.DataFrame, personas: pl.DataFrame, condition: str, seed: int) -> pl.DataFrame:
-    """Whose traits a condition shows: persona_id, mask_id, hidden, shown_persona_id, traits, data_use."""
+    """Whose traits a condition shows: respondent_id, mask_id, hidden, shown_respondent_id, traits, data_use."""
     if condition in SHUFFLES:
         needed = needed.join(
-            stand_ins(personas, SHUFFLES[condition], seed=seed), on="persona_id", maintain_order="left"
+            stand_ins(personas, SHUFFLES[condition], seed=seed), on="respondent_id", maintain_order="left"
         )
     else:
-        needed = needed.with_columns(pl.col("persona_id").alias("shown_persona_id"))
-    told = personas.select(pl.col("persona_id").alias("shown_persona_id"), "traits", "data_use")
-    return needed.join(told, on="shown_persona_id", maintain_order="left")
+        needed = needed.with_columns(pl.col("respondent_id").alias("shown_respondent_id"))
+    told = personas.select(pl.col("respondent_id").alias("shown_respondent_id"), "traits", "data_use")
+    return needed.join(told, on="shown_respondent_id", maintain_order="left")
 
 
 def _gold_position(prompts: pl.DataFrame) -> pl.Series:

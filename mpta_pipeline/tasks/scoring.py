@@ -225,8 +225,8 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
         metadata.struct.field("option_bias", "credit", "reference", "bertscore"),
     )
     columns = [
-        "prompt_id", "task", "item_id", "cluster_id", "persona_id", "survey", "wave", "condition", "style", "framing",
-        "paraphrase_id", "repeat_id", "elicitation", "order_id", "gold_idx", "gold_pos", "weight",
+        "prompt_id", "task", "item_id", "cluster_id", "respondent_id", "survey", "wave", "condition", "style",
+        "framing", "paraphrase_id", "repeat_id", "elicitation", "order_id", "gold_idx", "gold_pos", "weight",
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
     ]  # fmt: skip
     frame = parse_replies(prompts, responses).join(prompts.select(columns), on="prompt_id").join(facts, on="item_id")

@@ -62,7 +62,7 @@ class Kind:
         title: What it measures, in a line.
         items: Makes ITEMS columns (task and kind excepted; absent nullable columns are null). A further column
             `spread` names groups among which a cap on the number of items is shared out.
-        gold: Makes persona_id, item_id, survey, gold_idx, weight of every respondent, for kinds whose answer key is
+        gold: Makes respondent_id, item_id, survey, gold_idx, weight of every respondent, for kinds whose answer key is
             the persona's own; null for kinds whose items carry it.
         closing: What is said after the persona, by framing.
         file: The item file that it reads; null for kinds that make items from the survey.

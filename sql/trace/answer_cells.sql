@@ -17,6 +17,6 @@ select
     origins.wave_row
 from behind
 left join items on behind.task = items.task and behind.item_id = items.item_id
-left join origins on behind.persona_id = origins.respondent_id
-left join answers on behind.persona_id = answers.respondent_id and items.column = answers.column
-order by behind.model, behind.persona_id, behind.item_id, behind.order_id, behind.prompt_id
+left join origins on behind.respondent_id = origins.respondent_id
+left join answers on behind.respondent_id = answers.respondent_id and items.column = answers.column
+order by behind.model, behind.respondent_id, behind.item_id, behind.order_id, behind.prompt_id

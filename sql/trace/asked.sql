@@ -9,6 +9,6 @@ select
 from prompts
 left join responses on prompts.prompt_id = responses.prompt_id
 left join scores on responses.prompt_id = scores.prompt_id and responses.model = scores.model
-where prompts.persona_id = getvariable('identifier')
+where prompts.respondent_id = getvariable('identifier')
 group by prompts.task, prompts.condition, responses.model
 order by prompts.task, prompts.condition, responses.model

@@ -31,7 +31,7 @@ placed as (
         end as value
     from cell
     cross join dims
-    left join memberships on cell.persona_id = memberships.persona_id and dims.dimension = memberships.dimension
+    left join memberships on cell.respondent_id = memberships.respondent_id and dims.dimension = memberships.dimension
     left join items on cell.task = items.task and cell.item_id = items.item_id
 ),
 
@@ -50,7 +50,7 @@ select
     cell.condition,
     cell.prompt_id,
     cell.request_hash,
-    cell.persona_id,
+    cell.respondent_id,
     cell.item_id,
     cell.order_id,
     cell.status,

@@ -6,7 +6,7 @@ with asked as (
         survey,
         condition
     from scores
-    where persona_id = getvariable('identifier')
+    where respondent_id = getvariable('identifier')
 ),
 
 cuts as (
@@ -22,7 +22,7 @@ parts as (
     from cuts
     cross join unnest(string_split(cuts.dimensions, '×')) with ordinality as part (dimension, place)
     left join memberships
-        on part.dimension = memberships.dimension and memberships.persona_id = getvariable('identifier')
+        on part.dimension = memberships.dimension and memberships.respondent_id = getvariable('identifier')
 ),
 
 own as (
@@ -40,7 +40,7 @@ select
     '' as whose,
     count(*) as n
 from personas
-where persona_id = getvariable('identifier')
+where respondent_id = getvariable('identifier')
 union all
 select
     2 as step,
@@ -48,7 +48,7 @@ select
     '' as whose,
     count(*) as n
 from panel
-where persona_id = getvariable('identifier')
+where respondent_id = getvariable('identifier')
 union all
 select
     3 as step,
@@ -56,7 +56,7 @@ select
     task as whose,
     count(*) as n
 from gold
-where persona_id = getvariable('identifier')
+where respondent_id = getvariable('identifier')
 group by task
 union all
 select
@@ -65,7 +65,7 @@ select
     task as whose,
     count(*) as n
 from prompts
-where shown_persona_id = getvariable('identifier')
+where shown_respondent_id = getvariable('identifier')
 group by task
 union all
 select
@@ -74,7 +74,7 @@ select
     task as whose,
     count(*) as n
 from prompts
-where persona_id = getvariable('identifier')
+where respondent_id = getvariable('identifier')
 group by task
 union all
 select
@@ -83,7 +83,7 @@ select
     model || ' on ' || task as whose,
     count(*) as n
 from scores
-where persona_id = getvariable('identifier')
+where respondent_id = getvariable('identifier')
 group by model, task
 union all
 select

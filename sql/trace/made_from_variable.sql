@@ -3,14 +3,14 @@
 with made as (
     select
         "column",
-        dialect
+        codebook
     from recodes
     where release_id = getvariable('release') and variable = getvariable('variable')
 ),
 
 carried as (
     select
-        personas.persona_id,
+        personas.respondent_id,
         trait.entry.column
     from personas
     cross join unnest(personas.traits) as trait (entry)
@@ -22,7 +22,7 @@ asked as (
         items.task,
         items.item_id
     from items
-    inner join made on items.column = made.column and (items.dialect is null or items.dialect = made.dialect)
+    inner join made on items.column = made.column and (items.codebook is null or items.codebook = made.codebook)
 )
 
 select

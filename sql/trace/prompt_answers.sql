@@ -19,7 +19,7 @@ select
     prompts.condition,
     prompts.prompt_id,
     named.request_hash,
-    prompts.persona_id,
+    prompts.respondent_id,
     prompts.item_id,
     prompts.order_id,
     scores.status,
@@ -28,7 +28,7 @@ select
     scores.score,
     named.reply,
     named.error,
-    prompts.shown_persona_id,
+    prompts.shown_respondent_id,
     prompts.options as shown_options,
     prompts.masked
 from prompts

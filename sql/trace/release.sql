@@ -2,7 +2,7 @@
 select
     wave,
     survey,
-    dialect,
+    codebook,
     title,
     release_id,
     file_name,

@@ -1,6 +1,6 @@
 -- The traits that the traced personas carry, each with the native code and label it was made from.
 select
-    personas.persona_id,
+    personas.respondent_id,
     trait.entry.column,
     trait.entry.domain,
     trait.entry.label,
@@ -10,11 +10,11 @@ select
     value_labels.native_label,
     personas.wave
 from personas
-inner join traced on personas.persona_id = traced.respondent_id
+inner join traced on personas.respondent_id = traced.respondent_id
 cross join unnest(personas.traits) as trait (entry)
 left join value_labels
     on
         personas.release_id = value_labels.release_id
         and trait.entry.variable = value_labels.variable
         and trait.entry.code = value_labels.native_code
-order by personas.persona_id, trait.entry.column
+order by personas.respondent_id, trait.entry.column

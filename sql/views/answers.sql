@@ -10,7 +10,7 @@ with long as (
         respondent_id,
         wave,
         release_id,
-        dialect,
+        codebook,
         '' as "column",
         '' as value,
         '' as missing,
@@ -23,7 +23,7 @@ with long as (
             respondent_id,
             wave,
             release_id,
-            dialect,
+            codebook,
             {{ column.name }} as "column",
             {{ column.value }} as value,
             {{ column.missing }} as missing,
@@ -36,11 +36,11 @@ with long as (
 first_options as (
     select
         "column",
-        dialect,
+        codebook,
         value,
         arg_min(text, position) as text
     from options
-    group by "column", dialect, value
+    group by "column", codebook, value
 )
 
 select
@@ -61,13 +61,13 @@ left join recodes on long.release_id = recodes.release_id and long.column = reco
 left join options
     on
         long.column = options.column
-        and long.dialect = options.dialect
+        and long.codebook = options.codebook
         and long.native_code = options.code
         and long.value = options.value
 left join first_options
     on
         long.column = first_options.column
-        and long.dialect = first_options.dialect
+        and long.codebook = first_options.codebook
         and long.value = first_options.value
 left join value_labels
     on

@@ -4,18 +4,18 @@
 -- sqlfluff:templater:jinja:context:dimensions:True
 {% if dimensions %}
     select
-        persona_id,
+        respondent_id,
         survey,
         dimension,
         value
     from (
         unpivot groups
-        on columns(* exclude (persona_id, survey, sample, stratum, psu))
+        on columns(* exclude (respondent_id, survey, sample, stratum, psu))
         into name dimension value value
     )
 {% else %}
     select
-        persona_id,
+        respondent_id,
         survey,
         '' as dimension,
         '' as value

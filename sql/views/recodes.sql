@@ -4,7 +4,7 @@
 select
     waves.wave,
     waves.release_id,
-    concepts.dialect,
+    concepts.codebook,
     concepts.column,
     any_value(concepts.concept order by concepts.concept) as concept,
     any_value(concepts.label order by concepts.concept) as label,
@@ -12,10 +12,10 @@ select
     min(variables.variable) as variable,
     arg_min(variables.label, variables.variable) as variable_label
 from waves
-inner join concepts on waves.dialect = concepts.dialect and concepts.column is not null
+inner join concepts on waves.codebook = concepts.codebook and concepts.column is not null
 inner join variables
     on
         waves.wave = variables.wave
         and waves.release_id = variables.release_id
         and lower(concepts.variable) = lower(variables.variable)
-group by waves.wave, waves.release_id, concepts.dialect, concepts.column
+group by waves.wave, waves.release_id, concepts.codebook, concepts.column

@@ -15,7 +15,7 @@ from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.provenance import Node, read_table, store
 from mpta_pipeline.core.storage import listed, read_parquet
 from mpta_pipeline.pipeline import integrity, steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from tests.plain_run import bring_up_to_date
 
 FLIPS = int(os.environ.get("MPTA_FLIPS", "60"))
@@ -67,19 +67,19 @@ def test_a_table_that_is_written_again_while_it_is_read_is_not_taken_for_damaged
 
 
 def test_the_campaign_over_every_stored_file_ends_with_the_figures_as_they_were(world, server, tmp_path):
-    project, _ = bring_up_to_date()
-    figures = {asset: steps.stacked(project, asset) for asset in ("scores", "subgroup_metrics", "pockets")}
+    deployment, _ = bring_up_to_date()
+    figures = {asset: steps.stacked(deployment, asset) for asset in ("scores", "subgroup_metrics", "pockets")}
     calls, kept = server.calls, tmp_path / "kept"
-    shutil.copytree(project.layout.root, kept)
+    shutil.copytree(deployment.layout.root, kept)
     stored = [
-        *listed(project.layout.root, "harmonized/*.parquet*"),
-        *listed(project.layout.root, "tables/**/*.parquet*"),
+        *listed(deployment.layout.root, "harmonized/*.parquet*"),
+        *listed(deployment.layout.root, "tables/**/*.parquet*"),
     ]
     assert {"personas", "prompts", "scores"} <= {p.parts[-2] for p in stored} | {p.parts[-3] for p in stored}
     rng, told = random.Random(7), 0
     for path in rng.sample(stored, min(FLIPS // 10, len(stored))):
         flip(path, rng.randrange(path.stat().st_size * 8))
-        failed = [f for f in integrity.check_all(Project.from_env()) if not f.passed]
+        failed = [f for f in integrity.check_all(Deployment.from_env()) if not f.passed]
         told += bool(failed)
         for _ in range(3):  # each run mends what it meets: the file, or what was half-way made from it
             try:
@@ -87,23 +87,23 @@ def test_the_campaign_over_every_stored_file_ends_with_the_figures_as_they_were(
                 break
             except MptaError:
                 continue
-        again = Project.from_env()
+        again = Deployment.from_env()
         for asset, frame in figures.items():
             assert steps.stacked(again, asset).equals(frame), f"{asset} after a flip in {path.name}"
-        shutil.rmtree(project.layout.root)
-        shutil.copytree(kept, project.layout.root)
+        shutil.rmtree(deployment.layout.root)
+        shutil.copytree(kept, deployment.layout.root)
     assert told, "flips show in the check"
     assert server.calls == calls, "nothing was asked again"
 
 
 def test_a_damaged_publication_is_told(world):
-    project, _ = bring_up_to_date()
-    path = project.layout.warehouse
+    deployment, _ = bring_up_to_date()
+    path = deployment.layout.warehouse
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    told = [f.message for f in integrity.check_all(project, "published") if not f.passed]
+    told = [f.message for f in integrity.check_all(deployment, "published") if not f.passed]
     assert any("changed or damaged since it was published" in m for m in told)
     path.unlink()
     bring_up_to_date()
     with duckdb.connect(str(path), read_only=True) as con:
-        assert con.execute("select count(*) from scores").fetchone()[0] == steps.stacked(project, "scores").height
-    assert read_parquet(project.layout.table("personas")).height > 0
+        assert con.execute("select count(*) from scores").fetchone()[0] == steps.stacked(deployment, "scores").height
+    assert read_parquet(deployment.layout.table("personas")).height > 0

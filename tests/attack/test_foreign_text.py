@@ -15,7 +15,7 @@ from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.untrusted_text import markdown, printable, verbatim
 from mpta_pipeline.orchestration.metadata import preview
 from mpta_pipeline.pipeline import integrity
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
 from tests.plain_run import bring_up_to_date
 
@@ -31,7 +31,7 @@ def test_a_file_of_an_odd_name_is_told_and_hides_no_other(world, name, command):
     assert done.exit_code == (0 if command == "surveys" else 1), done.output
     assert "\x1b" not in done.output.replace("\x1b[", "") and "\x9b" not in done.output
     assert "gss_extract" in done.output or command == "doctor"
-    look = Project.from_env().look()
+    look = Deployment.from_env().look()
     assert set(look.waves) == {"gss_extract-2016", "gss_extract-2018"} and len(look.problems) == 1
     assert next(iter(look.problems)).isprintable()
 
@@ -81,7 +81,7 @@ def test_damaged_documents_are_absent_and_the_rest_goes_on(world, server):
         kept = path.read_bytes()
         for damage in (b"", b"{", b"[]", b"null", b'{"a": 1}', b"\xff\xfe", kept[: len(kept) // 2], b"1"):
             path.write_bytes(damage)
-            found = integrity.check_all(Project.from_env())
+            found = integrity.check_all(Deployment.from_env())
             assert not [f for f in found if f.subject == "the check itself" and f.check == "in_step"], (path, damage)
             done = CliRunner().invoke(cli.app, ["surveys"])
             assert done.exit_code in (0, 1) and (

@@ -12,7 +12,7 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import alone, at_work
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal as forget
 from tests.plain_run import bring_up_to_date
 from tests.world import STUDY, respondents, write_wave
@@ -21,17 +21,17 @@ WAVE = "gss_extract-2016"
 PATIENCE = 20.0  # seconds; a lock that fails shows as this much waiting, never as a hang
 
 
-def _harmonized() -> Project:
-    project = Project.from_env()
-    project.look()
-    for wave in project.catalogue().waves:
-        steps.make_raw_wave(project, wave)
-        steps.make_harmonized_wave(project, wave)
-    return project
+def _harmonized() -> Deployment:
+    deployment = Deployment.from_env()
+    deployment.look()
+    for wave in deployment.catalogue().waves:
+        steps.make_raw_wave(deployment, wave)
+        steps.make_harmonized_wave(deployment, wave)
+    return deployment
 
 
 def test_a_parent_that_changes_after_it_was_read_leaves_the_table_stale(world, monkeypatch):
-    project = _harmonized()
+    deployment = _harmonized()
     build = personas.build_personas
 
     def and_meanwhile(*args, **kwargs):
@@ -39,20 +39,20 @@ def test_a_parent_that_changes_after_it_was_read_leaves_the_table_stale(world, m
         write_wave(
             world.surveys, respondents(2016).with_columns(educ=pl.when(pl.col("id") < 3).then(1.0).otherwise("educ"))
         )
-        later = Project.from_env()
+        later = Deployment.from_env()
         later.look()
         _in_thread(lambda: (steps.make_raw_wave(later, WAVE), steps.make_harmonized_wave(later, WAVE)))
         return frame
 
     monkeypatch.setattr(personas, "build_personas", and_meanwhile)
-    steps.make_personas(project)
+    steps.make_personas(deployment)
     monkeypatch.undo()
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
-    project = Project.from_env()
-    assert not steps.is_current(project, Node("personas")), "made from the release that was replaced meanwhile"
-    steps.make_personas(project)
-    assert steps.is_current(project, Node("personas"))
+    deployment = Deployment.from_env()
+    assert not steps.is_current(deployment, Node("personas")), "made from the release that was replaced meanwhile"
+    steps.make_personas(deployment)
+    assert steps.is_current(deployment, Node("personas"))
 
 
 def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_next_run(world, server):
@@ -61,21 +61,21 @@ def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_nex
     def more_items() -> None:
         task = STUDY["tasks"]["value_alignment"] | {"items_per_persona": 3}
         world.study(STUDY | {"tasks": {"value_alignment": task}})
-        _in_thread(lambda: steps.make_prompts(Project.from_env(), "value_alignment"))
+        _in_thread(lambda: steps.make_prompts(Deployment.from_env(), "value_alignment"))
 
     server.meanwhile = more_items
     bring_up_to_date()
-    project, made = bring_up_to_date()
+    deployment, made = bring_up_to_date()
     assert "responses|loopback|value_alignment" in made
-    prompts = steps.read(project, "prompts", "value_alignment")
-    answers = steps.read(project, "responses", "loopback|value_alignment")
+    prompts = steps.read(deployment, "prompts", "value_alignment")
+    answers = steps.read(deployment, "responses", "loopback|value_alignment")
     assert prompts.join(answers, on="prompt_id", how="anti").is_empty(), "nothing is left unasked"
     assert all(times == 1 for times in server.asked.values()), "nothing is asked twice"
 
 
 def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, monkeypatch):
-    project = _harmonized()
-    who = surveys.respondents(surveys.load_raw(project.layout, WAVE))["respondent_id"][4]
+    deployment = _harmonized()
+    who = surveys.respondents(surveys.load_raw(deployment.layout, WAVE))["respondent_id"][4]
     build, read, go_on = personas.build_personas, threading.Event(), threading.Event()
 
     def held(*args, **kwargs):
@@ -85,7 +85,7 @@ def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, 
         return frame
 
     monkeypatch.setattr(personas, "build_personas", held)
-    maker = threading.Thread(target=lambda: steps.make_personas(project))
+    maker = threading.Thread(target=lambda: steps.make_personas(deployment))
     maker.start()
     assert read.wait(PATIENCE)
     outcome = []
@@ -99,32 +99,32 @@ def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, 
     maker.join(PATIENCE)
     withdrawal.join(PATIENCE)
     assert outcome[0].exit_code == 0, outcome[0].output
-    assert who not in steps.read(Project.from_env(), "personas")["persona_id"]
-    assert forget.tables_with(project.layout, who) == []
+    assert who not in steps.read(Deployment.from_env(), "personas")["respondent_id"]
+    assert forget.tables_with(deployment.layout, who) == []
 
 
 def test_a_withdrawal_on_another_machine_keeps_a_table_that_was_read_before_from_being_stored(world, monkeypatch):
-    project = _harmonized()
-    who = surveys.respondents(surveys.load_raw(project.layout, WAVE))["respondent_id"][4]
+    deployment = _harmonized()
+    who = surveys.respondents(surveys.load_raw(deployment.layout, WAVE))["respondent_id"][4]
     build = personas.build_personas
 
     def and_meanwhile(*args, **kwargs):
         frame = build(*args, **kwargs)
-        found = forget.find(project.layout, project.sources, who)
+        found = forget.find(deployment.layout, deployment.sources, who)
         # Another machine does not see this one's lock.
-        forget.forget(project.layout, project.sources, project.models, found, on=datetime.now(UTC).date())
+        forget.forget(deployment.layout, deployment.sources, deployment.models, found, on=datetime.now(UTC).date())
         return frame
 
     monkeypatch.setattr(personas, "build_personas", and_meanwhile)
     with pytest.raises(ConfigError, match="withdrew while this table was being made; nothing was stored"):
-        steps.make_personas(project)
-    assert steps.made(project, Node("personas")) is None
-    assert forget.tables_with(project.layout, who) == []
+        steps.make_personas(deployment)
+    assert steps.made(deployment, Node("personas")) is None
+    assert forget.tables_with(deployment.layout, who) == []
 
 
 def test_a_waiting_withdrawal_is_not_overtaken_by_new_steps(tmp_path, monkeypatch):
     monkeypatch.setenv("MPTA_DATA_DIR", str(tmp_path))
-    layout, order, waits = Project.from_env().layout, [], threading.Event()
+    layout, order, waits = Deployment.from_env().layout, [], threading.Event()
 
     def withdraw() -> None:
         with alone(layout, waits.set):

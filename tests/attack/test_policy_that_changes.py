@@ -7,7 +7,7 @@ import yaml
 
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.pipeline import integrity, steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import load_sources
 from tests.orchestration.ticks import CELLS, Daemon
 from tests.plain_run import bring_up_to_date
@@ -38,12 +38,12 @@ def test_what_is_tightened_is_not_sent_to_a_model_that_comes_later(remote, serve
     bring_up_to_date()
     _policy(remote, "local_only")
     remote.models({"loopback": model(remote.url), REMOTE: model(remote.url) | {"model": REMOTE}})
-    project, _ = bring_up_to_date()
+    deployment, _ = bring_up_to_date()
     assert server.by_model[REMOTE] > 0, "prompts without a persona may go anywhere"
-    answers = steps.stacked(project, "responses").filter(pl.col("model") == REMOTE, pl.col("text").is_not_null())
-    prompts = steps.stacked(project, "prompts").join(answers, on="prompt_id", how="semi")
-    assert prompts["shown_persona_id"].null_count() == prompts.height, "no persona was sent"
-    waiting = [f for f in integrity.check_all(project, "policy") if not f.passed]
+    answers = steps.stacked(deployment, "responses").filter(pl.col("model") == REMOTE, pl.col("text").is_not_null())
+    prompts = steps.stacked(deployment, "prompts").join(answers, on="prompt_id", how="semi")
+    assert prompts["shown_respondent_id"].null_count() == prompts.height, "no persona was sent"
+    waiting = [f for f in integrity.check_all(deployment, "policy") if not f.passed]
     assert waiting and all("gss_extract" in f.message and REMOTE in f.message for f in waiting)
 
 
@@ -52,13 +52,13 @@ def test_what_is_loosened_is_asked_and_nothing_is_asked_twice(remote, server):
     bring_up_to_date()
     before = server.by_model[REMOTE]
     _policy(remote, "any")
-    project, _ = bring_up_to_date()
+    deployment, _ = bring_up_to_date()
     assert server.by_model[REMOTE] > before
     assert all(times == 1 for times in server.asked.values())
-    assert not [f for f in integrity.check_all(project, "policy") if not f.passed]
+    assert not [f for f in integrity.check_all(deployment, "policy") if not f.passed]
     _policy(remote, "local_only")
-    project, _ = bring_up_to_date()
-    told = " ".join(f.message for f in integrity.check_all(project, "policy"))
+    deployment, _ = bring_up_to_date()
+    told = " ".join(f.message for f in integrity.check_all(deployment, "policy"))
     assert "were sent to remote before surveys.yaml closed their source to it" in told
 
 
@@ -68,9 +68,9 @@ def test_the_trust_in_a_model_is_looked_at_again(remote, server):
     before = server.by_model[REMOTE]
     trusted = model(remote.url) | {"model": REMOTE, "trusted": True}
     remote.models({"loopback": model(remote.url), REMOTE: trusted})
-    project, made = bring_up_to_date()
+    deployment, made = bring_up_to_date()
     assert server.by_model[REMOTE] > before
-    assert {m for m in made if m.startswith("responses")} == {f"responses|{REMOTE}|{t}" for t in project.study.tasks}
+    assert {m for m in made if m.startswith("responses")} == {f"responses|{REMOTE}|{t}" for t in deployment.study.tasks}
 
 
 def test_a_policy_that_is_tightened_while_prompts_stand_counts_at_the_moment_of_sending(remote, server):
@@ -79,15 +79,15 @@ def test_a_policy_that_is_tightened_while_prompts_stand_counts_at_the_moment_of_
     remote.models({"loopback": model(remote.url)})
     bring_up_to_date()
     remote.models({"loopback": model(remote.url), REMOTE: model(remote.url) | {"model": REMOTE}})
-    project = Project.from_env()
-    assert project.sources.permitted["gss_extract"] == "any" and project.models
+    deployment = Deployment.from_env()
+    assert deployment.sources.permitted["gss_extract"] == "any" and deployment.models
     _policy(remote, "local_only")
-    for task in project.study.tasks:
-        record = steps.make_responses(project, REMOTE, task)
+    for task in deployment.study.tasks:
+        record = steps.make_responses(deployment, REMOTE, task)
         assert record.notes["withheld"] > 0
 
 
-@pytest.mark.parametrize("source", [s.dialect for s in load_sources()])
+@pytest.mark.parametrize("source", [s.codebook for s in load_sources()])
 @pytest.mark.parametrize("use", ["any", "local_only"])
 def test_the_policy_of_every_source_is_the_one_of_today(source, use, tmp_path):
     file = tmp_path / "surveys.yaml"
@@ -110,4 +110,4 @@ def test_the_daemon_follows_the_policy(remote, server):
         daemon.settle()
         assert server.by_model[REMOTE] > before
         assert all(times == 1 for times in server.asked.values())
-        assert steps.is_current(Project.from_env(), Node("personas"))
+        assert steps.is_current(Deployment.from_env(), Node("personas"))

@@ -11,7 +11,7 @@ import pytest
 
 from mpta_pipeline.core.storage import Layout, at_work, scratch, sweep
 from mpta_pipeline.orchestration.command_runs import sole_command
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
 from tests.plain_run import bring_up_to_date
 
@@ -47,14 +47,14 @@ def test_a_kill_while_an_archive_is_unpacked_leaves_nothing_that_the_next_comman
         reading.send_signal(signal.SIGKILL)
     assert list(temporary.iterdir()) == [], "nothing lies in the system's temporary folder"
     assert unpacked.is_file(), "that is what a kill leaves"
-    with dg.instance_for_test() as instance, sole_command(Project.from_env(), instance):
+    with dg.instance_for_test() as instance, sole_command(Deployment.from_env(), instance):
         pass
     assert not unpacked.exists()
 
 
 def test_half_written_tables_are_removed_when_no_step_is_at_work(world):
-    project, _ = bring_up_to_date()
-    layout = project.layout
+    deployment, _ = bring_up_to_date()
+    layout = deployment.layout
     left = [
         layout.table("personas").with_name(".personas.parquet.abc.tmp"),
         layout.root / ".warehouse.duckdb.abc.tmp",
@@ -88,16 +88,20 @@ def test_no_module_writes_rows_to_the_systems_temporary_folder():
 
 
 def test_after_a_withdrawal_every_file_is_looked_into(world, tmp_path):
-    project, _ = bring_up_to_date()
+    deployment, _ = bring_up_to_date()
     home = tmp_path / "history"
     home.mkdir()
-    for path in (home / "runs.db", project.layout.root / ".hidden.parquet.tmp", project.layout.root / "export.csv"):
+    for path in (
+        home / "runs.db",
+        deployment.layout.root / ".hidden.parquet.tmp",
+        deployment.layout.root / "export.csv",
+    ):
         path.write_bytes(b"x" * (1 << 22) + b"r_0123456789abcdef" + b"y")
-        assert withdrawal.tables_with(project.layout, "r_0123456789abcdef", [home]) == [path]
+        assert withdrawal.tables_with(deployment.layout, "r_0123456789abcdef", [home]) == [path]
         path.unlink()
-    damaged = project.layout.table("panel")
+    damaged = deployment.layout.table("panel")
     damaged.write_bytes(damaged.read_bytes()[:40])
-    assert withdrawal.tables_with(project.layout, "r_0123456789abcdef", [home]) == [damaged], "it proves nothing"
+    assert withdrawal.tables_with(deployment.layout, "r_0123456789abcdef", [home]) == [damaged], "it proves nothing"
 
 
 def test_a_folder_of_a_dead_process_is_told_from_one_of_a_living(world):

@@ -41,7 +41,7 @@ TURNS = 5
 
 def stack(path: Path) -> None:
     """Write the stacked file: the years, repeated with other ids."""
-    wanted = {v.lower() for v in harmonize.load_crosswalk().concepts.filter(dialect="gss")["variable"]}
+    wanted = {v.lower() for v in harmonize.load_crosswalk().concepts.filter(codebook="gss")["variable"]}
     wanted |= {"year", "id", "ballot", "form", "wtssps", "wtssall", "vstrat", "vpsu"}
     frames, labels, values = [], {}, {}
     for year in YEARS:
@@ -120,10 +120,10 @@ def row_wise(_: Path, folder: Path) -> dict[str, Any]:
     """
     raw = surveys.load_raw(Layout(folder), "gss-2018")
     crosswalk = harmonize.load_crosswalk()
-    rows = crosswalk.concepts.filter(pl.col("dialect") == "gss", pl.col("column").is_not_null())
+    rows = crosswalk.concepts.filter(pl.col("codebook") == "gss", pl.col("column").is_not_null())
     recodes = {}
     for column, variable in rows.select("column", "variable").iter_rows():
-        options = crosswalk.options.filter(pl.col("dialect") == "gss", pl.col("column") == column)
+        options = crosswalk.options.filter(pl.col("codebook") == "gss", pl.col("column") == column)
         name = raw.resolve(variable)
         if name is not None:
             recodes[column] = (name, dict(options.select("code", "value").iter_rows()))

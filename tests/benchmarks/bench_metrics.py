@@ -55,7 +55,7 @@ def main() -> None:
 def _parts(scores: pl.DataFrame, groups: pl.DataFrame) -> float:
     """What figures are made of, each alone; returns the seconds of the plain group-by."""
     _, units = clock("balance the option orders", lambda: balance(scores))
-    rows = scores.join(groups, on="persona_id").with_columns(pl.col("score").fill_null(0.0))
+    rows = scores.join(groups, on="respondent_id").with_columns(pl.col("score").fill_null(0.0))
     names = [name for name, _ in TRAITS]
 
     def plain() -> list[pl.DataFrame]:
@@ -63,14 +63,14 @@ def _parts(scores: pl.DataFrame, groups: pl.DataFrame) -> float:
             rows.group_by(name).agg(
                 (pl.col("score") * pl.col("weight")).sum() / pl.col("weight").sum(),
                 pl.len(),
-                pl.col("persona_id").n_unique(),
+                pl.col("respondent_id").n_unique(),
                 pl.col("item_id").n_unique(),
             )
             for name in names
         ]
 
     x, w = rows.get_column("score").to_numpy(), rows.get_column("weight").to_numpy()
-    persona, item = g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("item_id"))
+    persona, item = g.dense(rows.get_column("respondent_id")), g.dense(rows.get_column("item_id"))
 
     def errors() -> list[Any]:
         crossed = Rows(persona, item)
@@ -81,11 +81,13 @@ def _parts(scores: pl.DataFrame, groups: pl.DataFrame) -> float:
     two_way, _ = clock("two-way clustered errors, 12 traits", errors, 3)
     print(f"  limit 2 × plain + .5 s = {2 * base + 0.5:.2f} s; ratio {two_way / base:.2f}")
 
-    frame = units.frame.join(groups, on="persona_id", how="left", maintain_order="left")
+    frame = units.frame.join(groups, on="respondent_id", how="left", maintain_order="left")
     features = np.column_stack([frame.get_column("credit").to_numpy(), np.ones(frame.height)])
 
     def bootstraps() -> list[Any]:
-        replicates = Replicates(frame.get_column("persona_id"), frame.get_column("cluster_id"), replicates=400, seed=0)
+        replicates = Replicates(
+            frame.get_column("respondent_id"), frame.get_column("cluster_id"), replicates=400, seed=0
+        )
         return [
             combined_se(replicates, g.cut(frame, n).codes, 5, features, lambda t, _s: t[..., 0] / t[..., 1])
             for n in names

@@ -25,7 +25,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from mpta_pipeline import definitions
 from mpta_pipeline.orchestration.command_runs import Runner
 from mpta_pipeline.orchestration.partitions import MODEL, model_task_partitions, task_partitions
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from tests.world import STUDY, World, model, respondents, serving, write_wave
 
 TASKS = 6
@@ -33,13 +33,13 @@ OURS = "nothing to ask"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def empty(project: Project, parents: dict[str, dg.PartitionsDefinition]) -> dg.Definitions:
+def empty(deployment: Deployment, parents: dict[str, dg.PartitionsDefinition]) -> dg.Definitions:
     """An asset over the same partitions that does nothing: what Dagster itself takes."""
 
     @dg.asset(
         name="responses",
         deps=list(parents),
-        partitions_def=model_task_partitions(project),
+        partitions_def=model_task_partitions(deployment),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def nothing() -> dg.MaterializeResult:
@@ -57,12 +57,12 @@ def report(instance: dg.DagsterInstance, parents: dict[str, dg.PartitionsDefinit
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=key, tags=tags))
 
 
-def backfill(loaded: dg.Definitions, instance: dg.DagsterInstance, project: Project) -> float:
+def backfill(loaded: dg.Definitions, instance: dg.DagsterInstance, deployment: Deployment) -> float:
     """Seconds that all partitions of `responses` take, one run a task."""
     job = loaded.resolve_implicit_global_asset_job_def()
-    names = list(project.models)
+    names = list(deployment.models)
     started = time.perf_counter()
-    for task in project.study.tasks:
+    for task in deployment.study.tasks:
         tags = {
             ASSET_PARTITION_RANGE_START_TAG: f"{names[0]}|{task}",
             ASSET_PARTITION_RANGE_END_TAG: f"{names[-1]}|{task}",
@@ -84,9 +84,9 @@ def measure(models: int, rounds: int) -> None:
         world.models({f"model_{i:02}": model(server.url) | {"model": f"m{i}"} for i in range(models)})
         for year in (2016, 2018):
             write_wave(world.surveys, respondents(year))
-        project = Project.from_env()
-        ours = definitions.build(project)
-        parents = {"prompts": task_partitions(project), "model_card": MODEL}
+        deployment = Deployment.from_env()
+        ours = definitions.build(deployment)
+        parents = {"prompts": task_partitions(deployment), "model_card": MODEL}
         with contextlib.ExitStack() as stack:
 
             def instance(name: str) -> dg.DagsterInstance:
@@ -95,14 +95,14 @@ def measure(models: int, rounds: int) -> None:
 
             one, other, alone = instance("ours"), instance("empty"), instance("alone")
             print("asking all models once ...", flush=True)
-            assert Runner(project, ours, one, until="responses").run().failures == {}
+            assert Runner(deployment, ours, one, until="responses").run().failures == {}
             for floor in (other, alone):
-                floor.add_dynamic_partitions(str(MODEL.name), list(project.models))
+                floor.add_dynamic_partitions(str(MODEL.name), list(deployment.models))
             report(other, parents)
             sides = {
                 OURS: (ours, one),
-                "empty, same parents": (empty(project, parents), other),
-                "empty, no parents": (empty(project, {}), alone),
+                "empty, same parents": (empty(deployment, parents), other),
+                "empty, no parents": (empty(deployment, {}), alone),
             }
             asked = server.calls
             took: dict[str, list[float]] = {name: [] for name in sides}
@@ -110,7 +110,7 @@ def measure(models: int, rounds: int) -> None:
             for _ in range(rounds):
                 for name, (loaded, known) in sides.items():
                     before = time.process_time()
-                    took[name].append(backfill(loaded, known, project))
+                    took[name].append(backfill(loaded, known, deployment))
                     processor[name] = min(processor[name], time.process_time() - before)
             assert server.calls == asked, "something was asked"
     cells = models * TASKS

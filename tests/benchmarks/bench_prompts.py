@@ -36,10 +36,10 @@ def fabricated() -> dict[str, object]:
 def row_wise(parts: dict[str, object], limit: int) -> int:
     """The same prompts one by one, as a plain loop writes them."""
     items = {row["item_id"]: row for row in parts["items"].to_dicts()}
-    people = {row["persona_id"]: row for row in parts["personas"].to_dicts()}
+    people = {row["respondent_id"]: row for row in parts["personas"].to_dicts()}
     made = 0
-    for persona_id, item_id in parts["gold"].select("persona_id", "item_id").iter_rows():
-        item, person = items[item_id], people[persona_id]
+    for respondent_id, item_id in parts["gold"].select("respondent_id", "item_id").iter_rows():
+        item, person = items[item_id], people[respondent_id]
         hidden = set(item["reveals"])
         for condition in ("persona", "no_persona", "demographics_only"):
             traits = [
@@ -54,7 +54,7 @@ def row_wise(parts: dict[str, object], limit: int) -> int:
                 order = item["options"][shift:] + item["options"][:shift]
                 lines = [f"{chr(65 + i)}) {text}" for i, text in enumerate(order)]
                 user = "\n".join([item["question"], *lines, "Answer with the letter of one option only."])
-                json.dumps({"id": digest(persona_id, item_id, condition, shift, system, user), "user": user})
+                json.dumps({"id": digest(respondent_id, item_id, condition, shift, system, user), "user": user})
                 made += 1
                 if made == limit:
                     return made

@@ -19,7 +19,7 @@ CONTRACT_COLUMNS = {
 
 
 def gold(**changes):
-    row = {"task": "t", "item_id": "i", "persona_id": "p", "survey": "s", "gold_idx": 0, "weight": None}
+    row = {"task": "t", "item_id": "i", "respondent_id": "p", "survey": "s", "gold_idx": 0, "weight": None}
     return pl.DataFrame([row | changes])
 
 
@@ -48,7 +48,7 @@ def test_conform_casts_orders_and_sorts():
     [
         (gold(gold_idx=-1), ["gold", "gold_idx", "-1"]),
         (gold(task=None), ["gold", "task", "not_nullable"]),
-        (pl.concat([gold(), gold()]), ["gold", "repeats its key", "task+item_id+persona_id"]),
+        (pl.concat([gold(), gold()]), ["gold", "repeats its key", "task+item_id+respondent_id"]),
         (gold().drop("survey"), ["gold", "survey", "missing"]),
         (gold().with_columns(x=1), ["gold", "undeclared", "x"]),
     ],

@@ -280,7 +280,7 @@ def test_a_letter_counts_in_the_order_that_was_shown(tmp_path, questions):
 def test_groups_of_the_files_own_columns(tmp_path, questions):
     path = tmp_path / "answers.csv"
     path.write_text(
-        "question,answer,persona_id,sex\nIs rain wet?,It is,p1,f\nIs rain wet?,It is not,p2,m\n", encoding="utf-8"
+        "question,answer,respondent_id,sex\nIs rain wet?,It is,p1,f\nIs rain wet?,It is not,p2,m\n", encoding="utf-8"
     )
     _, figures = scored(path, external.items_from(questions), by=("sex",))
     found = figures.filter(metric="accuracy", baseline="", dimensions="sex")
@@ -446,7 +446,7 @@ class TestFilesOfOutsiders:
 
     def test_a_persona_in_two_groups_is_told(self, tmp_path, questions):
         (one, _, _), (two, _, _), _ = self.gold(questions)
-        text = f"item_id,answer,persona_id,sex\n{one},A,p1,f\n{two},A,p1,m\n"
+        text = f"item_id,answer,respondent_id,sex\n{one},A,p1,f\n{two},A,p1,m\n"
         with pytest.raises(ValidationError, match=r"several groups of sex .*p1: f, m"):
             self.score(tmp_path, questions, text, by=("sex",))
 
@@ -455,7 +455,9 @@ class TestFilesOfOutsiders:
         for item, gold, _ in self.gold(questions):
             lines += [f"{item},{gold},{person},{sex}" for person, sex in (("p1", "f"), ("p2", "m"), ("p3", ""))]
             lines.append(f"{item},{1 - gold},,")
-        _, figures = self.score(tmp_path, questions, "\n".join(["item_id,answer,persona_id,sex", *lines]), by=("sex",))
+        _, figures = self.score(
+            tmp_path, questions, "\n".join(["item_id,answer,respondent_id,sex", *lines]), by=("sex",)
+        )
         row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="").row(0, named=True)
         assert (row["estimate"], row["effect"], row["n_answers"], row["n_personas"]) == (1, 1, 9, 3)
         without = figures.filter(metric="accuracy", condition="no_persona", dimensions="all", baseline="")

@@ -63,7 +63,7 @@ def test_lm_eval_multiple_choice_by_log_likelihood(tmp_path, mapping):
 
 def test_lm_eval_of_personas(tmp_path):
     rows = [
-        line(i, (-0.2, -0.8, -0.5), str(i % 3), doc={"item_id": "q", "persona_id": f"p{i}", "sex": "fm"[i % 2]})
+        line(i, (-0.2, -0.8, -0.5), str(i % 3), doc={"item_id": "q", "respondent_id": f"p{i}", "sex": "fm"[i % 2]})
         for i in range(6)
     ]
     given = external.load(lm_eval(tmp_path, rows), reading=Reading(by=("sex",)))

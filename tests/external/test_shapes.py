@@ -20,7 +20,7 @@ def likert(missing, *, n=60, models=(1, 2, 3, 4, 5), people=(1, 2, 3, 4, 5)):
     rng = random.Random(3)
     return [
         {
-            "persona_id": f"p{i}",
+            "respondent_id": f"p{i}",
             "item_id": item,
             "answer": str(rng.choice(models)),
             "own_answer": str(rng.choice(list(people) * 3 + list(missing))),
@@ -71,7 +71,7 @@ def test_codes_of_a_scale_stay(tmp_path, people, models):
 def test_codes_for_no_answer_are_no_numbers(tmp_path):
     rng = np.random.default_rng(1)
     rows = [
-        {"persona_id": f"p{i}", "item_id": "score", "answer": round(rng.uniform(1, 5), 2), "own_answer": own}
+        {"respondent_id": f"p{i}", "item_id": "score", "answer": round(rng.uniform(1, 5), 2), "own_answer": own}
         for i, own in enumerate([*np.round(rng.uniform(1, 5, 40), 2), -99.0, 99.0])
     ]
     _, results = scored(written(tmp_path / "a.csv", rows))
@@ -85,7 +85,7 @@ def test_codes_for_no_answer_are_no_numbers(tmp_path):
 
 def test_numbers_for_texts_that_nobody_put_in_order_are_refused(tmp_path):
     rows = [
-        {"persona_id": f"p{i}", "item_id": "q", "answer": i % 2, "own_answer": ("disagree", "agree")[i % 2]}
+        {"respondent_id": f"p{i}", "item_id": "q", "answer": i % 2, "own_answer": ("disagree", "agree")[i % 2]}
         for i in range(20)
     ]
     with pytest.raises(ValidationError, match="order in which they were shown is not known"):
@@ -99,7 +99,7 @@ def test_numbers_for_texts_that_nobody_put_in_order_are_refused(tmp_path):
 def test_a_refusal_in_a_word_is_a_refusal(tmp_path, word, options):
     rows = [
         {
-            "persona_id": f"p{i}",
+            "respondent_id": f"p{i}",
             "item_id": "q",
             "answer": word if i % 4 == 0 else options[0],
             "own_answer": options[i % 2],
@@ -116,7 +116,7 @@ def test_a_refusal_in_a_word_is_a_refusal(tmp_path, word, options):
 def test_decimal_commas_of_a_spreadsheet_are_numbers(tmp_path):
     rows = [
         {
-            "persona_id": f"p{i}",
+            "respondent_id": f"p{i}",
             "item_id": "q",
             "options": "yes|no",
             "p_A": p,
@@ -262,12 +262,12 @@ def test_numbers_are_clustered_by_sampling_unit():
         {
             "item_id": "score",
             "model": "m",
-            "persona_id": [f"p{i}" for i in range(40)],
+            "respondent_id": [f"p{i}" for i in range(40)],
             "answer": [f"{3 + d}" for d in off],
             "own_answer": [f"{x}" for x in 3 + rng.normal(0, 0.01, 40)],
         }
     )
-    groups = rows.select("persona_id", pl.lit("none").alias("survey"), pl.lit("1").alias("stratum")).with_columns(
+    groups = rows.select("respondent_id", pl.lit("none").alias("survey"), pl.lit("1").alias("stratum")).with_columns(
         psu=pl.Series([f"1/{i // 5}" for i in range(40)])
     )
     clustered = numeric_figures(rows, None, groups, ()).filter(item_id="score").row(0, named=True)
@@ -286,7 +286,7 @@ def test_the_command_says_nothing_of_unused_members_and_computes_nothing_of_noth
     assert "p_a, p_b: a probability per option" in said
     assert "not used" not in said
     never = [
-        {"persona_id": f"p{i}", "item_id": "q", "answer": ("yes", "no")[i % 2], "own_answer": 1 + i % 2}
+        {"respondent_id": f"p{i}", "item_id": "q", "answer": ("yes", "no")[i % 2], "own_answer": 1 + i % 2}
         for i in range(30)
     ]
     said = CliRunner().invoke(cli.app, ["score", str(written(tmp_path / "b.csv", never)), "--look"]).output
@@ -325,7 +325,7 @@ def test_models_are_compared_by_sampling_unit(tmp_path):
 def test_a_model_that_is_always_wrong_in_words_counts(tmp_path):
     """All people say yes and the model says no: that is no difference of codes."""
     rows = [
-        {"persona_id": f"p{i}", "item_id": q, "options": "yes|no", "answer": "no", "own_answer": own}
+        {"respondent_id": f"p{i}", "item_id": q, "options": "yes|no", "answer": "no", "own_answer": own}
         for i in range(30)
         for q, own in (("q1", "yes"), ("q2", "no"))
     ]

@@ -43,7 +43,7 @@ def people_and_answers(codes, *, n=40, right=0.5, seed=0, shift=0, kind=float):
             said = own if rng.uniform() < right else int(rng.choice(options))
             rows.append(
                 {
-                    "persona_id": f"p{i}",
+                    "respondent_id": f"p{i}",
                     "sex": "fm"[i % 2],
                     "item": item,
                     "answer": kind(said + shift),
@@ -150,7 +150,7 @@ def test_answer_beside_prediction_may_be_the_key(tmp_path):
 
 def test_options_of_a_question_that_all_people_answer_alike(tmp_path):
     rows = [
-        {"persona_id": f"p{i}", "item": q, "answer": a, "own_answer": o}
+        {"respondent_id": f"p{i}", "item": q, "answer": a, "own_answer": o}
         for i in range(6)
         for q, a, o in (("a", "yes", "no" if i % 2 else "yes"), ("b", "no", "yes"))
     ]
@@ -200,7 +200,7 @@ def test_every_way_to_write_probabilities(tmp_path, write):
     rows = [
         {
             "item_id": "a",
-            "persona_id": f"p{i}",
+            "respondent_id": f"p{i}",
             "options": ["yes", "no"],
             "own_answer": "yes",
             "probabilities": write(p),
@@ -228,7 +228,8 @@ def test_probabilities_in_a_column_each_and_logarithms(tmp_path):
 def test_probabilities_that_are_no_numbers_are_left_out_and_counted(tmp_path):
     path = tmp_path / "a.jsonl"
     line = (
-        '{{"item_id": "a", "persona_id": "p{}", "options": ["yes", "no"], "own_answer": "{}", "probabilities": {}}}\n'
+        '{{"item_id": "a", "respondent_id": "p{}", "options": ["yes", "no"], '
+        '"own_answer": "{}", "probabilities": {}}}\n'
     )
     path.write_text(
         line.format(1, "yes", "[0.9, 0.1]") + line.format(2, "no", "[NaN, 0.5]") + line.format(3, "no", "[0, 0]"),
@@ -255,7 +256,7 @@ def test_probabilities_of_no_option_are_refused(tmp_path, p, says):
 
 def weighted(weights):
     rows = people_and_answers({"trust": [1, 2, 3], "happy": [1, 2]}, n=len(weights), kind=int)
-    return [{**r, "weight": weights[int(r["persona_id"][1:])]} for r in rows]
+    return [{**r, "weight": weights[int(r["respondent_id"][1:])]} for r in rows]
 
 
 def test_a_missing_weight_takes_a_person_out_of_weighted_figures_only_and_is_said(tmp_path):
@@ -286,7 +287,8 @@ def test_a_group_may_have_any_name(tmp_path, column):
 
 def test_crossed_groups(tmp_path):
     rows = [
-        {**r, "age": "old" if int(r["persona_id"][1:]) % 4 < 2 else "young"} for r in people_and_answers({"t": [1, 2]})
+        {**r, "age": "old" if int(r["respondent_id"][1:]) % 4 < 2 else "young"}
+        for r in people_and_answers({"t": [1, 2]})
     ]
     _, results = scored(written(tmp_path / "a.csv", rows), by=("sex×age",))
     found = results.figures.filter(metric="accuracy", baseline="", dimensions="sex×age")
@@ -294,7 +296,7 @@ def test_crossed_groups(tmp_path):
     assert found["n_answers"].sum() == len(rows)
 
 
-@pytest.mark.parametrize("column", ["persona_id", "survey", "model", "item_id", "condition"])
+@pytest.mark.parametrize("column", ["respondent_id", "survey", "model", "item_id", "condition"])
 def test_what_groups_nobody_is_refused_with_a_sentence(tmp_path, column):
     rows = [{"survey": "s", "model": "m", "condition": "persona", **r} for r in people_and_answers({"t": [1, 2]})]
     rows = [{("item_id" if k == "item" else k): v for k, v in r.items()} for r in rows]
@@ -304,7 +306,7 @@ def test_what_groups_nobody_is_refused_with_a_sentence(tmp_path, column):
 
 def test_only_failed_requests_end_with_a_message_and_status_1(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.csv"
-    path.write_text("item_id,persona_id,answer,own_answer\na,p1,,yes\na,p2,,no\n", encoding="utf-8")
+    path.write_text("item_id,respondent_id,answer,own_answer\na,p1,,yes\na,p2,,no\n", encoding="utf-8")
     monkeypatch.setattr("sys.argv", ["mpta", "score", str(path)])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -330,7 +332,7 @@ def test_groups_of_the_file_beside_those_of_a_task(tmp_path):
 def by_person(rows, column):
     wide = {}
     for r in rows:
-        wide.setdefault(r["persona_id"], {"pid": r["persona_id"], "sex": r["sex"]})[r["item"]] = r[column]
+        wide.setdefault(r["respondent_id"], {"pid": r["respondent_id"], "sex": r["sex"]})[r["item"]] = r[column]
     return list(wide.values())
 
 
@@ -372,7 +374,7 @@ def test_published_shares_stand_for_people(tmp_path):
         for o, s in zip(("low", "mid", "high"), of, strict=True)
     ]
     answers = [
-        {"item_id": "q", "persona_id": f"a{i}", "sex": "fm"[i % 2], "answer": ("low", "mid")[i % 4 // 2]}
+        {"item_id": "q", "respondent_id": f"a{i}", "sex": "fm"[i % 2], "answer": ("low", "mid")[i % 4 // 2]}
         for i in range(40)
     ]
     given, results = scored(
@@ -390,7 +392,7 @@ def test_published_shares_that_do_not_add_up_are_refused(tmp_path):
         tmp_path / "poll.csv",
         [{"item_id": "q", "option": "a", "share": 0.2}, {"item_id": "q", "option": "b", "share": 0.5}],
     )
-    answers = written(tmp_path / "a.csv", [{"item_id": "q", "persona_id": "p", "answer": "a"}])
+    answers = written(tmp_path / "a.csv", [{"item_id": "q", "respondent_id": "p", "answer": "a"}])
     with pytest.raises(ValidationError, match="add up neither to 1 nor to 100"):
         scored(answers, people=poll)
 
@@ -398,7 +400,7 @@ def test_published_shares_that_do_not_add_up_are_refused(tmp_path):
 def test_answers_of_the_people_among_those_of_models(tmp_path):
     rows = people_and_answers({"trust": [1, 2, 3]}, kind=int)
     stacked = [
-        {"persona_id": r["persona_id"], "item_id": "trust", "model": m, "answer": r[c], "options": "1|2|3"}
+        {"respondent_id": r["respondent_id"], "item_id": "trust", "model": m, "answer": r[c], "options": "1|2|3"}
         for r in rows
         for m, c in (("human", "own_answer"), ("gpt", "answer"))
     ]
@@ -412,7 +414,7 @@ def test_numbers_are_compared_as_numbers(tmp_path):
     own = rng.normal(50, 10, 80).round(2)
     said = (own + 5 + rng.normal(0, 2, 80)).round(2)
     rows = [
-        {"persona_id": f"p{i}", "item_id": "thermometer", "answer": x, "own_answer": y, "sex": "fm"[i % 2]}
+        {"respondent_id": f"p{i}", "item_id": "thermometer", "answer": x, "own_answer": y, "sex": "fm"[i % 2]}
         for i, (x, y) in enumerate(zip(said, own, strict=True))
     ]
     _, results = scored(written(tmp_path / "a.csv", rows), by=("sex",))
@@ -463,7 +465,7 @@ def test_100_000_rows_of_personas(tmp_path, seed):
     rng, n = np.random.default_rng(seed), 100_000
     frame = pl.DataFrame(
         {
-            "persona_id": [f"p{i // 50}" for i in range(n)],
+            "respondent_id": [f"p{i // 50}" for i in range(n)],
             "item_id": [f"q{i % 50}" for i in range(n)],
             "own_answer": rng.integers(1, 6, n),
             "sex": ["fm"[i // 50 % 2] for i in range(n)],
@@ -589,7 +591,7 @@ def test_an_export_of_qualtrics(tmp_path):
 
 
 def test_a_column_that_says_whether_people_or_a_model_answered(tmp_path):
-    rows = [{"persona_id": f"p{i}", "item": "trust", "source": s, "answer": a}
+    rows = [{"respondent_id": f"p{i}", "item": "trust", "source": s, "answer": a}
             for i in range(8) for s, a in (("GSS", i % 2 + 1), ("gpt-4o", 1))]  # fmt: skip
     given, results = scored(written(tmp_path / "a.csv", rows))
     assert figure(results) == 0.5
@@ -609,7 +611,8 @@ def test_how_sure_an_answer_is_is_no_list_of_probabilities(tmp_path):
 def test_labels_that_never_meet_say_why_nothing_is_left(tmp_path):
     own = ("Strongly agree", "Disagree")
     rows = [
-        {"persona_id": f"p{i}", "item": "q", "answer": "Largely in favour", "own_answer": own[i % 2]} for i in range(40)
+        {"respondent_id": f"p{i}", "item": "q", "answer": "Largely in favour", "own_answer": own[i % 2]}
+        for i in range(40)
     ]
     path = written(tmp_path / "a.csv", rows)
     with pytest.raises(
@@ -620,7 +623,7 @@ def test_labels_that_never_meet_say_why_nothing_is_left(tmp_path):
 
 
 def test_the_personas_effect_is_shown(tmp_path):
-    rows = [{"persona_id": p, "item_id": f"q{j}", "answer": "yes" if p else "no", "options": "yes|no", "key": "yes"}
+    rows = [{"respondent_id": p, "item_id": f"q{j}", "answer": "yes" if p else "no", "options": "yes|no", "key": "yes"}
             for j in range(6) for p in ("p1", "p2", "p3", None)]  # fmt: skip
     done = CliRunner().invoke(cli.app, ["score", str(written(tmp_path / "a.csv", rows))])
     assert "persona's effect" in " ".join(done.output.split())

@@ -103,11 +103,11 @@ def registry() -> surveys.SourceRegistry:
 
 @pytest.fixture
 def make_raw(tmp_path: Path, registry: surveys.SourceRegistry) -> MakeRaw:
-    """Make a raw wave of a dialect from columns and value labels, without a file."""
+    """Make a raw wave of a codebook from columns and value labels, without a file."""
     made = 0
 
     def make(
-        dialect: str,
+        codebook: str,
         columns: Mapping[str, Sequence[Any] | pl.Series],
         labels: Mapping[str, Mapping[str, str]] | None = None,
         *,
@@ -118,8 +118,8 @@ def make_raw(tmp_path: Path, registry: surveys.SourceRegistry) -> MakeRaw:
         nonlocal made
         made += 1
         n = len(next(iter(columns.values())))
-        data = pl.DataFrame({**IDENTITY[dialect](n), **columns}, strict=False)
-        source = registry[dialect]
+        data = pl.DataFrame({**IDENTITY[codebook](n), **columns}, strict=False)
+        source = registry[codebook]
         folder = tmp_path / f"raw-{made}"
         folder.mkdir()
         data.write_parquet(folder / "data.parquet")
@@ -145,12 +145,12 @@ def make_raw(tmp_path: Path, registry: surveys.SourceRegistry) -> MakeRaw:
         facts = {
             "wave": wave,
             "survey": source.family,
-            "dialect": dialect,
+            "codebook": codebook,
             "release_id": f"{wave}@000000000000",
-            "file_name": f"{dialect}.sav",
+            "file_name": f"{codebook}.sav",
             "n_respondents": data.height,
             "sha256": "0" * 64,
-            "weight_name": WEIGHTS.get(dialect),
+            "weight_name": WEIGHTS.get(codebook),
             "file_declares_missing": bool(declared),
             "unstable_keys": False,
             **release,

@@ -1,7 +1,7 @@
 """Protects the first try of a real file: whole files with every variable, code and label that the WVS-7 codebook lists.
 
-The codebook is WorldValuesBench's transcription, which is not part of the repository. The other dialects are tried with
-the same words on their own codes, in the spelling of their producers.
+The codebook is WorldValuesBench's transcription, which is not part of the repository. The other codebooks are tried
+with the same words on their own codes, in the spelling of their producers.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def save(
 
 
 def check(
-    path: Path, registry: SourceRegistry, crosswalk: Crosswalk, *, wave: str, dialect: str
+    path: Path, registry: SourceRegistry, crosswalk: Crosswalk, *, wave: str, codebook: str
 ) -> tuple[pl.DataFrame, set[str]]:
     """Take a file all the way; nothing may stop it, be set aside, or fail a blocking check but those of coverage.
 
@@ -154,7 +154,7 @@ def check(
         The harmonized wave, and the columns that have no labels and whose answers do not hang together as people's do.
     """
     recognized = surveys.recognize(path, registry)
-    assert (recognized.dialect, recognized.waves) == (dialect, (wave,))
+    assert (recognized.codebook, recognized.waves) == (codebook, (wave,))
     raw = surveys.ingest(path, wave, Layout(path.parent / "data"), registry)
     # A file without labels says nothing in the lists that have nothing else (parties, languages).
     aside = [str(p) for p in harmonize.columns_set_aside(raw, crosswalk) if p.strange or raw.release["format"] != "csv"]
@@ -174,7 +174,7 @@ def check(
 def test_a_whole_wvs7_file_passes(tmp_path: Path, way: str, registry: SourceRegistry, crosswalk: Crosswalk) -> None:
     columns, titles, labels = wvs7_columns()
     path = save(tmp_path / f"WVS.{way[:3]}", columns, titles, labels, way=way)
-    frame, doubted = check(path, registry, crosswalk, wave="wvs-7", dialect="wvs7")
+    frame, doubted = check(path, registry, crosswalk, wave="wvs-7", codebook="wvs7")
     made = {c.removesuffix("__missing") for c in frame.columns if c.endswith("__missing")}
     rules = {r.column for r in crosswalk.rules["wvs7"] if any(v in columns for v in r.variables)}
     # Without labels nobody can tell which meaning a code has that differs between parts of the file.
@@ -266,13 +266,13 @@ TITLES = {"G026": "Mother immigrant", "G027": "Father immigrant", "V002": "Mothe
 TITLES |= {"V001": "Father born in country"}
 
 
-def columns_of(dialect: str, crosswalk: Crosswalk) -> Iterator[tuple[str, list[Any], dict[int, str]]]:
-    """Variable, column and value labels of each variable that the crosswalk has of a dialect."""
+def columns_of(codebook: str, crosswalk: Crosswalk) -> Iterator[tuple[str, list[Any], dict[int, str]]]:
+    """Variable, column and value labels of each variable that the crosswalk has of a codebook."""
     said = words(crosswalk)
-    missing = EVS_MISSING if dialect == "evs2017" else WVS_MISSING
-    for rule in crosswalk.rules[dialect]:
+    missing = EVS_MISSING if codebook == "evs2017" else WVS_MISSING
+    for rule in crosswalk.rules[codebook]:
         variable = rule.variables[0] if rule.variables else None
-        if variable is None or variable in IDENTITY[dialect] or variable == KEYS[dialect]:
+        if variable is None or variable in IDENTITY[codebook] or variable == KEYS[codebook]:
             continue
         if rule.source.numeric:
             low, high = int(rule.source.numeric.min), int(rule.source.numeric.max)
@@ -286,7 +286,7 @@ def columns_of(dialect: str, crosswalk: Crosswalk) -> Iterator[tuple[str, list[A
         for option in rule.options:
             if option.code.isdigit():
                 label = said.get((rule.column, option.value)) or _word(rule, option.value, option.text)
-                labels[int(option.code)] = _evs(label) if dialect == "evs2017" else label
+                labels[int(option.code)] = _evs(label) if codebook == "evs2017" else label
         if rule.source.from_labels or rule.source.country:
             labels |= {840001: "US: Republican", 840002: "US: Democrat"} if rule.source.from_labels else {}
             codes = [840001, 840002] if rule.source.from_labels else [840, 276]
@@ -321,23 +321,23 @@ def _from_pattern(pattern: str) -> str:
 
 
 @pytest.mark.parametrize("way", ["sav none", "csv"])
-@pytest.mark.parametrize("dialect", list(IDENTITY))
+@pytest.mark.parametrize("codebook", list(IDENTITY))
 def test_every_variable_of_the_other_producers_passes(
-    tmp_path: Path, dialect: str, way: str, registry: SourceRegistry, crosswalk: Crosswalk
+    tmp_path: Path, codebook: str, way: str, registry: SourceRegistry, crosswalk: Crosswalk
 ) -> None:
-    columns: dict[str, list[Any]] = {name: [value] * ROWS for name, value in IDENTITY[dialect].items()}
-    columns[KEYS[dialect]] = [840070000 + i for i in range(ROWS)]
+    columns: dict[str, list[Any]] = {name: [value] * ROWS for name, value in IDENTITY[codebook].items()}
+    columns[KEYS[codebook]] = [840070000 + i for i in range(ROWS)]
     labels: dict[str, dict[int, str]] = {}
-    for variable, column, named in columns_of(dialect, crosswalk):
+    for variable, column, named in columns_of(codebook, crosswalk):
         columns.setdefault(variable, column)
         labels.setdefault(variable, named)
-    if dialect == "joint":
+    if codebook == "joint":
         labels["study"] = {1: "EVS", 2: "WVS"}
     titles = TITLES | {"X001": "Sex", "v225": "respondents sex (Q63)", "X003": "Age"}
-    path = save(tmp_path / f"{dialect}.{way[:3]}", columns, titles, labels, way=way)
-    frame, doubted = check(path, registry, crosswalk, wave=WAVES[dialect], dialect=dialect)
+    path = save(tmp_path / f"{codebook}.{way[:3]}", columns, titles, labels, way=way)
+    frame, doubted = check(path, registry, crosswalk, wave=WAVES[codebook], codebook=codebook)
     made = {c.removesuffix("__missing") for c in frame.columns if c.endswith("__missing")}
-    absent = {r.column for r in crosswalk.rules[dialect] if r.variables and r.variables[0] in columns} - made - doubted
+    absent = {r.column for r in crosswalk.rules[codebook] if r.variables and r.variables[0] in columns} - made - doubted
     assert way == "csv" or not doubted
     assert absent <= {"respondent_id"} | ({c for c in absent if c in _by_label(crosswalk)} if way == "csv" else set())
 

@@ -19,7 +19,7 @@ question: How much do you like tea?
 statement: You like tea {answer}.
 categories: [no, yes]
 sources:
-  - dialect: gss
+  - codebook: gss
     variable: tea
     equivalence: identical
     pool: true
@@ -44,7 +44,7 @@ def test_yes_and_no_are_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("dialect: gss\n", "dialect: gss\n    colour: red\n", "colour"),
+        ("codebook: gss\n", "codebook: gss\n    colour: red\n", "colour"),
         ("equivalence: identical", "equivalence: same", "equivalence"),
         ("categories: [no, yes]", "categories: [no, maybe]", "not among the categories"),
         ("code: 2", "code: 1", "stands twice"),
@@ -86,7 +86,7 @@ def test_sources_that_are_not_pooled_share_no_column(tmp_path: Path) -> None:
     assert crosswalk.concepts["column"].drop_nulls().to_list() == ["tea_gss"]
 
 
-def test_the_digest_of_a_dialect_changes_with_its_rows_only(tmp_path: Path) -> None:
+def test_the_digest_of_a_codebook_changes_with_its_rows_only(tmp_path: Path) -> None:
     before = load_crosswalk(Path(load(tmp_path, GOOD) and tmp_path))
     after = load_crosswalk(Path(load(tmp_path, GOOD.replace("text: a lot", "text: very much")) and tmp_path))
     assert before.digest("gss") != after.digest("gss")

@@ -9,7 +9,7 @@ import re
 import polars as pl
 import pytest
 
-from mpta_pipeline.harmonize.concept_schema import CORE_DIALECTS
+from mpta_pipeline.harmonize.concept_schema import CORE_CODEBOOKS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 
 from .conftest import SHARED
@@ -20,9 +20,9 @@ NAMES = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs20
 
 
 def test_each_concept_says_of_each_core_source_what_it_has(crosswalk: Crosswalk) -> None:
-    found = crosswalk.concepts.group_by("concept").agg(pl.col("dialect").unique())
-    for concept, dialects in found.rows():
-        assert set(CORE_DIALECTS) <= set(dialects), concept
+    found = crosswalk.concepts.group_by("concept").agg(pl.col("codebook").unique())
+    for concept, codebooks in found.rows():
+        assert set(CORE_CODEBOOKS) <= set(codebooks), concept
 
 
 def test_every_row_of_the_specification_is_there() -> None:
@@ -32,11 +32,11 @@ def test_every_row_of_the_specification_is_there() -> None:
         pytest.skip("the specification is not at hand")
     crosswalk = load_crosswalk()
     rows = {
-        (concept, dialect): set()
-        for concept, dialect in crosswalk.concepts.select("concept", "dialect").unique().rows()
+        (concept, codebook): set()
+        for concept, codebook in crosswalk.concepts.select("concept", "codebook").unique().rows()
     }
-    for concept, dialect, variable in crosswalk.concepts.select("concept", "dialect", "variable").rows():
-        rows[concept, dialect].add(variable.lower())
+    for concept, codebook, variable in crosswalk.concepts.select("concept", "codebook", "variable").rows():
+        rows[concept, codebook].add(variable.lower())
     # Variables that the specification names and the crosswalk leaves out, each for the reason in its concept's file.
     missing = []
     for row in csv.DictReader(SPEC.open(encoding="utf-8")):
@@ -72,12 +72,12 @@ def test_options_of_an_ordinal_scale_have_places_in_order(crosswalk: Crosswalk) 
 
 
 def test_codes_said_alike_stand_at_one_position(crosswalk: Crosswalk) -> None:
-    places = crosswalk.options.group_by("column", "dialect", "text").agg(pl.col("position").n_unique())
+    places = crosswalk.options.group_by("column", "codebook", "text").agg(pl.col("position").n_unique())
     assert places.filter(pl.col("position") > 1).is_empty()
 
 
 def test_scales_say_their_poles(crosswalk: Crosswalk) -> None:
-    text = crosswalk.options.filter(column="justifiable_abortion", dialect="wvs7", code="7")["text"].item()
+    text = crosswalk.options.filter(column="justifiable_abortion", codebook="wvs7", code="7")["text"].item()
     assert text == "7 on a scale from 1 (never justifiable) to 10 (always justifiable)"
 
 

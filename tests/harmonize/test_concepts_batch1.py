@@ -20,7 +20,7 @@ from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 SHARED = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 SPEC = SHARED.parent / "spec" / "crosswalk.csv"
 CODEBOOK = SHARED / "benchmarks" / "worldvaluesbench" / "codebook.json"
-DIALECTS = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
+CODEBOOKS = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 CONCEPTS = (
     *("citizenship", "birth_country", "mother_born_in_country", "father_born_in_country", "language_home"),
     *("interest_politics", "fight_for_country", "control_over_life", "less_importance_work", "parents_proud"),
@@ -47,25 +47,25 @@ def crosswalk() -> Crosswalk:
     return load_crosswalk()
 
 
-def rule_of(crosswalk: Crosswalk, dialect: str, variable: str, concept: str | None = None) -> Rule:
+def rule_of(crosswalk: Crosswalk, codebook: str, variable: str, concept: str | None = None) -> Rule:
     """The rule that reads a variable; `concept` where one variable serves two."""
     found = [
         r
-        for r in crosswalk.rules[dialect]
+        for r in crosswalk.rules[codebook]
         if variable in r.variables and r.concept.concept in (CONCEPTS if concept is None else (concept,))
     ]
-    assert len(found) == 1, f"{dialect} {variable}: {[r.column for r in found]}"
+    assert len(found) == 1, f"{codebook} {variable}: {[r.column for r in found]}"
     return found[0]
 
 
-def values_of(crosswalk: Crosswalk, dialect: str, variable: str, concept: str | None = None) -> dict[str, str]:
+def values_of(crosswalk: Crosswalk, codebook: str, variable: str, concept: str | None = None) -> dict[str, str]:
     """Code → canonical value."""
-    return {o.code: o.value for o in rule_of(crosswalk, dialect, variable, concept).options}
+    return {o.code: o.value for o in rule_of(crosswalk, codebook, variable, concept).options}
 
 
-def scores_of(crosswalk: Crosswalk, dialect: str, variable: str, concept: str | None = None) -> dict[str, float]:
+def scores_of(crosswalk: Crosswalk, codebook: str, variable: str, concept: str | None = None) -> dict[str, float]:
     """Code → place on the canonical scale."""
-    rule = rule_of(crosswalk, dialect, variable, concept)
+    rule = rule_of(crosswalk, codebook, variable, concept)
     return {o.code: rule.scores[o.value] for o in rule.options if not o.off_scale}
 
 
@@ -97,16 +97,16 @@ def test_every_row_of_the_reference_crosswalk_is_covered(crosswalk: Crosswalk) -
     lacking = []
     for row in rows:
         concept = crosswalk.items[row["concept"]]
-        dialect = DIALECTS[row["source"]]
+        codebook = CODEBOOKS[row["source"]]
         if row["equivalence"] == "absent":
-            covered = bool(concept.absent.get(dialect))
+            covered = bool(concept.absent.get(codebook))
         else:
             wanted = {v.strip() for v in row["variable"].split("/")}
             # In one row, of which the first with answers counts, or each in a column of its own.
-            alike = [s for s in concept.sources if s.dialect == dialect and s.equivalence == row["equivalence"]]
+            alike = [s for s in concept.sources if s.codebook == codebook and s.equivalence == row["equivalence"]]
             covered = wanted <= {v for s in alike for v in s.variables}
         if not covered or concept.domain != row["domain"]:
-            lacking.append((row["concept"], dialect, row["variable"]))
+            lacking.append((row["concept"], codebook, row["variable"]))
         for wave, variable in re.findall(r"\bW([1-6])=(\w+)", row["notes"]):
             reads = [r for r in crosswalk.rules.get(f"wvs_w{wave}", ()) if r.concept is concept]
             if [r.variables for r in reads] != [(variable,)]:
@@ -116,8 +116,8 @@ def test_every_row_of_the_reference_crosswalk_is_covered(crosswalk: Crosswalk) -
 
 def test_what_is_not_equivalent_or_american_is_never_pooled(crosswalk: Crosswalk) -> None:
     for rule in rules_of_batch(crosswalk):
-        if rule.dialect == "gss" or rule.source.equivalence in ("not_equivalent", "approximate", "source_specific"):
-            assert rule.column != rule.concept.concept, f"{rule.dialect} {rule.variables} pooled"
+        if rule.codebook == "gss" or rule.source.equivalence in ("not_equivalent", "approximate", "source_specific"):
+            assert rule.column != rule.concept.concept, f"{rule.codebook} {rule.variables} pooled"
 
 
 def test_all_european_and_world_rows_that_are_identical_share_a_column(crosswalk: Crosswalk) -> None:
@@ -127,7 +127,7 @@ def test_all_european_and_world_rows_that_are_identical_share_a_column(crosswalk
 
 
 @pytest.mark.parametrize(
-    ("dialect", "variable", "expected"),
+    ("codebook", "variable", "expected"),
     [
         # Codes 2 and 3 are swapped between EVS and WVS.
         ("wvs7", "Q43", {"1": "good", "2": "neutral", "3": "bad"}),
@@ -165,9 +165,9 @@ def test_all_european_and_world_rows_that_are_identical_share_a_column(crosswalk
     ],
 )
 def test_codes_that_mean_other_things_elsewhere(
-    crosswalk: Crosswalk, dialect: str, variable: str, expected: dict[str, str]
+    crosswalk: Crosswalk, codebook: str, variable: str, expected: dict[str, str]
 ) -> None:
-    assert values_of(crosswalk, dialect, variable) == expected
+    assert values_of(crosswalk, codebook, variable) == expected
 
 
 def test_one_variable_on_both_parents_is_split_between_them(crosswalk: Crosswalk) -> None:
@@ -182,7 +182,7 @@ def test_one_variable_on_both_parents_is_split_between_them(crosswalk: Crosswalk
 
 
 @pytest.mark.parametrize(
-    ("dialect", "variable", "lowest", "highest"),
+    ("codebook", "variable", "lowest", "highest"),
     [
         # Native code that stands for the least and for the most of what the column is called.
         ("wvs7", "Q1", "4", "1"),
@@ -221,9 +221,9 @@ def test_one_variable_on_both_parents_is_split_between_them(crosswalk: Crosswalk
     ],
 )
 def test_scales_run_from_least_to_most(
-    crosswalk: Crosswalk, dialect: str, variable: str, lowest: str, highest: str
+    crosswalk: Crosswalk, codebook: str, variable: str, lowest: str, highest: str
 ) -> None:
-    scores = scores_of(crosswalk, dialect, variable)
+    scores = scores_of(crosswalk, codebook, variable)
     assert [c for c, s in scores.items() if s == 0] == [lowest]
     assert [c for c, s in scores.items() if s == 1] == [highest]
 
@@ -276,12 +276,12 @@ def test_a_label_of_the_evs_fits_its_own_code_and_no_other(
 
 
 def test_an_immigrant_flag_is_not_read_as_born_in_the_country(crosswalk: Crosswalk) -> None:
-    for dialect, variable in (("joint", "V002"), ("joint", "V001")):
-        rule = rule_of(crosswalk, dialect, variable)
+    for codebook, variable in (("joint", "V002"), ("joint", "V001")):
+        rule = rule_of(crosswalk, codebook, variable)
         assert decoded(rule, "1", "Immigrant to this country") is None
         assert decoded(rule, "0", "Not an immigrant") is None
-    for dialect, variable in (("wvs_ts", "G026"), ("wvs_ts", "G027"), ("wvs_w6", "V243"), ("wvs_w5", "V216")):
-        rule = rule_of(crosswalk, dialect, variable)
+    for codebook, variable in (("wvs_ts", "G026"), ("wvs_ts", "G027"), ("wvs_w6", "V243"), ("wvs_w5", "V216")):
+        rule = rule_of(crosswalk, codebook, variable)
         assert decoded(rule, "1", "Immigrant") == "no"
         assert decoded(rule, "0", "Not an immigrant") == "yes"
         assert decoded(rule, "1", "Born in this country") is None
@@ -289,15 +289,15 @@ def test_an_immigrant_flag_is_not_read_as_born_in_the_country(crosswalk: Crosswa
 
 def test_mentions_are_decoded_by_label_in_every_world_and_european_file(crosswalk: Crosswalk) -> None:
     for rule in rules_of_batch(crosswalk):
-        if rule.concept.concept.startswith(("child_", "neighbour_")) and rule.dialect != "gss":
-            assert rule.source.decode == "label", f"{rule.dialect} {rule.variables}"
+        if rule.concept.concept.startswith(("child_", "neighbour_")) and rule.codebook != "gss":
+            assert rule.source.decode == "label", f"{rule.codebook} {rule.variables}"
             assert decoded(rule, "0", "Not mentioned") == "not_mentioned"
             assert decoded(rule, "1", "Not mentioned") == "not_mentioned"
             assert decoded(rule, "2", "Mentioned") == "mentioned"
 
 
 def test_american_ranks_of_five_give_each_other_away(crosswalk: Crosswalk) -> None:
-    batteries = {r["column"]: r for r in crosswalk.batteries.iter_rows(named=True) if r["dialect"] == "gss"}
+    batteries = {r["column"]: r for r in crosswalk.batteries.iter_rows(named=True) if r["codebook"] == "gss"}
     for quality in ("independence", "hard_work", "unselfishness", "obedience"):
         assert batteries[f"child_{quality}_gss"]["one_choice"] is True
 

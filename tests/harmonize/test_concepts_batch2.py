@@ -23,7 +23,7 @@ from mpta_pipeline.personas.wording import third_person
 
 SHARED = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
 REFERENCE = SHARED.parent / "spec" / "crosswalk.csv"
-DIALECTS = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
+CODEBOOKS = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 
 WVS = ("wvs7", "wvs_ts")
 CORE = (*WVS, "joint", "evs2017")
@@ -64,7 +64,7 @@ INDICES = [
     "autonomy_index",
 ]
 
-# Concept → dialects → (code at the bottom, code at the top) of what the column's label names.
+# Concept → codebooks → (code at the bottom, code at the top) of what the column's label names.
 POLES: dict[str, dict[tuple[str, ...], tuple[str, str]]] = {
     "system_army_rule": {CORE: ("4", "1")},
     "system_democratic_system": {CORE: ("4", "1")},
@@ -222,9 +222,9 @@ def reference() -> list[dict[str, str]]:
         return [row for row in csv.DictReader(lines) if row["concept"] in CONCEPTS]
 
 
-def _rule(crosswalk: Crosswalk, concept: str, dialect: str, variable: str | None = None) -> Rule:
-    """The rule of a concept in a dialect, its first one unless a variable is named."""
-    found = (r for r in crosswalk.rules[dialect] if r.concept.concept == concept)
+def _rule(crosswalk: Crosswalk, concept: str, codebook: str, variable: str | None = None) -> Rule:
+    """The rule of a concept in a codebook, its first one unless a variable is named."""
+    found = (r for r in crosswalk.rules[codebook] if r.concept.concept == concept)
     return next(r for r in found if variable is None or variable in r.variables)
 
 
@@ -234,21 +234,21 @@ def _scores(rule: Rule) -> dict[str, float | None]:
 
 def _cases() -> Iterator[tuple[str, str, str, str]]:
     for concept, sources in POLES.items():
-        for dialects, (bottom, top) in sources.items():
-            yield from ((concept, dialect, bottom, top) for dialect in dialects)
+        for codebooks, (bottom, top) in sources.items():
+            yield from ((concept, codebook, bottom, top) for codebook in codebooks)
 
 
-@pytest.mark.parametrize(("concept", "dialect", "bottom", "top"), _cases())
-def test_poles(crosswalk: Crosswalk, concept: str, dialect: str, bottom: str, top: str) -> None:
-    scores = _scores(_rule(crosswalk, concept, dialect))
+@pytest.mark.parametrize(("concept", "codebook", "bottom", "top"), _cases())
+def test_poles(crosswalk: Crosswalk, concept: str, codebook: str, bottom: str, top: str) -> None:
+    scores = _scores(_rule(crosswalk, concept, codebook))
     assert (scores[bottom], scores[top]) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("concept", "dialect"), [(concept, d) for concept, (dialects, _) in NOMINAL.items() for d in dialects]
+    ("concept", "codebook"), [(concept, d) for concept, (codebooks, _) in NOMINAL.items() for d in codebooks]
 )
-def test_nominal_codes(crosswalk: Crosswalk, concept: str, dialect: str) -> None:
-    rule = _rule(crosswalk, concept, dialect)
+def test_nominal_codes(crosswalk: Crosswalk, concept: str, codebook: str) -> None:
+    rule = _rule(crosswalk, concept, codebook)
     assert {o.code: o.value for o in rule.options} == NOMINAL[concept][1]
 
 
@@ -272,15 +272,15 @@ def test_government_responsibility_is_turned_only_where_it_must_be(crosswalk: Cr
     waves = {d: {o.code: o.value for o in _rule(crosswalk, concept, d).options} for d in ("wvs_w2", "wvs_w3", "wvs_w4")}
     assert waves["wvs_w2"] == values["wvs_ts"]
     assert waves["wvs_w3"] == waves["wvs_w4"] == values["wvs7"]
-    for dialect in ("wvs_w5", "wvs_w6"):
-        unlabelled = _rule(crosswalk, concept, dialect).source.unlabelled
+    for codebook in ("wvs_w5", "wvs_w6"):
+        unlabelled = _rule(crosswalk, concept, codebook).source.unlabelled
         assert unlabelled and unlabelled.direction
 
 
 @pytest.mark.parametrize("name", ESSENTIALS)
 def test_against_democracy_is_an_answer_without_a_place(crosswalk: Crosswalk, name: str) -> None:
-    for dialect in CORE:
-        zero = next(o for o in _rule(crosswalk, f"demo_essential_{name}", dialect).options if o.code == "0")
+    for codebook in CORE:
+        zero = next(o for o in _rule(crosswalk, f"demo_essential_{name}", codebook).options if o.code == "0")
         assert (zero.value, zero.off_scale) == ("against", True)
 
 
@@ -302,8 +302,8 @@ def test_first_and_second_aim_hide_each_other(crosswalk: Crosswalk) -> None:
 
 
 def test_lowest_points_of_the_autonomy_index_are_values(crosswalk: Crosswalk) -> None:
-    for dialect in (*WVS, "wvs_usa_extract"):
-        source = _rule(crosswalk, "index_autonomy_index", dialect).source
+    for codebook in (*WVS, "wvs_usa_extract"):
+        source = _rule(crosswalk, "index_autonomy_index", codebook).source
         assert source.numeric is not None
         assert (source.numeric.min, source.numeric.max) == (-2, 2)
         assert not {"-1", "-2"} & {m.code for m in source.missing}
@@ -318,8 +318,8 @@ def test_indices_of_the_producer_are_no_traits(crosswalk: Crosswalk, name: str) 
 
 def test_norc_questions_never_share_a_column(crosswalk: Crosswalk) -> None:
     mine = crosswalk.concepts.filter(pl.col("concept").is_in(list(CONCEPTS)) & pl.col("column").is_not_null())
-    gss = set(mine.filter(pl.col("dialect") == "gss")["column"])
-    assert gss and not gss & set(mine.filter(pl.col("dialect") != "gss")["column"])
+    gss = set(mine.filter(pl.col("codebook") == "gss")["column"])
+    assert gss and not gss & set(mine.filter(pl.col("codebook") != "gss")["column"])
 
 
 def test_wordings_of_getting_ahead_stay_apart(crosswalk: Crosswalk) -> None:
@@ -329,8 +329,8 @@ def test_wordings_of_getting_ahead_stay_apart(crosswalk: Crosswalk) -> None:
 
 @pytest.mark.parametrize("concept", LABELS)
 def test_labels_are_accepted_and_reversed_ones_refused(crosswalk: Crosswalk, concept: str) -> None:
-    dialect, first, labels = LABELS[concept]
-    options = {o.code: o for o in _rule(crosswalk, concept, dialect).options}
+    codebook, first, labels = LABELS[concept]
+    options = {o.code: o for o in _rule(crosswalk, concept, codebook).options}
     told = {str(first + place): label for place, label in enumerate(labels)}
     reverse = dict(zip(told, reversed(labels), strict=True))
     for code, label in told.items():
@@ -341,11 +341,11 @@ def test_labels_are_accepted_and_reversed_ones_refused(crosswalk: Crosswalk, con
         assert not others, (label, others)
 
 
-@pytest.mark.parametrize(("concept", "dialect"), ENDS)
-def test_end_labels_are_accepted_and_swapped_ones_refused(crosswalk: Crosswalk, concept: str, dialect: str) -> None:
-    ends = _rule(crosswalk, concept, dialect).source.range
+@pytest.mark.parametrize(("concept", "codebook"), ENDS)
+def test_end_labels_are_accepted_and_swapped_ones_refused(crosswalk: Crosswalk, concept: str, codebook: str) -> None:
+    ends = _rule(crosswalk, concept, codebook).source.range
     assert ends is not None and ends.low_label and ends.high_label
-    low, high = ENDS[concept, dialect]
+    low, high = ENDS[concept, codebook]
     assert ends.low_label.accepts(low) and ends.high_label.accepts(high)
     assert not ends.low_label.accepts(high) and not ends.high_label.accepts(low)
 
@@ -354,12 +354,12 @@ def test_every_reference_row_is_covered(crosswalk: Crosswalk, reference: list[di
     """Source, variable and equivalence as the reference crosswalk has them; a gap is a decision with its reason."""
     assert {row["concept"] for row in reference} == CONCEPTS
     have = {
-        (concept, row.dialect, variable, row.equivalence)
+        (concept, row.codebook, variable, row.equivalence)
         for concept in CONCEPTS
         for row in crosswalk.items[concept].rows
         for variable in row.variables or ("",)
     }
-    want = {(r["concept"], DIALECTS[r["source"]], r["variable"], r["equivalence"]) for r in reference}
+    want = {(r["concept"], CODEBOOKS[r["source"]], r["variable"], r["equivalence"]) for r in reference}
     assert not want - have
     assert all(
         row.notes for concept in CONCEPTS for row in crosswalk.items[concept].rows if row.equivalence == "absent"
@@ -367,7 +367,7 @@ def test_every_reference_row_is_covered(crosswalk: Crosswalk, reference: list[di
 
 
 def test_every_single_wave_variable_is_covered(crosswalk: Crosswalk, reference: list[dict[str, str]]) -> None:
-    have = {(r.concept.concept, r.dialect, v) for rs in crosswalk.rules.values() for r in rs for v in r.variables}
+    have = {(r.concept.concept, r.codebook, v) for rs in crosswalk.rules.values() for r in rs for v in r.variables}
     want = {
         (row["concept"], f"wvs_w{wave}", variable)
         for row in reference
@@ -387,7 +387,7 @@ def test_scores_are_those_of_the_reference_recodes(crosswalk: Crosswalk, referen
         rising = re.search(r"u=\(x-(\d+)\)/(\d+)|u=()x/(\d+)", row["recode"])
         if not (falling or rising):
             continue
-        rule = _rule(crosswalk, row["concept"], DIALECTS[row["source"]], row["variable"])
+        rule = _rule(crosswalk, row["concept"], CODEBOOKS[row["source"]], row["variable"])
         for code, score in _scores(rule).items():
             if score is None:
                 continue
@@ -405,7 +405,7 @@ def test_scores_are_those_of_the_reference_recodes(crosswalk: Crosswalk, referen
 def test_ranges_are_those_of_the_reference(crosswalk: Crosswalk, reference: list[dict[str, str]]) -> None:
     for row in reference:
         if row["min"]:
-            rule = _rule(crosswalk, row["concept"], DIALECTS[row["source"]], row["variable"])
+            rule = _rule(crosswalk, row["concept"], CODEBOOKS[row["source"]], row["variable"])
             codes = [int(o.code) for o in rule.options]
             assert (min(codes), max(codes)) == (int(row["min"]), int(row["max"])), (row["concept"], row["source"])
 
@@ -442,6 +442,6 @@ def test_statements_fit_second_and_third_person(crosswalk: Crosswalk) -> None:
 
 def test_answers_of_a_row_are_told_apart_by_their_text(crosswalk: Crosswalk) -> None:
     mine = pl.Series([r.column for rs in crosswalk.rules.values() for r in rs if r.concept.concept in CONCEPTS])
-    texts = crosswalk.options.filter(pl.col("column").is_in(mine.unique().to_list())).group_by("column", "dialect")
+    texts = crosswalk.options.filter(pl.col("column").is_in(mine.unique().to_list())).group_by("column", "codebook")
     counts = texts.agg(pl.col("text").n_unique(), pl.len().alias("codes"))
     assert (counts["text"] == counts["codes"]).all()

@@ -21,7 +21,7 @@ from .conftest import IDENTITY, MakeRaw
 SKELETONS = Path(os.environ.get("MPTA_SKELETONS") or Path(__file__).parents[3] / "shared" / "skeletons")
 
 
-# dialect, variable, column, label of each code, value of each code
+# codebook, variable, column, label of each code, value of each code
 AS_WRITTEN = [
     ("wvs_w2", "V132", "financial_satisfaction", ["Satisfy-", "Satisfy+"], [1, 10], ["1", "10"]),
     ("wvs_w2", "V242", "action_petition", ["Havedone", "Mightdo", "Never"], [1, 2, 3], None),
@@ -39,9 +39,9 @@ AS_WRITTEN = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "variable", "column", "said", "codes", "values"), AS_WRITTEN)
+@pytest.mark.parametrize(("codebook", "variable", "column", "said", "codes", "values"), AS_WRITTEN)
 def test_labels_as_producers_write_them(
-    dialect: str,
+    codebook: str,
     variable: str,
     column: str,
     said: list[str],
@@ -52,15 +52,15 @@ def test_labels_as_producers_write_them(
 ) -> None:
     codes = codes or list(range(1, len(said) + 1))
     labels = {variable: {str(c): text for c, text in zip(codes, said, strict=True)}}
-    raw = make_raw(dialect, {variable: codes}, labels)
+    raw = make_raw(codebook, {variable: codes}, labels)
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
     assert harmonize.columns_set_aside(raw, crosswalk) == []
-    rule = next(r for r in crosswalk.rules[dialect] if r.column == column)
+    rule = next(r for r in crosswalk.rules[codebook] if r.column == column)
     expected = values or [next(o.value for o in rule.options if o.code == str(c)) for c in codes]
     assert frame[column].to_list() == expected
     # The same labels the other way round are never taken for the scale as it is.
-    turned = make_raw(dialect, {variable: codes}, {variable: dict(zip(map(str, codes), said[::-1], strict=True))})
-    found = harmonize.harmonize(make_raw(dialect, {variable: codes, "V2": [840] * len(codes)}, labels), crosswalk)
+    turned = make_raw(codebook, {variable: codes}, {variable: dict(zip(map(str, codes), said[::-1], strict=True))})
+    found = harmonize.harmonize(make_raw(codebook, {variable: codes, "V2": [840] * len(codes)}, labels), crosswalk)
     assert column in found.columns
     if rule.source.decode == "code":
         assert {p.column for p in harmonize.columns_set_aside(turned, crosswalk)} == {column}
@@ -111,13 +111,13 @@ def test_the_accidents_of_a_release_are_no_part_of_a_label() -> None:
     assert normal_label("S\u00ed") == "si"
 
 
-@pytest.mark.parametrize("dialect", ["wvs_w3", "wvs_w4", "wvs_w5", "wvs_w6"])
+@pytest.mark.parametrize("codebook", ["wvs_w3", "wvs_w4", "wvs_w5", "wvs_w6"])
 def test_attendance_without_labels_has_the_seven_answers_of_its_wave(
-    dialect: str, make_raw: MakeRaw, crosswalk: Crosswalk
+    codebook: str, make_raw: MakeRaw, crosswalk: Crosswalk
 ) -> None:
     """Waves 1 and 2 and the time series have eight, where 5 to 7 are others."""
-    variable = {"wvs_w3": "V181", "wvs_w4": "V185", "wvs_w5": "V186", "wvs_w6": "V145"}[dialect]
-    frame = harmonize.harmonize(make_raw(dialect, {variable: [4, 5, 6, 7]}), crosswalk).sort("row_index")
+    variable = {"wvs_w3": "V181", "wvs_w4": "V185", "wvs_w5": "V186", "wvs_w6": "V145"}[codebook]
+    frame = harmonize.harmonize(make_raw(codebook, {variable: [4, 5, 6, 7]}), crosswalk).sort("row_index")
     assert frame["religious_attendance"].to_list() == ["holy_days", "yearly", "less_often", "never"]
 
 
@@ -131,13 +131,13 @@ def test_another_question_under_the_same_title_is_set_aside_with_or_without_labe
         assert {p.column for p in harmonize.columns_set_aside(raw, crosswalk)} == {"confidence_government"}
 
 
-def described_columns(path: Path, dialect: str, crosswalk: Crosswalk) -> tuple[dict[str, list[float]], dict[str, Any]]:
+def described_columns(path: Path, codebook: str, crosswalk: Crosswalk) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Every labelled code of a skeleton's variables that the crosswalk names, in turn, and the labels."""
-    used = {name.lower() for r in crosswalk.rules[dialect] for name in r.variables if not r.source.country}
+    used = {name.lower() for r in crosswalk.rules[codebook] for name in r.variables if not r.source.country}
     labels = {
         v["name"]: {c.removesuffix(".0"): text for c, text in v["value_labels"].items()}
         for v in json.loads(gzip.decompress(path.read_bytes()))["variables"]
-        if v["name"].lower() in used and v.get("value_labels") and v["name"] not in IDENTITY[dialect](1)
+        if v["name"].lower() in used and v.get("value_labels") and v["name"] not in IDENTITY[codebook](1)
     }
     codes = {name: [float(c) for c in known] for name, known in labels.items()}
     rows = max(map(len, codes.values()))
@@ -164,13 +164,13 @@ def test_labels_cut_anywhere_or_absent_are_read_as_the_whole_ones_or_not_at_all(
 ) -> None:
     compared = 0
     for path in sorted(SKELETONS.glob("WV*.json.gz")):
-        dialect = "wvs7" if path.name.startswith("WVS_Wave_7") else f"wvs_w{path.name[2]}"
-        columns, labels = described_columns(path, dialect, crosswalk)
+        codebook = "wvs7" if path.name.startswith("WVS_Wave_7") else f"wvs_w{path.name[2]}"
+        columns, labels = described_columns(path, codebook, crosswalk)
         cut = {name: {c: text[:width] for c, text in known.items()} for name, known in labels.items()}
-        whole = harmonize.harmonize(make_raw(dialect, columns, labels), crosswalk)
+        whole = harmonize.harmonize(make_raw(codebook, columns, labels), crosswalk)
         try:
-            frame = harmonize.harmonize(make_raw(dialect, columns, cut if width else None), crosswalk)
+            frame = harmonize.harmonize(make_raw(codebook, columns, cut if width else None), crosswalk)
         except CrosswalkError:
             continue  # too little of it can be read
-        compared += compare(whole, frame, {r.column for r in crosswalk.rules[dialect] if r.source.from_labels})
+        compared += compare(whole, frame, {r.column for r in crosswalk.rules[codebook] if r.source.from_labels})
     assert compared > 500

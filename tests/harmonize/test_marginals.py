@@ -58,10 +58,10 @@ def test_every_published_row_names_a_column_that_is_there(crosswalk: Crosswalk) 
     published = read_marginals()
     assert published.height == 673
     known = {(r.column, d) for d, rules in crosswalk.rules.items() for r in rules}
-    assert {(c, d) for c, d in published.select("column", "dialect").rows()} <= known
-    options = crosswalk.options.select("column", "dialect", "value").unique()
-    asked = published.filter(pl.col("value").is_not_null()).select("column", "dialect", "value").unique()
-    assert asked.join(options, on=["column", "dialect", "value"], how="anti").is_empty()
+    assert {(c, d) for c, d in published.select("column", "codebook").rows()} <= known
+    options = crosswalk.options.select("column", "codebook", "value").unique()
+    asked = published.filter(pl.col("value").is_not_null()).select("column", "codebook", "value").unique()
+    assert asked.join(options, on=["column", "codebook", "value"], how="anti").is_empty()
 
 
 def test_weight_and_denominator_are_those_stated(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
@@ -77,7 +77,7 @@ def test_weight_and_denominator_are_those_stated(make_raw: MakeRaw, crosswalk: C
     ]
     published = pl.DataFrame(
         [("joint", c, s, v, m, e, d, w) for c, s, v, m, e, d, w in rows],
-        schema=["dialect", "column", "statistic", "value", "missing", "expected", "denominator", "weight"],
+        schema=["codebook", "column", "statistic", "value", "missing", "expected", "denominator", "weight"],
         orient="row",
     ).with_columns(
         variable=pl.lit(""), year=pl.lit(None, pl.Int64), country=pl.lit("USA"), study=pl.lit("wvs"), decimals=1,

@@ -127,8 +127,8 @@ def test_codes_of_another_numbering_are_not_believed_without_labels(make_raw: Ma
     assert [p.column for p in harmonize.columns_set_aside(seven, crosswalk)] == ["religious_attendance"]
     eight = harmonize.harmonize(make_raw("wvs_ts", {"F028": [1, 5, 7, 8]}), crosswalk)
     assert value_of(eight, "religious_attendance")["8"] == "never"
-    for dialect, variable in (("wvs_w3", "V181"), ("wvs_w4", "V185"), ("wvs_w5", "V186"), ("wvs_w6", "V145")):
-        frame = harmonize.harmonize(make_raw(dialect, {variable: [1, 5, 7, 7]}), crosswalk)
+    for codebook, variable in (("wvs_w3", "V181"), ("wvs_w4", "V185"), ("wvs_w5", "V186"), ("wvs_w6", "V145")):
+        frame = harmonize.harmonize(make_raw(codebook, {variable: [1, 5, 7, 7]}), crosswalk)
         assert value_of(frame, "religious_attendance") == {"1": "more_than_weekly", "5": "yearly", "7": "never"}
     # An immigrant mother is 1 in the series and 2 in wave 7: without a 0 the file may be numbered as wave 7 is.
     seventh = make_raw(
@@ -137,8 +137,8 @@ def test_codes_of_another_numbering_are_not_believed_without_labels(make_raw: Ma
     told = {p.column for p in harmonize.columns_set_aside(seventh, crosswalk)}
     assert told == {"mother_born_in_country", "fight_for_country"}
     # Nothing tells an immigrant from one who is none in the files of waves 5 and 6, nor where "neither" stands.
-    for dialect, variable in (("wvs_w6", "V243"), ("wvs_w6", "V45"), ("wvs_ts", "D066_B")):
-        raw = make_raw(dialect, {variable: [1, 2, 2, 1], "V4": [1, 2, 3, 4], "A008": [1, 2, 3, 4]})
+    for codebook, variable in (("wvs_w6", "V243"), ("wvs_w6", "V45"), ("wvs_ts", "D066_B")):
+        raw = make_raw(codebook, {variable: [1, 2, 2, 1], "V4": [1, 2, 3, 4], "A008": [1, 2, 3, 4]})
         told = harmonize.columns_set_aside(raw, crosswalk)
         assert [(p.variable, p.unit) for p in told] == [(variable, "column")]
 
@@ -177,9 +177,9 @@ def test_every_ordinal_concept_has_a_partner_or_says_why_not(crosswalk: Crosswal
     assert not lacking
 
 
-def _inversions(frame: pl.DataFrame, dialect: str, crosswalk: Crosswalk) -> tuple[list[str], list[str]]:
+def _inversions(frame: pl.DataFrame, codebook: str, crosswalk: Crosswalk) -> tuple[list[str], list[str]]:
     """The ordinal scales of a wave, and those whose inversion would pass."""
-    rules = [r for r in crosswalk.rules[dialect] if r.column in frame.columns]
+    rules = [r for r in crosswalk.rules[codebook] if r.column in frame.columns]
     scales = sorted({r.column for r in rules if r.scores and frame[r.column].n_unique() > 1})
     values, pairs = polarity.scores(frame, rules), polarity.known_pairs(rules)
     assert not [str(e) for e in polarity.judge(values, frame["country"], pairs) if e.contrary]
@@ -207,7 +207,7 @@ def test_inverted_scales_of_the_teaching_extracts_are_found(
             frame = harmonize.harmonize(raw, crosswalk)
             if frame.height < 500:
                 continue
-            scales, missed = _inversions(frame, str(raw.release["dialect"]), crosswalk)
+            scales, missed = _inversions(frame, str(raw.release["codebook"]), crosswalk)
             print(f"{raw.wave}: {len(scales) - len(missed)} of {len(scales)} inverted scales found; not {missed}")
             total, lost = total + len(scales), lost + len(missed)
     assert lost <= 0.25 * total  # they have few questions, and so few partners

@@ -46,27 +46,27 @@ SOURCE_SPECIFIC = {"income_scale", "marital_status", "party", "prayer", "occupat
 def waves(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, crosswalk: Crosswalk
 ) -> Iterator[dict[str, pl.DataFrame]]:
-    """Dialect → its harmonized wave in the file's order."""
+    """Codebook → its harmonized wave in the file's order."""
     folder = tmp_path_factory.mktemp("producers")
     (folder / "surveys.yaml").write_text(OPEN, encoding="utf-8")
     registry = surveys.load_sources(folder / "surveys.yaml")
     made: dict[str, pl.DataFrame] = {}
-    for dialect, (make, wave) in FILES.items():
-        path = folder / f"{dialect}{request.param}"
+    for codebook, (make, wave) in FILES.items():
+        path = folder / f"{codebook}{request.param}"
         write(make(), path)
-        raw = surveys.ingest(path, wave, Layout(folder / dialect), registry)
-        assert raw.release["dialect"] == dialect
+        raw = surveys.ingest(path, wave, Layout(folder / codebook), registry)
+        assert raw.release["codebook"] == codebook
         frame = harmonize.harmonize(raw, crosswalk)
         failed = [c.name for c in harmonize.check_wave(frame, raw, crosswalk) if not c.passed and c.severity == "error"]
-        assert not failed, (dialect, failed)
-        made[dialect] = frame.sort("row_index")
+        assert not failed, (codebook, failed)
+        made[codebook] = frame.sort("row_index")
     yield made
 
 
-def part(waves: dict[str, pl.DataFrame], dialect: str, people: People) -> pl.DataFrame:
+def part(waves: dict[str, pl.DataFrame], codebook: str, people: People) -> pl.DataFrame:
     """The rows of these people."""
-    frame = waves[dialect]
-    if dialect != "joint":
+    frame = waves[codebook]
+    if codebook != "joint":
         return frame
     return frame.head(len(EVS)) if people is EVS else frame.tail(len(WVS))
 
@@ -74,33 +74,35 @@ def part(waves: dict[str, pl.DataFrame], dialect: str, people: People) -> pl.Dat
 @pytest.mark.parametrize("name", sorted(set(ITEMS) - SOURCE_SPECIFIC))
 def test_the_same_answer_is_the_same_in_every_file(name: str, waves: dict[str, pl.DataFrame]) -> None:
     said: dict[int, dict[str, set[str]]] = {}
-    for people, dialects in ((WVS, ("wvs7", "wvs_ts", "joint", "wvs_w6")), (EVS, ("evs2017", "joint"))):
+    for people, codebooks in ((WVS, ("wvs7", "wvs_ts", "joint", "wvs_w6")), (EVS, ("evs2017", "joint"))):
         answers = people.answers[name]
-        for dialect in dialects:
-            frame = part(waves, dialect, people)
-            if name not in frame.columns or (dialect == "wvs_w6" and name != "sex"):
+        for codebook in codebooks:
+            frame = part(waves, codebook, people)
+            if name not in frame.columns or (codebook == "wvs_w6" and name != "sex"):
                 continue
             for answer, value, kind in zip(answers, frame[name], frame[name + "__missing"], strict=True):
                 if isinstance(answer, int) and value is not None:
-                    said.setdefault(answer, {}).setdefault(dialect, set()).add(str(value))
-                elif (dialect, answer) == ("wvs7", "not_applicable") and name.endswith("_born_in_country") and not kind:
+                    said.setdefault(answer, {}).setdefault(codebook, set()).add(str(value))
+                elif (
+                    (codebook, answer) == ("wvs7", "not_applicable") and name.endswith("_born_in_country") and not kind
+                ):
                     assert value == "no"  # -3 without a label: the parent does not live in the country
                 elif isinstance(answer, str):
-                    assert kind == answer, (dialect, answer, value, kind)
-    for answer, by_dialect in said.items():
-        values = set().union(*by_dialect.values())
-        assert len(values) == 1, (name, answer, by_dialect)
+                    assert kind == answer, (codebook, answer, value, kind)
+    for answer, by_codebook in said.items():
+        values = set().union(*by_codebook.values())
+        assert len(values) == 1, (name, answer, by_codebook)
     # Two answers may fall into one category, but a scale must not collapse.
     distinct = {next(iter(set().union(*d.values()))) for d in said.values()}
     assert len(distinct) >= min(2, len(said))
 
 
 def test_every_item_of_the_files_is_harmonized(waves: dict[str, pl.DataFrame]) -> None:
-    for dialect in ("wvs7", "wvs_ts", "joint", "evs2017"):
-        concepts = {c.split("__")[0] for c in waves[dialect].columns}
+    for codebook in ("wvs7", "wvs_ts", "joint", "evs2017"):
+        concepts = {c.split("__")[0] for c in waves[codebook].columns}
         for name, item in ITEMS.items():
-            if dialect in item.forms and name not in SOURCE_SPECIFIC:
-                assert any(c == name or c.startswith(name) for c in concepts), (dialect, name)
+            if codebook in item.forms and name not in SOURCE_SPECIFIC:
+                assert any(c == name or c.startswith(name) for c in concepts), (codebook, name)
 
 
 def test_northern_ireland_is_british_and_a_study_of_its_own(waves: dict[str, pl.DataFrame]) -> None:
@@ -110,5 +112,5 @@ def test_northern_ireland_is_british_and_a_study_of_its_own(waves: dict[str, pl.
 
 
 def test_weights_are_the_producers(waves: dict[str, pl.DataFrame]) -> None:
-    for dialect, people in (("wvs7", WVS), ("wvs_ts", WVS), ("evs2017", EVS)):
-        assert waves[dialect]["weight"].to_list() == pytest.approx(list(people.weight), abs=1e-6)
+    for codebook, people in (("wvs7", WVS), ("wvs_ts", WVS), ("evs2017", EVS)):
+        assert waves[codebook]["weight"].to_list() == pytest.approx(list(people.weight), abs=1e-6)

@@ -51,12 +51,12 @@ def run(make_raw: MakeRaw, crosswalk: Crosswalk) -> Callable[..., dict[str, Chec
         previous: pl.DataFrame | None = None,
         accepted: str | None = None,
         *,
-        dialect: str = "wvs7",
+        codebook: str = "wvs7",
         labels: dict[str, dict[str, str]] | None = None,
         **release: Any,
     ) -> dict[str, CheckResult]:
         raw: RawWave = make_raw(
-            dialect, {**(sound() if dialect == "wvs7" else {}), **(columns or {})}, labels, **release
+            codebook, {**(sound() if codebook == "wvs7" else {}), **(columns or {})}, labels, **release
         )
         frame = spoil(harmonize.harmonize(raw, crosswalk))
         return {c.name: c for c in harmonize.check_wave(frame, raw, crosswalk, previous=previous, accepted=accepted)}
@@ -136,8 +136,8 @@ def test_weight_sums_fires_for_the_wvs_and_tells_for_the_evs(run: Run) -> None:
     assert check.severity == "error"
     # Albania's 1,454 for 1,435 is no fault, a tenth too much is told.
     evs = {"v7": [1, 2] * 100, "v31": [1, 2] * 100}
-    assert run({**evs, "gweight": [1454 / 1435] * 200}, dialect="evs2017")["weight_sums"].passed
-    told = run({**evs, "gweight": [1.1] * 200}, dialect="evs2017")["weight_sums"]
+    assert run({**evs, "gweight": [1454 / 1435] * 200}, codebook="evs2017")["weight_sums"].passed
+    told = run({**evs, "gweight": [1.1] * 200}, codebook="evs2017")["weight_sums"]
     assert not told.passed
     assert told.severity == "warn"
 
@@ -145,8 +145,8 @@ def test_weight_sums_fires_for_the_wvs_and_tells_for_the_evs(run: Run) -> None:
 def test_weight_sums_of_the_joint_file_bind_its_wvs_part_only(run: Run) -> None:
     columns = {"A008": [1, 2] * 100, "study": [1] * 100 + [2] * 100}
     columns["cntry"] = [276] * 100 + [840] * 100
-    loose = run({**columns, "gwght": [1.02] * 100 + [1.0] * 100}, dialect="joint")["weight_sums"]
-    strict = run({**columns, "gwght": [1.0] * 100 + [1.02] * 100}, dialect="joint")["weight_sums"]
+    loose = run({**columns, "gwght": [1.02] * 100 + [1.0] * 100}, codebook="joint")["weight_sums"]
+    strict = run({**columns, "gwght": [1.0] * 100 + [1.02] * 100}, codebook="joint")["weight_sums"]
     assert loose.passed
     assert not strict.passed
     assert strict.severity == "error"
@@ -190,7 +190,7 @@ def test_a_release_that_changes_or_removes_many_is_held(run: Run, make_raw: Make
     # The same release after a change of the crosswalk, and another source of the same wave, are no new release.
     same = before.with_columns(release_id=pl.lit("wvs-test@000000000000"))
     assert run({"Q46": many}, previous=same)["release_changes"].passed
-    source = before.with_columns(dialect=pl.lit("wvs_ts"))
+    source = before.with_columns(codebook=pl.lit("wvs_ts"))
     assert run({"Q46": [-4] * N, **other}, previous=source)["coverage"].passed
 
 
@@ -216,10 +216,10 @@ def test_coverage_counts_by_country(make_raw: MakeRaw, crosswalk: Crosswalk) -> 
 def test_declared_gaps_fires_on_answers_where_nobody_was_asked(run: Run) -> None:
     # Joint v5: F050 was not put in Iraq and Egypt.
     columns = {"F050": [0, 1] * 50, "A008": [1, 2] * 50, "cntry": [368] * 50 + [840] * 50}
-    check = run(columns, dialect="joint")["declared_gaps"]
+    check = run(columns, codebook="joint")["declared_gaps"]
     assert not check.passed
     assert check.metadata["filled"] == ["believe_god in IRQ: 50 answers"]
-    asked = run({**columns, "F050": [-4] * 50 + [0, 1] * 25}, dialect="joint")["declared_gaps"]
+    asked = run({**columns, "F050": [-4] * 50 + [0, 1] * 25}, codebook="joint")["declared_gaps"]
     assert asked.passed
     assert asked.metadata["gaps"] == 1
 
@@ -274,12 +274,12 @@ def test_weak_items_of_one_country_are_told_and_stop_nothing(run: Run) -> None:
 
 
 def test_weights_of_earlier_waves_may_sum_to_something_else(run: Run) -> None:
-    check = run({"S002VS": [4] * 200, "S017": [1.02] * 200}, dialect="wvs_ts")["weight_sums"]
+    check = run({"S002VS": [4] * 200, "S017": [1.02] * 200}, codebook="wvs_ts")["weight_sums"]
     assert check.passed
 
 
 def test_published_marginals_fires(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"dialect": "wvs7", "variable": "Q46", "column": "happiness", "country": "USA", "statistic": "count"}
+    row = {"codebook": "wvs7", "variable": "Q46", "column": "happiness", "country": "USA", "statistic": "count"}
     row |= {"value": "very", "denominator": "valid", "weight": "none", "evidence": "invented"}
     published = pl.DataFrame([row]).with_columns(
         *(

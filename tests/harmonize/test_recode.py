@@ -252,7 +252,7 @@ def test_a_code_that_only_the_file_knows_is_set_aside(make_raw: MakeRaw, crosswa
 
 
 @pytest.mark.parametrize(
-    ("dialect", "variable", "labels"),
+    ("codebook", "variable", "labels"),
     [
         ("wvs7", "Q46", {"1": "Not at all happy", "2": "Quite happy"}),
         ("evs_trend", "A008", {"1": "Not at all happy", "2": "Quite happy"}),
@@ -260,10 +260,10 @@ def test_a_code_that_only_the_file_knows_is_set_aside(make_raw: MakeRaw, crosswa
     ],
 )
 def test_a_label_that_moved_to_another_code_sets_its_column_aside(
-    dialect: str, variable: str, labels: dict[str, str], make_raw: MakeRaw, crosswalk: Crosswalk
+    codebook: str, variable: str, labels: dict[str, str], make_raw: MakeRaw, crosswalk: Crosswalk
 ) -> None:
     # However few have it: the other codes are no surer than that one.
-    raw = make_raw(dialect, {variable: [2] * 500 + [1]} | dict.fromkeys(("Q1", "A001"), [1] * 501), {variable: labels})
+    raw = make_raw(codebook, {variable: [2] * 500 + [1]} | dict.fromkeys(("Q1", "A001"), [1] * 501), {variable: labels})
     problems = harmonize.columns_set_aside(raw, crosswalk)
     assert {p.unit for p in problems} == {"column"}
     assert problems[0].column not in harmonize.harmonize(raw, crosswalk).columns

@@ -17,13 +17,13 @@ from .conftest import MakeRaw
 def recode(
     make: MakeRaw,
     crosswalk: Crosswalk,
-    dialect: str,
+    codebook: str,
     variable: str,
     codes: Sequence[Any],
     column: str,
     labels: Mapping[str, str] | None = None,
 ) -> list[Any]:
-    frame = harmonize.harmonize(make(dialect, {variable: codes}, {variable: labels} if labels else None), crosswalk)
+    frame = harmonize.harmonize(make(codebook, {variable: codes}, {variable: labels} if labels else None), crosswalk)
     return frame.sort("row_index")[column].to_list()
 
 
@@ -70,9 +70,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "variable", "codes", "column", "values"), [c for c in CASES if c[4]])
+@pytest.mark.parametrize(("codebook", "variable", "codes", "column", "values"), [c for c in CASES if c[4]])
 def test_codes_that_differ_between_sources(
-    dialect: str,
+    codebook: str,
     variable: str,
     codes: list[int],
     column: str,
@@ -80,7 +80,7 @@ def test_codes_that_differ_between_sources(
     make_raw: MakeRaw,
     crosswalk: Crosswalk,
 ) -> None:
-    assert recode(make_raw, crosswalk, dialect, variable, codes, column) == values
+    assert recode(make_raw, crosswalk, codebook, variable, codes, column) == values
 
 
 def test_government_responsibility_has_one_direction(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
@@ -159,13 +159,13 @@ OLD_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "variable", "column", "values"), OLD_FILES)
+@pytest.mark.parametrize(("codebook", "variable", "column", "values"), OLD_FILES)
 def test_older_waves_have_their_own_codes(
-    dialect: str, variable: str, column: str, values: list[str], make_raw: MakeRaw, crosswalk: Crosswalk
+    codebook: str, variable: str, column: str, values: list[str], make_raw: MakeRaw, crosswalk: Crosswalk
 ) -> None:
     # The eighth step is there so that a series without labels is known for one.
     codes = [1, 2, 3, *([8] if variable == "X025" else [])]
-    assert recode(make_raw, crosswalk, dialect, variable, codes, column)[:3] == values
+    assert recode(make_raw, crosswalk, codebook, variable, codes, column)[:3] == values
 
 
 def test_governments_come_first_in_waves_3_and_4_and_last_in_wave_2(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
@@ -246,7 +246,7 @@ def test_volunteered_answers_are_answers(make_raw: MakeRaw, crosswalk: Crosswalk
         if c.startswith("demo_essential_tax_rich") and not c.endswith(("__missing", "__code"))
     )
     assert essential[column].null_count() == 0
-    scores = crosswalk.options.filter(column=column, dialect="wvs7", code="0")["score"]
+    scores = crosswalk.options.filter(column=column, codebook="wvs7", code="0")["score"]
     assert scores.to_list() == [None]
 
 
@@ -263,12 +263,12 @@ def test_body_weight_is_no_survey_weight(make_raw: MakeRaw, crosswalk: Crosswalk
 
 def test_the_three_point_item_codes_its_middle_last(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     # 4: C001 and C002 write "neither" as 3; the middle answer must have the middle place.
-    for dialect, variable in (("wvs_ts", "C001"), ("joint", "C001"), ("wvs_ts", "C002")):
-        rule = next((r for r in crosswalk.rules[dialect] if variable in r.variables), None)
+    for codebook, variable in (("wvs_ts", "C001"), ("joint", "C001"), ("wvs_ts", "C002")):
+        rule = next((r for r in crosswalk.rules[codebook] if variable in r.variables), None)
         if rule is None:
             continue
         score = {o.code: rule.scores.get(o.value) for o in rule.options}
-        assert score["3"] is not None, (dialect, variable)
+        assert score["3"] is not None, (codebook, variable)
         assert sorted((score["1"], score["2"], score["3"]), key=float)[1] == score["3"]  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ import httpx
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.command_runs import ORDER
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from tests.scale.deployment import ROOT, finish, installed, start
 from tests.world import Server, World, model, respondents, serving, write_wave
 
@@ -134,12 +134,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def nodes(project: Project) -> list[Node]:
+def nodes(deployment: Deployment) -> list[Node]:
     """All that a deployment is to have made."""
     parts = {
-        "waves": list(project.look().waves),
-        "tasks": list(project.study.tasks),
-        "cells": list(steps.cells(project)),
+        "waves": list(deployment.look().waves),
+        "tasks": list(deployment.study.tasks),
+        "cells": list(steps.cells(deployment)),
         "": [""],
     }
     over = dict.fromkeys(("raw_wave", "harmonized_wave", "survey_changelog"), "waves")
@@ -150,8 +150,8 @@ def nodes(project: Project) -> list[Node]:
 
 def in_step() -> bool:
     """Whether everything is made from what is there now."""
-    project = Project.from_env()
-    return not any(steps.needs_run(project, node) for node in nodes(project))
+    deployment = Deployment.from_env()
+    return not any(steps.needs_run(deployment, node) for node in nodes(deployment))
 
 
 def wait(what: str, until: Callable[[], bool], patience: float = PATIENCE) -> float:
@@ -211,7 +211,7 @@ def main() -> None:
 
 def proofs(live: Live, world: World, server: Server) -> None:
     """Statements 1, 2, 7 and 11."""
-    tasks = list(Project.from_env().study.tasks)
+    tasks = list(Deployment.from_env().study.tasks)
     say("1  fresh clone, folder already full", seconds=f"{wait('first figures', in_step):.0f}", calls=server.calls)
     quiet(live)
 

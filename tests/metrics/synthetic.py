@@ -42,7 +42,11 @@ def world(
         group = {name: rng.integers(0, n, everyone) for name, n in traits}
         people.append(
             pl.DataFrame(
-                {"persona_id": ids, "survey": survey, **{name: [f"{name}{v}" for v in group[name]] for name in group}}
+                {
+                    "respondent_id": ids,
+                    "survey": survey,
+                    **{name: [f"{name}{v}" for v in group[name]] for name in group},
+                }
             )
         )
         popularity = rng.dirichlet(np.ones(k) * 2, items)
@@ -53,7 +57,7 @@ def world(
                 {
                     "task": "t",
                     "item_id": [f"i{j:04d}" for j in what],
-                    "persona_id": ids[who],
+                    "respondent_id": ids[who],
                     "survey": survey,
                     "gold_idx": own[who, what],
                     "weight": weight[who],
@@ -81,7 +85,7 @@ def world(
                         "condition": condition,
                         "survey": survey,
                         "wave": f"{survey}-1",
-                        "persona_id": ids[p],
+                        "respondent_id": ids[p],
                         "item_id": [f"i{b:04d}" for b in j],
                         "kind": "value_alignment",
                         "cluster_id": [f"i{b:04d}" for b in j],

@@ -58,11 +58,11 @@ def test_bootstrap_error_of_a_mean_equals_the_two_way_error():
     )
     units = balance(scores.filter(condition="persona"))
     x, w = units.frame["credit"].to_numpy(), units.frame["weight"].to_numpy()
-    replicates = Replicates(units.frame["persona_id"], units.frame["cluster_id"], replicates=2000, seed=0)
+    replicates = Replicates(units.frame["respondent_id"], units.frame["cluster_id"], replicates=2000, seed=0)
     slices = np.zeros(len(x), dtype=np.int64)
     features = sparse.csr_matrix(np.column_stack([w * x, w]))
     se = combined_se(replicates, slices, 1, features, lambda t, _s: t[..., 0] / t[..., 1])
-    exact = Slices(slices, 1, g.dense(units.frame["persona_id"]), g.dense(units.frame["cluster_id"])).means(x, w)
+    exact = Slices(slices, 1, g.dense(units.frame["respondent_id"]), g.dense(units.frame["cluster_id"])).means(x, w)
     assert se[0] == pytest.approx(exact.se[0], rel=0.06)
 
 

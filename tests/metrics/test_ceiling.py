@@ -15,11 +15,11 @@ def telling(share, n=600):
     answer = np.where(rng.random(n) < share, side, rng.integers(0, 2, n))
     ids = [f"p{i:04d}" for i in range(n)]
     gold = pl.DataFrame(
-        {"task": "t", "item_id": "q", "persona_id": ids, "survey": "s", "gold_idx": answer, "weight": None},
+        {"task": "t", "item_id": "q", "respondent_id": ids, "survey": "s", "gold_idx": answer, "weight": None},
         schema_overrides={"weight": pl.Float64},
     )
     return gold, pl.DataFrame(
-        {"persona_id": ids, "side": [f"s{v}" for v in side], "noise": [f"n{v % 3}" for v in range(n)]}
+        {"respondent_id": ids, "side": [f"s{v}" for v in side], "noise": [f"n{v % 3}" for v in range(n)]}
     )
 
 
@@ -36,7 +36,7 @@ def test_a_masked_trait_is_not_used():
 
 def test_skill_lies_between_mode_and_ceiling():
     scores, groups, gold = world(personas=60, items=4, respondents=300)
-    ceiling = gold.select("survey", "item_id", "persona_id").with_columns(ceiling=pl.lit(1.0))
+    ceiling = gold.select("survey", "item_id", "respondent_id").with_columns(ceiling=pl.lit(1.0))
     figures = compute_figures(scores, groups, gold, rules=FigureRules(dimensions=(), bootstrap=50), ceiling=ceiling)
     rows = figures.filter(condition="persona")
     accuracy, mode = (
@@ -58,7 +58,7 @@ def test_rows_order_does_not_show_and_only_those_asked_for_come_out():
     assert whole.equals(shuffled)
     some = ["p0003", "p0100", "p0500"]
     part = cross_fitted(gold, traits, hidden={}, seed=1, people=some)
-    assert part.equals(whole.filter(pl.col("persona_id").is_in(some)))
+    assert part.equals(whole.filter(pl.col("respondent_id").is_in(some)))
 
 
 def test_a_trait_that_nobody_has_does_not_matter():
@@ -69,9 +69,9 @@ def test_a_trait_that_nobody_has_does_not_matter():
 
 def test_gaps_net_of_the_ceiling_stand_beside_raw_ones():
     scores, groups, gold = world(personas=60, items=4, respondents=300)
-    easy = groups.filter(sex="sex0").get_column("persona_id").implode()
-    ceiling = gold.select("survey", "item_id", "persona_id").with_columns(
-        ceiling=pl.when(pl.col("persona_id").is_in(easy)).then(1.0).otherwise(0.5)
+    easy = groups.filter(sex="sex0").get_column("respondent_id").implode()
+    ceiling = gold.select("survey", "item_id", "respondent_id").with_columns(
+        ceiling=pl.when(pl.col("respondent_id").is_in(easy)).then(1.0).otherwise(0.5)
     )
     figures = compute_figures(
         scores, groups, gold, rules=FigureRules(dimensions=("sex",), bootstrap=50), ceiling=ceiling

@@ -246,11 +246,11 @@ class TestBaselines:
         ids = [f"r{i:05d}" for i in range(len(own))]
         gold = GOLD.conform(
             pl.DataFrame(
-                {"task": "t", "item_id": "q", "persona_id": ids, "survey": "gss", "gold_idx": own}
+                {"task": "t", "item_id": "q", "respondent_id": ids, "survey": "gss", "gold_idx": own}
             ).with_columns(pl.lit(None, pl.Float64).alias("weight"))
         )
-        answers = pl.DataFrame({"item_id": "q", "persona_id": ids, "survey": "gss", "answer": str(answer)})
-        groups = pl.DataFrame({"persona_id": ids, "survey": "gss"})
+        answers = pl.DataFrame({"item_id": "q", "respondent_id": ids, "survey": "gss", "answer": str(answer)})
+        groups = pl.DataFrame({"respondent_id": ids, "survey": "gss"})
         figures = compute_figures(
             score_answers(answers, items, gold),
             groups,

@@ -88,7 +88,7 @@ class TestHeadline:
 def test_weights_of_zero_leave_out_and_nothing_undefined_is_a_number():
     scores, _, _ = world(personas=10, items=4, orders=1)
     both = pl.concat([scores.with_columns(model=pl.lit(m)) for m in ("a", "b")])
-    first = pl.col("persona_id") == "r_gss_00000"
+    first = pl.col("respondent_id") == "r_gss_00000"
     some = compare_models(both.with_columns(weight=pl.when(first).then(0.0).otherwise(1.0)), rules=RULES)
     assert set(some["n_personas"]) == {9}
     assert compare_models(both.with_columns(weight=pl.lit(0.0)), rules=RULES).is_empty()

@@ -118,7 +118,7 @@ class TestFigures:
     def test_persons_as_units_give_what_persons_give(self, study):
         scores, groups, gold = study
         plain = compute_figures(scores, groups, gold, rules=RULES)
-        alone = compute_figures(scores, groups.with_columns(psu=pl.col("persona_id")), gold, rules=RULES)
+        alone = compute_figures(scores, groups.with_columns(psu=pl.col("respondent_id")), gold, rules=RULES)
         means = pl.col("metric").is_in(["accuracy", "mae_n", "parse_rate"])
         for column in ("estimate", "se", "ci_low", "effect_se", "gap", "gap_se"):
             a, b = (f.filter(means).get_column(column) for f in (plain, alone))
@@ -155,9 +155,9 @@ class TestFigures:
 
     def test_units_widen_what_units_share(self):
         scores, groups, gold = world(personas=80, items=10, seed=5, conditions=("persona",))
-        number = groups["persona_id"].str.slice(-5).cast(pl.Int64) % 8
+        number = groups["respondent_id"].str.slice(-5).cast(pl.Int64) % 8
         groups = groups.with_columns(psu=number.cast(pl.String), stratum=pl.lit("s"))
-        shares = scores.join(groups.select("persona_id", "psu"), on="persona_id")
+        shares = scores.join(groups.select("respondent_id", "psu"), on="respondent_id")
         right = shares["psu"].cast(pl.Int64) < 4
         scores = scores.with_columns(
             pl.when(right).then("gold_idx").otherwise((pl.col("gold_idx") + 1) % 3).alias("pred_idx")
@@ -187,12 +187,12 @@ def test_joint_answers_carry_the_weights_of_both_sides():
     key = {"metric": "pc1_share", "dimensions": "all"}
     found = {(r["weighted"], r["baseline"]): r for r in once.filter(**key).to_dicts()}
     # A person of weight 2 counts as two of weight 1.
-    weight = dict(scores.select("persona_id", "weight").unique().rows())
+    weight = dict(scores.select("respondent_id", "weight").unique().rows())
     twice = [
         frame.with_columns(
-            (pl.col("persona_id") + f"_{copy}").alias("persona_id"),
+            (pl.col("respondent_id") + f"_{copy}").alias("respondent_id"),
             *([pl.col("prompt_id") + f"_{copy}"] if "prompt_id" in frame.columns else []),
-        ).filter(pl.col("persona_id").str.slice(0, 11).replace_strict(weight) * 2 > copy)
+        ).filter(pl.col("respondent_id").str.slice(0, 11).replace_strict(weight) * 2 > copy)
         for frame in (scores, groups, gold)
         for copy in range(4)
     ]
@@ -206,7 +206,7 @@ def test_joint_answers_carry_the_weights_of_both_sides():
 
 def test_figures_for_few_people_are_marked():
     scores, groups, gold = world(personas=40, items=8, respondents=40, seed=1)
-    few = gold.filter(pl.col("persona_id") < "r_gss_00010")
+    few = gold.filter(pl.col("respondent_id") < "r_gss_00010")
     rules = FigureRules(dimensions=(), min_personas=20, bootstrap=60)
     figures = compute_figures(scores, groups, few, rules=rules).filter(metric="tv", dimensions="all", baseline="")
     assert figures["n_people"].to_list() == [10] * figures.height
@@ -230,12 +230,12 @@ class TestShares:
     def test_equal_to_the_mean_of_each_option(self, units, weights):
         _, groups, gold = world(personas=120, items=2, weights=weights, seed=9, conditions=("persona",))
         if units:
-            number = groups["persona_id"].str.slice(-5).cast(pl.Int64)
+            number = groups["respondent_id"].str.slice(-5).cast(pl.Int64)
             groups = groups.with_columns(stratum=(number % 3).cast(pl.String), psu=(number % 12).cast(pl.String))
         rules = FigureRules(dimensions=("sex",), min_personas=5)
         shares = people_shares(self.ITEMS, gold, groups, rules=rules)
         assert shares["weighted"].unique().sort().to_list() == ([False, True] if weights else [False])
-        people = groups.join(gold.filter(item_id="i0000"), on="persona_id").sort("persona_id")
+        people = groups.join(gold.filter(item_id="i0000"), on="respondent_id").sort("respondent_id")
         weight = people["weight"].to_numpy() if weights else np.ones(people.height)
         design = {"stratum": people["stratum"], "psu": people["psu"]} if units else {}
         for subgroup, inside in (("all", np.ones(people.height, dtype=bool)), ("sex1", people["sex"] == "sex1")):

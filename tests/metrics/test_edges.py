@@ -68,9 +68,9 @@ class TestBorder:
 
 def test_one_huge_weight_among_thirty_is_small_and_no_gap():
     scores, groups, gold = world(personas=30, items=8, orders=1, weights=True)
-    first = scores["persona_id"].min()
+    first = scores["respondent_id"].min()
     scores, gold = (
-        f.with_columns(pl.when(pl.col("persona_id") == first).then(1e6).otherwise("weight").alias("weight"))
+        f.with_columns(pl.when(pl.col("respondent_id") == first).then(1e6).otherwise("weight").alias("weight"))
         for f in (scores, gold)
     )
     figures = compute_figures(scores, groups, gold, rules=RULES)
@@ -101,7 +101,7 @@ class TestTies:
             ]
         )  # fmt: skip
         asked = [
-            {"item_id": item, "persona_id": person, "order_id": order, "probabilities": [0.25] * 4}
+            {"item_id": item, "respondent_id": person, "order_id": order, "probabilities": [0.25] * 4}
             for item in items["item_id"]
             for person in ("p1", "p2", "p3", None)
             for order in range(2)
@@ -110,7 +110,7 @@ class TestTies:
         scores = score_answers(pl.DataFrame(asked), items).with_columns(
             pred_idx=pl.lit(0), pred_pos=pl.lit(0), score=pl.lit(1.0), bias=pl.lit(1.0)
         )
-        groups = pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
+        groups = pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})
         return compute_figures(scores, groups, GOLD.empty(), rules=FigureRules(dimensions=()), items=items)
 
     @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ class TestRowsOfBBQWithoutAStereotype:
         answers = pl.DataFrame({"item_id": made["item_id"], "answer": ["ABC"[i] for i in picks]})
         figures = compute_figures(
             score_answers(answers, items),
-            pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String}),
+            pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String}),
             GOLD.empty(),
             rules=FigureRules(dimensions=()),
             items=items,
@@ -268,7 +268,7 @@ class TestRatios:
     def test_skill_where_traits_foretell_nothing(self):
         scores, groups, gold = world(personas=80, items=8, orders=1, respondents=200, seed=6)
         rng = np.random.default_rng(0)
-        key = gold.select("survey", "item_id", "persona_id")
+        key = gold.select("survey", "item_id", "respondent_id")
         useless = key.with_columns(ceiling=pl.Series((rng.random(key.height) < 0.5).astype(float)))
         perfect = key.with_columns(ceiling=pl.lit(1.0))
         null, known = (
@@ -301,7 +301,7 @@ class TestFlattening:
 
         scores, groups, gold = world(personas=300, items=1, orders=1, options=5, seed=2, conditions=("persona",))
         rng = np.random.default_rng(1)
-        answers = scores.select("persona_id").join(groups, on="persona_id", maintain_order="left")["sex"]
+        answers = scores.select("respondent_id").join(groups, on="respondent_id", maintain_order="left")["sex"]
         shifted = np.clip(rng.integers(0, 4, scores.height) + (answers == "sex1").to_numpy(), 0, 4)
         scores = scores.with_columns(pred_idx=pl.Series(shifted), ordinal=pl.lit(True)).with_columns(
             score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64)
@@ -333,7 +333,7 @@ class TestFlattening:
             rng = np.random.default_rng(seed)
             people = gold.group_by("item_id").agg(pl.col("gold_idx")).sort("item_id")
             drawn = {item: rng.choice(own, 80) for item, own in zip(people["item_id"], people["gold_idx"], strict=True)}
-            scores = scores.sort("item_id", "persona_id").with_columns(
+            scores = scores.sort("item_id", "respondent_id").with_columns(
                 pred_idx=pl.Series(np.concatenate([drawn[i] for i in people["item_id"]])), ordinal=pl.lit(True)
             )
             rules = FigureRules(dimensions=(), bootstrap=50)
@@ -361,15 +361,15 @@ class TestFlattening:
             personas=180, items=3, items_per_persona=2, options=5, orders=1, conditions=("persona",)
         )
         made = pl.DataFrame(rows, schema=["p", "i", "pick"], orient="row").with_columns(
-            persona_id=pl.format("r_gss_{}", pl.col("p").cast(pl.String).str.zfill(5)),
+            respondent_id=pl.format("r_gss_{}", pl.col("p").cast(pl.String).str.zfill(5)),
             item_id=pl.format("i{}", pl.col("i").cast(pl.String).str.zfill(4)),
         )
-        base = scores.sort("persona_id").with_columns(
-            persona_id=made["persona_id"], item_id=made["item_id"], cluster_id=made["item_id"],
+        base = scores.sort("respondent_id").with_columns(
+            respondent_id=made["respondent_id"], item_id=made["item_id"], cluster_id=made["item_id"],
             pred_idx=made["pick"], gold_idx=made["pick"], ordinal=pl.lit(True),
             prompt_id=pl.format("q{}", pl.int_range(360)),
         )  # fmt: skip
-        own = base.select("task", "item_id", "persona_id", "survey", "gold_idx", "weight")
+        own = base.select("task", "item_id", "respondent_id", "survey", "gold_idx", "weight")
         figures = compute_figures(base, groups, GOLD.conform(own), rules=FigureRules(dimensions=(), bootstrap=50))
         pc1, dependence = (cell(figures, metric=m) for m in ("pc1_share", "effective_dependence"))
         assert dependence["estimate"] is None
@@ -381,7 +381,7 @@ class TestFlattening:
     def test_items_without_common_people_are_left_out_and_counted(self):
         scores, groups, gold = world(personas=120, items=8, orders=1, seed=1, conditions=("persona",))
         scores = scores.with_columns(ordinal=pl.lit(True)).filter(
-            (pl.col("item_id") != "i0007") | (pl.col("persona_id") < "r_gss_00015")
+            (pl.col("item_id") != "i0007") | (pl.col("respondent_id") < "r_gss_00015")
         )
         row = cell(compute_figures(scores, groups, gold, rules=RULES), metric="pc1_share")
         assert row["n_items"] == 7 and row["note"].startswith("1 of 8 items are left out")
@@ -416,8 +416,8 @@ class TestEveryoneElse:
         scores, groups, gold = world(
             personas=640, items=20, orders=1, traits=(("region", 8),), seed=12, conditions=("persona",), skill=0.8
         )
-        inside = groups.filter(region="region3")["persona_id"].implode()
-        wrong = scores["persona_id"].is_in(inside) & pl.Series(np.random.default_rng(1).random(scores.height) < 0.7)
+        inside = groups.filter(region="region3")["respondent_id"].implode()
+        wrong = scores["respondent_id"].is_in(inside) & pl.Series(np.random.default_rng(1).random(scores.height) < 0.7)
         scores = scores.with_columns(
             pred_idx=pl.when(wrong).then((pl.col("gold_idx") + 1) % pl.col("k_options")).otherwise("pred_idx")
         ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
@@ -433,7 +433,7 @@ class TestEveryoneElse:
     def test_gaps_apart_are_gaps_of_the_data_without_the_pocket(self, figures):
         scores, groups, found = figures
         rest = groups.filter(pl.col("region") != "region3")
-        means = scores.join(rest, on="persona_id").group_by("region").agg(pl.col("score").sum(), pl.len().alias("n"))
+        means = scores.join(rest, on="respondent_id").group_by("region").agg(pl.col("score").sum(), pl.len().alias("n"))
         own = means.filter(region="region0").row(0)
         other = means.filter(pl.col("region") != "region0").sum()
         accuracy = cell(found, dimensions="region", subgroup="region0", metric="accuracy")
@@ -475,7 +475,9 @@ class TestNames:
         scores, groups, gold = study
         rules = FigureRules(dimensions=(), min_personas=10)
         # Half of the women are wrong, so that there is something to find.
-        wrong = scores["persona_id"].is_in(groups.filter(sex="sex0")["persona_id"].implode()) & (scores["gold_idx"] > 0)
+        wrong = scores["respondent_id"].is_in(groups.filter(sex="sex0")["respondent_id"].implode()) & (
+            scores["gold_idx"] > 0
+        )
         scores = scores.with_columns(
             pred_idx=pl.when(wrong).then(0).otherwise("pred_idx"), score=pl.when(wrong).then(0.0).otherwise("score")
         )

@@ -43,13 +43,13 @@ class TestByHand:
 
     def test_strict_accuracy_of_women(self, plain, figures):
         scores, groups, _ = plain
-        sex = dict(groups.select("persona_id", "sex").iter_rows())
+        sex = dict(groups.select("respondent_id", "sex").iter_rows())
         right, total, personas, items = 0.0, 0, set(), set()
         for row in scores.iter_rows(named=True):
-            if row["condition"] == "persona" and sex[row["persona_id"]] == "sex1":
+            if row["condition"] == "persona" and sex[row["respondent_id"]] == "sex1":
                 total += 1
                 right += row["status"] == "ok" and row["pred_idx"] == row["gold_idx"]
-                personas.add(row["persona_id"])
+                personas.add(row["respondent_id"])
                 items.add(row["item_id"])
         found = cell(figures, metric="accuracy_strict", dimensions="sex", subgroup="sex1")
         assert found["estimate"] == pytest.approx(right / total)
@@ -57,11 +57,11 @@ class TestByHand:
 
     def test_balanced_accuracy_and_its_error(self, plain, figures):
         scores, groups, _ = plain
-        sex = dict(groups.select("persona_id", "sex").iter_rows())
+        sex = dict(groups.select("respondent_id", "sex").iter_rows())
         orders = defaultdict(list)
         for row in scores.filter(condition="persona").iter_rows(named=True):
-            if sex[row["persona_id"]] == "sex0":
-                orders[row["persona_id"], row["item_id"]].append(row)
+            if sex[row["respondent_id"]] == "sex0":
+                orders[row["respondent_id"], row["item_id"]].append(row)
         credit = {}
         for key, rows in orders.items():
             read = [r for r in rows if r["status"] == "ok"]
@@ -94,10 +94,10 @@ class TestByHand:
         figures = compute_figures(scores, groups, gold, rules=RULES)
         by_item = defaultdict(list)
         for row in gold.iter_rows(named=True):
-            by_item[row["item_id"]].append((row["persona_id"], row["gold_idx"], row["weight"]))
+            by_item[row["item_id"]].append((row["respondent_id"], row["gold_idx"], row["weight"]))
         votes, keys, weight = defaultdict(Counter), {}, {}
         for row in scores.iter_rows(named=True):
-            key = row["persona_id"], row["item_id"]
+            key = row["respondent_id"], row["item_id"]
             keys[key], weight[key] = row["gold_idx"], row["weight"]
             if row["status"] == "ok":
                 votes[row["condition"], *key][row["pred_idx"]] += 1
@@ -210,7 +210,7 @@ class TestMeaning:
         found = cell(figures, metric="parse_rate")
         rate = (
             scores.filter(item_id="i0001", condition="persona")
-            .group_by("persona_id")
+            .group_by("respondent_id")
             .agg((pl.col("status") == "ok").mean())
         )
         # One-way clustered by persona, each with as many answers: the error of a mean of the personas' own means.
@@ -248,7 +248,7 @@ class TestMeaning:
     def test_unknown_groups_are_left_out_not_made_up(self, plain):
         scores, groups, gold = plain
         some = groups.with_columns(
-            pl.when(pl.col("persona_id") < "r_gss_00010").then(None).otherwise("sex").alias("sex")
+            pl.when(pl.col("respondent_id") < "r_gss_00010").then(None).otherwise("sex").alias("sex")
         )
         figures = compute_figures(scores, some, gold, rules=RULES)
         rows = figures.filter(metric="accuracy", baseline="", condition="persona", dimensions="sex")
@@ -336,7 +336,7 @@ class TestNoErrorSeen:
         """A world in which `right` says which answers are right, and the persona-less ones are all wrong."""
         scores, groups, gold = world(personas=personas, items=items, orders=1)
         right = right & (pl.col("condition") == "persona")
-        scores = scores.join(groups.select("persona_id", "sex"), on="persona_id", maintain_order="left")
+        scores = scores.join(groups.select("respondent_id", "sex"), on="respondent_id", maintain_order="left")
         scores = scores.with_columns(
             pred_idx=pl.when(right).then("gold_idx").otherwise((pl.col("gold_idx") + 1) % pl.col("k_options"))
         ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))

@@ -16,11 +16,11 @@ from mpta_pipeline.metrics import compute_figures, score_answers
 
 SHARED = Path(os.environ.get("MPTA_SHARED_DATA", Path(__file__).parents[3] / "shared/data"))
 RULES = FigureRules(dimensions=("category",), bootstrap=100)
-NOBODY = pl.DataFrame(schema={"persona_id": pl.String, "survey": pl.String})
+NOBODY = pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})
 
 
 def make_items(rows):
-    blank = {"dialect": None, "context": None, "option_scores": None, "column": None, "reveals": [], "licence": "test"}
+    blank = {"codebook": None, "context": None, "option_scores": None, "column": None, "reveals": [], "licence": "test"}
     return ITEMS.conform(
         pl.DataFrame(
             [

@@ -70,7 +70,7 @@ def test_answers_made_elsewhere(persona, how):
                 {
                     "task": "t", "kind": "k", "item_id": f"i{j}", "cluster_id": f"i{j}", "category": "c",
                     "question": f"q{j}", "options": ["a1", "b2", "c3"], "option_values": ["a1", "b2", "c3"],
-                    "ordinal": False, "gold_idx": j % 3, "metadata": "{}", "licence": "test", "dialect": None,
+                    "ordinal": False, "gold_idx": j % 3, "metadata": "{}", "licence": "test", "codebook": None,
                     "context": None, "option_scores": None, "column": None, "reveals": [],
                 }
                 for j in range(100)
@@ -82,7 +82,7 @@ def test_answers_made_elsewhere(persona, how):
         {"item_id": [f"i{j % 100}" for j in range(ROWS)], "repeat_id": [j // 100 for j in range(ROWS)]}
     )
     if persona:
-        answers = answers.with_columns(pl.format("p{}", "repeat_id").alias("persona_id")).drop("repeat_id")
+        answers = answers.with_columns(pl.format("p{}", "repeat_id").alias("respondent_id")).drop("repeat_id")
         answers = answers.with_columns(pl.lit(2.0).alias("weight"))
     if how == "index":
         answers = answers.with_columns(pl.Series("answer", rng.integers(0, 3, ROWS)))

@@ -49,7 +49,7 @@ def by_hand(scores, condition):
     """Right with and without, order by order, of everyone and item."""
     now, before = {}, {}
     for row in scores.filter(paraphrase_id=0, repeat_id=0).iter_rows(named=True):
-        key = (row["persona_id"], row["item_id"], row["order_id"])
+        key = (row["respondent_id"], row["item_id"], row["order_id"])
         side = before if row["condition"] == "no_persona" else now if row["condition"] == condition else {}
         side[key] = (row["pred_idx"], row["score"])
     return [(before[key], now[key]) for key in now]
@@ -87,7 +87,7 @@ def test_the_effect_against_neutral_text_is_paired_by_person_and_item(study, fou
     units = (
         study[0]
         .filter(pl.col("repeat_id") == 0, pl.col("paraphrase_id") == 0)
-        .group_by("condition", "persona_id", "item_id")
+        .group_by("condition", "respondent_id", "item_id")
         .agg(
             *(((pl.col("pred_idx") == i).mean()).alias(f"m{i}") for i in range(3)),
             pl.col("gold_idx").first(),
@@ -97,7 +97,7 @@ def test_the_effect_against_neutral_text_is_paired_by_person_and_item(study, fou
     tied = sum((pl.col(f"m{i}") == top).cast(pl.Int64) for i in range(3))
     at_gold = pl.concat_list("m0", "m1", "m2").list.get(pl.col("gold_idx")) == top
     units = units.with_columns((at_gold.cast(pl.Float64) / tied).alias("credit"))
-    wide = units.pivot(on="condition", index=["persona_id", "item_id"], values="credit")
+    wide = units.pivot(on="condition", index=["respondent_id", "item_id"], values="credit")
     only = compute_figures(study[0].filter(repeat_id=0, paraphrase_id=0), study[1], GOLD.empty(), rules=RULES)
     row = only.filter(metric="effect_vs_placebo", dimensions="all", baseline="").row(0, named=True)
     assert row["estimate"] == pytest.approx((wide["persona"] - wide["placebo"]).mean())

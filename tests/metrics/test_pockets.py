@@ -19,9 +19,9 @@ def planted(effect=0.4, seed=1, **options):
     scores, groups, gold = world(
         personas=500, items=16, items_per_persona=8, orders=1, traits=TRAITS, seed=seed, **options
     )
-    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id").implode()
+    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("respondent_id").implode()
     rng = np.random.default_rng(seed)
-    hit = pl.Series(rng.random(scores.height) < effect) & scores.get_column("persona_id").is_in(inside)
+    hit = pl.Series(rng.random(scores.height) < effect) & scores.get_column("respondent_id").is_in(inside)
     wrong = (pl.col("gold_idx") + 1) % pl.col("k_options")
     scores = scores.with_columns(
         pred_idx=pl.when(hit & (pl.col("condition") == "persona")).then(wrong).otherwise("pred_idx")
@@ -46,8 +46,8 @@ def test_a_planted_pocket_is_confirmed(found):
 def test_a_pocket_without_any_exception_is_not_missed():
     # All wrong inside, all right outside: no spread on either side, and no clearer pocket.
     scores, groups, gold = planted()
-    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id").implode()
-    wrong = pl.col("persona_id").is_in(inside) & (pl.col("condition") == "persona")
+    inside = groups.filter(sex="sex0", age_band="age_band1").get_column("respondent_id").implode()
+    wrong = pl.col("respondent_id").is_in(inside) & (pl.col("condition") == "persona")
     scores = scores.with_columns(
         pred_idx=pl.when(wrong).then((pl.col("gold_idx") + 1) % pl.col("k_options")).otherwise("gold_idx")
     ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
@@ -77,9 +77,9 @@ def test_ancestors_and_outcomes_of_a_pocket_are_one(found):
 def test_two_pockets_are_two():
     scores, groups, gold = world(personas=700, items=16, items_per_persona=8, orders=1, traits=TRAITS, seed=8)
     rng = np.random.default_rng(8)
-    ids = pl.col("persona_id")
-    second = groups.filter(race="race2")["persona_id"].implode()
-    only = groups.filter(pl.col("race") != "race2", age_band="age_band1")["persona_id"].implode()
+    ids = pl.col("respondent_id")
+    second = groups.filter(race="race2")["respondent_id"].implode()
+    only = groups.filter(pl.col("race") != "race2", age_band="age_band1")["respondent_id"].implode()
     hit = pl.Series(rng.random(scores.height) < 0.5) & (ids.is_in(only) | ids.is_in(second))
     scores = scores.with_columns(
         pred_idx=pl.when(hit & (pl.col("condition") == "persona"))
@@ -99,12 +99,12 @@ def test_what_lies_apart_from_the_pocket_is_not_confirmed(found):
 
 def test_examples_are_wrong_answers_of_the_pocket(found):
     scores, groups, _ = planted()
-    inside = set(groups.filter(sex="sex0", age_band="age_band1").get_column("persona_id"))
+    inside = set(groups.filter(sex="sex0", age_band="age_band1").get_column("respondent_id"))
     row = found.filter(outcome="score", subgroup="age_band1×sex0").row(0, named=True)
     shown = scores.filter(pl.col("prompt_id").is_in(row["examples"]))
     assert shown.height == 3
     assert set(shown.get_column("score")) == {0.0}
-    assert set(shown.get_column("persona_id")) <= inside
+    assert set(shown.get_column("respondent_id")) <= inside
 
 
 def test_no_pocket_in_a_world_without_one():
@@ -143,7 +143,7 @@ def test_the_worst_slice_is_slicelines():
     assert finder.top_slices_statistics_[0]["slice_score"] == pytest.approx(0.38398221)
     frame = pl.DataFrame(
         {
-            "persona_id": [f"{i:05d}" for i in range(5000)],
+            "respondent_id": [f"{i:05d}" for i in range(5000)],
             "score": 1 - error,
             "w": 1.0,
             **{f"trait:f{j}": features[:, j].astype(str) for j in range(8)},

@@ -24,7 +24,7 @@ RULES = FigureRules(dimensions=(), bootstrap=60)
 def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: object) -> pl.DataFrame:
     """SCORES in which person i picks `picks[item][i]` and answered `own[item][i]`."""
     rows = [
-        {"item_id": item, "persona_id": f"r{i:04d}", "pred_idx": pick, "gold_idx": own[item][i]}
+        {"item_id": item, "respondent_id": f"r{i:04d}", "pred_idx": pick, "gold_idx": own[item][i]}
         for item, chosen in picks.items()
         for i, pick in enumerate(chosen)
     ]
@@ -46,7 +46,7 @@ def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: o
         pl.lit(None, pl.Float64).alias("letter_share"),
         pl.lit(None, pl.String).alias("unparsed_reason"),
     ).with_columns(value.alias(name) for name, value in columns.items() if isinstance(value, pl.Expr))
-    frame = frame.with_columns(pl.format("{}{}{}", "item_id", "persona_id", "framing").alias("prompt_id"))
+    frame = frame.with_columns(pl.format("{}{}{}", "item_id", "respondent_id", "framing").alias("prompt_id"))
     return SCORES.conform(frame)
 
 
@@ -57,14 +57,14 @@ def spread(shares: list[float], n: int) -> list[int]:
 
 def gold_of(scores: pl.DataFrame) -> pl.DataFrame:
     return GOLD.conform(
-        scores.unique(["item_id", "persona_id"])
-        .select("task", "item_id", "persona_id", "survey", "gold_idx")
+        scores.unique(["item_id", "respondent_id"])
+        .select("task", "item_id", "respondent_id", "survey", "gold_idx")
         .with_columns(pl.lit(None, pl.Float64).alias("weight"))
     )
 
 
 def everyone(scores: pl.DataFrame) -> pl.DataFrame:
-    return scores.select("persona_id", "survey").unique()
+    return scores.select("respondent_id", "survey").unique()
 
 
 PEOPLE = {"a": [0.1, 0.2, 0.3, 0.4], "b": [0.25] * 4}
@@ -156,7 +156,7 @@ class TestFidelity:
             own += spread([people, 1 - people], n)
             picks += spread([model, 1 - model], n)
         scores = answers({"q": picks}, {"q": own}, k_options=2)
-        people = everyone(scores).sort("persona_id").with_columns(region=pl.Series(groups))
+        people = everyone(scores).sort("respondent_id").with_columns(region=pl.Series(groups))
         rules = FigureRules(dimensions=("region",), bootstrap=60)
         figures = compute_figures(scores, people, gold_of(scores), rules=rules)
         rows = {(r["metric"], r["baseline"]): r for r in figures.filter(dimensions="region", subgroup="all").to_dicts()}
@@ -174,7 +174,7 @@ class TestFidelity:
 
 def items_of(rows: list[dict[str, object]]) -> pl.DataFrame:
     fixed = {
-        "task": "t", "kind": "global_opinions", "cluster_id": "c", "dialect": None, "category": None, "context": None,
+        "task": "t", "kind": "global_opinions", "cluster_id": "c", "codebook": None, "category": None, "context": None,
         "question": "?", "ordinal": False, "gold_idx": None, "column": None, "reveals": [], "licence": "l",
     }  # fmt: skip
     return ITEMS.conform(
@@ -192,7 +192,7 @@ class TestPolls:
         items = items_of([{"item_id": "q", "options": list("abcd"), "metadata": json.dumps({"shares": shares})}])
         # Ten Americans and ten Nigerians; the keys, their countries' most frequent answers, are all of one kind.
         scores = answers({"q": [0] * 10 + [2] * 10}, {"q": [0] * 10 + [2] * 10}, kind="global_opinions", ordinal=False)
-        groups = everyone(scores).sort("persona_id").with_columns(
+        groups = everyone(scores).sort("respondent_id").with_columns(
             sample=pl.Series(["USA"] * 10 + ["NGA"] * 10),
             country=pl.Series(["USA"] * 10 + ["NGA"] * 10),
             sex=pl.lit("f"),
@@ -252,7 +252,7 @@ class TestSteering:
         exact, off = spread([0.5, 0.5], 20), [0] * 20
         picks = {"x": exact + off, "y": exact + off, "z": off + exact}
         scores = answers(picks, own, k_options=2, category=pl.col("item_id"))
-        groups = everyone(scores).sort("persona_id").with_columns(sex=pl.Series(["f"] * 20 + ["m"] * 20))
+        groups = everyone(scores).sort("respondent_id").with_columns(sex=pl.Series(["f"] * 20 + ["m"] * 20))
         rules = FigureRules(dimensions=("sex",), bootstrap=60)
         figures = compute_figures(scores, groups, gold_of(scores), rules=rules).filter(metric="consistency")
         assert figures.filter(baseline="")["estimate"].to_list() == pytest.approx([2 / 3])

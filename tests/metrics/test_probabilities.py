@@ -59,7 +59,7 @@ def test_zone_gap_and_adaptability_by_hand():
         pl.DataFrame(
             [
                 {
-                    "task": "t", "item_id": name, "kind": "normad", "cluster_id": name, "dialect": None,
+                    "task": "t", "item_id": name, "kind": "normad", "cluster_id": name, "codebook": None,
                     "category": country, "context": None, "question": "?", "options": ["yes", "no", "neither"],
                     "option_values": ["yes", "no", "neutral"], "option_scores": None, "ordinal": False, "gold_idx": 0,
                     "column": None, "reveals": [], "licence": "test",

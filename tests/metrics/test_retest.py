@@ -30,7 +30,7 @@ def test_share_who_answer_alike_of_those_who_answered_twice():
 def items(column):
     rows = [
         {
-            "task": "t", "item_id": f"i{j:04d}", "kind": "value_alignment", "cluster_id": f"i{j:04d}", "dialect": None,
+            "task": "t", "item_id": f"i{j:04d}", "kind": "value_alignment", "cluster_id": f"i{j:04d}", "codebook": None,
             "category": None, "context": None, "question": "?", "options": ["a", "b", "c"],
             "option_values": ["a", "b", "c"], "option_scores": None, "ordinal": False, "gold_idx": None,
             "column": column if j < 2 else None, "reveals": [], "metadata": "{}", "licence": "test",

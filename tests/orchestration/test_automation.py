@@ -44,7 +44,7 @@ def test_a_crosswalk_edit_runs_the_waves_and_asks_the_prompts_that_it_touches(
     folder = Path(shutil.copytree(harmonize.crosswalk.CONCEPT_FOLDER, tmp_path / "concepts"))
     load = harmonize.load_crosswalk
     monkeypatch.setattr(harmonize, "load_crosswalk", lambda: load(folder))
-    # A row of a dialect that no wave has.
+    # A row of a codebook that no wave has.
     party = folder / "party.yaml"
     party.write_text(party.read_text().replace("variable: v174_cs", "variable: v174_css"))
     assert daemon.settle() == []

@@ -7,7 +7,7 @@ from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.orchestration.source_observations import look
 from mpta_pipeline.pipeline import integrity, steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from tests.orchestration.ticks import CELLS, partitions
 from tests.world import STUDY, model
 
@@ -25,7 +25,7 @@ CHANGES = {
 
 
 def out_of_step() -> list[str]:
-    return [f.subject for f in integrity.check_all(Project.from_env(), "in_step") if not f.passed]
+    return [f.subject for f in integrity.check_all(Deployment.from_env(), "in_step") if not f.passed]
 
 
 def change(world, *keys: str) -> None:
@@ -38,10 +38,10 @@ def test_every_key_of_figures_is_seen_by_the_sensor_and_makes_figures_stale(daem
     assert set(CHANGES) == set(FigureRules.model_fields), "a new key is tried here, too"
     for key in CHANGES:
         change(world)
-        at_rest = look(Project.from_env(), daemon.instance).events
+        at_rest = look(Deployment.from_env(), daemon.instance).events
         assert at_rest == [] and out_of_step() == []
         change(world, key)
-        told = {event.asset_key.to_user_string() for event in look(Project.from_env(), daemon.instance).events}
+        told = {event.asset_key.to_user_string() for event in look(Deployment.from_env(), daemon.instance).events}
         assert "figures_card" in told, key
         stale = out_of_step()
         for asset in ("subgroup_metrics", "pockets", "model_comparison", "warehouse", "report"):
@@ -71,7 +71,7 @@ def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon,
     assert out_of_step() == []
     comparison = pl.read_parquet(Layout.from_env().table("model_comparison"))
     assert comparison.filter(pl.any_horizontal(pl.col(pl.String) == "guest")).is_empty()
-    assert "guest" not in steps.stacked(Project.from_env(), "subgroup_metrics")["model"]
+    assert "guest" not in steps.stacked(Deployment.from_env(), "subgroup_metrics")["model"]
     assert "guest" not in Layout.from_env().report.read_text(encoding="utf-8")
     calls = server.calls
     world.models({"loopback": model(server.url), "guest": guest})

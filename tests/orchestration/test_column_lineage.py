@@ -4,7 +4,7 @@ import dagster as dg
 
 from mpta_pipeline import definitions
 from mpta_pipeline.orchestration.column_lineage import TABLES, lineage
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 
 def declared(asset):
@@ -24,7 +24,7 @@ def test_every_column_that_is_named_stands_in_its_table():
 
 
 def test_parents_of_columns_are_upstream_of_the_asset(world):
-    graph = definitions.build(Project.from_env()).resolve_asset_graph()
+    graph = definitions.build(Deployment.from_env()).resolve_asset_graph()
     for asset in (*TABLES, "warehouse"):
         upstream = {dg.AssetKey(asset)}
         while further := {p for key in upstream for p in graph.get(key).parent_keys} - upstream:
@@ -44,7 +44,7 @@ def test_a_figure_leads_back_to_what_people_said():
 
 
 def test_every_asset_says_what_it_holds_who_owns_it_and_what_code_makes_it(world):
-    graph = definitions.build(Project.from_env()).resolve_asset_graph()
+    graph = definitions.build(Deployment.from_env()).resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.owners and node.description and node.group_name != "default", key

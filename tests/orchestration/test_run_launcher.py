@@ -10,7 +10,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from mpta_pipeline.orchestration import run_launcher
 from mpta_pipeline.orchestration.command_runs import COMMAND_TAG, sole_command
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_run_inside_a_command_lives_as_long_as_a_command_is_at_work(status):
     of, instance = status
     tag = {COMMAND_TAG: "mpta run"}
     assert of(**tag) == WorkerStatus.NOT_FOUND
-    with sole_command(Project.from_env(), instance):
+    with sole_command(Deployment.from_env(), instance):
         assert of(**tag) == WorkerStatus.RUNNING
     assert of(**tag) == WorkerStatus.NOT_FOUND
 

@@ -12,7 +12,7 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.orchestration import jobs
 from mpta_pipeline.orchestration.event_log import purge
 from mpta_pipeline.pipeline import integrity
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
 from tests.orchestration.ticks import partitions
 from tests.surveys.site import serving_site
@@ -20,7 +20,7 @@ from tests.world import STUDY
 
 
 def built():
-    return definitions.build(Project.from_env())
+    return definitions.build(Deployment.from_env())
 
 
 # --- when -------------------------------------------------------------------------------------------------------------
@@ -140,17 +140,19 @@ def test_a_withdrawal_is_carried_out_by_the_automation(daemon, world, server):
     world.study(STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}})
     daemon.reload()
     daemon.settle()
-    project = Project.from_env()
+    deployment = Deployment.from_env()
     run(daemon, "release_watch")
     assert daemon.settle() == [], "a confirmed file sets nothing off"
     # The persona that the UI previews: the withdrawal has to reach the event log, too.
     who = withdrawal.find(
-        project.layout, project.sources, pl.read_parquet(project.layout.table("personas"))["persona_id"].min()
+        deployment.layout,
+        deployment.sources,
+        pl.read_parquet(deployment.layout.table("personas"))["respondent_id"].min(),
     )
     (wave,) = who.waves
-    texts = withdrawal.texts_of(project.layout, who.id, project.study)
+    texts = withdrawal.texts_of(deployment.layout, who.id, deployment.study)
     asked = server.asked.copy()
-    withdrawal.forget(project.layout, project.sources, project.models, who, on=date(2026, 11, 23))
+    withdrawal.forget(deployment.layout, deployment.sources, deployment.models, who, on=date(2026, 11, 23))
     assert purge(daemon.instance, texts) >= 1
     ran = daemon.settle()
     assert not daemon.failed
@@ -158,7 +160,7 @@ def test_a_withdrawal_is_carried_out_by_the_automation(daemon, world, server):
     assert "personas" in daemon.assets_run() and "report" in daemon.assets_run()
     assert max(server.asked.values()) == 1 and set(asked) <= set(server.asked), "nobody is asked twice"
     for text in texts:
-        assert withdrawal.tables_with(project.layout, text) == []
+        assert withdrawal.tables_with(deployment.layout, text) == []
         for path in world.root.rglob("*"):
             if path.is_file() and path.suffix != ".sav":
                 assert text.encode() not in path.read_bytes(), path

@@ -14,7 +14,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from mpta_pipeline import definitions
 from mpta_pipeline.orchestration import sensors
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 # What `tests.world` starts with.
 WAVES = {"gss_extract-2016", "gss_extract-2018"}
@@ -37,7 +37,7 @@ class Daemon:
 
     def reload(self) -> None:
         """Load the code location again."""
-        self.definitions = definitions.build(Project.from_env())
+        self.definitions = definitions.build(Deployment.from_env())
         self.graph = self.definitions.resolve_asset_graph()
 
     def look(self) -> None:

@@ -1,4 +1,4 @@
-"""A small invented survey in the shapes of tables.py: two dialects, two waves of the first, missing answers, masks."""
+"""A small invented survey in the shapes of tables.py: two codebooks, two waves of the first, missing answers, masks."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ CONCEPT_ROWS = {
         for topic in ("health", "space", "parks")
     },
 }
-DIALECTS = {"alpha": "alpha", "beta": "beta"}
+CODEBOOKS = {"alpha": "alpha", "beta": "beta"}
 ABSENT = {"beta": {"views", "spend_space", "birth_year"}}
 
 
@@ -146,10 +146,10 @@ class FabricatedCrosswalk:
     options: pl.DataFrame
     batteries: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
-            [(f"spend_{t}", d, "spending", False, None) for t in ("health", "space", "parks") for d in DIALECTS],
+            [(f"spend_{t}", d, "spending", False, None) for t in ("health", "space", "parks") for d in CODEBOOKS],
             schema={
                 "column": pl.String,
-                "dialect": pl.String,
+                "codebook": pl.String,
                 "battery": pl.String,
                 "one_choice": pl.Boolean,
                 "sign": pl.Int64,
@@ -161,15 +161,15 @@ class FabricatedCrosswalk:
 
 def crosswalk() -> FabricatedCrosswalk:
     concepts, options = [], []
-    for dialect in DIALECTS:
+    for codebook in CODEBOOKS:
         for name, (domain, scale, label, question, statement, reveals, opts) in CONCEPT_ROWS.items():
-            if name in ABSENT.get(dialect, set()):
+            if name in ABSENT.get(codebook, set()):
                 continue
-            column = name if name in ("country", "sex", "age") else f"{name}_{dialect}"
+            column = name if name in ("country", "sex", "age") else f"{name}_{codebook}"
             concepts.append(
                 (
                     name,
-                    dialect,
+                    codebook,
                     name.upper(),
                     column,
                     domain,
@@ -186,7 +186,7 @@ def crosswalk() -> FabricatedCrosswalk:
             )
             for place, (code, value, text) in enumerate(opts):
                 score = place / max(len(opts) - 1, 1) if scale == "ordinal" else None
-                options.append((column, dialect, code, place, value, text, score))
+                options.append((column, codebook, code, place, value, text, score))
     return FabricatedCrosswalk(
         CONCEPTS.conform(pl.DataFrame(concepts, schema=CONCEPTS.schema, orient="row")),
         OPTIONS.conform(pl.DataFrame(options, schema=OPTIONS.schema, orient="row")),
@@ -205,7 +205,7 @@ def respondents(n: int = 60, waves: tuple[str, ...] = ("alpha-1", "alpha-2", "be
                 "respondent_id": "r_" + digest(survey, wave, i),
                 "revision": "x",
                 "survey": survey,
-                "dialect": survey,
+                "codebook": survey,
                 "wave": wave,
                 "release_id": f"{wave}@000000000000",
                 "native_key": str(i),
@@ -243,7 +243,7 @@ def respondents(n: int = 60, waves: tuple[str, ...] = ("alpha-1", "alpha-2", "be
 
 def waves(frame: pl.DataFrame) -> pl.DataFrame:
     return WAVES.conform(
-        frame.group_by("wave", "survey", "dialect", "release_id")
+        frame.group_by("wave", "survey", "codebook", "release_id")
         .agg(
             pl.len().cast(pl.Int64).alias("n_respondents"),
             pl.col("country").unique().alias("countries"),

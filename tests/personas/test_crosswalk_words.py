@@ -52,15 +52,15 @@ def test_each_statement_says_its_answer_once(facts):
 
 def test_only_wordings_of_one_concept_share_a_label(facts):
     """A persona shows one of them, and all are hidden when one is asked."""
-    shared = facts.group_by("dialect", "label").agg(pl.col("concept").n_unique(), pl.col("column"))
+    shared = facts.group_by("codebook", "label").agg(pl.col("concept").n_unique(), pl.col("column"))
     mixed = shared.filter(pl.col("concept") > 1)
     assert mixed.is_empty(), mixed.rows()
 
 
 def test_no_ordinal_answer_is_a_bare_number(crosswalk, facts):
     """The reference printed "Happiness: 2.0"."""
-    scales = facts.select("dialect", "column", "scale")
-    bare = crosswalk.options.join(scales, on=["dialect", "column"]).filter(
+    scales = facts.select("codebook", "column", "scale")
+    bare = crosswalk.options.join(scales, on=["codebook", "column"]).filter(
         (pl.col("scale") == "ordinal") & pl.col("text").str.contains(r"^-?[\d.]+$")
     )
     assert bare.is_empty(), bare.rows()
@@ -70,7 +70,7 @@ def test_numbers_and_never_stand_in_sentences_that_bear_them(crosswalk, facts):
     """No "89 or older years old", no "1 years of school", no "you are never married" or "you pray never"."""
     for statement in facts.filter(scale="numeric")["statement"].unique():
         assert not re.search(r"\{answer\} ?\w", statement), statement
-    texts = crosswalk.options.join(facts.select("dialect", "column", "statement"), on=["dialect", "column"])
+    texts = crosswalk.options.join(facts.select("codebook", "column", "statement"), on=["codebook", "column"])
     never = texts.filter(pl.col("text").str.starts_with("never")).select("statement", "text").unique()
     assert never.height > 5
     for statement, text in never.rows():
@@ -116,10 +116,10 @@ def test_a_child_quality_that_was_not_picked_was_not_picked_and_no_more(crosswal
     """The reference made of it that children "should not be pushed to learn" it, of neighbours "comfortable with"."""
     picks = facts.filter(
         pl.col("concept").str.contains("^(child|neighbour)_")
-        & pl.col("dialect").is_in(["wvs7", "joint", "evs2017", "wvs_ts"])
+        & pl.col("codebook").is_in(["wvs7", "joint", "evs2017", "wvs_ts"])
     )
     assert picks.height > 10
-    texts = crosswalk.options.join(picks.select("dialect", "column", "statement"), on=["dialect", "column"])
+    texts = crosswalk.options.join(picks.select("codebook", "column", "statement"), on=["codebook", "column"])
     denials = texts.filter(pl.col("value").is_in(["not_mentioned", "not_mention", "no", "0"]))
     assert denials.height > 10
     for statement, text in denials.select("statement", "text").unique().rows():
@@ -130,8 +130,8 @@ def test_a_child_quality_that_was_not_picked_was_not_picked_and_no_more(crosswal
 
 def test_members_of_a_one_choice_battery_hide_each_other(crosswalk, facts):
     """Who picked five of eleven qualities tells much of the sixth."""
-    members = crosswalk.batteries.filter("one_choice").join(facts, on=["dialect", "column"], how="inner")
+    members = crosswalk.batteries.filter("one_choice").join(facts, on=["codebook", "column"], how="inner")
     assert members.height > 20
-    for (_, battery), part in members.partition_by("dialect", "battery", as_dict=True).items():
+    for (_, battery), part in members.partition_by("codebook", "battery", as_dict=True).items():
         groups = [set(reveals) for reveals in part["reveals"].to_list()]
         assert set.intersection(*groups), battery

@@ -15,7 +15,7 @@ def test_reference_json_has_the_references_keys(frame, tmp_path):
     done = export_personas(frame, tmp_path, format="reference_json", questions={"sex": "What is your sex?"})
     records = json.loads(done.files[0].read_text())
     assert len(records) == done.personas == frame.height
-    traits = dict(frame.select("persona_id", "traits").iter_rows())
+    traits = dict(frame.select("respondent_id", "traits").iter_rows())
     for record in records[:20]:
         assert set(record) == {"id", "data"}
         assert all(

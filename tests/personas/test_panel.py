@@ -75,7 +75,7 @@ def test_lowest_hash_within_stratum(people, frame, crosswalk):
     assert all_.height == frame.height
     assert (all_["inclusion_probability"] == 1).all()
     rest = (
-        all_.join(few, on="persona_id", how="anti")
+        all_.join(few, on="respondent_id", how="anti")
         .group_by("survey", "stratum")
         .agg(pl.col("rank").min().alias("left"))
     )
@@ -95,16 +95,16 @@ def test_a_new_wave_takes_only_its_share(crosswalk, study):
     one = both.filter(wave="alpha-1")
     before = draw(one, personas.build_personas(one, crosswalk, study, fabricate.waves(one)), crosswalk, size=100)
     after = draw(both, personas.build_personas(both, crosswalk, study, fabricate.waves(both)), crosswalk, size=100)
-    old_in_after = set(after.filter(wave="alpha-1")["persona_id"])
-    kept = len(old_in_after & set(before["persona_id"]))
+    old_in_after = set(after.filter(wave="alpha-1")["respondent_id"])
+    kept = len(old_in_after & set(before["respondent_id"]))
     assert kept >= 0.9 * len(old_in_after)  # those of the old wave who are asked were nearly all asked before
     assert 35 <= kept <= 65
 
 
 def test_a_new_survey_takes_its_share_and_exchanges_nobody(people, frame, crosswalk):
     alone = frame.filter(survey="alpha")
-    before = set(draw(people, alone, crosswalk)["persona_id"])
-    after = set(draw(people, frame, crosswalk).filter(survey="alpha")["persona_id"])
+    before = set(draw(people, alone, crosswalk)["respondent_id"])
+    after = set(draw(people, frame, crosswalk).filter(survey="alpha")["respondent_id"])
     assert len(before) == 40
     assert len(after) == 20
     # largest remainders may move a place or two between strata
@@ -124,10 +124,10 @@ def test_a_new_country_takes_only_its_share(crosswalk, study):
         built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
         panels.append(draw(people, built, crosswalk, size=90, strata=("country", "sex", "age_band")))
     before, after = panels
-    old = set(after.filter(pl.col("stratum").str.starts_with("USA"))["persona_id"])
+    old = set(after.filter(pl.col("stratum").str.starts_with("USA"))["respondent_id"])
     assert after.height == 90
     assert 57 <= len(old) <= 63
-    assert len(old - set(before["persona_id"])) <= 2
+    assert len(old - set(before["respondent_id"])) <= 2
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_equal_shares_pass_on_what_a_small_stratum_cannot_fill(sizes, total, exp
 
 def test_dimensions(people, crosswalk):
     found = personas.derived_dimensions(people, ("sex×age_band", "party", "country", "year"), crosswalk)
-    assert found.columns == ["persona_id", "survey", "sex", "age_band", "party", "country", "year"]
+    assert found.columns == ["respondent_id", "survey", "sex", "age_band", "party", "country", "year"]
     assert found.height == people.height
-    joined = found.join(people, left_on="persona_id", right_on="respondent_id")
+    joined = found.join(people, on="respondent_id")
     young = joined.filter(pl.col("age_band") == "18–29")
     assert young["age"].max() < 30
-    party = pl.when(pl.col("dialect") == "alpha").then("party_alpha").otherwise("party_beta")
+    party = pl.when(pl.col("codebook") == "alpha").then("party_alpha").otherwise("party_beta")
     assert joined.select((pl.col("party") == party).fill_null(party.is_null() & pl.col("party").is_null()).all()).item()
     years = personas.derived_dimensions(people, ("birth_year", "age_decade"), crosswalk)
     assert years["birth_year"].drop_nulls().str.contains(r"^\d{4}$").all()
@@ -168,11 +168,11 @@ def test_stand_ins_are_others_of_the_group_and_nobody_twice(frame):
     for within in (["wave", "country"], ["wave"]):
         pairs = personas.stand_ins(frame, within, seed=1)
         assert pairs.height == frame.height
-        assert (pairs["persona_id"] != pairs["shown_persona_id"]).all()
-        assert pairs["shown_persona_id"].is_unique().all()
-        facts = frame.select("persona_id", "wave")
-        both = pairs.join(facts, on="persona_id").join(
-            facts, left_on="shown_persona_id", right_on="persona_id", suffix="_shown"
+        assert (pairs["respondent_id"] != pairs["shown_respondent_id"]).all()
+        assert pairs["shown_respondent_id"].is_unique().all()
+        facts = frame.select("respondent_id", "wave")
+        both = pairs.join(facts, on="respondent_id").join(
+            facts, left_on="shown_respondent_id", right_on="respondent_id", suffix="_shown"
         )
         assert (both["wave"] == both["wave_shown"]).all()
     alone = personas.stand_ins(frame.head(1), ["wave"], seed=1)

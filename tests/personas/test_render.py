@@ -13,9 +13,9 @@ from tests.personas.read_back import answers_of, pairs
 
 def templates(framing):
     found = {}
-    for dialect in ("alpha", "beta"):
+    for codebook in ("alpha", "beta"):
         for name, (_, _, label, _, statement, _, _) in CONCEPT_ROWS.items():
-            column = name if name in ("country", "sex", "age") else f"{name}_{dialect}"
+            column = name if name in ("country", "sex", "age") else f"{name}_{codebook}"
             sentence = statement or f"Your {label}: {{answer}}."
             found[column] = sentence if framing == "you_are" else third_person(sentence)
     return found

@@ -10,24 +10,24 @@ from tests.personas import fabricate
 
 
 def long(frame):
-    return frame.select("persona_id", "dialect", "traits").explode("traits").unnest("traits")
+    return frame.select("respondent_id", "codebook", "traits").explode("traits").unnest("traits")
 
 
 def test_a_persona_is_its_respondent_and_conforms(frame, people):
-    assert set(frame["persona_id"]) <= set(people["respondent_id"])
+    assert set(frame["respondent_id"]) <= set(people["respondent_id"])
     PERSONAS.validate(frame)
 
 
 def test_each_trait_is_the_respondents_own_answer(frame, people, crosswalk):
     """Every trait's text is the option text of the very code in the respondent's row."""
-    texts = {(c, d, k): t for c, d, k, t in crosswalk.options.select("column", "dialect", "code", "text").rows()}
+    texts = {(c, d, k): t for c, d, k, t in crosswalk.options.select("column", "codebook", "code", "text").rows()}
     rows = {r["respondent_id"]: r for r in people.to_dicts()}
     for trait in long(frame).sample(300, seed=3).to_dicts():
-        person = rows[trait["persona_id"]]
+        person = rows[trait["respondent_id"]]
         assert person[f"{trait['column']}__missing"] is None
         code = person[f"{trait['column']}__code"]
         assert trait["code"] == code
-        expected = texts.get((trait["column"], trait["dialect"], code), code)  # numbers stand for themselves
+        expected = texts.get((trait["column"], trait["codebook"], code), code)  # numbers stand for themselves
         assert trait["answer"] == expected
         assert expected in trait["statement"]
 
@@ -73,7 +73,9 @@ def test_a_new_wave_changes_no_persona_of_another(people, crosswalk, study, fram
 def test_the_same_columns_for_everybody_in_a_wave(frame, people, crosswalk):
     study = fabricate.study(traits={"min": 1, "max": 6})
     built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
-    by_wave = long(built.select(PERSONAS.schema.names())).join(built.select("persona_id", "wave"), on="persona_id")
+    by_wave = long(built.select(PERSONAS.schema.names())).join(
+        built.select("respondent_id", "wave"), on="respondent_id"
+    )
     assert by_wave.group_by("wave").agg(pl.col("column").n_unique())["column"].to_list() == [6, 6, 6]
     assert built["n_traits"].max() == 6
     # demographics lead, and a third of the places is left to beliefs, values and attitudes
@@ -121,13 +123,13 @@ def test_k_anonymity_counts_the_wave_and_can_be_demanded(people, crosswalk):
     strict = fabricate.study(traits={"min": 1, "max": 20, "columns": ["sex", "education"], "k_anonymity": 12})
     kept = personas.build_personas(people, crosswalk, strict, fabricate.waves(people))
     assert kept["k_anonymity"].min() >= 12
-    assert set(kept["persona_id"]) == set(built.filter(pl.col("k_anonymity") >= 12)["persona_id"])
+    assert set(kept["respondent_id"]) == set(built.filter(pl.col("k_anonymity") >= 12)["respondent_id"])
 
 
 def test_checks_pass_and_fire(frame, people):
     assert all(c.passed for c in personas.check_personas(frame, people))
     column = frame["traits"][0][0]["column"]
-    who = frame["persona_id"][0]
+    who = frame["respondent_id"][0]
     broken = people.with_columns(
         pl.when(pl.col("respondent_id") == who)
         .then(pl.lit("dont_know"))
@@ -149,5 +151,5 @@ def test_of_two_wordings_of_a_question_one_is_shown(people, crosswalk, study):
     )
     both = fabricate.FabricatedCrosswalk(concepts, crosswalk.options)
     built = personas.build_personas(people, both, study, fabricate.waves(people))
-    assert long(built).group_by("persona_id", "label").len()["len"].max() == 1
+    assert long(built).group_by("respondent_id", "label").len()["len"].max() == 1
     assert all(c.passed for c in personas.check_personas(built, people))

@@ -15,7 +15,7 @@ from mpta_pipeline import definitions
 from mpta_pipeline.core.tables import PUBLISHED
 from mpta_pipeline.orchestration import asset_checks
 from mpta_pipeline.orchestration.command_runs import Runner
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import warehouse
 from tests.world import STUDY, World, respondents, serving, write_wave
 
@@ -26,13 +26,13 @@ GSS_2018 = SHARED / "gss" / "GSS2018.dta"
 def run(world):
     """The thread in this process."""
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    project = Project.from_env()
+    deployment = Deployment.from_env()
     with dg.instance_for_test(temp_dir=str(world.config)) as instance:
-        outcome = Runner(project, definitions.build(project), instance).run()
+        outcome = Runner(deployment, definitions.build(deployment), instance).run()
         assert outcome.failures == {}
         found = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION))
         evaluated = [e.event_log_entry.dagster_event.event_specific_data for e in found]
-    return project, evaluated
+    return deployment, evaluated
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def accuracy_by_hand(con, cell):
     """
     rows = con.execute(
         """
-        select s.persona_id, s.item_id, s.gold_idx, s.p_vec, s.pred_idx, s.status, s.k_options, s.weight
+        select s.respondent_id, s.item_id, s.gold_idx, s.p_vec, s.pred_idx, s.status, s.k_options, s.weight
         from scores as s
-        join groups as g using (persona_id, survey)
+        join groups as g using (respondent_id, survey)
         where s.task = ? and s.condition = ? and (? = 'all' or g.sex = ?)
         order by all
         """,
@@ -115,11 +115,13 @@ def test_declared_checks_are_those_that_the_domain_returns(finished):
 
 
 def test_a_figure_is_traced_to_file_variable_and_row(finished):
-    project = finished[0]
-    persona = pl.read_parquet(project.layout.table("panel"))["persona_id"][0]
-    text = warehouse.trace(project.layout, persona).text()
+    deployment = finished[0]
+    persona = pl.read_parquet(deployment.layout.table("panel"))["respondent_id"][0]
+    text = warehouse.trace(deployment.layout, persona).text()
     assert "wave_20" in text and "abany" in text
-    figure = warehouse.trace(project.layout, "loopback/value_alignment/gss_extract/accuracy/persona/sex/female").text()
+    figure = warehouse.trace(
+        deployment.layout, "loopback/value_alignment/gss_extract/accuracy/persona/sex/female"
+    ).text()
     assert "wave_20" in figure
 
 
@@ -131,8 +133,8 @@ def test_the_same_thread_runs_on_norcs_own_file_with_its_weights(world):
         path.unlink()
     shutil.copy(GSS_2018, world.surveys / "anything.dta")
     world.study(STUDY | {"panel": {"size": 40, "strata": ["sex", "age_band"]}})
-    project, _ = run(world)
-    waves = project.waves().to_dicts()
+    deployment, _ = run(world)
+    waves = deployment.waves().to_dicts()
     assert [(w["wave"], w["n_respondents"], w["weight_name"]) for w in waves] == [("gss-2018", 2348, "wtssall")]
     with duckdb.connect(str(world.data / "warehouse.duckdb"), read_only=True) as con:
         cells = (

@@ -11,45 +11,45 @@ from mpta_pipeline.core.provenance import Node, Record, store
 from mpta_pipeline.inference import one_by_one
 from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 FRAME = pl.DataFrame({"a": [1]})
 TASK = "value_alignment"
 
 
-def answers(project, **notes):
+def answers(deployment, **notes):
     """Store answers to prompts that are there, with notes of how they were asked."""
     prompts, node = Node("prompts", TASK), Node("responses", f"loopback|{TASK}")
-    store(FRAME, steps.path_of(project, prompts), prompts, {})
-    return store(FRAME, steps.path_of(project, node), node, steps.parents(project, node), notes=notes)
+    store(FRAME, steps.path_of(deployment, prompts), prompts, {})
+    return store(FRAME, steps.path_of(deployment, node), node, steps.parents(deployment, node), notes=notes)
 
 
 def test_answers_stand_while_prompts_and_model_are_the_same(world):
-    project = Project.from_env()
-    assert steps.answered(project, "loopback", TASK) is None
-    record = answers(project, requests=3, asked=1, reused=2)
-    assert steps.answered(project, "loopback", TASK) == record
+    deployment = Deployment.from_env()
+    assert steps.answered(deployment, "loopback", TASK) is None
+    record = answers(deployment, requests=3, asked=1, reused=2)
+    assert steps.answered(deployment, "loopback", TASK) == record
     prompts = Node("prompts", TASK)
-    store(FRAME + 1, steps.path_of(project, prompts), prompts, {})
-    assert steps.answered(project, "loopback", TASK) is None
+    store(FRAME + 1, steps.path_of(deployment, prompts), prompts, {})
+    assert steps.answered(deployment, "loopback", TASK) is None
 
 
 def test_answers_that_lack_some_do_not_stand(world):
-    project = Project.from_env()
+    deployment = Deployment.from_env()
     for notes in (
         {"requests": 3, "asked": 1, "reused": 1, "errors": 1},
         {"requests": 3, "asked": 1, "reused": 1, "withheld": 1},
         {"requests": 3, "asked": 0, "reused": 1, "left": 2},
         {},
     ):
-        answers(project, **notes)
-        assert steps.answered(project, "loopback", TASK) is None, notes
+        answers(deployment, **notes)
+        assert steps.answered(deployment, "loopback", TASK) is None, notes
 
 
 def test_partitions_that_stand_are_not_made_and_logged_once(world):
     made = []
 
-    project = Project.from_env()
+    deployment = Deployment.from_env()
 
     @dg.asset(
         partitions_def=dg.MultiPartitionsDefinition(
@@ -63,7 +63,7 @@ def test_partitions_that_stand_are_not_made_and_logged_once(world):
 
         return run_cells(
             context,
-            project,
+            deployment,
             partial(one_by_one, make=lambda model, task: made.append(model) or record(model, task)),
             standing=lambda model, task: None if model == "b" else record(model, task),
         )
@@ -76,7 +76,7 @@ def test_partitions_that_stand_are_not_made_and_logged_once(world):
 
 
 def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(world):
-    project = Project.from_env()
+    deployment = Deployment.from_env()
 
     @dg.asset(
         partitions_def=dg.MultiPartitionsDefinition(
@@ -88,7 +88,7 @@ def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(wor
         rows = {"a": 3, "b": 4}
         return run_cells(
             context,
-            project,
+            deployment,
             partial(one_by_one, make=lambda model, task: Record(f"cells|{model}|{task}", "1", rows[model], {}, {})),
             lambda model, task: {"preview": f"of {model}"},
         )
@@ -104,11 +104,11 @@ def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(wor
 
 def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
     with dg.DagsterInstance.get() as instance:
-        project = Project.from_env()
-        instance.add_dynamic_partitions("model", list(project.models))
-        first, last = next(iter(project.study.tasks)), list(project.study.tasks)[-1]
+        deployment = Deployment.from_env()
+        instance.add_dynamic_partitions("model", list(deployment.models))
+        first, last = next(iter(deployment.study.tasks)), list(deployment.study.tasks)[-1]
         done = (
-            definitions.build(project)
+            definitions.build(deployment)
             .resolve_implicit_global_asset_job_def()
             .execute_in_process(
                 instance=instance,

@@ -12,7 +12,7 @@ from mpta_pipeline.core.errors import TaskError, ValidationError
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import read_parquet
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.tasks.item_files import Download
 from mpta_pipeline.tasks.kinds import truthfulqa
 from tests.world import respondents, write_wave
@@ -21,31 +21,31 @@ WAVE = "gss_extract-2016"
 
 
 def test_a_release_that_changes_much_is_held_until_a_person_accepts_it(world):
-    def read_again() -> Project:
-        project = Project.from_env()
-        project.look()
-        steps.make_raw_wave(project, WAVE)
-        return project
+    def read_again() -> Deployment:
+        deployment = Deployment.from_env()
+        deployment.look()
+        steps.make_raw_wave(deployment, WAVE)
+        return deployment
 
     write_wave(world.surveys, respondents(2016))
-    project = read_again()
-    steps.make_harmonized_wave(project, WAVE)
-    before = read_parquet(project.layout.harmonized(WAVE))
+    deployment = read_again()
+    steps.make_harmonized_wave(deployment, WAVE)
+    before = read_parquet(deployment.layout.harmonized(WAVE))
 
     write_wave(world.surveys, respondents(2016).with_columns(educ=pl.lit(12.0)))
-    project = read_again()
+    deployment = read_again()
     with pytest.raises(ValidationError, match="release_changes") as held:
-        steps.make_harmonized_wave(project, WAVE)
-    assert read_parquet(project.layout.harmonized(WAVE)).equals(before), "the last good table stays"
+        steps.make_harmonized_wave(deployment, WAVE)
+    assert read_parquet(deployment.layout.harmonized(WAVE)).equals(before), "the last good table stays"
 
     said = re.search(r"surveys\.yaml: (.*)\.$", str(held.value))
     assert said, held.value
     advice = yaml.safe_load("{" + said[1] + "}")  # the remedy's own words, pasted
     (world.config / "surveys.yaml").write_text(yaml.safe_dump(advice))
-    project = Project.from_env()
-    assert not steps.is_current(project, Node("harmonized_wave", WAVE))
-    record, checks = steps.make_harmonized_wave(project, WAVE)
-    assert steps.is_current(project, Node("harmonized_wave", WAVE))
+    deployment = Deployment.from_env()
+    assert not steps.is_current(deployment, Node("harmonized_wave", WAVE))
+    record, checks = steps.make_harmonized_wave(deployment, WAVE)
+    assert steps.is_current(deployment, Node("harmonized_wave", WAVE))
     assert "release_changes" in record.notes["warnings"]
     assert next(c for c in checks if c.name == "release_changes").metadata["accepted"] == "why so much may change"
 
@@ -61,18 +61,18 @@ def test_an_item_file_is_downloaded_into_the_data_folder_and_a_closed_network_sa
     study = yaml.safe_load((world.config / "study.yaml").read_text())
     study["tasks"]["myths"] = {"kind": "truthfulqa_binary", "options": {"download": True}}
     (world.config / "study.yaml").write_text(yaml.safe_dump(study))
-    project = Project.from_env()
-    project.look()
-    steps.make_raw_wave(project, WAVE)
-    steps.make_harmonized_wave(project, WAVE)
+    deployment = Deployment.from_env()
+    deployment.look()
+    steps.make_raw_wave(deployment, WAVE)
+    steps.make_harmonized_wave(deployment, WAVE)
 
     with pytest.raises(TaskError, match="cannot be downloaded") as raised:
-        steps.make_items(project, "myths")
+        steps.make_items(deployment, "myths")
     place = re.search(r"\(file ([^,]*TruthfulQA\.csv)", str(raised.value))
     assert place, raised.value
-    target = project.layout.item_files / pinned[:12] / "TruthfulQA.csv"
+    target = deployment.layout.item_files / pinned[:12] / "TruthfulQA.csv"
     assert place[1] == str(target)
     assert "http://127.0.0.1:9/TruthfulQA.csv" in str(raised.value)
     target.write_bytes(content)  # put where the message says
-    steps.make_items(project, "myths")
-    assert steps.read(project, "items", "myths")["question"].to_list() == ["Is it so?"]
+    steps.make_items(deployment, "myths")
+    assert steps.read(deployment, "items", "myths")["question"].to_list() == ["Is it so?"]

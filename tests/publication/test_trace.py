@@ -64,7 +64,7 @@ def test_response_by_model_and_prompt_or_by_request_hash(layout: Layout, identif
     found = warehouse.trace(layout, identifier)
     assert found.kind == "response"
     row = found.frame.row(0, named=True)
-    assert (row["model"], row["persona_id"], row["score"], row["wave_row"]) == ("org/always-a", "r_gss03", 1.0, 4)
+    assert (row["model"], row["respondent_id"], row["score"], row["wave_row"]) == ("org/always-a", "r_gss03", 1.0, 4)
 
 
 def test_a_request_shared_by_many_prompts_lists_them_and_cuts_the_text(layout: Layout) -> None:
@@ -87,13 +87,13 @@ def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout)
     members = {
         fab.respondent("gss_extract-2018", i) for i in range(fab.PEOPLE) if fab.sex(i) == "2" and fab.age(i) < 50
     }
-    assert set(by_id.frame["persona_id"]) == {m for m in members if m != "r_gss05"}
-    assert by_id.frame.height == 3 * by_id.frame["persona_id"].n_unique()
-    codes = by_id.frame.select("persona_id", "native_code").unique().sort("persona_id")["native_code"].to_list()
+    assert set(by_id.frame["respondent_id"]) == {m for m in members if m != "r_gss05"}
+    assert by_id.frame.height == 3 * by_id.frame["respondent_id"].n_unique()
+    codes = by_id.frame.select("respondent_id", "native_code").unique().sort("respondent_id")["native_code"].to_list()
     assert codes == [
         fab.trust(i)
         for i in range(fab.PEOPLE)
-        if fab.respondent("gss_extract-2018", i) in set(by_id.frame["persona_id"])
+        if fab.respondent("gss_extract-2018", i) in set(by_id.frame["respondent_id"])
     ]
 
 
@@ -101,7 +101,7 @@ def test_an_old_id_says_what_the_figure_was_and_is(tmp_path: Path) -> None:
     layout = fab.store(tmp_path)
     path = layout.table("subgroup_metrics", fab.MODELS[0], "values")
     before = read_parquet(path)
-    project = SimpleNamespace(layout=layout)
+    deployment = SimpleNamespace(layout=layout)
     node = Node("subgroup_metrics", f"{fab.MODELS[0]}|values")
     old = before.filter(dimensions="all", baseline="").item(0, "figure_id")
     rows = [
@@ -111,7 +111,7 @@ def test_an_old_id_says_what_the_figure_was_and_is(tmp_path: Path) -> None:
         for row in before.drop("figure_id").with_columns(figure_id=pl.lit(None, pl.String)).iter_rows(named=True)
     ]
     now = fab.figures(*rows)
-    steps._remember_figures(project, node, now)  # type: ignore[arg-type]
+    steps._remember_figures(deployment, node, now)  # type: ignore[arg-type]
     write_parquet(now, path)
     found = warehouse.trace(layout, old)
     assert "was 34.0 %, is 61.9 % since 20" in found.title
@@ -120,7 +120,7 @@ def test_an_old_id_says_what_the_figure_was_and_is(tmp_path: Path) -> None:
     # What did not change keeps its id; what was made anew once more is remembered too.
     same = before.filter(pl.col("dimensions") != "all")["figure_id"]
     assert set(same) <= set(now["figure_id"])
-    steps._remember_figures(project, node, now.filter(pl.col("dimensions") != "all"))  # type: ignore[arg-type]
+    steps._remember_figures(deployment, node, now.filter(pl.col("dimensions") != "all"))  # type: ignore[arg-type]
     write_parquet(now.filter(pl.col("dimensions") != "all"), path)
     gone = warehouse.trace(layout, now.filter(dimensions="all").item(0, "figure_id"))
     assert "was 61.9 % until 20" in gone.title and "no longer made" in gone.title
@@ -183,7 +183,7 @@ def test_pocket_by_id_and_by_key_has_the_answers_of_its_group(layout: Layout) ->
 def test_figure_of_an_item_category(layout: Layout) -> None:
     found = warehouse.trace(layout, "org/always-a/myths/gss_extract/accuracy/persona/category×sex/Law×male")
     assert found.frame["item_id"].unique().to_list() == ["m1"]
-    assert found.frame["persona_id"].n_unique() == fab.PEOPLE // 2
+    assert found.frame["respondent_id"].n_unique() == fab.PEOPLE // 2
     assert "SEX" in found.text()
 
 
@@ -192,7 +192,7 @@ def test_figure_of_a_whole_dimension_has_everyone_whose_group_is_known(layout: L
     path = write_parquet(fab.figures(row), layout.table("subgroup_metrics", "org/always-a", "range"))
     found = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy_range/persona/sex×age_band/all")
     path.unlink()
-    assert found.frame["persona_id"].n_unique() == fab.PEOPLE - 1  # all but the one who did not answer
+    assert found.frame["respondent_id"].n_unique() == fab.PEOPLE - 1  # all but the one who did not answer
 
 
 def test_prompt_without_persona_marks_no_trait_as_shown(layout: Layout) -> None:
@@ -275,9 +275,9 @@ def test_a_respondent_leads_forward_to_prompts_answers_and_figures(layout: Layou
     assert made["personas|"] == 1
     for task in ("values", "myths"):
         of_task = prompts.filter(pl.col("task") == task)
-        assert made[f"prompts asked for them|{task}"] == of_task.filter(pl.col("persona_id") == who).height
-        assert made[f"prompts that show them|{task}"] == of_task.filter(pl.col("shown_persona_id") == who).height
-        answers = scores.filter(pl.col("task") == task, pl.col("persona_id") == who, pl.col("model") == "other")
+        assert made[f"prompts asked for them|{task}"] == of_task.filter(pl.col("respondent_id") == who).height
+        assert made[f"prompts that show them|{task}"] == of_task.filter(pl.col("shown_respondent_id") == who).height
+        answers = scores.filter(pl.col("task") == task, pl.col("respondent_id") == who, pl.col("model") == "other")
         assert made[f"scored answers|other on {task}"] == answers.height
     sex = {"1": "male", "2": "female"}[fab.sex(0)]
     band = "18-49" if fab.age(0) < 50 else "50+"

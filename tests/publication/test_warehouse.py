@@ -197,7 +197,7 @@ def test_a_figure_is_recomputed_from_scores_and_memberships(published: Layout) -
     share = ask(
         published,
         """select avg(score) from scores
-           join memberships using (persona_id, survey)
+           join memberships using (respondent_id, survey)
            where model = 'org/always-a' and task = 'values' and condition = 'persona'
              and survey = 'wvs' and dimension = 'sex' and value = 'male'""",
     )

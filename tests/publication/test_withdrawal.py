@@ -13,7 +13,7 @@ from mpta_pipeline import cli, inference, personas, surveys
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.orchestration.event_log import purge
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
 from tests.plain_run import bring_up_to_date
 from tests.world import STUDY, World, respondents, serving, write_wave
@@ -31,69 +31,71 @@ def withdrawn(tmp_path_factory):
             patch.setenv(name, value)
         for year in (2016, 2018):
             write_wave(world.surveys, respondents(year))
-        project, _ = bring_up_to_date()
+        deployment, _ = bring_up_to_date()
         # A superseded release holds the respondent, too.
         changed = respondents(2016).with_columns(educ=pl.when(pl.col("id") <= 5).then(12.0).otherwise("educ"))
         write_wave(world.surveys, changed)
-        project, _ = bring_up_to_date()
+        deployment, _ = bring_up_to_date()
         # Somebody whose traits stand in another one's prompt, as the control of shuffled personas shows them.
-        prompts = steps.stacked(project, "prompts")
-        shown = prompts.filter(pl.col("persona_id") != pl.col("shown_persona_id"), pl.col("wave") == "gss_extract-2016")
-        who = shown["shown_persona_id"].sort()[0]
-        persona = steps.read(project, "personas").filter(pl.col("persona_id") == who)
+        prompts = steps.stacked(deployment, "prompts")
+        shown = prompts.filter(
+            pl.col("respondent_id") != pl.col("shown_respondent_id"), pl.col("wave") == "gss_extract-2016"
+        )
+        who = shown["shown_respondent_id"].sort()[0]
+        persona = steps.read(deployment, "personas").filter(pl.col("respondent_id") == who)
         facts = {
             "who": who,
             "wave": persona["wave"][0],
             "text": personas.render(persona, style="prose", framing="you_are")[0],
-            "stored before": len(withdrawal.tables_with(project.layout, who)),
+            "stored before": len(withdrawal.tables_with(deployment.layout, who)),
             "others' prompts": prompts.filter(
-                pl.col("persona_id") != who, pl.col("shown_persona_id").ne_missing(pl.lit(who))
+                pl.col("respondent_id") != who, pl.col("shown_respondent_id").ne_missing(pl.lit(who))
             ),
             "spent": server.calls,
         }
-        found = withdrawal.find(project.layout, project.sources, who)
-        outcome = withdrawal.forget(project.layout, project.sources, project.models, found, on=TODAY)
-        facts["stored at once"] = withdrawal.tables_with(project.layout, who)
+        found = withdrawal.find(deployment.layout, deployment.sources, who)
+        outcome = withdrawal.forget(deployment.layout, deployment.sources, deployment.models, found, on=TODAY)
+        facts["stored at once"] = withdrawal.tables_with(deployment.layout, who)
         facts["asked before"] = server.asked.copy()
-        project, made = bring_up_to_date()
-        yield project, facts, outcome, made, server
+        deployment, made = bring_up_to_date()
+        yield deployment, facts, outcome, made, server
 
 
 def test_no_stored_file_holds_the_respondent_or_their_persona(withdrawn):
-    project, facts, outcome, _, _ = withdrawn
+    deployment, facts, outcome, _, _ = withdrawn
     assert facts["stored before"] >= 6, "the respondent was everywhere before"
     assert facts["stored at once"] == [], "rows go at once, not only with the next run"
     assert {"harmonized", "gold", "groups", "personas", "prompts", "responses", "scores"} <= set(outcome.rows)
     assert outcome.answers["loopback"] > 0
     for text in (facts["who"], facts["text"]):
-        assert withdrawal.tables_with(project.layout, text) == []
-    with duckdb.connect(str(project.layout.warehouse), read_only=True) as con:
+        assert withdrawal.tables_with(deployment.layout, text) == []
+    with duckdb.connect(str(deployment.layout.warehouse), read_only=True) as con:
         for (table,) in con.execute("select table_name from duckdb_tables()").fetchall():
             rows = con.execute(f'select count(*) from "{table}" as t where t::varchar like ?', [f"%{facts['who']}%"])
             assert rows.fetchone() == (0,), table
 
 
 def test_every_snapshot_is_without_the_row_and_the_others_keep_their_ids(withdrawn):
-    project, facts, _, _, _ = withdrawn
-    snapshots = list(project.layout.raw.glob("gss_extract-2016/*/release.json"))
+    deployment, facts, _, _, _ = withdrawn
+    snapshots = list(deployment.layout.raw.glob("gss_extract-2016/*/release.json"))
     assert len(snapshots) == 2, "the superseded release is looked through, too"
     for path in snapshots:
-        raw = surveys.load_raw(project.layout, "gss_extract-2016", path.parent.name)
+        raw = surveys.load_raw(deployment.layout, "gss_extract-2016", path.parent.name)
         people = surveys.respondents(raw)
         assert raw.release["n_respondents"] == raw.data().height == people.height == 59
         assert facts["who"] not in people["respondent_id"]
-    other = surveys.load_raw(project.layout, "gss_extract-2018")
+    other = surveys.load_raw(deployment.layout, "gss_extract-2018")
     assert surveys.respondents(other).height == 60
 
 
 def test_only_what_depends_on_the_wave_is_made_again_and_nobody_else_is_asked_again(withdrawn):
-    project, facts, _, made, server = withdrawn
+    deployment, facts, _, made, server = withdrawn
     assert {n for n in made if n.startswith(("raw_wave", "harmonized_wave"))} == {
         f"raw_wave|{facts['wave']}",
         f"harmonized_wave|{facts['wave']}",
     }
     asked = server.asked - facts["asked before"]
-    prompts = steps.stacked(project, "prompts")
+    prompts = steps.stacked(deployment, "prompts")
     new = prompts.join(facts["others' prompts"], on="content_hash", how="anti")
     assert sum(asked.values()) == new["content_hash"].n_unique()
     assert all(server.asked[text] == 1 for text in asked), "what is asked now was never asked before"
@@ -101,27 +103,27 @@ def test_only_what_depends_on_the_wave_is_made_again_and_nobody_else_is_asked_ag
 
 
 def test_the_answers_that_others_share_stay(withdrawn):
-    project, facts, _, _, _ = withdrawn
+    deployment, facts, _, _, _ = withdrawn
     shared = facts["others' prompts"].filter(pl.col("condition") == "no_persona")
-    spec = project.models["loopback"]
-    held = inference.responses(spec, shared, project.layout.ledger("loopback"))
+    spec = deployment.models["loopback"]
+    held = inference.responses(spec, shared, deployment.layout.ledger("loopback"))
     assert held.height == shared.height
 
 
 def test_a_new_release_does_not_bring_them_back(withdrawn, tmp_path):
-    project, facts, _, _, _ = withdrawn
+    deployment, facts, _, _, _ = withdrawn
     path = write_wave(tmp_path, respondents(2016).with_columns(pl.lit(9.0).alias("educ")))
-    raw = surveys.ingest(path, "gss_extract-2016", project.layout, project.sources)
+    raw = surveys.ingest(path, "gss_extract-2016", deployment.layout, deployment.sources)
     assert facts["who"] not in surveys.respondents(raw)["respondent_id"]
-    assert withdrawal.tables_with(project.layout, facts["who"]) == []
+    assert withdrawal.tables_with(deployment.layout, facts["who"]) == []
 
 
 def test_withdrawing_again_says_so_and_does_the_rest(withdrawn):
-    project, facts, _, _, _ = withdrawn
-    again = withdrawal.find(project.layout, project.sources, facts["who"])
-    outcome = withdrawal.forget(project.layout, project.sources, project.models, again, on=date(2027, 1, 1))
+    deployment, facts, _, _, _ = withdrawn
+    again = withdrawal.find(deployment.layout, deployment.sources, facts["who"])
+    outcome = withdrawal.forget(deployment.layout, deployment.sources, deployment.models, again, on=date(2027, 1, 1))
     assert outcome.again and outcome.rows == {} and outcome.waves == ("gss_extract-2016",)
-    listed = json.loads((project.layout.root / "withdrawn.json").read_text())["respondents"]
+    listed = json.loads((deployment.layout.root / "withdrawn.json").read_text())["respondents"]
     assert [entry["on"] for entry in listed.values()] == ["2026-11-23"], "the day of the first withdrawal stays"
     assert facts["who"] not in str(listed)
 
@@ -131,10 +133,10 @@ def test_withdrawing_again_says_so_and_does_the_rest(withdrawn):
 
 @pytest.fixture
 def read_wave(world):
-    project = Project.from_env()
-    project.look()
-    steps.make_raw_wave(project, "gss_extract-2016")
-    return project
+    deployment = Deployment.from_env()
+    deployment.look()
+    steps.make_raw_wave(deployment, "gss_extract-2016")
+    return deployment
 
 
 def test_a_respondent_is_found_by_wave_and_own_number(read_wave):
@@ -161,22 +163,22 @@ def test_a_repeated_key_keeps_its_numbers_when_one_of_its_rows_goes(world):
         [respondents(2016), respondents(2016, 1, seed=2, first_id=9), respondents(2016, 1, seed=3, first_id=9)]
     )
     write_wave(world.surveys, frame)
-    project = Project.from_env()
-    project.look()
-    raw = surveys.ingest(world.surveys / "wave_2016.sav", "gss_extract-2016", project.layout, project.sources)
+    deployment = Deployment.from_env()
+    deployment.look()
+    raw = surveys.ingest(world.surveys / "wave_2016.sav", "gss_extract-2016", deployment.layout, deployment.sources)
     before = surveys.respondents(raw)
     three = before.filter("key_repeated").sort("native_key")
     assert three["native_key"].to_list() == ["2016:9", "2016:9#2", "2016:9#3"]
-    found = withdrawal.find(project.layout, project.sources, three["respondent_id"][0])
-    withdrawal.forget(project.layout, project.sources, project.models, found, on=TODAY)
-    after = surveys.respondents(surveys.load_raw(project.layout, "gss_extract-2016"))
+    found = withdrawal.find(deployment.layout, deployment.sources, three["respondent_id"][0])
+    withdrawal.forget(deployment.layout, deployment.sources, deployment.models, found, on=TODAY)
+    after = surveys.respondents(surveys.load_raw(deployment.layout, "gss_extract-2016"))
     assert (
         after["respondent_id"].to_list()
         == before.filter(pl.col("respondent_id") != found.id)["respondent_id"].to_list()
     )
-    found = withdrawal.find(project.layout, project.sources, three["respondent_id"][1])
-    withdrawal.forget(project.layout, project.sources, project.models, found, on=TODAY)
-    after = surveys.respondents(surveys.load_raw(project.layout, "gss_extract-2016"))
+    found = withdrawal.find(deployment.layout, deployment.sources, three["respondent_id"][1])
+    withdrawal.forget(deployment.layout, deployment.sources, deployment.models, found, on=TODAY)
+    after = surveys.respondents(surveys.load_raw(deployment.layout, "gss_extract-2016"))
     assert after.filter("key_repeated")["native_key"].to_list() == ["2016:9#3"]
 
 

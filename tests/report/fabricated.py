@@ -46,7 +46,7 @@ def respondents(wave: str) -> pl.DataFrame:
             "respondent_id": respondent(wave, i),
             "revision": "v1",
             "survey": survey,
-            "dialect": survey,
+            "codebook": survey,
             "wave": wave,
             "release_id": release(wave),
             "native_key": f"{wave}:{1000 + i}",
@@ -105,7 +105,7 @@ def variables(wave: str) -> pl.DataFrame:
 def _concept(concept: str, survey: str, variable: str, column: str, scale: str) -> dict[str, object]:
     return {
         "concept": concept,
-        "dialect": survey,
+        "codebook": survey,
         "variable": variable,
         "column": column,
         "domain": "demographic" if concept != "trust" else "belief",
@@ -135,7 +135,7 @@ def crosswalk() -> tuple[pl.DataFrame, pl.DataFrame]:
     options = [
         {
             "column": column,
-            "dialect": s,
+            "codebook": s,
             "code": code,
             "position": i,
             "value": value,
@@ -160,7 +160,7 @@ def waves(wave: str) -> pl.DataFrame:
                 {
                     "wave": wave,
                     "survey": survey,
-                    "dialect": survey,
+                    "codebook": survey,
                     "release_id": release(wave),
                     "title": f"Wave {wave} <script>alert(1)</script>",
                     "version": None,
@@ -207,10 +207,10 @@ def personas() -> pl.DataFrame:
             ]
             rows.append(
                 {
-                    "persona_id": respondent(wave, i),
+                    "respondent_id": respondent(wave, i),
                     "revision": "v1",
                     "survey": survey,
-                    "dialect": survey,
+                    "codebook": survey,
                     "wave": wave,
                     "release_id": release(wave),
                     "country": "USA",
@@ -242,7 +242,7 @@ def items() -> dict[str, pl.DataFrame]:
             "item_id": f"trust_{s}",
             "kind": "value_alignment",
             "cluster_id": f"trust_{s}",
-            "dialect": s,
+            "codebook": s,
             "category": "belief",
             "question": "What is your trust?",
             "options": [f"says {v}" for v in TRUST.values()],
@@ -259,7 +259,7 @@ def items() -> dict[str, pl.DataFrame]:
             "item_id": f"m{k}",
             "kind": "truthfulqa_binary",
             "cluster_id": f"m{k}",
-            "dialect": None,
+            "codebook": None,
             "category": ("Health", "Law")[k],
             "question": f"Is myth {k} true?",
             "options": ["yes", "no"],
@@ -280,7 +280,7 @@ def prompts(task: str, asked: pl.DataFrame) -> pl.DataFrame:
     for item in asked.iter_rows(named=True):
         k = len(item["options"])
         for wave, (survey, *_) in WAVES.items():
-            if item["dialect"] not in (None, survey):
+            if item["codebook"] not in (None, survey):
                 continue
             for i in range(PEOPLE):
                 gold = item["gold_idx"] if item["gold_idx"] is not None else int(trust(i) or 0) - 1
@@ -298,8 +298,8 @@ def prompts(task: str, asked: pl.DataFrame) -> pl.DataFrame:
                                 "task": task,
                                 "item_id": item["item_id"],
                                 "cluster_id": item["cluster_id"],
-                                "persona_id": person,
-                                "shown_persona_id": None if condition == "no_persona" else person,
+                                "respondent_id": person,
+                                "shown_respondent_id": None if condition == "no_persona" else person,
                                 "survey": survey,
                                 "wave": wave,
                                 "condition": condition,
@@ -367,7 +367,12 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
 
 def groups() -> pl.DataFrame:
     rows = [
-        {"persona_id": respondent(w, i), "survey": s, "sex": SEX[sex(i)], "age_band": "18-49" if age(i) < 50 else "50+"}
+        {
+            "respondent_id": respondent(w, i),
+            "survey": s,
+            "sex": SEX[sex(i)],
+            "age_band": "18-49" if age(i) < 50 else "50+",
+        }
         for w, (s, *_) in WAVES.items()
         for i in range(PEOPLE)
     ]

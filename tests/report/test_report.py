@@ -397,7 +397,7 @@ def test_subgroups_stand_in_the_order_of_their_scale() -> None:
             [
                 {
                     "column": "education_3",
-                    "dialect": "gss",
+                    "codebook": "gss",
                     "code": str(i),
                     "position": i,
                     "value": v,

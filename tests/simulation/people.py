@@ -107,7 +107,7 @@ def study(survey: Survey, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
     person, item = (x.ravel() for x in np.indices(own.shape))
     gold = pl.DataFrame(
         {
-            "persona_id": [f"r{p:06d}" for p in range(survey.people)],
+            "respondent_id": [f"r{p:06d}" for p in range(survey.people)],
             "weight": weight if survey.weights else pl.Series([None] * survey.people, dtype=pl.Float64),
         }
     )[person].with_columns(
@@ -133,7 +133,7 @@ def study(survey: Survey, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
         pl.lit(None, pl.String).alias("unparsed_reason"),
     )
     scores = scores.with_columns(pl.col("pred_idx").alias("pred_pos"))
-    groups = gold.select("persona_id", "survey").unique(maintain_order=True)
+    groups = gold.select("respondent_id", "survey").unique(maintain_order=True)
     if survey.units:
         groups = groups.with_columns(pl.lit("one").alias("stratum"), pl.Series("psu", unit).cast(pl.String))
     return scores, groups, gold

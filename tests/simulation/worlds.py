@@ -167,10 +167,12 @@ def planted_pocket(*, effect: float, runs: int, seed: int) -> tuple[float, float
         scores, groups, gold = world(
             personas=600, items=24, items_per_persona=8, orders=1, skill=0.6, traits=TRAITS, seed=seed + run
         )
-        inside = groups.filter(age_band="age_band1").get_column("persona_id").implode()
+        inside = groups.filter(age_band="age_band1").get_column("respondent_id").implode()
         rng = np.random.default_rng(seed + run)
         right = 0.6 + 0.4 / 3
-        spoiled = pl.Series(rng.random(scores.height) < effect / right) & scores.get_column("persona_id").is_in(inside)
+        spoiled = pl.Series(rng.random(scores.height) < effect / right) & scores.get_column("respondent_id").is_in(
+            inside
+        )
         wrong = ((pl.col("gold_idx") + 1) % pl.col("k_options")).alias("pred_idx")
         scores = scores.with_columns(
             pl.when(spoiled & (pl.col("condition") == "persona")).then(wrong).otherwise("pred_idx").alias("pred_idx")

@@ -54,18 +54,18 @@ STATA_TAGS = {-1: "a", -2: "b", -3: "c", -4: "d", -5: "e"}  # how the WVS writes
 
 @dataclass(frozen=True)
 class Form:
-    """An item in one dialect: variable, its label, and code → label in the order of the item's categories."""
+    """An item in one codebook: variable, its label, and code → label in the order of the item's categories."""
 
     variable: str
     label: str
     values: Mapping[int, str]
-    absent: tuple[int, ...] = ()  # categories that this dialect does not have
+    absent: tuple[int, ...] = ()  # categories that this codebook does not have
     absent_as: str = "not_applicable"
 
 
 @dataclass(frozen=True)
 class Item:
-    """A question: how many categories, and its form in each dialect that asks it."""
+    """A question: how many categories, and its form in each codebook that asks it."""
 
     size: int
     forms: Mapping[str, Form]
@@ -675,13 +675,13 @@ class SurveyFile:
 
 
 def _encoded(
-    people: People, dialect: str, codes: Mapping[str, int]
+    people: People, codebook: str, codes: Mapping[str, int]
 ) -> tuple[dict[str, list[int]], dict[str, str], dict]:
     columns, labels, values = {}, {}, {}
     for name, item in ITEMS.items():
-        if dialect not in item.forms:
+        if codebook not in item.forms:
             continue
-        form = item.forms[dialect]
+        form = item.forms[codebook]
         native = list(form.values)
         for gap in form.absent:
             native.insert(gap, codes[form.absent_as])
@@ -705,8 +705,8 @@ _COUNTRY_NAMES = {
 }
 
 
-def _file(admin: dict, labels: dict, people: People, dialect: str, codes: Mapping[str, int], **options) -> SurveyFile:
-    columns, item_labels, values = _encoded(people, dialect, codes)
+def _file(admin: dict, labels: dict, people: People, codebook: str, codes: Mapping[str, int], **options) -> SurveyFile:
+    columns, item_labels, values = _encoded(people, codebook, codes)
     country = {k: v for k, v in _COUNTRY_NAMES.items() if k in people.country}
     named = {k: country for k in ("B_COUNTRY", "S003", "cntry", "country") if k in admin}
     return SurveyFile(

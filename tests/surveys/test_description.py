@@ -41,7 +41,7 @@ def test_it_makes_a_file_of_the_same_structure(tmp_path, registry):
     assert json.loads(gzip.decompress(target.read_bytes()))["rows"] == len(PEOPLE)
     again = skeletons.write(skeletons.load(str(target)), tmp_path / "again.dta", big_endian=True)
     found, first = surveys.recognize(again, registry), surveys.recognize(path, registry)
-    assert (found.dialect, found.waves, found.version) == (first.dialect, first.waves, first.version)
+    assert (found.codebook, found.waves, found.version) == (first.codebook, first.waves, first.version)
     tags = [describe_file(p)["variables"] for p in (path, again)]
     assert [v.get("tags", {}).keys() for v in tags[0]] == [v.get("tags", {}).keys() for v in tags[1]]
     assert any("tags" in v for v in tags[0])
@@ -70,8 +70,8 @@ def test_how_near_a_file_is_to_each_source(tmp_path, registry):
     lost = [c for c in file.frame.columns if "COUNTRY" in c or "COW" in c]
     path = make.write(file.with_frame(file.frame.drop(lost)), tmp_path / "x.csv")
     first, second, *_ = surveys.explain(path, registry)
-    assert first.dialect == "wvs7"
+    assert first.codebook == "wvs7"
     assert first.reasons == ("lacks any of B_COUNTRY_ALPHA/B_COUNTRY/C_COW_ALPHA/C_COW_NUM",)
     assert second.share < first.share < 1
     whole = surveys.explain(make.write(file, tmp_path / "y.csv"), registry)
-    assert (whole[0].dialect, whole[0].reasons) == ("wvs7", ())
+    assert (whole[0].codebook, whole[0].reasons) == ("wvs7", ())

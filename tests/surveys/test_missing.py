@@ -143,7 +143,7 @@ def test_labels_are_compared_without_their_typography():
     assert plain("Né à l’étranger") == "ne a l'etranger"
 
 
-@pytest.mark.parametrize("dialect", ["wvs", "joint", "evs2017", "evs_trend"])
+@pytest.mark.parametrize("codebook", ["wvs", "joint", "evs2017", "evs_trend"])
 @pytest.mark.parametrize(
     ("code", "label", "kind"),
     [
@@ -172,8 +172,8 @@ def test_labels_are_compared_without_their_typography():
         ("4", "I don't know anybody there", None),
     ],
 )
-def test_positive_codes_are_missing_by_their_label_alone(conventions, dialect, code, label, kind):
-    assert kind_of_code(code, label, conventions[dialect]) == kind
+def test_positive_codes_are_missing_by_their_label_alone(conventions, codebook, code, label, kind):
+    assert kind_of_code(code, label, conventions[codebook]) == kind
 
 
 @pytest.mark.parametrize(

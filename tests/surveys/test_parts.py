@@ -8,7 +8,7 @@ import pytest
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import readers
 from tests.surveys import make_files as make
 from tests.surveys import skeletons
@@ -33,7 +33,7 @@ def _drop(file, path, at):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def deployment(tmp_path, monkeypatch):
     """A deployment without models: from the survey folder to the prompts."""
     monkeypatch.setenv("MPTA_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("MPTA_CONFIG_DIR", str(tmp_path / "config"))
@@ -45,54 +45,54 @@ def project(tmp_path, monkeypatch):
     )
     (tmp_path / "config" / "surveys.yaml").write_text("{}\n", encoding="utf-8")
     (tmp_path / "config" / "models.yaml").write_text("models: {}\n", encoding="utf-8")
-    return Project.from_env()
+    return Deployment.from_env()
 
 
-def _made(project, wave="wvs-7"):
+def _made(deployment, wave="wvs-7"):
     """Bring the wave, the personas and the prompts up to date; what they are then."""
-    project.look()
-    steps.make_raw_wave(project, wave)
-    record, _ = steps.make_harmonized_wave(project, wave)
-    steps.make_survey_changelog(project, wave)
-    steps.make_personas(project)
-    steps.make_panel(project)
-    steps.make_items(project, "value_alignment")
-    steps.make_prompts(project, "value_alignment")
-    return record, steps.read(project, "personas"), steps.read(project, "prompts", "value_alignment")
+    deployment.look()
+    steps.make_raw_wave(deployment, wave)
+    record, _ = steps.make_harmonized_wave(deployment, wave)
+    steps.make_survey_changelog(deployment, wave)
+    steps.make_personas(deployment)
+    steps.make_panel(deployment)
+    steps.make_items(deployment, "value_alignment")
+    steps.make_prompts(deployment, "value_alignment")
+    return record, steps.read(deployment, "personas"), steps.read(deployment, "prompts", "value_alignment")
 
 
-def test_three_country_files_dropped_one_after_the_other(project, monkeypatch):
+def test_three_country_files_dropped_one_after_the_other(deployment, monkeypatch):
     """One wave with three countries; whoever was there stays as they were, and only new prompts are to be asked."""
-    folder = project.layout.surveys
+    folder = deployment.layout.surveys
     _drop(_of(840), folder / "usa.dta", 100)
-    _, first, _ = _made(project)
+    _, first, _ = _made(deployment)
     read = readers.parts
     seen = []
     monkeypatch.setattr(readers, "parts", lambda info, *a, **k: seen.append(info.path.name) or read(info, *a, **k))
     _drop(_of(484), folder / "mexico.sav", 50)  # an older file takes nothing from a newer one of another country
-    _, second, before = _made(project)
+    _, second, before = _made(deployment)
     _drop(_of(276), folder / "germany.csv", 200)
-    record, third, prompts = _made(project)
+    record, third, prompts = _made(deployment)
     assert "usa.dta" not in seen  # what was read is not read again
     assert sorted(third["country"].unique()) == ["DEU", "MEX", "USA"]
     assert third.height == 90
     known = third.filter(pl.col("country").is_in(["USA", "MEX"]))
-    assert known.sort("persona_id").equals(second.sort("persona_id"))
-    assert known.filter(pl.col("country") == "USA").sort("persona_id").equals(first.sort("persona_id"))
+    assert known.sort("respondent_id").equals(second.sort("respondent_id"))
+    assert known.filter(pl.col("country") == "USA").sort("respondent_id").equals(first.sort("respondent_id"))
     new = prompts.join(before, on="content_hash", how="anti")
     assert set(before["content_hash"]) <= set(prompts["content_hash"])
-    assert set(new.join(third, on="persona_id")["country"]) == {"DEU"}
+    assert set(new.join(third, on="respondent_id")["country"]) == {"DEU"}
     assert len(record.notes["parts"]) == 3
-    waves = project.waves()
+    waves = deployment.waves()
     assert sorted(waves["file_name"]) == ["germany.csv", "mexico.sav", "usa.dta"]
     assert sorted(c for found in waves["countries"] for c in found) == ["DEU", "MEX", "USA"]
 
 
-def test_a_country_is_replaced_and_removed_and_the_others_stay(project):
-    folder = project.layout.surveys
+def test_a_country_is_replaced_and_removed_and_the_others_stay(deployment):
+    folder = deployment.layout.surveys
     _drop(_of(840), folder / "usa.dta", 100)
     _drop(_of(484), folder / "mexico.dta", 100)
-    _, before, _ = _made(project)
+    _, before, _ = _made(deployment)
     newer = _of(
         484,
         version="7-0-0 (2026-01-01)",
@@ -101,21 +101,21 @@ def test_a_country_is_replaced_and_removed_and_the_others_stay(project):
         ),
     )
     _drop(newer, folder / "mexico new.dta", 90)  # the version decides, not the day
-    _, after, _ = _made(project)
+    _, after, _ = _made(deployment)
     usa = pl.col("country") == "USA"
     assert after.filter(usa).equals(before.filter(usa))
-    assert set(after["persona_id"]) == set(before["persona_id"])
-    log = steps.read(project, "survey_changelog", "wvs-7")
+    assert set(after["respondent_id"]) == set(before["respondent_id"])
+    log = steps.read(deployment, "survey_changelog", "wvs-7")
     assert set(log.filter(pl.col("change") == "changed")["variable"]) == {"Q46", "version"}
     assert log.filter(pl.col("change").is_in(["added", "removed"])).is_empty()
     (folder / "usa.dta").unlink()
-    _, left, _ = _made(project)
+    _, left, _ = _made(deployment)
     assert left["country"].unique().to_list() == ["MEX"]
     assert left.equals(after.filter(~usa))
 
 
-def test_a_file_with_a_faulty_weight_keeps_no_other_country_out(project):
-    folder = project.layout.surveys
+def test_a_file_with_a_faulty_weight_keeps_no_other_country_out(deployment):
+    folder = deployment.layout.surveys
     _drop(_of(840), folder / "usa.sav", 100)
     _drop(
         _of(
@@ -127,7 +127,7 @@ def test_a_file_with_a_faulty_weight_keeps_no_other_country_out(project):
         folder / "mexico.sav",
         100,
     )
-    record, personas, _ = _made(project)
+    record, personas, _ = _made(deployment)
     assert personas["country"].unique().to_list() == ["USA"]
     ((name, message),) = record.notes["left_out"].items()
     assert name == "mexico.sav"
@@ -192,35 +192,35 @@ def test_every_skeleton_gets_in(name, form, tmp_path, layout, registry):
     assert wrong <= {"published_marginals", "battery_signs", "weight_sums"}
 
 
-def test_a_negative_weight_is_told_with_file_variable_and_value(project):
+def test_a_negative_weight_is_told_with_file_variable_and_value(deployment):
     keep = pl.when(pl.int_range(pl.len()) == 3).then(-0.5).otherwise("W_WEIGHT")
-    _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), project.layout.surveys / "mexico.sav", 100)
+    _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), deployment.layout.surveys / "mexico.sav", 100)
     with pytest.raises(MptaError, match=r"1 respondent.*below zero.*mexico\.sav.*W_WEIGHT.*-0\.5"):
-        _made(project)
+        _made(deployment)
 
 
-def test_a_missing_code_for_a_weight_is_told_with_file_variable_and_value(project):
+def test_a_missing_code_for_a_weight_is_told_with_file_variable_and_value(deployment):
     keep = pl.when(pl.int_range(pl.len()) == 3).then(-5.0).otherwise("W_WEIGHT")
-    _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), project.layout.surveys / "mexico.sav", 100)
+    _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), deployment.layout.surveys / "mexico.sav", 100)
     with pytest.raises(MptaError, match=r"1 respondent\(s\) without weight \(W_WEIGHT is -5.*mexico\.sav"):
-        _made(project)
+        _made(deployment)
 
 
-def test_what_was_harmonized_before_is_taken_over(project, monkeypatch):
-    folder = project.layout.surveys
+def test_what_was_harmonized_before_is_taken_over(deployment, monkeypatch):
+    folder = deployment.layout.surveys
     _drop(_of(840), folder / "usa.sav", 100)
-    _made(project)
+    _made(deployment)
     seen = []
     make_frame = harmonize.harmonize
     monkeypatch.setattr(
         harmonize, "harmonize", lambda raw, c: seen.append(raw.release["file_name"]) or make_frame(raw, c)
     )
     _drop(_of(484), folder / "mexico.sav", 100)
-    record, _, _ = _made(project)
+    record, _, _ = _made(deployment)
     assert seen == ["mexico.sav"]
-    whole = steps.read(project, "harmonized_wave", "wvs-7")
-    project.layout.harmonized("wvs-7").unlink()
-    steps.make_harmonized_wave(project, "wvs-7")
-    again = steps.read(project, "harmonized_wave", "wvs-7")
+    whole = steps.read(deployment, "harmonized_wave", "wvs-7")
+    deployment.layout.harmonized("wvs-7").unlink()
+    steps.make_harmonized_wave(deployment, "wvs-7")
+    again = steps.read(deployment, "harmonized_wave", "wvs-7")
     assert again.select(sorted(again.columns)).equals(whole.select(sorted(whole.columns)))
-    assert sorted(record.notes["parts"]) == sorted(project.waves()["release_id"])
+    assert sorted(record.notes["parts"]) == sorted(deployment.waves()["release_id"])

@@ -24,23 +24,23 @@ def _ingest(file, path, wave, layout, registry):
 
 
 @pytest.mark.parametrize("suffix", [".sav", ".dta", ".csv"])
-@pytest.mark.parametrize("dialect", ["wvs7", "wvs_ts", "joint", "evs2017"])
-def test_answers_and_kinds_of_missing_answers_are_what_was_said(dialect, suffix, tmp_path, layout, registry):
+@pytest.mark.parametrize("codebook", ["wvs7", "wvs_ts", "joint", "evs2017"])
+def test_answers_and_kinds_of_missing_answers_are_what_was_said(codebook, suffix, tmp_path, layout, registry):
     """In each producer's codes and each format: what people answered in, the same out. Zero is a value."""
     file = {
         "wvs7": make.wvs7(WVS),
         "wvs_ts": make.wvs_ts(WVS),
         "joint": make.joint(WVS, EVS),
         "evs2017": make.evs2017(EVS),
-    }[dialect]
+    }[codebook]
     path = make.write(file, tmp_path / f"x{suffix}")
     raw = surveys.ingest(path, surveys.recognize(path, registry).waves[0], layout, registry)
-    said = {"wvs7": [WVS], "wvs_ts": [WVS], "joint": [EVS, WVS], "evs2017": [EVS]}[dialect]
+    said = {"wvs7": [WVS], "wvs_ts": [WVS], "joint": [EVS, WVS], "evs2017": [EVS]}[codebook]
     compared = 0
     for name, item in make.ITEMS.items():
-        if dialect not in item.forms or (dialect == "joint" and name == "income_scale"):
+        if codebook not in item.forms or (codebook == "joint" and name == "income_scale"):
             continue
-        form = item.forms[dialect]
+        form = item.forms[codebook]
         native = [str(c) for c in form.values]
         for gap in form.absent:
             native.insert(gap, form.absent_as)

@@ -33,13 +33,13 @@ FILES = {
 
 
 @pytest.mark.parametrize("suffix", [".sav", ".zsav", ".dta", ".csv", ".sav.zip", ".dta.zip"])
-@pytest.mark.parametrize("dialect", FILES)
-def test_by_content_in_every_format(dialect, suffix, registry, tmp_path):
-    if dialect == "gss" and "sav" in suffix:
+@pytest.mark.parametrize("codebook", FILES)
+def test_by_content_in_every_format(codebook, suffix, registry, tmp_path):
+    if codebook == "gss" and "sav" in suffix:
         pytest.skip("the synthetic GSS is made with Stata's tags")
-    file, waves, weight = FILES[dialect]
+    file, waves, weight = FILES[codebook]
     found = surveys.recognize(make.write(file, tmp_path / f"download (3){suffix}"), registry)
-    assert (found.dialect, list(found.waves)) == (dialect, waves)
+    assert (found.codebook, list(found.waves)) == (codebook, waves)
     assert {p.weight for p in found.parts.values()} == {weight}
     assert sum(p.rows for p in found.parts.values()) == file.frame.height
 
@@ -125,7 +125,7 @@ def test_inverted_scales_are_refused_with_the_remedy(registry, tmp_path, suffix)
 def test_inverted_copies_beside_the_regular_variables_do_no_harm(registry, tmp_path):
     file = make.wvs7(WVS)
     both = file.with_frame(file.frame.with_columns(pl.col("Q1", "Q46", "Q57", "Q69").name.suffix("P")))
-    assert surveys.recognize(make.write(both, tmp_path / "x.sav"), registry).dialect == "wvs7"
+    assert surveys.recognize(make.write(both, tmp_path / "x.sav"), registry).codebook == "wvs7"
 
 
 def test_a_file_of_two_sources_is_refused(registry, tmp_path):
@@ -142,12 +142,12 @@ def test_a_wave_file_without_labels_and_its_wave_is_known_by_its_year(registry, 
     """The waves share names, V214 is sex in two of them: the variable of the year is a year in one wave alone."""
     path = tmp_path / "x.csv"
     make.wvs6(EARLIER[6]).frame.drop("V1").write_csv(path)
-    assert surveys.recognize(path, registry).dialect == "wvs_w6"
+    assert surveys.recognize(path, registry).codebook == "wvs_w6"
 
 
 def test_a_file_that_fits_two_sources_is_refused(tmp_path):
     record = (
-        "dialect: {0}\nfamily: {0}\nlineage: {0}\ntitle: Poll\nproducer: us\nlicence: ours\ndata_use: any\n"
+        "codebook: {0}\nfamily: {0}\nlineage: {0}\ntitle: Poll\nproducer: us\nlicence: ours\ndata_use: any\n"
         "recognize: {{requires: [member, mood]}}\nwaves: {{variable: [when]}}\nkey: {{variables: [[member]]}}\n"
         "country: {{constant: SWE}}\nyear: [when]\nmissing: none\n"
     )
@@ -168,7 +168,7 @@ def test_another_wave_with_the_names_of_the_seventh_is_not_taken_for_it(registry
 def test_category_codes_in_factor_order_are_not_norcs(registry, tmp_path):
     """socviz's gss_lon has NORC's names and other codes."""
     found = surveys.recognize(real("gss_lon/gss_lon_2016.sav"), registry)
-    assert found.dialect == "gss_lon"
+    assert found.codebook == "gss_lon"
     assert not found.source.crosswalk
     file = make.gss()
     turned = make.replace(file, values={**file.values, "sex": {1: "female", 2: "male"}})
@@ -198,7 +198,7 @@ def test_an_own_source_is_one_yaml_file(tmp_path):
     folder = tmp_path / "sources"
     folder.mkdir()
     (folder / "club.yaml").write_text(
-        "dialect: club\nfamily: club\nlineage: club\ntitle: Club poll {wave}\nproducer: us\nlicence: ours\n"
+        "codebook: club\nfamily: club\nlineage: club\ntitle: Club poll {wave}\nproducer: us\nlicence: ours\n"
         "data_use: any\nrecognize: {requires: [member, mood, when]}\nwaves: {variable: [when]}\n"
         "key: {variables: [[member]]}\ncountry: {constant: SWE}\nyear: [when]\nmissing: none\n",
         encoding="utf-8",
@@ -235,7 +235,7 @@ def test_a_time_series_that_carries_the_waves_of_the_evs_too_is_known_by_its_stu
     """Releases differ in which columns of the common dictionary they keep: S001 says that all are WVS."""
     ts = make.wvs_ts(WVS)
     more = ts.with_frame(ts.frame.with_columns(S001=pl.lit(2), S002EVS=pl.lit(-4)))
-    assert surveys.recognize(make.write(more, tmp_path / "ts.csv"), registry).dialect == "wvs_ts"
+    assert surveys.recognize(make.write(more, tmp_path / "ts.csv"), registry).codebook == "wvs_ts"
 
 
 def _first_years(year: int) -> pl.DataFrame:
@@ -286,7 +286,7 @@ def test_every_year_of_the_gss_gets_in(year, registry, layout, tmp_path):
         variable_value_labels=labels,
     )
     found = surveys.recognize(path, registry)
-    assert (found.dialect, list(found.waves)) == ("gss", [f"gss-{year}"])
+    assert (found.codebook, list(found.waves)) == ("gss", [f"gss-{year}"])
     raw = surveys.ingest(path, f"gss-{year}", layout, registry)
     assert raw.release["weight_name"] == ("wtssall" if year >= 1975 else None)
     frame = harmonize.harmonize(raw, harmonize.load_crosswalk())
@@ -392,7 +392,7 @@ def test_the_first_waves_of_the_series_are_the_wvs_s_though_their_study_is_1(reg
     frame = file.frame.with_columns(pl.lit(v, dtype=pl.Int64).alias(name) for name, v in second.items())
     for change in (frame, frame.drop("S002VS").with_columns(S002EVS=pl.lit(-4, dtype=pl.Int64))):
         found = surveys.recognize(make.write(file.with_frame(change), tmp_path / "x.csv"), registry)
-        assert (found.dialect, found.waves) == ("wvs_ts", ("wvs-2",))
+        assert (found.codebook, found.waves) == ("wvs_ts", ("wvs-2",))
 
 
 @pytest.mark.parametrize("slips", [0, 3])

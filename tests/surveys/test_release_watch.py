@@ -42,14 +42,14 @@ def release(tmp_path):
     return make
 
 
-def registry(tmp_path, dialect="gss_extract", **policy):
+def registry(tmp_path, codebook="gss_extract", **policy):
     path = tmp_path / "surveys.yaml"
-    path.write_text(yaml.safe_dump({"sources": {dialect: policy}}))
+    path.write_text(yaml.safe_dump({"sources": {codebook: policy}}))
     return surveys.load_sources(path)
 
 
-def ask(found_registry, layout, used=EXTRACT, dialect="gss_extract"):
-    found = watch(found_registry, layout, {dialect: used} if used else {}, pause=0.01)
+def ask(found_registry, layout, used=EXTRACT, codebook="gss_extract"):
+    found = watch(found_registry, layout, {codebook: used} if used else {}, pause=0.01)
     assert len(found) == 1
     return found[0]
 
@@ -292,9 +292,9 @@ def test_only_sources_in_use_or_named_are_asked(site, layout, tmp_path):
 
 def test_the_packaged_addresses_are_usable_and_only_gss_is_fetched():
     packaged = surveys.load_sources()
-    with_address = {s.dialect for s in packaged if packaged.addresses(s)}
+    with_address = {s.codebook for s in packaged if packaged.addresses(s)}
     assert with_address == {"gss", "wvs7", "wvs_ts", "evs2017", "evs_trend", "joint"}
-    assert {s.dialect for s in packaged if packaged.may_download(s)} == {"gss"}
+    assert {s.codebook for s in packaged if packaged.may_download(s)} == {"gss"}
 
 
 @pytest.mark.parametrize(

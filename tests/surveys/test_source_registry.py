@@ -8,7 +8,7 @@ from mpta_pipeline.core.errors import ConfigError
 
 def test_records_are_complete():
     registry = surveys.load_sources()
-    assert {s.dialect for s in registry} >= {"gss", "wvs7", "wvs_ts", "evs2017", "evs_trend", "joint", "gss_extract"}
+    assert {s.codebook for s in registry} >= {"gss", "wvs7", "wvs_ts", "evs2017", "evs_trend", "joint", "gss_extract"}
     for source in registry:
         assert source.licence and source.producer
         assert source.crosswalk or source.note
@@ -16,14 +16,14 @@ def test_records_are_complete():
     assert registry["gss"].not_weights == ("weight",)
 
 
-@pytest.mark.parametrize("dialect", ["evs2017", "evs_trend", "joint"])
-def test_sources_with_the_archives_terms_are_closed_and_local(dialect):
+@pytest.mark.parametrize("codebook", ["evs2017", "evs_trend", "joint"])
+def test_sources_with_the_archives_terms_are_closed_and_local(codebook):
     """GESIS, 04.02.2026: no processing by AI systems unless excepted; for the Joint that is an open question."""
     registry = surveys.load_sources()
-    refusal = str(registry.closed(registry[dialect]))
-    assert f"sources.{dialect}.acknowledged" in refusal
+    refusal = str(registry.closed(registry[codebook]))
+    assert f"sources.{codebook}.acknowledged" in refusal
     assert "AI systems" in refusal
-    assert registry.data_use(registry[dialect]) == "local_only"
+    assert registry.data_use(registry[codebook]) == "local_only"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_wrong_configuration_names_its_key(tmp_path, text, message):
 )
 def test_a_wrong_record_names_its_key(tmp_path, change, message):
     record = {
-        "dialect": "dialect: x", "family": "family: x", "lineage": "lineage: x", "title": "title: x",
+        "codebook": "codebook: x", "family": "family: x", "lineage": "lineage: x", "title": "title: x",
         "producer": "producer: x", "licence": "licence: x", "data_use": "data_use: any",
         "recognize": "recognize: {requires: [a]}", "waves": "waves: {constant: '1'}",
         "key": "key: {variables: [[a]]}", "country": "country: {constant: USA}", "year": "year: [b]",

@@ -201,7 +201,7 @@ def test_a_prompt_of_open_text_offers_no_option_and_is_asked_once(headlines):
     assert set(prompts["order_id"]) == {0}
     assert set(prompts["options"].list.len()) == {0}
     assert prompts["gold_idx"].null_count() == prompts.height
-    assert prompts.group_by("item_id", "persona_id", "condition").len()["len"].to_list() == [1] * prompts.height
+    assert prompts.group_by("item_id", "respondent_id", "condition").len()["len"].to_list() == [1] * prompts.height
     assert prompts["user"].str.ends_with("Answer with the text alone, without an explanation.").all()
     assert all(c.passed for c in tasks.check_prompts(prompts))
 

@@ -66,7 +66,7 @@ SAME = (
 )  # fmt: skip
 # Nothing else that is asked says the same as these.
 ALONE = {"control_over_life", "importance_friends", "importance_leisure", "respect_authority_good"}
-DIALECTS = ("gss", "gss_extract", "wvs7", "wvs_ts", "joint", "evs2017")
+CODEBOOKS = ("gss", "gss_extract", "wvs7", "wvs_ts", "joint", "evs2017")
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +93,19 @@ def test_what_says_the_same_is_hidden_together_in_every_source(facts):
     known = {row["concept"] for row in rows}
     assert set().union(*SAME) <= known, set().union(*SAME) - known
     open_ = set()
-    for dialect in {row["dialect"] for row in rows}:
-        mine = [row for row in rows if row["dialect"] == dialect]
+    for codebook in {row["codebook"] for row in rows}:
+        mine = [row for row in rows if row["codebook"] == codebook]
         for group in SAME:
             for one, other in itertools.combinations([r for r in mine if r["concept"] in group], 2):
                 if not hides(one, other):
-                    open_.add((dialect, one["column"], other["column"]))
+                    open_.add((codebook, one["column"], other["column"]))
     assert not open_
 
 
 def test_several_columns_of_one_concept_hide_each_other(facts):
     """Alternative wordings (natspac and natspacy), finer and coarser codings of one question."""
     several = 0
-    for part in facts.partition_by("dialect", "concept"):
+    for part in facts.partition_by("codebook", "concept"):
         for one, other in itertools.combinations(part.to_dicts(), 2):
             several += 1
             assert hides(one, other), (one["column"], other["column"])
@@ -119,10 +119,10 @@ def test_every_concept_was_thought_of(facts):
     assert bare == ALONE
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_no_target_can_be_recovered_from_its_prompt_by_labels(crosswalk, facts, dialect):
+@pytest.mark.parametrize("codebook", CODEBOOKS)
+def test_no_target_can_be_recovered_from_its_prompt_by_labels(crosswalk, facts, codebook):
     """Every item of the codebook, asked of personas with all traits: no line of the persona is of a hidden column."""
-    people, waves = invented_respondents(crosswalk, dialect, n=3)
+    people, waves = invented_respondents(crosswalk, codebook, n=3)
     task = {"options": {"max_options": 26}, "orders": "given"}
     study = Study.model_validate(
         {
@@ -134,9 +134,9 @@ def test_no_target_can_be_recovered_from_its_prompt_by_labels(crosswalk, facts, 
         }
     )
     built = personas.build_personas(people, crosswalk, study, waves)
-    everybody = built.select("persona_id", "survey")
+    everybody = built.select("respondent_id", "survey")
     panel = personas.draw_panel(built, everybody, PanelDesign(size=built.height, strata=()), 1)
-    mine = {row["column"]: row for row in facts.filter(pl.col("dialect") == dialect).to_dicts()}
+    mine = {row["column"]: row for row in facts.filter(pl.col("codebook") == codebook).to_dicts()}
     by_label = {}
     for column, row in mine.items():
         by_label.setdefault(row["label"][0].upper() + row["label"][1:], []).append(column)
@@ -154,7 +154,7 @@ def test_no_target_can_be_recovered_from_its_prompt_by_labels(crosswalk, facts, 
             for label in shown:
                 for other in by_label[label]:
                     assert other != column and not hides(target, mine[other]), (item, other)
-    assert tried > (300 if dialect == "gss_extract" else 2000)
+    assert tried > (300 if codebook == "gss_extract" else 2000)
 
 
 def association(target: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -191,7 +191,9 @@ def test_no_visible_trait_nearly_decides_a_target_in_real_answers(crosswalk, fac
     frame = harmonize.harmonize(raw, crosswalk)
     mine = {
         row["column"]: row
-        for row in facts.filter((pl.col("dialect") == frame["dialect"][0]) & (pl.col("domain") != "design")).to_dicts()
+        for row in facts.filter(
+            (pl.col("codebook") == frame["codebook"][0]) & (pl.col("domain") != "design")
+        ).to_dicts()
         if row["column"] in frame.columns
     }
     codes = {}

@@ -184,7 +184,7 @@ def test_sample_items_have_the_published_structure_and_are_named_sample(world):
 
 def test_a_cap_is_shared_out_among_surveys(world):
     few = items(world.crosswalk, world.people, kind="value_alignment", items=6)
-    assert dict(few["dialect"].value_counts().rows()) == {"alpha": 3, "beta": 3}
+    assert dict(few["codebook"].value_counts().rows()) == {"alpha": 3, "beta": 3}
     more = items(world.crosswalk, world.people, kind="value_alignment", items=8)
     assert set(few["item_id"]) <= set(more["item_id"])
     quarters = items(world.crosswalk, world.people, kind="bbq", items=8)

@@ -49,14 +49,14 @@ def test_mask_is_recorded_and_is_the_declared_group(world):
 @pytest.mark.parametrize("name", ALL)
 def test_every_persona_prompt_has_its_twin_without_persona(world, name):
     prompts = world.prompts[name]
-    key = ["item_id", "persona_id", "order_id"]
+    key = ["item_id", "respondent_id", "order_id"]
     sides = {c: prompts.filter(condition=c).select(*key, "user", "gold_pos") for c in ("persona", "no_persona")}
     joined = sides["persona"].join(sides["no_persona"], on=key)
     assert joined.height == sides["persona"].height == sides["no_persona"].height
     assert (joined["user"] == joined["user_right"]).all()
     bare = prompts.filter(condition="no_persona")
     assert bare["system"].null_count() == bare.height
-    assert bare["shown_persona_id"].null_count() == bare.height
+    assert bare["shown_respondent_id"].null_count() == bare.height
     assert bare["content_hash"].n_unique() == bare["user"].n_unique()  # asked once for everybody
 
 
@@ -65,7 +65,7 @@ def test_gold_is_the_persons_own_answer(world):
     items = {i["item_id"]: i for i in world.items["value_alignment"].to_dicts()}
     for row in world.prompts["value_alignment"].sample(300, seed=4).to_dicts():
         item = items[row["item_id"]]
-        value = people[row["persona_id"]][item["column"]]
+        value = people[row["respondent_id"]][item["column"]]
         assert item["option_values"][row["gold_idx"]] == value
         shown = [item["options"][i] for i in row["option_order"]]
         assert shown == row["options"]
@@ -80,7 +80,7 @@ def test_numbers_are_asked_in_bins_that_hold_them(world):
     item = world.items["trait_inference"].filter(pl.col("item_id") == "age@alpha").row(0, named=True)
     assert item["options"] == ["below 30", "30 to 44", "45 to 64", "65 or more"]
     for persona, gold in (
-        world.gold["trait_inference"].filter(item_id="age@alpha").select("persona_id", "gold_idx").rows()
+        world.gold["trait_inference"].filter(item_id="age@alpha").select("respondent_id", "gold_idx").rows()
     ):
         assert [0 <= ages[persona] < 30, 30 <= ages[persona] < 45, 45 <= ages[persona] < 65, ages[persona] >= 65][gold]
 
@@ -104,7 +104,7 @@ def test_bins_read_as_people_say_numbers(concept, texts):
 
 
 def test_who_did_not_answer_is_not_asked(world):
-    asked = world.prompts["value_alignment"].select("persona_id", "item_id").unique()
+    asked = world.prompts["value_alignment"].select("respondent_id", "item_id").unique()
     people = {p["respondent_id"]: p for p in world.people.to_dicts()}
     assert all(people[p][i.split("@")[0]] is not None for p, i in asked.rows())
 
@@ -131,7 +131,7 @@ def test_prompts_know_no_row_order(world):
 
 def test_one_changed_respondent_changes_only_their_prompts(world, crosswalk):
     """What the ledger lives on: 1 of 120 answers anew, and nobody else's prompts change."""
-    who = world.panel.filter(survey="alpha")["persona_id"][0]
+    who = world.panel.filter(survey="alpha")["respondent_id"][0]
     changed = world.people.with_columns(
         pl.when(pl.col("respondent_id") == who).then(pl.lit("yes")).otherwise("god_alpha").alias("god_alpha"),
         pl.when(pl.col("respondent_id") == who).then(None).otherwise("god_alpha__missing").alias("god_alpha__missing"),
@@ -140,7 +140,7 @@ def test_one_changed_respondent_changes_only_their_prompts(world, crosswalk):
     after = made(changed, crosswalk, world.study, ("sample_myths",)).prompts["sample_myths"]
     before = world.prompts["sample_myths"]
     new = after.join(before, on="prompt_id", how="anti")
-    assert set(new["persona_id"]) <= {who}
+    assert set(new["respondent_id"]) <= {who}
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_blocks_are_balanced_over_items_and_groups(world):
         panel={"size": 160, "strata": ["sex"]},
     )
     few = made(world.people, world.crosswalk, study)
-    asked = few.prompts["sample_myths"].select("survey", "persona_id", "item_id").unique()
-    assert set(asked.group_by("persona_id").len()["len"]) == {3}
+    asked = few.prompts["sample_myths"].select("survey", "respondent_id", "item_id").unique()
+    assert set(asked.group_by("respondent_id").len()["len"]) == {3}
     counts = asked.group_by("survey", "item_id").len()
     assert counts.group_by("survey").agg((pl.col("len").max() - pl.col("len").min()).alias("d"))["d"].max() <= 1
-    sex = few.people.select(pl.col("respondent_id").alias("persona_id"), "sex")
+    sex = few.people.select("respondent_id", "sex")
     by_sex = (
-        asked.join(sex, on="persona_id").group_by("item_id", "sex").len().pivot("sex", index="item_id", values="len")
+        asked.join(sex, on="respondent_id").group_by("item_id", "sex").len().pivot("sex", index="item_id", values="len")
     )
     total = by_sex.select("male", "female").sum().row(0)
     share = total[0] / sum(total)
@@ -186,24 +186,27 @@ def test_blocks_are_balanced_over_items_and_groups(world):
 
 def test_blocks_know_no_row_order_and_move_little(world):
     pairs = (
-        world.prompts["sample_myths"].select("persona_id", "survey", "item_id").unique().sort("persona_id", "item_id")
+        world.prompts["sample_myths"]
+        .select("respondent_id", "survey", "item_id")
+        .unique()
+        .sort("respondent_id", "item_id")
     )
     chosen = balanced_blocks(pairs, 4, seed=1)
     again = balanced_blocks(pairs.sample(fraction=1, shuffle=True, seed=2), 4, seed=1)
-    assert chosen.sort("persona_id", "item_id").equals(again.sort("persona_id", "item_id"))
-    gone = pairs["persona_id"][0]
-    fewer = balanced_blocks(pairs.filter(pl.col("persona_id") != gone), 4, seed=1)
-    moved = fewer.join(chosen, on=["persona_id", "item_id"], how="anti").height
+    assert chosen.sort("respondent_id", "item_id").equals(again.sort("respondent_id", "item_id"))
+    gone = pairs["respondent_id"][0]
+    fewer = balanced_blocks(pairs.filter(pl.col("respondent_id") != gone), 4, seed=1)
+    moved = fewer.join(chosen, on=["respondent_id", "item_id"], how="anti").height
     assert moved <= 8  # a chain or two; of about 160
 
 
 def test_short_eligibility_is_filled_as_far_as_it_goes():
-    pairs = pl.DataFrame({"persona_id": ["p", "p", "q"], "item_id": ["i", "j", "i"], "survey": ["s"] * 3})
+    pairs = pl.DataFrame({"respondent_id": ["p", "p", "q"], "item_id": ["i", "j", "i"], "survey": ["s"] * 3})
     assert balanced_blocks(pairs, 5, seed=1).height == 3
 
 
 def test_sweep_asks_each_item_of_k_personas(world):
-    pairs = world.prompts["sample_myths"].select("persona_id", "survey", "item_id").unique()
+    pairs = world.prompts["sample_myths"].select("respondent_id", "survey", "item_id").unique()
     assert set(sweep(pairs, 5, seed=1).group_by("survey", "item_id").len()["len"]) == {5}
 
 
@@ -217,9 +220,9 @@ def test_controls_are_conditions_of_their_own(world, crosswalk):
     assert set(prompts["condition"]) == set(conditions)
     assert all(c.passed for c in tasks.check_prompts(prompts))
     shuffled = prompts.filter(pl.col("condition").str.starts_with("shuffled"))
-    assert (shuffled["persona_id"] != shuffled["shown_persona_id"]).all()
+    assert (shuffled["respondent_id"] != shuffled["shown_respondent_id"]).all()
     assert (
-        prompts.filter(condition="placebo")["shown_persona_id"].null_count()
+        prompts.filter(condition="placebo")["shown_respondent_id"].null_count()
         == prompts.filter(condition="placebo").height
     )
     assert set(prompts.filter(condition="persona")["paraphrase_id"]) == {0, 1, 2}
@@ -257,7 +260,7 @@ def test_fewer_orders_are_spread_evenly_and_stay_balanced(world, crosswalk, most
     prompts = made(world.people, crosswalk, study).prompts["value_alignment"]
     asked = (
         prompts.filter(condition="persona")
-        .group_by("persona_id", "item_id")
+        .group_by("respondent_id", "item_id")
         .agg(pl.len(), pl.col("options").list.len().first().alias("k"))
     )
     assert (asked["len"] == asked.select(pl.min_horizontal("k", pl.lit(most))).to_series()).all()

@@ -56,19 +56,19 @@ def test_no_target_can_be_read_from_its_prompt(real, name):
     """Every sentence that could say the target, or anything that gives it away, is looked for in the persona's text."""
     crosswalk, _, _, prompts = real
     facts = personas.column_facts(crosswalk)
-    by_column = crosswalk.options.group_by("dialect", "column").agg("text")
-    texts = {(dialect, column): text for dialect, column, text in by_column.iter_rows()}
+    by_column = crosswalk.options.group_by("codebook", "column").agg("text")
+    texts = {(codebook, column): text for codebook, column, text in by_column.iter_rows()}
     said = {}
     for row in facts.to_dicts():
-        options = [re.escape(t) for t in texts.get((row["dialect"], row["column"]), [])]
+        options = [re.escape(t) for t in texts.get((row["codebook"], row["column"]), [])]
         template = re.escape(row["statement"] or "").replace(r"\{answer\}", f"(?:{'|'.join([*options, '[0-9.]+'])})")
-        said[row["dialect"], row["column"]] = (re.compile(template) if template else None, set(row["reveals"]))
-    shown = prompts[name].filter(pl.col("system").is_not_null()).unique(["item_id", "persona_id", "condition"])
+        said[row["codebook"], row["column"]] = (re.compile(template) if template else None, set(row["reveals"]))
+    shown = prompts[name].filter(pl.col("system").is_not_null()).unique(["item_id", "respondent_id", "condition"])
     for item, system in shown.sample(min(400, shown.height), seed=3).select("item_id", "system").rows():
-        column, dialect = item.split("@")
-        target = said[dialect, column]
-        for (other_dialect, other), (pattern, reveals) in said.items():
-            if other_dialect == dialect and pattern and (other == column or reveals & target[1]):
+        column, codebook = item.split("@")
+        target = said[codebook, column]
+        for (other_codebook, other), (pattern, reveals) in said.items():
+            if other_codebook == codebook and pattern and (other == column or reveals & target[1]):
                 assert not pattern.search(system), (item, other)
 
 

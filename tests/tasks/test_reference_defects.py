@@ -129,9 +129,9 @@ def test_defect_09_no_missing_answer_reaches_a_persona(world):
     assert not traits["value"].is_in(list(MISSING_KINDS)).any()
     assert "-1" not in set(traits["code"])
     answered_ = sum(
-        world.people.filter(dialect=d)[c].is_not_null().sum()
-        for d, c in traits.join(world.personas.select("dialect").unique(), how="cross")
-        .select("dialect", "column")
+        world.people.filter(codebook=d)[c].is_not_null().sum()
+        for d, c in traits.join(world.personas.select("codebook").unique(), how="cross")
+        .select("codebook", "column")
         .unique()
         .rows()
         if c in world.people.columns
@@ -149,7 +149,7 @@ def test_defect_10_countries_are_never_matched_by_part_of_their_name(lookup):
 
 def test_defect_11_the_answer_asked_for_is_not_in_the_prompt(world):
     for row in world.prompts["value_alignment"].filter(condition="persona").sample(200, seed=1).to_dicts():
-        person = world.personas.filter(persona_id=row["shown_persona_id"]).row(0, named=True)
+        person = world.personas.filter(respondent_id=row["shown_respondent_id"]).row(0, named=True)
         column = row["item_id"].split("@")[0]
         hidden = [t for t in person["traits"] if t["column"] == column]
         assert all(t["statement"] not in row["system"] for t in hidden)
@@ -159,7 +159,7 @@ def test_defect_12_every_model_sees_the_same_people_and_the_baseline_the_same_op
     """Prompts know no model; the twin without persona shows the same options in the same order."""
     prompts = world.prompts["sample_myths"]
     assert "model" not in prompts.columns
-    shown = prompts.group_by("item_id", "persona_id", "order_id").agg(
+    shown = prompts.group_by("item_id", "respondent_id", "order_id").agg(
         pl.col("user").n_unique(), pl.col("condition").n_unique().alias("conditions")
     )
     assert set(shown["user"]) == {1}
@@ -183,7 +183,7 @@ def test_defect_13_every_figure_has_weight_interval_pairing_clusters_and_size_an
     assert (cut["q_value"] >= cut["p_value"]).all()
     assert cut["small"].all()  # 20 of 80 personas a cell, 30 are the study's minimum
     # every person's answers with persona are compared with the same items' answers without
-    pairs = scores.group_by("persona_id", "item_id", "order_id").agg(pl.col("condition").n_unique())
+    pairs = scores.group_by("respondent_id", "item_id", "order_id").agg(pl.col("condition").n_unique())
     assert set(pairs["condition"]) == {2}
 
 

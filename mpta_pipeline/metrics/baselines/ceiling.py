@@ -16,7 +16,7 @@ TREES = 50
 LEAST_ANSWERS = 50
 # More people than this raise the forest's accuracy by less than its error, and its time in proportion.
 MOST_PEOPLE = 2000
-_SCHEMA = {"survey": pl.String, "item_id": pl.String, "persona_id": pl.String, "ceiling": pl.Float64}
+_SCHEMA = {"survey": pl.String, "item_id": pl.String, "respondent_id": pl.String, "ceiling": pl.Float64}
 
 
 def cross_fitted(
@@ -35,28 +35,30 @@ def cross_fitted(
 
     Args:
         gold: GOLD of a task, all respondents.
-        traits: persona_id and one text column per trait that a persona shows (null: unknown).
+        traits: respondent_id and one text column per trait that a persona shows (null: unknown).
         hidden: Item → traits that give its answer away and are masked in its prompts.
         seed: Seed of the choice of people and of the forests.
         people: Respondents to foretell; None for all.
 
     Returns:
-        survey, item_id, persona_id and `ceiling`: 1 where the foretold answer is the respondent's own, else 0. It does
-        not depend on the order of any frame's rows.
+        survey, item_id, respondent_id and `ceiling`: 1 where the foretold answer is the respondent's own, else 0. It
+        does not depend on the order of any frame's rows.
     """
     names = g.traits(traits)
     # Places in the sorted values, −1 for what is not known: trees split unordered values and steps of a scale alike.
     coded = g.apart(traits).select(
-        "persona_id",
+        "respondent_id",
         *((pl.col(g.TRAIT + c).cast(pl.String).rank("dense").cast(pl.Int64) - 1).fill_null(-1) for c in names),
     )
-    rows = gold.join(coded, on="persona_id", how="inner")
-    rows = rows.with_columns(hash_uniform(rows, ["persona_id"], key=f"ceiling|{seed}").alias("rank"))
+    rows = gold.join(coded, on="respondent_id", how="inner")
+    rows = rows.with_columns(hash_uniform(rows, ["respondent_id"], key=f"ceiling|{seed}").alias("rank"))
     wanted = (
-        None if people is None else pl.DataFrame({"persona_id": sorted(set(people))}, schema={"persona_id": pl.String})
+        None
+        if people is None
+        else pl.DataFrame({"respondent_id": sorted(set(people))}, schema={"respondent_id": pl.String})
     )
     parts = []
-    for (_, item), part in rows.sort("survey", "item_id", "rank", "persona_id").group_by(
+    for (_, item), part in rows.sort("survey", "item_id", "rank", "respondent_id").group_by(
         ["survey", "item_id"], maintain_order=True
     ):
         masked = hidden.get(str(item), ())
@@ -65,12 +67,16 @@ def cross_fitted(
             continue
         rest = part.slice(MOST_PEOPLE)
         if wanted is not None:
-            rest = rest.join(wanted, on="persona_id", how="semi", maintain_order="left")
+            rest = rest.join(wanted, on="respondent_id", how="semi", maintain_order="left")
         used = pl.concat([part.head(MOST_PEOPLE), rest])
         right = _foretold(used, shown, seed)
-        made = used.select("survey", "item_id", "persona_id").with_columns(pl.Series("ceiling", right).fill_nan(None))
-        parts.append(made if wanted is None else made.join(wanted, on="persona_id", how="semi", maintain_order="left"))
-    return pl.concat(parts).sort("survey", "item_id", "persona_id") if parts else pl.DataFrame(schema=_SCHEMA)
+        made = used.select("survey", "item_id", "respondent_id").with_columns(
+            pl.Series("ceiling", right).fill_nan(None)
+        )
+        parts.append(
+            made if wanted is None else made.join(wanted, on="respondent_id", how="semi", maintain_order="left")
+        )
+    return pl.concat(parts).sort("survey", "item_id", "respondent_id") if parts else pl.DataFrame(schema=_SCHEMA)
 
 
 def _foretold(rows: pl.DataFrame, shown: list[str], seed: int) -> Floats:

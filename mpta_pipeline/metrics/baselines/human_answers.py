@@ -18,7 +18,7 @@ class People:
     """Answers of all respondents of one survey to the items asked.
 
     Attributes:
-        frame: Sorted rows with persona_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
+        frame: Sorted rows with respondent_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
         persons: One row a person, sorted, with the base dimensions, and stratum and psu where GROUPS has them.
         person: Row in `persons` of each row.
         items: Item ids, sorted; codes below are places in it.
@@ -104,18 +104,20 @@ def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.S
     frame = (
         gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))
         .with_columns(pl.col("item_id").cast(pl.Enum(items)))
-        .select("persona_id", "item_id", "gold_idx", pl.lit(1.0).alias("weight"), pl.col("weight").alias("own_weight"))
+        .select(
+            "respondent_id", "item_id", "gold_idx", pl.lit(1.0).alias("weight"), pl.col("weight").alias("own_weight")
+        )
     )
-    ids = frame.get_column("persona_id").unique().sort()
-    person = g.dense(frame.get_column("persona_id"))
+    ids = frame.get_column("respondent_id").unique().sort()
+    person = g.dense(frame.get_column("respondent_id"))
     item = frame.get_column("item_id").to_physical().cast(pl.Int64).to_numpy()
     # Sorted by item and then person, as sums run in this order.
     order = np.argsort(item * (len(ids) + 1) + person, kind="stable")
     frame = frame[order].with_columns(pl.col("item_id").cast(pl.String))
     persons = (
-        ids.alias("persona_id")
+        ids.alias("respondent_id")
         .to_frame()
-        .join(groups.drop("survey"), on="persona_id", how="left", maintain_order="left")
+        .join(groups.drop("survey"), on="respondent_id", how="left", maintain_order="left")
     )
     asked = np.unique(item)
     code = np.searchsorted(asked, item[order])

@@ -83,17 +83,17 @@ def battery_figures(view: View) -> dict[str, pl.DataFrame]:
     items = items.filter(pl.len().over("cluster_id") >= LEAST_ITEMS)
     if items.is_empty():
         return {}
-    persona = g.dense(frame.get_column("persona_id"))
-    ids = frame.get_column("persona_id").unique().sort()
+    persona = g.dense(frame.get_column("respondent_id"))
+    ids = frame.get_column("respondent_id").unique().sort()
     weight = np.zeros(len(ids))
     weight[persona] = frame.get_column("w").to_numpy()
     people = block.people.frame
     # People whom the model was not asked about, where there are enough: they are a second sample.
-    apart = people.filter(~pl.col("persona_id").is_in(ids.implode()))
-    people = apart if apart.get_column("persona_id").n_unique() >= len(ids) else people
-    other_ids = people.get_column("persona_id").unique().sort()
+    apart = people.filter(~pl.col("respondent_id").is_in(ids.implode()))
+    people = apart if apart.get_column("respondent_id").n_unique() >= len(ids) else people
+    other_ids = people.get_column("respondent_id").unique().sort()
     other_weight = np.zeros(len(other_ids))
-    other_weight[g.dense(people.get_column("persona_id"))] = people.get_column("weight").to_numpy()
+    other_weight[g.dense(people.get_column("respondent_id"))] = people.get_column("weight").to_numpy()
     batteries = []
     for (_,), part in items.group_by("cluster_id", maintain_order=True):
         names, k = part.get_column("item_id").to_list(), part.get_column("k_options").to_numpy()
@@ -149,7 +149,7 @@ def battery_figures(view: View) -> dict[str, pl.DataFrame]:
 def _table(rows: pl.DataFrame, ids: pl.Series, names: list[str], value: str) -> Floats:
     """(persons × items) first value of each pair; nan where there is none."""
     out = np.full((len(ids), len(names)), np.nan)
-    person = rows.get_column("persona_id").cast(pl.Enum(ids)).to_physical().to_numpy()
+    person = rows.get_column("respondent_id").cast(pl.Enum(ids)).to_physical().to_numpy()
     item = rows.get_column("item_id").cast(pl.Enum(names)).to_physical().to_numpy()
     out[person[::-1], item[::-1]] = rows.get_column(value).to_numpy()[::-1]
     return out
@@ -158,7 +158,7 @@ def _table(rows: pl.DataFrame, ids: pl.Series, names: list[str], value: str) -> 
 def _units(view: View, ids: pl.Series) -> Ints:
     """Group of the jackknife of each person: people of a sampling unit are left out together."""
     persons = view.block.people.persons
-    drawn = g.sampled(persons.select(c for c in ("persona_id", "psu") if c in persons.columns), ids)
+    drawn = g.sampled(persons.select(c for c in ("respondent_id", "psu") if c in persons.columns), ids)
     return (hash_ids(drawn, key="jackknife") % np.uint64(GROUPS)).astype(np.int64)
 
 

@@ -488,7 +488,7 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
     ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
     if frame.is_empty() or frame.get_column("item_id").n_unique() < LEAST_ITEMS:
         return {}
-    persona, item = g.dense(frame.get_column("persona_id")), g.dense(frame.get_column("item_id"))
+    persona, item = g.dense(frame.get_column("respondent_id")), g.dense(frame.get_column("item_id"))
     sides = [
         _matrix(persona, item, frame.get_column(column).cast(pl.Float64).to_numpy()) for column in ("place", "gold_idx")
     ]

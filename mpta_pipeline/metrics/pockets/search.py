@@ -65,7 +65,7 @@ def find_pockets(
 
     Args:
         scores: SCORES of one model and one task.
-        groups: persona_id, survey and one column per trait to search over.
+        groups: respondent_id, survey and one column per trait to search over.
         gold: GOLD of the task; empty for items whose key does not depend on the person.
         rules: `min_personas`, `level`.
         seed: Seed of the halves.
@@ -139,7 +139,7 @@ def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
     """Which half each row's persona and item cluster fall in: the lower half of their hashes is for discovery."""
     out = []
     # People of one sampling unit are alike: on both halves they would carry what was found into its test.
-    drawn = g.UNIT if g.UNIT in frame.columns else "persona_id"
+    drawn = g.UNIT if g.UNIT in frame.columns else "respondent_id"
     for column, name in ((drawn, "half_persona"), ("cluster_id", "half_item")):
         values = frame.select(pl.col(column).unique().sort())
         if column == "cluster_id" and values.height < MIN_CLUSTERS_TO_SPLIT:
@@ -198,7 +198,7 @@ def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rul
     side = rows.select(pl.when(these).then(0).when(those).then(1).otherwise(-1).alias("side"))["side"].to_numpy()
     if not ((side == 0).any() and (side == 1).any()):
         return False
-    slices = Slices(side, 2, g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id")))
+    slices = Slices(side, 2, g.dense(rows.get_column("respondent_id")), g.dense(rows.get_column("cluster_id")))
     gaps = slices.gaps(rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy())
     _, p = apart(gaps, *RANGES[outcome], level=rules.level)
     return bool(gaps.difference[0] < 0 and p[0] / 2 <= rules.level)
@@ -244,7 +244,7 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
     parents, are differences of such sums.
 
     Args:
-        rows: Answers with persona_id, weight `w`, the outcome and the traits, set apart (`groups.apart`).
+        rows: Answers with respondent_id, weight `w`, the outcome and the traits, set apart (`groups.apart`).
         outcome: Column of the outcome.
         traits: Traits to combine.
         support: Least number of personas in a slice and outside it.
@@ -253,13 +253,13 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
         At most `CANDIDATES`, worst first.
     """
     people = (
-        rows.group_by("persona_id", maintain_order=True)
+        rows.group_by("respondent_id", maintain_order=True)
         .agg(
             (pl.col("w") * pl.col(outcome)).sum().alias("a"),
             pl.col("w").sum().alias("b"),
             *(pl.col(g.TRAIT + t).first() for t in traits),
         )
-        .sort("persona_id")
+        .sort("respondent_id")
     )
     a, b = people.get_column("a").to_numpy(), people.get_column("b").to_numpy()
     a = a - a.sum() / b.sum() * b  # centred, so that squares do not cancel
@@ -361,11 +361,11 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
     known = pl.all_horizontal(pl.col(g.TRAIT + t).is_not_null() for t in candidate.traits)
     rows = rows.filter(known).with_columns(_inside(candidate.traits, candidate.values).alias("inside"))
     member = rows.get_column("inside").to_numpy()
-    n_personas = rows.filter("inside").get_column("persona_id").n_unique()
+    n_personas = rows.filter("inside").get_column("respondent_id").n_unique()
     if n_personas < max(rules.min_personas // 2, 2) or member.all():
         return None
     unit = g.dense(rows.get_column(g.UNIT)) if g.UNIT in rows.columns else None
-    clusters = Rows(g.dense(rows.get_column("persona_id")), g.dense(rows.get_column("cluster_id")), unit)
+    clusters = Rows(g.dense(rows.get_column("respondent_id")), g.dense(rows.get_column("cluster_id")), unit)
     slices = Slices(np.where(member, 0, 1), 2, rows=clusters)
     x, w = rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy()
     means, gaps = slices.means(x, w), slices.gaps(x, w)
@@ -423,10 +423,10 @@ def _judged(table: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
 def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
     """Some prompts of each pocket that were answered wrong."""
     wrong = scores.filter((pl.col("score") == 0) & (pl.col("status") == "ok")).select(
-        "survey", "condition", "persona_id", "prompt_id"
+        "survey", "condition", "respondent_id", "prompt_id"
     )
     wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank"))
-    wrong = wrong.join(g.apart(groups).drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left").sort(
+    wrong = wrong.join(g.apart(groups).drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left").sort(
         "rank", "prompt_id"
     )
     chosen = []

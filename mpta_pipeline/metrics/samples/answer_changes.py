@@ -16,7 +16,7 @@ FLIPS = (
     "n_pairs", "n_flips", "n_harmful", "n_helpful",
     "n_paraphrase_pairs", "n_paraphrase_flips", "n_repeat_pairs", "n_repeat_flips",
 )  # fmt: skip
-_ASKED = ("survey", "persona_id", "item_id", "order_id", "elicitation")
+_ASKED = ("survey", "respondent_id", "item_id", "order_id", "elicitation")
 _TOLD = ("condition", "style", "framing")
 # Conditions under which something else is told than the person: what they do to accuracy is not the person's doing.
 CONTROLS = ("placebo", "shuffled_any", "shuffled_country", "demographics_only")
@@ -101,7 +101,7 @@ def with_controls(units: pl.DataFrame) -> pl.DataFrame:
     Args:
         units: Balanced answers of one model and task.
     """
-    pair = ["survey", "persona_id", "item_id"]
+    pair = ["survey", "respondent_id", "item_id"]
     asked = units.filter(pl.col("condition").is_in(CONTROLS), pl.col("n_orders") > pl.col("n_error"))
     if asked.is_empty():
         return units.with_columns(

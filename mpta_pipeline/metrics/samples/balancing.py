@@ -16,7 +16,7 @@ from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 UNIT_KEY = (
     "survey",
     "condition",
-    "persona_id",
+    "respondent_id",
     "item_id",
     "style",
     "framing",

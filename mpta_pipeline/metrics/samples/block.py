@@ -62,7 +62,7 @@ class Block:
     @cached_property
     def persona(self) -> Ints:
         """Persona code of each row."""
-        return g.dense(self.frame.get_column("persona_id"))
+        return g.dense(self.frame.get_column("respondent_id"))
 
     @cached_property
     def unit(self) -> Ints | None:
@@ -72,7 +72,7 @@ class Block:
     @cached_property
     def person(self) -> Ints:
         """Person of each row among the people's persons; those who are not there come behind."""
-        known, ids = self.people.persons.get_column("persona_id"), self.frame.get_column("persona_id")
+        known, ids = self.people.persons.get_column("respondent_id"), self.frame.get_column("respondent_id")
         others = ids.filter(~ids.is_in(known.implode())).unique().sort()
         names = pl.concat([known, others])
         return ids.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
@@ -101,7 +101,7 @@ class Block:
     def replicates(self) -> Replicates:
         """Bootstrap weights."""
         return Replicates(
-            self.frame.get_column(g.UNIT if g.UNIT in self.frame.columns else "persona_id"),
+            self.frame.get_column(g.UNIT if g.UNIT in self.frame.columns else "respondent_id"),
             self.frame.get_column("cluster_id"),
             replicates=self.rules.bootstrap,
             seed=SEED,
@@ -111,7 +111,7 @@ class Block:
     def person_hashes(self) -> tuple[Hashes, Hashes]:
         """Hashes of the person, or of their sampling unit: of each row, and of each of the survey's persons."""
         persons = self.people.persons
-        everyone = pl.concat([self.frame.get_column("persona_id"), persons.get_column("persona_id")])
+        everyone = pl.concat([self.frame.get_column("respondent_id"), persons.get_column("respondent_id")])
         made = hash_ids(g.sampled(persons, everyone), key=f"person|{SEED}")
         return made[: self.frame.height], made[self.frame.height :]
 
@@ -334,25 +334,25 @@ def make_blocks(
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
     everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
     frame = units.frame.join(
-        groups.drop("survey", *g.DESIGN, strict=False), on="persona_id", how="left", maintain_order="left"
+        groups.drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left", maintain_order="left"
     )
     frame = frame.with_columns(
-        _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("persona_id")))
+        _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("respondent_id")))
     )
-    drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("persona_id"))
+    drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("respondent_id"))
     if drawn.name == g.UNIT:
         frame = frame.with_columns(drawn)
     if polls is not None:
         samples = [c for c in ("sample", g.column("country")) if c in groups.columns][:1]
-        of = groups.select("persona_id", *(pl.col(c).alias("sample") for c in samples))
+        of = groups.select("respondent_id", *(pl.col(c).alias("sample") for c in samples))
         frame = frame.with_columns(
             polls.entries(
-                frame.select("item_id", "persona_id").join(of, on="persona_id", how="left", maintain_order="left")
+                frame.select("item_id", "respondent_id").join(of, on="respondent_id", how="left", maintain_order="left")
             )
         )
-    own = everyone.frame.select("persona_id", "item_id", pl.int_range(pl.len()).alias("own"))
-    own = own.join(frame.select("persona_id").unique(), on="persona_id", how="semi")
-    row = frame.join(own, on=["persona_id", "item_id"], how="left", maintain_order="left").get_column("own")
+    own = everyone.frame.select("respondent_id", "item_id", pl.int_range(pl.len()).alias("own"))
+    own = own.join(frame.select("respondent_id").unique(), on="respondent_id", how="semi")
+    row = frame.join(own, on=["respondent_id", "item_id"], how="left", maintain_order="left").get_column("own")
     item = everyone.item_codes(frame.get_column("item_id"))
     for weighted in (False, True) if has_weights else (False,):
         people = everyone.weighted() if weighted else everyone

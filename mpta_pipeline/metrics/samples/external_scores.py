@@ -35,7 +35,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
 
     Args:
         answers: `item_id` and `answer`: the option's text, its letter ("B", "(b)", "B.") or its index from 0, in the
-            canonical order of the item. Optional: `persona_id`, `model`, `condition`, `survey`, `wave`, `weight`,
+            canonical order of the item. Optional: `respondent_id`, `model`, `condition`, `survey`, `wave`, `weight`,
             `order_id`, `repeat_id`, `status` (ok, refused, unparsed, error) where it is known, and `probabilities` (of
             the item's options, in canonical order; they count where there is no answer beside them, and are what MC2
             needs). Case, surrounding space and a final full stop do not matter; an answer that is no option is
@@ -45,8 +45,9 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         gold: GOLD, for items whose key is the persona's own; None where every item has a key.
 
     Returns:
-        SCORES. Answers without `persona_id` are nobody's: condition no_persona, and errors by item cluster alone. Where
-        others of the model have one, nobody's answers are the no-persona answers of everybody who answered the item.
+        SCORES. Answers without `respondent_id` are nobody's: condition no_persona, and errors by item cluster alone.
+        Where others of the model have one, nobody's answers serve as the no-persona answers of everyone who answered the
+        item.
         Of options with equal probability each has its share of `score`, and which one counts as picked is drawn by a
         hash of the answer. Where a survey has weights, who has none has weight 0: no part in weighted figures.
 
@@ -77,19 +78,19 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     # What the items say of themselves counts, whatever the file says of them.
     rows = _with_weights(rows).drop(facts.columns[2:], "task", strict=False)
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
-    key = ["model", "task", "condition", "survey", "persona_id", "item_id", "order_id", "repeat_id"]
+    key = ["model", "task", "condition", "survey", "respondent_id", "item_id", "order_id", "repeat_id"]
     if (twice := rows.filter(pl.struct(key).is_duplicated())).height:
         raise _wrong(
             # The second of two is the one too many.
             twice.filter(~pl.struct(key).is_first_distinct()),
             f"{twice.height} answers are not told apart from each other",
             "item_id",
-            "give repeated answers their repeat_id, option orders their order_id, people their persona_id",
+            "give repeated answers their repeat_id, option orders their order_id, people their respondent_id",
         )
     rows = _with_probabilities(rows)
     if gold is not None and gold.height:
-        own = gold.select("item_id", "persona_id", pl.col("gold_idx").alias("own"))
-        rows = rows.join(own, on=["item_id", "persona_id"], how="left", maintain_order="left").with_columns(
+        own = gold.select("item_id", "respondent_id", pl.col("gold_idx").alias("own"))
+        rows = rows.join(own, on=["item_id", "respondent_id"], how="left", maintain_order="left").with_columns(
             pl.coalesce("own", "gold_idx").alias("gold_idx")
         )
     if rows.get_column("gold_idx").null_count():
@@ -97,7 +98,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             rows.filter(pl.col("gold_idx").is_null()),
             "An answer has no key to be scored against",
             "item_id",
-            "the item's key is the persona's own answer: give persona_id, and personas who answered the question",
+            "the item's key is the persona's own answer: give respondent_id, and personas who answered the question",
         )
     given = pl.col("answer").cast(pl.String)
     rows = rows.with_columns(
@@ -209,7 +210,7 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
     text = pl.String()
     rules: dict[str, tuple[pl.Expr | None, pl.DataType, str]] = {
         "model": (pl.col("model").is_not_null(), text, "say in every row which model answered, or drop the column"),
-        "persona_id": (None, text, ""),
+        "respondent_id": (None, text, ""),
         "weight": (
             pl.col("weight").is_null() | (number("weight").is_finite() & (number("weight") >= 0)),
             pl.Float64(),
@@ -236,32 +237,34 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
     rows = answers.with_columns(
         (pl.col(c) if dtype == text else number(c)).cast(dtype).alias(c) for c, (_, dtype, _) in given.items()
     )
-    return rows.with_columns(pl.col("persona_id").replace("", None)) if "persona_id" in given else rows
+    return rows.with_columns(pl.col("respondent_id").replace("", None)) if "respondent_id" in given else rows
 
 
 def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
-    """Add `persona_id` and `condition` where they are not given; nobody's answers stand beside everybody's."""
-    if "persona_id" not in answers.columns:
-        answers = answers.with_columns(pl.lit(None, pl.String).alias("persona_id"))
-    nobody = pl.col("persona_id").is_null()
+    """Add `respondent_id` and `condition` where they are not given; nobody's answers stand beside everybody's."""
+    if "respondent_id" not in answers.columns:
+        answers = answers.with_columns(pl.lit(None, pl.String).alias("respondent_id"))
+    nobody = pl.col("respondent_id").is_null()
     condition = pl.when(nobody).then(pl.lit("no_persona")).otherwise(pl.lit("persona"))
     if "condition" in answers.columns:
         condition = pl.coalesce("condition", condition)
     rows = answers.with_columns(condition.alias("condition"))
     of_nobody = rows.filter(nobody)
     if of_nobody.is_empty() or of_nobody.height == rows.height:
-        return rows.with_columns(pl.coalesce("persona_id", pl.lit(NOBODY) + pl.col("item_id")).alias("persona_id"))
+        return rows.with_columns(
+            pl.coalesce("respondent_id", pl.lit(NOBODY) + pl.col("item_id")).alias("respondent_id")
+        )
     of_people = rows.filter(~nobody)
     # What the persona brings along stays the persona's; the answer is nobody's.
     carried = [c for c in ("survey", "wave", "weight") if c in rows.columns]
     model = ["model"] if "model" in rows.columns else []
-    asked = of_people.select("persona_id", "item_id", *model, *carried).unique(
-        ["persona_id", "item_id", *model], keep="first", maintain_order=True
+    asked = of_people.select("respondent_id", "item_id", *model, *carried).unique(
+        ["respondent_id", "item_id", *model], keep="first", maintain_order=True
     )
-    paired = of_nobody.drop("persona_id", *carried).join(
+    paired = of_nobody.drop("respondent_id", *carried).join(
         asked, on=["item_id", *model], how="left", maintain_order="left"
     )
-    paired = paired.with_columns(pl.coalesce("persona_id", pl.lit(NOBODY) + pl.col("item_id")))
+    paired = paired.with_columns(pl.coalesce("respondent_id", pl.lit(NOBODY) + pl.col("item_id")))
     return pl.concat([of_people, paired.select(of_people.columns)], how="vertical_relaxed")
 
 

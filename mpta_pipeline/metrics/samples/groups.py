@@ -33,22 +33,26 @@ class Cut:
     labels: list[str]
 
 
-def sampled(groups: pl.DataFrame, persona_id: pl.Series) -> pl.Series:
+def sampled(groups: pl.DataFrame, respondent_id: pl.Series) -> pl.Series:
     """What was drawn when each row's person was: their primary sampling unit, or they themselves.
 
-    The result is named `UNIT` where anybody has a unit, and else is `persona_id` as it was.
+    The result is named `UNIT` where anybody has a unit, and else is `respondent_id` as it was.
 
     People of one unit are alike, so that errors over people are clustered by it where the file has it.
 
     Args:
         groups: GROUPS; without `psu` everybody was drawn alone.
-        persona_id: Person of each row.
+        respondent_id: Person of each row.
     """
     if "psu" not in groups.columns or groups.get_column("psu").null_count() == groups.height:
-        return persona_id
-    units = groups.select("persona_id", (pl.lit("psu ") + pl.col("psu")).alias("sampled"))
-    rows = persona_id.alias("persona_id").to_frame().join(units, on="persona_id", how="left", maintain_order="left")
-    return rows.select(pl.coalesce("sampled", "persona_id")).to_series().alias(UNIT)
+        return respondent_id
+    units = groups.select("respondent_id", (pl.lit("psu ") + pl.col("psu")).alias("sampled"))
+    rows = (
+        respondent_id.alias("respondent_id")
+        .to_frame()
+        .join(units, on="respondent_id", how="left", maintain_order="left")
+    )
+    return rows.select(pl.coalesce("sampled", "respondent_id")).to_series().alias(UNIT)
 
 
 def bases(dimension: str) -> list[str]:
@@ -58,7 +62,7 @@ def bases(dimension: str) -> list[str]:
 
 def traits(groups: pl.DataFrame) -> list[str]:
     """Names of the traits that persons are grouped by, in the frame's order."""
-    return [c for c in groups.columns if c not in ("persona_id", "survey", *DESIGN)]
+    return [c for c in groups.columns if c not in ("respondent_id", "survey", *DESIGN)]
 
 
 def apart(groups: pl.DataFrame) -> pl.DataFrame:

@@ -40,7 +40,7 @@ class Influences:
             # The people's side is made of the polls of the personas' own countries.
             self._cell_h, self._share_h = self._cell_m, self._share_m
             self._given = block.polls.shares[block.poll_entry[rows]]
-            self.design = design_of(block.frame.select("persona_id").unique())
+            self.design = design_of(block.frame.select("respondent_id").unique())
             person_h = person_m = block.persona[rows]
             self.words = "people's by spread over items alone"
         else:

@@ -16,7 +16,7 @@ from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.orchestration.cluster import asker
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 GROUP = "inference"
 LOG_EVERY = 30.0  # seconds
@@ -46,26 +46,26 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     def responses(
         context: dg.AssetExecutionContext,
         config: AskingConfig,
-        project: dg.ResourceParam[Project],
+        deployment: dg.ResourceParam[Deployment],
         cluster: dg.ResourceParam[Any],
     ) -> dg.MaterializeResult:
         """What a model answered. Only what its ledger holds no answer to is asked; each answer is kept."""
         how = steps.how_to_ask(
-            project, _logged(context.log.info, context.log.warning), retry_errors=config.retry_errors
+            deployment, _logged(context.log.info, context.log.warning), retry_errors=config.retry_errors
         )
-        ask = asker(context, project, cluster, how)
+        ask = asker(context, deployment, cluster, how)
         return run_cells(
             context,
-            project,
-            partial(in_parallel, make=ask, stop=how.stop, lane=partial(steps.lane, project)),
+            deployment,
+            partial(in_parallel, make=ask, stop=how.stop, lane=partial(steps.lane, deployment)),
             lambda model, task: {
                 "answers preview": preview(
-                    steps.read(project, "responses", f"{model}|{task}").select(
+                    steps.read(deployment, "responses", f"{model}|{task}").select(
                         "prompt_id", "text", "option_logprobs", "finish_reason", "error"
                     )
                 )
             },
-            partial(steps.answered, project),
+            partial(steps.answered, deployment),
         )
 
     return [responses]

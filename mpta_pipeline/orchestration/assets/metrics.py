@@ -12,7 +12,7 @@ from mpta_pipeline.orchestration import asset_checks, automation
 from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, definition_metadata, preview, result
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 GROUP = "metrics"
 
@@ -33,10 +33,13 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         automation_condition=automation.SCORED,
         check_specs=asset_checks.specs("scores"),
     )
-    def scores(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def scores(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         """One row an answer: option picked against the answer key, with its status; nothing is dropped."""
         return run_cells(
-            context, project, partial(one_by_one, make=partial(steps.make_scores, project)), partial(_statuses, project)
+            context,
+            deployment,
+            partial(one_by_one, make=partial(steps.make_scores, deployment)),
+            partial(_statuses, deployment),
         )
 
     @dg.asset(
@@ -52,14 +55,16 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         automation_condition=automation.FIGURES,
         check_specs=asset_checks.specs("subgroup_metrics"),
     )
-    def subgroup_metrics(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def subgroup_metrics(
+        context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
+    ) -> dg.MaterializeResult:
         """Figures by subgroup: estimate, two-way clustered interval, n, baseline, persona effect, verdict."""
         return run_cells(
             context,
-            project,
-            partial(one_by_one, make=partial(steps.make_subgroup_metrics, project)),
-            lambda model, task: {"figures for everyone": _everyone(project, f"{model}|{task}")},
-            partial(steps.standing, project, "subgroup_metrics"),
+            deployment,
+            partial(one_by_one, make=partial(steps.make_subgroup_metrics, deployment)),
+            lambda model, task: {"figures for everyone": _everyone(deployment, f"{model}|{task}")},
+            partial(steps.standing, deployment, "subgroup_metrics"),
         )
 
     @dg.asset(
@@ -75,14 +80,14 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         automation_condition=automation.FIGURES,
         check_specs=asset_checks.specs("pockets"),
     )
-    def pockets(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def pockets(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         """Subgroups where the model does worse, searched on one half of the data and confirmed on the other."""
         return run_cells(
             context,
-            project,
-            partial(one_by_one, make=partial(steps.make_pockets, project)),
-            partial(_pockets, project),
-            partial(steps.standing, project, "pockets"),
+            deployment,
+            partial(one_by_one, make=partial(steps.make_pockets, deployment)),
+            partial(_pockets, deployment),
+            partial(steps.standing, deployment, "pockets"),
         )
 
     @dg.asset(
@@ -96,29 +101,29 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         automation_condition=automation.COMPARE,
         check_specs=asset_checks.specs("model_comparison"),
     )
-    def model_comparison(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def model_comparison(deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         """Paired differences between models on the same prompts, with groups that cannot be told apart."""
-        record, found = steps.make_model_comparison(project)
+        record, found = steps.make_model_comparison(deployment)
         return result(
-            project,
+            deployment,
             record,
-            extra={"comparison": preview(steps.read(project, "model_comparison"), rows=30)},
+            extra={"comparison": preview(steps.read(deployment, "model_comparison"), rows=30)},
             checks=asset_checks.results("model_comparison", found),
         )
 
     return [scores, subgroup_metrics, pockets, model_comparison]
 
 
-def _statuses(project: Project, model: str, task: str) -> dict[str, Any]:
+def _statuses(deployment: Deployment, model: str, task: str) -> dict[str, Any]:
     """What became of the answers under each condition."""
-    frame = steps.read(project, "scores", f"{model}|{task}")
+    frame = steps.read(deployment, "scores", f"{model}|{task}")
     counts = frame.group_by("condition", "status").agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))
     return {"answers by condition": preview(counts.sort("condition", "status"), rows=40)}
 
 
-def _pockets(project: Project, model: str, task: str) -> dict[str, Any]:
+def _pockets(deployment: Deployment, model: str, task: str) -> dict[str, Any]:
     """The pockets with the strongest evidence."""
-    frame = steps.read(project, "pockets", f"{model}|{task}").sort("q_value", "p_value", nulls_last=True)
+    frame = steps.read(deployment, "pockets", f"{model}|{task}").sort("q_value", "p_value", nulls_last=True)
     shown = (
         "survey",
         "condition",
@@ -133,8 +138,8 @@ def _pockets(project: Project, model: str, task: str) -> dict[str, Any]:
     return {"strongest pockets": preview(frame.select(*shown, "confirmed"), rows=20)}
 
 
-def _everyone(project: Project, cell: str) -> dg.MarkdownMetadataValue:
-    frame = steps.read(project, "subgroup_metrics", cell).filter(pl.col("dimensions") == "all")
+def _everyone(deployment: Deployment, cell: str) -> dg.MarkdownMetadataValue:
+    frame = steps.read(deployment, "subgroup_metrics", cell).filter(pl.col("dimensions") == "all")
     return preview(
         frame.select(
             "survey",

@@ -10,14 +10,14 @@ from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.orchestration import asset_checks
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, common, data_version, record_metadata, result
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 Made = Record | tuple[Record, Sequence[Any]]
 
 
 def run_cells(
     context: dg.AssetExecutionContext,
-    project: Project,
+    deployment: Deployment,
     each: Callable[[list[str]], Iterator[tuple[str, Made | MptaError]]],
     extra: Callable[[str, str], dict[str, Any]] = lambda model, task: {},
     standing: Callable[[str, str], Record | None] = lambda model, task: None,
@@ -30,7 +30,7 @@ def run_cells(
 
     Args:
         context: The run's.
-        project: The deployment.
+        deployment: The deployment.
         each: Makes the given partitions: each with its record, or why it failed.
         extra: Further metadata of a partition that was made.
         standing: A partition that this gives a record of is left as it is: Dagster's own event for it is enough.
@@ -48,7 +48,7 @@ def run_cells(
     records, failures = list(kept.values()), []
     every: list[Any] = []
     only: dg.MaterializeResult[Any] | None = None
-    shared, removed = common(project, asset), project.catalogue().removed
+    shared, removed = common(deployment, asset), deployment.catalogue().removed
     for key, made in each([key for key in keys if key not in kept]):
         if isinstance(made, MptaError):
             if len(keys) == 1:
@@ -61,11 +61,14 @@ def run_cells(
         if len(keys) == 1:
             # Not returned from here: leaving the loop early closes the generator, which takes that for an interrupt.
             only = result(
-                project, record, extra=extra(*_split(key)), checks=asset_checks.results(asset, found) if found else None
+                deployment,
+                record,
+                extra=extra(*_split(key)),
+                checks=asset_checks.results(asset, found) if found else None,
             )
             continue
         every += found
-        shown = record_metadata(project, record) | extra(*_split(key))
+        shown = record_metadata(deployment, record) | extra(*_split(key))
         # Twice: for a partition that was made before another failed, and for Dagster's own event at the end, which is
         # the one that the UI shows.
         context.log_event(

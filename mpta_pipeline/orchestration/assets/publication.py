@@ -7,7 +7,7 @@ from mpta_pipeline.core.tables import PUBLISHED
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, preview, published_schema, result
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 GROUP = "publication"
 
@@ -26,11 +26,13 @@ GROUP = "publication"
     metadata={"dagster/column_schema": published_schema()},
     automation_condition=automation.PUBLISH,
 )
-def warehouse(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def warehouse(deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
     """All tables in one DuckDB file, built beside and swapped in, so that an open notebook stops nothing."""
-    record = steps.make_warehouse(project)
-    path = project.layout.warehouse
-    return result(project, record, extra={"bytes": path.stat().st_size, "published tables": preview(_published(), 50)})
+    record = steps.make_warehouse(deployment)
+    path = deployment.layout.warehouse
+    return result(
+        deployment, record, extra={"bytes": path.stat().st_size, "published tables": preview(_published(), 50)}
+    )
 
 
 def _published() -> pl.DataFrame:
@@ -47,10 +49,10 @@ def _published() -> pl.DataFrame:
     kinds={"html"},
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
-def report(project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def report(deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
     """The figures as a self-contained page: headline, subgroups with intervals and baselines, how to trace each."""
-    record = steps.make_report(project)
-    return result(project, record)
+    record = steps.make_report(deployment)
+    return result(deployment, record)
 
 
 ASSETS = [warehouse, report]

@@ -25,7 +25,7 @@ def specs(tasks: dg.StaticPartitionsDefinition) -> list[dg.AssetSpec]:
         ),
         (
             "crosswalk_card",
-            "The crosswalk's rows for the dialect of a wave: how its variables become concepts.",
+            "The crosswalk's rows for the codebook of a wave: how its variables become concepts.",
             SURVEY_WAVE,
             "yaml",
         ),

@@ -11,7 +11,7 @@ from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, definition_metadata, preview, result, table_schema
 from mpta_pipeline.orchestration.partitions import SURVEY_WAVE
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 GROUP = "surveys"
 
@@ -26,17 +26,17 @@ GROUP = "surveys"
     kinds={"parquet", "polars"},
     automation_condition=automation.FIRST_IN_RUN,
 )
-def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def raw_wave(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
     """A release of a wave as read: every column, value labels and declared missing codes, never changed again."""
-    record = steps.make_raw_wave(project, context.partition_key)
-    raws = surveys.load_parts(project.layout, context.partition_key)
+    record = steps.make_raw_wave(deployment, context.partition_key)
+    raws = surveys.load_parts(deployment.layout, context.partition_key)
     variables = (
         pl.concat([raw.variables for raw in raws])
         .select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
         .unique("variable", keep="first", maintain_order=True)
     )
     return result(
-        project,
+        deployment,
         record,
         extra={
             # The columns of a raw wave are the file's own variables.
@@ -65,46 +65,50 @@ def raw_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Projec
     automation_condition=automation.SAME_RUN_AS_PARENT,
     check_specs=asset_checks.specs("harmonized_wave"),
 )
-def harmonized_wave(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def harmonized_wave(
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> dg.MaterializeResult:
     """One row a respondent and one column a concept, missing answers by kind, weights, checked before it replaces."""
     wave = context.partition_key
-    record, found = steps.make_harmonized_wave(project, wave)
-    frame = steps.read(project, "harmonized_wave", wave)
+    record, found = steps.make_harmonized_wave(deployment, wave)
+    frame = steps.read(deployment, "harmonized_wave", wave)
     columns = [c for c in frame.columns if f"{c}__missing" in frame.columns]
     coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
         include_header=True, header_name="concept", column_names=["answered"]
     )
-    file = project.wave_file(wave)
-    raws = surveys.load_parts(project.layout, wave)
+    file = deployment.wave_file(wave)
+    raws = surveys.load_parts(deployment.layout, wave)
     return result(
-        project,
+        deployment,
         record,
         extra={
-            "dagster/column_schema": _column_schema(project, file.dialects, frame, columns),
-            **lineage("harmonized_wave", _native(raws, project)),
+            "dagster/column_schema": _column_schema(deployment, file.codebooks, frame, columns),
+            **lineage("harmonized_wave", _native(raws, deployment)),
             "release ids": dg.MetadataValue.json([raw.release_id for raw in raws]),
             "answered share": preview(coverage.sort("answered", "concept", descending=[True, False]), rows=60),
             "years": dg.MetadataValue.json(frame["year"].unique().sort().to_list()),
         },
         checks=asset_checks.results("harmonized_wave", found),
         # Wording stands in the crosswalk alone, but personas and items are made of it: an edit is a change of the wave.
-        version=digest(record.version, project.harmonizing_version(file)),
+        version=digest(record.version, deployment.harmonizing_version(file)),
     )
 
 
-def _column_schema(project: Project, dialects: list[str], frame: pl.DataFrame, columns: list[str]) -> dg.TableSchema:
+def _column_schema(
+    deployment: Deployment, codebooks: list[str], frame: pl.DataFrame, columns: list[str]
+) -> dg.TableSchema:
     """The declared columns and, behind them, the concepts that this wave has."""
-    concepts = project.crosswalk.concepts.filter(pl.col("dialect").is_in(dialects))
+    concepts = deployment.crosswalk.concepts.filter(pl.col("codebook").is_in(codebooks))
     labels = dict(concepts.select("column", "label").drop_nulls().iter_rows())
     harmonized = [dg.TableColumn(c, str(frame.schema[c]), labels.get(c)) for c in columns if c != "country"]
     return dg.TableSchema([*table_schema(tables.RESPONDENTS).columns, *harmonized])
 
 
-def _native(raws: list[surveys.RawWave], project: Project) -> dict[str, list[tuple[str, str]]]:
+def _native(raws: list[surveys.RawWave], deployment: Deployment) -> dict[str, list[tuple[str, str]]]:
     """Each column, its native code and its missing kind, by the variables of the files that they were made from."""
     found: dict[str, list[tuple[str, str]]] = {}
     for raw in raws:
-        for column, variable in harmonize.column_sources(raw, project.crosswalk).select("column", "variable").rows():
+        for column, variable in harmonize.column_sources(raw, deployment.crosswalk).select("column", "variable").rows():
             for name in (column, f"{column}__missing", f"{column}__code"):
                 found.setdefault(name, []).append(("raw_wave", variable))
         if weight := raw.release["weight_name"]:
@@ -123,15 +127,17 @@ def _native(raws: list[surveys.RawWave], project: Project) -> dict[str, list[tup
     metadata=definition_metadata(tables.CHANGELOG),
     automation_condition=automation.SAME_RUN_AS_PARENT,
 )
-def survey_changelog(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+def survey_changelog(
+    context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]
+) -> dg.MaterializeResult:
     """What the release in use changed against the one before: respondents, answers, labels."""
-    record = steps.make_survey_changelog(project, context.partition_key)
-    frame = steps.read(project, "survey_changelog", context.partition_key)
+    record = steps.make_survey_changelog(deployment, context.partition_key)
+    frame = steps.read(deployment, "survey_changelog", context.partition_key)
     counts = frame.group_by("change").len("count").sort("change")
-    file = project.wave_file(context.partition_key)
+    file = deployment.wave_file(context.partition_key)
     ids = [*(surveys.release_id(file.wave, p.sha256) for p in file.parts), record.notes["previous_release"]]
     return result(
-        project,
+        deployment,
         record,
         extra={"changes": preview(counts), "release ids": dg.MetadataValue.json([i for i in ids if i is not None])},
     )

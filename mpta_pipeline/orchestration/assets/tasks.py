@@ -9,7 +9,7 @@ from mpta_pipeline.orchestration import asset_checks, automation
 from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.orchestration.metadata import MICRODATA, OWNERS, QUESTIONS, definition_metadata, preview, result
 from mpta_pipeline.pipeline import steps
-from mpta_pipeline.pipeline.deployment import Project
+from mpta_pipeline.pipeline.deployment import Deployment
 
 GROUP = "tasks"
 
@@ -28,13 +28,13 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         metadata=definition_metadata(tables.ITEMS),
         automation_condition=automation.FAN_IN,
     )
-    def items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def items(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         """Questions with their options in canonical order and, for survey questions, what every respondent answered."""
-        record = steps.make_items(project, context.partition_key)
-        frame = steps.read(project, "items", context.partition_key)
+        record = steps.make_items(deployment, context.partition_key)
+        frame = steps.read(deployment, "items", context.partition_key)
         asked = frame["column"].drop_nulls().unique().sort().to_list()
         return result(
-            project,
+            deployment,
             record,
             extra={
                 "items preview": preview(frame.select("item_id", "category", "question", "options")),
@@ -54,11 +54,11 @@ def build(partitions: dg.StaticPartitionsDefinition) -> list[dg.AssetsDefinition
         automation_condition=automation.ASKING,
         check_specs=asset_checks.specs("prompts"),
     )
-    def prompts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> dg.MaterializeResult:
+    def prompts(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         """Item × persona × condition × option order, as texts that know no model; equal texts are asked once."""
-        record, found = steps.make_prompts(project, context.partition_key)
-        frame = steps.read(project, "prompts", context.partition_key)
-        return result(project, record, extra=_shown(frame), checks=asset_checks.results("prompts", found))
+        record, found = steps.make_prompts(deployment, context.partition_key)
+        frame = steps.read(deployment, "prompts", context.partition_key)
+        return result(deployment, record, extra=_shown(frame), checks=asset_checks.results("prompts", found))
 
     return [items, prompts]
 

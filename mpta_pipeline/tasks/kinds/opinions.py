@@ -146,7 +146,7 @@ def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
     ]
     schema = pl.Schema({"item_id": pl.String(), "country": pl.String(), "gold_idx": pl.Int64()})
     keys = pl.DataFrame(key, schema=schema, orient="row")
-    people = request.respondents.select(pl.col("respondent_id").alias("persona_id"), "survey", "country", "weight")
+    people = request.respondents.select("respondent_id", "survey", "country", "weight")
     return people.join(keys, on="country").drop("country")
 
 

@@ -34,12 +34,12 @@ _LICENCE = "Apache-2.0 (wording of this project)"
 
 
 def _options(request: ItemRequest) -> pl.DataFrame:
-    """column, dialect, code, idx (canonical index), and of each option its value, text and score.
+    """column, codebook, code, idx (canonical index), and of each option its value, text and score.
 
     Codes that share a position (a collapsed category) are one option; positions are counted without gaps.
     """
-    options = request.crosswalk.options.sort("column", "dialect", "position", "code").with_columns(
-        (pl.col("position").rank("dense").over("column", "dialect") - 1).cast(pl.Int64).alias("idx")
+    options = request.crosswalk.options.sort("column", "codebook", "position", "code").with_columns(
+        (pl.col("position").rank("dense").over("column", "codebook") - 1).cast(pl.Int64).alias("idx")
     )
     return options.with_columns(as_option(pl.col("text")).alias("text"))
 
@@ -55,22 +55,22 @@ def _candidates(request: ItemRequest, domains: tuple[str, ...]) -> pl.DataFrame:
     )
     facts = facts.filter(keep & (pl.col("domain") != "design"))
     answered = [
-        (dialect, column, bool(part[column].drop_nulls().n_unique() > 1))
-        for (dialect,), part in request.respondents.partition_by("dialect", as_dict=True).items()
-        for column in facts.filter(pl.col("dialect") == dialect)["column"]
+        (codebook, column, bool(part[column].drop_nulls().n_unique() > 1))
+        for (codebook,), part in request.respondents.partition_by("codebook", as_dict=True).items()
+        for column in facts.filter(pl.col("codebook") == codebook)["column"]
         if column in part.columns
     ]
     known = pl.DataFrame(
-        answered, schema={"dialect": pl.String, "column": pl.String, "varies": pl.Boolean}, orient="row"
+        answered, schema={"codebook": pl.String, "column": pl.String, "varies": pl.Boolean}, orient="row"
     )
-    return facts.join(known.filter("varies"), on=["dialect", "column"])
+    return facts.join(known.filter("varies"), on=["codebook", "column"])
 
 
 def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
     options = (
         _options(request)
-        .unique(["column", "dialect", "idx"], keep="first", maintain_order=True)
-        .group_by("column", "dialect", maintain_order=True)
+        .unique(["column", "codebook", "idx"], keep="first", maintain_order=True)
+        .group_by("column", "codebook", maintain_order=True)
         .agg(
             pl.col("text").alias("options"),
             pl.col("value").alias("option_values"),
@@ -80,7 +80,7 @@ def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
     most = int(request.option("max_options", _MOST_OPTIONS))
     return (
         facts.filter(pl.col("scale") != "numeric")
-        .join(options, on=["column", "dialect"])
+        .join(options, on=["column", "codebook"])
         .filter(pl.col("options").list.len().is_between(2, most))
         .with_columns(
             (pl.col("scale") == "ordinal").alias("ordinal"),
@@ -93,7 +93,7 @@ def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
 def _finish(items: pl.DataFrame) -> pl.DataFrame:
     meta = [json.dumps(row, sort_keys=True) for row in items.select("concept", "label", "variable", "edges").to_dicts()]
     return items.with_columns(
-        pl.format("{}@{}", "column", "dialect").alias("item_id"),
+        pl.format("{}@{}", "column", "codebook").alias("item_id"),
         # Questions of one battery are answered alike: they are one family.
         pl.coalesce("battery", "column").alias("cluster_id"),
         pl.col("domain").alias("category"),
@@ -119,7 +119,7 @@ def trait_items(request: ItemRequest) -> pl.DataFrame:
 def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for row in facts.filter(pl.col("scale") == "numeric").rows(named=True):
-        values = request.respondents.filter(pl.col("dialect") == row["dialect"])[row["column"]].drop_nulls()
+        values = request.respondents.filter(pl.col("codebook") == row["codebook"])[row["column"]].drop_nulls()
         if not values.dtype.is_numeric():
             continue
         edges = _edges(row["concept"], values)
@@ -174,19 +174,19 @@ def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
     edges = items.select(
         "item_id",
         "column",
-        pl.col("dialect"),
+        pl.col("codebook"),
         pl.col("metadata").str.json_decode(pl.Struct({"edges": pl.List(pl.Float64)})).struct.field("edges"),
     )
     parts = []
-    for (dialect,), people in request.respondents.partition_by("dialect", as_dict=True).items():
-        mine = edges.filter(pl.col("dialect") == dialect)
+    for (codebook,), people in request.respondents.partition_by("codebook", as_dict=True).items():
+        mine = edges.filter(pl.col("codebook") == codebook)
         stated = answers(people, mine["column"].unique().sort().to_list()).join(mine, on="column")
         binned = stated.filter(pl.col("edges").is_not_null()).with_columns(
             pl.col("edges").list.eval(pl.element()).alias("edges"), pl.col("value").cast(pl.Float64).alias("number")
         )
         binned = (
             binned.explode("edges")
-            .group_by("respondent_id", "item_id", "column", "dialect")
+            .group_by("respondent_id", "item_id", "column", "codebook")
             .agg((pl.col("edges") <= pl.col("number")).sum().cast(pl.Int64).alias("idx"))
         )
         coded = with_option(stated.filter(pl.col("edges").is_null()).lazy(), options, {"idx": "idx"}).collect()
@@ -197,7 +197,7 @@ def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
                 people.select("respondent_id", "survey", "weight"), on="respondent_id"
             )
         )
-    return pl.concat(parts).rename({"respondent_id": "persona_id", "idx": "gold_idx"})
+    return pl.concat(parts).rename({"idx": "gold_idx"})
 
 
 _OPTIONS = {

@@ -1,4 +1,4 @@
-"""Protects every row of the crosswalk: in every dialect each mapped code becomes its value."""
+"""Protects every row of the crosswalk: in every codebook each mapped code becomes its value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpta_pipeline.personas import traits
 from .conftest import IDENTITY, MakeRaw
 
 # Where one variable serves several columns the first rule's codes stand for it.
-DIALECTS = sorted(set(IDENTITY) - {"gss_lon"})
+CODEBOOKS = sorted(set(IDENTITY) - {"gss_lon"})
 
 
 def codes_of(rule: Rule) -> list[str]:
@@ -30,20 +30,20 @@ def as_number(code: str) -> float:
     return float(code)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk, make_raw: MakeRaw) -> None:
+@pytest.mark.parametrize("codebook", CODEBOOKS)
+def test_every_mapped_code_becomes_its_value(codebook: str, crosswalk: Crosswalk, make_raw: MakeRaw) -> None:
     taken: dict[str, Rule] = {}
-    for rule in crosswalk.rules[dialect]:
+    for rule in crosswalk.rules[codebook]:
         if not rule.source.country and not rule.source.where and rule.variables:
             taken.setdefault(rule.variables[0].lower(), rule)
-    identity = {name.lower() for name in IDENTITY[dialect](1)}
+    identity = {name.lower() for name in IDENTITY[codebook](1)}
     rules = [r for name, r in taken.items() if name not in identity]
     n = max(len(codes_of(r)) for r in rules)
     columns: dict[str, Any] = {}
     for rule in rules:
         codes = codes_of(rule)
         columns[rule.variables[0]] = pl.Series([as_number(codes[i % len(codes)]) for i in range(n)])
-    raw = make_raw(dialect, columns)
+    raw = make_raw(codebook, columns)
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
     for rule in rules:
         if rule.column not in frame.columns and (rule.source.from_labels or rule.source.unlabelled):
@@ -59,14 +59,14 @@ def test_every_mapped_code_becomes_its_value(dialect: str, crosswalk: Crosswalk,
             .rows()
         )
         assert found == {c: v for c, v in expected.items() if c in found}
-        # A code may be missing by the dialect's convention (-1 in an index), but never silently null.
+        # A code may be missing by the codebook's convention (-1 in an index), but never silently null.
         assert set(expected) - set(found) <= {"-1", "-2", "-3", "-4", "-5"}
     # Lists that have nothing but labels say nothing without them, nor do codes that releases number in their own ways.
     bare = {p.column for p in harmonize.columns_set_aside(raw, crosswalk)}
     assert bare <= {r.column for r in rules if r.source.from_labels or r.source.unlabelled}
     # Whatever is harmonized can be said: no code without words stops anybody's personas.
-    facts = traits.column_facts(crosswalk).filter((pl.col("dialect") == dialect) & (pl.col("domain") != "design"))
+    facts = traits.column_facts(crosswalk).filter((pl.col("codebook") == codebook) & (pl.col("domain") != "design"))
     long = traits.answers(frame, [c for c in facts["column"] if c in frame.columns])
-    assert traits.word(long, facts, crosswalk.options, dialect=dialect).height == long.height
+    assert traits.word(long, facts, crosswalk.options, codebook=codebook).height == long.height
     schema = next(c for c in harmonize.check_wave(frame.sort("respondent_id"), raw, crosswalk) if c.name == "schema")
     assert schema.passed, schema.metadata
