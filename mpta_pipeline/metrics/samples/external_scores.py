@@ -46,10 +46,9 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
 
     Returns:
         SCORES. Answers without `respondent_id` are nobody's: condition no_persona, and errors by item cluster alone.
-        Where others of the model have one, nobody's answers serve as the no-persona answers of everyone who answered the
-        item.
-        Of options with equal probability each has its share of `score`, and which one counts as picked is drawn by a
-        hash of the answer. Where a survey has weights, who has none has weight 0: no part in weighted figures.
+        Where others of the model have one, nobody's answers serve as the no-persona answers of everyone who answered
+        the item. Options with equal probability share `score` equally; a hash of the answer draws the one that
+        counts as picked. In a survey with weights, a person without one has weight 0 and no part in weighted figures.
 
     Raises:
         ValidationError: A column is absent, an item is not known or has no key, an answer is given twice, a field holds
