@@ -9,13 +9,13 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.inference.provider_errors import GivenUpError, unforeseen
+from mpta_pipeline.inference.provider_errors import ModelUnusableError, unforeseen
 from mpta_pipeline.inference.run_control import Stop
 
 T = TypeVar("T")
 
 
-def one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[tuple[str, T | MptaError]]:
+def run_one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[tuple[str, T | MptaError]]:
     """Each partition (`model|task`) with what was made of it, or why it failed, in order.
 
     An error that nobody foresaw is the failure of its own partition, like any other. A model that was given up before
@@ -34,19 +34,19 @@ def one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[t
             at_work.add(model)
         except MptaError as failure:
             made = failure
-            if isinstance(failure, GivenUpError) and failure.nothing_answered and model not in at_work:
+            if isinstance(failure, ModelUnusableError) and failure.nothing_answered and model not in at_work:
                 given_up[model] = failure
         except Exception as failure:
             made = unforeseen(f"Work on {model} and {task}", failure)
         yield key, made
 
 
-def in_parallel(
-    keys: Iterable[str], make: Callable[[str, str], T], stop: Stop, lane: Callable[[str], str]
+def run_in_parallel(
+    keys: Iterable[str], make: Callable[[str, str], T], stop: Stop, host_of: Callable[[str], str]
 ) -> Iterator[tuple[str, T | MptaError]]:
-    """As `one_by_one`, but with one thread a lane; partitions come as they are ready, those of a lane in order.
+    """As `run_one_by_one`, with one thread per host; results come as they are ready, those of one host in order.
 
-    A single lane has a thread, too: an interrupt is raised in the main thread, and if that ran the event loop, a
+    A single host has a thread, too: an interrupt is raised in the main thread, and if that ran the event loop, a
     callback of the loop might swallow it, and asking would go on.
 
     Args:
@@ -54,31 +54,31 @@ def in_parallel(
         make: Makes one, from any thread; it must end soon after `stop` is set.
         stop: Set if the caller is interrupted, or leaves before the last partition, so that no thread goes on asking.
             One who leaves after the last partition sets nothing: the stop may be shared with what is asked next.
-        lane: Model → its lane. Models that use the same machine take turns in one.
+        host_of: Model → what runs it. Models of one host take turns.
 
     Raises:
         BaseException: A thread was interrupted; the others are stopped.
     """
-    lanes: dict[str, list[str]] = {}
+    queues: dict[str, list[str]] = {}
     for key in keys:
-        lanes.setdefault(lane(key.rpartition("|")[0]), []).append(key)
-    if not lanes:
+        queues.setdefault(host_of(key.rpartition("|")[0]), []).append(key)
+    if not queues:
         return
     ready: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()
 
     def work(mine: list[str]) -> None:
         try:
-            for made in one_by_one(mine, make):
+            for made in run_one_by_one(mine, make):
                 ready.put(made)
                 if stop.is_set():
                     return
         except BaseException as failure:
             ready.put((mine[0], failure))
 
-    left = sum(map(len, lanes.values()))
-    with ThreadPoolExecutor(len(lanes), thread_name_prefix="mpta-lane") as pool:
+    left = sum(map(len, queues.values()))
+    with ThreadPoolExecutor(len(queues), thread_name_prefix="mpta-host") as pool:
         try:
-            for mine in lanes.values():
+            for mine in queues.values():
                 pool.submit(copy_context().run, work, mine)
             while left:
                 key, made = ready.get()

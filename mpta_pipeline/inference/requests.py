@@ -19,7 +19,7 @@ _COLUMNS = ("system", "user", "options", "elicitation", "group", "data_use")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelRequest:
     """One request as a provider gets it: what is to be answered, and nothing of who answers."""
 
     request_hash: str
@@ -30,7 +30,7 @@ class Ask:
     group: str
 
 
-def exchanges(elicitation: str, options: int) -> int:
+def calls_needed(elicitation: str, options: int) -> int:
     """Exchanges that a request takes: whole options are asked one by one, after what comes before them."""
     return options + 1 if elicitation == "option_logprob" else 1
 
@@ -112,9 +112,9 @@ def in_turn(requests: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def iterate(requests: pl.DataFrame) -> Iterator[Ask]:
+def iterate(requests: pl.DataFrame) -> Iterator[ModelRequest]:
     """Requests one by one, made from the frame a thousand at a time so that a long queue takes no memory."""
     for part in requests.iter_slices(1000):
         columns = part.select("request_hash", "system", "user", "options", "elicitation", "group")
         for hash_, system, user, options, elicitation, group in columns.iter_rows():
-            yield Ask(hash_, system, user, tuple(options), elicitation, group)
+            yield ModelRequest(hash_, system, user, tuple(options), elicitation, group)

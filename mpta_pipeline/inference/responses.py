@@ -11,7 +11,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.tables import RESPONSES
-from mpta_pipeline.inference.ledger import Ledger, Verdict
+from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
 from mpta_pipeline.inference.models import KEY_VARIABLES, ModelSpec
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 
@@ -56,19 +56,21 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     requests = unique_requests(spec, prompts)
     allowed, _ = split_by_policy(spec, requests)
     store = Ledger(ledger)
-    held = store.held(allowed["request_hash"])
+    settled = store.settled(allowed["request_hash"])
     todo = allowed.join(
-        pl.concat([held.answered, held.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
+        pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
     )
     totals = store.totals()
     length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
-    reply = pl.col("elicitation").replace_strict(
+    response = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
     )
     # As `requests.exchanges` says.
     times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
     sums = todo.select(
-        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(), reply=(reply * times).sum(), calls=times.sum()
+        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(),
+        response=(response * times).sum(),
+        calls=times.sum(),
     ).row(0)
     prompt_tokens, completion_tokens = int(sums[0]), int(sums[1])
     calls = int(sums[2])
@@ -92,8 +94,8 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
         model=spec.name,
         requests=requests.height,
         calls=todo.height,
-        cached=held.answered.len(),
-        errors=held.failed.len(),
+        cached=settled.answered.len(),
+        errors=settled.failed.len(),
         withheld=requests.height - allowed.height,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -144,6 +146,6 @@ def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
     return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
 
 
-def verify(ledger: Path) -> Verdict:
+def verify(ledger: Path) -> LedgerCheck:
     """Read a model's whole ledger, each line against its checksum; an absent one is empty."""
     return Ledger(ledger).verify()

@@ -20,26 +20,26 @@ from httpx_aiohttp import AiohttpTransport
 
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import Fault, Kind, redact, retry_after, shorten
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, redact, retry_after, shorten
 from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.inference.throttle import Throttle
 
 T = TypeVar("T")
 
-REPLY_LIMIT = 4 * 1024 * 1024  # bytes; a letter with 200 candidates takes 20 kB
+RESPONSE_LIMIT = 4 * 1024 * 1024  # bytes; a letter with 200 candidates takes 20 kB
 FILE_LIMIT = 1024 * 1024 * 1024  # bytes of a batch's results
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds of backoff
 
 
-class Diagnose(Protocol):
+class ClassifyError(Protocol):
     """How a provider reads an error reply."""
 
-    def __call__(self, status: int, payload: Any, text: str) -> Fault:
+    def __call__(self, status: int, payload: Any, text: str) -> ProviderError:
         """The fault that a reply with this status and body is."""
 
 
 @dataclass
-class Tally:
+class CallStats:
     """What the exchanges of one request took."""
 
     attempts: int = 0
@@ -55,7 +55,7 @@ class _Outgoing(Generic[T]):
     path: str
     content: bytes | None
     read: Callable[[Any], T]
-    tally: Tally
+    stats: CallStats
     tokens: int
     content_type: str | None = None
     attempts: int = 0
@@ -65,7 +65,7 @@ class _Outgoing(Generic[T]):
     failing_since: float | None = None
     again: bool = True
     """Sending it twice does no harm."""
-    fault: Fault = field(default_factory=lambda: Fault(Kind.SERVER, ""))
+    error: ProviderError = field(default_factory=lambda: ProviderError(ErrorKind.SERVER, ""))
 
 
 class _Request(httpx.Request):
@@ -87,14 +87,14 @@ _NO_HEADERS = httpx.Headers()  # beyond the session's
 
 
 @dataclass
-class Exchange:
+class HttpClient:
     """Exchanges with one endpoint. `headers` hold the key, which never leaves this object but to the endpoint."""
 
     spec: ModelSpec
     base_url: str
     headers: Mapping[str, str]
     secrets: tuple[str, ...]
-    diagnose: Diagnose
+    classify_error: ClassifyError
     throttle: Throttle
     retries: bool = True
     succeeded: bool = False
@@ -103,7 +103,7 @@ class Exchange:
     _urls: dict[str, httpx.URL] = field(default_factory=dict)
     _refused_since: float | None = None
 
-    async def __aenter__(self) -> Exchange:
+    async def __aenter__(self) -> HttpClient:
         local = self.spec.is_local
         connector = (
             aiohttp.TCPConnector(limit=0, resolver=_ThisMachine())
@@ -138,130 +138,136 @@ class Exchange:
         await self.transport.aclose()
 
     async def call(
-        self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T], tally: Tally, tokens: int = 0
+        self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T], stats: CallStats, tokens: int = 0
     ) -> T:
         """Send a request until it is answered or will not be; returns what `read` makes of the reply's JSON.
 
-        Without a body it is a GET. `read` may raise Fault for a reply that makes no sense, which is tried again.
+        Without a body it is a GET. `read` may raise ProviderError for an unreadable response, which is tried again.
 
         Raises:
-            Fault: For good: the kind says whether the request or the endpoint is at fault.
+            ProviderError: For good: the kind says whether the request or the endpoint is at fault.
         """
         content = None if body is None else orjson.dumps(body)
-        return await self._send(_Outgoing(path, content, read, tally, tokens))
+        return await self._send(_Outgoing(path, content, read, stats, tokens))
 
     async def json(self, path: str, body: Mapping[str, Any] | None, *, again: bool = True) -> Any:
         """An exchange that belongs to no single request; returns the reply's JSON."""
         content = None if body is None else orjson.dumps(body)
-        return await self._send(_Outgoing(path, content, lambda payload: payload, Tally(), 0, again=again))
+        return await self._send(_Outgoing(path, content, lambda payload: payload, CallStats(), 0, again=again))
 
     async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
         """Send or fetch a whole file."""
-        return await self._send(_Outgoing(path, content, bytes, Tally(), 0, content_type))
+        return await self._send(_Outgoing(path, content, bytes, CallStats(), 0, content_type))
 
     async def _send(self, out: _Outgoing[T]) -> T:
         try:
             return await self._once(out)
-        except Fault as fault:
-            if not self._again(fault, out):
+        except ProviderError as error:
+            if not self._again(error, out):
                 raise
-            out.fault = fault
+            out.error = error
         # Only now the machinery: most requests are answered at once, and each microsecond counts at 2,000 a second.
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Fault) and self._again(e, out)),
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, ProviderError) and self._again(e, out)),
             wait=lambda retry: self._wait(out, retry),
             reraise=True,
         ):
             with attempt:
                 if attempt.retry_state.attempt_number == 1:
-                    raise out.fault
+                    raise out.error
                 try:
                     return await self._once(out)
-                except Fault as fault:
-                    out.fault = fault
+                except ProviderError as error:
+                    out.error = error
                     raise
-        raise out.fault  # not reached: the loop returns or raises
+        raise out.error  # not reached: the loop returns or raises
 
-    def _again(self, fault: Fault, out: _Outgoing[Any]) -> bool:
+    def _again(self, error: ProviderError, out: _Outgoing[Any]) -> bool:
         now = time.monotonic()
-        if fault.kind is Kind.BUSY:
+        if error.kind is ErrorKind.OVERLOADED:
             self._refused_since = self._refused_since or now
             out.refused_since = out.refused_since or now
-            patience, wait = self.spec.timeouts.patience, fault.retry_after or 0.0
+            patience, wait = self.spec.timeouts.patience, error.retry_after or 0.0
             if now - self._refused_since + wait > patience:
-                fault.kind = Kind.FATAL
+                error.kind = ErrorKind.FATAL
                 return False
             if now - out.refused_since + wait > patience:  # others were answered meanwhile
-                fault.kind = Kind.ITEM
+                error.kind = ErrorKind.REQUEST
                 return False
             return True
-        if fault.kind is Kind.DOWN and not self.succeeded:
+        if error.kind is ErrorKind.UNREACHABLE and not self.succeeded:
             return False
-        if fault.kind not in (Kind.SERVER, Kind.DOWN):
+        if error.kind not in (ErrorKind.SERVER, ErrorKind.UNREACHABLE):
             return False
         # One patience for every status: a 503 that asks to wait a day is not slept over either.
         out.failing_since = out.failing_since or now
-        wait = fault.retry_after or 0.0
+        wait = error.retry_after or 0.0
         if now - out.failing_since + wait > self.spec.timeouts.patience:
             if wait > self.spec.timeouts.patience and not self.succeeded:
-                fault.kind = Kind.FATAL
+                error.kind = ErrorKind.FATAL
             return False
         return self.retries and out.again and out.attempts < self.spec.attempts
 
     def _wait(self, out: _Outgoing[Any], retry: tenacity.RetryCallState) -> float:
-        fault = out.fault
+        error = out.error
         backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(retry)
-        if fault.retry_after is not None:
+        if error.retry_after is not None:
             # Spread over a tenth, so that all who wait do not come back in the same instant. Never less than the
             # backoff: an endpoint that says 0 again and again is not asked without a pause.
-            backoff = max(fault.retry_after + min(backoff, 0.1 * fault.retry_after), backoff)
-        if fault.kind is Kind.BUSY:
-            self.throttle.refused(fault.retry_after if fault.retry_after is not None else backoff, out.sent_at)
+            backoff = max(error.retry_after + min(backoff, 0.1 * error.retry_after), backoff)
+        if error.kind is ErrorKind.OVERLOADED:
+            self.throttle.refused(error.retry_after if error.retry_after is not None else backoff, out.sent_at)
         return backoff
 
     async def _once(self, out: _Outgoing[T]) -> T:
-        tally, timeouts = out.tally, self.spec.timeouts
+        stats, timeouts = out.stats, self.spec.timeouts
         await self.throttle.enter(out.tokens)
         began = out.sent_at = time.monotonic()
-        if not tally.sent_at:
-            tally.sent_at = time.time_ns() // 1_000_000
+        if not stats.sent_at:
+            stats.sent_at = time.time_ns() // 1_000_000
         try:
             async with asyncio.timeout(timeouts.whole):
                 status, headers, data = await self._transfer(out)
         except TimeoutError:
             self.throttle.refused(0.0, began)
-            raise self._fault(out, Fault(Kind.SERVER, f"no whole reply within {timeouts.whole:g} s")) from None
+            raise self._counted(
+                out, ProviderError(ErrorKind.SERVER, f"no whole reply within {timeouts.whole:g} s")
+            ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as failure:
             # The transport reports a reset connection as ConnectTimeout as well; only a refused one means down.
-            kind = Kind.SERVER if _was_reset(failure) else Kind.DOWN
-            raise self._fault(out, Fault(kind, f"no connection: {failure}")) from None
+            kind = ErrorKind.SERVER if _was_reset(failure) else ErrorKind.UNREACHABLE
+            raise self._counted(out, ProviderError(kind, f"no connection: {failure}")) from None
         except httpx.TimeoutException:
             self.throttle.refused(0.0, began)
-            raise self._fault(out, Fault(Kind.SERVER, f"no reply within {timeouts.first_byte:g} s")) from None
+            raise self._counted(
+                out, ProviderError(ErrorKind.SERVER, f"no reply within {timeouts.first_byte:g} s")
+            ) from None
         except (httpx.InvalidURL, aiohttp.InvalidURL, UnicodeError) as failure:
-            raise self._fault(out, Fault(Kind.DOWN, f"no connection: the address is none ({failure})")) from None
+            raise self._counted(
+                out, ProviderError(ErrorKind.UNREACHABLE, f"no connection: the address is none ({failure})")
+            ) from None
         except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, EOFError) as failure:
             reason = f"the connection broke: {type(failure).__name__} {failure}"
-            raise self._fault(out, Fault(Kind.SERVER, reason)) from None
-        except Fault as fault:
-            raise self._fault(out, fault) from None
+            raise self._counted(out, ProviderError(ErrorKind.SERVER, reason)) from None
+        except ProviderError as error:
+            raise self._counted(out, error) from None
         finally:
             self.throttle.leave()
         latency = time.monotonic() - began
-        tally.latency += latency
+        stats.latency += latency
         try:
             whole = out.content_type is not None and status < 300
             result = out.read(data if whole else self._payload(status, headers, data))
-        except Fault as fault:
-            raise self._fault(out, fault) from None
+        except ProviderError as error:
+            raise self._counted(out, error) from None
         except Exception as failure:  # what a server says is never an error of the program
             reason = f"the reply is not of the published form: {type(failure).__name__} {failure}"
-            raise self._fault(out, Fault(Kind.SERVER, reason)) from None
+            raise self._counted(out, ProviderError(ErrorKind.SERVER, reason)) from None
         self.succeeded = True
         self._refused_since = None
         self.throttle.succeeded(latency)
         out.attempts += 1
-        tally.attempts += 1
+        stats.attempts += 1
         return result
 
     async def _transfer(self, out: _Outgoing[Any]) -> tuple[int, httpx.Headers, bytes]:
@@ -269,7 +275,7 @@ class Exchange:
         if url is None:
             url = self._urls[out.path] = httpx.URL(self.base_url + out.path).copy_merge_params(self.spec.query)
         request = _Request(url, out.content, out.content_type, {"timeout": self._timeout})
-        limit = REPLY_LIMIT if out.content_type is None else FILE_LIMIT
+        limit = RESPONSE_LIMIT if out.content_type is None else FILE_LIMIT
         response = await self.transport.handle_async_request(request)
         try:
             chunks = Chunks(response.headers.get("content-encoding", ""), limit)
@@ -291,25 +297,25 @@ class Exchange:
         if status < 300 and payload is not None:
             return payload
         if 300 <= status < 400:
-            raise Fault(Kind.DOWN, f"HTTP {status}: the endpoint redirects elsewhere")
+            raise ProviderError(ErrorKind.UNREACHABLE, f"HTTP {status}: the endpoint redirects elsewhere")
         is_page = payload is None and text.lstrip()[:1] == "<"
         if status < 300:
             if is_page:
-                raise Fault(Kind.DOWN, "the reply is a web page (HTML), not the API's JSON")
-            raise Fault(Kind.SERVER, f"the reply is not JSON: {text[:80]!r}")
-        fault = self.diagnose(status, payload, "a web page (HTML)" if is_page else text)
+                raise ProviderError(ErrorKind.UNREACHABLE, "the reply is a web page (HTML), not the API's JSON")
+            raise ProviderError(ErrorKind.SERVER, f"the reply is not JSON: {text[:80]!r}")
+        error = self.classify_error(status, payload, "a web page (HTML)" if is_page else text)
         if is_page and status == 404:
-            fault.kind = Kind.DOWN
-        if fault.retry_after is None:
-            fault.retry_after = retry_after(headers)
-        raise Fault(fault.kind, f"HTTP {status}: {fault.reason}", retry_after=fault.retry_after)
+            error.kind = ErrorKind.UNREACHABLE
+        if error.retry_after is None:
+            error.retry_after = retry_after(headers)
+        raise ProviderError(error.kind, f"HTTP {status}: {error.reason}", retry_after=error.retry_after)
 
-    def _fault(self, out: _Outgoing[Any], fault: Fault) -> Fault:
+    def _counted(self, out: _Outgoing[Any], error: ProviderError) -> ProviderError:
         """Count a failed attempt (a refusal for load is none) and take the key out of the reason."""
-        if fault.kind is not Kind.BUSY:
+        if error.kind is not ErrorKind.OVERLOADED:
             out.attempts += 1
-            out.tally.attempts += 1
-        return Fault(fault.kind, shorten(redact(fault.reason, self.secrets)), retry_after=fault.retry_after)
+            out.stats.attempts += 1
+        return ProviderError(error.kind, shorten(redact(error.reason, self.secrets)), retry_after=error.retry_after)
 
 
 class Chunks:
@@ -326,7 +332,9 @@ class Chunks:
         self.parts: list[bytes] = []
         self.encoding = encoding.strip().lower()
         if self.encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-            raise Fault(Kind.SERVER, f"the reply is packed in a way that was not asked for: {shorten(encoding, 80)}")
+            raise ProviderError(
+                ErrorKind.SERVER, f"the reply is packed in a way that was not asked for: {shorten(encoding, 80)}"
+            )
         self.unpack: Any = None  # zlib's object, whose class has no public name
         if self.encoding in ("gzip", "x-gzip"):
             self.unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -343,7 +351,7 @@ class Chunks:
             try:
                 piece = self.unpack.decompress(chunk, 2**18)
             except zlib.error as failure:
-                raise Fault(Kind.SERVER, f"the reply cannot be unpacked: {failure}") from None
+                raise ProviderError(ErrorKind.SERVER, f"the reply cannot be unpacked: {failure}") from None
             self._keep(piece)
             chunk = self.unpack.unconsumed_tail
             if self.unpack.eof and self.unpack.unused_data:
@@ -356,7 +364,7 @@ class Chunks:
     def _keep(self, piece: bytes) -> None:
         self.size += len(piece)
         if self.size > self.limit:
-            raise Fault(Kind.ITEM, f"the reply is larger than {self.limit // 2**20} MiB")
+            raise ProviderError(ErrorKind.REQUEST, f"the reply is larger than {self.limit // 2**20} MiB")
         self.parts.append(piece)
 
 

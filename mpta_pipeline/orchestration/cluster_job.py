@@ -8,7 +8,7 @@ from __future__ import annotations
 from dagster_pipes import open_dagster_pipes
 
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.inference import in_parallel
+from mpta_pipeline.inference import run_in_parallel
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
 
@@ -19,7 +19,7 @@ def main() -> None:
         deployment = Deployment.from_env()
         failures = {}
         how = steps.how_to_ask(deployment)
-        for cell, made in in_parallel(
+        for cell, made in run_in_parallel(
             pipes.get_extra("cells"),
             lambda model, task: steps.make_responses(deployment, model, task, how),
             how.stop,

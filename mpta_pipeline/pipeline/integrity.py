@@ -182,8 +182,8 @@ def _ledgers(deployment: Deployment) -> Iterator[Finding]:
     for cell in steps.cells(deployment):
         if steps.made(deployment, Node("responses", cell)) is not None:
             wanted = steps.read(deployment, "responses", cell)["request_hash"].unique()
-            held = Ledger(deployment.layout.ledger(cell.split("|")[0])).held(wanted)
-            lost = wanted.len() - held.answered.len() - held.failed.len()
+            settled = Ledger(deployment.layout.ledger(cell.split("|")[0])).settled(wanted)
+            lost = wanted.len() - settled.answered.len() - settled.failed.len()
             message = f"{lost} answer(s) of the table are not in the ledger and would be asked again" if lost else ""
             yield Finding("ledgers", f"responses|{cell}", not lost, "error", message)
 

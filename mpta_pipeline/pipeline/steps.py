@@ -50,7 +50,7 @@ class Asking:
         stop: Ends it from another thread.
     """
 
-    progress: Callable[[inference.Progress], None] | None = None
+    progress: Callable[[inference.RequestProgress], None] | None = None
     budget: inference.Budget | None = None
     retry_errors: bool = False
     stop: inference.Stop = field(default_factory=inference.Stop)
@@ -71,7 +71,10 @@ def asking(how: Asking) -> Iterator[None]:
 
 
 def how_to_ask(
-    deployment: Deployment, progress: Callable[[inference.Progress], None] | None = None, *, retry_errors: bool = False
+    deployment: Deployment,
+    progress: Callable[[inference.RequestProgress], None] | None = None,
+    *,
+    retry_errors: bool = False,
 ) -> Asking:
     """What the context says, else as given and with the study's budget."""
     limit = deployment.study.budget
@@ -680,7 +683,7 @@ def make_responses(deployment: Deployment, model: str, task: str, how: Asking | 
     prompts = as_permitted(deployment, read(deployment, "prompts", task))
     ledger = deployment.layout.ledger(model)
     how = how or how_to_ask(deployment)
-    outcome = inference.ask(
+    outcome = inference.send_requests(
         spec,
         prompts,
         ledger,
@@ -689,7 +692,7 @@ def make_responses(deployment: Deployment, model: str, task: str, how: Asking | 
         retry_errors=how.retry_errors,
         cache_dir=deployment.layout.models,
         stop=how.stop,
-        judge=_statuses_of,
+        read_status=_statuses_of,
     )
     frame = inference.responses(spec, prompts, ledger)
     return _store(deployment, Node("responses", f"{model}|{task}"), frame, outcome.as_notes())
@@ -716,7 +719,7 @@ def as_permitted(deployment: Deployment, prompts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _statuses_of(replies: pl.DataFrame) -> pl.Series:
-    """Status of each of a few replies as scoring will say it; `inference.ask` calls this in a run's first minute."""
+    """Status that scoring will give each of a few responses; `inference.send_requests` calls this early in a run."""
     prompts = replies.select(
         pl.col("request_hash").alias("prompt_id"),
         "options",

@@ -8,7 +8,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.provenance import Node, Record, store
-from mpta_pipeline.inference import one_by_one
+from mpta_pipeline.inference import run_one_by_one
 from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -64,7 +64,7 @@ def test_partitions_that_stand_are_not_made_and_logged_once(world):
         return run_cells(
             context,
             deployment,
-            partial(one_by_one, make=lambda model, task: made.append(model) or record(model, task)),
+            partial(run_one_by_one, make=lambda model, task: made.append(model) or record(model, task)),
             standing=lambda model, task: None if model == "b" else record(model, task),
         )
 
@@ -89,7 +89,7 @@ def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(wor
         return run_cells(
             context,
             deployment,
-            partial(one_by_one, make=lambda model, task: Record(f"cells|{model}|{task}", "1", rows[model], {}, {})),
+            partial(run_one_by_one, make=lambda model, task: Record(f"cells|{model}|{task}", "1", rows[model], {}, {})),
             lambda model, task: {"preview": f"of {model}"},
         )
 

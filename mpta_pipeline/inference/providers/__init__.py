@@ -19,6 +19,6 @@ PROVIDERS: Mapping[str, type[Provider]] = {
 }
 
 
-def provider(spec: ModelSpec) -> Provider:
+def provider_for(spec: ModelSpec) -> Provider:
     """The provider of a model."""
     return PROVIDERS[spec.provider](spec)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import Fault, Kind, shorten
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_fields import mapping, parse_json
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Call(Protocol):
         """Send a JSON body (none: GET) to a path below the base URL; returns what `read` makes of the reply's JSON.
 
         Raises:
-            Fault: For good. One that `read` raises because a reply makes no sense is tried again first.
+            ProviderError: For good. One that `read` raises because a reply makes no sense is tried again first.
         """
 
 
@@ -64,11 +64,11 @@ class BatchResult:
 
     request_hash: str
     payload: Any = None
-    fault: Fault | None = None
+    error: ProviderError | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LostBatch:
     """A batch whose id never arrived.
 
     Attributes:
@@ -84,9 +84,9 @@ class Wanted:
     others: frozenset[str]
 
 
-def batch_fault(reason: str, kind: Kind = Kind.ITEM) -> Fault:
+def batch_error(reason: str, kind: ErrorKind = ErrorKind.REQUEST) -> ProviderError:
     """The fault of one request of a batch."""
-    return Fault(kind, shorten(f"batch: {reason}"))
+    return ProviderError(kind, shorten(f"batch: {reason}"))
 
 
 class BatchEndpoint(ABC):
@@ -96,14 +96,14 @@ class BatchEndpoint(ABC):
     """Requests in one batch."""
 
     @abstractmethod
-    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: Http) -> str:
         """Hand in requests; returns the batch's id. `tag` is ours: `find` knows the batch by it.
 
         What makes the batch is sent once (`again=False`): a second one would be paid as well.
         """
 
     @abstractmethod
-    async def find(self, wanted: Wanted, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: Http) -> str | None:
         """The id of a batch that may have been made although its id never arrived."""
 
     @abstractmethod
@@ -139,11 +139,11 @@ def one_result(document: Any, read: Callable[[Any], BatchResult]) -> BatchResult
     except Exception as failure:  # what a server says is never an error of the program
         key = document.get("custom_id") if isinstance(document, Mapping) else None
         reason = f"the result is not of the published form: {type(failure).__name__} {failure}"
-        return BatchResult(key if isinstance(key, str) else "", fault=batch_fault(reason, Kind.SERVER))
+        return BatchResult(key if isinstance(key, str) else "", error=batch_error(reason, ErrorKind.SERVER))
 
 
 @dataclass(slots=True)
-class Reply:
+class ModelResponse:
     """What a model answered. A refusal by content filter is a reply whose `finish_reason` says so.
 
     Attributes:
@@ -180,26 +180,26 @@ class Provider(ABC):
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self.lacks: list[str] = []
+        self.missing_features: list[str] = []
         """What the endpoint turned out not to offer, in words for the user."""
-        self.room = 0
+        self.thinking_allowance = 0
         """Tokens of thought allowed in this run because the model turned out to think; the entry says nothing of it."""
 
     def limit(self, elicitation: str) -> int:
         """Tokens that a reply may have."""
-        return self.spec.tokens_for(elicitation) + (self.room if elicitation != "option_logprob" else 0)
+        return self.spec.tokens_for(elicitation) + (self.thinking_allowance if elicitation != "option_logprob" else 0)
 
     @abstractmethod
     def headers(self, key: str | None) -> dict[str, str]:
         """Headers of every request, with the key where there is one."""
 
     @abstractmethod
-    async def answer(self, ask: Ask, call: Call) -> Reply:
+    async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
         """Ask one request, with one exchange or several."""
 
     @abstractmethod
-    def reply(self, ask: Ask, payload: Any) -> Reply:
-        """Read the reply's JSON; raises Fault where it is not of the published form."""
+    def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
+        """Read the reply's JSON; raises ProviderError where it is not of the published form."""
 
     @asynccontextmanager
     async def running(self, cache_dir: Path) -> AsyncIterator[str]:
@@ -214,23 +214,23 @@ class Provider(ABC):
         """The entry's sampling parameters over defaults; one set to null is not sent."""
         return {k: v for k, v in {**defaults, **self.spec.parameters}.items() if v is not None}
 
-    def note_lack(self, what: str) -> None:
+    def note_missing_feature(self, what: str) -> None:
         """Note, once, what the endpoint does not offer."""
-        if what not in self.lacks:
-            self.lacks.append(what)
+        if what not in self.missing_features:
+            self.missing_features.append(what)
 
-    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+    def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
         """Whose fault an error reply is, by the published meaning of the codes; subclasses add the provider's own."""
         reason = shorten(message_of(payload) or text or "no reason given")
         if status == 401:
-            return Fault(Kind.FATAL, f"the key was rejected: {reason}")
+            return ProviderError(ErrorKind.FATAL, f"the key was rejected: {reason}")
         if status == 402:
-            return Fault(Kind.FATAL, f"nothing is left to pay with: {reason}")
+            return ProviderError(ErrorKind.FATAL, f"nothing is left to pay with: {reason}")
         if status in (408, 409, 425) or status >= 500:
-            return Fault(Kind.BUSY if status == 529 else Kind.SERVER, reason)
+            return ProviderError(ErrorKind.OVERLOADED if status == 529 else ErrorKind.SERVER, reason)
         if status == 429:
-            return Fault(Kind.BUSY, reason)
-        return Fault(Kind.ITEM, reason)
+            return ProviderError(ErrorKind.OVERLOADED, reason)
+        return ProviderError(ErrorKind.REQUEST, reason)
 
 
 def usage_of(payload: Mapping[str, Any], name: str = "usage") -> Mapping[str, Any]:
@@ -307,23 +307,26 @@ MAY_BE_EMPTY = frozenset(
 _LATER = re.compile(r"(?i)load|busy|capacity|queue|try again|timed? ?out|temporar|unavailable|rate")
 
 
-def raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
+def raise_error_in(payload: Any, classify_error: Callable[[int, Any, str], ProviderError]) -> None:
     """An error in a reply with status 200, as gateways report what went wrong behind them.
 
     Raises:
-        Fault: There is one. In plain words (`{"error": "Unexpected endpoint"}`) it comes from a server that has no such
-            address, unless it says that it is busy.
+        ProviderError: There is one. An error in plain words (`{"error": "Unexpected endpoint"}`) means that the server
+            has no such address, unless it says that it is busy.
     """
     whole = mapping(payload)
-    error = whole.get("error") or (whole if whole.get("object") == "error" else None)
-    if not error:
+    reported = whole.get("error") or (whole if whole.get("object") == "error" else None)
+    if not reported:
         return
-    if isinstance(error, str) and not _LATER.search(error):
-        raise Fault(Kind.DOWN, f"an error in plain words with status 200 in place of the API's reply: {shorten(error)}")
-    given = (mapping(error).get(name) for name in ("code", "status", "status_code", "http_status"))
+    if isinstance(reported, str) and not _LATER.search(reported):
+        raise ProviderError(
+            ErrorKind.UNREACHABLE,
+            f"an error in plain words with status 200 in place of the API's reply: {shorten(reported)}",
+        )
+    given = (mapping(reported).get(name) for name in ("code", "status", "status_code", "http_status"))
     status = next((c for c in given if type(c) is int and 400 <= c < 600), 500)
-    fault = diagnose(status, payload, "")
-    raise Fault(fault.kind, f"HTTP 200 with error {status}: {fault.reason}", retry_after=fault.retry_after)
+    error = classify_error(status, payload, "")
+    raise ProviderError(error.kind, f"HTTP 200 with error {status}: {error.reason}", retry_after=error.retry_after)
 
 
 def finish_of(value: Any) -> tuple[str | None, Mapping[str, Any]]:
@@ -338,7 +341,7 @@ def raise_if_no_answer(
     finish: str | None,
     text: str,
     completion: int | None,
-    diagnose: Callable[[int, Any, str], Fault],
+    classify_error: Callable[[int, Any, str], ProviderError],
     *,
     details: Mapping[str, Any] | None = None,
     thought: bool = False,
@@ -346,7 +349,7 @@ def raise_if_no_answer(
     """A reply with status 200 that is none: the server gave up, or an empty text for which no token was used.
 
     Raises:
-        Fault: The server's, to be tried again.
+        ProviderError: The server's, to be tried again.
     """
     reason = (finish or "").lower()
     if reason in BROKEN:
@@ -354,12 +357,14 @@ def raise_if_no_answer(
         code = details.get("status_code")
         status = code if type(code) is int and 400 <= code < 600 else 500
         said = shorten(str(details.get("message") or ""))
-        fault = diagnose(status, {"error": {"message": said or "no reason given"}}, "")
-        raise Fault(fault.kind, f"the reply ended with finish reason {finish}: {fault.reason}")
+        error = classify_error(status, {"error": {"message": said or "no reason given"}}, "")
+        raise ProviderError(error.kind, f"the reply ended with finish reason {finish}: {error.reason}")
     if not text.strip() and completion == 0 and not thought and reason not in MAY_BE_EMPTY:
-        raise Fault(Kind.SERVER, f"the reply is empty and used no tokens (finish reason {finish or 'none'})")
+        raise ProviderError(
+            ErrorKind.SERVER, f"the reply is empty and used no tokens (finish reason {finish or 'none'})"
+        )
 
 
-def senseless(what: str) -> Fault:
+def unreadable_response(what: str) -> ProviderError:
     """The fault of a reply that is JSON but not of the published form."""
-    return Fault(Kind.SERVER, f"the reply is not of the published form: {what}")
+    return ProviderError(ErrorKind.SERVER, f"the reply is not of the published form: {what}")

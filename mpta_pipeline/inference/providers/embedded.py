@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import Fault, Kind
-from mpta_pipeline.inference.providers.base import Call, Reply, senseless
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, unreadable_response
 from mpta_pipeline.inference.providers.openai import OpenAI, messages
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.weights import ready
 
 T = TypeVar("T")
@@ -79,51 +79,51 @@ class Embedded(OpenAI):
             # Deleting the object stops the server's threads (.1 s).
             del server
 
-    async def answer(self, ask: Ask, call: Call) -> Reply:
+    async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
         """Pin the prefix, then ask; after a failure the whole of it again, because the slot's state is not known."""
         for _ in range(self.spec.attempts - 1):
             try:
-                return await self._pinned(ask, call)
-            except Fault as fault:
-                if fault.kind is not Kind.SERVER:
+                return await self._pinned(request, call)
+            except ProviderError as error:
+                if error.kind is not ErrorKind.SERVER:
                     raise
-        return await self._pinned(ask, call)
+        return await self._pinned(request, call)
 
-    async def _pinned(self, ask: Ask, call: Call) -> Reply:
-        prefix = _prefix_of(ask)
+    async def _pinned(self, request: ModelRequest, call: Call) -> ModelResponse:
+        prefix = _prefix_of(request)
         if prefix != self._prefix:
             self._prefix = None
             self._tokens = await self._tokenise(prefix, call)
             await self._evaluate(call, cached=False)
             self._prefix = prefix
         await self._evaluate(call, cached=True)
-        path, body = self.request(ask)
+        path, body = self.path_and_body(request)
         try:
-            if ask.elicitation == "option_logprob":
+            if request.elicitation == "option_logprob":
                 # The prompt is evaluated once from the prefix; each option then cuts the slot back to it.
-                return await self.score_options(ask, call)
-            return await call(path, body, partial(self.reply, ask))
+                return await self.score_options(request, call)
+            return await call(path, body, partial(self.read_response, request))
         except BaseException:
             self._prefix = None  # what the slot holds is not known
             raise
 
-    def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
+    def path_and_body(self, request: ModelRequest) -> tuple[str, dict[str, Any]]:
         """The OpenAI format below /v1."""
-        path, body = super().request(ask)
+        path, body = super().path_and_body(request)
         return "/v1" + path, body | {"cache_prompt": True}
 
-    def reply(self, ask: Ask, payload: Any) -> Reply:
+    def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
         """As OpenAI's; the model's name is that of its weights and runtime."""
-        reply = super().reply(ask, payload)
-        reply.provider_model = self._name
-        return reply
+        response = super().read_response(request, payload)
+        response.provider_model = self._name
+        return response
 
     async def _tokenise(self, prefix: tuple[str | None, str], call: Call) -> list[int]:
         system, user = prefix
         if self.spec.api == "completions":
             text = user if system is None else f"{system}\n\n{user}"
         else:
-            marked = Ask("", system, user + _MARK, (), "letter", "")
+            marked = ModelRequest("", system, user + _MARK, (), "letter", "")
             text = await call(
                 "/apply-template",
                 {"messages": messages(marked, system_role=self.spec.system_role), **self._thinking()},
@@ -146,17 +146,17 @@ def _field(name: str, kind: type[T]) -> Callable[[Any], T]:
     def read(payload: Any) -> T:
         value = payload.get(name) if isinstance(payload, dict) else None
         if not isinstance(value, kind):
-            raise senseless(f"no {name}")
+            raise unreadable_response(f"no {name}")
         return value
 
     return read
 
 
-def _prefix_of(ask: Ask) -> tuple[str | None, str]:
+def _prefix_of(request: ModelRequest) -> tuple[str | None, str]:
     """The part of a prompt that its siblings share, found from the prompt alone: system message, start of user's."""
-    if ask.system is not None:
-        return ask.system, ""
-    head, blank, _ = ask.user.partition("\n\n")
+    if request.system is not None:
+        return request.system, ""
+    head, blank, _ = request.user.partition("\n\n")
     return None, head + blank if blank else ""
 
 

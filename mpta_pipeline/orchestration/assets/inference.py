@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from mpta_pipeline.core import tables
-from mpta_pipeline.inference import Progress, in_parallel
+from mpta_pipeline.inference import RequestProgress, run_in_parallel
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.orchestration.cluster import asker
@@ -57,7 +57,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         return run_cells(
             context,
             deployment,
-            partial(in_parallel, make=ask, stop=how.stop, lane=partial(steps.lane, deployment)),
+            partial(run_in_parallel, make=ask, stop=how.stop, host_of=partial(steps.lane, deployment)),
             lambda model, task: {
                 "answers preview": preview(
                     steps.read(deployment, "responses", f"{model}|{task}").select(
@@ -71,12 +71,12 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
     return [responses]
 
 
-def _logged(say: Callable[[str], None], warn: Callable[[str], None]) -> Callable[[Progress], None]:
+def _logged(say: Callable[[str], None], warn: Callable[[str], None]) -> Callable[[RequestProgress], None]:
     """Progress as a line per model and half minute of the run's log; warnings at once, and once."""
     last: dict[str, float] = {}
     warned: set[tuple[str, str]] = set()
 
-    def show(progress: Progress) -> None:
+    def show(progress: RequestProgress) -> None:
         for warning in progress.warnings:
             if (progress.model, warning) not in warned:
                 warned.add((progress.model, warning))

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from mpta_pipeline.core import tables
-from mpta_pipeline.inference import one_by_one
+from mpta_pipeline.inference import run_one_by_one
 from mpta_pipeline.orchestration import asset_checks, automation
 from mpta_pipeline.orchestration.assets.partition_runs import run_cells
 from mpta_pipeline.orchestration.metadata import AGGREGATES, MICRODATA, OWNERS, definition_metadata, preview, result
@@ -38,7 +38,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         return run_cells(
             context,
             deployment,
-            partial(one_by_one, make=partial(steps.make_scores, deployment)),
+            partial(run_one_by_one, make=partial(steps.make_scores, deployment)),
             partial(_statuses, deployment),
         )
 
@@ -62,7 +62,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         return run_cells(
             context,
             deployment,
-            partial(one_by_one, make=partial(steps.make_subgroup_metrics, deployment)),
+            partial(run_one_by_one, make=partial(steps.make_subgroup_metrics, deployment)),
             lambda model, task: {"figures for everyone": _everyone(deployment, f"{model}|{task}")},
             partial(steps.standing, deployment, "subgroup_metrics"),
         )
@@ -85,7 +85,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         return run_cells(
             context,
             deployment,
-            partial(one_by_one, make=partial(steps.make_pockets, deployment)),
+            partial(run_one_by_one, make=partial(steps.make_pockets, deployment)),
             partial(_pockets, deployment),
             partial(steps.standing, deployment, "pockets"),
         )
