@@ -11,6 +11,8 @@ from mpta_pipeline.inference.engine import cancel_batches, send_requests
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
+from mpta_pipeline.inference.provider_registry import provider_problems
+from mpta_pipeline.inference.requests import with_request_hashes
 from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw
 from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 
@@ -29,11 +31,13 @@ __all__ = [
     "overview",
     "plan",
     "probe",
+    "provider_problems",
     "responses",
     "run_in_parallel",
     "run_one_by_one",
     "send_requests",
     "stored_probe",
     "verify",
+    "with_request_hashes",
     "withdraw",
 ]

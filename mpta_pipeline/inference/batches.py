@@ -20,8 +20,8 @@ import orjson
 from mpta_pipeline.core.errors import ModelError, MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.storage import write_json
+from mpta_pipeline.inference.batch_endpoint import BatchEndpoint, BatchHttp, BatchResult, BatchState, LostBatch
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
-from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, BatchState, Http, LostBatch
 from mpta_pipeline.inference.requests import ModelRequest
 
 T = TypeVar("T")
@@ -61,7 +61,9 @@ class Batches:
         ModelError: The note of open batches cannot be read.
     """
 
-    def __init__(self, endpoint: BatchEndpoint, http: Http, folder: Path, poll: float, patience: float = 600.0) -> None:
+    def __init__(
+        self, endpoint: BatchEndpoint, http: BatchHttp, folder: Path, poll: float, patience: float = 600.0
+    ) -> None:
         self.endpoint = endpoint
         self.http = http
         self.poll = poll

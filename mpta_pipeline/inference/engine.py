@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, MptaError
+from mpta_pipeline.inference.batch_endpoint import BatchResult
 from mpta_pipeline.inference.batches import Batches
 from mpta_pipeline.inference.early_warnings import (
     FIRST_LOOK_SECONDS,
@@ -23,6 +24,7 @@ from mpta_pipeline.inference.early_warnings import (
     EarlyWarnings,
     StatusReader,
 )
+from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.provider_errors import (
@@ -33,21 +35,20 @@ from mpta_pipeline.inference.provider_errors import (
     shorten,
     unforeseen,
 )
-from mpta_pipeline.inference.providers import provider_for
-from mpta_pipeline.inference.providers.base import BatchResult, ModelResponse, Provider
+from mpta_pipeline.inference.provider_registry import provider_for
+from mpta_pipeline.inference.providers.base import ModelResponse, Provider
 from mpta_pipeline.inference.remedies import UNSUPPORTED, VERSION, pattern_of, remedy_of
 from mpta_pipeline.inference.requests import (
     ModelRequest,
+    by_shared_prefix,
     calls_needed,
-    in_turn,
-    iterate,
+    iterate_requests,
     split_by_policy,
     unique_requests,
 )
 from mpta_pipeline.inference.response_diagnostics import starved
 from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 from mpta_pipeline.inference.throttle import Throttle
-from mpta_pipeline.inference.transport import CallStats, HttpClient
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
 REPORT_EVERY = 0.25
@@ -137,11 +138,6 @@ def check_address(spec: ModelSpec) -> None:
         )
 
 
-def connections_of(spec: ModelSpec) -> int:
-    """Requests that may be under way at once."""
-    return 1 if spec.provider == "embedded" else spec.connections
-
-
 @asynccontextmanager
 async def endpoint(
     spec: ModelSpec, provider: Provider, cache_dir: Path, key: str | None, secrets: tuple[str, ...]
@@ -149,7 +145,7 @@ async def endpoint(
     """A model's endpoint, started where it runs in this process, ready for exchanges."""
     async with provider.running(cache_dir) as base_url:
         throttle = Throttle(
-            connections_of(spec),
+            spec.concurrency,
             spec.requests_per_minute,
             spec.tokens_per_minute,
             timeout=spec.timeouts.first_byte,
@@ -248,7 +244,7 @@ class Run:
             key = self.spec.key()
             self.secrets = self.spec.secrets(key)
             self._prepare_budget(todo)
-            await self._run(in_turn(todo), key)
+            await self._run(by_shared_prefix(todo), key)
 
     # ---------------------------------------------------------------- what to ask
 
@@ -284,7 +280,7 @@ class Run:
             )
         if self.spec.price is not None:
             self.report.cost = 0.0
-            self.report.estimated_cost = sum(self._worst(a, typical=True) for a in iterate(todo))
+            self.report.estimated_cost = sum(self._worst(a, typical=True) for a in iterate_requests(todo))
 
     def _tokens(self, request: ModelRequest) -> int:
         return int((len(request.user.encode()) + len((request.system or "").encode())) / BYTES_PER_TOKEN) + 16
@@ -304,7 +300,7 @@ class Run:
         self.total = todo.height
         self.began = time.perf_counter()
         spec = self.spec
-        connections = connections_of(spec)
+        connections = spec.concurrency
         async with (
             endpoint(spec, self.provider, self.cache_dir, key, self.secrets) as self.client,
             self._keeping(),
@@ -313,7 +309,7 @@ class Run:
                 await self._request_in_batches(todo)
             else:
                 self.others = _shortest_and_longest(todo)
-                await self._request_all(iterate(todo), connections)
+                await self._request_all(iterate_requests(todo), connections)
 
     async def _request_all(self, requests: Iterator[ModelRequest], connections: int) -> None:
         # One by one until one is answered: a wrong key, address, model name or parameter costs a few requests, not one
@@ -365,7 +361,7 @@ class Run:
             if self.cancelling:
                 await batches.cancel()
             else:
-                self.texts = {request.request_hash: request for request in iterate(todo)}
+                self.texts = {request.request_hash: request for request in iterate_requests(todo)}
                 batches.know(self.texts)
                 await batches.submit(self._affordable(iter(self.texts.values()), batches.waiting))
             await batches.collect(self._take, self.writer.sync, self._hopeless, self._judge_batch)
@@ -651,7 +647,7 @@ class Run:
             return
         self.root_sought = True
         if (
-            self.spec.provider != "openai"
+            not self.spec.provider_class.root_has_version
             or VERSION.search(base)
             or error.kind in (ErrorKind.FATAL, ErrorKind.OVERLOADED)
         ):
@@ -833,7 +829,7 @@ def _shortest_and_longest(todo: pl.DataFrame) -> list[ModelRequest]:
     length = pl.col("user").str.len_bytes() + pl.col("system").str.len_bytes().fill_null(0)
     n = FIRST_FAILURES + 1
     ends = pl.concat([todo.bottom_k(n, by=length), todo.top_k(n, by=length)]).unique("request_hash")
-    return list(iterate(ends.sort(length, "request_hash")))
+    return list(iterate_requests(ends.sort(length, "request_hash")))
 
 
 def _first_error(group: BaseException) -> BaseException:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import Call, unreadable_response
+from mpta_pipeline.inference.providers.base import Call
+from mpta_pipeline.inference.response_checks import unreadable_response
 from mpta_pipeline.inference.response_fields import listing, logprob, mapping, words
 
 Way = Literal["prompt_logprobs", "echo", "grammar"]

@@ -18,14 +18,13 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.reasoning_text import after_thought
 from mpta_pipeline.core.storage import write_json
 from mpta_pipeline.inference.engine import check_address, endpoint, run_async
-from mpta_pipeline.inference.models import ModelSpec, Reasoning, Switch, card_version
+from mpta_pipeline.inference.http_client import CallStats, HttpClient
+from mpta_pipeline.inference.models import ModelSpec, Reasoning, card_version
 from mpta_pipeline.inference.provider_errors import ProviderError, redact, shorten
-from mpta_pipeline.inference.providers import provider_for
+from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
-from mpta_pipeline.inference.providers.openai import switch_of
 from mpta_pipeline.inference.requests import LETTERS, ModelRequest
 from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
-from mpta_pipeline.inference.transport import CallStats, HttpClient
 
 FILE = "probe.json"
 THOUGHT = 2048  # tokens of thought that the probe allows a model that turns out to think
@@ -34,12 +33,6 @@ _RIGHT = 1
 _SYSTEM = "You answer questions of a survey."
 _QUESTION = "Which of these is a colour?\n\nA. Tuesday\nB. Blue\nC. Seven\n\nAnswer with the letter only."
 _PAD = "The interview was held on a weekday and nothing else is known of it. "  # for the question that is longer
-_SWITCHES: Mapping[str, tuple[Switch, ...]] = {
-    "openai": ("chat_template_kwargs", "reasoning_effort", "enable_thinking", "thinking", "reasoning"),
-    "embedded": ("chat_template_kwargs",),
-    "anthropic": ("thinking",),
-    "gemini": ("thinkingConfig",),
-}
 
 
 @dataclass
@@ -228,8 +221,8 @@ class _Probing:
             return
         if spec.api == "completions":
             return
-        usual = switch_of(spec) if spec.provider in ("openai", "embedded") else _SWITCHES[spec.provider][0]
-        for switch in dict.fromkeys((usual, *_SWITCHES[spec.provider])):
+        usual = provider_for(spec).usual_switch()
+        for switch in dict.fromkeys((usual, *spec.provider_class.thinking_switches)):
             off = Reasoning(budget=0, switch=switch)
             provider = provider_for(spec.model_copy(update={"reasoning": off}))
             try:
@@ -246,7 +239,7 @@ class _Probing:
 
     async def _structured(self) -> None:
         spec = self.spec
-        if spec.provider == "anthropic" or spec.api == "completions":
+        if not spec.provider_class.structured_output or spec.api == "completions":
             self.found.structured = "not offered in this format"
             return
         provider = provider_for(spec.model_copy(update={"structured": True}))
@@ -261,7 +254,7 @@ class _Probing:
 
     async def _options(self) -> None:
         spec = self.spec
-        if spec.provider not in ("openai", "embedded"):
+        if "option_logprob" not in spec.provider_class.elicitations:
             self.found.whole_options = "not offered in this format"
             return
         provider = provider_for(spec)
@@ -273,13 +266,11 @@ class _Probing:
             if "option_logprob" in spec.elicitations:
                 self.found.to_do.append("take option_logprob out of `elicitations`")
             return
-        way = getattr(provider, "way", None)
-        self.found.whole_options = f"yes, by {way}; the likeliest is {response.text}"
+        self.found.whole_options = f"yes, by {provider.option_method}; the likeliest is {response.text}"
 
     async def _listed(self) -> None:
         """Context and price as the endpoint lists them; many list neither."""
-        path = f"/models/{self.spec.model}" if self.spec.provider == "gemini" else "/models"
-        path = "/v1/models" if self.spec.provider == "embedded" else path
+        path = provider_for(self.spec).listing_path()
         try:
             payload = await self.client.call(path, None, lambda payload: payload, CallStats())
         except ProviderError:
@@ -290,7 +281,7 @@ class _Probing:
         own = own or (listed[0] if len(listed) == 1 and isinstance(listed[0], Mapping) else None)
         if own is None:
             names = [str(e.get("id")) for e in listed if isinstance(e, Mapping)][:8]
-            if names and self.spec.provider in ("openai", "anthropic"):
+            if names:
                 self.found.to_do.append(f"the endpoint does not list `{self.spec.model}`, but {', '.join(names)}")
             return
         meta = own.get("meta") if isinstance(own.get("meta"), Mapping) else {}

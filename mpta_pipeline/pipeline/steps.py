@@ -84,7 +84,7 @@ def how_to_ask(
 def lane(deployment: Deployment, model: str) -> str:
     """What a model keeps busy: models with weights on this machine take turns, each endpoint is its own."""
     spec = deployment.models.get(model)
-    return "this machine" if spec is not None and spec.provider == "embedded" else model
+    return "this machine" if spec is not None and spec.provider_class.in_process else model
 
 
 # --- where partitions lie -------------------------------------------------------------------------------------------
@@ -680,7 +680,7 @@ def make_prompts(deployment: Deployment, task: str) -> tuple[Record, Sequence[An
 def make_responses(deployment: Deployment, model: str, task: str, how: Asking | None = None) -> Record:
     """Ask a model the prompts that its ledger holds no answer to, and store the answers."""
     spec = deployment.model(model)
-    prompts = as_permitted(deployment, read(deployment, "prompts", task))
+    prompts = inference.with_request_hashes(spec, as_permitted(deployment, read(deployment, "prompts", task)))
     ledger = deployment.layout.ledger(model)
     how = how or how_to_ask(deployment)
     outcome = inference.send_requests(

@@ -5,7 +5,7 @@ Run: python -m tests.benchmarks.bench_engine [--embedded] [--queue 100000] [--pe
 `--peers` measures lm-evaluation-harness and inspect_ai beside it, from the start of the process to the figures, out of
 a virtual environment of their own: python -m venv VENV && VENV/bin/pip install "lm_eval[api]" inspect_ai openai
 
-The machine's load decides much, and its speed too: what counts are the ratios to a bare loop over the same transport,
+The machine's load decides much, and its speed too: what counts are the ratios to a bare loop of httpx over aiohttp,
 taken in turns within one run. Where the aims were set, the bare loop made 1,108 requests a second at 64 connections and
 2,344 at 256, with .36 ms of CPU each; the aims are .82 and .4 of what the latency allows, and .6 ms of CPU.
 
@@ -64,7 +64,7 @@ def cpu(who: int = resource.RUSAGE_SELF) -> float:
 
 
 def bare(url: str, n: int, connections: int) -> float:
-    """Requests a second of a bare loop over the same transport, nothing kept."""
+    """Requests per second of a bare loop of httpx over aiohttp that keeps nothing."""
 
     async def run() -> None:
         body = {

@@ -282,7 +282,7 @@ def test_replies_that_name_no_option_are_told_of_at_once(serve, ledger: Path):
     ],
 )  # fmt: skip
 def test_reasoning_is_said_in_the_providers_own_field(values, reasoning, sent, ledger: Path):
-    from mpta_pipeline.inference.providers import provider_for
+    from mpta_pipeline.inference.provider_registry import provider_for
     from mpta_pipeline.inference.requests import ModelRequest
 
     entry = {"name": "m", "provider": "openai", "model": "x", "reasoning": reasoning} | values
@@ -307,7 +307,7 @@ def test_reasoning_is_said_in_the_providers_own_field(values, reasoning, sent, l
     ],
 )
 def test_geminis_thinking_is_said_as_the_model_takes_it(model, reasoning, sent, ledger: Path):
-    from mpta_pipeline.inference.providers import provider_for
+    from mpta_pipeline.inference.provider_registry import provider_for
     from mpta_pipeline.inference.requests import ModelRequest
 
     spec = inference.ModelSpec(name="m", provider="gemini", model=model, reasoning=reasoning)

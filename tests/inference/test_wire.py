@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from mpta_pipeline import inference
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt, sum_of_response
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers import provider_for
+from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.tasks import parse_replies

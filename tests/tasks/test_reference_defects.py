@@ -16,7 +16,7 @@ from mpta_pipeline import inference, metrics, personas, tasks
 from mpta_pipeline.cli import app
 from mpta_pipeline.core.study import FigureRules, TaskConfig
 from mpta_pipeline.core.tables import MISSING_KINDS
-from mpta_pipeline.inference import transport
+from mpta_pipeline.inference import http_client
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
 from mpta_pipeline.inference.provider_errors import ProviderError
 from mpta_pipeline.personas.controls import MEANING
@@ -204,7 +204,7 @@ def test_defect_14_the_most_frequent_answer_stands_beside_each_figure():
 
 def test_defect_15_an_error_loses_nothing_and_is_tried_again(tmp_path, monkeypatch):
     """It wrote once, at the end. Here each answer is on disk before it counts; only what failed is asked again."""
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http_client, "FIRST_WAIT", 0.01)
     server = Server()
     server.decide = lambda r: (
         Answer(500, {"error": "x"}) if "bad" in r.text and not server.phase.value else Answer(body=chat("A"))

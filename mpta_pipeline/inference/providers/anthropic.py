@@ -8,31 +8,31 @@ from functools import partial
 from typing import Any
 
 from mpta_pipeline.core.reasoning_text import after_thought
-from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import (
-    CLOCKS,
+from mpta_pipeline.inference.batch_endpoint import (
+    CLOCK_SKEW,
     MOST_PAGES,
     BatchEndpoint,
+    BatchHttp,
     BatchResult,
     BatchState,
-    Call,
-    Http,
     LostBatch,
-    ModelResponse,
-    Provider,
     batch_error,
+    result_lines,
+)
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.requests import ModelRequest
+from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
+from mpta_pipeline.inference.response_fields import (
     code_of,
     count_of,
-    finish_of,
+    finish_reason_of,
+    listing,
+    mapping,
     message_of,
-    raise_error_in,
-    raise_if_no_answer,
-    result_lines,
-    unreadable_response,
     usage_of,
+    words,
 )
-from mpta_pipeline.inference.requests import ModelRequest
-from mpta_pipeline.inference.response_fields import listing, mapping, words
 
 VERSION = "2023-06-01"
 LEAST_BUDGET = 1024
@@ -40,6 +40,10 @@ LEAST_BUDGET = 1024
 
 class Anthropic(Provider):
     """Letters by text only: the API gives no log-probabilities."""
+
+    base_url = "https://api.anthropic.com/v1"
+    key_variable = "ANTHROPIC_API_KEY"
+    thinking_switches = ("thinking",)
 
     def headers(self, key: str | None) -> dict[str, str]:
         """The key in x-api-key, and the version of the API."""
@@ -81,10 +85,10 @@ class Anthropic(Provider):
             raise unreadable_response("it has no content with text blocks and a stop_reason")
         blocks = [mapping(block) for block in listing(content)]
         text = words(content) or "".join(words(b.get("text")) for b in blocks if b.get("type") == "text")
-        stop, details = finish_of(whole["stop_reason"])
+        stop, details = finish_reason_of(whole["stop_reason"])
         thought = any(b.get("type") in ("thinking", "redacted_thinking") for b in blocks)
         usage = usage_of(whole)
-        raise_if_no_answer(
+        raise_if_broken(
             stop, text, count_of(usage, "output_tokens"), self.classify_error, details=details, thought=thought
         )
         cached = count_of(usage, "cache_read_input_tokens") or 0
@@ -126,12 +130,12 @@ class _Batches(BatchEndpoint):
     def __init__(self, provider: Anthropic) -> None:
         self.provider = provider
 
-    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: Http) -> str:
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: BatchHttp) -> str:
         inline = [{"custom_id": one.request_hash, "params": self.provider.body(one)} for one in requests]
-        made = await http.json("/messages/batches", {"requests": inline}, again=False)
+        made = await http.json("/messages/batches", {"requests": inline}, repeatable=False)
         return str(made["id"])
 
-    async def find(self, lost: LostBatch, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
         """By number of requests and time: the API takes no tag. Once a batch has ended its results name its requests.
 
         One that is still under way cannot be looked into and is taken for ours. If it is not, its results fit no
@@ -144,7 +148,7 @@ class _Batches(BatchEndpoint):
             for batch in listed:
                 made = datetime.fromisoformat(batch["created_at"]).timestamp()
                 size = sum((batch.get("request_counts") or {}).values())
-                if batch["id"] in lost.others or made < lost.since - CLOCKS or size != len(lost.requests):
+                if batch["id"] in lost.others or made < lost.since - CLOCK_SKEW or size != len(lost.requests):
                     continue
                 if batch["processing_status"] != "ended":
                     under_way = under_way or str(batch["id"])
@@ -156,13 +160,13 @@ class _Batches(BatchEndpoint):
             if (
                 not listed
                 or not page.get("has_more")
-                or datetime.fromisoformat(listed[-1]["created_at"]).timestamp() < lost.since - CLOCKS
+                or datetime.fromisoformat(listed[-1]["created_at"]).timestamp() < lost.since - CLOCK_SKEW
             ):
                 return under_way
             after = f"&after_id={listed[-1]['id']}"
         return under_way
 
-    async def state(self, batch: str, http: Http) -> BatchState:
+    async def state(self, batch: str, http: BatchHttp) -> BatchState:
         found = await http.json(f"/messages/batches/{batch}", None)
         counts = found.get("request_counts") or {}
         done = sum(n for name, n in counts.items() if name != "processing")
@@ -170,10 +174,10 @@ class _Batches(BatchEndpoint):
         known = state in ("in_progress", "canceling")
         return BatchState(ended=state == "ended", done=done, name=str(state), known=known)
 
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+    async def results(self, batch: str, http: BatchHttp) -> Iterator[BatchResult]:
         return result_lines(await http.raw(f"/messages/batches/{batch}/results"), self._result)
 
-    async def cancel(self, batch: str, http: Http) -> None:
+    async def cancel(self, batch: str, http: BatchHttp) -> None:
         await http.json(f"/messages/batches/{batch}/cancel", {})
 
     def _result(self, line: Any) -> BatchResult:

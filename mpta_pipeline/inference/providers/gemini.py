@@ -5,33 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpta_pipeline.core.reasoning_text import after_thought
-from mpta_pipeline.inference.letter_logprobs import letters_of
-from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import (
+from mpta_pipeline.inference.batch_endpoint import (
     MOST_PAGES,
     BatchEndpoint,
+    BatchHttp,
     BatchResult,
     BatchState,
-    Call,
-    Http,
     LostBatch,
-    ModelResponse,
-    Provider,
     batch_error,
-    count_of,
-    message_of,
     one_result,
-    raise_error_in,
-    raise_if_no_answer,
-    unreadable_response,
-    usage_of,
 )
+from mpta_pipeline.inference.letter_logprobs import letters_of
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
 from mpta_pipeline.inference.requests import LETTERS, ModelRequest
-from mpta_pipeline.inference.response_fields import Token, candidates, listing, mapping, words
+from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
+from mpta_pipeline.inference.response_fields import (
+    Token,
+    candidates,
+    count_of,
+    listing,
+    mapping,
+    message_of,
+    usage_of,
+    words,
+)
+
+if TYPE_CHECKING:
+    from mpta_pipeline.inference.models import ModelSpec
 
 MOST_LOGPROBS = 20  # what the API allows
 FILTERED = {
@@ -64,11 +68,20 @@ def _levels(model: str) -> bool:
 
 
 class Gemini(Provider):
-    """Letters with the first token's log-probabilities, where the model offers them."""
+    """Letters with the first token's log-probabilities, if the model offers them."""
+
+    base_url = "https://generativelanguage.googleapis.com/v1beta"
+    key_variable = "GEMINI_API_KEY"
+    structured_output = True
+    thinking_switches = ("thinkingConfig",)
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self._least_thought: dict[str, Any] | None = None
+
+    def listing_path(self) -> str:
+        """Return the path of this model's description."""
+        return f"/models/{self.spec.model}"
 
     def headers(self, key: str | None) -> dict[str, str]:
         """The key in a header: in the URL, where Google also takes it, it would end up in logs."""
@@ -178,7 +191,7 @@ class Gemini(Provider):
         if thoughts := count_of(usage, "thoughtsTokenCount"):
             completion = (completion or 0) + thoughts  # thinking is paid as output
         thought = bool(thoughts) or any(part.get("thought") for part in parts)
-        raise_if_no_answer(finish, text, completion, self.classify_error, thought=thought)
+        raise_if_broken(finish, text, completion, self.classify_error, thought=thought)
         letters, share = None, None
         if request.elicitation == "letter":
             spoken = any(part.get("thought") for part in parts)
@@ -230,13 +243,13 @@ class _Batches(BatchEndpoint):
     def __init__(self, provider: Gemini) -> None:
         self.provider = provider
 
-    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: Http) -> str:
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: BatchHttp) -> str:
         inline = [{"request": self.provider.body(one), "metadata": {"key": one.request_hash}} for one in requests]
         body = {"batch": {"display_name": tag, "input_config": {"requests": {"requests": inline}}}}
-        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body, again=False)
+        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body, repeatable=False)
         return str(made["name"])
 
-    async def find(self, lost: LostBatch, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
         token = ""
         for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?pageSize=100{token}", None)
@@ -249,7 +262,7 @@ class _Batches(BatchEndpoint):
             token = f"&pageToken={page['nextPageToken']}"
         return None
 
-    async def state(self, batch: str, http: Http) -> BatchState:
+    async def state(self, batch: str, http: BatchHttp) -> BatchState:
         found = await http.json(f"/{batch}", None)
         meta = found.get("metadata") or {}
         state = str(meta.get("state", ""))
@@ -267,14 +280,14 @@ class _Batches(BatchEndpoint):
             known=bool(meta and not state) or state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")),
         )
 
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+    async def results(self, batch: str, http: BatchHttp) -> Iterator[BatchResult]:
         found = await http.json(f"/{batch}", None)
         inlined = (found.get("response") or {}).get("inlinedResponses") or []
         if isinstance(inlined, dict):
             inlined = inlined.get("inlinedResponses") or []
         return (one_result(one, self._result) for one in inlined)
 
-    async def cancel(self, batch: str, http: Http) -> None:
+    async def cancel(self, batch: str, http: BatchHttp) -> None:
         await http.json(f"/{batch}:cancel", {})
 
     def _result(self, one: Any) -> BatchResult:

@@ -6,17 +6,26 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.inference.batch_endpoint import (
+    CLOCK_SKEW,
+    MOST_PAGES,
+    BatchEndpoint,
+    BatchHttp,
+    BatchResult,
+    BatchState,
+    LostBatch,
+    batch_error,
+    result_lines,
+)
 from mpta_pipeline.inference.letter_logprobs import letters_of
-from mpta_pipeline.inference.models import ModelSpec, Switch
 from mpta_pipeline.inference.option_logprobs import (
-    Way,
     find_way,
     sum_of_echo,
     sum_of_prompt,
@@ -24,36 +33,30 @@ from mpta_pipeline.inference.option_logprobs import (
     token_grammar,
 )
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import (
-    CLOCKS,
-    MOST_PAGES,
-    BatchEndpoint,
-    BatchResult,
-    BatchState,
-    Call,
-    Http,
-    LostBatch,
-    ModelResponse,
-    Provider,
-    batch_error,
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.requests import LETTERS, ModelRequest
+from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
+from mpta_pipeline.inference.response_fields import (
     code_of,
     count_of,
-    finish_of,
+    finish_reason_of,
+    listing,
+    mapping,
     message_of,
-    raise_error_in,
-    raise_if_no_answer,
-    result_lines,
-    unreadable_response,
+    parse_json,
+    tokens_of,
     usage_of,
+    words,
 )
-from mpta_pipeline.inference.requests import LETTERS, ModelRequest
-from mpta_pipeline.inference.response_fields import listing, mapping, parse_json, tokens_of, words
+
+if TYPE_CHECKING:
+    from mpta_pipeline.inference.models import ModelSpec
 
 NO_LOGPROBS = "log-probabilities"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _BUDGETS = ((1024, "low"), (8192, "medium"), (10**9, "high"))
 # How thinking is switched, by host; a server of one's own does it by its chat template.
-_SWITCHES: tuple[tuple[str, Switch], ...] = (
+_SWITCHES: tuple[tuple[str, str], ...] = (
     (r"(^|\.)openrouter\.ai$", "reasoning"),
     (r"(^|\.)(deepseek\.com|z\.ai|bigmodel\.cn|moonshot\.(ai|cn)|volces\.com)$", "thinking"),
     (r"(^|\.)(aliyuncs\.com|siliconflow\.(cn|com))$", "enable_thinking"),
@@ -65,29 +68,38 @@ _SWITCHES: tuple[tuple[str, Switch], ...] = (
 OLLAMA_PORT = ":11434"
 
 
-def switch_of(spec: ModelSpec) -> Switch:
-    """The field of the request by which an endpoint of this format is told whether to think."""
-    if spec.provider == "embedded":
-        return "chat_template_kwargs"
-    address = urlsplit(spec.url)
-    found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
-    if found is None and address.netloc.endswith(OLLAMA_PORT):
-        return "reasoning_effort"
-    return found or "chat_template_kwargs"
-
-
 class OpenAI(Provider):
     """Chat and completions: letters with the first token's log-probabilities, whole options where a probe shows how."""
 
+    base_url: ClassVar[str | None] = "https://api.openai.com/v1"
+    key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    elicitations = ("letter", "option_logprob", "verbalized", "free_text")
+    apis = ("chat", "completions")
+    structured_output = True
+    thinking_switches: ClassVar[tuple[str, ...]] = (
+        "chat_template_kwargs",
+        "reasoning_effort",
+        "enable_thinking",
+        "thinking",
+        "reasoning",
+    )
+    root_has_version = True
     native = "/.."
     """Where llama.cpp's own endpoints are, seen from the API's root."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self.way: Way | None = None
         self.top_logprobs = spec.top_logprobs
         self.tokens_field = spec.max_tokens_field
         self.effort: str | None = None
+
+    def usual_switch(self) -> str:
+        """Return the field by which this address's models are told whether to think, by host."""
+        address = urlsplit(self.spec.url)
+        found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
+        if found is None and address.netloc.endswith(OLLAMA_PORT):
+            return "reasoning_effort"
+        return found or "chat_template_kwargs"
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Bearer key, or the key alone in the entry's own header."""
@@ -156,7 +168,7 @@ class OpenAI(Provider):
         if reasoning is None or self.spec.api == "completions":
             return {}
         off = reasoning.budget == 0 or reasoning.effort == "none"
-        match reasoning.switch or switch_of(self.spec):
+        match reasoning.switch or self.usual_switch():
             case "reasoning_effort":
                 return {"reasoning_effort": self.effort or self._effort()}
             case "reasoning":
@@ -183,22 +195,22 @@ class OpenAI(Provider):
     async def score_options(self, request: ModelRequest, call: Call) -> ModelResponse:
         """Score each option as the whole reply; the text is that of the likeliest one."""
         path, body = self.path_and_body(request)
-        if self.way is None:
+        if self.option_method is None:
             fixed = self.spec.option_scoring
             small = {k: v for k, v in body.items() if k not in ("messages", "prompt")}
-            self.way = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
+            self.option_method = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
         usage = ModelResponse(text="", prompt_tokens=0, completion_tokens=0)
         # What comes before the option, evaluated once: how many tokens it has, and from the same state for each option.
         before = await call(path, body | {self.tokens_field: 1}, partial(self._account, usage))
         logprobs = []
         gap = " " if self.spec.api == "completions" else ""
         for option in [gap + text.strip() for text in request.options]:
-            if self.way == "grammar":
+            if self.option_method == "grammar":
                 asked = {"content": option, "add_special": False, "parse_special": False}
                 tokens = await call(self.native + "/tokenize", asked, lambda p: [int(t) for t in p["tokens"]])
                 forced = {"grammar": token_grammar(tokens), self.tokens_field: len(tokens), "logprobs": True}
                 read = partial(sum_of_response, n=len(tokens))
-            elif self.way == "prompt_logprobs":
+            elif self.option_method == "prompt_logprobs":
                 forced = {
                     "messages": [*body["messages"], {"role": "assistant", "content": option}],
                     "add_generation_prompt": False,
@@ -266,7 +278,7 @@ class OpenAI(Provider):
         completion = _first_count(usage, "completion_tokens", "output_tokens")
         further = [usage_of(usage, name) for name in ("completion_tokens_details", "output_tokens_details")]
         thought = said.thought or any(count_of(one, "reasoning_tokens") for one in [usage, *further])
-        raise_if_no_answer(finish, text, completion, self.classify_error, details=said.details, thought=thought)
+        raise_if_broken(finish, text, completion, self.classify_error, details=said.details, thought=thought)
         letters, share = None, None
         if request.elicitation == "letter":
             if self.spec.structured and text:
@@ -313,7 +325,7 @@ class _Batches(BatchEndpoint):
     def __init__(self, provider: OpenAI) -> None:
         self.provider = provider
 
-    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: Http) -> str:
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: BatchHttp) -> str:
         lines = []
         path = ""
         for request in requests:
@@ -330,11 +342,11 @@ class _Batches(BatchEndpoint):
                 "completion_window": "24h",
                 "metadata": {"mpta": tag},
             },
-            again=False,
+            repeatable=False,
         )
         return str(made["id"])
 
-    async def find(self, lost: LostBatch, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
         after = ""
         for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?limit=100{after}", None)
@@ -343,12 +355,12 @@ class _Batches(BatchEndpoint):
                 if (batch.get("metadata") or {}).get("mpta") == lost.tag and batch["id"] not in lost.others:
                     return str(batch["id"])
             # The newest come first.
-            if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < lost.since - CLOCKS:
+            if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < lost.since - CLOCK_SKEW:
                 return None
             after = f"&after={listed[-1]['id']}"
         return None
 
-    async def state(self, batch: str, http: Http) -> BatchState:
+    async def state(self, batch: str, http: BatchHttp) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
         counts = found.get("request_counts") or {}
         failed = None
@@ -365,13 +377,13 @@ class _Batches(BatchEndpoint):
             known=found["status"] in ("validating", "in_progress", "finalizing", "cancelling"),
         )
 
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+    async def results(self, batch: str, http: BatchHttp) -> Iterator[BatchResult]:
         found = await http.json(f"/batches/{batch}", None)
         files = [found[k] for k in ("output_file_id", "error_file_id") if found.get(k)]
         data = [await http.raw(f"/files/{file}/content") for file in files]
         return (result for part in data for result in result_lines(part, self._result))
 
-    async def cancel(self, batch: str, http: Http) -> None:
+    async def cancel(self, batch: str, http: BatchHttp) -> None:
         await http.json(f"/batches/{batch}/cancel", {})
 
     def _result(self, line: Any) -> BatchResult:
@@ -425,7 +437,7 @@ def _said(payload: Any, classify_error: Callable[[int, Any, str], ProviderError]
         # Gateways report beside an empty message what went wrong behind them.
         raise_error_in(payload, classify_error)
     raise_error_in(choice, classify_error)
-    finish, details = finish_of(choice.get("finish_reason"))
+    finish, details = finish_reason_of(choice.get("finish_reason"))
     in_parts = any(mapping(part).get("type") in ("thinking", "reasoning") for part in listing(content))
     return _Said(
         text,
