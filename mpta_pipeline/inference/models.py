@@ -7,25 +7,18 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.study import Elicitation, config_dir, first_problem, read_yaml
+from mpta_pipeline.core.vocabulary import Elicitation
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
 from mpta_pipeline.inference.provider_registry import providers_of
 from mpta_pipeline.inference.providers.base import Provider, ProviderOptions
@@ -50,11 +43,7 @@ _PRIVATE = ("key_env", "base_url", "headers", "query", "parameters")  # their va
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-class _EntryPart(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Price(_EntryPart):
+class Price(StrictModel):
     """US dollars per million tokens. Batch endpoints cost `batch` times as much."""
 
     input: float = Field(default=0.0, ge=0)
@@ -69,7 +58,7 @@ class Price(_EntryPart):
         return dollars * (self.batch if batch else 1.0)
 
 
-class Timeouts(_EntryPart):
+class Timeouts(StrictModel):
     """Seconds to connect, to the first byte of the response (and between bytes), and for the whole request.
 
     `patience` limits how long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
@@ -82,7 +71,7 @@ class Timeouts(_EntryPart):
     patience: float = Field(default=600.0, gt=0)
 
 
-class Reasoning(_EntryPart):
+class Reasoning(StrictModel):
     """Whether a model thinks before it answers, and how long. `reasoning: off` is short for a budget of 0.
 
     Attributes:
@@ -100,7 +89,7 @@ class Reasoning(_EntryPart):
     switch: str | None = None
 
 
-class ModelSpec(_EntryPart):
+class ModelSpec(StrictModel):
     """One model, as its entry in `models.yaml` describes it.
 
     Attributes:
@@ -449,19 +438,16 @@ def _model(name: str, entry: Any, path: Path) -> ModelSpec:
             variable=name,
             remedy="give it at least provider and model",
         )
-    try:
-        return ModelSpec.model_validate(entry | {"name": name, "source": path})
-    except ValidationError as failure:
-        where, message, value = first_problem(failure)
-        unknown = failure.errors(include_url=False)[0]["type"] == "extra_forbidden"
-        raise ConfigError(
-            f"Model {name} is not valid: {message.removeprefix('Value error, ')}",
-            file=path,
-            variable=f"models.{name}.{where}" if where else f"models.{name}",
-            # The value of an unknown field, of key_env or of an address may be a key.
-            value=None if unknown or where.partition(".")[0] in _PRIVATE else value,
-            remedy=_remedy(where, entry, path) if unknown else "correct that key; the README lists all of them",
-        ) from None
+    return validated(
+        ModelSpec,
+        entry | {"name": name, "source": path},
+        f"Model {name} is not valid",
+        file=path,
+        key=f"models.{name}",
+        remedy="correct that key; the README lists all of them",
+        unknown_key=partial(_remedy, entry=entry, path=path),
+        private=_PRIVATE,
+    )
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

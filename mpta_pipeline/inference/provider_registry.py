@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ConfigDict
 
+from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.study import config_dir
-from mpta_pipeline.core.tables import ELICITATIONS
+from mpta_pipeline.core.vocabulary import ELICITATIONS
 from mpta_pipeline.inference import providers
 from mpta_pipeline.inference.providers.base import Provider, ProviderOptions
 

@@ -11,8 +11,8 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.inference import providers
-from tests.inference.conftest import make_prompts
-from tests.inference.server import Answer, Request, Server
+from tests.factories.model_calls import make_prompts
+from tests.factories.provider_server import Answer, Request, Server
 
 PROVIDER = '''
 """Cohere's chat API, version 2."""

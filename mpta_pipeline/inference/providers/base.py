@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
+from mpta_pipeline.core.configuration import StrictModel
 from mpta_pipeline.inference.batch_endpoint import BatchEndpoint
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
 from mpta_pipeline.inference.requests import ModelRequest
@@ -38,10 +37,8 @@ class Call(Protocol):
         """
 
 
-class ProviderOptions(BaseModel):
+class ProviderOptions(StrictModel):
     """Fields of a `models.yaml` entry that only one provider has. They stand beside the common fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(slots=True)

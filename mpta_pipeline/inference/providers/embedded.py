@@ -28,7 +28,7 @@ from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
 from mpta_pipeline.inference.providers.openai import OpenAI, messages
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_checks import unreadable_response
-from mpta_pipeline.inference.weights import Weights, file_sha256, locate, ready
+from mpta_pipeline.inference.weights import Weights, locate, ready, weights_sha256
 
 if TYPE_CHECKING:
     from mpta_pipeline.inference.models import ModelSpec
@@ -117,7 +117,7 @@ class Embedded(OpenAI):
     def identity(cls, spec: ModelSpec) -> dict[str, Any]:
         """Return what identifies the weights: their SHA-256 and the form that is run."""
         own = _options_of(spec)
-        return {"sha256": own.sha256 or file_sha256(weights_of(spec).path), "quantization": own.quantization}
+        return {"sha256": own.sha256 or weights_sha256(weights_of(spec).path), "quantization": own.quantization}
 
     def headers(self, key: str | None) -> dict[str, str]:
         """None: the server listens on loopback only and has no key."""
