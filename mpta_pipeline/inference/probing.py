@@ -17,7 +17,7 @@ import orjson
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.reasoning_text import after_thought
 from mpta_pipeline.core.storage import write_json
-from mpta_pipeline.inference.engine import check_address, endpoint, run_async
+from mpta_pipeline.inference.endpoint import check_address, open_endpoint, run_async
 from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.models import ModelSpec, Reasoning, card_version
 from mpta_pipeline.inference.provider_errors import ProviderError, redact, shorten
@@ -123,7 +123,7 @@ class _Probing:
 
     async def run(self, cache_dir: Path, key: str | None) -> None:
         provider = provider_for(self.spec)
-        async with endpoint(self.spec, provider, cache_dir, key, self.secrets) as self.client:
+        async with open_endpoint(self.spec, provider, cache_dir, key, self.secrets) as self.client:
             self.found.price = _price(self.spec)
             await self._listed()
             try:
