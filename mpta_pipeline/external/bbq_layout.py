@@ -14,10 +14,10 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import ITEMS
-from mpta_pipeline.external.columns import ALIASES, plain
-from mpta_pipeline.external.files import told as _told
-from mpta_pipeline.external.preparation import from_table
-from mpta_pipeline.external.types import Answers, Known, Reading
+from mpta_pipeline.external.column_roles import ALIASES, plain
+from mpta_pipeline.external.file_formats import parse_nested as _told
+from mpta_pipeline.external.scoring_inputs import Answers, Known, Reading
+from mpta_pipeline.external.table_answers import from_table
 from mpta_pipeline.metrics.samples.external_scores import ROW
 from mpta_pipeline.tasks.kinds import bbq
 

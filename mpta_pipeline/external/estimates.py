@@ -15,7 +15,7 @@ from mpta_pipeline.core.storage import write_atomic, write_text
 from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
 from mpta_pipeline.core.tables import ITEMS, MODEL_COMPARISON, POCKETS, SCORES, SUBGROUP_METRICS
 from mpta_pipeline.external import numeric_answers as numeric
-from mpta_pipeline.external.types import Answers
+from mpta_pipeline.external.scoring_inputs import Answers
 from mpta_pipeline.metrics.samples.groups import CROSS, ROW_DIMENSIONS
 from mpta_pipeline.metrics.samples.item_features import COLUMNS as FACTS
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.files import read, told
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.file_formats import parse_nested, read
 
 # Published shares without a number of people stand for so many: the error of a poll of this size is about .015.
 ASSUMED_PEOPLE = 1_000
@@ -23,7 +23,7 @@ _OPTION = ("option", "answer", "response", "value", "category_label", "option_te
 
 
 @dataclass(frozen=True)
-class People:
+class PeopleAnswers:
     """What people answered.
 
     Attributes:
@@ -46,7 +46,7 @@ def read_people(
     questions: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
     answered: pl.DataFrame | None = None,
-) -> People:
+) -> PeopleAnswers:
     """Read respondents' answers or published shares.
 
     Args:
@@ -99,7 +99,7 @@ def read_people(
             made = layout.frame
     if item is not None and "own_answer" in layout.roles:
         made = c.without_missing(made.with_columns(pl.col("own_answer").cast(pl.String)))
-        return People(made, False, (), layout.notes)
+        return PeopleAnswers(made, False, (), layout.notes)
     chosen = [q for q in questions if q in made.columns]
     if not chosen:
         told_by = set() if answered is None else set(answered.columns)
@@ -118,15 +118,17 @@ def read_people(
     long = made.with_columns(pl.col(q).cast(pl.String) for q in chosen).unpivot(
         on=chosen, index=index, variable_name="item_id", value_name="own_answer"
     )
-    return People(c.without_missing(long).drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
+    return PeopleAnswers(c.without_missing(long).drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
 
 
-def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> People:
+def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> PeopleAnswers:
     """People of shares: `item_id`, `option`, `share` and the groups, one row an option."""
     return _published(frame, path, "share", None, bases)
 
 
-def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]) -> People:
+def _published(
+    frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]
+) -> PeopleAnswers:
     roles = ("item_id", "question", "options", "survey")
     layout = c.understand(frame, path, keep=bases, roles=roles)
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
@@ -244,7 +246,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
         else f", taken as those of {ASSUMED_PEOPLE:,} people where no n is given"
     )
     note = f"{path.name}: published {known} of {sums.height:,} questions{' and groups' if groups else ''}{size_note}"
-    return People(
+    return PeopleAnswers(
         rows.select(item, "own_answer", "respondent_id", *groups, *(["survey"] if "survey" in rows.columns else [])),
         True,
         (),
@@ -252,7 +254,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
     )
 
 
-def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, item: str) -> pl.DataFrame:
+def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.ColumnRoles, item: str) -> pl.DataFrame:
     """One row an option from lists of shares beside lists of options."""
     if "options" not in layout.roles:
         raise ValidationError(
@@ -264,7 +266,7 @@ def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, ite
     options = c.listed(rows.get_column(layout.roles["options"]))
     out = []
     for row, texts, shares in zip(rows.rows(named=True), options.to_list(), rows[listed].to_list(), strict=True):
-        value = told(shares)
+        value = parse_nested(shares)
         value = list(value.values()) if isinstance(value, dict) else value
         if not isinstance(value, list) or texts is None or len(value) != len(texts):
             raise ValidationError(

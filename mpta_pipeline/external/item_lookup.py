@@ -11,10 +11,10 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import ITEMS
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.human_answers import People
-from mpta_pipeline.external.rows import question_ids
-from mpta_pipeline.external.types import TASK, some
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.human_answers import PeopleAnswers
+from mpta_pipeline.external.scoring_inputs import TASK, some
+from mpta_pipeline.external.table_shapes import ids_of
 from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
 
 # With more codes than this, or with fractions, an answer is a number and no option.
@@ -57,23 +57,15 @@ class OwnItems:
     own_order: bool
 
 
-def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, ordered: bool = False) -> OwnItems:
+def items_of_rows(rows: pl.DataFrame, file: Path, people: PeopleAnswers | None, *, ordered: bool = False) -> OwnItems:
     """Make the items of the rows: options as shown, else the answers of people, codes as an ordered scale.
 
     Raises:
         ValidationError: The rows name no item, or nobody says which options the items have.
     """
     if not {"item_id", "question"} & set(rows.columns):
-        there = ", ".join(x for x in rows.columns if x not in (FILE, ROW))
-        raise ValidationError(
-            "The file does not say which item each answer is to",
-            file=file,
-            variable="item_id",
-            remedy=f"give item_id, example_id with category, or question; there are {there}",
-        )
-    named = "item_id" in rows.columns
-    ids = rows.get_column("item_id").cast(pl.String) if named else question_ids(rows.get_column("question"))
-    frame = rows.with_columns(ids.alias("item_id"))
+        raise _no_item(rows, file)
+    frame = rows.with_columns(ids_of(rows).alias("item_id"))
     shown, places = _shown(frame), _places(frame)
     values = _values_of_people(frame, people)
     of_models = _codes_of_models(frame)
@@ -176,14 +168,12 @@ def _places(frame: pl.DataFrame) -> dict[str, list[float]]:
     return dict(first.unique("item_id", keep="first", maintain_order=True).iter_rows())
 
 
-def _values_of_people(frame: pl.DataFrame, people: People | None) -> dict[str, list[str]]:
+def _values_of_people(frame: pl.DataFrame, people: PeopleAnswers | None) -> dict[str, list[str]]:
     """Item → the different answers of people (and keys) to it."""
     sides = [frame.select("item_id", pl.col(n).alias("said")) for n in ("own_answer", "key") if n in frame.columns]
     if people is not None:
-        of = people.frame
-        named = "item_id" in of.columns
-        ids = of.get_column("item_id").cast(pl.String) if named else question_ids(of.get_column("question"))
-        sides.append(pl.DataFrame({"item_id": ids, "said": of.get_column("own_answer")}))
+        said = people.frame.get_column("own_answer")
+        sides.append(pl.DataFrame({"item_id": ids_of(people.frame), "said": said}))
     if not sides:
         return {}
     whole = pl.col("said").cast(pl.String).str.strip_chars().str.replace(r"^([+-]?\d+)\.0+$", "$1")
@@ -279,6 +269,16 @@ def _code(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _no_item(rows: pl.DataFrame, file: Path) -> ValidationError:
+    columns = ", ".join(x for x in rows.columns if x not in (FILE, ROW))
+    return ValidationError(
+        "The file does not say which item each answer belongs to",
+        file=file,
+        variable="item_id",
+        remedy=f"give item_id, example_id with category, or question; its columns are {columns}",
+    )
+
+
 def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """The item of each row: by id, by BBQ's example and category, by the item's column, or by the question's text."""
     known = set(items["item_id"])
@@ -328,13 +328,7 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
             )
         return found.rename({"_found": "item_id"}).drop(*on), []
     if "question" not in rows.columns:
-        raise ValidationError(
-            "The file does not say which item each answer is to",
-            file=file,
-            variable="item_id",
-            remedy="give item_id, example_id with category, or question; there are "
-            f"{', '.join(x for x in rows.columns if x not in (FILE, ROW))}",
-        )
+        raise _no_item(rows, file)
 
     def asked(name: str) -> pl.Expr:
         return pl.col(name).str.replace_all(r"\s+", " ").str.strip_chars().str.to_lowercase()

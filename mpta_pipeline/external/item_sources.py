@@ -11,8 +11,8 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import CONCEPTS, ITEMS, OPTIONS, RESPONDENTS
 from mpta_pipeline.external.bbq_layout import is_bbq
-from mpta_pipeline.external.files import read
-from mpta_pipeline.external.types import Known
+from mpta_pipeline.external.file_formats import read
+from mpta_pipeline.external.scoring_inputs import Known
 from mpta_pipeline.harmonize import Crosswalk
 
 # Kinds whose canonical order of options is drawn by this project: letters of other people's prompts cannot mean it.

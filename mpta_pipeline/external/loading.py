@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import logs
+from mpta_pipeline.external import evaluation_logs as logs
 from mpta_pipeline.external.bbq_layout import from_bbq, is_bbq
-from mpta_pipeline.external.files import read
+from mpta_pipeline.external.file_formats import read
 from mpta_pipeline.external.human_answers import read_people
-from mpta_pipeline.external.preparation import from_table
-from mpta_pipeline.external.types import TASK, Answers, Known, Reading
+from mpta_pipeline.external.scoring_inputs import TASK, Answers, Known, Reading
+from mpta_pipeline.external.table_answers import from_table
 from mpta_pipeline.metrics.samples.external_scores import FILE
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import columns as c
+from mpta_pipeline.external import column_roles as c
 from mpta_pipeline.metrics.samples.external_scores import ROW
 from mpta_pipeline.metrics.samples.option_coding import read_names, tidy
 from mpta_pipeline.tasks import read_replies

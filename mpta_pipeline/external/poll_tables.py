@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.files import told
-from mpta_pipeline.external.human_answers import People, people_of_shares
-from mpta_pipeline.external.rows import question_ids
-from mpta_pipeline.external.types import Reading
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.file_formats import parse_nested
+from mpta_pipeline.external.human_answers import PeopleAnswers, people_of_shares
+from mpta_pipeline.external.scoring_inputs import Reading
+from mpta_pipeline.external.table_shapes import ids_of
 
 # The last option of many polls, which distributions leave out.
 REFUSED = re.compile(r"^\W*(?:refused|no answer|dk/refused|don'?t know|missing)", re.IGNORECASE)
@@ -26,7 +26,7 @@ COPIES, LEAST_COPIES, MOST_COPIES = 100, 20, 1_000_000
 _MAPPING = re.compile(r"^defaultdict\(<class '[^']*'>,\s*(.*)\)$", re.DOTALL)
 
 
-def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFrame, People | None, list[str]]:
+def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFrame, PeopleAnswers | None, list[str]]:
     """People's shares that stand in the rows, as answers of people; the rows then name no shares of people any more.
 
     A list of shares is in the order of the options. A mapping of such lists is one per group (`country`): the model's
@@ -50,7 +50,9 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
             remedy="give a column options with the options' texts in the same order",
         )
     notes: list[str] = []
-    parsed = [told(_MAPPING.sub(r"\1", v)) if isinstance(v, str) else v for v in rows["people_shares"].to_list()]
+    parsed = [
+        parse_nested(_MAPPING.sub(r"\1", v)) if isinstance(v, str) else v for v in rows["people_shares"].to_list()
+    ]
     if any(isinstance(v, dict) and v and isinstance(next(iter(v.values())), list) for v in parsed):
         rows, parsed = _by_group(rows, parsed)
         notes.append(f"people's shares are given by {GROUP}: the model's answer to a question is compared with each")
@@ -64,9 +66,7 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
         joined = pl.concat_str([pl.col(b).cast(pl.String).fill_null("") for b in bases], separator=" × ")
         rows = rows.with_columns(joined.alias("respondent_id"))
         notes.append(f"each {' × '.join(bases)} is taken as one persona")
-    item = "item_id" if "item_id" in rows.columns else "question"
-    ids = rows[item].cast(pl.String) if item == "item_id" else question_ids(rows[item])
-    people = people_of_shares(_long(rows, ids, parsed, bases, file), file, bases)
+    people = people_of_shares(_long(rows, ids_of(rows), parsed, bases, file), file, bases)
     rows, said = _as_answers(rows.drop("people_shares"), file)
     return rows, people, [*notes, *said]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mpta_pipeline.external.columns import MEANING
-from mpta_pipeline.external.types import Answers, some
+from mpta_pipeline.external.column_roles import MEANING
+from mpta_pipeline.external.scoring_inputs import Answers, some
 
 _SHOWN = 8
 

@@ -139,7 +139,7 @@ def test_decimal_commas_of_a_spreadsheet_are_numbers(tmp_path):
 def test_lists_with_commas_stay_in_a_file_of_semicolons(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('item_id;options;answer;key;note\nq1;"yes|no";yes;yes;1,2,3\nq2;"yes|no";no;yes;2,5\n', "utf-8")
-    frame = external.files.read(path)
+    frame = external.read(path)
     assert frame["note"].to_list() == ["1,2,3", "2,5"]
 
 

@@ -9,13 +9,14 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import STATUSES
-from mpta_pipeline.external.human_answers import People
+from mpta_pipeline.external.answer_keys import joined_own, keys_of, numbers_apart, own_of_people
+from mpta_pipeline.external.human_answers import PeopleAnswers
 from mpta_pipeline.external.item_lookup import items_of_rows, with_item_id
 from mpta_pipeline.external.option_matching import match
+from mpta_pipeline.external.persona_groups import groups_of
 from mpta_pipeline.external.poll_tables import beside
-from mpta_pipeline.external.respondents import groups_of, joined_own, keys_of, numbers_apart, own_of_people
-from mpta_pipeline.external.rows import answer_rows, people_among_models, question_ids, with_model
-from mpta_pipeline.external.types import Answers, Known, Reading
+from mpta_pipeline.external.scoring_inputs import Answers, Known, Reading
+from mpta_pipeline.external.table_shapes import answer_rows, ids_of, people_among_models, with_model
 from mpta_pipeline.metrics.samples.external_scores import ROW
 
 
@@ -24,7 +25,7 @@ def from_table(
     file: Path,
     known: Known | None = None,
     reading: Reading | None = None,
-    people: People | None = None,
+    people: PeopleAnswers | None = None,
 ) -> Answers:
     """Answers of a table, to items that are known or that the table brings along.
 
@@ -60,7 +61,7 @@ def from_table(
         rows, said = with_item_id(rows, file, items)
     notes += said
     if "item_id" not in rows.columns:
-        rows = rows.with_columns(question_ids(rows.get_column("question")).alias("item_id"))
+        rows = rows.with_columns(ids_of(rows).alias("item_id"))
     own = own_of_people(people, items, known, file)
     rows, numeric = numbers_apart(rows, own, numeric_ids)
     groups = groups_of(
@@ -110,9 +111,8 @@ def _without(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
     """The rows with people's codes for no answer empty."""
     if "own_answer" not in rows.columns:
         return rows
-    ids = rows.get_column("item_id") if "item_id" in rows.columns else question_ids(rows.get_column("question"))
     number = pl.col("own_answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-    named = rows.select(ids.cast(pl.String).alias("item_id"), number.alias("code"))
+    named = rows.select(ids_of(rows).alias("item_id"), number.alias("code"))
     empty = named.join(
         codes.with_columns(pl.lit(True).alias("empty")), on=["item_id", "code"], how="left", maintain_order="left"
     )["empty"]

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external.files import told
+from mpta_pipeline.external.file_formats import parse_nested
 
 # Role → names by which files call it, best first. Compared in lower case, with anything but letters and digits as "_".
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -105,7 +105,7 @@ def plain(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnRoles:
     """How a file's columns were understood.
 
     Attributes:
@@ -128,7 +128,7 @@ def understand(
     named: Mapping[str, str] | None = None,
     keep: Sequence[str] = (),
     roles: Sequence[str] = tuple(ALIASES),
-) -> Layout:
+) -> ColumnRoles:
     """Name the columns of a table by their roles.
 
     Args:
@@ -202,7 +202,7 @@ def understand(
     made = frame.select(
         *renamed, *(pl.col(r) for r in families if r not in given), *(c for c in kept if c not in families)
     )
-    return Layout(
+    return ColumnRoles(
         made.with_columns(clash) if clash else made,
         shown,
         tuple(c for c in kept if c not in keep and c not in members and not c.startswith("_")),
@@ -298,7 +298,7 @@ def listed(values: pl.Series) -> pl.Series:
 
 
 def _list_of(text: str) -> list[str] | None:
-    value = told(text)
+    value = parse_nested(text)
     if isinstance(value, dict):
         # Options by letter, or datasets' own {"text": [...], "label": [...]}.
         value = value.get("text") if isinstance(value.get("text"), list) else list(value.values())
@@ -344,7 +344,7 @@ def _numbers_of(text: str) -> tuple[list[float | None] | None, list[str] | None]
     try:
         value: Any = json.loads(inner)
     except ValueError:
-        value = told(inner)
+        value = parse_nested(inner)
     if isinstance(value, dict):
         return [_number(v) for v in value.values()], [str(k) for k in value]
     if isinstance(value, list | tuple):

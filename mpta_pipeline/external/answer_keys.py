@@ -1,4 +1,4 @@
-"""The people behind the answers: their own answers, their groups, and what each answer of a model is scored against."""
+"""What each answer is scored against: the item's key, the person's own answer, or people's most frequent one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.external.human_answers import People
+from mpta_pipeline.external.human_answers import PeopleAnswers
 from mpta_pipeline.external.item_lookup import with_item_id
 from mpta_pipeline.external.option_matching import SetAside, match
-from mpta_pipeline.external.rows import question_ids, with_model
-from mpta_pipeline.external.types import Known, Reading
+from mpta_pipeline.external.scoring_inputs import Known, Reading, survey_of
+from mpta_pipeline.external.table_shapes import ids_of, with_model
 from mpta_pipeline.metrics.samples.external_scores import ROW
-
-_NO_GROUPS = ("respondent_id", "item_id", "model", "condition", "answer", "own_answer", "survey", "weight")
 
 
 @dataclass
-class Keyed:
+class KeyedAnswers:
     """Answers with what they are scored against.
 
     Attributes:
@@ -39,17 +37,16 @@ class Keyed:
     left_out: list[SetAside] = field(default_factory=list)
 
 
-def own_of_people(people: People | None, items: pl.DataFrame, known: Known | None, file: Path) -> pl.DataFrame | None:
+def own_of_people(
+    people: PeopleAnswers | None, items: pl.DataFrame, known: Known | None, file: Path
+) -> pl.DataFrame | None:
     """The people's answers with `item_id`."""
     if people is None:
         return None
     frame = people.frame
-    if "item_id" not in frame.columns:
-        if known is None:
-            frame = frame.with_columns(question_ids(frame.get_column("question")).alias("item_id"))
-        else:
-            frame, _ = with_item_id(frame.with_row_index(ROW, offset=1), file, items)
-    elif known is not None:
+    if known is None:
+        frame = frame.with_columns(ids_of(frame).alias("item_id"))
+    else:
         frame, _ = with_item_id(frame.with_row_index(ROW, offset=1), file, items)
     frame = frame.with_columns(pl.col("item_id").cast(pl.String), pl.col("respondent_id").cast(pl.String))
     if (twice := frame.filter(pl.struct("respondent_id", "item_id").is_duplicated())).height:
@@ -70,14 +67,7 @@ def numbers_apart(
     if not numeric:
         return rows, None
     is_number = pl.col("item_id").is_in(list(numeric))
-    of = with_model(rows.filter(is_number))
-    if own is not None and "own_answer" not in of.columns and "respondent_id" in of.columns:
-        of = of.with_columns(pl.col("respondent_id").cast(pl.String)).join(
-            own.select("respondent_id", "item_id", "own_answer"),
-            on=["respondent_id", "item_id"],
-            how="left",
-            maintain_order="left",
-        )
+    of = joined_own(with_model(rows.filter(is_number)), own)
     if "own_answer" not in of.columns:
         of = of.with_columns(
             pl.col("key").alias("own_answer") if "key" in of.columns else pl.lit(None, pl.String).alias("own_answer")
@@ -98,93 +88,6 @@ def joined_own(rows: pl.DataFrame, own: pl.DataFrame | None) -> pl.DataFrame:
     )
 
 
-def groups_of(
-    rows: pl.DataFrame | None, own: pl.DataFrame | None, reading: Reading, file: Path, known: Known | None = None
-) -> pl.DataFrame:
-    """One row a persona with its groups.
-
-    Raises:
-        ValidationError: Groups without personas, of a column that groups nobody, or a persona in two groups.
-    """
-    wrong = next((b for b in reading.bases if b in _NO_GROUPS), None)
-    if wrong is not None:
-        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(
-            wrong, "it tells answers apart, and groups nobody"
-        )
-        raise ValidationError(
-            f"Personas cannot be grouped by {wrong}: {why}",
-            file=file,
-            variable="--by",
-            value=wrong,
-            remedy="name a column that groups people, such as sex or region",
-        )
-    together = _members([frame for frame in (rows, own) if frame is not None], reading)
-    if reading.by and together.is_empty():
-        raise ValidationError(
-            "Groups are groups of personas, and the answers name none",
-            file=file,
-            variable="respondent_id",
-            remedy="give respondent_id, or leave --by out",
-        )
-    made = _one_group_each(together, file)
-    if known is None or known.groups is None:
-        return made
-    columns = [x for x in made.columns if x not in ("respondent_id", "survey")]
-    theirs = known.groups.drop([x for x in columns if x in known.groups.columns])
-    if columns:
-        theirs = theirs.join(made.drop("survey"), on="respondent_id", how="left", maintain_order="left")
-    more = made.join(theirs, on="respondent_id", how="anti", maintain_order="left")
-    return pl.concat([theirs, more], how="diagonal") if more.height else theirs
-
-
-def _members(frames: Sequence[pl.DataFrame], reading: Reading) -> pl.DataFrame:
-    """respondent_id, survey and the groups of every row that names a persona."""
-    design = ("stratum", "psu")
-    parts = [pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})]
-    for frame in frames:
-        if "respondent_id" not in frame.columns:
-            continue
-        shown = dict.fromkeys(x for x in (*reading.bases, *design) if x in frame.columns)
-        survey = pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
-        parts.append(
-            frame.filter(pl.col("respondent_id").is_not_null()).select(
-                pl.col("respondent_id").cast(pl.String),
-                survey.alias("survey"),
-                *(pl.col(x).cast(pl.String) for x in shown),
-            )
-        )
-    return pl.concat(parts, how="diagonal")
-
-
-def _one_group_each(together: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """One row a persona.
-
-    Raises:
-        ValidationError: A persona is in several groups of one column.
-    """
-    columns = [x for x in together.columns if x not in ("respondent_id", "survey")]
-    for column in columns:
-        several = together.filter(pl.col(column).drop_nulls().n_unique().over("respondent_id") > 1)
-        if several.height:
-            person = several.item(0, "respondent_id")
-            values = several.filter(respondent_id=person)[column].drop_nulls().unique(maintain_order=True)
-            raise ValidationError(
-                f"A persona is in several groups of {column}",
-                file=file,
-                variable="respondent_id",
-                value=f"{person}: {', '.join(values)}",
-                remedy=f"give each persona one {column}, or people that differ in it different ids",
-            )
-    made = together.group_by("respondent_id", maintain_order=True).agg(
-        pl.col("survey").drop_nulls().first(), *(pl.col(x).drop_nulls().first() for x in columns)
-    )
-    # Files number units anew in each stratum (GSS: `vpsu` is 1 or 2 in every `vstrat`).
-    if {"stratum", "psu"} <= set(columns):
-        unit = pl.concat_str(pl.col("stratum").fill_null(""), "psu", separator="/")
-        made = made.with_columns(unit.alias("psu"))
-    return made
-
-
 def keys_of(
     rows: pl.DataFrame,
     items: pl.DataFrame,
@@ -193,7 +96,7 @@ def keys_of(
     known: Known | None,
     reading: Reading,
     file: Path,
-) -> Keyed:
+) -> KeyedAnswers:
     """Find what each answer is scored against: the item's key, the person's own answer, or people's most frequent one.
 
     Args:
@@ -207,7 +110,7 @@ def keys_of(
     Raises:
         ValidationError: An item has several keys, a person two own answers, or nothing has a key.
     """
-    made = Keyed(rows, items, GOLD.empty() if known is None else known.gold)
+    made = KeyedAnswers(rows, items, GOLD.empty() if known is None else known.gold)
     _keys_of_items(made, file)
     mine = _own_gold(made, file)
     if own is not None:
@@ -227,7 +130,7 @@ def keys_of(
     return made
 
 
-def _keys_of_items(made: Keyed, file: Path) -> None:
+def _keys_of_items(made: KeyedAnswers, file: Path) -> None:
     """Keys that stand in the file: the item's, or, where they differ between people, the person's own answer."""
     rows, items = made.rows, made.items
     once = "own_idx" in rows.columns and "respondent_id" not in rows.columns
@@ -260,7 +163,7 @@ def _keys_of_items(made: Keyed, file: Path) -> None:
     made.items = items.with_columns(pl.coalesce("gold_idx", "_key").alias("gold_idx")).drop("_key")
 
 
-def _own_gold(made: Keyed, file: Path) -> pl.DataFrame:
+def _own_gold(made: KeyedAnswers, file: Path) -> pl.DataFrame:
     """GOLD of the own answers beside the model's."""
     rows = made.rows
     if "own_idx" not in rows.columns:
@@ -279,7 +182,7 @@ def _own_gold(made: Keyed, file: Path) -> pl.DataFrame:
             pl.lit(str(made.items.item(0, "task"))).alias("task"),
             "item_id",
             pl.col("respondent_id").cast(pl.String),
-            _survey(rows).alias("survey"),
+            survey_of(rows).alias("survey"),
             pl.col("own_idx").alias("gold_idx"),
             weight.alias("weight"),
         )
@@ -302,11 +205,9 @@ def _float(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Float64, strict=False) if name in frame.columns else pl.lit(None, pl.Float64)
 
 
-def _survey(frame: pl.DataFrame) -> pl.Expr:
-    return pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
-
-
-def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading: Reading, file: Path) -> pl.DataFrame:
+def _gold_of_people(
+    made: KeyedAnswers, own: pl.DataFrame, mine: pl.DataFrame, reading: Reading, file: Path
+) -> pl.DataFrame:
     """GOLD of everybody in the people's file."""
     rows = made.rows
     here = own.join(made.items.select("item_id"), on="item_id", how="semi", maintain_order="left")
@@ -318,7 +219,7 @@ def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading:
             f"{lost.height:,} of {frame.height:,} answers of people are no option of their item and count as no answer "
             f"(e.g. {lost.item(0, 'item_id')}: {lost.item(0, 'own_answer')})"
         )
-    surveys = rows.select(_survey(rows).unique().alias("s"))["s"].to_list()
+    surveys = rows.select(survey_of(rows).unique().alias("s"))["s"].to_list()
     if "survey" not in frame.columns and len(surveys) > 1:
         raise ValidationError(
             "The answers are of several surveys, and the people's file does not say of which each person is",
@@ -327,7 +228,7 @@ def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading:
             value=", ".join(sorted(surveys)),
             remedy="give the people's file a column survey",
         )
-    survey = _survey(frame) if "survey" in frame.columns else pl.lit(surveys[0] if surveys else "none")
+    survey = survey_of(frame) if "survey" in frame.columns else pl.lit(surveys[0] if surveys else "none")
     if "weight" not in frame.columns and {"weight", "respondent_id"} <= set(rows.columns):
         each = rows.select(pl.col("respondent_id").cast(pl.String), _float(rows, "weight"))
         frame = frame.join(
@@ -344,7 +245,7 @@ def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading:
     return pl.concat([mine, theirs.join(mine, on=["item_id", "respondent_id"], how="anti", maintain_order="left")])
 
 
-def _leave_out_keyless_personas(made: Keyed) -> None:
+def _leave_out_keyless_personas(made: KeyedAnswers) -> None:
     """Leave out answers of personas who gave no own answer to an item that has no key of its own."""
     if "respondent_id" not in made.rows.columns:
         return
@@ -370,7 +271,7 @@ def _leave_out_keyless_personas(made: Keyed) -> None:
     made.rows = rows.filter(~lacks).drop("_own", "_item")
 
 
-def _leave_out_keyless_items(made: Keyed, file: Path) -> None:
+def _leave_out_keyless_items(made: KeyedAnswers, file: Path) -> None:
     """Leave out answers to items without a key.
 
     Raises:
@@ -398,7 +299,7 @@ def _leave_out_keyless_items(made: Keyed, file: Path) -> None:
     made.rows = made.rows.join(keyed, on="item_id", how="semi", maintain_order="left")
 
 
-def _by_mode(made: Keyed) -> None:
+def _by_mode(made: KeyedAnswers) -> None:
     """Where no persona is among the people, the key of an item is people's most frequent answer."""
     weight = pl.col("weight").fill_null(1.0)
     mode = (

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ConfigError, ValidationError
-from mpta_pipeline.external.files import from_records
+from mpta_pipeline.external.file_formats import from_records
 
 _LM_EVAL = {"doc_id", "doc", "target", "filtered_resps"}
 _SCALAR = (str, int, float, bool)

@@ -10,9 +10,9 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.human_answers import People
-from mpta_pipeline.external.types import TASK, Known, Reading, some
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.human_answers import PeopleAnswers
+from mpta_pipeline.external.scoring_inputs import TASK, Known, Reading, some
 from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
 
 _PEOPLE_AS_MODEL = (
@@ -28,7 +28,7 @@ _PAIRS = {
 
 
 @dataclass(frozen=True)
-class Rows:
+class AnswerRows:
     """One row an answer.
 
     Attributes:
@@ -44,7 +44,9 @@ class Rows:
     notes: Sequence[str]
 
 
-def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: People | None) -> Rows:
+def answer_rows(
+    frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: PeopleAnswers | None
+) -> AnswerRows:
     """One row an answer, columns named by their roles.
 
     Raises:
@@ -78,7 +80,7 @@ def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: R
         )
     texts = [name for name in ("answer", "own_answer", "key", "status") if name in layout.frame.columns]
     made = layout.frame.with_columns(_as_text(layout.frame.get_column(name)).alias(name) for name in texts)
-    return Rows(c.without_missing(made), layout.roles, layout.unused, layout.notes)
+    return AnswerRows(c.without_missing(made), layout.roles, layout.unused, layout.notes)
 
 
 def _source(frame: pl.DataFrame) -> dict[str, str]:
@@ -91,7 +93,9 @@ def _source(frame: pl.DataFrame) -> dict[str, str]:
     return {}
 
 
-def _check_named(frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: People | None) -> None:
+def _check_named(
+    frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: PeopleAnswers | None
+) -> None:
     """Check that the columns that the user names are there.
 
     Raises:
@@ -127,8 +131,8 @@ def _stacked(frame: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
 
 def _from_wide(
     frame: pl.DataFrame, file: Path, wide: Sequence[str], named: Mapping[str, str], bases: Sequence[str]
-) -> Rows:
-    """Rows from a column per question; a person who was not asked a question has no answer to it."""
+) -> AnswerRows:
+    """Read a column per question; a person who was not asked a question has no answer to it."""
     layout = _of_persons(frame.drop(wide), file, named, bases)
     kept = frame.select(wide).hstack(layout.frame)
     long = kept.with_columns(pl.col(q).cast(pl.String) for q in wide).unpivot(
@@ -136,7 +140,7 @@ def _from_wide(
     )
     said = f"{file.name}: {len(wide)} questions stand in a column each: {some(wide)}; empty cells were not asked"
     shown = {**layout.roles, "item_id": "one column per question", "answer": some(wide)}
-    return Rows(long.filter(pl.col("answer").is_not_null()), shown, layout.unused, [said, *layout.notes])
+    return AnswerRows(long.filter(pl.col("answer").is_not_null()), shown, layout.unused, [said, *layout.notes])
 
 
 def _as_text(values: pl.Series) -> pl.Series:
@@ -148,7 +152,7 @@ def _as_text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
-def _wide(frame: pl.DataFrame, known: Known | None, reading: Reading, people: People | None) -> tuple[str, ...]:
+def _wide(frame: pl.DataFrame, known: Known | None, reading: Reading, people: PeopleAnswers | None) -> tuple[str, ...]:
     """Columns that are questions: those the user names, those the people's file has too, or the ids of known items."""
     if reading.questions:
         return tuple(q for q in reading.questions if q in frame.columns)
@@ -187,7 +191,7 @@ def _pairs(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:
 
 def _from_pairs(
     frame: pl.DataFrame, file: Path, pairs: dict[str, tuple[str, str]], named: Mapping[str, str], bases: Sequence[str]
-) -> Rows:
+) -> AnswerRows:
     both = [x for pair in pairs.values() for x in pair]
     layout = _of_persons(frame.drop(both), file, named, bases)
     parts = [
@@ -209,10 +213,10 @@ def _from_pairs(
         rows = rows.with_columns(pl.format("row {}", ROW).alias("respondent_id"))
         said += "; each row is taken as one person"
     rows = c.without_missing(rows.filter(pl.col("answer").is_not_null()))
-    return Rows(rows, shown, layout.unused, [said, *layout.notes])
+    return AnswerRows(rows, shown, layout.unused, [said, *layout.notes])
 
 
-def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases: Sequence[str]) -> c.Layout:
+def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases: Sequence[str]) -> c.ColumnRoles:
     """The columns of a table with one row a person, apart from its questions; `id` is then the person's."""
     roles = tuple(r for r in c.ALIASES if r not in ("item_id", "question", "answer", "own_answer", "key", "options"))
     said = {r: x for r, x in named.items() if r in roles}
@@ -242,6 +246,13 @@ def question_ids(questions: pl.Series) -> pl.Series:
     """An id a question: its text where that is short, else a hash with the text's beginning."""
     unique = {q: (q if len(q) <= 40 else f"{q[:30]}… {digest(q, length=6)}") for q in questions.drop_nulls().unique()}
     return pl.Series("item_id", [unique.get(q) for q in questions.to_list()], dtype=pl.String)
+
+
+def ids_of(rows: pl.DataFrame) -> pl.Series:
+    """Return the item id of each row as text: as the file gives it, else made from the question."""
+    if "item_id" in rows.columns:
+        return rows.get_column("item_id").cast(pl.String)
+    return question_ids(rows.get_column("question"))
 
 
 def with_model(rows: pl.DataFrame) -> pl.DataFrame:

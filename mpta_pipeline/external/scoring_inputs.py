@@ -18,6 +18,11 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")
 
 
+def survey_of(frame: pl.DataFrame) -> pl.Expr:
+    """Return the survey of each row; `none` where the file names none."""
+    return pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
+
+
 @dataclass(frozen=True)
 class Known:
     """Items that are known before the file is read.

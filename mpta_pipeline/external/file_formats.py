@@ -277,7 +277,7 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
 
 
-def told(value: Any) -> Any:
+def parse_nested(value: Any) -> Any:
     """A nested value, whether it came nested (JSON, Parquet) or written out (CSV: JSON or Python)."""
     if not isinstance(value, str):
         return value
