@@ -1,4 +1,4 @@
-"""Making model × task partitions of several models at the same time: a slow or failing model holds back no other."""
+"""Process model × task partitions of several models in parallel: a slow or failing model does not delay others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 def run_one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[tuple[str, T | MptaError]]:
     """Each partition (`model|task`) with what was made of it, or why it failed, in order.
 
-    An error that nobody foresaw is the failure of its own partition, like any other. A model that was given up before
-    it answered anything fails on its remaining tasks with the same message and is not asked again.
+    An unforeseen error is the failure of its own partition, like any other. A model that turned out unusable before it
+    answered anything fails on its remaining tasks with the same message, without further requests.
     """
     given_up: dict[str, MptaError] = {}
     at_work: set[str] = set()
@@ -46,14 +46,14 @@ def run_in_parallel(
 ) -> Iterator[tuple[str, T | MptaError]]:
     """As `run_one_by_one`, with one thread per host; results come as they are ready, those of one host in order.
 
-    A single host has a thread, too: an interrupt is raised in the main thread, and if that ran the event loop, a
-    callback of the loop might swallow it, and asking would go on.
+    A single host gets a thread as well: an interrupt is raised in the main thread, and if that ran the event loop, a
+    callback of the loop could swallow it, and the run would continue.
 
     Args:
         keys: The partitions.
         make: Makes one, from any thread; it must end soon after `stop` is set.
-        stop: Set if the caller is interrupted, or leaves before the last partition, so that no thread goes on asking.
-            One who leaves after the last partition sets nothing: the stop may be shared with what is asked next.
+        stop: Set if the caller is interrupted, or leaves before the last partition, so that no thread continues. It is
+            not set after the last partition, because it may be shared with the next run.
         host_of: Model → what runs it. Models of one host take turns.
 
     Raises:
