@@ -5,7 +5,6 @@ What belongs here: names, types, meaning and simple bounds of columns. What does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -736,7 +735,7 @@ LINEAGE = Table(
     ),
 )
 
-PUBLISHED: Sequence[Table] = (
+PUBLISHED: list[Table] = [
     WAVES,
     VARIABLES,
     CONCEPTS,
@@ -756,4 +755,10 @@ PUBLISHED: Sequence[Table] = (
     POCKETS,
     MODEL_COMPARISON,
     LINEAGE,
-)
+]
+
+
+def publish(table: Table) -> None:
+    """Add a table to those that the warehouse publishes; the graph does so for every table that it declares."""
+    if all(known.name != table.name for known in PUBLISHED):
+        PUBLISHED.append(table)
