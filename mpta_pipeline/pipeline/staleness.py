@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 
 from mpta_pipeline.core import named_sql
 from mpta_pipeline.core.hashing import digest
@@ -34,7 +35,12 @@ def code(table: str) -> str:
     """Version of the code that makes a table: a hash of its modules, its SQL and its step."""
     declared = graph.TABLES[table]
     modules = code_version(*declared.code)
-    return digest(modules, *map(named_sql.version, declared.sql), inspect.getsource(step_of(table)), length=12)
+    return digest(modules, *map(named_sql.version, declared.sql), _source_of_step(table), length=12)
+
+
+@cache
+def _source_of_step(table: str) -> str:
+    return inspect.getsource(step_of(table))
 
 
 def parents(deployment: Deployment, node: Node) -> dict[str, str]:
