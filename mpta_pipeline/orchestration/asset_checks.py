@@ -6,27 +6,12 @@ table stays. The results that it returned are reported here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import dagster as dg
 
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.pipeline import graph
-
-
-class Result(Protocol):
-    """The fields that all check results of the domain packages share."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def passed(self) -> bool: ...  # noqa: D102
-    @property
-    def severity(self) -> str: ...  # noqa: D102
-    @property
-    def description(self) -> str: ...  # noqa: D102
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 def specs(asset: str) -> list[dg.AssetCheckSpec]:
@@ -37,7 +22,7 @@ def specs(asset: str) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def results(asset: str, found: Sequence[Result]) -> list[dg.AssetCheckResult]:
+def results(asset: str, found: Sequence[CheckResult]) -> list[dg.AssetCheckCheckResult]:
     """The domain's results as Dagster's. A declared check without a result passes and says that it examined nothing.
 
     Raises:
@@ -46,13 +31,13 @@ def results(asset: str, found: Sequence[Result]) -> list[dg.AssetCheckResult]:
     declared = graph.TABLES[asset].checks
     if undeclared := {check.name for check in found} - set(declared):
         raise KeyError(f"checks of {asset} that pipeline/graph.py does not declare: {sorted(undeclared)}")
-    by_name: dict[str, list[Result]] = {}
+    by_name: dict[str, list[CheckResult]] = {}
     for check in found:
         by_name.setdefault(check.name, []).append(check)
     return [_merged(name, by_name.get(name, [])) for name in declared]
 
 
-def _merged(name: str, found: list[Result]) -> dg.AssetCheckResult:
+def _merged(name: str, found: list[CheckResult]) -> dg.AssetCheckResult:
     failed = [c for c in found if not c.passed]
     severity = dg.AssetCheckSeverity.ERROR if any(c.severity == "error" for c in failed) else dg.AssetCheckSeverity.WARN
     metadata = {"looked at": len(found)} | {

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mpta_pipeline import surveys
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record, checksum, store, write_record
@@ -27,7 +28,7 @@ class Made(NamedTuple):
     """What a step made: the record of the stored table and the results of its checks."""
 
     record: Record
-    checks: Sequence[Any]
+    checks: Sequence[CheckResult]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _nobody_withdrew(deployment: Deployment, start: _Start) -> None:
         )
 
 
-def raise_blocking(what: str, checks: Sequence[Any], file: str | None = None, remedy: str = CORRECT) -> None:
+def raise_blocking(what: str, checks: Sequence[CheckResult], file: str | None = None, remedy: str = CORRECT) -> None:
     """Stop before a stored table is replaced by one that fails a blocking check.
 
     Raises:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mpta_pipeline.core.checks import CheckResult
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,7 +34,7 @@ class Output:
 
     frame: pl.DataFrame | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
-    checks: Sequence[Any] = ()
+    checks: Sequence[CheckResult] = ()
     companions: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     before_storing: Callable[[], None] | None = None
     publish: Callable[[], Path] | None = None

@@ -16,8 +16,8 @@ from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current
 from mpta_pipeline.pipeline.stored import made, read
 from mpta_pipeline.publication import withdrawal as forget
+from tests.factories.deployment import STUDY, respondents, write_wave
 from tests.plain_run import bring_up_to_date
-from tests.world import STUDY, respondents, write_wave
 
 WAVE = "gss_extract-2016"
 PATIENCE = 20.0  # seconds; a lock that fails shows as this much waiting, never as a hang

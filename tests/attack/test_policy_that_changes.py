@@ -13,9 +13,9 @@ from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current
 from mpta_pipeline.pipeline.stored import stacked
 from mpta_pipeline.surveys import load_sources
+from tests.factories.deployment import model
 from tests.orchestration.ticks import CELLS, Daemon
 from tests.plain_run import bring_up_to_date
-from tests.world import model
 
 # A host that is not this machine by name; the loopback server answers for it.
 REMOTE = "remote"

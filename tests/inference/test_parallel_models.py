@@ -13,8 +13,8 @@ from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.inference import Stop, in_parallel
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Server, answers, openai_error
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Server, answers, openai_error
 
 PAIRS = [ModelTask(model, task) for model in "ab" for task in "12"]
 

@@ -29,8 +29,8 @@ import httpx
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.staleness import needs_run
+from tests.factories.deployment import Server, World, model, respondents, serving, write_wave
 from tests.scale.deployment import ROOT, finish, installed, start
-from tests.world import Server, World, model, respondents, serving, write_wave
 
 PATIENCE = 900.0  # seconds
 QUIET = 75.0  # seconds: two ticks of each sensor

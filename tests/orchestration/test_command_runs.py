@@ -4,7 +4,7 @@ from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.orchestration.command_runs import rectangles
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.request_options import queue_of
-from tests.world import model
+from tests.factories.deployment import model
 
 
 def test_a_run_takes_partitions_that_are_neighbours():

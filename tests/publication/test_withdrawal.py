@@ -16,8 +16,8 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.stored import read, stacked
 from mpta_pipeline.publication import withdrawal
+from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
-from tests.world import STUDY, World, respondents, serving, write_wave
 
 TODAY = date(2026, 11, 23)
 

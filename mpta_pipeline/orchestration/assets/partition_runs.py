@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
@@ -86,5 +87,5 @@ def make_partitions(
     )
 
 
-def _reported(asset: str, checks: Sequence[Any]) -> list[dg.AssetCheckResult]:
+def _reported(asset: str, checks: Sequence[CheckResult]) -> list[dg.AssetCheckResult]:
     return asset_checks.results(asset, checks) if checks else []

@@ -10,6 +10,7 @@ import polars as pl
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import MptaError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.pipeline.deployment import PartFile
@@ -71,7 +72,7 @@ def harmonized_wave(inputs: Inputs) -> Output:
         try:
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
-                found = [harmonize.CheckResult(**check) for check in same["checks"]]
+                found = [CheckResult(**check) for check in same["checks"]]
             else:
                 _no_negative_weight(raw)
                 frame = harmonize.harmonize(raw, inputs.crosswalk)
@@ -91,7 +92,7 @@ def harmonized_wave(inputs: Inputs) -> Output:
             name = str(raw.release["file_name"])
             left_out[name] = str(problem)
             told = f"The wave is made without {name}: {problem}"
-            checks.append(harmonize.CheckResult("schema", False, "warn", told, {"file": name}))
+            checks.append(CheckResult("schema", False, "warn", told, {"file": name}))
             if before is not None and len(raws) > 1:  # of its countries what is stored stays
                 frames.append(before)
                 parts |= {r: known[r] for r in before["release_id"].unique() if r in known}
