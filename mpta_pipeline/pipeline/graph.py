@@ -950,7 +950,13 @@ def document() -> str:
     )
 
 
-declare(*_DECLARED, *_publication(_DECLARED))
+def build(*further: StoredTable) -> None:
+    """Declare all tables; further ones stand before the warehouse, which publishes them, too."""
+    declared = (*_DECLARED, *further)
+    declare(*declared, *_publication(declared))
+
+
+build()
 
 if __name__ == "__main__":
     print(document(), end="")
