@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -355,14 +355,20 @@ class Deployment:
 
     def figures_version(self) -> str:
         """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
-        rules, table = self.study_version("figures", "name"), self.retest_file
+        rules, table = self.study_version("figures", "name", "seed"), self.retest_file
         if table is None:
             return rules
         return digest(rules, table.read_bytes() if table.is_file() else "absent")
 
-    def study_version(self, *parts: str) -> str:
-        """Version of parts of the study, e.g. `traits`."""
-        return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))
+    def report_version(self) -> str:
+        """Version of what the report takes from the study beyond the estimates: its tasks and their order, warnings."""
+        return digest(*self.study.tasks, str(self.study.least_readable))
+
+    def study_version(self, *keys: str) -> str:
+        """Version of keys of study.yaml, e.g. `traits`; a dot leads to a nested key: `panel.strata`."""
+        document = self.study.model_dump(mode="json")
+        values = (reduce(lambda value, part: value[part], key.split("."), document) for key in keys)
+        return digest(*(json.dumps(value, sort_keys=True) for value in values))
 
 
 def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:
