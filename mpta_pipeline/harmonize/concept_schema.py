@@ -6,87 +6,17 @@ What belongs here: keys, types and the rules that a file must keep by itself. Wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from mpta_pipeline.core.configuration import StrictModel, validated
+from mpta_pipeline.core.configuration import StrictModel, parse_record, validated
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.core.vocabulary import Domain, MissingKind
 from mpta_pipeline.harmonize.labels import LabelPattern
-
-# The five sources of the reference crosswalk: every concept says of each what it has, if only that it has nothing.
-CORE_CODEBOOKS = ("wvs7", "wvs_ts", "joint", "evs2017", "gss")
-# Columns of sources that are not pooled end in the family of the source.
-FAMILIES = {"gss_extract": "gss", "wvs_usa_extract": "wvs", "evs2017": "evs", "evs_trend": "evs"}
-# The EVS trend file is coded by the dictionary of the WVS time series (the two are merged as IVS): where a concept says
-# nothing else, its pooled rows hold for both. A variable that the file does not have makes no column.
-TWINS = {"wvs_ts": "evs_trend"}
-# What gives what away: concepts that share a group are hidden together.
-REVEALS = frozenset(
-    {
-        "abortion",
-        "age",
-        "children_qualities",
-        "work_ethic",
-        "politics",
-        "civic_honesty",
-        "democracy",
-        "economy",
-        "education",
-        "environment",
-        "family",
-        "gender",
-        "gender_roles",
-        "geography",
-        "health",
-        "immigration",
-        "income",
-        "indices",
-        "life_satisfaction",
-        "media",
-        "national_identity",
-        "neighbours",
-        "origin",
-        "party_ideology",
-        "political_action",
-        "political_confidence",
-        "postmaterialism",
-        "punishment",
-        "race_relations",
-        "religion",
-        "schwartz",
-        "science",
-        "security",
-        "sexuality",
-        "surveillance",
-        "trust",
-        "violence",
-        "welfare",
-        "work",
-        "citizenship",
-        "crime",
-        "worries",
-        "knowledge",
-        "membership",
-        "hardship",
-        "elections",
-        "corruption",
-        "drugs",
-        "family_duties",
-        "freedom",
-        "infrastructure",
-        "international",
-        "law_enforcement",
-        "military",
-        "schools",
-    }
-)
 
 ConceptDomain = Literal[Domain, "design"]
 Scale = Literal["nominal", "ordinal", "numeric"]
@@ -262,7 +192,7 @@ class Unlabelled(StrictModel):
     refuse: bool = False
 
 
-class Source(StrictModel):
+class CodebookRow(StrictModel):
     """How one codebook carries the concept.
 
     Attributes:
@@ -336,11 +266,6 @@ class Source(StrictModel):
         return (self.variable,) if isinstance(self.variable, str) else self.variable
 
     @property
-    def family(self) -> str:
-        """Family of the codebook: gss, wvs, evs, joint."""
-        return FAMILIES.get(self.codebook, "wvs" if self.codebook.startswith("wvs") else self.codebook)
-
-    @property
     def carries(self) -> bool:
         """Whether the row makes a column."""
         return bool(self.options or self.range or self.numeric or self.from_labels or self.country)
@@ -356,7 +281,7 @@ class Source(StrictModel):
         )
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Source:
+    def _is_whole(self) -> CodebookRow:
         if self.equivalence == "absent":
             if self.variable or self.carries or self.pool:
                 raise ValueError("an absent row has codebook, equivalence and notes only")
@@ -400,57 +325,43 @@ class Concept(StrictModel):
     question: Text | None = None
     statement: Text | None = None
     reveals: tuple[str, ...] = ()
+    opens: tuple[str, ...] = ()
     battery: Battery | None = None
     categories: tuple[Value, ...] | None = None
     polarity: tuple[Partner, ...] = ()
     no_partner: Text | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[CodebookRow, ...] = ()
     absent: dict[str, str] = Field(default_factory=dict)
 
-    @field_validator("reveals")
-    @classmethod
-    def _known_groups(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
-        for group in groups:
-            if group not in REVEALS:
-                raise ValueError(f"unknown group {group!r}; known: {', '.join(sorted(REVEALS))}")
-        return groups
-
-    @cached_property
-    def rows(self) -> tuple[Source, ...]:
-        """All rows: those written, those of a codebook that shares another's dictionary, and the absent ones."""
-        written = {s.codebook for s in self.sources} | self.absent.keys()
-        twins = (
-            s.model_copy(update={"codebook": TWINS[s.codebook], "waves": {}, "status": "assumed"})
-            for s in self.sources
-            if s.codebook in TWINS and TWINS[s.codebook] not in written and (s.pool or s.country)
-        )
+    @property
+    def rows(self) -> tuple[CodebookRow, ...]:
+        """All rows: those written, and the absent ones."""
         gaps = (
-            Source(codebook=d, equivalence="absent", status="impossible", notes=why) for d, why in self.absent.items()
+            CodebookRow(codebook=name, equivalence="absent", status="impossible", notes=why)
+            for name, why in self.absent.items()
         )
-        return (*self.sources, *twins, *gaps)
+        return (*self.sources, *gaps)
 
-    def column(self, source: Source) -> str | None:
-        """The harmonized column of a row; null for rows that make none."""
-        if not source.carries:
-            return None
-        return source.column or (self.concept if source.pool else f"{self.concept}_{source.family}")
+    def column(self, row: CodebookRow) -> str | None:
+        """The harmonized column of a row; null for rows that make none, and for those whose codebook names it."""
+        return (row.column or (self.concept if row.pool else None)) if row.carries else None
 
-    def values(self, source: Source) -> tuple[str, ...]:
+    def values(self, row: CodebookRow) -> tuple[str, ...]:
         """The on-scale values of a row in canonical order."""
-        if source.categories or self.categories:
-            return source.categories or self.categories or ()
-        found = dict.fromkeys(o.value for o in source.all_options if not o.off_scale)
-        return tuple(sorted(found, key=float) if source.range else found)
+        if row.categories or self.categories:
+            return row.categories or self.categories or ()
+        found = dict.fromkeys(o.value for o in row.all_options if not o.off_scale)
+        return tuple(sorted(found, key=float) if row.range else found)
 
-    def partners(self, source: Source) -> tuple[Partner, ...]:
+    def partners(self, row: CodebookRow) -> tuple[Partner, ...]:
         """Partners of a row's column, with the sign that they have there.
 
         Where the source words the question the other way round, so that its sign in the battery is the opposite, the
         concept's partners have the opposite sign, too.
         """
-        if source.polarity is not None:
-            return source.polarity
-        if not (self.battery and self.battery.sign and source.sign == -self.battery.sign):
+        if row.polarity is not None:
+            return row.polarity
+        if not (self.battery and self.battery.sign and row.sign == -self.battery.sign):
             return self.polarity
         return tuple(Partner(concept=p.concept, sign=1 if p.sign == -1 else -1) for p in self.polarity)
 
@@ -458,21 +369,20 @@ class Concept(StrictModel):
     def _is_whole(self) -> Concept:
         if self.polarity and self.no_partner:
             raise ValueError("a concept has polarity or no_partner, not both")
-        named = [row.codebook for row in self.rows]
-        if lacking := [d for d in CORE_CODEBOOKS if d not in named]:
-            raise ValueError(f"no row for {', '.join(lacking)}: give one, or name it under absent with the reason")
-        if twice := [d for d in self.absent if any(s.codebook == d for s in self.sources)]:
+        if twice := [name for name in self.absent if any(row.codebook == name for row in self.sources)]:
             raise ValueError(f"{twice[0]} stands under sources and under absent")
-        seen: set[tuple[str, str]] = set()
+        if stray := [group for group in self.opens if group not in self.reveals]:
+            raise ValueError(f"opens names {stray[0]!r}, which reveals does not")
         for row in self.rows:
-            self._check_row(row)
-            column = self.column(row)
-            if column and (column, row.codebook) in seen:
-                raise ValueError(f"codebook {row.codebook} fills column {column} twice; give one row another column")
-            seen.add((column or row.codebook, row.codebook))
+            self.check_row(row)
         return self
 
-    def _check_row(self, row: Source) -> None:
+    def check_row(self, row: CodebookRow) -> None:
+        """Check a row against the concept.
+
+        Raises:
+            ValueError: They do not fit together.
+        """
         if self.scale == "numeric" and (row.options or row.range) and not row.numeric:
             raise ValueError(f"{row.codebook}: a numeric concept needs numeric")
         if row.numeric and self.scale != "numeric":
@@ -489,31 +399,13 @@ class Concept(StrictModel):
                 raise ValueError(f"{row.codebook}: statement must hold {{answer}} once")
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML without its surprises: `no`, `yes`, `on` and dates stay text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    ]
-    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-
-
 def parse_concept(text: str, file: Path) -> Concept:
     """Read one concept file.
 
     Raises:
         CrosswalkError: The text is not YAML, or breaks the format; with file, key and value.
     """
-    try:
-        raw: Any = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as failure:
-        raise CrosswalkError(
-            f"A concept file is not YAML: {' '.join(str(failure).split())}", file=file, remedy="mend its syntax"
-        ) from None
+    raw = parse_record(text, file, "A concept file", CrosswalkError)
     concept = validated(Concept, raw, "A concept file breaks the format", file=file, error=CrosswalkError)
     if concept.concept != file.stem:
         raise CrosswalkError(

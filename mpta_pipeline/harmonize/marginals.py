@@ -41,9 +41,6 @@ COMPARED = {
     "own_codebook": pl.Boolean,
     "evidence": pl.String,
 }
-# In the Joint file `study` tells the parts; the WVS-7 file holds the same respondents as its WVS part.
-_STUDY_CODES = {"1": "evs", "2": "wvs"}
-_SAME_PEOPLE = {"wvs7": ("joint", "wvs"), "evs2017": ("joint", "evs")}
 
 
 @lru_cache(maxsize=2)
@@ -74,14 +71,13 @@ def compare_marginals(
     """
     published = read_marginals() if published is None else published
     codebook = str(raw.release["codebook"])
-    parent, study = _SAME_PEOPLE.get(codebook, (codebook, None))
-    same_people = (pl.col("codebook") == parent) & (pl.lit(study).is_null() | (pl.col("study") == pl.lit(study)))
-    wanted = published.filter((pl.col("codebook") == codebook) | same_people)
+    study = raw.source.part_of.study if raw.source.part_of else None
+    wanted = about(published, raw)
     wanted = wanted.filter(pl.col("column").is_in(frame.columns))
     # A wave that somebody was taken out of is no longer the complete file; its figures were compared before.
     if wanted.is_empty() or raw.release.get("withdrawn"):
         return pl.DataFrame(schema=COMPARED)
-    whole = study is not None or raw.resolve("study") is None
+    whole = study is not None or not pools_studies(raw)
     frame = frame.with_columns(
         pl.lit(study, pl.String).alias("study") if whole else study_of(frame, raw),
         *_other_weights(frame, raw, wanted),
@@ -105,11 +101,34 @@ def compare_marginals(
     return pl.DataFrame(rows, schema=COMPARED, orient="row").sort("column", "year", "country", "statistic")
 
 
+def about(rows: pl.DataFrame, raw: RawWave) -> pl.DataFrame:
+    """The rows that are about a wave's own codebook, or about its study in a pooled file that holds the same people.
+
+    Args:
+        rows: Frame with the columns codebook and study.
+        raw: The wave.
+    """
+    pooled = raw.source.part_of
+    own = pl.col("codebook") == str(raw.release["codebook"])
+    if pooled is None:
+        return rows.filter(own)
+    return rows.filter(own | ((pl.col("codebook") == pooled.codebook) & (pl.col("study") == pooled.study)))
+
+
+def pools_studies(raw: RawWave) -> bool:
+    """Whether the wave's file tells which study each of its respondents is of."""
+    return raw.source.studies is not None and raw.resolve(raw.source.studies.variable) is not None
+
+
 def study_of(frame: pl.DataFrame, raw: RawWave) -> pl.Series:
-    """Which study each respondent of the Joint file is of: evs or wvs."""
-    codes = cells(raw, "study").get_column("code").replace_strict(_STUDY_CODES, default=None, return_dtype=pl.String)
+    """Which study each respondent of a pooled file is of; null where the file tells of none."""
+    studies = raw.source.studies
+    if studies is None or not pools_studies(raw):
+        return pl.Series("study", [None] * frame.height, dtype=pl.String)
+    codes = cells(raw, studies.variable).get_column("code")
+    named = codes.replace_strict(studies.codes, default=None, return_dtype=pl.String)
     # RESPONDENTS is sorted by id; the raw wave is not.
-    return codes.gather(frame.get_column("row_index")).alias("study")
+    return named.gather(frame.get_column("row_index")).alias("study")
 
 
 def _other_weights(frame: pl.DataFrame, raw: RawWave, wanted: pl.DataFrame) -> list[pl.Series]:

@@ -70,7 +70,7 @@ def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
                 # Another wording in the same file may run the other way round; the concept's sign is of its own.
                 if other.column != rule.column and not _turned_wording(other):
                     pairs.setdefault(rule.column, {})[other.column] = partner.sign
-                    if not other.source.numeric:  # a number has no direction to be wrong about
+                    if not other.row.numeric:  # a number has no direction to be wrong about
                         pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
     return pairs
 
@@ -80,7 +80,7 @@ def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
     wanted = {r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values()
     return frame.select(
         pl.col(r.column).cast(pl.Float64)
-        if r.source.numeric
+        if r.row.numeric
         else pl.col(r.column).replace_strict(places(r), default=None, return_dtype=pl.Float64)
         for r in wanted
     )
@@ -177,9 +177,7 @@ def settle(
     bare = set(unlabelled)
     mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
     doubts = {r.column: why for r in mine if (why := _lacking(r, found))}
-    either = [
-        r for r in mine if (r.rule.source.unlabelled and r.rule.source.unlabelled.direction) and r.column not in doubts
-    ]
+    either = [r for r in mine if (r.rule.row.unlabelled and r.rule.row.unlabelled.direction) and r.column not in doubts]
     if not any(r.rule.scores for r in mine):
         return list(recodes), doubts
     pairs = known_pairs(r.rule for r in recodes)
@@ -212,7 +210,7 @@ def settle(
 
 def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
     """Why the numbering of a variable without labels may be another release's."""
-    asked, cells = recode.rule.source.unlabelled, found[recode.cells]
+    asked, cells = recode.rule.row.unlabelled, found[recode.cells]
     if asked is None:
         return None
     if asked.refuse:
@@ -244,12 +242,12 @@ def _places_of(recodes: Sequence[Recode], found: Mapping[str, Coded]) -> pl.Data
 
 
 def _ordered(rule: Rule) -> bool:
-    return bool(rule.source.numeric or rule.scores or len(rule.values) == 2)
+    return bool(rule.row.numeric or rule.scores or len(rule.values) == 2)
 
 
 def _turned_wording(rule: Rule) -> bool:
     battery = rule.concept.battery
-    return bool(battery and battery.sign and rule.source.sign == -battery.sign)
+    return bool(battery and battery.sign and rule.row.sign == -battery.sign)
 
 
 def _evidence(column: str, partners: Mapping[str, int], measured: _Correlations) -> Evidence | None:

@@ -24,7 +24,7 @@ from mpta_pipeline.core.vocabulary import MISSING_KINDS
 from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.long_answers import trait_columns
-from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
+from mpta_pipeline.harmonize.marginals import about, compare_marginals, pools_studies, study_of
 from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave
 
@@ -65,11 +65,6 @@ class _Wave:
     def traits(self) -> list[str]:
         """The wave's harmonized columns, the country apart."""
         return [c for c in trait_columns(self.frame) if c != "country"]
-
-    @property
-    def family(self) -> str:
-        """Family of the wave's survey."""
-        return str(self.raw.release["survey"]).removesuffix("_extract").removesuffix("_usa")
 
     @cached_property
     def scores(self) -> pl.DataFrame:
@@ -116,7 +111,7 @@ def _schema(wave: _Wave) -> CheckResult:
     for name in wave.traits:
         rule = wave.rules.get(name)
         columns[name] = pa.Column(
-            pl.Float64 if rule and rule.source.numeric else pl.String, nullable=True, checks=_value_checks(rule)
+            pl.Float64 if rule and rule.row.numeric else pl.String, nullable=True, checks=_value_checks(rule)
         )
         columns[name + MISSING_SUFFIX] = pa.Column(
             pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
@@ -148,10 +143,10 @@ def _schema(wave: _Wave) -> CheckResult:
 
 
 def _value_checks(rule: Rule | None) -> list[pa.Check]:
-    if rule is None or rule.source.from_labels:
+    if rule is None or rule.row.from_labels:
         return []
-    if rule.source.numeric:
-        low, high = rule.source.numeric.min, rule.source.numeric.max
+    if rule.row.numeric:
+        low, high = rule.row.numeric.min, rule.row.numeric.max
         stray = TOLERANCE * (high - low)
         return [pa.Check.in_range(low - stray, high + stray)]
     return [pa.Check.isin(sorted({*rule.values, *(o.value for o in rule.options)}))]
@@ -224,22 +219,22 @@ def _weights(wave: _Wave) -> CheckResult:
 
 
 def _weight_sums(wave: _Wave) -> CheckResult:
-    """Weights sum to the number of respondents where their source says so.
+    """Weights sum to the number of respondents of each country where the source's record says so (`exact_weights`).
 
-    They must in the file of wave 7 of the WVS (97,220 of 97,220, per survey too); of its time series the producer says
-    nothing.
-    They do in NORC's files, but a cumulative file is scaled over all years. In the EVS they do not (59,720 for 59,438),
-    so its part of a file is told, not held to it.
+    Elsewhere they are only expected to come near, and what is off is reported. A cumulative file is scaled over all
+    years.
     """
-    strict = wave.frame if wave.raw.release["codebook"] == "wvs7" else wave.frame.clear()
-    if wave.family == "joint" and wave.raw.resolve("study") is not None:
-        strict = wave.frame.filter(study_of(wave.frame, wave.raw) == "wvs")
+    exact = wave.raw.source.exact_weights
+    strict = wave.frame if exact is True else wave.frame.clear()
+    if isinstance(exact, tuple) and pools_studies(wave.raw):
+        strict = wave.frame.filter(study_of(wave.frame, wave.raw).is_in(list(exact)).fill_null(False))
     off = {"strict": _off_sums(strict, STRICT_SUM), "loose": _off_sums(wave.frame, LOOSE_SUM)}
     return CheckResult(
         "weight_sums",
         not (off["strict"] or off["loose"]),
         "error" if off["strict"] else "warn",
-        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (WVS 7) or {LOOSE_SUM:.0%} (others)",
+        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (where the producer says so) or "
+        f"{LOOSE_SUM:.0%}",
         {"off": (off["strict"] or off["loose"])[:20], "n_off": len(off["strict"] or off["loose"])},
     )
 
@@ -332,13 +327,13 @@ def coverage(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _gaps(wave: _Wave) -> CheckResult:
-    """No answers stand where the producer says that a question was not put (`gaps.csv`, Joint v5 codebook)."""
-    codebook = str(wave.raw.release["codebook"])
-    study = {"wvs7": "wvs", "evs2017": "evs"}.get(codebook)
-    if study is None and codebook != "joint":
+    """There are no answers where the producer says that a question was not asked (`gaps.csv`)."""
+    gaps = about(read_gaps(), wave.raw).drop("codebook")
+    if gaps.is_empty():
         return CheckResult("declared_gaps", True, "warn", "The producer names no gaps for this source", {"gaps": 0})
-    part = pl.lit(study) if study else study_of(wave.frame, wave.raw)
-    gaps = read_gaps().filter(pl.col("column").is_in(wave.traits))
+    pooled = wave.raw.source.part_of
+    part = pl.lit(pooled.study) if pooled else study_of(wave.frame, wave.raw)
+    gaps = gaps.filter(pl.col("column").is_in(wave.traits))
     counts = (
         wave.frame.with_columns(part.alias("study"))
         .group_by("study", "country")
@@ -358,7 +353,7 @@ def _gaps(wave: _Wave) -> CheckResult:
 
 @lru_cache(maxsize=1)
 def read_gaps() -> pl.DataFrame:
-    """Where the producer says that a question was not put: column, study, country."""
+    """Where the producer says that a question was not asked: codebook, column, study, country."""
     return pl.read_csv(Path(__file__).with_name("gaps.csv"))
 
 

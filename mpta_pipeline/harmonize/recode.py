@@ -149,7 +149,7 @@ class Recode:
         """What each place of the variable's table becomes: the column, its missing kind, its code, and `content`."""
         rows = found.table.select("code", "missing").rows()
         kinds = [kind or self.missing.get(code) for code, kind in rows]
-        if self.rule.source.numeric:
+        if self.rule.row.numeric:
             numbers = pl.Series(
                 [code if kind is None else None for (code, _), kind in zip(rows, kinds, strict=True)], dtype=pl.String
             )
@@ -235,7 +235,7 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
     return [
         Problem(rule.column, variable, option.code, label, str(option.label), whole=False)
         for rule, variable in present
-        if rule.source.decode == "code"
+        if rule.row.decode == "code"
         if _applies(rule, labels.get(variable, {}))
         for option in rule.options
         if option.label
@@ -267,14 +267,14 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
             passed_over.setdefault(variable, []).append(rule)
             continue
         recode = _bind(rule, variable, found[variable].table, labels[variable])
-        title, expected = raw.label(variable), rule.source.title
+        title, expected = raw.label(variable), rule.row.title
         if expected and title and not expected.accepts(title):
             problem = Problem(rule.column, variable, None, title, str(expected))
             recode = replace(recode, problems=(*recode.problems, problem))
         own = found[variable]
-        if rule.source.filter is not None:
-            recode, own = _filtered(recode, rule.source.filter, own, raw)
-        if rule.source.answers:
+        if rule.row.filter is not None:
+            recode, own = _filtered(recode, rule.row.filter, own, raw)
+        if rule.row.answers:
             recode, own = _answering(recode, own, labels[variable])
         if recode.problems:
             countries = respondents(raw)["country"] if countries is None else countries
@@ -288,8 +288,8 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         # Without labels nobody can tell which meaning the codes have: the variable makes no column.
         if variable in found or not labels[variable]:
             continue
-        code = next(iter(others[0].source.where))
-        expected_labels = " or ".join(str(r.source.where[code]) for r in others if code in r.source.where)
+        code = next(iter(others[0].row.where))
+        expected_labels = " or ".join(str(r.row.where[code]) for r in others if code in r.row.where)
         problems.append(Problem(others[0].column, variable, code, labels[variable].get(code), expected_labels))
     recodes, doubts = _settled([r for r in recodes if not any(p.whole for p in r.problems)], found, labels, raw)
     problems += doubts
@@ -355,7 +355,7 @@ def _set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Reco
         answers = {c: by_code.get(c, 0) for c in doubted}
         told = [replace(p, whole=True, answers=answers.get(p.code, everything)) for p in recode.problems]
         return replace(recode, problems=tuple(told)), found
-    names = sorted(lost["country"].to_list()) if not recode.rule.source.from_labels else []
+    names = sorted(lost["country"].to_list()) if not recode.rule.row.from_labels else []
     told = []
     for problem in recode.problems:
         mine = counts.filter(pl.col("code") == problem.code)
@@ -378,9 +378,9 @@ def _set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Reco
 
 def _tolerated(rule: Rule) -> float:
     """The share of a country's answers that may have a code that is not understood."""
-    if rule.source.from_labels:
+    if rule.row.from_labels:
         return MAX_COUNTRIES  # each label speaks for itself
-    return MAX_NUMBERS if rule.source.numeric else MAX_CELLS
+    return MAX_NUMBERS if rule.row.numeric else MAX_CELLS
 
 
 def _check(bound: _Binding, raw: RawWave) -> None:
@@ -428,7 +428,7 @@ def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tupl
 
 def _answering(recode: Recode, found: Coded, labels: dict[str, str]) -> tuple[Recode, Coded]:
     """The recode with the codes that are answers to this question though the convention calls them missing."""
-    meant = {o.code: o.value for o in recode.rule.source.answers if _fits(o.label, labels.get(o.code))}
+    meant = {o.code: o.value for o in recode.rule.row.answers if _fits(o.label, labels.get(o.code))}
     rows = enumerate(found.table.select("code", "missing").iter_rows())
     places = [place for place, (code, kind) in rows if kind is not None and code in meant]
     if not places:
@@ -438,7 +438,7 @@ def _answering(recode: Recode, found: Coded, labels: dict[str, str]) -> tuple[Re
 
 
 def _applies(rule: Rule, labels: dict[str, str]) -> bool:
-    return all(pattern.accepts(labels.get(code, "")) for code, pattern in rule.source.where.items())
+    return all(pattern.accepts(labels.get(code, "")) for code, pattern in rule.row.where.items())
 
 
 def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]) -> Recode:
@@ -446,8 +446,8 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
     problems: list[Problem] = []
-    absent = {m.code: m for m in rule.source.missing}
-    by_label = rule.source.decode == "label" and bool(labels)
+    absent = {m.code: m for m in rule.row.missing}
+    by_label = rule.row.decode == "label" and bool(labels)
     options = {o.code: o for o in rule.options}
 
     def problem(code: str, expected: str | None, *, whole: bool = False, strange: bool = True) -> None:
@@ -473,15 +473,15 @@ def _bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]
                 moved = set(_read(label, rule)[0]) - {options[code].value}
                 problem(code, str(options[code].label), whole=bool(moved))
             values[code] = options[code].value
-        elif rule.source.from_labels:
+        elif rule.row.from_labels:
             name = shown_label(label) if label else code
-            name = language(name) if label and rule.source.languages else name
+            name = language(name) if label and rule.row.languages else name
             # A bare number is no answer in words; where nobody is told it (occupation codes), it tells groups apart.
-            if _is_number(name) and (rule.source.domain or rule.concept.domain) != "design":
+            if _is_number(name) and (rule.row.domain or rule.concept.domain) != "design":
                 problem(code, None, strange=False)
             else:
                 values[code] = name
-        elif not (rule.source.numeric and _in_range(rule, code)) or _no_count(code, label):
+        elif not (rule.row.numeric and _in_range(rule, code)) or _no_count(code, label):
             problem(code, None)
     return Recode(rule, variable, variable, values, missing, tuple(problems))
 
@@ -519,7 +519,7 @@ def _fits(pattern: LabelPattern | None, label: str | None) -> bool:
 
 
 def _in_range(rule: Rule, code: str) -> bool:
-    numeric = rule.source.numeric
+    numeric = rule.row.numeric
     if numeric is None or not _is_number(code):
         return False
     number = float(code)

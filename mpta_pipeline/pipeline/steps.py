@@ -425,7 +425,7 @@ def make_harmonized_wave(deployment: Deployment, wave: str) -> tuple[Record, Seq
         ValidationError: A blocking check failed in every part; the wave as it was stays.
     """
     node, path = Node("harmonized_wave", wave), deployment.layout.harmonized(wave)
-    raws = surveys.load_parts(deployment.layout, wave)
+    raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
     stored = _previous(path)
     record = made(deployment, node)
     known: Mapping[str, Any] = {} if record is None else record.notes.get("parts", {})
@@ -561,17 +561,24 @@ def make_survey_changelog(deployment: Deployment, wave: str) -> Record:
     node = Node("survey_changelog", wave)
     older = surveys.previous_releases(deployment.layout, wave)
     frames = [tables.CHANGELOG.empty()]
-    for new in surveys.load_parts(deployment.layout, wave):
+    damaged: list[str] = []
+    for new in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
         previous = older.get(str(new.release["sha256"])[:12], [])
         for release, countries in previous:
-            old = surveys.load_raw(deployment.layout, wave, release)
+            try:
+                old = surveys.load_raw(deployment.layout, wave, release, registry=deployment.sources)
+                old.verify()
+            except DamagedError as failure:  # a superseded release: what it held can no longer be compared
+                damaged.append(str(failure))
+                continue
             # One file in the place of one: all of both is compared, so that countries that came or went are seen.
             whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
             pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
             frames.append(surveys.diff_releases(*pair))
     names = sorted({release for found in older.values() for release, _ in found})
     frame = tables.CHANGELOG.conform(pl.concat(frames))
-    return _store(deployment, node, frame, {"previous_release": ", ".join(names) or None})
+    notes = {"previous_release": ", ".join(names) or None} | ({"damaged": damaged} if damaged else {})
+    return _store(deployment, node, frame, notes)
 
 
 def forget_wave(deployment: Deployment, wave: str) -> None:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import resources
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
-from mpta_pipeline.core.errors import ConfigError, PolicyError
+from mpta_pipeline.core.configuration import StrictModel, config_dir, parse_record, read_yaml, validated
+from mpta_pipeline.core.errors import ConfigError, MptaError, PolicyError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.own_records import OwnRecord, SetAside, read_own
 from mpta_pipeline.core.vocabulary import DataUse, MissingKind
 
 _INVALID = "A survey configuration is not valid"
+_PACKAGED = Path(__file__).with_name("sources")
+_MISSING_FILE = "missing.yaml"
 
 
 def _is_pattern(text: str) -> str:
@@ -269,6 +270,20 @@ class Address(StrictModel):
         return str(self.file or self.page)
 
 
+class Studies(StrictModel):
+    """The studies that a pooled file is made of: the variable that tells them apart, and code → name of the study."""
+
+    variable: str
+    codes: dict[str, str]
+
+
+class PartOf(StrictModel):
+    """The pooled file of another source that holds the same people, as one of its studies."""
+
+    codebook: str
+    study: str
+
+
 class Source(StrictModel):
     """One survey source.
 
@@ -279,6 +294,15 @@ class Source(StrictModel):
         precedence: Where several sources hold a wave, the lowest number gives its respondents, the others are checks.
         acknowledge: Why the source is closed until its user states a permission; null: it is open.
         crosswalk: Whether its variables are harmonized; else the reason why not stands in `note`.
+        missing: How it writes missing answers: a convention of `missing.yaml`, or one that stands in the record itself.
+        column_suffix: Ending of its harmonized columns that are not pooled; null: `family`.
+        dictionary_of: Codebook whose dictionary its files follow, too: the pooled rows of concepts hold for both.
+        reference: Every concept of the package has a row for it, if only one that says why there is nothing.
+        concepts: Concept → its row for this codebook, written as under `sources` of a concept's file, where the row
+            does not stand there.
+        studies: The studies that its file pools.
+        part_of: The pooled file that holds the same people.
+        exact_weights: Weights sum to the respondents of each country: always, or in the studies named.
         watch: Addresses that tell of new releases.
         download: The producer lets programs download it: a new release is fetched, not only told of.
     """
@@ -307,7 +331,14 @@ class Source(StrictModel):
     not_weights: tuple[str, ...] = ()
     stratum: tuple[str, ...] = ()
     psu: tuple[str, ...] = ()
-    missing: str
+    missing: str | Convention
+    column_suffix: str | None = None
+    dictionary_of: str | None = None
+    reference: bool = False
+    concepts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    studies: Studies | None = None
+    part_of: PartOf | None = None
+    exact_weights: bool | tuple[str, ...] = False
     watch: tuple[Address, ...] = ()
     download: bool = False
 
@@ -345,24 +376,63 @@ class SurveyConfig(StrictModel):
     sources: dict[str, Policy] = Field(default_factory=dict)
 
 
+# What recognition does not look at: an edit there looks at no file again.
+_NO_MARK = {
+    "watch",
+    "download",
+    "column_suffix",
+    "dictionary_of",
+    "reference",
+    "concepts",
+    "studies",
+    "part_of",
+    "exact_weights",
+}
+
+
 @dataclass(frozen=True)
 class SourceRegistry:
-    """All sources with the missing conventions that they name and the user's policy."""
+    """All sources with the missing conventions that they name and the user's policy.
+
+    Attributes:
+        sources: Codebook → record.
+        conventions: Name → convention.
+        config: The user's `surveys.yaml`.
+        config_file: Where it is.
+        own: Codebook → record of the deployment's own, from its configuration folder.
+        replaced: Codebooks whose packaged record a record of the deployment replaces, or would if it could be used.
+        set_aside: Records of the deployment that are not used as they stand.
+    """
 
     sources: Mapping[str, Source]
     conventions: Mapping[str, Convention]
     config: SurveyConfig = field(default_factory=SurveyConfig)
     config_file: Path | None = None
+    own: Mapping[str, OwnRecord[Source]] = field(default_factory=dict)
+    replaced: frozenset[str] = frozenset()
+    set_aside: tuple[SetAside, ...] = ()
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self.sources.values())
+
+    def __contains__(self, codebook: object) -> bool:
+        return codebook in self.sources
 
     def __getitem__(self, codebook: str) -> Source:
         return self.sources[codebook]
 
     def convention(self, source: Source) -> Convention:
         """The missing convention of a source."""
-        return self.conventions[source.missing]
+        return source.missing if isinstance(source.missing, Convention) else self.conventions[source.missing]
+
+    def record_version(self, codebook: str) -> str:
+        """Version of what is read and harmonized by a source's record; empty: there is no such source."""
+        if codebook not in self.sources:
+            return ""
+        source = self.sources[codebook]
+        # Rows of concepts have a version of their own, in the crosswalk.
+        record = source.model_dump_json(exclude={"watch", "download", "concepts"})
+        return digest(record, self.convention(source).model_dump_json())
 
     def data_use(self, source: Source) -> DataUse:
         """Where personas of the source may be sent: the user's word, else the source's default."""
@@ -392,6 +462,14 @@ class SourceRegistry:
         """Why the source may not be used, with the remedy; None: it may."""
         policy = self.config.sources.get(source.codebook, Policy())
         where = self.config_file or Path("surveys.yaml")
+        if source.codebook in self.replaced and source.codebook not in self.own:
+            broken = next(one for one in self.set_aside if one.file.stem == source.codebook)
+            return PolicyError(
+                f"The source {source.codebook} is closed: its record in the configuration folder cannot be used, and "
+                "may say otherwise than the packaged one",
+                file=broken.file,
+                remedy="correct that record, or remove it to use the packaged one",
+            )
         if not policy.use:
             return PolicyError(
                 f"The source {source.codebook} is switched off",
@@ -412,48 +490,44 @@ class SourceRegistry:
     def digest(self) -> str:
         """Version of everything that recognition depends on (not the user's policy)."""
         return digest(
-            *(s.model_dump_json(exclude={"watch", "download"}) for s in self.sources.values()),
+            *(s.model_dump_json(exclude=_NO_MARK) for s in self.sources.values()),
             *(f"{name}{c.model_dump_json()}" for name, c in self.conventions.items()),
         )
 
 
-def load_sources(config: Path | None = None, *, folder: Path | None = None) -> SourceRegistry:
-    """Read the packaged source records, and the user's `surveys.yaml`.
+def load_sources(config: Path | None = None, *, kept: Path | None = None) -> SourceRegistry:
+    """Read the packaged source records, the deployment's own, and the user's `surveys.yaml`.
+
+    Records of the deployment stand in `sources/` beside `surveys.yaml`, one per file `<codebook>.yaml`; `missing.yaml`
+    there holds further conventions of missing answers. A record of the same name replaces the packaged one. One that
+    cannot be used is set aside, and stops no other.
 
     Args:
         config: The user's file; null for `surveys.yaml` in the configuration folder, which may be absent.
-        folder: A folder of further records and conventions (`*.yaml`, `missing.yaml`), for sources of one's own.
+        kept: Folder of the deployment's own records as they were last read.
 
     Raises:
-        ConfigError: A record is not valid, names an unknown convention or the configuration names an unknown source.
+        ConfigError: A packaged record or `surveys.yaml` is not valid, or `surveys.yaml` names an unknown source.
     """
-    packaged = resources.files("mpta_pipeline.surveys") / "sources"
-    texts = {entry.name: entry.read_text(encoding="utf-8") for entry in packaged.iterdir()}
-    if folder is not None:
-        texts |= {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
-    conventions: dict[str, Convention] = {}
-    sources: dict[str, Source] = {}
-    for name in sorted(texts):
-        if name.startswith("missing") and name.endswith(".yaml"):
-            for key, value in yaml.safe_load(texts[name]).items():
-                conventions[key] = validated(Convention, value, _INVALID, file=name)
-        elif name.endswith(".yaml"):
-            source = validated(Source, yaml.safe_load(texts[name]), _INVALID, file=name)
-            sources[source.codebook] = source
-    for source in sources.values():
-        if source.missing not in conventions:
-            raise ConfigError(
-                "A source names a missing convention that does not exist",
-                file=f"{source.codebook}.yaml",
-                variable="missing",
-                value=source.missing,
-                remedy=f"use one of {', '.join(sorted(conventions))} or add it to missing.yaml",
-            )
     path = config or config_dir() / "surveys.yaml"
+    packaged = packaged_sources()
+    conventions, wrong = _own_conventions(path.parent / "sources", packaged.conventions)
+    own, aside = read_own(
+        path.parent / "sources", lambda text, file: _own_source(text, file, conventions), kept=kept, skip=_MISSING_FILE
+    )
+    sources = {**packaged.sources, **{name: record.record for name, record in own.items()}}
+    named = {*own, *(one.file.stem for one in aside)}
+    registry = SourceRegistry(
+        sources,
+        conventions,
+        own=own,
+        replaced=frozenset(named & packaged.sources.keys()),
+        set_aside=(*wrong, *aside),
+    )
     if config is None and not path.exists():
-        return SourceRegistry(sources, conventions)
+        return registry
     settings = validated(SurveyConfig, read_yaml(path) or {}, _INVALID, file=path)
-    if unknown := sorted(set(settings.sources) - set(sources)):
+    if unknown := sorted(set(settings.sources) - set(sources) - named):
         raise ConfigError(
             "The configuration names a source that does not exist",
             file=path,
@@ -463,4 +537,64 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
     settings = settings.model_copy(
         update={"directories": tuple((path.parent / d).resolve() for d in settings.directories)}
     )
-    return SourceRegistry(sources, conventions, settings, path)
+    return replace(registry, config=settings, config_file=path)
+
+
+@cache
+def packaged_sources() -> SourceRegistry:
+    """The sources of the package, without any deployment's records or policy.
+
+    Raises:
+        ConfigError: A record is not valid.
+    """
+    files = sorted(_PACKAGED.glob("*.yaml"))
+    conventions = _conventions((_PACKAGED / _MISSING_FILE).read_text(encoding="utf-8"), _PACKAGED / _MISSING_FILE)
+    sources = [
+        _source(path.read_text(encoding="utf-8"), path, conventions) for path in files if path.name != _MISSING_FILE
+    ]
+    return SourceRegistry({source.codebook: source for source in sources}, conventions)
+
+
+def _own_source(text: str, file: Path, conventions: Mapping[str, Convention]) -> Source:
+    source = _source(text, file, conventions)
+    if source.codebook != file.stem:
+        raise ConfigError(
+            "A source's record must be named after its codebook",
+            file=file,
+            variable="codebook",
+            value=source.codebook,
+            remedy=f"name the file {source.codebook}.yaml",
+        )
+    return source
+
+
+def _source(text: str, file: Path, conventions: Mapping[str, Convention]) -> Source:
+    source = validated(Source, parse_record(text, file, "A source's record"), _INVALID, file=file)
+    if isinstance(source.missing, str) and source.missing not in conventions:
+        raise ConfigError(
+            "A source names a missing convention that does not exist",
+            file=file,
+            variable="missing",
+            value=source.missing,
+            remedy=f"use one of {', '.join(sorted(conventions))}, or write the convention itself there",
+        )
+    return source
+
+
+def _conventions(text: str, file: Path) -> dict[str, Convention]:
+    raw = parse_record(text, file, "The file of missing conventions") or {}
+    return {
+        str(name): validated(Convention, value, _INVALID, file=file, key=str(name)) for name, value in dict(raw).items()
+    }
+
+
+def _own_conventions(
+    folder: Path, packaged: Mapping[str, Convention]
+) -> tuple[dict[str, Convention], tuple[SetAside, ...]]:
+    path = folder / _MISSING_FILE
+    if not path.exists():
+        return dict(packaged), ()
+    try:
+        return {**packaged, **_conventions(path.read_text(encoding="utf-8"), path)}, ()
+    except (MptaError, OSError, ValueError) as failure:
+        return dict(packaged), (SetAside(path, str(failure)),)

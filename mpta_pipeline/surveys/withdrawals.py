@@ -18,7 +18,8 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import digest, hash_rows
-from mpta_pipeline.core.storage import Layout, read_text, write_json, write_parquet
+from mpta_pipeline.core.provenance import checksum
+from mpta_pipeline.core.storage import Layout, read_text, write_checked_json, write_json, write_parquet
 
 HASH_LENGTH = 32
 
@@ -117,13 +118,15 @@ def rewrite_snapshot(
         names = {"data_file": f"data-{listed.version}.parquet", "keys_file": f"keys-{listed.version}.parquet"}
         write_parquet(data.filter(~gone), folder / names["data_file"])
         write_parquet(people.filter(~gone).select("native_key", "key_repeated"), folder / names["keys_file"])
+        kept = ["variables.parquet", *names.values()]
         record |= names | {
+            "checksums": {name: checksum(folder / name) for name in kept},
             "n_respondents": data.height - int(gone.sum()),
             "withdrawn": int(release.get("withdrawn", 0)) + int(gone.sum()),
         }
-    write_json(record, folder / "release.json")
-    kept = {"variables.parquet", "release.json", record.get("data_file", "data.parquet"), record.get("keys_file")}
+    write_checked_json(record, folder / "release.json")
+    files = {"variables.parquet", "release.json", record.get("data_file", "data.parquet"), record.get("keys_file")}
     for path in folder.glob("*.parquet"):
-        if path.name not in kept:
+        if path.name not in files:
             path.unlink()
     return record

@@ -151,12 +151,13 @@ def test_a_file_that_fits_two_sources_is_refused(tmp_path):
         "recognize: {{requires: [member, mood]}}\nwaves: {{variable: [when]}}\nkey: {{variables: [[member]]}}\n"
         "country: {{constant: SWE}}\nyear: [when]\nmissing: none\n"
     )
+    (tmp_path / "sources").mkdir()
     for name in ("club", "guild"):
-        (tmp_path / f"{name}.yaml").write_text(record.format(name), encoding="utf-8")
+        (tmp_path / "sources" / f"{name}.yaml").write_text(record.format(name), encoding="utf-8")
     path = tmp_path / "x.csv"
     pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
     with pytest.raises(SurveyFileError, match="fits several sources: club, guild"):
-        surveys.recognize(path, surveys.load_sources(folder=tmp_path))
+        surveys.recognize(path, surveys.load_sources(_with_sources(tmp_path)))
 
 
 def test_another_wave_with_the_names_of_the_seventh_is_not_taken_for_it(registry, tmp_path):
@@ -193,6 +194,12 @@ def test_cells_that_name_no_year_or_country(registry, tmp_path, column, value, m
         surveys.recognize(make.write(file.with_frame(frame), tmp_path / "x.sav"), registry)
 
 
+def _with_sources(folder):
+    """The configuration of a deployment whose own sources lie in `sources/` of the folder."""
+    (folder / "surveys.yaml").write_text("{}", encoding="utf-8")
+    return folder / "surveys.yaml"
+
+
 def test_an_own_source_is_one_yaml_file(tmp_path):
     """Adding a survey changes no code."""
     folder = tmp_path / "sources"
@@ -205,7 +212,7 @@ def test_an_own_source_is_one_yaml_file(tmp_path):
     )
     path = tmp_path / "poll.csv"
     pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
-    found = surveys.recognize(path, surveys.load_sources(folder=folder))
+    found = surveys.recognize(path, surveys.load_sources(_with_sources(tmp_path)))
     assert (found.waves, found.title) == (("club-2025",), "Club poll 2025")
 
 

@@ -29,7 +29,7 @@ GROUP = "surveys"
 def raw_wave(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
     """A release of a wave as read: every column, value labels and declared missing codes, never changed again."""
     record = steps.make_raw_wave(deployment, context.partition_key)
-    raws = surveys.load_parts(deployment.layout, context.partition_key)
+    raws = surveys.load_parts(deployment.layout, context.partition_key, registry=deployment.sources)
     variables = (
         pl.concat([raw.variables for raw in raws])
         .select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
@@ -77,7 +77,7 @@ def harmonized_wave(
         include_header=True, header_name="concept", column_names=["answered"]
     )
     file = deployment.wave_file(wave)
-    raws = surveys.load_parts(deployment.layout, wave)
+    raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
     return result(
         deployment,
         record,
