@@ -54,7 +54,10 @@ def validated(
     try:
         return model.model_validate(raw)
     except ValidationError as failure:
-        first = failure.errors(include_url=False)[0]
+        problems = failure.errors(include_url=False)
+        # A misspelt key is told before the key that is missing for it.
+        misspelt = [one for one in problems if one["type"] == "extra_forbidden"]
+        first = misspelt[0] if misspelt and problems[0]["type"] == "missing" else problems[0]
         place = ".".join(str(part) for part in first["loc"])
         unknown = unknown_key is not None and first["type"] == "extra_forbidden"
         value = first.get("input")
