@@ -18,6 +18,7 @@ import polars as pl
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.core.storage import write_atomic
 from mpta_pipeline.surveys import readers, readstat
+from mpta_pipeline.surveys.opening import opened, scratch_file
 
 MASKED = 5  # counts below it are told as "1-4"
 MOST_CODES, MOST_TEXTS = 80, 12  # a variable with more different values gets their number, smallest and largest
@@ -36,7 +37,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     Raises:
         SurveyFileError: The file cannot be read.
     """
-    with readers.opened(path) as file:
+    with opened(path) as file:
         if file.format == "csv":
             info = readers.describe(file)
             frames = list(readers.chunks(info))
@@ -46,7 +47,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         else:
             process = readstat.idle.take()
             try:
-                with readers.scratch_file(".arrow") as target:
+                with scratch_file(".arrow") as target:
                     process.ask("read_plain", str(file.path), file.format, str(target))
                     meta = process.reply()
                     frame = pl.read_ipc(target).rechunk()

@@ -16,7 +16,8 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.storage import Layout, write_json
 from mpta_pipeline.core.untrusted_text import one_line
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys.file_info import SUFFIXES
+from mpta_pipeline.surveys.opening import content_format
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.source_registry import SourceRegistry
 
@@ -138,11 +139,11 @@ def _is_data(path: Path) -> bool:
     suffix = path.suffix.lower()
     if not path.is_file():
         return False
-    if suffix in readers.SUFFIXES or suffix == ".zip" or suffix in _OTHER_DATA:
+    if suffix in SUFFIXES or suffix == ".zip" or suffix in _OTHER_DATA:
         return True
     try:
         with path.open("rb") as file:
-            return readers.content_format(file.read(64)) in ("sav", "dta", "sas7bdat")
+            return content_format(file.read(64)) in ("sav", "dta", "sas7bdat")
     except OSError:
         return False
 

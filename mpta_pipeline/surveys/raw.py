@@ -18,8 +18,8 @@ from mpta_pipeline.core.errors import DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import hash_rows
 from mpta_pipeline.core.provenance import checksum
 from mpta_pipeline.surveys import missing
-from mpta_pipeline.surveys.recognize import NO_WEIGHT, as_codes, countries_of, years_of
 from mpta_pipeline.surveys.source_registry import Convention, Source
+from mpta_pipeline.surveys.wave_country_year import NO_WEIGHT, as_codes, countries_of, years_of
 
 DATA, VARIABLES_FILE, RELEASE = "data.parquet", "variables.parquet", "release.json"
 _PLAIN_KEY = ":"

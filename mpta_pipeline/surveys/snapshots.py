@@ -33,11 +33,13 @@ from mpta_pipeline.core.storage import (
 )
 from mpta_pipeline.core.tables import VARIABLES
 from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys.file_info import FileInfo
+from mpta_pipeline.surveys.opening import opened
 from mpta_pipeline.surveys.raw import DATA, RELEASE, VARIABLES_FILE, RawWave, limited, native_keys, respondents
-from mpta_pipeline.surveys.readers import FileInfo
 from mpta_pipeline.surveys.readstat import number_text, shrunk
-from mpta_pipeline.surveys.recognize import Recognition, as_codes, candidates, recognize_file, wave_codes
+from mpta_pipeline.surveys.recognize import Recognition, candidates, recognize_file
 from mpta_pipeline.surveys.source_registry import SourceRegistry, load_sources
+from mpta_pipeline.surveys.wave_country_year import as_codes, wave_codes
 from mpta_pipeline.surveys.withdrawals import load_withdrawals, rewrite_snapshot
 
 _CURRENT = "current.json"
@@ -338,7 +340,7 @@ def _lock(layout: Layout, sha: str) -> Iterator[None]:
 
 
 def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> None:
-    with readers.opened(path) as file:
+    with opened(path) as file:
         info = readers.describe(file)
         closed = [registry.closed(source) for source in candidates(info, registry)]
         if (refusal := closed[0]) is not None and all(closed):

@@ -9,7 +9,7 @@ import pytest
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys import opening, readers
 from tests.factories.survey_files import write, wvs7, wvs_people
 from tests.shared_data import real
 
@@ -17,7 +17,7 @@ from tests.shared_data import real
 def read(path: Path, text: str, encoding: str = "utf-8") -> tuple[list[str], list[tuple[object, ...]]]:
     """Names and rows of a CSV file of this text."""
     path.write_bytes(text.encode(encoding))
-    with readers.opened(path) as file:
+    with opening.opened(path) as file:
         info = readers.describe(file)
         frames = list(readers.chunks(info))
     rows = [row for frame in frames for row in frame.rows()]

@@ -14,7 +14,7 @@ import pytest
 
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.surveys import folders, readers
+from mpta_pipeline.surveys import file_info, folders, opening
 from tests.factories import survey_files as make
 
 PEOPLE = make.wvs_people(per_country=10)
@@ -120,7 +120,7 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
     "pdf as .sav": (".sav", lambda g: b"%PDF-1.7 ...", r"its content is pdf"),
     "sas header alone": (
         ".sas7bdat",
-        lambda g: bytes(12) + readers._SAS_MAGIC + bytes(4000),
+        lambda g: bytes(12) + opening.SAS_MAGIC + bytes(4000),
         r"cannot be read as sas7bdat",
     ),
     "path that climbs out": (".zip", lambda g: _zip({"../../x.sav": g[".sav"]}), r"leads out of it.*\.\./\.\./x\.sav"),
@@ -275,7 +275,7 @@ def test_labels_that_hold_anything(tmp_path, layout, registry):
     raw = surveys.ingest(path, "wvs-7", layout, registry)
     assert raw.label("Q1") == "x'); drop table respondents; --"
     assert raw.label("Q46").isprintable()
-    assert len(raw.label("Q57")) <= readers.MAX_LABEL
+    assert len(raw.label("Q57")) <= file_info.MAX_LABEL
     assert raw.labels("Q1")["1"] == "'; delete from waves; --"
     assert surveys.cells(raw, "Q1").height == 40
 

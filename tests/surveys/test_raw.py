@@ -12,7 +12,7 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import PolicyError, SurveyFileError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.tables import VARIABLES, WAVES
-from mpta_pipeline.surveys import readers, readstat
+from mpta_pipeline.surveys import opening, readers, readstat
 from tests.factories import survey_files as make
 from tests.shared_data import real
 
@@ -336,7 +336,7 @@ def test_missing_cells_of_a_float_column_are_none_in_every_format(form, tmp_path
         frame.write_csv(path)
     else:
         getattr(pyreadstat, f"write_{form}")(frame, path)
-    with readers.opened(path) as file:
+    with opening.opened(path) as file:
         data = pl.concat(readers.chunks(readers.describe(file)))
     assert data["index"].to_list() == [0.25, None, None, 1.014]
 
@@ -353,6 +353,6 @@ def test_missing_floats_of_a_stata_file_in_either_byte_order(order, tmp_path):
     missing = b"\0\0\0\x7f" if order == ">" else b"\x7f\0\0\0"
     path = tmp_path / "x.dta"
     path.write_bytes(head + struct.pack(f"{order}f", 0.25) + missing + struct.pack(f"{order}f", 0.0))
-    with readers.opened(path) as file:
+    with opening.opened(path) as file:
         data = pl.concat(readers.chunks(readers.describe(file)))
     assert data["index"].to_list() == [0.25, None, 0.0]

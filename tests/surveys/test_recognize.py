@@ -8,7 +8,7 @@ import pytest
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys import opening, readers
 from tests.factories import survey_files as make
 from tests.shared_data import real
 
@@ -78,7 +78,7 @@ def test_label_encodings_that_a_stata_file_does_not_declare(registry, tmp_path, 
     marked = "~" * len(label.encode(encoding))
     pyreadstat.write_dta(file.frame, path, version=10, variable_value_labels={"Q46": {1: marked}})
     path.write_bytes(path.read_bytes().replace(marked.encode(), label.encode(encoding)))
-    with readers.opened(path) as opened:
+    with opening.opened(path) as opened:
         info = readers.describe(opened)
     said = [v.value_labels["1"] for v in info.variables if v.name == "Q46"]
     assert said == [label.replace("\x9d", " ")]
@@ -93,7 +93,7 @@ def test_an_encoding_that_a_file_declares_wrongly_is_told_and_not_fatal(registry
     for declared in (b"ASCII", b"UTF-8"):
         broken = content if declared != b"UTF-8" else content.replace("Zürich".encode(), b"Z\xfcrich ")
         path.write_bytes(broken.replace(b"UTF-8", declared))
-        with readers.opened(path) as opened:
+        with opening.opened(path) as opened:
             (town,) = pl.concat(readers.chunks(readers.describe(opened), ["N_TOWN"]))["N_TOWN"].unique()
         assert town == "Zürich"
 
