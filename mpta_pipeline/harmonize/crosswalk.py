@@ -1,4 +1,4 @@
-"""From concept files to the crosswalk: two tables and the rules by which a wave's variables become columns."""
+"""Compile concept files into the crosswalk: two tables, and the rules that turn a wave's variables into columns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rule:
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
-        """Options of the row; of a number its top and bottom codes, of a country all countries."""
+        """Options of the row; for a number its top and bottom codes, for a country all countries."""
         row = self.row
         if row.country:
             return (*country_options(row.country), *row.options)
@@ -47,7 +47,7 @@ class Rule:
 
     @property
     def sign(self) -> int | None:
-        """Direction against the rest of the battery; null: none is expected."""
+        """Sign against the rest of the battery; null if none is expected."""
         battery = self.concept.battery
         return self.row.sign or (battery.sign if battery else None)
 
@@ -68,7 +68,7 @@ class Rule:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Place of each on-scale value between 0 (first) and 1 (last); empty unless ordinal."""
+        """Position of each on-scale value, from 0 (first) to 1 (last); empty unless ordinal."""
         if self.scale != "ordinal":
             return {}
         last = max(len(self.values) - 1, 1)
@@ -77,15 +77,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Crosswalk:
-    """All concepts and what is compiled from them.
+    """All concepts, and what is compiled from them.
 
     Attributes:
         items: The concepts, by name.
         concepts: CONCEPTS.
         options: OPTIONS.
         rules: Codebook → its rules, in the concepts' order.
-        own: Concepts of the deployment that are in use, by name.
-        replaced: Those of them that stand in the place of a packaged concept.
+        own: The deployment's own concepts that are in use, by name.
+        replaced: Those of them that replace a packaged concept.
         set_aside: Records of the deployment that are not used as they stand.
     """
 
@@ -98,7 +98,7 @@ class Crosswalk:
     set_aside: tuple[SetAside, ...] = ()
 
     def digest(self, codebook: str) -> str:
-        """Hash of all rows that touch a codebook: what a wave of it must be harmonized again for."""
+        """Hash of all rows of a codebook: if it changes, the codebook's waves are harmonized again."""
         return digest(codebook, *(_fingerprint(rule) for rule in self.rules.get(codebook, ())))
 
     @cached_property
@@ -126,12 +126,12 @@ class _Codebook:
 
     Attributes:
         name: The codebook.
-        suffix: Ending of its columns that are not pooled.
-        dictionary_of: Codebook whose pooled rows hold for this one, too.
-        reference: Every packaged concept says what it has.
+        suffix: Suffix of its columns that are not pooled.
+        dictionary_of: Codebook whose pooled rows apply to this one as well.
+        reference: Every packaged concept has a row for it.
         rows: Concept → its row, as JSON.
         file: The record, for messages.
-        own: It is the deployment's.
+        own: Whether the record is the deployment's own.
     """
 
     name: str
@@ -153,14 +153,14 @@ def load_crosswalk(
     """Read all concept files and compile them.
 
     Args:
-        folder: The concepts of the package, or a folder of others in their place.
-        sources: Survey sources, whose records may hold rows of concepts; null for those of the package.
-        own: Folder of a deployment's own concepts. One that has the name of another replaces it; one that cannot be
-            used is set aside.
+        folder: Folder of concepts to use instead of the packaged ones.
+        sources: Survey sources, whose records may hold rows of concepts; null for the packaged ones.
+        own: Folder of a deployment's own concepts. A concept replaces the packaged one of the same name; an invalid one
+            is set aside.
         kept: Folder of a deployment's own concepts as they were last read.
 
     Raises:
-        CrosswalkError: A file of the package breaks the format, or two of them disagree; with file and key.
+        CrosswalkError: A packaged file breaks the format, or two of them contradict each other; with file and key.
     """
     folder = folder or CONCEPT_FOLDER
     files = sorted(folder.glob("*.yaml"))
@@ -239,7 +239,7 @@ def _compile(
 def _rows_of_sources(
     books: Sequence[_Codebook], concepts: Collection[str]
 ) -> tuple[dict[str, dict[str, CodebookRow]], list[SetAside]]:
-    """Concept → codebook → the row that the source's record gives; and what is wrong in records of the deployment."""
+    """Concept → codebook → row in the source's record; and what is set aside in the deployment's records."""
     found: dict[str, dict[str, CodebookRow]] = {}
     aside: list[SetAside] = []
     for book in books:
@@ -275,8 +275,8 @@ def _nearest(name: str, known: Collection[str]) -> str:
 def _completed(concept: Concept, books: Sequence[_Codebook], rows: Mapping[str, CodebookRow]) -> Concept:
     """The concept with the rows that sources add, and the column of each row that makes one.
 
-    A row in a source's record stands for those that the concept's file has for its codebook. A source whose files
-    follow another's dictionary shares the pooled rows of that one; a variable that its file lacks makes no column.
+    A row in a source's record replaces the concept's own rows for that codebook. A source with another's dictionary
+    shares the pooled rows of the other; a variable that its file lacks makes no column.
     """
     suffix = {book.name: book.suffix for book in books}
     kept = [row for row in concept.sources if row.codebook not in rows]
@@ -315,7 +315,7 @@ def _rules(concept: Concept) -> list[Rule]:
 
 @dataclass(frozen=True)
 class _Disagreement:
-    """Records that do not fit together: the error, and the concepts and codebooks that it is about."""
+    """Records that contradict each other: the error, and the concepts and codebooks concerned."""
 
     error: CrosswalkError
     concepts: tuple[str, ...]
@@ -325,7 +325,7 @@ class _Disagreement:
 def _disagreements(
     concepts: Mapping[str, Concept], rules: Sequence[Rule], books: Sequence[_Codebook], strict: Collection[str]
 ) -> Iterator[_Disagreement]:
-    """What does not fit together, of concepts that each keep the format."""
+    """Contradictions between concepts that are each valid."""
     yield from _wrong_rows(concepts, books, strict)
     yield from _wrong_groups(concepts)
     yield from _wrong_columns(rules)
@@ -335,7 +335,7 @@ def _disagreements(
 def _wrong_rows(
     concepts: Mapping[str, Concept], books: Sequence[_Codebook], strict: Collection[str]
 ) -> Iterator[_Disagreement]:
-    """Rows that do not fit their concept or fill a column twice, and reference codebooks without a row."""
+    """Rows that contradict their concept or fill a column twice, and reference codebooks without a row."""
     reference = [book.name for book in books if book.reference]
     for name, concept in concepts.items():
         seen: set[tuple[str, str]] = set()
@@ -362,7 +362,7 @@ def _breaks(concept: str, why: str) -> CrosswalkError:
 
 
 def _wrong_groups(concepts: Mapping[str, Concept]) -> Iterator[_Disagreement]:
-    """Groups that one concept names alone and does not open: misspelt, they would hide nothing from a prompt."""
+    """Groups that only one concept names and does not open: a misspelt group would hide nothing from a prompt."""
     named = Counter(group for concept in concepts.values() for group in dict.fromkeys(concept.reveals))
     opened = {group for concept in concepts.values() for group in concept.opens}
     for name, concept in concepts.items():
@@ -379,7 +379,7 @@ def _wrong_groups(concepts: Mapping[str, Concept]) -> Iterator[_Disagreement]:
 
 
 def _wrong_columns(rules: Sequence[Rule]) -> Iterator[_Disagreement]:
-    """Columns that mean two things: two concepts, or unlike orders of values."""
+    """Columns with two meanings: two concepts, or different values or orders of values."""
     first: dict[str, Rule] = {}
     for rule in rules:
         other = first.setdefault(rule.column, rule)
@@ -395,7 +395,7 @@ def _wrong_columns(rules: Sequence[Rule]) -> Iterator[_Disagreement]:
             yield _Disagreement(error, both, (rule.codebook, other.codebook))
         elif set(other.values) != set(rule.values) or other.scores != rule.scores:
             error = CrosswalkError(
-                f"Rows {other.codebook} and {rule.codebook} share column {rule.column} with unlike values",
+                f"Rows {other.codebook} and {rule.codebook} share column {rule.column} with different values",
                 file=file,
                 variable="categories",
                 value=f"{list(other.values)} and {list(rule.values)}",
@@ -405,7 +405,7 @@ def _wrong_columns(rules: Sequence[Rule]) -> Iterator[_Disagreement]:
 
 
 def _wrong_partners(concepts: Mapping[str, Concept]) -> Iterator[_Disagreement]:
-    """Partners that are no concepts, and those whose answers have no order."""
+    """Partners that are not concepts, and those whose answers have no order."""
     for concept in concepts.values():
         for partner in {*concept.polarity, *(p for row in concept.sources for p in row.polarity or ())}:
             other = concepts.get(partner.concept)
@@ -413,7 +413,7 @@ def _wrong_partners(concepts: Mapping[str, Concept]) -> Iterator[_Disagreement]:
                 continue
             error = CrosswalkError(
                 f"Partner {partner.concept} of {concept.concept} "
-                + ("is no concept" if other is None else "is nominal and has more than two categories"),
+                + ("is not a concept" if other is None else "is nominal and has more than two categories"),
                 file=f"{concept.concept}.yaml",
                 variable="polarity",
                 value=partner.concept,
@@ -444,7 +444,7 @@ def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
                     row.pool,
                     list(concept.reveals),
                     evidence,
-                    # Single-wave files share the row; what was seen of the pooled file says nothing of their labels.
+                    # Single-wave files share the row, but its status is about the labels of the pooled file.
                     status if codebook == row.codebook or status == "impossible" else "assumed",
                 )
             )
@@ -452,7 +452,7 @@ def _concept_rows(concept: Concept) -> list[tuple[object, ...]]:
 
 
 def _option_rows(rule: Rule) -> list[tuple[object, ...]]:
-    # Codes that a person would say alike (a collapsed category) stand at one position.
+    # Codes with the same words (a collapsed category) share a position.
     places: dict[str, int] = {}
     return [
         (

@@ -1,8 +1,8 @@
-"""Whether scales run the way they should: the sign of correlations that hold wherever two questions are both asked.
+"""Detect reversed scales by correlations whose sign is known wherever two questions are both asked.
 
-Labels settle which way a scale runs. Files without labels, and labels that the producer put on the wrong way round, are
-settled here: a concept's file names its partners (`polarity`), and an inverted column goes against them. Correlations
-are taken within countries, so that differences between countries say nothing.
+Labels decide the direction of a scale. This module covers files without labels, and labels that the producer reversed:
+a concept's file names its partners (`polarity`), and a reversed column correlates with them in the wrong direction.
+Correlations are computed within countries, so that differences between countries do not matter.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from mpta_pipeline.harmonize.crosswalk import Rule
 
 MIN_PAIRS = 100  # respondents who answered both questions
 MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
-MIN_Z = 3.0  # of that mean, over the standard error of one correlation: that of several is no larger
-MOST_ROWS = 40_000  # of a larger wave every k-th respondent is looked at
-MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
+MIN_Z = 3.0  # of that mean over the standard error of one correlation; that of several is no larger
+MOST_ROWS = 40_000  # of a larger wave, every k-th respondent is used
+MIN_Z_DIRECTION = 5.0  # to reverse a scale, not only to doubt it
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a column's partners say of its direction.
+    """What a column's partners say about its direction.
 
     Attributes:
         column: Harmonized column.
-        correlation: Mean over its partners of their correlation times its known sign; negative: against them.
-        z: The mean over its standard error for the smallest number of respondents that answered both.
+        correlation: Mean over the partners of correlation times known sign; negative if it runs against them.
+        z: The mean over its standard error, for the smallest number of respondents who answered both.
         partners: Partner column → its correlation, as measured.
     """
 
@@ -43,7 +43,7 @@ class Evidence:
 
     @property
     def contrary(self) -> bool:
-        """Whether the column runs against its partners, beyond chance and beyond a weak item's straying."""
+        """Whether the column runs against its partners, by more than chance or a weak item explains."""
         return self.correlation < -MIN_CORRELATION and self.z < -MIN_Z
 
     def __str__(self) -> str:
@@ -61,16 +61,16 @@ def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
     for rule in ordered:
         for partner in rule.partners:
             for other in columns.get(partner.concept, ()):
-                # Another wording in the same file may run the other way round; the concept's sign is of its own.
+                # Another wording in the same file may be reversed; the concept's sign is for its own wording.
                 if other.column != rule.column and not _turned_wording(other):
                     pairs.setdefault(rule.column, {})[other.column] = partner.sign
-                    if not other.row.numeric:  # a number has no direction to be wrong about
+                    if not other.row.numeric:  # a number cannot be reversed
                         pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
     return pairs
 
 
 def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
-    """Place of each answer on its column's scale as Float64, for columns with an order; null where there is none."""
+    """Position of each answer on its column's scale (Float64), for columns with an order; null if it has none."""
     wanted = {r.column: r for r in rules if r.column in frame.columns and has_order(r)}.values()
     return frame.select(
         pl.col(r.column).cast(pl.Float64)
@@ -81,14 +81,15 @@ def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
 
 
 def places(rule: Rule) -> Mapping[str, float]:
-    """Value → place between 0 and 1; of two unordered answers the second is the higher."""
+    """Value → position from 0 to 1. Of two unordered answers, the second is higher."""
     return rule.scores or {value: float(n) for n, value in enumerate(rule.values)}
 
 
 def judge(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
-    """What partners say of the columns in `values`.
+    """Judge the direction of the columns in `values` by their partners.
 
-    A column found contrary is no witness against others: the worst goes first, and the rest are judged without it.
+    A column found contrary is not used as evidence against others: the worst is removed first, and the rest are judged
+    without it.
 
     Returns:
         One entry per column with a partner that enough respondents answered, contrary ones in the order found.
@@ -97,9 +98,9 @@ def judge(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[
 
 
 def inversions_missed(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The columns of `values` that the judgement would not name if they ran the other way round.
+    """The columns of `values` that would not be found if they were reversed.
 
-    Each column in turn is inverted, which turns the signs of its correlations, and all are judged again.
+    Each column in turn is reversed, which changes the signs of its correlations, and all are judged again.
     """
     measured = _within(values, country)
     found = {e.column for e in _judge(measured, pairs)}
@@ -116,7 +117,7 @@ def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> l
     found: list[Evidence] = []
     while against := [e for e in known.values() if e.contrary]:
         worst = min(against, key=lambda e: (e.correlation, e.column))
-        # Two columns that are each other's only partners are equally suspect: nobody can tell which is inverted.
+        # Two columns that are each other's only partners are equally suspect: either may be the reversed one.
         gone = [worst, *(e for e in against if set(e.partners) == {worst.column} and set(worst.partners) == {e.column})]
         found += gone
         out = {e.column for e in gone}
@@ -132,7 +133,7 @@ def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> l
 
 
 def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> int:
-    """Which way columns run that one release codes in one direction.
+    """The direction of columns that a release codes in the same direction.
 
     Args:
         values: The columns as listed in the crosswalk, and their partners.
@@ -140,7 +141,7 @@ def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapp
         pairs: Column → partner that is not among the columns → known sign.
 
     Returns:
-        1: as listed; -1: the other way round; 0: the partners do not tell.
+        1: as listed; -1: reversed; 0: inconclusive.
     """
     measured = _within(values, country)
     evidence = [e for c, of in pairs.items() if c in measured.at and (e := _evidence(c, of, measured)) is not None]
@@ -181,14 +182,14 @@ def _evidence(column: str, partners: Mapping[str, int], measured: _Correlations)
 
 @dataclass(frozen=True)
 class _Correlations:
-    """Correlations of each two columns, and the respondents who answered both; `at`: column → its place."""
+    """Correlations of each pair of columns, and how many respondents answered both; `at`: column → index."""
 
     at: Mapping[str, int]
     r: NDArray[np.float64]
     n: NDArray[np.float64]
 
     def inverted(self, column: str) -> _Correlations:
-        """As they would be if the column ran the other way round."""
+        """The correlations if the column were reversed."""
         r, place = self.r.copy(), self.at[column]
         r[place, :] *= -1
         r[:, place] *= -1
@@ -196,7 +197,7 @@ class _Correlations:
 
 
 def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
-    """Correlations within countries over those who answered both, and how many they are.
+    """Correlations within countries among those who answered both, and their number.
 
     With x centred on the country's mean over those who answered both: r = Σ xy / √(Σ x² Σ y²), all sums over countries.
     """
@@ -209,7 +210,7 @@ def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
         for code in np.unique(codes):
             part = matrix[codes == code]
             known = np.isfinite(part)
-            # Centred first on the column's own mean, so that large numbers (years) lose no digits.
+            # Centred on the column's own mean first, so that large numbers (years) keep their digits.
             total = np.maximum(known.sum(axis=0), 1)
             filled = np.where(known, part - np.where(known, part, 0.0).sum(axis=0) / total, 0.0)
             mask = known.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
+"""Read survey files into raw waves: recognition, snapshots, missing kinds, releases, data-use policy."""
 
 from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
 from mpta_pipeline.surveys.description import describe_file, write_description

@@ -1,4 +1,4 @@
-"""CSV files: which lines are whole, which columns hold numbers, and their rows."""
+"""Read CSV files: check the lines, tell columns of numbers from columns of text, return the rows."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.file_info import MAX_VARIABLES, FileInfo, VariableInfo, clean_label, one_line_of, too_wide
 from mpta_pipeline.surveys.readstat import shrunk
 
-# Some producers write `Q1: Important in life: Family` as a column's header.
+# Some producers write `Q1: Important in life: Family` as the header of a column.
 _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
-# Texts that stand for an empty cell in a column of numbers. In a column of text they stay: NA is Namibia.
+# Texts that mean an empty cell in a column of numbers. In a column of text they are kept: NA is Namibia.
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL", "null", "None", "<NA>", "#N/A", "#NULL!")
-_NUMBER = r"^[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$"  # 007, E1 and a lone - are words
-# Whole numbers from here on are not all floats: two ids would become one.
+_NUMBER = r"^[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$"  # 007, E1 and a single - are text
+# Larger whole numbers are not exact as floats: two ids could become one.
 _LARGEST_WHOLE = 2.0**53
 _SPARE = " "  # no variable's name
 _EXCEL_SEPARATOR = re.compile(r'^"?sep=(.)"?\s*$', re.IGNORECASE)
 _ROW_NAME = "row_name"
 _MAX_FIELD = 1 << 22
 _MOST = 0.5  # of the cells
-_MAY_BE_PROSE = 3  # so few fields: a comment of two lines may have as many commas
+_MAY_BE_PROSE = 3  # with so few fields, a comment of two lines may have as many commas
 
 
 def describe_csv(path: Path) -> FileInfo:
-    """Read the header, and in one pass each which lines are whole and which columns hold numbers alone."""
+    """Read the header, then find incomplete lines and columns of numbers, in one pass each."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         first, second = file.readline(_MAX_FIELD), file.readline(_MAX_FIELD)
         said = _EXCEL_SEPARATOR.match(first)
-        if said is not None:  # Excel says the separator on a line of its own
+        if said is not None:  # Excel writes the separator on a line of its own
             first, second = second, file.readline(_MAX_FIELD)
     if first.endswith("\r"):
         raise SurveyFileError(
-            "The lines of the file end with a carriage return alone, as on old Macs",
+            "The lines of the file end with a carriage return only, as on old Macs",
             file=path,
-            remedy="save it again as CSV (UTF-8) with usual ends of lines",
+            remedy="save it again as CSV (UTF-8) with standard line endings",
         )
     skip = 1 if said is None else 2
     delimiter = said[1] if said is not None else max(",;\t|", key=first.count)
     header = _fields(first, delimiter, path)
-    # Some releases end each line of data with a delimiter, some the header, too: a field that is none.
+    # Some releases end each line with a delimiter, some also the header: that field is not a column.
     spare = len(_fields(second, delimiter, path)) == len(header) + 1
     if len(header) > 2 and header[-1] == "":
         header, spare = header[:-1], True
     if len(header) > 2 and header[0] == "" and _ROW_NAME not in header:
-        header = [_ROW_NAME, *header[1:]]  # R and pandas write the rows' names under no name
+        header = [_ROW_NAME, *header[1:]]  # R and pandas write row names in a column without a name
     if len(header) < 2:
         raise SurveyFileError(
-            "The file is no table: its first line names no variables",
+            "The file is not a table: its first line has no variable names",
             file=path,
-            remedy="give it as CSV with a header line, separated by comma or semicolon",
+            remedy="save it as CSV with a header line, separated by comma or semicolon",
         )
     if repeated := sorted({name for name in header if header.count(name) > 1} | ({""} & set(header))):
         raise SurveyFileError(
-            "The header repeats a name or has an empty one",
+            "The header has a repeated or empty name",
             file=path,
             variable=repeated[0] or "(empty)",
             remedy="give every column a name of its own",
@@ -83,12 +83,12 @@ def describe_csv(path: Path) -> FileInfo:
         skip=skip,
     )
     with _csv_errors(path):
-        # Few columns hold anything but plain numbers; only those are looked at closely, which takes ten times as long.
+        # Few columns hold anything but plain numbers. Only those are checked closely, which takes ten times as long.
         cell = pl.col(pl.String)
         number = cell.cast(pl.Float64, strict=False)
         led_by_zero = cell.str.starts_with("0") & (cell.str.len_bytes() > 1) & ~cell.str.starts_with("0.")
         led_by_zero |= cell.str.starts_with("-0") & (cell.str.len_bytes() > 2) & ~cell.str.starts_with("-0.")
-        too_large = number.abs() >= _LARGEST_WHOLE  # infinite ones among them
+        too_large = number.abs() >= _LARGEST_WHOLE  # including infinite ones
         doubtful = cell.is_not_null() & (~number.is_finite().fill_null(False) | led_by_zero | too_large)
         found = (
             _scan_csv(info)
@@ -98,9 +98,9 @@ def describe_csv(path: Path) -> FileInfo:
         )
         if spare and _scan_csv(info, [_SPARE]).select((pl.col(_SPARE) != "").any()).collect().item():
             raise SurveyFileError(
-                "The lines have one field more than the header: whose names are whose cannot be told",
+                "The lines have one field more than the header, so that names cannot be matched to columns",
                 file=path,
-                remedy="write it with a name for every column (in R: write.csv, or row.names = FALSE)",
+                remedy="save it with a name for every column (in R: write.csv, or row.names = FALSE)",
             )
         text = pl.col([name for name in info.names if found[name]]).str.strip_chars()
         is_text = _scan_csv(info).select(_no_number(text, delimiter).name.keep()).collect(engine="streaming")
@@ -113,7 +113,7 @@ def describe_csv(path: Path) -> FileInfo:
             info = replace(info, mostly_numbers=tuple(n for n in words if (shares[n] or 0) > _MOST))
         commas = _decimal_commas(info, words) if delimiter == "," and words else ()
     variables = tuple(replace(v, text=v.name in words and v.name not in commas) for v in info.variables)
-    told = f"writes the decimals of {', '.join(commas[:3])}{' …' if len(commas) > 3 else ''} behind a comma"
+    told = f"has decimal commas in {', '.join(commas[:3])}{' …' if len(commas) > 3 else ''}"
     notes = (told,) if commas else ()
     return replace(
         info, variables=variables, blank_lines=found[_SPARE] != rows, decimal_comma=commas, notes=info.notes + notes
@@ -121,9 +121,9 @@ def describe_csv(path: Path) -> FileInfo:
 
 
 def _no_number(text: pl.Expr, delimiter: str) -> pl.Expr:
-    """Whether some cell of a column is no number that a float holds, so that the column stays text.
+    """Whether some cell of a column is not a number that a float can hold, so that the column stays text.
 
-    Where the comma separates no fields, points and commas in one column are decimals and thousands: nobody can tell.
+    If commas do not separate fields, a column with points and commas is ambiguous: one of them marks thousands.
     """
     odd = text.is_not_null() & ~text.is_in(_NO_NUMBER) & ~text.str.contains(_number(delimiter))
     plain = text if delimiter == "," else text.str.replace(",", ".", literal=True)
@@ -138,9 +138,9 @@ def _no_number(text: pl.Expr, delimiter: str) -> pl.Expr:
 def _check_quotes(info: FileInfo, words: Sequence[str]) -> None:
     """Refuse a file in which a stray quote merges lines.
 
-    Such a line has the right number of fields where the next stray quote stands in the same column. Of m merged lines
-    the cells with line breaks hold the m - 1 breaks and the delimiters of as many lines. Prose over several lines may
-    have as many commas, with a space behind them.
+    A merged line has the right number of fields if the next stray quote is in the same column. In m merged lines, the
+    cells with line breaks hold m - 1 breaks and the delimiters of as many lines. Prose over several lines may have as
+    many commas, but with a space after each.
     """
     if len(info.names) <= _MAY_BE_PROSE:
         return
@@ -165,12 +165,12 @@ def _check_quotes(info: FileInfo, words: Sequence[str]) -> None:
         raise SurveyFileError(
             f"Stray quotes merge lines of the file: {merged:,} row(s) hold other rows within a cell",
             file=info.path,
-            remedy="write it again from the producer's .sav or .dta file, with every quote inside a cell doubled",
+            remedy="export it again from the producer's .sav or .dta file, with every quote inside a cell doubled",
         )
 
 
 def _decimal_commas(info: FileInfo, words: Sequence[str]) -> tuple[str, ...]:
-    """The columns of words that are numbers with decimal commas: `0,955` is one, `1,2` may be a list of codes."""
+    """The text columns that hold numbers with decimal commas: `0,955` is one, `1,2` may be a list of codes."""
     text = pl.col(list(words)).str.strip_chars()
     number = text.is_null() | text.is_in(_NO_NUMBER) | text.str.contains(_number(";"))
     surely = text.str.contains(r"^[+-]?0?,\d+$|^[+-]?\d+,\d{4,}$")
@@ -181,17 +181,17 @@ def _decimal_commas(info: FileInfo, words: Sequence[str]) -> tuple[str, ...]:
 
 def _fields(line: str, delimiter: str, path: Path) -> list[str]:
     """The fields of a line."""
-    csv.field_size_limit(_MAX_FIELD)  # of the whole process; the module's own limit is 131,072
+    csv.field_size_limit(_MAX_FIELD)  # for the whole process; the default is 131,072
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error as failure:
         raise SurveyFileError(
-            f"The file is no sound CSV table: {one_line_of(failure)}", file=path, remedy="download it again"
+            f"The file is not a valid CSV table: {one_line_of(failure)}", file=path, remedy="download it again"
         ) from None
 
 
 def _check_lines(path: Path, delimiter: str, fields: int, skip: int) -> int:
-    """Count the lines; a file with one that is too short or too long is refused: polars would fill it with nothing."""
+    """Count the lines, and refuse a file with one that is too short or too long: polars would fill it with nulls."""
     columns = {f"c{number}": "VARCHAR" for number in range(fields)}
     query = (
         f"select count(*) from read_csv(?, delim = ?, header = false, skip = {int(skip)}, columns = ?,"
@@ -202,12 +202,12 @@ def _check_lines(path: Path, delimiter: str, fields: int, skip: int) -> int:
         with duckdb.connect() as con:
             (rows,) = con.execute(query, [str(path), delimiter, columns]).fetchone() or (0,)
     except duckdb.Error as failure:
-        # The message holds the line itself, which is somebody's answers: only its number and counts are told.
+        # The message contains the line, which is somebody's answers: only its number and counts are reported.
         line = re.search(r"on Line: (\d+)", str(failure))
         counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", str(failure))
-        what = f"has {counts[2]} of {counts[1]} fields" if counts else "is no sound line of CSV"
+        what = f"has {counts[2]} of {counts[1]} fields" if counts else "is not valid CSV"
         raise SurveyFileError(
-            f"The file broke off or is damaged: line {line[1] if line else '(unknown)'} {what}",
+            f"The file is truncated or damaged: line {line[1] if line else '(unknown)'} {what}",
             file=path,
             remedy="download it again from its producer; every line must have as many fields as the header",
         ) from None
@@ -215,10 +215,12 @@ def _check_lines(path: Path, delimiter: str, fields: int, skip: int) -> int:
 
 
 def _header_variables(header: Sequence[str], path: Path) -> tuple[VariableInfo, ...]:
-    """Names and labels from the columns' headers."""
+    """Names and labels of the variables, from the header."""
     matches = [_HEADER_LABEL.match(name) for name in header]
     if not all(matches):
-        raise SurveyFileError("The header has a name of white space", file=path, remedy="give every column a name")
+        raise SurveyFileError(
+            "The header has a name that is only white space", file=path, remedy="give every column a name"
+        )
     named = [(m["name"], clean_label(m["label"])) for m in matches if m]
     # `Q1 Important in life: Family`, as in the text version of WVS files.
     words = [header_name.split(maxsplit=1) for header_name in header]
@@ -228,12 +230,12 @@ def _header_variables(header: Sequence[str], path: Path) -> tuple[VariableInfo, 
 
 
 def _number(delimiter: str) -> str:
-    """What a number looks like; where the comma separates no fields, it may stand before the decimals."""
+    """Pattern of a number. If commas do not separate fields, a comma may be the decimal sign."""
     return _NUMBER if delimiter == "," else _NUMBER.replace(r"\.", "[.,]")
 
 
 def _scan_csv(info: FileInfo, columns: Sequence[str] | None = None) -> pl.LazyFrame:
-    """The lines of a CSV file as text under the variables' names; blank lines are none."""
+    """The lines of a CSV file as text columns; blank lines are left out."""
     names = [*info.names, *([_SPARE] if info.spare else ())]
     lazy = pl.scan_csv(
         info.path,
@@ -242,7 +244,7 @@ def _scan_csv(info: FileInfo, columns: Sequence[str] | None = None) -> pl.LazyFr
         skip_lines=info.skip,
         schema=dict.fromkeys(names, pl.String()),
     )
-    if info.blank_lines:  # known by their first cells: a sum over all of thousands of columns would take minutes
+    if info.blank_lines:  # recognized by their first cells: testing thousands of columns would take minutes
         lazy = lazy.filter(pl.any_horizontal(pl.col(info.names[:50]).is_not_null()))
     return lazy.select(info.names if columns is None else columns)
 
@@ -277,7 +279,7 @@ def _csv_errors(path: Path) -> Iterator[None]:
         yield
     except pl.exceptions.PolarsError as failure:
         raise SurveyFileError(
-            f"The file is no sound CSV table: {one_line_of(failure)}",
+            f"The file is not a valid CSV table: {one_line_of(failure)}",
             file=path,
             remedy="download it again; every line must have as many fields as the header",
         ) from None

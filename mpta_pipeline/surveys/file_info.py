@@ -18,7 +18,7 @@ SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv",
 }
 MAX_VARIABLES = 9_000  # the cumulative GSS has 6,942
-MAX_LABEL = 4_000  # characters kept of a label; producers' longest are some 400
+MAX_LABEL = 4_000  # characters kept of a label; the longest of producers have about 400
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class FileInfo:
     """A file's table of variables and what it says about itself.
 
     Attributes:
-        rows: Rows; null where the format does not say before reading.
-        forced_encoding: The encoding to read with against what the file declares.
+        rows: Number of rows; null if the format does not say it before reading.
+        forced_encoding: Encoding to read with instead of the declared one.
         delimiter: Of a CSV file.
-        spare: Lines of a CSV file end with a delimiter.
-        blank_lines: A CSV file has lines without anything.
-        skip: Lines of a CSV file before the rows: the header, and Excel's `sep=;` before it.
-        decimal_comma: Columns of a CSV file with commas between fields whose (quoted) numbers have decimal commas.
-        mostly_numbers: Columns of text in a CSV file most of whose cells are numbers: there 1.0 is the code 1.
-        notes: What was unusual in reading, for the release record.
+        spare: Lines of the CSV file end with a delimiter.
+        blank_lines: The CSV file has blank lines.
+        skip: Lines before the rows of the CSV file: the header, and Excel's `sep=;` before it.
+        decimal_comma: Columns with decimal commas (in quotes) in a CSV file with commas between fields.
+        mostly_numbers: Text columns of the CSV file in which most cells are numbers: there 1.0 is the code 1.
+        notes: What was unusual, for the release record.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class FileInfo:
 
 
 def code_text(value: Any) -> str:
-    """A code as text: integral numbers without a point, Stata's tags with one before them."""
+    """A code as text: whole numbers without a decimal point, Stata's tags with a leading point."""
     if isinstance(value, str):
         return value
     return str(int(value)) if float(value).is_integer() else repr(float(value))
@@ -90,12 +90,12 @@ def too_wide(path: Path, variables: int) -> SurveyFileError:
         "The file has more variables than any known survey",
         file=path,
         value=variables,
-        remedy="check what it is; a cumulative GSS has some 7,000",
+        remedy="check what the file is; a cumulative GSS has about 7,000",
     )
 
 
 def clean_label(label: str | None) -> str | None:
-    """A label on one line without control characters, cut at a length no producer reaches."""
+    """A label on one line, without control characters, cut at a length that no producer reaches."""
     if label is None:
         return None
     text = "".join(c if c.isprintable() else " " for c in label[:MAX_LABEL])

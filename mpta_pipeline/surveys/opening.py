@@ -1,4 +1,4 @@
-"""Open a survey file: check that its content is what its suffix says, unpack archives, convert encodings."""
+"""Open a survey file: check its content against its suffix, unpack archives, convert encodings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAGIC = (
     (b"RDX", "rds"),
     (b"\x1f\x8b", "gzip"),
 )
-# What zipfile raises over damaged, encrypted or unknown archives (RuntimeError: a password is needed).
+# What zipfile raises for damaged, encrypted or unknown archives (RuntimeError: a password is needed).
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -43,13 +43,13 @@ _ZIP_ERRORS = (
     OSError,
     ValueError,
 )
-_SAV_LAYOUT, _SAV_BIAS = 64, 84  # where a .sav says how it is laid out and compressed, and what its codes count from
+_SAV_LAYOUT, _SAV_BIAS = 64, 84  # offsets of layout and compression, and of the bias of compressed codes, in a .sav
 SAS_MAGIC = bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
 
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A survey file ready to be read: where, in which format, and what was done to it."""
+    """A survey file that is ready to be read: its path, its format, and what was done to it."""
 
     path: Path
     format: Format
@@ -58,11 +58,11 @@ class OpenFile:
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenFile]:
-    """The survey file at `path`; one in a .zip, or a CSV not in UTF-8, is put into a temporary folder for the while.
+    """Open the survey file at `path`. A file in a .zip, or a CSV not in UTF-8, is copied to a temporary folder first.
 
     Raises:
-        SurveyFileError: The suffix is unknown, the file is absent or empty, is something else than its suffix says, or
-            the archive is not sound. Errors inside the `with` block name the file as dropped.
+        SurveyFileError: The suffix is unknown, the file is absent or empty, its content does not match its suffix, or
+            the archive is damaged. Errors inside the `with` block name the original file.
     """
     if not path.is_file():
         raise SurveyFileError("There is no such file", file=path, remedy="check the path")
@@ -74,7 +74,7 @@ def opened(path: Path) -> Iterator[OpenFile]:
             "The file has no suffix of a survey file",
             file=path,
             value=suffix,
-            remedy=f"give it as one of {', '.join(SUFFIXES)} or as a .zip that holds one",
+            remedy=f"use one of {', '.join(SUFFIXES)}, or a .zip that holds one",
         )
     try:
         with scratch() as folder:
@@ -92,13 +92,13 @@ def opened(path: Path) -> Iterator[OpenFile]:
 
 @contextmanager
 def scratch_file(suffix: str) -> Iterator[Path]:
-    """The path of a temporary file, which is gone afterwards."""
+    """The path of a temporary file, which is deleted afterwards."""
     with scratch() as folder:
         yield folder / f"file{suffix}"
 
 
 def content_format(head: bytes) -> str | None:
-    """The format that a file's first bytes show, where they show one: those of survey files and a few others."""
+    """The format that a file's first bytes show, for survey files and a few others; None if they show none."""
     if head.startswith(SAS_MAGIC[:12]) or head[12:32] == SAS_MAGIC:
         return "sas7bdat"
     return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
@@ -111,33 +111,33 @@ def _check_magic(path: Path, form: Format) -> None:
         raise SurveyFileError(
             "The file is a web page, not data",
             file=path,
-            remedy="the download ended on a log-in or error page: download it again in a browser",
+            remedy="the download returned a log-in or error page: download the file again in a browser",
         )
     found = content_format(head)
     if found is None and form == "dta" and head[:1] in {bytes([b]) for b in (*range(104, 116),)}:
         found = "dta"  # formats before 117 start with their number
     if (found is None and form != "csv") or (found is not None and found != form):
         raise SurveyFileError(
-            f"The file's suffix says {form}, its content {'does not' if found is None else 'is ' + found}",
+            f"The file's suffix is {form}, but its content {'is not' if found is None else 'is ' + found}",
             file=path,
-            remedy="give it its right suffix, or download it again",
+            remedy="correct the suffix, or download the file again",
         )
     if head.startswith(b"<stata_dta>") and not _tail(path, 64).rstrip(b"\x00\n").endswith(b"</stata_dta>"):
         raise SurveyFileError(
-            "The file ends early: Stata's closing mark is not there",
+            "The file ends early: Stata's closing tag is missing",
             file=path,
-            remedy="the download or copy broke off: download it again from its producer",
+            remedy="the download or copy was interrupted: download the file again from its producer",
         )
     if form == "sav":
         _check_bias(head, path)
     if form == "csv" and b"\x00" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SurveyFileError(
-            "The file's suffix says csv, its content is binary", file=path, remedy="download it again"
+            "The file's suffix is csv, but its content is binary", file=path, remedy="download it again"
         )
 
 
 def _check_bias(head: bytes, path: Path) -> None:
-    """Refuse a .sav whose compressed codes count from another number than 100: the reading library takes it for 100."""
+    """Refuse a .sav whose compression bias is not 100: the reading library assumes 100."""
     if len(head) < _SAV_BIAS + 8:
         return
     orders: tuple[Literal["<", ">"], ...] = ("<", ">")
@@ -146,7 +146,7 @@ def _check_bias(head: bytes, path: Path) -> None:
         (bias,) = struct.unpack_from(f"{order}d", head, _SAV_BIAS)
         if layout in (2, 3) and compression and bias != 100:
             raise SurveyFileError(
-                "The file is compressed with another bias than 100: all its small numbers would be shifted",
+                "The file's compression bias is not 100: all its small numbers would be shifted",
                 file=path,
                 value=f"{bias:g}",
                 remedy="open it in SPSS or PSPP and save it again, or use the producer's .dta file",
@@ -181,9 +181,9 @@ def _as_utf8(path: Path, folder: Path) -> OpenFile:
 
 
 def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool = False) -> Path:
-    """Unpack the one survey file of an archive, into a name of ours, counting what really comes out.
+    """Unpack the one survey file of an archive, and count the bytes that are written.
 
-    It may be in the one archive that the archive holds: a portal packs what the producer packed already.
+    The file may be in an archive inside the archive: portals pack what the producer has packed already.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -192,7 +192,7 @@ def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool
                 inside = PurePosixPath(info.filename.replace("\\", "/"))
                 if inside.is_absolute() or ".." in inside.parts or ":" in info.filename:
                     raise SurveyFileError(
-                        "The archive holds a path that leads out of it",
+                        "The archive holds a path outside of itself",
                         file=path,
                         value=info.filename,
                         remedy="do not use this archive; download it again from the producer",
@@ -210,7 +210,7 @@ def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool
                     "The archive must hold exactly one survey file",
                     file=path,
                     value=", ".join(i.filename for i in surveys[:5]) or "none",
-                    remedy="unpack it and drop the survey file that you mean",
+                    remedy="unpack it, and put the survey file into the survey folder",
                 )
             info = surveys[0]
             target = folder / f"survey{PurePosixPath(info.filename).suffix.lower()}"
@@ -222,10 +222,10 @@ def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool
                     written += len(block)
                     if written > limit or written > free - (1 << 28):
                         raise SurveyFileError(
-                            "The archive unpacks to more than a survey file can be, or than the disk has room for",
+                            "The archive unpacks to more than a survey file can have, or more than fits on the disk",
                             file=path,
                             value=f"more than {written:,} bytes from {path.stat().st_size:,}",
-                            remedy="unpack it yourself, look at it, and drop the survey file",
+                            remedy="unpack and inspect it yourself, then put the survey file into the survey folder",
                         )
                     out.write(block)
             return target if target.suffix != ".zip" else _unpack(target, folder, most=limit, nested=True)
@@ -233,5 +233,5 @@ def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool
         raise SurveyFileError(
             f"The archive cannot be unpacked: {one_line_of(failure)}",
             file=path,
-            remedy="download it again, or unpack it yourself and drop the survey file",
+            remedy="download it again, or unpack it yourself and put the survey file into the survey folder",
         ) from None

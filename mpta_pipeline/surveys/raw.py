@@ -29,16 +29,16 @@ _INFINITE = r"(?i)^[+-]?(inf(inity)?|nan)$"
 
 @dataclass(frozen=True)
 class RawWave:
-    """A release of a wave as read from one file, all columns. A wave may be made of several, with other countries each.
+    """A release of a wave as read from one file, with all columns. A wave may have several, each with other countries.
 
     Attributes:
         folder: The snapshot's folder.
-        release: The row of WAVES, with further facts: format, encoding, notes, file_declares_missing.
+        release: The row of WAVES, and further facts: format, encoding, notes, file_declares_missing, checksums.
         source: The source's record: keys, weights, country rule.
-        convention: How its codebook writes missing answers.
-        countries: Its countries (alpha-3) that count, where another file gives the others; null: all.
-        reading: Record of the step that read the wave. It is removed if the snapshot proves damaged, so that the next
-            run reads the survey file again.
+        convention: How its codebook marks missing answers.
+        countries: Countries (alpha-3) that are read from this file, if others are read from another file; null for all.
+        reading: Record of the step that read the wave. It is removed if the snapshot turns out to be damaged, so that
+            the next run reads the survey file again.
     """
 
     wave: str
@@ -55,7 +55,7 @@ class RawWave:
         return str(self.release["release_id"])
 
     def data(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows in the file's order, all native columns or those named.
+        """The rows in the file's order, with all native columns or those given.
 
         Raises:
             DamagedError: The stored rows are not those that were written.
@@ -64,7 +64,7 @@ class RawWave:
         return rows if self._kept is None else rows.filter(self._kept)
 
     def _whole(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """As `data`, of all countries."""
+        """The rows of all countries; see `data`."""
         return self.read(self.release.get("data_file", DATA), columns)
 
     def verify(self) -> None:
@@ -104,7 +104,7 @@ class RawWave:
 
     @cached_property
     def _kept(self) -> pl.Series | None:
-        """Which rows count; null: all."""
+        """Which rows count; null for all."""
         return None if self.countries is None else self._country.is_in(list(self.countries))
 
     @cached_property
@@ -118,7 +118,7 @@ class RawWave:
         return countries_of(self.source.country, rows, Path(self.release["file_name"]), names)[0]
 
     def _coded(self, candidates: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Those of some variables that the file has, as codes under lower-case names, and their names in the file."""
+        """The candidates that the file has, as codes under lower-case names, and their names in the file."""
         names = {c.lower(): name for c in candidates if (name := self.resolve(c)) is not None}
         data = self._whole(list(names.values()) or [self.variables["variable"][0]])
         return data.select(*(as_codes(data[name], name).alias(low) for low, name in names.items())), names
@@ -134,14 +134,14 @@ class RawWave:
 
     @cached_property
     def design_cells(self) -> pl.Series:
-        """The cell of the split design (ballot by form) that each respondent is in, as a number named `cell`."""
+        """The cell of the split design (ballot by form) of each respondent, as a number named `cell`."""
         names = [name for v in self.convention.by_design if (name := self.resolve(v)) is not None]
         if not names:
             return pl.Series("cell", [0] * self.data([self.variables["variable"][0]]).height, dtype=pl.UInt32)
         return self.data(names).select(pl.struct(names).rank("dense").alias("cell")).to_series()
 
     def resolve(self, variable: str) -> str | None:
-        """The variable's name as in the file, found without regard to case; None: the file has none."""
+        """The variable's name in the file, found without regard to case; None if the file does not have it."""
         row = self._described.get(variable.lower())
         return None if row is None else str(row["variable"])
 
@@ -161,11 +161,11 @@ class RawWave:
 
 @dataclass(frozen=True)
 class Coded:
-    """A variable's cells as places in a table of what occurs in it: most variables have fewer than twenty codes.
+    """A variable's cells as row numbers of a table of its distinct codes: most variables have fewer than twenty.
 
     Attributes:
-        table: One row a native code and kind: `code` (String), `missing` (String), `label` (String).
-        places: Row of `table` of each respondent (UInt32), in the raw wave's order.
+        table: One row per native code and kind: `code` (String), `missing` (String), `label` (String).
+        places: Row of `table` for each respondent (UInt32), in the raw wave's order.
     """
 
     table: pl.DataFrame
@@ -178,23 +178,23 @@ class Coded:
 
     @property
     def answered(self) -> bool:
-        """Whether anybody has an answer."""
+        """Whether any respondent has an answer."""
         return self.table["missing"].has_nulls()
 
     def moved(self, kinds: Mapping[int, str | None], where: pl.Series) -> Coded:
-        """With other kinds of missing answer (null: an answer) at some places, for the respondents where that holds."""
+        """The cells with other kinds (null for an answer) at some places, for the respondents in `where`."""
         table, lookup = _moved(self.table, kinds)
         there = pl.when(where.fill_null(False)).then(lookup.gather(self.places))
         return Coded(table, pl.select(there.otherwise(self.places)).to_series())
 
 
 def cells(raw: RawWave, variable: str) -> pl.DataFrame:
-    """A variable's cells, one row a respondent in the raw wave's order.
+    """A variable's cells, one row per respondent in the raw wave's order.
 
     Returns:
-        `code` (String): the native code as text ("1", "-9", ".d"), null where the cell is empty; `number` (Float64):
-        the value as a number, null where missing or no number; `missing` (String): the kind of missing answer, null
-        where it is a value; `label` (String): the code's value label.
+        `code` (String): the native code as text ("1", "-9", ".d"), null if the cell is empty; `number` (Float64):
+        the value as a number, null if missing or not a number; `missing` (String): the kind of missing answer, null if
+        it is a value; `label` (String): the code's value label.
 
     Raises:
         SurveyFileError: The wave has no such variable.
@@ -203,7 +203,7 @@ def cells(raw: RawWave, variable: str) -> pl.DataFrame:
 
 
 def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
-    """The cells of several variables, read in one go, by the name asked for.
+    """The cells of several variables, read in one pass, by the requested name.
 
     Raises:
         SurveyFileError: The wave has no such variable.
@@ -212,14 +212,14 @@ def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
     for variable in variables:
         if (name := raw.resolve(variable)) is None:
             raise SurveyFileError(
-                f"The wave {raw.wave} has no such variable",
+                f"Wave {raw.wave} has no such variable",
                 file=raw.release["file_name"],
                 variable=variable,
                 remedy="use the producer's complete file",
             )
         names[variable] = name
     data = raw.data(list(dict.fromkeys(names.values())))
-    # Whole frames at a time, so that polars spreads the columns over the cores.
+    # Whole frames, so that polars uses all cores.
     lists = data.select(pl.all().unique().sort(nulls_last=True).implode())
     distinct: dict[str, pl.Series] = {name: lists[name][0] for name in data.columns}
     places = data.select(_places(name, values) for name, values in distinct.items())
@@ -229,12 +229,12 @@ def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
 
 
 def _places(name: str, values: pl.Series) -> pl.Expr:
-    """The place of each cell of a column among its sorted distinct values, of which null is the last."""
+    """The position of each cell of a column among its sorted distinct values; null comes last."""
     column, known = pl.col(name), values.drop_nulls()
     if known.dtype == pl.String:
         place = column.cast(pl.Enum(known)).to_physical()
     elif len(known) and known.dtype.is_integer() and (span := int(known[-1]) - int(known[0])) < 4096:
-        # A small range is looked up: value - lowest → place.
+        # A small range uses a lookup table: value - lowest → position.
         offsets = (known.cast(pl.Int64) - int(known[0])).cast(pl.UInt32)
         lookup = pl.select(pl.int_range(span + 1, dtype=pl.UInt32).is_in(offsets.implode()).cum_sum() - 1).to_series()
         place = pl.lit(lookup).gather(column.cast(pl.Int64) - int(known[0]))
@@ -244,7 +244,7 @@ def _places(name: str, values: pl.Series) -> pl.Expr:
 
 
 def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
-    """What the distinct values of a variable are: code, kind of missing answer, label."""
+    """Code, kind of missing answer and label of the distinct values of a variable."""
     codes = as_codes(values, name)
     labels = raw.labels(name)
     kinds = missing.kinds(
@@ -260,7 +260,7 @@ def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
 
 
 def _by_code(raw: RawWave, found: Coded) -> Coded:
-    """Tell apart the kinds that one code has in different parts of the file (`by_code`)."""
+    """Distinguish the kinds that one code has in different parts of the file (`by_code`)."""
     for variable, parts in raw.convention.by_code.items():
         codes = {code for kinds in parts.values() for code in kinds}
         if (name := raw.resolve(variable)) is None or not found.table["code"].is_in(codes).any():
@@ -279,10 +279,10 @@ def _by_code(raw: RawWave, found: Coded) -> Coded:
 
 
 def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
-    """Tell not asked from not applicable by the split design; the variables for which that changes anything.
+    """Distinguish not asked from not applicable by the split design; returns the variables that this changes.
 
-    A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
-    code; one that was filtered has answers in each cell where it was asked.
+    A question was not on a ballot (or form) if every respondent in that cell of the design has the not-applicable
+    code. A filtered question has answers in each cell in which it was asked.
     """
     if not raw.convention.by_design:
         return {}
@@ -313,7 +313,7 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
 
 
 def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.DataFrame, pl.Series]:
-    """The table with a row more for each place in `kinds`, of that kind, and the new place of each old one."""
+    """The table with one more row, of that kind, for each place in `kinds`; and the new place of each old one."""
     added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
     target = {place: table.height + number for number, place in enumerate(kinds)}
     lookup = pl.Series([target.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
@@ -321,22 +321,22 @@ def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.Dat
 
 
 def respondents(raw: RawWave) -> pl.DataFrame:
-    """The respondents of a wave, one row each in the raw wave's order.
+    """The respondents of a wave, one row each, in the raw wave's order.
 
     Returns:
         `row_index` (Int64), `native_key` (String), `respondent_id` (String, from the source's lineage and the native
-        key), `key_repeated` (Boolean: the file repeats the key; such rows are told apart by their content), `country`
-        (alpha-3), `year` (Int64), `weight`, `stratum`, `psu` (null where the file has none).
+        key), `key_repeated` (Boolean: the file repeats the key; such rows are distinguished by their content),
+        `country` (alpha-3), `year` (Int64), `weight`, `stratum`, `psu` (null if the file has none).
 
     Raises:
-        SurveyFileError: A key, country or year cell is empty or not valid.
+        SurveyFileError: A key, country or year cell is empty or invalid.
     """
     source, file = raw.source, Path(raw.release["file_name"])
     kept = _kept_keys(raw)
     keys = native_keys(raw, file).keys if kept is None else kept["native_key"]
     repeated = keys.is_duplicated() if kept is None else kept["key_repeated"]
     if kept is None and repeated.any():
-        # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
+        # Rows with the same key are numbered in the order of their content, which does not depend on the file's order.
         data = raw._whole()
         content = hash_rows(data, data.columns)
         order = pl.DataFrame({"k": keys, "c": content}).select(pl.struct("c").rank("ordinal").over("k").alias("o"))["o"]
@@ -351,7 +351,7 @@ def respondents(raw: RawWave) -> pl.DataFrame:
 
     weight = codes([raw.release["weight_name"]] if raw.release["weight_name"] else [], "weight")
     year_rows, year_names = raw._coded((*source.year, *source.dates))
-    amount = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is no weight
+    amount = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is not a weight
     frame = pl.DataFrame(
         {
             "native_key": keys,
@@ -373,7 +373,7 @@ def respondents(raw: RawWave) -> pl.DataFrame:
 
 
 def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
-    """The keys of a snapshot that somebody was taken out of: a repeated key was numbered with all its rows there."""
+    """The keys of a snapshot from which respondents were removed: repeated keys were numbered before that."""
     name = raw.release.get("keys_file")
     return None if name is None else raw.read(name)
 
@@ -393,8 +393,8 @@ class NativeKeys:
     """The native keys of all rows of a file.
 
     Attributes:
-        unstable: Some respondents have none of their own: the content of their row stands for it.
-        notes: Why a variable that should be the key is not.
+        unstable: Some respondents have no key; the content of their row is used instead.
+        notes: Why a variable that should be the key is not used.
     """
 
     keys: pl.Series
@@ -403,9 +403,10 @@ class NativeKeys:
 
 
 def native_keys(raw: RawWave, file: Path) -> NativeKeys:
-    """Each country's native keys: the first candidate without missing codes that tells its respondents apart.
+    """The native keys, chosen per country: the first candidate without missing codes that tells the respondents apart.
 
-    Some repeated keys aside. The choice is a country's own, so that it does not depend on which others the file holds.
+    A few repeated keys are allowed. The choice is made per country, so that it does not depend on the file's other
+    countries.
     """
     country = raw._country
     keys = pl.Series("key", [None] * len(country), dtype=pl.String)
@@ -427,7 +428,7 @@ def native_keys(raw: RawWave, file: Path) -> NativeKeys:
         if len(names) < len(candidate):
             continue
         data = raw._whole(names)
-        # What is no number (NaN is empty by then, infinity is not) is no key.
+        # Non-numeric values cannot be keys (NaN is empty already, infinity is not).
         parts = [c.set(c.str.contains(_INFINITE), None) for c in (as_codes(data[name], name) for name in names)]
         missing_rows = [_missing_keys(raw, name, part) for name, part in zip(names, parts, strict=True)]
         table = pl.DataFrame(
@@ -450,11 +451,11 @@ def native_keys(raw: RawWave, file: Path) -> NativeKeys:
             elif n_missing:
                 named = next(name for name, rows in zip(names, missing_rows, strict=True) if rows.any())
                 notes.append(
-                    f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not taken as their key"
+                    f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not used as their key"
                 )
-            elif different * 2 < n:  # an id that says "not available" in most rows is none
+            elif different * 2 < n:  # an id that is "not available" in most rows is not a key
                 notes.append(
-                    f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not taken as their key"
+                    f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not used as their key"
                 )
         usable = verdicts.filter(
             (pl.col("empty") == 0) & (pl.col("missing") == 0) & (pl.col("different") * 2 >= pl.col("n"))
@@ -479,7 +480,7 @@ def native_keys(raw: RawWave, file: Path) -> NativeKeys:
 
 
 def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
-    """Which cells of a key's variable are missing codes. Other numbers below zero show that its numbers overflowed."""
+    """Which cells of a key variable are missing codes. Other negative numbers mean that its numbers overflowed."""
     labels, known = raw.labels(name), codes.drop_nulls().unique()
     kinds = missing.kinds(
         known.to_list(),
@@ -492,13 +493,13 @@ def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
     below = known.filter(known.str.starts_with("-")).to_list()
     if not set(below) <= kinds.keys():
         kinds = {code: kind for code, kind in kinds.items() if code in labels}
-    # Without a label a number that stands once is one; none of the codes that mean missing has a single respondent.
+    # Without a label, a number that occurs once is a key: codes that mean missing occur more than once.
     often = codes.value_counts().filter(pl.col("count") > 1).get_column(codes.name).to_list()
     return codes.is_in([code for code in kinds if code in labels or code in often]).fill_null(False).alias(name)
 
 
 def limited(raw: RawWave, countries: Sequence[str] | None) -> RawWave:
-    """The raw wave with some of its countries; null: as it is."""
+    """The raw wave with only some countries; null for all."""
     if countries is None:
         return raw
     some = replace(raw, countries=tuple(countries))

@@ -29,7 +29,7 @@ from mpta_pipeline.surveys.file_info import (
 )
 from mpta_pipeline.surveys.opening import OpenFile
 
-# pyreadstat makes one Python object a cell on the way, some 50 bytes (measured); two children read side by side.
+# pyreadstat makes one Python object per cell, about 50 bytes (measured); two child processes read in parallel.
 CHUNK_CELLS = 4_000_000
 
 
@@ -37,7 +37,7 @@ def describe(file: OpenFile) -> FileInfo:
     """Read a file's table of variables without its rows.
 
     Raises:
-        SurveyFileError: It is not of that format, is damaged, or its variables cannot be used.
+        SurveyFileError: The file is not of that format, is damaged, or its variables cannot be used.
     """
     path, form = file.path, file.format
     info = describe_csv(path) if form == "csv" else _describe_labelled(path, form)
@@ -50,7 +50,7 @@ def describe(file: OpenFile) -> FileInfo:
     for name in info.names:
         if (other := seen.setdefault(name.lower(), name)) is not name:
             raise SurveyFileError(
-                "Two variables have the same name but for upper and lower case",
+                "Two variables have names that differ only in upper and lower case",
                 file=path,
                 variable=f"{other}, {name}",
                 remedy="rename one of them in the file",
@@ -82,7 +82,7 @@ def _describe_labelled(path: Path, form: Format) -> FileInfo:
         for name in meta["names"]
     )
     encoding = meta["encoding"]
-    note = f"holds bytes that its declared encoding does not allow; read as {encoding}"
+    note = f"has bytes that are invalid in its declared encoding; read as {encoding}"
     return FileInfo(
         path,
         form,
@@ -99,7 +99,7 @@ def _unreadable(path: Path, form: Format, failure: Exception) -> SurveyFileError
     return SurveyFileError(
         f"The file cannot be read as {form}: {one_line_of(failure)}",
         file=path,
-        remedy="it is damaged, incomplete or has a wrong suffix: download it again from its producer",
+        remedy="it is damaged or incomplete, or has a wrong suffix: download it again from its producer",
     )
 
 
@@ -113,7 +113,7 @@ def _range_text(bounds: Mapping[str, Any]) -> str:
 
 
 def chunks(info: FileInfo, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-    """The rows of a file in the file's order, as frames; as `parts`."""
+    """The rows of a file in the file's order, as frames; see `parts`."""
     with scratch() as folder:
         for part in parts(info, folder, columns):
             yield pl.read_ipc(part)
@@ -122,13 +122,13 @@ def chunks(info: FileInfo, columns: Sequence[str] | None = None) -> Iterator[pl.
 def parts(
     info: FileInfo, folder: Path, columns: Sequence[str] | None = None, *, cells: int | None = None
 ) -> list[Path]:
-    """Write the rows of a file, in the file's order, as Arrow IPC files of a bounded number of cells.
+    """Write the rows of a file, in the file's order, to Arrow IPC files with a limited number of cells.
 
     Args:
         info: The file, as described.
-        folder: Where to.
+        folder: Folder to write to.
         columns: Variables wanted; null for all.
-        cells: Cells of a part at most, but at least one row; null for what the file's size asks for.
+        cells: Most cells of a part, but at least one row; null to choose by the file's size.
 
     Raises:
         SurveyFileError: The file ends early or is damaged.
@@ -141,7 +141,7 @@ def parts(
             written.append(folder / f"{number}.arrow")
             frame.write_ipc(written[-1])
         return written
-    # Two children read side by side where the rows are known: most of the time goes into Python objects.
+    # Two child processes read in parallel if the number of rows is known: most time goes into Python objects.
     wanted = 2 if info.rows is not None and info.rows > size else 1
     processes = [readstat.idle.take() for _ in range(wanted)]
     text = {v.name for v in info.variables if v.text}
@@ -175,7 +175,7 @@ def parts(
             readstat.idle.give_back(process)
     if info.rows is not None and rows != info.rows:
         raise SurveyFileError(
-            f"The file announces {info.rows:,} rows and holds {rows:,}",
+            f"The file declares {info.rows:,} rows but has {rows:,}",
             file=info.path,
             remedy="it is incomplete: download it again from its producer",
         )
@@ -183,5 +183,5 @@ def parts(
 
 
 def _cells(info: FileInfo, columns: int) -> int:
-    """Cells of a part: few enough for memory, and no more than some 32 parts, as each skips the rows before it."""
+    """Cells per part: few enough for memory, and about 32 parts at most, because each skips the rows before it."""
     return min(max(CHUNK_CELLS, (info.rows or 0) * columns // 32), 4 * CHUNK_CELLS)

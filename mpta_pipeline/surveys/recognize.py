@@ -1,4 +1,4 @@
-"""Which survey, and which of its waves, a file holds: decided by its variables, labels and codes, never by its name."""
+"""Recognize which survey and waves a file holds: by its variables, labels and codes, never by its name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LABEL_VERSION = re.compile(r"(?i)(?<![a-z])v[_ .]?(\d{8}|\d+(?:[_.-]\d+)+)")
 
 @dataclass(frozen=True)
 class WavePart:
-    """One wave in a file: its key, the code that tells its rows, and what they hold.
+    """One wave in a file: its key, the code of its rows, and what they hold.
 
     Attributes:
         sizes: Rows of each country, in the order of `countries`.
@@ -58,9 +58,9 @@ class Recognition:
 
     Attributes:
         waves: Wave keys, such as gss-2018.
-        wave_variable: The file's variable that tells the waves apart; null: it holds one wave.
-        parts: Wave key → what the file holds of it.
-        notes: What was unusual in reading.
+        wave_variable: Variable that tells the waves apart; null if the file holds one wave.
+        parts: Wave key → what the file holds of the wave.
+        notes: What was unusual.
     """
 
     source: Source
@@ -80,11 +80,11 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Nearness:
-    """How near a file is to being of a source.
+    """How well a file matches a source.
 
     Attributes:
-        conditions: Conditions of the source that were looked at.
-        reasons: Those that the file does not meet, each in a few words; none: it is of the source.
+        conditions: Number of the source's conditions that were checked.
+        reasons: The conditions that the file does not meet, in a few words each. If there are none, it is the source's.
     """
 
     codebook: str
@@ -93,7 +93,7 @@ class Nearness:
 
     @property
     def share(self) -> float:
-        """Share of the conditions that it meets."""
+        """Share of the conditions that the file meets."""
         return 1 - len(self.reasons) / self.conditions
 
 
@@ -101,15 +101,15 @@ def recognize(path: Path, registry: SourceRegistry) -> Recognition:
     """Recognize a survey file by its content.
 
     Raises:
-        SurveyFileError: It cannot be read, fits no source or several, is a variant that must not be read as it stands,
-            or its wave, country or year cells are none; with the reasons and the remedy.
+        SurveyFileError: The file cannot be read, matches no source or several, is a variant that must not be read as it
+            is, or its wave, country or year values are invalid; with the reasons and the remedy.
     """
     with opened(path) as file:
         return recognize_file(readers.describe(file), registry)
 
 
 def explain(path: Path, registry: SourceRegistry) -> list[Nearness]:
-    """How near a file is to each source, the nearest first.
+    """How well a file matches each source, the best match first.
 
     Raises:
         SurveyFileError: It cannot be read.
@@ -133,12 +133,12 @@ Rows = Callable[[Sequence[str]], Iterable[pl.DataFrame]]
 
 
 def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | None = None) -> Recognition:
-    """Recognize an opened and described file; as `recognize`.
+    """Recognize a file that is open and described; see `recognize`.
 
     Args:
         info: The file.
         registry: Sources.
-        rows_of: Gives the rows of some variables, where they were read already; null to read them from the file.
+        rows_of: Returns the rows of some variables if they were read already; null to read them from the file.
     """
     named = candidates(info, registry)
     rows = _rows(info, named, rows_of or partial(readers.chunks, info))
@@ -163,7 +163,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
                 file=info.path,
                 variable=wave_variable,
                 value=code,
-                remedy=f"correct waves.names in sources/{source.codebook}.yaml",
+                remedy=f"correct waves.names in the source's record, {source.codebook}.yaml",
             )
         found[part.wave] = part
     waves = tuple(sorted(found, key=lambda w: (len(w), w)))
@@ -181,7 +181,7 @@ def recognize_file(info: FileInfo, registry: SourceRegistry, rows_of: Rows | Non
 
 
 def _lacking(info: FileInfo, source: Source) -> list[str]:
-    """The roles that no variable of the file can have."""
+    """The roles (wave, country, year, key) for which the file has no variable."""
     have = {name.lower() for name in info.names}
     rule = source.waves
     needed = {
@@ -199,7 +199,7 @@ def _lacking(info: FileInfo, source: Source) -> list[str]:
 
 
 def _rows(info: FileInfo, named: Sequence[Source], look: Rows) -> pl.DataFrame:
-    """The columns that recognition looks at, under lower-case names, as code texts; `w <name>`: there is a weight."""
+    """The columns that recognition needs, as code texts under lower-case names; `w <name>`: there is a weight."""
     names = {name.lower(): name for name in info.names}
     wanted: dict[str, None] = {}
     weights: dict[str, None] = {}
@@ -209,7 +209,7 @@ def _rows(info: FileInfo, named: Sequence[Source], look: Rows) -> pl.DataFrame:
         asked += [*sign.codes, *(v for n in sign.never for v in (n.variable, n.unless)), *source.version, *source.doi]
         wanted |= {name.lower(): None for name in asked if name.lower() in names}
         weights |= {w.variable.lower(): None for w in source.weights if w.variable.lower() in names}
-    if not wanted and not weights:  # the rows still count
+    if not wanted and not weights:  # the number of rows is still needed
         wanted = {info.names[0].lower(): None}
     columns = list(dict.fromkeys(names[n] for n in (*wanted, *weights)))
     frames = [
@@ -223,10 +223,10 @@ def _rows(info: FileInfo, named: Sequence[Source], look: Rows) -> pl.DataFrame:
 
 
 def candidates(info: FileInfo, registry: SourceRegistry) -> list[Source]:
-    """The sources that a file fits by its variables and labels, before a look at its rows.
+    """The sources that a file matches by its variables and labels, before its rows are read.
 
     Raises:
-        SurveyFileError: There is none; with the reasons.
+        SurveyFileError: There are none; with the reasons.
     """
     verdicts = {source.codebook: _against(info, source) for source in registry}
     fitting = [registry[codebook] for codebook, verdict in verdicts.items() if not verdict.reasons]
@@ -236,18 +236,18 @@ def candidates(info: FileInfo, registry: SourceRegistry) -> list[Source]:
 
 
 def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], rows: pl.DataFrame) -> Source:
-    """The one source of those named whose signature the file fits.
+    """The one source, of those given, whose signature the file matches.
 
     Raises:
-        SurveyFileError: None fits, or several do, or it is a variant that is refused.
+        SurveyFileError: No source matches, or several do, or the file is a variant that is refused.
     """
     verdicts = {source.codebook: _rows_against(info, rows, source) for source in named}
     fitting = [codebook for codebook, verdict in verdicts.items() if not verdict.reasons]
     if len(fitting) > 1:
         raise SurveyFileError(
-            f"The file fits several sources: {', '.join(fitting)}",
+            f"The file matches several sources: {', '.join(fitting)}",
             file=info.path,
-            remedy="keep the file of one survey and release as its producer made it",
+            remedy="use the file of one survey and release, as its producer published it",
         )
     if not fitting:
         raise _unknown(info, verdicts, least=0.0)
@@ -260,7 +260,7 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
     variables = {v.name.lower(): v for v in info.variables}
     if worded := [n for n in source.recognize.value_labels if n.lower() in variables and variables[n.lower()].text]:
         raise SurveyFileError(
-            f"The file holds words where the codes of {source.codebook} belong",
+            f"The file has words where codes of {source.codebook} are expected",
             file=info.path,
             variable=", ".join(worded),
             remedy="download the version with codes (of the WVS: Csv, not CsvText), or the SPSS or Stata file",
@@ -269,22 +269,22 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
 
 
 def _unknown(info: FileInfo, verdicts: Mapping[str, Nearness], *, least: float = 0.5) -> SurveyFileError:
-    """The refusal of a file that fits no source, with what kept it from the nearest ones."""
+    """The error for a file that matches no source, with what is missing for the best matches."""
     nearest = [v for v in sorted(verdicts.values(), key=lambda v: -v.share)[:2] if v.share >= least]
     why = "; ".join(f"not {v.codebook}: {', '.join(v.reasons[:4])}" for v in nearest)
     return SurveyFileError(
-        f"The file fits no known survey ({why or 'it has none of the variables by which one is known'})",
+        f"The file matches no known survey ({why or 'it has none of the variables that identify one'})",
         file=info.path,
-        remedy="use the producer's own file, or describe the source in a YAML record of its own; "
-        "`mpta surveys FILE --explain` says what is missing for each source, `mpta describe FILE` what the file holds",
+        remedy="use the producer's own file, or add a record of it to the folder `sources` of the configuration; "
+        "`mpta surveys FILE --explain` shows what is missing for each source, `mpta describe FILE` what the file holds",
     )
 
 
 def _against(info: FileInfo, source: Source) -> Nearness:
-    """Variables and labels of a file against a source's signature."""
+    """Compare the variables and labels of a file with a source's signature."""
     signature = source.recognize
     variables = {v.name.lower(): v for v in info.variables}
-    met: list[str | None] = []  # one entry a condition; null: met
+    met: list[str | None] = []  # one entry per condition; null if met
     met += [None if name.lower() in variables else f"lacks {name}" for name in signature.requires]
     met += [
         None if any(name.lower() in variables for name in group) else f"lacks any of {'/'.join(group)}"
@@ -293,7 +293,7 @@ def _against(info: FileInfo, source: Source) -> Nearness:
     for marks in signature.marks:
         pattern = re.compile(marks.names, re.IGNORECASE | re.VERBOSE)
         own = sum(1 for name in info.names if pattern.fullmatch(name))
-        few = f"has {own} variables of its names, fewer than {marks.at_least} ({marks.names[:40]}…)"
+        few = f"has {own} of its typical variables, fewer than {marks.at_least} ({marks.names[:40]}…)"
         met.append(None if own >= marks.at_least else few)
     wanted = len(met)
     met += [f"has {name}" if name.lower() in variables else None for name in signature.forbids]
@@ -309,7 +309,8 @@ def _against(info: FileInfo, source: Source) -> Nearness:
             else None
             for code, pattern_text in expected.items()
         ]
-    # What must not be there, or be labelled otherwise, counts where it is: a file of nothing lacks nothing of it.
+    # Forbidden variables and other labels count only where they occur, so that an empty file gains nothing by lacking
+    # them.
     against = sum(1 for reason in met[wanted:] if reason)
     return Nearness(source.codebook, wanted + against, tuple(reason for reason in met if reason))
 
@@ -324,7 +325,7 @@ def _said(label: str | None) -> str:
 
 
 def _rows_against(info: FileInfo, rows: pl.DataFrame, source: Source) -> Nearness:
-    """Rows of a file against a source's signature: codes and years that are another's."""
+    """Compare the rows of a file with a source's signature: codes and years that belong to another source."""
     signature = source.recognize
     names = {name.lower(): name for name in info.names}
     met: list[str | None] = []
@@ -342,7 +343,7 @@ def _rows_against(info: FileInfo, rows: pl.DataFrame, source: Source) -> Nearnes
         spoken_for = pl.col(two).is_in(list(rule.has)).fill_null(False) if two in rows.columns else pl.lit(False)
         theirs = rows.filter((pl.col(one) == rule.code) & ~spoken_for).height
         met.append(f"{theirs:,} row(s) are {rule.what} ({names[one]} = {rule.code})" if theirs else None)
-    told = any(v.lower() in names for v in (*source.waves.variable, *signature.codes))  # the file itself says the wave
+    told = any(v.lower() in names for v in (*source.waves.variable, *signature.codes))  # the file says which wave it is
     if signature.years is not None and not told and rows.height:
         met.append(off_years(rows, source, names))
     met.append(off_fieldwork(source, rows))

@@ -1,4 +1,4 @@
-"""Snapshots of raw waves: read from survey files once, verified, and found again by wave and release.
+"""Store raw waves as snapshots: read each survey file once, verify, and find a wave's releases again.
 
 One folder per wave, with one subfolder per release: `data.parquet` (all rows and columns), `variables.parquet` and
 `release.json`, which is written last and holds the checksums of the other two. `current.json` beside the releases names
@@ -50,10 +50,10 @@ _MADE_AGAIN = (
 
 @dataclass(frozen=True)
 class PartFile:
-    """A file that gives a wave's respondents, all of them or those of some countries.
+    """A file from which a wave's respondents are read: all of them, or those of some countries.
 
     Attributes:
-        countries: Alpha-3 codes of the countries that it gives; null: all that it holds of the wave.
+        countries: Countries (alpha-3) to read; null for all that it holds of the wave.
     """
 
     path: Path
@@ -61,28 +61,28 @@ class PartFile:
 
 
 def release_id(wave: str, sha256: str) -> str:
-    """The name of a release of a wave: the wave and the beginning of its file's checksum."""
+    """The id of a release: the wave and the first 12 digits of the file's SHA-256."""
     return f"{wave}@{sha256[:12]}"
 
 
 def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
-    """Read a wave from one survey file into its snapshot and make that the wave's current release.
+    """Read a wave from one survey file into its snapshot, and make that the wave's current release.
 
-    All waves of a file are written in the one reading; asking for another one of them then reads nothing. What was
-    stored before stays, whatever happens.
+    All waves of the file are written in one pass; ingesting another one of them reads nothing. On an error, what was
+    stored before is unchanged.
 
     Raises:
         SurveyFileError: The file cannot be read or recognized, changed while it was read, or does not hold the wave.
-        PolicyError: Its source is closed or switched off.
+        PolicyError: Its source is closed or disabled.
     """
     return ingest_parts([PartFile(path)], wave, layout, registry)[0]
 
 
 def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry: SourceRegistry) -> list[RawWave]:
-    """As `ingest`, of a wave that several files make up, each with countries of its own. None is read twice.
+    """As `ingest`, for a wave made of several files, each with its own countries. No file is read twice.
 
     Returns:
-        The wave's parts, one a file, in the files' order.
+        The wave's parts, one per file, in the order of the files.
     """
     before, damaged = _in_use(layout, wave)
     parts: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry:
 
 
 def _stored(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
-    """The snapshot of a wave in a file; read from the file if there is none that can be used."""
+    """The snapshot of a wave in a file; the file is read if there is no usable snapshot."""
     folder = _fetched(layout, wave, sha[:12])
     if not _usable(folder, registry):
         with _lock(layout, sha):
@@ -128,7 +128,7 @@ def _stored(path: Path, sha: str, wave: str, layout: Layout, registry: SourceReg
 
 
 def _usable(folder: Path, registry: SourceRegistry) -> bool:
-    """Whether a snapshot is whole, undamaged, and what its source's record would make of the file today."""
+    """Whether a snapshot is complete and undamaged, and was made with the source's record of today."""
     try:
         release = read_checked_json(folder / RELEASE)
         sound = all(checksum(folder / name) == expected for name, expected in release.get("checksums", {}).items())
@@ -141,7 +141,7 @@ def _usable(folder: Path, registry: SourceRegistry) -> bool:
 def _superseded(
     part: Mapping[str, Any], now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The releases that gave a part's countries before, each with those countries."""
+    """The releases from which a part's countries were read before, each with those countries."""
     same = next((old for old in before if old["release"] == part["release"]), None)
     found = []
     for old in before:
@@ -153,7 +153,7 @@ def _superseded(
 
 
 def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """What each part of a wave superseded: its release (12 digits of its SHA-256) → older releases and countries."""
+    """What each part of a wave superseded: release (12 digits of its SHA-256) → older releases and their countries."""
     return {
         part["release"]: [(old["release"], tuple(old["countries"])) for old in part["previous"]]
         for part in _current(layout, wave)
@@ -161,15 +161,15 @@ def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tu
 
 
 def previous_release(layout: Layout, wave: str) -> str | None:
-    """The release (12 digits of its SHA-256) that the wave's current one superseded; None: it is the first."""
+    """The release (12 digits of its SHA-256) that the current one superseded; None if it is the first."""
     return next((release for older in previous_releases(layout, wave).values() for release, _ in older), None)
 
 
 def _current(layout: Layout, wave: str) -> list[dict[str, Any]]:
-    """The parts in use: release, countries, whether these are not all that it holds, data_use, what it superseded.
+    """The parts in use: release, countries, whether it holds further ones, data_use, and what it superseded.
 
     Raises:
-        DamagedError: The list of them cannot be read. The next run makes it again.
+        DamagedError: The list of parts cannot be read. The next run makes it again.
     """
     parts, damaged = _in_use(layout, wave)
     if damaged:
@@ -183,7 +183,7 @@ def _current(layout: Layout, wave: str) -> list[dict[str, Any]]:
 
 
 def _in_use(layout: Layout, wave: str) -> tuple[list[dict[str, Any]], bool]:
-    """The parts in use (none: the wave was never read), and whether the list of them is damaged."""
+    """The parts in use (empty if the wave was never read), and whether the list of them is damaged."""
     try:
         stored = read_checked_json(layout.raw_store / wave / _CURRENT)
         return (_parts(stored) if "parts" in stored else _one_part(stored, layout, wave)), False
@@ -201,7 +201,7 @@ def _parts(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _one_part(stored: Mapping[str, Any], layout: Layout, wave: str) -> list[dict[str, Any]]:
-    """As written before a wave could have parts."""
+    """The one part of a list in the format of before waves could have parts."""
     releases = {r: _countries_of_release(layout, wave, r) for r in (stored["release"], stored.get("previous")) if r}
     older = [{"release": r, "countries": releases[r]} for r in [stored.get("previous")] if r]
     name = stored["release"]
@@ -215,7 +215,7 @@ def _countries_of_release(layout: Layout, wave: str, release: str) -> list[str]:
 
 
 def _fetched(layout: Layout, wave: str, release: str) -> Path:
-    """The folder of a release on this machine, copied from the object store if that is where it is."""
+    """The folder of a release on this machine; copied from the object store if it is there."""
     folder = layout.raw / wave / release
     if on_object_store(layout.raw_store):
         mirror(layout.raw_store / wave / release, folder, last=RELEASE)
@@ -223,10 +223,11 @@ def _fetched(layout: Layout, wave: str, release: str) -> Path:
 
 
 def load_parts(layout: Layout, wave: str, *, registry: SourceRegistry | None = None) -> list[RawWave]:
-    """The raw wave's parts in use, one a file, in the order of their files.
+    """The raw wave's parts in use, one per file, in the order of the files.
 
     Raises:
         SurveyFileError: The wave was never read.
+        DamagedError: What was stored of it is damaged.
     """
     parts = _current(layout, wave)
     if not parts:
@@ -242,19 +243,19 @@ def load_parts(layout: Layout, wave: str, *, registry: SourceRegistry | None = N
 def load_raw(
     layout: Layout, wave: str, release: str | None = None, *, registry: SourceRegistry | None = None
 ) -> RawWave:
-    """The raw wave of the current release, or of the one named (its id or the 12 digits), with all its countries.
+    """The raw wave of the current release, or of the given one (its id or the 12 digits), with all its countries.
 
     Raises:
-        SurveyFileError: The wave was never read, or that release of it, or it is made of several files.
+        SurveyFileError: The wave, or that release of it, was never read; or the wave is made of several files.
     """
     if release is None:
         parts = load_parts(layout, wave, registry=registry)
         if len(parts) > 1:
             raise SurveyFileError(
-                f"The wave {wave} is made of {len(parts)} files",
+                f"Wave {wave} is made of {len(parts)} files",
                 file=layout.raw / wave,
                 value=", ".join(part.release_id for part in parts[:5]),
-                remedy="name one of their releases",
+                remedy="give one of their releases",
             )
         return parts[0]
     in_use = {part["release"] for part in _in_use(layout, wave)[0]}
@@ -286,15 +287,15 @@ def _opened(layout: Layout, wave: str, release: str, registry: SourceRegistry | 
 
 def _never_read(layout: Layout, wave: str, release: str | None) -> SurveyFileError:
     return SurveyFileError(
-        f"The wave {wave} was not read yet" if release is None else f"The wave {wave} has no such release",
+        f"Wave {wave} was not read yet" if release is None else f"Wave {wave} has no such release",
         file=layout.raw / wave / ("-" if release is None else release.rpartition("@")[2]),
         value=release,
-        remedy="drop its file into the survey folder and materialize raw_wave",
+        remedy="put its file into the survey folder and run `mpta run`",
     )
 
 
 def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
-    """The raw wave less those who withdrew; the snapshot is rewritten if it was not yet."""
+    """The raw wave without those who withdrew; the snapshot is rewritten if that was not done yet."""
     gone = load_withdrawals(layout)
     if gone.version == raw.release.get("withdrawals", ""):
         return raw
@@ -320,7 +321,7 @@ def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
     codebook = str(release["codebook"])
     if codebook not in registry:
         raise SurveyFileError(
-            f"The wave {wave} is of a source that has no record",
+            f"Wave {wave} belongs to a source that has no record",
             file=folder / RELEASE,
             variable="codebook",
             value=codebook,
@@ -332,7 +333,7 @@ def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
 
 @contextmanager
 def _lock(layout: Layout, sha: str) -> Iterator[None]:
-    """Hold the lock of a file's content, so that runs of its waves side by side read it once."""
+    """Hold the lock for a file's content, so that concurrent runs of its waves read it once."""
     layout.raw.mkdir(parents=True, exist_ok=True)
     with (layout.raw / f".{sha[:12]}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -347,16 +348,16 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
             raise refusal
         with scratch(layout) as folder:
             parts = readers.parts(info, folder)
-            # The file is read once: what tells its source and waves is looked up in what was read.
+            # The file is read once: source and waves are recognized from what was read.
             recognition = recognize_file(
                 info, registry, lambda names: (pl.read_ipc(p, columns=list(names)) for p in parts)
             )
             if wave not in recognition.parts:
                 raise SurveyFileError(
-                    f"The file does not hold the wave {wave}",
+                    f"The file does not hold wave {wave}",
                     file=path,
                     value=", ".join(recognition.waves),
-                    remedy="name one of the waves that it holds",
+                    remedy="choose one of the waves that it holds",
                 )
             if (refusal := registry.closed(recognition.source)) is not None:
                 raise refusal
@@ -364,7 +365,7 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 raise SurveyFileError(
                     "The file changed while it was read",
                     file=path,
-                    remedy="wait until it is complete; it is tried again",
+                    remedy="wait until it is complete; the next run tries again",
                 )
             for key in recognition.waves:
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
@@ -374,11 +375,11 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 except SurveyFileError:
                     if key == wave:
                         raise
-                    # Another wave of the file whose respondents cannot be told apart: it is told where it is asked for.
+                    # The respondents of another wave cannot be told apart: reported when that wave is ingested.
 
 
 def _rows_of_wave(info: FileInfo, parts: Sequence[Path], found: Recognition, code: str | None) -> pl.DataFrame:
-    """The rows of a wave from all parts. A column's type does not depend on how the file was cut into parts."""
+    """The rows of a wave from all parts. The types of columns do not depend on how the file was cut into parts."""
     frames = []
     variable, source = found.wave_variable, found.source
     for part in parts:
@@ -406,7 +407,7 @@ def _rows_of_wave(info: FileInfo, parts: Sequence[Path], found: Recognition, cod
 
 
 def _narrowed(info: FileInfo, rows: pl.DataFrame) -> pl.DataFrame:
-    """Numbers in the narrowest type: tags in another wave made text of them, large numbers there made them wide."""
+    """Numbers in their narrowest type: tags or large numbers in another wave of the file made the type wider."""
     schema = rows.schema
     maybe = [v.name for v in info.variables if not v.text and schema[v.name] == pl.String]
     if maybe:
@@ -496,7 +497,7 @@ def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: s
 
 
 def _tags(info: FileInfo, data: pl.DataFrame) -> dict[str, list[str]]:
-    """Stata's tags that stand in the data: the metadata names only those of the rows that were read."""
+    """Stata's tags that occur in the data: the metadata lists only those of the rows that were read."""
     schema = data.schema
     columns = [v.name for v in info.variables if not v.text and schema[v.name] == pl.String]
     if info.format == "csv" or not columns:

@@ -1,4 +1,4 @@
-"""The columns that say of which wave, country and year a row is, and which weights it has."""
+"""Read the wave, country, year and weight of each row of a survey file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from mpta_pipeline.surveys.file_info import FileInfo
 from mpta_pipeline.surveys.readstat import number_text
 from mpta_pipeline.surveys.source_registry import CountryRule, Source, WaveRule
 
-YEARS = range(1972, 2101)  # the first GSS; what RESPONDENTS allows
-_LATE = 1  # years by which a country's fieldwork may lie before or after its wave's
-_MOSTLY = 0.9  # of the cells: a variable of the year with a few faults is told as such, not as another survey's
+YEARS = range(1972, 2101)  # from the first GSS; the bounds of RESPONDENTS.year
+_LATE = 1  # years by which a country's fieldwork may be earlier or later than its wave's
+_MOSTLY = (
+    0.9  # of the cells: a year variable with a few invalid cells is reported as such, not as another survey's file
+)
 WAVE = " wave"  # no variable's name
 ROLES: Mapping[str, Callable[[Source], Sequence[str]]] = {
     "wave": lambda s: (*s.waves.variable, *s.waves.last_digit),
@@ -31,9 +33,9 @@ def role_of(source: Source, role: str) -> Sequence[str]:
 
 
 def off_fieldwork(source: Source, rows: pl.DataFrame) -> str | None:
-    """Why the years of a file's waves are those of another survey's waves of that number; null: they are not.
+    """Why the years of a file's waves belong to another survey with the same wave numbers; null if they do not.
 
-    The EVS numbers its waves, too: its fourth was in the field in 2008, that of the WVS from 1999 to 2004.
+    The EVS numbers its waves as well: its fourth was in the field in 2008, the fourth of the WVS from 1999 to 2004.
     """
     rule = source.waves
     if len(rule.fieldwork) < 2 or rows.height == 0:
@@ -54,12 +56,12 @@ def off_fieldwork(source: Source, rows: pl.DataFrame) -> str | None:
         own = table.filter(pl.col("wave") == wave)["year"].drop_nulls()
         other = own.filter(~own.is_between(first - _LATE, last + _LATE))
         if len(other) > len(own) / 2:
-            return f"its wave {wave} is of {other[0]}, the fieldwork was {first} to {last}"
+            return f"its wave {wave} has the year {other[0]}, the fieldwork was {first} to {last}"
     return None
 
 
 def off_years(rows: pl.DataFrame, source: Source, names: Mapping[str, str]) -> str | None:
-    """Why a file's years are none of a source's; null: they are, or what is wrong with them is told in its place."""
+    """Why a file's years do not belong to a source; null if they do, or if their fault is reported elsewhere."""
     first, last = source.recognize.years or (YEARS.start, YEARS.stop)
     looked: list[tuple[float, str, pl.Series]] = []
     for variable in role_of(source, "year"):
@@ -82,14 +84,14 @@ def off_years(rows: pl.DataFrame, source: Source, names: Mapping[str, str]) -> s
 
 
 def is_weight(cell: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Whether a cell holds a weight, a wrong one too, which the checks stop; not zero, a tag or a missing code."""
+    """Whether a cell holds a weight: not zero, a tag or a missing code. Wrong weights count; the checks reject them."""
     number = cell.cast(pl.Float64, strict=False)
     word = cell.is_not_null() & ~cell.str.contains(r"^\s*(\.[a-z]?)?\s*$") if dtype == pl.String else pl.lit(False)
     return pl.coalesce((number != 0) & ~number.is_in(list(NO_WEIGHT)), word).fill_null(False)
 
 
 NO_WEIGHT = (-1.0, -2.0, -3.0, -4.0, -5.0, -99.0)
-"""Missing codes, which stand in a column of weights where there is none."""
+"""Missing codes that mean that a respondent has no weight."""
 
 
 def as_codes(column: pl.Series, name: str) -> pl.Series:
@@ -100,7 +102,7 @@ def as_codes(column: pl.Series, name: str) -> pl.Series:
 
 
 def waves_of(info: FileInfo, source: Source, rows: pl.DataFrame) -> tuple[str | None, pl.Series]:
-    """What tells the waves apart: the variable's name (null: none does), and the wave's code of each row."""
+    """The variable that tells the waves apart (null if none does), and the code of the wave of each row."""
     rule = source.waves
     names = {name.lower(): name for name in info.names}
     none = pl.Series(WAVE, [None] * rows.height, dtype=pl.String)
@@ -115,7 +117,7 @@ def waves_of(info: FileInfo, source: Source, rows: pl.DataFrame) -> tuple[str | 
 
 
 def wave_codes(rule: WaveRule, cells: pl.Series, variable: str, *, dates: Sequence[str]) -> pl.Series:
-    """The codes by which rows of a file are told apart, from the variable that `Recognition.wave_variable` names."""
+    """The wave codes of the rows of a file, from the variable that `Recognition.wave_variable` names."""
     if any(variable.lower() == name.lower() for name in rule.variable):
         return cells
     if any(variable.lower() == name.lower() for name in rule.last_digit):
@@ -129,7 +131,7 @@ def _by_fieldwork(rule: WaveRule, years: pl.Series, path: Path | None, variable:
     for year, found in waves.items():
         if len(found) != 1:
             raise SurveyFileError(
-                f"The file has no variable of the wave, and its year is of {' and '.join(found) or 'no wave'}",
+                f"The file has no variable of the wave, and its year belongs to {' and '.join(found) or 'no wave'}",
                 file=path,
                 variable=variable,
                 value=year,
@@ -144,14 +146,14 @@ def first_of(candidates: Sequence[str], rows: pl.DataFrame) -> str | None:
 
 
 def _as_years(codes: pl.Series, *, first_digits: bool = False) -> pl.Series:
-    """Years; null where a code is none. A country-year code such as 8402006 ends in it, a date begins with it."""
+    """Years; null if a code is not a year. A country-year code (8402006) ends in a year, a date begins with one."""
     pattern = r"^(\d{4})(?:\d{2}|\d{4})?$" if first_digits else r"^\d*?(\d{4})$"
     years = codes.str.extract(pattern).cast(pl.Int64, strict=False)
     return years.set(~years.is_between(YEARS.start, YEARS.stop - 1).fill_null(False), None)
 
 
 def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str, str]) -> tuple[pl.Series, str | None]:
-    """The years of the interviews, from the first variable that is a year in every row, and its name.
+    """The years of the interviews and their variable: the first that has a year in every row.
 
     Args:
         source: The source.
@@ -160,7 +162,7 @@ def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str,
         names: Lower-case name → name in the file.
 
     Raises:
-        SurveyFileError: None of the source's variables is a year from 1972 to 2100 in every row.
+        SurveyFileError: None of the source's variables has a year from 1972 to 2100 in every row.
     """
     looked: list[tuple[str, pl.Series]] = []
     for variable in role_of(source, "year"):
@@ -181,27 +183,27 @@ def years_of(source: Source, rows: pl.DataFrame, path: Path, names: Mapping[str,
     variable, years = looked[-1] if _faulty(rows[looked[-1][0]], looked[-1][1]) else looked[0]
     wrong = rows[variable].filter(years.is_null())
     raise SurveyFileError(
-        f"{len(wrong):,} cell(s) of the year are no year",
+        f"{len(wrong):,} cell(s) are not a year",
         file=path,
         variable=names[variable],
         value=wrong[0] if wrong[0] is not None else "(empty)",
-        remedy="use the producer's own file, in which it is a number such as 2018",
+        remedy="use the producer's own file, in which the year is a number such as 2018",
     )
 
 
 def countries_of(
     rule: CountryRule, rows: pl.DataFrame, path: Path, names: Mapping[str, str]
 ) -> tuple[pl.Series, str | None]:
-    """The countries as ISO 3166-1 alpha-3, from the first variable that names one in every row, and its name.
+    """The countries (ISO 3166-1 alpha-3) and their variable: the first that has a country in every row.
 
     Args:
-        rule: Where the country stands.
+        rule: Where the country is.
         rows: The candidate variables' codes, under lower-case names.
         path: The file, for the message.
         names: Lower-case name → name in the file.
 
     Raises:
-        SurveyFileError: No variable names a country in every row: a code is neither ISO's nor one of the rule's others.
+        SurveyFileError: No variable has a country in every row: a code is neither in ISO 3166-1 nor in `other`.
     """
     if rule.constant:
         return pl.Series("country", [rule.constant] * rows.height, dtype=pl.String), None
@@ -228,23 +230,23 @@ def countries_of(
     variable, found = looked[-1] if _faulty(rows[looked[-1][0]], looked[-1][1]) else looked[0]
     wrong = rows[variable].filter(found.is_null())
     raise SurveyFileError(
-        f"{len(wrong):,} cell(s) of the country name no country of ISO 3166-1",
+        f"{len(wrong):,} cell(s) are not a country of ISO 3166-1",
         file=path,
         variable=names[variable],
         value=wrong[0] if wrong[0] is not None else "(empty)",
-        remedy="correct the cell; a code of the survey's own belongs in country.other of the source's record",
+        remedy="correct the cell; if it is a code of the survey's own, add it to country.other in the source's record",
     )
 
 
 def _faulty(codes: pl.Series, read: pl.Series) -> bool:
-    """Whether some cells are neither read nor missing codes: to be told, and no reason to look elsewhere."""
+    """Whether some cells are neither valid nor missing codes: reported instead of trying another variable."""
     if codes.null_count() == len(codes):
         return False
     return bool((read.is_null() & ~codes.str.contains(r"^-\d+$|^\.[a-z]?$").fill_null(False)).any())
 
 
 def check_country_labels(info: FileInfo, variable: str | None, group: pl.DataFrame, countries: pl.Series) -> None:
-    """A code that the file labels as another country than ISO's belongs to a release with the survey's own numbers."""
+    """Refuse a file that labels a country code as another country than ISO 3166-1: it uses the survey's own numbers."""
     labels = next((v.value_labels for v in info.variables if v.name == variable), {})
     if variable is None or not labels:
         return
@@ -257,5 +259,5 @@ def check_country_labels(info: FileInfo, variable: str | None, group: pl.DataFra
                 file=info.path,
                 variable=variable,
                 value=code,
-                remedy="use a newer release of the producer, which numbers countries by ISO 3166-1",
+                remedy="use a newer release, which numbers countries by ISO 3166-1",
             )

@@ -77,7 +77,7 @@ def test_a_concept_of_the_same_name_replaces_the_packaged_one(tmp_path):
         ("categories: [light, dark, other]", "categories: [light", "not YAML: line"),
         ("concept: shade", "concept: shadow", "named after its concept"),
         ("reveals: [origin]", "reveals: [orign]", "unknown group 'orign'.*origin"),
-        ("no_partner: its answers have no order", "polarity: [{concept: nothing, sign: 1}]", "is no concept"),
+        ("no_partner: its answers have no order", "polarity: [{concept: nothing, sign: 1}]", "is not a concept"),
         (
             "    equivalence: source_specific\n",
             "    equivalence: source_specific\n    column: sex\n",

@@ -133,7 +133,7 @@ def test_a_file_of_two_sources_is_refused(registry, tmp_path):
     ts, trend = FILES["wvs_ts"][0], FILES["evs_trend"][0]
     merged = pl.concat([ts.frame, trend.frame.with_columns(S002VS=pl.lit(5))], how="diagonal_relaxed")
     with pytest.raises(
-        SurveyFileError, match=r"fits no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"
+        SurveyFileError, match=r"matches no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"
     ):
         surveys.recognize(make.write(ts.with_frame(merged), tmp_path / "ivs.csv"), registry)
 
@@ -156,7 +156,7 @@ def test_a_file_that_fits_two_sources_is_refused(tmp_path):
         (tmp_path / "sources" / f"{name}.yaml").write_text(record.format(name), encoding="utf-8")
     path = tmp_path / "x.csv"
     pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
-    with pytest.raises(SurveyFileError, match="fits several sources: club, guild"):
+    with pytest.raises(SurveyFileError, match="matches several sources: club, guild"):
         surveys.recognize(path, surveys.load_sources(_with_sources(tmp_path)))
 
 
@@ -180,9 +180,9 @@ def test_category_codes_in_factor_order_are_not_norcs(registry, tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("A_YEAR", 20180601, "no year.*A_YEAR.*20180601"),
-        ("B_COUNTRY", 9999, "no country of ISO 3166-1.*B_COUNTRY.*9999"),
-        ("A_YEAR", None, "no year.*A_YEAR.*empty"),
+        ("A_YEAR", 20180601, "not a year.*A_YEAR.*20180601"),
+        ("B_COUNTRY", 9999, "not a country of ISO 3166-1.*B_COUNTRY.*9999"),
+        ("A_YEAR", None, "not a year.*A_YEAR.*empty"),
     ],
 )
 def test_cells_that_name_no_year_or_country(registry, tmp_path, column, value, message):

@@ -1,4 +1,4 @@
-"""From raw waves to harmonized ones: codes by their labels, and what is set aside instead of guessed."""
+"""Turn raw waves into harmonized ones: codes are read by their labels, and doubtful ones are set aside."""
 
 from mpta_pipeline.harmonize.recode.codes import CODE_SUFFIX, MISSING_SUFFIX, TOLERANCE
 from mpta_pipeline.harmonize.recode.problems import Problem, describe_set_aside

@@ -1,4 +1,4 @@
-"""What each native code of a variable becomes: by its label, never by a guess."""
+"""Decode native codes by their labels."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mpta_pipeline.surveys import Coded
 
 MISSING_SUFFIX = "__missing"
 CODE_SUFFIX = "__code"
-CONTENT = " content"  # what a change of the column's cell changes the respondent's revision by
-# A computed index may leave its bounds by this share of its range: the producer's own DISBELIEF reaches 1.014.
+CONTENT = " content"  # the part of a column that enters the respondent's revision
+# A computed index may exceed its bounds by this share of its range: the producer's DISBELIEF reaches 1.014.
 TOLERANCE = 0.05
-# From here on a number's label that holds no number says that it is none: 97 "lives in an institution".
+# From this number on, a label without a number means that the code is not a count: 97 "lives in an institution".
 _NO_COUNT = 20
 
 
 @dataclass(frozen=True)
 class Recode:
-    """A rule bound to one wave: the variable that fills it, and what each code in its table becomes.
+    """A rule bound to one wave: its variable, and what each code becomes.
 
     Attributes:
-        values: Code → canonical value; unused for numbers.
-        missing: Code → kind, for codes that are missing by label only.
-        cells: Name of its cells in the binding: the variable, but where a filter question had a say in them.
+        values: Code → canonical value; not used for numbers.
+        missing: Code → kind, for codes that are missing by their label only.
+        cells: Name of its cells in the binding: the variable, unless a filter question or problem changed them.
     """
 
     rule: Rule
@@ -46,7 +46,7 @@ class Recode:
         return self.rule.column
 
     def table(self, found: Coded) -> pl.DataFrame:
-        """What each place of the variable's table becomes: the column, its missing kind, its code, and `content`."""
+        """What each row of the variable's table becomes: the column, its missing kind, its code, and its content."""
         rows = found.table.select("code", "missing").rows()
         kinds = [kind or self.missing.get(code) for code, kind in rows]
         if self.rule.row.numeric:
@@ -68,7 +68,7 @@ class Recode:
 
 
 def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str]) -> Recode:
-    """Decide what each code that stands in the wave becomes."""
+    """Decide what each code that occurs in the wave becomes."""
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
     problems: list[Problem] = []
@@ -86,7 +86,7 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
             missing[code] = absent[code].kind
         elif by_label:
             said, completed = ({}, False) if label is None else _read(label, rule)
-            # A cut label may stand for an answer, never tell by itself which end of the scale is which.
+            # A truncated label may identify an answer, but must not alone decide the direction of a scale.
             sure = not completed or _read_whole(labels.values(), rule)
             if len(said) == 1 and sure and not _begins(label or "", options.get(code), said):
                 values[code] = next(iter(said))
@@ -95,14 +95,14 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
                 problem(code, None if label is None else expected)
         elif code in options:
             if label is not None and not means(label, options[code], rule):
-                # A label of another answer turns the scale round: none of its codes is sure then.
+                # A label of another answer means a reversed scale: then no code is sure.
                 moved = set(_read(label, rule)[0]) - {options[code].value}
                 problem(code, str(options[code].label), whole=bool(moved))
             values[code] = options[code].value
         elif rule.row.from_labels:
             name = shown_label(label) if label else code
             name = language(name) if label and rule.row.languages else name
-            # A bare number is no answer in words; where nobody is told it (occupation codes), it tells groups apart.
+            # A plain number is not an answer in words; it is kept only if it is never shown (occupation codes).
             if _is_number(name) and (rule.row.domain or rule.concept.domain) != "design":
                 problem(code, None, strange=False)
             else:
@@ -113,26 +113,26 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
 
 
 def _read(label: str, rule: Rule) -> tuple[dict[str, None], bool]:
-    """The values that a label may say, and whether it had to be completed for that."""
+    """The values that a label may mean, and whether it had to be completed."""
     places, completed = fitting(label, [o.label for o in rule.options])
     return dict.fromkeys(rule.options[place].value for place in places), completed
 
 
 def _read_whole(labels: Iterable[str], rule: Rule) -> bool:
-    """Whether one of the labels says an answer without being completed."""
+    """Whether one of the labels is an answer without being completed."""
     return any(o.label is not None and o.label.accepts(label) for label in labels for o in rule.options)
 
 
 def _begins(label: str, usual: Option | None, said: dict[str, None]) -> bool:
-    """Whether a label that says one answer may be the beginning of the one that its code usually stands for.
+    """Whether a label that is one answer may be the beginning of the answer that its code usually means.
 
-    'Other' is an answer to the question of religion, and the beginning of 'Other Christian'.
+    'Other' is an answer to the question about religion, and the beginning of 'Other Christian'.
     """
     return usual is not None and usual.value not in said and usual.label is not None and usual.label.completes(label)
 
 
 def means(label: str, option: Option, rule: Rule) -> bool:
-    """Whether a label on an option's code says that option, in full or as one that was cut or misspelt."""
+    """Whether a label on an option's code means that option, in full, truncated or misspelt."""
     if option.label is None or option.label.accepts(label):
         return True
     said, completed = _read(label, rule)
@@ -140,7 +140,7 @@ def means(label: str, option: Option, rule: Rule) -> bool:
 
 
 def fits(pattern: LabelPattern | None, label: str | None) -> bool:
-    """A code without a label in the file cannot contradict; files of the same codebook in CSV have none at all."""
+    """Whether a label agrees with a pattern. A missing label cannot disagree: CSV files have none."""
     return pattern is None or label is None or pattern.accepts(label)
 
 
@@ -149,13 +149,13 @@ def _in_range(rule: Rule, code: str) -> bool:
     if numeric is None or not _is_number(code):
         return False
     number = float(code)
-    # Only a computed number strays; a count or an age beyond its bound is none.
+    # Only computed numbers may exceed their bounds; a count or an age may not.
     stray = 0.0 if number.is_integer() else TOLERANCE * (numeric.max - numeric.min)
     return numeric.min - stray <= number <= numeric.max + stray
 
 
 def _no_count(code: str, label: str | None) -> bool:
-    """Whether a number's label says that it is no number: 97 "in an institution"."""
+    """Whether a number's label says that it is not a number: 97 "in an institution"."""
     return label is not None and not any(c.isdigit() for c in label) and _is_number(code) and float(code) >= _NO_COUNT
 
 

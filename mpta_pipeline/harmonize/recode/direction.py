@@ -1,4 +1,4 @@
-"""Which way scales without labels run, as their partners' answers say."""
+"""Decide the direction of scales without labels by the answers of their partners."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DOUBTED, DOUBTED_Z = 0.15, 4.0  # mean correlation with the partners and its z, 
 def settle(
     recodes: Sequence[Recode], found: Mapping[str, Coded], unlabelled: Iterable[str], country: pl.Series
 ) -> tuple[list[Recode], dict[str, str]]:
-    """Read columns without labels the way their partners say, and doubt those that cannot be told.
+    """Reverse columns without labels if their partners say so, and doubt those without a clear direction.
 
     Args:
-        recodes: What fills the wave's columns.
+        recodes: The recodes of the wave.
         found: Name → cells.
         unlabelled: Variables whose codes the file does not label.
         country: Country of each row.
 
     Returns:
-        The recodes, turned round where the answers say so, and column → why its codes cannot be believed.
+        The recodes, reversed if the answers say so; and column → why its codes cannot be used.
     """
     bare = set(unlabelled)
     mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
@@ -49,7 +49,7 @@ def settle(
         if sign == -1:
             turned |= columns
         elif sign == 0:
-            why = "has no labels, its direction differs between releases, and the answers do not tell which it is"
+            why = "has no labels, its direction differs between releases, and the answers are inconclusive"
             doubts |= dict.fromkeys(columns, why)
     values = values.select(
         (1.0 - pl.col(c) if c in turned else pl.col(c)).alias(c) for c in values.columns if c not in doubts
@@ -58,17 +58,17 @@ def settle(
     for evidence in judge(values, country, pairs):
         if evidence.column in names and evidence.correlation < -DOUBTED and evidence.z < -DOUBTED_Z:
             told = ", ".join(f"{name} {r:+.2f}" for name, r in sorted(evidence.partners.items()))
-            doubts[evidence.column] = f"has no labels, and its answers go against those that go with it ({told})"
+            doubts[evidence.column] = f"has no labels, and its answers contradict those of related questions ({told})"
     return [_turned(r) if r.column in turned else r for r in recodes], doubts
 
 
 def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
-    """Why the numbering of a variable without labels may be another release's."""
+    """Why a variable without labels may be numbered as in another release; None if it is not."""
     asked, cells = recode.rule.row.unlabelled, found[recode.cells]
     if asked is None:
         return None
     if asked.refuse:
-        return "has no labels, and its codes mean one thing in one release and another in the next"
+        return "has no labels, and its codes have different meanings in different releases"
     codes = set(cells.table.filter(pl.col("missing").is_null()).get_column("code"))
     lacking = [code for code in asked.needs if code not in codes]
     if not lacking:
@@ -77,14 +77,14 @@ def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
 
 
 def _turned(recode: Recode) -> Recode:
-    """The recode with the values of its codes in the opposite order."""
+    """The recode with the values of its codes in reverse order."""
     order = recode.rule.values
     opposite = dict(zip(order, reversed(order), strict=True))
     return replace(recode, values={code: opposite.get(v, v) for code, v in recode.values.items()})
 
 
 def _places_of(recodes: Sequence[Recode], found: Mapping[str, Coded]) -> pl.DataFrame:
-    """Places of all answers, one Float64 column per harmonized column with an order."""
+    """Positions of all answers, one Float64 column per harmonized column with an order."""
     columns = {}
     for recode in recodes:
         if not has_order(recode.rule):

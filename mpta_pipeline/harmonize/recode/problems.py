@@ -1,4 +1,4 @@
-"""What the crosswalk does not understand in a wave, and how it is told."""
+"""Codes, labels and titles of a wave that the crosswalk does not understand, and how they are reported."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mpta_pipeline.surveys import RawWave
 
 @dataclass(frozen=True)
 class Problem:
-    """A code, label or title of the wave that the crosswalk does not understand, and what is set aside for it.
+    """A code, label or title that the crosswalk does not understand, and what is set aside because of it.
 
     Attributes:
-        column: The harmonized column that it is about.
-        code: Native code; null: it is about the variable's title.
-        label: What the file says of the code or variable.
-        expected: What the crosswalk expects; null: it does not have the code at all.
-        whole: The column is set aside.
-        countries: Where the column is set aside, if only there.
-        answers: Answers set aside for it; null: nobody has the code.
-        strange: It says something against the wave's codebook. A code that no label explains, in a list that has only
-            labels, does not.
-        why: Why the column's codes cannot be believed, where it is not about a code or title.
+        column: The harmonized column concerned.
+        code: Native code; null if it is about the variable's title.
+        label: The file's label of the code or variable.
+        expected: What the crosswalk expects; null if it does not have the code.
+        whole: The whole column is set aside.
+        countries: The countries in which the column is set aside, if not in all.
+        answers: Number of answers set aside; null if nobody has the code.
+        strange: It speaks against the wave's codebook. A code without a label, in a list that is defined by labels,
+            does not.
+        why: Why the column's codes cannot be used, if it is not about a code or title.
     """
 
     column: str
@@ -49,11 +49,11 @@ class Problem:
 
     @property
     def unit(self) -> str:
-        """What is set aside: `column`, `country` (the column there) or `cells`."""
+        """What is set aside: `column`, `country` (the column in some countries) or `cells`."""
         return "column" if self.whole else "country" if self.countries else "cells"
 
     def row(self) -> dict[str, str | int | None]:
-        """It as plain texts: column, variable, code, found, expected; unit, countries and answers set aside."""
+        """As plain values: column, variable, code, found, expected; unit, countries and answers set aside."""
         return {
             "column": self.column,
             "variable": self.variable,
@@ -67,7 +67,7 @@ class Problem:
 
 
 def describe_set_aside(problems: Iterable[Problem]) -> list[str]:
-    """One line a column: what of it is set aside, how many answers, and what the file says."""
+    """One line per column: what is set aside, how many answers, and what the file says."""
     by_column: dict[str, list[Problem]] = {}
     for problem in problems:
         by_column.setdefault(problem.column, []).append(problem)
@@ -84,7 +84,7 @@ def _line(column: str, problems: Sequence[Problem]) -> str:
     said = [str(p) for p in problems if p not in bare]
     if len(bare) > 3:
         codes = ", ".join(short(p.code or "") for p in bare[:3])
-        said.append(f"{bare[0].variable} has {len(bare)} codes that no label explains ({codes}, …)")
+        said.append(f"{bare[0].variable} has {len(bare)} codes without a label ({codes}, …)")
     else:
         said += [str(p) for p in bare]
     more = f" and {len(said) - 3} more" if len(said) > 3 else ""
@@ -109,5 +109,5 @@ def stopped(problems: Sequence[Problem], raw: RawWave, why: str) -> CrosswalkErr
         file=raw.release["file_name"],
         variable=first.variable,
         value=first.code,
-        remedy="look at the codebook of this release, then map the code or the new label in the concept's file",
+        remedy="check the codebook of this release, then map the code or the new label in the concept's file",
     )

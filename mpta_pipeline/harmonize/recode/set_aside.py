@@ -1,4 +1,4 @@
-"""What is set aside for what is not understood: cells, a column in some countries, or the column."""
+"""Set aside what is not understood: cells, a column in some countries, or a whole column."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mpta_pipeline.harmonize.crosswalk import Rule
 from mpta_pipeline.harmonize.recode.codes import Recode
 from mpta_pipeline.surveys import Coded
 
-# Of a country's answers in a column: where more have a code that is not understood, the others mean something else, too
-# (New Zealand's education in four groups, whose first three are not those of the others). A number out of its bounds
-# says less about its neighbours.
+# Share of a country's answers in a column: if more have a code that is not understood, the others are doubtful as well
+# (New Zealand's education in four groups, whose first three are not those of other countries). A number out of bounds
+# says less about the others.
 MAX_CELLS = 0.01
 MAX_NUMBERS = 0.05
-# A column is set aside as a whole where it would be for the countries with more than this share of its answers.
+# A column is set aside as a whole if countries with more than this share of its answers are.
 MAX_COUNTRIES = 0.5
 SET_ASIDE = "invalid"
-"""The kind of missing answer of a cell that is set aside; its native code stays beside it."""
+"""Kind of missing answer of cells that are set aside; their native code is kept."""
 
 
 def set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recode, Coded]:
-    """What a recode's problems set aside: the cells with those codes, the column in some countries, or the column."""
+    """Set aside what a recode's problems are about: cells, the column in some countries, or the whole column."""
     table = found.table
     doubted = {p.code: p for p in recode.problems if not p.whole}
     counts = (
@@ -49,7 +49,7 @@ def set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recod
     by_country = counts.group_by("country").agg(
         n.sum().alias("n"), bad.sum().alias("bad"), relabelled.sum().alias("re")
     )
-    # One strange cell of a country is a slip of one keyboard, unless it bears a label that says something else.
+    # A single such cell in a country is a typing error, unless its label says something else.
     spared = pl.when(pl.col("re") == 0).then(1).otherwise(0)
     lost = by_country.filter(
         (pl.col("bad") == pl.col("n"))
@@ -83,7 +83,7 @@ def set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recod
 
 
 def _tolerated(rule: Rule) -> float:
-    """The share of a country's answers that may have a code that is not understood."""
+    """The tolerated share of a country's answers with a code that is not understood."""
     if rule.row.from_labels:
-        return MAX_COUNTRIES  # each label speaks for itself
+        return MAX_COUNTRIES  # each label is independent of the others
     return MAX_NUMBERS if rule.row.numeric else MAX_CELLS

@@ -1,7 +1,7 @@
-"""From a raw wave to a harmonized one: every code by its label, every missing answer with its kind.
+"""Turn a raw wave into a harmonized one: each code by its label, each missing answer with its kind.
 
-What the crosswalk does not understand is set aside in the smallest unit that cannot be trusted: a cell, else the column
-in a country, else the column. If too many columns are set aside, the wave is rejected: it follows another codebook.
+What the crosswalk does not understand is set aside in the smallest unit that cannot be trusted: a cell, the column in a
+country, or the column. If too many columns are set aside, the wave is rejected: it follows another codebook.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mpta_pipeline.harmonize.recode.set_aside import set_aside
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
 
 COUNTRY = "country"
-# A wave of which more than this share of columns (and more than two) is set aside follows another codebook.
+# A wave of which more than this share of columns (and at least three) is set aside follows another codebook.
 MAX_SET_ASIDE = 0.25
 MIN_SET_ASIDE = 3
 
@@ -34,9 +34,9 @@ class _Binding:
     """A crosswalk bound to a wave.
 
     Attributes:
-        recodes: What fills the wave's columns.
+        recodes: The recodes that fill the wave's columns.
         found: Name → cells.
-        problems: All that was not understood.
+        problems: What was not understood.
     """
 
     recodes: tuple[Recode, ...]
@@ -45,14 +45,14 @@ class _Binding:
 
 
 def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
-    """Turn a raw wave into one row a respondent with one column a concept.
+    """Turn a raw wave into one row per respondent with one column per concept.
 
-    A concept whose variable the wave's file does not have makes no column, nor does one that is set aside. A cell that
-    is set aside, by itself or with its country's column, is missing of kind SET_ASIDE (`columns_set_aside`).
+    A concept makes no column if the file does not have its variable, or if the column is set aside. Cells that are set
+    aside, singly or with the column in their country, have the missing kind SET_ASIDE (`columns_set_aside`).
 
     Returns:
         A frame that conforms to RESPONDENTS, with `<column>` (String, or Float64 for numbers),
-        `<column>__missing` (kind; null: answered) and `<column>__code` (native code) per concept.
+        `<column>__missing` (kind; null if answered) and `<column>__code` (native code) per concept.
 
     Raises:
         CrosswalkError: More than MAX_SET_ASIDE of the columns would be set aside; with variables, codes, labels and
@@ -61,7 +61,7 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     bound = _bind_all(raw, crosswalk)
     _check(bound, raw)
     tables = [(r, r.table(bound.found[r.cells])) for r in bound.recodes]
-    # One select for all columns, which polars spreads over the cores.
+    # One select for all columns, so that polars uses all cores.
     places = pl.DataFrame([pl.Series(v, c.places) for v, c in bound.found.items()])
     columns = places.select(
         pl.lit(table[name]).gather(pl.col(recode.cells)).alias(name if name != CONTENT else recode.column + CONTENT)
@@ -75,7 +75,7 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
 
 
 def columns_set_aside(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
-    """What the wave's file says that the crosswalk does not understand, and what is set aside for it."""
+    """What the crosswalk does not understand in the wave's file, and what is set aside because of it."""
     return list(_bind_all(raw, crosswalk).problems)
 
 
@@ -87,7 +87,7 @@ def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
 
 
 def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
-    """Labels that say something else than expected on codes that nobody has: they set nothing aside, but are told."""
+    """Unexpected labels on codes without respondents: nothing is set aside for them, but they are reported."""
     rules = crosswalk.rules.get(raw.release["codebook"], ())
     present = _fitting(rules, raw)
     labels = _value_labels(raw, {variable for _, variable in present})
@@ -104,7 +104,7 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 
 def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
-    """Bind each rule of the wave's codebook to the variable that the file has."""
+    """Bind each rule of the wave's codebook to a variable of the file."""
     rules = [r for r in crosswalk.rules.get(raw.release["codebook"], ()) if r.column != COUNTRY]
     present = _fitting(rules, raw)
     labels = _value_labels(raw, {variable for _, variable in present})
@@ -144,7 +144,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         problems += recode.problems
         recodes.append(recode)
     for variable, others in passed_over.items():
-        # Without labels nobody can tell which meaning the codes have: the variable makes no column.
+        # Without labels the meaning of the codes is unknown: the variable makes no column.
         if variable in found or not labels[variable]:
             continue
         code = next(iter(others[0].row.where))
@@ -159,7 +159,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
 def _settled(
     recodes: list[Recode], found: dict[str, Coded], labels: dict[str, dict[str, str]], raw: RawWave
 ) -> tuple[list[Recode], list[Problem]]:
-    """The recodes with columns that have no labels turned the way their answers say, and those that nothing settles."""
+    """Settle the direction of columns without labels, and report those without a clear direction."""
     bare = {recode.variable for recode in recodes if not labels[recode.variable]}
     if not bare:
         return recodes, []
@@ -170,12 +170,12 @@ def _settled(
             own = found[recode.cells]
             answered = int(own.table["missing"].is_null().gather(own.places).sum())
             problem = Problem(recode.column, recode.variable, None, None, answers=answered, strange=False, why=why)
-            told += [problem] if answered else []  # a pooled file has the variables of waves that were not asked
+            told += [problem] if answered else []  # a pooled file has variables that were not asked in this wave
     return recodes, told
 
 
 def _check(bound: _Binding, raw: RawWave) -> None:
-    """Stop the wave where too much of it is strange."""
+    """Reject the wave if too many columns are not understood."""
     aside = {p.column: p for p in reversed(bound.problems) if p.whole and p.strange}
     columns = len(aside) + len(bound.recodes)
     if len(aside) > MAX_SET_ASIDE * columns and (len(aside) >= MIN_SET_ASIDE or not bound.recodes):
@@ -183,14 +183,14 @@ def _check(bound: _Binding, raw: RawWave) -> None:
 
 
 def _present(rule: Rule, raw: RawWave) -> list[str]:
-    """The rule's variables that the file has, as the file writes them."""
+    """The rule's variables that the file has, with their names in the file."""
     return [name for v in rule.variables if (name := raw.resolve(v)) is not None]
 
 
 def _fitting(rules: Iterable[Rule], raw: RawWave) -> list[tuple[Rule, str]]:
-    """Each rule that the file has a variable for, with that variable.
+    """Each rule for which the file has a variable, with that variable.
 
-    Of several variables it is the first with answers in this wave: a pooled file has the variables of all its waves.
+    Of several variables, the first with answers in this wave is used: a pooled file has the variables of all its waves.
     """
     present = [(rule, names) for rule in rules if (names := _present(rule, raw))]
     several = dict.fromkeys(v for _, names in present if len(names) > 1 for v in names)
@@ -202,7 +202,7 @@ def _fitting(rules: Iterable[Rule], raw: RawWave) -> list[tuple[Rule, str]]:
 
 
 def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tuple[Recode, Coded]:
-    """The recode with what the question put before says of those who were not put this one, and its cells."""
+    """The recode, and its cells, with the answers of those whom a filter question exempted from this one."""
     name = raw.resolve(asked.variable)
     places = [place for place, kind in enumerate(found.table["missing"]) if kind == "not_applicable"]
     label = None if name is None else _value_labels(raw, [name])[name].get(asked.code)
@@ -211,14 +211,14 @@ def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tupl
     if not fits(asked.label, label):
         problem = Problem(recode.column, name, asked.code, label, str(asked.label))
         return replace(recode, problems=(*recode.problems, problem)), found
-    # The codes stand twice in the table from here on: missing, and as that answer.
+    # From here on the codes are in the table twice: as missing, and as that answer.
     values = recode.values | {found.table["code"][place]: asked.value for place in places}
     gave_it = cells(raw, name)["code"] == asked.code
     return replace(recode, values=values), found.moved(dict.fromkeys(places), gave_it)
 
 
 def _answering(recode: Recode, found: Coded, labels: dict[str, str]) -> tuple[Recode, Coded]:
-    """The recode with the codes that are answers to this question though the convention calls them missing."""
+    """The recode with codes that answer this question although the convention treats them as missing."""
     meant = {o.code: o.value for o in recode.rule.row.answers if fits(o.label, labels.get(o.code))}
     rows = enumerate(found.table.select("code", "missing").iter_rows())
     places = [place for place, (code, kind) in rows if kind is not None and code in meant]
@@ -233,7 +233,7 @@ def _applies(rule: Rule, labels: dict[str, str]) -> bool:
 
 
 def _value_labels(raw: RawWave, variables: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Value labels of the variables. A label that only repeats its code, as on the points of a scale, says nothing."""
+    """Value labels of the variables, without those that only repeat their code, as on the points of a scale."""
     return {
         variable: {code: label for code, label in raw.labels(variable).items() if normal_label(label) != code}
         for variable in variables
@@ -241,7 +241,7 @@ def _value_labels(raw: RawWave, variables: Iterable[str]) -> dict[str, dict[str,
 
 
 def _country_code(raw: RawWave, crosswalk: Crosswalk) -> list[pl.Expr | pl.Series]:
-    """The country's native code beside RESPONDENTS' country, so that it can be said and traced like any concept."""
+    """The country's native code beside RESPONDENTS' country, so that it can be shown and traced like any concept."""
     rule = next((r for r in crosswalk.rules[raw.release["codebook"]] if r.column == COUNTRY), None)
     if rule is None:
         return []
