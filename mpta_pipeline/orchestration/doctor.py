@@ -50,6 +50,8 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
+    for aside in deployment.set_aside:
+        yield Finding(aside.name, False, str(aside))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)

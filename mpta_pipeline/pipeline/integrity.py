@@ -132,7 +132,7 @@ def _waves(deployment: Deployment) -> Iterator[Finding]:
     """The quality checks and published marginals of the harmonized waves as they are stored."""
     for wave in deployment.harmonized_waves():
         frame = read_parquet(deployment.layout.harmonized(wave))
-        raws = surveys.load_parts(deployment.layout, wave)
+        raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
         for raw in raws:
             part = part_of(frame, raw)
             subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"
@@ -155,9 +155,9 @@ def _snapshots(deployment: Deployment) -> Iterator[Finding]:
                 problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if made(deployment, Node("raw_wave", wave)) is not None:
-            for part_read in surveys.load_parts(deployment.layout, wave):
+            for part_read in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
                 # Of the whole file: which of its countries count is looked up in these rows.
-                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id)
+                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id, registry=deployment.sources)
                 rows, told = raw.data().height, raw.release["n_respondents"]
                 lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
                 yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)

@@ -108,3 +108,18 @@ def test_a_damaged_publication_is_told(world):
     with duckdb.connect(str(path), read_only=True) as con:
         assert con.execute("select count(*) from scores").fetchone()[0] == stacked(deployment, "scores").height
     assert read_parquet(deployment.layout.table("personas")).height > 0
+
+
+def test_a_flip_in_a_raw_wave_is_mended_from_the_survey_file(world, server):
+    deployment, _ = bring_up_to_date()
+    figures, calls, rng = stacked(deployment, "subgroup_metrics"), server.calls, random.Random(3)
+    for pattern in ("*/*/data.parquet", "*/*/variables.parquet", "*/current.json"):
+        path = listed(deployment.layout.raw, pattern)[0]
+        flip(path, rng.randrange(path.stat().st_size // 2 * 8))
+        wave = path.relative_to(deployment.layout.raw).parts[0]
+        provenance.record_path(deployment.layout.harmonized(wave)).unlink()  # something makes it read the raw wave
+        with pytest.raises(MptaError, match=path.name):
+            bring_up_to_date()
+        again, _ = bring_up_to_date()
+        assert stacked(again, "subgroup_metrics").equals(figures), pattern
+    assert server.calls == calls, "nothing was asked again"

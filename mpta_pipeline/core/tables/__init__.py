@@ -1,6 +1,6 @@
 """Tables that the project stores and publishes: one record per table, from which checks, docs and UI text are made.
 
-One module per stage. A record holds names, types, meaning and bounds of columns, and never how a table is made.
+One module per stage. A record holds the names, types, meaning and bounds of the columns, not how the table is made.
 """
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS

@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.errors import MptaError, SurveyFileError
+from mpta_pipeline.core.errors import DamagedError, MptaError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.pipeline.deployment import PartFile
 from mpta_pipeline.pipeline.inputs import Inputs
@@ -55,7 +55,7 @@ def harmonized_wave(inputs: Inputs) -> Output:
     """
     wave = inputs.partition
     inputs.partitions("raw_wave")
-    raws = surveys.load_parts(inputs.layout, wave)
+    raws = surveys.load_parts(inputs.layout, wave, registry=inputs.sources)
     stored = inputs.previous()
     record = inputs.previous_record()
     known: Mapping[str, Any] = {} if record is None else record.notes.get("parts", {})
@@ -194,14 +194,21 @@ def survey_changelog(inputs: Inputs) -> Output:
     inputs.partitions("raw_wave")
     older = surveys.previous_releases(inputs.layout, wave)
     frames = [tables.CHANGELOG.empty()]
-    for new in surveys.load_parts(inputs.layout, wave):
+    damaged: list[str] = []
+    for new in surveys.load_parts(inputs.layout, wave, registry=inputs.sources):
         previous = older.get(str(new.release["sha256"])[:12], [])
         for release, countries in previous:
-            old = surveys.load_raw(inputs.layout, wave, release)
+            try:
+                old = surveys.load_raw(inputs.layout, wave, release, registry=inputs.sources)
+                old.verify()
+            except DamagedError as failure:  # a superseded release: what it held can no longer be compared
+                damaged.append(str(failure))
+                continue
             # One file in the place of one: all of both is compared, so that countries that came or went are seen.
             whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
             pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
             frames.append(surveys.diff_releases(*pair))
     names = sorted({release for found in older.values() for release, _ in found})
     frame = tables.CHANGELOG.conform(pl.concat(frames))
-    return Output(frame, {"previous_release": ", ".join(names) or None})
+    notes = {"previous_release": ", ".join(names) or None} | ({"damaged": damaged} if damaged else {})
+    return Output(frame, notes)
