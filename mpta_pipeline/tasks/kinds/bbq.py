@@ -12,7 +12,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
-from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import Example, ItemRequest, Signature, TaskKind
 
 # Categories whose files were at hand to pin; any other file of the same structure is read from `path`.
 _SHA = {
@@ -175,16 +175,6 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
     frame = frame.with_columns(bias.alias("option_bias"), unknown.alias("unknown"))
     if metadata is not None:
         frame = _by_metadata(frame, metadata)
-    meta = pl.struct(
-        "context_condition",
-        "question_polarity",
-        "option_bias",
-        pl.col("option_bias").list.eval((pl.element() == 1).arg_true()).list.first().alias("biased_idx"),
-        pl.col("unknown").list.eval(pl.element().arg_true()).list.first().alias("unknown_idx"),
-        pl.col("additional_metadata").struct.field("subcategory"),
-        pl.lit(file).alias("file"),
-        pl.lit(sample).alias("sample"),
-    )
     return frame.with_columns(
         pl.format("{}{}_{}", pl.lit(prefix), "category", "example_id").alias("item_id"),
         pl.format("{}|{}", "category", "question_index").alias("cluster_id"),
@@ -193,7 +183,9 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
         pl.lit(False).alias("ordinal"),
         pl.col("label").alias("gold_idx"),
         pl.format("{}/{}", "context_condition", "question_polarity").alias("spread"),
-        meta.struct.json_encode().alias("metadata"),
+        pl.col("additional_metadata").struct.field("subcategory"),
+        pl.lit(file).alias("item_file"),
+        pl.lit(sample).alias("sample_item"),
         pl.lit("Apache-2.0 (sample items of this project)" if sample else FILE.licence).alias("licence"),
     )
 
@@ -236,11 +228,17 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "bbq",
         "BBQ: stereotyped answers to ambiguous and disambiguated questions",
         bbq_items,
         file=FILE,
         options={"metadata": "BBQ's supplemental/additional_metadata.csv: biased answers as its authors marked them"},
+        example=Example(),
+        signature=Signature(
+            frozenset(
+                {"example_id", "question_polarity", "context_condition", "category", "label", *ANSWERS},
+            )
+        ),
     ),
 )

@@ -21,7 +21,7 @@ from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
-from mpta_pipeline.tasks.task_kinds import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import AS_ASKED, AS_THE_PERSON, ItemRequest, TaskKind
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -170,7 +170,7 @@ def items_of(
         pl.col("options").alias("option_values"),
         pl.coalesce("cluster", "item_id").alias("cluster_id"),
         pl.lit(structure.ordinal).alias("ordinal"),
-        pl.struct(pl.lit(version(files, None)).alias("file")).struct.json_encode().alias("metadata"),
+        pl.lit(version(files, None)).alias("item_file"),
         pl.lit(licence).alias("licence"),
     )
 
@@ -256,7 +256,7 @@ def configured_items(request: ItemRequest) -> pl.DataFrame:
     return items_of(frame, structure, request.files, name="mc", licence=licence, gaps=request.gaps)
 
 
-def from_yaml(path: Path) -> Kind:
+def from_yaml(path: Path) -> TaskKind:
     """A kind of its own from a YAML file: name, title, file (name, address, licence, pattern), structure.
 
     Raises:
@@ -271,12 +271,12 @@ def from_yaml(path: Path) -> Kind:
         return items_of(frame, structure, request.files, name=path.stem, licence=published.licence, gaps=request.gaps)
 
     closing = AS_THE_PERSON if structure.as_person else AS_ASKED
-    return Kind(path.stem, raw["title"], make, closing=closing, file=published)
+    return TaskKind(path.stem, raw["title"], make, closing=closing, file=published)
 
 
 _ANY = ItemFile("an item file", "where your file comes from", "as the file's", "*.*")
 KINDS = (
-    Kind(
+    TaskKind(
         "multiple_choice",
         "Any multiple-choice file, described in the task's options",
         configured_items,
