@@ -28,6 +28,8 @@ from mpta_pipeline.inference.providers import provider
 from mpta_pipeline.inference.requests import Ask
 from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.tasks import parse_replies
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Request, Server
 from tests.inference.conftest import make_prompts, make_spec
 from tests.inference.server import Answer, Request, Server
 

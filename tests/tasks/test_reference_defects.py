@@ -22,11 +22,11 @@ from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
 from mpta_pipeline.inference.provider_errors import Fault
 from mpta_pipeline.personas.controls import MEANING
 from mpta_pipeline.tasks.item_files import SAMPLES
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Server, chat
-from tests.metrics.synthetic import world as invented_scores
-from tests.personas import fabricate
-from tests.tasks.conftest import answered, made
+from tests.factories import small_survey
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Server, chat
+from tests.factories.scores import world as invented_scores
+from tests.factories.task_tables import answered, made
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,7 +89,7 @@ def test_defect_03_an_option_is_never_scored_on_no_token():
 
 def test_defect_04_every_elicitation_sees_the_options(world, crosswalk):
     for elicitation in ("letter", "option_logprob", "verbalized", "free_text"):
-        study = fabricate.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": elicitation}})
+        study = small_survey.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": elicitation}})
         prompts = made(world.people, crosswalk, study).prompts["sample_myths"]
         seen = prompts.select(pl.col("user").str.contains(pl.col("options").list.first(), literal=True)).to_series()
         assert seen.all()
