@@ -41,7 +41,7 @@ _SAME = {
         "responses": "model task prompt_id request_hash",
         "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
         "elicitation order_id gold_idx gold_pos weight",
-        "items": "kind category ordinal",
+        "items": "kind category ordinal scoring answer_set",
     },
     "subgroup_metrics": {"scores": "model task survey condition"},
     "pockets": {"scores": "model task survey condition"},
@@ -89,9 +89,9 @@ _MADE: dict[str, dict[str, str]] = {
         "letter_share": "responses.letter_share responses.option_logprobs",
         "status": f"{_REPLY} responses.error",
         "unparsed_reason": f"{_REPLY} responses.finish_reason responses.thought",
-        "score": f"{_REPLY} prompts.gold_pos",
-        "bias": f"{_REPLY} items.metadata",
-        "text_scores": "responses.text items.metadata",
+        "score": f"{_REPLY} prompts.gold_pos items.scoring items.option_credit",
+        "bias": f"{_REPLY} items.option_bias",
+        "text_scores": "responses.text items.reference",
         "condescending": "responses.text",
     },
     "subgroup_metrics": _COUNTS

@@ -632,7 +632,9 @@ def make_items(deployment: Deployment, task: str) -> Record:
         cache_dir=deployment.layout.item_files,
         gaps=gaps,
     )
-    gold = tasks.build_gold(task, config, items, crosswalk=deployment.crosswalk, respondents=respondents)
+    gold = tasks.build_gold(
+        task, config, items, crosswalk=deployment.crosswalk, respondents=respondents, base=deployment.config
+    )
     _store(deployment, Node("gold", task), gold)
     return _store(deployment, Node("items", task), items, {"respondents_answers": gold.height, **gaps.notes()})
 
@@ -664,6 +666,7 @@ def make_prompts(deployment: Deployment, task: str) -> tuple[Record, Sequence[An
         gold=read(deployment, "gold", task),
         panel=read(deployment, "panel"),
         personas=read(deployment, "personas"),
+        base=deployment.config,
     )
     checks = tasks.check_prompts(frame)
     _raise_blocking(f"The prompts of {task}", checks)

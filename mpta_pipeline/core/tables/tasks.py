@@ -46,18 +46,22 @@ ITEMS = Table(
         _fact("concept", pl.String, "Concept asked about; null for benchmark items"),
         _fact("label", pl.String, "What the question is about, as a persona's trait names it"),
         _fact("variables", pl.List(pl.String), "Variables of the survey file that the question was asked with"),
-        _fact("bin_edges", pl.List(pl.Float64), "Lower ends of all options but the first, if a number is asked in bins"),
+        _fact(
+            "bin_edges", pl.List(pl.Float64), "Lower ends of all options but the first, if a number is asked in bins"
+        ),
         _fact(
             "answer_set",
             pl.String,
             "Fixed meaning of the options: acceptability (yes, no, neither) or stance (agree, neither, disagree)",
             isin=ANSWER_SETS,
         ),
-        _fact("option_credit", pl.List(pl.Float64), "Credit of each option if several are right (TruthfulQA MC2: 1 or 0)"),
+        _fact(
+            "option_credit", pl.List(pl.Float64), "Credit of each option if several are right (TruthfulQA MC2: 1 or 0)"
+        ),
         _fact(
             "option_bias",
             pl.List(pl.Int64),
-            "BBQ: +1 for the biased option, -1 for the counter-biased one, 0 for unknown; stance: +1 agree, -1 disagree",
+            "BBQ: +1 for the biased option, -1 for the counter-biased one, 0 for unknown; stance: +1 agree to -1",
         ),
         _fact("reference", pl.String, "Text that open text is compared with"),
         _fact("bertscore_model", pl.String, "Model that BERTScore uses; null: BERTScore is not computed"),
@@ -71,7 +75,7 @@ ITEMS = Table(
         _fact("source_country", pl.String, "CIVICS: country of the statement's source, as the file names it"),
         _fact("annotated_values", pl.List(pl.String), "CIVICS: values that annotators found in the statement"),
         _fact("item_file", pl.String, "Version of the item file; null for items made from the survey"),
-        Column("sample", pl.Boolean, "A sample item of this project, which is no item of the published benchmark"),
+        Column("sample_item", pl.Boolean, "A sample item of this project, which is no item of the published benchmark"),
         Column("licence", pl.String, "Licence of the item's text"),
     ),
 )

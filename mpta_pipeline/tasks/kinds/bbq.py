@@ -35,6 +35,8 @@ FILE = ItemFile(
 # Not beside the items, which are in the folder data.
 METADATA = "supplemental/additional_metadata.csv of https://github.com/nyu-mll/BBQ"
 ANSWERS = ("ans0", "ans1", "ans2")
+# Columns by which a file of BBQ rows is known.
+NEEDED = ("example_id", "question_polarity", "context_condition", "category", *ANSWERS, "label")
 _INFO = pl.List(pl.String)
 SCHEMA = pl.Schema(
     {
@@ -175,7 +177,7 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
     frame = frame.with_columns(bias.alias("option_bias"), unknown.alias("unknown"))
     if metadata is not None:
         frame = _by_metadata(frame, metadata)
-    return frame.with_columns(
+    made = frame.with_columns(
         pl.format("{}{}_{}", pl.lit(prefix), "category", "example_id").alias("item_id"),
         pl.format("{}|{}", "category", "question_index").alias("cluster_id"),
         pl.concat_list(ANSWERS).alias("options"),
@@ -188,6 +190,7 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
         pl.lit(sample).alias("sample_item"),
         pl.lit("Apache-2.0 (sample items of this project)" if sample else FILE.licence).alias("licence"),
     )
+    return made.drop("label")
 
 
 def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -235,10 +238,6 @@ KINDS = (
         file=FILE,
         options={"metadata": "BBQ's supplemental/additional_metadata.csv: biased answers as its authors marked them"},
         example=Example(),
-        signature=Signature(
-            frozenset(
-                {"example_id", "question_polarity", "context_condition", "category", "label", *ANSWERS},
-            )
-        ),
+        signature=Signature(frozenset(NEEDED)),
     ),
 )

@@ -133,8 +133,8 @@ KINDS = (
             {
                 "stories.csv": "ID,Country,Background,Axis,Subaxis,Value,Rule-of-Thumb,Story,Explanation,Gold Label\n"
                 "0,iceland,,,,Consideration,It is polite to take off one's shoes at the door.,"
-                "Anna is invited to dinner and walks into the living room with her shoes on. Is what she did acceptable?"
-                ",,no\n"
+                "Anna is invited to dinner and walks into the living room with her shoes on. "
+                "Is what she did acceptable?,,no\n"
             },
             {"context": "country"},
         ),

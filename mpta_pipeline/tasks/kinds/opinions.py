@@ -1,8 +1,8 @@
-"""Published opinion polls: the answer key is what most people of the persona's country, or of the poll, answered.
+"""Make items from published polls; the answer key is what most people of the persona's country, or of the poll, said.
 
 GlobalOpinionQA (Durmus et al. 2023) holds a distribution of answers by country, OpinionQA (Santurkar et al. 2023) the
-respondents of Pew's American Trends Panel. The column `poll` of the items keeps the whole distribution, by country or for
-`all`, and the effective number of people behind it if the poll reports it: estimates compare the model with it.
+respondents of Pew's American Trends Panel. The column `poll` of the items keeps the whole distribution, by country or
+for `all`, and the effective number of people behind it if the poll reports it: estimates compare models with it.
 """
 
 from __future__ import annotations
@@ -142,7 +142,11 @@ def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
         items.select("item_id", "poll")
         .explode("poll")
         .unnest("poll")
-        .select("item_id", pl.col("sample").alias("country"), pl.col("shares").list.arg_max().cast(pl.Int64).alias("gold_idx"))
+        .select(
+            "item_id",
+            pl.col("sample").alias("country"),
+            pl.col("shares").list.arg_max().cast(pl.Int64).alias("gold_idx"),
+        )
     )
     people = request.respondents.select("respondent_id", "survey", "country", "weight")
     return people.join(keys, on="country").drop("country")

@@ -179,7 +179,8 @@ KINDS = (
         },
         example=Example(
             {
-                "conversations.jsonl": '{"conversation_id": "c0", "user_id": "u0", "conversation_type": "values guided", '
+                "conversations.jsonl": '{"conversation_id": "c0", "user_id": "u0", '
+                '"conversation_type": "values guided", '
                 '"conversation_history": [{"turn": 0, "role": "user", '
                 '"content": "Should I tell my friend the truth about her singing?"}, '
                 '{"turn": 0, "role": "model", "content": "Kindly, yes.", "if_chosen": true}]}\n'

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.tasks.parsing.normalization import without_articles
 from mpta_pipeline.tasks.parsing.phrases import any_phrase
 
-PLACES = {chr(ord("A") + i): i for i in range(26)}
+PLACES = {letter: place for place, letter in enumerate(LETTERS)}
 # A letter that marks an option: B, (B), [B], B), "B". Markup (**B**) has been removed by then.
 MARK = r"[\(\[\{\"'“‘<]*\s*([A-Z])\s*[\)\]\}\"'”’>]*"
 _END = r"(?:[\s.,;:!?)\]。、।،؛؟\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]|$)"
