@@ -451,6 +451,7 @@ _DECLARED = (
         upstream=("items", "gold", "personas", "panel"),
         settings=("task", "prompt_design"),
         code=("mpta_pipeline.tasks", "mpta_pipeline.personas"),
+        files=("item_files",),
         description="Item × persona × condition × option order as texts; independent of the model, and equal texts are "
         "sent once.",
         checks={
@@ -515,7 +516,7 @@ _DECLARED = (
             "responses": "model task prompt_id request_hash",
             "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
             "elicitation order_id gold_idx gold_pos weight",
-            "items": "kind category ordinal",
+            "items": "kind category ordinal scoring answer_set",
         },
         derived={
             "k_options": "items.options",
@@ -525,9 +526,9 @@ _DECLARED = (
             "letter_share": "responses.letter_share responses.option_logprobs",
             "status": f"{_REPLY} responses.error",
             "unparsed_reason": f"{_REPLY} responses.finish_reason responses.thought",
-            "score": f"{_REPLY} prompts.gold_pos",
-            "bias": f"{_REPLY} items.metadata",
-            "text_scores": "responses.text items.metadata",
+            "score": f"{_REPLY} prompts.gold_pos items.scoring items.option_credit",
+            "bias": f"{_REPLY} items.option_bias",
+            "text_scores": "responses.text items.reference",
             "condescending": "responses.text",
         },
     ),

@@ -253,8 +253,7 @@ class _View:
 
     def _sample_tasks(self) -> list[str]:
         items = self._frames["items"]
-        sample = pl.col("metadata").str.json_path_match("$.sample") == "true"
-        return sorted(items.filter(sample)["task"].unique().to_list()) if items.height else []
+        return sorted(items.filter("sample_item")["task"].unique().to_list()) if items.height else []
 
     def notes(self) -> list[str]:
         """What a reader must know of the data before reading a figure."""

@@ -102,7 +102,7 @@ def test_normad_and_mc2_have_their_own_scores(study):
     rules = FigureRules(dimensions=(), bootstrap=50)
     rows = scores.filter(condition="persona")
     stories = rows.filter(pl.col("gold_idx") < 3, pl.col("pred_idx") < 3).with_columns(
-        kind=pl.lit("normad"), k_options=3
+        answer_set=pl.lit("acceptability"), k_options=3
     )
     figures = compute_figures(stories, groups, GOLD.empty(), rules=rules)
     found = {row["metric"]: row["estimate"] for row in figures.filter(baseline="").iter_rows(named=True)}
@@ -110,7 +110,7 @@ def test_normad_and_mc2_have_their_own_scores(study):
     assert found["label_macro_f1"] == pytest.approx(f1_score(key, pick, average="macro"))
     assert found["yes_bias"] == pytest.approx((pick == 0).mean() - (key == 0).mean())
     assert found["recall_no"] == pytest.approx(recall_score(key, pick, labels=[1], average="macro"))
-    mass = rows.with_columns(kind=pl.lit("truthfulqa_mc2"), score=pl.lit(0.25))
+    mass = rows.with_columns(scoring=pl.lit("probability_mass"), score=pl.lit(0.25))
     figures = compute_figures(mass, groups, GOLD.empty(), rules=rules)
     assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.25)
     assert figures.filter(metric="accuracy").is_empty()

@@ -3,7 +3,6 @@
 What stands behind them is tested in detail where it lives; here is one look at each.
 """
 
-import json
 import re
 import shutil
 import subprocess
@@ -98,8 +97,9 @@ def test_defect_04_every_elicitation_sees_the_options(world, crosswalk):
 
 def test_defect_05_bbq_says_which_way_an_answer_leans(world):
     prompts, items = world.prompts["sample_stereotypes"], world.items["sample_stereotypes"]
-    for meta in (json.loads(m) for m in items["metadata"]):
-        assert {"context_condition", "question_polarity", "option_bias", "biased_idx", "unknown_idx"} <= set(meta)
+    told = items.select("context_condition", "question_polarity", "option_bias")
+    assert sum(told.null_count().row(0)) == 0
+    assert all(sorted(bias) == [-1, 0, 1] for bias in told["option_bias"])
     assert tasks.score(prompts, items, answered(prompts, "A"))["bias"].null_count() == 0
 
 
