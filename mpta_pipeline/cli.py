@@ -693,8 +693,8 @@ def score(
                 out.print(f"  {escape(line)}", soft_wrap=True)
         return
     results = external.compute(given, by=reading.by, rules=rules)
-    _show_scores(external.overview(results.figures))
-    if results.figures.filter("weighted").height:
+    _show_scores(external.overview(results.estimates))
+    if results.estimates.filter("weighted").height:
         compared = "; the comparison of models is weighted" if results.comparison.height else ""
         out.print(
             f"These figures are unweighted{compared}. Weighted ones stand beside them in what --out writes.",

@@ -6,7 +6,7 @@ What belongs here: names, types, meaning and simple bounds of columns. What does
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class Column:
     """A column: its polars type, meaning, and the bounds that its values must keep.
 
     An `optional` column was added after the table was first published, or few sources have it: a frame without it
-    conforms, and gets nulls.
+    conforms, and gets nulls. `earlier` is the name under which versions before 0.2 stored the column.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Column:
     ge: float | None = None
     le: float | None = None
     optional: bool = False
+    earlier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,15 @@ class Table:
     def schema(self) -> pl.Schema:
         """Names and types of the declared columns, in order."""
         return pl.Schema({c.name: c.dtype for c in self.columns})
+
+    @property
+    def earlier_names(self) -> dict[str, str]:
+        """Names under which versions before 0.2 stored columns, each with today's name."""
+        return {c.earlier: c.name for c in self.columns if c.earlier is not None}
+
+    def with_current_names(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rename the columns of a frame that a version before 0.2 stored."""
+        return frame.rename({old: new for old, new in self.earlier_names.items() if new not in frame}, strict=False)
 
     def empty(self) -> pl.DataFrame:
         """The table with no rows."""
@@ -153,8 +163,10 @@ def _ids(*names: str) -> tuple[Column, ...]:
     """Columns that mean the same in every table that has them."""
     shared = {
         "wave": Column("wave", pl.String, "Wave: survey and its wave or year, e.g. gss-2018"),
-        "survey": Column("survey", pl.String, "Survey source, e.g. gss; figures are never pooled over surveys"),
-        "codebook": Column("codebook", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss"),
+        "survey": Column("survey", pl.String, "Survey source, e.g. gss; estimates are never pooled over surveys"),
+        "codebook": Column(
+            "codebook", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss", earlier="dialect"
+        ),
         "release_id": Column("release_id", pl.String, "Release: wave and the first 12 digits of the file's SHA-256"),
         "respondent_id": Column(
             "respondent_id", pl.String, "Respondent: stable hash of survey lineage and native key, without the version"
@@ -166,6 +178,10 @@ def _ids(*names: str) -> tuple[Column, ...]:
         "prompt_id": Column("prompt_id", pl.String, "Prompt: hash of its design cell and text"),
     }
     return tuple(shared[name] for name in names)
+
+
+# Tables about personas had their respondent's id under another name before version 0.2; `respondents` did not.
+_PERSONA = replace(_ids("respondent_id")[0], earlier="persona_id")
 
 
 WAVES = Table(
@@ -306,7 +322,7 @@ PERSONAS = Table(
     "One row a persona: a real respondent with the traits that they stated, never a missing answer.",
     ("respondent_id",),
     (
-        *_ids("respondent_id"),
+        _PERSONA,
         Column("revision", pl.String, "Hash of the persona's traits"),
         *_ids("survey", "codebook", "wave", "release_id"),
         Column("country", pl.String, "ISO 3166-1 alpha-3"),
@@ -325,7 +341,8 @@ PANEL = Table(
     "Who is asked: a stratified sample of the personas by lowest keyed hash within stratum.",
     ("respondent_id",),
     (
-        *_ids("respondent_id", "survey", "wave"),
+        _PERSONA,
+        *_ids("survey", "wave"),
         Column("stratum", pl.String, "Stratum of the panel's design; too small ones are joined: a + b"),
         Column("stratum_size", pl.Int64, "Personas in the stratum", ge=1),
         Column("stratum_selected", pl.Int64, "Personas drawn from it", ge=1),
@@ -346,7 +363,13 @@ ITEMS = Table(
         *_ids("task", "item_id"),
         Column("kind", pl.String, "Kind of task that made the item"),
         Column("cluster_id", pl.String, "Template, story or question family: items of one cluster are not independent"),
-        Column("codebook", pl.String, "Codebook whose personas it can be asked of; null: all", nullable=True),
+        Column(
+            "codebook",
+            pl.String,
+            "Codebook whose personas it can be asked of; null: all",
+            nullable=True,
+            earlier="dialect",
+        ),
         Column("category", pl.String, "Category within the task", nullable=True),
         Column("context", pl.String, "Text before the question", nullable=True),
         Column("question", pl.String, "The question"),
@@ -371,7 +394,9 @@ GOLD = Table(
     "What every respondent of the study's waves answered, for the items whose answer key is the persona's own.",
     ("task", "item_id", "respondent_id"),
     (
-        *_ids("task", "item_id", "respondent_id", "survey"),
+        *_ids("task", "item_id"),
+        _PERSONA,
+        *_ids("survey"),
         Column("gold_idx", pl.Int64, "Canonical index of the respondent's own answer", ge=0),
         Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True),
     ),
@@ -401,10 +426,11 @@ PEOPLE_SHARES = Table(
 
 GROUPS = Table(
     "groups",
-    "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
+    "Which subgroup each persona belongs to: one column per base dimension of the study's estimates; null: unknown.",
     ("respondent_id",),
     (
-        *_ids("respondent_id", "survey"),
+        _PERSONA,
+        *_ids("survey"),
         Column(
             "sample",
             pl.String,
@@ -440,8 +466,14 @@ PROMPTS = Table(
         Column("content_hash", pl.String, "Hash of all that is sent; prompts with equal text are asked once"),
         *_ids("task", "item_id"),
         Column("cluster_id", pl.String, "Cluster of the item"),
-        *_ids("respondent_id"),
-        Column("shown_respondent_id", pl.String, "Persona whose traits are shown; null: none", nullable=True),
+        _PERSONA,
+        Column(
+            "shown_respondent_id",
+            pl.String,
+            "Persona whose traits are shown; null: none",
+            nullable=True,
+            earlier="shown_persona_id",
+        ),
         *_ids("survey", "wave", "condition"),
         Column("style", pl.String, "Style of the persona text"),
         Column("framing", pl.String, "Who the persona text says the model or user is"),
@@ -514,7 +546,9 @@ SCORES = Table(
     (
         *_ids("model", "task", "prompt_id"),
         Column("request_hash", pl.String, "Key of the answer in the ledger"),
-        *_ids("condition", "survey", "wave", "respondent_id", "item_id"),
+        *_ids("condition", "survey", "wave"),
+        _PERSONA,
+        *_ids("item_id"),
         Column("kind", pl.String, "Kind of task"),
         Column("cluster_id", pl.String, "Cluster of the item"),
         Column("category", pl.String, "Category within the task", nullable=True),
@@ -568,7 +602,7 @@ SCORES = Table(
 
 SUBGROUP_METRICS = Table(
     "subgroup_metrics",
-    "One row a figure: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
+    "One row an estimate: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
     ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup", "weighted", "baseline"),
     (
         *_ids("model", "task", "survey"),
@@ -576,7 +610,7 @@ SUBGROUP_METRICS = Table(
         *_ids("condition"),
         Column("dimensions", pl.String, "Trait or intersection, e.g. sex or country×sex; `all` for everyone"),
         Column("subgroup", pl.String, "Values of the dimensions, e.g. USA×female; `all` for everyone"),
-        Column("estimate", pl.Float64, "The figure; null where undefined", nullable=True),
+        Column("estimate", pl.Float64, "The estimate; null where undefined", nullable=True),
         Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
         Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
         Column("ci_high", pl.Float64, "Upper end of the 95 % interval", nullable=True),
@@ -584,12 +618,12 @@ SUBGROUP_METRICS = Table(
         Column(
             "note",
             pl.String,
-            "What must be read with the figure: why it is undefined, or whom and what it holds for; null: nothing",
+            "What must be read with the estimate: why it is undefined, or whom and what it holds for; null: nothing",
             nullable=True,
         ),
-        Column("n_answers", pl.Int64, "Answers behind the figure", ge=0),
-        Column("n_personas", pl.Int64, "Personas behind the figure", ge=0),
-        Column("n_items", pl.Int64, "Items behind the figure", ge=0),
+        Column("n_answers", pl.Int64, "Answers behind the estimate", ge=0),
+        Column("n_personas", pl.Int64, "Personas behind the estimate", ge=0),
+        Column("n_items", pl.Int64, "Items behind the estimate", ge=0),
         Column("n_eff", pl.Float64, "Effective number of answers (Kish, and clustering)", nullable=True),
         Column(
             "n_people",
@@ -608,7 +642,7 @@ SUBGROUP_METRICS = Table(
             optional=True,
         ),
         Column("baseline", pl.String, "Baseline compared with: chance, item_mode, group_mode …; empty: none"),
-        Column("baseline_estimate", pl.Float64, "The baseline's figure on the same rows", nullable=True),
+        Column("baseline_estimate", pl.Float64, "The baseline's estimate on the same rows", nullable=True),
         Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
         Column("effect_low", pl.Float64, "Lower end of its 95 % interval", nullable=True),
@@ -619,7 +653,7 @@ SUBGROUP_METRICS = Table(
         Column(
             "gap",
             pl.Float64,
-            "Figure minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
+            "Estimate minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
             nullable=True,
         ),
         Column("gap_se", pl.Float64, "Its standard error", nullable=True),
@@ -638,24 +672,30 @@ SUBGROUP_METRICS = Table(
         Column("small", pl.Boolean, "Below the study's minimum cell: shown with its n, not to be read alone"),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used"),
         Column(
-            "figure_id",
+            "estimate_id",
             pl.String,
-            "Id that binds study, key, weighting, releases and the figure itself; `mpta trace` takes it",
+            "Id that binds study, key, weighting, releases and the estimate itself; `mpta trace` takes it",
             nullable=True,
+            earlier="figure_id",
         ),
     ),
 )
 
-FIGURES_BEFORE = Table(
-    "figures_before",
-    "Figures that others have replaced since, so that an id that was quoted still leads somewhere.",
-    ("figure_id",),
+REPLACED_ESTIMATES = Table(
+    "replaced_estimates",
+    "Estimates that others have replaced since, so that an id that was quoted still leads somewhere.",
+    ("estimate_id",),
     (
-        Column("figure_id", pl.String, "Id of the figure that was"),
-        Column("figure_key", pl.String, "model/task/survey/metric/condition/dimensions/subgroup"),
+        Column("estimate_id", pl.String, "Id of the estimate that was", earlier="figure_id"),
+        Column(
+            "estimate_key",
+            pl.String,
+            "model/task/survey/metric/condition/dimensions/subgroup",
+            earlier="figure_key",
+        ),
         Column("metric", pl.String, "Metric"),
         Column("weighted", pl.Boolean, "Survey weights were used"),
-        Column("estimate", pl.Float64, "The figure that was", nullable=True),
+        Column("estimate", pl.Float64, "The estimate that was", nullable=True),
         Column("n_answers", pl.Int64, "Answers behind it", ge=0),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used then"),
         Column("until", pl.String, "When it was replaced, UTC"),
@@ -695,7 +735,7 @@ POCKETS = Table(
         Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
         Column("pocket", pl.String, "The pocket that the row is part of, named after its clearest row", nullable=True),
         Column("leads", pl.Boolean, "The clearest row of its pocket, by e-value", nullable=True),
-        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's figures", nullable=True),
+        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's estimates", nullable=True),
         Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
     ),
 )
@@ -708,8 +748,8 @@ MODEL_COMPARISON = Table(
         *_ids("task", "survey"),
         Column("metric", pl.String, "Metric"),
         *_ids("condition", "model"),
-        Column("other_model", pl.String, "Model compared with; equals `model` on the row of its own figure"),
-        Column("estimate", pl.Float64, "The model's own figure", nullable=True),
+        Column("other_model", pl.String, "Model compared with; equals `model` on the row of its own estimate"),
+        Column("estimate", pl.Float64, "The model's own estimate", nullable=True),
         Column("difference", pl.Float64, "model − other_model on the prompts that both answered", nullable=True),
         Column("se", pl.Float64, "Two-way clustered error of the difference", nullable=True),
         Column("p_value", pl.Float64, "Two-sided", nullable=True, ge=0, le=1),

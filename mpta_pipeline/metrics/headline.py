@@ -1,4 +1,4 @@
-"""The few figures to read first: accuracy under each condition beside what guessing would get, in a sentence."""
+"""The few estimates to read first: accuracy under each condition beside what guessing would get, in a sentence."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SCHEMA = {
 def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
     """One row a model, task and survey: order-balanced accuracy of everyone, baselines, persona effect, a sentence.
 
-    Weighted figures where there are any, else unweighted ones. A task of open text has no accuracy: its row is ROUGE-L,
-    and its sentence says so.
+    Uses weighted estimates where there are any, else unweighted ones. A task with open-text answers has no accuracy:
+    its row is ROUGE-L, and its sentence says so.
 
     Args:
         subgroup_metrics: SUBGROUP_METRICS of any models and tasks.

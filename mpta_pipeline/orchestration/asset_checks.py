@@ -44,19 +44,19 @@ DECLARED: dict[str, dict[str, str]] = {
     "subgroup_metrics": {
         "counts_add_up": "The answers of a dimension's subgroups are no more than everybody's",
         "intervals_contain_estimates": "Every interval holds its estimate",
-        "no_figure_without_n": "Every figure has the answers, personas and items that it rests on",
-        "figures_in_range": "Every figure lies in the range of its metric, and is no infinity",
+        "no_estimate_without_n": "Every figure has the answers, personas and items that it rests on",
+        "estimates_in_range": "Every figure lies in the range of its metric, and is no infinity",
     },
     "pockets": {
         "counts_add_up": "A pocket's difference is its figure less the others'",
         "intervals_contain_estimates": "Every interval holds its difference",
-        "no_figure_without_n": "Every pocket has the answers, personas and items that it rests on",
+        "no_estimate_without_n": "Every pocket has the answers, personas and items that it rests on",
         "confirmed_by_test": "Every pocket that is called confirmed has a q-value",
     },
     "model_comparison": {
         "counts_add_up": "The difference of two models is the opposite in the other direction",
         "intervals_contain_estimates": "Every interval holds its difference",
-        "no_figure_without_n": "Every figure has the answers, personas and items that it rests on",
+        "no_estimate_without_n": "Every figure has the answers, personas and items that it rests on",
     },
     "prompts": {
         "gold_position_uniform": "The answer key stands equally often at every position (χ² test)",

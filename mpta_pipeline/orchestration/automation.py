@@ -69,7 +69,7 @@ def _way_pending(*way: str) -> Any:
 # Items lead to scores directly, too: they would be scored against answers to the questions as they were.
 _ANSWERS_PENDING = _way_pending("responses", "prompts")
 _SCORES_PENDING = _way_pending("scores", "responses", "prompts")
-_FIGURES_PENDING = _way_pending("subgroup_metrics", "scores", "responses", "prompts")
+_ESTIMATES_PENDING = _way_pending("subgroup_metrics", "scores", "responses", "prompts")
 # Publishing waits for what this very tick requests, too: once for all models and tasks, not once for each run.
 _BEING_REQUESTED: Any = C.any_deps_match(C.will_be_requested())
 _NOTHING_REQUESTED = (~_BEING_REQUESTED.ignore(dg.AssetSelection.assets("model_comparison"))).with_label(
@@ -87,7 +87,7 @@ SAME_RUN_AS_PARENT = _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE).with_lab
 ASKED = (_PARENTS_RENEWED & _condition(_REQUESTED, _ALL_PARENTS_THERE)).with_label("ask when prompts change")
 ASKING = (_PARENTS_RENEWED & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("prepare what is asked")
 SCORED = (~_ANSWERS_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the answers")
-FIGURES = (~_SCORES_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the scores")
+ESTIMATES = (~_SCORES_PENDING & _condition(_REQUESTED_OR_MADE, _ALL_PARENTS_THERE)).with_label("run with the scores")
 FAN_IN = _condition(_REQUESTED, _SOME_PARENTS_THERE).with_label("run with the parents that are there")
 COMPARE = (~_SCORES_PENDING & _NOTHING_REQUESTED & _condition(_REQUESTED, _SOME_PARENTS_THERE)).with_label(
     "compare when all scores are there"
@@ -95,7 +95,7 @@ COMPARE = (~_SCORES_PENDING & _NOTHING_REQUESTED & _condition(_REQUESTED, _SOME_
 
 # The warehouse has two ways from personas and would run once too early: only new figures set it off.
 PUBLISH = (
-    ~_FIGURES_PENDING
+    ~_ESTIMATES_PENDING
     & _NOTHING_REQUESTED
     & _condition(C.newly_requested() & ~_TRIGGER_ALONE, _SOME_PARENTS_THERE, _TRIGGER_ALONE).ignore(
         dg.AssetSelection.assets("personas", "panel", "prompts", "harmonized_wave", "survey_changelog")

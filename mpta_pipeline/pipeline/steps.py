@@ -21,7 +21,7 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, metrics, personas, report, surveys, tasks
 from mpta_pipeline.core import named_sql, tables
 from mpta_pipeline.core.errors import ConfigError, DamagedError, MptaError, SurveyFileError, ValidationError
-from mpta_pipeline.core.estimate_ids import FIGURE_KEY, figure_ids_by_key
+from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import (
     Node,
@@ -756,7 +756,7 @@ def make_subgroup_metrics(deployment: Deployment, model: str, task: str) -> tupl
     """Compute the figures of a model on a task, for everyone and for each subgroup."""
     cell = f"{model}|{task}"
     _people_shares(deployment, task)
-    frame = metrics.compute_figures(
+    frame = metrics.compute_estimates(
         read(deployment, "scores", cell),
         read(deployment, "groups"),
         read(deployment, "gold", task),
@@ -767,13 +767,13 @@ def make_subgroup_metrics(deployment: Deployment, model: str, task: str) -> tupl
         retest=None if (table := deployment.retest_file) is None else metrics.read_retest(table),
         study=deployment.study.name,
     )
-    checks = metrics.check_figures(frame)
+    checks = metrics.check_estimates(frame)
     _raise_blocking(f"The figures of {cell}", checks)
-    _remember_figures(deployment, Node("subgroup_metrics", cell), frame)
+    _remember_estimates(deployment, Node("subgroup_metrics", cell), frame)
     return _store(deployment, Node("subgroup_metrics", cell), frame), checks
 
 
-def _remember_figures(deployment: Deployment, node: Node, now: pl.DataFrame) -> None:
+def _remember_estimates(deployment: Deployment, node: Node, now: pl.DataFrame) -> None:
     """Keep the id and the number of each figure that is about to be replaced by another one.
 
     Before the figures are stored: a process killed in between has remembered figures that still stand, which harms
@@ -782,17 +782,20 @@ def _remember_figures(deployment: Deployment, node: Node, now: pl.DataFrame) -> 
     before = _previous(path_of(deployment, node))
     if before is None:
         return
-    if "figure_id" not in before.columns:
-        before = before.with_columns(figure_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
-    gone = before.unique("figure_id", keep="first", maintain_order=True).join(now, on="figure_id", how="anti")
-    kept = deployment.layout.figures_before(*node.partition.split("|"))
-    known = read_parquet(kept) if kept.exists() else tables.FIGURES_BEFORE.empty()
+    before = tables.SUBGROUP_METRICS.with_current_names(before)
+    if "estimate_id" not in before.columns:
+        before = before.with_columns(estimate_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
+    gone = before.unique("estimate_id", keep="first", maintain_order=True).join(now, on="estimate_id", how="anti")
+    kept = deployment.layout.replaced_estimates(*node.partition.split("|"))
+    known = tables.REPLACED_ESTIMATES.with_current_names(
+        read_parquet(kept) if kept.exists() else tables.REPLACED_ESTIMATES.empty()
+    )
     gone = gone.select(
-        "figure_id", pl.concat_str(*FIGURE_KEY, separator="/").alias("figure_key"), "metric", "weighted", "estimate",
-        "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
-    ).join(known, on="figure_id", how="anti")  # fmt: skip
+        "estimate_id", pl.concat_str(*ESTIMATE_KEY, separator="/").alias("estimate_key"), "metric", "weighted",
+        "estimate", "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
+    ).join(known, on="estimate_id", how="anti")  # fmt: skip
     if gone.height:
-        write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
+        write_parquet(tables.REPLACED_ESTIMATES.conform(pl.concat([known, gone])), kept)
 
 
 def _people_shares(deployment: Deployment, task: str) -> None:

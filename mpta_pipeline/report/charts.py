@@ -102,15 +102,15 @@ def strip(
     small: bool = False,
     words: str,
 ) -> Markup:
-    """One row's figure with its interval and baselines.
+    """One row's estimate with its interval and baselines.
 
     Args:
         scale: The table's axis.
-        estimate: The figure, a dot; None draws no dot.
+        estimate: The estimate, a dot; None draws no dot.
         low: Lower end of its interval.
         high: Upper end.
         marks: Baselines by name; those of `MARKS` have their own shape.
-        other: The unweighted figure beside a weighted one, a hollow dot.
+        other: The unweighted estimate beside a weighted one, a hollow dot.
         small: The cell is small: drawn faint.
         words: The row in words, as title.
     """

@@ -45,7 +45,7 @@ METRICS = {
     "accuracy_range_shrunken": "range, shrunken",
     "accuracy_between_sd": "spread of groups (SD)",
     "accuracy_entropy_between": "inequality index",
-    # Without the benchmark's name: sample items have these figures too and are no results on it.
+    # Without the benchmark's name: sample items have these estimates too and are no results on it.
     "bbq_acc_amb": "accuracy, ambiguous questions",
     "bbq_acc_dis": "accuracy, disambiguated questions",
     "bbq_bias_amb": "stereotype bias, ambiguous questions",
@@ -123,10 +123,10 @@ def baseline(name: str) -> str:
 
 
 def number(value: float | None, *, share: bool, signed: bool = False, unit: bool = True) -> str:
-    """A figure: a share in percent with one decimal, anything else with three digits; a true minus sign.
+    """An estimate: a share in percent with one decimal, anything else with three digits; a true minus sign.
 
     Args:
-        value: The figure; None or not finite gives a dash.
+        value: The estimate; None or not finite gives a dash.
         share: It is a proportion (or a difference of two, in percentage points).
         signed: Write a plus too.
         unit: Write the percent sign (never for signed shares, which are points).

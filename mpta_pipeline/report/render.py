@@ -19,17 +19,17 @@ from mpta_pipeline.core import tables as t
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases
 from mpta_pipeline.report import rows as f
-from mpta_pipeline.report.rows import Figure, MetricRecord
+from mpta_pipeline.report.rows import Estimate, MetricRecord
 
 _TEMPLATES = Path(__file__).parent / "templates"
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
 RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
 POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
-"""What published benchmarks make of the distances; everyone's figures have their own table."""
+"""What published benchmarks make of the distances; everyone's estimates have their own table."""
 FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")
 OF_GROUPS = (*FIDELITY, "consistency")
-"""Figures of a whole dimension that are no inequality of its groups."""
+"""Estimates of a whole dimension that are no inequality of its groups."""
 REPEATING = ("accuracy_strict", "accuracy_answered")
 """Metrics whose subgroup tables would say again what that of accuracy says."""
 OPEN_MODELS = 3
@@ -60,7 +60,7 @@ def render_report(
         generated: When the report was made.
         set_aside: Wave → what of it was set aside because its file says what the crosswalk does not know, one text per
             column.
-        notes: What else a reader should know before quoting a figure, a sentence each.
+        notes: What else a reader should know before quoting an estimate, a sentence each.
 
     Returns:
         HTML with styles and charts inside. Equal input gives equal text.
@@ -94,7 +94,7 @@ def _environment() -> Environment:
 
 @dataclass(frozen=True)
 class Forest:
-    """Figures of one metric with the axis that they share."""
+    """Estimates of one metric with the axis that they share."""
 
     metric: str
     share: bool
@@ -104,58 +104,58 @@ class Forest:
     weighted: bool
     effects: charts.Axis | None
 
-    def strip(self, figure: Figure) -> Markup:
+    def strip(self, estimate: Estimate) -> Markup:
         """A row's interval and baselines."""
         return charts.strip(
             self.axis,
-            estimate=figure.estimate,
-            low=figure.low,
-            high=figure.high,
-            marks={name: figure.baselines.get(name) for name in self.marks},
-            other=figure.unweighted,
-            small=figure.small,
-            words=self._words(figure),
+            estimate=estimate.estimate,
+            low=estimate.low,
+            high=estimate.high,
+            marks={name: estimate.baselines.get(name) for name in self.marks},
+            other=estimate.unweighted,
+            small=estimate.small,
+            words=self._words(estimate),
         )
 
-    def effect_strip(self, figure: Figure) -> Markup:
+    def effect_strip(self, estimate: Estimate) -> Markup:
         """A row's persona effect on its own axis around nought."""
-        if self.effects is None or figure.effect is None:
+        if self.effects is None or estimate.effect is None:
             return Markup("")
-        shown = phrases.number(figure.effect, share=self.share, signed=True)
-        ends = phrases.interval(figure.effect_low, figure.effect_high, share=self.share, signed=True)
+        shown = phrases.number(estimate.effect, share=self.share, signed=True)
+        ends = phrases.interval(estimate.effect_low, estimate.effect_high, share=self.share, signed=True)
         return charts.strip(
             self.effects,
-            estimate=figure.effect,
-            low=figure.effect_low,
-            high=figure.effect_high,
-            small=figure.small,
+            estimate=estimate.effect,
+            low=estimate.effect_low,
+            high=estimate.effect_high,
+            small=estimate.small,
             words=f"effect of the persona {shown} {ends}",
         )
 
-    def _words(self, figure: Figure) -> str:
+    def _words(self, estimate: Estimate) -> str:
         parts = [
-            f"{phrases.number(figure.estimate, share=self.share)} "
-            f"{phrases.interval(figure.low, figure.high, share=self.share)}".strip()
+            f"{phrases.number(estimate.estimate, share=self.share)} "
+            f"{phrases.interval(estimate.low, estimate.high, share=self.share)}".strip()
         ]
         parts += [
             f"{phrases.baseline(name)} {phrases.number(value, share=self.share)}"
-            for name, value in figure.baselines.items()
+            for name, value in estimate.baselines.items()
             if name in self.marks and value is not None
         ]
-        if figure.unweighted is not None:
-            parts.append(f"unweighted {phrases.number(figure.unweighted, share=self.share)}")
+        if estimate.unweighted is not None:
+            parts.append(f"unweighted {phrases.number(estimate.unweighted, share=self.share)}")
         return "; ".join(parts)
 
 
 @dataclass(frozen=True)
 class Headline:
-    """Accuracy of everyone for one model, task and survey: a figure per condition and what it means."""
+    """Accuracy of everyone for one model, task and survey: an estimate per condition and what it means."""
 
     model: str
     task: str
     survey: str
-    by_condition: Mapping[str, Figure]
-    lead: Figure
+    by_condition: Mapping[str, Estimate]
+    lead: Estimate
     verdict: str
     effect: str
     group_mode: float | None
@@ -168,7 +168,7 @@ class Further:
 
     metric: str
     share: bool
-    everyone: Sequence[tuple[str, Mapping[str, Figure]]]
+    everyone: Sequence[tuple[str, Mapping[str, Estimate]]]
     subgroups: Mapping[str, Forest]
 
 
@@ -182,10 +182,10 @@ class Section:
     headlines: Sequence[Headline]
     subgroups: Mapping[str, Forest]
     distances: Sequence[tuple[str, Forest]]
-    polls: Sequence[tuple[str, Sequence[Figure]]]
-    fidelity: Sequence[tuple[str, str, Mapping[str, Figure], str]]
+    polls: Sequence[tuple[str, Sequence[Estimate]]]
+    fidelity: Sequence[tuple[str, str, Mapping[str, Estimate], str]]
     unequal: Sequence[str]
-    inequality: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]
+    inequality: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Estimate]]]]]
     further: Sequence[Further]
     n_models: int
 
@@ -203,15 +203,15 @@ class _View:
         self.shown_models = SHOWN_MODELS
         self._values = f.value_order(frames["options"])
         self._spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
-        self._figures = f.read(frames["subgroup_metrics"], self.min_personas, self._spans)
-        self._by_cell: dict[tuple[str, str], list[Figure]] = {}
-        for x in self._figures:
+        self._estimates = f.read(frames["subgroup_metrics"], self.min_personas, self._spans)
+        self._by_cell: dict[tuple[str, str], list[Estimate]] = {}
+        for x in self._estimates:
             self._by_cell.setdefault((x.task, x.survey), []).append(x)
-        self.models = sorted({x.model for x in self._figures})
-        self.surveys = sorted({x.survey for x in self._figures})
-        named = {x.task for x in self._figures}
+        self.models = sorted({x.model for x in self._estimates})
+        self.surveys = sorted({x.survey for x in self._estimates})
+        named = {x.task for x in self._estimates}
         self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]
-        seen = {x.condition for x in self._figures}
+        seen = {x.condition for x in self._estimates}
         self.conditions = [*(c for c in phrases.CONDITIONS if c in seen), *sorted(seen - phrases.CONDITIONS.keys())]
         self.samples = self._sample_tasks()
         asked = frames["items"].drop_nulls("column").group_by("task").agg(pl.col("column").unique())
@@ -257,34 +257,34 @@ class _View:
         return sorted(items.filter(sample)["task"].unique().to_list()) if items.height else []
 
     def notes(self) -> list[str]:
-        """What a reader must know of the data before reading a figure."""
+        """What a reader must know of the data before reading an estimate."""
         notes = []
         waves = self._frames["waves"]
         for survey in self.surveys:
             used = waves.filter(pl.col("survey") == survey)
             if used.height and used["weight_name"].null_count() == used.height:
                 notes.append(
-                    f"The files of {survey} carry no survey weights: every figure of {survey} is unweighted and "
+                    f"The files of {survey} carry no survey weights: every estimate of {survey} is unweighted and "
                     "describes the people in the file, not the population."
                 )
             elif used["weight_name"].null_count():
                 lacking = phrases.listed(used.filter(pl.col("weight_name").is_null())["wave"].to_list())
-                notes.append(f"Of {survey}, {lacking} carries no survey weights: figures of {survey} are unweighted.")
+                notes.append(f"Of {survey}, {lacking} carries no survey weights: estimates of {survey} are unweighted.")
             elif used.height:
                 names = phrases.listed(sorted(set(used["weight_name"].to_list())))
                 notes.append(
-                    f"Figures of {survey} are weighted with the survey's own weights ({names}), divided by each "
-                    "person's chance of being in the panel; the unweighted figure stands beside them."
+                    f"Estimates of {survey} are weighted with the survey's own weights ({names}), divided by each "
+                    "person's chance of being in the panel; the unweighted estimate stands beside them."
                 )
         notes += self._unreadable()
         if self.samples:
             notes.append(
                 f"{phrases.listed([phrases.plain(s) for s in self.samples])}: a small set of sample items written for "
-                "this software in the structure of a benchmark. The figures show that the way works; they are not "
+                "this software in the structure of a benchmark. The estimates show that the way works; they are not "
                 "results on TruthfulQA or BBQ and must not be quoted as such."
             )
         if len(self.surveys) > 1:
-            notes.append("Surveys ask in their own words of their own people: figures are never pooled over surveys.")
+            notes.append("Surveys ask in their own words of their own people: estimates are never pooled over surveys.")
         notes.append(
             f"Subgroups of fewer than {self.min_personas} people are printed in grey with their n: they are shown so "
             "that nothing is hidden, and are too small to be read alone."
@@ -310,7 +310,7 @@ class _View:
             if low:
                 notes.append(
                     f"Warning: too few replies of {model} on {phrases.plain(task)} ({survey}) name one of the options: "
-                    f"{phrases.listed(low)}. Its figures rest on the others and must not be quoted; "
+                    f"{phrases.listed(low)}. Its estimates rest on the others and must not be quoted; "
                     "`mpta models --probe` shows what the model can do."
                 )
         return notes
@@ -327,11 +327,11 @@ class _View:
 
     # --- tables -----------------------------------------------------------------------------------------------------
 
-    def _by_condition(self, figures: Sequence[Figure]) -> dict[str, Figure]:
-        found = {x.condition: x for x in figures}
+    def _by_condition(self, estimates: Sequence[Estimate]) -> dict[str, Estimate]:
+        found = {x.condition: x for x in estimates}
         return {c: found[c] for c in self.conditions if c in found}
 
-    def _of(self, task: str, survey: str) -> list[Figure]:
+    def _of(self, task: str, survey: str) -> list[Estimate]:
         return self._by_cell.get((task, survey), [])
 
     def share(self, metric: str) -> bool:
@@ -404,9 +404,9 @@ class _View:
         )
 
     def _inequality(
-        self, models: Sequence[str], mine: Sequence[Figure]
-    ) -> list[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]:
-        """Per model and dimension the figures that say how unequal its groups are served."""
+        self, models: Sequence[str], mine: Sequence[Estimate]
+    ) -> list[tuple[str, Sequence[tuple[str, Mapping[str, Estimate]]]]]:
+        """Per model and dimension the estimates that say how unequal its groups are served."""
         return [
             (
                 model,
@@ -419,7 +419,7 @@ class _View:
             if (rows := [x for x in mine if x.model == model])
         ]
 
-    def _further(self, metric: str, models: Sequence[str], mine: Sequence[Figure], lead: str) -> Further:
+    def _further(self, metric: str, models: Sequence[str], mine: Sequence[Estimate], lead: str) -> Further:
         # Distances of everyone, and what polls make of them, have their own tables.
         own = (*DISTANCES, *POLLS)
         everyone = [x for x in mine if x.metric == metric and x.dimensions == f.ALL and metric not in own]
@@ -435,7 +435,7 @@ class _View:
         )
 
     def _by_model(
-        self, models: Sequence[str], mine: Sequence[Figure], metric: str, condition: str
+        self, models: Sequence[str], mine: Sequence[Estimate], metric: str, condition: str
     ) -> dict[str, Forest]:
         chosen = [x for x in mine if x.metric == metric and x.condition == condition]
         return {
@@ -445,7 +445,7 @@ class _View:
         }
 
     def _forest(
-        self, metric: str, rows: Sequence[Figure], together: Sequence[Figure], *, by_metric: bool = False
+        self, metric: str, rows: Sequence[Estimate], together: Sequence[Estimate], *, by_metric: bool = False
     ) -> Forest:
         """A table on an axis that holds all of `together`, so that models can be compared by eye.
 
@@ -472,7 +472,7 @@ class _View:
             else None,
         )
 
-    def _distances(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Forest]]:
+    def _distances(self, models: Sequence[str], mine: Sequence[Estimate]) -> list[tuple[str, Forest]]:
         """Per model the distances of everyone to the survey's own distribution, all on one axis."""
         found = [x for x in mine if x.metric in DISTANCES and x.dimensions == f.ALL]
         order = {c: i for i, c in enumerate(phrases.CONDITIONS)}
@@ -484,7 +484,7 @@ class _View:
                 made.append((model, self._forest(DISTANCES[0], rows, found, by_metric=True)))
         return made
 
-    def _polls(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Sequence[Figure]]]:
+    def _polls(self, models: Sequence[str], mine: Sequence[Estimate]) -> list[tuple[str, Sequence[Estimate]]]:
         """Per model what published benchmarks would report of everyone."""
         order = {c: i for i, c in enumerate(phrases.CONDITIONS)}
         found = [x for x in mine if x.metric in POLLS and x.dimensions == f.ALL]
@@ -492,10 +492,10 @@ class _View:
         return [(model, rows) for model in models if (rows := [x for x in found if x.model == model])]
 
     def _fidelity(
-        self, models: Sequence[str], mine: Sequence[Figure], lead: str
-    ) -> list[tuple[str, str, Mapping[str, Figure], str]]:
-        """Model, dimension, its figures of fidelity and the part that binds."""
-        rows: list[tuple[str, str, Mapping[str, Figure], str]] = []
+        self, models: Sequence[str], mine: Sequence[Estimate], lead: str
+    ) -> list[tuple[str, str, Mapping[str, Estimate], str]]:
+        """Model, dimension, its estimates of fidelity and the part that binds."""
+        rows: list[tuple[str, str, Mapping[str, Estimate], str]] = []
         for model in models:
             own = [x for x in mine if x.model == model and x.metric in OF_GROUPS and x.condition == lead]
             for block in f.blocks(own, self._study.figures.dimensions, self._values):
@@ -520,16 +520,16 @@ class _View:
             for (item,), part in frame.partition_by("item_id", as_dict=True, maintain_order=True).items()
         ]
 
-    def beside(self, figure: Figure) -> str:
-        """A figure's baselines in words."""
-        share = self.share(figure.metric)
-        known = {name: value for name, value in figure.baselines.items() if value is not None}
+    def beside(self, estimate: Estimate) -> str:
+        """An estimate's baselines in words."""
+        share = self.share(estimate.metric)
+        known = {name: value for name, value in estimate.baselines.items() if value is not None}
         return "; ".join(f"{phrases.baseline(n)} {phrases.number(v, share=share)}" for n, v in known.items())
 
     def reliability(self) -> list[dict[str, Any]]:
         """One row a model, task, survey and condition: how dependable the replies are."""
-        cells: dict[tuple[str, ...], dict[str, Figure]] = {}
-        for x in self._figures:
+        cells: dict[tuple[str, ...], dict[str, Estimate]] = {}
+        for x in self._estimates:
             if x.metric in RELIABILITY and x.dimensions == f.ALL:
                 cells.setdefault((x.model, x.task, x.survey, x.condition), {})[x.metric] = x
         ranks = [{v: i for i, v in enumerate(v)} for v in (self.models, self.tasks, self.surveys, self.conditions)]
@@ -637,7 +637,7 @@ class _View:
 
     def defined(self) -> list[MetricRecord]:
         """Records of the metrics that this report shows."""
-        shown = {x.metric for x in self._figures}
+        shown = {x.metric for x in self._estimates}
         return [record for name, record in self.metrics.items() if name in shown]
 
 

@@ -11,7 +11,7 @@ _SECOND = "that of a second sample of people, baseline `second_sample`"
 def _fidelity(name: str, definition: str) -> Metric:
     return Metric(
         name=name,
-        definition=f"{definition}; one figure per dimension, questions with a scale and at least three groups of 20 "
+        definition=f"{definition}; one estimate per dimension, questions with a scale and at least three groups of 20 "
         "answers or more on both sides",
         unit="score",
         low=0.0,
@@ -80,7 +80,7 @@ METRICS = (
     Metric(
         name="consistency",
         definition="Share of topics in which the group that is best represented over all questions is best too; topics "
-        "are the items' categories, one figure a dimension",
+        "are the items' categories, one estimate a dimension",
         unit="share",
         low=0.0,
         high=1.0,

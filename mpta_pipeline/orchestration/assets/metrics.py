@@ -52,7 +52,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas", "figures_card"],
         metadata=definition_metadata(tables.SUBGROUP_METRICS),
-        automation_condition=automation.FIGURES,
+        automation_condition=automation.ESTIMATES,
         check_specs=asset_checks.specs("subgroup_metrics"),
     )
     def subgroup_metrics(
@@ -77,7 +77,7 @@ def build(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "polars"},
         deps=[scores, "items", "personas", "figures_card"],
         metadata=definition_metadata(tables.POCKETS),
-        automation_condition=automation.FIGURES,
+        automation_condition=automation.ESTIMATES,
         check_specs=asset_checks.specs("pockets"),
     )
     def pockets(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
