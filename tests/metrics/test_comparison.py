@@ -6,7 +6,7 @@ import pytest
 
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.metrics import compare_models, compute_estimates, headline
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=(), bootstrap=50)
 

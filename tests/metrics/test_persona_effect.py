@@ -8,7 +8,7 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, SCORES
 from mpta_pipeline.metrics import compute_estimates
 from mpta_pipeline.metrics.samples.answer_changes import flips
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("sex",), bootstrap=50)
 

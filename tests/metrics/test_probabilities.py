@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.metrics import compute_estimates
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("story_zone",), bootstrap=50)
 

@@ -8,7 +8,7 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import ITEMS
 from mpta_pipeline.metrics import compute_estimates, read_retest
 from mpta_pipeline.metrics.baselines import retest
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=(), bootstrap=50)
 

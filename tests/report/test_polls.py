@@ -9,7 +9,7 @@ import pytest
 
 from mpta_pipeline import metrics, report
 from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("region",), bootstrap=60)
 
