@@ -6,8 +6,7 @@ import pytest
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import ITEMS
-from mpta_pipeline.metrics import compute_estimates, read_retest
-from mpta_pipeline.metrics.baselines import retest
+from mpta_pipeline.metrics import compute_estimates, read_retest, retest
 from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=(), bootstrap=50)

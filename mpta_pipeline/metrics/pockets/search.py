@@ -140,13 +140,15 @@ def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
     out = []
     # People of one sampling unit are alike: on both halves they would carry what was found into its test.
     drawn = g.UNIT if g.UNIT in frame.columns else "respondent_id"
-    for column, name in ((drawn, "half_persona"), ("cluster_id", "half_item")):
+    # The hashes keep the name that the column had when halves were first drawn: the halves of a study must not change.
+    of_people = (drawn, "persona_id" if drawn == "respondent_id" else drawn, "half_persona")
+    for column, hashed_as, name in (of_people, ("cluster_id", "cluster_id", "half_item")):
         values = frame.select(pl.col(column).unique().sort())
         if column == "cluster_id" and values.height < MIN_CLUSTERS_TO_SPLIT:
             out.append(pl.Series(name, [None] * frame.height, dtype=pl.Boolean))
             continue
         ranked = values.with_columns(
-            hash_uniform(values, [column], key=f"half|{seed}|{column}").rank("ordinal").alias("rank")
+            hash_uniform(values, [column], key=f"half|{seed}|{hashed_as}").rank("ordinal").alias("rank")
         )
         ranked = ranked.with_columns((pl.col("rank") <= (pl.len() + 1) // 2).alias(name))
         out.append(frame.join(ranked, on=column, how="left", maintain_order="left").get_column(name))
