@@ -139,8 +139,13 @@ def number(value: float | None, *, share: bool, signed: bool = False, unit: bool
     return f"{sign}{text}{' %' if share and unit and not signed else ''}"
 
 
+def confidence(level: float) -> str:
+    """The confidence of intervals at a level of tests, e.g. 95 % at .05."""
+    return f"{100 * (1 - level):.3g} %"
+
+
 def interval(low: float | None, high: float | None, *, share: bool, signed: bool = False) -> str:
-    """A 95 % interval in brackets; empty where there is none."""
+    """An interval in brackets; empty if there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     ends = [number(end, share=share, signed=signed, unit=False) for end in (low, high)]

@@ -54,7 +54,7 @@ class MetricRecord(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimate with everything the report shows of it. Intervals are 95 %."""
+    """One estimate with everything the report shows of it."""
 
     estimate_id: str
     model: str

@@ -506,3 +506,10 @@ def test_replies_that_cannot_be_read_are_a_warning_before_any_estimate() -> None
     assert "name one of the options: 31.0 % with persona" in html
     assert html.index("Warning: too few replies") < html.index('<h2 id="read">')
     assert "Warning: too few" not in render()
+
+
+def test_every_interval_is_named_by_the_level_of_the_study() -> None:
+    rest = frames()
+    html = report.render_report(rest, study=study(level=0.1), metrics=METRICS, title="t", generated=NOW)
+    assert "90 %" in html and "95 %" not in html
+    assert "95 %" in render() and "90 %" not in render()
