@@ -240,8 +240,9 @@ def _show_headline(deployment: Deployment) -> None:
     if figures.is_empty():
         return
     out.print()
-    headline = metrics.headline(figures)
-    title = "Accuracy in balanced option orders (of open text: ROUGE-L), with 95 % intervals"
+    headline = metrics.headline(figures, level=deployment.study.figures.level)
+    confidence = deployment.study.figures.confidence
+    title = f"Accuracy in balanced option orders (of open text: ROUGE-L), with {confidence} intervals"
     if figures.filter(metric=metrics.OPEN_TEXT).is_empty():
         title = title.replace(" (of open text: ROUGE-L)", "")
     _print_frame(_readable(headline), title=title)

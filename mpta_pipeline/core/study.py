@@ -70,6 +70,11 @@ class EstimateRules(StrictModel):
     country_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     retest: Path | None = None
 
+    @property
+    def confidence(self) -> str:
+        """The confidence of all intervals in words, from the level of the tests: 95 % at .05."""
+        return f"{100 * (1 - self.level):.3g} %"
+
 
 class Schedules(StrictModel):
     """When what runs by the clock runs: cron expressions, in `timezone`; null: only when started by hand or in the UI.

@@ -75,7 +75,7 @@ class Report:
         self.notes = list(notes)
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
-        self.confidence = phrases.confidence(self.level)
+        self.confidence = study.figures.confidence
         self.open_models = OPEN_MODELS
         self.values = rows.value_order(frames["options"])
         self.spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}

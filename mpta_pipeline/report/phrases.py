@@ -139,11 +139,6 @@ def number(value: float | None, *, share: bool, signed: bool = False, unit: bool
     return f"{sign}{text}{' %' if share and unit and not signed else ''}"
 
 
-def confidence(level: float) -> str:
-    """The confidence of intervals at a level of tests, e.g. 95 % at .05."""
-    return f"{100 * (1 - level):.3g} %"
-
-
 def interval(low: float | None, high: float | None, *, share: bool, signed: bool = False) -> str:
     """An interval in brackets; empty if there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import polars as pl
 
+from mpta_pipeline.core import verdicts
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY
-from mpta_pipeline.report import phrases
+from mpta_pipeline.core.verdicts import accuracy_verdict
 
 ALL = "all"
 
@@ -238,45 +239,16 @@ def by_metric(estimates: Iterable[Estimate]) -> list[Block]:
     return [Block(name, rows) for name, rows in found.items()]
 
 
-_CHANCE = {1: "better than chance", 0: "not better than chance", -1: "worse than chance"}
-_MODE = {
-    1: "better than always giving the most frequent answer",
-    0: "not better than always giving the most frequent answer",
-    -1: "worse than always giving the most frequent answer",
-}
-
-
 def verdict(everyone: Estimate) -> str:
-    """How good accuracy is against what could be had without a model, in words.
-
-    The interval is compared with the baseline's estimate on the same answers: wholly above, wholly below, or neither.
-    """
-    low, high = everyone.low, everyone.high
-    if everyone.estimate is None or low is None or high is None:
-        return "too few people or questions to say"
-    sides = {name: (low > b) - (high < b) for name, b in everyone.baselines.items() if b is not None}
-    chance, mode = sides.get("chance"), sides.get("item_mode")
-    if mode is None:
-        return "no baseline to compare with" if chance is None else _CHANCE[chance]
-    if chance is None or mode > 0:
-        return _MODE[mode]
-    return f"{_CHANCE[chance]}{', but ' if chance > 0 else ' and '}{_MODE[mode]}"
+    """How good accuracy is against what could be had without a model, in words."""
+    if everyone.estimate is None:
+        return accuracy_verdict(None, None, chance=None, mode=None)
+    baselines = everyone.baselines
+    return accuracy_verdict(
+        everyone.low, everyone.high, chance=baselines.get("chance"), mode=baselines.get("item_mode")
+    )
 
 
-def effect_verdict(estimate: Estimate, level: float) -> str:
-    """What the persona changes, in words; empty where no effect was tested."""
-    if estimate.effect is None or estimate.effect_q is None:
-        return ""
-    change = f"{phrases.number(abs(estimate.effect), share=True, unit=False)} points"
-    way = "help" if estimate.effect > 0 else "harm"
-    if estimate.effect_q > level and estimate.effect_p is not None and estimate.effect_p <= level:
-        return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
-    if estimate.effect_q > level:
-        found = "showing the persona makes no difference that could be found"
-        if estimate.mde is None:
-            return found
-        if estimate.mde >= 1:
-            return f"{found} (with so few people or questions hardly any could)"
-        mde = phrases.number(estimate.mde, share=True, unit=False)
-        return f"{found} (a change of {mde} points or more would probably have shown)"
-    return f"showing the persona {way}s by {change}"
+def effect_verdict(row: Estimate, level: float) -> str:
+    """What the persona changes, in words; empty if no effect was tested."""
+    return verdicts.effect_verdict(row.effect, p_value=row.effect_p, q_value=row.effect_q, mde=row.mde, level=level)

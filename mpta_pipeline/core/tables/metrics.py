@@ -21,7 +21,9 @@ PEOPLE_SHARES = Table(
         Column("answer", pl.String, "The option's text"),
         Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
         Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
+        Column(
+            "ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True
+        ),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
         Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
@@ -103,8 +105,10 @@ SUBGROUP_METRICS = Table(
         Column("subgroup", pl.String, "Values of the dimensions, e.g. USA×female; `all` for everyone"),
         Column("estimate", pl.Float64, "The estimate; null where undefined", nullable=True),
         Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
-        Column("ci_high", pl.Float64, "Upper end of the 95 % interval", nullable=True),
+        Column(
+            "ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True
+        ),
+        Column("ci_high", pl.Float64, "Upper end of the confidence interval", nullable=True),
         Column("method", pl.String, "How interval and error were made"),
         Column(
             "note",
@@ -136,7 +140,7 @@ SUBGROUP_METRICS = Table(
         Column("baseline_estimate", pl.Float64, "The baseline's estimate on the same rows", nullable=True),
         Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
-        Column("effect_low", pl.Float64, "Lower end of its 95 % interval", nullable=True),
+        Column("effect_low", pl.Float64, "Lower end of its confidence interval", nullable=True),
         Column("effect_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within its family", nullable=True, ge=0, le=1),
@@ -209,7 +213,7 @@ POCKETS = Table(
         Column("estimate", pl.Float64, "Baseline-adjusted score in the pocket, confirmation half", nullable=True),
         Column("rest_estimate", pl.Float64, "The same outside the pocket", nullable=True),
         Column("difference", pl.Float64, "estimate − rest_estimate", nullable=True),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the confidence interval of the difference", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "One-sided p-value on the confirmation half", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg over the pockets tested", nullable=True, ge=0, le=1),
@@ -245,7 +249,7 @@ MODEL_COMPARISON = Table(
         Column("se", pl.Float64, "Two-way clustered error of the difference", nullable=True),
         Column("p_value", pl.Float64, "Two-sided", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within task and metric", nullable=True, ge=0, le=1),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the confidence interval of the difference", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("mde", pl.Float64, "Smallest difference that would be found with 80 % power", nullable=True),
         Column("n_answers", pl.Int64, "Answers of the model behind the row", ge=0),
