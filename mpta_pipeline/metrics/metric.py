@@ -52,6 +52,7 @@ class Metric:
         meaningless: The note of a ratio whose denominator is within its noise, so that the ratio has no estimate.
         computed_by: Module that computes a metric that is neither.
         keyless: Applies to answers without an answer key, too: opinions and open text.
+        label: Its name for people; empty if the name says it, with spaces for underscores.
         remark: (balanced answers of one survey) → what must be read beside each estimate, or None.
     """
 
@@ -77,7 +78,13 @@ class Metric:
     meaningless: str = ""
     computed_by: str = "means"
     keyless: bool = False
+    label: str = ""
     remark: Callable[[pl.DataFrame], str | None] | None = None
+
+    @property
+    def title(self) -> str:
+        """The metric's name for people."""
+        return self.label or self.name.replace("_", " ")
 
     @property
     def span(self) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from mpta_pipeline.core.labels import Labels, plain
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases, rows
 from mpta_pipeline.report.forest import Forest
@@ -58,6 +59,7 @@ class Report:
         metrics: Records of the metric registry, by name.
         set_aside: Wave → what of it was set aside, one text per column.
         notes: What else a reader must know before quoting an estimate, one sentence each.
+        labels: Names for people of surveys, tasks, dimensions and subgroups.
     """
 
     def __init__(
@@ -67,12 +69,15 @@ class Report:
         metrics: Mapping[str, MetricRecord],
         set_aside: Mapping[str, Sequence[str]],
         notes: Sequence[str],
+        *,
+        labels: Labels,
     ) -> None:
         self.frames = frames
         self.study = study
         self.metrics = metrics
         self.set_aside = {wave: list(lines) for wave, lines in sorted(set_aside.items()) if lines}
         self.notes = list(notes)
+        self.labels = labels
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
         self.confidence = study.figures.confidence
@@ -118,6 +123,11 @@ class Report:
         sample = pl.col("metadata").str.json_path_match("$.sample") == "true"
         return sorted(items.filter(sample)["task"].unique().to_list()) if items.height else []
 
+    @property
+    def survey_titles(self) -> list[str]:
+        """Titles of the surveys with estimates."""
+        return [self.labels.survey(name) for name in self.surveys]
+
     def about(self, survey: str) -> str:
         """The waves of a survey in words: titles, countries and years."""
         waves = [w for w in self.waves if w["survey"] == survey]
@@ -144,6 +154,11 @@ class Report:
         """Definition of a metric; empty if the registry has none."""
         record = self.metrics.get(metric)
         return record.definition if record else ""
+
+    def metric(self, name: str) -> str:
+        """Name of a metric for people."""
+        record = self.metrics.get(name)
+        return record.title if record else plain(name)
 
     def better(self, metric: str) -> str:
         """Which direction of a metric is better, in a word."""

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from mpta_pipeline.core import tables as t
+from mpta_pipeline.core.labels import Labels
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases
 from mpta_pipeline.report.context import Report
@@ -44,6 +45,7 @@ def render_report(
     generated: datetime,
     set_aside: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
+    labels: Labels | None = None,
 ) -> str:
     """Write the report.
 
@@ -56,13 +58,14 @@ def render_report(
         generated: When the report was made.
         set_aside: Wave → what of it was set aside because the crosswalk does not know it, one text per column.
         notes: What else a reader must know before quoting an estimate, one sentence each.
+        labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
 
     Returns:
         HTML with styles and charts inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    report = Report(frames, study, metrics or {}, set_aside or {}, notes)
-    shared = {"view": report, "study": study, "words": phrases, "charts": charts}
+    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
+    shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
         _environment()
         .get_template("page.html")
@@ -91,7 +94,7 @@ def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
 
 def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, survey: str) -> _Part:
     """What is shown of one task and survey."""
-    named = f"{phrases.plain(task)} · {survey}"
+    named = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
     badge = Markup(' <span class="badge">sample items</span>') if task in report.samples else ""
     opening = _template(_TASK_OPENING).render(**shared, task=task, survey=survey)
     parts = [

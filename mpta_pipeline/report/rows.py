@@ -25,6 +25,10 @@ class MetricRecord(Protocol):
         """As in the table of estimates."""
 
     @property
+    def title(self) -> str:
+        """Its name for people."""
+
+    @property
     def definition(self) -> str:
         """What it measures."""
 

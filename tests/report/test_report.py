@@ -23,6 +23,7 @@ NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 @dataclass(frozen=True)
 class Record:
     name: str
+    title: str = ""
     definition: str = "What it measures <i>indeed</i>"
     unit: str = "share"
     low: float | None = 0.0
@@ -32,8 +33,8 @@ class Record:
     chance: str = "1/k"
 
 
-METRICS = {name: Record(name) for name in ("accuracy", "parse_rate", "accuracy_range")} | {
-    "tv": Record("tv", unit="distance", direction="lower")
+METRICS = {name: Record(name, name.replace("_", " ")) for name in ("accuracy", "parse_rate", "accuracy_range")} | {
+    "tv": Record("tv", "total variation", unit="distance", direction="lower")
 }
 
 

@@ -21,9 +21,7 @@ PEOPLE_SHARES = Table(
         Column("answer", pl.String, "The option's text"),
         Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
         Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
-        Column(
-            "ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True
-        ),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
         Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
@@ -105,9 +103,7 @@ SUBGROUP_METRICS = Table(
         Column("subgroup", pl.String, "Values of the dimensions, e.g. USA×female; `all` for everyone"),
         Column("estimate", pl.Float64, "The estimate; null where undefined", nullable=True),
         Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
-        Column(
-            "ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True
-        ),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
         Column("ci_high", pl.Float64, "Upper end of the confidence interval", nullable=True),
         Column("method", pl.String, "How interval and error were made"),
         Column(

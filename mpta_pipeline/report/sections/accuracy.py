@@ -18,7 +18,7 @@ TEMPLATE = """\
 <summary>{{ model }}</summary>
 {% set sentence = gaps(view, table) %}
 {% if sentence %}<p>{{ sentence }}</p>{% endif %}
-{{ forest(table, "Accuracy of " ~ model ~ " on " ~ words.plain(task) ~ ", " ~ survey ~ ", by subgroup", words.BASELINES) }}
+{{ forest(table, "Accuracy of " ~ model ~ " on " ~ labels.task(task) ~ ", " ~ labels.survey(survey) ~ ", by subgroup", words.BASELINES) }}
 </details>
 {% else %}
 <p>No accuracy was computed for this task.</p>

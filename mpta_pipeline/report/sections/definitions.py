@@ -11,7 +11,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 <dl class="defs">
 {% for m in defined %}
-  <dt>{{ words.opening(words.metric(m.name)) }} <code>{{ m.name }}</code></dt>
+  <dt>{{ words.opening(view.metric(m.name)) }} <code>{{ m.name }}</code></dt>
   <dd>{{ m.definition }}. <span class="sub">Unit: {{ m.unit }}. Better: {{ words.DIRECTIONS.get(m.direction, m.direction) }}. A model that knows nothing: {{ m.chance }}. Source: {{ m.source }}.</span></dd>
 {% else %}
   <dt>No definitions were passed to this report.</dt>

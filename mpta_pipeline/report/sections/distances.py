@@ -22,7 +22,7 @@ TEMPLATE = """\
     <th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col" class="n">Sampling alone</th><th scope="col" class="n">Even guessing</th><th scope="col" class="n">Most frequent<br>answer</th><th scope="col" class="n">People</th><th scope="col">Trace</th></tr></thead>
   {% for block in table.blocks %}
   <tbody>
-  <tr class="block"><th scope="colgroup" colspan="8">{{ words.metric(block.dimension) }}</th></tr>
+  <tr class="block"><th scope="colgroup" colspan="8">{{ view.metric(block.dimension) }}</th></tr>
   {% for estimate in block.rows %}
   <tr{% if estimate.small %} class="small-cell"{% endif %}>
     <th scope="row">{{ words.condition(estimate.condition) }}</th>

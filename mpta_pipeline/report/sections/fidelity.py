@@ -19,7 +19,7 @@ TEMPLATE = """\
     <th scope="col">Consistency</th><th scope="col">Trace</th></tr></thead>
   <tbody>
   {% for model, dimension, estimates, smallest in fidelity %}
-  <tr><th scope="row">{{ model }}</th><td>{{ words.plain(dimension) }}</td>
+  <tr><th scope="row">{{ model }}</th><td>{{ labels.dimension(dimension) }}</td>
     {% for m in ["pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure"] %}<td>{% if m in estimates %}{{ words.number(estimates[m].estimate, share=False) }} <span class="sub">({{ words.number(estimates[m].baselines.get("second_sample"), share=False) }})</span>{% else %}{{ words.NOTHING }}{% endif %}</td>{% endfor %}
     <td>{{ smallest or words.NOTHING }}</td>
     <td>{% if "consistency" in estimates %}{{ words.number(estimates["consistency"].estimate, share=True) }} <span class="sub">(chance {{ words.number(estimates["consistency"].baselines.get("chance"), share=True) }})</span>{% else %}{{ words.NOTHING }}{% endif %}</td>

@@ -28,7 +28,7 @@ TEMPLATE = """\
   <thead><tr><th scope="col">Metric</th><th scope="col">Model</th>{% for c in view.conditions %}<th scope="col">{{ words.opening(words.condition(c)) }}</th>{% endfor %}<th scope="col">Beside it</th><th scope="col">Better</th><th scope="col">Trace</th></tr></thead>
   <tbody>
   {% for m in further %}{% for model, estimates in m.everyone %}
-  <tr><th scope="row">{{ words.metric(m.metric) }}</th><td>{{ model }}</td>
+  <tr><th scope="row">{{ view.metric(m.metric) }}</th><td>{{ model }}</td>
     {% for c in view.conditions %}<td class="ci">{% if c in estimates %}{{ value(estimates[c], m.share) }}{% else %}{{ words.NOTHING }}{% endif %}</td>{% endfor %}
     <td class="sub">{{ view.beside(estimates.values() | first) or words.NOTHING }}</td><td>{{ view.better(m.metric) }}</td><td>{{ id(estimates.values() | first) }}</td></tr>
   {% endfor %}{% endfor %}
@@ -37,10 +37,10 @@ TEMPLATE = """\
 </div>
 {% for m in further if m.subgroups %}
 <details>
-<summary>{{ words.opening(words.metric(m.metric)) }} by subgroup</summary>
+<summary>{{ words.opening(view.metric(m.metric)) }} by subgroup</summary>
 <p>{{ view.definition(m.metric) }}</p>
 {% for model, table in m.subgroups.items() %}
-{{ forest(table, words.opening(words.metric(m.metric)) ~ " of " ~ model ~ " on " ~ words.plain(task) ~ ", " ~ survey, words.BASELINES) }}
+{{ forest(table, words.opening(view.metric(m.metric)) ~ " of " ~ model ~ " on " ~ labels.task(task) ~ ", " ~ labels.survey(survey), words.BASELINES) }}
 {% endfor %}
 {% if m.everyone | length > open_models %}<p>Subgroups of the first {{ open_models }} models; all are in the warehouse.</p>{% endif %}
 </details>

@@ -24,14 +24,14 @@ TEMPLATE = """\
   {% for h in view.headlines %}
   <tr class="said{% if h.lead.small %} small-cell{% endif %}">
     <th scope="row">{{ h.model }}</th>
-    <td>{{ words.plain(h.task) }}{% if h.task in view.samples %} <span class="badge">sample items</span>{% endif %}<br><span class="sub">{{ h.survey }}{% if not h.lead.weighted %}, unweighted{% endif %}</span></td>
+    <td>{{ labels.task(h.task) }}{% if h.task in view.samples %} <span class="badge">sample items</span>{% endif %}<br><span class="sub">{{ labels.survey(h.survey) }}{% if not h.lead.weighted %}, unweighted{% endif %}</span></td>
     {% for c in view.conditions %}
     <td class="ci">{% if c in h.by_condition %}{{ words.number(h.by_condition[c].estimate, share=True) }}{% if h.by_condition[c].low is not none %}<br><span class="sub">{{ words.interval(h.by_condition[c].low, h.by_condition[c].high, share=True) }}</span>{% endif %}{% if h.by_condition[c].unweighted is not none %}<br><span class="sub">unweighted {{ words.number(h.by_condition[c].unweighted, share=True) }}</span>{% endif %}<br>{{ id(h.by_condition[c]) }}{% else %}{{ words.NOTHING }}{% endif %}</td>
     {% endfor %}
     <td class="ci">{{ words.number(h.lead.effect, share=True, signed=True) }}<br><span class="sub">{{ words.interval(h.lead.effect_low, h.lead.effect_high, share=True, signed=True) }}</span></td>
     <td class="n">{{ words.number(h.lead.baselines.get("chance"), share=True) }}</td>
     <td class="n">{{ words.number(h.lead.baselines.get("item_mode"), share=True) }}</td>
-    <td class="n">{{ words.number(h.group_mode, share=True) }}{% if h.group_mode is not none %}<br><span class="sub">{{ words.plain(h.group_mode_by) }}</span>{% endif %}</td>
+    <td class="n">{{ words.number(h.group_mode, share=True) }}{% if h.group_mode is not none %}<br><span class="sub">{{ labels.dimension(h.group_mode_by) }}</span>{% endif %}</td>
     <td class="n">{{ words.count(h.lead.n_personas) }} × {{ words.count(h.lead.n_items) }}</td>
   </tr>
   <tr class="says"><td colspan="{{ 7 + view.conditions | length }}"><span>{{ h.verdict }}{% if h.effect %}; {{ h.effect }}{% endif %}</span></td></tr>

@@ -14,13 +14,13 @@ TEMPLATE = """\
   dealing people to groups of the same sizes at random and drawing anew which questions each group finds hard. Beside the share that lies between groups (ε²) stands people's own.</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Inequality between subgroups">
 <table>
-  <caption>{{ words.opening(words.plain(task)) }}, {{ survey }}, {{ words.condition(view.conditions[0]) }}; one row a dimension.</caption>
-  <thead><tr><th scope="col">Dimension</th>{% for m in unequal %}<th scope="col">{{ words.opening(words.metric(m)) }}</th>{% endfor %}<th scope="col">Trace</th></tr></thead>
+  <caption>{{ words.opening(labels.task(task)) }}, {{ labels.survey(survey) }}, {{ words.condition(view.conditions[0]) }}; one row a dimension.</caption>
+  <thead><tr><th scope="col">Dimension</th>{% for m in unequal %}<th scope="col">{{ words.opening(view.metric(m)) }}</th>{% endfor %}<th scope="col">Trace</th></tr></thead>
   {% for model, rows in inequality %}
   <tbody>
   <tr class="block"><th scope="colgroup" colspan="{{ 2 + unequal | length }}">{{ model }}</th></tr>
   {% for dimension, estimates in rows %}
-  <tr><th scope="row">{{ words.plain(dimension) }}</th>
+  <tr><th scope="row">{{ labels.dimension(dimension) }}</th>
     {% for m in unequal %}<td>{% if m in estimates %}{{ value(estimates[m], view.share(m)) }}{% if estimates[m].baselines.get("human") is not none %} <span class="sub">({{ words.BASELINES["human"] }} {{ words.number(estimates[m].baselines["human"], share=view.share(m), unit=False) }})</span>{% endif %}{% if estimates[m].baselines.get("permutation_null") is not none and "permutation_null" in estimates[m].baselines %} <span class="sub">({{ words.number(estimates[m].baselines["permutation_null"], share=view.share(m), unit=False) }})</span>{% endif %}{% else %}{{ words.NOTHING }}{% endif %}</td>{% endfor %}<td>{{ id(estimates.values() | first) }}</td></tr>
   {% endfor %}
   </tbody>

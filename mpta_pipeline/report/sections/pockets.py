@@ -25,12 +25,12 @@ TEMPLATE = """\
   <tbody>
   {% for p in rows[:40] %}
   <tr{% if p.n_personas < view.min_personas or not p.confirmed %} class="small-cell"{% endif %}>
-    <th scope="row">{{ words.plain(p.subgroup) }}<br><span class="sub">{{ words.plain(p.dimensions) }}</span></th>
-    <td>{{ p.model }}</td><td>{{ words.plain(p.task) }} · {{ p.survey }}<br><span class="sub">{{ words.condition(p.condition) }}</span></td>
+    <th scope="row">{{ labels.subgroup(p.dimensions, p.subgroup) }}<br><span class="sub">{{ labels.dimension(p.dimensions) }}</span></th>
+    <td>{{ p.model }}</td><td>{{ labels.task(p.task) }} · {{ labels.survey(p.survey) }}<br><span class="sub">{{ words.condition(p.condition) }}</span></td>
     <td>{{ words.opening(words.outcome(p.outcome)) }}</td><td class="n">{{ words.count(p.n_personas) }}</td><td class="n">{{ words.count(p.n_answers) }}</td>
     <td class="ci">{{ words.number(p.difference, share=True, signed=True) }} <span class="sub">{{ words.interval(p.ci_low, p.ci_high, share=True, signed=True) }}</span></td>
     <td class="n">{{ words.number(p.shrunken_difference, share=True, signed=True) }}</td><td class="n">{{ words.evidence(p.e_value) }}</td><td class="n">{{ words.q(p.q_value) }}</td>
-    <td>{% for o in p.others %}{{ words.plain(o.subgroup) }} <span class="sub">{{ words.outcome(o.outcome) }}, {{ words.number(o.difference, share=True, signed=True) }}</span>{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td>{{ "confirmed" if p.confirmed else "not confirmed" }}{% if p.e_confirmed %} <span class="sub">e-BH</span>{% endif %}</td><td><code class="id">{{ p.pocket_id }}</code></td>
+    <td>{% for o in p.others %}{{ labels.subgroup(o.dimensions, o.subgroup) }} <span class="sub">{{ words.outcome(o.outcome) }}, {{ words.number(o.difference, share=True, signed=True) }}</span>{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td>{{ "confirmed" if p.confirmed else "not confirmed" }}{% if p.e_confirmed %} <span class="sub">e-BH</span>{% endif %}</td><td><code class="id">{{ p.pocket_id }}</code></td>
   </tr>
   {% endfor %}
   </tbody>

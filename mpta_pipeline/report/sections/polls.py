@@ -14,7 +14,7 @@ TEMPLATE = """\
   sample of people as large as the model's come no nearer than that.</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Measured as a poll">
 <table>
-  <caption>Everyone together, with {{ view.confidence }} intervals; {{ words.plain(task) }}, {{ survey }}.</caption>
+  <caption>Everyone together, with {{ view.confidence }} intervals; {{ labels.task(task) }}, {{ labels.survey(survey) }}.</caption>
   <thead><tr><th scope="col">Metric</th><th scope="col">Condition</th><th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col" class="n">Equal shares</th>
     <th scope="col" class="n">Most frequent<br>answer</th><th scope="col" class="n">People against<br>people</th><th scope="col">Trace</th></tr></thead>
   {% for model, rows in polls %}
@@ -22,7 +22,7 @@ TEMPLATE = """\
   <tr class="block"><th scope="colgroup" colspan="7">{{ model }}</th></tr>
   {% for estimate in rows %}
   <tr{% if estimate.small %} class="small-cell"{% endif %}>
-    <th scope="row">{{ words.opening(words.metric(estimate.metric)) }}</th><td>{{ words.condition(estimate.condition) }}</td>
+    <th scope="row">{{ words.opening(view.metric(estimate.metric)) }}</th><td>{{ words.condition(estimate.condition) }}</td>
     <td class="ci">{{ value(estimate, False) }}{% if "mean_wording" in estimate.baselines %} <span class="sub">mean of the wordings {{ words.number(estimate.baselines["mean_wording"], share=False) }}</span>{% endif %}</td>
     <td class="n">{{ words.number(estimate.baselines.get("uniform", estimate.baselines.get("chance")), share=False) }}</td>
     <td class="n">{{ words.number(estimate.baselines.get("majority"), share=False) }}</td>

@@ -17,7 +17,7 @@ TEMPLATE = """\
 {% if view.headlines %}
 <ul class="findings">
 {% for h in view.headlines[:12] %}
-  <li><b>{{ h.model }}</b> on {{ words.plain(h.task) }}, {{ h.survey }}{% if h.task in view.samples %} <span class="badge">sample items</span>{% endif %}:
+  <li><b>{{ h.model }}</b> on {{ labels.task(h.task) }}, {{ labels.survey(h.survey) }}{% if h.task in view.samples %} <span class="badge">sample items</span>{% endif %}:
     right in {{ value(h.lead, True) }} of the answers for {{ words.count(h.lead.n_personas) }} people on {{ words.count(h.lead.n_items) }} questions{% if h.lead.condition != "persona" %} ({{ words.condition(h.lead.condition) }}){% endif %}:
     <span class="verdict">{{ h.verdict }}</span>{% if "frequent" in h.verdict %} ({{ words.number(h.lead.baselines["item_mode"], share=True) }}){% endif %}{% if h.effect %}; {{ h.effect }}{% endif %}.</li>
 {% endfor %}
@@ -28,7 +28,7 @@ TEMPLATE = """\
 {% endif %}
 {% if confirmed %}
 {% set p = confirmed[0] %}
-<p><b>{{ confirmed | length }} <a href="#pockets">hidden {{ "pocket" if confirmed | length == 1 else "pockets" }}</a></b> {{ "is" if confirmed | length == 1 else "are" }} confirmed, where a model does worse than its average shows. The clearest, by e-value: <b>{{ p.model }}</b> for {{ words.plain(p.subgroup) }} on {{ words.plain(p.task) }}, {{ p.survey }}{% if p.task in view.samples %} <span class="badge">sample items</span>{% endif %}: {{ words.outcome(p.outcome) }} {{ words.number(-p.difference, share=True, unit=False) }} points {{ words.interval(-p.ci_high, -p.ci_low, share=True) }} below everyone else's{% if p.others %}; {{ p.others | length }} further {{ "row" if p.others | length == 1 else "rows" }} of the search {{ "is" if p.others | length == 1 else "are" }} the same pocket{% endif %}.</p>
+<p><b>{{ confirmed | length }} <a href="#pockets">hidden {{ "pocket" if confirmed | length == 1 else "pockets" }}</a></b> {{ "is" if confirmed | length == 1 else "are" }} confirmed, where a model does worse than its average shows. The clearest, by e-value: <b>{{ p.model }}</b> for {{ labels.subgroup(p.dimensions, p.subgroup) }} on {{ labels.task(p.task) }}, {{ labels.survey(p.survey) }}{% if p.task in view.samples %} <span class="badge">sample items</span>{% endif %}: {{ words.outcome(p.outcome) }} {{ words.number(-p.difference, share=True, unit=False) }} points {{ words.interval(-p.ci_high, -p.ci_low, share=True) }} below everyone else's{% if p.others %}; {{ p.others | length }} further {{ "row" if p.others | length == 1 else "rows" }} of the search {{ "is" if p.others | length == 1 else "are" }} the same pocket{% endif %}.</p>
 {% elif pockets %}
 <p>No <a href="#pockets">hidden pocket</a> is confirmed among {{ pockets | length }} {{ "candidate" if pockets | length == 1 else "candidates" }}: with these numbers of people and questions none could be shown, which is no proof that there is none.</p>
 {% endif %}
@@ -59,7 +59,7 @@ def open_tasks(report: Report) -> str:
     """Names of the tasks without options, which have no headline; empty if there are none."""
     told = {h.task for h in report.headlines}
     names = dict.fromkeys(task for task, _ in report.cells if task not in told)
-    return phrases.opening(phrases.listed([phrases.plain(name) for name in names])) if names else ""
+    return phrases.opening(phrases.listed([report.labels.task(name) for name in names])) if names else ""
 
 
 def notes(report: Report) -> list[str]:
@@ -67,25 +67,26 @@ def notes(report: Report) -> list[str]:
     notes = []
     waves = report.frames["waves"]
     for survey in report.surveys:
+        title = report.labels.survey(survey)
         used = waves.filter(pl.col("survey") == survey)
         if used.height and used["weight_name"].null_count() == used.height:
             notes.append(
-                f"The files of {survey} carry no survey weights: every estimate of {survey} is unweighted and "
+                f"The files of {title} carry no survey weights: every estimate of {title} is unweighted and "
                 "describes the people in the file, not the population."
             )
         elif used["weight_name"].null_count():
             lacking = phrases.listed(used.filter(pl.col("weight_name").is_null())["wave"].to_list())
-            notes.append(f"Of {survey}, {lacking} carries no survey weights: estimates of {survey} are unweighted.")
+            notes.append(f"Of {title}, {lacking} carries no survey weights: estimates of {title} are unweighted.")
         elif used.height:
             names = phrases.listed(sorted(set(used["weight_name"].to_list())))
             notes.append(
-                f"Estimates of {survey} are weighted with the survey's own weights ({names}), divided by each "
+                f"Estimates of {title} are weighted with the survey's own weights ({names}), divided by each "
                 "person's chance of being in the panel; the unweighted estimate stands beside them."
             )
     notes += _unreadable(report)
     if report.samples:
         notes.append(
-            f"{phrases.listed([phrases.plain(s) for s in report.samples])}: a small set of sample items written for "
+            f"{phrases.listed([report.labels.task(s) for s in report.samples])}: a small set of sample items written for "
             "this software in the structure of a benchmark. The estimates show that the way works; they are not "
             "results on TruthfulQA or BBQ and must not be quoted as such."
         )
@@ -97,7 +98,9 @@ def notes(report: Report) -> list[str]:
     )
     closed = sorted({w["survey"] for w in report.waves if w["data_use"] == "local_only"})
     if closed:
-        notes.append(f"Personas of {phrases.listed(closed)} may only be sent to models on this machine.")
+        notes.append(
+            f"Personas of {phrases.listed([report.labels.survey(survey) for survey in closed])} may only be sent to models on this machine."
+        )
     return notes
 
 
@@ -116,7 +119,7 @@ def _unreadable(report: Report) -> list[str]:
         ]
         if low:
             notes.append(
-                f"Warning: too few replies of {model} on {phrases.plain(task)} ({survey}) name one of the options: "
+                f"Warning: too few replies of {model} on {report.labels.task(task)} ({report.labels.survey(survey)}) name one of the options: "
                 f"{phrases.listed(low)}. Its estimates rest on the others and must not be quoted; "
                 "`mpta models --probe` shows what the model can do."
             )
