@@ -37,6 +37,7 @@ from mpta_pipeline.core.provenance import (
 )
 from mpta_pipeline.core.storage import at_work, listed, read_parquet, shared, write_parquet, write_text
 from mpta_pipeline.pipeline.deployment import Deployment, PartFile
+from mpta_pipeline.pipeline.labels import labels
 from mpta_pipeline.publication import warehouse
 
 
@@ -954,6 +955,7 @@ def make_report(deployment: Deployment) -> Record:
         metrics=metrics.METRICS,
         title=f"Study {deployment.study.name}",
         generated=datetime.now(UTC),
+        labels=labels(deployment),
         set_aside={
             wave: record.notes.get("set_aside", [])
             for wave in sorted(figures["waves"]["wave"].unique())
