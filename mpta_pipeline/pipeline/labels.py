@@ -34,8 +34,8 @@ def _survey_titles(sources: Iterable[Source]) -> dict[str, str]:
 
 
 def survey_title(title: str) -> str:
-    """The title of a source without the wave: General Social Survey."""
-    return re.sub(r"( wave)? \{wave\}", "", title)
+    """The title of a source without its wave or year: General Social Survey."""
+    return re.sub(r"( wave)? \{wave\}| \d{4}$", "", title)
 
 
 def _task_title(deployment: Deployment, name: str) -> str:

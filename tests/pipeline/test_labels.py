@@ -57,7 +57,7 @@ def test_what_has_no_label_is_still_readable() -> None:
             "General Social Survey, teaching extract (stevedata)",
         ),
         ("World Values Survey wave {wave}", "World Values Survey"),
-        ("European Values Study 2017", "European Values Study 2017"),
+        ("European Values Study 2017", "European Values Study"),
     ],
 )
 def test_a_survey_is_named_without_its_wave(title: str, short: str) -> None:
