@@ -240,8 +240,9 @@ def _show_headline(deployment: Deployment) -> None:
     if figures.is_empty():
         return
     out.print()
-    headline = metrics.headline(figures)
-    title = "Accuracy in balanced option orders (of open text: ROUGE-L), with 95 % intervals"
+    headline = metrics.headline(figures, level=deployment.study.figures.level)
+    confidence = deployment.study.figures.confidence
+    title = f"Accuracy in balanced option orders (of open text: ROUGE-L), with {confidence} intervals"
     if figures.filter(metric=metrics.OPEN_TEXT).is_empty():
         title = title.replace(" (of open text: ROUGE-L)", "")
     _print_frame(_readable(headline), title=title)
@@ -705,8 +706,8 @@ def score(
                 out.print(f"  {escape(line)}", soft_wrap=True)
         return
     results = external.compute(given, by=reading.by, rules=rules)
-    _show_scores(external.overview(results.figures))
-    if results.figures.filter("weighted").height:
+    _show_scores(external.overview(results.estimates))
+    if results.estimates.filter("weighted").height:
         compared = "; the comparison of models is weighted" if results.comparison.height else ""
         out.print(
             f"These figures are unweighted{compared}. Weighted ones stand beside them in what --out writes.",

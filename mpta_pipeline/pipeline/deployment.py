@@ -375,8 +375,9 @@ class Deployment:
         return digest(rules, table.read_bytes() if table.is_file() else "absent")
 
     def report_version(self) -> str:
-        """Version of what the report takes from the study beyond the estimates: its tasks and their order, warnings."""
-        return digest(*self.study.tasks, str(self.study.least_readable))
+        """Version of what the report shows beyond the estimates: tasks and their order, warnings, titles of surveys."""
+        titles = sorted(f"{source.family} {source.title}" for source in self.sources)
+        return digest(*self.study.tasks, str(self.study.least_readable), *titles)
 
     def study_version(self, *keys: str) -> str:
         """Version of keys of study.yaml, e.g. `traits`; a dot leads to a nested key: `panel.strata`."""

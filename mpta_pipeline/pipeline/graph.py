@@ -298,6 +298,7 @@ SETTINGS: dict[str, Setting] = {
             "report_card",
             lambda deployment, _: deployment.report_version(),
             keys=("tasks", "least_readable", "name"),
+            gives=("sources",),
         ),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
@@ -575,8 +576,8 @@ _DECLARED = (
         checks={
             "counts_add_up": Check("The subgroups of a dimension have no more answers in all than everyone"),
             "intervals_contain_estimates": Check("Every interval contains its estimate"),
-            "no_figure_without_n": Check("Every estimate states the answers, personas and items it rests on"),
-            "figures_in_range": Check("Every estimate is finite and within the range of its metric"),
+            "no_estimate_without_n": Check("Every estimate states the answers, personas and items it rests on"),
+            "estimates_in_range": Check("Every estimate is finite and within the range of its metric"),
         },
         carried={"scores": "model task survey condition"},
         derived={
@@ -602,7 +603,7 @@ _DECLARED = (
         checks={
             "counts_add_up": Check("A pocket's difference is its estimate minus that of everyone else"),
             "intervals_contain_estimates": Check("Every interval contains its difference"),
-            "no_figure_without_n": Check("Every pocket states the answers, personas and items it rests on"),
+            "no_estimate_without_n": Check("Every pocket states the answers, personas and items it rests on"),
             "confirmed_by_test": Check("Every confirmed pocket has a q-value"),
         },
         carried={"scores": "model task survey condition"},
@@ -626,7 +627,7 @@ _DECLARED = (
         checks={
             "counts_add_up": Check("The difference of two models is the opposite in the other direction"),
             "intervals_contain_estimates": Check("Every interval contains its difference"),
-            "no_figure_without_n": Check("Every estimate states the answers, personas and items it rests on"),
+            "no_estimate_without_n": Check("Every estimate states the answers, personas and items it rests on"),
         },
         carried={"scores": "task survey condition model"},
         derived={
@@ -684,8 +685,8 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             upstream=("warehouse", *_SHOWN),
             settings=(*_RULES, "data_use"),
             covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
-            code=("mpta_pipeline.report",),
-            files=("published",),
+            code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
+            files=("published", "item_files"),
             kinds=("html",),
             description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "
             "how to trace each one.",

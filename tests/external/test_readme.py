@@ -62,8 +62,8 @@ def test_an_example_of_the_readme(command, tmp_path, monkeypatch):
         return
     again = CliRunner().invoke(cli.app, [*words, "--out", "figures.parquet"])
     assert again.exit_code == 0, again.output
-    figures = pl.read_parquet("figures.parquet").filter(dimensions="all", baseline="", weighted=False)
+    estimates = pl.read_parquet("figures.parquet").filter(dimensions="all", baseline="", weighted=False)
     for metric, value in EXPECTED[words[1]].items():
-        found = figures.filter(metric=metric)["estimate"].to_list()
+        found = estimates.filter(metric=metric)["estimate"].to_list()
         assert found == pytest.approx([value] * len(found)), metric
         assert found

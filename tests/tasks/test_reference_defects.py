@@ -14,7 +14,7 @@ import pytest
 from mpta_pipeline import inference, metrics, personas, tasks
 from mpta_pipeline.cli import app
 from mpta_pipeline.core.countries import country_code
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.core.tables import MISSING_KINDS
 from mpta_pipeline.inference import transport
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
@@ -166,8 +166,8 @@ def test_defect_12_every_model_sees_the_same_people_and_the_baseline_the_same_op
 
 def test_defect_13_every_figure_has_weight_interval_pairing_clusters_and_size_and_no_group_is_left_out():
     scores, groups, gold = invented_scores(personas=80, items=10, weights=True, persona_sd=0.5, seed=3)
-    rules = FigureRules(dimensions=("sex", "age_band"), min_personas=30)
-    figures = metrics.compute_figures(scores, groups, gold, rules=rules)
+    rules = EstimateRules(dimensions=("sex", "age_band"), min_personas=30)
+    figures = metrics.compute_estimates(scores, groups, gold, rules=rules)
     cut = figures.filter(metric="accuracy", condition="persona", baseline="", dimensions="age_band")
     assert set(cut["weighted"]) == {True, False}
     assert set(cut["subgroup"]) == {f"age_band{i}" for i in range(4)}  # the worst beside the best
@@ -192,7 +192,7 @@ def test_defect_14_the_most_frequent_answer_stands_beside_each_figure():
     constant = scores.join(mode.select("item_id", pl.col("gold_idx").alias("mode")), on="item_id").with_columns(
         pl.col("mode").alias("pred_idx"), (pl.col("mode") == pl.col("gold_idx")).cast(pl.Float64).alias("score")
     )
-    figures = metrics.compute_figures(constant.drop("mode"), groups, gold, rules=FigureRules(dimensions=("sex",)))
+    figures = metrics.compute_estimates(constant.drop("mode"), groups, gold, rules=EstimateRules(dimensions=("sex",)))
     row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="item_mode", weighted=False)
     # the baseline knows the others' answers alone, the model here its own person's too
     assert row["baseline_estimate"][0] == pytest.approx(row["estimate"][0], abs=0.03)
