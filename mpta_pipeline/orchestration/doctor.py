@@ -82,6 +82,8 @@ def _models(deployment: Deployment) -> Iterator[Finding]:
         specs = deployment.models.values()
     except MptaError:  # told of above
         return
+    for problem in inference.provider_problems(deployment.config):
+        yield Finding("providers", False, str(problem))
     for spec in specs:
         state = inference.overview(spec)["state"]
         good = state == "ready"

@@ -174,8 +174,8 @@ def _ledgers(deployment: Deployment) -> Iterator[Finding]:
     for pair in graph.model_tasks(deployment):
         if made(deployment, Node("responses", str(pair))) is not None:
             wanted = read(deployment, "responses", str(pair))["request_hash"].unique()
-            held = Ledger(deployment.layout.ledger(pair.model)).held(wanted)
-            lost = wanted.len() - held.answered.len() - held.failed.len()
+            settled = Ledger(deployment.layout.ledger(pair.model)).settled(wanted)
+            lost = wanted.len() - settled.answered.len() - settled.failed.len()
             message = f"{lost} answer(s) of the table are not in the ledger and would be asked again" if lost else ""
             yield Finding("ledgers", f"responses|{pair}", not lost, "error", message)
 

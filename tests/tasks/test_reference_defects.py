@@ -16,9 +16,9 @@ from mpta_pipeline.cli import app
 from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.core.tables import MISSING_KINDS
-from mpta_pipeline.inference import transport
+from mpta_pipeline.inference import http_client
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
-from mpta_pipeline.inference.provider_errors import Fault
+from mpta_pipeline.inference.provider_errors import ProviderError
 from mpta_pipeline.personas.controls import MEANING
 from mpta_pipeline.tasks.item_files import SAMPLES
 from tests.factories import small_survey
@@ -40,9 +40,9 @@ def test_defect_01_gold_is_not_always_first_and_always_a_is_at_chance(world, nam
 
 
 @pytest.mark.parametrize("reply", ["I cannot answer that.", "???", "", None])
-def test_defect_01_a_refused_or_unreadable_reply_is_no_option(world, reply):
+def test_defect_01_a_refused_or_unreadable_reply_is_no_option(world, response):
     prompts = world.prompts["sample_myths"]
-    scores = tasks.score(prompts, world.items["sample_myths"], answered(prompts, reply))
+    scores = tasks.score(prompts, world.items["sample_myths"], answered(prompts, response))
     assert scores["pred_idx"].null_count() == scores["score"].null_count() == scores.height
 
 
@@ -69,7 +69,7 @@ def test_defect_03_an_option_is_never_scored_on_no_token():
     """Its single-token options were scored on nothing, all alike; here that is an error, and one token is counted."""
     prompt = "Is it?\nAnswer: "
     tokens = [None, *({"7": {"logprob": -9.0}} for _ in range(4))]
-    with pytest.raises(Fault, match="no tokens"):
+    with pytest.raises(ProviderError, match="no tokens"):
         sum_of_prompt({"prompt_logprobs": tokens}, before=len(tokens), option="yes")
     one = [*tokens, {"3": {"logprob": -1.25}}]
     assert sum_of_prompt({"prompt_logprobs": one}, before=len(tokens), option="yes") == -1.25
@@ -82,7 +82,7 @@ def test_defect_03_an_option_is_never_scored_on_no_token():
     # The token " yes" begins before the option does: joining texts without care for the boundary loses it.
     joined = echoed(["Is it?\nAnswer:", " yes"], [None, -0.5])
     assert sum_of_echo(joined, prompt, "yes") == -0.5
-    with pytest.raises(Fault):
+    with pytest.raises(ProviderError):
         sum_of_echo(echoed([prompt], [None]), prompt, "yes")
 
 
@@ -202,7 +202,7 @@ def test_defect_14_the_most_frequent_answer_stands_beside_each_figure():
 
 def test_defect_15_an_error_loses_nothing_and_is_tried_again(tmp_path, monkeypatch):
     """It wrote once, at the end. Here each answer is on disk before it counts; only what failed is asked again."""
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http_client, "FIRST_WAIT", 0.01)
     server = Server()
     server.decide = lambda r: (
         Answer(500, {"error": "x"}) if "bad" in r.text and not server.phase.value else Answer(body=chat("A"))
@@ -210,12 +210,12 @@ def test_defect_15_an_error_loses_nothing_and_is_tried_again(tmp_path, monkeypat
     prompts = make_prompts([f"question {i}" for i in range(19)] + ["a bad question"])
     with server.running():
         spec = make_spec(server.url, attempts=2)
-        inference.ask(spec, prompts, tmp_path)
+        inference.send_requests(spec, prompts, tmp_path)
         first = inference.responses(spec, prompts, tmp_path)
         assert first.filter(pl.col("text") == "A").height == 19
         before = len(server.log)
         server.phase.value = 1
-        inference.ask(spec, prompts, tmp_path, retry_errors=True)
+        inference.send_requests(spec, prompts, tmp_path, retry_errors=True)
         again = inference.responses(spec, prompts, tmp_path)
         assert again.filter(pl.col("text") == "A").height == 20
         assert [r.text for r in server.log[before:]] == ["a bad question"]
