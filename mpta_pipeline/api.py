@@ -26,10 +26,11 @@ import polars as pl
 
 from mpta_pipeline import external
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.storage import Layout, scratch
-from mpta_pipeline.core.study import FigureRules, config_dir
+from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.unknown_names import check_name, unknown_name
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def test_models_are_probed_and_the_ui_shows_what_was_found(world, server):
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("model_card"), asset_partitions=["loopback"]), limit=1
         ).records
         assert "probe: letters" in records[0].asset_observation.metadata
-    from tests.world import model
+    from tests.factories.deployment import model
 
     world.models({"down": model("http://127.0.0.1:9/v1")})
     down = mpta(world, "models", "--probe")

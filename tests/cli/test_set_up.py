@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from mpta_pipeline import cli
 from mpta_pipeline.core.errors import ConfigError
 from tests.cli.command_line import mpta
-from tests.world import World
+from tests.factories.deployment import World
 
 
 def test_init_writes_what_is_absent_and_doctor_says_what_is_wrong(tmp_path, server):

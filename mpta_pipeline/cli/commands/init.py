@@ -11,7 +11,7 @@ def init() -> Result:
     """Write configuration files for you to edit: study, models, surveys, Dagster's settings. Existing ones stay."""
     import shutil
 
-    from mpta_pipeline.core.study import config_dir, templates
+    from mpta_pipeline.core.configuration import config_dir, templates
 
     folder = config_dir()
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ def ui(
 ) -> None:
     """Open Dagster's UI and start its daemon on the instance of this deployment (`dagster dev`)."""
     from mpta_pipeline import orchestration
-    from mpta_pipeline.core.study import config_dir
+    from mpta_pipeline.core.configuration import config_dir
 
     config = config_dir()
     if not config.is_dir():
