@@ -215,7 +215,8 @@ class PublishedStudy:
             with self._connected() as con:
                 relation = con.sql(query, params=parameters)
                 # A statement without a result, such as SET, gives no relation.
-                return pl.DataFrame() if relation is None else relation.pl()
+                frame: pl.DataFrame = pl.DataFrame() if relation is None else relation.pl()
+                return frame
         except duckdb.Error as failure:
             raise ConfigError(
                 f"DuckDB refuses the query: {str(failure).splitlines()[0]}",

@@ -3,7 +3,9 @@
 import json
 
 import polars as pl
+from typer.testing import CliRunner
 
+from mpta_pipeline import cli
 from mpta_pipeline.core.storage import Layout
 from tests.cli.command_line import mpta
 
@@ -40,3 +42,25 @@ def test_the_report_is_published_again_without_a_request(world, server):
     done = mpta(world, "report")
     assert done.returncode == 0, done.stderr
     assert Layout.from_env().report.exists() and server.calls == calls
+
+
+def test_score_as_json_holds_every_table_and_what_was_assumed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPTA_CONFIG_DIR", str(tmp_path / "none"))
+    file = tmp_path / "answers.csv"
+    file.write_text(
+        "respondent_id,question,options,answer,own_answer\n"
+        'p1,Is it so?,"[""yes"", ""no""]",yes,yes\np2,Is it so?,"[""yes"", ""no""]",no,yes\n',
+        encoding="utf-8",
+    )
+    done = CliRunner().invoke(cli.app, ["score", str(file), "--json", "--out", str(tmp_path / "estimates.csv")])
+    document = json.loads(done.stdout)
+    (accuracy,) = [
+        row
+        for row in document["estimates"]
+        if (row["metric"], row["dimensions"], row["baseline"]) == ("accuracy", "all", "")
+    ]
+    assert accuracy["estimate"] == 0.5
+    assert document["comparison"] == [] and document["pockets"] == []
+    assert document["files"] == [str(tmp_path / "estimates.csv")] and document["ok"]
+    looked = json.loads(CliRunner().invoke(cli.app, ["score", str(file), "--look", "--json"]).stdout)
+    assert "Will be computed" in [section["heading"] for section in looked["preview"]]
