@@ -164,7 +164,7 @@ def _as_json(result: Result) -> str:
     document: dict[str, Any] = {}
     for part in result.parts:
         if isinstance(part, Table):
-            document[part.name] = _frame(part.rows).to_dicts()
+            document.setdefault(part.name, []).extend(_frame(part.rows).to_dicts())
     document |= result.facts
     document["messages"] = [
         {"level": m.level, "subject": m.subject, "text": m.text} for m in result.parts if isinstance(m, Message)

@@ -22,7 +22,7 @@ class Table:
     """A table of a result.
 
     Attributes:
-        name: Its key in the output of `--json`.
+        name: Its key in the output of `--json`; tables of one name become one list there.
         rows: The rows, with all columns.
         title: Title in the terminal.
         shown: What the terminal shows instead of the rows, e.g. fewer columns or formatted numbers.

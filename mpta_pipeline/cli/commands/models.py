@@ -58,7 +58,7 @@ def _probe(result: Result, specs: Sequence[ModelSpec], deployment: Deployment) -
             one = inference.probe(spec, deployment.layout.ledger(spec.name), cache_dir=deployment.layout.models)
         found.append(one)
         shown = {"problem": one.problem} if one.problem else one.shown()
-        result.table(f"probe of {spec.name}", [shown], shown=[_probe_table(spec.name, shown, one)])
+        result.table("probes", [{"model": spec.name} | shown], shown=[_probe_table(spec.name, shown, one)])
         result.ok = result.ok and one.problem is None
         output.show(result)
     if dagster_home(deployment).is_dir():
