@@ -40,6 +40,13 @@ def test_the_table_of_contents_names_every_page():
     assert {p.name for p in DOCS.rglob("*.md")} - linked == set()
 
 
+def test_the_web_site_shows_every_page():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    shown = set(re.findall(r": ([\w/-]+\.md)$", site, re.MULTILINE))
+    pages = {str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md")}
+    assert shown == pages | {"contributing.md", "changelog.md"}
+
+
 def test_every_page_has_one_title():
     for page in PAGES:
         titles = re.findall(r"^# .+$", without_code(page.read_text(encoding="utf-8")), re.MULTILINE)
