@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[2]
 WORDS = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 # The crosswalk's and sources' records quote questions and labels of the surveys, and the recorded replies quote models.
-QUOTED = ("mpta_pipeline/harmonize/concepts/*", "mpta_pipeline/harmonize/wordings.yaml", "mpta_pipeline/tasks/data/*")
+QUOTED = (
+    "mpta_pipeline/harmonize/concepts/*",
+    "mpta_pipeline/harmonize/wordings.yaml",
+    "mpta_pipeline/tasks/replies.yaml",
+)
 LOOKED_AT = {
     "mpta_pipeline": (".py", ".yaml", ".html", ".jinja", ".css"),
     "sql": (".sql",),
@@ -53,6 +57,8 @@ def test_an_old_word_does_not_occur(rule, lines):
         if pattern.search(words)
         and not any(fnmatch(path, one["path"]) and one.get("text", "") in line for one in allowed)
     ]
+    if found and rule.get("pending"):
+        pytest.xfail(f"{len(found)} places still say {rule['word']!r}")
     assert found == [], f"use {rule['use']!r} instead of {rule['word']!r}:\n" + "\n".join(found[:40])
 
 
@@ -66,7 +72,7 @@ def test_every_exception_has_a_reason_and_is_needed(lines):
         pattern = re.compile(rf"\b{re.escape(rule['word'])}\b")
         for one in rule.get("except", []):
             assert one["reason"]
-            assert any(
+            assert rule.get("pending") or any(
                 fnmatch(path, one["path"]) and one.get("text", "") in line and pattern.search(words)
                 for path, _, line, words in lines
             ), f"{rule['word']}: nothing in {one['path']} needs an exception"
@@ -93,6 +99,6 @@ def test_columns_and_files_that_the_glossary_names_exist():
         if table in known:
             assert column in known[table].schema, f"{table}.{column}"
         else:
-            assert column in {"duckdb", "html", "yaml"} or table in {"study", "models", "surveys", "dagster"}, table
+            assert column in {"duckdb", "html", "yaml"} or (table, column) == ("table", "column"), f"{table}.{column}"
     for path in re.findall(r"`(mpta_pipeline/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
