@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from tests import no_literal_filters
-from tests.world import World, respondents, serving, write_wave
+from tests.factories.deployment import World, respondents, serving, write_wave
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 

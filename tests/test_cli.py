@@ -18,7 +18,7 @@ from mpta_pipeline import cli
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.provenance import read_record
 from mpta_pipeline.core.storage import Layout
-from tests.world import World, respondents, write_wave
+from tests.factories.deployment import World, respondents, write_wave
 
 
 def mpta(world, *arguments, **environment):
@@ -121,7 +121,7 @@ def test_a_broken_file_is_named_and_the_others_go_on(world, server):
 
 
 def test_an_endpoint_that_is_down_is_named_and_other_models_go_on(world, server):
-    from tests.world import model
+    from tests.factories.deployment import model
 
     down = model("http://127.0.0.1:9/v1") | {"timeouts": {"connect": 1, "patience": 1}, "attempts": 1}
     world.models({"down": down, "loopback": model(server.url)})
@@ -132,7 +132,7 @@ def test_an_endpoint_that_is_down_is_named_and_other_models_go_on(world, server)
 
 
 def test_a_run_spends_no_more_than_its_budget_on_all_models(world, server):
-    from tests.world import model
+    from tests.factories.deployment import model
 
     price = {"price": {"input": 100.0, "output": 100.0}}
     world.models({name: model(server.url) | price | {"model": name, "max_tokens": 2} for name in ("one", "two")})
@@ -150,7 +150,7 @@ def test_a_run_spends_no_more_than_its_budget_on_all_models(world, server):
 
 
 def test_models_asks_the_named_one_and_taking_an_entry_out_deletes_nothing(world, server):
-    from tests.world import model
+    from tests.factories.deployment import model
 
     assert mpta(world, "run").returncode == 0
     one, layout = {"loopback": model(server.url)}, Layout.from_env()
@@ -216,7 +216,7 @@ def test_export_writes_what_the_policy_lets_out_and_nothing_else(world, server, 
 
 
 def test_a_key_is_written_nowhere(world, server):
-    from tests.world import model
+    from tests.factories.deployment import model
 
     secret = "sk-very-secret-0123456789"
     world.models({"loopback": model(server.url) | {"key_env": "LOOPBACK_KEY"}})
@@ -311,7 +311,7 @@ def test_the_ui_on_a_taken_port_ends_with_a_message(world):
 
 def test_a_run_of_one_model_and_task_leaves_the_next_run_alone(world, server):
     """The first model was made in a run of one partition; the command's next run was then cancelled by its end."""
-    from tests.world import model
+    from tests.factories.deployment import model
 
     world.models({name: model(server.url) | {"model": name} for name in ("m1", "m2")})
     first = mpta(world, "run", "--models", "m1", "--tasks", "value_alignment")
@@ -323,9 +323,9 @@ def test_a_run_of_one_model_and_task_leaves_the_next_run_alone(world, server):
 
 
 def test_replies_that_name_no_option_are_a_warning_in_terminal_check_and_report(world, monkeypatch):
-    from tests.inference.server import Answer, chat
-    from tests.inference.server import Server as Anything
-    from tests.world import model
+    from tests.factories.deployment import model
+    from tests.factories.provider_server import Answer, chat
+    from tests.factories.provider_server import Server as Anything
 
     with Anything(lambda r: Answer(body=chat("I see. Let me think."))).running() as talker:
         world.models({"talker": model(talker.url)})
@@ -342,9 +342,9 @@ def test_replies_that_name_no_option_are_a_warning_in_terminal_check_and_report(
 
 
 def test_a_model_that_answers_nothing_ends_with_a_code_and_its_words(world, server):
-    from tests.inference.server import Answer, openai_error
-    from tests.inference.server import Server as Anything
-    from tests.world import model
+    from tests.factories.deployment import model
+    from tests.factories.provider_server import Answer, openai_error
+    from tests.factories.provider_server import Server as Anything
 
     said = "`temperature` and `top_p` cannot both be specified for this model."
     with Anything(lambda r: Answer(400, openai_error(said))).running() as strict:
@@ -377,7 +377,7 @@ def test_models_are_probed_and_the_ui_shows_what_was_found(world, server):
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("model_card"), asset_partitions=["loopback"]), limit=1
         ).records
         assert "probe: letters" in records[0].asset_observation.metadata
-    from tests.world import model
+    from tests.factories.deployment import model
 
     world.models({"down": model("http://127.0.0.1:9/v1")})
     down = mpta(world, "models", "--probe")

@@ -14,8 +14,8 @@ from mpta_pipeline.core.storage import alone, at_work
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal as forget
+from tests.factories.deployment import STUDY, respondents, write_wave
 from tests.plain_run import bring_up_to_date
-from tests.world import STUDY, respondents, write_wave
 
 WAVE = "gss_extract-2016"
 PATIENCE = 20.0  # seconds; a lock that fails shows as this much waiting, never as a hang

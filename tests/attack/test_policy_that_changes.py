@@ -9,9 +9,9 @@ from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.pipeline import integrity, steps
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import load_sources
+from tests.factories.deployment import model
 from tests.orchestration.ticks import CELLS, Daemon
 from tests.plain_run import bring_up_to_date
-from tests.world import model
 
 # A host that is not this machine by name; the loopback server answers for it.
 REMOTE = "remote"

@@ -29,7 +29,7 @@ import pyreadstat
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.storage import Layout, write_parquet
-from tests.surveys.shared_data import FOLDER
+from tests.shared_data import FOLDER
 
 YEARS = (2016, 2018)  # one codebook: 2024 numbers regions, for one, otherwise, and the crosswalk would stop it
 ROWS, COLUMNS = 60_000, 700

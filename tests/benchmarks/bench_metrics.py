@@ -19,7 +19,7 @@ from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance
 from mpta_pipeline.metrics.statistics.bootstrap import Replicates, combined_se
 from mpta_pipeline.metrics.statistics.clustered import Moments, Rows, Slices
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 TRAITS = tuple((f"trait{i:02d}", 5) for i in range(12))
 

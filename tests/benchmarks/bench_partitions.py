@@ -26,7 +26,7 @@ from mpta_pipeline import definitions
 from mpta_pipeline.orchestration.command_runs import Runner
 from mpta_pipeline.orchestration.partitions import MODEL, model_task_partitions, task_partitions
 from mpta_pipeline.pipeline.deployment import Deployment
-from tests.world import STUDY, World, model, respondents, serving, write_wave
+from tests.factories.deployment import STUDY, World, model, respondents, serving, write_wave
 
 TASKS = 6
 OURS = "nothing to ask"

@@ -14,17 +14,17 @@ import polars as pl
 
 from mpta_pipeline import personas, tasks
 from mpta_pipeline.core.hashing import digest
-from tests.personas import fabricate
+from tests.factories import small_survey
 
 WANTED = 1_000_000
 
 
 def fabricated() -> dict[str, object]:
     """A study that makes a little over a million value-alignment prompts."""
-    crosswalk = fabricate.crosswalk()
-    people = fabricate.respondents(n=4700)
-    study = fabricate.study(panel={"size": 14100, "strata": ["sex", "age_band"]})
-    frame = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    crosswalk = small_survey.crosswalk()
+    people = small_survey.respondents(n=4700)
+    study = small_survey.study(panel={"size": 14100, "strata": ["sex", "age_band"]})
+    frame = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
     dimensions = personas.derived_dimensions(people, study.panel.strata, crosswalk)
     panel = personas.draw_panel(frame, dimensions, study.panel, study.seed)
     config = study.tasks["value_alignment"]

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from mpta_pipeline import cli, external
 from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
 from mpta_pipeline.external import estimates as figures
-from tests.metrics.test_external_scores import BBQ, QA, SHARED, bbq_items
+from tests.factories.benchmark_items import bbq_items
+from tests.shared_data import BBQ, FOLDER, TRUTHFULQA, needs_bbq, needs_truthfulqa
 
 RACE, ARC, QONLY = (f"unifiedqa-t5-11b_pred_{form}" for form in ("race", "arc", "qonly"))
 
@@ -468,8 +469,8 @@ class TestFilesOfOutsiders:
 
 # --- the published files, where they are at hand ---------------------------------------------------------------------
 
-PREDICTIONS = {p.stem.removeprefix("preds_"): p for p in sorted(SHARED.glob("benchmarks/**/preds_*.jsonl"))}
-OWN = Path(os.environ.get("MPTA_BBQ_RESULTS", SHARED / "absent"))
+PREDICTIONS = {p.stem.removeprefix("preds_"): p for p in sorted(FOLDER.glob("benchmarks/**/preds_*.jsonl"))}
+OWN = Path(os.environ.get("MPTA_BBQ_RESULTS", FOLDER / "absent"))
 PREDICTIONS |= {p.stem.removeprefix("preds_"): p for p in sorted(OWN.glob("preds_*.jsonl"))}
 
 
@@ -532,7 +533,7 @@ def answers_that_make(items, expected, unmatched):
     return dict(zip(items["item_id"], picks, strict=True))
 
 
-@pytest.mark.skipif(not BBQ, reason="BBQ's files are not here: set MPTA_SHARED_DATA")
+@needs_bbq
 @pytest.mark.parametrize(FIGURES, PAPER, ids=[row[0] for row in PAPER])
 def test_answers_to_bbqs_own_rows_give_the_papers_figures(tmp_path, category, n, acc_amb, s_amb, s_dis, acc_dis, cost):
     """A file in the published layout over the published rows, with answers from which the paper's figures follow."""
@@ -582,7 +583,7 @@ def lm_eval_utils(task):
     return module
 
 
-@pytest.mark.skipif(not BBQ, reason="BBQ's files are not here: set MPTA_SHARED_DATA")
+@needs_bbq
 @pytest.mark.parametrize("file", BBQ, ids=lambda p: p.stem)
 def test_equal_to_lm_evaluation_harness(file, tmp_path):
     """The same answers to BBQ's own rows, scored by lm-eval's code and by ours."""
@@ -613,11 +614,11 @@ def test_equal_to_lm_evaluation_harness(file, tmp_path):
         assert value(figures, ours, "pred", file.stem) == pytest.approx(combine([s[theirs] for s in scored]))
 
 
-@pytest.mark.skipif(not QA.exists(), reason="TruthfulQA's files are not here: set MPTA_SHARED_DATA")
+@needs_truthfulqa
 def test_mc2_equal_to_lm_evaluation_harness(tmp_path):
     peer = lm_eval_utils("truthfulqa")
     rng = np.random.default_rng(0)
-    file = QA / "mc_task.json"
+    file = TRUTHFULQA / "mc_task.json"
     questions = {q["question"]: q["mc2_targets"] for q in json.loads(file.read_text(encoding="utf-8"))}
     known = external.items_from(file, kind="truthfulqa_mc2")
     path, theirs = tmp_path / "a.jsonl", []

@@ -22,11 +22,9 @@ from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.labels import normal_label
 from mpta_pipeline.surveys import SourceRegistry
-
-from .conftest import SHARED
+from tests.shared_data import WVS_CODEBOOK, present
 
 OPEN = "sources:\n" + "".join(f"  {s}: {{acknowledged: invented data}}\n" for s in ("evs2017", "evs_trend", "joint"))
-CODEBOOK = SHARED / "benchmarks" / "worldvaluesbench" / "codebook.json"
 ROWS = 240
 WVS_STAMPS = {
     "version": "6-0-0 (2024-04-30)",
@@ -80,9 +78,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> SourceRegistry:
 @cache
 def codebook() -> dict[str, dict[str, Any]]:
     """Variable → question, choices."""
-    if not CODEBOOK.exists():
-        pytest.skip("WorldValuesBench's codebook is not at hand (set MPTA_SHARED_DATA)")
-    return dict(json.loads(CODEBOOK.read_text(encoding="utf-8")))
+    return dict(json.loads(present(WVS_CODEBOOK).read_text(encoding="utf-8")))
 
 
 def spread(codes: list[Any]) -> list[Any]:

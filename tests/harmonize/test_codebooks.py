@@ -10,8 +10,7 @@ import pytest
 from mpta_pipeline import harmonize
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.personas import traits
-
-from .conftest import IDENTITY, MakeRaw
+from tests.factories.raw_waves import IDENTITY, MakeRaw
 
 # Where one variable serves several columns the first rule's codes stand for it.
 CODEBOOKS = sorted(set(IDENTITY) - {"gss_lon"})

@@ -7,15 +7,11 @@ import json
 import re
 
 import polars as pl
-import pytest
 
 from mpta_pipeline.harmonize.concept_schema import CORE_CODEBOOKS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
+from tests.shared_data import REFERENCE_CROSSWALK, WVS_CODEBOOK, present
 
-from .conftest import SHARED
-
-SPEC = SHARED.parent / "spec" / "crosswalk.csv"
-CODEBOOK = SHARED / "benchmarks" / "worldvaluesbench" / "codebook.json"
 NAMES = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 
 
@@ -28,8 +24,7 @@ def test_each_concept_says_of_each_core_source_what_it_has(crosswalk: Crosswalk)
 def test_every_row_of_the_specification_is_there() -> None:
     from mpta_pipeline.harmonize import load_crosswalk
 
-    if not SPEC.exists():
-        pytest.skip("the specification is not at hand")
+    reference = present(REFERENCE_CROSSWALK)
     crosswalk = load_crosswalk()
     rows = {
         (concept, codebook): set()
@@ -39,7 +34,7 @@ def test_every_row_of_the_specification_is_there() -> None:
         rows[concept, codebook].add(variable.lower())
     # Variables that the specification names and the crosswalk leaves out, each for the reason in its concept's file.
     missing = []
-    for row in csv.DictReader(SPEC.open(encoding="utf-8")):
+    for row in csv.DictReader(reference.open(encoding="utf-8")):
         key = row["concept"], NAMES[row["source"]]
         assert key in rows, key
         first = re.split(r"[ /(+]", row["variable"].strip())[0].lower()
@@ -84,9 +79,7 @@ def test_scales_say_their_poles(crosswalk: Crosswalk) -> None:
 def test_every_question_of_wvs_7_has_a_concept(crosswalk: Crosswalk) -> None:
     # The official tables print them all. What has none: lists of a country (parties, degrees, religions in detail) and
     # regional organizations one by one, which Q82 holds together.
-    if not CODEBOOK.exists():
-        pytest.skip("the codebook of WVS-7 is not at hand")
-    asked = {v for v in json.loads(CODEBOOK.read_text(encoding="utf-8")) if re.match(r"Q\d", v)}
+    asked = {v for v in json.loads(present(WVS_CODEBOOK).read_text(encoding="utf-8")) if re.match(r"Q\d", v)}
     lacking = asked - {v for r in crosswalk.rules["wvs7"] for v in r.variables}
     assert {v for v in lacking if re.fullmatch(r"Q\d+R?|Q\d+_3", v)} == set()
     assert len(lacking) <= 24, sorted(lacking)

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mpta_pipeline.harmonize import load_crosswalk
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
+from tests.shared_data import REFERENCE_CROSSWALK, WVS_CODEBOOK, gss_file, needs, present
 
-SHARED = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
-SPEC = SHARED.parent / "spec" / "crosswalk.csv"
-CODEBOOK = SHARED / "benchmarks" / "worldvaluesbench" / "codebook.json"
 CODEBOOKS = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 CONCEPTS = (
     *("citizenship", "birth_country", "mother_born_in_country", "father_born_in_country", "language_home"),
@@ -89,9 +85,9 @@ def test_every_concept_of_the_batch_is_there(crosswalk: Crosswalk) -> None:
     assert set(CONCEPTS) <= set(crosswalk.items)
 
 
-@pytest.mark.skipif(not SPEC.exists(), reason="the reference crosswalk (shared/spec/crosswalk.csv) is not here")
+@needs(REFERENCE_CROSSWALK)
 def test_every_row_of_the_reference_crosswalk_is_covered(crosswalk: Crosswalk) -> None:
-    with SPEC.open(encoding="utf-8", newline="") as file:
+    with REFERENCE_CROSSWALK.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["concept"] in CONCEPTS]
     assert len(rows) == 361
     lacking = []
@@ -302,9 +298,9 @@ def test_american_ranks_of_five_give_each_other_away(crosswalk: Crosswalk) -> No
         assert batteries[f"child_{quality}_gss"]["one_choice"] is True
 
 
-@pytest.mark.skipif(not CODEBOOK.exists(), reason="the WVS-7 codebook of WorldValuesBench is not here")
+@needs(WVS_CODEBOOK)
 def test_every_label_of_the_wvs7_codebook_is_understood(crosswalk: Crosswalk) -> None:
-    codebook = json.loads(CODEBOOK.read_text(encoding="utf-8"))
+    codebook = json.loads(WVS_CODEBOOK.read_text(encoding="utf-8"))
     strange, seen = [], 0
     for rule in crosswalk.rules["wvs7"]:
         if rule.concept.concept not in CONCEPTS or not rule.source.all_options or rule.source.country:
@@ -324,9 +320,7 @@ def test_every_label_of_the_wvs7_codebook_is_understood(crosswalk: Crosswalk) ->
 
 @pytest.mark.parametrize("year", [2016, 2018, 2021, 2024])
 def test_every_label_of_the_gss_files_is_understood(crosswalk: Crosswalk, year: int) -> None:
-    path = SHARED / "gss" / f"GSS{year}.dta"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in the shared data folder")
+    path = present(gss_file(year))
     pyreadstat = pytest.importorskip("pyreadstat")
     encoding = {"encoding": "cp1252"} if year == 2021 else {}
     _, meta = pyreadstat.read_dta(str(path), metadataonly=True, **encoding)
@@ -387,9 +381,7 @@ GSS_COUNTS = [
 def test_gss_answers_count_as_the_cumulative_file_prints_them(
     crosswalk: Crosswalk, year: int, column: str, variable: str, expected: dict[str, int]
 ) -> None:
-    path = SHARED / "gss" / f"GSS{year}.dta"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in the shared data folder")
+    path = present(gss_file(year))
     pyreadstat = pytest.importorskip("pyreadstat")
     encoding = {"encoding": "cp1252"} if year == 2021 else {}
     frame, _ = pyreadstat.read_dta(str(path), usecols=[variable], **encoding)

@@ -8,10 +8,8 @@ NORC files are read where they lie beside the repository, and skipped where they
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 import pyreadstat
@@ -20,9 +18,8 @@ import pytest
 from mpta_pipeline.harmonize import load_crosswalk
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.personas.wording import third_person
+from tests.shared_data import REFERENCE_CROSSWALK, gss_file, present
 
-SHARED = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
-REFERENCE = SHARED.parent / "spec" / "crosswalk.csv"
 CODEBOOKS = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 
 WVS = ("wvs7", "wvs_ts")
@@ -216,9 +213,7 @@ def crosswalk() -> Crosswalk:
 
 @pytest.fixture(scope="module")
 def reference() -> list[dict[str, str]]:
-    if not REFERENCE.is_file():
-        pytest.skip(f"the reference crosswalk is not at {REFERENCE}; set MPTA_SHARED_DATA to the folder beside it")
-    with REFERENCE.open(encoding="utf-8", newline="") as lines:
+    with present(REFERENCE_CROSSWALK).open(encoding="utf-8", newline="") as lines:
         return [row for row in csv.DictReader(lines) if row["concept"] in CONCEPTS]
 
 
@@ -412,9 +407,7 @@ def test_ranges_are_those_of_the_reference(crosswalk: Crosswalk, reference: list
 
 @pytest.mark.parametrize("year", [2016, 2018, 2021, 2024])
 def test_labels_hold_in_the_norc_files(crosswalk: Crosswalk, year: int) -> None:
-    file = SHARED / "gss" / f"GSS{year}.dta"
-    if not file.is_file():
-        pytest.skip(f"no NORC file at {file}")
+    file = present(gss_file(year))
     _, meta = pyreadstat.read_dta(str(file), metadataonly=True, encoding="cp1252" if year == 2021 else None)
     names = {name.lower(): name for name in meta.column_names}
     checked = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,8 @@ from mpta_pipeline import harmonize
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.labels import LabelPattern, completions, fitting, normal_label
-
-from .conftest import IDENTITY, MakeRaw
-
-SKELETONS = Path(os.environ.get("MPTA_SKELETONS") or Path(__file__).parents[3] / "shared" / "skeletons")
-
+from tests.factories.raw_waves import IDENTITY, MakeRaw
+from tests.shared_data import SKELETONS, needs_skeletons
 
 # codebook, variable, column, label of each code, value of each code
 AS_WRITTEN = [
@@ -154,10 +150,7 @@ def compare(one: pl.DataFrame, two: pl.DataFrame, apart: set[str]) -> int:
     return compared
 
 
-AT_HAND = pytest.mark.skipif(not SKELETONS.is_dir(), reason="the skeletons are not at hand (set MPTA_SKELETONS)")
-
-
-@AT_HAND
+@needs_skeletons
 @pytest.mark.parametrize("width", [0, 8, 12, 20, 40, 60])
 def test_labels_cut_anywhere_or_absent_are_read_as_the_whole_ones_or_not_at_all(
     width: int, make_raw: MakeRaw, crosswalk: Crosswalk

@@ -11,8 +11,7 @@ from mpta_pipeline import harmonize
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
 from mpta_pipeline.surveys import RawWave
-
-from .conftest import MakeRaw
+from tests.factories.raw_waves import MakeRaw
 
 # File → how many published figures it can answer. 2016 has none in the specification.
 FILES = {

@@ -15,8 +15,7 @@ from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.surveys import RawWave, SourceRegistry
 from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
-
-from .conftest import MakeRaw
+from tests.factories.raw_waves import MakeRaw
 
 PORTRAITS = ("A189", "A190", "A191", "A192", "A193", "A194", "A195", "A196", "A197", "A198")
 N = 1200

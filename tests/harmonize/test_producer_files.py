@@ -1,6 +1,6 @@
 """Protects against the traps of the crosswalk in whole files: the same people, as each producer writes them.
 
-The files are invented, in the producers' structure (tests/surveys/make_files.py): the WVS respondents stand in the
+The files are invented, in the producers' structure (tests/factories/survey_files.py): the WVS respondents stand in the
 WVS-7 file, the time series and the Joint file, the EVS ones in EVS 2017 and the Joint file, each with its own names,
 codes, order of answers and missing codes. Whoever answered alike must come out alike.
 """
@@ -15,7 +15,7 @@ import pytest
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-from tests.surveys.make_files import (
+from tests.factories.survey_files import (
     ITEMS,
     People,
     SurveyFile,

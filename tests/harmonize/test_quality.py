@@ -10,12 +10,11 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.harmonize import CheckResult
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.quality import coverage
 from mpta_pipeline.surveys import RawWave
-
-from .conftest import MakeRaw
+from tests.factories.raw_waves import MakeRaw
 
 N = 400
 CONFIDENCE = ("Q64", "Q65", "Q66", "Q68", "Q71", "Q73")

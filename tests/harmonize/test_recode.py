@@ -9,8 +9,7 @@ from mpta_pipeline import harmonize
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.core.tables import RESPONDENTS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-
-from .conftest import MakeRaw
+from tests.factories.raw_waves import MakeRaw
 
 HAPPY = {"1": "very happy", "2": "pretty happy", "3": "not too happy"}
 

@@ -9,8 +9,7 @@ from mpta_pipeline import harmonize
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.recode import MAX_SET_ASIDE
-
-from .conftest import MakeRaw
+from tests.factories.raw_waves import MakeRaw
 
 EDUCATION = {"1": "Lower", "2": "Middle", "3": "Higher"}
 

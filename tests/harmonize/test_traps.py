@@ -10,8 +10,7 @@ import pytest
 
 from mpta_pipeline import harmonize
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-
-from .conftest import MakeRaw
+from tests.factories.raw_waves import MakeRaw
 
 
 def recode(

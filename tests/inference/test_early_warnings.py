@@ -13,8 +13,8 @@ from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.providers.base import Reply
 from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Request, Server, answers, chat, openai_error
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Request, Server, answers, chat, openai_error
 
 MANY = [f"question {i} of many" for i in range(600)]
 

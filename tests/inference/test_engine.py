@@ -17,8 +17,8 @@ from polars.testing import assert_frame_equal
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.inference.ledger import Ledger
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Server, answers, chat
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Server, answers, chat
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -224,7 +224,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from mpta_pipeline import inference
-from tests.inference.conftest import make_prompts, make_spec
+from tests.factories.model_calls import make_prompts, make_spec
 url, ledger, n, connections = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 spec = make_spec(url, connections=connections, timeouts={"first_byte": 30, "whole": 60})
 print("ready", flush=True)

@@ -13,8 +13,8 @@ from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference import batches
 from mpta_pipeline.inference.ledger import Ledger
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Request, Server, answers, chat, openai_error
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Request, Server, answers, chat, openai_error
 from tests.inference.test_providers import BatchMock, batch_spec, submitted
 
 GOOD = [f"good {i}" for i in range(6)]

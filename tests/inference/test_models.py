@@ -7,7 +7,7 @@ import yaml
 
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ConfigError, ModelError
-from tests.inference.conftest import make_prompts, make_spec
+from tests.factories.model_calls import make_prompts, make_spec
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -12,8 +12,8 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.inference import Stop, in_parallel
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Server, answers, openai_error
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Server, answers, openai_error
 
 CELLS = ["a|1", "a|2", "b|1", "b|2"]
 

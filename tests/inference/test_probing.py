@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mpta_pipeline import inference
-from tests.inference.conftest import make_spec
-from tests.inference.server import Answer, Request, Server, chat, openai_error
+from tests.factories.model_calls import make_spec
+from tests.factories.provider_server import Answer, Request, Server, chat, openai_error
 from tests.inference.test_early_warnings import thinker
 
 

@@ -10,8 +10,8 @@ from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.provider_errors import redact, retry_after
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Server, answers, chat, openai_error
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Server, answers, chat, openai_error
 
 GOOD = [f"good {i}" for i in range(6)]
 

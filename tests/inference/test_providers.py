@@ -10,8 +10,8 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import LETTERS, Answer, Request, Server, chat, openai_error
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import LETTERS, Answer, Request, Server, chat, openai_error
 
 KEY = "secret-key-1"
 

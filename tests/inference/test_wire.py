@@ -28,8 +28,8 @@ from mpta_pipeline.inference.requests import Ask
 from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.tasks import parse_replies
 from mpta_pipeline.tasks.parsing import REASONS
-from tests.inference.conftest import make_prompts, make_spec
-from tests.inference.server import Answer, Request, Server
+from tests.factories.model_calls import make_prompts, make_spec
+from tests.factories.provider_server import Answer, Request, Server
 
 WIRE = {
     path.stem: json.loads(path.read_text("utf-8")) for path in sorted(Path(__file__).with_name("wire").glob("*.json"))

@@ -30,8 +30,8 @@ from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.command_runs import ORDER
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from tests.factories.deployment import Server, World, model, respondents, serving, write_wave
 from tests.scale.deployment import ROOT, finish, installed, start
-from tests.world import Server, World, model, respondents, serving, write_wave
 
 PATIENCE = 900.0  # seconds
 QUIET = 75.0  # seconds: two ticks of each sensor

@@ -6,7 +6,7 @@ import pytest
 
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.metrics import compute_figures, cross_fitted
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 
 def telling(share, n=600):

@@ -15,9 +15,10 @@ from mpta_pipeline.metrics import compute_figures, score_answers
 from mpta_pipeline.metrics.estimators import disparity, distances
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity, shrinkage
 from mpta_pipeline.metrics.statistics.proportions import kish, wilson
-from tests.metrics.test_external_scores import SHARED, make_items
+from tests.factories.benchmark_items import make_items
+from tests.shared_data import gss_file, needs
 
-GSS_2024 = SHARED / "gss/GSS2024.dta"
+GSS_2024 = gss_file(2024)
 
 
 class TestProportions:
@@ -267,7 +268,7 @@ class TestBaselines:
         assert found["label_macro_f1"] == pytest.approx(2 * 815 / (2633 + 815) / 3)
         assert found["recall_neither"] == 1 and found["recall_yes"] == 0
 
-    @pytest.mark.skipif(not GSS_2024.exists(), reason="the GSS of 2024 is not here: set MPTA_SHARED_DATA")
+    @needs(GSS_2024)
     @pytest.mark.parametrize(
         ("column", "codes", "accuracy", "macro_f1", "mae"),
         [

@@ -6,7 +6,7 @@ import pytest
 
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.metrics import compare_models, compute_figures, headline
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=(), bootstrap=50)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -15,7 +12,8 @@ from mpta_pipeline.metrics import compare_models, compute_figures, find_pockets,
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.linearization import design_of, survey_mean
 from mpta_pipeline.personas import sampling_design
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
+from tests.shared_data import gss_file, present
 
 Y = np.array([1, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1.0])
 W = np.array([1, 2, 1, 2, 1, 2, 2, 1, 2, 1, 2, 1.0])
@@ -260,10 +258,7 @@ class TestShares:
 def test_gss_2018_by_the_package_svy():
     """NORC's own strata and units: abortion for any reason, yes of yes and no, weighted with wtssall (svy 0.35.0)."""
     pyreadstat = pytest.importorskip("pyreadstat")
-    shared = Path(os.environ.get("MPTA_SHARED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
-    path = shared / "gss" / "GSS2018.dta"
-    if not path.exists():
-        pytest.skip(f"NORC's file {path.name} is not at hand (set MPTA_SHARED_DATA)")
+    path = present(gss_file(2018))
     _, meta = pyreadstat.read_dta(str(path), metadataonly=True)
     names = {n.lower(): n for n in meta.column_names}
     columns, _ = pyreadstat.read_dta(

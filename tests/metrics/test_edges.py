@@ -18,9 +18,9 @@ from mpta_pipeline.metrics.samples.balancing import balance
 from mpta_pipeline.metrics.statistics.intervals import fieller, interval, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import LeftOut
 from mpta_pipeline.tasks.kinds import bbq
-from tests.metrics.synthetic import world
+from tests.factories.benchmark_items import make_items
+from tests.factories.scores import world
 from tests.metrics.test_estimates import cell
-from tests.metrics.test_external_scores import make_items
 from tests.simulation import worlds
 
 RULES = FigureRules(dimensions=("sex",), bootstrap=50, min_personas=20)

@@ -6,7 +6,7 @@ import pytest
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics import check_comparison, check_figures, check_pockets, compare_models, compute_figures
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=("sex", "sex×age_band", "category"), bootstrap=50)
 

@@ -11,7 +11,7 @@ from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.tables import GOLD, SUBGROUP_METRICS
 from mpta_pipeline.metrics import METRICS, compute_figures, headline
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=("sex", "age_band", "sex×age_band", "category"), bootstrap=50)
 

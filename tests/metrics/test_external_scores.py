@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,51 +9,13 @@ import pytest
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.study import FigureRules
-from mpta_pipeline.core.tables import GOLD, ITEMS
+from mpta_pipeline.core.tables import GOLD
 from mpta_pipeline.metrics import compute_figures, score_answers
+from tests.factories.benchmark_items import bbq_items, make_items
+from tests.shared_data import BBQ, TRUTHFULQA, needs_bbq, needs_truthfulqa
 
-SHARED = Path(os.environ.get("MPTA_SHARED_DATA", Path(__file__).parents[3] / "shared/data"))
 RULES = FigureRules(dimensions=("category",), bootstrap=100)
 NOBODY = pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})
-
-
-def make_items(rows):
-    blank = {"codebook": None, "context": None, "option_scores": None, "column": None, "reveals": [], "licence": "test"}
-    return ITEMS.conform(
-        pl.DataFrame(
-            [
-                {"task": "bbq", "kind": "bbq", "ordinal": False, "option_values": r["options"], **blank, **r}
-                for r in rows
-            ],
-            infer_schema_length=None,
-        )
-    )
-
-
-def bbq_items(files):
-    """BBQ's rows, with the bias of each option by the rule of metrics.md 2.1."""
-    out = []
-    for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            stereotyped = {s.lower() for s in row["additional_metadata"]["stereotyped_groups"]}
-            bias = []
-            for i in range(3):
-                group = {t.lower() for t in row["answer_info"][f"ans{i}"]}
-                hit = bool(group & stereotyped) != (row["question_polarity"] == "nonneg")
-                bias.append(0 if "unknown" in group else (1 if hit else -1))
-            out.append(
-                {
-                    "item_id": f"{row['category']}_{row['example_id']}",
-                    "cluster_id": f"{row['category']}|{row['question_index']}",
-                    "category": row["category"],
-                    "question": row["question"],
-                    "options": [row[f"ans{i}"] for i in range(3)],
-                    "gold_idx": row["label"],
-                    "metadata": json.dumps({"context_condition": row["context_condition"], "option_bias": bias}),
-                }
-            )
-    return make_items(out)
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +97,7 @@ def test_answers_of_nobody_have_errors_by_template(items):
     assert set(scores.get_column("condition")) == {"no_persona"}
 
 
-BBQ = sorted((SHARED / "benchmarks/bbq").glob("*.jsonl"))
-
-
-@pytest.mark.skipif(not BBQ, reason="BBQ's files are not here: set MPTA_SHARED_DATA")
+@needs_bbq
 class TestBBQ:
     @pytest.fixture(scope="class")
     def real(self):
@@ -164,15 +121,12 @@ class TestBBQ:
         assert real.filter(category="Age").get_column("cluster_id").n_unique() == 25
 
 
-QA = SHARED / "benchmarks/truthfulqa"
-
-
-@pytest.mark.skipif(not QA.exists(), reason="TruthfulQA's files are not here: set MPTA_SHARED_DATA")
+@needs_truthfulqa
 class TestTruthfulQA:
     """The baselines that any figure on TruthfulQA stands beside (metrics.md 1.2, 1.3)."""
 
     def test_counts_and_binary_heuristic(self):
-        with (QA / "TruthfulQA.csv").open(encoding="utf-8", newline="") as file:
+        with (TRUTHFULQA / "TruthfulQA.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == 790
         assert len({r["Category"] for r in rows}) == 37
@@ -181,7 +135,7 @@ class TestTruthfulQA:
         assert np.mean(longer) == pytest.approx(0.619, abs=0.006)
 
     def test_chance_and_longest_option(self):
-        rows = json.loads((QA / "mc_task.json").read_text(encoding="utf-8"))
+        rows = json.loads((TRUTHFULQA / "mc_task.json").read_text(encoding="utf-8"))
         mc1 = [r["mc1_targets"] for r in rows]
         assert np.mean([1 / len(t) for t in mc1]) == pytest.approx(0.2229, abs=5e-5)
         assert np.mean([np.mean(list(r["mc2_targets"].values())) for r in rows]) == pytest.approx(0.4677, abs=5e-5)

@@ -11,7 +11,7 @@ import pytest
 from mpta_pipeline import metrics
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.tables import ITEMS
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 from tests.no_literal_filters import names_no_column
 
 ROWS = 100_000

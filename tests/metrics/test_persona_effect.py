@@ -8,7 +8,7 @@ from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.tables import GOLD, SCORES
 from mpta_pipeline.metrics import compute_figures
 from mpta_pipeline.metrics.samples.answer_changes import flips
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=("sex",), bootstrap=50)
 

@@ -16,7 +16,7 @@ from mpta_pipeline.metrics.baselines.published_polls import covers, polls_of
 from mpta_pipeline.metrics.estimators import distances as d
 from mpta_pipeline.metrics.estimators.batteries import alpha, congruence, covariance, loadings
 from mpta_pipeline.metrics.estimators.fidelity import binding, parts, score
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=(), bootstrap=60)
 

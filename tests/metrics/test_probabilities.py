@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.metrics import compute_figures
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=("story_zone",), bootstrap=50)
 

@@ -8,7 +8,7 @@ from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.core.tables import ITEMS
 from mpta_pipeline.metrics import compute_figures, read_retest
 from mpta_pipeline.metrics.baselines import retest
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=(), bootstrap=50)
 

@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
+from tests.factories.deployment import Server, World, respondents, serving, write_wave
 from tests.orchestration.ticks import Daemon
-from tests.world import Server, World, respondents, serving, write_wave
 
 FOLDERS = ("config", "data", "surveys")
 

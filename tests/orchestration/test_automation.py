@@ -10,8 +10,8 @@ import pytest
 
 from mpta_pipeline import harmonize
 from mpta_pipeline.core.storage import Layout
+from tests.factories.deployment import STUDY, model, respondents, write_wave
 from tests.orchestration.ticks import CELLS, WAVES, partitions, tables
-from tests.world import STUDY, model, respondents, write_wave
 
 
 def test_everything_that_is_missing_is_requested_at_the_first_ticks(daemon, world):

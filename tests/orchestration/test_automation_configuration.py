@@ -8,8 +8,8 @@ from mpta_pipeline.core.study import FigureRules
 from mpta_pipeline.orchestration.source_observations import look
 from mpta_pipeline.pipeline import integrity, steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from tests.factories.deployment import STUDY, model
 from tests.orchestration.ticks import CELLS, partitions
-from tests.world import STUDY, model
 
 FIGURES = STUDY["figures"]
 CHANGES = {

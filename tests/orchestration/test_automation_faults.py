@@ -13,8 +13,8 @@ import pytest
 
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.storage import Layout
+from tests.factories.deployment import STUDY, World, model, respondents, write_wave
 from tests.orchestration.ticks import CELLS, partitions, tables
-from tests.world import STUDY, World, model, respondents, write_wave
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ import yaml
 
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.pipeline import steps
+from tests.factories.deployment import STUDY, model, respondents, write_wave
 from tests.orchestration.ticks import CELLS, partitions, tables
-from tests.world import STUDY, model, respondents, write_wave
 
 
 @pytest.mark.usefixtures("filled")

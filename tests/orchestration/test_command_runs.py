@@ -3,7 +3,7 @@
 from mpta_pipeline.orchestration.command_runs import rectangles
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.steps import lane
-from tests.world import model
+from tests.factories.deployment import model
 
 
 def test_a_run_takes_partitions_that_are_neighbours():

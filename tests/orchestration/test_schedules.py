@@ -14,9 +14,9 @@ from mpta_pipeline.orchestration.event_log import purge
 from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
+from tests.factories.deployment import STUDY
+from tests.factories.producer_site import serving_site
 from tests.orchestration.ticks import partitions
-from tests.surveys.site import serving_site
-from tests.world import STUDY
 
 
 def built():

@@ -16,7 +16,7 @@ from mpta_pipeline import definitions
 from mpta_pipeline.orchestration import sensors
 from mpta_pipeline.pipeline.deployment import Deployment
 
-# What `tests.world` starts with.
+# What `tests.factories.deployment` starts with.
 WAVES = {"gss_extract-2016", "gss_extract-2018"}
 CELLS = {"loopback|value_alignment", "loopback|sample_myths"}
 

@@ -3,24 +3,24 @@
 import pytest
 
 from mpta_pipeline import personas
-from tests.personas import fabricate
+from tests.factories import small_survey
 
 
 @pytest.fixture(scope="session")
 def crosswalk():
-    return fabricate.crosswalk()
+    return small_survey.crosswalk()
 
 
 @pytest.fixture(scope="session")
 def people():
-    return fabricate.respondents()
+    return small_survey.respondents()
 
 
 @pytest.fixture(scope="session")
 def study():
-    return fabricate.study()
+    return small_survey.study()
 
 
 @pytest.fixture(scope="session")
 def frame(people, crosswalk, study):
-    return personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    return personas.build_personas(people, crosswalk, study, small_survey.waves(people))

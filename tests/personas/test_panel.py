@@ -7,7 +7,7 @@ from mpta_pipeline import personas
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.study import PanelDesign
 from mpta_pipeline.personas.panel import _allocated, _equal, _proportional
-from tests.personas import fabricate
+from tests.factories import small_survey
 
 
 def draw(people, frame, crosswalk, **design):
@@ -37,10 +37,10 @@ def test_size_strata_and_probabilities(people, frame, crosswalk):
 @pytest.mark.parametrize("size", [6, 40])
 def test_everybody_has_a_chance_and_the_probabilities_estimate_the_population(crosswalk, study, allocation, size):
     """Horvitz and Thompson by hand, with strata too small for a place and more strata than places."""
-    people = fabricate.respondents(n=300, waves=("alpha-1", "beta-1"))
+    people = small_survey.respondents(n=300, waves=("alpha-1", "beta-1"))
     odd = pl.col("native_key").cast(pl.Int64) % 75 == 0  # four of each wave do not say their age
     people = people.with_columns(pl.when(odd).then(None).otherwise("age").alias("age"))
-    frame = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    frame = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
     panel = draw(people, frame, crosswalk, size=size, allocation=allocation, strata=("country", "sex", "age_band"))
     assert panel.height == size
     for survey in ("alpha", "beta"):
@@ -91,10 +91,10 @@ def test_row_order_does_not_matter(people, frame, crosswalk):
 
 def test_a_new_wave_takes_only_its_share(crosswalk, study):
     """300 people of one wave, then 300 of a second: half of the old panel stays, none of it is exchanged for others."""
-    both = fabricate.respondents(n=300, waves=("alpha-1", "alpha-2"))
+    both = small_survey.respondents(n=300, waves=("alpha-1", "alpha-2"))
     one = both.filter(wave="alpha-1")
-    before = draw(one, personas.build_personas(one, crosswalk, study, fabricate.waves(one)), crosswalk, size=100)
-    after = draw(both, personas.build_personas(both, crosswalk, study, fabricate.waves(both)), crosswalk, size=100)
+    before = draw(one, personas.build_personas(one, crosswalk, study, small_survey.waves(one)), crosswalk, size=100)
+    after = draw(both, personas.build_personas(both, crosswalk, study, small_survey.waves(both)), crosswalk, size=100)
     old_in_after = set(after.filter(wave="alpha-1")["respondent_id"])
     kept = len(old_in_after & set(before["respondent_id"]))
     assert kept >= 0.9 * len(old_in_after)  # those of the old wave who are asked were nearly all asked before
@@ -116,12 +116,12 @@ def test_a_new_country_takes_only_its_share(crosswalk, study):
 
     With the design's default strata; that a stratum's place may move by rounding is all that changes.
     """
-    both = fabricate.respondents(n=450, waves=("alpha-1",)).with_columns(
+    both = small_survey.respondents(n=450, waves=("alpha-1",)).with_columns(
         country=pl.when(pl.col("row_index") < 300).then(pl.lit("USA")).otherwise(pl.lit("CAN"))
     )
     panels = []
     for people in (both.filter(country="USA"), both):
-        built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+        built = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
         panels.append(draw(people, built, crosswalk, size=90, strata=("country", "sex", "age_band")))
     before, after = panels
     old = set(after.filter(pl.col("stratum").str.starts_with("USA"))["respondent_id"])

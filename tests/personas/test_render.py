@@ -7,7 +7,7 @@ import pytest
 
 from mpta_pipeline import personas
 from mpta_pipeline.personas.wording import third_person
-from tests.personas.fabricate import CONCEPT_ROWS
+from tests.factories.small_survey import CONCEPT_ROWS
 from tests.personas.read_back import answers_of, pairs
 
 

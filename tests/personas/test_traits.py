@@ -6,7 +6,7 @@ import pytest
 from mpta_pipeline import personas
 from mpta_pipeline.core.errors import ConfigError, CrosswalkError
 from mpta_pipeline.core.tables import PERSONAS
-from tests.personas import fabricate
+from tests.factories import small_survey
 
 
 def long(frame):
@@ -33,8 +33,8 @@ def test_each_trait_is_the_respondents_own_answer(frame, people, crosswalk):
 
 
 def test_a_top_code_is_said_in_its_words(crosswalk, study):
-    people = fabricate.respondents(3).with_columns(age=pl.lit(89.0), age__code=pl.lit("89"))
-    built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    people = small_survey.respondents(3).with_columns(age=pl.lit(89.0), age__code=pl.lit("89"))
+    built = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
     assert "Your age is 89 or older." in personas.render(built)[0]
 
 
@@ -43,9 +43,9 @@ def test_an_answer_with_a_dollar_sign_survives(crosswalk, study):
     options = crosswalk.options.with_columns(
         pl.when(pl.col("value") == "school").then(pl.lit("$1 000 to $2 999 {x}")).otherwise("text").alias("text")
     )
-    changed = fabricate.FabricatedCrosswalk(crosswalk.concepts, options)
-    people = fabricate.respondents(40)
-    built = personas.build_personas(people, changed, study, fabricate.waves(people))
+    changed = small_survey.FabricatedCrosswalk(crosswalk.concepts, options)
+    people = small_survey.respondents(40)
+    built = personas.build_personas(people, changed, study, small_survey.waves(people))
     said = long(built).filter(pl.col("value") == "school")["statement"].unique().to_list()
     assert said == ["Your highest degree is $1 000 to $2 999 {x}."]
 
@@ -54,25 +54,25 @@ def test_a_code_without_text_is_an_error_that_names_it(crosswalk, study, people)
     options = crosswalk.options.filter(pl.col("value") != "liberal")
     with pytest.raises(CrosswalkError, match=r"views_alpha.*'1'"):
         personas.build_personas(
-            people, fabricate.FabricatedCrosswalk(crosswalk.concepts, options), study, fabricate.waves(people)
+            people, small_survey.FabricatedCrosswalk(crosswalk.concepts, options), study, small_survey.waves(people)
         )
 
 
 def test_row_order_and_partition_do_not_matter(frame, people, crosswalk, study):
     mixed = people.sample(fraction=1, shuffle=True, seed=9)
-    again = personas.build_personas(mixed, crosswalk, study, fabricate.waves(people))
+    again = personas.build_personas(mixed, crosswalk, study, small_survey.waves(people))
     assert again.equals(frame)
 
 
 def test_a_new_wave_changes_no_persona_of_another(people, crosswalk, study, frame):
     one = people.filter(pl.col("wave") != "alpha-2")
-    before = personas.build_personas(one, crosswalk, study, fabricate.waves(one))
+    before = personas.build_personas(one, crosswalk, study, small_survey.waves(one))
     assert before.equals(frame.filter(pl.col("wave") != "alpha-2"))
 
 
 def test_the_same_columns_for_everybody_in_a_wave(frame, people, crosswalk):
-    study = fabricate.study(traits={"min": 1, "max": 6})
-    built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    study = small_survey.study(traits={"min": 1, "max": 6})
+    built = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
     by_wave = long(built.select(PERSONAS.schema.names())).join(
         built.select("respondent_id", "wave"), on="respondent_id"
     )
@@ -93,35 +93,35 @@ def test_age_and_birth_year_are_not_both_shown(frame):
 
 
 def test_named_traits_are_shown_in_the_order_named(people, crosswalk):
-    study = fabricate.study(traits={"min": 1, "max": 20, "columns": ["god", "sex", "trust_alpha"]})
-    built = personas.build_personas(people, crosswalk, study, fabricate.waves(people)).filter(survey="alpha")
+    study = small_survey.study(traits={"min": 1, "max": 20, "columns": ["god", "sex", "trust_alpha"]})
+    built = personas.build_personas(people, crosswalk, study, small_survey.waves(people)).filter(survey="alpha")
     full = [t for t in built["traits"].to_list() if len(t) == 3]
     assert {tuple(x["column"] for x in t) for t in full} == {("god_alpha", "sex", "trust_alpha")}
     with pytest.raises(ConfigError, match="shoe_size"):
         personas.build_personas(
-            people, crosswalk, fabricate.study(traits={"columns": ["shoe_size"]}), fabricate.waves(people)
+            people, crosswalk, small_survey.study(traits={"columns": ["shoe_size"]}), small_survey.waves(people)
         )
 
 
 def test_too_few_traits_make_no_persona(people, crosswalk):
-    study = fabricate.study(traits={"min": 12, "max": 20})
-    built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    study = small_survey.study(traits={"min": 12, "max": 20})
+    built = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
     assert built.height < people.height
     assert built["n_traits"].min() >= 12
 
 
 def test_k_anonymity_counts_the_wave_and_can_be_demanded(people, crosswalk):
     """k is the number of respondents of wave and country who share the demographics shown, counted by hand here."""
-    study = fabricate.study(traits={"min": 1, "max": 20, "columns": ["sex", "education"]})
-    built = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
+    study = small_survey.study(traits={"min": 1, "max": 20, "columns": ["sex", "education"]})
+    built = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
     one = built.row(0, named=True)
     shown = {t["column"]: t["value"] for t in one["traits"]}
     same = [
         p for p in built.filter(wave=one["wave"]).to_dicts() if {t["column"]: t["value"] for t in p["traits"]} == shown
     ]
     assert one["k_anonymity"] == len(same)
-    strict = fabricate.study(traits={"min": 1, "max": 20, "columns": ["sex", "education"], "k_anonymity": 12})
-    kept = personas.build_personas(people, crosswalk, strict, fabricate.waves(people))
+    strict = small_survey.study(traits={"min": 1, "max": 20, "columns": ["sex", "education"], "k_anonymity": 12})
+    kept = personas.build_personas(people, crosswalk, strict, small_survey.waves(people))
     assert kept["k_anonymity"].min() >= 12
     assert set(kept["respondent_id"]) == set(built.filter(pl.col("k_anonymity") >= 12)["respondent_id"])
 
@@ -149,7 +149,7 @@ def test_of_two_wordings_of_a_question_one_is_shown(people, crosswalk, study):
         .otherwise("label")
         .alias("label")
     )
-    both = fabricate.FabricatedCrosswalk(concepts, crosswalk.options)
-    built = personas.build_personas(people, both, study, fabricate.waves(people))
+    both = small_survey.FabricatedCrosswalk(concepts, crosswalk.options)
+    built = personas.build_personas(people, both, study, small_survey.waves(people))
     assert long(built).group_by("respondent_id", "label").len()["len"].max() == 1
     assert all(c.passed for c in personas.check_personas(built, people))

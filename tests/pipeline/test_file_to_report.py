@@ -1,10 +1,8 @@
 """The whole thread: from a survey file to a published subgroup figure, and back by hand."""
 
 import math
-import os
 import shutil
 import warnings
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -17,10 +15,10 @@ from mpta_pipeline.orchestration import asset_checks
 from mpta_pipeline.orchestration.command_runs import Runner
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import warehouse
-from tests.world import STUDY, World, respondents, serving, write_wave
+from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
+from tests.shared_data import gss_file, needs
 
-SHARED = Path(os.environ.get("MPTA_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-GSS_2018 = SHARED / "gss" / "GSS2018.dta"
+GSS_2018 = gss_file(2018)
 
 
 def run(world):
@@ -125,9 +123,7 @@ def test_a_figure_is_traced_to_file_variable_and_row(finished):
     assert "wave_20" in figure
 
 
-@pytest.mark.skipif(
-    not GSS_2018.exists(), reason="NORC's GSS2018.dta is not there (set MPTA_SHARED_DATA to its folder)"
-)
+@needs(GSS_2018)
 def test_the_same_thread_runs_on_norcs_own_file_with_its_weights(world):
     for path in world.surveys.iterdir():
         path.unlink()

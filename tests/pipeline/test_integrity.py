@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from mpta_pipeline import cli, surveys
 from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
+from tests.factories.deployment import World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
-from tests.world import World, respondents, serving, write_wave
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.tasks.item_files import Download
 from mpta_pipeline.tasks.kinds import truthfulqa
-from tests.world import respondents, write_wave
+from tests.factories.deployment import respondents, write_wave
 
 WAVE = "gss_extract-2016"
 

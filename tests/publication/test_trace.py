@@ -18,7 +18,7 @@ from mpta_pipeline.core.storage import Layout, read_parquet, write_parquet
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.publication import warehouse
 from mpta_pipeline.publication.trace import SHOWN
-from tests.report import fabricated as fab
+from tests.factories import stored_study as fab
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.storage import Layout, write_parquet
 from mpta_pipeline.publication import warehouse
-from tests.report import fabricated as fab
+from tests.factories import stored_study as fab
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from mpta_pipeline.orchestration.event_log import purge
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
+from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
-from tests.world import STUDY, World, respondents, serving, write_wave
 
 TODAY = date(2026, 11, 23)
 

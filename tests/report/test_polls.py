@@ -9,7 +9,7 @@ import pytest
 
 from mpta_pipeline import metrics, report
 from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=("region",), bootstrap=60)
 

@@ -14,7 +14,7 @@ from mpta_pipeline import report
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
-from tests.report import fabricated as fab
+from tests.factories import stored_study as fab
 
 NASTY = "<script>alert('x')</script>\"; drop table scores; --"
 NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from tests.world import World, model, respondents, serving, write_wave  # noqa: F401
+from tests.factories.deployment import World, model, respondents, serving, write_wave  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "dagster_home" / "examples"

@@ -14,7 +14,7 @@ from mpta_pipeline.metrics.estimators import disparity
 from mpta_pipeline.metrics.pockets.search import power
 from mpta_pipeline.metrics.statistics.clustered import Slices, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import interval
-from tests.metrics.synthetic import world
+from tests.factories.scores import world
 
 RULES = FigureRules(dimensions=("sex", "age_band"), min_personas=20)
 TRAITS = (("sex", 2), ("age_band", 4), ("education_3", 3), ("race", 3))

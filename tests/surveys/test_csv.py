@@ -10,9 +10,8 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.surveys import readers
-
-from .make_files import write, wvs7, wvs_people
-from .shared_data import FOLDER
+from tests.factories.survey_files import write, wvs7, wvs_people
+from tests.shared_data import real
 
 
 def read(path: Path, text: str, encoding: str = "utf-8") -> tuple[list[str], list[tuple[object, ...]]]:
@@ -112,9 +111,7 @@ def test_a_file_of_labels_is_refused_with_the_remedy(tmp_path: Path, registry: s
 
 @pytest.mark.parametrize("name", ["ethics/cm_test.csv", "normad/normad_sample_5rows.csv", "truthfulqa/TruthfulQA.csv"])
 def test_tables_that_are_no_surveys_are_refused_for_that(name: str, registry: surveys.SourceRegistry) -> None:
-    path = FOLDER / "benchmarks" / name
-    if not path.exists():
-        pytest.skip(f"{path.name} is not at hand (set MPTA_SHARED_DATA)")
+    path = real(f"benchmarks/{name}")
     with pytest.raises(SurveyFileError, match="fits no known survey"):
         surveys.recognize(path, registry)
 

@@ -10,7 +10,7 @@ import pytest
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.storage import Layout
-from tests.surveys.shared_data import real
+from tests.shared_data import real
 
 WAVES = ("gss_extract-2016", "gss_extract-2018", "wvs_usa_extract-5", "wvs_usa_extract-6")
 

@@ -9,8 +9,8 @@ import pytest
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.surveys import describe_file, write_description
-from tests.surveys import make_files as make
-from tests.surveys import skeletons
+from tests.factories import skeletons
+from tests.factories import survey_files as make
 
 PEOPLE = make.wvs_people(per_country=40)
 

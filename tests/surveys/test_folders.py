@@ -6,7 +6,7 @@ from pathlib import Path
 from mpta_pipeline import surveys
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.surveys import folders
-from tests.surveys import make_files as make
+from tests.factories import survey_files as make
 
 WVS, EVS = make.wvs_people(per_country=20), make.evs_people(per_country=20)
 

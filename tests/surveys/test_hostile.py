@@ -15,7 +15,7 @@ import pytest
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys import folders, readers
-from tests.surveys import make_files as make
+from tests.factories import survey_files as make
 
 PEOPLE = make.wvs_people(per_country=10)
 WVS7 = make.wvs7(PEOPLE)

@@ -10,8 +10,8 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import readers
-from tests.surveys import make_files as make
-from tests.surveys import skeletons
+from tests.factories import skeletons
+from tests.factories import survey_files as make
 
 CROSSWALK = harmonize.load_crosswalk()
 PEOPLE = make.wvs_people(per_country=30)

@@ -13,8 +13,8 @@ from mpta_pipeline.core.errors import PolicyError, SurveyFileError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.tables import VARIABLES, WAVES
 from mpta_pipeline.surveys import readers, readstat
-from tests.surveys import make_files as make
-from tests.surveys.shared_data import real
+from tests.factories import survey_files as make
+from tests.shared_data import real
 
 WVS, EVS = make.wvs_people(per_country=20), make.evs_people(per_country=20)
 

@@ -9,8 +9,8 @@ import pytest
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
-from tests.surveys import make_files as make
-from tests.surveys.shared_data import real
+from tests.factories import survey_files as make
+from tests.shared_data import real
 
 WVS, EVS = make.wvs_people(per_country=20), make.evs_people(per_country=20)
 EARLIER = {

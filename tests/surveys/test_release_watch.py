@@ -13,8 +13,8 @@ from mpta_pipeline.core import downloads
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.surveys.release_watch import InUse, watch
-from tests.surveys.site import serving_site
-from tests.world import respondents, write_wave
+from tests.factories.deployment import respondents, write_wave
+from tests.factories.producer_site import serving_site
 
 EXTRACT = InUse(waves=("gss_extract-2018",), sha256=("0" * 64,))
 

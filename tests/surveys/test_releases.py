@@ -4,8 +4,8 @@ import polars as pl
 import pyreadstat
 
 from mpta_pipeline import surveys
-from tests.surveys import make_files as make
-from tests.surveys.shared_data import real
+from tests.factories import survey_files as make
+from tests.shared_data import real
 
 WVS = make.wvs_people(per_country=20)
 

@@ -4,7 +4,7 @@ import polars as pl
 import pyreadstat
 import pytest
 
-from tests.surveys import skeletons
+from tests.factories import skeletons
 
 
 @pytest.mark.parametrize("form", ["little.dta", "big.dta", "x.sav", "x.csv"])

@@ -1,66 +1,23 @@
 """A fabricated study with all its tables, made once, and where the real item files are."""
 
-import os
-from pathlib import Path
-from types import SimpleNamespace
-
-import polars as pl
 import pytest
 
-from mpta_pipeline import personas, tasks
-from tests.personas import fabricate
-
-
-def made(people, crosswalk, study, names=None):
-    """Everything up to the prompts of a study."""
-    frame = personas.build_personas(people, crosswalk, study, fabricate.waves(people))
-    dimensions = personas.derived_dimensions(people, study.panel.strata, crosswalk)
-    panel = personas.draw_panel(frame, dimensions, study.panel, study.seed)
-    world = SimpleNamespace(
-        people=people, crosswalk=crosswalk, study=study, personas=frame, panel=panel, items={}, gold={}, prompts={}
-    )
-    for name in names or study.tasks:
-        config = study.tasks[name]
-        facts = {"crosswalk": crosswalk, "respondents": people}
-        world.items[name] = tasks.build_items(name, config, study=study, **facts)
-        world.gold[name] = tasks.build_gold(name, config, world.items[name], **facts)
-        world.prompts[name] = tasks.build_prompts(
-            name, study, items=world.items[name], gold=world.gold[name], panel=panel, personas=frame
-        )
-    return world
-
-
-def answered(prompts, text=None, logprobs=None, error=None):
-    """RESPONSES of a model that always says the same."""
-    return prompts.select(
-        pl.lit("constant").alias("model"),
-        "task",
-        "prompt_id",
-        pl.lit("h").alias("request_hash"),
-        pl.lit(text, pl.String).alias("text"),
-        pl.lit(logprobs, pl.List(pl.Float64)).alias("option_logprobs"),
-        pl.lit(None, pl.String).alias("finish_reason"),
-        pl.lit(error, pl.String).alias("error"),
-    )
+from tests.factories import small_survey
+from tests.factories.task_tables import made
+from tests.shared_data import real
 
 
 @pytest.fixture(scope="session")
 def crosswalk():
-    return fabricate.crosswalk()
+    return small_survey.crosswalk()
 
 
 @pytest.fixture(scope="session")
 def world(crosswalk):
-    return made(fabricate.respondents(), crosswalk, fabricate.study())
+    return made(small_survey.respondents(), crosswalk, small_survey.study())
 
 
 @pytest.fixture(scope="session")
 def benchmarks():
     """Folder of the real item files; a test that needs them skips where they are absent."""
-    where = os.environ.get("MPTA_SHARED_DATA")
-    folder = Path(where) if where else Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    if not (folder / "benchmarks").is_dir():
-        pytest.skip(
-            "the real benchmark files are not on this machine; set MPTA_SHARED_DATA to the folder that has them"
-        )
-    return folder / "benchmarks"
+    return real("benchmarks")

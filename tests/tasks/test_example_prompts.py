@@ -7,7 +7,7 @@ import pytest
 from mpta_pipeline import tasks
 from mpta_pipeline.personas import STYLES
 from mpta_pipeline.tasks.example_prompts import BEGIN, END, invented_respondents, showcase
-from tests.personas import fabricate
+from tests.factories import small_survey
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/example-prompts.md"
 
@@ -39,6 +39,6 @@ def test_the_page_shows_what_the_code_makes(text):
 
 
 def test_nobody_is_real():
-    people, waves = invented_respondents(fabricate.crosswalk(), "alpha")
+    people, waves = invented_respondents(small_survey.crosswalk(), "alpha")
     assert people["respondent_id"].str.starts_with("invented-").all()
     assert waves["title"].to_list() == ["Invented"]

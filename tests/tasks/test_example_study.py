@@ -7,7 +7,7 @@ import pytest
 from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.study import load_study
-from tests.tasks.conftest import made
+from tests.factories.task_tables import made
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "dagster_home" / "examples" / "study_gss.yaml"
 FROM_FILES = ("truthfulqa", "bbq", "normad")

@@ -12,8 +12,8 @@ from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.study import FigureRules, TaskConfig
 from mpta_pipeline.tasks import text_scores as ts
 from mpta_pipeline.tasks.kinds import lamp, prism
-from tests.personas import fabricate
-from tests.tasks.conftest import answered, made
+from tests.factories import small_survey
+from tests.factories.task_tables import answered, made
 
 # --- files in the published structures --------------------------------------------------------------------------------
 
@@ -191,8 +191,8 @@ def test_prism_names_the_file_and_field_that_are_wrong(world, tmp_path):
 @pytest.fixture(scope="module")
 def headlines(crosswalk, tmp_path_factory):
     folder = lamp_folder(tmp_path_factory.mktemp("lamp") / "l", "LaMP_4", HEADLINES)
-    study = fabricate.study(tasks={"headlines": {"kind": "lamp", "path": str(folder)}})
-    return made(fabricate.respondents(), crosswalk, study)
+    study = small_survey.study(tasks={"headlines": {"kind": "lamp", "path": str(folder)}})
+    return made(small_survey.respondents(), crosswalk, study)
 
 
 def test_a_prompt_of_open_text_offers_no_option_and_is_asked_once(headlines):
@@ -360,7 +360,9 @@ def test_civics_values_are_the_annotators(world, tmp_path):
 def test_civics_ends_in_agreement_and_refusals_without_an_accuracy(world, tmp_path):
     path = tmp_path / "civics_dataset.json"
     path.write_text(json.dumps(STATEMENTS))
-    few = made(world.people, world.crosswalk, fabricate.study(tasks={"civics": {"kind": "civics", "path": str(path)}}))
+    few = made(
+        world.people, world.crosswalk, small_survey.study(tasks={"civics": {"kind": "civics", "path": str(path)}})
+    )
     prompts = few.prompts["civics"]
     assert all(c.passed for c in tasks.check_prompts(prompts))
     scores = tasks.score(prompts, few.items["civics"], answered(prompts, "I agree"))

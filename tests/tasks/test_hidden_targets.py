@@ -5,8 +5,6 @@ against the text of its prompt; and real answers, where one trait nearly decides
 """
 
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,6 +14,7 @@ from mpta_pipeline import harmonize, personas, surveys, tasks
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import PanelDesign, Study
 from mpta_pipeline.tasks.example_prompts import invented_respondents
+from tests.shared_data import gss_file, present
 
 # Concepts that are the same fact, or one of which gives the other away; each pair of a set must hide each other.
 SAME = (
@@ -180,11 +179,7 @@ def test_no_visible_trait_nearly_decides_a_target_in_real_answers(crosswalk, fac
 
     Before the audit the citizens were: who says that they were not eligible to vote is none (U = .42, λ = .55).
     """
-    where = os.environ.get("MPTA_SHARED_DATA")
-    folder = Path(where) if where else Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    path = folder / "gss" / f"GSS{year}.dta"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not on this machine; set MPTA_SHARED_DATA to the folder that has gss/{path.name}")
+    path = present(gss_file(year))
     registry = surveys.load_sources(None)
     (wave,) = surveys.recognize(path, registry).waves
     raw = surveys.ingest(path, getattr(wave, "wave", wave), Layout(tmp_path), registry)

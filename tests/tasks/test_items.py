@@ -8,13 +8,13 @@ import pytest
 from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.study import TaskConfig
-from tests.personas import fabricate
+from tests.factories import small_survey
 
 
 def items(crosswalk, people, study=None, **config):
     config = TaskConfig.model_validate(config)
     return tasks.build_items(
-        config.kind, config, crosswalk=crosswalk, respondents=people, study=study or fabricate.study()
+        config.kind, config, crosswalk=crosswalk, respondents=people, study=study or small_survey.study()
     )
 
 

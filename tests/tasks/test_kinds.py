@@ -15,10 +15,8 @@ from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.study import FigureRules, TaskConfig
 from mpta_pipeline.tasks.item_downloads import fetch
 from mpta_pipeline.tasks.item_files import Download, ItemFile
-from mpta_pipeline.tasks.kinds.normad import alpha3
-from mpta_pipeline.tasks.kinds.opinions import country_code
-from tests.personas import fabricate
-from tests.tasks.conftest import answered, made
+from tests.factories import small_survey
+from tests.factories.task_tables import answered, made
 
 
 def items(world, kind, path, **options):
@@ -69,7 +67,7 @@ def test_mc2_score_is_probability_mass_and_needs_probabilities(world, tmp_path):
     path = tmp_path / "mc_task.json"
     targets = {"mc1_targets": {"t": 1, "f": 0}, "mc2_targets": {"t": 1, "u": 1, "f": 0, "g": 0}}
     path.write_text(json.dumps([{"question": "q?", **targets}]))
-    study = fabricate.study(tasks={"mc2": {"kind": "truthfulqa_mc2", "path": str(path)}})
+    study = small_survey.study(tasks={"mc2": {"kind": "truthfulqa_mc2", "path": str(path)}})
     few = made(world.people, world.crosswalk, study)
     prompts = few.prompts["mc2"]
     uniform = tasks.score(prompts, few.items["mc2"], answered(prompts, "A", [-1.0, -1.1, -1.2, -1.3]))
@@ -109,7 +107,7 @@ def test_normad_in_and_out_of_culture(world, benchmarks, tmp_path):
     path.write_text(
         source.replace("1371,ireland", "1371,united_states_of_america").replace("1370,ireland", "1370,nowhere")
     )
-    study = fabricate.study(tasks={"normad": {"kind": "normad", "path": str(path)}})
+    study = small_survey.study(tasks={"normad": {"kind": "normad", "path": str(path)}})
     few = made(world.people, world.crosswalk, study)
     scores = tasks.score(few.prompts["normad"], few.items["normad"], answered(few.prompts["normad"], "A"))
     groups = personas.derived_dimensions(few.people, ("sex", "in_culture"), few.crosswalk)
@@ -144,21 +142,6 @@ def test_neutral_label_in_both_spellings(world, benchmarks, tmp_path):
     assert list(items(world, "normad", path)["gold_idx"].sort()).count(2) == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("egypt", "EGY"),
-        ("saudi_arabia", "SAU"),
-        ("united_states_of_america", "USA"),
-        ("south_korea", "KOR"),
-        ("us", "USA"),
-        ("atlantis", None),
-    ],
-)
-def test_countries_by_whole_name(name, code):
-    assert alpha3(name) == code
-
-
 # --- ETHICS and any other multiple-choice file ------------------------------------------------------------------------
 
 
@@ -191,7 +174,7 @@ def test_a_new_multiple_choice_task_is_ten_lines_of_study_yaml(world, tmp_path):
         "thing,answer,group\niron,heavier,metal\ncork,lighter,wood\nlead,heavier,metal\n"
     )
     task = {"kind": "multiple_choice", "path": str(tmp_path / "density.csv"), "options": STRUCTURE}
-    few = made(world.people, world.crosswalk, fabricate.study(tasks={"density": task}))
+    few = made(world.people, world.crosswalk, small_survey.study(tasks={"density": task}))
     frame = few.items["density"].sort("question")
     assert frame["question"].to_list() == [f"Is {x} heavier than water?" for x in ("cork", "iron", "lead")]
     assert frame["gold_idx"].to_list() == [1, 0, 0]
@@ -240,7 +223,7 @@ def test_global_opinions_key_is_the_countrys_most_frequent_answer(world, tmp_pat
         writer = csv.writer(f)
         writer.writerow(["question", "selections", "options", "source"])
         writer.writerow(["Is it good?", selections, "['Good', 'Bad', 'Neither', 'DK/Refused']", "GAS"])
-    study = fabricate.study(tasks={"polls": {"kind": "global_opinions", "path": str(path)}})
+    study = small_survey.study(tasks={"polls": {"kind": "global_opinions", "path": str(path)}})
     few = made(world.people, world.crosswalk, study)
     item = few.items["polls"].row(0, named=True)
     assert item["options"] == ["Good", "Bad", "Neither"]
@@ -249,9 +232,6 @@ def test_global_opinions_key_is_the_countrys_most_frequent_answer(world, tmp_pat
     assert shares["NGA"] == pytest.approx([0.25, 0.5, 0.25])  # refusals left out
     assert set(few.gold["polls"]["gold_idx"]) == {1}
     assert few.prompts["polls"].height > 0
-    assert country_code("Britain") == "GBR"
-    assert country_code("US") == "USA"
-    assert country_code("Somewhere") is None
 
 
 def test_opinionqa_key_is_the_weighted_most_frequent_answer(world, tmp_path):

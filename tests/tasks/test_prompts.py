@@ -10,8 +10,8 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.kinds.survey import _bin_texts, _edges
-from tests.personas import fabricate
-from tests.tasks.conftest import made
+from tests.factories import small_survey
+from tests.factories.task_tables import made
 
 SURVEY = ("value_alignment", "trait_inference")
 ALL = (*SURVEY, "sample_myths", "sample_stereotypes")
@@ -27,7 +27,7 @@ def test_conforms_and_passes_its_checks(world, name):
 def test_target_and_what_gives_it_away_cannot_be_recovered_from_the_text(world, name):
     """An attacker who knows the labels and sentences of the target's whole group finds none of them."""
     facts = {}
-    for concept, (_, scale, label, _, statement, reveals, options) in fabricate.CONCEPT_ROWS.items():
+    for concept, (_, scale, label, _, statement, reveals, options) in small_survey.CONCEPT_ROWS.items():
         said = [re.escape(text) for _, _, text in options] + ([r"\d+"] if scale == "numeric" else [])
         sentence = re.escape(statement or f"Your {label}: {{answer}}.").replace(r"\{answer\}", f"(?:{'|'.join(said)})")
         facts[concept] = (sentence, set(reveals))
@@ -163,7 +163,7 @@ def test_too_many_orders_are_refused():
 
 def test_blocks_are_balanced_over_items_and_groups(world):
     """Each item is asked equally often within each survey, and in both sexes alike as far as chance allows."""
-    study = fabricate.study(
+    study = small_survey.study(
         tasks={"sample_myths": {"kind": "truthfulqa_binary", "items_per_persona": 3}},
         panel={"size": 160, "strata": ["sex"]},
     )
@@ -212,7 +212,7 @@ def test_sweep_asks_each_item_of_k_personas(world):
 
 def test_controls_are_conditions_of_their_own(world, crosswalk):
     conditions = ["persona", "no_persona", "shuffled_country", "shuffled_any", "placebo", "without_belief"]
-    study = fabricate.study(
+    study = small_survey.study(
         conditions=conditions, paraphrases=3, styles=["prose", "json"], framings=["you_are", "user_is"]
     )
     few = made(world.people, crosswalk, study, ("value_alignment",))
@@ -235,7 +235,7 @@ def test_controls_are_conditions_of_their_own(world, crosswalk):
 
 
 def test_repeats_are_asked_again(world, crosswalk):
-    study = fabricate.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "options": {"repeats": 2}}})
+    study = small_survey.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "options": {"repeats": 2}}})
     prompts = made(world.people, crosswalk, study).prompts["sample_myths"]
     assert set(prompts["repeat_id"]) == {0, 1}
     by_repeat = prompts.partition_by("repeat_id", as_dict=True)
@@ -244,7 +244,7 @@ def test_repeats_are_asked_again(world, crosswalk):
 
 @pytest.mark.parametrize("elicitation", ["letter", "option_logprob", "verbalized", "free_text"])
 def test_all_elicitations_show_the_options(world, crosswalk, elicitation):
-    study = fabricate.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": elicitation}})
+    study = small_survey.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": elicitation}})
     prompts = made(world.people, crosswalk, study).prompts["sample_myths"]
     for row in prompts.head(50).to_dicts():
         assert all(option in row["user"] for option in row["options"])
@@ -254,7 +254,7 @@ def test_all_elicitations_show_the_options(world, crosswalk, elicitation):
 @pytest.mark.parametrize("most", [1, 2, 3, 5])
 def test_fewer_orders_are_spread_evenly_and_stay_balanced(world, crosswalk, most):
     """Ten points in two orders instead of ten: each persona × item gets so many, positions stay even over personas."""
-    study = fabricate.study(
+    study = small_survey.study(
         tasks={"value_alignment": {"kind": "value_alignment", "options": {"max_orders": most}}}, panel={"size": 160}
     )
     prompts = made(world.people, crosswalk, study).prompts["value_alignment"]

@@ -8,8 +8,8 @@ import pytest
 from mpta_pipeline import tasks
 from mpta_pipeline.core.tables import SCORES
 from mpta_pipeline.tasks.scoring import parse_replies
-from tests.personas import fabricate
-from tests.tasks.conftest import answered, made
+from tests.factories import small_survey
+from tests.factories.task_tables import answered, made
 
 
 @pytest.mark.parametrize("name", ["value_alignment", "trait_inference", "sample_myths", "sample_stereotypes"])
@@ -177,7 +177,7 @@ def test_responses_without_prompts_are_left_out(world):
 
 
 def test_a_stated_distribution_is_scored_by_its_top(world):
-    study = fabricate.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": "verbalized"}})
+    study = small_survey.study(tasks={"sample_myths": {"kind": "truthfulqa_binary", "elicitation": "verbalized"}})
     few = made(world.people, world.crosswalk, study)
     prompts = few.prompts["sample_myths"]
     scores = tasks.score(prompts, few.items["sample_myths"], answered(prompts, '{"A": 30, "B": 70}'))

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import struct
 import sys
 import zipfile
@@ -32,7 +31,7 @@ import polars as pl
 import pyreadstat
 import pytest
 
-FOLDER = Path(os.environ.get("MPTA_SKELETONS") or Path(__file__).resolve().parents[3] / "shared" / "skeletons")
+from tests.shared_data import SKELETONS
 
 # What the bytes 00 00 00 7f of a float cell read as in a big-endian file: Stata's missing value, written backwards.
 BACKWARDS = float(np.frombuffer(bytes([0, 0, 0, 0x7F]), dtype=">f4")[0])
@@ -72,12 +71,12 @@ class Skeleton:
 
 def names() -> list[str]:
     """The skeletons that are at hand, by file name without `.json.gz`; empty where there are none."""
-    return sorted(p.name.removesuffix(".json.gz") for p in FOLDER.glob("*.json.gz"))
+    return sorted(p.name.removesuffix(".json.gz") for p in SKELETONS.glob("*.json.gz"))
 
 
 def load(name: str) -> Skeleton:
     """The skeleton whose file name begins with `name`, or at that path; the test skips where it is absent."""
-    found = [Path(name)] if Path(name).is_file() else sorted(FOLDER.glob(f"{name}*.json.gz"))
+    found = [Path(name)] if Path(name).is_file() else sorted(SKELETONS.glob(f"{name}*.json.gz"))
     if not found:
         pytest.skip(f"the skeleton {name} is not there: set MPTA_SKELETONS to the folder that holds it")
     content = found[0].read_bytes()
@@ -358,12 +357,14 @@ def _label_table(name: str, labels: Mapping[str, str], order: str) -> bytes:
 def many() -> Any:
     """Parameters of a test: every skeleton at hand, or one that skips with the reason."""
     found = names()
-    absent = pytest.param("", marks=pytest.mark.skip(f"no skeletons: set MPTA_SKELETONS ({FOLDER.name} is not there)"))
+    absent = pytest.param(
+        "", marks=pytest.mark.skip(f"no skeletons: set MPTA_SKELETONS ({SKELETONS.name} is not there)")
+    )
     return found or [absent]
 
 
 def main() -> None:
-    """Write a file of a description's structure: `python -m tests.surveys.skeletons DESCRIPTION OUT [ROWS]`."""
+    """Write a file of a description's structure: `python -m tests.factories.skeletons DESCRIPTION OUT [ROWS]`."""
     description, target, *rows = sys.argv[1:]
     path = write(load(description), Path(target), int(rows[0]) if rows else None)
     sys.stdout.write(f"{path}\n")

@@ -1,8 +1,8 @@
 """A server on loopback that answers in each provider's format and misbehaves on cue.
 
-In a test it runs in a forked process; for benchmarks, `python tests/inference/server.py --latency .05` prints its port.
-What it does with a request is decided by a function of the request, by default `answers`: OpenAI's chat format, and a
-cue in the user's text (`{{cue}}`) chooses the misbehaviour.
+In a test it runs in a forked process; for benchmarks, `python -m tests.factories.provider_server --latency .05` prints
+its port. A function of the request decides the answer. The default, `answers`, speaks OpenAI's chat format; a cue in
+the user's text (`{{cue}}`) chooses the misbehaviour.
 """
 
 import argparse

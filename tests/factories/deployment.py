@@ -216,7 +216,7 @@ class World:
         self.models({"loopback": model(url)})
         (self.config / "surveys.yaml").write_text("{}\n")
         # The deployment's own settings: what they do to a run is tested with it.
-        shutil.copy(Path(__file__).parents[1] / "dagster_home" / "dagster.yaml", self.config)
+        shutil.copy(Path(__file__).parents[2] / "dagster_home" / "dagster.yaml", self.config)
 
     @property
     def environment(self) -> dict[str, str]:

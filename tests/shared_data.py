@@ -1,0 +1,55 @@
+"""Where the files lie that are not part of the repository: surveys, benchmarks and skeletons.
+
+`MPTA_SHARED_DATA` names the folder of the data, `MPTA_SKELETONS` that of the skeletons. Without these variables, the
+folders beside the checkout are used (`../shared/data`, `../shared/skeletons`). A test whose file is absent is skipped,
+and the reason names the variable to set.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE = Path(__file__).resolve().parents[2] / "shared"
+FOLDER = Path(os.environ.get("MPTA_SHARED_DATA") or _BESIDE / "data")
+SKELETONS = Path(os.environ.get("MPTA_SKELETONS") or _BESIDE / "skeletons")
+
+# Empty where BBQ's data is absent.
+BBQ = sorted((FOLDER / "benchmarks" / "bbq").glob("*.jsonl"))
+TRUTHFULQA = FOLDER / "benchmarks" / "truthfulqa"
+WVS_CODEBOOK = FOLDER / "benchmarks" / "worldvaluesbench" / "codebook.json"
+REFERENCE_CROSSWALK = FOLDER.parent / "spec" / "crosswalk.csv"
+
+
+def gss_file(year: int) -> Path:
+    """Return where NORC's file of a year would lie; `present` or `needs` says whether it does."""
+    return FOLDER / "gss" / f"GSS{year}.dta"
+
+
+def _reason(name: str) -> str:
+    return f"{name} is absent: set MPTA_SHARED_DATA to the folder that contains it"
+
+
+def real(name: str) -> Path:
+    """Return the path of a real file or folder below the shared data; skip the test if it is absent."""
+    return present(FOLDER / name)
+
+
+def present(path: Path) -> Path:
+    """Return a path of the shared data; skip the test if nothing is there."""
+    if not path.exists():
+        pytest.skip(_reason(path.name))
+    return path
+
+
+def needs(*paths: Path) -> pytest.MarkDecorator:
+    """Mark a test or class that is skipped where one of these paths is absent."""
+    absent = [path.name for path in paths if not path.exists()]
+    return pytest.mark.skipif(bool(absent), reason=_reason(", ".join(absent)))
+
+
+needs_bbq = pytest.mark.skipif(not BBQ, reason=_reason("BBQ's data"))
+needs_truthfulqa = needs(TRUTHFULQA)
+needs_skeletons = pytest.mark.skipif(
+    not SKELETONS.is_dir(), reason="the skeletons are absent: set MPTA_SKELETONS to the folder that contains them"
+)
