@@ -59,6 +59,12 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Write the pages of docs/reference/ that are made from code."""
+    session.run("python", "tools/pages.py")
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Test the documentation (links, examples, recipes, words) and build it as a web site in `build/site`."""
     session.run("python", "-m", "pytest", "tests/docs", *session.posargs)

@@ -1,0 +1,121 @@
+"""Write the pages of docs/reference/ that are made from code: `python tools/pages.py`, or `--check` to compare only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mpta_pipeline.cli import app
+from mpta_pipeline.core.tables import PUBLISHED, Column, Table
+from mpta_pipeline.metrics.metric import describe
+from mpta_pipeline.tasks.example_prompts import showcase
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+
+
+def metrics() -> str:
+    """Every metric with definition, unit, range, direction and source."""
+    return f"""# The metrics
+
+Every metric has one record, from which the UI, the report and this table are made. [How to read an
+estimate](../methods/estimates.md) explains intervals, baselines and tests.
+
+<!-- Metrics: made by python -m mpta_pipeline.metrics -->
+{describe().strip()}
+<!-- end of the metrics -->
+"""
+
+
+def example_prompts() -> str:
+    """A persona in every style, and one prompt of each kind of task."""
+    return f"# Example prompts\n\n{showcase()}\n"
+
+
+def tables() -> str:
+    """Every published table with its columns."""
+    return "\n".join(
+        [
+            "# Tables",
+            "",
+            "The tables of `data/warehouse.duckdb`. Each is declared once, in `mpta_pipeline/core/tables/`; checks,",
+            "descriptions in the UI and this page are made from that.",
+            *(line for table in PUBLISHED for line in _table(table)),
+            "",
+        ]
+    )
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield from ("", f"## {table.name}", "", table.description, "")
+    yield f"Key: {', '.join(f'`{name}`' for name in table.key)}." + (" Further columns follow." if table.open else "")
+    yield from ("", "| column | type | meaning |", "|---|---|---|")
+    for column in table.columns:
+        yield f"| `{column.name}` | {_type(column)} | {_cell(column.description)} |"
+
+
+def _type(column: Column) -> str:
+    name = str(column.dtype() if isinstance(column.dtype, type) else column.dtype)
+    name = name.partition("(")[0] if name.startswith("Struct") else name
+    name = "List(Struct)" if name.startswith("List(Struct") else name
+    return f"`{name}`" + (", may be null" if column.nullable or column.optional else "")
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    group = typer.main.get_command(app)
+    lines = ["# Commands", "", "`mpta COMMAND --help` shows the same in the terminal."]
+    for path, command in _leaves(group, "mpta"):
+        context = typer.Context(command, info_name=path)
+        usage = " ".join(piece for piece in command.collect_usage_pieces(context))
+        lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip(), "```"]
+        described = [record for p in command.get_params(context) if (record := p.get_help_record(context))]
+        described = [record for record in described if not record[0].startswith("--help")]
+        if described:
+            lines += ["", "| option | meaning |", "|---|---|"]
+            lines += [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in described]
+    return "\n".join([*lines, ""])
+
+
+def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The commands of a group, and of the groups in it, with what is typed to run them."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path, command
+        return
+    for name, child in children.items():
+        if not child.hidden:
+            yield from _leaves(child, f"{path} {name}")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "metrics.md": metrics,
+    "example-prompts.md": example_prompts,
+    "tables.md": tables,
+    "commands.md": commands,
+}
+
+
+def main(check: bool) -> int:
+    """Write the pages, or tell which of them are not as the code makes them."""
+    behind = []
+    for name, make in PAGES.items():
+        path, text = REFERENCE / name, make()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            behind.append(name)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    if behind:
+        print(f"{'not up to date' if check else 'written'}: {', '.join(behind)}")
+    return 1 if behind and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv))
