@@ -69,19 +69,32 @@ def _cell(text: str) -> str:
 
 
 def commands() -> str:
-    """Every command with its arguments and options."""
-    group = typer.main.get_command(app)
+    """Every command with its arguments, options and examples; options that all commands have are listed once."""
+    found = dict(_leaves(typer.main.get_command(app), "mpta"))
+    options = {path: _options(command, path) for path, command in found.items()}
+    shared = [one for one in next(iter(options.values())) if all(one in rows for rows in options.values())]
     lines = ["# Commands", "", "`mpta COMMAND --help` shows the same in the terminal."]
-    for path, command in _leaves(group, "mpta"):
-        context = typer.Context(command, info_name=path)
-        usage = " ".join(piece for piece in command.collect_usage_pieces(context))
-        lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip(), "```"]
-        described = [record for p in command.get_params(context) if (record := p.get_help_record(context))]
-        described = [record for record in described if not record[0].startswith("--help")]
-        if described:
-            lines += ["", "| option | meaning |", "|---|---|"]
-            lines += [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in described]
+    if shared:
+        lines += ["", "Every command has these options:", "", *_option_table(shared)]
+    for path, command in found.items():
+        usage = " ".join(command.collect_usage_pieces(typer.Context(command, info_name=path)))
+        lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip()]
+        examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("mpta")]
+        lines += [*(["", *examples] if examples else []), "```"]
+        if own := [one for one in options[path] if one not in shared]:
+            lines += ["", *_option_table(own)]
     return "\n".join([*lines, ""])
+
+
+def _options(command: Any, path: str) -> list[tuple[str, str]]:
+    """Names and meaning of a command's arguments and options."""
+    context = typer.Context(command, info_name=path)
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    return [(name, text) for name, text in filter(None, records) if "--help" not in name]
+
+
+def _option_table(options: list[tuple[str, str]]) -> list[str]:
+    return ["| option | meaning |", "|---|---|", *(f"| `{_cell(name)}` | {_cell(text)} |" for name, text in options)]
 
 
 def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
