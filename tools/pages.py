@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,18 @@ def commands() -> str:
     """Every command with its arguments, options and examples; options that all commands have are listed once."""
     found = dict(_leaves(typer.main.get_command(app), "mpta"))
     options = {path: _options(command, path) for path, command in found.items()}
-    shared = [one for one in next(iter(options.values())) if all(one in rows for rows in options.values())]
+    named = Counter(one for rows in options.values() for one in rows)
+    shared = [one for one, count in named.items() if count > len(found) / 2]
     lines = ["# Commands", "", "`mpta COMMAND --help` shows the same in the terminal."]
     if shared:
-        lines += ["", "Every command has these options:", "", *_option_table(shared)]
+        without = [f"`{path}`" for path, rows in options.items() if not set(shared) <= set(rows)]
+        lines += ["", f"Every command{' but ' if without else ''}{', '.join(without)} has these options:", ""]
+        lines += _option_table(shared)
     for path, command in found.items():
         usage = " ".join(command.collect_usage_pieces(typer.Context(command, info_name=path)))
-        lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip()]
+        lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip(), "```"]
         examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("mpta")]
-        lines += [*(["", *examples] if examples else []), "```"]
+        lines += ["", "Examples:", "", "```text", *examples, "```"] if examples else []
         if own := [one for one in options[path] if one not in shared]:
             lines += ["", *_option_table(own)]
     return "\n".join([*lines, ""])
