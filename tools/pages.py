@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from mpta_pipeline.cli import app
+from mpta_pipeline.core.study import Study
 from mpta_pipeline.core.tables import PUBLISHED, Column, Table
+from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.metrics.metric import describe
+from mpta_pipeline.surveys.source_registry import SurveyConfig
 from mpta_pipeline.tasks.example_prompts import showcase
 
+ATTRIBUTE = re.compile(r"^    (\w+): (.*\n(?:(?: {6,}.*)?\n)*)", re.MULTILINE)
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
 
@@ -63,6 +72,65 @@ def _type(column: Column) -> str:
     name = name.partition("(")[0] if name.startswith("Struct") else name
     name = "List(Struct)" if name.startswith("List(Struct") else name
     return f"`{name}`" + (", may be null" if column.nullable or column.optional else "")
+
+
+def configuration() -> str:
+    """Every key of the three configuration files."""
+    lines = ["# Configuration", "", "The keys of the files in `MPTA_CONFIG_DIR` (by default `dagster_home/`)."]
+    for file, what, model in (
+        ("study.yaml", "What is asked of whom, and which estimates are made.", Study),
+        ("models.yaml", "The entries below `models:`.", ModelSpec),
+        ("surveys.yaml", "Where survey files are searched, and what you may do with each source.", SurveyConfig),
+    ):
+        lines += ["", f"## {file}", "", what, *_keys(model)]
+        for name, nested in _nested(model).items():
+            lines += [
+                "",
+                f"### {file}: {name}",
+                "",
+                _cell((nested.__doc__ or "").split("Attributes:")[0]),
+                *_keys(nested),
+            ]
+    return "\n".join([*lines, ""])
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    meanings = _attributes(model)
+    yield from ("", "| key | default | meaning |", "|---|---|---|")
+    for name, field in model.model_fields.items():
+        yield f"| `{name}` | {_default(field)} | {_cell(meanings.get(name, ''))} |"
+
+
+def _attributes(model: type[BaseModel]) -> dict[str, str]:
+    """Field → its meaning in the section "Attributes" of the class's docstring."""
+    text = inspect.cleandoc(model.__doc__ or "").partition("Attributes:")[2]
+    return {name: " ".join(meaning.split()) for name, meaning in ATTRIBUTE.findall(text + "\n")}
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "see below"
+    return f"`{json.dumps(value, ensure_ascii=False, default=str)}`"
+
+
+def _nested(model: type[BaseModel], path: str = "") -> dict[str, type[BaseModel]]:
+    """Mappings within a configuration file: their key → the class that describes it."""
+    found: dict[str, type[BaseModel]] = {}
+    for name, field in model.model_fields.items():
+        for one in _classes(field.annotation):
+            found[path + name] = one
+            found |= _nested(one, f"{path}{name}.")
+    return found
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _classes(argument)
 
 
 def _cell(text: str) -> str:
@@ -117,6 +185,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "example-prompts.md": example_prompts,
     "tables.md": tables,
     "commands.md": commands,
+    "configuration.md": configuration,
 }
 
 
