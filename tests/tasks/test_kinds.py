@@ -169,7 +169,7 @@ category: "{group}"
 
 
 def test_a_new_multiple_choice_task_is_ten_lines_of_study_yaml(world, tmp_path):
-    """What the README promises: no code, one task, from items to scores."""
+    """What docs/how-to/add-a-task.md promises: no code, one task, from items to scores."""
     (tmp_path / "density.csv").write_text(
         "thing,answer,group\niron,heavier,metal\ncork,lighter,wood\nlead,heavier,metal\n"
     )

@@ -235,9 +235,7 @@ def test_defect_16_no_key_is_committed_and_every_documented_command_exists():
     assert [f.name for f in files if f.is_file() and KEYS.search(f.read_bytes())] == []
     assert len([f for f in files if f.name.startswith("test_")]) > 50
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    for document in ("README.md", "CONTRIBUTING.md"):
-        named = set(
-            re.findall(r"(?:^|`|&& )mpta ([a-z]+)", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
-        )
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        named = set(re.findall(r"(?:^|`|&& )mpta ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
         assert named <= commands, named - commands
     assert {"demo", "run", "plan", "surveys", "models", "trace", "export", "ui"} <= commands
