@@ -447,10 +447,10 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
     sources: dict[str, Source] = {}
     for name in sorted(texts):
         if name.startswith("missing") and name.endswith(".yaml"):
-            for key, value in yaml.safe_load(texts[name]).items():
+            for key, value in yaml.load(texts[name], Loader=yaml.CSafeLoader).items():
                 conventions[key] = _validated(Convention, value, name)
         elif name.endswith(".yaml"):
-            source = _validated(Source, yaml.safe_load(texts[name]), name)
+            source = _validated(Source, yaml.load(texts[name], Loader=yaml.CSafeLoader), name)
             sources[source.codebook] = source
     for source in sources.values():
         if source.missing not in conventions:
