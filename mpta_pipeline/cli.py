@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, MptaError
-from mpta_pipeline.core.study import config_dir
 from mpta_pipeline.core.untrusted_text import printable
 
 if TYPE_CHECKING:
@@ -1006,7 +1006,7 @@ def init() -> None:
     """Write the configuration files that are absent, to edit: study, models, surveys, Dagster's settings."""
     import shutil
 
-    from mpta_pipeline.core.study import templates
+    from mpta_pipeline.core.configuration import templates
 
     folder = config_dir()
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -23,6 +24,12 @@ def digest(*parts: str | bytes | int | float | None, length: int = 16) -> str:
         h.update(len(data).to_bytes(8, "little"))
         h.update(data)
     return h.hexdigest()[:length]
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_rows(frame: pl.DataFrame, columns: Sequence[str | pl.Expr], *, key: str = "", length: int = 16) -> pl.Series:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from mpta_pipeline.core.errors import ConfigError
-
-Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
-Framing = Literal["you_are", "user_is", "third_person"]
-Condition = Literal[
-    "persona",
-    "no_persona",
-    "demographics_only",
-    # Controls: the traits of another respondent, neutral text of the same length, the persona less one domain.
-    "shuffled_country",
-    "shuffled_any",
-    "placebo",
-    "without_demographic",
-    "without_belief",
-    "without_value",
-    "without_attitude",
-]
-Elicitation = Literal["letter", "option_logprob", "verbalized", "free_text"]
+from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
+from mpta_pipeline.core.vocabulary import CONDITIONS, DOMAINS, Condition, Domain, Elicitation, Framing, Style
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PanelDesign(_Strict):
+class PanelDesign(StrictModel):
     """Who is drawn: `size` personas over the strata that `strata` make, within each survey."""
 
     size: int = Field(default=96, ge=1)
@@ -42,22 +19,17 @@ class PanelDesign(_Strict):
     allocation: Literal["equal", "proportional"] = "proportional"
 
 
-class TraitSelection(_Strict):
+class TraitSelection(StrictModel):
     """What a persona shows: at least `min` traits (else it is not built), at most `max`, by domain or column."""
 
     min: int = Field(default=4, ge=1)
     max: int = Field(default=20, ge=1)
-    domains: tuple[Literal["demographic", "belief", "value", "attitude"], ...] = (
-        "demographic",
-        "belief",
-        "value",
-        "attitude",
-    )
+    domains: tuple[Domain, ...] = DOMAINS
     columns: tuple[str, ...] | None = None
     k_anonymity: int = Field(default=1, ge=1)
 
 
-class TaskConfig(_Strict):
+class TaskConfig(StrictModel):
     """One task of the study. `kind` names the code; further keys are that kind's own options.
 
     Attributes:
@@ -81,7 +53,7 @@ class TaskConfig(_Strict):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class FigureRules(_Strict):
+class FigureRules(StrictModel):
     """How figures are cut and when a cell counts as small.
 
     Attributes:
@@ -95,11 +67,11 @@ class FigureRules(_Strict):
     equivalence_margin: float = Field(default=0.05, gt=0, lt=1)
     level: float = Field(default=0.05, gt=0, lt=1)
     bootstrap: int = Field(default=400, ge=50)
-    country_groups: dict[str, tuple[str, ...]] = {}
+    country_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     retest: Path | None = None
 
 
-class Schedules(_Strict):
+class Schedules(StrictModel):
     """When what runs by the clock runs: cron expressions, in `timezone`; null: only when started by hand or in the UI.
 
     Attributes:
@@ -119,7 +91,7 @@ class Schedules(_Strict):
     figures_stale_after: int = Field(default=100, ge=1)
 
 
-class Study(_Strict):
+class Study(StrictModel):
     """The whole study.
 
     Attributes:
@@ -139,7 +111,7 @@ class Study(_Strict):
     traits: TraitSelection = TraitSelection()
     styles: tuple[Style, ...] = ("prose",)
     framings: tuple[Framing, ...] = ("you_are",)
-    conditions: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
+    conditions: tuple[Condition, ...] = CONDITIONS
     paraphrases: int = Field(default=1, ge=1, le=5)
     least_readable: float = Field(default=0.8, ge=0, le=1)
     tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
@@ -158,82 +130,6 @@ class Study(_Strict):
         return self.tasks[task].conditions or self.conditions
 
 
-def config_dir() -> Path:
-    """Where the configuration files are: `MPTA_CONFIG_DIR`, by default `dagster_home/` in the working directory."""
-    return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
-
-
-class _Loader(yaml.SafeLoader):
-    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would silently keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value} is there twice in one mapping", key.start_mark
-                    )
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-def templates() -> list[Path]:
-    """The configuration files that come with the project: those of the repository, else where a wheel puts them.
-
-    Raises:
-        ConfigError: There are none.
-    """
-    candidates = [
-        Path(__file__).resolve().parents[2] / "dagster_home",
-        Path(sys.prefix) / "share" / "mpta_pipeline" / "dagster_home",
-    ]
-    for folder in candidates:
-        if (folder / "study.yaml").exists():
-            return [folder / name for name in ("study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml")]
-    raise ConfigError(
-        "The configuration files that come with the project are absent",
-        file=candidates[0],
-        remedy="copy dagster_home/ out of the repository, or install the package again",
-    )
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        ConfigError: The file is absent, is not YAML or names a key twice; with line and remedy.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ConfigError(
-            "A configuration file is absent",
-            file=path,
-            remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
-        ) from None
-    except yaml.MarkedYAMLError as failure:
-        # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.
-        mark = failure.problem_mark or failure.context_mark
-        place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-        raise ConfigError(
-            f"A configuration file is not YAML: {place}{failure.problem or failure.context}",
-            file=path,
-            remedy="mend that line",
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
-        raise ConfigError(
-            f"A configuration file is not YAML: {' '.join(str(failure).split())}", file=path, remedy="mend its syntax"
-        ) from None
-
-
-def first_problem(failure: ValidationError) -> tuple[str, str, object]:
-    """The first problem of a pydantic failure: its place as a dotted path, the message, the value."""
-    error = failure.errors(include_url=False)[0]
-    value = error.get("input")
-    return ".".join(str(p) for p in error["loc"]), error["msg"], value if isinstance(value, str | int | float) else None
-
-
 def load_study(path: Path | None = None) -> Study:
     """Read and validate `study.yaml`.
 
@@ -241,15 +137,4 @@ def load_study(path: Path | None = None) -> Study:
         ConfigError: With the key concerned, the value and what would be right.
     """
     path = path or config_dir() / "study.yaml"
-    raw = read_yaml(path)
-    try:
-        return Study.model_validate(raw)
-    except ValidationError as failure:
-        where, message, value = first_problem(failure)
-        raise ConfigError(
-            f"The study is not valid: {message}",
-            file=path,
-            variable=where or None,
-            value=value,
-            remedy="correct that key",
-        ) from None
+    return validated(Study, read_yaml(path), "The study is not valid", file=path)

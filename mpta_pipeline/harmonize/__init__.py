@@ -3,7 +3,7 @@
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.long_answers import answers_long, trait_columns, with_option
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
-from mpta_pipeline.harmonize.quality import AGAINST_LAST, CheckResult, check_wave, coverage
+from mpta_pipeline.harmonize.quality import AGAINST_LAST, check_wave, coverage
 from mpta_pipeline.harmonize.recode import (
     Problem,
     column_sources,
@@ -16,7 +16,6 @@ from mpta_pipeline.harmonize.verdicts import variable_verdicts
 
 __all__ = [
     "AGAINST_LAST",
-    "CheckResult",
     "Crosswalk",
     "Problem",
     "Rule",

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from mpta_pipeline.core.configuration import StrictModel, validated
 from mpta_pipeline.core.errors import CrosswalkError
-from mpta_pipeline.core.study import first_problem
+from mpta_pipeline.core.vocabulary import Domain, MissingKind
 from mpta_pipeline.harmonize.labels import LabelPattern
 
 # The five sources of the reference crosswalk: every concept says of each what it has, if only that it has nothing.
@@ -87,17 +88,7 @@ REVEALS = frozenset(
     }
 )
 
-Missing = Literal[
-    "dont_know",
-    "refused_or_no_answer",
-    "not_applicable",
-    "not_asked",
-    "not_available_release",
-    "invalid",
-    "skipped_web",
-    "below_threshold",
-]
-Domain = Literal["demographic", "belief", "value", "attitude", "design"]
+ConceptDomain = Literal[Domain, "design"]
 Scale = Literal["nominal", "ordinal", "numeric"]
 Equivalence = Literal[
     "identical",
@@ -126,11 +117,7 @@ Value = Annotated[str, BeforeValidator(_code), Field(pattern=r"^-?[a-z0-9][a-z0-
 Label = Annotated[LabelPattern, BeforeValidator(LabelPattern.parse)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Option(_Strict):
+class Option(StrictModel):
     """One native code: what its label must say, what it is on the canonical scale, and what a person would say.
 
     Attributes:
@@ -148,7 +135,7 @@ class Option(_Strict):
     off_scale: bool = False
 
 
-class Range(_Strict):
+class Range(StrictModel):
     """Points from `min` to `max` of which only the poles are labelled.
 
     Attributes:
@@ -184,7 +171,7 @@ class Range(_Strict):
             )
 
 
-class Bound(_Strict):
+class Bound(StrictModel):
     """A top or bottom code of a number, such as "89 or older"."""
 
     code: Code
@@ -192,7 +179,7 @@ class Bound(_Strict):
     text: Text
 
 
-class Numeric(_Strict):
+class Numeric(StrictModel):
     """A number: the range of its valid codes, and the codes that stand for a range."""
 
     min: float
@@ -202,15 +189,15 @@ class Numeric(_Strict):
     unit: str | None = None
 
 
-class MissingCode(_Strict):
+class MissingCode(StrictModel):
     """A code that the file does not declare missing but that is no answer to this question, with its label."""
 
     code: Code
     label: Label | None = None
-    kind: Missing
+    kind: MissingKind
 
 
-class Filter(_Strict):
+class Filter(StrictModel):
     """A question put before this one: who gave this answer to it was not put this one, which says what they are.
 
     Attributes:
@@ -234,7 +221,7 @@ class Filter(_Strict):
         return Option(code=self.filtered, value=self.value, text=self.text)
 
 
-class Battery(_Strict):
+class Battery(StrictModel):
     """A group of questions asked in one go.
 
     Attributes:
@@ -247,7 +234,7 @@ class Battery(_Strict):
     sign: Literal[1, -1] | None = None
 
 
-class Partner(_Strict):
+class Partner(StrictModel):
     """A concept that goes with this one wherever both are asked, or against it.
 
     Attributes:
@@ -259,7 +246,7 @@ class Partner(_Strict):
     sign: Literal[1, -1]
 
 
-class Unlabelled(_Strict):
+class Unlabelled(StrictModel):
     """What must hold before the codes of a row are believed in a file without labels, where releases differ in them.
 
     Attributes:
@@ -275,7 +262,7 @@ class Unlabelled(_Strict):
     refuse: bool = False
 
 
-class Source(_Strict):
+class Source(StrictModel):
     """How one codebook carries the concept.
 
     Attributes:
@@ -335,7 +322,7 @@ class Source(_Strict):
     label: Text | None = None
     question: Text | None = None
     statement: Text | None = None
-    domain: Domain | None = None
+    domain: ConceptDomain | None = None
     scale: Literal["nominal", "ordinal"] | None = None
     evidence: str | None = None
     status: Literal["verified", "documented", "assumed", "impossible"] | None = None
@@ -392,7 +379,7 @@ class Source(_Strict):
         return self
 
 
-class Concept(_Strict):
+class Concept(StrictModel):
     """One concept: what it is, how it is asked and said, and what each source has of it.
 
     Attributes:
@@ -407,7 +394,7 @@ class Concept(_Strict):
     """
 
     concept: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    domain: Domain
+    domain: ConceptDomain
     scale: Scale
     label: Text
     question: Text | None = None
@@ -527,17 +514,7 @@ def parse_concept(text: str, file: Path) -> Concept:
         raise CrosswalkError(
             f"A concept file is not YAML: {' '.join(str(failure).split())}", file=file, remedy="mend its syntax"
         ) from None
-    try:
-        concept = Concept.model_validate(raw)
-    except ValidationError as failure:
-        where, message, value = first_problem(failure)
-        raise CrosswalkError(
-            f"A concept file breaks the format: {message.removeprefix('Value error, ')}",
-            file=file,
-            variable=where or None,
-            value=value,
-            remedy="correct that key",
-        ) from None
+    concept = validated(Concept, raw, "A concept file breaks the format", file=file, error=CrosswalkError)
     if concept.concept != file.stem:
         raise CrosswalkError(
             "A concept file must be named after its concept",

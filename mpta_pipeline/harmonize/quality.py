@@ -8,26 +8,25 @@ marginals (`marginals.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import isnan
 from pathlib import Path
-from typing import Any, Literal
 
 import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.core.tables import MISSING_KINDS, RESPONDENTS
+from mpta_pipeline.core.tables import RESPONDENTS
+from mpta_pipeline.core.vocabulary import MISSING_KINDS
 from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.long_answers import trait_columns
 from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
 from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave
-
-Severity = Literal["error", "warn"]
 
 # Sums of weights against respondents, per country: the WVS rule, and the furthest that others stray (EVS 2017: Ukraine
 # 1,648 for 1,612, Albania 1,454 for 1,435).
@@ -46,22 +45,6 @@ BREAK_OFF = 0.5
 MIN_CORRELATION_N = 100
 # Of the figures published for a file: where more are off, the weight or the release is another one, not a question.
 MARGINALS_OFF = 0.25
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The outcome of one check.
-
-    Attributes:
-        severity: `error` blocks the wave, `warn` is told.
-        metadata: Figures, as plain numbers, texts and lists.
-    """
-
-    name: str
-    passed: bool
-    severity: Severity
-    description: str
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

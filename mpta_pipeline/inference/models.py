@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.study import config_dir, first_problem, read_yaml
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
-from mpta_pipeline.inference.weights import Weights, file_sha256, locate
+from mpta_pipeline.inference.weights import Weights, locate, weights_sha256
 
 ProviderName = Literal["embedded", "openai", "anthropic", "gemini"]
 ElicitationName = Literal["letter", "option_logprob", "verbalized", "free_text"]
@@ -52,11 +52,7 @@ _PRIVATE = ("key_env", "base_url", "headers", "query", "parameters")  # whose va
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Price(_Strict):
+class Price(StrictModel):
     """US dollars for a million tokens. Batch endpoints cost `batch` times as much."""
 
     input: float = Field(default=0.0, ge=0)
@@ -71,7 +67,7 @@ class Price(_Strict):
         return dollars * (self.batch if batch else 1.0)
 
 
-class Timeouts(_Strict):
+class Timeouts(StrictModel):
     """Seconds: to connect, until the first byte of the reply (and between bytes), for the whole exchange.
 
     `patience` bounds how long an endpoint may keep refusing for load (429, 529): after it the model is given up, or the
@@ -89,7 +85,7 @@ Switch = Literal[
 ]
 
 
-class Reasoning(_Strict):
+class Reasoning(StrictModel):
     """Whether a model thinks before it answers, and how long. `reasoning: off` is short for a budget of 0.
 
     Attributes:
@@ -106,7 +102,7 @@ class Reasoning(_Strict):
     switch: Switch | None = None
 
 
-class ModelSpec(_Strict):
+class ModelSpec(StrictModel):
     """One model, as its entry in `models.yaml` says.
 
     Attributes:
@@ -383,7 +379,7 @@ class ModelSpec(_Strict):
         if self.reasoning is not None:
             fixed["reasoning"] = self.reasoning.model_dump()
         if self.provider == "embedded":
-            fixed |= {"sha256": self.sha256 or file_sha256(self.weights().path), "quantization": self.quantization}
+            fixed |= {"sha256": self.sha256 or weights_sha256(self.weights().path), "quantization": self.quantization}
         elif self.revision is None:
             fixed["base_url"] = self.url
         return fixed
@@ -406,26 +402,23 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
         )
     models = {}
     for name, entry in entries.items():
-        try:
-            if not isinstance(entry, dict):
-                raise ConfigError(
-                    "A model's entry must be a mapping",
-                    file=path,
-                    variable=str(name),
-                    remedy="give it at least provider and model",
-                )
-            models[str(name)] = ModelSpec.model_validate(entry | {"name": str(name), "source": path})
-        except ValidationError as failure:
-            where, message, value = first_problem(failure)
-            unknown = failure.errors(include_url=False)[0]["type"] == "extra_forbidden"
+        if not isinstance(entry, dict):
             raise ConfigError(
-                f"Model {name} is not valid: {message.removeprefix('Value error, ')}",
+                "A model's entry must be a mapping",
                 file=path,
-                variable=f"models.{name}.{where}" if where else f"models.{name}",
-                # What stands under an unknown name, as a key's variable or in an address may be a key.
-                value=None if unknown or where.partition(".")[0] in _PRIVATE else value,
-                remedy=_like(where) if unknown else "correct that key; the README lists what an entry may hold",
-            ) from None
+                variable=str(name),
+                remedy="give it at least provider and model",
+            )
+        models[str(name)] = validated(
+            ModelSpec,
+            entry | {"name": str(name), "source": path},
+            f"Model {name} is not valid",
+            file=path,
+            key=f"models.{name}",
+            remedy="correct that key; the README lists what an entry may hold",
+            unknown_key=_like,
+            private=_PRIVATE,
+        )
     return models
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from mpta_pipeline.core.errors import ModelError
+from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.storage import write_atomic
 
 
@@ -59,7 +59,7 @@ def ready(model: str, weights: Weights, cache_dir: Path) -> Path:
     Raises:
         ModelError: The file is another one than pinned, or the package that re-quantises is absent.
     """
-    actual = file_sha256(weights.path)
+    actual = weights_sha256(weights.path)
     if weights.sha256 is not None and actual != weights.sha256:
         raise ModelError(
             f"The weights of model {model} are not the pinned file: SHA-256 is {actual}",
@@ -77,7 +77,7 @@ def ready(model: str, weights: Weights, cache_dir: Path) -> Path:
     return target
 
 
-def file_sha256(path: Path) -> str:
+def weights_sha256(path: Path) -> str:
     """SHA-256 of a file, remembered while size and time of change stay the same."""
     stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
@@ -85,8 +85,7 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def _requantise(model: str, source: Path, target: Path) -> None:

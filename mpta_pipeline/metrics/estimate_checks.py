@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.metrics.metric import METRICS
 from mpta_pipeline.metrics.samples.groups import ALL
 
 # Sums of weights and shares come with rounding.
 SLACK = 1e-9
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What a check found. `severity` error blocks, warn is told."""
-
-    name: str
-    passed: bool
-    severity: Literal["error", "warn"]
-    description: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _none(name: str, description: str, wrong: pl.DataFrame, key: tuple[str, ...]) -> CheckResult:

@@ -6,10 +6,11 @@ table stays. What is reported here is what it found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import dagster as dg
+
+from mpta_pipeline.core.checks import CheckResult
 
 # Asset → check → what it means. A test compares the names with what the domain's checks return.
 DECLARED: dict[str, dict[str, str]] = {
@@ -78,21 +79,6 @@ ADVISORY = {
 }
 
 
-class Result(Protocol):
-    """What the domain packages' check results have in common."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def passed(self) -> bool: ...  # noqa: D102
-    @property
-    def severity(self) -> str: ...  # noqa: D102
-    @property
-    def description(self) -> str: ...  # noqa: D102
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...  # noqa: D102
-
-
 def specs(asset: str) -> list[dg.AssetCheckSpec]:
     """Check specs of an asset."""
     return [
@@ -101,17 +87,17 @@ def specs(asset: str) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def results(asset: str, found: Sequence[Result]) -> list[dg.AssetCheckResult]:
+def results(asset: str, found: Sequence[CheckResult]) -> list[dg.AssetCheckResult]:
     """The domain's results as Dagster's. A declared check that had nothing to look at passes and says so."""
     if undeclared := {check.name for check in found} - set(DECLARED[asset]):
         raise KeyError(f"checks of {asset} that are not declared here: {sorted(undeclared)}")
-    by_name: dict[str, list[Result]] = {}
+    by_name: dict[str, list[CheckResult]] = {}
     for check in found:
         by_name.setdefault(check.name, []).append(check)
     return [_merged(name, by_name.get(name, [])) for name in DECLARED[asset]]
 
 
-def _merged(name: str, found: list[Result]) -> dg.AssetCheckResult:
+def _merged(name: str, found: list[CheckResult]) -> dg.AssetCheckResult:
     failed = [c for c in found if not c.passed]
     severity = dg.AssetCheckSeverity.ERROR if any(c.severity == "error" for c in failed) else dg.AssetCheckSeverity.WARN
     metadata = {"looked at": len(found)} | {

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
+from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.cultural_zones import ZONES
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.harmonize.countries import country_code
 from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
 

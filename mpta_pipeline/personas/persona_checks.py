@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mpta_pipeline.harmonize.quality import CheckResult
+from mpta_pipeline.core.checks import CheckResult
 
 
 def check_personas(personas: pl.DataFrame, respondents: pl.DataFrame) -> list[CheckResult]:

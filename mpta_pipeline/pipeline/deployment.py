@@ -14,11 +14,12 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, surveys, tasks
+from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import read_table
 from mpta_pipeline.core.storage import Layout, read_text, write_json
-from mpta_pipeline.core.study import Study, TaskConfig, config_dir, load_study
+from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.untrusted_text import one_line
 
 

@@ -16,7 +16,7 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.core.hashing import content_hash, digest
+from mpta_pipeline.core.hashing import content_hash, digest, file_sha256
 from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import Node, checksum, read_record, record_path
 from mpta_pipeline.core.storage import listed, read_parquet
@@ -24,7 +24,6 @@ from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import warehouse
-from mpta_pipeline.surveys.raw import file_sha256
 
 
 @dataclass(frozen=True)

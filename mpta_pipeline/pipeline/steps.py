@@ -20,6 +20,7 @@ import polars as pl
 
 from mpta_pipeline import harmonize, inference, metrics, personas, report, surveys, tasks
 from mpta_pipeline.core import named_sql, tables
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import ConfigError, DamagedError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.core.estimate_ids import FIGURE_KEY, figure_ids_by_key
 from mpta_pipeline.core.hashing import digest
@@ -441,7 +442,7 @@ def make_harmonized_wave(deployment: Deployment, wave: str) -> tuple[Record, Seq
         try:
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
-                found = [harmonize.CheckResult(**check) for check in same["checks"]]
+                found = [CheckResult(**check) for check in same["checks"]]
             else:
                 _no_negative_weight(raw)
                 frame = harmonize.harmonize(raw, deployment.crosswalk)
@@ -461,7 +462,7 @@ def make_harmonized_wave(deployment: Deployment, wave: str) -> tuple[Record, Seq
             name = str(raw.release["file_name"])
             left_out[name] = str(problem)
             told = f"The wave is made without {name}: {problem}"
-            checks.append(harmonize.CheckResult("schema", False, "warn", told, {"file": name}))
+            checks.append(CheckResult("schema", False, "warn", told, {"file": name}))
             if before is not None and len(raws) > 1:  # of its countries what is stored stays
                 frames.append(before)
                 parts |= {r: known[r] for r in before["release_id"].unique() if r in known}

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.storage import Layout, write_json
 from mpta_pipeline.core.untrusted_text import one_line
 from mpta_pipeline.surveys import readers
-from mpta_pipeline.surveys.raw import file_sha256
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.source_registry import SourceRegistry
 

@@ -7,7 +7,6 @@ concept.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.core.hashing import hash_rows
+from mpta_pipeline.core.hashing import file_sha256, hash_rows
 from mpta_pipeline.core.storage import (
     Layout,
     copy,
@@ -475,12 +474,6 @@ def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
     # Without a label a number that stands once is one; none of the codes that mean missing has a single respondent.
     often = codes.value_counts().filter(pl.col("count") > 1).get_column(codes.name).to_list()
     return codes.is_in([code for code in kinds if code in labels or code in often]).fill_null(False).alias(name)
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

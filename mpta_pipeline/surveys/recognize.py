@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from importlib import resources
+from functools import partial
 from pathlib import Path
 
 import polars as pl
-import pycountry
 
+from mpta_pipeline.core.countries import codes as iso_codes
+from mpta_pipeline.core.countries import correlates_of_war, official_names
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys import readers
 from mpta_pipeline.surveys.readers import FileInfo
@@ -580,7 +579,7 @@ def countries_of(
             continue
         codes = rows[variable.lower()]
         keys = codes.str.strip_chars().str.to_uppercase().str.replace(r"^0+(\d)", "$1")
-        known = _cow() if variable in rule.cow else {**_iso(), **rule.other}
+        known = correlates_of_war() if variable in rule.cow else {**iso_codes(), **rule.other}
         found = keys.replace_strict(known, default=None, return_dtype=pl.String).alias("country")
         if not found.null_count():
             return found, names[variable.lower()]
@@ -619,7 +618,7 @@ def _check_country_labels(info: FileInfo, variable: str | None, group: pl.DataFr
         return
     pairs = pl.DataFrame({"code": group[variable.lower()], "country": countries}).unique().sort("code")
     for code, country in pairs.iter_rows():
-        said = _by_name().get(labels.get(code, "").lower())
+        said = official_names().get(labels.get(code, "").lower())
         if said is not None and said != country:
             raise SurveyFileError(
                 f"The file labels a country code {labels[code]}, which is {country} in ISO 3166-1",
@@ -628,33 +627,6 @@ def _check_country_labels(info: FileInfo, variable: str | None, group: pl.DataFr
                 value=code,
                 remedy="use a newer release of the producer, which numbers countries by ISO 3166-1",
             )
-
-
-@lru_cache
-def _iso() -> dict[str, str]:
-    return {
-        code: country.alpha_3
-        for country in pycountry.countries
-        for code in (str(int(country.numeric)), country.alpha_2, country.alpha_3)
-    }
-
-
-@lru_cache
-def _by_name() -> dict[str, str]:
-    """Country names in lower case → alpha-3."""
-    return {
-        name.lower(): country.alpha_3
-        for country in pycountry.countries
-        for field_name in ("name", "common_name", "official_name")
-        if (name := getattr(country, field_name, None))
-    }
-
-
-@lru_cache
-def _cow() -> dict[str, str]:
-    """Numbers and letters of the Correlates of War project → alpha-3."""
-    text = (resources.files("mpta_pipeline.surveys") / "cow.csv").read_text(encoding="utf-8")
-    return {code: row["iso"] for row in csv.DictReader(text.splitlines()) for code in (row["number"], row["alpha"])}
 
 
 def _stamp(info: FileInfo, rows: pl.DataFrame, candidates: Sequence[str]) -> str | None:

@@ -22,8 +22,8 @@ import httpx
 from mpta_pipeline.core import downloads
 from mpta_pipeline.core.downloads import Validators, shown
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.storage import Layout, write_json
-from mpta_pipeline.surveys.raw import file_sha256
 from mpta_pipeline.surveys.recognize import recognize
 from mpta_pipeline.surveys.source_registry import Address, Source, SourceRegistry
 

@@ -12,19 +12,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError, PolicyError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.study import config_dir, first_problem, read_yaml
-from mpta_pipeline.core.tables import MISSING_KINDS
+from mpta_pipeline.core.vocabulary import DataUse, MissingKind
 
-_Model = TypeVar("_Model", bound=BaseModel)
-DataUse = Literal["any", "local_only"]
+_INVALID = "A survey configuration is not valid"
 
 
 def _is_pattern(text: str) -> str:
@@ -35,21 +34,10 @@ def _is_pattern(text: str) -> str:
     return text
 
 
-def _is_missing_kind(text: str) -> str:
-    if text not in MISSING_KINDS:
-        raise ValueError(f"{text!r} is not a kind of missing answer; the kinds are {', '.join(MISSING_KINDS)}")
-    return text
-
-
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
-MissingKind = Annotated[str, AfterValidator(_is_missing_kind)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Refusal(_Strict):
+class Refusal(StrictModel):
     """A variant of a source that must not be read as it: recognized by variable names, refused with a remedy.
 
     Attributes:
@@ -65,14 +53,14 @@ class Refusal(_Strict):
     remedy: str
 
 
-class Marks(_Strict):
+class Marks(StrictModel):
     """Names that are a source's own: a part of a file, or one with columns left out, still has enough of them."""
 
     names: Pattern
     at_least: int = Field(ge=1)
 
 
-class Never(_Strict):
+class Never(StrictModel):
     """Rows that another source's file would have: those with one code of a variable and none of some of another.
 
     Attributes:
@@ -88,7 +76,7 @@ class Never(_Strict):
     what: str
 
 
-class Signature(_Strict):
+class Signature(StrictModel):
     """What a file must hold to be of a source. Names are compared without regard to case.
 
     What stands here holds for the whole of a producer's file and for each of its parts (a country's file, a file with
@@ -126,7 +114,7 @@ class Signature(_Strict):
         return self
 
 
-class WaveRule(_Strict):
+class WaveRule(StrictModel):
     """How a file is split into waves: one constant wave, or by the codes of a variable.
 
     Attributes:
@@ -154,7 +142,7 @@ class WaveRule(_Strict):
         return self
 
 
-class CountryRule(_Strict):
+class CountryRule(StrictModel):
     """Where the country comes from: a constant alpha-3 code, or a variable.
 
     Attributes:
@@ -177,7 +165,7 @@ class CountryRule(_Strict):
         return self
 
 
-class KeyRule(_Strict):
+class KeyRule(StrictModel):
     """The native key of a respondent.
 
     Attributes:
@@ -193,7 +181,7 @@ class KeyRule(_Strict):
     repeats: dict[str, str] = Field(default_factory=dict)
 
 
-class Weight(_Strict):
+class Weight(StrictModel):
     """A survey weight: its variable, what it is for, and the waves (names) where it is the right one; empty: all."""
 
     variable: str
@@ -202,7 +190,7 @@ class Weight(_Strict):
     note: str | None = None
 
 
-class Convention(_Strict):
+class Convention(StrictModel):
     """How a codebook writes missing answers.
 
     Attributes:
@@ -246,7 +234,7 @@ def _is_address(text: str) -> str:
 WebAddress = Annotated[str, AfterValidator(_is_address)]
 
 
-class Address(_Strict):
+class Address(StrictModel):
     """An address that tells whether a source has a new release: that of a file, or of a page that names releases.
 
     Attributes:
@@ -281,7 +269,7 @@ class Address(_Strict):
         return str(self.file or self.page)
 
 
-class Source(_Strict):
+class Source(StrictModel):
     """One survey source.
 
     Attributes:
@@ -333,7 +321,7 @@ class Source(_Strict):
         return self.title.replace("{wave}", name)
 
 
-class Policy(_Strict):
+class Policy(StrictModel):
     """What the user says about a source: use it or not, under which permission, and where its personas may go.
 
     Attributes:
@@ -350,7 +338,7 @@ class Policy(_Strict):
     accept: dict[str, str] = Field(default_factory=dict)
 
 
-class SurveyConfig(_Strict):
+class SurveyConfig(StrictModel):
     """`surveys.yaml`: further folders to look in, and the policy per source."""
 
     directories: tuple[Path, ...] = ()
@@ -448,9 +436,9 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
     for name in sorted(texts):
         if name.startswith("missing") and name.endswith(".yaml"):
             for key, value in yaml.load(texts[name], Loader=yaml.CSafeLoader).items():
-                conventions[key] = _validated(Convention, value, name)
+                conventions[key] = validated(Convention, value, _INVALID, file=name)
         elif name.endswith(".yaml"):
-            source = _validated(Source, yaml.load(texts[name], Loader=yaml.CSafeLoader), name)
+            source = validated(Source, yaml.load(texts[name], Loader=yaml.CSafeLoader), _INVALID, file=name)
             sources[source.codebook] = source
     for source in sources.values():
         if source.missing not in conventions:
@@ -464,7 +452,7 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
     path = config or config_dir() / "surveys.yaml"
     if config is None and not path.exists():
         return SourceRegistry(sources, conventions)
-    settings = _validated(SurveyConfig, read_yaml(path) or {}, path)
+    settings = validated(SurveyConfig, read_yaml(path) or {}, _INVALID, file=path)
     if unknown := sorted(set(settings.sources) - set(sources)):
         raise ConfigError(
             "The configuration names a source that does not exist",
@@ -476,17 +464,3 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
         update={"directories": tuple((path.parent / d).resolve() for d in settings.directories)}
     )
     return SourceRegistry(sources, conventions, settings, path)
-
-
-def _validated(model: type[_Model], raw: Any, file: str | Path) -> _Model:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as failure:
-        where, message, value = first_problem(failure)
-        raise ConfigError(
-            f"A survey configuration is not valid: {message}",
-            file=file,
-            variable=where or None,
-            value=value,
-            remedy="correct that key",
-        ) from None

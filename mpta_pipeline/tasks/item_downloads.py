@@ -8,7 +8,8 @@ import httpx
 
 from mpta_pipeline.core import downloads
 from mpta_pipeline.core.errors import TaskError
-from mpta_pipeline.tasks.item_files import Download, ItemFile, sha256
+from mpta_pipeline.core.hashing import file_sha256
+from mpta_pipeline.tasks.item_files import Download, ItemFile
 
 
 def fetch(published: ItemFile, name: str, cache_dir: Path) -> tuple[Path, ...]:
@@ -29,7 +30,7 @@ def fetch(published: ItemFile, name: str, cache_dir: Path) -> tuple[Path, ...]:
 
 def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) -> Path:
     target = cache_dir / download.sha256[:12] / download.url.rsplit("/", 1)[-1]
-    if target.is_file() and sha256(target) == download.sha256:
+    if target.is_file() and file_sha256(target) == download.sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
@@ -44,7 +45,7 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
             remedy=f"get {published.name} from {published.address} in another way and put it there, "
             f"or set tasks.{name}.path to where it is",
         ) from None
-    found = sha256(partial)
+    found = file_sha256(partial)
     if found != download.sha256:
         downloads.discard(partial)
         raise TaskError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.study import TaskConfig
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -44,12 +44,6 @@ class ItemFile:
     sample: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     downloads: tuple[Download, ...] = ()
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def locate(
@@ -119,7 +113,7 @@ def _absent(name: str, published: ItemFile, path: Path | str) -> TaskError:
 def version(files: tuple[Path, ...], published: ItemFile | None) -> str:
     """The version of a task's item files: its published name where the SHA-256 is known, else the SHA-256."""
     known = published.versions if published else {}
-    return "; ".join(known.get(s) or f"{p.name} sha256 {s[:12]}" for p in files for s in (sha256(p),))
+    return "; ".join(known.get(s) or f"{p.name} sha256 {s[:12]}" for p in files for s in (file_sha256(p),))
 
 
 def is_sample(files: tuple[Path, ...]) -> bool:

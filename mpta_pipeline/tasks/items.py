@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
-from mpta_pipeline.core.hashing import digest, hash_uniform
+from mpta_pipeline.core.hashing import digest, file_sha256, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.personas import Crosswalk
-from mpta_pipeline.tasks.item_files import locate, sha256
+from mpta_pipeline.tasks.item_files import locate
 from mpta_pipeline.tasks.item_gaps import Gaps, sound
 from mpta_pipeline.tasks.task_kinds import ItemRequest, kind_of
 
@@ -106,4 +106,4 @@ def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:
         files = locate(config.kind, config, kind.file, base=base)
     except TaskError:
         return "absent"
-    return digest(*(sha256(path) for path in files)) if files else "survey"
+    return digest(*(file_sha256(path) for path in files)) if files else "survey"

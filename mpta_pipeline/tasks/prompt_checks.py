@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.harmonize.quality import CheckResult
+from mpta_pipeline.core.checks import CheckResult
 
 # A balanced design passes by construction; a fair random one is stopped once in a hundred thousand.
 _LEVEL = 1e-5

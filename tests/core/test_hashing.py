@@ -3,7 +3,7 @@
 import hashlib
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpta_pipeline.core.hashing import content_hash, digest, hash_rows, hash_uniform
@@ -27,6 +27,7 @@ def test_hash_rows_equals_hashlib():
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=20), st.randoms())
 def test_a_row_hash_does_not_depend_on_row_order(values, random):
     frame = pl.DataFrame({"v": values})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mpta_pipeline.core import named_sql
+from mpta_pipeline.core.configuration import templates
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.core.study import templates
 from mpta_pipeline.publication import warehouse
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import harmonize
-from mpta_pipeline.harmonize import CheckResult
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.harmonize.quality import coverage
 from mpta_pipeline.surveys import RawWave

@@ -15,8 +15,6 @@ from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.study import FigureRules, TaskConfig
 from mpta_pipeline.tasks.item_downloads import fetch
 from mpta_pipeline.tasks.item_files import Download, ItemFile
-from mpta_pipeline.tasks.kinds.normad import alpha3
-from mpta_pipeline.tasks.kinds.opinions import country_code
 from tests.factories import small_survey
 from tests.factories.task_tables import answered, made
 
@@ -144,21 +142,6 @@ def test_neutral_label_in_both_spellings(world, benchmarks, tmp_path):
     assert list(items(world, "normad", path)["gold_idx"].sort()).count(2) == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("egypt", "EGY"),
-        ("saudi_arabia", "SAU"),
-        ("united_states_of_america", "USA"),
-        ("south_korea", "KOR"),
-        ("us", "USA"),
-        ("atlantis", None),
-    ],
-)
-def test_countries_by_whole_name(name, code):
-    assert alpha3(name) == code
-
-
 # --- ETHICS and any other multiple-choice file ------------------------------------------------------------------------
 
 
@@ -249,9 +232,6 @@ def test_global_opinions_key_is_the_countrys_most_frequent_answer(world, tmp_pat
     assert shares["NGA"] == pytest.approx([0.25, 0.5, 0.25])  # refusals left out
     assert set(few.gold["polls"]["gold_idx"]) == {1}
     assert few.prompts["polls"].height > 0
-    assert country_code("Britain") == "GBR"
-    assert country_code("US") == "USA"
-    assert country_code("Somewhere") is None
 
 
 def test_opinionqa_key_is_the_weighted_most_frequent_answer(world, tmp_path):

@@ -14,11 +14,11 @@ from typing import Any
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.configuration import validated
+from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
-from mpta_pipeline.core.study import first_problem
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
 from mpta_pipeline.tasks.task_kinds import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
@@ -238,17 +238,14 @@ def _shuffled(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _parsed(raw: dict[str, Any], where: str, file: Path | None = None) -> Structure:
-    try:
-        return Structure.model_validate(raw)
-    except ValidationError as failure:
-        place, message, value = first_problem(failure)
-        raise ConfigError(
-            f"The structure of a multiple-choice task is not valid: {message}",
-            file=file,
-            variable=f"{where}.{place}",
-            value=value,
-            remedy=f"its keys are {', '.join(Structure.model_fields)}",
-        ) from None
+    return validated(
+        Structure,
+        raw,
+        "The structure of a multiple-choice task is not valid",
+        file=file,
+        key=where,
+        remedy=f"its keys are {', '.join(Structure.model_fields)}",
+    )
 
 
 def configured_items(request: ItemRequest) -> pl.DataFrame:

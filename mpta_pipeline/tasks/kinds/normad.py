@@ -6,12 +6,11 @@ persona judges its own culture or another is the dimension `in_culture` of the f
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import polars as pl
-import pycountry
 
+from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
@@ -27,35 +26,8 @@ LABELS = ("yes", "no", "neutral")
 _PLACES = {label: i for i, label in enumerate(LABELS)}
 CONTEXTS = ("none", "country", "value", "country_value", "rule_of_thumb")
 _COLUMNS = ("ID", "Country", "Value", "Rule-of-Thumb", "Story", "Gold Label")
-# Names of the file that no ISO name or common name equals.
-_NAMES = {
-    "palestinian_territories": "PSE",
-    "somali": "SOM",
-    "south_korea": "KOR",
-    "north_macedonia": "MKD",
-    "hong_kong": "HKG",
-    "bosnia_and_herzegovina": "BIH",
-    "united_states_of_america": "USA",
-    "timor-leste": "TLS",
-    "russia": "RUS",
-    "turkey": "TUR",
-    "türkiye": "TUR",
-}
-
-
-@cache
-def alpha3(name: str) -> str | None:
-    """ISO 3166-1 alpha-3 of a country as the file writes it (`saudi_arabia`); null where it is none.
-
-    Whole names only: "US" is no part of "Russia".
-    """
-    name = name.strip().lower().replace(" ", "_")
-    if name in _NAMES:
-        return _NAMES[name]
-    try:
-        return str(pycountry.countries.lookup(name.replace("_", " ")).alpha_3)
-    except LookupError:
-        return None
+# Names of the file that no ISO name equals.
+_SPELLINGS = {"palestinian territories": "PSE", "somali": "SOM", "united states of america": "USA"}
 
 
 def read_stories(path: Path, gaps: Gaps) -> pl.DataFrame:
@@ -119,7 +91,7 @@ def normad_items(request: ItemRequest) -> pl.DataFrame:
 def _with_context(frame: pl.DataFrame, level: str, file: str) -> pl.DataFrame:
     """The stories with one level of background."""
     country = pl.col("Country").str.replace_all("_", " ").str.to_titlecase()
-    codes = {name: alpha3(name) for name in frame["Country"].unique()}
+    codes = {name: country_code(name.replace("_", " "), _SPELLINGS) for name in frame["Country"].unique()}
     lines = {
         "none": [],
         "country": [pl.format("Country: {}", country)],

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pycountry
 
+from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.tasks.item_files import ItemFile, version
@@ -36,9 +36,19 @@ PEW = ItemFile(
 )
 _REFUSED = re.compile(r"^(?:refused|dk/refused|don't know|no answer|missing)\b", re.IGNORECASE)
 _SAMPLES = re.compile(r"\s*\((?:current|non|old)[^)]*(?:sample)?\)\s*$", re.IGNORECASE)
-_NAMES = {"Britain": "GBR", "Great Britain": "GBR", "Palest. ter.": "PSE", "S. Africa": "ZAF", "S. Korea": "KOR",
-          "Bosnia Herzegovina": "BIH", "Hong Kong SAR": "HKG", "Macau SAR": "MAC", "Northern Ireland": "GBR",
-          "Taiwan ROC": "TWN", "Andorra": "AND", "Turkey": "TUR", "Russia": "RUS"}  # fmt: skip
+# Names of the file that no ISO name equals.
+_SPELLINGS = {
+    "britain": "GBR",
+    "great britain": "GBR",
+    "northern ireland": "GBR",
+    "palest. ter.": "PSE",
+    "s. africa": "ZAF",
+    "s. korea": "KOR",
+    "bosnia herzegovina": "BIH",
+    "hong kong sar": "HKG",
+    "macau sar": "MAC",
+    "taiwan roc": "TWN",
+}
 
 
 def _literal(text: str, path: Path, variable: str) -> Any:
@@ -71,17 +81,6 @@ def _read(path: Path, columns: tuple[str, ...], published: ItemFile) -> pl.DataF
     return frame
 
 
-def country_code(name: str) -> str | None:
-    """ISO 3166-1 alpha-3 of a country as the polls write it; null for what is none. Whole names only."""
-    plain = _SAMPLES.sub("", name).strip()
-    if plain in _NAMES:
-        return _NAMES[plain]
-    try:
-        return str(pycountry.countries.lookup(plain).alpha_3)
-    except LookupError:
-        return None
-
-
 def global_items(request: ItemRequest) -> pl.DataFrame:
     """One item a question; the distributions by country are in the metadata, refusals left out and renormalised."""
     rows = []
@@ -102,7 +101,7 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
                 continue
             for country, answers in selections.items():
                 mass = [float(answers[i]) for i in kept]
-                code = country_code(str(country))
+                code = country_code(_SAMPLES.sub("", str(country)), _SPELLINGS)
                 if code and sum(mass) > 0 and code not in shares:
                     shares[code] = [m / sum(mass) for m in mass]
             if len(kept) < 2 or len(kept) > 26 or not shares:

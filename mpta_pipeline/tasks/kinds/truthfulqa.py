@@ -14,8 +14,8 @@ import orjson
 import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
-from mpta_pipeline.core.hashing import hash_rows, hash_uniform
-from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, sha256, version
+from mpta_pipeline.core.hashing import file_sha256, hash_rows, hash_uniform
+from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
 from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
 
 _SHA = "b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c"
@@ -165,7 +165,7 @@ def _choice_items(request: ItemRequest, form: str) -> pl.DataFrame:
         pl.format("tqa_{}_{}{}", pl.lit(form), hash_rows(items, ["question"], length=10), "suffix").alias("item_id"),
         pl.col("option").alias("options"),
         # The published file holds 39 empty answers, which count in its published figures.
-        pl.lit(sha256(path) == _MC_SHA).alias("keeps_empty"),
+        pl.lit(file_sha256(path) == _MC_SHA).alias("keeps_empty"),
         pl.col("true")
         .list.eval(pl.when(pl.element()).then(pl.lit("true")).otherwise(pl.lit("false")))
         .alias("option_values"),

@@ -1,0 +1,136 @@
+"""Read configuration files: the folder, strict YAML, and validation whose errors name file, key and remedy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mpta_pipeline.core.errors import ConfigError, MptaError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A record of a configuration file: unknown keys are errors, and values never change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def validated(
+    model: type[_Model],
+    raw: object,
+    problem: str,
+    *,
+    file: str | Path | None,
+    key: str = "",
+    remedy: str = "correct that key",
+    unknown_key: Callable[[str], str] | None = None,
+    private: Collection[str] = (),
+    error: type[MptaError] = ConfigError,
+) -> _Model:
+    """Read a record, and turn the first problem that pydantic finds into an error with file, key, value and remedy.
+
+    Args:
+        model: The record's type.
+        raw: What the file holds.
+        problem: What is wrong in general; the specific problem follows after a colon.
+        file: The file, for the message.
+        key: Dotted key that the record stands under in the file.
+        remedy: What helps.
+        unknown_key: The remedy for a key that the record does not have, given that key. Its value is then not shown.
+        private: Keys whose values may hold a secret and are never shown.
+        error: The error's type.
+
+    Raises:
+        MptaError: The record is not valid; of the type `error`.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        unknown = unknown_key is not None and first["type"] == "extra_forbidden"
+        value = first.get("input")
+        shown = isinstance(value, str | int | float) and not unknown and place.partition(".")[0] not in private
+        raise error(
+            f"{problem}: {first['msg'].removeprefix('Value error, ')}",
+            file=file,
+            variable=".".join(part for part in (key, place) if part) or None,
+            value=value if shown else None,
+            remedy=unknown_key(place) if unknown and unknown_key else remedy,
+        ) from None
+
+
+def config_dir() -> Path:
+    """Where the configuration files are: `MPTA_CONFIG_DIR`, by default `dagster_home/` in the working directory."""
+    return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
+
+
+class _Loader(yaml.SafeLoader):
+    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} is there twice in one mapping", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def templates() -> list[Path]:
+    """The configuration files that come with the project: those of the repository, else where a wheel puts them.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    candidates = [
+        Path(__file__).resolve().parents[2] / "dagster_home",
+        Path(sys.prefix) / "share" / "mpta_pipeline" / "dagster_home",
+    ]
+    for folder in candidates:
+        if (folder / "study.yaml").exists():
+            return [folder / name for name in ("study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml")]
+    raise ConfigError(
+        "The configuration files that come with the project are absent",
+        file=candidates[0],
+        remedy="copy dagster_home/ out of the repository, or install the package again",
+    )
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: The file is absent, is not YAML or names a key twice; with line and remedy.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ConfigError(
+            "A configuration file is absent",
+            file=path,
+            remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
+        ) from None
+    except yaml.MarkedYAMLError as failure:
+        # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.
+        mark = failure.problem_mark or failure.context_mark
+        place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        raise ConfigError(
+            f"A configuration file is not YAML: {place}{failure.problem or failure.context}",
+            file=path,
+            remedy="mend that line",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise ConfigError(
+            f"A configuration file is not YAML: {' '.join(str(failure).split())}", file=path, remedy="mend its syntax"
+        ) from None

@@ -1,0 +1,65 @@
+"""Tables that the project stores and publishes: one record per table, from which checks, docs and UI text are made.
+
+One module per stage. A record holds names, types, meaning and bounds of columns, and never how a table is made.
+"""
+
+from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
+from mpta_pipeline.core.tables.inference import RESPONSES
+from mpta_pipeline.core.tables.metrics import (
+    FIGURES_BEFORE,
+    MODEL_COMPARISON,
+    PEOPLE_SHARES,
+    POCKETS,
+    SCORES,
+    SUBGROUP_METRICS,
+    TEXT_SCORES,
+)
+from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS, TRAIT
+from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED
+from mpta_pipeline.core.tables.schema import Column, Table
+from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
+from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
+from mpta_pipeline.core.vocabulary import (
+    CONDITIONS,
+    DATA_USES,
+    ELICITATIONS,
+    MISSING_KINDS,
+    STATUSES,
+    UNPARSED_REASONS,
+    VERDICTS,
+)
+
+__all__ = [
+    "CHANGELOG",
+    "CONCEPTS",
+    "CONDITIONS",
+    "DATA_USES",
+    "ELICITATIONS",
+    "FIGURES_BEFORE",
+    "GOLD",
+    "GROUPS",
+    "ITEMS",
+    "LINEAGE",
+    "MISSING_KINDS",
+    "MODEL_COMPARISON",
+    "OPTIONS",
+    "PANEL",
+    "PEOPLE_SHARES",
+    "PERSONAS",
+    "POCKETS",
+    "PROMPTS",
+    "PUBLISHED",
+    "RESPONDENTS",
+    "RESPONSES",
+    "SCORES",
+    "STATUSES",
+    "SUBGROUP_METRICS",
+    "TEXT_SCORES",
+    "TRAIT",
+    "UNPARSED_REASONS",
+    "VARIABLES",
+    "VERDICTS",
+    "WAVES",
+    "Column",
+    "Table",
+]

@@ -1,0 +1,250 @@
+"""Scores, and the estimates computed from them."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
+from mpta_pipeline.core.vocabulary import STATUSES, UNPARSED_REASONS, VERDICTS
+
+PEOPLE_SHARES = Table(
+    "people_shares",
+    "What people answered: the share of each option of an item by group, with its error by the survey's design. Groups "
+    "of few people are left out.",
+    ("task", "survey", "item_id", "dimensions", "subgroup", "weighted", "option"),
+    (
+        *shared_columns("task", "survey", "item_id"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("option", pl.Int64, "Canonical index of the option", ge=0),
+        Column("answer", pl.String, "The option's text"),
+        Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
+        Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
+        Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
+        Column("method", pl.String, "How the error was made: by design, lonely units told, or by weights alone"),
+    ),
+)
+
+# chrF and BLEU by sacrebleu, ROUGE (F1) by rouge-score; bertscore (F1) is null where it was not asked for.
+TEXT_SCORES = pl.Struct(dict.fromkeys(("chrf", "bleu", "rouge_1", "rouge_l", "bertscore"), pl.Float64))
+
+SCORES = Table(
+    "scores",
+    "One row an answer: what was picked against what counts, with its status; nothing is dropped.",
+    ("model", "prompt_id"),
+    (
+        *shared_columns("model", "task", "prompt_id"),
+        Column("request_hash", pl.String, "Key of the answer in the ledger"),
+        *shared_columns("condition", "survey", "wave", "respondent_id", "item_id"),
+        Column("kind", pl.String, "Kind of task"),
+        Column("cluster_id", pl.String, "Cluster of the item"),
+        Column("category", pl.String, "Category within the task", nullable=True),
+        Column("style", pl.String, "Style of the persona text"),
+        Column("framing", pl.String, "Framing of the persona text"),
+        Column("paraphrase_id", pl.Int64, "Paraphrase of the framing"),
+        Column("repeat_id", pl.Int64, "Repeat of the same prompt"),
+        Column("elicitation", pl.String, "How the answer was asked for"),
+        Column("order_id", pl.Int64, "Option order"),
+        Column("k_options", pl.Int64, "Number of options; 0: open text", ge=0),
+        Column("ordinal", pl.Boolean, "The options are ordered"),
+        Column("gold_idx", pl.Int64, "Canonical index of the answer key; null: there is none", nullable=True, ge=0),
+        Column("gold_pos", pl.Int64, "Its shown position", nullable=True, ge=0),
+        Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),
+        Column("pred_pos", pl.Int64, "Its shown position", nullable=True),
+        Column("p_vec", pl.List(pl.Float64), "Option probabilities in canonical order, summing to 1", nullable=True),
+        Column(
+            "letter_share",
+            pl.Float64,
+            "Share of probability on the options' letters at the answer's first token; an answer below the least share "
+            "that counts has no p_vec; null where not known",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column("status", pl.String, "What became of the request", isin=STATUSES),
+        Column(
+            "unparsed_reason",
+            pl.String,
+            "Why the reply is unparsed; null: it is not, or it was read elsewhere",
+            nullable=True,
+            isin=UNPARSED_REASONS,
+        ),
+        Column(
+            "score",
+            pl.Float64,
+            "1 if the option picked is the answer key, else 0; open text: ROUGE-L; null unless ok and there is a key",
+            nullable=True,
+        ),
+        Column(
+            "bias",
+            pl.Float64,
+            "BBQ: +1 biased, -1 counter-biased, 0 unknown; CIVICS: +1 agrees, -1 disagrees, 0 neither; null elsewhere",
+            nullable=True,
+        ),
+        Column("text_scores", TEXT_SCORES, "Open text against its reference, each 0 to 1; else null", nullable=True),
+        Column("condescending", pl.Boolean, "The reply speaks down to the person; null: there is none", nullable=True),
+        Column("weight", pl.Float64, "Panel weight; null: no survey weight", nullable=True),
+    ),
+)
+
+SUBGROUP_METRICS = Table(
+    "subgroup_metrics",
+    "One row a figure: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
+    ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup", "weighted", "baseline"),
+    (
+        *shared_columns("model", "task", "survey"),
+        Column("metric", pl.String, "Metric, as in the metric registry"),
+        *shared_columns("condition"),
+        Column("dimensions", pl.String, "Trait or intersection, e.g. sex or country×sex; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions, e.g. USA×female; `all` for everyone"),
+        Column("estimate", pl.Float64, "The figure; null where undefined", nullable=True),
+        Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end of the 95 % interval", nullable=True),
+        Column("method", pl.String, "How interval and error were made"),
+        Column(
+            "note",
+            pl.String,
+            "What must be read with the figure: why it is undefined, or whom and what it holds for; null: nothing",
+            nullable=True,
+        ),
+        Column("n_answers", pl.Int64, "Answers behind the figure", ge=0),
+        Column("n_personas", pl.Int64, "Personas behind the figure", ge=0),
+        Column("n_items", pl.Int64, "Items behind the figure", ge=0),
+        Column("n_eff", pl.Float64, "Effective number of answers (Kish, and clustering)", nullable=True),
+        Column(
+            "n_people",
+            pl.Int64,
+            "People whose own answers the model's are compared with as a distribution; null where none are",
+            nullable=True,
+            ge=0,
+            optional=True,
+        ),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column(
+            "weights",
+            pl.String,
+            "Which weights the model's and the people's answers carry, by the file's own name of the survey weight",
+            nullable=True,
+            optional=True,
+        ),
+        Column("baseline", pl.String, "Baseline compared with: chance, item_mode, group_mode …; empty: none"),
+        Column("baseline_estimate", pl.Float64, "The baseline's figure on the same rows", nullable=True),
+        Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
+        Column("effect_se", pl.Float64, "Its standard error", nullable=True),
+        Column("effect_low", pl.Float64, "Lower end of its 95 % interval", nullable=True),
+        Column("effect_high", pl.Float64, "Upper end", nullable=True),
+        Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "Benjamini–Hochberg within its family", nullable=True, ge=0, le=1),
+        Column("shrunken_estimate", pl.Float64, "Empirical-Bayes estimate", nullable=True),
+        Column(
+            "gap",
+            pl.Float64,
+            "Figure minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
+            nullable=True,
+        ),
+        Column("gap_se", pl.Float64, "Its standard error", nullable=True),
+        Column("gap_q", pl.Float64, "Benjamini–Hochberg q-value of the gap", nullable=True, ge=0, le=1),
+        Column(
+            "gap_apart",
+            pl.Float64,
+            "As `gap`, to everyone else but the groups that stand out; null where no group of the dimension does",
+            nullable=True,
+        ),
+        Column("gap_apart_q", pl.Float64, "Its q-value; it decides the verdict", nullable=True, ge=0, le=1),
+        Column(
+            "mde", pl.Float64, "Smallest effect that would be found with 80 % power, given effect_se", nullable=True
+        ),
+        Column("verdict", pl.String, "Gap to everyone else, by equivalence test", nullable=True, isin=VERDICTS),
+        Column("small", pl.Boolean, "Below the study's minimum cell: shown with its n, not to be read alone"),
+        Column("release_ids", pl.List(pl.String), "Releases of the waves used"),
+        Column(
+            "figure_id",
+            pl.String,
+            "Id that binds study, key, weighting, releases and the figure itself; `mpta trace` takes it",
+            nullable=True,
+        ),
+    ),
+)
+
+FIGURES_BEFORE = Table(
+    "figures_before",
+    "Figures that others have replaced since, so that an id that was quoted still leads somewhere.",
+    ("figure_id",),
+    (
+        Column("figure_id", pl.String, "Id of the figure that was"),
+        Column("figure_key", pl.String, "model/task/survey/metric/condition/dimensions/subgroup"),
+        Column("metric", pl.String, "Metric"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("estimate", pl.Float64, "The figure that was", nullable=True),
+        Column("n_answers", pl.Int64, "Answers behind it", ge=0),
+        Column("release_ids", pl.List(pl.String), "Releases of the waves used then"),
+        Column("until", pl.String, "When it was replaced, UTC"),
+    ),
+)
+
+POCKETS = Table(
+    "pockets",
+    "Subgroups found on one half of the data and confirmed on the other where a model does worse.",
+    ("model", "task", "survey", "condition", "outcome", "dimensions", "subgroup"),
+    (
+        *shared_columns("model", "task", "survey", "condition"),
+        Column("outcome", pl.String, "What is worse there: score, score net of a baseline, or the persona's effect"),
+        Column("dimensions", pl.String, "Traits that define the pocket"),
+        Column("subgroup", pl.String, "Their values"),
+        Column("n_answers", pl.Int64, "Answers in the confirmation half", ge=0),
+        Column("n_personas", pl.Int64, "Personas in the confirmation half", ge=0),
+        Column("n_items", pl.Int64, "Items in the confirmation half", ge=0),
+        Column("n_eff", pl.Float64, "Effective number of answers in the confirmation half", nullable=True),
+        Column("estimate", pl.Float64, "Baseline-adjusted score in the pocket, confirmation half", nullable=True),
+        Column("rest_estimate", pl.Float64, "The same outside the pocket", nullable=True),
+        Column("difference", pl.Float64, "estimate − rest_estimate", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("p_value", pl.Float64, "One-sided p-value on the confirmation half", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "Benjamini–Hochberg over the pockets tested", nullable=True, ge=0, le=1),
+        Column("parent", pl.String, "The broader pocket it refines; empty: none"),
+        Column(
+            "mde",
+            pl.Float64,
+            "Smallest difference of a slice of this size that search and test together find with 80 % power",
+            nullable=True,
+        ),
+        Column("shrunken_difference", pl.Float64, "Empirical-Bayes difference", nullable=True),
+        Column("confirmed", pl.Boolean, "q below the study's level on the confirmation half"),
+        Column("e_value", pl.Float64, "Evidence against the null on the confirmation half", nullable=True, ge=0),
+        Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
+        Column("pocket", pl.String, "The pocket that the row is part of, named after its clearest row", nullable=True),
+        Column("leads", pl.Boolean, "The clearest row of its pocket, by e-value", nullable=True),
+        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's figures", nullable=True),
+        Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
+    ),
+)
+
+MODEL_COMPARISON = Table(
+    "model_comparison",
+    "Paired differences between models on the same prompts, with tie groups.",
+    ("task", "survey", "metric", "condition", "model", "other_model"),
+    (
+        *shared_columns("task", "survey"),
+        Column("metric", pl.String, "Metric"),
+        *shared_columns("condition", "model"),
+        Column("other_model", pl.String, "Model compared with; equals `model` on the row of its own figure"),
+        Column("estimate", pl.Float64, "The model's own figure", nullable=True),
+        Column("difference", pl.Float64, "model − other_model on the prompts that both answered", nullable=True),
+        Column("se", pl.Float64, "Two-way clustered error of the difference", nullable=True),
+        Column("p_value", pl.Float64, "Two-sided", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "Benjamini–Hochberg within task and metric", nullable=True, ge=0, le=1),
+        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("mde", pl.Float64, "Smallest difference that would be found with 80 % power", nullable=True),
+        Column("n_answers", pl.Int64, "Answers of the model behind the row", ge=0),
+        Column("n_personas", pl.Int64, "Personas behind the row", ge=0),
+        Column("n_items", pl.Int64, "Items behind the row", ge=0),
+        Column("tie_group", pl.Int64, "Models that share a tie group cannot be told apart", nullable=True),
+    ),
+)

@@ -1,0 +1,91 @@
+"""Personas, the panel that is asked, and the subgroups that personas belong to."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
+from mpta_pipeline.core.vocabulary import DATA_USES
+
+TRAIT = pl.Struct(
+    {
+        "column": pl.String,
+        "domain": pl.String,
+        "label": pl.String,
+        "statement": pl.String,
+        "answer": pl.String,
+        "value": pl.String,
+        "code": pl.String,
+        "variable": pl.String,
+        "reveals": pl.List(pl.String),
+    }
+)
+
+PERSONAS = Table(
+    "personas",
+    "One row a persona: a real respondent with the traits that they stated, never a missing answer.",
+    ("respondent_id",),
+    (
+        *shared_columns("respondent_id"),
+        Column("revision", pl.String, "Hash of the persona's traits"),
+        *shared_columns("survey", "codebook", "wave", "release_id"),
+        Column("country", pl.String, "ISO 3166-1 alpha-3"),
+        Column("year", pl.Int64, "Year of the interview"),
+        Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True, ge=0),
+        Column("data_use", pl.String, "Where the persona may be sent", isin=DATA_USES),
+        Column("licence", pl.String, "Terms of the source"),
+        Column("n_traits", pl.Int64, "Traits carried", ge=0),
+        Column("k_anonymity", pl.Int64, "Respondents of the wave who share the demographic traits shown", ge=1),
+        Column("traits", pl.List(TRAIT), "Traits in the crosswalk's order"),
+    ),
+)
+
+PANEL = Table(
+    "panel",
+    "Who is asked: a stratified sample of the personas by lowest keyed hash within stratum.",
+    ("respondent_id",),
+    (
+        *shared_columns("respondent_id", "survey", "wave"),
+        Column("stratum", pl.String, "Stratum of the panel's design; too small ones are joined: a + b"),
+        Column("stratum_size", pl.Int64, "Personas in the stratum", ge=1),
+        Column("stratum_selected", pl.Int64, "Personas drawn from it", ge=1),
+        Column("inclusion_probability", pl.Float64, "stratum_selected / stratum_size", ge=0, le=1),
+        Column("rank", pl.Float64, "Keyed hash in [0, 1) by which the persona was chosen", ge=0, le=1),
+        Column("survey_weight", pl.Float64, "Weight of the survey; null: the source carries none", nullable=True),
+        Column(
+            "weight", pl.Float64, "survey_weight / inclusion_probability; null without survey_weight", nullable=True
+        ),
+    ),
+)
+
+GROUPS = Table(
+    "groups",
+    "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
+    ("respondent_id",),
+    (
+        *shared_columns("respondent_id", "survey"),
+        Column(
+            "sample",
+            pl.String,
+            "Country in which the person was drawn, ISO 3166-1 alpha-3: what polls are matched by; no dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "stratum",
+            pl.String,
+            "Sampling stratum, unique within the survey: wave, country and the file's own stratum; no dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "psu",
+            pl.String,
+            "Primary sampling unit, unique within the survey: stratum and the file's own unit; null: the person; no "
+            "dimension",
+            nullable=True,
+            optional=True,
+        ),
+    ),
+    open=True,
+)

@@ -1,0 +1,49 @@
+"""Lineage, and the list of published tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
+from mpta_pipeline.core.tables.inference import RESPONSES
+from mpta_pipeline.core.tables.metrics import MODEL_COMPARISON, PEOPLE_SHARES, POCKETS, SCORES, SUBGROUP_METRICS
+from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS
+from mpta_pipeline.core.tables.schema import Column, Table
+from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
+from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
+
+LINEAGE = Table(
+    "lineage",
+    "What each table partition was made from.",
+    ("child", "parent"),
+    (
+        Column("child", pl.String, "Asset and partition, e.g. personas or prompts|value_alignment"),
+        Column("parent", pl.String, "Asset and partition that it was made from"),
+        Column("child_version", pl.String, "Data version of the child", nullable=True),
+        Column("parent_version", pl.String, "Data version of the parent", nullable=True),
+    ),
+)
+
+PUBLISHED: Sequence[Table] = (
+    WAVES,
+    VARIABLES,
+    CONCEPTS,
+    OPTIONS,
+    RESPONDENTS,
+    CHANGELOG,
+    PERSONAS,
+    PANEL,
+    ITEMS,
+    GOLD,
+    PEOPLE_SHARES,
+    GROUPS,
+    PROMPTS,
+    RESPONSES,
+    SCORES,
+    SUBGROUP_METRICS,
+    POCKETS,
+    MODEL_COMPARISON,
+    LINEAGE,
+)

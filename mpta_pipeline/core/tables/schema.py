@@ -1,0 +1,145 @@
+"""What a table is: columns with type, meaning and bounds, and the checks made from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mpta_pipeline.core.errors import ValidationError
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its polars type, meaning, and the bounds that its values must keep.
+
+    An `optional` column was added after the table was first published, or few sources have it: a frame without it
+    conforms, and gets nulls.
+    """
+
+    name: str
+    dtype: pl.DataType | type[pl.DataType]
+    description: str
+    nullable: bool = False
+    isin: tuple[str, ...] | None = None
+    ge: float | None = None
+    le: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its meaning, key and columns. An `open` table may carry further columns after the declared ones."""
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    open: bool = False
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """Names and types of the declared columns, in order."""
+        return pl.Schema({c.name: c.dtype for c in self.columns})
+
+    def empty(self) -> pl.DataFrame:
+        """The table with no rows."""
+        return pl.DataFrame(schema=self.schema)
+
+    def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Cast to the declared types, put columns in order (further ones behind), sort by key and validate.
+
+        Optional columns that are absent become null.
+
+        Raises:
+            ValidationError: A column is missing or undeclared, a value breaks its bound, or the key repeats.
+        """
+        frame = frame.with_columns(
+            pl.lit(None, c.dtype).alias(c.name) for c in self.columns if c.optional and c.name not in frame.columns
+        )
+        missing = [name for name in self.schema if name not in frame.columns]
+        extra = [name for name in frame.columns if name not in self.schema]
+        if missing or (extra and not self.open):
+            raise ValidationError(
+                f"Table {self.name} has the wrong columns: missing {missing}, undeclared {[] if self.open else extra}",
+                variable=(missing + extra)[0],
+                remedy="make the frame as mpta_pipeline/core/tables/ declares it",
+            )
+        frame = frame.select(
+            *(pl.col(name).cast(dtype, strict=True) for name, dtype in self.schema.items()), *extra
+        ).sort(self.key, maintain_order=True)
+        return self.validate(frame)
+
+    def validate(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Check an eager frame against bounds and key.
+
+        pandera looks only at the schema of a LazyFrame, so this takes none.
+
+        Raises:
+            ValidationError: With table, column, the first offending value and how many there are.
+        """
+        # Takes a second to load, which commands that only look need not wait for.
+        from pandera.errors import SchemaErrors
+
+        try:
+            self._pandera.validate(frame, lazy=True)
+        except SchemaErrors as failure:
+            first = failure.failure_cases.row(0, named=True)
+            raise ValidationError(
+                f"Table {self.name} breaks rule {first['check']} in {failure.failure_cases.height} place(s)",
+                variable=str(first["column"]),
+                value=first["failure_case"],
+                remedy="mend the input that this row came from; what was stored before is unchanged",
+            ) from None
+        if self.key and (repeated := frame.height - frame.select(self.key).n_unique()):
+            example = frame.filter(pl.struct(self.key).is_duplicated()).select(self.key).row(0)
+            raise ValidationError(
+                f"Table {self.name} repeats its key in {repeated} row(s)",
+                variable="+".join(self.key),
+                value=str(example),
+                remedy="each row must be unique by its key",
+            )
+        return frame
+
+    @cached_property
+    def _pandera(self) -> pa.DataFrameSchema:
+        import pandera.polars as pa
+
+        return pa.DataFrameSchema({c.name: _pandera_column(c) for c in self.columns}, strict=False)
+
+
+def _pandera_column(column: Column) -> pa.Column:
+    import pandera.polars as pa
+
+    checks = []
+    if column.isin is not None:
+        checks.append(pa.Check.isin(list(column.isin)))
+    if column.ge is not None:
+        checks.append(pa.Check.ge(column.ge))
+    if column.le is not None:
+        checks.append(pa.Check.le(column.le))
+    return pa.Column(column.dtype, checks=checks, nullable=column.nullable)
+
+
+def shared_columns(*names: str) -> tuple[Column, ...]:
+    """Columns that mean the same in every table that has them."""
+    shared = {
+        "wave": Column("wave", pl.String, "Wave: survey and its wave or year, e.g. gss-2018"),
+        "survey": Column("survey", pl.String, "Survey source, e.g. gss; figures are never pooled over surveys"),
+        "codebook": Column("codebook", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss"),
+        "release_id": Column("release_id", pl.String, "Release: wave and the first 12 digits of the file's SHA-256"),
+        "respondent_id": Column(
+            "respondent_id", pl.String, "Respondent: stable hash of survey lineage and native key, without the version"
+        ),
+        "task": Column("task", pl.String, "Task, as named in study.yaml"),
+        "item_id": Column("item_id", pl.String, "Item within the task"),
+        "model": Column("model", pl.String, "Model, as named in models.yaml"),
+        "condition": Column("condition", pl.String, "What the model is told about the persona"),
+        "prompt_id": Column("prompt_id", pl.String, "Prompt: hash of its design cell and text"),
+    }
+    return tuple(shared[name] for name in names)

@@ -1,0 +1,47 @@
+"""Closed lists of values that several packages share, each given once."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
+Framing = Literal["you_are", "user_is", "third_person"]
+Condition = Literal[
+    "persona",
+    "no_persona",
+    "demographics_only",
+    # Controls: the traits of another respondent, neutral text of the same length, the persona without one domain.
+    "shuffled_country",
+    "shuffled_any",
+    "placebo",
+    "without_demographic",
+    "without_belief",
+    "without_value",
+    "without_attitude",
+]
+Elicitation = Literal["letter", "option_logprob", "verbalized", "free_text"]
+Domain = Literal["demographic", "belief", "value", "attitude"]
+DataUse = Literal["any", "local_only"]
+MissingKind = Literal[
+    "dont_know",
+    "refused_or_no_answer",
+    "not_applicable",
+    "not_asked",
+    "not_available_release",
+    "invalid",
+    "skipped_web",
+    "below_threshold",
+]
+Severity = Literal["error", "warn"]
+
+CONDITIONS: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
+"""The conditions of a study that names none."""
+ELICITATIONS: tuple[str, ...] = get_args(Elicitation)
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+DATA_USES: tuple[str, ...] = get_args(DataUse)
+STATUSES = ("ok", "refused", "unparsed", "error")
+UNPARSED_REASONS = ("empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign")
+"""Why a reply is unparsed: it is empty; the token limit cut it off; it names no option; it names several; it
+contradicts itself; it holds only reasoning; it is in another script than the options."""
+VERDICTS = ("gap", "no_gap", "inconclusive")
+MISSING_KINDS: tuple[MissingKind, ...] = get_args(MissingKind)
