@@ -67,8 +67,9 @@ def test_a_table_that_is_written_again_while_it_is_read_is_not_taken_for_damaged
     assert provenance.read_record(path) is not None
 
 
+@pytest.mark.usefixtures("finished")
 def test_the_campaign_over_every_stored_file_ends_with_the_figures_as_they_were(world, server, tmp_path):
-    deployment, _ = bring_up_to_date()
+    deployment = Deployment.from_env()
     figures = {asset: stacked(deployment, asset) for asset in ("scores", "subgroup_metrics", "pockets")}
     calls, kept = server.calls, tmp_path / "kept"
     shutil.copytree(deployment.layout.root, kept)
@@ -97,8 +98,9 @@ def test_the_campaign_over_every_stored_file_ends_with_the_figures_as_they_were(
     assert server.calls == calls, "nothing was asked again"
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_damaged_publication_is_told(world):
-    deployment, _ = bring_up_to_date()
+    deployment = Deployment.from_env()
     path = deployment.layout.warehouse
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     told = [f.message for f in integrity.check_all(deployment, "published") if not f.passed]
