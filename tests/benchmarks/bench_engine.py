@@ -323,8 +323,8 @@ def main() -> None:
     parser.add_argument("--personas", type=int, default=16, help="personas asked of the embedded model")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    command = [sys.executable, "-m", "tests.factories.provider_server", "--latency", str(LATENCY)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    command = [sys.executable, str(REPOSITORY / "tests" / "inference" / "server.py"), "--latency", str(LATENCY)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"

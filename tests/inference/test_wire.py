@@ -21,13 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpta_pipeline import inference
+from mpta_pipeline.core.tables import UNPARSED_REASONS
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt, sum_of_response
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
 from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.tasks import parse_replies
-from mpta_pipeline.tasks.parsing import REASONS
 from tests.factories.model_calls import make_prompts, make_spec
 from tests.factories.provider_server import Answer, Request, Server
 
@@ -269,7 +269,7 @@ def test_whatever_comes_is_one_of_four_outcomes_and_names_what_the_text_names(da
         records.append(record_of(WIRE[name], body, elicitation))
     for found in read_all(records, elicitation):
         assert found["status"] in ("ok", "refused", "unparsed", "error")
-        assert (found["status"] == "unparsed") == (found["unparsed_reason"] in REASONS)
+        assert (found["status"] == "unparsed") == (found["unparsed_reason"] in UNPARSED_REASONS)
         assert (found["status"] == "error") == bool(found["error"])
         assert (found["status"] == "ok") == (found["pred_pos"] is not None)
         if found["status"] == "ok":

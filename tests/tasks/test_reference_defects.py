@@ -3,7 +3,6 @@
 What stands behind them is tested in detail where it lives; here is one look at each.
 """
 
-import json
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from mpta_pipeline import inference, metrics, personas, tasks
 from mpta_pipeline.cli import app
 from mpta_pipeline.core.countries import country_code
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.core.tables import MISSING_KINDS
 from mpta_pipeline.inference import http_client
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
@@ -40,7 +39,7 @@ def test_defect_01_gold_is_not_always_first_and_always_a_is_at_chance(world, nam
     assert scores["score"].mean() == pytest.approx(scores.select((1 / pl.col("k_options")).mean()).item())
 
 
-@pytest.mark.parametrize("reply", ["I cannot answer that.", "???", "", None])
+@pytest.mark.parametrize("response", ["I cannot answer that.", "???", "", None])
 def test_defect_01_a_refused_or_unreadable_reply_is_no_option(world, response):
     prompts = world.prompts["sample_myths"]
     scores = tasks.score(prompts, world.items["sample_myths"], answered(prompts, response))
@@ -98,8 +97,9 @@ def test_defect_04_every_elicitation_sees_the_options(world, crosswalk):
 
 def test_defect_05_bbq_says_which_way_an_answer_leans(world):
     prompts, items = world.prompts["sample_stereotypes"], world.items["sample_stereotypes"]
-    for meta in (json.loads(m) for m in items["metadata"]):
-        assert {"context_condition", "question_polarity", "option_bias", "biased_idx", "unknown_idx"} <= set(meta)
+    told = items.select("context_condition", "question_polarity", "option_bias")
+    assert sum(told.null_count().row(0)) == 0
+    assert all(sorted(bias) == [-1, 0, 1] for bias in told["option_bias"])
     assert tasks.score(prompts, items, answered(prompts, "A"))["bias"].null_count() == 0
 
 
@@ -166,8 +166,8 @@ def test_defect_12_every_model_sees_the_same_people_and_the_baseline_the_same_op
 
 def test_defect_13_every_figure_has_weight_interval_pairing_clusters_and_size_and_no_group_is_left_out():
     scores, groups, gold = invented_scores(personas=80, items=10, weights=True, persona_sd=0.5, seed=3)
-    rules = FigureRules(dimensions=("sex", "age_band"), min_personas=30)
-    figures = metrics.compute_figures(scores, groups, gold, rules=rules)
+    rules = EstimateRules(dimensions=("sex", "age_band"), min_personas=30)
+    figures = metrics.compute_estimates(scores, groups, gold, rules=rules)
     cut = figures.filter(metric="accuracy", condition="persona", baseline="", dimensions="age_band")
     assert set(cut["weighted"]) == {True, False}
     assert set(cut["subgroup"]) == {f"age_band{i}" for i in range(4)}  # the worst beside the best
@@ -192,7 +192,7 @@ def test_defect_14_the_most_frequent_answer_stands_beside_each_figure():
     constant = scores.join(mode.select("item_id", pl.col("gold_idx").alias("mode")), on="item_id").with_columns(
         pl.col("mode").alias("pred_idx"), (pl.col("mode") == pl.col("gold_idx")).cast(pl.Float64).alias("score")
     )
-    figures = metrics.compute_figures(constant.drop("mode"), groups, gold, rules=FigureRules(dimensions=("sex",)))
+    figures = metrics.compute_estimates(constant.drop("mode"), groups, gold, rules=EstimateRules(dimensions=("sex",)))
     row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="item_mode", weighted=False)
     # the baseline knows the others' answers alone, the model here its own person's too
     assert row["baseline_estimate"][0] == pytest.approx(row["estimate"][0], abs=0.03)
@@ -235,9 +235,7 @@ def test_defect_16_no_key_is_committed_and_every_documented_command_exists():
     assert [f.name for f in files if f.is_file() and KEYS.search(f.read_bytes())] == []
     assert len([f for f in files if f.name.startswith("test_")]) > 50
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    for document in ("README.md", "CONTRIBUTING.md"):
-        named = set(
-            re.findall(r"(?:^|`|&& )mpta ([a-z]+)", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
-        )
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        named = set(re.findall(r"(?:^|`|&& )mpta ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
         assert named <= commands, named - commands
     assert {"demo", "run", "plan", "surveys", "models", "trace", "export", "ui"} <= commands
