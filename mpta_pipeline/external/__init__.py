@@ -1,4 +1,4 @@
-"""Answers made elsewhere (`mpta score`): other people's files, matched with their items, scored, summed up."""
+"""Score answers made elsewhere (`mpta score`): read files, match answers with items, compute estimates."""
 
 from mpta_pipeline.external.bbq_layout import from_bbq, is_bbq
 from mpta_pipeline.external.estimates import Results, check_out, compute, overview, write

@@ -20,7 +20,7 @@ from mpta_pipeline.metrics.samples.external_scores import ROW
 
 @dataclass
 class KeyedAnswers:
-    """Answers with what they are scored against.
+    """Answers and what they are scored against.
 
     Attributes:
         rows: The answers that can be scored.
@@ -40,7 +40,7 @@ class KeyedAnswers:
 def own_of_people(
     people: PeopleAnswers | None, items: pl.DataFrame, known: Known | None, file: Path
 ) -> pl.DataFrame | None:
-    """The people's answers with `item_id`."""
+    """Return people's answers with `item_id`."""
     if people is None:
         return None
     frame = people.frame
@@ -51,7 +51,7 @@ def own_of_people(
     frame = frame.with_columns(pl.col("item_id").cast(pl.String), pl.col("respondent_id").cast(pl.String))
     if (twice := frame.filter(pl.struct("respondent_id", "item_id").is_duplicated())).height:
         raise ValidationError(
-            "A person has two answers to one question",
+            "A person has two answers to the same question",
             file=None,
             variable="respondent_id",
             value=f"{twice.item(0, 'respondent_id')}: {twice.item(0, 'item_id')}",
@@ -63,7 +63,7 @@ def own_of_people(
 def numbers_apart(
     rows: pl.DataFrame, own: pl.DataFrame | None, numeric: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The answers that are options, and those that are numbers, apart from those that are options."""
+    """Separate answers that are options from answers that are numbers."""
     if not numeric:
         return rows, None
     is_number = pl.col("item_id").is_in(list(numeric))
@@ -76,7 +76,7 @@ def numbers_apart(
 
 
 def joined_own(rows: pl.DataFrame, own: pl.DataFrame | None) -> pl.DataFrame:
-    """Own answers of the people's file beside the model's, where their persona is the same."""
+    """Add people's own answers beside the model's answers for the same persona."""
     if own is None or "own_answer" in rows.columns or "respondent_id" not in rows.columns:
         return rows
     rows = rows.with_columns(pl.col("respondent_id").cast(pl.String))
@@ -104,11 +104,11 @@ def keys_of(
         items: ITEMS.
         own: Answers of the people's file.
         known: Items known before, with their people's answers.
-        reading: What the user says of the file.
+        reading: What the user says about the file.
         file: For messages.
 
     Raises:
-        ValidationError: An item has several keys, a person two own answers, or nothing has a key.
+        ValidationError: An item has several keys, a person has two own answers, or no answer has a key.
     """
     made = KeyedAnswers(rows, items, GOLD.empty() if known is None else known.gold)
     _keys_of_items(made, file)
@@ -131,11 +131,11 @@ def keys_of(
 
 
 def _keys_of_items(made: KeyedAnswers, file: Path) -> None:
-    """Keys that stand in the file: the item's, or, where they differ between people, the person's own answer."""
+    """Take keys from the file: the item's or, if they differ between people, the person's own answer."""
     rows, items = made.rows, made.items
     once = "own_idx" in rows.columns and "respondent_id" not in rows.columns
     if once and not rows.select(pl.struct("item_id", "model").is_duplicated().any()).item():
-        # One answer to each item and nobody named: what is right is the item's.
+        # One answer per item and no persons: the right answer is the item's key.
         rows = rows.rename({"own_idx": "key_idx", "own_answer": "key"}) if "key_idx" not in rows.columns else rows
     if "own_idx" in rows.columns or "key_idx" not in rows.columns:
         return
@@ -152,7 +152,7 @@ def _keys_of_items(made: KeyedAnswers, file: Path) -> None:
             file=file,
             variable="key",
             value=several.item(0, "item_id"),
-            remedy="give each item one key, or respondent_id where the key is the person's own answer",
+            remedy="give each item one key, or respondent_id if the key is the person's own answer",
         )
     keys = given.unique("item_id", keep="first").select("item_id", pl.col("key_idx").alias("_key"))
     items = items.join(keys, on="item_id", how="left", maintain_order="left")
@@ -164,16 +164,16 @@ def _keys_of_items(made: KeyedAnswers, file: Path) -> None:
 
 
 def _own_gold(made: KeyedAnswers, file: Path) -> pl.DataFrame:
-    """GOLD of the own answers beside the model's."""
+    """Return GOLD from own answers in the same rows."""
     rows = made.rows
     if "own_idx" not in rows.columns:
         return pl.DataFrame(schema=GOLD.schema)
     if "respondent_id" not in rows.columns:
         raise ValidationError(
-            "The own answers do not say whose they are",
+            "The own answers have no respondent_id",
             file=file,
             variable="respondent_id",
-            remedy="give respondent_id; where each row is another person, number the rows",
+            remedy="give respondent_id; if each row is another person, number the rows",
         )
     weight = _float(rows, "weight")
     mine = (
@@ -192,7 +192,7 @@ def _own_gold(made: KeyedAnswers, file: Path) -> pl.DataFrame:
     differ = mine.filter((pl.col("gold_idx").n_unique() > 1).over(key))
     if differ.height:
         raise ValidationError(
-            "A person has two own answers to one item",
+            "A person has two own answers to the same item",
             file=file,
             variable="own_answer",
             value=f"{differ.item(0, 'respondent_id')}: {differ.item(0, 'item_id')}",
@@ -208,7 +208,7 @@ def _float(frame: pl.DataFrame, name: str) -> pl.Expr:
 def _gold_of_people(
     made: KeyedAnswers, own: pl.DataFrame, mine: pl.DataFrame, reading: Reading, file: Path
 ) -> pl.DataFrame:
-    """GOLD of everybody in the people's file."""
+    """Return GOLD of everybody in the people's file."""
     rows = made.rows
     here = own.join(made.items.select("item_id"), on="item_id", how="semi", maintain_order="left")
     here = here.drop("options", strict=False).with_columns(pl.lit("people").alias("model"))
@@ -216,13 +216,13 @@ def _gold_of_people(
     lost = frame.filter(pl.col("own_idx").is_null())
     if lost.height:
         made.notes.append(
-            f"{lost.height:,} of {frame.height:,} answers of people are no option of their item and count as no answer "
+            f"{lost.height:,} of {frame.height:,} answers of people match no option of their item and count as none "
             f"(e.g. {lost.item(0, 'item_id')}: {lost.item(0, 'own_answer')})"
         )
     surveys = rows.select(survey_of(rows).unique().alias("s"))["s"].to_list()
     if "survey" not in frame.columns and len(surveys) > 1:
         raise ValidationError(
-            "The answers are of several surveys, and the people's file does not say of which each person is",
+            "The answers come from several surveys, and the people's file does not name each person's survey",
             file=file,
             variable="survey",
             value=", ".join(sorted(surveys)),
@@ -255,7 +255,7 @@ def _leave_out_keyless_personas(made: KeyedAnswers) -> None:
     rows = rows.join(
         made.items.select("item_id", pl.col("gold_idx").alias("_item")), on="item_id", how="left", maintain_order="left"
     )
-    # Answers of nobody stand beside those of everybody who answered.
+    # Answers without a persona serve as everyone's no-persona baseline.
     lacks = pl.col("_own").is_null() & pl.col("_item").is_null() & pl.col("respondent_id").is_not_null()
     lost = rows.filter(lacks)
     if lost.height:
@@ -265,7 +265,7 @@ def _leave_out_keyless_personas(made: KeyedAnswers) -> None:
                 lost.height,
                 "the person gave no own answer to the question that could be read",
                 tuple(lost["respondent_id"].unique(maintain_order=True).head(5)),
-                "nothing, if they were not asked or did not answer; else see that ids and codes agree",
+                "none, if they were not asked or did not answer; else check that ids and codes agree",
             )
         )
     made.rows = rows.filter(~lacks).drop("_own", "_item")
@@ -275,7 +275,7 @@ def _leave_out_keyless_items(made: KeyedAnswers, file: Path) -> None:
     """Leave out answers to items without a key.
 
     Raises:
-        ValidationError: No item has one.
+        ValidationError: No item has a key.
     """
     keyed = made.items.filter(pl.col("gold_idx").is_not_null())
     lost = made.rows.join(keyed, on="item_id", how="anti", maintain_order="left")
@@ -300,7 +300,7 @@ def _leave_out_keyless_items(made: KeyedAnswers, file: Path) -> None:
 
 
 def _by_mode(made: KeyedAnswers) -> None:
-    """Where no persona is among the people, the key of an item is people's most frequent answer."""
+    """Use people's most frequent answer as an item's key, because no persona is among the people."""
     weight = pl.col("weight").fill_null(1.0)
     mode = (
         made.gold.group_by("item_id", "gold_idx")
@@ -320,4 +320,4 @@ def _by_mode(made: KeyedAnswers) -> None:
     )
     if made.rows.height < before:
         n = before - made.rows.height
-        made.notes.append(f"{n:,} answers are to items that the people were not asked, and are left out")
+        made.notes.append(f"{n:,} answers belong to items that the people were not asked, and are left out")

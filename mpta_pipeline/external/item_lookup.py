@@ -1,4 +1,4 @@
-"""The items that a table's answers are to: found among known ones, or made of the table itself."""
+"""Find the items of a table's answers among known ones, or take them from the table itself."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mpta_pipeline.external.table_shapes import ids_of
 from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
 from mpta_pipeline.tasks import completed
 
-# With more codes than this, or with fractions, an answer is a number and no option.
+# With more codes than this, or with fractions, answers are numbers, not options.
 MOST_CODES = 26
-# How surveys write no answer in codes behind a scale, by their repeated or last digits.
+# Codes beyond a scale by which surveys write "no answer": repeated digits, or the last numbers before a power of 10.
 _NO_ANSWER = {
     *(7.0, 8.0, 9.0),
     *(float(f"{digit}" * width) for width in (2, 3, 4) for digit in (6, 7, 8, 9)),
@@ -40,15 +40,15 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class OwnItems:
-    """Items that a table brings along.
+    """Items that a table contains.
 
     Attributes:
         items: ITEMS.
-        numeric: Ids of those whose answers are numbers; they are none of `items`.
+        numeric: Ids of items whose answers are numbers; they are not in `items`.
         notes: What was assumed.
-        no_answer: item_id, code: what people's answers hold in place of an answer.
-        own_order: Letters and numbers may count in the items' order. False where people's texts are the options, whose
-            order nobody gave.
+        no_answer: item_id, code: codes that mean "no answer" in people's answers.
+        own_order: Letters and numbers may refer to the items' order. False if the options are people's texts, whose
+            order is unknown.
     """
 
     items: pl.DataFrame
@@ -59,10 +59,10 @@ class OwnItems:
 
 
 def items_of_rows(rows: pl.DataFrame, file: Path, people: PeopleAnswers | None, *, ordered: bool = False) -> OwnItems:
-    """Make the items of the rows: options as shown, else the answers of people, codes as an ordered scale.
+    """Make items from the rows: options as shown, else people's answers, codes as an ordered scale.
 
     Raises:
-        ValidationError: The rows name no item, or nobody says which options the items have.
+        ValidationError: The rows name no item, or the items' options are unknown.
     """
     if not {"item_id", "question"} & set(rows.columns):
         raise _no_item(rows, file)
@@ -112,7 +112,7 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: PeopleAnswers | None, 
         )
     if unknown and not made and not numeric:
         raise ValidationError(
-            "It is not known which options the questions have",
+            "The options of the questions are unknown",
             file=file,
             variable="options",
             value=unknown[0],
@@ -148,7 +148,7 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: PeopleAnswers | None, 
 
 
 def _shown(frame: pl.DataFrame) -> dict[str, list[str]]:
-    """Options as shown; those that rows show in different orders have the order of the first row."""
+    """Return options as shown; if rows show them in different orders, in the order of the first row."""
     if "options" not in frame.columns:
         return {}
     listed = c.listed(frame.get_column("options"))
@@ -157,7 +157,7 @@ def _shown(frame: pl.DataFrame) -> dict[str, list[str]]:
 
 
 def _places(frame: pl.DataFrame) -> dict[str, list[float]]:
-    """Places of the options on their scale, where the file gives a list of numbers."""
+    """Return the places of the options on their scale, if the file has a list of numbers."""
     if "places" not in frame.columns:
         return {}
     listed, _ = c.numbers(frame.get_column("places"))
@@ -167,7 +167,7 @@ def _places(frame: pl.DataFrame) -> dict[str, list[float]]:
 
 
 def _values_of_people(frame: pl.DataFrame, people: PeopleAnswers | None) -> dict[str, list[str]]:
-    """Item → the different answers of people (and keys) to it."""
+    """Return item → the different answers of people (and keys) to it."""
     sides = [frame.select("item_id", pl.col(n).alias("said")) for n in ("own_answer", "key") if n in frame.columns]
     if people is not None:
         said = people.frame.get_column("own_answer")
@@ -182,7 +182,7 @@ def _values_of_people(frame: pl.DataFrame, people: PeopleAnswers | None) -> dict
 
 
 def _facts(frame: pl.DataFrame) -> tuple[dict[str, dict[str, str | None]], list[str]]:
-    """What the rows say of their item: by name, item → value. What differs within an item is none of the item's."""
+    """Return facts about items: by name, item → value. Values that differ within an item are not facts about it."""
     found: dict[str, dict[str, str | None]] = {}
     notes = []
     for name in ("question", "category", "cluster", "context"):
@@ -199,7 +199,7 @@ def _facts(frame: pl.DataFrame) -> tuple[dict[str, dict[str, str | None]], list[
 
 
 def _scale(values: Sequence[str], *, given_order: bool) -> tuple[list[str], list[float] | None] | None:
-    """Options and their places from what people answered; None where the answers are numbers and no options."""
+    """Return options and their places from people's answers; None if the answers are numbers, not options."""
     codes = [x for x in map(_code, values) if x is not None]
     if not codes or len(codes) < len(values):
         return list(values) if given_order else sorted(values), None
@@ -210,7 +210,7 @@ def _scale(values: Sequence[str], *, given_order: bool) -> tuple[list[str], list
 
 
 def _codes_of_models(frame: pl.DataFrame) -> dict[str, set[float]]:
-    """Item → the different numbers that models answered."""
+    """Return item → the different numbers that models answered."""
     if "answer" not in frame.columns:
         return {}
     number = pl.col("answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
@@ -219,10 +219,10 @@ def _codes_of_models(frame: pl.DataFrame) -> dict[str, set[float]]:
 
 
 def _no_answer(values: Sequence[str], of_models: set[float]) -> set[float]:
-    """The codes of people that are no answers: negative ones, and usual ones that a gap parts from the scale.
+    """Return people's codes that are not answers: negative ones, and usual ones separated from the scale by a gap.
 
-    Codes of one digit may be a scale's end that few chose: they count as no answer behind a scale without gaps of its
-    own, and where no model gave them. The same goes for negative ones, which may be half of a scale.
+    Codes of one digit may be an end of the scale that few chose: they count as "no answer" only beyond a scale without
+    gaps, and if no model gave them. The same holds for negative codes, which may be half of a scale.
     """
     codes = [x for x in map(_code, values) if x is not None]
     if not codes or len(codes) < len(values):
@@ -245,7 +245,7 @@ def _no_answer(values: Sequence[str], of_models: set[float]) -> set[float]:
 
 
 def _shared_scales(values: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
-    """The options of questions to which all people gave one answer: those of the one scale on which it is an answer."""
+    """Return options for questions to which all people gave the same answer: those of the one scale containing it."""
     scales = {frozenset(given) for given in values.values() if 1 < len(given) <= MOST_CODES}
     widest = [s for s in scales if not any(s < other for other in scales)]
     found = {}
@@ -278,7 +278,7 @@ def _no_item(rows: pl.DataFrame, file: Path) -> ValidationError:
 
 
 def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """The item of each row: by id, by BBQ's example and category, by the item's column, or by the question's text."""
+    """Find the item of each row: by id, BBQ's example and category, the item's column, or the question's text."""
     known = set(items["item_id"])
     if "item_id" in rows.columns:
         rows = rows.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars().str.replace(r"^(\d+)\.0$", "$1"))
@@ -313,12 +313,12 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
                 "example_id alone does not say which item was answered",
                 file=file,
                 variable="category",
-                remedy="give BBQ's category beside it",
+                remedy="give BBQ's category as well",
             )
         found = rows.join(ids.select(*on, "_found"), on=on, how="left", maintain_order="left")
         if (lost := found.filter(pl.col("_found").is_null())).height:
             raise ValidationError(
-                f"{lost.height} answers are to examples that the items do not have",
+                f"{lost.height} answers belong to examples that the items do not have",
                 file=file,
                 variable="example_id",
                 value=f"{lost.item(0, 'example_id')} (row {lost.item(0, ROW)})",
@@ -342,20 +342,20 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
     twice = twice.join(rows.select(on), on=on, how="semi", nulls_equal=True)
     if twice.height:
         raise ValidationError(
-            "Several items have the same question, so that it does not say which one was answered",
+            "Several items have the same question, so it is unclear which one was answered",
             file=file,
             variable="question",
             value=twice.item(0, "_asked"),
-            remedy="give the answers by item_id, or the context beside the question",
+            remedy="give item_id, or the context beside the question",
         )
     found = rows.drop("item_id", strict=False).join(ids.select(*on, "_found"), on=on, how="left", maintain_order="left")
     if (lost := found.filter(pl.col("_found").is_null())).height:
         raise ValidationError(
-            f"{lost.height} answers are to questions that the items do not have",
+            f"{lost.height} answers belong to questions that the items do not have",
             file=file,
             variable="question",
             value=lost.item(0, "question"),
             remedy="give the item file that the answers were made with",
         )
-    said = ["items are found by the question's text"] if "item_id" in rows.columns else []
+    said = ["items were found by the question's text"] if "item_id" in rows.columns else []
     return found.rename({"_found": "item_id"}).drop(on), said

@@ -1,4 +1,4 @@
-"""Which groups the personas of the answers belong to."""
+"""Find the groups that the personas of the answers belong to."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NO_GROUPS = ("respondent_id", "item_id", "model", "condition", "answer", "own_a
 def groups_of(
     rows: pl.DataFrame | None, own: pl.DataFrame | None, reading: Reading, file: Path, known: Known | None = None
 ) -> pl.DataFrame:
-    """One row a persona with its groups.
+    """Return one row per persona with its groups.
 
     Raises:
-        ValidationError: Groups without personas, of a column that groups nobody, or a persona in two groups.
+        ValidationError: There are groups but no personas, a column cannot define groups, or a persona is in two groups.
     """
     wrong = next((b for b in reading.bases if b in _NO_GROUPS), None)
     if wrong is not None:
-        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(
-            wrong, "it tells answers apart, and groups nobody"
+        why = {"survey": "estimates are made for each survey separately and never pooled"}.get(
+            wrong, "it distinguishes answers, not people"
         )
         raise ValidationError(
             f"Personas cannot be grouped by {wrong}: {why}",
@@ -36,7 +36,7 @@ def groups_of(
     together = _members([frame for frame in (rows, own) if frame is not None], reading)
     if reading.by and together.is_empty():
         raise ValidationError(
-            "Groups are groups of personas, and the answers name none",
+            "Groups consist of personas, and the answers name no personas",
             file=file,
             variable="respondent_id",
             remedy="give respondent_id, or leave --by out",
@@ -53,7 +53,7 @@ def groups_of(
 
 
 def _members(frames: Sequence[pl.DataFrame], reading: Reading) -> pl.DataFrame:
-    """respondent_id, survey and the groups of every row that names a persona."""
+    """Return respondent_id, survey and groups of every row that names a persona."""
     design = ("stratum", "psu")
     parts = [pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})]
     for frame in frames:
@@ -71,7 +71,7 @@ def _members(frames: Sequence[pl.DataFrame], reading: Reading) -> pl.DataFrame:
 
 
 def _one_group_each(together: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """One row a persona.
+    """Return one row per persona.
 
     Raises:
         ValidationError: A persona is in several groups of one column.
@@ -87,12 +87,12 @@ def _one_group_each(together: pl.DataFrame, file: Path) -> pl.DataFrame:
                 file=file,
                 variable="respondent_id",
                 value=f"{person}: {', '.join(values)}",
-                remedy=f"give each persona one {column}, or people that differ in it different ids",
+                remedy=f"give each persona one {column}, or give people that differ in it different ids",
             )
     made = together.group_by("respondent_id", maintain_order=True).agg(
         pl.col("survey").drop_nulls().first(), *(pl.col(x).drop_nulls().first() for x in columns)
     )
-    # Files number units anew in each stratum (GSS: `vpsu` is 1 or 2 in every `vstrat`).
+    # Files number units separately in each stratum (GSS: `vpsu` is 1 or 2 in every `vstrat`).
     if {"stratum", "psu"} <= set(columns):
         unit = pl.concat_str(pl.col("stratum").fill_null(""), "psu", separator="/")
         made = made.with_columns(unit.alias("psu"))

@@ -1,4 +1,4 @@
-"""Distributions of people beside those of the model, as files of polls have them (OpinionQA, GlobalOpinionQA)."""
+"""Read people's distributions beside the model's, as files of polls have them (OpinionQA, GlobalOpinionQA)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mpta_pipeline.external.human_answers import PeopleAnswers, people_of_shares
 from mpta_pipeline.external.scoring_inputs import Reading
 from mpta_pipeline.external.table_shapes import ids_of
 
-# The last option of many polls, which distributions leave out.
+# The last option of many polls, which distributions omit.
 REFUSED = re.compile(r"^\W*(?:refused|no answer|dk/refused|don'?t know|missing)", re.IGNORECASE)
 GROUP = "country"
-# A distribution stands for so many answers; for fewer where there are many distributions.
+# A distribution represents so many answers; fewer if there are many distributions.
 COPIES, LEAST_COPIES, MOST_COPIES = 100, 20, 1_000_000
 # As Python prints the mapping of GlobalOpinionQA.
 _MAPPING = re.compile(r"^defaultdict\(<class '[^']*'>,\s*(.*)\)$", re.DOTALL)
 
 
 def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFrame, PeopleAnswers | None, list[str]]:
-    """People's shares that stand in the rows, as answers of people; the rows then name no shares of people any more.
+    """Move people's shares out of the rows and turn them into answers of people.
 
-    A list of shares is in the order of the options. A mapping of such lists is one per group (`country`): the model's
-    answer then is compared with each of them.
+    A list of shares is in the order of the options. A mapping of such lists has one per group (`country`): the model's
+    answer is then compared with each of them.
 
     Raises:
         ValidationError: The shares have no options beside them, or not one per option.
@@ -72,10 +72,10 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
 
 
 def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
-    """Lists of shares in the order of the options; mappings by the options' texts or letters.
+    """Return lists of shares in the order of the options; mappings are read by the options' texts or letters.
 
     Raises:
-        ValidationError: A mapping names what is no option.
+        ValidationError: A mapping has a name that is not an option.
     """
     shares, names = c.numbers(rows.get_column(column))
     if names.null_count() == len(names):
@@ -93,7 +93,7 @@ def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
                 break
         else:
             raise ValidationError(
-                "Shares are of something that is no option",
+                "A share belongs to no option of its question",
                 file=file,
                 variable=column,
                 value=", ".join(named)[:80],
@@ -103,10 +103,10 @@ def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
 
 
 def _as_answers(rows: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, list[str]]:
-    """A model's distributions as answers in these shares, by largest remainders.
+    """Turn a model's distributions into answers with these shares, by largest remainders.
 
-    Elsewhere a list of probabilities is how sure one answer is, and the most likely option is the answer. Beside the
-    distribution of people it is a distribution of answers.
+    Elsewhere a list of probabilities is the certainty of one answer, and the most likely option is the answer. Beside
+    people's distribution it is a distribution of answers.
     """
     if "probabilities" not in rows.columns or rows.is_empty():
         return rows, []
@@ -132,7 +132,7 @@ def _as_answers(rows: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, list[str]
     made = rows.drop("probabilities", "answer", "repeat_id", strict=False)[at].with_columns(
         pl.Series("answer", answers, dtype=pl.String), pl.Series("repeat_id", number, dtype=pl.Int64)
     )
-    return made, [f"each distribution of the model stands for {copies} answers in its shares"]
+    return made, [f"each distribution of the model counts as {copies} answers with its shares"]
 
 
 def _by_group(rows: pl.DataFrame, parsed: list[Any]) -> tuple[pl.DataFrame, list[Any]]:
@@ -146,7 +146,7 @@ def _by_group(rows: pl.DataFrame, parsed: list[Any]) -> tuple[pl.DataFrame, list
 
 
 def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequence[str], file: Path) -> pl.DataFrame:
-    """One row an item, group and option."""
+    """Return one row per item, group and option."""
     options = c.listed(rows.get_column("options")).to_list()
     groups = rows.select(pl.col(b).cast(pl.String) for b in bases).rows() if bases else [()] * rows.height
     out: dict[tuple[Any, ...], float] = {}
@@ -170,7 +170,7 @@ def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequ
                         file=file,
                         variable="people_shares",
                         value=f"{item}: {text}",
-                        remedy="name with --by the columns that tell the groups of people apart",
+                        remedy="name the columns that distinguish the groups of people with --by",
                     )
     return pl.DataFrame(
         [(*key, value) for key, value in out.items()],
@@ -180,7 +180,7 @@ def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequ
 
 
 def _without_refused(rows: pl.DataFrame) -> pl.DataFrame:
-    """Options without a last one for refusals, where the distributions have one number fewer."""
+    """Drop the last option, for refusals, if the distributions have one number fewer."""
     beside = [x for x in ("probabilities", "people_shares", "logprobs", "places") if x in rows.columns]
     if "options" not in rows.columns or not beside:
         return rows

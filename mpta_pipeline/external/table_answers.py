@@ -1,4 +1,4 @@
-"""From somebody's file to answers that can be scored: rows, items, what people answered, and what was left out."""
+"""Turn a table into answers that can be scored: rows, items, people's answers, and what is left out."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def from_table(
     reading: Reading | None = None,
     people: PeopleAnswers | None = None,
 ) -> Answers:
-    """Answers of a table, to items that are known or that the table brings along.
+    """Return the answers of a table, to known items or to items that the table contains.
 
     Args:
-        frame: Rows as read, one an answer or one a person.
+        frame: Rows as read, one per answer or one per person.
         file: For messages.
-        known: Items; None makes them of the table.
-        reading: What the user says of the file.
-        people: What people answered, from a file of theirs.
+        known: Items; None takes them from the table.
+        reading: What the user says about the file.
+        people: People's answers from a file of their own.
 
     Raises:
-        ValidationError: What the rows mean cannot be told. The message names the column and what to say.
+        ValidationError: The meaning of the rows is unclear. The message names the column and what to specify.
     """
     reading = reading or Reading()
     notes: list[str] = list(people.notes) if people else []
@@ -108,7 +108,7 @@ def from_table(
 
 
 def _without(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
-    """The rows with people's codes for no answer empty."""
+    """Return the rows with people's codes for "no answer" emptied."""
     if "own_answer" not in rows.columns:
         return rows
     number = pl.col("own_answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
@@ -120,29 +120,29 @@ def _without(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _to_items(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None, file: Path) -> pl.DataFrame:
-    """The rows of the items.
+    """Return the rows that belong to the items.
 
     Raises:
-        ValidationError: A row is to an item that known items do not have.
+        ValidationError: A row belongs to an item that is not among the known ones.
     """
     lost = rows.join(items, on="item_id", how="anti", maintain_order="left")
     if lost.height and known is not None:
         raise ValidationError(
-            f"{lost.height} answers are to items that the task does not have",
+            f"{lost.height} answers belong to items that the task does not have",
             file=file,
             variable="item_id",
             value=f"{lost.item(0, 'item_id')} (row {lost.item(0, ROW)})",
-            remedy="use the item ids of the items, or give the questions' texts in a column question",
+            remedy="use the ids of the items, or give the questions' texts in a column question",
         )
     return rows.join(items, on="item_id", how="semi", maintain_order="left")
 
 
 def _coverage(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None) -> list[str]:
-    """What of the items and answers the figures do not rest on."""
+    """Return notes about items and answers that the estimates do not include."""
     notes = []
     asked = rows["item_id"].n_unique()
     if known is not None and asked < items.height:
-        notes.append(f"{asked:,} of {items.height:,} items are answered; the others count for nothing")
+        notes.append(f"{asked:,} of {items.height:,} items are answered; the others are ignored")
     told = [pl.col(x).is_null() for x in ("probabilities", "status") if x in rows.columns]
     if empty := rows.filter(pl.col("answer").is_null(), *told).height:
         notes.append(f"{empty:,} of {rows.height:,} answers are empty: failed requests (error_rate), not wrong answers")
