@@ -19,6 +19,7 @@ from mpta_pipeline.cli import app
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.core.tables import PUBLISHED, Column, Table
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.provider_registry import providers_of
 from mpta_pipeline.metrics.metric import describe
 from mpta_pipeline.surveys.source_registry import SurveyConfig
 from mpta_pipeline.tasks.example_prompts import showcase
@@ -91,13 +92,24 @@ def configuration() -> str:
                 _cell((nested.__doc__ or "").split("Attributes:")[0]),
                 *_keys(nested),
             ]
+        for name, options in _provider_options().items() if model is ModelSpec else ():
+            lines += ["", f"### {file}: provider {name}", "", _cell((options.__doc__ or "").split("Attributes:")[0])]
+            lines += _keys(options)
     return "\n".join([*lines, ""])
+
+
+def _provider_options() -> dict[str, type[BaseModel]]:
+    """Provider → the class of the fields that only its entries have, for providers that have some."""
+    providers = providers_of(Path()).by_name
+    return {name: one.Options for name, one in providers.items() if one.Options.model_fields}
 
 
 def _keys(model: type[BaseModel]) -> Iterator[str]:
     meanings = _attributes(model)
     yield from ("", "| key | default | meaning |", "|---|---|---|")
     for name, field in model.model_fields.items():
+        if field.exclude:  # not a key of the file
+            continue
         yield f"| `{name}` | {_default(field)} | {_cell(meanings.get(name, ''))} |"
 
 
@@ -120,7 +132,7 @@ def _nested(model: type[BaseModel], path: str = "") -> dict[str, type[BaseModel]
     """Mappings within a configuration file: their key → the class that describes it."""
     found: dict[str, type[BaseModel]] = {}
     for name, field in model.model_fields.items():
-        for one in _classes(field.annotation):
+        for one in () if field.exclude else _classes(field.annotation):
             found[path + name] = one
             found |= _nested(one, f"{path}{name}.")
     return found

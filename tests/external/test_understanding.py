@@ -530,7 +530,10 @@ def test_files_as_programs_write_them(tmp_path, name, text):
         ([{"question": "q", "reply": "a"}], "column of answers"),
         ([{"answer": "a", "own_answer": "b"}], "which item"),
         ([{"item_id": "q", "answer": "a", "options": "a|b", "key": k} for k in "ab"], "several keys"),
-        ([{"item_id": "q", "answer": "a", "key": "a", "options": o} for o in ("a|b", "a|c")], "differ from those of its item"),
+        (
+            [{"item_id": "q", "answer": "a", "key": "a", "options": o} for o in ("a|b", "a|c")],
+            "differ from those of its item",
+        ),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_a_remedy(tmp_path, rows, says):
