@@ -11,6 +11,7 @@ import pytest
 
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.inference import batches
 from mpta_pipeline.inference.ledger import Ledger
 from tests.factories.model_calls import make_prompts, make_spec
@@ -121,14 +122,16 @@ def test_an_address_that_is_none_concerns_its_model_alone(url: str, serve, ledge
     path.write_text("models:\n" + entry.format("slip", url) + entry.format("good", server.url))
     models = inference.load_models(path)
 
-    def make(model: str, task: str) -> inference.RequestReport:
-        return inference.send_requests(models[model], make_prompts(GOOD), ledger / model)
+    slip, good = ModelTask("slip", "t"), ModelTask("good", "t")
 
-    made = dict(inference.run_in_parallel(["slip|t", "good|t"], make, inference.Stop(), str))
-    assert made["good|t"].answered == 6
-    assert isinstance(made["slip|t"], ModelError)
+    def make(pair: ModelTask) -> inference.RequestReport:
+        return inference.send_requests(models[pair.model], make_prompts(GOOD), ledger / pair.model)
+
+    made = dict(inference.run_in_parallel([slip, good], make, inference.Stop(), str))
+    assert made[good].answered == 6
+    assert isinstance(made[slip], ModelError)
     for words in ("models.slip.base_url", "models.yaml", "Remedy"):
-        assert words in str(made["slip|t"])
+        assert words in str(made[slip])
     assert "base_url" in inference.overview(models["slip"])["state"]
 
 
@@ -329,7 +332,7 @@ def test_batches_that_the_provider_has_no_room_for_are_handed_in_by_turns(room: 
     prompts, spec = make_prompts([f"i {i}" for i in range(12)]), batch_spec(server, "openai")
     report = inference.send_requests(spec, prompts, ledger)
     assert (report.answered, report.errors, report.left) == (12, 0, 0)
-    assert any("by turns" in note for note in report.notes)
+    assert any("in turn" in note for note in report.notes)
     assert inference.send_requests(spec, prompts, ledger).answered == 0
 
 

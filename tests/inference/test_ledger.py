@@ -198,7 +198,7 @@ def test_a_flipped_bit_anywhere_in_a_part_gives_no_wrong_answer(tmp_path: Path):
         flipped = bytearray(whole)
         flipped[place] ^= 4
         part.write_bytes(flipped)
-        with pytest.raises(ModelError, match=rf"damaged.*{part.name}.*asked again"):
+        with pytest.raises(ModelError, match=rf"damaged.*{part.name}.*sent again"):
             Ledger(tmp_path).read()
         assert len(Ledger(tmp_path).verify().damaged) == 1
     part.write_bytes(whole)

@@ -34,7 +34,7 @@ def test_a_server_of_ones_own(serve, ledger: Path):
     found = inference.probe(make_spec(server.url), ledger)
     assert found.problem is None
     assert found.letters == "yes: 'B', which is right"
-    assert "all 3 letters; the likeliest is B" in found.candidates
+    assert "all 3 letters; the most likely is B" in found.candidates
     assert found.whole_options.startswith("yes, by prompt_logprobs")
     assert (found.thinking, found.structured, found.context) == ("no", "yes", "32,768 tokens")
     assert '"max_tokens":8' in found.sent

@@ -640,7 +640,7 @@ def test_another_batch_of_the_same_size_is_not_taken_for_ours(serve, ledger: Pat
     (ledger / "batches.json").write_bytes(orjson.dumps(note))
     report = inference.send_requests(batch_spec(server, "anthropic"), make_prompts(["a"]), ledger)
     assert (report.answered, submitted(server)) == (1, 1)
-    assert any("shows no such batch" in note for note in report.notes)
+    assert any("has no such batch" in note for note in report.notes)
 
 
 def test_results_without_their_names_are_told_by_their_order(serve, ledger: Path, key: str):
