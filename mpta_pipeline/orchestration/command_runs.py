@@ -140,12 +140,14 @@ class Runner:
         ]
 
     def _has_inputs(self, batch: Sequence[str], key: str) -> bool:
-        """Whether the tables that a batch is made from are there; of those read over all partitions, at least one."""
-        first = {parent for asset in batch for parent in graph.parents_of(asset) if graph.owner(parent) not in batch}
-        nodes = {graph.owner(parent): read_partitions(self.deployment, Node(batch[0], key), parent) for parent in first}
+        """Whether every table that a batch is made from has a partition for it."""
+        parents = {name for asset in batch for name in graph.parents_of(asset) if graph.owner(name) not in batch}
         return all(
-            any(made(self.deployment, Node(asset, partition)) for partition in partitions)
-            for asset, partitions in nodes.items()
+            any(
+                made(self.deployment, Node(name, partition))
+                for partition in read_partitions(self.deployment, Node(batch[0], key), name)
+            )
+            for name in parents
         )
 
     def publish_again(self) -> None:
