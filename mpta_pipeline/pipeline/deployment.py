@@ -169,8 +169,8 @@ class Deployment:
                 "it, reload the code location",
             ) from None
 
-    # The catalogue is kept in a file, because the process that scans the survey folder (sensor, command line) is another
-    # one than that which reads the wave.
+    # The catalogue is kept in a file: the process that scans the survey folder (sensor, command line) is another one
+    # than the one that reads the wave.
 
     @property
     def _catalogue_file(self) -> Path:
