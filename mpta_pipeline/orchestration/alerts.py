@@ -18,6 +18,8 @@ from typing import Any
 import dagster as dg
 import httpx
 import tenacity
+
+# Dagster has no public names for the states of backfills and of check executions.
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionsFilter,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 
 from dagster import DagsterRun, DefaultRunLauncher
+
+# A launcher is written against these classes; Dagster exports no public names for them.
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult

@@ -120,6 +120,12 @@ class Inputs:
         """The record of the table as it was stored before."""
         return made(self._deployment, self.node)
 
+    def snapshots(self) -> list[surveys.RawWave]:
+        """The raw snapshots in use of the wave's files, which belong to the table raw_wave."""
+        self.partitions("raw_wave")
+        self._files("snapshots")
+        return surveys.load_parts(self._deployment.layout, self.partition)
+
     def descent(self) -> Iterable[tuple[Node, Record]]:
         """Every stored partition that the table descends from, with its record."""
         todo, known = parent_nodes(self._deployment, self.node), set()

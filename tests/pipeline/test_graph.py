@@ -11,13 +11,13 @@ import yaml
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.provenance import Node, record_path
-from mpta_pipeline.pipeline import graph, run_step
+from mpta_pipeline.pipeline import graph, graph_document, run_step
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning, StoredTable
 from mpta_pipeline.pipeline.inputs import Inputs, UndeclaredInputError
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current, parents
-from mpta_pipeline.pipeline.step import Output, step, step_of
+from mpta_pipeline.pipeline.step import STEPS, Output, step_of
 from mpta_pipeline.pipeline.stored import made, path_of, read, stacked
 from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
@@ -73,7 +73,7 @@ def changed(deployment: Deployment, **keys: object) -> Deployment:
 
 def test_the_picture_in_the_docs_is_the_graph():
     found = (ROOT / "docs" / "graph.md").read_text(encoding="utf-8")
-    assert found == graph.document(), "run python -m mpta_pipeline.pipeline.graph > docs/graph.md"
+    assert found == graph_document.document(), "run python -m mpta_pipeline.pipeline.graph_document > docs/graph.md"
 
 
 def test_every_step_reads_what_its_table_declares_and_nothing_more(finished):
@@ -205,7 +205,7 @@ def test_a_table_made_beside_another_counts_in_its_version(deployment):
         return Output(output.frame, output.notes, companions={"gold": output.companions["gold"].head(3)})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(step.__globals__["_STEPS"], "items", fewer)
+        patch.setitem(STEPS, "items", fewer)
         make(deployment, "items", "value_alignment")
     after = made(deployment, Node("items", "value_alignment"))
     assert pl.read_parquet(path).height == 3
