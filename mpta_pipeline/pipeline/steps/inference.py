@@ -5,7 +5,6 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline import inference, tasks
-from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
 
@@ -15,7 +14,7 @@ def responses(inputs: Inputs) -> Output:
     """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
     spec = inputs.model
     prompts = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
-    ledger = inputs.layout.ledger(ModelTask.parse(inputs.partition).model)
+    ledger = inputs.ledger
     options = inputs.request_options
     outcome = inference.ask(
         spec,
@@ -24,7 +23,7 @@ def responses(inputs: Inputs) -> Output:
         progress=options.progress,
         budget=options.budget,
         retry_errors=options.retry_errors,
-        cache_dir=inputs.layout.models,
+        cache_dir=inputs.model_files,
         stop=options.stop,
         judge=_statuses_of,
     )
