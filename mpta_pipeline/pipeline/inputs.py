@@ -126,6 +126,11 @@ class Inputs:
         self.partitions("raw_wave")
         return surveys.load_parts(self._files("snapshots"), self.partition)
 
+    def snapshot(self, release: str) -> surveys.RawWave:
+        """The raw snapshot of a release of the wave, which may have been superseded."""
+        self.partitions("raw_wave")
+        return surveys.load_raw(self._files("snapshots"), self.partition, release)
+
     def descent(self) -> Iterable[tuple[Node, Record]]:
         """Every stored partition that the table descends from, with its record."""
         todo, known = parent_nodes(self._deployment, self.node), set()
@@ -178,6 +183,11 @@ class Inputs:
     def task(self) -> TaskConfig:
         """The task's configuration."""
         return self._given("task").task(self._key("task"))
+
+    @property
+    def config_folder(self) -> Path:
+        """The folder of study.yaml, from which a task's relative path to its item file starts."""
+        return self._given("task").config
 
     @property
     def model(self) -> inference.ModelSpec:
@@ -242,12 +252,6 @@ class Inputs:
         """Stored partitions of models and tasks that left the study; they are kept and not published."""
         self._files("published")
         return outside_the_study(self._deployment)
-
-    @property
-    def config_folder(self) -> Path:
-        """The folder from which a task's relative item file counts."""
-        self._files("item_files")
-        return self._deployment.config
 
     def _files(self, *one_of: Files) -> Layout:
         if not set(one_of) & set(self._declared.files):

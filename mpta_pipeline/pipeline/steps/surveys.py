@@ -195,7 +195,7 @@ def survey_changelog(inputs: Inputs) -> Output:
     for new in inputs.snapshots():
         previous = older.get(str(new.release["sha256"])[:12], [])
         for release, countries in previous:
-            old = surveys.load_raw(inputs.layout, wave, release)
+            old = inputs.snapshot(release)
             # One file in the place of one: all of both is compared, so that countries that came or went are seen.
             whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
             pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
