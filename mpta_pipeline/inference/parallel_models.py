@@ -10,13 +10,15 @@ from typing import TypeVar
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.inference.provider_errors import GivenUpError, unforeseen
+from mpta_pipeline.inference.provider_errors import ModelUnusableError, unforeseen
 from mpta_pipeline.inference.run_control import Stop
 
 T = TypeVar("T")
 
 
-def one_by_one(pairs: Iterable[ModelTask], make: Callable[[ModelTask], T]) -> Iterator[tuple[ModelTask, T | MptaError]]:
+def run_one_by_one(
+    pairs: Iterable[ModelTask], make: Callable[[ModelTask], T]
+) -> Iterator[tuple[ModelTask, T | MptaError]]:
     """Each pair with its result, or with the error that stopped it, in order.
 
     An unforeseen error counts as a failure of its own pair, like any other. A model that was given up before it
@@ -34,17 +36,17 @@ def one_by_one(pairs: Iterable[ModelTask], make: Callable[[ModelTask], T]) -> It
             answering.add(pair.model)
         except MptaError as failure:
             made = failure
-            if isinstance(failure, GivenUpError) and failure.nothing_answered and pair.model not in answering:
+            if isinstance(failure, ModelUnusableError) and failure.nothing_answered and pair.model not in answering:
                 given_up[pair.model] = failure
         except Exception as failure:
             made = unforeseen(f"Work on {pair.model} and {pair.task}", failure)
         yield pair, made
 
 
-def in_parallel(
+def run_in_parallel(
     pairs: Iterable[ModelTask], make: Callable[[ModelTask], T], stop: Stop, queue_of: Callable[[str], str]
 ) -> Iterator[tuple[ModelTask, T | MptaError]]:
-    """As `one_by_one`, with one thread per queue. Results come as they are ready, those of a queue in order.
+    """As `run_one_by_one`, with one thread per queue. Results come as they are ready, those of a queue in order.
 
     A single queue gets its own thread as well: an interrupt is raised in the main thread, and if that ran the event
     loop, a callback of the loop might swallow the interrupt and requests would go on.
@@ -68,7 +70,7 @@ def in_parallel(
 
     def work(mine: list[ModelTask]) -> None:
         try:
-            for made in one_by_one(mine, make):
+            for made in run_one_by_one(mine, make):
                 ready.put(made)
                 if stop.is_set():
                     return

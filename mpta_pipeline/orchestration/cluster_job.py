@@ -11,7 +11,7 @@ from dagster_pipes import open_dagster_pipes
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.inference import in_parallel
+from mpta_pipeline.inference import run_in_parallel
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.request_options import current_options, queue_of, request_options
 from mpta_pipeline.pipeline.run_step import Made, make
@@ -29,7 +29,7 @@ def main() -> None:
 
         with request_options(options):
             pairs = [ModelTask.parse(key) for key in pipes.get_extra("pairs")]
-            for pair, result in in_parallel(pairs, responses, options.stop, partial(queue_of, deployment)):
+            for pair, result in run_in_parallel(pairs, responses, options.stop, partial(queue_of, deployment)):
                 if isinstance(result, MptaError):
                     failures[str(pair)] = str(result)
                 else:

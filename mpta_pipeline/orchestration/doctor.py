@@ -52,6 +52,8 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
+    for aside in deployment.set_aside:
+        yield Finding(aside.name, False, str(aside))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
@@ -82,6 +84,8 @@ def _models(deployment: Deployment) -> Iterator[Finding]:
         specs = deployment.models.values()
     except MptaError:  # reported above
         return
+    for problem in inference.provider_problems(deployment.config):
+        yield Finding("providers", False, str(problem))
     for spec in specs:
         state = inference.overview(spec)["state"]
         good = state == "ready"

@@ -78,12 +78,12 @@ def newest_release(
     )
 
 
-def _metadata(found: release_watch.Finding) -> dict[str, str]:
+def _metadata(found: release_watch.WatchResult) -> dict[str, str]:
     shown = {"release watch": found.outcome.replace("_", " "), "what to do": found.message, "address": found.address}
     return shown | {name: str(v) for name, v in (("release", found.release), ("file", found.file)) if v is not None}
 
 
-def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.Finding]) -> list[str]:
+def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.WatchResult]) -> list[str]:
     """Waves whose source has no new release at any of its addresses."""
     open_ = {f.codebook for f in findings if f.outcome != "nothing_new"}
     return [wave for codebook, what in used.items() if codebook not in open_ for wave in what.waves]

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from mpta_pipeline.inference import Progress
+from mpta_pipeline.inference import RequestProgress
 
 EVERY_SECONDS = 30.0
 
 
-def log_progress(info: Callable[[str], None], warn: Callable[[str], None]) -> Callable[[Progress], None]:
+def log_progress(info: Callable[[str], None], warn: Callable[[str], None]) -> Callable[[RequestProgress], None]:
     """A callback that logs one line per model and half minute, and each warning once, at once."""
     last: dict[str, float] = {}
     warned: set[tuple[str, str]] = set()
 
-    def log(progress: Progress) -> None:
+    def log(progress: RequestProgress) -> None:
         for warning in progress.warnings:
             if (progress.model, warning) not in warned:
                 warned.add((progress.model, warning))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Dimension = Literal["wave", "model", "task"]
 Holds = Literal["microdata", "aggregates", "questions", "configuration"]
 """What a table's rows are: rows of single respondents or texts made from them; estimates; questions; settings."""
-Files = Literal["snapshots", "ledger", "item_files", "model_files", "figures_before", "published"]
+Files = Literal["snapshots", "ledger", "item_files", "model_files", "replaced_estimates", "published"]
 """What a step may use below the data folder beside the stored tables."""
 
 
@@ -276,7 +276,7 @@ SETTINGS: dict[str, Setting] = {
             "task_card",
             lambda deployment, task: deployment.task_version(task),
             keys=("tasks", "conditions"),
-            gives=("task",),
+            gives=("task", "config_folder"),
             partitioning=Partitioning.TASK,
         ),
         Setting(
@@ -298,6 +298,7 @@ SETTINGS: dict[str, Setting] = {
             "report_card",
             lambda deployment, _: deployment.report_version(),
             keys=("tasks", "least_readable", "name"),
+            gives=("sources", "config_folder"),
         ),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
@@ -339,7 +340,8 @@ DECLARATIONS = (
         tables.RESPONDENTS,
         "microdata",
         upstream=("raw_wave",),
-        settings=("harmonization_rules",),
+        settings=("survey_file", "harmonization_rules"),
+        covered={"survey_file": "raw_wave"},
         code=("mpta_pipeline.harmonize.recode",),
         files=("snapshots",),
         kinds=("parquet", "polars", "pandera"),
@@ -372,6 +374,8 @@ DECLARATIONS = (
         tables.CHANGELOG,
         "microdata",
         upstream=("raw_wave",),
+        settings=("survey_file",),
+        covered={"survey_file": "raw_wave"},
         code=("mpta_pipeline.surveys.releases",),
         files=("snapshots",),
         description="What the release in use changed compared with the previous one: respondents, answers, labels.",
@@ -512,7 +516,7 @@ DECLARATIONS = (
             "responses": "model task prompt_id request_hash",
             "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
             "elicitation order_id gold_idx gold_pos weight",
-            "items": "kind category ordinal",
+            "items": "kind category ordinal scoring answer_set",
         },
         derived={
             "k_options": "items.options",
@@ -522,9 +526,9 @@ DECLARATIONS = (
             "letter_share": "responses.letter_share responses.option_logprobs",
             "status": f"{_REPLY} responses.error",
             "unparsed_reason": f"{_REPLY} responses.finish_reason responses.thought",
-            "score": f"{_REPLY} prompts.gold_pos",
-            "bias": f"{_REPLY} items.metadata",
-            "text_scores": "responses.text items.metadata",
+            "score": f"{_REPLY} prompts.gold_pos items.scoring items.option_credit",
+            "bias": f"{_REPLY} items.option_bias",
+            "text_scores": "responses.text items.reference",
             "condescending": "responses.text",
         },
     ),
@@ -565,14 +569,14 @@ DECLARATIONS = (
         upstream=("scores", "gold", "items", "groups", "releases", "people_shares", "ceiling"),
         settings=("figure_rules",),
         code=("mpta_pipeline.metrics", "mpta_pipeline.core.estimate_ids"),
-        files=("figures_before",),
+        files=("replaced_estimates",),
         keep_if_current=True,
         description="Estimates per subgroup: two-way clustered interval, n, baseline, persona effect, verdict.",
         checks={
             "counts_add_up": Check("The subgroups of a dimension have no more answers in all than everyone"),
             "intervals_contain_estimates": Check("Every interval contains its estimate"),
-            "no_figure_without_n": Check("Every estimate states the answers, personas and items it rests on"),
-            "figures_in_range": Check("Every estimate is finite and within the range of its metric"),
+            "no_estimate_without_n": Check("Every estimate states the answers, personas and items it rests on"),
+            "estimates_in_range": Check("Every estimate is finite and within the range of its metric"),
         },
         carried={"scores": "model task survey condition"},
         derived={
@@ -598,7 +602,7 @@ DECLARATIONS = (
         checks={
             "counts_add_up": Check("A pocket's difference is its estimate minus that of everyone else"),
             "intervals_contain_estimates": Check("Every interval contains its difference"),
-            "no_figure_without_n": Check("Every pocket states the answers, personas and items it rests on"),
+            "no_estimate_without_n": Check("Every pocket states the answers, personas and items it rests on"),
             "confirmed_by_test": Check("Every confirmed pocket has a q-value"),
         },
         carried={"scores": "model task survey condition"},
@@ -622,7 +626,7 @@ DECLARATIONS = (
         checks={
             "counts_add_up": Check("The difference of two models is the opposite in the other direction"),
             "intervals_contain_estimates": Check("Every interval contains its difference"),
-            "no_figure_without_n": Check("Every estimate states the answers, personas and items it rests on"),
+            "no_estimate_without_n": Check("Every estimate states the answers, personas and items it rests on"),
         },
         carried={"scores": "task survey condition model"},
         derived={
@@ -680,7 +684,7 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             upstream=("warehouse", *_SHOWN),
             settings=(*_RULES, "data_use"),
             covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
-            code=("mpta_pipeline.report",),
+            code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),
             description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "

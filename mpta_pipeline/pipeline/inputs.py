@@ -124,12 +124,12 @@ class Inputs:
     def snapshots(self) -> list[surveys.RawWave]:
         """The raw snapshots in use of the wave's files, which belong to the table raw_wave."""
         self.partitions("raw_wave")
-        return surveys.load_parts(self._files("snapshots"), self.partition)
+        return surveys.load_parts(self._files("snapshots"), self.partition, registry=self._deployment.sources)
 
     def snapshot(self, release: str) -> surveys.RawWave:
         """The raw snapshot of a release of the wave, which may have been superseded."""
         self.partitions("raw_wave")
-        return surveys.load_raw(self._files("snapshots"), self.partition, release)
+        return surveys.load_raw(self._files("snapshots"), self.partition, release, registry=self._deployment.sources)
 
     def descent(self) -> Iterable[tuple[Node, Record]]:
         """Every stored partition that the table descends from, with its record."""
@@ -187,7 +187,7 @@ class Inputs:
     @property
     def config_folder(self) -> Path:
         """The folder of study.yaml, from which a task's relative path to its item file starts."""
-        return self._given("task").config
+        return self._given("config_folder").config
 
     @property
     def model(self) -> inference.ModelSpec:
@@ -239,7 +239,7 @@ class Inputs:
     @property
     def replaced_estimates(self) -> Path:
         """The file of estimates of this partition that others have replaced."""
-        return self._files("figures_before").figures_before(*ModelTask.parse(self.partition))
+        return self._files("replaced_estimates").replaced_estimates(*ModelTask.parse(self.partition))
 
     @property
     def request_options(self) -> RequestOptions:

@@ -143,7 +143,7 @@ def _waves(deployment: Deployment) -> Iterator[Finding]:
     """Run the quality checks, published marginals included, on the harmonized waves as stored."""
     for wave in deployment.harmonized_waves():
         frame = read_parquet(deployment.layout.harmonized(wave))
-        raws = surveys.load_parts(deployment.layout, wave)
+        raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
         for raw in raws:
             part = part_of(frame, raw)
             subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"
@@ -168,9 +168,9 @@ def _snapshots(deployment: Deployment) -> Iterator[Finding]:
                 )
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if made(deployment, Node("raw_wave", wave)) is not None:
-            for part_read in surveys.load_parts(deployment.layout, wave):
+            for part_read in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
                 # The whole file: the countries that count are selected from these rows.
-                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id)
+                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id, registry=deployment.sources)
                 rows, told = raw.data().height, raw.release["n_respondents"]
                 lost = f"has {rows:,} of {told:,} rows; delete {raw.folder.name} and run `mpta run`"
                 yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
@@ -187,11 +187,10 @@ def _ledgers(deployment: Deployment) -> Iterator[Finding]:
     for pair in graph.model_tasks(deployment):
         if made(deployment, Node("responses", str(pair))) is not None:
             wanted = read(deployment, "responses", str(pair))["request_hash"].unique()
-            held = Ledger(deployment.layout.ledger(pair.model)).held(wanted)
-            lost = wanted.len() - held.answered.len() - held.failed.len()
-            message = (
-                f"{lost} answer(s) of the table are not in the ledger and would be requested again" if lost else ""
-            )
+            settled = Ledger(deployment.layout.ledger(pair.model)).settled(wanted)
+            lost = wanted.len() - settled.answered.len() - settled.failed.len()
+            problem = f"{lost} answer(s) of the table are not in the ledger and would be requested again"
+            message = problem if lost else ""
             yield Finding("ledgers", f"responses|{pair}", not lost, "error", message)
 
 

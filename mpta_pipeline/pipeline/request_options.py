@@ -22,7 +22,7 @@ class RequestOptions:
         stop: Ends the run from another thread.
     """
 
-    progress: Callable[[inference.Progress], None] | None = None
+    progress: Callable[[inference.RequestProgress], None] | None = None
     budget: inference.Budget | None = None
     retry_errors: bool = False
     stop: inference.Stop = field(default_factory=inference.Stop)
@@ -42,7 +42,10 @@ def request_options(options: RequestOptions) -> Iterator[None]:
 
 
 def current_options(
-    deployment: Deployment, progress: Callable[[inference.Progress], None] | None = None, *, retry_errors: bool = False
+    deployment: Deployment,
+    progress: Callable[[inference.RequestProgress], None] | None = None,
+    *,
+    retry_errors: bool = False,
 ) -> RequestOptions:
     """The options of the context; if it sets none, those given here, with the study's budget."""
     limit = deployment.study.budget
@@ -52,4 +55,4 @@ def current_options(
 def queue_of(deployment: Deployment, model: str) -> str:
     """The queue in which a model's requests wait: models with weights on this machine share one and take turns."""
     spec = deployment.models.get(model)
-    return "this machine" if spec is not None and spec.provider == "embedded" else model
+    return "this machine" if spec is not None and spec.provider_class.in_process else model

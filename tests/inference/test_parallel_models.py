@@ -12,7 +12,7 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.inference import Stop, in_parallel
+from mpta_pipeline.inference import Stop, run_in_parallel
 from tests.factories.model_calls import make_prompts, make_spec
 from tests.factories.provider_server import Answer, Server, answers, openai_error
 
@@ -30,7 +30,7 @@ def test_each_queue_has_its_own_pace_and_keeps_its_order():
             slow.set()
         return f"{model}{task}"
 
-    assert list(in_parallel(PAIRS, make, Stop(), str)) == [
+    assert list(run_in_parallel(PAIRS, make, Stop(), str)) == [
         (("b", "1"), "b1"),
         (("b", "2"), "b2"),
         (("a", "1"), "a1"),
@@ -47,7 +47,7 @@ def test_one_that_fails_is_told_and_stops_nobody():
             raise failure
         return task
 
-    assert dict(in_parallel(PAIRS, make, Stop(), str)) == {
+    assert dict(run_in_parallel(PAIRS, make, Stop(), str)) == {
         ("a", "1"): failure,
         ("a", "2"): "2",
         ("b", "1"): "1",
@@ -64,7 +64,7 @@ def test_an_unforeseen_error_ends_its_own_partition_with_its_message(error: Exce
         return task
 
     stop = Stop()
-    made = dict(in_parallel(PAIRS, make, stop, str))
+    made = dict(run_in_parallel(PAIRS, make, stop, str))
     assert isinstance(made[("a", "1")], ModelError)
     assert type(error).__name__ in str(made[("a", "1")])
     assert made[("a", "1")].__cause__ is error, "the run's log shows the trace"
@@ -76,18 +76,18 @@ def test_who_leaves_after_the_last_partition_stops_nothing():
     """The stop is the whole command's: a run of one partition, then another (its second model was cancelled)."""
     stop = Stop()
     for _ in range(2):
-        found = in_parallel([ModelTask("a", "1")], lambda pair: pair.task, stop, str)
+        found = run_in_parallel([ModelTask("a", "1")], lambda pair: pair.task, stop, str)
         assert next(found) == (("a", "1"), "1")
         found.close()
     assert not stop.is_set()
-    early = in_parallel(PAIRS, lambda pair: time.sleep(0.05), stop, str)
+    early = run_in_parallel(PAIRS, lambda pair: time.sleep(0.05), stop, str)
     next(early)
     early.close()
     assert stop.is_set()
 
 
 def test_a_cancellation_that_nobody_asked_for_is_told_and_ends_its_model_alone(serve, ledger: Path):
-    def judge(frame):
+    def read_status(frame):
         raise asyncio.CancelledError
 
     server = serve(lambda s, r: answers(r))
@@ -95,12 +95,14 @@ def test_a_cancellation_that_nobody_asked_for_is_told_and_ends_its_model_alone(s
 
     def make(pair):
         model = pair.model
-        given = judge if model == "a" else None
-        return inference.ask(make_spec(server.url, name=model), prompts, ledger / model, stop=stop, judge=given)
+        given = read_status if model == "a" else None
+        return inference.send_requests(
+            make_spec(server.url, name=model), prompts, ledger / model, stop=stop, read_status=given
+        )
 
-    made = dict(in_parallel([ModelTask("a", "1"), ModelTask("b", "1")], make, stop, str))
+    made = dict(run_in_parallel([ModelTask("a", "1"), ModelTask("b", "1")], make, stop, str))
     assert "did not foresee" in str(made[("a", "1")])
-    assert made[("b", "1")].asked == 40
+    assert made[("b", "1")].answered == 40
 
 
 def test_a_model_that_was_given_up_before_any_answer_is_not_tried_on_its_other_tasks(serve, ledger: Path):
@@ -108,9 +110,9 @@ def test_a_model_that_was_given_up_before_any_answer_is_not_tried_on_its_other_t
 
     def make(pair):
         task = pair.task
-        return inference.ask(make_spec(server.url), make_prompts([f"{task} {i}" for i in range(9)]), ledger)
+        return inference.send_requests(make_spec(server.url), make_prompts([f"{task} {i}" for i in range(9)]), ledger)
 
-    made = dict(in_parallel([ModelTask("m", task) for task in "123"], make, Stop(), str))
+    made = dict(run_in_parallel([ModelTask("m", task) for task in "123"], make, Stop(), str))
     assert ["key was rejected" in str(m) for m in made.values()] == [True] * 3
     assert len(server.log) == 1
 
@@ -128,7 +130,7 @@ def test_models_of_one_queue_take_turns():
         time.sleep(0.01)
         busy[queue_of(model)] -= 1
 
-    assert len(list(in_parallel([*PAIRS, ModelTask("c", "1")], make, Stop(), queue_of))) == 5
+    assert len(list(run_in_parallel([*PAIRS, ModelTask("c", "1")], make, Stop(), queue_of))) == 5
     assert most == {"this machine": 1, "elsewhere": 1}
 
 
@@ -145,13 +147,13 @@ def test_models_are_asked_at_the_same_time_and_none_stops_another(serve, ledger:
     def make(pair):
         model = pair.model
         theirs = prompts.with_columns(data_use=pl.lit("local_only")) if model == "away" else prompts
-        return inference.ask(specs[model], theirs, ledger / model)
+        return inference.send_requests(specs[model], theirs, ledger / model)
 
-    made = list(in_parallel([ModelTask(name, "t") for name in specs], make, Stop(), str))
+    made = list(run_in_parallel([ModelTask(name, "t") for name in specs], make, Stop(), str))
     outcome = {pair.model: value for pair, value in made}
     assert isinstance(outcome["down"], ModelError)
     assert isinstance(outcome["away"], PolicyError)
-    assert (outcome["quick"].asked, outcome["slow"].asked) == (20, 20)
+    assert (outcome["quick"].answered, outcome["slow"].answered) == (20, 20)
     assert outcome["quick"].seconds < outcome["slow"].seconds / 2
     order = [pair.model for pair, _ in made]
     assert order.index("quick") < order.index("slow")
@@ -164,12 +166,12 @@ def test_asking_is_ended_from_another_thread_and_what_was_answered_is_kept(ledge
         threading.Timer(1.0, stop.set).start()
         began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
-            inference.ask(spec, prompts, ledger, stop=stop)
+            inference.send_requests(spec, prompts, ledger, stop=stop)
         assert time.monotonic() - began < 5
         asked = len(server.log)
         assert 0 < asked < 400
         with pytest.raises(asyncio.CancelledError):
-            inference.ask(spec, prompts, ledger, stop=stop)
-        report = inference.ask(spec, prompts, ledger)
-        assert report.asked + report.reused == 400
+            inference.send_requests(spec, prompts, ledger, stop=stop)
+        report = inference.send_requests(spec, prompts, ledger)
+        assert report.answered + report.reused == 400
         assert len(server.log) <= 400 + 2, "asked twice at most what was in flight"

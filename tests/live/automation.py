@@ -162,7 +162,7 @@ def say(step: str, **figures: object) -> None:
     print(f"{step:58s} " + "  ".join(f"{k.replace('_', ' ')} {v}" for k, v in figures.items()), flush=True)
 
 
-def figures_of(world: World) -> dict[str, bytes]:
+def estimates_of(world: World) -> dict[str, bytes]:
     """Bytes of every stored table, raw snapshots and ledgers apart."""
     return {
         str(p.relative_to(world.data)): p.read_bytes()
@@ -290,13 +290,13 @@ def kills(live: Live, world: World, server: Server, times: int, chance: random.R
     say("12 … and in step again", seconds=f"{time.monotonic() - began:.0f}", asked_twice=twice)
     quiet(live)
     server.delay = 0.0
-    found = figures_of(world)
+    found = estimates_of(world)
     whole = World(world.root / "whole", server.url)
     shutil.copy(world.config / "models.yaml", whole.config)
     for file in world.surveys.iterdir():
         shutil.copy2(file, whole.surveys)
     finish(start([sys.executable, "-m", "mpta_pipeline.cli", "run"], whole.environment))
-    wanted = figures_of(whole)
+    wanted = estimates_of(whole)
     differ = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     say("12 tables as of a run that nobody killed", tables=len(wanted), differ=differ)
     assert not [d for d in differ if not d.startswith(("responses", "survey_changelog"))], differ

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.orchestration.source_observations import look
 from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -36,7 +36,7 @@ def change(world, *keys: str) -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_every_key_of_figures_is_seen_by_the_sensor_and_makes_figures_stale(daemon, world):
-    assert set(CHANGES) == set(FigureRules.model_fields), "a new key is tried here, too"
+    assert set(CHANGES) == set(EstimateRules.model_fields), "a new key is tried here, too"
     for key in CHANGES:
         change(world)
         at_rest = look(Deployment.from_env(), daemon.instance).events

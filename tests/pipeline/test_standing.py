@@ -5,7 +5,7 @@ import polars as pl
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.provenance import Node, Record, store
-from mpta_pipeline.inference import one_by_one
+from mpta_pipeline.inference import run_one_by_one
 from mpta_pipeline.orchestration.assets.partition_runs import make_partitions
 from mpta_pipeline.orchestration.command_runs import RANGE_END_TAG, RANGE_START_TAG
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -69,7 +69,7 @@ def test_partitions_that_stand_are_not_made_and_logged_once(world):
         return make_partitions(
             context,
             deployment,
-            lambda pairs: one_by_one(pairs, make),
+            lambda pairs: run_one_by_one(pairs, make),
             current=lambda pair: None if pair.model == "b" else record(pair),
         )
 
@@ -94,7 +94,7 @@ def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(wor
         return make_partitions(
             context,
             deployment,
-            lambda pairs: one_by_one(
+            lambda pairs: run_one_by_one(
                 pairs, lambda pair: Made(Record(f"scores|{pair}", "1", rows[pair.model], {}, {}), ())
             ),
             lambda record: {"preview": f"of {record.node.split('|')[1]}"},

@@ -58,9 +58,10 @@ def test_an_item_file_is_downloaded_into_the_data_folder_and_a_closed_network_sa
     content = b"Type,Category,Question,Best Answer,Best Incorrect Answer\nAdversarial,Myths,Is it so?,No,Yes\n"
     pinned = hashlib.sha256(content).hexdigest()
     file = replace(truthfulqa.FILE, downloads=(Download("http://127.0.0.1:9/TruthfulQA.csv", pinned),))
-    kinds = dict(tasks.registered())
-    kinds["truthfulqa_binary"] = replace(kinds["truthfulqa_binary"], file=file)
-    monkeypatch.setattr("mpta_pipeline.tasks.task_kinds.registered", lambda: kinds)
+    kinds = tasks.task_kinds()
+    changed = replace(kinds.kinds["truthfulqa_binary"], file=file)
+    kinds = replace(kinds, kinds=kinds.kinds | {changed.name: changed})
+    monkeypatch.setattr("mpta_pipeline.tasks.kind_registry.task_kinds", lambda config=None: kinds)
     study = yaml.safe_load((world.config / "study.yaml").read_text())
     study["tasks"]["myths"] = {"kind": "truthfulqa_binary", "options": {"download": True}}
     (world.config / "study.yaml").write_text(yaml.safe_dump(study))

@@ -155,7 +155,7 @@ def test_nobody_of_that_name_is_an_error_with_the_remedy(read_wave, identifier):
 
 def test_a_list_that_cannot_be_read_stops_reading_and_never_counts_as_empty(read_wave):
     (read_wave.layout.root / "withdrawn.json").write_text("{")
-    with pytest.raises(ConfigError, match="lest somebody comes back"):
+    with pytest.raises(ConfigError, match="no withdrawn respondent returns"):
         surveys.load_raw(read_wave.layout, "gss_extract-2016")
 
 

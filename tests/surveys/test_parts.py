@@ -152,10 +152,10 @@ def test_the_catalogue_tells_each_part(tmp_path, registry):
         "usa.sav": ("superseded", ()),
     }
     assert found["pooled.sav"].reason == (
-        "one of 3 files that make up the wave: it gives DEU, USA; MEX is taken from mexico.sav, the newer release "
+        "one of 3 files of the wave: DEU, USA are read from it; MEX is taken from mexico.sav, the newer release "
         "(7-0-0 (2026-01-01))"
     )
-    assert "dropped later" in found["usa.sav"].reason
+    assert "added later" in found["usa.sav"].reason
 
 
 def test_ids_do_not_depend_on_which_countries_a_file_holds(tmp_path, layout, registry):

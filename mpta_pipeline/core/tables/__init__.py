@@ -1,15 +1,15 @@
 """Tables that the project stores and publishes: one record per table, from which checks, docs and UI text are made.
 
-One module per stage. A record holds names, types, meaning and bounds of columns, and never how a table is made.
+One module per stage. A record holds the names, types, meaning and bounds of the columns, not how the table is made.
 """
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
 from mpta_pipeline.core.tables.inference import RESPONSES
 from mpta_pipeline.core.tables.metrics import (
-    FIGURES_BEFORE,
     MODEL_COMPARISON,
     PEOPLE_SHARES,
     POCKETS,
+    REPLACED_ESTIMATES,
     SCORES,
     SUBGROUP_METRICS,
     TEXT_SCORES,
@@ -35,7 +35,6 @@ __all__ = [
     "CONDITIONS",
     "DATA_USES",
     "ELICITATIONS",
-    "FIGURES_BEFORE",
     "GOLD",
     "GROUPS",
     "ITEMS",
@@ -49,6 +48,7 @@ __all__ = [
     "POCKETS",
     "PROMPTS",
     "PUBLISHED",
+    "REPLACED_ESTIMATES",
     "RESPONDENTS",
     "RESPONSES",
     "SCORES",

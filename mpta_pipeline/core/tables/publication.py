@@ -14,7 +14,7 @@ from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
 
 LINEAGE = Table(
     "lineage",
-    "What each table partition was made from.",
+    "The partitions that each table partition was made from.",
     ("child", "parent"),
     (
         Column("child", pl.String, "Asset and partition, e.g. personas or prompts|value_alignment"),

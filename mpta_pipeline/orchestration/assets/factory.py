@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record
-from mpta_pipeline.inference import in_parallel, one_by_one
+from mpta_pipeline.inference import run_in_parallel, run_one_by_one
 from mpta_pipeline.orchestration import asset_checks, automation
 from mpta_pipeline.orchestration.assets.partition_runs import make_partitions
 from mpta_pipeline.orchestration.assets.previews import extra_metadata
@@ -107,7 +107,7 @@ def _per_pair(table: StoredTable) -> Any:
         return make_partitions(
             context,
             deployment,
-            partial(one_by_one, make=make_one),
+            partial(run_one_by_one, make=make_one),
             partial(extra_metadata, deployment),
             partial(_current, deployment, table),
         )
@@ -132,7 +132,7 @@ def _sending(table: StoredTable) -> Any:
                 context,
                 deployment,
                 partial(
-                    in_parallel,
+                    run_in_parallel,
                     make=response_maker(context, deployment, cluster, table.name),
                     stop=options.stop,
                     queue_of=partial(queue_of, deployment),

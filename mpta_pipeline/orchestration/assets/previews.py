@@ -54,7 +54,7 @@ def _preview(table: str) -> Callable[[Preview], Preview]:
 
 @_preview("raw_wave")
 def _raw_wave(deployment: Deployment, record: Record, wave: str) -> dict[str, Any]:
-    raws = surveys.load_parts(deployment.layout, wave)
+    raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
     variables = (
         pl.concat([raw.variables for raw in raws])
         .select("variable", "label", "storage", pl.col("value_labels").list.len().alias("labels"))
@@ -81,7 +81,7 @@ def _harmonized_wave(deployment: Deployment, record: Record, wave: str) -> dict[
     coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
         include_header=True, header_name="concept", column_names=["answered"]
     )
-    raws = surveys.load_parts(deployment.layout, wave)
+    raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
     codebooks = deployment.wave_file(wave).codebooks
     return {
         "dagster/column_schema": _column_schema(deployment, codebooks, frame, columns),

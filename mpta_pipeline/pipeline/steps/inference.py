@@ -13,10 +13,11 @@ from mpta_pipeline.pipeline.step import Output, step
 def responses(inputs: Inputs) -> Output:
     """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
     spec = inputs.model
-    prompts = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+    permitted = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+    prompts = inference.with_request_hashes(spec, permitted)
     ledger = inputs.ledger
     options = inputs.request_options
-    outcome = inference.ask(
+    outcome = inference.send_requests(
         spec,
         prompts,
         ledger,
@@ -25,7 +26,7 @@ def responses(inputs: Inputs) -> Output:
         retry_errors=options.retry_errors,
         cache_dir=inputs.model_files,
         stop=options.stop,
-        judge=_statuses_of,
+        read_status=_statuses_of,
     )
     return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
 
@@ -53,15 +54,15 @@ def as_permitted(prompts: pl.DataFrame, personas: pl.DataFrame, permitted_use: p
     )
 
 
-def _statuses_of(replies: pl.DataFrame) -> pl.Series:
-    """The status that scoring will give to each reply; `inference.ask` calls this in the first minute of a run."""
-    prompts = replies.select(
+def _statuses_of(responses: pl.DataFrame) -> pl.Series:
+    """The status that scoring will give to each response; `inference.send_requests` calls this early in a run."""
+    prompts = responses.select(
         pl.col("request_hash").alias("prompt_id"),
         "options",
         pl.int_ranges(pl.col("options").list.len()).alias("option_order"),
         "elicitation",
     )
-    given = replies.select(
+    given = responses.select(
         pl.lit("").alias("model"),
         pl.col("request_hash").alias("prompt_id"),
         "request_hash",

@@ -9,7 +9,7 @@ import polars as pl
 
 from mpta_pipeline import metrics, tasks
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.estimate_ids import FIGURE_KEY, figure_ids_by_key
+from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.storage import read_parquet, write_parquet
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -31,7 +31,7 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     """Compute the estimates of a model on a task, for everyone and for each subgroup."""
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
     study, retest = inputs.study, inputs.retest_file
-    frame = metrics.compute_figures(
+    frame = metrics.compute_estimates(
         inputs.table("scores"),
         inputs.table("groups"),
         inputs.table("gold"),
@@ -45,7 +45,7 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     kept, before = inputs.replaced_estimates, inputs.previous()
     return Output(
         frame,
-        checks=metrics.check_figures(frame),
+        checks=metrics.check_estimates(frame),
         # Before the estimates are stored: a process killed in between has kept estimates that still stand, which does
         # no harm.
         before_storing=None if before is None else lambda: keep_replaced(kept, before, frame),
@@ -60,16 +60,19 @@ def keep_replaced(kept: Path, before: pl.DataFrame, now: pl.DataFrame) -> None:
         before: The stored estimates.
         now: The new ones.
     """
-    if "figure_id" not in before.columns:
-        before = before.with_columns(figure_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
-    gone = before.unique("figure_id", keep="first", maintain_order=True).join(now, on="figure_id", how="anti")
-    known = read_parquet(kept) if kept.exists() else tables.FIGURES_BEFORE.empty()
+    before = tables.SUBGROUP_METRICS.with_current_names(before)
+    if "estimate_id" not in before.columns:
+        before = before.with_columns(estimate_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
+    gone = before.unique("estimate_id", keep="first", maintain_order=True).join(now, on="estimate_id", how="anti")
+    known = tables.REPLACED_ESTIMATES.with_current_names(
+        read_parquet(kept) if kept.exists() else tables.REPLACED_ESTIMATES.empty()
+    )
     gone = gone.select(
-        "figure_id", pl.concat_str(*FIGURE_KEY, separator="/").alias("figure_key"), "metric", "weighted", "estimate",
-        "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
-    ).join(known, on="figure_id", how="anti")  # fmt: skip
+        "estimate_id", pl.concat_str(*ESTIMATE_KEY, separator="/").alias("estimate_key"), "metric", "weighted",
+        "estimate", "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
+    ).join(known, on="estimate_id", how="anti")  # fmt: skip
     if gone.height:
-        write_parquet(tables.FIGURES_BEFORE.conform(pl.concat([known, gone])), kept)
+        write_parquet(tables.REPLACED_ESTIMATES.conform(pl.concat([known, gone])), kept)
 
 
 @step("people_shares")

@@ -12,6 +12,7 @@ from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
+from mpta_pipeline.pipeline.labels import labels
 from mpta_pipeline.pipeline.step import Output, step
 from mpta_pipeline.publication import warehouse as duckdb_file
 
@@ -58,6 +59,14 @@ def report(inputs: Inputs) -> Output:
         metrics=metrics.METRICS,
         title=f"Study {study.name}",
         generated=datetime.now(UTC),
+        labels=labels(
+            sources=inputs.sources,
+            crosswalk=inputs.crosswalk,
+            study_tasks=study.tasks,
+            dimensions=study.figures.dimensions,
+            countries=frames["waves"]["countries"].explode().drop_nulls().unique().sort().to_list(),
+            config_folder=inputs.config_folder,
+        ),
         set_aside={
             wave: record.notes.get("set_aside", [])
             for wave, record in sorted(inputs.records("harmonized_wave").items())

@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.errors import MptaError, SurveyFileError
+from mpta_pipeline.core.errors import DamagedError, MptaError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.pipeline.deployment import PartFile
 from mpta_pipeline.pipeline.inputs import Inputs
@@ -192,14 +192,21 @@ def survey_changelog(inputs: Inputs) -> Output:
     wave = inputs.partition
     older = surveys.previous_releases(inputs.layout, wave)
     frames = [tables.CHANGELOG.empty()]
+    damaged: list[str] = []
     for new in inputs.snapshots():
         previous = older.get(str(new.release["sha256"])[:12], [])
         for release, countries in previous:
-            old = inputs.snapshot(release)
+            try:
+                old = inputs.snapshot(release)
+                old.verify()
+            except DamagedError as failure:  # a superseded release: what it held can no longer be compared
+                damaged.append(str(failure))
+                continue
             # One file in the place of one: all of both is compared, so that countries that came or went are seen.
             whole = len(previous) == 1 and new.countries is None and set(countries) == set(old.release["countries"])
             pair = (old, new) if whole else (surveys.limited(old, countries), surveys.limited(new, countries))
             frames.append(surveys.diff_releases(*pair))
     names = sorted({release for found in older.values() for release, _ in found})
     frame = tables.CHANGELOG.conform(pl.concat(frames))
-    return Output(frame, {"previous_release": ", ".join(names) or None})
+    notes = {"previous_release": ", ".join(names) or None} | ({"damaged": damaged} if damaged else {})
+    return Output(frame, notes)

@@ -26,7 +26,9 @@ def items(inputs: Inputs) -> Output:
         cache_dir=inputs.item_files,
         gaps=gaps,
     )
-    gold = tasks.build_gold(task, config, frame, crosswalk=inputs.crosswalk, respondents=respondents)
+    gold = tasks.build_gold(
+        task, config, frame, crosswalk=inputs.crosswalk, respondents=respondents, base=inputs.config_folder
+    )
     return Output(frame, {"respondents_answers": gold.height, **gaps.notes()}, companions={"gold": gold})
 
 
@@ -40,6 +42,7 @@ def prompts(inputs: Inputs) -> Output:
         gold=inputs.table("gold"),
         panel=inputs.table("panel"),
         personas=inputs.table("personas"),
+        base=inputs.config_folder,
     )
     notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
     return Output(frame, notes, tasks.check_prompts(frame))
