@@ -28,7 +28,6 @@ _OURS = (
     "mpta_pipeline.core.errors.",
     "mpta_pipeline.inference.provider_errors.",
 )  # where errors that a user can act on are defined
-ORDER = tuple(graph.assets())
 MAX_NAMED = 6  # partitions that a line about a run names
 # The tags of a run over a range of partitions, as Dagster documents them; its public module exports no names for them.
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
