@@ -5,7 +5,7 @@ partition mappings, code versions and automation; what is out of date, for `mpta
 work; column lineage; the integrity check; the published tables; the picture in docs/graph.md. A step receives the
 inputs and settings that its table declares and cannot read others (`inputs.py`).
 
-To add a table, add a `StoredTable` to DECLARATIONS, after the tables that it reads, and write its step in `steps/`.
+To add a table, add a `StoredTable` to _DECLARED, after the tables that it reads, and write its step in `steps/`.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ def _columns(names: str, origin: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), origin)
 
 
-DECLARATIONS = (
+_DECLARED = (
     StoredTable(
         "raw_wave",
         "surveys",
@@ -880,7 +880,7 @@ def version_of_source(deployment: Deployment, source: str, partition: str) -> st
 
 def build(*further: StoredTable) -> None:
     """Declare all tables; further ones stand before the warehouse, which publishes them, too."""
-    declared = (*DECLARATIONS, *further)
+    declared = (*_DECLARED, *further)
     declare(*declared, *_publication(declared))
 
 
