@@ -9,7 +9,7 @@ from mpta_pipeline import definitions
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.tables import Column, Table
 from mpta_pipeline.orchestration.command_runs import Runner
-from mpta_pipeline.pipeline import graph, graph_document, integrity
+from mpta_pipeline.pipeline import graph, integrity
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning, StoredTable
 from mpta_pipeline.pipeline.step import STEPS, Output, step
@@ -69,7 +69,7 @@ def test_a_declaration_and_a_step_are_an_asset_everywhere(world):
     assert asset.tags["holds"] == "aggregates" and asset.automation_condition is not None and asset.code_version
     assert {key.to_user_string() for key in asset.parent_keys} == {"scores"}
     assert [c.name for c in asset.metadata["dagster/column_schema"].columns] == list(SCHEMA.schema)
-    assert "  scores --> unreadable_shares" in graph_document.mermaid()
+    assert "  scores --> unreadable_shares" in graph.mermaid()
 
     with dg.instance_for_test(temp_dir=str(world.config)) as instance:
         outcome = Runner(deployment, built, instance).run()

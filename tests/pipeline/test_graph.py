@@ -11,7 +11,7 @@ import yaml
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.provenance import Node, record_path
-from mpta_pipeline.pipeline import graph, graph_document, run_step
+from mpta_pipeline.pipeline import graph, run_step
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning, StoredTable
 from mpta_pipeline.pipeline.inputs import Inputs, UndeclaredInputError
@@ -73,7 +73,7 @@ def changed(deployment: Deployment, **keys: object) -> Deployment:
 
 def test_the_picture_in_the_docs_is_the_graph():
     found = (ROOT / "docs" / "graph.md").read_text(encoding="utf-8")
-    assert found == graph_document.document(), "run python -m mpta_pipeline.pipeline.graph_document > docs/graph.md"
+    assert found == graph.document(), "run python -m mpta_pipeline.pipeline.graph > docs/graph.md"
 
 
 def test_every_step_reads_what_its_table_declares_and_nothing_more(finished):
