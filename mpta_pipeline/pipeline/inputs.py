@@ -124,12 +124,12 @@ class Inputs:
     def snapshots(self) -> list[surveys.RawWave]:
         """The raw snapshots in use of the wave's files, which belong to the table raw_wave."""
         self.partitions("raw_wave")
-        return surveys.load_parts(self._files("snapshots"), self.partition, registry=self._deployment.sources)
+        return surveys.load_parts(self._files("snapshots"), self.partition, registry=self.sources)
 
     def snapshot(self, release: str) -> surveys.RawWave:
         """The raw snapshot of a release of the wave, which may have been superseded."""
         self.partitions("raw_wave")
-        return surveys.load_raw(self._files("snapshots"), self.partition, release, registry=self._deployment.sources)
+        return surveys.load_raw(self._files("snapshots"), self.partition, release, registry=self.sources)
 
     def descent(self) -> Iterable[tuple[Node, Record]]:
         """Every stored partition that the table descends from, with its record."""
