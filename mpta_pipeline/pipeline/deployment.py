@@ -302,15 +302,6 @@ class Deployment:
         """The waves of the catalogue that have a harmonized table, in order."""
         return [w for w in self.catalogue().waves if self.layout.harmonized(w).exists()]
 
-    def respondents(self) -> pl.DataFrame:
-        """All harmonized waves of the study, one below the other; columns that a wave lacks are null."""
-        waves = self.harmonized_waves()
-        if not waves:
-            raise self.no_wave()
-        return pl.concat([read_table(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
-            "respondent_id"
-        )
-
     def no_wave(self) -> SurveyFileError:
         """The error for a study without respondents."""
         return SurveyFileError(
