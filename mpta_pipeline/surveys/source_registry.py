@@ -95,6 +95,7 @@ class Signature(StrictModel):
         value_labels: Variable → code → pattern that the code's label must match, if the file has value labels.
         codes: Variable → the only codes that it may have, if the file has the variable.
         refuse: Variants that are refused.
+        with_codes: Which of the producer's versions of a file has codes and not words, for the message.
     """
 
     requires: tuple[str, ...] = ()
@@ -107,6 +108,7 @@ class Signature(StrictModel):
     value_labels: dict[str, dict[str, Pattern]] = Field(default_factory=dict)
     codes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     refuse: tuple[Refusal, ...] = ()
+    with_codes: str | None = None
 
     @model_validator(mode="after")
     def _some_names(self) -> Signature:
