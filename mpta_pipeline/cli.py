@@ -315,7 +315,8 @@ def list_surveys(
         states = surveys.scan(surveys.folders(deployment.layout, deployment.sources), deployment.sources)
     else:
         states = [surveys.look_at(file, deployment.sources)]
-    _show_records(deployment)
+    for line in deployment.own_records():
+        out.print(escape(line), style="dim", soft_wrap=True)
     if not states:
         out.print(f"No survey file in {deployment.layout.surveys}. Drop one there, or run `mpta demo`.", soft_wrap=True)
         return
@@ -323,17 +324,6 @@ def list_surveys(
     if file is None:
         _show_told(deployment)
         _show_set_aside(deployment)
-
-
-def _show_records(deployment: Deployment) -> None:
-    """The deployment's own records of sources and concepts, and those that are set aside."""
-    replaced = deployment.sources.replaced | deployment.crosswalk.replaced
-    for kind, own in (("source", deployment.sources.own), ("concept", deployment.crosswalk.own)):
-        for name, record in own.items():
-            what = ", in place of the packaged one" if name in replaced else ""
-            out.print(f"{kind} {escape(name)}: {escape(str(record.file))}{what}", style="dim", soft_wrap=True)
-    for aside in deployment.set_aside:
-        out.print(f"[yellow]{escape(aside.name)}[/yellow] is set aside. {escape(str(aside))}", soft_wrap=True)
 
 
 def _show_files(deployment: Deployment, states: list[Any]) -> None:
