@@ -156,7 +156,7 @@ class CountryRule(StrictModel):
             3166-1 numeric (with or without leading zeros), alpha-2 or alpha-3.
         cow: Variables with codes of the Correlates of War project (numbers or letters), tried after `variable`. Their
             AUS is Austria.
-        other: Code that is not in ISO 3166-1, or means another country here → alpha-3.
+        other: Further code → alpha-3. Codes that many surveys share (909, 915) are in `core/countries.py`.
     """
 
     constant: str | None = None
