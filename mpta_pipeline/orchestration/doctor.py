@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
-    for aside in deployment.set_aside:
-        yield Finding(aside.name, False, str(aside))
+    with suppress(MptaError):  # a configuration that cannot be read was told above
+        for aside in deployment.set_aside:
+            yield Finding(aside.name, False, str(aside))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
