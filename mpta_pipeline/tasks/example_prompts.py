@@ -7,6 +7,7 @@ answer, from the crosswalk's own options, because no real one belongs into a rep
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,19 @@ from mpta_pipeline.personas import FRAMINGS, STYLES, Crosswalk, build_personas, 
 from mpta_pipeline.tasks.items import build_gold, build_items
 from mpta_pipeline.tasks.kind_registry import task_kinds
 from mpta_pipeline.tasks.prompts import build_prompts
-from mpta_pipeline.tasks.task_kind import Example
+from mpta_pipeline.tasks.task_kind import Example, TaskKind
 
 _AGE = 47.0
 BEGIN = "<!-- What is asked of whom: made by python -m mpta_pipeline.tasks.example_prompts -->"
 END = "<!-- end of what is asked of whom -->"
 
 
-def _tasks(folder: Path) -> dict[str, TaskConfig]:
+def _tasks(known: Iterable[TaskKind], folder: Path) -> dict[str, TaskConfig]:
     """One task of each kind that has an example; kinds that read files read the example's.
 
     Kinds that make items from the survey come first, then those with sample items.
     """
-    kinds = [kind for kind in task_kinds(folder).kinds.values() if kind.example is not None]
+    kinds = [kind for kind in known if kind.example is not None]
     kinds.sort(key=lambda kind: (kind.file is not None, kind.file is None or kind.file.sample is None, kind.name))
     tasks = {}
     for kind in kinds:
@@ -94,7 +95,9 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
     crosswalk = crosswalk or load_crosswalk()
     people, waves = invented_respondents(crosswalk, codebook)
     with tempfile.TemporaryDirectory() as folder:
-        shown = _tasks(Path(folder))
+        # The package's kinds alone: a deployment's own are none of the repository's documentation.
+        kinds = task_kinds(Path(folder)).kinds
+        shown = _tasks(kinds.values(), Path(folder))
         study = Study.model_validate({"name": "shown", "seed": seed, "traits": {"min": 1, "max": 9}, "tasks": shown})
         personas = build_personas(people, crosswalk, study, waves)
         one = personas.head(1)
@@ -118,11 +121,10 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
         "are invented in the structure of their files.",
         "",
     ]
-    titles = {name: kind.title for name, kind in task_kinds().kinds.items()}
     whole = render(one, style="prose")[0]
     for name, row in prompts.items():
         hidden = ", ".join(f"`{column}`" for column in row["masked"])
-        title = f"*{titles[name]}* (`{name}`" + (f"; hidden: {hidden})" if hidden else ")")
+        title = f"*{kinds[name].title}* (`{name}`" + (f"; hidden: {hidden})" if hidden else ")")
         system = row["system"].removeprefix(whole).strip() if not hidden else row["system"]
         parts += [title, "", "```text", *([system, ""] if system else []), row["user"], "```", ""]
     return "\n".join([*parts, END])

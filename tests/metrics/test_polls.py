@@ -30,7 +30,8 @@ def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: o
         "model": "m", "task": "t", "request_hash": "h", "condition": "persona", "survey": "s", "wave": "w",
         "kind": "value_alignment", "scoring": "key", "answer_set": None, "category": None, "style": "prose",
         "framing": "you_are", "paraphrase_id": 0, "repeat_id": 0, "elicitation": "letter", "order_id": 0,
-        "k_options": 4, "ordinal": True, "status": "ok", "bias": None, "weight": None, "condescending": None, "score": 0.0,
+        "k_options": 4, "ordinal": True, "status": "ok", "bias": None, "weight": None, "condescending": None,
+        "score": 0.0,
     }  # fmt: skip
     frame = pl.DataFrame(rows).with_columns(
         pl.lit(value).alias(name) for name, value in (fixed | columns).items() if not isinstance(value, pl.Expr)
