@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.personas import wording
 from mpta_pipeline.personas.controls import PLACEBO, domains_shown, placebo
 
@@ -76,7 +77,7 @@ def render(
     """
     if style not in STYLES or framing not in FRAMINGS:
         raise ValueError(f"unknown style {style!r} or framing {framing!r}")
-    if condition == "no_persona":
+    if condition == REFERENCE_CONDITION:
         return pl.Series("text", [None] * personas.height, dtype=pl.String)
     frame = personas.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), "traits")
     if masked is not None and not isinstance(masked, pl.Series):

@@ -6,6 +6,7 @@ import polars as pl
 from scipy import stats
 
 from mpta_pipeline.core.checks import CheckResult
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 
 # A balanced design passes by construction; a fair random one is stopped once in a hundred thousand.
 _LEVEL = 1e-5
@@ -74,7 +75,7 @@ def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
     test = gold_position_test(prompts)
     worst = test["p_value"].min()
     twin = ["item_id", "respondent_id", "order_id", "style", "framing", "repeat_id"]
-    bare = prompts.filter(pl.col("condition") == "no_persona")
+    bare = prompts.filter(pl.col("condition") == REFERENCE_CONDITION)
     alone = (
         prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height if bare.height else 0
     )

@@ -19,6 +19,7 @@ from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.tables.tasks import POLL
 from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.parsing.phrases import NO_ANSWER
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 GLOBAL = ItemFile(
@@ -33,7 +34,7 @@ PEW = ItemFile(
     licence="terms of Pew Research Center (tatsu-lab/opinions_qa)",
     pattern="*.csv",
 )
-_REFUSED = re.compile(r"^(?:refused|dk/refused|don't know|no answer|missing)\b", re.IGNORECASE)
+_NO_ANSWER = re.compile(NO_ANSWER)
 _SAMPLES = re.compile(r"\s*\((?:current|non|old)[^)]*(?:sample)?\)\s*$", re.IGNORECASE)
 # Names of the file that no ISO name equals.
 _SPELLINGS = {
@@ -86,7 +87,7 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
     for path in request.files:
         for number, row in enumerate(_read(path, ("question", "selections", "options", "source"), GLOBAL).to_dicts()):
             texts = [str(o) for o in _literal(row["options"], path, "options")]
-            kept = [i for i, text in enumerate(texts) if not _REFUSED.match(text)]
+            kept = [i for i, text in enumerate(texts) if not _NO_ANSWER.match(text)]
             shares: dict[str, list[float]] = {}
             selections = _literal(row["selections"], path, "selections")
             short = next((c for c, answers in selections.items() if len(answers) != len(texts)), None)
@@ -170,7 +171,7 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
     rows = []
     for row in info.to_dicts():
         texts = [str(o) for o in _literal(row["references"], files["info.csv"], "references")]
-        kept = [text for text in texts if not _REFUSED.match(text)]
+        kept = [text for text in texts if not _NO_ANSWER.match(text)]
         if row["key"] not in people.columns or not 2 <= len(kept) <= 26:
             continue
         counts = dict(people.group_by(row["key"]).agg(weight.sum().alias("w")).rows())
