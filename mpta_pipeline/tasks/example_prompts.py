@@ -1,7 +1,7 @@
-"""What is asked of whom, shown: an invented respondent in every style, and one prompt of every task.
+"""Write the documentation's example prompts: an invented respondent in every style, and one prompt per task kind.
 
-Run `python -m mpta_pipeline.tasks.example_prompts` for the README's section. The respondent is invented, answer by
-answer, from the crosswalk's own options, because no real one belongs into a repository.
+Run `python -m mpta_pipeline.tasks.example_prompts` to print them. The respondent's answers are drawn from the
+crosswalk's own options, because no real respondent may be in a repository.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _tasks(known: Iterable[TaskKind], folder: Path) -> dict[str, TaskConfig]:
 
 
 def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RESPONDENTS and WAVES rows of people who do not exist: answers drawn from the crosswalk's options by hash."""
+    """RESPONDENTS and WAVES rows of invented people: answers drawn from the crosswalk's options by hash."""
     people = pl.DataFrame({"respondent_id": [f"invented-{i}" for i in range(n)]})
     values: list[pl.Series] = []
     for row in column_facts(crosswalk).filter(pl.col("codebook") == codebook).sort("column").to_dicts():
@@ -90,11 +90,11 @@ def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tup
 
 
 def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract", seed: int = 2025) -> str:
-    """The README's section "What is asked of whom", in Markdown, made by the code that makes the study's prompts."""
+    """The example prompts in Markdown, made by the code that makes a study's prompts."""
     crosswalk = crosswalk or load_crosswalk()
     people, waves = invented_respondents(crosswalk, codebook)
     with tempfile.TemporaryDirectory() as folder:
-        # The package's kinds alone: a deployment's own are none of the repository's documentation.
+        # Only the package's kinds: the documentation does not depend on a deployment.
         kinds = task_kinds(Path(folder)).kinds
         shown = _tasks(kinds.values(), Path(folder))
         study = Study.model_validate({"name": "shown", "seed": seed, "traits": {"min": 1, "max": 9}, "tasks": shown})
@@ -132,7 +132,7 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
 def _one_prompt(
     name: str, study: Study, people: pl.DataFrame, personas: pl.DataFrame, crosswalk: Crosswalk
 ) -> dict[str, Any]:
-    """The first prompt of a task that shows the first persona."""
+    """The first prompt of a task with the first persona."""
     config = study.tasks[name]
     everybody = pl.DataFrame({"respondent_id": personas["respondent_id"], "survey": personas["survey"]})
     panel = draw_panel(personas, everybody, PanelDesign(size=personas.height, strata=()), study.seed)
