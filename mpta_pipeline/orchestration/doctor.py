@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpta_pipeline import inference, surveys
+from mpta_pipeline import inference, surveys, tasks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -50,6 +50,7 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
+    yield from _task_kinds(deployment)
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
@@ -63,6 +64,12 @@ def _folder(name: str, folder: Path) -> Finding:
     if os.access(_existing(folder), os.W_OK):
         return Finding(name, True, str(folder))
     return Finding(name, False, f"{folder} cannot be written: give it other rights, or name another folder")
+
+
+def _task_kinds(deployment: Deployment) -> Iterator[Finding]:
+    """Files of task kinds in the configuration folder that cannot be used."""
+    for path, why in tasks.task_kinds(deployment.config).problems.items():
+        yield Finding(f"task kind {path.name}", False, why)
 
 
 def _items(deployment: Deployment) -> Iterator[Finding]:

@@ -8,8 +8,11 @@ import pytest
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import FigureRules, TaskConfig
 from mpta_pipeline.external import known_items
+from mpta_pipeline.orchestration.doctor import examine
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.tasks import kinds
 from mpta_pipeline.tasks.example_prompts import showcase
 from tests.factories import small_survey
@@ -150,7 +153,7 @@ def test_an_edit_of_a_kind_makes_its_tasks_anew(own_folder, tmp_path):
         ("bbq.yaml", YAML, "already a task kind bbq"),
     ],
 )
-def test_a_broken_file_sets_only_itself_aside(own_folder, name, text, names):
+def test_a_broken_file_sets_only_itself_aside(own_folder, tmp_path, name, text, names):
     (own_folder / name).write_text(text)
     (own_folder / "sums.py").write_text(PYTHON)
     registry = tasks.task_kinds()
@@ -158,6 +161,9 @@ def test_a_broken_file_sets_only_itself_aside(own_folder, name, text, names):
     ((path, why),) = registry.problems.items()
     assert path.name == name
     assert names in why
+    deployment = Deployment(Layout(tmp_path / "data"), own_folder.parent)
+    told = [finding for finding in examine(deployment, tmp_path) if finding.what == f"task kind {name}"]
+    assert [(finding.good, names in finding.message) for finding in told] == [(False, True)], "mpta doctor shows it"
     if name.startswith("density"):
         with pytest.raises(ConfigError, match="does not exist") as raised:
             tasks.kind_of("t", TaskConfig(kind="density"))
