@@ -39,10 +39,11 @@ def _tasks(known: Iterable[TaskKind], folder: Path) -> dict[str, TaskConfig]:
     for kind in kinds:
         example = kind.example or Example()
         for name, text in example.files.items():
-            (folder / kind.name).mkdir(parents=True, exist_ok=True)
-            (folder / kind.name / name).write_text(text, encoding="utf-8")
-        path = folder / kind.name if example.files else None
-        tasks[kind.name] = TaskConfig(kind=kind.name, path=path, options=dict(example.options))
+            path = folder / kind.name / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        files = folder / kind.name if example.files else None
+        tasks[kind.name] = TaskConfig(kind=kind.name, path=files, options=dict(example.options))
     return tasks
 
 

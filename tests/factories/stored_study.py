@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.estimate_ids import figure_ids
+from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.storage import Layout, write_json, write_parquet
 
 WAVES = {"gss_extract-2018": ("gss_extract", "GSS2018.sav", "a" * 64), "wvs-7": ("wvs", "WVS7 <b>.sav", "b" * 64)}
@@ -382,7 +382,7 @@ def groups() -> pl.DataFrame:
     return tables.GROUPS.conform(pl.DataFrame(rows))
 
 
-def figure(**fields: object) -> dict[str, object]:
+def estimate(**fields: object) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(tables.SUBGROUP_METRICS.schema)
     return (
         row
@@ -412,9 +412,9 @@ def figure(**fields: object) -> dict[str, object]:
     )
 
 
-def figures(*rows: dict[str, object], study: str = "invented") -> pl.DataFrame:
+def estimates(*rows: dict[str, object], study: str = "invented") -> pl.DataFrame:
     frame = pl.DataFrame(list(rows), schema=tables.SUBGROUP_METRICS.schema, infer_schema_length=None)
-    return tables.SUBGROUP_METRICS.conform(frame.with_columns(figure_ids(frame, study)))
+    return tables.SUBGROUP_METRICS.conform(frame.with_columns(estimate_ids(frame, study)))
 
 
 MODELS = ("org/always-a", "other")
@@ -442,11 +442,11 @@ def store(root: Path) -> Layout:
             write_parquet(responses, layout.table("responses", model, task))
             write_parquet(scores, layout.table("scores", model, task))
     write_parquet(
-        figures(
-            figure(),
-            figure(baseline="chance", baseline_estimate=1 / 3),
-            figure(dimensions="sex×age_band", subgroup="female×18-49"),
-            figure(task="myths", dimensions="category×sex", subgroup="Law×male"),
+        estimates(
+            estimate(),
+            estimate(baseline="chance", baseline_estimate=1 / 3),
+            estimate(dimensions="sex×age_band", subgroup="female×18-49"),
+            estimate(task="myths", dimensions="category×sex", subgroup="Law×male"),
         ),
         layout.table("subgroup_metrics", MODELS[0], "values"),
     )

@@ -9,9 +9,9 @@ from scipy.special import betaln
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.metrics import compute_figures, score_answers
+from mpta_pipeline.metrics import compute_estimates, score_answers
 from mpta_pipeline.metrics.estimators import disparity, distances
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity, shrinkage
 from mpta_pipeline.metrics.statistics.proportions import kish, wilson
@@ -238,7 +238,7 @@ class TestPower:
 class TestBaselines:
     @staticmethod
     def always(own, answer, k, *, ordinal=True, **columns):
-        """All figures of a model that gives everybody one answer, against people's own."""
+        """All estimates of a model that gives everybody one answer, against people's own."""
         item = {
             "task": "t", "kind": "trait_inference", "item_id": "q", "cluster_id": "q", "category": "c",
             "question": "Which?", "options": [f"option {i}" for i in range(k)], "ordinal": ordinal,
@@ -253,14 +253,14 @@ class TestBaselines:
         )
         answers = pl.DataFrame({"item_id": "q", "respondent_id": ids, "survey": "gss", "answer": str(answer)})
         groups = pl.DataFrame({"respondent_id": ids, "survey": "gss"})
-        figures = compute_figures(
+        estimates = compute_estimates(
             score_answers(answers, items, gold),
             groups,
             gold,
-            rules=FigureRules(dimensions=(), bootstrap=50),
+            rules=EstimateRules(dimensions=(), bootstrap=50),
             items=items,
         )
-        return dict(figures.filter(baseline="").select("metric", "estimate").iter_rows())
+        return dict(estimates.filter(baseline="").select("metric", "estimate").iter_rows())
 
     def test_a_constant_answer_to_normads_stories(self):
         # metrics.md 3: 815 of 2,633 stories have the label that several models always give, .309533.

@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 from sklearn.metrics import log_loss
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
-from mpta_pipeline.metrics import compute_figures
+from mpta_pipeline.metrics import compute_estimates
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=("story_zone",), bootstrap=50)
+RULES = EstimateRules(dimensions=("story_zone",), bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def asked():
 
 def test_brier_log_and_ranked_scores(asked):
     scores, groups, p = asked
-    figures = compute_figures(scores, groups, GOLD.empty(), rules=FigureRules(dimensions=(), bootstrap=50))
-    found = {(r["metric"], r["baseline"]): r for r in figures.iter_rows(named=True)}
+    estimates = compute_estimates(scores, groups, GOLD.empty(), rules=EstimateRules(dimensions=(), bootstrap=50))
+    found = {(r["metric"], r["baseline"]): r for r in estimates.iter_rows(named=True)}
     key = scores["gold_idx"].to_numpy()
     hot = np.eye(4)[key]
     assert found["brier", ""]["estimate"] == pytest.approx(((p - hot) ** 2).sum(axis=1).mean())
@@ -42,8 +42,8 @@ def test_brier_log_and_ranked_scores(asked):
 
 def test_answers_without_probabilities_have_no_such_score():
     scores, groups, gold = world(personas=10, items=4)
-    figures = compute_figures(scores, groups, gold, rules=FigureRules(dimensions=(), bootstrap=50))
-    assert figures.filter(pl.col("metric").is_in(["brier", "log_score", "crps"])).is_empty()
+    estimates = compute_estimates(scores, groups, gold, rules=EstimateRules(dimensions=(), bootstrap=50))
+    assert estimates.filter(pl.col("metric").is_in(["brier", "log_score", "crps"])).is_empty()
 
 
 COUNTRIES = {"EGY": "African-Islamic", "IRN": "African-Islamic", "ITA": "Catholic Europe", "JPN": "Confucian"}
@@ -69,8 +69,8 @@ def test_zone_gap_and_adaptability_by_hand():
             infer_schema_length=None,
         )
     )  # fmt: skip
-    figures = compute_figures(rows, groups, GOLD.empty(), rules=RULES, items=items)
-    found = figures.filter(condition="persona", baseline="")
+    estimates = compute_estimates(rows, groups, GOLD.empty(), rules=RULES, items=items)
+    found = estimates.filter(condition="persona", baseline="")
     facts = rows.filter(condition="persona").with_columns(
         zone=pl.col("item_id").replace_strict({k: COUNTRIES[c] for k, (c, _) in where.items()}),
         level=pl.col("item_id").replace_strict({k: level for k, (_, level) in where.items()}),

@@ -9,7 +9,7 @@ import pytest
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.tasks import text_scores as ts
 from mpta_pipeline.tasks.kinds import lamp, prism
 from tests.factories import small_survey
@@ -271,8 +271,8 @@ def test_open_text_ends_in_figures_with_effect_and_baseline_condition(headlines)
     )
     scores = tasks.score(prompts, frame, replies)
     groups = personas.derived_dimensions(headlines.people, ("sex",), headlines.crosswalk)
-    figures = metrics.compute_figures(
-        scores, groups, headlines.gold["headlines"], rules=FigureRules(dimensions=("sex",)), items=frame
+    figures = metrics.compute_estimates(
+        scores, groups, headlines.gold["headlines"], rules=EstimateRules(dimensions=("sex",)), items=frame
     )
     assert {"rouge_l", "rouge_1", "chrf", "bleu", "parse_rate", "refusal_rate", "condescension_rate"} <= set(
         figures["metric"]
@@ -285,12 +285,12 @@ def test_open_text_ends_in_figures_with_effect_and_baseline_condition(headlines)
     # “Bridge wolves” shares one of two words with each reference of four: F1 = 2 · ½ · ¼ / (½ + ¼) = ⅓
     assert row["effect"] == pytest.approx(1 - 1 / 3)
     assert set(figures.filter(metric="rouge_l", dimensions="sex")["subgroup"]) >= {"male", "female"}
-    assert metrics.find_pockets(scores, groups, headlines.gold["headlines"], rules=FigureRules(), seed=1) is not None
+    assert metrics.find_pockets(scores, groups, headlines.gold["headlines"], rules=EstimateRules(), seed=1) is not None
     lead = metrics.headline(figures.with_columns(pl.lit("m").alias("model"))).filter(survey="alpha").row(0, named=True)
     assert lead["persona"] == pytest.approx(1.0)
     assert lead["verdict"].startswith("open text: ROUGE-L")
     other = scores.with_columns(pl.lit("other").alias("model"))
-    compared = metrics.compare_models(pl.concat([scores, other]), rules=FigureRules())
+    compared = metrics.compare_models(pl.concat([scores, other]), rules=EstimateRules())
     assert "accuracy" not in set(compared["metric"])
     assert compared.filter(metric="rouge_l").height > 0
 
@@ -370,10 +370,10 @@ def test_civics_ends_in_agreement_and_refusals_without_an_accuracy(world, tmp_pa
     assert set(scores["bias"]) == {1.0}
     assert scores["score"].null_count() == scores.height
     groups = personas.derived_dimensions(few.people, ("sex",), few.crosswalk)
-    figures = metrics.compute_figures(
-        scores, groups, few.gold["civics"], rules=FigureRules(dimensions=("sex",)), items=few.items["civics"]
+    figures = metrics.compute_estimates(
+        scores, groups, few.gold["civics"], rules=EstimateRules(dimensions=("sex",)), items=few.items["civics"]
     )
     assert set(figures.filter(metric="civics_agreement", dimensions="all", baseline="")["estimate"]) == {1.0}
     assert {"refusal_rate", "parse_rate", "order_flip_rate"} <= set(figures["metric"])
     assert "accuracy" not in set(figures["metric"])
-    assert metrics.find_pockets(scores, groups, few.gold["civics"], rules=FigureRules(), seed=1).is_empty()
+    assert metrics.find_pockets(scores, groups, few.gold["civics"], rules=EstimateRules(), seed=1).is_empty()

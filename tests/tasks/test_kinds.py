@@ -12,7 +12,7 @@ import yaml
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.tasks.item_downloads import fetch
 from mpta_pipeline.tasks.item_files import Download, ItemFile
 from tests.factories import small_survey
@@ -112,11 +112,11 @@ def test_normad_in_and_out_of_culture(world, benchmarks, tmp_path):
     scores = tasks.score(few.prompts["normad"], few.items["normad"], answered(few.prompts["normad"], "A"))
     groups = personas.derived_dimensions(few.people, ("sex", "in_culture"), few.crosswalk)
     assert "country" in groups.columns
-    figures = metrics.compute_figures(
+    figures = metrics.compute_estimates(
         scores,
         groups,
         few.gold["normad"],
-        rules=FigureRules(dimensions=("sex", "in_culture")),
+        rules=EstimateRules(dimensions=("sex", "in_culture")),
         items=few.items["normad"],
     )
     found = figures.filter(
@@ -169,7 +169,7 @@ category: "{group}"
 
 
 def test_a_new_multiple_choice_task_is_ten_lines_of_study_yaml(world, tmp_path):
-    """What the README promises: no code, one task, from items to scores."""
+    """What docs/how-to/add-a-task.md promises: no code, one task, from items to scores."""
     (tmp_path / "density.csv").write_text(
         "thing,answer,group\niron,heavier,metal\ncork,lighter,wood\nlead,heavier,metal\n"
     )

@@ -75,6 +75,7 @@ METRICS = (
     ),
     Metric(
         name="accuracy_strict",
+        label="accuracy of single answers",
         definition="Share of single answers that are right; refused and unreadable replies count as wrong",
         unit="share",
         low=0.0,
@@ -98,6 +99,7 @@ METRICS = (
     ),
     Metric(
         name="accuracy_answered",
+        label="accuracy of readable answers",
         definition="Share of readable answers that are right; says nothing about replies that were refused or "
         "unreadable",
         unit="share",

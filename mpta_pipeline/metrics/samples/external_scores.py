@@ -1,4 +1,4 @@
-"""Scores of answers that were made elsewhere: item ids and answers become SCORES, from which all figures come."""
+"""Scores of answers that were made elsewhere: item ids and answers become SCORES, from which all estimates come."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         SCORES. Answers without `respondent_id` are nobody's: condition no_persona, and errors by item cluster alone.
         Where others of the model have one, nobody's answers serve as the no-persona answers of everyone who answered
         the item. Options with equal probability share `score` equally; a hash of the answer draws the one that
-        counts as picked. In a survey with weights, a person without one has weight 0 and no part in weighted figures.
+        counts as picked. In a survey with weights, a person without one has weight 0 and no part in weighted estimates.
 
     Raises:
         ValidationError: A column is absent, an item is not known or has no key, an answer is given twice, a field holds
