@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.study import EstimateRules
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.metrics.baselines import human_answers as h
 from mpta_pipeline.metrics.baselines.published_polls import ENTRY, Polls
 from mpta_pipeline.metrics.samples import groups as g
@@ -19,7 +20,7 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
-REFERENCE = "no_persona"
+REFERENCE = REFERENCE_CONDITION
 NO_WEIGHTS = "no survey weights"
 # Number of each row's persona, so that nothing has to be looked up by its id.
 CODE = "persona_code"
