@@ -131,9 +131,3 @@ def _cut(rows: pl.DataFrame, dimension: str, labels: pl.Expr, names: list[str] |
         return Cut(dimension, np.full(rows.height, -1, dtype=np.int64), [])
     codes = text.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
     return Cut(dimension, codes, names)
-
-
-def dense(values: pl.Series) -> NDArray[np.int64]:
-    """Codes from 0 in the values' sorted order, so that they do not depend on row order."""
-    names = values.unique().sort().to_list()
-    return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.metrics.baselines import human_answers as h
-from mpta_pipeline.metrics.baselines.published_polls import ENTRY, Polls
 from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples import human_answers as h
 from mpta_pipeline.metrics.samples.balancing import Units
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio
+from mpta_pipeline.metrics.samples.published_polls import ENTRY, Polls
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, ratio
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
@@ -62,12 +62,12 @@ class Block:
     @cached_property
     def persona(self) -> Ints:
         """Persona code of each row."""
-        return g.dense(self.frame.get_column("respondent_id"))
+        return dense(self.frame.get_column("respondent_id"))
 
     @cached_property
     def unit(self) -> Ints | None:
         """Primary sampling unit of each row's persona; None where people were drawn one by one, or nobody knows."""
-        return g.dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
+        return dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
 
     @cached_property
     def person(self) -> Ints:
@@ -80,12 +80,12 @@ class Block:
     @cached_property
     def cluster(self) -> Ints:
         """Item-cluster code of each row."""
-        return g.dense(self.frame.get_column("cluster_id"))
+        return dense(self.frame.get_column("cluster_id"))
 
     @cached_property
     def item(self) -> Ints:
         """Item code of each row."""
-        return g.dense(self.frame.get_column("item_id"))
+        return dense(self.frame.get_column("item_id"))
 
     @cached_property
     def pair(self) -> Ints:
@@ -337,7 +337,7 @@ def make_blocks(
         groups.drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left", maintain_order="left"
     )
     frame = frame.with_columns(
-        _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("respondent_id")))
+        _in_culture(frame).alias("in_culture"), pl.Series(CODE, dense(frame.get_column("respondent_id")))
     )
     drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("respondent_id"))
     if drawn.name == g.UNIT:
