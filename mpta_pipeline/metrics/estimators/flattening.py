@@ -63,15 +63,6 @@ def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
     return out
 
 
-def epsilon_squared(means: Floats, variances: Floats, n: Floats) -> tuple[float, float]:
-    """Sum of squares between groups that is not chance, and the total, each added up over items.
-
-    Their ratio is ε², η² without its bias (Kelley 1935). Arguments are those of `epsilon_parts`.
-    """
-    between, total = epsilon_parts(*(np.atleast_2d(v) for v in (means, variances, n))).sum(axis=0)
-    return float(between), float(total)
-
-
 @dataclass(frozen=True)
 class _Answers:
     """One side's answers: cell (slice × item) of each, person, cluster, weight and share of each option."""
