@@ -21,7 +21,10 @@ from mpta_pipeline.metrics.samples.item_features import COLUMNS as FACTS
 
 POCKET_SEED = 2025
 # Columns of ours that a group of the user's must not meet: its dimension then carries the words behind its name.
-_TAKEN = frozenset({*ITEMS.schema, *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {"stratum", "psu"}
+_TAKEN = frozenset({*(c.name for c in ITEMS.columns if not c.optional), *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {
+    "stratum",
+    "psu",
+}
 _FORMATS = (".csv", ".json", ".parquet")
 OWN_NAME = " (of the file)"
 

@@ -120,8 +120,7 @@ class Report:
     def samples(self) -> list[str]:
         """Tasks whose items are sample items of this project."""
         items = self.frames["items"]
-        sample = pl.col("metadata").str.json_path_match("$.sample") == "true"
-        return sorted(items.filter(sample)["task"].unique().to_list()) if items.height else []
+        return sorted(items.filter("sample_item")["task"].unique().to_list()) if items.height else []
 
     @property
     def survey_titles(self) -> list[str]:

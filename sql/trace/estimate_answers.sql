@@ -26,7 +26,7 @@ placed as (
             when 'framing' then cell.framing
             when 'elicitation' then cell.elicitation
             when 'wave' then cell.wave
-            when 'context' then json_extract_string(items.metadata, '$.context_condition')
+            when 'context' then items.context_condition
             else memberships.value
         end as value
     from cell

@@ -501,9 +501,9 @@ def answers_that_make(items, expected, unmatched):
     """
     acc_amb, s_amb, s_dis, acc_dis, cost = expected
     rows = [
-        (bias, gold, json.loads(metadata)["context_condition"])
-        for bias, gold, metadata in zip(
-            (json.loads(m)["option_bias"] for m in items["metadata"]), items["gold_idx"], items["metadata"], strict=True
+        (bias, gold, context)
+        for bias, gold, context in zip(
+            items["option_bias"].to_list(), items["gold_idx"], items["context_condition"], strict=True
         )
     ]
     picks = [None] * len(rows)

@@ -307,6 +307,7 @@ def test_what_groups_nobody_is_refused_with_a_sentence(tmp_path, column):
 def test_only_failed_requests_end_with_a_message_and_status_1(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("item_id,respondent_id,answer,own_answer\na,p1,,yes\na,p2,,no\n", encoding="utf-8")
+    monkeypatch.setattr("mpta_pipeline.cli.failures._silence_libraries", lambda: None)  # for the other tests' sake
     monkeypatch.setattr("sys.argv", ["mpta", "score", str(path)])
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -231,7 +231,8 @@ def items() -> dict[str, pl.DataFrame]:
         "context": None,
         "ordinal": False,
         "reveals": [],
-        "metadata": "{}",
+        "scoring": "key",
+        "sample_item": False,
         "licence": "ours",
         "option_scores": None,
     }
@@ -270,7 +271,7 @@ def items() -> dict[str, pl.DataFrame]:
         for k in range(2)
     ]
     return {
-        task: tables.ITEMS.conform(pl.DataFrame(rows, schema=tables.ITEMS.schema))
+        task: tables.ITEMS.conform(pl.DataFrame(rows, infer_schema_length=None))
         for task, rows in (("values", values), ("myths", myths))
     }
 
@@ -345,6 +346,8 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
     )
     scores = base.with_columns(
         pl.lit("k").alias("kind"),
+        pl.lit("key").alias("scoring"),
+        pl.lit(None, pl.String).alias("answer_set"),
         pl.col("item_id").replace_strict(categories).alias("category"),
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
         pl.lit(False).alias("ordinal"),

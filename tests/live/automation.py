@@ -26,10 +26,9 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from mpta_pipeline.core.provenance import Node
-from mpta_pipeline.orchestration.command_runs import ORDER
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.staleness import needs_run
 from tests.factories.deployment import Server, World, model, respondents, serving, write_wave
 from tests.scale.deployment import ROOT, finish, installed, start
 
@@ -134,24 +133,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def nodes(deployment: Deployment) -> list[Node]:
-    """All that a deployment is to have made."""
-    parts = {
-        "waves": list(deployment.look().waves),
-        "tasks": list(deployment.study.tasks),
-        "cells": list(steps.cells(deployment)),
-        "": [""],
-    }
-    over = dict.fromkeys(("raw_wave", "harmonized_wave", "survey_changelog"), "waves")
-    over |= dict.fromkeys(("items", "prompts"), "tasks")
-    over |= dict.fromkeys(("responses", "scores", "subgroup_metrics", "pockets"), "cells")
-    return [Node(asset, key) for asset in ORDER for key in parts[over.get(asset, "")]]
-
-
 def in_step() -> bool:
     """Whether everything is made from what is there now."""
     deployment = Deployment.from_env()
-    return not any(steps.needs_run(deployment, node) for node in nodes(deployment))
+    deployment.look()
+    return not any(needs_run(deployment, node) for node in graph.nodes(deployment))
 
 
 def wait(what: str, until: Callable[[], bool], patience: float = PATIENCE) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
+from mpta_pipeline.core.tables.tasks import POLL
 from mpta_pipeline.metrics import compare_models, compute_estimates, find_pockets, people_shares
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.linearization import design_of, survey_mean
@@ -221,7 +222,7 @@ class TestShares:
 
     ITEMS = pl.DataFrame(
         {"task": ["t"] * 2, "item_id": ["i0000", "i0001"], "options": [["a", "b", "c"]] * 2}
-    ).with_columns(metadata=pl.lit("{}"))
+    ).with_columns(poll=pl.lit(None, pl.List(POLL)))
 
     @pytest.mark.parametrize("units", [False, True])
     @pytest.mark.parametrize("weights", [False, True])
@@ -251,7 +252,8 @@ class TestShares:
     def test_small_groups_and_published_polls_have_no_shares(self):
         _, groups, gold = world(personas=30, items=2, seed=9, conditions=("persona",))
         assert people_shares(self.ITEMS, gold, groups, rules=EstimateRules(dimensions=(), min_personas=31)).is_empty()
-        polled = self.ITEMS.with_columns(metadata=pl.lit('{"shares": {"all": [0.2, 0.3, 0.5]}}'))
+        poll = [{"sample": "all", "shares": [0.2, 0.3, 0.5], "n": None}]
+        polled = self.ITEMS.with_columns(poll=pl.lit([poll], pl.List(POLL)))
         assert people_shares(polled, gold, groups, rules=EstimateRules(dimensions=())).is_empty()
 
 

@@ -1,6 +1,5 @@
 """Protects estimates where they are hardest: at 0 and 1, with one person's weight, with names and ties of any kind."""
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -8,6 +7,7 @@ import polars as pl
 import pytest
 from scipy import optimize, stats
 
+from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
@@ -95,7 +95,7 @@ class TestTies:
                 {
                     "item_id": f"{context}{i}", "cluster_id": f"t{i}", "category": "Age", "question": "Who?",
                     "options": ["grandfather", "grandson", "father", "unknown"], "gold_idx": 0,
-                    "metadata": json.dumps({"context_condition": context, "option_bias": [1, -1, -1, 0]}),
+                    "context_condition": context, "option_bias": [1, -1, -1, 0],
                 }
                 for context in ("ambig", "disambig")
                 for i in range(10)
@@ -135,7 +135,7 @@ class TestTies:
     def test_a_reply_that_decides_is_not_shared(self):
         items = make_items(
             [{"item_id": "q", "cluster_id": "q", "category": "c", "question": "?", "options": ["a1", "b1", "c1"],
-              "gold_idx": 2, "metadata": "{}", "kind": "k"}]
+              "gold_idx": 2, "kind": "k"}]
         )  # fmt: skip
         answers = pl.DataFrame({"item_id": ["q"], "answer": ["c1"], "probabilities": [[0.4, 0.4, 0.2]]})
         assert balance(score_answers(answers, items)).frame["n_right"].to_list() == [1.0]
@@ -172,13 +172,7 @@ class TestRowsOfBBQWithoutAStereotype:
     def test_bias_scores_are_those_of_the_script(self):
         frame = self.frame()
         made = bbq.items_of(frame.drop("kind").cast(dict(bbq.SCHEMA)), file="test")
-        columns = [c for c in ITEMS.schema if c not in made.columns]
-        items = ITEMS.conform(
-            made.with_columns(
-                pl.lit("t").alias("task"), pl.lit("bbq").alias("kind"), pl.lit([], pl.List(pl.String)).alias("reveals"),
-                *(pl.lit(None).alias(c) for c in columns if c not in ("task", "kind", "reveals")),
-            ).select(list(ITEMS.schema))
-        )  # fmt: skip
+        items = ITEMS.conform(tasks.completed(made, task="t", kind="bbq", own_key=False).select(list(ITEMS.schema)))
         rng = np.random.default_rng(5)
         picks = rng.integers(0, 3, frame.height)
         answers = pl.DataFrame({"item_id": made["item_id"], "answer": ["ABC"[i] for i in picks]})

@@ -28,7 +28,8 @@ def items():
             "question": "Who?",
             "options": ["The grandfather", "The grandson", "Can't be determined"],
             "gold_idx": 2 if context == "ambig" else i % 2,
-            "metadata": json.dumps({"context_condition": context, "option_bias": [1, -1, 0]}),
+            "context_condition": context,
+            "option_bias": [1, -1, 0],
         }
         for context in ("ambig", "disambig")
         for i in range(20)
@@ -111,7 +112,7 @@ class TestBBQ:
         }
 
     def test_a_stereotyping_model_gets_one_and_clusters_are_templates(self, real):
-        index = [json.loads(m)["option_bias"] for m in real.get_column("metadata")]
+        index = real.get_column("option_bias").to_list()
         answers = pl.DataFrame(
             {"item_id": real.get_column("item_id"), "answer": [str(b.index(1)) if 1 in b else "2" for b in index]}
         )

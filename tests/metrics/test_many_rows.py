@@ -72,8 +72,8 @@ def test_answers_made_elsewhere(persona, how):
                 {
                     "task": "t", "kind": "k", "item_id": f"i{j}", "cluster_id": f"i{j}", "category": "c",
                     "question": f"q{j}", "options": ["a1", "b2", "c3"], "option_values": ["a1", "b2", "c3"],
-                    "ordinal": False, "gold_idx": j % 3, "metadata": "{}", "licence": "test", "codebook": None,
-                    "context": None, "option_scores": None, "column": None, "reveals": [],
+                    "ordinal": False, "gold_idx": j % 3, "scoring": "key", "sample_item": False, "licence": "test",
+                    "codebook": None, "context": None, "option_scores": None, "column": None, "reveals": [],
                 }
                 for j in range(100)
             ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
@@ -30,9 +28,10 @@ def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: o
     ]
     fixed = {
         "model": "m", "task": "t", "request_hash": "h", "condition": "persona", "survey": "s", "wave": "w",
-        "kind": "value_alignment", "category": None, "style": "prose", "framing": "you_are", "paraphrase_id": 0,
-        "repeat_id": 0, "elicitation": "letter", "order_id": 0, "k_options": 4, "ordinal": True, "status": "ok",
-        "bias": None, "weight": None, "condescending": None, "score": 0.0,
+        "kind": "value_alignment", "scoring": "key", "answer_set": None, "category": None, "style": "prose",
+        "framing": "you_are", "paraphrase_id": 0, "repeat_id": 0, "elicitation": "letter", "order_id": 0,
+        "k_options": 4, "ordinal": True, "status": "ok", "bias": None, "weight": None,
+        "condescending": None, "score": 0.0,
     }  # fmt: skip
     frame = pl.DataFrame(rows).with_columns(
         pl.lit(value).alias(name) for name, value in (fixed | columns).items() if not isinstance(value, pl.Expr)
@@ -178,6 +177,7 @@ def items_of(rows: list[dict[str, object]]) -> pl.DataFrame:
     fixed = {
         "task": "t", "kind": "global_opinions", "cluster_id": "c", "codebook": None, "category": None, "context": None,
         "question": "?", "ordinal": False, "gold_idx": None, "column": None, "reveals": [], "licence": "l",
+        "scoring": "key", "sample_item": False,
     }  # fmt: skip
     return ITEMS.conform(
         pl.DataFrame(
@@ -191,7 +191,8 @@ class TestPolls:
 
     def test_shares_of_the_personas_countries(self):
         shares = {"USA": [0.5, 0.5, 0.0, 0.0], "NGA": [0.1, 0.1, 0.4, 0.4]}
-        items = items_of([{"item_id": "q", "options": list("abcd"), "metadata": json.dumps({"shares": shares})}])
+        poll = [{"sample": country, "shares": s, "n": None} for country, s in shares.items()]
+        items = items_of([{"item_id": "q", "options": list("abcd"), "poll": poll}])
         # Ten Americans and ten Nigerians; the keys, their countries' most frequent answers, are all of one kind.
         scores = answers({"q": [0] * 10 + [2] * 10}, {"q": [0] * 10 + [2] * 10}, kind="global_opinions", ordinal=False)
         groups = everyone(scores).sort("respondent_id").with_columns(
@@ -212,10 +213,8 @@ class TestPolls:
         assert tv.filter(dimensions="all")["n_people"].to_list() == [None]
 
     def test_opinionqas_own_places_and_number_of_people(self):
-        facts = {"shares": {"all": [0.1, 0.5, 0.4]}, "n": {"all": 900.4}}
-        items = items_of(
-            [{"item_id": "q", "options": list("abc"), "option_scores": [1.0, 2.0, 1.5], "metadata": json.dumps(facts)}]
-        )
+        poll = [{"sample": "all", "shares": [0.1, 0.5, 0.4], "n": 900.4}]
+        items = items_of([{"item_id": "q", "options": list("abc"), "option_scores": [1.0, 2.0, 1.5], "poll": poll}])
         scores = answers({"q": spread([0.2, 0.3, 0.5], 20)}, {"q": [1] * 20}, ordinal=False, k_options=3)
         estimates = compute_estimates(scores, everyone(scores), GOLD.empty(), rules=RULES, items=items)
         row = estimates.filter(metric="representativeness", dimensions="all", baseline="").row(0, named=True)
@@ -229,7 +228,7 @@ class TestPolls:
 
     def test_items_without_shares_are_no_poll(self):
         assert polls_of(None) is None
-        assert polls_of(items_of([{"item_id": "q", "options": list("ab"), "metadata": "{}"}])) is None
+        assert polls_of(items_of([{"item_id": "q", "options": list("ab")}])) is None
 
 
 class TestSteering:

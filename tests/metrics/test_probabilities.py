@@ -1,7 +1,5 @@
 """Protects proper scores of probabilities, against scikit-learn and the definition, and NormAd's two gaps."""
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
@@ -53,7 +51,7 @@ COUNTRIES = {"EGY": "African-Islamic", "IRN": "African-Islamic", "ITA": "Catholi
 
 def test_zone_gap_and_adaptability_by_hand():
     scores, groups, _ = world(personas=30, items=16, options=3, orders=1, skill=0.5)
-    rows = scores.with_columns(kind=pl.lit("normad"))
+    rows = scores.with_columns(answer_set=pl.lit("acceptability"))
     where = {f"i{j:04d}": (list(COUNTRIES)[j % 4], ("rule_of_thumb", "country")[j // 8]) for j in range(16)}
     items = ITEMS.conform(
         pl.DataFrame(
@@ -63,7 +61,8 @@ def test_zone_gap_and_adaptability_by_hand():
                     "category": country, "context": None, "question": "?", "options": ["yes", "no", "neither"],
                     "option_values": ["yes", "no", "neutral"], "option_scores": None, "ordinal": False, "gold_idx": 0,
                     "column": None, "reveals": [], "licence": "test",
-                    "metadata": json.dumps({"country": country, "context_level": level}),
+                    "scoring": "key", "answer_set": "acceptability", "sample_item": False,
+                    "story_country": country, "context_level": level,
                 }
                 for name, (country, level) in where.items()
             ],

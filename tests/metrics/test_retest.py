@@ -32,7 +32,8 @@ def items(column):
             "task": "t", "item_id": f"i{j:04d}", "kind": "value_alignment", "cluster_id": f"i{j:04d}", "codebook": None,
             "category": None, "context": None, "question": "?", "options": ["a", "b", "c"],
             "option_values": ["a", "b", "c"], "option_scores": None, "ordinal": False, "gold_idx": None,
-            "column": column if j < 2 else None, "reveals": [], "metadata": "{}", "licence": "test",
+            "column": column if j < 2 else None, "reveals": [], "licence": "test", "scoring": "key",
+            "sample_item": False,
         }
         for j in range(4)
     ]  # fmt: skip

@@ -6,8 +6,9 @@ import pytest
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.orchestration.source_observations import look
-from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import stacked
 from tests.factories.deployment import STUDY, model
 from tests.orchestration.ticks import CELLS, partitions
 
@@ -71,7 +72,7 @@ def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon,
     assert out_of_step() == []
     comparison = pl.read_parquet(Layout.from_env().table("model_comparison"))
     assert comparison.filter(pl.any_horizontal(pl.col(pl.String) == "guest")).is_empty()
-    assert "guest" not in steps.stacked(Deployment.from_env(), "subgroup_metrics")["model"]
+    assert "guest" not in stacked(Deployment.from_env(), "subgroup_metrics")["model"]
     assert "guest" not in Layout.from_env().report.read_text(encoding="utf-8")
     calls = server.calls
     world.models({"loopback": model(server.url), "guest": guest})

@@ -9,6 +9,7 @@ import pytest
 
 from mpta_pipeline import metrics, report
 from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
+from mpta_pipeline.core.tables.tasks import POLL
 from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("region",), bootstrap=60)
@@ -21,7 +22,8 @@ def html() -> str:
     )
     items = pl.DataFrame({"item_id": [f"i{j:04d}" for j in range(6)]}).with_columns(
         pl.lit("t").alias("task"),
-        pl.lit("{}").alias("metadata"),
+        pl.lit(None, pl.List(POLL)).alias("poll"),
+        pl.lit(False).alias("sample_item"),
         pl.lit(None, pl.String).alias("column"),
         pl.lit(["yes", "no", "perhaps"]).alias("options"),
         pl.format("Question {}?", "item_id").alias("question"),

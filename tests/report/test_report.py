@@ -102,9 +102,7 @@ def frames() -> dict[str, pl.DataFrame]:
     return {
         "subgroup_metrics": estimates(),
         "waves": pl.concat([fab.waves(w) for w in fab.WAVES]),
-        "items": pl.concat(
-            [items["values"], items["myths"].with_columns(pl.lit('{"sample": true}').alias("metadata"))]
-        ),
+        "items": pl.concat([items["values"], items["myths"].with_columns(pl.lit(True).alias("sample_item"))]),
     }
 
 

@@ -117,6 +117,7 @@ def study(survey: Survey, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
     )
     fixed = {
         "model": "m", "task": "t", "condition": "persona", "wave": "w", "category": None, "kind": "value_alignment",
+        "scoring": "key", "answer_set": None,
         "style": "p", "framing": "f", "paraphrase_id": 0, "repeat_id": 0, "elicitation": "letter", "order_id": 0,
         "k_options": survey.options, "ordinal": True, "status": "ok", "score": 1.0, "condescending": False,
     }  # fmt: skip

@@ -92,7 +92,7 @@ def test_lamp_4_is_open_text_after_the_nearest_entries_of_the_profile(world, tmp
     assert "soup" not in first["context"]
     assert first["options"] == []
     assert first["gold_idx"] is None
-    assert json.loads(first["metadata"])["reference"] == "Farmers divided over wolves"
+    assert first["reference"] == "Farmers divided over wolves"
     assert second["context"] is None
 
 
@@ -146,7 +146,7 @@ def test_prism_asks_the_opening_prompt_and_compares_with_the_preferred_reply(wor
     folder = prism_folder(tmp_path / "p")
     frame = items(world, "prism", folder, profile=True).sort("item_id")
     assert frame["question"].to_list() == ["Is it fine to lie?", "Name a soup."]
-    assert [json.loads(m)["reference"] for m in frame["metadata"]] == ["It depends on why.", "Minestrone is a soup."]
+    assert frame["reference"].to_list() == ["It depends on why.", "Minestrone is a soup."]
     assert frame["category"].to_list() == ["values guided", "unguided"]
     assert frame["cluster_id"].n_unique() == 1  # one participant
     told = frame["context"][0]
@@ -261,7 +261,7 @@ def test_open_text_that_is_empty_refused_or_failed_has_no_score(headlines, reply
 def test_open_text_ends_in_figures_with_effect_and_baseline_condition(headlines):
     """With the persona the reply is the reference, without it is not; the effect is the difference in ROUGE-L."""
     prompts, frame = headlines.prompts["headlines"], headlines.items["headlines"]
-    reference = frame.select("item_id", pl.col("metadata").str.json_path_match("$.reference").alias("reference"))
+    reference = frame.select("item_id", "reference")
     replies = (
         answered(prompts, "").drop("text").join(prompts.select("prompt_id", "item_id", "condition"), on="prompt_id")
     )
@@ -349,7 +349,7 @@ def test_civics_values_are_the_annotators(world, tmp_path):
     frame = items(world, "civics", path, ask="value")
     assert frame.height == 2  # one topic has a single value: nothing to tell apart
     for row in frame.rows(named=True):
-        assert [row["options"][row["gold_idx"]]] == json.loads(row["metadata"])["values"]
+        assert [row["options"][row["gold_idx"]]] == row["annotated_values"]
     with pytest.raises(ConfigError, match="mood"):
         items(world, "civics", path, ask="mood")
     path.write_text(json.dumps([{"Topic": "x"}]))

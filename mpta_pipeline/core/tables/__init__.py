@@ -1,6 +1,6 @@
 """Tables that the project stores and publishes: one record per table, from which checks, docs and UI text are made.
 
-One module per stage. A record holds names, types, meaning and bounds of columns, and never how a table is made.
+One module per stage. A record holds the names, types, meaning and bounds of the columns, not how the table is made.
 """
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
@@ -15,7 +15,7 @@ from mpta_pipeline.core.tables.metrics import (
     TEXT_SCORES,
 )
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS, TRAIT
-from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED
+from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
 from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
@@ -62,4 +62,5 @@ __all__ = [
     "WAVES",
     "Column",
     "Table",
+    "publish",
 ]

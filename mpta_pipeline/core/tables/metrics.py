@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
-from mpta_pipeline.core.vocabulary import STATUSES, UNPARSED_REASONS, VERDICTS
+from mpta_pipeline.core.vocabulary import ANSWER_SETS, SCORINGS, STATUSES, UNPARSED_REASONS, VERDICTS
 
 PEOPLE_SHARES = Table(
     "people_shares",
@@ -51,6 +51,8 @@ SCORES = Table(
         Column("order_id", pl.Int64, "Option order"),
         Column("k_options", pl.Int64, "Number of options; 0: open text", ge=0),
         Column("ordinal", pl.Boolean, "The options are ordered"),
+        Column("scoring", pl.String, "How the answer is scored", isin=SCORINGS),
+        Column("answer_set", pl.String, "Fixed meaning of the options, as in items", nullable=True, isin=ANSWER_SETS),
         Column("gold_idx", pl.Int64, "Canonical index of the answer key; null: there is none", nullable=True, ge=0),
         Column("gold_pos", pl.Int64, "Its shown position", nullable=True, ge=0),
         Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),

@@ -23,7 +23,7 @@ TRAIT = pl.Struct(
 
 PERSONAS = Table(
     "personas",
-    "One row a persona: a real respondent with the traits that they stated, never a missing answer.",
+    "One row per persona: a respondent with the traits that they stated. Missing answers are never traits.",
     ("respondent_id",),
     (
         *shared_columns("persona"),

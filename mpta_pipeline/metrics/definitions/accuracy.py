@@ -10,7 +10,7 @@ from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
 
 # MC2 has several right options: its score is a mass, not a share of right picks.
-_ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
+_ONE_KEY = pl.col("scoring") != "probability_mass"
 _ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
 
 

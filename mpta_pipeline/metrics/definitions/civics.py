@@ -20,7 +20,8 @@ METRICS = (
         chance="0",
         value=pl.col("n_biased") - pl.col("n_counter"),
         count=pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown"),
-        where=(pl.col("kind") == "civics") & (pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown") > 0),
+        where=(pl.col("answer_set") == "stance").fill_null(False)
+        & (pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown") > 0),
         paired=True,
         gap=True,
         keyless=True,
