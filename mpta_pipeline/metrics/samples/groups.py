@@ -8,14 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mpta_pipeline.core import labels as names
+from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.errors import ConfigError
 
-CROSS = "×"
-ALL = "all"
-# Dimensions of the question or the wording rather than of the person, taken from the scores themselves.
-ROW_DIMENSIONS = (
-    "category", "context", "context_level", "story_zone", "in_culture", "style", "framing", "elicitation", "wave",
-)  # fmt: skip
+CROSS = names.CROSS
+ALL = names.ALL
+ROW_DIMENSIONS = row_dimensions.NAMES
 # Before the names of users' columns in our frames, so that a trait may have any name: `a`, `score`, `weight`.
 TRAIT = "trait:"
 # How the survey drew its people: columns of GROUPS that are no dimensions.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples import human_answers as h
@@ -336,9 +337,12 @@ def make_blocks(
     frame = units.frame.join(
         groups.drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left", maintain_order="left"
     )
+    country = g.column("country")
+    own_country = pl.col(country) if country in frame.columns else pl.lit(None, pl.String)
     frame = frame.with_columns(
-        _in_culture(frame).alias("in_culture"), pl.Series(CODE, dense(frame.get_column("respondent_id")))
+        own_country.alias(row_dimensions.OWN_COUNTRY), pl.Series(CODE, dense(frame.get_column("respondent_id")))
     )
+    frame = frame.with_columns(row_dimensions.values("items and country")).drop(row_dimensions.OWN_COUNTRY)
     drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("respondent_id"))
     if drawn.name == g.UNIT:
         frame = frame.with_columns(drawn)
@@ -366,15 +370,6 @@ def make_blocks(
         )
         note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
         yield Block(survey, weighted, note, units.on(made), people, rules, polls)
-
-
-def _in_culture(frame: pl.DataFrame) -> pl.Expr:
-    """Whether a story is set in the country that the person lives in; null where either is unknown."""
-    country = g.column("country")
-    if country not in frame.columns:
-        return pl.lit(None, pl.String)
-    own = pl.col(country) == pl.col("story_country")
-    return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
 
 
 def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
