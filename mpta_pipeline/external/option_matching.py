@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.external import column_roles as c
 from mpta_pipeline.metrics.samples.external_scores import ROW
-from mpta_pipeline.metrics.samples.option_coding import read_names, tidy
+from mpta_pipeline.metrics.samples.option_names import read_names, tidy
 from mpta_pipeline.tasks import read_replies
 from mpta_pipeline.tasks.parsing.phrases import BARE_REFUSAL
 
