@@ -465,16 +465,14 @@ def _finder(found: list[str]) -> Callable[[pl.DataFrame], external.Known | None]
 
     def find(frame: pl.DataFrame) -> external.Known | None:
         from mpta_pipeline.core.provenance import Node
-        from mpta_pipeline.pipeline import steps
+        from mpta_pipeline.pipeline.stored import made, read
 
         if not (config_dir() / "study.yaml").exists():
             return None
         deployment = _deployment()
         asked = set(frame["item_id"].cast(pl.String).drop_nulls())
         for task in deployment.study.tasks:
-            if steps.made(deployment, Node("items", task)) and asked <= set(
-                steps.read(deployment, "items", task)["item_id"]
-            ):
+            if made(deployment, Node("items", task)) and asked <= set(read(deployment, "items", task)["item_id"]):
                 found.append(task)
                 return _items_of_task(deployment, task)
         return None
@@ -489,7 +487,7 @@ def _items_of_task(deployment: Deployment, task: str) -> external.Known:
         ConfigError: The study has no such task, or its items have not been built.
     """
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.stored import made, path_of, read
 
     check_name(
         "task",
@@ -499,7 +497,7 @@ def _items_of_task(deployment: Deployment, task: str) -> external.Known:
         file=deployment.config / "study.yaml",
         hint="or give the item file with --items",
     )
-    if not steps.made(deployment, Node("items", task)):
+    if not made(deployment, Node("items", task)):
         raise ConfigError(
             "The items of this task have not been built yet",
             variable="--task",
@@ -507,5 +505,5 @@ def _items_of_task(deployment: Deployment, task: str) -> external.Known:
             remedy="run `mpta run --until prompts`, which sends no request to a model, or give the item file with "
             "--items",
         )
-    groups = steps.read(deployment, "groups") if steps.path_of(deployment, Node("groups")).exists() else None
-    return external.Known(steps.read(deployment, "items", task), steps.read(deployment, "gold", task), groups)
+    groups = read(deployment, "groups") if path_of(deployment, Node("groups")).exists() else None
+    return external.Known(read(deployment, "items", task), read(deployment, "gold", task), groups)

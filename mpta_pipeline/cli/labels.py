@@ -24,11 +24,6 @@ def group(dimensions: str, subgroup: str) -> str:
     return subgroup if dimensions in ("all", "category") else f"{dimensions} {subgroup}"
 
 
-def model_on_task(partition: str) -> str:
-    """A model × task partition in words: `smollm2 on value_alignment`."""
-    return " on ".join(partition.rsplit("|", 1))
-
-
 def some(values: Iterable[str], most: int = 3) -> str:
     """The first few of many values, with how many there are."""
     every = list(values)
