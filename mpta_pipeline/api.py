@@ -4,7 +4,7 @@
 
     study = mpta_pipeline.open("data")
     women = study.estimates(metric="accuracy", dimensions="sex", subgroup="female", weighted=False)
-    study.trace(women["figure_id"][0])
+    study.trace(women["estimate_id"][0])
 
     scored = mpta_pipeline.score("answers.csv", by=["region"])
     scored.estimates, scored.pockets, scored.comparison
@@ -188,7 +188,7 @@ class PublishedStudy:
         """Trace an estimate, pocket, response, prompt or persona back to the survey files.
 
         Args:
-            identifier: As `mpta trace` takes it, e.g. an estimate's `figure_id`.
+            identifier: As `mpta trace` takes it, e.g. an estimate's `estimate_id`.
 
         Returns:
             One row per response and the survey answer that counts for it, with wave, release, file, row, variable,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpta_pipeline.cli.labels import names_of
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -24,12 +26,18 @@ def add_headline(result: Result, deployment: Deployment) -> None:
     headline = metrics.headline(estimates, level=deployment.study.figures.level)
     open_text = " (for open text: ROUGE-L)" if estimates.filter(metric=metrics.OPEN_TEXT).height else ""
     title = f"Accuracy over balanced option orders{open_text}, with {deployment.study.figures.confidence} intervals"
-    result.table("headline", headline, title=title, shown=_readable(headline))
-    for model, task, survey, verdict in headline.select("model", "task", "survey", "verdict").iter_rows():
+    names = names_of(deployment)
+    named = headline.with_columns(
+        pl.col("task").replace({key: names.task(key) for key in headline["task"]}),
+        pl.col("survey").replace({key: names.survey(key) for key in headline["survey"]}),
+    )
+    result.table("headline", headline, title=title, shown=_readable(named))
+    for model, task, survey, verdict in named.select("model", "task", "survey", "verdict").iter_rows():
         result.info(f"  {model} on {task} ({survey}): {verdict}.")
     weighted = estimates.filter(pl.col("weighted"))["survey"].unique().to_list()
     if unweighted := sorted(set(estimates["survey"]) - set(weighted)):
-        result.info(f"{', '.join(unweighted)}: no survey weights, so estimates describe the panel, not the population.")
+        titles = ", ".join(map(names.survey, unweighted))
+        result.info(f"{titles}: no survey weights, so estimates describe the panel, not the population.")
 
 
 def _readable(headline: pl.DataFrame) -> pl.DataFrame:
