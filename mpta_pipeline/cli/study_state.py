@@ -127,10 +127,10 @@ def add_unreadable(result: Result, deployment: Deployment) -> None:
     from mpta_pipeline.pipeline.stored import made
 
     for pair in model_tasks(deployment):
-        asked, scored = (made(deployment, Node(asset, str(pair))) for asset in ("responses", "scores"))
-        if asked is not None and (notes := asked.notes.get("notes")):
+        responses, scores = (made(deployment, Node(asset, str(pair))) for asset in ("responses", "scores"))
+        if responses is not None and (notes := responses.notes.get("notes")):
             result.note(str(notes), subject=pair.label)
-        if scored is not None and (warning := scored.notes.get("warning")):
+        if scores is not None and (warning := scores.notes.get("warning")):
             result.warning(
                 f"{warning}. Its estimates must not be quoted; `mpta models --probe` shows what the model can do.",
                 subject=pair.label,
