@@ -81,6 +81,7 @@ def test_there_is_a_recipe_for_every_kind_of_addition():
         "Add a task kind",
         "Add a provider",
         "Add a metric",
+        "Add a report section",
         "Add a command",
         "Add a stored table",
     ]
