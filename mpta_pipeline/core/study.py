@@ -122,7 +122,7 @@ class Study(StrictModel):
     """The whole study.
 
     Attributes:
-        name: Name of the study, in the report and in the ids of estimates.
+        name: Name of the study, in the report and in alerts.
         seed: Decides every draw.
         surveys: Survey sources whose waves take part; null for all that the data-use policy allows.
         models: Models that take part; null for all of `models.yaml`.

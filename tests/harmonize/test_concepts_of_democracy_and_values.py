@@ -233,7 +233,7 @@ def _cases() -> Iterator[tuple[str, str, str, str]]:
             yield from ((concept, codebook, bottom, top) for codebook in codebooks)
 
 
-@pytest.mark.parametrize(("concept", "codebook", "bottom", "top"), _cases())
+@pytest.mark.parametrize(("concept", "codebook", "bottom", "top"), list(_cases()))
 def test_poles(crosswalk: Crosswalk, concept: str, codebook: str, bottom: str, top: str) -> None:
     scores = _scores(_rule(crosswalk, concept, codebook))
     assert (scores[bottom], scores[top]) == (0.0, 1.0)

@@ -39,7 +39,7 @@ def test_defect_01_gold_is_not_always_first_and_always_a_is_at_chance(world, nam
     assert scores["score"].mean() == pytest.approx(scores.select((1 / pl.col("k_options")).mean()).item())
 
 
-@pytest.mark.parametrize("reply", ["I cannot answer that.", "???", "", None])
+@pytest.mark.parametrize("response", ["I cannot answer that.", "???", "", None])
 def test_defect_01_a_refused_or_unreadable_reply_is_no_option(world, response):
     prompts = world.prompts["sample_myths"]
     scores = tasks.score(prompts, world.items["sample_myths"], answered(prompts, response))
