@@ -79,7 +79,7 @@ def configuration() -> str:
     """Every key of the three configuration files."""
     lines = ["# Configuration", "", "The keys of the files in `MPTA_CONFIG_DIR` (by default `dagster_home/`)."]
     for file, what, model in (
-        ("study.yaml", "What is asked of whom, and which estimates are made.", Study),
+        ("study.yaml", "The study: personas, conditions, tasks, and the estimates that are made.", Study),
         ("models.yaml", "The entries below `models:`.", ModelSpec),
         ("surveys.yaml", "Where survey files are searched, and what you may do with each source.", SurveyConfig),
     ):

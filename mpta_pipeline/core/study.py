@@ -1,4 +1,4 @@
-"""The study (`study.yaml`): who is asked what, under which conditions, and which estimates are made."""
+"""The study (`study.yaml`): surveys, panel, conditions, tasks, and the estimates that are made."""
 
 from __future__ import annotations
 
