@@ -45,8 +45,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     ),
     "places": ("places", "ordinal", "option_ordinal", "option_ordinals", "option_scores"),
     "logprobs": ("logprobs", "option_logprobs", "log_probs", "log_probabilities", "loglikelihoods"),
-    "persona_id": (
-        "persona_id", "persona", "respondent_id", "respondent", "person_id", "person", "participant_id", "participant",
+    "respondent_id": (
+        "respondent_id", "persona_id", "persona", "respondent", "person_id", "person", "participant_id", "participant",
         "user_id", "user", "subject_id", "twin_id", "pid", "yearid", "caseid", "agent_id",
     ),
     "model": ("model", "model_name", "model_id", "llm"),
@@ -77,7 +77,7 @@ MEANING: Mapping[str, str] = {
     "logprobs": "a log-probability per option",
     "people_shares": "people's share per option",
     "places": "place of each option on its scale",
-    "persona_id": "whose answer it is",
+    "respondent_id": "whose answer it is",
     "model": "which model answered",
     "condition": "what the model was told of the person",
     "survey": "survey of the person",
@@ -160,7 +160,7 @@ def understand(
         if role in given:
             continue
         found = [c for alias in ALIASES[role] for c in names.get(alias, ()) if c not in given.values()]
-        found = [c for c in found if frame[c].null_count() < frame.height or role in ("answer", "persona_id")]
+        found = [c for c in found if frame[c].null_count() < frame.height or role in ("answer", "respondent_id")]
         if (
             role == "own_answer"
             and "people_shares" in roles
@@ -182,14 +182,14 @@ def understand(
                     f"(or own_answer={found[0]})",
                 )
         given[role] = found[0]
-        if len(found) > 1 and role in ("answer", "own_answer", "key", "persona_id", "weight"):
+        if len(found) > 1 and role in ("answer", "own_answer", "key", "respondent_id", "weight"):
             notes.append(
                 f"{found[0]} is taken as {MEANING[role]}, {', '.join(found[1:])} is not used; "
                 f"--columns {role}=… chooses another"
             )
-    if "persona_id" in given:  # tables with gaps write whole numbers as 12.0
-        who = pl.col(given["persona_id"]).cast(pl.String).str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
-        frame = frame.with_columns(who.alias(given["persona_id"]))
+    if "respondent_id" in given:  # tables with gaps write whole numbers as 12.0
+        who = pl.col(given["respondent_id"]).cast(pl.String).str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
+        frame = frame.with_columns(who.alias(given["respondent_id"]))
     taken = set(given.values())
     frame, families = _families(frame, given)
     renamed = [pl.col(c).alias(role) for role, c in given.items()]

@@ -2,7 +2,6 @@
 
 from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
 from mpta_pipeline.surveys.description import describe_file, write_description
-from mpta_pipeline.surveys.folders import FileState, WaveFile, assign, folders, look_at, scan
 from mpta_pipeline.surveys.raw import (
     Coded,
     PartFile,
@@ -23,6 +22,7 @@ from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, exp
 from mpta_pipeline.surveys.release_watch import InUse
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.surveys.survey_folders import FileState, WaveFile, assign, folders, look_at, scan
 from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
 __all__ = [

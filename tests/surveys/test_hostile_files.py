@@ -14,7 +14,7 @@ import pytest
 
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.surveys import folders, readers
+from mpta_pipeline.surveys import readers, survey_folders
 from tests.factories import survey_files as make
 
 PEOPLE = make.wvs_people(per_country=10)
@@ -283,14 +283,14 @@ def test_labels_that_hold_anything(tmp_path, layout, registry):
 def test_an_error_that_nobody_thought_of_is_one_files_problem(good, registry, tmp_path, monkeypatch):
     (tmp_path / "a.sav").write_bytes(good[".sav"])
     (tmp_path / "b.dta").write_bytes(good[".dta"])
-    recognize = folders.recognize
+    recognize = survey_folders.recognize
 
     def failing(path, sources):
         if path.name == "a.sav":
             raise ZeroDivisionError("an answer of respondent 7")
         return recognize(path, sources)
 
-    monkeypatch.setattr(folders, "recognize", failing)
+    monkeypatch.setattr(survey_folders, "recognize", failing)
     bad, sound = surveys.scan(tmp_path, registry, cache=tmp_path / "cache.json")
     assert sound.usable
     assert "ZeroDivisionError" in bad.problem

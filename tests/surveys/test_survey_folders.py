@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mpta_pipeline import surveys
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.surveys import folders
+from mpta_pipeline.surveys import survey_folders
 from tests.factories import survey_files as make
 
 WVS, EVS = make.wvs_people(per_country=20), make.evs_people(per_country=20)
@@ -45,8 +45,8 @@ def test_what_was_seen_is_remembered_until_it_changes(tmp_path, registry, monkey
     path = make.write(make.wvs7(WVS), folder / "a.sav")
     first = _scan(folder, registry)
     looked = []
-    look = folders._look
-    monkeypatch.setattr(folders, "_look", lambda p, r: looked.append(p) or look(p, r))
+    look = survey_folders._look
+    monkeypatch.setattr(survey_folders, "_look", lambda p, r: looked.append(p) or look(p, r))
     assert _scan(folder, registry) == first
     assert looked == []
     make.write(make.wvs7(make.wvs_people(per_country=21)), path)
@@ -63,7 +63,7 @@ def test_a_file_that_is_still_being_copied_is_left_for_the_next_look(tmp_path, r
     path = make.write(make.wvs7(WVS), folder / "a.sav")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    look = folders._look
+    look = survey_folders._look
 
     def meanwhile(file, sources):
         """The copy goes on while the file is looked at."""
@@ -72,7 +72,7 @@ def test_a_file_that_is_still_being_copied_is_left_for_the_next_look(tmp_path, r
         return seen
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "_look", meanwhile)
+        patch.setattr(survey_folders, "_look", meanwhile)
         (state,) = _scan(folder, registry)
     assert state.status == "unusable" and "still being written" in state.problem
     (state,) = _scan(folder, registry)
