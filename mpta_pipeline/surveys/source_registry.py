@@ -435,10 +435,10 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
     sources: dict[str, Source] = {}
     for name in sorted(texts):
         if name.startswith("missing") and name.endswith(".yaml"):
-            for key, value in yaml.load(texts[name], Loader=yaml.CSafeLoader).items():
+            for key, value in yaml.safe_load(texts[name]).items():
                 conventions[key] = validated(Convention, value, _INVALID, file=name)
         elif name.endswith(".yaml"):
-            source = validated(Source, yaml.load(texts[name], Loader=yaml.CSafeLoader), _INVALID, file=name)
+            source = validated(Source, yaml.safe_load(texts[name]), _INVALID, file=name)
             sources[source.codebook] = source
     for source in sources.values():
         if source.missing not in conventions:
