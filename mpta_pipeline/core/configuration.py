@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -53,7 +54,10 @@ def validated(
     try:
         return model.model_validate(raw)
     except ValidationError as failure:
-        first = failure.errors(include_url=False)[0]
+        problems = failure.errors(include_url=False)
+        # A misspelt key is told before the key that is missing for it.
+        misspelt = [one for one in problems if one["type"] == "extra_forbidden"]
+        first = misspelt[0] if misspelt and problems[0]["type"] == "missing" else problems[0]
         place = ".".join(str(part) for part in first["loc"])
         unknown = unknown_key is not None and first["type"] == "extra_forbidden"
         value = first.get("input")
@@ -72,8 +76,8 @@ def config_dir() -> Path:
     return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
 
 
-class _Loader(yaml.SafeLoader):
-    """As the safe loader, but a key that comes twice in a mapping is an error: YAML would silently keep the last."""
+class _NoRepeatedKeys:
+    """A key that stands twice in a mapping is an error: YAML would silently keep the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -84,7 +88,25 @@ class _Loader(yaml.SafeLoader):
                         None, None, f"the key {key.value} is there twice in one mapping", key.start_mark
                     )
                 seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
+        made: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
+        return made
+
+
+class _Loader(_NoRepeatedKeys, yaml.SafeLoader):
+    """The safe loader, for the configuration files."""
+
+
+class _RecordLoader(_NoRepeatedKeys, yaml.CSafeLoader):
+    """The safe loader, for records: `no`, `yes`, `on` and dates stay text, as answers and country codes need."""
+
+
+_RecordLoader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+    ]
+    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_RecordLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 
 
 def templates() -> list[Path]:
@@ -108,29 +130,52 @@ def templates() -> list[Path]:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
+    """Read a configuration file.
 
     Raises:
         ConfigError: The file is absent, is not YAML or names a key twice; with line and remedy.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             "A configuration file is absent",
             file=path,
             remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
         ) from None
+    except UnicodeDecodeError as failure:
+        raise _not_yaml("A configuration file", str(failure), path, "correct its syntax", ConfigError) from None
+    return _parsed(text, path, _Loader, "A configuration file", ConfigError)
+
+
+def parse_record(text: str, path: Path, what: str, error: type[MptaError] = ConfigError) -> Any:
+    """Read the YAML of a record (a source, a concept): `no`, `yes`, `on` and dates stay text.
+
+    Args:
+        text: The YAML.
+        path: Its file, for the message.
+        what: What the file is, for the message.
+        error: The error's type.
+
+    Raises:
+        MptaError: It is not YAML or names a key twice; with line and remedy. Of the type `error`.
+    """
+    return _parsed(text, path, _RecordLoader, what, error)
+
+
+def _parsed(text: str, path: Path, loader: Any, what: str, error: type[MptaError]) -> Any:
+    try:
+        return yaml.load(text, loader)
     except yaml.MarkedYAMLError as failure:
         # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.
         mark = failure.problem_mark or failure.context_mark
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-        raise ConfigError(
-            f"A configuration file is not YAML: {place}{failure.problem or failure.context}",
-            file=path,
-            remedy="mend that line",
+        raise _not_yaml(
+            what, f"{place}{failure.problem or failure.context}", path, "correct that line", error
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
-        raise ConfigError(
-            f"A configuration file is not YAML: {' '.join(str(failure).split())}", file=path, remedy="mend its syntax"
-        ) from None
+    except yaml.YAMLError as failure:
+        raise _not_yaml(what, str(failure), path, "correct its syntax", error) from None
+
+
+def _not_yaml(what: str, why: str, path: Path, remedy: str, error: type[MptaError]) -> MptaError:
+    return error(f"{what} is not YAML: {' '.join(why.split())}", file=path, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: each names what, where and the remedy."""
+"""Errors that a user can act on: each says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from mpta_pipeline.core.untrusted_text import printable
 
 
 class MptaError(Exception):
-    """A problem whose message names file, variable, value and remedy, as far as each applies.
+    """An error whose message names the file, variable, value and remedy, where each applies.
 
     Args:
         problem: What is wrong, one sentence without a full stop.
         remedy: What the user can do, one sentence without a full stop.
         file: The file concerned. Only its name is shown when it lies in a survey folder.
         variable: The variable, field or configuration key concerned.
-        value: The offending value. Never a secret and never more than a code or label of microdata.
+        value: The offending value: never a secret, and of microdata never more than a code or label.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class SurveyFileError(MptaError):
 
 
 class CrosswalkError(MptaError):
-    """A concept file that is invalid, or a wave that does not fit the crosswalk."""
+    """An invalid concept file, or a wave that does not fit the crosswalk."""
 
 
 class ValidationError(MptaError):
-    """A table that breaks its own schema or a quality rule that blocks."""
+    """A table that violates its schema or a blocking quality check."""
 
 
 class DamagedError(MptaError):
-    """A stored file whose bytes are not those that were written."""
+    """A stored file that changed since it was written."""
 
 
 class ConfigError(MptaError):
@@ -66,15 +66,15 @@ class ConfigError(MptaError):
 
 
 class TaskError(MptaError):
-    """A task's item file that is absent or does not have the published structure."""
+    """An item file of a task that is absent or does not have the published structure."""
 
 
 class ModelError(MptaError):
-    """A model or endpoint that cannot be used at all; single failed requests are rows, not errors."""
+    """A model or endpoint that cannot be used at all. Single failed requests are rows of a table, not errors."""
 
 
 class PolicyError(MptaError):
-    """A use that a source's data-use policy does not allow."""
+    """A use of data that the source's data-use policy does not allow."""
 
 
 def _short(value: object, limit: int = 200) -> str:

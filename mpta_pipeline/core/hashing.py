@@ -1,4 +1,4 @@
-"""Stable hashes: ids, content versions and keyed uniform numbers that depend on nothing but their inputs."""
+"""Stable hashes for ids, content versions and keyed uniform numbers: the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-_SEPARATOR = "\x1f"  # ASCII unit separator: cannot occur in codes or labels, so joined parts stay apart
+_SEPARATOR = "\x1f"  # ASCII unit separator: it does not occur in codes or labels, so joined parts stay distinct
 _NULL = "\x00"
 
 
 def digest(*parts: str | bytes | int | float | None, length: int = 16) -> str:
-    """Hash parts to `length` hexadecimal digits of SHA-256, keeping the parts and nulls apart."""
+    """Hash parts to `length` hexadecimal digits of SHA-256; parts and nulls stay distinct."""
     h = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else (_NULL if part is None else str(part)).encode()
@@ -33,12 +33,12 @@ def file_sha256(path: Path) -> str:
 
 
 def hash_rows(frame: pl.DataFrame, columns: Sequence[str | pl.Expr], *, key: str = "", length: int = 16) -> pl.Series:
-    """Hash each row's `columns` to `length` hexadecimal digits of SHA-256, by table operation.
+    """Hash each row's `columns` to `length` hexadecimal digits of SHA-256, in one table operation.
 
     Args:
-        frame: Any frame; row order does not matter to a row's hash.
-        columns: Names or expressions; each is cast to text (lists must be joined by the caller).
-        key: A prefix that makes hashes of different purposes independent.
+        frame: Any frame. A row's hash does not depend on the order of rows.
+        columns: Names or expressions, cast to text. The caller joins lists.
+        key: A prefix that keeps hashes for different purposes independent.
         length: Hexadecimal digits kept, at most 64.
     """
     parts = [
@@ -61,7 +61,7 @@ def _database(process: int) -> duckdb.DuckDBPyConnection:
 
 
 def hash_uniform(frame: pl.DataFrame, columns: Sequence[str | pl.Expr], *, key: str) -> pl.Series:
-    """Give each row a number in [0, 1) that depends only on `key` and its `columns` (52 bits of SHA-256)."""
+    """Give each row a number in [0, 1) that depends only on `key` and the row's `columns` (52 bits of SHA-256)."""
     return hash_rows(frame, columns, key=key, length=13).str.to_integer(base=16, dtype=pl.Int64) / float(16**13)
 
 
@@ -70,7 +70,7 @@ def content_hash(frame: pl.DataFrame, *, length: int = 16) -> str:
     sink = hashlib.sha256()
     sink.update(repr(list(frame.schema.items())).encode())
     buffer = io.BytesIO()
-    # Parquet, because it stores nothing under a null; one chunk, because how a frame was put together must not show.
+    # Parquet, because it stores no values under nulls; one chunk, because the frame's chunking must not matter.
     frame.rechunk().write_parquet(buffer, compression="uncompressed", statistics=False)
     sink.update(buffer.getbuffer())
     return sink.hexdigest()[:length]

@@ -1,6 +1,6 @@
 """Named SQL: the files of the repository's `sql/` folder, loaded by name.
 
-`views/` holds one view a file, published with the warehouse; `trace/` the questions that `mpta trace` asks.
+`views/` holds one view per file, published with the warehouse; `trace/` holds the queries of `mpta trace`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import digest
 
-# No autoescape: the templates are SQL; what is put in is quoted by the caller (`quoted`, `literal`).
+# No autoescape: the templates are SQL, and callers quote the values that they insert (`quoted`, `literal`).
 _TEMPLATES = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
 
 
@@ -73,7 +73,7 @@ def version(part: str) -> str:
 
 
 def header(name: str) -> str:
-    """What a named query is: the first paragraph of its opening comment."""
+    """The description of a named query: the first paragraph of its opening comment."""
     lines = []
     for line in (folder() / f"{name}.sql").read_text(encoding="utf-8").splitlines():
         if not line.startswith("--") or not line.removeprefix("--").strip():

@@ -14,7 +14,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,10 @@ from typing import Any, cast
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.errors import ConfigError, DamagedError
+
+REPLACED_ESTIMATES = "figures_before"
+"""Folder of estimates that others have replaced, under the name it had when it was first written."""
 
 
 def on_object_store(path: Path) -> bool:
@@ -146,6 +150,46 @@ def write_json(value: Any, path: Path) -> Path:
     return write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", path)
 
 
+_CHECKSUM = "checksum"
+
+
+def write_checked_json(record: Mapping[str, Any], path: Path) -> Path:
+    """Write a JSON object atomically, with the checksum of its content in it (`read_checked_json`)."""
+    content = {name: value for name, value in record.items() if name != _CHECKSUM}
+    return write_json(content | {_CHECKSUM: _checksum_of(content)}, path)
+
+
+def read_checked_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object whose content is what was written; one written without a checksum is read as it is.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedError: It is no JSON object, or another than was written.
+    """
+    try:
+        record = json.loads(read_text(path))
+        if not isinstance(record, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as failure:  # JSONDecodeError and UnicodeDecodeError, too
+        raise _damaged_json(path, type(failure).__name__) from None
+    expected = record.pop(_CHECKSUM, None)
+    if expected is not None and expected != _checksum_of(record):
+        raise _damaged_json(path, "its content is not what was written")
+    return record
+
+
+def _checksum_of(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def _damaged_json(path: Path, why: str) -> DamagedError:
+    return DamagedError(
+        f"A stored file is damaged: {why}",
+        file=path,
+        remedy="run `mpta run` again, which makes it again; if it happens again, check the disk",
+    )
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths below the data directory (`MPTA_DATA_DIR`). Parquet partitions; one DuckDB file is published.
@@ -208,6 +252,11 @@ class Layout:
         return self.store / "raw"
 
     @property
+    def records(self) -> Path:
+        """The deployment's own records of sources and concepts as they were last read."""
+        return self.store / "records"
+
+    @property
     def catalogue(self) -> Path:
         """What the survey folder held when it was last looked at."""
         return self.store / "catalogue.json"
@@ -221,10 +270,10 @@ class Layout:
         keys = [key.replace("%", "%25").replace("/", "%2F") for key in partition]
         return self.store.joinpath("tables", name, *keys[:-1], f"{keys[-1] if keys else name}.parquet")
 
-    def figures_before(self, model: str, task: str) -> Path:
-        """Figures of a model on a task that others have replaced."""
+    def replaced_estimates(self, model: str, task: str) -> Path:
+        """Replaced estimates of a model on a task. The folder keeps its first name, so that cited ids still resolve."""
         model, task = (key.replace("%", "%25").replace("/", "%2F") for key in (model, task))
-        return self.store / "figures_before" / model / f"{task}.parquet"
+        return self.store / REPLACED_ESTIMATES / model / f"{task}.parquet"
 
     def ledger(self, model: str) -> Path:
         """A model's ledger folder."""

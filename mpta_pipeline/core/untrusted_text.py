@@ -1,20 +1,21 @@
-"""Text that others wrote (file names, labels, items, replies, servers' messages), made safe to show.
+"""Make text that others wrote safe to show: file names, labels, items, replies, messages of servers.
 
-A terminal obeys escape sequences, and Markdown makes a browser fetch addresses; whatever is shown passes here.
+A terminal obeys escape sequences, and Markdown can make a browser fetch addresses. All foreign text that is shown
+passes through here.
 """
 
 from __future__ import annotations
 
 import re
 
-# Control characters but tab and line feed, surrogates (of file names that are not UTF-8), and marks that turn the
-# direction of what follows.
+# Control characters except tab and line feed, surrogates (from file names that are not UTF-8), and marks that change
+# the direction of the text after them.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARKDOWN = re.compile(r"([\\`*\[\]()!#|~$])")
 
 
 def printable(text: str) -> str:
-    r"""A text without anything that a terminal or a file would take for more than a character.
+    r"""A text in which every character that a terminal or file could interpret is escaped.
 
     >>> printable("red\x1b[31m")
     'red\\x1b[31m'
@@ -23,12 +24,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """As `printable`, with line feeds and tabs shown too: for names."""
+    """As `printable`, with line feeds and tabs escaped too; for names."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def markdown(text: str) -> str:
-    r"""A text that Markdown shows as it stands: no image, link or HTML comes of it, and no cell of a table ends.
+    r"""A text that Markdown shows literally: it makes no image, link or HTML, and ends no table cell.
 
     >>> markdown("![x](http://example.org) <b>")
     '\\!\\[x\\]\\(http://example.org\\) &lt;b&gt;'
@@ -38,6 +39,6 @@ def markdown(text: str) -> str:
 
 
 def verbatim(text: str) -> str:
-    """A text as a code block of Markdown, with a fence longer than any in it."""
+    """A text as a Markdown code block, with a fence longer than any inside it."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}\n{printable(text)}\n{fence}"

@@ -1,4 +1,4 @@
-"""Raw waves to one schema: concept files, the crosswalk compiled from them, recodes that assert labels, checks."""
+"""Harmonize raw waves to one schema: concept files, the crosswalk, recodes that assert labels, and quality checks."""
 
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.long_answers import answers_long, trait_columns, with_option

@@ -1,92 +1,22 @@
-"""The format of a concept file (`concepts/<concept>.yaml`): one concept, its question, and one row a source.
+"""The format of a concept file (`concepts/<concept>.yaml`): one concept, its question, and one row per codebook.
 
-What belongs here: keys, types and the rules that a file must keep by itself. What does not: how rows become tables
-(`crosswalk.py`) or columns (`recode.py`).
+This module holds the keys, types and rules of one file. `crosswalk.py` compiles the files into tables, `recode/` turns
+raw waves into columns.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from mpta_pipeline.core.configuration import StrictModel, validated
+from mpta_pipeline.core.configuration import StrictModel, parse_record, validated
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.core.vocabulary import Domain, MissingKind
 from mpta_pipeline.harmonize.labels import LabelPattern
-
-# The five sources of the reference crosswalk: every concept says of each what it has, if only that it has nothing.
-CORE_CODEBOOKS = ("wvs7", "wvs_ts", "joint", "evs2017", "gss")
-# Columns of sources that are not pooled end in the family of the source.
-FAMILIES = {"gss_extract": "gss", "wvs_usa_extract": "wvs", "evs2017": "evs", "evs_trend": "evs"}
-# The EVS trend file is coded by the dictionary of the WVS time series (the two are merged as IVS): where a concept says
-# nothing else, its pooled rows hold for both. A variable that the file does not have makes no column.
-TWINS = {"wvs_ts": "evs_trend"}
-# What gives what away: concepts that share a group are hidden together.
-REVEALS = frozenset(
-    {
-        "abortion",
-        "age",
-        "children_qualities",
-        "work_ethic",
-        "politics",
-        "civic_honesty",
-        "democracy",
-        "economy",
-        "education",
-        "environment",
-        "family",
-        "gender",
-        "gender_roles",
-        "geography",
-        "health",
-        "immigration",
-        "income",
-        "indices",
-        "life_satisfaction",
-        "media",
-        "national_identity",
-        "neighbours",
-        "origin",
-        "party_ideology",
-        "political_action",
-        "political_confidence",
-        "postmaterialism",
-        "punishment",
-        "race_relations",
-        "religion",
-        "schwartz",
-        "science",
-        "security",
-        "sexuality",
-        "surveillance",
-        "trust",
-        "violence",
-        "welfare",
-        "work",
-        "citizenship",
-        "crime",
-        "worries",
-        "knowledge",
-        "membership",
-        "hardship",
-        "elections",
-        "corruption",
-        "drugs",
-        "family_duties",
-        "freedom",
-        "infrastructure",
-        "international",
-        "law_enforcement",
-        "military",
-        "schools",
-    }
-)
 
 ConceptDomain = Literal[Domain, "design"]
 Scale = Literal["nominal", "ordinal", "numeric"]
@@ -118,14 +48,14 @@ Label = Annotated[LabelPattern, BeforeValidator(LabelPattern.parse)]
 
 
 class Option(StrictModel):
-    """One native code: what its label must say, what it is on the canonical scale, and what a person would say.
+    """One native code: its expected label, its canonical value, and the answer in a person's words.
 
     Attributes:
         code: Native code as text.
-        label: What the file's value label must say: a text, several texts, or `/regular expression/`.
+        label: Expected value label: a text, several texts, or `/regular expression/`.
         value: Canonical value.
-        text: The answer as a person would say it; fits into the concept's statement.
-        off_scale: The answer has no place on an ordinal scale (volunteered "depends", "other").
+        text: The answer in a person's words, as it fits into the concept's statement.
+        off_scale: The answer has no position on an ordinal scale (volunteered "depends", "other").
     """
 
     code: Code
@@ -136,13 +66,13 @@ class Option(StrictModel):
 
 
 class Range(StrictModel):
-    """Points from `min` to `max` of which only the poles are labelled.
+    """A scale of points from `min` to `max` with labels only at the poles.
 
     Attributes:
-        low: What the point `min` means, as said to a person.
-        high: What the point `max` means.
-        low_label: What the file's label of `min` must say, where it has one.
-        high_label: What the file's label of `max` must say, where it has one.
+        low: Meaning of the point `min`, in words for a person.
+        high: Meaning of the point `max`.
+        low_label: Expected label of `min`, if the file has one.
+        high_label: Expected label of `max`, if the file has one.
         reverse: The canonical value of x is min + max - x.
     """
 
@@ -180,7 +110,7 @@ class Bound(StrictModel):
 
 
 class Numeric(StrictModel):
-    """A number: the range of its valid codes, and the codes that stand for a range."""
+    """A number: the range of valid codes, and codes that stand for a range."""
 
     min: float
     max: float
@@ -190,7 +120,7 @@ class Numeric(StrictModel):
 
 
 class MissingCode(StrictModel):
-    """A code that the file does not declare missing but that is no answer to this question, with its label."""
+    """A code that the file does not declare as missing but that is not an answer to this question, with its label."""
 
     code: Code
     label: Label | None = None
@@ -198,15 +128,15 @@ class MissingCode(StrictModel):
 
 
 class Filter(StrictModel):
-    """A question put before this one: who gave this answer to it was not put this one, which says what they are.
+    """A filter question: respondents who gave one answer to it were not asked this question; that answer applies here.
 
     Attributes:
-        variable: Native variable of that question.
-        code: Its code.
-        label: What the file's label of the code must say.
-        filtered: Native code of this question for those who were not put it.
-        value: Canonical value here of those who gave that answer.
-        text: What a person would say here.
+        variable: Native variable of the filter question.
+        code: Code of that answer.
+        label: Expected label of the code.
+        filtered: Native code of this question for those who were not asked it.
+        value: Their canonical value for this concept.
+        text: The answer in a person's words.
     """
 
     variable: str
@@ -217,16 +147,16 @@ class Filter(StrictModel):
     text: Text
 
     def option(self) -> Option:
-        """Its answer as one to this question, on the code that such a respondent has here."""
+        """The answer as an option of this question, with the code that such respondents have here."""
         return Option(code=self.filtered, value=self.value, text=self.text)
 
 
 class Battery(StrictModel):
-    """A group of questions asked in one go.
+    """A group of questions that are asked together.
 
     Attributes:
-        one_choice: The battery is one choice among its members, so that they give each other away.
-        sign: -1 when agreement runs against the rest of the battery; null: no sign is expected.
+        one_choice: The battery is one choice among its members, so that they reveal each other.
+        sign: -1 if agreement runs against the rest of the battery; null if no sign is expected.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -235,11 +165,11 @@ class Battery(StrictModel):
 
 
 class Partner(StrictModel):
-    """A concept that goes with this one wherever both are asked, or against it.
+    """A concept that correlates with this one, with a known sign, wherever both are asked.
 
     Attributes:
-        concept: Name of the other concept. Its scale is ordinal, numeric, or has two answers.
-        sign: 1: who is higher on one is higher on the other, both in the order of their categories; -1: lower.
+        concept: Name of the other concept. Its scale is ordinal or numeric, or has two answers.
+        sign: 1 if higher on one goes with higher on the other, in the order of their categories; -1 if with lower.
     """
 
     concept: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -247,14 +177,13 @@ class Partner(StrictModel):
 
 
 class Unlabelled(StrictModel):
-    """What must hold before the codes of a row are believed in a file without labels, where releases differ in them.
+    """Conditions for using the codes of a row in a file without labels, if releases differ in their codes.
 
     Attributes:
-        needs: Codes that must occur in the wave; without them it may be another release's numbering.
-        direction: Some releases run the other way round. The answers decide which way, by the concept's partners
-            outside its battery, for all such rows of a battery at once; where they do not tell, the column is set
-            aside.
-        refuse: Nothing could tell: the column is set aside.
+        needs: Codes that must occur in the wave; without them, the numbering may be another release's.
+        direction: Some releases reverse the scale. The answers decide the direction, by the concept's partners outside
+            its battery, for all such rows of a battery at once. If they are inconclusive, the column is set aside.
+        refuse: The meaning cannot be determined: the column is set aside.
     """
 
     needs: tuple[Code, ...] = ()
@@ -262,39 +191,39 @@ class Unlabelled(StrictModel):
     refuse: bool = False
 
 
-class Source(StrictModel):
-    """How one codebook carries the concept.
+class CodebookRow(StrictModel):
+    """How one codebook asks the concept.
 
     Attributes:
         codebook: Codebook that the file follows.
-        variable: Native variable, or several in order of preference, of which the first with answers in the wave
-            counts; null where there is none.
-        title: What the variable's own label must say, where its value labels do not tell what is asked.
-        waves: Codebook of a single-wave file → its native variable; codes and labels as in this row.
+        variable: Native variable, or several in order of preference: the first with answers in the wave is used. Null
+            if there is none.
+        title: Expected label of the variable, if its value labels do not show what is asked.
+        waves: Codebook of a single-wave file → its native variable, with the codes and labels of this row.
         pool: Shares the concept's own column with other sources.
-        column: Column when it is neither the concept's nor `<concept>_<family>`.
-        categories: Values in order where they differ from the concept's (only for rows that are not pooled).
-        decode: `code`: the code decides and its label must agree. `label`: the file's label decides; codes hold only
-            for files without labels (mentions are 0/1 in one release and 1/2 in the next).
-        unlabelled: What must hold before codes are believed in a file without labels.
-        options: The codes in the order in which they are offered.
+        column: Column, if it is neither the concept's nor `<concept>_<suffix>`, with the source's `column_suffix`.
+        categories: Values in order, if they differ from the concept's (only for rows that are not pooled).
+        decode: `code`: the code decides, and its label must agree. `label`: the file's label decides; codes are used
+            only for files without labels (mentions are 0/1 in one release and 1/2 in the next).
+        unlabelled: Conditions for using the codes in a file without labels.
+        options: The codes, in the order in which they are offered.
         range: Points between two labelled poles.
         numeric: A number.
         from_labels: The file's own labels are the values (parties, regions, languages).
-        languages: The labels name languages: the first of several names is said, and "Other" as another language.
+        languages: The labels name languages: of several names the first is used, and "Other" becomes another language.
         country: The code is a country, ISO 3166-1 numeric or alpha, or this constant.
-        missing: Codes that are missing by label only.
-        answers: Codes that the source's convention calls missing but that answer this question ("my mother does not
-            live here" to whether she is an immigrant).
-        filter: A question put before, of which one answer is an answer to this one, too.
-        where: Code → what its label must say for the row to apply at all, where a release changed the meaning of a
-            variable's codes. In a wave whose file fits no row of the variable the column is set aside.
-        label, question, statement, domain, scale: Where they differ from the concept's.
+        missing: Codes that are missing by their label only.
+        answers: Codes that the source's convention treats as missing but that answer this question ("my mother does not
+            live here", asked whether she is an immigrant).
+        filter: A filter question, one answer of which is also an answer to this question.
+        where: Code → expected label for the row to apply, if a release changed the meaning of a variable's codes. If a
+            file matches no row of the variable, the column is set aside.
+        label, question, statement, domain, scale: Given if they differ from the concept's.
         status: `verified`: codes and labels were seen in a file of the codebook. `documented`: they were compared with
-            its producer's codebook or with what others printed from the file. `assumed` is the default. What a file
-            says otherwise is set aside in every case.
-        sign: The battery's sign where this source words the question the other way round.
-        polarity: Partners of this row's column where they differ from the concept's.
+            the producer's codebook, or with printed output of the file. `assumed` is the default. Whatever the status,
+            what contradicts the file is set aside.
+        sign: Sign in the battery, if this source words the question the other way round.
+        polarity: Partners of this row's column, if they differ from the concept's.
     """
 
     codebook: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -336,11 +265,6 @@ class Source(StrictModel):
         return (self.variable,) if isinstance(self.variable, str) else self.variable
 
     @property
-    def family(self) -> str:
-        """Family of the codebook: gss, wvs, evs, joint."""
-        return FAMILIES.get(self.codebook, "wvs" if self.codebook.startswith("wvs") else self.codebook)
-
-    @property
     def carries(self) -> bool:
         """Whether the row makes a column."""
         return bool(self.options or self.range or self.numeric or self.from_labels or self.country)
@@ -356,7 +280,7 @@ class Source(StrictModel):
         )
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Source:
+    def _is_whole(self) -> CodebookRow:
         if self.equivalence == "absent":
             if self.variable or self.carries or self.pool:
                 raise ValueError("an absent row has codebook, equivalence and notes only")
@@ -380,17 +304,18 @@ class Source(StrictModel):
 
 
 class Concept(StrictModel):
-    """One concept: what it is, how it is asked and said, and what each source has of it.
+    """One concept: its name, its question and statement, and one row per codebook.
 
     Attributes:
-        label: A short noun phrase.
-        question: The question as put to a person, in our words.
+        label: Short name, a noun phrase.
+        question: The question as a person would be asked it, in our own words.
         statement: A sentence in the second person with {answer} in it.
-        reveals: Groups of concepts that give each other away.
-        categories: Canonical values; for ordinal scales from least to most of what `label` names.
-        polarity: Concepts whose correlation with this one has a known sign, by which an inverted scale is found.
-        no_partner: Why there is none.
-        absent: Codebook → why it has nothing; short for a row each with equivalence absent.
+        reveals: Groups of concepts that reveal each other's answers; they are hidden together.
+        opens: Those of the groups that no other concept names.
+        categories: Canonical values; of an ordinal scale from least to most of what `label` names.
+        polarity: Concepts whose correlation with this one has a known sign, to detect reversed scales.
+        no_partner: Why there are none.
+        absent: Codebook → why it has nothing; short for one row each with equivalence absent.
     """
 
     concept: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -400,57 +325,43 @@ class Concept(StrictModel):
     question: Text | None = None
     statement: Text | None = None
     reveals: tuple[str, ...] = ()
+    opens: tuple[str, ...] = ()
     battery: Battery | None = None
     categories: tuple[Value, ...] | None = None
     polarity: tuple[Partner, ...] = ()
     no_partner: Text | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[CodebookRow, ...] = ()
     absent: dict[str, str] = Field(default_factory=dict)
 
-    @field_validator("reveals")
-    @classmethod
-    def _known_groups(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
-        for group in groups:
-            if group not in REVEALS:
-                raise ValueError(f"unknown group {group!r}; known: {', '.join(sorted(REVEALS))}")
-        return groups
-
-    @cached_property
-    def rows(self) -> tuple[Source, ...]:
-        """All rows: those written, those of a codebook that shares another's dictionary, and the absent ones."""
-        written = {s.codebook for s in self.sources} | self.absent.keys()
-        twins = (
-            s.model_copy(update={"codebook": TWINS[s.codebook], "waves": {}, "status": "assumed"})
-            for s in self.sources
-            if s.codebook in TWINS and TWINS[s.codebook] not in written and (s.pool or s.country)
-        )
+    @property
+    def rows(self) -> tuple[CodebookRow, ...]:
+        """All rows: those under `sources` and those under `absent`."""
         gaps = (
-            Source(codebook=d, equivalence="absent", status="impossible", notes=why) for d, why in self.absent.items()
+            CodebookRow(codebook=name, equivalence="absent", status="impossible", notes=why)
+            for name, why in self.absent.items()
         )
-        return (*self.sources, *twins, *gaps)
+        return (*self.sources, *gaps)
 
-    def column(self, source: Source) -> str | None:
-        """The harmonized column of a row; null for rows that make none."""
-        if not source.carries:
-            return None
-        return source.column or (self.concept if source.pool else f"{self.concept}_{source.family}")
+    def column(self, row: CodebookRow) -> str | None:
+        """The harmonized column of a row; null for rows that make none, and until the crosswalk names it."""
+        return (row.column or (self.concept if row.pool else None)) if row.carries else None
 
-    def values(self, source: Source) -> tuple[str, ...]:
-        """The on-scale values of a row in canonical order."""
-        if source.categories or self.categories:
-            return source.categories or self.categories or ()
-        found = dict.fromkeys(o.value for o in source.all_options if not o.off_scale)
-        return tuple(sorted(found, key=float) if source.range else found)
+    def values(self, row: CodebookRow) -> tuple[str, ...]:
+        """The on-scale values of a row, in canonical order."""
+        if row.categories or self.categories:
+            return row.categories or self.categories or ()
+        found = dict.fromkeys(o.value for o in row.all_options if not o.off_scale)
+        return tuple(sorted(found, key=float) if row.range else found)
 
-    def partners(self, source: Source) -> tuple[Partner, ...]:
-        """Partners of a row's column, with the sign that they have there.
+    def partners(self, row: CodebookRow) -> tuple[Partner, ...]:
+        """Partners of a row's column, with their signs.
 
-        Where the source words the question the other way round, so that its sign in the battery is the opposite, the
-        concept's partners have the opposite sign, too.
+        If the source words the question the other way round, so that its sign in the battery is the opposite, the
+        concept's partners have opposite signs as well.
         """
-        if source.polarity is not None:
-            return source.polarity
-        if not (self.battery and self.battery.sign and source.sign == -self.battery.sign):
+        if row.polarity is not None:
+            return row.polarity
+        if not (self.battery and self.battery.sign and row.sign == -self.battery.sign):
             return self.polarity
         return tuple(Partner(concept=p.concept, sign=1 if p.sign == -1 else -1) for p in self.polarity)
 
@@ -458,21 +369,20 @@ class Concept(StrictModel):
     def _is_whole(self) -> Concept:
         if self.polarity and self.no_partner:
             raise ValueError("a concept has polarity or no_partner, not both")
-        named = [row.codebook for row in self.rows]
-        if lacking := [d for d in CORE_CODEBOOKS if d not in named]:
-            raise ValueError(f"no row for {', '.join(lacking)}: give one, or name it under absent with the reason")
-        if twice := [d for d in self.absent if any(s.codebook == d for s in self.sources)]:
+        if twice := [name for name in self.absent if any(row.codebook == name for row in self.sources)]:
             raise ValueError(f"{twice[0]} stands under sources and under absent")
-        seen: set[tuple[str, str]] = set()
+        if stray := [group for group in self.opens if group not in self.reveals]:
+            raise ValueError(f"opens names {stray[0]!r}, which reveals does not")
         for row in self.rows:
-            self._check_row(row)
-            column = self.column(row)
-            if column and (column, row.codebook) in seen:
-                raise ValueError(f"codebook {row.codebook} fills column {column} twice; give one row another column")
-            seen.add((column or row.codebook, row.codebook))
+            self.check_row(row)
         return self
 
-    def _check_row(self, row: Source) -> None:
+    def check_row(self, row: CodebookRow) -> None:
+        """Check a row against the concept.
+
+        Raises:
+            ValueError: They do not fit together.
+        """
         if self.scale == "numeric" and (row.options or row.range) and not row.numeric:
             raise ValueError(f"{row.codebook}: a numeric concept needs numeric")
         if row.numeric and self.scale != "numeric":
@@ -489,31 +399,13 @@ class Concept(StrictModel):
                 raise ValueError(f"{row.codebook}: statement must hold {{answer}} once")
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML without its surprises: `no`, `yes`, `on` and dates stay text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    ]
-    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-
-
 def parse_concept(text: str, file: Path) -> Concept:
     """Read one concept file.
 
     Raises:
         CrosswalkError: The text is not YAML, or breaks the format; with file, key and value.
     """
-    try:
-        raw: Any = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as failure:
-        raise CrosswalkError(
-            f"A concept file is not YAML: {' '.join(str(failure).split())}", file=file, remedy="mend its syntax"
-        ) from None
+    raw = parse_record(text, file, "A concept file", CrosswalkError)
     concept = validated(Concept, raw, "A concept file breaks the format", file=file, error=CrosswalkError)
     if concept.concept != file.stem:
         raise CrosswalkError(

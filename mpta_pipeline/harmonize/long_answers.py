@@ -1,4 +1,4 @@
-"""The harmonized wave in long form: one row an answer or missing answer, with its native code and words."""
+"""The harmonized wave in long form: one row per answer or missing answer, with its native code and text."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ def trait_columns(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
 
 
 def answers_long(frame: pl.DataFrame | pl.LazyFrame, crosswalk: Crosswalk) -> pl.LazyFrame:
-    """One row a respondent and column that the wave has.
+    """One row per respondent and column of the wave.
 
     Args:
         frame: A harmonized wave, or several of them.
-        crosswalk: The crosswalk that they were made with.
+        crosswalk: The crosswalk with which they were made.
 
     Returns:
         `respondent_id`, `wave`, `codebook`, `column`, `value` (numbers as text, integral ones without a point),
-        `missing` (kind; null: answered), `code` (native) and `text`, the answer as a person would say it: the
-        option's, else the value; null where missing. Rows with neither value nor kind (another wave's column) are
-        left out.
+        `missing` (kind; null if answered), `code` (native) and `text`, the answer in a person's words: the option's
+        text, else the value; null if missing. Rows with neither value nor kind (another wave's column) are left out.
     """
     lazy = frame.lazy()
     schema = lazy.collect_schema()
@@ -51,16 +50,16 @@ def answers_long(frame: pl.DataFrame | pl.LazyFrame, crosswalk: Crosswalk) -> pl
 
 
 def with_option(long: pl.LazyFrame, options: pl.DataFrame, fields: Mapping[str, str]) -> pl.LazyFrame:
-    """Answers with what OPTIONS says of them.
+    """Answers with fields of their options.
 
-    It is the option of the native code if that stands for the answer. A file whose labels number the answers otherwise
-    than the crosswalk lists them (7 is "never" in one release, "less often" in the next) gets the first option with the
-    same value: what a code means was settled when the wave was harmonized.
+    The option is that of the native code, if the code means that answer. If the file numbers the answers differently
+    from the crosswalk (7 is "never" in one release, "less often" in the next), it is the first option with the same
+    value: the meaning of a code was decided when the wave was harmonized.
 
     Args:
         long: Frame with column, codebook, code and value (text).
         options: OPTIONS rows.
-        fields: Name of a field of OPTIONS → name in the result; null where there is no option.
+        fields: Name of a field of OPTIONS → name in the result; null if there is no option.
     """
     same = options.lazy().select(
         "column", "codebook", "code", "value", *(pl.col(f).alias(name) for f, name in fields.items())

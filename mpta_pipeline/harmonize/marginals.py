@@ -1,12 +1,12 @@
-"""Published figures that a harmonized wave must reproduce (`marginals.csv`, one row a figure).
+"""Compare a harmonized wave with published figures (`marginals.csv`, one row per figure).
 
 Columns of the file: codebook, native variable, column, year (empty: any), country (empty: all), study (evs or wvs, in
 files that hold both), statistic (count, percent, mean of native codes), value (or missing kind) counted, expected,
 decimals as printed, base (published number of cases, weighted as the statistic is), rows (respondents of the complete
 file), denominator (valid answers, or all cases), weight (none, the survey's own, or a native variable), evidence.
 
-A figure is computed only for the complete file that it was published for: an extract or a later wave of the same
-codebook is no reason to stop.
+A figure is computed only for the complete file that it was published for, not for extracts or later waves of the
+same codebook.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mpta_pipeline.harmonize.recode import CODE_SUFFIX, MISSING_SUFFIX
 from mpta_pipeline.surveys import RawWave, cells
 
 MARGINALS = Path(__file__).with_name("marginals.csv")
-# A complete file's cases differ from the printed base by rounding only (weighted bases are printed as integers).
+# The cases of a complete file differ from the printed base only by rounding (weighted bases are printed as integers).
 BASE_TOLERANCE = 0.001
 COMPARED = {
     "column": pl.String,
@@ -41,9 +41,6 @@ COMPARED = {
     "own_codebook": pl.Boolean,
     "evidence": pl.String,
 }
-# In the Joint file `study` tells the parts; the WVS-7 file holds the same respondents as its WVS part.
-_STUDY_CODES = {"1": "evs", "2": "wvs"}
-_SAME_PEOPLE = {"wvs7": ("joint", "wvs"), "evs2017": ("joint", "evs")}
 
 
 @lru_cache(maxsize=2)
@@ -65,23 +62,22 @@ def read_marginals(path: Path = MARGINALS) -> pl.DataFrame:
 def compare_marginals(
     frame: pl.DataFrame, raw: RawWave, crosswalk: Crosswalk, *, published: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Compute each published figure that this wave can answer, and compare.
+    """Compute each published figure that this wave can reproduce, and compare.
 
     Returns:
-        One row a figure: what it is of, `expected`, `found`, `agrees` (counts exact, with their base; percent and
-        means to the printed digit), `own_codebook` (published for this very file, not for another one that holds the
-        same people).
+        One row per figure: what it is about, `expected`, `found`, `agrees` (counts exact, with their base; percentages
+        and means to the printed digit), `own_codebook` (published for this file, not for another one with the same
+        people).
     """
     published = read_marginals() if published is None else published
     codebook = str(raw.release["codebook"])
-    parent, study = _SAME_PEOPLE.get(codebook, (codebook, None))
-    same_people = (pl.col("codebook") == parent) & (pl.lit(study).is_null() | (pl.col("study") == pl.lit(study)))
-    wanted = published.filter((pl.col("codebook") == codebook) | same_people)
+    study = raw.source.part_of.study if raw.source.part_of else None
+    wanted = about(published, raw)
     wanted = wanted.filter(pl.col("column").is_in(frame.columns))
-    # A wave that somebody was taken out of is no longer the complete file; its figures were compared before.
+    # A wave from which respondents were removed is not the complete file; its figures were compared before.
     if wanted.is_empty() or raw.release.get("withdrawn"):
         return pl.DataFrame(schema=COMPARED)
-    whole = study is not None or raw.resolve("study") is None
+    whole = study is not None or not pools_studies(raw)
     frame = frame.with_columns(
         pl.lit(study, pl.String).alias("study") if whole else study_of(frame, raw),
         *_other_weights(frame, raw, wanted),
@@ -105,15 +101,38 @@ def compare_marginals(
     return pl.DataFrame(rows, schema=COMPARED, orient="row").sort("column", "year", "country", "statistic")
 
 
+def about(rows: pl.DataFrame, raw: RawWave) -> pl.DataFrame:
+    """The rows about a wave's own codebook, or about its study in a pooled file that holds the same people.
+
+    Args:
+        rows: Frame with the columns codebook and study.
+        raw: The wave.
+    """
+    pooled = raw.source.part_of
+    own = pl.col("codebook") == str(raw.release["codebook"])
+    if pooled is None:
+        return rows.filter(own)
+    return rows.filter(own | ((pl.col("codebook") == pooled.codebook) & (pl.col("study") == pooled.study)))
+
+
+def pools_studies(raw: RawWave) -> bool:
+    """Whether the wave's file says which study each respondent belongs to."""
+    return raw.source.studies is not None and raw.resolve(raw.source.studies.variable) is not None
+
+
 def study_of(frame: pl.DataFrame, raw: RawWave) -> pl.Series:
-    """Which study each respondent of the Joint file is of: evs or wvs."""
-    codes = cells(raw, "study").get_column("code").replace_strict(_STUDY_CODES, default=None, return_dtype=pl.String)
+    """The study of each respondent of a pooled file; null if the file does not say."""
+    studies = raw.source.studies
+    if studies is None or not pools_studies(raw):
+        return pl.Series("study", [None] * frame.height, dtype=pl.String)
+    codes = cells(raw, studies.variable).get_column("code")
+    named = codes.replace_strict(studies.codes, default=None, return_dtype=pl.String)
     # RESPONDENTS is sorted by id; the raw wave is not.
-    return codes.gather(frame.get_column("row_index")).alias("study")
+    return named.gather(frame.get_column("row_index")).alias("study")
 
 
 def _other_weights(frame: pl.DataFrame, raw: RawWave, wanted: pl.DataFrame) -> list[pl.Series]:
-    """Native weights that figures were published with where they are not the survey's main one."""
+    """Native weights of published figures, if they are not the survey's main weight."""
     named = wanted.filter(~pl.col("weight").is_in(["none", "survey"])).get_column("weight").unique().sort()
     return [
         cells(raw, name).get_column("number").gather(frame.get_column("row_index")).alias(f"weight {name}")
@@ -150,7 +169,7 @@ def _compare(cell: pl.DataFrame, figure: dict[str, Any], codebook: str) -> tuple
     }[statistic]
     found, base = cell.select(measured.alias("found"), total.alias("base")).row(0)
     expected = float(figure["expected"])
-    # Half a unit of the last printed digit, and the noise of a sum of weights.
+    # Half a unit of the last printed digit, plus rounding noise of a sum of weights.
     close = found is not None and abs(found - expected) <= 0.5 * 10 ** -int(figure["decimals"]) + 1e-9
     exact = statistic != "count" or (found == expected and base == (figure["base"] or base))
     return (

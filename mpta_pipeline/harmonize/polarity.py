@@ -1,16 +1,15 @@
-"""Whether scales run the way they should: the sign of correlations that hold wherever two questions are both asked.
+"""Detect reversed scales by correlations whose sign is known wherever two questions are both asked.
 
-Labels settle which way a scale runs. Files without labels, and labels that the producer put on the wrong way round, are
-settled here: a concept's file names its partners (`polarity`), and an inverted column goes against them. Correlations
-are taken within countries, so that differences between countries say nothing.
+Labels decide the direction of a scale. This module covers files without labels, and labels that the producer reversed:
+a concept's file names its partners (`polarity`), and a reversed column correlates with them in the wrong direction.
+Correlations are computed within countries, so that differences between countries do not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -19,26 +18,21 @@ from threadpoolctl import threadpool_limits
 
 from mpta_pipeline.harmonize.crosswalk import Rule
 
-if TYPE_CHECKING:
-    from mpta_pipeline.harmonize.recode import Recode
-    from mpta_pipeline.surveys import Coded
-
 MIN_PAIRS = 100  # respondents who answered both questions
 MIN_CORRELATION = 0.05  # mean over the partners, in the wrong direction
-MIN_Z = 3.0  # of that mean, over the standard error of one correlation: that of several is no larger
-DOUBTED, DOUBTED_Z = 0.15, 4.0  # the same, beyond which a column without labels is set aside
-MOST_ROWS = 40_000  # of a larger wave every k-th respondent is looked at
-MIN_Z_DIRECTION = 5.0  # to read a file the other way round, not merely to doubt it
+MIN_Z = 3.0  # of that mean over the standard error of one correlation; that of several is no larger
+MOST_ROWS = 40_000  # of a larger wave, every k-th respondent is used
+MIN_Z_DIRECTION = 5.0  # to reverse a scale, not only to doubt it
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a column's partners say of its direction.
+    """What a column's partners say about its direction.
 
     Attributes:
         column: Harmonized column.
-        correlation: Mean over its partners of their correlation times its known sign; negative: against them.
-        z: The mean over its standard error for the smallest number of respondents that answered both.
+        correlation: Mean over the partners of correlation times known sign; negative if it runs against them.
+        z: The mean over its standard error, for the smallest number of respondents who answered both.
         partners: Partner column → its correlation, as measured.
     """
 
@@ -49,7 +43,7 @@ class Evidence:
 
     @property
     def contrary(self) -> bool:
-        """Whether the column runs against its partners, beyond chance and beyond a weak item's straying."""
+        """Whether the column runs against its partners, by more than chance or a weak item explains."""
         return self.correlation < -MIN_CORRELATION and self.z < -MIN_Z
 
     def __str__(self) -> str:
@@ -59,7 +53,7 @@ class Evidence:
 
 def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
     """Column → partner column in the same codebook → known sign, as far as both have an order."""
-    ordered = [r for r in rules if _ordered(r)]
+    ordered = [r for r in rules if has_order(r)]
     columns: dict[str, list[Rule]] = {}
     for rule in ordered:
         columns.setdefault(rule.concept.concept, []).append(rule)
@@ -67,34 +61,35 @@ def known_pairs(rules: Iterable[Rule]) -> dict[str, dict[str, int]]:
     for rule in ordered:
         for partner in rule.partners:
             for other in columns.get(partner.concept, ()):
-                # Another wording in the same file may run the other way round; the concept's sign is of its own.
+                # Another wording in the same file may be reversed; the concept's sign is for its own wording.
                 if other.column != rule.column and not _turned_wording(other):
                     pairs.setdefault(rule.column, {})[other.column] = partner.sign
-                    if not other.source.numeric:  # a number has no direction to be wrong about
+                    if not other.row.numeric:  # a number cannot be reversed
                         pairs.setdefault(other.column, {}).setdefault(rule.column, partner.sign)
     return pairs
 
 
 def scores(frame: pl.DataFrame, rules: Iterable[Rule]) -> pl.DataFrame:
-    """Place of each answer on its column's scale as Float64, for columns with an order; null where there is none."""
-    wanted = {r.column: r for r in rules if r.column in frame.columns and _ordered(r)}.values()
+    """Position of each answer on its column's scale (Float64), for columns with an order; null if it has none."""
+    wanted = {r.column: r for r in rules if r.column in frame.columns and has_order(r)}.values()
     return frame.select(
         pl.col(r.column).cast(pl.Float64)
-        if r.source.numeric
+        if r.row.numeric
         else pl.col(r.column).replace_strict(places(r), default=None, return_dtype=pl.Float64)
         for r in wanted
     )
 
 
 def places(rule: Rule) -> Mapping[str, float]:
-    """Value → place between 0 and 1; of two unordered answers the second is the higher."""
+    """Value → position from 0 to 1. Of two unordered answers, the second is higher."""
     return rule.scores or {value: float(n) for n, value in enumerate(rule.values)}
 
 
 def judge(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
-    """What partners say of the columns in `values`.
+    """Judge the direction of the columns in `values` by their partners.
 
-    A column found contrary is no witness against others: the worst goes first, and the rest are judged without it.
+    A column found contrary is not used as evidence against others: the worst is removed first, and the rest are judged
+    without it.
 
     Returns:
         One entry per column with a partner that enough respondents answered, contrary ones in the order found.
@@ -103,9 +98,9 @@ def judge(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[
 
 
 def inversions_missed(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The columns of `values` that the judgement would not name if they ran the other way round.
+    """The columns of `values` that would not be found if they were reversed.
 
-    Each column in turn is inverted, which turns the signs of its correlations, and all are judged again.
+    Each column in turn is reversed, which changes the signs of its correlations, and all are judged again.
     """
     measured = _within(values, country)
     found = {e.column for e in _judge(measured, pairs)}
@@ -122,7 +117,7 @@ def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> l
     found: list[Evidence] = []
     while against := [e for e in known.values() if e.contrary]:
         worst = min(against, key=lambda e: (e.correlation, e.column))
-        # Two columns that are each other's only partners are equally suspect: nobody can tell which is inverted.
+        # Two columns that are each other's only partners are equally suspect: either may be the reversed one.
         gone = [worst, *(e for e in against if set(e.partners) == {worst.column} and set(worst.partners) == {e.column})]
         found += gone
         out = {e.column for e in gone}
@@ -138,7 +133,7 @@ def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> l
 
 
 def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]) -> int:
-    """Which way columns run that one release codes in one direction.
+    """The direction of columns that a release codes in the same direction.
 
     Args:
         values: The columns as listed in the crosswalk, and their partners.
@@ -146,7 +141,7 @@ def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapp
         pairs: Column → partner that is not among the columns → known sign.
 
     Returns:
-        1: as listed; -1: the other way round; 0: the partners do not tell.
+        1: as listed; -1: reversed; 0: inconclusive.
     """
     measured = _within(values, country)
     evidence = [e for c, of in pairs.items() if c in measured.at and (e := _evidence(c, of, measured)) is not None]
@@ -160,96 +155,14 @@ def direction(values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapp
     return 0
 
 
-def settle(
-    recodes: Sequence[Recode], found: Mapping[str, Coded], unlabelled: Iterable[str], country: pl.Series
-) -> tuple[list[Recode], dict[str, str]]:
-    """Read columns without labels the way their partners say, and doubt those that cannot be told.
-
-    Args:
-        recodes: What fills the wave's columns.
-        found: Name → cells.
-        unlabelled: Variables whose codes the file does not label.
-        country: Country of each row.
-
-    Returns:
-        The recodes, turned round where the answers say so, and column → why its codes cannot be believed.
-    """
-    bare = set(unlabelled)
-    mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
-    doubts = {r.column: why for r in mine if (why := _lacking(r, found))}
-    either = [
-        r for r in mine if (r.rule.source.unlabelled and r.rule.source.unlabelled.direction) and r.column not in doubts
-    ]
-    if not any(r.rule.scores for r in mine):
-        return list(recodes), doubts
-    pairs = known_pairs(r.rule for r in recodes)
-    values = _places_of([r for r in recodes if not r.problems and r.column not in doubts], found)
-    turned: set[str] = set()
-    batteries: dict[str, list[Recode]] = {}
-    for recode in either:
-        battery = recode.rule.concept.battery
-        batteries.setdefault(battery.name if battery else recode.column, []).append(recode)
-    for members in batteries.values():
-        columns = {r.column for r in members}
-        outside = {c: {p: s for p, s in pairs.get(c, {}).items() if p not in columns} for c in sorted(columns)}
-        used = [c for c in values.columns if c in columns or any(c in of for of in outside.values())]
-        sign = direction(values.select(used), country, outside)
-        if sign == -1:
-            turned |= columns
-        elif sign == 0:
-            why = "has no labels, its direction differs between releases, and the answers do not tell which it is"
-            doubts |= dict.fromkeys(columns, why)
-    values = values.select(
-        (1.0 - pl.col(c) if c in turned else pl.col(c)).alias(c) for c in values.columns if c not in doubts
-    )
-    names = {r.column for r in mine}
-    for evidence in judge(values, country, pairs):
-        if evidence.column in names and evidence.correlation < -DOUBTED and evidence.z < -DOUBTED_Z:
-            told = ", ".join(f"{name} {r:+.2f}" for name, r in sorted(evidence.partners.items()))
-            doubts[evidence.column] = f"has no labels, and its answers go against those that go with it ({told})"
-    return [_turned(r) if r.column in turned else r for r in recodes], doubts
-
-
-def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
-    """Why the numbering of a variable without labels may be another release's."""
-    asked, cells = recode.rule.source.unlabelled, found[recode.cells]
-    if asked is None:
-        return None
-    if asked.refuse:
-        return "has no labels, and its codes mean one thing in one release and another in the next"
-    codes = set(cells.table.filter(pl.col("missing").is_null()).get_column("code"))
-    lacking = [code for code in asked.needs if code not in codes]
-    if not lacking:
-        return None
-    return f"has no labels, and nobody gave code {lacking[0]}: it may be numbered as in another release"
-
-
-def _turned(recode: Recode) -> Recode:
-    """The recode with the values of its codes in the opposite order."""
-    order = recode.rule.values
-    opposite = dict(zip(order, reversed(order), strict=True))
-    return replace(recode, values={code: opposite.get(v, v) for code, v in recode.values.items()})
-
-
-def _places_of(recodes: Sequence[Recode], found: Mapping[str, Coded]) -> pl.DataFrame:
-    """Places of all answers, one Float64 column per harmonized column with an order."""
-    columns = {}
-    for recode in recodes:
-        if not _ordered(recode.rule):
-            continue
-        cells = found[recode.cells]
-        table = scores(recode.table(cells).select(recode.column), [recode.rule])
-        columns[recode.column] = table.get_column(recode.column).gather(cells.places)
-    return pl.DataFrame(columns)
-
-
-def _ordered(rule: Rule) -> bool:
-    return bool(rule.source.numeric or rule.scores or len(rule.values) == 2)
+def has_order(rule: Rule) -> bool:
+    """Whether the answers of a column have an order: numbers, an ordinal scale, or two answers."""
+    return bool(rule.row.numeric or rule.scores or len(rule.values) == 2)
 
 
 def _turned_wording(rule: Rule) -> bool:
     battery = rule.concept.battery
-    return bool(battery and battery.sign and rule.source.sign == -battery.sign)
+    return bool(battery and battery.sign and rule.row.sign == -battery.sign)
 
 
 def _evidence(column: str, partners: Mapping[str, int], measured: _Correlations) -> Evidence | None:
@@ -269,14 +182,14 @@ def _evidence(column: str, partners: Mapping[str, int], measured: _Correlations)
 
 @dataclass(frozen=True)
 class _Correlations:
-    """Correlations of each two columns, and the respondents who answered both; `at`: column → its place."""
+    """Correlations of each pair of columns, and how many respondents answered both; `at`: column → index."""
 
     at: Mapping[str, int]
     r: NDArray[np.float64]
     n: NDArray[np.float64]
 
     def inverted(self, column: str) -> _Correlations:
-        """As they would be if the column ran the other way round."""
+        """The correlations if the column were reversed."""
         r, place = self.r.copy(), self.at[column]
         r[place, :] *= -1
         r[:, place] *= -1
@@ -284,7 +197,7 @@ class _Correlations:
 
 
 def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
-    """Correlations within countries over those who answered both, and how many they are.
+    """Correlations within countries among those who answered both, and their number.
 
     With x centred on the country's mean over those who answered both: r = Σ xy / √(Σ x² Σ y²), all sums over countries.
     """
@@ -297,7 +210,7 @@ def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
         for code in np.unique(codes):
             part = matrix[codes == code]
             known = np.isfinite(part)
-            # Centred first on the column's own mean, so that large numbers (years) lose no digits.
+            # Centred on the column's own mean first, so that large numbers (years) keep their digits.
             total = np.maximum(known.sum(axis=0), 1)
             filled = np.where(known, part - np.where(known, part, 0.0).sum(axis=0) / total, 0.0)
             mask = known.astype(np.float64)

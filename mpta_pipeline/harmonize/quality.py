@@ -1,8 +1,7 @@
-"""Checks of a harmonized wave: what a survey methodologist would look at before using it.
+"""Quality checks of a harmonized wave, as a survey methodologist would make them before using it.
 
-Each check is one function of the wave, named by what it guards, and each is shown to fire by a test that injects its
-fault. A consistent but wrong recode passes all of them but the label assertions (`recode.py`) and the published
-marginals (`marginals.py`).
+Each check is one function of the wave, and a test injects the fault that makes it fail. A recode that is wrong but
+consistent is only found by label assertions (`recode/`) and published marginals (`marginals.py`).
 """
 
 from __future__ import annotations
@@ -24,32 +23,32 @@ from mpta_pipeline.core.vocabulary import MISSING_KINDS
 from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
 from mpta_pipeline.harmonize.long_answers import trait_columns
-from mpta_pipeline.harmonize.marginals import compare_marginals, study_of
+from mpta_pipeline.harmonize.marginals import about, compare_marginals, pools_studies, study_of
 from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave
 
-# Sums of weights against respondents, per country: the WVS rule, and the furthest that others stray (EVS 2017: Ukraine
-# 1,648 for 1,612, Albania 1,454 for 1,435).
+# Sums of weights against respondents, per country: where they are exact, and the largest deviation elsewhere (EVS 2017:
+# Ukraine 1,648 for 1,612, Albania 1,454 for 1,435).
 STRICT_SUM = 0.005
 LOOSE_SUM = 0.05
-MAX_WEIGHT = 30.0  # times the mean; GSS 2018 has 5.2, the WVS-7 tables 15
+MAX_WEIGHT = 30.0  # times the mean; GSS 2018 reaches 5.2, the WVS-7 tables 15
 COVERAGE_DROP = 0.01
-# Of a release against the one before. NORC's second release of 2010 removed nobody and changed no harmonized answer.
+# Shares against the release before. NORC's second release of 2010 removed nobody and changed no harmonized answer.
 REMOVED_SHARE = 0.05
 CHANGED_SHARE = 0.1
 AGAINST_LAST = frozenset({"coverage", "release_changes"})
-"""Checks of a release against the one before it: what they hold back may be right, and a person can say so."""
+"""Checks against the release before. A release that they reject may be right, and a person can accept it."""
 STRAIGHT_LINE_SHARE = 0.25
 STRAIGHT_LINE_ITEMS = 5
 BREAK_OFF = 0.5
 MIN_CORRELATION_N = 100
-# Of the figures published for a file: where more are off, the weight or the release is another one, not a question.
+# Share of a file's published figures: if more are off, the weight or the release is a different one, not a question.
 MARGINALS_OFF = 0.25
 
 
 @dataclass(frozen=True)
 class _Wave:
-    """What the checks look at."""
+    """The data that the checks use."""
 
     frame: pl.DataFrame
     raw: RawWave
@@ -63,17 +62,12 @@ class _Wave:
 
     @cached_property
     def traits(self) -> list[str]:
-        """The wave's harmonized columns, the country apart."""
+        """The wave's harmonized columns, except the country."""
         return [c for c in trait_columns(self.frame) if c != "country"]
-
-    @property
-    def family(self) -> str:
-        """Family of the wave's survey."""
-        return str(self.raw.release["survey"]).removesuffix("_extract").removesuffix("_usa")
 
     @cached_property
     def scores(self) -> pl.DataFrame:
-        """Place of each answer of a battery between 0 and 1; null where missing or off the scale."""
+        """Position of each answer of a battery, from 0 to 1; null if missing or off the scale."""
         return self.frame.select(
             pl.col(c).replace_strict(r.scores, default=None, return_dtype=pl.Float64)
             for c in self.traits
@@ -93,13 +87,13 @@ def check_wave(
 
     Args:
         frame: The harmonized wave.
-        raw: The raw wave that it was made from.
-        crosswalk: The crosswalk that it was made with.
-        previous: The harmonized wave of the release in use so far, if any. It is compared if it has the same codebook.
-        accepted: Why much may differ from the release in use so far; what differs is a warning then.
+        raw: The raw wave from which it was made.
+        crosswalk: The crosswalk with which it was made.
+        previous: The harmonized wave of the release in use so far, if any; compared if it has the same codebook.
+        accepted: Why the release may differ much from the one in use so far; differences are then warnings.
     """
     if previous is not None and previous.get_column("codebook")[0] != raw.release["codebook"]:
-        previous = None  # the wave comes from another source now: other ids, other columns
+        previous = None  # the wave now comes from another source, with other ids and columns
     wave = _Wave(frame, raw, crosswalk, previous)
     found = [check(wave) for check in _CHECKS]
     if accepted is None:
@@ -111,12 +105,12 @@ def check_wave(
 
 
 def _schema(wave: _Wave) -> CheckResult:
-    """Types, values and ranges; each cell has a value or a kind of missing answer, never both."""
+    """Types, values and ranges hold; each cell has either a value or a kind of missing answer."""
     columns = {}
     for name in wave.traits:
         rule = wave.rules.get(name)
         columns[name] = pa.Column(
-            pl.Float64 if rule and rule.source.numeric else pl.String, nullable=True, checks=_value_checks(rule)
+            pl.Float64 if rule and rule.row.numeric else pl.String, nullable=True, checks=_value_checks(rule)
         )
         columns[name + MISSING_SUFFIX] = pa.Column(
             pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
@@ -148,19 +142,19 @@ def _schema(wave: _Wave) -> CheckResult:
 
 
 def _value_checks(rule: Rule | None) -> list[pa.Check]:
-    if rule is None or rule.source.from_labels:
+    if rule is None or rule.row.from_labels:
         return []
-    if rule.source.numeric:
-        low, high = rule.source.numeric.min, rule.source.numeric.max
+    if rule.row.numeric:
+        low, high = rule.row.numeric.min, rule.row.numeric.max
         stray = TOLERANCE * (high - low)
         return [pa.Check.in_range(low - stray, high + stray)]
     return [pa.Check.isin(sorted({*rule.values, *(o.value for o in rule.options)}))]
 
 
 def _keys(wave: _Wave) -> CheckResult:
-    """Native keys are unique but for those that the source's record exempts with a reason.
+    """Native keys are unique, except those that the source's record exempts with a reason.
 
-    In a file without keys the row's content stands for one: equal rows are told apart by number and are no fault.
+    In a file without keys, the row's content is the key: equal rows are numbered and are not a fault.
     """
     unstable = bool(wave.raw.release.get("unstable_keys"))
     # The raw wave numbers the repeats of a key: 858069901, 858069901#2.
@@ -174,7 +168,7 @@ def _keys(wave: _Wave) -> CheckResult:
         "unique_keys",
         not ids and (unstable or not unexplained),
         "warn" if reason and not ids else "error",
-        "Each respondent has one id, and the file's own key repeats only where its producer is known to repeat it",
+        "Each respondent has one id, and the file's own key repeats only where the producer is known to repeat it",
         {
             "repeated_ids": ids,
             "repeated_keys": len(unexplained),
@@ -186,7 +180,7 @@ def _keys(wave: _Wave) -> CheckResult:
 
 
 def _weights(wave: _Wave) -> CheckResult:
-    """Each respondent has a weight, none is negative, none carries the survey alone."""
+    """Each respondent has a weight; no weight is negative or dominates the survey."""
     name = wave.raw.release["weight_name"]
     if name is None:
         return CheckResult("weights", True, "error", "The file carries no survey weight; figures are unweighted", {})
@@ -203,7 +197,7 @@ def _weights(wave: _Wave) -> CheckResult:
         problems.append(f"{infinite} infinite weight(s)")
     total = float(weight.sum()) if not infinite else 0.0
     if total <= 0 and not infinite:
-        problems.append("weights sum to nothing")
+        problems.append("weights sum to zero")
     peak = float(pl.select(pl.lit(weight).max()).item() or 0) * wave.frame.height / total if total > 0 else 0.0
     if peak > MAX_WEIGHT:
         problems.append(f"the largest weight is {peak:.1f} times the mean")
@@ -224,22 +218,22 @@ def _weights(wave: _Wave) -> CheckResult:
 
 
 def _weight_sums(wave: _Wave) -> CheckResult:
-    """Weights sum to the number of respondents where their source says so.
+    """Weights sum to the number of respondents of each country where the source's record says so (`exact_weights`).
 
-    They must in the file of wave 7 of the WVS (97,220 of 97,220, per survey too); of its time series the producer says
-    nothing.
-    They do in NORC's files, but a cumulative file is scaled over all years. In the EVS they do not (59,720 for 59,438),
-    so its part of a file is told, not held to it.
+    Elsewhere the sums are expected to be close, and deviations are warnings. A cumulative file is scaled over all
+    years.
     """
-    strict = wave.frame if wave.raw.release["codebook"] == "wvs7" else wave.frame.clear()
-    if wave.family == "joint" and wave.raw.resolve("study") is not None:
-        strict = wave.frame.filter(study_of(wave.frame, wave.raw) == "wvs")
+    exact = wave.raw.source.exact_weights
+    strict = wave.frame if exact is True else wave.frame.clear()
+    if isinstance(exact, tuple) and pools_studies(wave.raw):
+        strict = wave.frame.filter(study_of(wave.frame, wave.raw).is_in(list(exact)).fill_null(False))
     off = {"strict": _off_sums(strict, STRICT_SUM), "loose": _off_sums(wave.frame, LOOSE_SUM)}
     return CheckResult(
         "weight_sums",
         not (off["strict"] or off["loose"]),
         "error" if off["strict"] else "warn",
-        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (WVS 7) or {LOOSE_SUM:.0%} (others)",
+        f"Weights sum to the respondents of a country within {STRICT_SUM:.1%} (where the producer says so) or "
+        f"{LOOSE_SUM:.0%}",
         {"off": (off["strict"] or off["loose"])[:20], "n_off": len(off["strict"] or off["loose"])},
     )
 
@@ -259,7 +253,7 @@ def _coverage(wave: _Wave) -> CheckResult:
             "coverage",
             True,
             "error",
-            "First release: answered shares are recorded, none compared",
+            "First release: answered shares are recorded, not compared",
             {"cells": now.height, "columns_without_answers": sorted(empty)},
         )
     before = coverage(wave.previous)
@@ -283,7 +277,7 @@ def _coverage(wave: _Wave) -> CheckResult:
 
 
 def _release_changes(wave: _Wave) -> CheckResult:
-    """What a new release does to the respondents of the last one: who left, whose answers are others now."""
+    """Changes to the respondents of the last release: who was removed, whose answers changed."""
     description = (
         f"A new release keeps {1 - REMOVED_SHARE:.0%} of the respondents and {1 - CHANGED_SHARE:.0%} of each answer"
     )
@@ -312,7 +306,7 @@ def _release_changes(wave: _Wave) -> CheckResult:
 
 
 def _differs(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Whether an answer is another one; numbers to the precision of four bytes, as Stata files hold them."""
+    """Whether an answer differs; numbers with four-byte precision, as in Stata files."""
     cells = [
         pl.col(name).cast(pl.Float32) if dtype == pl.Float64 else pl.col(name) for name in (column, f"{column} now")
     ]
@@ -332,13 +326,13 @@ def coverage(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _gaps(wave: _Wave) -> CheckResult:
-    """No answers stand where the producer says that a question was not put (`gaps.csv`, Joint v5 codebook)."""
-    codebook = str(wave.raw.release["codebook"])
-    study = {"wvs7": "wvs", "evs2017": "evs"}.get(codebook)
-    if study is None and codebook != "joint":
+    """There are no answers where the producer says that a question was not asked (`gaps.csv`)."""
+    gaps = about(read_gaps(), wave.raw).drop("codebook")
+    if gaps.is_empty():
         return CheckResult("declared_gaps", True, "warn", "The producer names no gaps for this source", {"gaps": 0})
-    part = pl.lit(study) if study else study_of(wave.frame, wave.raw)
-    gaps = read_gaps().filter(pl.col("column").is_in(wave.traits))
+    pooled = wave.raw.source.part_of
+    part = pl.lit(pooled.study) if pooled else study_of(wave.frame, wave.raw)
+    gaps = gaps.filter(pl.col("column").is_in(wave.traits))
     counts = (
         wave.frame.with_columns(part.alias("study"))
         .group_by("study", "country")
@@ -358,12 +352,12 @@ def _gaps(wave: _Wave) -> CheckResult:
 
 @lru_cache(maxsize=1)
 def read_gaps() -> pl.DataFrame:
-    """Where the producer says that a question was not put: column, study, country."""
+    """Where the producer says that a question was not asked: codebook, column, study, country."""
     return pl.read_csv(Path(__file__).with_name("gaps.csv"))
 
 
 def _labels(wave: _Wave) -> CheckResult:
-    """Labels on codes that nobody has; those that somebody has stop the wave before this."""
+    """Unexpected labels on codes without respondents. Codes with respondents are set aside before this check."""
     drifted = label_drift(wave.raw, wave.crosswalk)
     return CheckResult(
         "label_drift",
@@ -375,9 +369,9 @@ def _labels(wave: _Wave) -> CheckResult:
 
 
 def _set_aside(wave: _Wave) -> CheckResult:
-    """What is set aside, because the file says something that the crosswalk does not know: columns, or parts of them.
+    """Columns, or parts of them, that are set aside because the crosswalk does not understand the file.
 
-    Nothing is guessed: cells are missing, and columns absent, until the concept's row says what the code means.
+    Nothing is guessed: cells are missing, and columns absent, until the concept's row maps the code.
     """
     problems = columns_set_aside(wave.raw, wave.crosswalk)
     by_unit = {unit: sorted({p.column for p in problems if p.unit == unit}) for unit in ("column", "country", "cells")}
@@ -385,14 +379,14 @@ def _set_aside(wave: _Wave) -> CheckResult:
         "columns_set_aside",
         not problems,
         "warn",
-        "Every column that the file has a variable for is made, with every answer",
+        "Every column that the file has a variable for is made with all answers",
         {
             "columns": by_unit["column"],
             "columns_in_a_country": by_unit["country"],
             "columns_with_cells": by_unit["cells"],
             "problems": [p.row() for p in problems[:100]],
             "n_problems": len(problems),
-            "remedy": "look at the codebook of this release and add the code or wording to the concept's file",
+            "remedy": "check the codebook of this release, and add the code or wording to the concept's file",
         }
         if problems
         else {},
@@ -400,7 +394,7 @@ def _set_aside(wave: _Wave) -> CheckResult:
 
 
 def _impossible(wave: _Wave) -> CheckResult:
-    """Combinations of answers that cannot be."""
+    """Impossible combinations of answers."""
     columns = set(wave.traits)
     first, second = (
         pl.col(f"aims_respondent_{n}").is_in(["say", "speech"]).cast(pl.Int32) for n in ("first", "second")
@@ -410,7 +404,7 @@ def _impossible(wave: _Wave) -> CheckResult:
     rules: dict[str, tuple[set[str], pl.Expr]] = {
         "age differs from year minus year of birth by more than a year": (
             {"age", "birth_year"},
-            # Top and bottom codes stand for ranges; they are left out.
+            # Top and bottom codes stand for ranges and are left out.
             pl.col("age").is_between(1, 81)
             & (pl.col("birth_year") > 1937)
             & ((pl.col("year") - pl.col("birth_year") - pl.col("age")).abs() > 1),
@@ -427,7 +421,7 @@ def _impossible(wave: _Wave) -> CheckResult:
             {"religion_denomination_gss", "religious_strength_gss"},
             (pl.col("religion_denomination_gss") == "none") & (pl.col("religious_strength_gss") == "strong"),
         ),
-        # The EVS keeps the index of those who named one aim twice, the WVS sets it missing.
+        # If an aim was named twice, the EVS keeps the index and the WVS sets it to missing.
         "the index of materialist aims is not that of the two aims chosen": (
             {"postmaterialism_4", "aims_respondent_first", "aims_respondent_second"},
             pl.col("postmaterialism_4") != aims,
@@ -441,7 +435,7 @@ def _impossible(wave: _Wave) -> CheckResult:
         "impossible_combinations",
         all(n <= limit for n in counts.values()),
         "warn",
-        f"Combinations that cannot be occur in {limit} respondents at most",
+        f"Impossible combinations occur in {limit} respondents at most",
         {"checked": len(applicable), **counts},
     )
 
@@ -450,7 +444,7 @@ def _straight_lines(wave: _Wave) -> CheckResult:
     """Respondents who give one answer to a whole battery."""
     shares: dict[str, float] = {}
     for battery, columns in _batteries(wave).items():
-        # One answer to all of a few yes-or-no questions is an opinion, not a pattern.
+        # The same answer to a few yes-or-no questions is an opinion, not a pattern.
         if len(columns) < STRAIGHT_LINE_ITEMS or len(wave.rules[columns[0]].values) < 3:
             continue
         given = wave.scores.select(columns).select(
@@ -471,7 +465,7 @@ def _straight_lines(wave: _Wave) -> CheckResult:
 
 
 def _break_off(wave: _Wave) -> CheckResult:
-    """Respondents who left most of what they were asked without an answer, and the share of don't knows."""
+    """Respondents who left most questions unanswered, and the share of "don't know"."""
     kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
     lacking = pl.sum_horizontal(pl.col(c + MISSING_SUFFIX).is_in(kinds).cast(pl.Int32) for c in wave.traits)
     unsure = pl.sum_horizontal((pl.col(c + MISSING_SUFFIX) == "dont_know").cast(pl.Int32) for c in wave.traits)
@@ -494,9 +488,9 @@ def _break_off(wave: _Wave) -> CheckResult:
 
 
 def _signs(wave: _Wave) -> CheckResult:
-    """Each item of a battery correlates with the rest of it as it should: a flipped scale does not.
+    """Each item of a battery correlates with the rest as expected; a reversed scale does not.
 
-    Told, not enforced: one item in doubt is no reason to stop the others.
+    A warning only: one doubtful item is no reason to reject the others.
     """
     found: dict[str, float] = {}
     wrong: list[str] = []
@@ -506,7 +500,7 @@ def _signs(wave: _Wave) -> CheckResult:
         total = pl.sum_horizontal(pl.col(c).fill_null(0.0) * _sign(wave, c) for c in columns)
         count = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in columns)
         for column in columns:
-            # The rest of the battery: the mean of its other answers, each turned the right way round.
+            # The rest of the battery: the mean of its other answers, each with its sign.
             rest = (total - pl.col(column) * _sign(wave, column)) / (count - 1)
             pair = wave.scores.select(own=column, rest=pl.when(count > 1).then(rest)).drop_nulls()
             if pair.height < MIN_CORRELATION_N:
@@ -527,10 +521,10 @@ def _signs(wave: _Wave) -> CheckResult:
 
 
 def _polarity(wave: _Wave) -> CheckResult:
-    """Each scale goes with those that it goes with everywhere: an inverted one goes against them.
+    """Each scale correlates with its partners as it does elsewhere; a reversed one has the opposite sign.
 
-    Told, not enforced: where labels say which way a scale runs, they are right more often than a correlation. What has
-    no labels is set aside before this.
+    A warning only: labels are right about the direction of a scale more often than a correlation is. Doubtful scales
+    without labels are set aside before this check.
     """
     rules = [r for c, r in wave.rules.items() if c in wave.traits]
     pairs = polarity.known_pairs(rules)
@@ -546,7 +540,7 @@ def _polarity(wave: _Wave) -> CheckResult:
         {
             "contrary": [str(e) for e in contrary],
             "scales": len(scales),
-            # Of every scale in turn: would this check have named it, had it been read the wrong way round?
+            # For each scale: would this check have found it, had it been reversed?
             "inversions_it_would_find": len(scales) - len(missed),
             "inversions_it_would_miss": missed,
         },
@@ -554,15 +548,15 @@ def _polarity(wave: _Wave) -> CheckResult:
 
 
 def _marginals(wave: _Wave) -> CheckResult:
-    """Published figures that this wave must reproduce."""
+    """The wave reproduces published figures."""
     compared = compare_marginals(wave.frame, wave.raw, wave.crosswalk)
     off = compared.filter(~pl.col("agrees"))
     own = off.filter("own_codebook")
     return CheckResult(
         "published_marginals",
         off.is_empty(),
-        # A figure of another file that holds the same people is a check of the lineages, not of this file; and single
-        # figures that are off are a matter of their questions, which stop no others.
+        # Figures of another file with the same people check the lineages, not this file. Single figures that are off
+        # concern their question only.
         "error" if own.height > MARGINALS_OFF * compared.filter("own_codebook").height or off.is_empty() else "warn",
         "Published figures are reproduced with their stated weight and denominator",
         {
@@ -577,7 +571,7 @@ def _marginals(wave: _Wave) -> CheckResult:
 
 
 def _batteries(wave: _Wave, *, signed: bool = False) -> dict[str, list[str]]:
-    """Battery → its columns in this wave that share one scale."""
+    """Battery → its columns in this wave that share a scale."""
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for column in wave.traits:
         rule = wave.rules.get(column)

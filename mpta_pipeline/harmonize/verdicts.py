@@ -1,4 +1,4 @@
-"""What the crosswalk makes of each variable of a file: matched, set aside with the reason, or unknown."""
+"""Report what the crosswalk makes of each variable of a file: matched, set aside with the reason, or unknown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mpta_pipeline.surveys import RawWave
 
 
 def variable_verdicts(raw: RawWave, crosswalk: Crosswalk) -> Mapping[str, dict[str, Any]]:
-    """Native variable, as the file writes it → `state` and, where there are any, `columns` and `why`.
+    """Native variable, as in the file → `state` and, if there are any, `columns` and `why`.
 
-    `matched`: it fills harmonized columns. `set aside`: it would, but for what the file says of it (a column of which
-    only some cells are set aside is matched, with the reason beside it). `identity`: key, country, year, weight or
-    design. `unknown`: no concept names it.
+    `matched`: it fills harmonized columns. `set aside`: it would, but the file says something that the crosswalk does
+    not understand (if only some cells are set aside, it is matched, with the reason). `identity`: key, country, year,
+    weight or design. `unknown`: no concept names it.
     """
     made: dict[str, list[str]] = {}
     for column, variable in column_sources(raw, crosswalk).select("column", "variable").rows():

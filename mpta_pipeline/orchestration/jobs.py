@@ -13,7 +13,7 @@ import polars as pl
 from mpta_pipeline import surveys
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.command_runs import Runner, sole_command
-from mpta_pipeline.orchestration.metadata import DATA_VERSION, MICRODATA, OWNERS, data_version, preview
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, OWNERS, data_version, holds, preview
 from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import release_watch
@@ -25,7 +25,7 @@ STORED_DATA = dg.AssetSpec(
     group_name="publication",
     owners=OWNERS,
     kinds={"parquet"},
-    tags=MICRODATA,
+    tags=holds("microdata"),
 )
 
 
@@ -78,12 +78,12 @@ def newest_release(
     )
 
 
-def _metadata(found: release_watch.Finding) -> dict[str, str]:
+def _metadata(found: release_watch.WatchResult) -> dict[str, str]:
     shown = {"release watch": found.outcome.replace("_", " "), "what to do": found.message, "address": found.address}
     return shown | {name: str(v) for name, v in (("release", found.release), ("file", found.file)) if v is not None}
 
 
-def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.Finding]) -> list[str]:
+def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.WatchResult]) -> list[str]:
     """Waves for whose source every address said that there is nothing new."""
     open_ = {f.codebook for f in findings if f.outcome != "nothing_new"}
     return [wave for codebook, what in used.items() if codebook not in open_ for wave in what.waves]

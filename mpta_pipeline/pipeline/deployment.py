@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_table
 from mpta_pipeline.core.storage import Layout, read_text, write_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
@@ -111,7 +112,7 @@ class Deployment:
     @cached_property
     def sources(self) -> surveys.SourceRegistry:
         """Known survey sources with this deployment's data-use policy."""
-        return surveys.load_sources(self.config / "surveys.yaml")
+        return surveys.load_sources(self.config / "surveys.yaml", kept=self.layout.records / "sources")
 
     @cached_property
     def models(self) -> dict[str, inference.ModelSpec]:
@@ -132,7 +133,14 @@ class Deployment:
     @cached_property
     def crosswalk(self) -> harmonize.Crosswalk:
         """The compiled crosswalk."""
-        return harmonize.load_crosswalk()
+        return harmonize.load_crosswalk(
+            sources=self.sources, own=self.config / "concepts", kept=self.layout.records / "concepts"
+        )
+
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """Records of sources and concepts in the configuration folder that are not used as they stand."""
+        return (*self.sources.set_aside, *self.crosswalk.set_aside)
 
     def model(self, name: str) -> inference.ModelSpec:
         """One model.
@@ -184,6 +192,7 @@ class Deployment:
         before = self.last_look() or Catalogue()
         states = surveys.scan(surveys.folders(self.layout, self.sources), self.sources)
         problems = {one_line(state.path.name): state.problem for state in states if state.problem is not None}
+        problems |= {aside.name: str(aside) for aside in self.set_aside}
         waves: dict[str, WaveFile] = {}
         for found in surveys.assign(states):
             recognition = found.state.recognition
@@ -209,6 +218,8 @@ class Deployment:
                 for w, f in catalogue.waves.items()
             }
             write_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
+        keep(self.sources.own, self.sources.set_aside, self.layout.records / "sources")
+        keep(self.crosswalk.own, self.crosswalk.set_aside, self.layout.records / "concepts")
         return catalogue
 
     def last_look(self) -> Catalogue | None:
@@ -249,8 +260,11 @@ class Deployment:
             files = parts[0].sha256[:16]
         else:
             files = digest(*sorted(f"{part.sha256} {' '.join(part.countries)}" for part in parts))
-        kept_here = sorted({part.codebook for part in parts if policy[part.codebook] != "any"})
-        return "-".join(part for part in (files, " ".join(kept_here), withdrawn) if part)
+        kept_here = sorted({part.codebook for part in parts if policy.get(part.codebook) != "any"})
+        # Records of the package are part of the version of the code.
+        own = sorted({part.codebook for part in parts if part.codebook in self.sources.own})
+        records = " ".join(self.sources.record_version(codebook) for codebook in own)
+        return "-".join(part for part in (files, " ".join(kept_here), withdrawn, records) if part)
 
     def harmonizing_version(self, file: WaveFile) -> str:
         """Version of how a wave is harmonized: the crosswalk's rules for its sources, and releases accepted by hand."""
@@ -259,7 +273,7 @@ class Deployment:
 
     def part_harmonizing_version(self, wave: str, part: PartFile) -> str:
         """As `harmonizing_version`, of one of the wave's files."""
-        rules = self.crosswalk.digest(part.codebook)
+        rules = digest(self.crosswalk.digest(part.codebook), self.sources.record_version(part.codebook))
         accepted = self.accepted(wave, part)
         return rules if accepted is None else digest(rules, accepted)
 
@@ -323,7 +337,7 @@ class Deployment:
         """Version of where the personas of the waves in use may be sent."""
         policy = self.sources.permitted
         codebooks = sorted({codebook for file in self.catalogue().waves.values() for codebook in file.codebooks})
-        return digest(*(f"{codebook} {policy[codebook]}" for codebook in codebooks))
+        return digest(*(f"{codebook} {policy.get(codebook, 'local_only')}" for codebook in codebooks))
 
     def model_version(self, name: str) -> str:
         """Version of what a model answers and of what may be sent to it."""
@@ -355,14 +369,21 @@ class Deployment:
 
     def figures_version(self) -> str:
         """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
-        rules, table = self.study_version("figures", "name"), self.retest_file
+        rules, table = self.study_version("figures", "name", "seed"), self.retest_file
         if table is None:
             return rules
         return digest(rules, table.read_bytes() if table.is_file() else "absent")
 
-    def study_version(self, *parts: str) -> str:
-        """Version of parts of the study, e.g. `traits`."""
-        return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))
+    def report_version(self) -> str:
+        """Version of what the report shows beyond the estimates: tasks and their order, warnings, titles of surveys."""
+        titles = sorted(f"{source.family} {source.title}" for source in self.sources)
+        return digest(*self.study.tasks, str(self.study.least_readable), *titles)
+
+    def study_version(self, *keys: str) -> str:
+        """Version of keys of study.yaml, e.g. `traits`; a dot leads to a nested key: `panel.strata`."""
+        document = self.study.model_dump(mode="json")
+        values = (reduce(lambda value, part: value[part], key.split("."), document) for key in keys)
+        return digest(*(json.dumps(value, sort_keys=True) for value in values))
 
 
 def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:

@@ -1,27 +1,22 @@
-"""Survey files to raw waves: recognition, immutable snapshots, missing kinds, releases, data-use policy."""
+"""Read survey files into raw waves: recognition, snapshots, missing kinds, releases, data-use policy."""
 
 from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
 from mpta_pipeline.surveys.description import describe_file, write_description
-from mpta_pipeline.surveys.raw import (
-    Coded,
+from mpta_pipeline.surveys.raw import Coded, RawWave, cells, coded, limited, respondents
+from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, explain, recognize
+from mpta_pipeline.surveys.release_watch import InUse
+from mpta_pipeline.surveys.releases import diff_releases
+from mpta_pipeline.surveys.snapshots import (
     PartFile,
-    RawWave,
-    cells,
-    coded,
     ingest,
     ingest_parts,
-    limited,
     load_parts,
     load_raw,
     previous_release,
     previous_releases,
     release_id,
-    respondents,
 )
-from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, explain, recognize
-from mpta_pipeline.surveys.release_watch import InUse
-from mpta_pipeline.surveys.releases import diff_releases
-from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources
+from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources, packaged_sources
 from mpta_pipeline.surveys.survey_folders import FileState, WaveFile, assign, folders, look_at, scan
 from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
@@ -56,6 +51,7 @@ __all__ = [
     "load_sources",
     "load_withdrawals",
     "look_at",
+    "packaged_sources",
     "previous_release",
     "previous_releases",
     "recognize",

@@ -1,4 +1,4 @@
-"""A survey file without its respondents: what a user may attach to a report, and a test can be made from.
+"""Describe a survey file without its respondents, to attach to a bug report or to build a test from.
 
 What belongs here: variables, labels, storage and how often each code occurs, counts below five masked. What does not:
 what the crosswalk makes of them, which is written beside it by the command.
@@ -18,13 +18,14 @@ import polars as pl
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.core.storage import write_atomic
 from mpta_pipeline.surveys import readers, readstat
+from mpta_pipeline.surveys.opening import opened, scratch_file
 
-MASKED = 5  # counts below it are told as "1-4"
-MOST_CODES, MOST_TEXTS = 80, 12  # a variable with more different values gets their number, smallest and largest
+MASKED = 5  # smaller counts are given as "1-4"
+MOST_CODES, MOST_TEXTS = 80, 12  # with more distinct values, only their number, minimum and maximum are given
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Describe a survey file: nothing in it is about a single respondent.
+    """Describe a survey file. Nothing in the description is about a single respondent.
 
     Returns:
         `file`, `rows`, `columns`, `encoding`, `file_label`, and `variables`: one entry each with `name`, `dtype`,
@@ -36,7 +37,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     Raises:
         SurveyFileError: The file cannot be read.
     """
-    with readers.opened(path) as file:
+    with opened(path) as file:
         if file.format == "csv":
             info = readers.describe(file)
             frames = list(readers.chunks(info))
@@ -46,7 +47,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         else:
             process = readstat.idle.take()
             try:
-                with readers.scratch_file(".arrow") as target:
+                with scratch_file(".arrow") as target:
                     process.ask("read_plain", str(file.path), file.format, str(target))
                     meta = process.reply()
                     frame = pl.read_ipc(target).rechunk()
@@ -92,7 +93,7 @@ def _dtype(column: pl.Series) -> str:
 
 
 def _outwards(value: float, whole: Any) -> float:
-    """A number with two digits: the largest weight or longitude in a file is one person's."""
+    """A number rounded outwards to two digits: the largest weight or longitude in a file belongs to one person."""
     if abs(value) < 1e-37:
         return value  # zero, or a missing value whose bytes are in the wrong order
     step = 10.0 ** (floor(log10(abs(value))) - 1)
@@ -100,7 +101,7 @@ def _outwards(value: float, whole: Any) -> float:
 
 
 def write_description(described: Mapping[str, Any], path: Path) -> Path:
-    """Write a description as JSON, compressed where the name ends in .gz; the same description gives the same bytes."""
+    """Write a description as JSON, compressed if the name ends in .gz. Equal descriptions give equal bytes."""
     text = json.dumps(described, ensure_ascii=False, indent=0).encode()
     content = gzip.compress(text, mtime=0) if path.suffix == ".gz" else text
 

@@ -1,7 +1,7 @@
-"""Missing answers: from a codebook's codes, tags and labels to the project's kinds. The one place where this happens.
+"""Map a codebook's missing codes, tags and labels to the kinds of missing answer. No other module does this.
 
-A code is missing where the file declares it or the codebook's convention names it; zero is a code like any other. What
-kind it is follows from its label where it has one that says so, else from the convention's table.
+A code is missing if the file declares it or the codebook's convention names it; zero is a code like any other. Its kind
+follows from its label if that names one, else from the convention's table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mpta_pipeline.surveys.source_registry import Convention
 
 
 def plain(label: str) -> str:
-    """A label in lower case with accents, typographic quotes and mis-decoded ones made plain, on one line."""
+    """A label on one line, in lower case, without accents and with plain quotes."""
     for curly in ("\u2019", "\u2018", "\u00b4", "`", "\u00e2\u20ac\u2122", "\u0092"):
         label = label.replace(curly, "'")
     label = re.sub(r"^\.[a-z]:\s*", "", label)  # ".i:  Inapplicable", as the GSS Data Explorer writes
@@ -53,7 +53,7 @@ def kind_of_code(
     file_declares: bool = False,
     categorical: bool = False,
 ) -> str | None:
-    """The kind of missing answer that a code of a variable stands for; None: it is a value.
+    """The kind of missing answer that a code of a variable stands for; None if it is a value.
 
     Args:
         code: Native code as text; Stata's tags as .d.

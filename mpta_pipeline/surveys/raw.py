@@ -1,16 +1,12 @@
-"""Raw waves: a release of a wave as an immutable snapshot, and its respondents and cells as the file gives them.
+"""Raw waves: the respondents and cells of a release of a wave, as its file gives them.
 
-What belongs here: writing and reading `raw/<wave>/<release>/`, native keys, missing kinds of cells. What does not: any
-concept.
+What belongs here: reading a snapshot, native keys, the kind of each missing answer. How snapshots are written and found
+is in `snapshots.py`; concepts are in `harmonize`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,36 +14,14 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.core.hashing import file_sha256, hash_rows
-from mpta_pipeline.core.storage import (
-    Layout,
-    copy,
-    listed,
-    mirror,
-    on_object_store,
-    read_text,
-    scratch,
-    write_json,
-    write_parquet,
-)
-from mpta_pipeline.core.tables import VARIABLES
-from mpta_pipeline.surveys import missing, readers
-from mpta_pipeline.surveys.readers import FileInfo
-from mpta_pipeline.surveys.readstat import number_text, shrunk
-from mpta_pipeline.surveys.recognize import (
-    NO_WEIGHT,
-    Recognition,
-    as_codes,
-    candidates,
-    countries_of,
-    recognize_file,
-    wave_codes,
-    years_of,
-)
-from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources
-from mpta_pipeline.surveys.withdrawals import load_withdrawals, rewrite_snapshot
+from mpta_pipeline.core.errors import DamagedError, SurveyFileError
+from mpta_pipeline.core.hashing import hash_rows
+from mpta_pipeline.core.provenance import checksum
+from mpta_pipeline.surveys import missing
+from mpta_pipeline.surveys.source_registry import Convention, Source
+from mpta_pipeline.surveys.wave_country_year import NO_WEIGHT, as_codes, countries_of, years_of
 
+DATA, VARIABLES_FILE, RELEASE = "data.parquet", "variables.parquet", "release.json"
 _PLAIN_KEY = ":"
 _CELL = " cell"  # no variable's name
 _INFINITE = r"(?i)^[+-]?(inf(inity)?|nan)$"
@@ -55,14 +29,16 @@ _INFINITE = r"(?i)^[+-]?(inf(inity)?|nan)$"
 
 @dataclass(frozen=True)
 class RawWave:
-    """A release of a wave as read from one file, all columns. A wave may be made of several, with other countries each.
+    """A release of a wave as read from one file, with all columns. A wave may have several, each with other countries.
 
     Attributes:
         folder: The snapshot's folder.
-        release: The row of WAVES, with further facts: format, encoding, notes, file_declares_missing.
+        release: The row of WAVES, and further facts: format, encoding, notes, file_declares_missing, checksums.
         source: The source's record: keys, weights, country rule.
-        convention: How its codebook writes missing answers.
-        countries: Its countries (alpha-3) that count, where another file gives the others; null: all.
+        convention: How its codebook marks missing answers.
+        countries: Countries (alpha-3) that are read from this file, if others are read from another file; null for all.
+        reading: Record of the step that read the wave. It is removed if the snapshot turns out to be damaged, so that
+            the next run reads the survey file again.
     """
 
     wave: str
@@ -71,6 +47,7 @@ class RawWave:
     source: Source
     convention: Convention
     countries: tuple[str, ...] | None = None
+    reading: Path | None = None
 
     @property
     def release_id(self) -> str:
@@ -78,18 +55,56 @@ class RawWave:
         return str(self.release["release_id"])
 
     def data(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows in the file's order, all native columns or those named."""
+        """The rows in the file's order, with all native columns or those given.
+
+        Raises:
+            DamagedError: The stored rows are not those that were written.
+        """
         rows = self._whole(columns)
         return rows if self._kept is None else rows.filter(self._kept)
 
     def _whole(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """As `data`, of all countries."""
-        path = self.folder / self.release.get("data_file", "data.parquet")
-        return pl.read_parquet(path, columns=None if columns is None else list(columns))
+        """The rows of all countries; see `data`."""
+        return self.read(self.release.get("data_file", DATA), columns)
+
+    def verify(self) -> None:
+        """Check the files of the snapshot.
+
+        Raises:
+            DamagedError: One of them is not what was written.
+        """
+        self._whole(self.variables["variable"].head(1).to_list())
+        _kept_keys(self)
+
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """A Parquet file of the snapshot, or some of its columns, if its bytes are those that were written.
+
+        Raises:
+            DamagedError: They are not, or the file is absent or cannot be read.
+        """
+        path, expected = self.folder / name, self.release.get("checksums", {}).get(name)
+        try:
+            stat = path.stat()
+            if expected is not None and _checksum(path, stat.st_size, stat.st_mtime_ns) != expected:
+                raise self._damaged(path, "its bytes are not those that were written")
+            return pl.read_parquet(path, columns=None if columns is None else list(columns))
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
+            raise self._damaged(path, type(failure).__name__) from None
+
+    def _damaged(self, path: Path, why: str) -> DamagedError:
+        if self.reading is not None:
+            self.reading.unlink(missing_ok=True)
+            remedy = (
+                f"run `mpta run` again: it reads the survey file {self.release.get('file_name', '')} again, which must "
+                "be in the survey folder, and asks no model twice; if it happens again, check the disk"
+            )
+        else:
+            remedy = "this release is no longer in use: delete its folder, or put the file back from a copy"
+        return DamagedError(f"A stored survey wave is damaged: {why}", file=path, remedy=remedy)
 
     @cached_property
     def _kept(self) -> pl.Series | None:
-        """Which rows count; null: all."""
+        """Which rows count; null for all."""
         return None if self.countries is None else self._country.is_in(list(self.countries))
 
     @cached_property
@@ -103,7 +118,7 @@ class RawWave:
         return countries_of(self.source.country, rows, Path(self.release["file_name"]), names)[0]
 
     def _coded(self, candidates: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:
-        """Those of some variables that the file has, as codes under lower-case names, and their names in the file."""
+        """The candidates that the file has, as codes under lower-case names, and their names in the file."""
         names = {c.lower(): name for c in candidates if (name := self.resolve(c)) is not None}
         data = self._whole(list(names.values()) or [self.variables["variable"][0]])
         return data.select(*(as_codes(data[name], name).alias(low) for low, name in names.items())), names
@@ -111,7 +126,7 @@ class RawWave:
     @cached_property
     def variables(self) -> pl.DataFrame:
         """The table of variables (VARIABLES)."""
-        return pl.read_parquet(self.folder / "variables.parquet")
+        return self.read(VARIABLES_FILE)
 
     @cached_property
     def _described(self) -> dict[str, dict[str, Any]]:
@@ -119,14 +134,14 @@ class RawWave:
 
     @cached_property
     def design_cells(self) -> pl.Series:
-        """The cell of the split design (ballot by form) that each respondent is in, as a number named `cell`."""
+        """The cell of the split design (ballot by form) of each respondent, as a number named `cell`."""
         names = [name for v in self.convention.by_design if (name := self.resolve(v)) is not None]
         if not names:
             return pl.Series("cell", [0] * self.data([self.variables["variable"][0]]).height, dtype=pl.UInt32)
         return self.data(names).select(pl.struct(names).rank("dense").alias("cell")).to_series()
 
     def resolve(self, variable: str) -> str | None:
-        """The variable's name as in the file, found without regard to case; None: the file has none."""
+        """The variable's name in the file, found without regard to case; None if the file does not have it."""
         row = self._described.get(variable.lower())
         return None if row is None else str(row["variable"])
 
@@ -146,11 +161,11 @@ class RawWave:
 
 @dataclass(frozen=True)
 class Coded:
-    """A variable's cells as places in a table of what occurs in it: most variables have fewer than twenty codes.
+    """A variable's cells as row numbers of a table of its distinct codes: most variables have fewer than twenty.
 
     Attributes:
-        table: One row a native code and kind: `code` (String), `missing` (String), `label` (String).
-        places: Row of `table` of each respondent (UInt32), in the raw wave's order.
+        table: One row per native code and kind: `code` (String), `missing` (String), `label` (String).
+        places: Row of `table` for each respondent (UInt32), in the raw wave's order.
     """
 
     table: pl.DataFrame
@@ -163,23 +178,23 @@ class Coded:
 
     @property
     def answered(self) -> bool:
-        """Whether anybody has an answer."""
+        """Whether any respondent has an answer."""
         return self.table["missing"].has_nulls()
 
     def moved(self, kinds: Mapping[int, str | None], where: pl.Series) -> Coded:
-        """With other kinds of missing answer (null: an answer) at some places, for the respondents where that holds."""
+        """The cells with other kinds (null for an answer) at some places, for the respondents in `where`."""
         table, lookup = _moved(self.table, kinds)
         there = pl.when(where.fill_null(False)).then(lookup.gather(self.places))
         return Coded(table, pl.select(there.otherwise(self.places)).to_series())
 
 
 def cells(raw: RawWave, variable: str) -> pl.DataFrame:
-    """A variable's cells, one row a respondent in the raw wave's order.
+    """A variable's cells, one row per respondent in the raw wave's order.
 
     Returns:
-        `code` (String): the native code as text ("1", "-9", ".d"), null where the cell is empty; `number` (Float64):
-        the value as a number, null where missing or no number; `missing` (String): the kind of missing answer, null
-        where it is a value; `label` (String): the code's value label.
+        `code` (String): the native code as text ("1", "-9", ".d"), null if the cell is empty; `number` (Float64):
+        the value as a number, null if missing or not a number; `missing` (String): the kind of missing answer, null if
+        it is a value; `label` (String): the code's value label.
 
     Raises:
         SurveyFileError: The wave has no such variable.
@@ -188,7 +203,7 @@ def cells(raw: RawWave, variable: str) -> pl.DataFrame:
 
 
 def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
-    """The cells of several variables, read in one go, by the name asked for.
+    """The cells of several variables, read in one pass, by the requested name.
 
     Raises:
         SurveyFileError: The wave has no such variable.
@@ -197,14 +212,14 @@ def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
     for variable in variables:
         if (name := raw.resolve(variable)) is None:
             raise SurveyFileError(
-                f"The wave {raw.wave} has no such variable",
+                f"Wave {raw.wave} has no such variable",
                 file=raw.release["file_name"],
                 variable=variable,
                 remedy="use the producer's complete file",
             )
         names[variable] = name
     data = raw.data(list(dict.fromkeys(names.values())))
-    # Whole frames at a time, so that polars spreads the columns over the cores.
+    # Whole frames, so that polars uses all cores.
     lists = data.select(pl.all().unique().sort(nulls_last=True).implode())
     distinct: dict[str, pl.Series] = {name: lists[name][0] for name in data.columns}
     places = data.select(_places(name, values) for name, values in distinct.items())
@@ -214,12 +229,12 @@ def coded(raw: RawWave, variables: Sequence[str]) -> dict[str, Coded]:
 
 
 def _places(name: str, values: pl.Series) -> pl.Expr:
-    """The place of each cell of a column among its sorted distinct values, of which null is the last."""
+    """The position of each cell of a column among its sorted distinct values; null comes last."""
     column, known = pl.col(name), values.drop_nulls()
     if known.dtype == pl.String:
         place = column.cast(pl.Enum(known)).to_physical()
     elif len(known) and known.dtype.is_integer() and (span := int(known[-1]) - int(known[0])) < 4096:
-        # A small range is looked up: value - lowest → place.
+        # A small range uses a lookup table: value - lowest → position.
         offsets = (known.cast(pl.Int64) - int(known[0])).cast(pl.UInt32)
         lookup = pl.select(pl.int_range(span + 1, dtype=pl.UInt32).is_in(offsets.implode()).cum_sum() - 1).to_series()
         place = pl.lit(lookup).gather(column.cast(pl.Int64) - int(known[0]))
@@ -229,7 +244,7 @@ def _places(name: str, values: pl.Series) -> pl.Expr:
 
 
 def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
-    """What the distinct values of a variable are: code, kind of missing answer, label."""
+    """Code, kind of missing answer and label of the distinct values of a variable."""
     codes = as_codes(values, name)
     labels = raw.labels(name)
     kinds = missing.kinds(
@@ -245,7 +260,7 @@ def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
 
 
 def _by_code(raw: RawWave, found: Coded) -> Coded:
-    """Tell apart the kinds that one code has in different parts of the file (`by_code`)."""
+    """Distinguish the kinds that one code has in different parts of the file (`by_code`)."""
     for variable, parts in raw.convention.by_code.items():
         codes = {code for kinds in parts.values() for code in kinds}
         if (name := raw.resolve(variable)) is None or not found.table["code"].is_in(codes).any():
@@ -264,10 +279,10 @@ def _by_code(raw: RawWave, found: Coded) -> Coded:
 
 
 def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
-    """Tell not asked from not applicable by the split design; the variables for which that changes anything.
+    """Distinguish not asked from not applicable by the split design; returns the variables that this changes.
 
-    A question is off the ballot (or form) where every respondent of that cell of the design has the not-applicable
-    code; one that was filtered has answers in each cell where it was asked.
+    A question was not on a ballot (or form) if every respondent in that cell of the design has the not-applicable
+    code. A filtered question has answers in each cell in which it was asked.
     """
     if not raw.convention.by_design:
         return {}
@@ -298,7 +313,7 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
 
 
 def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.DataFrame, pl.Series]:
-    """The table with a row more for each place in `kinds`, of that kind, and the new place of each old one."""
+    """The table with one more row, of that kind, for each place in `kinds`; and the new place of each old one."""
     added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
     target = {place: table.height + number for number, place in enumerate(kinds)}
     lookup = pl.Series([target.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
@@ -306,22 +321,22 @@ def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.Dat
 
 
 def respondents(raw: RawWave) -> pl.DataFrame:
-    """The respondents of a wave, one row each in the raw wave's order.
+    """The respondents of a wave, one row each, in the raw wave's order.
 
     Returns:
         `row_index` (Int64), `native_key` (String), `respondent_id` (String, from the source's lineage and the native
-        key), `key_repeated` (Boolean: the file repeats the key; such rows are told apart by their content), `country`
-        (alpha-3), `year` (Int64), `weight`, `stratum`, `psu` (null where the file has none).
+        key), `key_repeated` (Boolean: the file repeats the key; such rows are distinguished by their content),
+        `country` (alpha-3), `year` (Int64), `weight`, `stratum`, `psu` (null if the file has none).
 
     Raises:
-        SurveyFileError: A key, country or year cell is empty or not valid.
+        SurveyFileError: A key, country or year cell is empty or invalid.
     """
     source, file = raw.source, Path(raw.release["file_name"])
     kept = _kept_keys(raw)
-    keys = _native_keys(raw, file).keys if kept is None else kept["native_key"]
+    keys = native_keys(raw, file).keys if kept is None else kept["native_key"]
     repeated = keys.is_duplicated() if kept is None else kept["key_repeated"]
     if kept is None and repeated.any():
-        # Rows that share a key are numbered in the order of their content, which does not depend on the file's order.
+        # Rows with the same key are numbered in the order of their content, which does not depend on the file's order.
         data = raw._whole()
         content = hash_rows(data, data.columns)
         order = pl.DataFrame({"k": keys, "c": content}).select(pl.struct("c").rank("ordinal").over("k").alias("o"))["o"]
@@ -336,7 +351,7 @@ def respondents(raw: RawWave) -> pl.DataFrame:
 
     weight = codes([raw.release["weight_name"]] if raw.release["weight_name"] else [], "weight")
     year_rows, year_names = raw._coded((*source.year, *source.dates))
-    amount = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is no weight
+    amount = pl.col("weight").cast(pl.Float64, strict=False)  # a tag is not a weight
     frame = pl.DataFrame(
         {
             "native_key": keys,
@@ -358,9 +373,15 @@ def respondents(raw: RawWave) -> pl.DataFrame:
 
 
 def _kept_keys(raw: RawWave) -> pl.DataFrame | None:
-    """The keys of a snapshot that somebody was taken out of: a repeated key was numbered with all its rows there."""
+    """The keys of a snapshot from which respondents were removed: repeated keys were numbered before that."""
     name = raw.release.get("keys_file")
-    return None if name is None else pl.read_parquet(raw.folder / name)
+    return None if name is None else raw.read(name)
+
+
+@lru_cache(maxsize=256)
+def _checksum(path: Path, size: int, mtime_ns: int) -> str:
+    """The checksum of a file, computed once per process while size and time of change stay the same."""
+    return checksum(path)
 
 
 def _first(raw: RawWave, candidates: Sequence[str]) -> str | None:
@@ -368,12 +389,12 @@ def _first(raw: RawWave, candidates: Sequence[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Keys:
+class NativeKeys:
     """The native keys of all rows of a file.
 
     Attributes:
-        unstable: Some respondents have none of their own: the content of their row stands for it.
-        notes: Why a variable that should be the key is not.
+        unstable: Some respondents have no key; the content of their row is used instead.
+        notes: Why a variable that should be the key is not used.
     """
 
     keys: pl.Series
@@ -381,10 +402,11 @@ class _Keys:
     notes: tuple[str, ...]
 
 
-def _native_keys(raw: RawWave, file: Path) -> _Keys:
-    """Each country's native keys: the first candidate without missing codes that tells its respondents apart.
+def native_keys(raw: RawWave, file: Path) -> NativeKeys:
+    """The native keys, chosen per country: the first candidate without missing codes that tells the respondents apart.
 
-    Some repeated keys aside. The choice is a country's own, so that it does not depend on which others the file holds.
+    A few repeated keys are allowed. The choice is made per country, so that it does not depend on the file's other
+    countries.
     """
     country = raw._country
     keys = pl.Series("key", [None] * len(country), dtype=pl.String)
@@ -406,7 +428,7 @@ def _native_keys(raw: RawWave, file: Path) -> _Keys:
         if len(names) < len(candidate):
             continue
         data = raw._whole(names)
-        # What is no number (NaN is empty by then, infinity is not) is no key.
+        # Non-numeric values cannot be keys (NaN is empty already, infinity is not).
         parts = [c.set(c.str.contains(_INFINITE), None) for c in (as_codes(data[name], name) for name in names)]
         missing_rows = [_missing_keys(raw, name, part) for name, part in zip(names, parts, strict=True)]
         table = pl.DataFrame(
@@ -429,11 +451,11 @@ def _native_keys(raw: RawWave, file: Path) -> _Keys:
             elif n_missing:
                 named = next(name for name, rows in zip(names, missing_rows, strict=True) if rows.any())
                 notes.append(
-                    f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not taken as their key"
+                    f"{named} is missing for {n_missing:,} respondent(s) of {code}: it is not used as their key"
                 )
-            elif different * 2 < n:  # an id that says "not available" in most rows is none
+            elif different * 2 < n:  # an id that is "not available" in most rows is not a key
                 notes.append(
-                    f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not taken as their key"
+                    f"{'+'.join(names)} does not tell the respondents of {code} apart: it is not used as their key"
                 )
         usable = verdicts.filter(
             (pl.col("empty") == 0) & (pl.col("missing") == 0) & (pl.col("different") * 2 >= pl.col("n"))
@@ -454,11 +476,11 @@ def _native_keys(raw: RawWave, file: Path) -> _Keys:
             variable=" or ".join("+".join(c) for c in raw.source.key.variables if c),
             remedy="use the producer's complete file",
         )
-    return _Keys(keys, unstable, tuple(dict.fromkeys(notes)))
+    return NativeKeys(keys, unstable, tuple(dict.fromkeys(notes)))
 
 
 def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
-    """Which cells of a key's variable are missing codes. Other numbers below zero show that its numbers overflowed."""
+    """Which cells of a key variable are missing codes. Other negative numbers mean that its numbers overflowed."""
     labels, known = raw.labels(name), codes.drop_nulls().unique()
     kinds = missing.kinds(
         known.to_list(),
@@ -471,185 +493,13 @@ def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
     below = known.filter(known.str.starts_with("-")).to_list()
     if not set(below) <= kinds.keys():
         kinds = {code: kind for code, kind in kinds.items() if code in labels}
-    # Without a label a number that stands once is one; none of the codes that mean missing has a single respondent.
+    # Without a label, a number that occurs once is a key: codes that mean missing occur more than once.
     often = codes.value_counts().filter(pl.col("count") > 1).get_column(codes.name).to_list()
     return codes.is_in([code for code in kinds if code in labels or code in often]).fill_null(False).alias(name)
 
 
-@dataclass(frozen=True)
-class PartFile:
-    """A file that gives a wave's respondents, all of them or those of some countries.
-
-    Attributes:
-        countries: Alpha-3 codes of the countries that it gives; null: all that it holds of the wave.
-    """
-
-    path: Path
-    countries: tuple[str, ...] | None = None
-
-
-def ingest(path: Path, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
-    """Read a wave from one survey file into its snapshot and make that the wave's current release.
-
-    All waves of a file are written in the one reading; asking for another one of them then reads nothing. What was
-    stored before stays, whatever happens.
-
-    Raises:
-        SurveyFileError: The file cannot be read or recognized, changed while it was read, or does not hold the wave.
-        PolicyError: Its source is closed or switched off.
-    """
-    return ingest_parts([PartFile(path)], wave, layout, registry)[0]
-
-
-def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry: SourceRegistry) -> list[RawWave]:
-    """As `ingest`, of a wave that several files make up, each with countries of its own. None is read twice.
-
-    Returns:
-        The wave's parts, one a file, in the files' order.
-    """
-    before = _current(layout, wave)
-    parts: list[dict[str, Any]] = []
-    for file in files:
-        sha = file_sha256(file.path)
-        raw = _stored(file.path, sha, wave, layout, registry)
-        held = list(raw.release["countries"] if file.countries is None else file.countries)
-        parts.append(
-            {
-                "release": sha[:12],
-                "countries": held,
-                "limited": file.countries is not None and set(held) < set(raw.release["countries"]),
-                "data_use": registry.data_use(raw.source),
-            }
-        )
-    current = {"parts": [{**part, "previous": _superseded(part, parts, before)} for part in parts]}
-    if current["parts"] != before:
-        write_json(current, layout.raw_store / wave / "current.json")
-    return load_parts(layout, wave, registry=registry)
-
-
-def _stored(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> RawWave:
-    """The snapshot of a wave in a file, read from it if it is not there yet."""
-    folder = _fetched(layout, wave, sha[:12])
-    if not (folder / "release.json").exists():
-        with _lock(layout, sha):
-            if not (folder / "release.json").exists():
-                _read_into_snapshots(path, sha, wave, layout, registry)
-    if on_object_store(layout.raw_store):
-        mirror(folder, layout.raw_store / wave / folder.name, last="release.json")
-    raw = _load(folder, wave, registry)
-    if (refusal := registry.closed(raw.source)) is not None:
-        raise refusal
-    return raw
-
-
-def _superseded(
-    part: Mapping[str, Any], now: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The releases that gave a part's countries before, each with those countries."""
-    same = next((old for old in before if old["release"] == part["release"]), None)
-    found = []
-    for old in before:
-        kept = {c for new in now if new["release"] == old["release"] for c in new["countries"]}
-        taken = sorted(set(old["countries"]) & set(part["countries"]) - kept)
-        if old["release"] != part["release"] and taken:
-            found.append({"release": old["release"], "countries": taken})
-    return found or (list(same["previous"]) if same is not None else [])
-
-
-def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """What each part of a wave superseded: its release (12 digits of its SHA-256) → older releases and countries."""
-    return {
-        part["release"]: [(old["release"], tuple(old["countries"])) for old in part["previous"]]
-        for part in _current(layout, wave)
-    }
-
-
-def previous_release(layout: Layout, wave: str) -> str | None:
-    """The release (12 digits of its SHA-256) that the wave's current one superseded; None: it is the first."""
-    return next((release for older in previous_releases(layout, wave).values() for release, _ in older), None)
-
-
-def _current(layout: Layout, wave: str) -> list[dict[str, Any]]:
-    """The parts in use: release, countries, whether these are not all that it holds, data_use, what it superseded."""
-    marker = layout.raw_store / wave / "current.json"
-    if not marker.exists():
-        return []
-    stored: dict[str, Any] = json.loads(read_text(marker))
-    if "parts" in stored:
-        return list(stored["parts"])
-    # As written before a wave could have parts.
-    releases = {r: _countries_of_release(layout, wave, r) for r in (stored["release"], stored.get("previous")) if r}
-    older = [{"release": r, "countries": releases[r]} for r in [stored.get("previous")] if r]
-    name = stored["release"]
-    part = {"release": name, "countries": releases[name], "limited": False, "data_use": stored["data_use"]}
-    return [part | {"previous": older}]
-
-
-def _countries_of_release(layout: Layout, wave: str, release: str) -> list[str]:
-    path = layout.raw_store / wave / release / "release.json"
-    return list(json.loads(read_text(path))["countries"]) if path.exists() else []
-
-
-def _fetched(layout: Layout, wave: str, release: str) -> Path:
-    """The folder of a release on this machine, copied from the object store if that is where it is."""
-    folder = layout.raw / wave / release
-    if on_object_store(layout.raw_store):
-        mirror(layout.raw_store / wave / release, folder, last="release.json")
-    return folder
-
-
-def load_parts(layout: Layout, wave: str, *, registry: SourceRegistry | None = None) -> list[RawWave]:
-    """The raw wave's parts in use, one a file, in the order of their files.
-
-    Raises:
-        SurveyFileError: The wave was never read.
-    """
-    parts = _current(layout, wave)
-    if not parts:
-        raise _never_read(layout, wave, None)
-    return [
-        limited(raw, part["countries"] if part["limited"] else None)
-        for part in parts
-        for raw in [load_raw(layout, wave, part["release"], registry=registry)]
-        for raw in [replace(raw, release={**raw.release, "data_use": part["data_use"]})]
-    ]
-
-
-def load_raw(
-    layout: Layout, wave: str, release: str | None = None, *, registry: SourceRegistry | None = None
-) -> RawWave:
-    """The raw wave of the current release, or of the one named (its id or the 12 digits), with all its countries.
-
-    Raises:
-        SurveyFileError: The wave was never read, or that release of it, or it is made of several files.
-    """
-    if release is None:
-        parts = load_parts(layout, wave, registry=registry)
-        if len(parts) > 1:
-            raise SurveyFileError(
-                f"The wave {wave} is made of {len(parts)} files",
-                file=layout.raw / wave,
-                value=", ".join(part.release_id for part in parts[:5]),
-                remedy="name one of their releases",
-            )
-        return parts[0]
-    folder = _fetched(layout, wave, release.rpartition("@")[2])
-    if not (folder / "release.json").exists():
-        raise _never_read(layout, wave, release)
-    return _without_withdrawn(_load(folder, wave, registry), layout)
-
-
-def _never_read(layout: Layout, wave: str, release: str | None) -> SurveyFileError:
-    return SurveyFileError(
-        f"The wave {wave} was not read yet" if release is None else f"The wave {wave} has no such release",
-        file=layout.raw / wave / ("-" if release is None else release.rpartition("@")[2]),
-        value=release,
-        remedy="drop its file into the survey folder and materialize raw_wave",
-    )
-
-
 def limited(raw: RawWave, countries: Sequence[str] | None) -> RawWave:
-    """The raw wave with some of its countries; null: as it is."""
+    """The raw wave with only some countries; null for all."""
     if countries is None:
         return raw
     some = replace(raw, countries=tuple(countries))
@@ -660,215 +510,3 @@ def limited(raw: RawWave, countries: Sequence[str] | None) -> RawWave:
         "n_respondents": people.height,
     }
     return replace(some, release={**raw.release, **facts})
-
-
-def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
-    """The raw wave less those who withdrew; the snapshot is rewritten if it was not yet."""
-    gone = load_withdrawals(layout)
-    if gone.version == raw.release.get("withdrawals", ""):
-        return raw
-    with _lock(layout, str(raw.release["sha256"])):
-        raw = replace(raw, release=json.loads((raw.folder / "release.json").read_text(encoding="utf-8")))
-        if gone.version != raw.release.get("withdrawals", ""):
-            release = rewrite_snapshot(raw.folder, raw.release, respondents(raw), raw.data(), gone)
-            raw = replace(raw, release=release)
-    if on_object_store(layout.raw_store):
-        shared = layout.raw_store / raw.wave / raw.folder.name
-        names = {path.name for path in listed(raw.folder, "*") if path.name != "release.json"}
-        for name in [*sorted(names), "release.json"]:
-            copy(raw.folder / name, shared / name)
-        for path in listed(shared, "*"):
-            if path.name not in {*names, "release.json"}:
-                path.unlink()
-    return raw
-
-
-def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
-    registry = registry or _packaged()
-    release = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-    source = registry[release["codebook"]]
-    return RawWave(wave, folder, release, source, registry.convention(source))
-
-
-@lru_cache
-def _packaged() -> SourceRegistry:
-    return load_sources()
-
-
-@contextmanager
-def _lock(layout: Layout, sha: str) -> Iterator[None]:
-    """Hold the lock of a file's content, so that runs of its waves side by side read it once."""
-    layout.raw.mkdir(parents=True, exist_ok=True)
-    with (layout.raw / f".{sha[:12]}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> None:
-    with readers.opened(path) as file:
-        info = readers.describe(file)
-        closed = [registry.closed(source) for source in candidates(info, registry)]
-        if (refusal := closed[0]) is not None and all(closed):
-            raise refusal
-        with scratch(layout) as folder:
-            parts = readers.parts(info, folder)
-            # The file is read once: what tells its source and waves is looked up in what was read.
-            recognition = recognize_file(
-                info, registry, lambda names: (pl.read_ipc(p, columns=list(names)) for p in parts)
-            )
-            if wave not in recognition.parts:
-                raise SurveyFileError(
-                    f"The file does not hold the wave {wave}",
-                    file=path,
-                    value=", ".join(recognition.waves),
-                    remedy="name one of the waves that it holds",
-                )
-            if (refusal := registry.closed(recognition.source)) is not None:
-                raise refusal
-            if file_sha256(path) != sha:
-                raise SurveyFileError(
-                    "The file changed while it was read",
-                    file=path,
-                    remedy="wait until it is complete; it is tried again",
-                )
-            for key in recognition.waves:
-                release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
-                data = _rows_of_wave(info, parts, recognition, recognition.parts[key].code)
-                try:
-                    _write_snapshot(release, info, data, registry, folder=layout.raw / key, scratch=folder)
-                except SurveyFileError:
-                    if key == wave:
-                        raise
-                    # Another wave of the file whose respondents cannot be told apart: it is told where it is asked for.
-
-
-def _rows_of_wave(info: FileInfo, parts: Sequence[Path], found: Recognition, code: str | None) -> pl.DataFrame:
-    """The rows of a wave from all parts. A column's type does not depend on how the file was cut into parts."""
-    frames = []
-    variable, source = found.wave_variable, found.source
-    for part in parts:
-        if variable is None:
-            frames.append(pl.read_ipc(part))
-            continue
-        cells = as_codes(pl.read_ipc(part, columns=[variable])[variable], variable)
-        of_wave = wave_codes(source.waves, cells, variable, dates=source.dates) == code
-        if of_wave.any():
-            frames.append(pl.read_ipc(part).filter(of_wave))
-    types = [frame.schema for frame in frames]
-    mixed = {
-        name: {schema[name] for schema in types} for name in info.names if len({schema[name] for schema in types}) > 1
-    }
-    text = [name for name, kinds in mixed.items() if pl.String in kinds]
-    wide = [name for name in mixed if name not in text]
-    rows = pl.concat(
-        frame.with_columns(
-            *(number_text(pl.col(name)).alias(name) for name in text if schema[name] != pl.String),
-            pl.col(wide).cast(pl.Float64),
-        )
-        for frame, schema in zip(frames, types, strict=True)
-    )
-    return _narrowed(info, rows)
-
-
-def _narrowed(info: FileInfo, rows: pl.DataFrame) -> pl.DataFrame:
-    """Numbers in the narrowest type: tags in another wave made text of them, large numbers there made them wide."""
-    schema = rows.schema
-    maybe = [v.name for v in info.variables if not v.text and schema[v.name] == pl.String]
-    if maybe:
-        tagged = rows.select(pl.col(maybe).str.starts_with(".").any()).row(0)
-        plain = [name for name, has_tag in zip(maybe, tagged, strict=True) if not has_tag]
-        rows = rows.with_columns(pl.col(plain).cast(pl.Float64))
-    integers = [name for name, dtype in rows.schema.items() if dtype.is_integer()]
-    return shrunk(rows.with_columns(s.shrink_dtype() for s in rows.select(integers)))
-
-
-def release_id(wave: str, sha256: str) -> str:
-    """The name of a release of a wave: the wave and the beginning of its file's checksum."""
-    return f"{wave}@{sha256[:12]}"
-
-
-def _release(
-    info: FileInfo, recognition: Recognition, registry: SourceRegistry, *, path: Path, sha: str, wave: str
-) -> dict[str, Any]:
-    part, source = recognition.parts[wave], recognition.source
-    return {
-        "wave": wave,
-        "survey": source.family,
-        "codebook": source.codebook,
-        "release_id": release_id(wave, sha),
-        "title": source.wave_title(part.name),
-        "version": recognition.version,
-        "doi": recognition.doi,
-        "file_name": path.name,
-        "sha256": sha,
-        "n_respondents": part.rows,
-        "countries": list(part.countries),
-        "years": list(part.years),
-        "weight_name": part.weight,
-        "licence": " ".join(source.licence.split()),
-        "data_use": registry.data_use(source),
-        "format": info.format,
-        "encoding": info.encoding,
-        "notes": list(recognition.notes),
-        "file_declares_missing": any(v.missing for v in info.variables),
-        "unstable_keys": False,
-    }
-
-
-def _write_snapshot(
-    release: Mapping[str, Any],
-    info: FileInfo,
-    data: pl.DataFrame,
-    registry: SourceRegistry,
-    *,
-    folder: Path,
-    scratch: Path,
-) -> None:
-    """Write a wave's snapshot beside, see that its respondents can be told apart, and move it into place as one."""
-    wave = release["wave"]
-    target = folder / release["sha256"][:12]
-    if (target / "release.json").exists():
-        return
-    staged = scratch / f"snapshot-{wave}"
-    write_parquet(data, staged / "data.parquet")
-    write_parquet(_variable_table(info, data, wave, release["release_id"]), staged / "variables.parquet")
-    write_json(dict(release), staged / "release.json")
-    keys = _native_keys(_load(staged, wave, registry), info.path)
-    told = {"unstable_keys": keys.unstable, "notes": [*release["notes"], *keys.notes]}
-    write_json({**release, **told}, staged / "release.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():  # without release.json it was never complete
-        shutil.rmtree(target)
-    staged.rename(target)
-
-
-def _variable_table(info: FileInfo, data: pl.DataFrame, wave: str, release_id: str) -> pl.DataFrame:
-    schema, tags = data.schema, _tags(info, data)
-    return VARIABLES.conform(
-        pl.DataFrame(
-            {
-                "wave": wave,
-                "release_id": release_id,
-                "variable": [v.name for v in info.variables],
-                "position": range(len(info.variables)),
-                "label": [v.label for v in info.variables],
-                "storage": [str(schema[v.name]) for v in info.variables],
-                "value_labels": [
-                    [{"code": c, "label": text} for c, text in v.value_labels.items()] for v in info.variables
-                ],
-                "missing_codes": [list(dict.fromkeys([*v.missing, *tags.get(v.name, ())])) for v in info.variables],
-            },
-            schema=VARIABLES.schema,
-        )
-    )
-
-
-def _tags(info: FileInfo, data: pl.DataFrame) -> dict[str, list[str]]:
-    """Stata's tags that stand in the data: the metadata names only those of the rows that were read."""
-    schema = data.schema
-    columns = [v.name for v in info.variables if not v.text and schema[v.name] == pl.String]
-    if info.format == "csv" or not columns:
-        return {}
-    tag = pl.col(columns)
-    found = data.select(tag.filter(tag.str.contains(r"^\.[a-z]$")).unique().sort().implode()).row(0, named=True)
-    return {name: list(tags) for name, tags in found.items()}

@@ -1,4 +1,4 @@
-"""pyreadstat in a process of its own: a damaged file can crash the C library, which must not take the pipeline along.
+"""Run pyreadstat in a child process: a damaged file can crash the C library, which must not crash the pipeline.
 
 Measured: of 100 .sav files with single bytes changed in their first 4,000 some end in a segmentation fault. The child
 imports nothing of this package, so it starts fast; it is kept for the next file, and reads the next chunk while the
@@ -23,26 +23,26 @@ from typing import IO, Any
 
 import polars as pl
 
-# Tried in this order where the declared one does not hold; names that iconv knows, and Python. Text that is no UTF-8
-# fails as such; five bytes are none in cp1252; the last takes any.
+# Tried in this order if the declared encoding is wrong; names that both iconv and Python know. Text that is not UTF-8
+# fails as UTF-8; five byte values are invalid in cp1252; the last accepts any byte.
 ENCODINGS = ("utf-8", "cp1252", "iso-8859-1")
-# A float cell that no measurement reaches. Producers' big-endian .dta files hold Stata's missing values of floats with
+# Floats beyond any measurement. Producers' big-endian .dta files hold Stata's missing values of floats with
 # their bytes in the other order, which read as numbers near zero: 00 00 00 7f as 1.78e-43, .z as 1.9e-38; the other way
 # round, and in what was converted from there, they are 2^127 and more.
 SMALLEST, LARGEST = 1e-37, 2.0**127
-# What the library says where another encoding may help.
+# Messages of the library for which another encoding may help.
 _OF_ENCODING = ("convert", "character set")
 
 
 class UnreadableError(Exception):
-    """The file cannot be read; the message says why. Also raised where the child crashed over it."""
+    """The file cannot be read; the message says why. Also raised if the child process crashed."""
 
 
 # --- The child's side -------------------------------------------------------------------------------------------------
 
 
 def _read(path: str, form: str, encoding: str | None, **options: Any) -> tuple[Any, Any, str | None]:
-    """Read with pyreadstat; where the declared encoding does not hold, with the encodings that producers use."""
+    """Read with pyreadstat; if the declared encoding is wrong, with the encodings that producers use."""
     import pyreadstat
 
     readers: Mapping[str, Callable[..., tuple[Any, Any]]] = {
@@ -72,7 +72,7 @@ def _read(path: str, form: str, encoding: str | None, **options: Any) -> tuple[A
 
 
 def describe(path: str, form: str) -> dict[str, Any]:
-    """The metadata of a file as plain values. `encoding` is the one to read with against what the file declares."""
+    """The metadata of a file as plain values. `encoding` is set if it is not the declared one."""
     _, meta, encoding = _read(path, form, None, metadataonly=True)
     return {
         "names": list(meta.column_names),
@@ -106,7 +106,7 @@ def read_plain(path: str, form: str, target: str) -> dict[str, Any]:
         if not text:
             column = column.fill_nan(None)
             whole = column.cast(pl.Int64, strict=False)
-            # A float of four bytes stays one: of its missing values the bytes may be in the wrong order.
+            # Four-byte floats stay so: the bytes of their missing values may be in the wrong order.
             if meta.readstat_variable_types.get(name) != "float" and whole.cast(pl.Float64).equals(column):
                 column = whole
         columns.append(column)
@@ -153,7 +153,7 @@ def read_rows(
 
 
 def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tagged: bool) -> pl.DataFrame:
-    """A chunk from pyreadstat's objects: numbers, and text codes where Stata's tags are among the numbers."""
+    """A chunk from pyreadstat's objects: numbers, or text codes if Stata's tags are among the numbers."""
     columns: list[pl.Series] = []
     mixed: list[pl.Series] = []
     for name in names:
@@ -180,7 +180,7 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tag
 
 
 def measured(column: pl.Expr) -> pl.Expr:
-    """A column of floats without what is no measurement: NaN whatever its payload, and missing values gone wrong."""
+    """A column of floats in which NaN, and missing values in the wrong byte order, are null."""
     size = column.abs()
     return pl.when(
         column.is_not_nan() & ((size >= SMALLEST) | (column == 0)) & ((size < LARGEST) | column.is_infinite())
@@ -188,7 +188,7 @@ def measured(column: pl.Expr) -> pl.Expr:
 
 
 def number_text(column: pl.Expr) -> pl.Expr:
-    """A number as a code's text: integral ones without a point."""
+    """A number as the text of a code: whole numbers without a decimal point."""
     whole = column.cast(pl.Int64, strict=False)
     return (
         pl.when(column.cast(pl.Float64) == whole.cast(pl.Float64))
@@ -198,7 +198,7 @@ def number_text(column: pl.Expr) -> pl.Expr:
 
 
 def shrunk(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with each column of floats that are all whole numbers as the narrowest integers that hold them."""
+    """The frame with columns of whole numbers in the narrowest integer type."""
     floats = [name for name, dtype in frame.schema.items() if dtype == pl.Float64]
     if not floats:
         return frame
@@ -219,7 +219,7 @@ def _answer(requests: IO[bytes], answers: IO[bytes]) -> None:
         try:
             reply: tuple[bool, Any] = (True, calls[name](*args, **options))
         except Exception as failure:
-            # Whatever the library makes of a damaged file is the parent's to report; the next file is another matter.
+            # The parent reports what the library does with a damaged file; the child goes on to the next file.
             reply = (False, " ".join(str(failure).split())[:300] or type(failure).__name__)
         pickle.dump(reply, answers)
         answers.flush()
@@ -229,10 +229,10 @@ def _answer(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 class Process:
-    """A child that reads files. One request at a time; `ask` sends it, `reply` waits for what came of it."""
+    """A child process that reads files, one request at a time: `ask` sends it, `reply` waits for the result."""
 
     def __init__(self) -> None:
-        # -P: the script's folder stays off the path, so that the names in it shadow nothing.
+        # -P keeps the script's folder off the path, so that its modules do not shadow others.
         self._child = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).resolve())], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -240,19 +240,19 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it can take another request."""
+        """Whether it can accept another request."""
         return self._child.poll() is None and not self.pending
 
     def ask(self, name: str, *args: Any, **options: Any) -> None:
         """Send a request."""
         assert self._child.stdin is not None
         self.pending = True
-        with contextlib.suppress(BrokenPipeError):  # the reply says so
+        with contextlib.suppress(BrokenPipeError):  # `reply` reports it
             pickle.dump((name, args, options), self._child.stdin)
             self._child.stdin.flush()
 
     def reply(self) -> Any:
-        """Wait for the answer to the last request.
+        """Wait for the result of the last request.
 
         Raises:
             UnreadableError: The file cannot be read, or the child ended over it.
@@ -269,7 +269,7 @@ class Process:
         return value
 
     def end(self) -> None:
-        """End the child, whatever it is at."""
+        """End the child, even if it is busy."""
         for pipe in (self._child.stdin, self._child.stdout):
             with contextlib.suppress(BrokenPipeError):
                 if pipe is not None:
@@ -279,7 +279,7 @@ class Process:
 
 
 class _Idle:
-    """Children that wait for work, of this process alone: one that was forked starts its own."""
+    """Idle children of this process. A forked process starts its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -315,7 +315,7 @@ atexit.register(idle.end)
 
 
 if __name__ == "__main__":
-    # What a C library prints must not get into the answers.
+    # Output of a C library must not mix with the answers.
     private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _answer(sys.stdin.buffer, private)

@@ -1,10 +1,9 @@
-"""Release watch: what changed at the addresses of a source, and fetching what may be fetched.
+"""Release watch: query the addresses of sources for new releases, and download those that may be downloaded.
 
-What belongs here: asking, comparing with what was seen last, downloading into the survey folder. What does not: when
-it is done, and what becomes of a file in the survey folder: it goes the way of every file there.
+A downloaded file goes into the survey folder, where it is read like any other file.
 
-A file's address tells by its ETag, its time of change or its length; a page by the releases that a pattern finds on it.
-A page on which the pattern finds nothing has changed its form, which is told; it never counts as no new release.
+A file shows a change in its ETag, modification time or length; a page in the releases that a pattern finds on it. If
+the pattern finds nothing, the page has changed its form: that is reported, and never counts as "no new release".
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ Outcome = Literal[
     "not_its_file",
 ]
 GOOD: tuple[Outcome, ...] = ("nothing_new", "downloaded")
-_PAGE_LIMIT = 5_000_000  # bytes of a page that are looked through
+_PAGE_LIMIT = 5_000_000  # characters of a page that are searched
 _AGENT = {"User-Agent": "mpta-pipeline release watch"}
 
 
@@ -58,16 +57,16 @@ class InUse:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one address said.
+class WatchResult:
+    """The result of querying one address.
 
     Attributes:
-        codebook: The source.
+        codebook: Codebook of the source.
         address: The address, without user, password and query.
-        outcome: What it means.
-        message: In a sentence, with what to do.
-        release: Name of the newest release, where a page names it.
-        file: The file that was put into the survey folder.
+        outcome: What was found.
+        message: The result as a sentence, with what to do.
+        release: Name of the newest release, if a page names it.
+        file: The file that was downloaded to the survey folder.
         waves: Waves of the source that are in use.
     """
 
@@ -81,20 +80,20 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """Nothing is left for a person to do."""
+        """Whether there is nothing for a person to do."""
         return self.outcome in GOOD
 
 
 @dataclass
 class _Seen:
-    """What is remembered of an address.
+    """The stored state of an address.
 
     Attributes:
-        validators: Of the file as last seen.
-        releases: Releases that the page named.
-        sha256: The file downloaded from there.
+        validators: Validators of the file as last seen.
+        releases: Releases that the page listed.
+        sha256: SHA-256 of the file that was downloaded.
         file: Its name in the survey folder.
-        pending: A release was there that nobody has dropped since: the files then in use.
+        pending: Files that were in use when a release was found that is not in the survey folder yet; null if none is.
     """
 
     validators: Validators = field(default_factory=Validators)
@@ -105,7 +104,7 @@ class _Seen:
 
 
 def watched(registry: SourceRegistry, in_use: Mapping[str, InUse]) -> Iterator[tuple[Source, Address]]:
-    """The addresses to ask: of every source that is in use, and of those for which surveys.yaml names addresses."""
+    """The addresses to query: of every source in use, and of those with addresses in surveys.yaml."""
     for source in registry:
         policy = registry.config.sources.get(source.codebook)
         if source.codebook in in_use or (policy is not None and policy.use and policy.watch):
@@ -115,15 +114,15 @@ def watched(registry: SourceRegistry, in_use: Mapping[str, InUse]) -> Iterator[t
 
 def watch(
     registry: SourceRegistry, layout: Layout, in_use: Mapping[str, InUse], *, attempts: int = 3, pause: float = 1.0
-) -> list[Finding]:
-    """Ask every address; one that fails is a finding and keeps nothing from the others.
+) -> list[WatchResult]:
+    """Query every address. A failure is a result and does not affect the other addresses.
 
     Args:
         registry: Sources with the user's policy.
-        layout: Where the survey folder and the memory of the watch (`watch.json`) are.
+        layout: Where the survey folder and the state of the watch (`watch.json`) are.
         in_use: Source (codebook) → what the study uses of it.
-        attempts: Tries of a download whose connection breaks; it goes on where it stopped.
-        pause: Seconds before the second try.
+        attempts: Attempts for a download whose connection breaks; it continues where it stopped.
+        pause: Seconds before the second attempt.
     """
     memory = _Memory(layout.root / "watch.json")
     findings = []
@@ -133,9 +132,9 @@ def watch(
         try:
             found = asked.page(seen) if address.page is not None else asked.file(seen, attempts, pause)
         except (httpx.HTTPError, httpx.InvalidURL) as failure:
-            found = asked.finding("unreachable", f"{_why(failure)}; it is asked again next time, nothing is lost")
+            found = asked.finding("unreachable", f"{_why(failure)}; it is queried again next time, and nothing is lost")
         except OSError as failure:
-            found = asked.finding("unreachable", f"the survey folder cannot be written: {failure.strerror or failure}")
+            found = asked.finding("unreachable", f"the survey folder is not writable: {failure.strerror or failure}")
         memory.keep(address, seen)
         findings.append(found)
     return findings
@@ -143,21 +142,23 @@ def watch(
 
 def _why(failure: Exception) -> str:
     if isinstance(failure, httpx.HTTPStatusError):
-        return f"the address answers {failure.response.status_code} {failure.response.reason_phrase}".rstrip()
+        return f"the address returned {failure.response.status_code} {failure.response.reason_phrase}".rstrip()
     if isinstance(failure, httpx.TimeoutException):
         return "the address did not answer in time"
     return f"the address cannot be reached ({type(failure).__name__})"
 
 
 class _Memory:
-    """What was last seen at each address, in one JSON document that is replaced as a whole."""
+    """What was last seen at each address, in one JSON document."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.entries: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # forgotten: every address counts as seen for the first time
-            self.entries = {}
+            entries = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            entries = None
+        # Absent or damaged: every address counts as seen for the first time.
+        self.entries: dict[str, dict[str, Any]] = entries if isinstance(entries, dict) else {}
 
     @staticmethod
     def _name(address: Address) -> str:
@@ -167,7 +168,7 @@ class _Memory:
         try:
             entry = dict(self.entries[self._name(address)])
             return _Seen(**{**entry, "validators": Validators(**entry["validators"])})
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             return _Seen()
 
     def keep(self, address: Address, seen: _Seen) -> None:
@@ -178,7 +179,7 @@ class _Memory:
 
 @dataclass(frozen=True)
 class _Asked:
-    """One address of one source."""
+    """A query of one address of one source."""
 
     source: Source
     address: Address
@@ -188,25 +189,25 @@ class _Asked:
 
     def finding(
         self, outcome: Outcome, message: str, *, release: str | None = None, file: Path | None = None
-    ) -> Finding:
+    ) -> WatchResult:
         text = f"{self.source.codebook}: {message}"
-        return Finding(self.source.codebook, shown(self.address.url), outcome, text, release, file, self.used.waves)
+        return WatchResult(self.source.codebook, shown(self.address.url), outcome, text, release, file, self.used.waves)
 
-    def by_hand(self, release: str | None = None) -> Finding:
-        """A new release that this program does not fetch."""
+    def by_hand(self, release: str | None = None) -> WatchResult:
+        """The result for a new release that must be downloaded by hand."""
         where = self.address.get_from or shown(self.address.url)
         closed = self.registry.closed(self.source)
         condition = f" ({closed.problem[0].lower()}{closed.problem[1:]})" if closed else ""
         named = f" {release}" if release else ""
         return self.finding(
             "new_release",
-            f"a new release{named} is there: download it by hand from {where} into the survey folder{condition}",
+            f"a new release{named} is available: download it by hand from {where} into the survey folder{condition}",
             release=release,
         )
 
     # ---------------------------------------------------------------- a page
 
-    def page(self, seen: _Seen) -> Finding:
+    def page(self, seen: _Seen) -> WatchResult:
         reply = httpx.get(self.address.url, headers=_AGENT, follow_redirects=True, timeout=downloads.TIMEOUT)
         reply.raise_for_status()
         found = re.finditer(str(self.address.release), reply.text[:_PAGE_LIMIT])
@@ -214,12 +215,12 @@ class _Asked:
         if not releases:
             return self.finding(
                 "page_changed",
-                f"the page {shown(self.address.url)} has changed its form: the pattern finds no release on it. Look "
-                f"there yourself, and mend the pattern at sources.{self.source.codebook}.watch in surveys.yaml",
+                f"the page {shown(self.address.url)} has changed its form: the pattern finds no release on it. Check "
+                f"the page, and correct the pattern at sources.{self.source.codebook}.watch in surveys.yaml",
             )
         newest, known = releases[-1], max(map(_stamp, self.used.versions), default=())
         if known:
-            # A file's stamp may say more than the page's, e.g. a date behind the version.
+            # A file's stamp may be longer than the page's, e.g. with a date after the version.
             is_new = _stamp(newest)[: len(known)] > known[: len(_stamp(newest))]
             seen.pending = None
         else:
@@ -228,7 +229,7 @@ class _Asked:
             elif seen.releases and newest not in seen.releases:
                 seen.pending = list(self.used.sha256)
             elif seen.pending is not None and set(self.used.sha256) - set(seen.pending):
-                seen.pending = None  # another file was dropped since
+                seen.pending = None  # another file was added since
             is_new = seen.pending is not None
         seen.releases = releases
         if is_new:
@@ -237,14 +238,14 @@ class _Asked:
 
     # ---------------------------------------------------------------- a file
 
-    def file(self, seen: _Seen, attempts: int, pause: float) -> Finding:
+    def file(self, seen: _Seen, attempts: int, pause: float) -> WatchResult:
         current = self._validators(seen.validators)
         first = seen.validators == Validators()
         changed = False if current is None else seen.validators.differ(current)
         if current is not None and current == Validators():
             return self.finding(
                 "cannot_tell",
-                "the address says neither ETag nor time of change nor length, so that a new release cannot be told",
+                "the address has neither ETag, modification time nor length, so that new releases cannot be detected",
             )
         if self.registry.may_download(self.source):
             if changed is False and not first:
@@ -255,18 +256,18 @@ class _Asked:
         elif changed and not first:
             seen.pending = list(self.used.sha256)
         elif seen.pending is not None and set(self.used.sha256) - set(seen.pending):
-            seen.pending = None  # another file was dropped since
+            seen.pending = None  # another file was added since
         seen.validators = current or seen.validators
         if seen.pending is not None:
             return self.by_hand()
         return self.finding("nothing_new", "the file at the address has not changed" if not first else "first look")
 
     def _validators(self, before: Validators) -> Validators | None:
-        """The file's validators; None: the server says that it has not changed."""
+        """The file's validators; None if the server says that it has not changed."""
         headers = {**_AGENT, "Accept-Encoding": "identity", **before.condition}
         with httpx.Client(headers=headers, follow_redirects=True, timeout=downloads.TIMEOUT) as client:
             reply = client.head(self.address.url)
-            if reply.status_code in (405, 501):  # asks for nothing but the file itself: its head is enough
+            if reply.status_code in (405, 501):  # allows GET only: read the headers, not the body
                 with client.stream("GET", self.address.url) as reply:
                     pass
         if reply.status_code == httpx.codes.NOT_MODIFIED:
@@ -274,11 +275,11 @@ class _Asked:
         reply.raise_for_status()
         return Validators.of(reply)
 
-    def _downloaded(self, seen: _Seen, attempts: int, pause: float) -> Finding:
+    def _downloaded(self, seen: _Seen, attempts: int, pause: float) -> WatchResult:
         folder = self.layout.surveys
         folder.mkdir(parents=True, exist_ok=True)
         name = self.address.save_as or PurePosixPath(unquote(urlsplit(self.address.url).path)).name
-        partial = folder / f".part-{name}"  # what begins with a point is no survey file; the suffix says how to read it
+        partial = folder / f".part-{name}"  # scans ignore names with a leading point; the suffix is needed for reading
         got = downloads.fetch(
             self.address.url, partial, pinned=self.address.sha256 is not None, attempts=attempts, pause=pause
         )
@@ -288,8 +289,8 @@ class _Asked:
             downloads.discard(partial)
             return self.finding(
                 "checksum_differs",
-                f"the download has SHA-256 {sha[:12]}… where {wanted[:12]}… was announced, and was thrown away; "
-                "it is tried again next time",
+                f"the download has SHA-256 {sha[:12]}… but {wanted[:12]}… was expected; it was discarded, and is "
+                "tried again next time",
             )
         if sha == seen.sha256 or sha in self.used.sha256:
             downloads.discard(partial)
@@ -298,7 +299,7 @@ class _Asked:
         if (problem := self._problem(partial)) is not None:
             downloads.discard(partial)
             return self.finding(
-                "not_its_file", f"what the address gives is no file of this source and was thrown away: {problem}"
+                "not_its_file", f"the downloaded file is not of this source and was discarded: {problem}"
             )
         target = self._target(folder, name, seen, sha)
         downloads.take(partial, target)
@@ -315,7 +316,7 @@ class _Asked:
 
     @staticmethod
     def _target(folder: Path, name: str, seen: _Seen, sha: str) -> Path:
-        """The place of a download; a file that is no earlier download of ours is never written over."""
+        """Where a download is put. A file that is not an earlier download is never overwritten."""
         target = folder / name
         if not target.exists() or (seen.file == name and file_sha256(target) == seen.sha256):
             return target
@@ -323,12 +324,12 @@ class _Asked:
 
 
 def _stamp(version: str) -> tuple[int, ...]:
-    """The numbers in a release's name, by which releases are ordered."""
+    """The numbers in a release's name, for ordering releases."""
     return tuple(int(n) for n in re.findall(r"\d+", version))
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """One line: how many addresses were asked and what is left for a person to do."""
+def summary(findings: Sequence[WatchResult]) -> str:
+    """One line: how many addresses were queried, and how many need a person."""
     left = [f for f in findings if not f.good]
-    asked = f"{len(findings)} address(es) asked"
-    return f"{asked}, nothing left to do" if not left else f"{asked}; {len(left)} to look at"
+    asked = f"{len(findings)} address(es) queried"
+    return f"{asked}, nothing to do" if not left else f"{asked}; {len(left)} need attention"

@@ -1,7 +1,4 @@
-"""What a new release of a wave changed against the one before: respondents, cells, labels, coverage.
-
-What belongs here: comparing two raw waves. What does not: whether a change is acceptable.
-"""
+"""Compare two releases of a wave: respondents, cells, labels and coverage."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from mpta_pipeline.surveys.readstat import number_text
 def diff_releases(old: RawWave, new: RawWave) -> pl.DataFrame:
     """Compare two releases of a wave.
 
-    Answers are compared as codes and missing answers as kinds: where a release writes .n for what the last one wrote
-    as .c, nothing changed for a respondent. A variable whose codes were only exchanged one for one is one row
-    (`recoded`), and so is one that only got another name (`renamed`); each other difference of a cell is a row.
+    Answers are compared as codes, and missing answers as kinds: if a release writes .n where the last one wrote .c,
+    nothing changed for a respondent. A variable whose codes were only exchanged one for one makes one row (`recoded`),
+    as does one that only got another name (`renamed`). Every other difference in a cell makes one row.
 
     Returns:
         CHANGELOG rows. `change` is added or removed (respondent), changed (another answer), blanked (an answer became
@@ -125,17 +122,17 @@ def _compare(old: RawWave, new: RawWave, theirs: str, ours: str, pairs: pl.DataF
 
 
 def _one_for_one(both: pl.DataFrame) -> tuple[str, str] | None:
-    """The old and new codes, where each old code became one new code throughout and nothing else changed."""
+    """The old and new codes, if each old code became one new code throughout and nothing else changed; else None."""
     if (both["old"].is_null() != both["new"].is_null()).any():
         return None
     if both["old_kind"].ne_missing(both["new_kind"]).any():
         return None
     mapping = both.select("old", "new").drop_nulls().unique().sort("old")
     codes = mapping.height
-    # Two codes at least: a single changed code of a constant variable is a change, not a recode.
+    # At least two codes: one changed code of a constant variable is a change, not a recode.
     if codes < 2 or mapping["old"].n_unique() != codes or mapping["new"].n_unique() != codes:
         return None
-    if codes * 2 > both["old"].count():  # nearly every respondent has a code of their own: no categories
+    if codes * 2 > both["old"].count():  # nearly every respondent has a different code: not categories
         return None
     moved = mapping.filter(pl.col("old") != pl.col("new")).head(20)
     return ", ".join(moved["old"]), ", ".join(moved["new"])
@@ -156,7 +153,7 @@ def _labels(old: RawWave, new: RawWave, theirs: str, ours: str) -> list[pl.DataF
 def _renamed_or_moved(
     old: RawWave, new: RawWave, gone: Sequence[str], come: Sequence[str], pairs: pl.DataFrame
 ) -> list[pl.DataFrame]:
-    """Variables that only one release has: renamed where the answers are the same, else lost or new."""
+    """Variables in only one of the releases: renamed if the answers are the same, else lost or new."""
     rows = []
     prints: dict[int, str] = {}
     answers = {name: _answers(new, name) for name in come}

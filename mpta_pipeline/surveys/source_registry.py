@@ -1,29 +1,30 @@
-"""What is known about each survey source: one YAML record a source, and the user's policy for it (`surveys.yaml`).
+"""Survey sources: one YAML record per source, and the user's policy for each (`surveys.yaml`).
 
-What belongs here: the records' schema, loading, and who may use what. What does not: facts about a source, which stand
-in `sources/<codebook>.yaml`.
+This module holds the schema of the records, their loading, and who may use what. Facts about a source are in its
+record, `sources/<codebook>.yaml`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import resources
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
-from mpta_pipeline.core.errors import ConfigError, PolicyError
+from mpta_pipeline.core.configuration import StrictModel, config_dir, parse_record, read_yaml, validated
+from mpta_pipeline.core.errors import ConfigError, MptaError, PolicyError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.own_records import OwnRecord, SetAside, read_own
 from mpta_pipeline.core.vocabulary import DataUse, MissingKind
 
 _INVALID = "A survey configuration is not valid"
+_PACKAGED = Path(__file__).with_name("sources")
+_MISSING_FILE = "missing.yaml"
 
 
 def _is_pattern(text: str) -> str:
@@ -38,12 +39,12 @@ Pattern = Annotated[str, AfterValidator(_is_pattern)]
 
 
 class Refusal(StrictModel):
-    """A variant of a source that must not be read as it: recognized by variable names, refused with a remedy.
+    """A variant of a source that must not be read as the source: recognized by variable names, refused with a remedy.
 
     Attributes:
-        variables: Pattern of the names.
-        instead_of: A name counts only if its first group, the regular name, is not in the file too.
-        at_least: As many names as must match.
+        variables: Pattern of the variable names.
+        instead_of: A name counts only if the regular name (the pattern's first group) is not in the file as well.
+        at_least: Number of names that must match.
     """
 
     variables: Pattern
@@ -54,18 +55,18 @@ class Refusal(StrictModel):
 
 
 class Marks(StrictModel):
-    """Names that are a source's own: a part of a file, or one with columns left out, still has enough of them."""
+    """Variable names that are typical of a source. Parts of a file, with fewer rows or columns, still have enough."""
 
     names: Pattern
     at_least: int = Field(ge=1)
 
 
 class Never(StrictModel):
-    """Rows that another source's file would have: those with one code of a variable and none of some of another.
+    """Rows that only another source's file has: with one code of a variable and none of some codes of another.
 
     Attributes:
-        without: Variables of which the file must have none for the rule to count; a file that lacks `unless`, too, then
-            has nothing that speaks for such rows.
+        without: The rule applies only if the file has none of these variables. It then also applies if the file lacks
+            `unless`.
     """
 
     variable: str
@@ -77,23 +78,23 @@ class Never(StrictModel):
 
 
 class Signature(StrictModel):
-    """What a file must hold to be of a source. Names are compared without regard to case.
+    """What a file must hold to be recognized as a source. Names are compared without regard to case.
 
-    What stands here holds for the whole of a producer's file and for each of its parts (a country's file, a file with
-    columns left out). What only the whole has, such as the variable of the wave, is no condition.
+    The conditions hold for a producer's whole file and for each part of it (one country's file, a file with columns
+    left out). What only the whole file has, such as the variable of the wave, is not a condition.
 
     Attributes:
-        requires: Variables that must all be there.
-        some_of: Groups of variables of each of which at least one must be there.
-        marks: Names of which some must be there.
-        years: First and last year of the fieldwork, looked at where no variable of `codes` or of the wave is there:
-            another year makes it another source's file.
-        never: Rows that make it another source's file.
-        forbids: Variables that must not be there.
-        labels: Variable → pattern that its label must contain, where the file has labels.
-        value_labels: Variable → code → pattern that the code's label must contain, where the file has value labels.
-        codes: Variable → codes that must be its only ones, where the file has the variable.
-        refuse: Variants to refuse.
+        requires: Variables that must all be in the file.
+        some_of: Groups of variables; at least one of each group must be in the file.
+        marks: Typical names, of which some must be in the file.
+        years: First and last year of the fieldwork. Checked if the file has no variable of `codes` or of the wave:
+            another year means another source.
+        never: Rows that mean another source.
+        forbids: Variables that must not be in the file.
+        labels: Variable → pattern that its label must match, if the file has labels.
+        value_labels: Variable → code → pattern that the code's label must match, if the file has value labels.
+        codes: Variable → the only codes that it may have, if the file has the variable.
+        refuse: Variants that are refused.
     """
 
     requires: tuple[str, ...] = ()
@@ -110,22 +111,25 @@ class Signature(StrictModel):
     @model_validator(mode="after")
     def _some_names(self) -> Signature:
         if not (self.requires or self.some_of or self.marks):
-            raise ValueError("give requires, some_of or marks: without one every file is of the source")
+            raise ValueError(
+                "give requires, some_of or marks: without them every file would be recognized as the source"
+            )
         return self
 
 
 class WaveRule(StrictModel):
-    """How a file is split into waves: one constant wave, or by the codes of a variable.
+    """How a file is split into waves: it is one constant wave, or a variable's codes tell them apart.
 
     Attributes:
-        constant: The wave's name after the survey's, where a file is one wave.
-        variable: Variables whose codes tell the waves apart; the first one that the file has is used.
-        names: Code → name; a code that is not listed names itself, unless `only_named`.
+        constant: Name of the wave (the part after the survey's name), if a file is one wave.
+        variable: Variables whose codes tell the waves apart. The first one in the file is used.
+        names: Code → name of the wave. A code that is not listed is its own name, unless `only_named` is set.
         only_named: A code that is not in `names` is an error.
-        last_digit: Variables whose code ends in the wave's, such as country and wave 8407, where the file has none of
-            `variable`.
-        fieldwork: Wave → first and last year of its fieldwork, where the file has neither. A year of two waves, or of
-            none, is an error. Where the file has one and most years of a wave are others, it is another source's file.
+        last_digit: Variables whose code ends in the wave's code (8407: country 840, wave 7), used if the file has none
+            of `variable`.
+        fieldwork: Wave → first and last year of its fieldwork, used if the file has neither. A year that belongs to two
+            waves, or to none, is an error. If the file has one of them but most years of a wave lie outside, the file
+            is another source's.
     """
 
     constant: str | None = None
@@ -143,14 +147,14 @@ class WaveRule(StrictModel):
 
 
 class CountryRule(StrictModel):
-    """Where the country comes from: a constant alpha-3 code, or a variable.
+    """Where the country is: a constant alpha-3 code, or a variable.
 
     Attributes:
-        variable: The variables tried in order; the first one that names a country in every row is used.
-            Its codes are ISO 3166-1 numeric (with or without leading zeros), alpha-2 or alpha-3.
-        cow: Variables with codes of the Correlates of War project, numbers or letters, tried after these: their AUS is
-            Austria.
-        other: Codes that are not ISO's, or not the country meant → alpha-3.
+        variable: Variables, tried in order; the first that names a country in every row is used. Its codes are ISO
+            3166-1 numeric (with or without leading zeros), alpha-2 or alpha-3.
+        cow: Variables with codes of the Correlates of War project (numbers or letters), tried after `variable`. Their
+            AUS is Austria.
+        other: Code that is not in ISO 3166-1, or means another country here → alpha-3.
     """
 
     constant: str | None = None
@@ -169,11 +173,11 @@ class KeyRule(StrictModel):
     """The native key of a respondent.
 
     Attributes:
-        variables: Candidates in order; the first is used whose variables are all in the file, without empty cells and
-            missing codes, and tell the respondents apart. An empty candidate means that the file has no key: the row's
-            content and its occurrence serve, flagged unstable.
-        duplicates: Keys that the producer is known to repeat, with the reason.
-        repeats: Waves (names) in which keys are known to repeat, with the reason: that is told and stops nothing.
+        variables: Candidate keys, tried in order. A candidate is used if all its variables are in the file, have no
+            empty cells or missing codes, and tell the respondents apart. An empty candidate means that the file has no
+            key: the content of the row is used instead, and the keys are flagged as unstable.
+        duplicates: Key that the producer is known to repeat → reason.
+        repeats: Name of a wave in which keys are known to repeat → reason. Repeated keys are then a warning.
     """
 
     variables: tuple[tuple[str, ...], ...]
@@ -182,7 +186,7 @@ class KeyRule(StrictModel):
 
 
 class Weight(StrictModel):
-    """A survey weight: its variable, what it is for, and the waves (names) where it is the right one; empty: all."""
+    """A survey weight: its variable, its purpose, and the names of the waves that it is for; empty means all waves."""
 
     variable: str
     purpose: Literal["respondent", "nonresponse", "equal_size", "population"] = "respondent"
@@ -191,23 +195,23 @@ class Weight(StrictModel):
 
 
 class Convention(StrictModel):
-    """How a codebook writes missing answers.
+    """How a codebook marks missing answers.
 
     Attributes:
-        codes: Code → kind. Tagged missing codes are written .d.
-        declared_only: In a file that declares missing codes, a number without labels is missing only where declared;
-            else its codes of `codes` are missing in every variable.
-        labels: Pattern → kind, in order: tells the kind of a code that is missing. Before `codes` for tagged codes,
-            whose letters changed their meaning between releases.
-        doubtful: Tags that some release used for categories: with a label that says nothing of missing they are none
-            of the kinds that `codes` gives them.
-        value_labels: Pattern → kind for codes that nothing declares but whose whole label says that they are missing.
-        exempt: Variables in which `codes` are values.
+        codes: Code → kind of missing answer. Tagged missing codes are written as .d.
+        declared_only: In a file that declares missing codes, the codes of a variable without labels are missing only if
+            they are declared. If false, the codes of `codes` are missing in every variable.
+        labels: Pattern of a label → kind of a code that is missing; the first match counts. For tagged codes it comes
+            before `codes`, because their letters changed meaning between releases.
+        doubtful: Tags that some release used for categories. If their label does not say that they are missing, they
+            are categories, whatever `codes` says.
+        value_labels: Pattern of a whole label → kind, for codes that are not declared as missing but labelled so.
+        exempt: Variables in which the codes of `codes` are values.
         values: Variable → codes of `codes` that are values in it, whatever the file declares.
         system: Kind of an empty cell.
-        by_design: Variables of the split design (ballot, form). Where every respondent of a cell of the design has the
-            not-applicable code, the question was not asked there.
-        by_code: Variable → its code → code → kind: where the same code differs by part of the file.
+        by_design: Variables of a split design (ballot, form). If every respondent in a cell of the design has the
+            not-applicable code, the question was not asked in that cell.
+        by_code: Variable → its code → missing code → kind, for codes that mean different things in parts of the file.
     """
 
     codes: dict[str, MissingKind] = Field(default_factory=dict)
@@ -227,7 +231,7 @@ def _is_address(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an address that starts with http:// or https://")
     if parts.username or parts.password:
-        raise ValueError("an address with a user name or password; a source that needs one is downloaded by hand")
+        raise ValueError("the address has a user name or password; download such a source by hand")
     return text
 
 
@@ -235,15 +239,15 @@ WebAddress = Annotated[str, AfterValidator(_is_address)]
 
 
 class Address(StrictModel):
-    """An address that tells whether a source has a new release: that of a file, or of a page that names releases.
+    """An address that shows whether a source has a new release: a file, or a page that lists releases.
 
     Attributes:
-        file: Address of the file itself; a change shows by its ETag, its time of change or its length.
+        file: Address of the file. A change shows in its ETag, its modification time or its length.
         page: Address of a page that lists releases.
-        release: Pattern that finds the releases on the page; its group `version` is the release's name.
-        save_as: Name of the file in the survey folder; null: the last part of its address.
-        sha256: The file's SHA-256, where it is known beforehand: any other content is refused.
-        get_from: Where a person gets the file, for the message; null: this address.
+        release: Pattern that finds the releases on the page; its group `version` is the name of the release.
+        save_as: Name of the file in the survey folder; null means the last part of the address.
+        sha256: SHA-256 of the file, if it is known beforehand. Any other content is refused.
+        get_from: Where a person gets the file, for the message; null means this address.
     """
 
     file: WebAddress | None = None
@@ -258,29 +262,54 @@ class Address(StrictModel):
         if (self.file is None) == (self.page is None):
             raise ValueError("give either file or page")
         if (self.page is None) != (self.release is None):
-            raise ValueError("a page needs the pattern `release`, and only a page")
+            raise ValueError("`release` is needed for a page, and only for a page")
         if self.release is not None and "version" not in re.compile(self.release).groupindex:
             raise ValueError("the pattern `release` needs a group (?P<version>…)")
         return self
 
     @property
     def url(self) -> str:
-        """The address that is asked."""
+        """The address to query."""
         return str(self.file or self.page)
+
+
+class Studies(StrictModel):
+    """The studies that a pooled file is made of: the variable that tells them apart, and code → name of the study."""
+
+    variable: str
+    codes: dict[str, str]
+
+
+class PartOf(StrictModel):
+    """The pooled file of another source that holds the same people, as one of its studies."""
+
+    codebook: str
+    study: str
 
 
 class Source(StrictModel):
     """One survey source.
 
     Attributes:
-        codebook: Codebook that its files follow; the record's name.
-        family: Survey name in wave keys.
-        lineage: Whose ids these are: part of every respondent's hash.
-        precedence: Where several sources hold a wave, the lowest number gives its respondents, the others are checks.
-        acknowledge: Why the source is closed until its user states a permission; null: it is open.
-        crosswalk: Whether its variables are harmonized; else the reason why not stands in `note`.
-        watch: Addresses that tell of new releases.
-        download: The producer lets programs download it: a new release is fetched, not only told of.
+        codebook: Codebook that the files follow, and name of the record.
+        family: Name of the survey in wave keys.
+        lineage: Scope of the respondents' keys: part of the hash that makes every respondent id.
+        precedence: If several sources hold a wave, the one with the lowest number gives the respondents; the others
+            serve as checks.
+        acknowledge: Why the source is closed until the user states a permission; null means that it is open.
+        crosswalk: Whether the variables are harmonized. If not, `note` gives the reason.
+        missing: How missing answers are marked: the name of a convention in `missing.yaml`, or the convention itself.
+        column_suffix: Suffix of harmonized columns that are not pooled; null means `family`.
+        dictionary_of: Codebook that shares its dictionary with this one: pooled rows of concepts apply to both.
+        reference: Every concept of the package has a row for this codebook, if only one that says why it has nothing.
+        concepts: Concept → its row for this codebook, in the format of `sources` in a concept's file. Such a row
+            replaces those in the concept's file.
+        studies: The studies that the file pools.
+        part_of: The pooled file that holds the same people.
+        exact_weights: Whether weights sum to the number of respondents in each country; or the studies in which they
+            do.
+        watch: Addresses that show new releases.
+        download: The producer allows programs to download the file: a new release is fetched, not only reported.
     """
 
     codebook: str
@@ -298,16 +327,23 @@ class Source(StrictModel):
     waves: WaveRule
     key: KeyRule
     country: CountryRule
-    # The first of these that is a year in every row is used; a number that ends in the year is one.
+    # The first of these that is a year in every row is used. A number that ends in a year counts as a year.
     year: tuple[str, ...] = Field(min_length=1)
-    dates: tuple[str, ...] = ()  # numbers that begin with the year (20181203, 201812), tried after these
+    dates: tuple[str, ...] = ()  # numbers that begin with the year (20181203, 201812), tried after `year`
     version: tuple[str, ...] = ()
     doi: tuple[str, ...] = ()
     weights: tuple[Weight, ...] = ()
     not_weights: tuple[str, ...] = ()
     stratum: tuple[str, ...] = ()
     psu: tuple[str, ...] = ()
-    missing: str
+    missing: str | Convention
+    column_suffix: str | None = None
+    dictionary_of: str | None = None
+    reference: bool = False
+    concepts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    studies: Studies | None = None
+    part_of: PartOf | None = None
+    exact_weights: bool | tuple[str, ...] = False
     watch: tuple[Address, ...] = ()
     download: bool = False
 
@@ -322,12 +358,12 @@ class Source(StrictModel):
 
 
 class Policy(StrictModel):
-    """What the user says about a source: use it or not, under which permission, and where its personas may go.
+    """The user's decisions about a source: whether to use it, by which permission, and where its personas may go.
 
     Attributes:
-        watch: Addresses to ask for new releases, instead of the source's own; empty: none.
-        download: Whether a new release may be downloaded; null: as the source's record says.
-        accept: Releases that may change more than a check of releases lets pass: release id → why.
+        watch: Addresses to query for new releases, instead of the source's own; empty means none.
+        download: Whether a new release may be downloaded; null means as the source's record says.
+        accept: Release id → why this release may differ from the one before by more than the checks allow.
     """
 
     use: bool = True
@@ -339,62 +375,109 @@ class Policy(StrictModel):
 
 
 class SurveyConfig(StrictModel):
-    """`surveys.yaml`: further folders to look in, and the policy per source."""
+    """`surveys.yaml`: further survey folders, and the policy per source."""
 
     directories: tuple[Path, ...] = ()
     sources: dict[str, Policy] = Field(default_factory=dict)
 
 
+# Fields that recognition does not use: editing them does not make files be recognized again.
+_NO_MARK = {
+    "watch",
+    "download",
+    "column_suffix",
+    "dictionary_of",
+    "reference",
+    "concepts",
+    "studies",
+    "part_of",
+    "exact_weights",
+}
+
+
 @dataclass(frozen=True)
 class SourceRegistry:
-    """All sources with the missing conventions that they name and the user's policy."""
+    """All sources, the missing conventions that they name, and the user's policy.
+
+    Attributes:
+        sources: Codebook → record.
+        conventions: Name → convention.
+        config: The user's `surveys.yaml`.
+        config_file: Where it is.
+        own: Codebook → record of the deployment's own, from its configuration folder.
+        replaced: Codebooks whose packaged record a record of the deployment replaces, or would if it could be used.
+        set_aside: Records of the deployment that are not used as they stand.
+    """
 
     sources: Mapping[str, Source]
     conventions: Mapping[str, Convention]
     config: SurveyConfig = field(default_factory=SurveyConfig)
     config_file: Path | None = None
+    own: Mapping[str, OwnRecord[Source]] = field(default_factory=dict)
+    replaced: frozenset[str] = frozenset()
+    set_aside: tuple[SetAside, ...] = ()
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self.sources.values())
+
+    def __contains__(self, codebook: object) -> bool:
+        return codebook in self.sources
 
     def __getitem__(self, codebook: str) -> Source:
         return self.sources[codebook]
 
     def convention(self, source: Source) -> Convention:
         """The missing convention of a source."""
-        return self.conventions[source.missing]
+        return source.missing if isinstance(source.missing, Convention) else self.conventions[source.missing]
+
+    def record_version(self, codebook: str) -> str:
+        """Version of what reading and harmonizing take from a source's record; empty if there is no such source."""
+        if codebook not in self.sources:
+            return ""
+        source = self.sources[codebook]
+        # The crosswalk's version covers the rows of concepts.
+        record = source.model_dump_json(exclude={"watch", "download", "concepts"})
+        return digest(record, self.convention(source).model_dump_json())
 
     def data_use(self, source: Source) -> DataUse:
-        """Where personas of the source may be sent: the user's word, else the source's default."""
+        """Where personas of the source may be sent: as the user says, else the source's default."""
         policy = self.config.sources.get(source.codebook, Policy())
         return policy.data_use or source.data_use
 
     @property
     def permitted(self) -> dict[str, DataUse]:
-        """Source → where its personas may be sent today; those of a source that is closed or off stay here."""
+        """Source → where its personas may be sent today. Those of a closed or disabled source stay on this machine."""
         return {s.codebook: "local_only" if self.closed(s) else self.data_use(s) for s in self}
 
     def addresses(self, source: Source) -> tuple[Address, ...]:
-        """The addresses that tell of new releases of a source: the user's, else those of its record."""
+        """The addresses that show new releases of a source: the user's, else those of its record."""
         own = self.config.sources.get(source.codebook, Policy()).watch
         return source.watch if own is None else own
 
     def may_download(self, source: Source) -> bool:
-        """Whether a new release is fetched: as the user says, else the source's record; never of a closed source."""
+        """Whether a new release is fetched: as the user says, else as the record says. Never for a closed source."""
         own = self.config.sources.get(source.codebook, Policy()).download
         return self.closed(source) is None and (source.download if own is None else own)
 
     def accepted(self, codebook: str, release_id: str) -> str | None:
-        """Why a release may change much against the one before it, as the user stated it; None: it may not."""
+        """The user's reason why a release may differ much from the one before; None if there is none."""
         return self.config.sources.get(codebook, Policy()).accept.get(release_id)
 
     def closed(self, source: Source) -> PolicyError | None:
-        """Why the source may not be used, with the remedy; None: it may."""
+        """Why the source may not be used, with the remedy; None if it may."""
         policy = self.config.sources.get(source.codebook, Policy())
         where = self.config_file or Path("surveys.yaml")
+        if source.codebook in self.replaced and source.codebook not in self.own:
+            broken = next(one for one in self.set_aside if one.file.stem == source.codebook)
+            return PolicyError(
+                f"The source {source.codebook} is closed: its record in the configuration folder is invalid, and "
+                "could be stricter than the packaged one",
+                file=broken.file,
+                remedy="correct that record, or remove it to use the packaged one",
+            )
         if not policy.use:
             return PolicyError(
-                f"The source {source.codebook} is switched off",
+                f"The source {source.codebook} is disabled",
                 file=where,
                 variable=f"sources.{source.codebook}.use",
                 remedy="set it to true to use the source",
@@ -404,56 +487,52 @@ class SourceRegistry:
                 f"The source {source.codebook} is closed: {' '.join(source.acknowledge.split()).rstrip('.')}",
                 file=where,
                 variable=f"sources.{source.codebook}.acknowledged",
-                remedy="if you hold that permission, state there who gave it, for what and when, and scan again",
+                remedy="if you hold that permission, state there who gave it, for what and when, and run again",
             )
         return None
 
     @cached_property
     def digest(self) -> str:
-        """Version of everything that recognition depends on (not the user's policy)."""
+        """Version of everything that recognition depends on. The user's policy is not part of it."""
         return digest(
-            *(s.model_dump_json(exclude={"watch", "download"}) for s in self.sources.values()),
+            *(s.model_dump_json(exclude=_NO_MARK) for s in self.sources.values()),
             *(f"{name}{c.model_dump_json()}" for name, c in self.conventions.items()),
         )
 
 
-def load_sources(config: Path | None = None, *, folder: Path | None = None) -> SourceRegistry:
-    """Read the packaged source records, and the user's `surveys.yaml`.
+def load_sources(config: Path | None = None, *, kept: Path | None = None) -> SourceRegistry:
+    """Read the packaged source records, the deployment's own, and the user's `surveys.yaml`.
+
+    Records of the deployment are in the folder `sources/` beside `surveys.yaml`, one file `<codebook>.yaml` each;
+    `missing.yaml` there holds further conventions for missing answers. A record replaces the packaged one of the same
+    name. An invalid record is set aside and does not affect the others.
 
     Args:
         config: The user's file; null for `surveys.yaml` in the configuration folder, which may be absent.
-        folder: A folder of further records and conventions (`*.yaml`, `missing.yaml`), for sources of one's own.
+        kept: Folder of the deployment's own records as they were last read.
 
     Raises:
-        ConfigError: A record is not valid, names an unknown convention or the configuration names an unknown source.
+        ConfigError: A packaged record or `surveys.yaml` is not valid, or `surveys.yaml` names an unknown source.
     """
-    packaged = resources.files("mpta_pipeline.surveys") / "sources"
-    texts = {entry.name: entry.read_text(encoding="utf-8") for entry in packaged.iterdir()}
-    if folder is not None:
-        texts |= {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
-    conventions: dict[str, Convention] = {}
-    sources: dict[str, Source] = {}
-    for name in sorted(texts):
-        if name.startswith("missing") and name.endswith(".yaml"):
-            for key, value in yaml.safe_load(texts[name]).items():
-                conventions[key] = validated(Convention, value, _INVALID, file=name)
-        elif name.endswith(".yaml"):
-            source = validated(Source, yaml.safe_load(texts[name]), _INVALID, file=name)
-            sources[source.codebook] = source
-    for source in sources.values():
-        if source.missing not in conventions:
-            raise ConfigError(
-                "A source names a missing convention that does not exist",
-                file=f"{source.codebook}.yaml",
-                variable="missing",
-                value=source.missing,
-                remedy=f"use one of {', '.join(sorted(conventions))} or add it to missing.yaml",
-            )
     path = config or config_dir() / "surveys.yaml"
+    packaged = packaged_sources()
+    conventions, wrong = _own_conventions(path.parent / "sources", packaged.conventions)
+    own, aside = read_own(
+        path.parent / "sources", lambda text, file: _own_source(text, file, conventions), kept=kept, skip=_MISSING_FILE
+    )
+    sources = {**packaged.sources, **{name: record.record for name, record in own.items()}}
+    named = {*own, *(one.file.stem for one in aside)}
+    registry = SourceRegistry(
+        sources,
+        conventions,
+        own=own,
+        replaced=frozenset(named & packaged.sources.keys()),
+        set_aside=(*wrong, *aside),
+    )
     if config is None and not path.exists():
-        return SourceRegistry(sources, conventions)
+        return registry
     settings = validated(SurveyConfig, read_yaml(path) or {}, _INVALID, file=path)
-    if unknown := sorted(set(settings.sources) - set(sources)):
+    if unknown := sorted(set(settings.sources) - set(sources) - named):
         raise ConfigError(
             "The configuration names a source that does not exist",
             file=path,
@@ -463,4 +542,64 @@ def load_sources(config: Path | None = None, *, folder: Path | None = None) -> S
     settings = settings.model_copy(
         update={"directories": tuple((path.parent / d).resolve() for d in settings.directories)}
     )
-    return SourceRegistry(sources, conventions, settings, path)
+    return replace(registry, config=settings, config_file=path)
+
+
+@cache
+def packaged_sources() -> SourceRegistry:
+    """The sources of the package, without any deployment's records or policy.
+
+    Raises:
+        ConfigError: A record is not valid.
+    """
+    files = sorted(_PACKAGED.glob("*.yaml"))
+    conventions = _conventions((_PACKAGED / _MISSING_FILE).read_text(encoding="utf-8"), _PACKAGED / _MISSING_FILE)
+    sources = [
+        _source(path.read_text(encoding="utf-8"), path, conventions) for path in files if path.name != _MISSING_FILE
+    ]
+    return SourceRegistry({source.codebook: source for source in sources}, conventions)
+
+
+def _own_source(text: str, file: Path, conventions: Mapping[str, Convention]) -> Source:
+    source = _source(text, file, conventions)
+    if source.codebook != file.stem:
+        raise ConfigError(
+            "A source's record must be named after its codebook",
+            file=file,
+            variable="codebook",
+            value=source.codebook,
+            remedy=f"name the file {source.codebook}.yaml",
+        )
+    return source
+
+
+def _source(text: str, file: Path, conventions: Mapping[str, Convention]) -> Source:
+    source = validated(Source, parse_record(text, file, "A source's record"), _INVALID, file=file)
+    if isinstance(source.missing, str) and source.missing not in conventions:
+        raise ConfigError(
+            "A source names a missing convention that does not exist",
+            file=file,
+            variable="missing",
+            value=source.missing,
+            remedy=f"use one of {', '.join(sorted(conventions))}, or write the convention itself there",
+        )
+    return source
+
+
+def _conventions(text: str, file: Path) -> dict[str, Convention]:
+    raw = parse_record(text, file, "The file of missing conventions") or {}
+    return {
+        str(name): validated(Convention, value, _INVALID, file=file, key=str(name)) for name, value in dict(raw).items()
+    }
+
+
+def _own_conventions(
+    folder: Path, packaged: Mapping[str, Convention]
+) -> tuple[dict[str, Convention], tuple[SetAside, ...]]:
+    path = folder / _MISSING_FILE
+    if not path.exists():
+        return dict(packaged), ()
+    try:
+        return {**packaged, **_conventions(path.read_text(encoding="utf-8"), path)}, ()
+    except (MptaError, OSError, ValueError) as failure:
+        return dict(packaged), (SetAside(path, str(failure)),)

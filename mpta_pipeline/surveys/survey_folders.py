@@ -1,7 +1,4 @@
-"""The survey folders: what each file in them is, and which file gives each wave.
-
-What belongs here: looking, remembering what was seen, choosing. What does not: reading a file's rows.
-"""
+"""Scan the survey folders: what each file is, and which file each wave is read from."""
 
 from __future__ import annotations
 
@@ -16,15 +13,16 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.storage import Layout, write_json
 from mpta_pipeline.core.untrusted_text import one_line
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys.file_info import SUFFIXES
+from mpta_pipeline.surveys.opening import content_format
 from mpta_pipeline.surveys.recognize import Recognition, WavePart, recognize
 from mpta_pipeline.surveys.source_registry import SourceRegistry
 
-# Data of other formats are shown with what to do about them; anything else that lies in the folder is passed over.
+# Data files in other formats are shown with a remedy; all other files are ignored.
 _OTHER_DATA = (".rds", ".rdata", ".por", ".xlsx", ".xls", ".sas7bcat", ".xpt", ".7z", ".rar", ".gz", ".tsv", ".tab")
 
-_NAME = "Its name, or that of a folder, holds control characters or is not UTF-8. Rename it; the next look takes it up."
-_GROWING = "The file is still being written: it changed while it was looked at. The next look takes it up."
+_NAME = "Its name, or a folder's, has control characters or is not UTF-8. Rename it; the next scan will read it."
+_GROWING = "The file is still being written: it changed during the scan. The next scan will read it."
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class FileState:
     """A file in a survey folder.
 
     Attributes:
-        recognition: What it is; null where it is nothing that can be used.
-        problem: Why it cannot be used; for a source that is closed or switched off, beside its recognition.
+        recognition: What the file was recognized as; null if it cannot be used.
+        problem: Why it cannot be used. Set beside `recognition` if its source is closed or disabled.
     """
 
     path: Path
@@ -50,7 +48,7 @@ class FileState:
 
     @property
     def status(self) -> Literal["ready", "closed", "not_harmonized", "unusable"]:
-        """What can be done with it. `not_harmonized`: its source has no crosswalk, for the reason in its note."""
+        """What can be done with the file. `not_harmonized`: its source has no crosswalk; its note says why."""
         if self.recognition is None:
             return "unusable"
         if self.problem is not None:
@@ -60,13 +58,13 @@ class FileState:
 
 @dataclass(frozen=True)
 class WaveFile:
-    """A file that holds a wave, and its part in it.
+    """A file that holds a wave, and its role for the wave.
 
     Attributes:
-        role: `used`: it gives respondents of the wave, all or those of some countries. `check`: the same people stand
-            in files of a preferred source. `superseded`: other releases of the same source give its countries.
+        role: `used`: respondents are read from it, of all its countries or of some. `check`: the same people are in
+            files of a preferred source. `superseded`: other releases of the same source are used for its countries.
         reason: Why it has that role.
-        countries: The countries that it gives; of a file that is not used, none.
+        countries: The countries that are read from it; empty if it is not used.
     """
 
     wave: str
@@ -77,15 +75,15 @@ class WaveFile:
 
 
 def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path | None = None) -> list[FileState]:
-    """Look at every file of a folder, or of several, and their sub-folders.
+    """Look at every file in one or more folders and their subfolders.
 
-    A file that cannot be used is a state with its problem, never an exception, so that it does not keep the others from
-    their way. What was found is remembered by path, size, time and inode, until the sources' records change.
+    A file that cannot be used becomes a state with its problem, never an exception, so that it does not affect the
+    others. Results are cached by path, size, time and inode, until the sources' records change.
 
     Args:
         folder: Folder or folders; absent ones count as empty.
         registry: Sources.
-        cache: Where to remember; null for `survey_files.json` in the data folder.
+        cache: The cache file; null for `survey_files.json` in the data folder.
     """
     folders = [folder] if isinstance(folder, Path) else list(folder)
     cache = cache or Layout.from_env().root / "survey_files.json"
@@ -100,7 +98,7 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
     states = []
     for path in paths:
         identity = _identity(path)
-        if identity is None:  # gone since it was listed
+        if identity is None:  # deleted since it was listed
             continue
         if one_line(str(path)) != str(path):
             states.append(_state(path, {"identity": identity, "problem": _NAME}, registry))
@@ -119,14 +117,14 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
 
 
 def look_at(path: Path, registry: SourceRegistry) -> FileState:
-    """Look at one file, wherever it lies; nothing is remembered."""
+    """Look at one file anywhere; the result is not cached."""
     identity = _identity(path)
     entry = {"identity": identity or [0, 0, 0], **_look(path, registry)}
     return _state(path, entry, registry)
 
 
 def _identity(path: Path) -> list[int] | None:
-    """By which a file is known again; None where it is gone."""
+    """What identifies a file that was seen before; None if it was deleted."""
     try:
         stat = path.stat()
     except OSError:
@@ -138,11 +136,11 @@ def _is_data(path: Path) -> bool:
     suffix = path.suffix.lower()
     if not path.is_file():
         return False
-    if suffix in readers.SUFFIXES or suffix == ".zip" or suffix in _OTHER_DATA:
+    if suffix in SUFFIXES or suffix == ".zip" or suffix in _OTHER_DATA:
         return True
     try:
         with path.open("rb") as file:
-            return readers.content_format(file.read(64)) in ("sav", "dta", "sas7bdat")
+            return content_format(file.read(64)) in ("sav", "dta", "sas7bdat")
     except OSError:
         return False
 
@@ -157,8 +155,8 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
         return {"problem": f"There is no such file (file {path})"}
     except OSError as failure:
         return {"problem": f"The file cannot be read: {failure.strerror or failure}"}
-    except Exception as failure:  # one file that nobody thought of must not hide the others
-        return {"problem": f"The file cannot be read, for a reason that the program does not know: {_kind(failure)}"}
+    except Exception as failure:  # one unexpected file must not hide the others
+        return {"problem": f"The file cannot be read, because of an unexpected error: {_kind(failure)}"}
     return {
         "sha256": sha,
         "codebook": found.codebook,
@@ -171,7 +169,7 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
 
 
 def _kind(failure: Exception) -> str:
-    """What an error is and where it comes from; its message may hold somebody's answers."""
+    """Type and module of an error. Its message is left out: it may contain answers."""
     module = type(failure).__module__
     return type(failure).__name__ if module == "builtins" else f"{module}.{type(failure).__name__}"
 
@@ -202,16 +200,16 @@ def _read_cache(path: Path, registry: SourceRegistry) -> dict[str, dict[str, Any
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return dict(stored["files"]) if stored["version"] == registry.digest else {}
-    except (OSError, ValueError, KeyError, TypeError):  # absent or not ours: look again
+    except (OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version: look again
         return {}
 
 
 def assign(states: Iterable[FileState]) -> list[WaveFile]:
-    """Which file gives each country of each wave, and what part the other files that hold it have.
+    """Decide which file each country of each wave is read from, and the role of the other files that hold it.
 
-    Files of different countries make up a wave together. A country that several files hold is given by one: of several
-    sources by the one with the lowest precedence (a wave's own file before the pooled ones); of one source's files by
-    the newest release by its version stamp, among equal stamps by the one dropped last.
+    Files with different countries make up a wave together. If several files hold a country, it is read from one: from
+    the source with the lowest precedence (a wave's own file before pooled ones); among files of one source from the
+    newest release by version stamp; among equal stamps from the file that was added last.
     """
     held: dict[str, list[FileState]] = {}
     for state in states:
@@ -252,8 +250,8 @@ def _assigned(wave: str, state: FileState, givers: Mapping[str, FileState], part
     taken = "; ".join(_taken(state, other, countries, held) for other, countries in others.values())
     if given:
         if parts == 1:
-            return WaveFile(wave, state, "used", taken or "it gives the whole wave", given)
-        part = f"one of {parts} files that make up the wave: it gives {_listed(given)}"
+            return WaveFile(wave, state, "used", taken or "the whole wave is read from it", given)
+        part = f"one of {parts} files of the wave: {_listed(given)} {'is' if len(given) == 1 else 'are'} read from it"
         return WaveFile(wave, state, "used", f"{part}; {taken}" if taken else part, given)
     assert state.recognition is not None
     same_source = any(_codebook(other) == state.recognition.codebook for other, _ in others.values())
@@ -266,7 +264,7 @@ def _codebook(state: FileState) -> str:
 
 
 def _taken(state: FileState, other: FileState, countries: Sequence[str], held: Sequence[str]) -> str:
-    """Why another file gives some of a file's countries."""
+    """Why some of a file's countries are read from another file."""
     assert state.recognition is not None and other.recognition is not None
     which = (
         "its people are"
@@ -278,10 +276,8 @@ def _taken(state: FileState, other: FileState, countries: Sequence[str], held: S
     if _codebook(state) != _codebook(other):
         return f"{which} taken from {other.path.name} ({_codebook(other)}, the preferred source)"
     if state.recognition.version != other.recognition.version:
-        return (
-            f"{which} taken from {other.path.name}, the newer release ({other.recognition.version or 'dropped later'})"
-        )
-    return f"{which} taken from {other.path.name}, which was dropped later"
+        return f"{which} taken from {other.path.name}, the newer release ({other.recognition.version or 'added later'})"
+    return f"{which} taken from {other.path.name}, which was added later"
 
 
 def _listed(countries: Sequence[str], most: int = 6) -> str:
@@ -289,5 +285,5 @@ def _listed(countries: Sequence[str], most: int = 6) -> str:
 
 
 def folders(layout: Layout, registry: SourceRegistry) -> Sequence[Path]:
-    """The folders that survey files are looked for in: the survey folder and those of `surveys.yaml`."""
+    """The folders that are searched for survey files: the survey folder and those in `surveys.yaml`."""
     return [layout.surveys, *registry.config.directories]

@@ -1,8 +1,7 @@
-"""Respondents who withdrew: the list of them, by hashed ids, and raw waves without them.
+"""Respondents who withdrew: the list of their hashed ids, and raw snapshots without their rows.
 
-The list lies with the partitions. A raw snapshot is the file as read, less those on the list: their rows are taken out
-whenever a snapshot is loaded that was written, or copied to this machine, before they withdrew. The survey file
-itself is the producer's and is never changed.
+The list is stored with the partitions. Rows of those on the list are removed from a raw snapshot when it is loaded, if
+it was written, or copied to this machine, before they withdrew. The survey file itself is never changed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import digest, hash_rows
-from mpta_pipeline.core.storage import Layout, read_text, write_json, write_parquet
+from mpta_pipeline.core.provenance import checksum
+from mpta_pipeline.core.storage import Layout, read_text, write_checked_json, write_json, write_parquet
 
 HASH_LENGTH = 32
 
@@ -28,7 +28,7 @@ class Withdrawals:
     """Who withdrew.
 
     Attributes:
-        waves: Hashed respondent id → the waves that held the respondent on withdrawal.
+        waves: Hashed respondent id → the waves that held the respondent at the time.
         days: Hashed respondent id → day of the withdrawal.
     """
 
@@ -37,11 +37,11 @@ class Withdrawals:
 
     @property
     def version(self) -> str:
-        """Version of the whole list; empty: nobody withdrew."""
+        """Version of the whole list; empty if nobody withdrew."""
         return digest(*sorted(self.waves), length=12) if self.waves else ""
 
     def version_of(self, wave: str) -> str:
-        """Version of the part of the list that concerns a wave; empty: it held nobody who withdrew."""
+        """Version of the entries of the list that concern a wave; empty if there are none."""
         concerned = sorted(h for h, waves in self.waves.items() if wave in waves)
         return digest(*concerned, length=12) if concerned else ""
 
@@ -53,21 +53,22 @@ class Withdrawals:
 
 
 def hashed(respondent_ids: pl.Series) -> pl.Series:
-    """Respondent ids as the list holds them."""
+    """Respondent ids as they are hashed in the list."""
     frame = respondent_ids.alias("id").to_frame()
     return hash_rows(frame, ["id"], key="withdrawn", length=HASH_LENGTH)
 
 
 def list_path(layout: Layout) -> Path:
-    """Where the list lies."""
+    """Path of the list."""
     return layout.store / "withdrawn.json"
 
 
 def load_withdrawals(layout: Layout) -> Withdrawals:
-    """The list of those who withdrew; an absent one is empty.
+    """The list of those who withdrew; empty if the file is absent.
 
     Raises:
-        ConfigError: The list cannot be read. It is never taken for empty: that would bring people back.
+        ConfigError: The list cannot be read. It is never treated as empty, because that would restore withdrawn
+            respondents.
     """
     path = list_path(layout)
     try:
@@ -81,12 +82,12 @@ def load_withdrawals(layout: Layout) -> Withdrawals:
         raise ConfigError(
             f"The list of respondents who withdrew cannot be read ({type(failure).__name__})",
             file=path,
-            remedy="put back a copy of it; without the list nothing can be read, lest somebody comes back",
+            remedy="restore the file from a copy; nothing is read without it, so that no withdrawn respondent returns",
         ) from None
 
 
 def add_withdrawal(layout: Layout, respondent_id: str, waves: Sequence[str], on: date) -> Withdrawals:
-    """Put a respondent on the list; one who is there already keeps the day and gets further waves."""
+    """Add a respondent to the list. One who is on it keeps the day, and the waves are added."""
     known = load_withdrawals(layout)
     name = hashed(pl.Series([respondent_id]))[0]
     held = {**known.waves, name: tuple(sorted({*known.waves.get(name, ()), *waves}))}
@@ -99,10 +100,11 @@ def add_withdrawal(layout: Layout, respondent_id: str, waves: Sequence[str], on:
 def rewrite_snapshot(
     folder: Path, release: Mapping[str, Any], people: pl.DataFrame, data: pl.DataFrame, listed: Withdrawals
 ) -> dict[str, Any]:
-    """Take those on the list out of a snapshot; returns its release record as it is now.
+    """Remove those on the list from a snapshot, and return its new release record.
 
-    The rows go to a new file, the keys of those who stay to another (a repeated key is numbered by the rows that share
-    it), and the release record, written last, names both: whoever reads meanwhile sees the old or the new snapshot.
+    The rows go to a new file. The keys of those who stay go to another, because repeated keys were numbered with all
+    rows that share them. The release record is written last and names both, so that a concurrent reader sees either
+    the old or the new snapshot.
 
     Args:
         folder: The snapshot.
@@ -117,13 +119,15 @@ def rewrite_snapshot(
         names = {"data_file": f"data-{listed.version}.parquet", "keys_file": f"keys-{listed.version}.parquet"}
         write_parquet(data.filter(~gone), folder / names["data_file"])
         write_parquet(people.filter(~gone).select("native_key", "key_repeated"), folder / names["keys_file"])
+        kept = ["variables.parquet", *names.values()]
         record |= names | {
+            "checksums": {name: checksum(folder / name) for name in kept},
             "n_respondents": data.height - int(gone.sum()),
             "withdrawn": int(release.get("withdrawn", 0)) + int(gone.sum()),
         }
-    write_json(record, folder / "release.json")
-    kept = {"variables.parquet", "release.json", record.get("data_file", "data.parquet"), record.get("keys_file")}
+    write_checked_json(record, folder / "release.json")
+    files = {"variables.parquet", "release.json", record.get("data_file", "data.parquet"), record.get("keys_file")}
     for path in folder.glob("*.parquet"):
-        if path.name not in kept:
+        if path.name not in files:
             path.unlink()
     return record

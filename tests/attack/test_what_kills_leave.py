@@ -18,8 +18,8 @@ from mpta_pipeline.publication import withdrawal
 READ_SLOWLY = """
 import time
 from pathlib import Path
-from mpta_pipeline.surveys import readers
-with readers.opened(Path({path!r})) as file:
+from mpta_pipeline.surveys import opening
+with opening.opened(Path({path!r})) as file:
     print(file.path, flush=True)
     time.sleep(60)
 """

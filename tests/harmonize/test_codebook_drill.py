@@ -188,14 +188,14 @@ def test_a_whole_wvs7_file_passes(tmp_path: Path, way: str, registry: SourceRegi
 
 def _by_label(crosswalk: Crosswalk) -> set[str]:
     """Columns that only a file's labels can fill."""
-    return {r.column for rules in crosswalk.rules.values() for r in rules if r.source.where or r.source.from_labels}
+    return {r.column for rules in crosswalk.rules.values() for r in rules if r.row.where or r.row.from_labels}
 
 
 def test_every_label_of_the_codebook_is_understood(crosswalk: Crosswalk) -> None:
     odd, compared = [], 0
     for rule in crosswalk.rules["wvs7"]:
         variable = next((v for v in rule.variables if v in codebook()), None)
-        if variable is None or rule.source.from_labels or rule.source.country:
+        if variable is None or rule.row.from_labels or rule.row.country:
             continue
         options = {o.code: o for o in rule.options}
         for code, label in codebook()[variable]["choices"].items():
@@ -270,8 +270,8 @@ def columns_of(codebook: str, crosswalk: Crosswalk) -> Iterator[tuple[str, list[
         variable = rule.variables[0] if rule.variables else None
         if variable is None or variable in IDENTITY[codebook] or variable == KEYS[codebook]:
             continue
-        if rule.source.numeric:
-            low, high = int(rule.source.numeric.min), int(rule.source.numeric.max)
+        if rule.row.numeric:
+            low, high = int(rule.row.numeric.min), int(rule.row.numeric.max)
             if high <= 1:
                 yield variable, spread([0.0, 0.25, 1.0, -99.0]), {}
                 continue
@@ -283,9 +283,9 @@ def columns_of(codebook: str, crosswalk: Crosswalk) -> Iterator[tuple[str, list[
             if option.code.isdigit():
                 label = said.get((rule.column, option.value)) or _word(rule, option.value, option.text)
                 labels[int(option.code)] = _evs(label) if codebook == "evs2017" else label
-        if rule.source.from_labels or rule.source.country:
-            labels |= {840001: "US: Republican", 840002: "US: Democrat"} if rule.source.from_labels else {}
-            codes = [840001, 840002] if rule.source.from_labels else [840, 276]
+        if rule.row.from_labels or rule.row.country:
+            labels |= {840001: "US: Republican", 840002: "US: Democrat"} if rule.row.from_labels else {}
+            codes = [840001, 840002] if rule.row.from_labels else [840, 276]
         else:
             codes = [int(o.code) for o in rule.options if o.code.isdigit()]
         yield variable, spread([*codes, *missing]), labels | OWN.get(variable, {})

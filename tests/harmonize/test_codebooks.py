@@ -18,9 +18,9 @@ CODEBOOKS = sorted(set(IDENTITY) - {"gss_lon"})
 
 def codes_of(rule: Rule) -> list[str]:
     """Codes that the rule maps; of a number its bounds."""
-    if (numeric := rule.source.numeric) is not None:
+    if (numeric := rule.row.numeric) is not None:
         return [f"{numeric.min:g}", f"{numeric.max:g}"]
-    if rule.source.from_labels:
+    if rule.row.from_labels:
         return ["1", "2"]
     return [o.code for o in rule.options]
 
@@ -33,7 +33,7 @@ def as_number(code: str) -> float:
 def test_every_mapped_code_becomes_its_value(codebook: str, crosswalk: Crosswalk, make_raw: MakeRaw) -> None:
     taken: dict[str, Rule] = {}
     for rule in crosswalk.rules[codebook]:
-        if not rule.source.country and not rule.source.where and rule.variables:
+        if not rule.row.country and not rule.row.where and rule.variables:
             taken.setdefault(rule.variables[0].lower(), rule)
     identity = {name.lower() for name in IDENTITY[codebook](1)}
     rules = [r for name, r in taken.items() if name not in identity]
@@ -45,9 +45,9 @@ def test_every_mapped_code_becomes_its_value(codebook: str, crosswalk: Crosswalk
     raw = make_raw(codebook, columns)
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
     for rule in rules:
-        if rule.column not in frame.columns and (rule.source.from_labels or rule.source.unlabelled):
+        if rule.column not in frame.columns and (rule.row.from_labels or rule.row.unlabelled):
             continue
-        if rule.source.numeric or rule.source.from_labels:
+        if rule.row.numeric or rule.row.from_labels:
             assert frame[rule.column].null_count() < n
             continue
         expected = {o.code: o.value for o in rule.options}
@@ -62,7 +62,7 @@ def test_every_mapped_code_becomes_its_value(codebook: str, crosswalk: Crosswalk
         assert set(expected) - set(found) <= {"-1", "-2", "-3", "-4", "-5"}
     # Lists that have nothing but labels say nothing without them, nor do codes that releases number in their own ways.
     bare = {p.column for p in harmonize.columns_set_aside(raw, crosswalk)}
-    assert bare <= {r.column for r in rules if r.source.from_labels or r.source.unlabelled}
+    assert bare <= {r.column for r in rules if r.row.from_labels or r.row.unlabelled}
     # Whatever is harmonized can be said: no code without words stops anybody's personas.
     facts = traits.column_facts(crosswalk).filter((pl.col("codebook") == codebook) & (pl.col("domain") != "design"))
     long = traits.answers(frame, [c for c in facts["column"] if c in frame.columns])

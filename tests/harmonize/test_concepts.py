@@ -8,17 +8,19 @@ import re
 
 import polars as pl
 
-from mpta_pipeline.harmonize.concept_schema import CORE_CODEBOOKS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
+from mpta_pipeline.surveys import packaged_sources
 from tests.shared_data import REFERENCE_CROSSWALK, WVS_CODEBOOK, present
 
 NAMES = {"WVS7": "wvs7", "WVS_TS": "wvs_ts", "JOINT": "joint", "EVS2017": "evs2017", "GSS": "gss"}
 
 
-def test_each_concept_says_of_each_core_source_what_it_has(crosswalk: Crosswalk) -> None:
+def test_each_concept_says_of_each_reference_source_what_it_has(crosswalk: Crosswalk) -> None:
+    reference = {source.codebook for source in packaged_sources() if source.reference}
+    assert reference == set(NAMES.values())
     found = crosswalk.concepts.group_by("concept").agg(pl.col("codebook").unique())
     for concept, codebooks in found.rows():
-        assert set(CORE_CODEBOOKS) <= set(codebooks), concept
+        assert reference <= set(codebooks), concept
 
 
 def test_every_row_of_the_specification_is_there() -> None:

@@ -233,7 +233,7 @@ def _cases() -> Iterator[tuple[str, str, str, str]]:
             yield from ((concept, codebook, bottom, top) for codebook in codebooks)
 
 
-@pytest.mark.parametrize(("concept", "codebook", "bottom", "top"), _cases())
+@pytest.mark.parametrize(("concept", "codebook", "bottom", "top"), list(_cases()))
 def test_poles(crosswalk: Crosswalk, concept: str, codebook: str, bottom: str, top: str) -> None:
     scores = _scores(_rule(crosswalk, concept, codebook))
     assert (scores[bottom], scores[top]) == (0.0, 1.0)
@@ -268,7 +268,7 @@ def test_government_responsibility_is_turned_only_where_it_must_be(crosswalk: Cr
     assert waves["wvs_w2"] == values["wvs_ts"]
     assert waves["wvs_w3"] == waves["wvs_w4"] == values["wvs7"]
     for codebook in ("wvs_w5", "wvs_w6"):
-        unlabelled = _rule(crosswalk, concept, codebook).source.unlabelled
+        unlabelled = _rule(crosswalk, concept, codebook).row.unlabelled
         assert unlabelled and unlabelled.direction
 
 
@@ -298,7 +298,7 @@ def test_first_and_second_aim_hide_each_other(crosswalk: Crosswalk) -> None:
 
 def test_lowest_points_of_the_autonomy_index_are_values(crosswalk: Crosswalk) -> None:
     for codebook in (*WVS, "wvs_usa_extract"):
-        source = _rule(crosswalk, "index_autonomy_index", codebook).source
+        source = _rule(crosswalk, "index_autonomy_index", codebook).row
         assert source.numeric is not None
         assert (source.numeric.min, source.numeric.max) == (-2, 2)
         assert not {"-1", "-2"} & {m.code for m in source.missing}
@@ -338,7 +338,7 @@ def test_labels_are_accepted_and_reversed_ones_refused(crosswalk: Crosswalk, con
 
 @pytest.mark.parametrize(("concept", "codebook"), ENDS)
 def test_end_labels_are_accepted_and_swapped_ones_refused(crosswalk: Crosswalk, concept: str, codebook: str) -> None:
-    ends = _rule(crosswalk, concept, codebook).source.range
+    ends = _rule(crosswalk, concept, codebook).row.range
     assert ends is not None and ends.low_label and ends.high_label
     low, high = ENDS[concept, codebook]
     assert ends.low_label.accepts(low) and ends.high_label.accepts(high)

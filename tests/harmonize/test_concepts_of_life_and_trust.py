@@ -72,9 +72,9 @@ def rules_of_batch(crosswalk: Crosswalk) -> Iterator[Rule]:
 
 def decoded(rule: Rule, code: str, label: str) -> str | None:
     """What a code with a label becomes: a value, `missing`, or null where the label contradicts."""
-    if any(m.code == code and m.label and m.label.accepts(label) for m in rule.source.missing):
+    if any(m.code == code and m.label and m.label.accepts(label) for m in rule.row.missing):
         return "missing"
-    if rule.source.decode == "label":
+    if rule.row.decode == "label":
         fitting = {o.value for o in rule.options if o.label and o.label.accepts(label)}
         return fitting.pop() if len(fitting) == 1 else None
     return next((o.value for o in rule.options if o.code == code and (o.label is None or o.label.accepts(label))), None)
@@ -112,13 +112,13 @@ def test_every_row_of_the_reference_crosswalk_is_covered(crosswalk: Crosswalk) -
 
 def test_what_is_not_equivalent_or_american_is_never_pooled(crosswalk: Crosswalk) -> None:
     for rule in rules_of_batch(crosswalk):
-        if rule.codebook == "gss" or rule.source.equivalence in ("not_equivalent", "approximate", "source_specific"):
+        if rule.codebook == "gss" or rule.row.equivalence in ("not_equivalent", "approximate", "source_specific"):
             assert rule.column != rule.concept.concept, f"{rule.codebook} {rule.variables} pooled"
 
 
 def test_all_european_and_world_rows_that_are_identical_share_a_column(crosswalk: Crosswalk) -> None:
     for rule in rules_of_batch(crosswalk):
-        if rule.source.equivalence == "identical":
+        if rule.row.equivalence == "identical":
             assert rule.column == rule.concept.concept
 
 
@@ -172,7 +172,7 @@ def test_one_variable_on_both_parents_is_split_between_them(crosswalk: Crosswalk
     assert mother == {"0": "yes", "1": "yes", "2": "no", "3": "yes", "4": "no", "8": "no"}
     assert father == {"0": "yes", "1": "no", "2": "yes", "5": "yes", "6": "no", "8": "no"}
     for concept, unknown in (("mother_born_in_country", "567"), ("father_born_in_country", "347")):
-        missing = rule_of(crosswalk, "gss", "parborn", concept).source.missing
+        missing = rule_of(crosswalk, "gss", "parborn", concept).row.missing
         assert {m.code for m in missing} == set(unknown)
         assert {m.kind for m in missing} == {"dont_know"}
 
@@ -286,7 +286,7 @@ def test_an_immigrant_flag_is_not_read_as_born_in_the_country(crosswalk: Crosswa
 def test_mentions_are_decoded_by_label_in_every_world_and_european_file(crosswalk: Crosswalk) -> None:
     for rule in rules_of_batch(crosswalk):
         if rule.concept.concept.startswith(("child_", "neighbour_")) and rule.codebook != "gss":
-            assert rule.source.decode == "label", f"{rule.codebook} {rule.variables}"
+            assert rule.row.decode == "label", f"{rule.codebook} {rule.variables}"
             assert decoded(rule, "0", "Not mentioned") == "not_mentioned"
             assert decoded(rule, "1", "Not mentioned") == "not_mentioned"
             assert decoded(rule, "2", "Mentioned") == "mentioned"
@@ -303,7 +303,7 @@ def test_every_label_of_the_wvs7_codebook_is_understood(crosswalk: Crosswalk) ->
     codebook = json.loads(WVS_CODEBOOK.read_text(encoding="utf-8"))
     strange, seen = [], 0
     for rule in crosswalk.rules["wvs7"]:
-        if rule.concept.concept not in CONCEPTS or not rule.source.all_options or rule.source.country:
+        if rule.concept.concept not in CONCEPTS or not rule.row.all_options or rule.row.country:
             continue
         choices = codebook[rule.variables[0]]["choices"]
         codes = {o.code for o in rule.options if int(o.code) >= 0}

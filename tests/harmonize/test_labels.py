@@ -58,7 +58,7 @@ def test_labels_as_producers_write_them(
     turned = make_raw(codebook, {variable: codes}, {variable: dict(zip(map(str, codes), said[::-1], strict=True))})
     found = harmonize.harmonize(make_raw(codebook, {variable: codes, "V2": [840] * len(codes)}, labels), crosswalk)
     assert column in found.columns
-    if rule.source.decode == "code":
+    if rule.row.decode == "code":
         assert {p.column for p in harmonize.columns_set_aside(turned, crosswalk)} == {column}
     else:
         assert harmonize.harmonize(turned, crosswalk).sort("row_index")[column].to_list() == expected[::-1]
@@ -129,7 +129,7 @@ def test_another_question_under_the_same_title_is_set_aside_with_or_without_labe
 
 def described_columns(path: Path, codebook: str, crosswalk: Crosswalk) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Every labelled code of a skeleton's variables that the crosswalk names, in turn, and the labels."""
-    used = {name.lower() for r in crosswalk.rules[codebook] for name in r.variables if not r.source.country}
+    used = {name.lower() for r in crosswalk.rules[codebook] for name in r.variables if not r.row.country}
     labels = {
         v["name"]: {c.removesuffix(".0"): text for c, text in v["value_labels"].items()}
         for v in json.loads(gzip.decompress(path.read_bytes()))["variables"]
@@ -165,5 +165,5 @@ def test_labels_cut_anywhere_or_absent_are_read_as_the_whole_ones_or_not_at_all(
             frame = harmonize.harmonize(make_raw(codebook, columns, cut if width else None), crosswalk)
         except CrosswalkError:
             continue  # too little of it can be read
-        compared += compare(whole, frame, {r.column for r in crosswalk.rules[codebook] if r.source.from_labels})
+        compared += compare(whole, frame, {r.column for r in crosswalk.rules[codebook] if r.row.from_labels})
     assert compared > 500

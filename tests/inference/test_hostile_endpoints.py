@@ -33,7 +33,7 @@ def test_nobody_sleeps_a_day_because_an_endpoint_says_so(status: int, serve, led
     server = serve(lambda s, r: Answer(status, openai_error("come back tomorrow"), {"retry-after": "86400"}))
     began = time.monotonic()
     with pytest.raises(ModelError, match="come back tomorrow"):
-        inference.ask(make_spec(server.url), make_prompts(GOOD), ledger)
+        inference.send_requests(make_spec(server.url), make_prompts(GOOD), ledger)
     assert time.monotonic() - began < 5
     assert len(server.log) == 1
 
@@ -41,8 +41,8 @@ def test_nobody_sleeps_a_day_because_an_endpoint_says_so(status: int, serve, led
 def test_one_request_that_is_told_to_wait_a_day_is_an_error_and_the_others_go_on(serve, ledger: Path):
     late = Answer(503, openai_error("busy"), {"retry-after": "86400"})
     server = serve(lambda s, r: late if "good 3" in r.text else answers(r))
-    report = inference.ask(make_spec(server.url), make_prompts(GOOD), ledger)
-    assert (report.asked, report.errors) == (5, 1)
+    report = inference.send_requests(make_spec(server.url), make_prompts(GOOD), ledger)
+    assert (report.answered, report.errors) == (5, 1)
 
 
 def _bomb(times: int) -> bytes:
@@ -61,8 +61,8 @@ def test_a_small_reply_that_unpacks_to_gigabytes_takes_no_memory(times: int, ser
         lambda s, r: Answer(raw=packed, headers={"content-encoding": encoding}) if "good 3" in r.text else answers(r)
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report = inference.ask(make_spec(server.url), make_prompts(GOOD), ledger)
-    assert (report.asked, report.errors) == (5, 1)
+    report = inference.send_requests(make_spec(server.url), make_prompts(GOOD), ledger)
+    assert (report.answered, report.errors) == (5, 1)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes"
 
 
@@ -78,7 +78,7 @@ def test_a_small_reply_that_unpacks_to_gigabytes_takes_no_memory(times: int, ser
 def test_a_packed_reply_is_read(encoding, pack, serve, ledger: Path):
     raw = pack(orjson.dumps(chat("A" + " " * 500_000)))
     server = serve(lambda s, r: Answer(raw=raw, headers={"content-encoding": encoding}))
-    assert inference.ask(make_spec(server.url), make_prompts(["x"]), ledger).asked == 1
+    assert inference.send_requests(make_spec(server.url), make_prompts(["x"]), ledger).answered == 1
 
 
 def test_names_that_an_endpoint_gives_are_bounded(serve, ledger: Path):
@@ -89,7 +89,7 @@ def test_names_that_an_endpoint_gives_are_bounded(serve, ledger: Path):
             else Answer(body=chat("A", finish_reason="x" * 100_000) | {"model": r.text + "m" * 100_000})
         )
     )
-    report = inference.ask(
+    report = inference.send_requests(
         make_spec(server.url), make_prompts([f"{w} {i}" for i in range(60) for w in ("a", "bad")]), ledger
     )
     frame = Ledger(ledger).read()
@@ -121,11 +121,11 @@ def test_an_address_that_is_none_concerns_its_model_alone(url: str, serve, ledge
     path.write_text("models:\n" + entry.format("slip", url) + entry.format("good", server.url))
     models = inference.load_models(path)
 
-    def make(model: str, task: str) -> inference.AskReport:
-        return inference.ask(models[model], make_prompts(GOOD), ledger / model)
+    def make(model: str, task: str) -> inference.RequestReport:
+        return inference.send_requests(models[model], make_prompts(GOOD), ledger / model)
 
-    made = dict(inference.in_parallel(["slip|t", "good|t"], make, inference.Stop(), str))
-    assert made["good|t"].asked == 6
+    made = dict(inference.run_in_parallel(["slip|t", "good|t"], make, inference.Stop(), str))
+    assert made["good|t"].answered == 6
     assert isinstance(made["slip|t"], ModelError)
     for words in ("models.slip.base_url", "models.yaml", "Remedy"):
         assert words in str(made["slip|t"])
@@ -154,12 +154,12 @@ def test_no_reply_is_an_error_of_the_program(provider: str, status: int, serve, 
     spec = make_spec(base, provider=provider, attempts=1)
     for i in range(len(ODD)):
         try:
-            report = inference.ask(spec, make_prompts([f"x {i}"]), ledger / str(i))
+            report = inference.send_requests(spec, make_prompts([f"x {i}"]), ledger / str(i))
         except ModelError as failure:
             assert "did not foresee" not in str(failure), ODD[i]
             assert "Remedy" in str(failure)
         else:
-            assert report.asked == 1
+            assert report.answered == 1
 
 
 # --- batches --------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_an_odd_state_of_a_batch_ends_its_model_in_bounded_time_with_what_to_do(
     spec = batch_spec(serve(decide), provider, timeouts={"patience": 0.5})
     began = time.monotonic()
     with pytest.raises(ModelError) as failure:
-        inference.ask(spec, make_prompts(["a", "b"]), ledger)
+        inference.send_requests(spec, make_prompts(["a", "b"]), ledger)
     assert time.monotonic() - began < 10
     assert "did not foresee" not in str(failure.value)
     assert "batches.json" in str(failure.value), "the batch stays noted, and the user is told where"
@@ -204,7 +204,7 @@ def test_a_batch_that_does_not_end_is_not_waited_for_for_ever(provider, serve, l
     server = serve(BatchMock())
     server.phase.value = 1
     with pytest.raises(ModelError, match="has not ended"):
-        inference.ask(batch_spec(server, provider), make_prompts(["a"]), ledger)
+        inference.send_requests(batch_spec(server, provider), make_prompts(["a"]), ledger)
 
 
 LINES = [
@@ -224,8 +224,8 @@ def test_a_damaged_line_of_the_results_spoils_no_other(provider: str, serve, led
         return answer
 
     prompts = make_prompts(["a", "bad b", "c"])
-    report = inference.ask(spec := batch_spec(serve(decide), provider), prompts, ledger)
-    assert (report.asked, report.errors) == (2, 1)
+    report = inference.send_requests(spec := batch_spec(serve(decide), provider), prompts, ledger)
+    assert (report.answered, report.errors) == (2, 1)
     assert inference.responses(spec, prompts, ledger)["error"].is_not_null().to_list() == [False, True, False]
     assert any("could not be read" in note for note in report.notes)
 
@@ -233,7 +233,7 @@ def test_a_damaged_line_of_the_results_spoils_no_other(provider: str, serve, led
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
 def test_one_result_of_another_form_is_an_error_row_of_its_own(provider: str, serve, ledger: Path):
     mock = BatchMock()
-    senseless = {
+    unreadable_response = {
         "openai": ("response", {"status_code": "200", "body": 5}),
         "anthropic": ("result", {"type": "succeeded", "message": {"content": 5}}),
         "gemini": ("response", {"candidates": 5}),
@@ -241,7 +241,7 @@ def test_one_result_of_another_form_is_an_error_row_of_its_own(provider: str, se
 
     def decide(server: Server, r: Request) -> Answer:
         answer = mock(server, r)
-        name, value = senseless[provider]
+        name, value = unreadable_response[provider]
         if answer.raw is not None:
             first, *rest = answer.raw.splitlines()
             if first:
@@ -253,8 +253,8 @@ def test_one_result_of_another_form_is_an_error_row_of_its_own(provider: str, se
         return answer
 
     prompts = make_prompts(["a", "b", "c"])
-    report = inference.ask(batch_spec(serve(decide), provider), prompts, ledger)
-    assert (report.asked, report.errors) == (2, 1)
+    report = inference.send_requests(batch_spec(serve(decide), provider), prompts, ledger)
+    assert (report.answered, report.errors) == (2, 1)
 
 
 def test_a_batch_that_the_provider_no_longer_has_is_asked_again(serve, ledger: Path):
@@ -276,8 +276,8 @@ def test_a_batch_that_the_provider_no_longer_has_is_asked_again(serve, ledger: P
         {"tag": "mpta-x", "id": "batch_gone", "requests": {h: [3, "letter"] for h in request_hashes(spec, prompts)}}
     ]
     (ledger / "batches.json").write_bytes(orjson.dumps(note))
-    report = inference.ask(spec, prompts, ledger)
-    assert (report.asked, submitted(server)) == (2, 1)
+    report = inference.send_requests(spec, prompts, ledger)
+    assert (report.answered, submitted(server)) == (2, 1)
     assert any("no longer has batch" in note for note in report.notes)
 
 
@@ -288,7 +288,7 @@ def test_a_damaged_note_of_batches_is_named(damage: bytes, serve, ledger: Path):
     ledger.mkdir(parents=True)
     (ledger / "batches.json").write_bytes(damage)
     with pytest.raises(ModelError, match=r"batches\.json.*Remedy"):
-        inference.ask(batch_spec(serve(BatchMock()), "openai"), make_prompts(["a"]), ledger)
+        inference.send_requests(batch_spec(serve(BatchMock()), "openai"), make_prompts(["a"]), ledger)
 
 
 class LimitMock(BatchMock):
@@ -327,10 +327,10 @@ def test_batches_that_the_provider_has_no_room_for_are_handed_in_by_turns(room: 
     monkeypatch.setattr(openai._Batches, "most", 4)
     server = serve(LimitMock(room))
     prompts, spec = make_prompts([f"i {i}" for i in range(12)]), batch_spec(server, "openai")
-    report = inference.ask(spec, prompts, ledger)
-    assert (report.asked, report.errors, report.left) == (12, 0, 0)
+    report = inference.send_requests(spec, prompts, ledger)
+    assert (report.answered, report.errors, report.left) == (12, 0, 0)
     assert any("by turns" in note for note in report.notes)
-    assert inference.ask(spec, prompts, ledger).asked == 0
+    assert inference.send_requests(spec, prompts, ledger).answered == 0
 
 
 def test_a_batch_of_errors_alone_stops_the_model_with_the_first_errors_words(serve, ledger: Path):
@@ -342,7 +342,7 @@ def test_a_batch_of_errors_alone_stops_the_model_with_the_first_errors_words(ser
         server = serve(AllWrong())
         prompts = make_prompts([f"i {i}" for i in range(12)])
         with pytest.raises(ModelError, match=r"bad item") as failure:
-            inference.ask(batch_spec(server, provider), prompts, ledger / provider)
+            inference.send_requests(batch_spec(server, provider), prompts, ledger / provider)
         assert submitted(server) == 1
         if provider == "openai":  # the others do not say the status
             assert "`parameters`" in str(failure.value), "the remedy that live asking has"
@@ -371,8 +371,8 @@ def test_a_list_of_batches_without_an_end_is_not_followed_for_ever(provider, ser
     ledger.mkdir(parents=True)
     note = [{"tag": "mpta-x", "id": None, "requests": {"f" * 32: [3, "letter"]}}]
     (ledger / "batches.json").write_bytes(orjson.dumps(note))
-    report = inference.ask(batch_spec(serve(decide), provider), make_prompts(["a"]), ledger)
-    assert report.asked == 1
+    report = inference.send_requests(batch_spec(serve(decide), provider), make_prompts(["a"]), ledger)
+    assert report.answered == 1
 
 
 @pytest.mark.parametrize(
@@ -387,5 +387,5 @@ def test_a_rejection_of_what_the_entry_itself_sends_is_not_answered_by_sending_i
 ):
     server = serve(lambda s, r: Answer(400, openai_error(said)))
     with pytest.raises(ModelError, match="upported"):
-        inference.ask(make_spec(server.url, parameters=parameters), make_prompts(GOOD), ledger)
+        inference.send_requests(make_spec(server.url, parameters=parameters), make_prompts(GOOD), ledger)
     assert len(server.log) <= 3

@@ -43,7 +43,7 @@ def test_a_crosswalk_edit_runs_the_waves_and_asks_the_prompts_that_it_touches(
     before, asked = prompts(), server.calls
     folder = Path(shutil.copytree(harmonize.crosswalk.CONCEPT_FOLDER, tmp_path / "concepts"))
     load = harmonize.load_crosswalk
-    monkeypatch.setattr(harmonize, "load_crosswalk", lambda: load(folder))
+    monkeypatch.setattr(harmonize, "load_crosswalk", lambda **given: load(folder, **given))
     # A row of a codebook that no wave has.
     party = folder / "party.yaml"
     party.write_text(party.read_text().replace("variable: v174_cs", "variable: v174_css"))

@@ -9,7 +9,7 @@ import pytest
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys import opening, readers
 from tests.factories.survey_files import write, wvs7, wvs_people
 from tests.shared_data import real
 
@@ -17,7 +17,7 @@ from tests.shared_data import real
 def read(path: Path, text: str, encoding: str = "utf-8") -> tuple[list[str], list[tuple[object, ...]]]:
     """Names and rows of a CSV file of this text."""
     path.write_bytes(text.encode(encoding))
-    with readers.opened(path) as file:
+    with opening.opened(path) as file:
         info = readers.describe(file)
         frames = list(readers.chunks(info))
     rows = [row for frame in frames for row in frame.rows()]
@@ -79,7 +79,7 @@ def test_quoted_line_breaks_and_delimiters_stay_in_their_cell(tmp_path: Path) ->
         ("a,b,c\n1,2,3\n4,5\n7,8,9\n", "line 3 has 2 of 3 fields"),
         ("a,b,c\n1,2,3\n4,5,6,7\n7,8,9\n", "line 3 has 4 of 3 fields"),
         ("a,b,c\n1,2,3\n4,5,6\n7,8", "line 4 has 2 of 3 fields"),
-        ('a,b,c\n1,2,3\n4,5,"secret', "line 3 is no sound line"),
+        ('a,b,c\n1,2,3\n4,5,"secret', "line 3 is not valid CSV"),
         ("a;b;c\n1;2;3;\n4;5;\n", "line 3 has 3 of 4 fields"),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_file_of_labels_is_refused_with_the_remedy(tmp_path: Path, registry: s
 @pytest.mark.parametrize("name", ["ethics/cm_test.csv", "normad/normad_sample_5rows.csv", "truthfulqa/TruthfulQA.csv"])
 def test_tables_that_are_no_surveys_are_refused_for_that(name: str, registry: surveys.SourceRegistry) -> None:
     path = real(f"benchmarks/{name}")
-    with pytest.raises(SurveyFileError, match="fits no known survey"):
+    with pytest.raises(SurveyFileError, match="matches no known survey"):
         surveys.recognize(path, registry)
 
 
@@ -176,7 +176,7 @@ def test_a_comment_of_several_lines_is_no_merged_row(tmp_path: Path) -> None:
 
 
 def test_lines_that_end_as_on_old_macs_are_refused_for_that(tmp_path: Path) -> None:
-    with pytest.raises(SurveyFileError, match="carriage return alone"):
+    with pytest.raises(SurveyFileError, match="carriage return only"):
         read(tmp_path / "x.csv", "A,B\r1,2\r3,4\r")
 
 

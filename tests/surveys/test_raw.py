@@ -12,7 +12,7 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import PolicyError, SurveyFileError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.tables import VARIABLES, WAVES
-from mpta_pipeline.surveys import readers, readstat
+from mpta_pipeline.surveys import opening, readers, readstat
 from tests.factories import survey_files as make
 from tests.shared_data import real
 
@@ -217,13 +217,13 @@ def test_policy_is_the_users_and_changes_without_reading_again(tmp_path, layout,
     assert surveys.ingest(path, "wvs-7", layout, allowed).release["data_use"] == "any"
     assert surveys.load_raw(layout, "wvs-7").release["data_use"] == "any"
     config.write_text("sources: {wvs7: {use: false}}", encoding="utf-8")
-    with pytest.raises(PolicyError, match="switched off"):
+    with pytest.raises(PolicyError, match="disabled"):
         surveys.ingest(path, "wvs-7", layout, surveys.load_sources(config))
 
 
 def test_a_wave_that_the_file_does_not_hold(tmp_path, layout, registry):
     path = make.write(make.wvs7(WVS), tmp_path / "x.sav")
-    with pytest.raises(SurveyFileError, match=r"does not hold the wave wvs-6.*wvs-7"):
+    with pytest.raises(SurveyFileError, match=r"does not hold wave wvs-6.*wvs-7"):
         surveys.ingest(path, "wvs-6", layout, registry)
 
 
@@ -238,7 +238,7 @@ def test_a_file_that_changes_while_it_is_read_leaves_nothing(tmp_path, layout, r
         return written
 
     monkeypatch.setattr(readers, "parts", growing)
-    with pytest.raises(SurveyFileError, match=r"changed while it was read|announces"):
+    with pytest.raises(SurveyFileError, match=r"changed while it was read|declares"):
         surveys.ingest(path, "wvs-7", layout, registry)
     assert not (layout.raw / "wvs-7").exists()
 
@@ -302,7 +302,7 @@ def test_a_key_with_missing_codes_is_none(tmp_path, layout, registry):
     raw = _ingest(make.replace(file, frame=frame, values=labels), path, "wvs-6", layout, registry)
     people = surveys.respondents(raw)
     assert people["native_key"].to_list() == [f"840:{k - 20}" for k in range(30)]
-    assert raw.release["notes"] == ["V3 is missing for 6 respondent(s) of USA: it is not taken as their key"]
+    assert raw.release["notes"] == ["V3 is missing for 6 respondent(s) of USA: it is not used as their key"]
     assert not raw.release["unstable_keys"]
     turned = frame.with_columns(V24=3 - pl.col("V24"))
     again = _ingest(make.replace(file, frame=turned, values=labels), tmp_path / "b.sav", "wvs-6", layout, registry)
@@ -336,7 +336,7 @@ def test_missing_cells_of_a_float_column_are_none_in_every_format(form, tmp_path
         frame.write_csv(path)
     else:
         getattr(pyreadstat, f"write_{form}")(frame, path)
-    with readers.opened(path) as file:
+    with opening.opened(path) as file:
         data = pl.concat(readers.chunks(readers.describe(file)))
     assert data["index"].to_list() == [0.25, None, None, 1.014]
 
@@ -353,6 +353,6 @@ def test_missing_floats_of_a_stata_file_in_either_byte_order(order, tmp_path):
     missing = b"\0\0\0\x7f" if order == ">" else b"\x7f\0\0\0"
     path = tmp_path / "x.dta"
     path.write_bytes(head + struct.pack(f"{order}f", 0.25) + missing + struct.pack(f"{order}f", 0.0))
-    with readers.opened(path) as file:
+    with opening.opened(path) as file:
         data = pl.concat(readers.chunks(readers.describe(file)))
     assert data["index"].to_list() == [0.25, None, 0.0]

@@ -8,7 +8,7 @@ import pytest
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.surveys import readers
+from mpta_pipeline.surveys import opening, readers
 from tests.factories import survey_files as make
 from tests.shared_data import real
 
@@ -78,7 +78,7 @@ def test_label_encodings_that_a_stata_file_does_not_declare(registry, tmp_path, 
     marked = "~" * len(label.encode(encoding))
     pyreadstat.write_dta(file.frame, path, version=10, variable_value_labels={"Q46": {1: marked}})
     path.write_bytes(path.read_bytes().replace(marked.encode(), label.encode(encoding)))
-    with readers.opened(path) as opened:
+    with opening.opened(path) as opened:
         info = readers.describe(opened)
     said = [v.value_labels["1"] for v in info.variables if v.name == "Q46"]
     assert said == [label.replace("\x9d", " ")]
@@ -93,7 +93,7 @@ def test_an_encoding_that_a_file_declares_wrongly_is_told_and_not_fatal(registry
     for declared in (b"ASCII", b"UTF-8"):
         broken = content if declared != b"UTF-8" else content.replace("Zürich".encode(), b"Z\xfcrich ")
         path.write_bytes(broken.replace(b"UTF-8", declared))
-        with readers.opened(path) as opened:
+        with opening.opened(path) as opened:
             (town,) = pl.concat(readers.chunks(readers.describe(opened), ["N_TOWN"]))["N_TOWN"].unique()
         assert town == "Zürich"
 
@@ -133,7 +133,7 @@ def test_a_file_of_two_sources_is_refused(registry, tmp_path):
     ts, trend = FILES["wvs_ts"][0], FILES["evs_trend"][0]
     merged = pl.concat([ts.frame, trend.frame.with_columns(S002VS=pl.lit(5))], how="diagonal_relaxed")
     with pytest.raises(
-        SurveyFileError, match=r"fits no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"
+        SurveyFileError, match=r"matches no known survey.*not (wvs_ts: S002EVS has code|evs_trend: S001 has code 2)"
     ):
         surveys.recognize(make.write(ts.with_frame(merged), tmp_path / "ivs.csv"), registry)
 
@@ -151,12 +151,13 @@ def test_a_file_that_fits_two_sources_is_refused(tmp_path):
         "recognize: {{requires: [member, mood]}}\nwaves: {{variable: [when]}}\nkey: {{variables: [[member]]}}\n"
         "country: {{constant: SWE}}\nyear: [when]\nmissing: none\n"
     )
+    (tmp_path / "sources").mkdir()
     for name in ("club", "guild"):
-        (tmp_path / f"{name}.yaml").write_text(record.format(name), encoding="utf-8")
+        (tmp_path / "sources" / f"{name}.yaml").write_text(record.format(name), encoding="utf-8")
     path = tmp_path / "x.csv"
     pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
-    with pytest.raises(SurveyFileError, match="fits several sources: club, guild"):
-        surveys.recognize(path, surveys.load_sources(folder=tmp_path))
+    with pytest.raises(SurveyFileError, match="matches several sources: club, guild"):
+        surveys.recognize(path, surveys.load_sources(_with_sources(tmp_path)))
 
 
 def test_another_wave_with_the_names_of_the_seventh_is_not_taken_for_it(registry, tmp_path):
@@ -179,9 +180,9 @@ def test_category_codes_in_factor_order_are_not_norcs(registry, tmp_path):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("A_YEAR", 20180601, "no year.*A_YEAR.*20180601"),
-        ("B_COUNTRY", 9999, "no country of ISO 3166-1.*B_COUNTRY.*9999"),
-        ("A_YEAR", None, "no year.*A_YEAR.*empty"),
+        ("A_YEAR", 20180601, "not a year.*A_YEAR.*20180601"),
+        ("B_COUNTRY", 9999, "not a country of ISO 3166-1.*B_COUNTRY.*9999"),
+        ("A_YEAR", None, "not a year.*A_YEAR.*empty"),
     ],
 )
 def test_cells_that_name_no_year_or_country(registry, tmp_path, column, value, message):
@@ -191,6 +192,12 @@ def test_cells_that_name_no_year_or_country(registry, tmp_path, column, value, m
     )
     with pytest.raises(SurveyFileError, match=message):
         surveys.recognize(make.write(file.with_frame(frame), tmp_path / "x.sav"), registry)
+
+
+def _with_sources(folder):
+    """The configuration of a deployment whose own sources lie in `sources/` of the folder."""
+    (folder / "surveys.yaml").write_text("{}", encoding="utf-8")
+    return folder / "surveys.yaml"
 
 
 def test_an_own_source_is_one_yaml_file(tmp_path):
@@ -205,7 +212,7 @@ def test_an_own_source_is_one_yaml_file(tmp_path):
     )
     path = tmp_path / "poll.csv"
     pl.DataFrame({"member": [1, 2], "mood": [0, 1], "when": [2025, 2025]}).write_csv(path)
-    found = surveys.recognize(path, surveys.load_sources(folder=folder))
+    found = surveys.recognize(path, surveys.load_sources(_with_sources(tmp_path)))
     assert (found.waves, found.title) == (("club-2025",), "Club poll 2025")
 
 

@@ -235,7 +235,7 @@ def test_a_page_that_changed_its_form_is_a_warning_and_no_release_is_forgotten(s
     assert ask(known, layout, used, "wvs7").outcome == "nothing_new"
     site.page = "<h1>Our new site</h1> <p>Data: please enable JavaScript</p>"
     found = ask(known, layout, used, "wvs7")
-    assert found.outcome == "page_changed" and not found.good and "mend the pattern" in found.message
+    assert found.outcome == "page_changed" and not found.good and "correct the pattern" in found.message
     site.page = PAGE.format("7_0")
     assert ask(known, layout, used, "wvs7").outcome == "new_release", "compared with what was seen before the change"
     assert ask(known, layout, used, "wvs7").outcome == "new_release", "told until a file was dropped"

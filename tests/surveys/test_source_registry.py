@@ -1,5 +1,7 @@
 """The records of the sources hold together, and the user's configuration is checked."""
 
+import re
+
 import pytest
 
 from mpta_pipeline import surveys
@@ -50,9 +52,12 @@ def test_a_wrong_configuration_names_its_key(tmp_path, text, message):
         ("waves: {}", "either constant or variable"),
         ("recognize: {requires: [a], labels: {a: '('}}", "not a regular expression"),
         ("weight: wtssall", "Extra inputs"),
+        ("year: [b]\nyear: [c]", "the key year is there twice"),
+        ("codebook: y", "named after its codebook.*name the file y.yaml"),
+        ("title: [", "not YAML: line"),
     ],
 )
-def test_a_wrong_record_names_its_key(tmp_path, change, message):
+def test_a_wrong_record_is_set_aside_and_names_its_key(tmp_path, change, message):
     record = {
         "codebook": "codebook: x", "family": "family: x", "lineage": "lineage: x", "title": "title: x",
         "producer": "producer: x", "licence": "licence: x", "data_use": "data_use: any",
@@ -61,6 +66,13 @@ def test_a_wrong_record_names_its_key(tmp_path, change, message):
         "missing": "missing: none",
     }  # fmt: skip
     record[change.partition(":")[0]] = change
-    (tmp_path / "x.yaml").write_text("\n".join(record.values()), encoding="utf-8")
-    with pytest.raises(ConfigError, match=message):
-        surveys.load_sources(folder=tmp_path)
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "x.yaml").write_text("\n".join(record.values()), encoding="utf-8")
+    config = tmp_path / "surveys.yaml"
+    config.write_text("sources: {x: {use: true}}")
+    registry = surveys.load_sources(config)
+    assert "x" not in registry
+    assert "gss" in registry
+    (aside,) = registry.set_aside
+    assert aside.name == "sources/x.yaml"
+    assert re.search(message, str(aside))

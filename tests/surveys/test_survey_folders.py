@@ -120,7 +120,7 @@ def test_the_newest_release_is_used(tmp_path, registry):
     make.write(make.wvs7(WVS, version="5-0-0 (2022-12-14)"), folder / "c.sav")
     make.write(make.wvs7(WVS), folder / "a copy.sav")
     roles = {w.state.path.name: (w.role, w.reason) for w in surveys.assign(_scan(folder, registry))}
-    assert roles["b.sav"] == ("used", "it gives the whole wave")
+    assert roles["b.sav"] == ("used", "the whole wave is read from it")
     assert {name for name, (role, _) in roles.items() if role == "superseded"} == {"a.sav", "a copy.sav", "c.sav"}
 
 

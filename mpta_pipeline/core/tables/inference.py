@@ -8,7 +8,7 @@ from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
 
 RESPONSES = Table(
     "responses",
-    "One row a prompt and model: what the model answered. Times and attempts stay in the ledger.",
+    "One row per prompt and model: the model's response. Times and attempts are in the ledger.",
     ("model", "prompt_id"),
     (
         *shared_columns("model", "task", "prompt_id"),
