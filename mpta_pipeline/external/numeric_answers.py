@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics.samples.groups import dense, sampled
+from mpta_pipeline.metrics.samples.groups import sampled
+from mpta_pipeline.metrics.statistics.arrays import dense
 from mpta_pipeline.metrics.statistics.clustered import Slices, t_quantile
 
 SCHEMA = {

@@ -11,8 +11,9 @@ import polars as pl
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.external import column_roles as c
 from mpta_pipeline.metrics.samples.external_scores import ROW
-from mpta_pipeline.metrics.samples.option_coding import read_names, tidy
+from mpta_pipeline.metrics.samples.option_names import read_names, tidy
 from mpta_pipeline.tasks import read_replies
+from mpta_pipeline.tasks.parsing.phrases import BARE_REFUSAL
 
 # Fewer answers to one item may all be unreadable by chance; numbers and letters need fewer.
 LEAST_TEXTS, LEAST_CODES = 10, 2
@@ -20,8 +21,6 @@ LEAST_TEXTS, LEAST_CODES = 10, 2
 LEAST_APART = 20
 MOST_LABELS = 26
 _VARIANT = "_variant"
-# A refusal as tables write it, in a word or two.
-_REFUSED = r"(?i)^\W*(?:refused?|refusal|refuses|declined?(?: to answer)?|prefer not to (?:say|answer|respond))\W*$"
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _replies(
             f"{n:,} answers are sentences, read like the responses of this project's own models "
             f"(e.g. {first['text'][:60]!r} as {first['options'][first['pred_pos']]!r})"
         )
-    bare = rows.select(text.str.contains(_REFUSED).fill_null(False)).to_series() & unread
+    bare = rows.select(text.str.contains(BARE_REFUSAL).fill_null(False)).to_series() & unread
     refused = ((every["status"] == "refused").fill_null(False) | bare) & every["pred_pos"].is_null()
     if refused.any():
         notes.append(f"{refused.sum():,} answers refuse the question (refusal_rate): wrong in accuracy, not unreadable")

@@ -16,9 +16,8 @@ from mpta_pipeline.external.file_formats import parse_nested
 from mpta_pipeline.external.human_answers import PeopleAnswers, people_of_shares
 from mpta_pipeline.external.scoring_inputs import Reading
 from mpta_pipeline.external.table_shapes import ids_of
+from mpta_pipeline.tasks.parsing.phrases import NO_ANSWER
 
-# The last option of many polls, which distributions omit.
-REFUSED = re.compile(r"^\W*(?:refused|no answer|dk/refused|don'?t know|missing)", re.IGNORECASE)
 GROUP = "country"
 # A distribution represents so many answers; fewer if there are many distributions.
 COPIES, LEAST_COPIES, MOST_COPIES = 100, 20, 1_000_000
@@ -187,7 +186,7 @@ def _without_refused(rows: pl.DataFrame) -> pl.DataFrame:
     options = c.listed(rows.get_column("options"))
     shares, _ = c.numbers(rows.get_column(beside[0]))
     k, n = options.list.len(), shares.list.len()
-    last = options.list.last().str.contains(f"(?i){REFUSED.pattern}").fill_null(False)
+    last = options.list.last().str.contains(NO_ANSWER).fill_null(False)
     cut = (n == k - 1).fill_null(False) & last
     shorter = pl.DataFrame({"o": options, "cut": cut}).select(
         pl.when("cut").then(pl.col("o").list.head(pl.col("o").list.len() - 1)).otherwise("o")

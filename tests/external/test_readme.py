@@ -48,7 +48,7 @@ def test_an_example_of_the_page(command, tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.app, words)
     assert done.exit_code == 0, done.output + str(done.exception)
     if "--look" in words:
-        for heading in ("Columns", "Answers", "Missing", "never meet their options", "Will be computed"):
+        for heading in ("Columns", "Answers", "Missing", "never match their options", "Will be computed"):
             assert heading in done.output
         return
     if "--out" in words:

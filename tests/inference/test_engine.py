@@ -250,12 +250,11 @@ def test_killed_at_any_instant_nothing_is_lost_and_only_what_was_in_flight_is_as
         command = [sys.executable, "-c", CHILD, server.url, str(ledger), str(n), str(connections)]
         done = 0
         for _ in range(kills):
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY)
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0.02, 2.4 / kills + 0.1))
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                time.sleep(rng.uniform(0.02, 2.4 / kills + 0.1))
+                os.kill(process.pid, signal.SIGKILL)
             kept = Ledger(ledger).read().height
             assert kept >= done, "no answer is lost"
             done = kept

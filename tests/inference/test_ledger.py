@@ -122,11 +122,10 @@ def test_an_append_outlives_a_kill_at_once(tmp_path: Path):
         " for i in range(50): w.append({'request_hash': f'{i:032x}', 'text': 'x', 'asked_at': i})\n"
         " print('written', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
     assert Ledger(tmp_path).read().height == 50
     with Ledger(tmp_path).writer(wait=1):  # the lock went with the process
         pass
