@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpta_pipeline import inference, surveys, tasks
+from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.steps.tasks import items_left_out
@@ -50,9 +50,7 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
-    yield from _task_kinds(deployment)
-    for aside in deployment.set_aside:
-        yield Finding(aside.name, False, str(aside))
+    yield from _set_aside(deployment)
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
@@ -68,10 +66,14 @@ def _folder(name: str, folder: Path) -> Finding:
     return Finding(name, False, f"{folder} cannot be written: give it other rights, or name another folder")
 
 
-def _task_kinds(deployment: Deployment) -> Iterator[Finding]:
-    """Files of task kinds in the configuration folder that cannot be used."""
-    for path, why in tasks.task_kinds(deployment.config).problems.items():
-        yield Finding(f"task kind {path.name}", False, why)
+def _set_aside(deployment: Deployment) -> Iterator[Finding]:
+    """Records in the configuration folder that are not used as they stand."""
+    try:
+        found = deployment.set_aside
+    except MptaError:  # reported above
+        return
+    for aside in found:
+        yield Finding(aside.name, False, str(aside))
 
 
 def _items(deployment: Deployment) -> Iterator[Finding]:

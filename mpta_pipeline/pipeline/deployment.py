@@ -139,8 +139,9 @@ class Deployment:
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
-        """Records of sources and concepts in the configuration folder that are not used as they stand."""
-        return (*self.sources.set_aside, *self.crosswalk.set_aside)
+        """Sources, concepts and task kinds in the configuration folder that are not used as they stand."""
+        kinds = tasks.task_kinds(self.config)
+        return (*self.sources.set_aside, *self.crosswalk.set_aside, *kinds.set_aside)
 
     def model(self, name: str) -> inference.ModelSpec:
         """One model.
