@@ -9,21 +9,16 @@ import polars as pl
 from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.cultural_zones import ZONES
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
 
 _RESPONDENT = ("country", "year", "wave", "survey", "codebook")
-# Dimension of the question or its wording → dimensions of the person that it needs. Their values come from the
-# answers; whether a story is set in the person's own culture also needs the person's country.
+# Dimensions of the question or its wording are made from the answers. Of people they need, at most, the country.
 _OF_QUESTIONS = {
-    "category": (),
-    "context": (),
-    "context_level": (),
-    "story_zone": (),
-    "style": (),
-    "framing": (),
-    "elicitation": (),
-    "in_culture": ("country",),
+    dimension.name: ("country",) if dimension.of == "items and country" else ()
+    for dimension in ROW_DIMENSIONS
+    if dimension.name not in _RESPONDENT
 }
 
 # Names for people. Other dimensions are called by the label of their concept.
@@ -41,14 +36,7 @@ TITLES: Mapping[str, str] = {
     "race": "Race",
     "cultural_zone": "Cultural zone",
     "country_group": "Group of countries",
-    "category": "Category of the question",
-    "context": "Context",
-    "context_level": "Background given",
-    "story_zone": "Cultural zone of the story",
-    "in_culture": "Own or other culture",
-    "style": "Style of the persona",
-    "framing": "Framing of the persona",
-    "elicitation": "Elicitation",
+    **{dimension.name: dimension.title for dimension in ROW_DIMENSIONS},
 }
 # Values whose phrase says what they are without the name of the dimension.
 VALUES: Mapping[tuple[str, str], str] = {

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
-from mpta_pipeline.metrics.samples.keys import Keys
-from mpta_pipeline.metrics.samples.picks import Picks, read_picks
+from mpta_pipeline.metrics.samples.picked_options import Picks, read_picks
+from mpta_pipeline.metrics.samples.row_keys import Keys
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints
 
 REFERENCE = REFERENCE_CONDITION

@@ -8,8 +8,8 @@ from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.core.tables import SCORES, STATUSES, TEXT_SCORES
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
-from mpta_pipeline.metrics.samples.option_coding import read_names
-from mpta_pipeline.metrics.samples.picks import TIE
+from mpta_pipeline.metrics.samples.option_names import read_names
+from mpta_pipeline.metrics.samples.picked_options import TIE
 
 NOBODY = "nobody:"
 # Where each answer was read, as the package `external` tells it, for messages.
