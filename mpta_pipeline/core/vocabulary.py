@@ -48,6 +48,14 @@ SCORINGS = ("key", "probability_mass", "reference", "none")
 reference; not at all, because no answer is right."""
 ANSWER_SETS = ("acceptability", "stance")
 """Options with a fixed meaning that metrics rely on: acceptable, not acceptable, neither; agree, neither, disagree."""
+REFUSED_FINISHES = (
+    "content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive",
+)  # fmt: skip
+"""Finish reasons (lower case) by which a provider reports that it withheld the reply."""
+CUT_OFF_FINISHES = (
+    "incomplete", "length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length",
+)  # fmt: skip
+"""Finish reasons (lower case) by which a provider reports that the token limit cut the reply off."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The letters that name options in prompts and replies."""
 REFERENCE_CONDITION: Condition = "no_persona"

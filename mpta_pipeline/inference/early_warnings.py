@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
+from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.provider_errors import ModelUnusableError
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
 from mpta_pipeline.inference.requests import ModelRequest
-from mpta_pipeline.inference.response_diagnostics import CUT, cut_prompts, was_cut
+from mpta_pipeline.inference.response_diagnostics import cut_prompts, was_cut
 
 FIRST_LOOK = 24  # responses after which they are checked for the first time
 FIRST_LOOK_SECONDS = 40.0  # after which fewer responses are checked as well
@@ -140,7 +141,7 @@ class EarlyWarnings:
             return
         finish = pl.col("finish_reason").str.to_lowercase()
         cut = judged.filter(
-            (self.read_status(judged) == "unparsed") & judged.select(finish.is_in(list(CUT))).to_series()
+            (self.read_status(judged) == "unparsed") & judged.select(finish.is_in(CUT_OFF_FINISHES)).to_series()
         )
         if 2 * cut.height > judged.height:
             raise self._cut_off(cut.height, judged.height, str(cut["finish_reason"][0]), thinks=False)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from mpta_pipeline.core.reasoning_text import LONGEST, after_thought
-from mpta_pipeline.inference.requests import LETTERS
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.inference.response_fields import Token
 
 # "A", " A", "A)", "(A", "A.", "**A", "Ġ A": one letter with brackets or marks around it. A small "a" is the article.

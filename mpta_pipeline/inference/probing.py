@@ -17,13 +17,14 @@ import orjson
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.reasoning_text import after_thought
 from mpta_pipeline.core.storage import write_json
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.inference.endpoint import check_address, open_endpoint, run_async
 from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.models import ModelSpec, Reasoning, card_version
 from mpta_pipeline.inference.provider_errors import ProviderError, redact, shorten
 from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
-from mpta_pipeline.inference.requests import LETTERS, ModelRequest
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
 
 FILE = "probe.json"

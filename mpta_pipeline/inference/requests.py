@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 HASH_LENGTH = 32  # 128 bits: no collision among 10 million requests
 SLICE = 100_000  # prompts hashed at a time: about .2 GB of text beside the frame
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS = ("system", "user", "options", "elicitation", "group", "data_use")
 
 

@@ -6,17 +6,13 @@ import statistics
 from collections.abc import Sequence
 
 from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES
 from mpta_pipeline.inference.providers.base import ModelResponse
-
-CUT = frozenset(
-    ("incomplete", "length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length")
-)
-"""Finish reasons that mean that the token limit was reached (lower case)."""
 
 
 def was_cut(response: ModelResponse) -> bool:
     """Return whether a response ended at the token limit."""
-    return (response.finish_reason or "").lower() in CUT
+    return (response.finish_reason or "").lower() in CUT_OFF_FINISHES
 
 
 def starved(response: ModelResponse) -> bool:

@@ -139,9 +139,9 @@ class Deployment:
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
-        """Records of sources and concepts in the configuration folder that are not used as they stand."""
+        """Sources, concepts and task kinds in the configuration folder that are not used as they stand."""
         concepts = self.crosswalk.set_aside if self.has_own_concepts else ()
-        return (*self.sources.set_aside, *concepts)
+        return (*self.sources.set_aside, *concepts, *tasks.task_kinds(self.config).set_aside)
 
     def own_records(self) -> list[str]:
         """One line per record of sources and concepts in the configuration folder, for people."""

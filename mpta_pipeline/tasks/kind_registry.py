@@ -18,7 +18,9 @@ from pathlib import Path
 
 from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, MptaError
+from mpta_pipeline.core.own_records import SetAside
 from mpta_pipeline.core.study import TaskConfig
+from mpta_pipeline.core.untrusted_text import printable
 from mpta_pipeline.tasks import kinds as packaged
 from mpta_pipeline.tasks.kinds import multiple_choice
 from mpta_pipeline.tasks.task_kind import COMMON_OPTIONS, TaskKind
@@ -33,16 +35,16 @@ class KindRegistry:
     Attributes:
         kinds: Name → kind.
         files: Name → its file, for kinds of the configuration folder.
-        problems: File of the configuration folder → why it is not used.
+        set_aside: Files of the configuration folder that are not used.
     """
 
     kinds: Mapping[str, TaskKind]
     files: Mapping[str, Path]
-    problems: Mapping[Path, str]
+    set_aside: tuple[SetAside, ...] = ()
 
 
 def task_kinds(config: Path | None = None) -> KindRegistry:
-    """All task kinds. A file of the configuration folder that cannot be used is left out; `problems` says why.
+    """All task kinds. A file of the configuration folder that cannot be used is set aside.
 
     Args:
         config: Configuration folder; None for that of the environment.
@@ -58,20 +60,20 @@ def _registry(folders: tuple[str, ...], stamps: tuple[tuple[Path, int, int], ...
     """The registry of these folders of the package and these files, which are read again when they change."""
     kinds = dict(_packaged(folders))
     files: dict[str, Path] = {}
-    problems: dict[Path, str] = {}
+    aside: list[SetAside] = []
     for path, _, _ in stamps:
         try:
             found = _from_file(path)
             for kind in found:
                 _refuse_known_name(kind, kinds, path)
         except MptaError as failure:
-            problems[path] = str(failure)
-        except Exception as failure:  # the user's own code can fail in any way
-            problems[path] = f"{path.name} cannot be executed: {type(failure).__name__}: {failure}"
+            aside.append(SetAside(path, str(failure)))
+        except (Exception, SystemExit) as failure:  # the user's own code can fail in any way
+            aside.append(SetAside(path, printable(f"The file cannot be executed: {type(failure).__name__}: {failure}")))
         else:
             kinds |= {kind.name: kind for kind in found}
             files |= {kind.name: path for kind in found}
-    return KindRegistry(kinds, files, problems)
+    return KindRegistry(kinds, files, tuple(aside))
 
 
 @cache
@@ -132,7 +134,7 @@ def kind_of(name: str, config: TaskConfig, folder: Path | None = None) -> TaskKi
     registry = task_kinds(folder)
     kind = registry.kinds.get(config.kind)
     if kind is None:
-        broken = "".join(f"; {path.name} is not used: {why}" for path, why in registry.problems.items())
+        broken = "".join(f"; {aside.name} is not used: {aside}" for aside in registry.set_aside)
         raise ConfigError(
             f"The study names a task kind that does not exist{broken}",
             variable=f"tasks.{name}.kind",

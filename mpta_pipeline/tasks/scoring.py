@@ -6,6 +6,7 @@ import polars as pl
 
 from mpta_pipeline.core.reasoning_text import read_thought
 from mpta_pipeline.core.tables import SCORES, TEXT_SCORES
+from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES, REFUSED_FINISHES
 from mpta_pipeline.tasks.parsing import (
     ERROR,
     OK,
@@ -18,17 +19,6 @@ from mpta_pipeline.tasks.parsing import (
 )
 from mpta_pipeline.tasks.text_scores import text_scores
 
-# Finish reasons by which a provider reports that it withheld the reply: such a reply is a refusal, even if it is empty.
-FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive")
-# Finish reasons by which a provider reports that the token limit cut the reply off.
-CUT_OFF = (
-    "incomplete",
-    "length",
-    "max_output_tokens",
-    "max_tokens",
-    "model_context_window_exceeded",
-    "model_length",
-)
 LEAST_SHARE = 0.1
 """Share of the first token's probability that the options' letters must have for their probabilities to count."""
 # Open text up to this many characters is a refusal if it says that the model cannot answer.
@@ -71,7 +61,7 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     read = read_replies(frame.select("text", "options")).rename({"status": "text_status", "pred_pos": "text_pos"})
     frame = read_logprobs(frame.join(read, on=["text", "options"], how="left", nulls_equal=True))
     finish = pl.col("finish_reason").str.to_lowercase()
-    filtered, cut = finish.is_in(FILTERED).fill_null(False), finish.is_in(CUT_OFF).fill_null(False)
+    filtered, cut = finish.is_in(REFUSED_FINISHES).fill_null(False), finish.is_in(CUT_OFF_FINISHES).fill_null(False)
     # A reply of one token: "I" begins most sentences, and only the second token shows whether it is a letter.
     begun = cut & (pl.col("completion_tokens").fill_null(1) == 1) & (pl.col("text").str.strip_chars() == "I")
     # With more than one token allowed, a reply that was cut off directly after "A" or "I" may have begun a word.
@@ -153,7 +143,7 @@ def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
     text = pl.col("read").struct.field("said").str.strip_chars()
     unended, thought = pl.col("read").struct.field("unended"), pl.col("read").struct.field("thought")
     finish = pl.col("finish_reason").str.to_lowercase()
-    filtered = finish.is_in(FILTERED).fill_null(False)
+    filtered = finish.is_in(REFUSED_FINISHES).fill_null(False)
     declines = pl.col("unable").fill_null(False) & (text.str.len_chars() <= _SHORT)
     status = (
         pl.when(pl.col("error").is_not_null())
@@ -165,7 +155,7 @@ def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit(OK))
     )
     reason = (
-        pl.when(unended | finish.is_in(CUT_OFF).fill_null(False))
+        pl.when(unended | finish.is_in(CUT_OFF_FINISHES).fill_null(False))
         .then(pl.lit("cut_off"))
         .when(thought | pl.col("thought").fill_null(False))
         .then(pl.lit("thought_only"))

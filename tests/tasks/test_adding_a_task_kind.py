@@ -1,5 +1,6 @@
 """Follows CONTRIBUTING's recipe for a task kind: one file, in the package or in a configuration folder."""
 
+import shutil
 import sys
 from textwrap import dedent
 
@@ -7,11 +8,11 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import metrics, personas, tasks
+from mpta_pipeline.core.configuration import templates
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.external import known_items
-from mpta_pipeline.orchestration.doctor import examine
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.tasks import kinds
 from mpta_pipeline.tasks.example_prompts import showcase
@@ -153,21 +154,26 @@ def test_an_edit_of_a_kind_makes_its_tasks_anew(own_folder, tmp_path):
         ("bbq.yaml", YAML, "already a task kind bbq"),
     ],
 )
-def test_a_broken_file_sets_only_itself_aside(own_folder, tmp_path, name, text, names):
+def test_a_broken_file_sets_only_itself_aside(own_folder, name, text, names):
     (own_folder / name).write_text(text)
     (own_folder / "sums.py").write_text(PYTHON)
     registry = tasks.task_kinds()
     assert {"sums", "bbq", "value_alignment"} <= set(registry.kinds)
-    ((path, why),) = registry.problems.items()
-    assert path.name == name
-    assert names in why
-    deployment = Deployment(Layout(tmp_path / "data"), own_folder.parent)
-    told = [finding for finding in examine(deployment, tmp_path) if finding.what == f"task kind {name}"]
-    assert [(finding.good, names in finding.message) for finding in told] == [(False, True)], "mpta doctor shows it"
+    (aside,) = registry.set_aside
+    assert aside.name == f"task_kinds/{name}"
+    assert names in str(aside)
     if name.startswith("density"):
         with pytest.raises(ConfigError, match="does not exist") as raised:
             tasks.kind_of("t", TaskConfig(kind="density"))
         assert names in str(raised.value), "whoever uses the kind is told why it is not there"
+
+
+def test_the_deployment_names_what_is_set_aside(own_folder, tmp_path):
+    """`mpta doctor` and the UI show it."""
+    shutil.copy(next(path for path in templates() if path.name == "surveys.yaml"), own_folder.parent)
+    (own_folder / "density.py").write_text("KINDS = 3")
+    deployment = Deployment(Layout(tmp_path / "data"), own_folder.parent)
+    assert [aside.name for aside in deployment.set_aside] == ["task_kinds/density.py"]
 
 
 def test_kinds_of_one_deployment_are_not_those_of_another(own_folder, tmp_path):

@@ -196,7 +196,7 @@ def test_an_absent_file_names_file_address_and_place(world, tmp_path):
     message = str(raised.value)
     assert str(tmp_path / "TruthfulQA.csv") in message
     assert "github.com/sylinrl/TruthfulQA" in message
-    assert "the other tasks go on" in message
+    assert "the other tasks continue" in message
     assert "put it there" in message
 
 

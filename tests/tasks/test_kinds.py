@@ -292,7 +292,7 @@ def test_a_broken_download_goes_on_where_it_stopped_and_is_kept(server, tmp_path
     url, seen = server
     with pytest.raises(TaskError, match="cannot be downloaded") as raised:
         fetch(published(f"{url}/items.csv"), "density", tmp_path)
-    assert "the other tasks go on" in str(raised.value)
+    assert "the other tasks continue" in str(raised.value)
     assert not list(tmp_path.rglob("items.csv"))  # nothing half-written counts
     (path,) = fetch(published(f"{url}/items.csv"), "density", tmp_path)
     assert path.read_bytes() == CONTENT

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.inference.batch_endpoint import (
     MOST_PAGES,
     BatchEndpoint,
@@ -21,7 +22,7 @@ from mpta_pipeline.inference.batch_endpoint import (
 from mpta_pipeline.inference.letter_logprobs import letters_of
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
 from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
-from mpta_pipeline.inference.requests import LETTERS, ModelRequest
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
 from mpta_pipeline.inference.response_fields import (
     Token,

@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.inference.batch_endpoint import (
     CLOCK_SKEW,
     MOST_PAGES,
@@ -34,7 +35,7 @@ from mpta_pipeline.inference.option_logprobs import (
 )
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
 from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
-from mpta_pipeline.inference.requests import LETTERS, ModelRequest
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
 from mpta_pipeline.inference.response_fields import (
     code_of,
