@@ -70,8 +70,8 @@ class Trace:
         title: What it is, in a sentence.
         sections: The steps from it back to the file.
         frame: One row per answer with the survey cell that counts for it (of a persona: one row per survey answer), all
-            of them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable: one
-            row per harmonized column made from it.
+            of them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable:
+            one row per harmonized column made from it.
     """
 
     kind: Kind
