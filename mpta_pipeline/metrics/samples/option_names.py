@@ -32,7 +32,7 @@ def read_names(rows: pl.DataFrame, options: pl.DataFrame) -> pl.DataFrame:
     Returns:
         One row per input row, in order: `by_text` (canonical index of the only option with this text), `letter` (index
         from the letter) and `number` (the number as written, whatever it counts from), each null where it does not
-        apply, and `k`. An answer that is an option's text, with its letter or number before it or without, has `by_text`.
+        apply, and `k`. An answer that is an option's text, with or without its letter or number, has `by_text`.
         Options that are numbers or letters themselves (codes of a scale) are named by their text alone.
     """
     keyed = rows.select("item_id", pl.col("answer").cast(pl.String))
