@@ -12,6 +12,7 @@ import polars as pl
 
 from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.study import EstimateRules
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples import human_answers as h
 from mpta_pipeline.metrics.samples.balancing import Units
@@ -20,7 +21,7 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, 
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
-REFERENCE = "no_persona"
+REFERENCE = REFERENCE_CONDITION
 NO_WEIGHTS = "no survey weights"
 # Number of each row's persona, so that nothing has to be looked up by its id.
 CODE = "persona_code"
