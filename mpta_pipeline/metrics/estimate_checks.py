@@ -1,4 +1,4 @@
-"""Checks on tables of estimates: what must hold before they replace the stored ones."""
+"""Check tables of estimates before they replace the stored ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every estimate of one model on one task: metrics by subgroup, with interval, baselines, persona effect and gap."""
+"""Compute all estimates of one model on one task: metrics by subgroup with intervals, baselines, effects and gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few estimates to read first: accuracy under each condition beside what guessing would get, in a sentence."""
+"""Select the estimates to read first: accuracy per condition next to guessing, with a sentence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What each metric is: one record, from which estimates, UI descriptions, report and README are made.
+"""The record of a metric, from which estimates, UI descriptions, report and documentation are made.
 
-The records themselves are in `catalogue/`, one file a family: adding a metric is adding a record there and its test.
+The records are in `definitions/`, one file per family. To add a metric, add a file there, and its test.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Direction = Literal["higher", "lower", "zero", "none"]
 class Metric:
     """One metric.
 
-    A *mean* metric is a ratio of sums over balanced answers (rows of `answers.UNIT_COLUMNS`): `value` gives each
-    row's numerator and `count` its denominator, so that errors, paired effects, gaps and baselines of all such metrics
+    A *mean* metric is a ratio of sums over balanced answers (rows of `balancing.Units`): `value` gives each row's
+    numerator and `count` its denominator, so that errors, paired effects, gaps and baselines of all such metrics
     come from one place. Other metrics (`value` is None) are computed by the module that `computed_by` names.
 
     Attributes:
@@ -45,7 +45,7 @@ class Metric:
         paired: A paired effect of the persona is tested.
         gap: A gap to everyone else is tested.
         baselines: Name of a baseline → its value per balanced answer, in the estimate's unit.
-        features: For metrics that are functions of totals, but no means: (answers) → (rows × m) features, 0 on rows
+        features: For metrics that are functions of totals rather than means: (answers) → (rows × m) features, 0 on rows
             that do not count.
         statistic: (totals of shape (… × m)) → (…); nan where undefined.
         parts: Of a ratio, instead of `statistic`: (totals) → numerator and denominator.
@@ -53,7 +53,7 @@ class Metric:
         computed_by: Module that computes a metric that is neither.
         keyless: Applies to answers without an answer key, too: opinions and open text.
         label: Its name for people; empty if the name says it, with spaces for underscores.
-        remark: (balanced answers of one survey) → what must be read beside each estimate, or None.
+        remark: (balanced answers of one survey) → what a reader must know of each estimate, or None.
     """
 
     name: str
@@ -115,7 +115,7 @@ def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
 
 
 def describe() -> str:
-    """All metrics as a Markdown table, by family: what README and notes show, so that they cannot fall behind."""
+    """All metrics as a Markdown table, by family: as the documentation shows them."""
     lines = ["| metric | what it is | unit, range | better | source |", "|---|---|---|---|---|"]
     for metric in sorted(METRICS.values(), key=lambda m: (m.family, m.name)):
         ends = [("−∞", "∞")[i] if end is None else f"{end:g}" for i, end in enumerate((metric.low, metric.high))]

@@ -1,4 +1,4 @@
-"""Models against each other on the same prompts, with groups of models that cannot be told apart."""
+"""Compare models on the same prompts, and group those that cannot be told apart."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compare_models(scores: pl.DataFrame, *, rules: EstimateRules, groups: pl.Dat
         groups: GROUPS, for the sampling units that people were drawn in; None: they were drawn one by one.
 
     Returns:
-        MODEL_COMPARISON: both directions of each pair, and one row a model of its own estimate.
+        MODEL_COMPARISON: both directions of each pair, and one row per model with its own estimate.
     """
     parts: list[pl.DataFrame] = []
     for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):

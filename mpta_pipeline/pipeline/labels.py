@@ -40,7 +40,7 @@ def labels(
         surveys=_survey_titles(sources),
         tasks={name: _task_title(name, config, config_folder) for name, config in study_tasks.items()},
         dimensions=_dimension_titles(crosswalk, dimensions),
-        values=dict(VALUES) | {("country", code): spoken_name(code) for code in countries},
+        values=dict(VALUES) | {("country", code): spoken_name(code).removeprefix("the ") for code in countries},
     )
 
 

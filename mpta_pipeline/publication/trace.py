@@ -1,7 +1,7 @@
-"""Lineage on request: what an estimate, pocket, answer or persona was made from; what came of a file, variable, person.
+"""Trace an estimate, pocket, answer or persona back to the survey file, or a file, variable or person forward.
 
-Back it ends at the respondent's row, variable, native code and label in the file. The questions are SQL in
-`sql/trace/`; here they are put in turn and laid out for the terminal.
+A trace back ends at the respondent's row, variable, native code and label in the file. The queries are in `sql/trace/`;
+this module runs them and lays out the results for the terminal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mpta_pipeline.core.named_sql import load
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 
 SHOWN = 20
-"""Rows of a table shown in the terminal at most; `Trace.frame` holds all."""
+"""Largest number of rows that a table shows in the terminal. `Trace.frame` holds all."""
 
 Kind = Literal["estimate", "pocket", "response", "prompt", "persona", "release", "variable"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
@@ -53,7 +53,7 @@ _OWN_KEY = pl.format(
 
 @dataclass(frozen=True)
 class Section:
-    """One table of a trace: its title, its rows, and a note below it. One row alone is shown as a list of fields."""
+    """A table of a trace with its title and a note below it. A single row is shown as a list of fields."""
 
     title: str
     frame: pl.DataFrame
@@ -62,16 +62,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Trace:
-    """Where something comes from.
+    """Where something comes from, or what was made from it.
 
     Attributes:
         kind: What the identifier names.
         identifier: As given.
         title: What it is, in a sentence.
         sections: The steps from it back to the file.
-        frame: One row an answer and the survey cell that counts for it (of a persona: one row a survey answer), all of
-            them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable: one
-            row a harmonized column made from it.
+        frame: One row per answer with the survey cell that counts for it (of a persona: one row per survey answer), all
+            of them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable:
+            one row per harmonized column made from it.
     """
 
     kind: Kind
@@ -81,7 +81,7 @@ class Trace:
     frame: pl.DataFrame
 
     def text(self, width: int = 120) -> str:
-        """The trace for a terminal of that width; tables beyond 20 rows are cut and say so."""
+        """The trace for a terminal of this width. Tables with more than 20 rows are cut and say so."""
         console = Console(file=io.StringIO(), width=width, highlight=False)
         console.print(Text(self.title, style="bold"))
         for section in self.sections:
@@ -179,7 +179,7 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
         "n_personas",
         "n_items",
     )
-    note = "One row a baseline; an empty baseline is the estimate alone."
+    note = "One row per baseline. An empty baseline is the estimate alone."
     head = Section(f"Estimate {first['estimate_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
     title = (
@@ -190,8 +190,8 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
 
 
 def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFrame, narrow: Narrow) -> Trace:
-    """An estimate that has been replaced: what it was, what it is now, and where that comes from."""
-    # Imported here: they take a second, which other traces need not wait for.
+    """A replaced estimate: what it was, what it is now, and where the current one comes from."""
+    # Imported here because it takes a second, which other traces can save.
     from mpta_pipeline.metrics.metric import METRICS
     from mpta_pipeline.report import phrases
 
@@ -232,8 +232,8 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
         "n_personas",
     )
     note = (
-        "Its numbers are of the half on which it was tested; below are all answers of its group, those of the half on "
-        "which it was searched, too."
+        "These numbers are from the half on which the pocket was tested. Below are all answers of its group, "
+        "also those of the half on which it was searched."
     )
     head = Section(f"Pocket {first['pocket_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
@@ -247,7 +247,7 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
 def _answers_of_group(
     con: duckdb.DuckDBPyConnection, group: dict[str, Any], narrow: Narrow
 ) -> tuple[pl.DataFrame, list[Section]]:
-    """The answers of a model to a task under a condition by the people of a subgroup, back to the file."""
+    """Trace the answers of a model to a task under a condition, for the people of a subgroup, back to the file."""
     _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
     made_of = _ask(con, "estimate_scores")
     values = made_of.select("prompt_id", *(d.value.cast(pl.String).alias(d.name) for d in ROW_DIMENSIONS))

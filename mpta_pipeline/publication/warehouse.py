@@ -1,7 +1,7 @@
-"""The published DuckDB file, and SQL over the stored Parquet partitions.
+"""Publish the DuckDB file, and run SQL over the stored Parquet partitions.
 
-Partitions are written side by side as Parquet; DuckDB has one writing process. So one file is built beside the
-published one and swapped in: an open notebook keeps reading the old file and stops nothing.
+Partitions are written in parallel as Parquet, because DuckDB allows one writing process. A new file is built next to
+the published one and swapped in, so that an open notebook keeps reading the old file and blocks nothing.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ _EARLIER_VIEWS = {
 }
 
 LEFT_OUT = "tables/left_out.json"
-"""Partitions of models and tasks that are not of the study now: kept, but neither published nor traced."""
+"""List of partitions of models and tasks that have left the study: kept, but neither published nor traced."""
 
 sql = load
 
 
 def leave_out(layout: Layout, paths: Sequence[Path]) -> None:
-    """Say which stored partitions are not published; all others are."""
+    """Record which stored partitions are not published. All others are."""
     write_json([str(path.relative_to(layout.store)) for path in paths], layout.store / LEFT_OUT)
 
 
@@ -74,7 +74,7 @@ def left_out(layout: Layout) -> set[Path]:
 
 
 def files(layout: Layout, table: tables.Table) -> list[Path]:
-    """The Parquet partitions of a table that are there now and of the study, in name order."""
+    """The stored Parquet partitions of a table that belong to the study, in name order."""
     match table.name:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
@@ -104,8 +104,8 @@ def _current_releases(pointer: Path) -> list[Path]:
 def _at_hand(layout: Layout) -> Iterator[Layout]:
     """The layout with its partitions on this machine: itself, or a copy for the time of the context.
 
-    DuckDB asks for a remote file's size some forty times a query; one request a partition, side by side, is all that
-    a copy takes, and no DuckDB extension.
+    DuckDB asks for the size of a remote file about forty times per query. A copy takes one parallel request per
+    partition, and no DuckDB extension.
     """
     if not on_object_store(layout.store):
         yield layout
@@ -127,7 +127,7 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
 def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB over the Parquet partitions as they are now: a view per published table, and those of `sql/`.
 
-    Needs no published file, so it works while somebody holds that open for writing, and half-way through a run.
+    It needs no published file, so it works while another process has that file open for writing, and during a run.
 
     Args:
         layout: Where the partitions are.
@@ -145,7 +145,7 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
 
 
 def publish(layout: Layout) -> Path:
-    """Build `warehouse.duckdb` from the stored partitions and swap it in; on any failure the old file stays.
+    """Build `warehouse.duckdb` from the stored partitions and swap it in. On any failure, the old file stays.
 
     Row order is that of the partitions' names and, within each, of its key (partitions are stored sorted by it), so the
     same partitions give the same tables.
@@ -155,9 +155,9 @@ def publish(layout: Layout) -> Path:
     """
 
     def build(temporary: Path) -> None:
-        temporary.unlink()  # DuckDB opens no empty file, and the name is ours
+        temporary.unlink()  # DuckDB does not open an empty file, and the name is ours
         with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
-            con.begin()  # one transaction: each by itself would be synced to disk, hundreds of comments too
+            con.begin()  # one transaction: otherwise each of hundreds of comments would be synced to disk
             for table in tables.PUBLISHED:
                 for path in files(layout, table):
                     verify(path)
@@ -168,7 +168,7 @@ def publish(layout: Layout) -> Path:
             _comment(con)
             con.commit()
 
-    # A write-ahead log left by somebody who wrote to the old file would be replayed on the new one.
+    # DuckDB would replay a write-ahead log of the old file on the new one.
     layout.warehouse.with_name(layout.warehouse.name + ".wal").unlink(missing_ok=True)
     return shared(layout, write_atomic(layout.warehouse, build))
 
@@ -189,7 +189,7 @@ def trace(layout: Layout, identifier: str) -> Trace:
     Raises:
         MptaError: Nothing has this id; with what ids look like and where to find them.
     """
-    # `answers` is made for the people concerned only: over all partitions its binding alone takes seconds.
+    # `answers` is made for the traced people only: binding it over all partitions takes seconds.
     with connect(layout, [view for view in VIEWS if view != "answers"]) as con:
         return follow(con, identifier.strip(), _traced_people)
 
@@ -209,14 +209,14 @@ def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[P
         raise ValidationError(
             f"Stored partitions of table {table.name} cannot be read: {str(failure).splitlines()[0]}",
             file=paths[0].parent,
-            remedy="make that table's assets again; what was published before is unchanged",
+            remedy="materialize the assets of that table again; the published file is unchanged",
         ) from None
     if lacking:
         raise ValidationError(
             f"Stored partitions of table {table.name} lack declared columns",
             file=paths[0].parent,
             variable=lacking[0],
-            remedy="they were made by an older version: make that table's assets again",
+            remedy="an older version made them: materialize the assets of that table again",
         )
     return relation
 
@@ -251,14 +251,14 @@ def _wanted(con: duckdb.DuckDBPyConnection, table: tables.Table, relation: duckd
 
 
 def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
-    """Put the partitions' rows into the declared table, an open table's further columns behind."""
+    """Insert the rows of the partitions into the declared table, further columns of an open table at the end."""
     if not paths:
         return
     relation = _scan(con, table, paths)
     own = _wanted(con, table, relation)
     further = _further_columns(table, relation)
     if further:
-        # Anew, because adding columns one by one is slow for hundreds.
+        # Create the table again, because adding hundreds of columns one by one is slow.
         behind = ", ".join(f"cast(null as {kind}) as {quoted(name)}" for name, kind in further.items())
         con.execute(f"create or replace table {quoted(table.name)} as select *, {behind} from {quoted(table.name)}")
     wanted = ", ".join([*own, *map(quoted, further)])
@@ -329,7 +329,7 @@ def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) ->
 
 
 def _comment(con: duckdb.DuckDBPyConnection) -> None:
-    """Put each table's, column's and view's meaning into the file, where DuckDB's own clients show it."""
+    """Store the meaning of each table, column and view as a comment, which DuckDB clients show."""
     for table in tables.PUBLISHED:
         con.execute(f"comment on table {quoted(table.name)} is {literal(table.description)}")
         for column in table.columns:

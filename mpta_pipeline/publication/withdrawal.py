@@ -1,12 +1,12 @@
-"""Withdrawal: a respondent is taken out, with everything that was made from what they said.
+"""Remove a respondent who withdraws, with everything that was made from their answers.
 
-What goes at once: their rows in every raw snapshot, in every stored table and in the published DuckDB file, and every
-answer of a model to a prompt that shows or asks about them and nobody else. What follows by the ordinary run: the
+Removed at once: their rows in every raw snapshot, in every stored table and in the published DuckDB file, and every
+answer of a model to a prompt that shows or asks about them alone. Rebuilt by the next ordinary run: the
 harmonized wave, personas, panel, prompts, answers of whoever takes their place, scores, estimates, report; their wave's
 source has a new version because the list of those who withdrew has one.
 
-What no program here can do, and the user has to: the producer's survey file (replace it by the producer's next release;
-until then the list keeps them out), copies and backups, and what an endpoint has logged.
+Left to the user: the producer's survey file (replace it with the next release; until then the list of withdrawals keeps
+them out), copies and backups, and what an endpoint has logged.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class Respondent:
 
 @dataclass
 class Forgotten:
-    """What was taken out.
+    """What was removed.
 
     Attributes:
         waves: Waves that the respondent was in.
         again: The respondent had withdrawn before.
-        rows: Table → rows that went.
-        answers: Model → answers that went.
-        notes: What is left to the user.
+        rows: Table → removed rows.
+        answers: Model → removed answers.
+        notes: What the user must do.
     """
 
     waves: tuple[str, ...]
@@ -130,7 +130,7 @@ def forget(
     *,
     on: date,
 ) -> Forgotten:
-    """Take a respondent out. May be repeated: what a kill left undone is done then.
+    """Remove a respondent. Run it again after a kill: it finishes what was left.
 
     Args:
         layout: Where everything is.
@@ -141,11 +141,11 @@ def forget(
     """
     known = surveys.load_withdrawals(layout)
     again = bool(known.holds(pl.Series([respondent.id]))[0])
-    # The list comes first: whatever is read from here on is without them.
+    # The list comes first, so that everything read from here on excludes them.
     now = surveys.add_withdrawal(layout, respondent.id, respondent.waves, on)
     outcome = Forgotten(now.waves[surveys.hashed(pl.Series([respondent.id]))[0]], again)
     for _ in _snapshots(layout, registry, None):
-        pass  # loading a snapshot takes out of it who is on the list
+        pass  # loading a snapshot removes everyone on the list from it
     theirs = _prompts_of(layout, respondent.id)
     _drop_answers(layout, models, theirs, outcome)
     _strike(layout, respondent, theirs["prompt_id"], outcome)
@@ -201,17 +201,17 @@ def _drop_answers(
     for folder in sorted(layout.ledger("any").parent.glob("*")):
         if folder.is_dir() and folder not in registered:
             outcome.notes.append(
-                f"The ledger {folder.name} belongs to no registered model, so its answers cannot be told apart: "
-                "put its entry back into models.yaml and run this again, or delete the folder"
+                f"The ledger {folder.name} belongs to no registered model, so its answers cannot be searched: "
+                "restore its entry in models.yaml and run this command again, or delete the folder"
             )
 
 
 def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outcome: Forgotten) -> None:
-    """Take the respondent's rows out of every stored partition; the next run makes these anew."""
+    """Remove the respondent's rows from every stored partition. The next run rebuilds these."""
     for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
         try:
             frame = read_table(path)
-        except DamagedError:  # whether it holds the respondent cannot be seen: it goes, and is made anew
+        except DamagedError:  # it may hold the respondent: discard it, the next run rebuilds it
             discard(path)
             continue
         struck = _without(frame, respondent, prompt_ids)
@@ -220,7 +220,7 @@ def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outco
         table = path.parent.name if path.parent.name == "harmonized" else path.relative_to(layout.store).parts[1]
         outcome.rows[table] = outcome.rows.get(table, 0) + frame.height - struck.height
         record = read_record(path)
-        if record is None:  # half-made: it is made anew anyway
+        if record is None:  # unfinished: the next run rebuilds it anyway
             discard(path)
             continue
         rewrite(struck, path, record)
@@ -268,7 +268,7 @@ def _file_holds(path: Path, text: str) -> bool:
     except FileNotFoundError:  # gone since it was listed
         return False
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error):
-        return True  # what cannot be read proves nothing
+        return True  # an unreadable file may hold it
 
 
 def _database_holds(path: Path, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: one strip a table row, drawn on the axis of its table, and that axis.
+"""Draw charts as inline SVG: one strip per table row on the axis of its table, and that axis.
 
 Everything that a strip shows stands as text in the same row too, and its title says it in words. Colours are classes of
 the style sheet, so that they follow light, dark and print.

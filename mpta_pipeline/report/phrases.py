@@ -1,4 +1,4 @@
-"""Words and numbers as the report writes them."""
+"""Write words and numbers as the report shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the table of estimates to the rows that the report shows."""
+"""Turn the table of estimates into the rows that the report shows."""
 
 from __future__ import annotations
 

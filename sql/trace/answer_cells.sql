@@ -1,4 +1,4 @@
--- The answers `behind` what is traced, each with the item and the survey cell of the person whose answer counts.
+-- The traced answers (`behind`), each with its item and the survey cell of the person whose answer counts.
 select
     behind.*,  -- noqa: AM04
     items.column,

@@ -1,4 +1,4 @@
--- What was asked of one persona's questions and answered, by task, model and condition.
+-- The prompts for one persona and their answers, by task, model and condition.
 select
     prompts.task,
     prompts.condition,

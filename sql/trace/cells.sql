@@ -1,4 +1,4 @@
--- The answers of the traced people in the survey, each with the variable, native code and label it was made from.
+-- The survey answers of the traced people, each with its variable, native code and label.
 select
     answers.respondent_id,
     answers.column,

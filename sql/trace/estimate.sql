@@ -1,4 +1,4 @@
--- The rows of one estimate, by its id or its key in words.
+-- The rows of one estimate, by id or key.
 select *  -- noqa: AM04
 from estimates
 where estimate_id = getvariable('identifier') or estimate_key = getvariable('identifier')

@@ -1,4 +1,4 @@
--- What was made from one wave, down to the estimates: how many rows of what.
+-- Count what was made from one wave, down to the estimates.
 select
     1 as step,
     'respondents' as what,

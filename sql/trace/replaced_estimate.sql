@@ -1,4 +1,4 @@
--- An estimate that another one has replaced, by the id it had, and what stands in its place now.
+-- A replaced estimate, by its earlier id, with the estimate that replaced it.
 with standing as (
     select
         estimate_key,

@@ -1,4 +1,4 @@
--- The respondents that wave:key names: the survey's own key, whole or without the wave that the key may begin with.
+-- The respondents that wave:key names. The key is the survey's own, with or without the wave at its beginning.
 select respondent_id
 from respondents
 where

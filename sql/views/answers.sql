@@ -1,8 +1,8 @@
--- What every respondent answered: one row a respondent and harmonized column, with the native code and its label.
+-- The survey answers: one row per respondent and harmonized column, with the native code and its label.
 --
--- A view, not a table: for the 15 million answers of 100,000 respondents a table took 11 s and 140 MB more. One branch
--- a column, not UNPIVOT: a condition on "column" then reads that column alone (.06 s against .6 s).
--- `columns` are SQL expressions quoted by the caller; `respondents` is the table to read.
+-- It is a view because a table of the 15 million answers of 100,000 respondents took 11 s and 140 MB more. It has one
+-- branch per column instead of UNPIVOT, so that a condition on "column" reads that column alone (.06 s against .6 s).
+-- `columns` are SQL expressions that the caller quotes. `respondents` is the table to read.
 -- sqlfluff:templater:jinja:context:respondents:respondents
 -- sqlfluff:templater:jinja:context:columns:[{"name": "'age'", "value": "age", "missing": "a_m", "code": "a_c"}]
 with long as (
@@ -54,7 +54,7 @@ select
     long.native_code,
     value_labels.native_label,
     recodes.variable,
-    -- A file may number the answers otherwise than the crosswalk lists them: then the value says which it is.
+    -- If a file numbers the answers differently from the crosswalk, the value identifies the option.
     coalesce(options.text, first_options.text) as text
 from long
 left join recodes on long.release_id = recodes.release_id and long.column = recodes.column

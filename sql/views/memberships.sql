@@ -1,4 +1,4 @@
--- Which subgroup each persona belongs to, long: one row a persona and base dimension; unknown values have no row.
+-- The subgroups of each persona: one row per persona and base dimension. Unknown values have no row.
 --
 -- `dimensions`: there are any.
 -- sqlfluff:templater:jinja:context:dimensions:True

@@ -1,6 +1,6 @@
 -- Which native variable each harmonized column of a release was made from, with the question as put to a person.
 --
--- A concept may name several spellings of a variable, and a file may write it in other case: the file's own counts.
+-- A concept may name several spellings of a variable, and a file may use another case. The file's spelling is shown.
 select
     waves.wave,
     waves.release_id,

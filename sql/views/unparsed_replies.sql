@@ -1,4 +1,4 @@
--- How many replies of each model and task could not be read, by reason, and their share of all replies to the task.
+-- Unreadable replies per model, task and reason: their number, and their share of all replies to the task.
 with counted as (
     select
         model,

@@ -1,4 +1,4 @@
--- Value labels of every native variable in use: one row a release, variable and code.
+-- Value labels of every native variable in use: one row per release, variable and code.
 select
     variables.wave,
     variables.release_id,

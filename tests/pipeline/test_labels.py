@@ -20,7 +20,14 @@ def known(world) -> Labels:
             "tasks": {"value_alignment": {"kind": "value_alignment"}, "truthfulqa_mc1": {"kind": "truthfulqa_mc1"}},
         }
     )
-    return labels(Deployment.from_env())
+    deployment = Deployment.from_env()
+    return labels(
+        sources=deployment.sources,
+        crosswalk=deployment.crosswalk,
+        study_tasks=deployment.study.tasks,
+        dimensions=deployment.study.figures.dimensions,
+        countries=["USA"],
+    )
 
 
 def test_surveys_tasks_and_dimensions_have_titles(known: Labels) -> None:
@@ -31,6 +38,7 @@ def test_surveys_tasks_and_dimensions_have_titles(known: Labels) -> None:
     assert known.dimension("education_3") == "Education"
     assert known.dimension("party_3") == "Party"
     assert known.dimension("sex×age_band") == "Sex × Age"
+    assert known.subgroup("country×sex", "USA×female") == "United States, women"
     assert known.dimension("social_class") == "Social class"
 
 

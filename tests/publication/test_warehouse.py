@@ -158,6 +158,8 @@ def test_an_open_reader_keeps_the_old_file_and_stops_nothing(tmp_path: Path) -> 
     reader.stdin.flush()
     assert reader.stdout.readline() == "[(0,)]\n"
     assert reader.wait(timeout=30) == 0
+    reader.stdin.close()
+    reader.stdout.close()
 
 
 @pytest.mark.parametrize("harm", ["not parquet", "column lacking"])

@@ -99,7 +99,7 @@ SCORES = Table(
 
 SUBGROUP_METRICS = Table(
     "subgroup_metrics",
-    "One row an estimate: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
+    "One row per estimate: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
     ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup", "weighted", "baseline"),
     (
         *shared_columns("model", "task", "survey"),
@@ -115,7 +115,7 @@ SUBGROUP_METRICS = Table(
         Column(
             "note",
             pl.String,
-            "What must be read with the estimate: why it is undefined, or whom and what it holds for; null: nothing",
+            "What a reader must know: why the estimate is undefined, or for whom and what it holds; null: nothing",
             nullable=True,
         ),
         Column("n_answers", pl.Int64, "Answers behind the estimate", ge=0),
@@ -171,7 +171,7 @@ SUBGROUP_METRICS = Table(
         Column(
             "estimate_id",
             pl.String,
-            "Id that binds study, key, weighting, releases and the estimate itself; `mpta trace` takes it",
+            "Id, a hash of study, key, weighting, releases and value; `mpta trace` takes it",
             nullable=True,
             earlier="figure_id",
         ),
@@ -180,7 +180,7 @@ SUBGROUP_METRICS = Table(
 
 REPLACED_ESTIMATES = Table(
     "replaced_estimates",
-    "Estimates that others have replaced since, so that an id that was quoted still leads somewhere.",
+    "Replaced estimates, so that a cited id still resolves.",
     ("estimate_id",),
     (
         Column("estimate_id", pl.String, "Id of the estimate that was", earlier="figure_id"),
@@ -201,7 +201,7 @@ REPLACED_ESTIMATES = Table(
 
 POCKETS = Table(
     "pockets",
-    "Subgroups found on one half of the data and confirmed on the other where a model does worse.",
+    "Subgroups where a model does worse, found on one half of the data and tested on the other.",
     ("model", "task", "survey", "condition", "outcome", "dimensions", "subgroup"),
     (
         *shared_columns("model", "task", "survey", "condition"),

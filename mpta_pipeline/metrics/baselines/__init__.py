@@ -1,1 +1,1 @@
-"""What an estimate is compared with: people, guesses, ceilings, published polls."""
+"""What estimates are compared with: ceilings, retests and the people's own shares."""

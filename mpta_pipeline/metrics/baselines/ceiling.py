@@ -1,4 +1,4 @@
-"""How well the visible traits could foretell a person's answer: a cross-fitted model of the survey's own people."""
+"""Predict each person's answer from the visible traits with a cross-fitted model: the ceiling of accuracy."""
 
 from __future__ import annotations
 

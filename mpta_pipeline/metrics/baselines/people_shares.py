@@ -1,4 +1,4 @@
-"""What people answered: shares of the options by group, with errors by the survey's design."""
+"""Compute the shares of people who chose each option, by group, with errors by the survey's design."""
 
 from __future__ import annotations
 

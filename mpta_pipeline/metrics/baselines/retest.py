@@ -1,4 +1,4 @@
-"""How often people give their own answer again: what no prediction of it can be expected to beat."""
+"""Compute how often people repeat their own answer, which no prediction can be expected to beat."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The metrics, one file a family; each file lists its records in `METRICS`."""
+"""The metrics, one file per family. Each file lists its records in `METRICS`."""

@@ -1,4 +1,4 @@
-"""How often the answer is the one that counts: the answer key, or the person's own."""
+"""Accuracy: how often the answer equals the answer key or the person's own answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agreement beyond the share that is exactly right: halves of a scale, kappa, F1, and what ground a model makes up."""
+"""Agreement beyond exact matches: collapsed scales, kappa, F1 and gap closed."""
 
 from __future__ import annotations
 

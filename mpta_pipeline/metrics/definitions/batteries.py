@@ -1,4 +1,4 @@
-"""Whether batteries of questions measure in the model what they measure in people."""
+"""Whether batteries of questions measure the same in the model as in people."""
 
 from __future__ import annotations
 

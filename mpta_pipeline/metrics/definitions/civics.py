@@ -1,4 +1,4 @@
-"""CIVICS: with how much of it the model agrees. No answer is right."""
+"""CIVICS: how many statements the model agrees with. No answer is right."""
 
 from __future__ import annotations
 

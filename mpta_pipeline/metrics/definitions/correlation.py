@@ -1,4 +1,4 @@
-"""Whether personas who answer higher are people who answered higher: correlations within item, over persons."""
+"""Correlation between the personas' answers and the people's own, within items and over persons."""
 
 from __future__ import annotations
 

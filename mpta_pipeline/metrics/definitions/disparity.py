@@ -1,4 +1,4 @@
-"""How unequal a model serves the groups of a dimension; one estimate a dimension, subgroup `all`."""
+"""How unequal a model serves the groups of a dimension: one estimate per dimension, subgroup `all`."""
 
 from __future__ import annotations
 

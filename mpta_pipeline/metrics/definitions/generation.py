@@ -1,4 +1,4 @@
-"""How near open text is to the text that its user wrote or preferred. Each is a mean over readable replies."""
+"""How near open text is to the text that its user wrote or preferred, as means over readable replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NormAd: is a story acceptable where it happens? Its labels are yes, no and neither, in this order."""
+"""NormAd: is the behaviour in a story acceptable where it happens? Labels are yes, no and neither, in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the persona does: answers that it changes, and its effect beside that of telling something else."""
+"""What the persona changes: answers that flip, and its effect compared with controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a model represents a population: what published polls and benchmarks of simulated people report."""
+"""How well a model represents a population: metrics of published polls and benchmarks of simulated people."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ METRICS = (
         name="consistency",
         label="consistency (OpinionQA)",
         definition="Share of topics in which the group that is best represented over all questions is best too; topics "
-        "are the items' categories, one estimate a dimension",
+        "are the items' categories, one estimate per dimension",
         unit="share",
         low=0.0,
         high=1.0,

@@ -1,4 +1,4 @@
-"""How good the probabilities are that a model gives its options: proper scores, best when it says what it believes."""
+"""How good the model's probabilities for the options are: proper scoring rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether there is a readable answer at all, and how it depends on where the options stand."""
+"""Whether replies can be read, and how much answers depend on the positions of the options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near the answers are to those of the survey's people: person by person, and as distributions."""
+"""How near answers are to those of the survey's people: person by person, and as distributions."""
 
 from __future__ import annotations
 

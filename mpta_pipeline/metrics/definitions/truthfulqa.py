@@ -1,4 +1,4 @@
-"""TruthfulQA's multiple-choice scores; binary and MC1 are `accuracy` of their tasks."""
+"""TruthfulQA's MC2 score. Binary and MC1 are `accuracy` of their tasks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rows of estimates, one file per kind of statistic."""
+"""Turn samples into rows of estimates: one file per kind of statistic."""

@@ -1,4 +1,4 @@
-"""Rows of the distances between the model's answers and the people's own distribution of the same group."""
+"""Estimate distances between the model's answers and the people's distribution of the same group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How unequal the groups of a dimension are, beside what chance alone would make of groups of their sizes."""
+"""Estimate how unequal the groups of a dimension are, next to what chance makes of groups of these sizes."""
 
 from __future__ import annotations
 

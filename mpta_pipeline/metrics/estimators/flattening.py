@@ -1,4 +1,4 @@
-"""Whether the model's people differ as people do: spread, difference between groups, how answers hang together."""
+"""Estimate spread, differences between groups and correlations of the model's answers against the people's."""
 
 from __future__ import annotations
 

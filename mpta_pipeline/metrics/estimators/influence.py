@@ -1,4 +1,4 @@
-"""What sampling people does to a mean distance: both sides linearized, summed up in the survey's sampling units."""
+"""Estimate the sampling error of a mean distance: linearize both sides and sum by sampling unit."""
 
 from __future__ import annotations
 

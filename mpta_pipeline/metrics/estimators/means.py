@@ -1,4 +1,4 @@
-"""Rows of estimates that are means: estimate, interval, persona effect, gap, each beside its baselines."""
+"""Compute metrics that are means: estimate, interval, persona effect and gap, each with its baselines."""
 
 from __future__ import annotations
 

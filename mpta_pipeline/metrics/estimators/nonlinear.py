@@ -1,4 +1,4 @@
-"""Rows of estimates that are functions of totals but no means, with bootstrap errors."""
+"""Compute ratio metrics and other functions of totals, with bootstrap errors."""
 
 from __future__ import annotations
 

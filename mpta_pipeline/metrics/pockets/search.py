@@ -1,4 +1,4 @@
-"""Hidden pockets: trait combinations for which a model does worse, found on one half of the data, tested on another."""
+"""Search one half of the data for trait combinations where a model does worse, and test them on the other half."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def find_pockets(
         study: Name of the study, which the pockets' ids bind.
 
     Returns:
-        POCKETS, one row a slice that was tested; `confirmed` where its q-value is at most `rules.level`. Confirmed rows
+        POCKETS, one row per tested slice; `confirmed` where its q-value is at most `rules.level`. Confirmed rows
         that are one pocket have one `pocket`, and the row with the largest e-value `leads`: the same group by several
         outcomes; and a group with a part of it, unless each is worse without the other.
     """
@@ -161,8 +161,8 @@ def _search(
     """Candidates of one survey, condition and outcome with their estimates on the confirmation half.
 
     Returns:
-        A row a candidate, None where there is none; and pairs of rows that are one pocket, what is explained before
-        what explains it.
+        One row per candidate, or None if there is none; and pairs of rows that are one pocket, the explained row before
+        the one that explains it.
     """
     item_half = pl.col("half_item")
     discovery = rows.filter(pl.col("half_persona") & item_half.fill_null(True))

@@ -1,4 +1,4 @@
-"""Which answers change: with the persona against without, on another wording of the persona, on another asking."""
+"""Find the answers that change: with the persona, with another wording of it, or on a repeat."""
 
 from __future__ import annotations
 

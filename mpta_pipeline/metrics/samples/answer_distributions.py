@@ -1,4 +1,4 @@
-"""Slice × item cells in which both the model and people answered: their distributions."""
+"""Distributions of model and people in each cell of slice × item that both answered."""
 
 from __future__ import annotations
 

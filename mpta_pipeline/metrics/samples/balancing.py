@@ -1,4 +1,4 @@
-"""From single answers to order-balanced ones: one row a person, item, condition and wording, over its option orders."""
+"""Average single answers over option orders: one row per person, item, condition and wording."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Units:
     """Order-balanced answers.
 
     Attributes:
-        frame: One row a unit, sorted by `UNIT_KEY`, with `wave`, `cluster_id`, `category`, `kind`, `k_options`,
+        frame: One row per unit, sorted by `UNIT_KEY`, with `wave`, `cluster_id`, `category`, `kind`, `k_options`,
             `ordinal`, `gold_idx`, `weight`; counts `n_orders`, `n_ok`, `n_refused`, `n_unparsed`, `n_error`, `n_right`;
             `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer),
             `credit_half` (the same for the half of the scale), `first_option` (share of option 0), `n_scored`, `steps`

@@ -1,4 +1,4 @@
-"""Scores of answers that were made elsewhere: item ids and answers become SCORES, from which all estimates come."""
+"""Turn answers made elsewhere (item ids and answers) into SCORES, from which all estimates are computed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     for column in ("item_id", "answer"):
         if column not in answers.columns:
             raise ValidationError(
-                "The answers lack a column", variable=column, remedy="give item_id and answer, one row an answer"
+                "The answers lack a column", variable=column, remedy="give item_id and answer, one row per answer"
             )
     if (unknown := answers.join(items, on="item_id", how="anti", maintain_order="left")).height:
         raise _wrong(

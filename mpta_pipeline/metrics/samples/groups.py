@@ -1,4 +1,4 @@
-"""Which slice of a dimension each row belongs to."""
+"""Assign each row to a slice of a dimension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the survey's people answered: distributions by group, and guesses made from everybody else's answers."""
+"""The answers of the survey's people: distributions by group, and guesses from everyone else's answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class People:
 
     Attributes:
         frame: Sorted rows with respondent_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
-        persons: One row a person, sorted, with the base dimensions, and stratum and psu where GROUPS has them.
+        persons: One row per person, sorted, with the base dimensions, and stratum and psu where GROUPS has them.
         person: Row in `persons` of each row.
         items: Item ids, sorted; codes below are places in it.
         item: Item code of each row.

@@ -1,4 +1,4 @@
-"""Which option an answer names: by the option's text, its letter or its number."""
+"""Find the option that an answer names: by text, letter or number."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def read_names(rows: pl.DataFrame, options: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         rows: `item_id` and `answer`.
-        options: `item_id` and `options`, one row an item.
+        options: `item_id` and `options`, one row per item.
 
     Returns:
-        One row a row, in order: `by_text` (canonical index of the only option with this text), `letter` (index from
-        the letter) and `number` (the number as written, whatever it counts from), each null where it does not apply,
-        and `k`. An answer that is an option's text, with its letter or number before it or without, has `by_text`.
+        One row per input row, in order: `by_text` (canonical index of the only option with this text), `letter` (index
+        from the letter) and `number` (the number as written, whatever it counts from), each null where it does not
+        apply, and `k`. An answer that is an option's text, with or without its letter or number, has `by_text`.
         Options that are numbers or letters themselves (codes of a scale) are named by their text alone.
     """
     keyed = rows.select("item_id", pl.col("answer").cast(pl.String))

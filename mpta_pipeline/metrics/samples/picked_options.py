@@ -1,4 +1,4 @@
-"""Which option each single answer picks: one, or several in equal parts where their probabilities are tied."""
+"""Read the option that each answer picks; several share the pick if their probabilities are tied."""
 
 from __future__ import annotations
 

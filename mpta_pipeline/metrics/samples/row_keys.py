@@ -1,4 +1,4 @@
-"""Keys of several columns as whole numbers: sorting and matching a million rows by text takes seconds."""
+"""Turn keys of several columns into integers, because sorting a million rows by text takes seconds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Keys:
         return self._codes[name]
 
     def of(self, names: Sequence[str]) -> Ints:
-        """One number a row, in the order of the columns' values; equal where all of them are."""
+        """One number per row, in the order of the columns' values; equal where all of them are."""
         key, size = np.zeros(self._frame.height, dtype=np.int64), 1
         for name in names:
             code, n = self._column(name)

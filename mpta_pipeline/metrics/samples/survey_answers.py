@@ -1,4 +1,4 @@
-"""The answers of one survey, weighted or not, with all that its estimates are made from."""
+"""The answers of one survey, weighted or unweighted, with everything its estimates need."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Block:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """One row an answer."""
+        """One row per answer."""
         return self.units.frame
 
     @cached_property
@@ -157,7 +157,7 @@ class Block:
 
     @cached_property
     def matched_items(self) -> pl.DataFrame:
-        """One row an item of `matched`, in that order: k_options, ordinal, cluster_id, places, category."""
+        """One row per item of `matched`, in that order: k_options, ordinal, cluster_id, places, category."""
         asked = self.frame.group_by("item_id").agg(
             pl.col("k_options").max(),
             pl.col("ordinal").all(),

@@ -1,4 +1,4 @@
-"""Array types and the one summation that every estimate goes through."""
+"""Array types, and the one summation that every estimate uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distances between the model's answers for a group and the survey's own distribution of that group."""
+"""Distances between two distributions of answers, their slopes, and what sampling adds to them."""
 
 from __future__ import annotations
 

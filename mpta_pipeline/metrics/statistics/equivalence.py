@@ -1,4 +1,4 @@
-"""Gap, no gap, or not enough data to say; and the smallest effect that could have been found."""
+"""Equivalence tests (gap, no gap or inconclusive) and the smallest effect that could be found."""
 
 from __future__ import annotations
 

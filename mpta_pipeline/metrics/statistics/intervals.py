@@ -1,4 +1,4 @@
-"""Intervals of estimates, and how they say they were made."""
+"""Intervals of estimates, and the text that says how they were made."""
 
 from __future__ import annotations
 

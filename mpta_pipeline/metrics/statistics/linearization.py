@@ -85,7 +85,7 @@ def design_of(persons: pl.DataFrame) -> Design:
     """The design of some people.
 
     Args:
-        persons: One row a person, with `psu` and `stratum` as in GROUPS; without them, or where nobody has a unit,
+        persons: One row per person, with `psu` and `stratum` as in GROUPS; without them, or where nobody has a unit,
             people count as drawn one by one.
     """
     n = persons.height

@@ -1,4 +1,4 @@
-"""Corrections for many tests."""
+"""Correct p-values and e-values for the number of tests."""
 
 from __future__ import annotations
 

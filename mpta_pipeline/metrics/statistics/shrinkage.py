@@ -1,4 +1,4 @@
-"""Empirical-Bayes estimates: what a small group's estimate is worth in the light of all groups of its kind."""
+"""Empirical-Bayes estimates, which pull the estimates of small groups towards those of all groups."""
 
 from __future__ import annotations
 

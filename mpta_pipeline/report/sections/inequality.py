@@ -14,7 +14,7 @@ TEMPLATE = """\
   dealing people to groups of the same sizes at random and drawing anew which questions each group finds hard. Beside the share that lies between groups (ε²) stands people's own.</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Inequality between subgroups">
 <table>
-  <caption>{{ words.opening(labels.task(task)) }}, {{ labels.survey(survey) }}, {{ words.condition(view.conditions[0]) }}; one row a dimension.</caption>
+  <caption>{{ words.opening(labels.task(task)) }}, {{ labels.survey(survey) }}, {{ words.condition(view.conditions[0]) }}; one row per dimension.</caption>
   <thead><tr><th scope="col">Dimension</th>{% for m in unequal %}<th scope="col">{{ words.opening(view.metric(m)) }}</th>{% endfor %}<th scope="col">Trace</th></tr></thead>
   {% for model, rows in inequality %}
   <tbody>
