@@ -13,7 +13,7 @@ def mpta(world, *arguments, **environment):
         env=os.environ | world.environment | {"COLUMNS": "160"} | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
