@@ -256,6 +256,7 @@ def test_killed_at_any_instant_nothing_is_lost_and_only_what_was_in_flight_is_as
             time.sleep(rng.uniform(0.02, 2.4 / kills + 0.1))
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
+            process.stdout.close()
             kept = Ledger(ledger).read().height
             assert kept >= done, "no answer is lost"
             done = kept

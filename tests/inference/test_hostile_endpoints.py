@@ -11,6 +11,7 @@ import pytest
 
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.inference import batches
 from mpta_pipeline.inference.ledger import Ledger
 from tests.factories.model_calls import make_prompts, make_spec
@@ -121,14 +122,15 @@ def test_an_address_that_is_none_concerns_its_model_alone(url: str, serve, ledge
     path.write_text("models:\n" + entry.format("slip", url) + entry.format("good", server.url))
     models = inference.load_models(path)
 
-    def make(model: str, task: str) -> inference.RequestReport:
-        return inference.send_requests(models[model], make_prompts(GOOD), ledger / model)
+    def make(pair: ModelTask) -> inference.RequestReport:
+        return inference.send_requests(models[pair.model], make_prompts(GOOD), ledger / pair.model)
 
-    made = dict(inference.run_in_parallel(["slip|t", "good|t"], make, inference.Stop(), str))
-    assert made["good|t"].answered == 6
-    assert isinstance(made["slip|t"], ModelError)
+    slip, good = ModelTask("slip", "t"), ModelTask("good", "t")
+    made = dict(inference.run_in_parallel([slip, good], make, inference.Stop(), str))
+    assert made[good].answered == 6
+    assert isinstance(made[slip], ModelError)
     for words in ("models.slip.base_url", "models.yaml", "Remedy"):
-        assert words in str(made["slip|t"])
+        assert words in str(made[slip])
     assert "base_url" in inference.overview(models["slip"])["state"]
 
 
@@ -156,7 +158,7 @@ def test_no_reply_is_an_error_of_the_program(provider: str, status: int, serve, 
         try:
             report = inference.send_requests(spec, make_prompts([f"x {i}"]), ledger / str(i))
         except ModelError as failure:
-            assert "did not foresee" not in str(failure), ODD[i]
+            assert "unexpected error" not in str(failure), ODD[i]
             assert "Remedy" in str(failure)
         else:
             assert report.answered == 1
@@ -194,7 +196,7 @@ def test_an_odd_state_of_a_batch_ends_its_model_in_bounded_time_with_what_to_do(
     with pytest.raises(ModelError) as failure:
         inference.send_requests(spec, make_prompts(["a", "b"]), ledger)
     assert time.monotonic() - began < 10
-    assert "did not foresee" not in str(failure.value)
+    assert "unexpected error" not in str(failure.value)
     assert "batches.json" in str(failure.value), "the batch stays noted, and the user is told where"
 
 
