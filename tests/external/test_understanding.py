@@ -13,6 +13,8 @@ from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
 from mpta_pipeline.core.tables import GOLD, SCORES
 from mpta_pipeline.external import Known, Reading
 
+pytestmark = pytest.mark.slow
+
 
 def written(path, rows):
     if path.suffix == ".jsonl":

@@ -24,6 +24,8 @@ from mpta_pipeline.harmonize.labels import normal_label
 from mpta_pipeline.surveys import SourceRegistry
 from tests.shared_data import WVS_CODEBOOK, present
 
+pytestmark = pytest.mark.slow
+
 OPEN = "sources:\n" + "".join(f"  {s}: {{acknowledged: invented data}}\n" for s in ("evs2017", "evs_trend", "joint"))
 ROWS = 240
 WVS_STAMPS = {

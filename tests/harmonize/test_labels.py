@@ -17,6 +17,8 @@ from mpta_pipeline.harmonize.labels import LabelPattern, completions, fitting, n
 from tests.factories.raw_waves import IDENTITY, MakeRaw
 from tests.shared_data import SKELETONS, needs_skeletons
 
+pytestmark = pytest.mark.slow
+
 # codebook, variable, column, label of each code, value of each code
 AS_WRITTEN = [
     ("wvs_w2", "V132", "financial_satisfaction", ["Satisfy-", "Satisfy+"], [1, 10], ["1", "10"]),

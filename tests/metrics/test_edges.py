@@ -24,6 +24,8 @@ from tests.factories.scores import world
 from tests.metrics.test_estimates import cell
 from tests.simulation import worlds
 
+pytestmark = pytest.mark.slow
+
 RULES = EstimateRules(dimensions=("sex",), bootstrap=50, min_personas=20)
 
 

@@ -13,6 +13,8 @@ from mpta_pipeline.core.tables import GOLD, SUBGROUP_METRICS
 from mpta_pipeline.metrics import METRICS, compute_estimates, headline
 from tests.factories.scores import world
 
+pytestmark = pytest.mark.slow
+
 RULES = EstimateRules(dimensions=("sex", "age_band", "sex×age_band", "category"), bootstrap=50)
 
 

@@ -14,6 +14,8 @@ from mpta_pipeline.core.tables import ITEMS
 from tests.factories.scores import world
 from tests.no_literal_filters import names_no_column
 
+pytestmark = pytest.mark.slow
+
 ROWS = 100_000
 RULES = EstimateRules(dimensions=("sex",), bootstrap=50)
 

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import warnings
 
 import dagster as dg
 import duckdb
@@ -23,13 +22,15 @@ GSS_2018 = gss_file(2018)
 
 def run(world):
     """The thread in this process."""
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     deployment = Deployment.from_env()
     with dg.instance_for_test(temp_dir=str(world.config)) as instance:
         outcome = Runner(deployment, definitions.build(deployment), instance).run()
         assert outcome.failures == {}
-        found = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION))
-        evaluated = [e.event_log_entry.dagster_event.event_specific_data for e in found]
+        evaluated = [
+            entry.dagster_event.event_specific_data
+            for run in instance.get_runs()
+            for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        ]
     return deployment, evaluated
 
 

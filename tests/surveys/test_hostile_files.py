@@ -17,6 +17,8 @@ from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys import file_info, opening, survey_folders
 from tests.factories import survey_files as make
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = make.wvs_people(per_country=10)
 WVS7 = make.wvs7(PEOPLE)
 

@@ -14,6 +14,8 @@ from mpta_pipeline.surveys import readers
 from tests.factories import skeletons
 from tests.factories import survey_files as make
 
+pytestmark = pytest.mark.slow
+
 CROSSWALK = harmonize.load_crosswalk()
 PEOPLE = make.wvs_people(per_country=30)
 

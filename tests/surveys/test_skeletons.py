@@ -6,6 +6,8 @@ import pytest
 
 from tests.factories import skeletons
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("form", ["little.dta", "big.dta", "x.sav", "x.csv"])
 @pytest.mark.parametrize("name", skeletons.many())

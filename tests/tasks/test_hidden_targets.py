@@ -195,7 +195,7 @@ def test_no_visible_trait_nearly_decides_a_target_in_real_answers(crosswalk, fac
     for column in mine:
         values = frame[column]
         if values.dtype.is_numeric() and values.n_unique() > 8:
-            values = values.qcut(6, allow_duplicates=True).cast(pl.String)
+            values = values.bin_quantiles(6, labels=False, right_closed=True).cast(pl.String)
         codes[column] = values.cast(pl.String).rank("dense").cast(pl.Int64).fill_null(0).to_numpy()
     tried, open_ = 0, []
     for column, other in itertools.permutations(codes, 2):
