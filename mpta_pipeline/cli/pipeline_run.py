@@ -39,7 +39,6 @@ def run_pipeline(
     Raises:
         ConfigError: `until` names no asset, or another command is running.
     """
-    from mpta_pipeline.orchestration.command_runs import Runner, sole_command
     from mpta_pipeline.pipeline import graph
 
     if until is not None:
@@ -47,6 +46,7 @@ def run_pipeline(
     started = time.monotonic()
     with open_instance(deployment) as instance:
         from mpta_pipeline import definitions
+        from mpta_pipeline.orchestration.command_runs import Runner, sole_command
 
         runner = Runner(
             deployment,

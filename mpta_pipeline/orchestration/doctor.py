@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpta_pipeline import inference, surveys
+from mpta_pipeline import inference, surveys, tasks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.steps.tasks import items_left_out
@@ -52,8 +53,10 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
-    for aside in deployment.set_aside:
-        yield Finding(aside.name, False, str(aside))
+    yield from _task_kinds(deployment)
+    with suppress(MptaError):  # a configuration that cannot be read was told above
+        for aside in deployment.set_aside:
+            yield Finding(aside.name, False, str(aside))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
@@ -67,6 +70,12 @@ def _folder(name: str, folder: Path) -> Finding:
     if os.access(_existing(folder), os.W_OK):
         return Finding(name, True, str(folder))
     return Finding(name, False, f"{folder} cannot be written: change its permissions, or choose another folder")
+
+
+def _task_kinds(deployment: Deployment) -> Iterator[Finding]:
+    """Files of task kinds in the configuration folder that cannot be used."""
+    for path, why in tasks.task_kinds(deployment.config).problems.items():
+        yield Finding(f"task kind {path.name}", False, why)
 
 
 def _items(deployment: Deployment) -> Iterator[Finding]:

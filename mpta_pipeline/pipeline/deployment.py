@@ -19,7 +19,7 @@ from mpta_pipeline.core.errors import ConfigError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_table
-from mpta_pipeline.core.storage import Layout, read_text, write_json
+from mpta_pipeline.core.storage import Layout, listed, read_text, write_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.untrusted_text import one_line
 
@@ -140,7 +140,31 @@ class Deployment:
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
         """Records of sources and concepts in the configuration folder that are not used as they stand."""
-        return (*self.sources.set_aside, *self.crosswalk.set_aside)
+        concepts = self.crosswalk.set_aside if self.has_own_concepts else ()
+        return (*self.sources.set_aside, *concepts)
+
+    def own_records(self) -> list[str]:
+        """One line per record of sources and concepts in the configuration folder, for people."""
+        concepts = self.crosswalk if self.has_own_concepts else None
+        found = [("source", self.sources.own, self.sources.replaced)]
+        found += [("concept", concepts.own, concepts.replaced)] if concepts else []  # type: ignore[list-item]
+        lines = [
+            f"{kind} {name}: {own.file}{' (replaces the packaged one)' if name in replaced else ''}"
+            for kind, records, replaced in found
+            for name, own in records.items()
+        ]
+        return [one_line(line) for line in lines] + [f"{one.name} was set aside. {one}" for one in self.set_aside]
+
+    @property
+    def has_own_concepts(self) -> bool:
+        """Whether the configuration folder holds concepts, or sources with rows of concepts.
+
+        The crosswalk takes a second or more to compile, which a look into the survey folder need not wait for.
+        """
+        folders = (self.config / "concepts", self.layout.records / "concepts")
+        return any(own.record.concepts for own in self.sources.own.values()) or any(
+            listed(folder, "*.yaml") for folder in folders
+        )
 
     def model(self, name: str) -> inference.ModelSpec:
         """A model of the study.
@@ -219,7 +243,8 @@ class Deployment:
             }
             write_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
         keep(self.sources.own, self.sources.set_aside, self.layout.records / "sources")
-        keep(self.crosswalk.own, self.crosswalk.set_aside, self.layout.records / "concepts")
+        if self.has_own_concepts:
+            keep(self.crosswalk.own, self.crosswalk.set_aside, self.layout.records / "concepts")
         return catalogue
 
     def last_look(self) -> Catalogue | None:
