@@ -168,12 +168,20 @@ def _snapshots(deployment: Deployment) -> Iterator[Finding]:
                 )
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if made(deployment, Node("raw_wave", wave)) is not None:
-            for part_read in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
-                # The whole file: the countries that count are selected from these rows.
-                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id, registry=deployment.sources)
-                rows, told = raw.data().height, raw.release["n_respondents"]
-                lost = f"has {rows:,} of {told:,} rows; delete {raw.folder.name} and run `mpta run`"
-                yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
+            try:
+                yield from _completeness(deployment, wave)
+            except MptaError as failure:  # damage is found when a snapshot is opened or read
+                yield Finding("snapshots", wave, False, "error", str(failure))
+
+
+def _completeness(deployment: Deployment, wave: str) -> Iterator[Finding]:
+    """Compare the rows of a wave's raw snapshots with the number of respondents in their records."""
+    for part in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
+        # The whole file: the countries that count are selected from these rows.
+        raw = surveys.load_raw(deployment.layout, wave, part.release_id, registry=deployment.sources)
+        rows, expected = raw.data().height, raw.release["n_respondents"]
+        lost = f"has {rows:,} of {expected:,} rows; delete {raw.folder.name} and run `mpta run`"
+        yield Finding("snapshots", raw.release_id, rows == expected, "error", "" if rows == expected else lost)
 
 
 def _ledgers(deployment: Deployment) -> Iterator[Finding]:
