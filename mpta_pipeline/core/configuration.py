@@ -18,7 +18,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """A record of a configuration file: unknown keys are errors, and values never change once read."""
+    """A record of a configuration file. Unknown keys are errors, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,16 +35,16 @@ def validated(
     private: Collection[str] = (),
     error: type[MptaError] = ConfigError,
 ) -> _Model:
-    """Read a record, and turn the first problem that pydantic finds into an error with file, key, value and remedy.
+    """Validate a record, and turn pydantic's first problem into an error with file, key, value and remedy.
 
     Args:
         model: The record's type.
         raw: What the file holds.
         problem: What is wrong in general; the specific problem follows after a colon.
         file: The file, for the message.
-        key: Dotted key that the record stands under in the file.
+        key: Dotted key of the record in the file.
         remedy: What helps.
-        unknown_key: The remedy for a key that the record does not have, given that key. Its value is then not shown.
+        unknown_key: Remedy for an unknown key, given that key. The key's value is then not shown.
         private: Keys whose values may hold a secret and are never shown.
         error: The error's type.
 
@@ -55,7 +55,7 @@ def validated(
         return model.model_validate(raw)
     except ValidationError as failure:
         problems = failure.errors(include_url=False)
-        # A misspelt key is told before the key that is missing for it.
+        # A misspelt key is reported before the key that is missing because of it.
         misspelt = [one for one in problems if one["type"] == "extra_forbidden"]
         first = misspelt[0] if misspelt and problems[0]["type"] == "missing" else problems[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -72,12 +72,12 @@ def validated(
 
 
 def config_dir() -> Path:
-    """Where the configuration files are: `MPTA_CONFIG_DIR`, by default `dagster_home/` in the working directory."""
+    """The configuration folder: `MPTA_CONFIG_DIR`, by default `dagster_home/` in the working directory."""
     return Path(os.environ.get("MPTA_CONFIG_DIR", "dagster_home")).resolve()
 
 
 class _NoRepeatedKeys:
-    """A key that stands twice in a mapping is an error: YAML would silently keep the last."""
+    """Loader mix-in: a repeated key in a mapping is an error. YAML would silently keep the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -110,7 +110,7 @@ _RecordLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:t
 
 
 def templates() -> list[Path]:
-    """The configuration files that come with the project: those of the repository, else where a wheel puts them.
+    """The configuration files that come with the project: in the repository, or where a wheel installs them.
 
     Raises:
         ConfigError: There are none.
@@ -123,7 +123,7 @@ def templates() -> list[Path]:
         if (folder / "study.yaml").exists():
             return [folder / name for name in ("study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml")]
     raise ConfigError(
-        "The configuration files that come with the project are absent",
+        "The configuration files that come with the project are missing",
         file=candidates[0],
         remedy="copy dagster_home/ out of the repository, or install the package again",
     )
@@ -139,7 +139,7 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            "A configuration file is absent",
+            "A configuration file is missing",
             file=path,
             remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
         ) from None

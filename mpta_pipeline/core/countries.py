@@ -64,6 +64,13 @@ def codes() -> Mapping[str, str]:
 
 
 @cache
+def survey_codes() -> Mapping[str, str]:
+    """Codes that survey files use → alpha-3: those of ISO (`codes`), and the surveys' own."""
+    own = {code: iso for code, (iso, _) in OWN_CODES.items()}
+    return {**codes(), **own, **{alpha: own[code] for alpha, code in OWN_ALPHA.items()}}
+
+
+@cache
 def correlates_of_war() -> Mapping[str, str]:
     """Numbers and letters of the Correlates of War project → alpha-3."""
     with (Path(__file__).parent / "correlates_of_war.csv").open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Downloading a file: into a partial file that the next attempt goes on with. Whether it counts is for the caller."""
+"""Download a file into a partial file, which the next attempt continues. The caller decides whether to accept it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mpta_pipeline.core.storage import write_text
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _SHA256 = re.compile(r"(?i)\bsha-256=:?([A-Za-z0-9+/]{43}=):?")
-# As it lies on the server: a range of an encoded body is no range of the file.
+# Unencoded: a range of an encoded body is not a range of the file.
 _AS_IS = {"Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
 class Validators:
-    """What a server says about the state of a file.
+    """What a server reports about the state of a file.
 
     Attributes:
         etag: Entity tag.
@@ -37,10 +37,10 @@ class Validators:
 
     @classmethod
     def of(cls, reply: httpx.Response) -> Validators:
-        """Those of a reply to HEAD or GET, whole or in part."""
+        """The validators in a response to HEAD or GET, complete or partial."""
         total = re.search(r"/(\d+)$", reply.headers.get("Content-Range", ""))
         length = total[1] if total else reply.headers.get("Content-Length", "")
-        # The length of a part, or of an encoded body, is not the file's.
+        # The length of a part, or of an encoded body, is not the length of the file.
         other = "Content-Encoding" in reply.headers or (not total and reply.status_code != httpx.codes.OK)
         return cls(
             reply.headers.get("ETag"),
@@ -60,7 +60,7 @@ class Validators:
         return self.etag if self.etag is not None and not self.etag.startswith("W/") else self.modified
 
     def differ(self, other: Validators) -> bool | None:
-        """Whether the file changed between the two; None: they have nothing in common by which to tell."""
+        """Whether the file changed between the two; None if they have no validator in common."""
         if self.etag is not None and other.etag is not None:
             return self.etag.removeprefix("W/") != other.etag.removeprefix("W/")
         told = [
@@ -85,13 +85,13 @@ class Received:
 
 
 def shown(url: str) -> str:
-    """An address for messages: without user, password and query, which may hold keys."""
+    """An address for messages, without user, password and query, which may contain keys."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def fetch(url: str, partial: Path, *, pinned: bool = False, attempts: int = 1, pause: float = 1.0) -> Received:
-    """Download into `partial`, going on where an earlier attempt stopped.
+    """Download into `partial`, continuing where an earlier attempt stopped.
 
     A partial file is gone on with only while the server still has the file it began as (`If-Range`); of a pinned file,
     whose SHA-256 the caller compares anyway, also where the server says nothing by which to tell.
@@ -125,7 +125,7 @@ def _fetch_once(url: str, partial: Path, pinned: bool) -> Received:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": condition} if condition else {})
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as reply:
         if reply.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers:
-            validators = Validators.of(reply)  # nothing is missing, or the file has become shorter
+            validators = Validators.of(reply)  # the partial file is complete, or the file became shorter
         else:
             reply.raise_for_status()
             validators = Validators.of(reply)
@@ -137,32 +137,32 @@ def _fetch_once(url: str, partial: Path, pinned: bool) -> Received:
                 else:
                     began_as.unlink(missing_ok=True)
             with partial.open("ab" if resumes else "wb") as f:
-                # As received, not gathered to larger pieces: what has come before a break is kept.
+                # Written as received, so that a broken connection loses nothing.
                 for chunk in reply.iter_bytes():
                     f.write(chunk)
         announced = _announced(reply.headers)
     if validators.length is not None and partial.stat().st_size != validators.length:
         found = partial.stat().st_size
-        partial.unlink()  # longer or shorter than the file: it cannot be gone on with
+        partial.unlink()  # longer or shorter than the file: it cannot be continued
         raise httpx.RemoteProtocolError(f"{found} bytes received of {validators.length}")
     return Received(validators, announced)
 
 
 def discard(partial: Path) -> None:
-    """Remove a partial file and the note of what it began as."""
+    """Remove a partial file and the note of its first validators."""
     partial.unlink(missing_ok=True)
     partial.with_name(f"{partial.name}.from").unlink(missing_ok=True)
 
 
 def take(partial: Path, target: Path) -> Path:
-    """Put a complete download in its place."""
+    """Move a complete download into place."""
     partial.replace(target)
     discard(partial)
     return target
 
 
 def _announced(headers: Mapping[str, str]) -> str | None:
-    """The SHA-256 of the whole file in hexadecimal digits, where the server announces it (RFC 9530, RFC 3230)."""
+    """The SHA-256 of the whole file in hexadecimal digits, if the server announces it (RFC 9530, RFC 3230)."""
     found = _SHA256.search(headers.get("Repr-Digest", "") or headers.get("Digest", ""))
     try:
         return base64.b64decode(found[1], validate=True).hex() if found else None

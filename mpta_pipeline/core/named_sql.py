@@ -35,7 +35,7 @@ def folder() -> Path:
         if (candidate / "views").is_dir():
             return candidate
     raise ConfigError(
-        "The folder of named SQL is absent",
+        "The folder of named SQL is missing",
         file=candidates[0],
         variable="MPTA_SQL_DIR",
         remedy="set MPTA_SQL_DIR to the folder `sql` of the repository, or install the package again",
@@ -57,7 +57,7 @@ def load(name: str, **context: object) -> str:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            "A named query is absent",
+            "A named query is missing",
             file=path,
             value=name,
             remedy="restore the file, or set MPTA_SQL_DIR to a complete folder",

@@ -1,9 +1,8 @@
-"""Where things are written, and how: to a temporary name, synced, then renamed; on an object store by one upload.
+"""Write and read files: to a temporary name, synced, then renamed; on an object store by one upload.
 
-Partitions, their records and raw snapshots lie in the *store*: below the data directory, or where `MPTA_DATA_URL`
-points. A path of an object store is an fsspec-backed one of universal-pathlib, which has pathlib's methods; the
-functions here are where the two differ. What needs locks and appends (ledgers) or a file of its own (the published
-DuckDB file) stays on a file system.
+Partitions, their records and raw snapshots are in the *store*: below the data directory, or at `MPTA_DATA_URL`. Paths
+of an object store are fsspec-backed paths of universal-pathlib, with pathlib's methods; functions here cover the
+differences. Files that need locks and appends (ledgers), and the published DuckDB file, stay on a file system.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ REPLACED_ESTIMATES = "figures_before"
 
 
 def on_object_store(path: Path) -> bool:
-    """Whether a path is an object store's and not a file system's."""
+    """Whether a path is on an object store, not on a file system."""
     return not isinstance(path, Path)
 
 
@@ -45,10 +44,10 @@ def _name(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Call `write` on a temporary path, sync it and put it in place; on error the old file stays and nothing is left.
+    """Call `write` on a temporary path, sync the file and move it into place. On error the old file stays.
 
-    On a file system the temporary file lies beside `path` and is renamed. On an object store it is uploaded: an object
-    is there whole or not at all, also when the upload takes several parts.
+    On a file system the temporary file is beside `path` and is renamed. On an object store it is uploaded: an object
+    appears complete or not at all, even if the upload takes several parts.
     """
     if on_object_store(path):
         with scratch() as folder:
@@ -72,15 +71,15 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
-    """Write a frame as Parquet (zstd) atomically; the same frame gives the same bytes."""
+    """Write a frame as Parquet (zstd) atomically. Equal frames give equal bytes."""
     return write_atomic(path, lambda p: frame.rechunk().write_parquet(p, compression="zstd"))
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
-    """Read a stored partition; from an object store by one request.
+    """Read a stored partition; from an object store with one request.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
     """
     if not on_object_store(path):
         return pl.read_parquet(path)
@@ -88,10 +87,10 @@ def read_parquet(path: Path) -> pl.DataFrame:
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text; from an object store by one request.
+    """Read UTF-8 text; from an object store with one request.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
     """
     if not on_object_store(path):
         return path.read_text(encoding="utf-8")
@@ -99,12 +98,12 @@ def read_text(path: Path) -> str:
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
-    """The files below a folder that match a glob pattern, folder by folder in name order; none if it is absent."""
+    """The files below a folder that match a glob pattern, folder by folder in name order; empty if it is absent."""
     return sorted(folder.glob(pattern), key=lambda path: path.parts)
 
 
 def copy(source: Path, target: Path) -> Path:
-    """Copy a file to an object store, or an object to a file; what `target` was stays until the copy is whole."""
+    """Copy a file to an object store, or an object to a file. The old `target` stays until the copy is complete."""
     if on_object_store(target):
         _object_store(target).put_file(str(source), _name(target))
         return target
@@ -112,14 +111,14 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def shared(layout: Layout, published: Path) -> Path:
-    """Put a copy of what was published beside the partitions, where these are on an object store."""
+    """Put a copy of a published file beside the partitions, if they are on an object store."""
     if on_object_store(layout.store):
         copy(published, layout.store / published.name)
     return published
 
 
 def fetch(paths: Sequence[Path], base: Path, folder: Path) -> None:
-    """Copy objects below `base` side by side into a folder, which keeps their folders."""
+    """Copy objects below `base` concurrently into a folder, with their subfolders."""
     if paths:
         targets = [str(folder.joinpath(*path.parts[len(base.parts) :])) for path in paths]
         _object_store(base).get([_name(path) for path in paths], targets)
@@ -128,7 +127,7 @@ def fetch(paths: Sequence[Path], base: Path, folder: Path) -> None:
 def mirror(source: Path, target: Path, last: str) -> None:
     """Copy the files of a folder between file system and object store, if `source` has the file `last`.
 
-    It is copied last: a copy that has it is whole, and left as it is.
+    That file is copied last: a copy that has it is complete, and is left as it is.
     """
     if (target / last).exists() or not (source / last).exists():
         return
@@ -163,13 +162,13 @@ def read_checked_json(path: Path) -> dict[str, Any]:
     """Read a JSON object whose content is what was written; one written without a checksum is read as it is.
 
     Raises:
-        FileNotFoundError: There is none.
-        DamagedError: It is no JSON object, or another than was written.
+        FileNotFoundError: There is no such file.
+        DamagedError: It is not a JSON object, or its content changed since it was written.
     """
     try:
         record = json.loads(read_text(path))
         if not isinstance(record, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except ValueError as failure:  # JSONDecodeError and UnicodeDecodeError, too
         raise _damaged_json(path, type(failure).__name__) from None
     expected = record.pop(_CHECKSUM, None)
@@ -192,12 +191,13 @@ def _damaged_json(path: Path, why: str) -> DamagedError:
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below the data directory (`MPTA_DATA_DIR`). Parquet partitions; one DuckDB file is published.
+    """Paths below the data directory (`MPTA_DATA_DIR`): Parquet partitions, and one published DuckDB file.
 
     Attributes:
         root: The data directory.
-        url: Object store that holds the partitions instead, e.g. `s3://bucket/prefix` (`MPTA_DATA_URL`).
-        ledgers: Folder of the ledgers, on a file system that all who ask models share (`MPTA_LEDGER_DIR`).
+        url: Object store for the partitions, if they are not in the data directory, e.g. `s3://bucket/prefix`
+            (`MPTA_DATA_URL`).
+        ledgers: Folder of the ledgers, on a file system shared by all processes that query models (`MPTA_LEDGER_DIR`).
     """
 
     root: Path
@@ -216,7 +216,7 @@ class Layout:
 
     @cached_property
     def store(self) -> Path:
-        """Where partitions and raw snapshots lie: the data directory, or a folder of an object store.
+        """Where partitions and raw snapshots are: the data directory, or a folder of an object store.
 
         Raises:
             ConfigError: `MPTA_DATA_URL` cannot be used.
@@ -226,7 +226,7 @@ class Layout:
         try:
             from upath import UPath
 
-            # What another process has just written must be seen: listings are never kept.
+            # Files that another process has just written must be visible: listings are never cached.
             return cast(Path, UPath(self.url, use_listings_cache=False))
         except (ImportError, ValueError) as failure:
             raise ConfigError(
@@ -238,17 +238,17 @@ class Layout:
 
     @property
     def surveys(self) -> Path:
-        """Where survey files are dropped (`MPTA_SURVEY_DIR`, by default `surveys/` below the root)."""
+        """The survey folder (`MPTA_SURVEY_DIR`, by default `surveys/` below the root)."""
         return Path(os.environ.get("MPTA_SURVEY_DIR", self.root / "surveys")).resolve()
 
     @property
     def raw(self) -> Path:
-        """Raw waves on this machine: one folder a wave, below it one a release."""
+        """Raw waves on this machine: one folder per wave, with one subfolder per release."""
         return self.root / "raw"
 
     @property
     def raw_store(self) -> Path:
-        """Raw waves where all machines see them. Releases never change, so that each machine may keep a copy."""
+        """Raw waves where all machines can read them. Releases do not change, so each machine may keep a copy."""
         return self.store / "raw"
 
     @property
@@ -258,7 +258,7 @@ class Layout:
 
     @property
     def catalogue(self) -> Path:
-        """What the survey folder held when it was last looked at."""
+        """What the survey folder contained at the last scan."""
         return self.store / "catalogue.json"
 
     def harmonized(self, wave: str) -> Path:
@@ -281,7 +281,7 @@ class Layout:
 
     @property
     def models(self) -> Path:
-        """Files made from installed models (re-quantised weights)."""
+        """Files made from installed models (re-quantized weights)."""
         return self.root / "models"
 
     @property
@@ -300,8 +300,8 @@ class Layout:
         return self.root / "report.html"
 
 
-# Steps that make tables share the work lock; a withdrawal holds it alone. Both pass the gate first, so that a waiting
-# withdrawal is not overtaken by ever new steps.
+# Steps that make tables share the work lock; a withdrawal holds it exclusively. Both pass the gate first, so that new
+# steps do not overtake a waiting withdrawal.
 _WORK, _GATE = "work.lock", "work.gate.lock"
 _SCRATCH, _SWEEP, _OWNER = "scratch", "sweep.lock", ".owner"
 _HOLD_ROWS = (".parquet", ".duckdb", ".html", ".arrow")
@@ -309,7 +309,7 @@ _HOLD_ROWS = (".parquet", ".duckdb", ".html", ".arrow")
 
 @contextmanager
 def at_work(layout: Layout) -> Iterator[None]:
-    """Keep withdrawals out while a table is made; any number of steps, in any process, may do so at once."""
+    """Exclude withdrawals while a table is made. Any number of steps, in any process, may hold this at once."""
     with _lock_file(layout, _WORK) as work:
         with _lock_file(layout, _GATE) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)
@@ -319,11 +319,11 @@ def at_work(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Keep every step out: wait for those at work to end, and let no other begin.
+    """Exclude all steps: wait for running ones to end, and let none begin.
 
     Args:
         layout: The data folder.
-        waiting: Called once if there is something to wait for.
+        waiting: Called once if steps are still running.
     """
     with _lock_file(layout, _GATE) as gate, _lock_file(layout, _WORK) as work:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -337,9 +337,9 @@ def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterato
 
 @contextmanager
 def scratch(layout: Layout | None = None) -> Iterator[Path]:
-    """A folder below the data folder for as long as the context lasts; what a kill leaves in it is swept (`sweep`).
+    """A temporary folder below the data folder, for the duration of the context. `sweep` removes what a kill leaves.
 
-    Survey rows and persona texts are never written to the system's temporary folder, where nobody would look for them.
+    Survey rows and persona texts are never written to the system's temporary folder, where nothing would remove them.
 
     Args:
         layout: The data folder; null for the environment's.
@@ -351,7 +351,7 @@ def scratch(layout: Layout | None = None) -> Iterator[Path]:
         fcntl.flock(sweeping, fcntl.LOCK_SH)
         folder = Path(tempfile.mkdtemp(dir=base))
         owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(owner, fcntl.LOCK_EX)  # it ends with this process, however that ends
+        fcntl.flock(owner, fcntl.LOCK_EX)  # released with this process, however it ends
         fcntl.flock(sweeping, fcntl.LOCK_UN)
     try:
         yield folder
@@ -361,10 +361,10 @@ def scratch(layout: Layout | None = None) -> Iterator[Path]:
 
 
 def sweep(layout: Layout) -> int:
-    """Remove what killed processes left behind: scratch folders, and half-written tables where no step is at work.
+    """Remove what killed processes left behind: scratch folders, and half-written tables if no step is running.
 
     Returns:
-        Number of folders and files that were removed.
+        Number of removed folders and files.
     """
     gone = 0
     with _lock_file(layout, _SWEEP) as sweeping:
@@ -383,9 +383,9 @@ def sweep(layout: Layout) -> int:
 
 
 def sweep_half_written(layout: Layout) -> int:
-    """Remove tables and published files that were being written when a process was killed; no step may be at work."""
+    """Remove tables and published files that were half written when a process was killed; no step may be running."""
     left = [p for p in listed(layout.root, "**/.*.tmp") if any(f"{suffix}." in p.name for suffix in _HOLD_ROWS)]
-    # Before there was a scratch folder, files were read beside the snapshots.
+    # Before the scratch folder existed, files were read beside the snapshots.
     left += [p for p in listed(layout.raw, ".*") if p.is_dir()]
     for path in left:
         if path.is_dir():
@@ -396,7 +396,7 @@ def sweep_half_written(layout: Layout) -> int:
 
 
 def _abandoned(folder: Path) -> bool:
-    """Whether the process that made a scratch folder is gone."""
+    """Whether the process that made a scratch folder has ended."""
     try:
         owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
@@ -412,7 +412,7 @@ def _abandoned(folder: Path) -> bool:
 
 @contextmanager
 def _lock_file(layout: Layout, name: str) -> Iterator[int]:
-    """An open lock file; what is locked on it is released with it."""
+    """An open lock file; locks on it are released when it is closed."""
     layout.root.mkdir(parents=True, exist_ok=True)
     handle = os.open(layout.root / name, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -1,7 +1,7 @@
 """Harmonize raw waves to one schema: concept files, the crosswalk, recodes that assert labels, and quality checks."""
 
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
-from mpta_pipeline.harmonize.long_answers import answers_long, trait_columns, with_option
+from mpta_pipeline.harmonize.harmonized_columns import trait_columns, with_option
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
 from mpta_pipeline.harmonize.quality import AGAINST_LAST, check_wave, coverage
 from mpta_pipeline.harmonize.recode import (
@@ -19,7 +19,6 @@ __all__ = [
     "Crosswalk",
     "Problem",
     "Rule",
-    "answers_long",
     "check_wave",
     "column_sources",
     "columns_set_aside",

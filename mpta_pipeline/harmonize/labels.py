@@ -1,8 +1,8 @@
-"""What a value label must say for a code to mean what the crosswalk takes it to mean.
+"""Compare value labels with what the crosswalk expects.
 
-Producers shorten and misspell: labels are cut at 8 characters in Stata files of wave 2 and at 60 in some .sav files,
-and 'Satisfy-' stands for dissatisfied. `wordings.yaml` holds the spellings that are known to differ, and the labels in
-full, by which a cut or misspelt one is completed.
+Producers shorten and misspell labels: they are cut at 8 characters in Stata files of wave 2 and at 60 in some .sav
+files, and 'Satisfy-' means dissatisfied. `wordings.yaml` holds known spellings, and complete labels by which truncated
+or misspelt ones are completed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 WORDINGS = Path(__file__).with_name("wordings.yaml")
-# Shorter beginnings than this are beginnings of too much.
+# A shorter beginning would be the beginning of too many labels.
 MIN_CUT = 6
 MIN_MISSPELT = 6
 
@@ -26,15 +26,15 @@ _SPACES = re.compile(r"\s+")
 _QUOTES = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u00b4": "'", "\u201c": '"', "\u201d": '"', "`": "'", "\u2013": "-", "\xa0": " "}
 )
-_SHORT_FORM = re.compile(r"(?<=\S)\s*\{[^{}]*\}?$")  # "Incomes more equal{1}"; a cut label lacks the second brace
-_NO_LETTER = re.compile(r"[^\w+<>-]+|_|-(?=\w)")  # the signs of 'agree+', 'satisfy-' and '<2000' count as letters
+_SHORT_FORM = re.compile(r"(?<=\S)\s*\{[^{}]*\}?$")  # "Incomes more equal{1}"; a truncated label lacks the second brace
+_NO_LETTER = re.compile(r"[^\w+<>-]+|_|-(?=\w)")  # the signs in 'agree+', 'satisfy-' and '<2000' count as letters
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-# A character, an escape, a class or a lookbehind of a regular expression: what a space may stand outside of.
+# Parts of a regular expression: a lookbehind, a class, an escape, or a space outside of these.
 _REGEX_PARTS = re.compile(r"\(\?<[=!][^()]*\)|\[[^\]]*\]|\\.| ")
 
 
 def normal_label(label: str) -> str:
-    """A label without the accidents of its release: case, accents, spaces, quotes, a leading "1. ", a last "{1}"."""
+    """A label without case, accents, extra spaces, a leading "1. " or a trailing "{1}", and with plain quotes."""
     text = _SHORT_FORM.sub("", _NUMBERING.sub("", label.translate(_QUOTES)))
     folded = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return _SPACES.sub(" ", folded).strip(" .;:").casefold()
@@ -42,7 +42,7 @@ def normal_label(label: str) -> str:
 
 @dataclass(frozen=True)
 class LabelPattern:
-    """Accepted spellings of a label; a spelling between slashes is a regular expression that must be found in it.
+    """Accepted spellings of a label. A spelling between slashes is a regular expression that must match part of it.
 
     >>> LabelPattern.parse(["very happy", "/^muy feliz/"]).accepts("1. Very  happy")
     True
@@ -52,7 +52,7 @@ class LabelPattern:
 
     @classmethod
     def parse(cls, value: object) -> object:
-        """Read a text or a list of texts; anything else is left for the schema to refuse.
+        """Read a text or a list of texts. The schema refuses anything else.
 
         Raises:
             ValueError: A regular expression is not valid.
@@ -72,11 +72,11 @@ class LabelPattern:
         return cls(spellings)
 
     def accepts(self, label: str) -> bool:
-        """Whether a file's label says what is expected, by itself or as a spelling that is known to stand for it."""
+        """Whether a file's label is what is expected, as it is or as a known spelling of it."""
         return any(_matches(s, said) for said in _known(label) for s in self.spellings)
 
     def completes(self, label: str) -> bool:
-        """Whether a label says what is expected if it is taken for one that was cut or misspelt (`completions`)."""
+        """Whether a label is what is expected if it is read as truncated or misspelt (`completions`)."""
         return any(_matches(s, said) for said in completions(label) for s in self.spellings)
 
     def __str__(self) -> str:
@@ -84,9 +84,9 @@ class LabelPattern:
 
 
 def fitting(label: str, patterns: Sequence[LabelPattern | None]) -> tuple[list[int], bool]:
-    """The places of the patterns that a label fits, and whether it had to be completed for that.
+    """The indexes of the patterns that a label matches, and whether it had to be completed.
 
-    A label that fits one by itself is never completed. One that is completed may fit several: then nobody can tell.
+    A label that matches as it is, is never completed. A completed label that matches several patterns is ambiguous.
     """
     whole = [place for place, pattern in enumerate(patterns) if pattern is not None and pattern.accepts(label)]
     if whole:
@@ -96,10 +96,10 @@ def fitting(label: str, patterns: Sequence[LabelPattern | None]) -> tuple[list[i
 
 @lru_cache(maxsize=4096)
 def completions(label: str) -> tuple[str, ...]:
-    """The labels in full that a label may stand for.
+    """The complete labels that a label may stand for.
 
-    The first of these ways that finds any: the same letters (articles and punctuation aside); the same but for one
-    letter left out, added, exchanged or transposed; a beginning of it.
+    Tried in this order until one finds any: the same letters, without articles and punctuation; the same letters with
+    one left out, added, exchanged or transposed; a beginning of the label.
     """
     shown = normal_label(label)
     same, letters = _letters(shown), _squeezed(shown)
@@ -116,7 +116,7 @@ def completions(label: str) -> tuple[str, ...]:
 
 
 def _one_off(one: str, two: str) -> bool:
-    """Whether two texts differ in one letter: left out, added, exchanged, or transposed with the next; no digit."""
+    """Whether two texts differ in one letter that is left out, added, exchanged or transposed; digits do not count."""
     if abs(len(one) - len(two)) > 1 or one == two:
         return False
     start = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
@@ -133,7 +133,7 @@ def _one_off(one: str, two: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _book() -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """What `wordings.yaml` holds: spelling → wordings that it stands for, and the wordings in full."""
+    """The content of `wordings.yaml`: spelling → wordings that it stands for, and the complete wordings."""
     # BaseLoader: `no` and `yes` are labels.
     raw = yaml.load(WORDINGS.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     spellings = {
@@ -151,7 +151,7 @@ def _wordings() -> dict[str, tuple[str, str]]:
 
 @lru_cache(maxsize=65536)
 def _known(label: str) -> tuple[str, ...]:
-    """What a label says: itself, or the wordings that its spelling is known to stand for."""
+    """The wordings that a label stands for: the label itself, unless its spelling is known to stand for others."""
     shown = normal_label(label)
     return _book()[0].get(shown, (shown,))
 
@@ -175,17 +175,17 @@ def _letters(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """A text without spaces; punctuation tells 'agree+' from 'agree'."""
+    """A text without spaces. Punctuation stays: it distinguishes 'agree+' from 'agree'."""
     return text.replace(" ", "")
 
 
 def shown_label(label: str) -> str:
-    """A label on one line, without a leading "1. ", as it may be said."""
+    """A label on one line, without a leading "1. ", as it is shown to people."""
     return short(_NUMBERING.sub("", label.translate(_QUOTES)), 200)
 
 
 def short(text: str, limit: int = 80) -> str:
-    """A text of a file on one line, without control characters, cut: labels may hold anything."""
+    """A text of a file on one line, without control characters, cut to a limit: labels may hold anything."""
     line = "".join(c for c in _SPACES.sub(" ", text[: 4 * limit]) if c.isprintable()).strip()
     return line if len(line) <= limit else line[:limit] + "…"
 
@@ -196,7 +196,7 @@ def is_regex(spelling: str) -> bool:
 
 
 def language(label: str) -> str:
-    """A language as one says it: "Spanish; Castilian" is Spanish, "Other European" another European language."""
+    """A language in a person's words: "Spanish; Castilian" is Spanish, "Other European" another European language."""
     first = re.split(r"\s*[;/]\s*", label)[0].strip()
     other = re.fullmatch(r"others?\b[\s:,]*(.*)", first, re.IGNORECASE)
     if other is None:

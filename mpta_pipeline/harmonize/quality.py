@@ -22,7 +22,7 @@ from mpta_pipeline.core.tables import RESPONDENTS
 from mpta_pipeline.core.vocabulary import MISSING_KINDS
 from mpta_pipeline.harmonize import polarity
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.long_answers import trait_columns
+from mpta_pipeline.harmonize.harmonized_columns import trait_columns
 from mpta_pipeline.harmonize.marginals import about, compare_marginals, pools_studies, study_of
 from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave

@@ -12,7 +12,6 @@ from mpta_pipeline.surveys.snapshots import (
     ingest_parts,
     load_parts,
     load_raw,
-    previous_release,
     previous_releases,
     release_id,
 )
@@ -52,7 +51,6 @@ __all__ = [
     "load_withdrawals",
     "look_at",
     "packaged_sources",
-    "previous_release",
     "previous_releases",
     "recognize",
     "release_id",

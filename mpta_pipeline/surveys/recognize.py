@@ -259,11 +259,12 @@ def match(info: FileInfo, registry: SourceRegistry, named: Sequence[Source], row
             raise SurveyFileError(refusal.problem, file=info.path, variable=", ".join(hits[:5]), remedy=refusal.remedy)
     variables = {v.name.lower(): v for v in info.variables}
     if worded := [n for n in source.recognize.value_labels if n.lower() in variables and variables[n.lower()].text]:
+        with_codes = f" ({source.recognize.with_codes})" if source.recognize.with_codes else ""
         raise SurveyFileError(
             f"The file has words where codes of {source.codebook} are expected",
             file=info.path,
             variable=", ".join(worded),
-            remedy="download the version with codes (of the WVS: Csv, not CsvText), or the SPSS or Stata file",
+            remedy=f"download the version with codes{with_codes}, or the SPSS or Stata file",
         )
     return source
 

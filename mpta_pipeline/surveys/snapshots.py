@@ -160,11 +160,6 @@ def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tu
     }
 
 
-def previous_release(layout: Layout, wave: str) -> str | None:
-    """The release (12 digits of its SHA-256) that the current one superseded; None if it is the first."""
-    return next((release for older in previous_releases(layout, wave).values() for release, _ in older), None)
-
-
 def _current(layout: Layout, wave: str) -> list[dict[str, Any]]:
     """The parts in use: release, countries, whether it holds further ones, data_use, and what it superseded.
 

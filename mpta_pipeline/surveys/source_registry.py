@@ -95,6 +95,7 @@ class Signature(StrictModel):
         value_labels: Variable → code → pattern that the code's label must match, if the file has value labels.
         codes: Variable → the only codes that it may have, if the file has the variable.
         refuse: Variants that are refused.
+        with_codes: Which of the producer's versions of a file has codes and not words, for the message.
     """
 
     requires: tuple[str, ...] = ()
@@ -107,6 +108,7 @@ class Signature(StrictModel):
     value_labels: dict[str, dict[str, Pattern]] = Field(default_factory=dict)
     codes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     refuse: tuple[Refusal, ...] = ()
+    with_codes: str | None = None
 
     @model_validator(mode="after")
     def _some_names(self) -> Signature:
@@ -154,7 +156,7 @@ class CountryRule(StrictModel):
             3166-1 numeric (with or without leading zeros), alpha-2 or alpha-3.
         cow: Variables with codes of the Correlates of War project (numbers or letters), tried after `variable`. Their
             AUS is Austria.
-        other: Code that is not in ISO 3166-1, or means another country here → alpha-3.
+        other: Further code → alpha-3. Codes that many surveys share (909, 915) are in `core/countries.py`.
     """
 
     constant: str | None = None

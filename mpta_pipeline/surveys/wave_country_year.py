@@ -7,8 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.core.countries import codes as iso_codes
-from mpta_pipeline.core.countries import correlates_of_war, official_names
+from mpta_pipeline.core.countries import correlates_of_war, official_names, survey_codes
 from mpta_pipeline.core.errors import SurveyFileError
 from mpta_pipeline.surveys.file_info import FileInfo
 from mpta_pipeline.surveys.readstat import number_text
@@ -213,7 +212,7 @@ def countries_of(
             continue
         codes = rows[variable.lower()]
         keys = codes.str.strip_chars().str.to_uppercase().str.replace(r"^0+(\d)", "$1")
-        known = correlates_of_war() if variable in rule.cow else {**iso_codes(), **rule.other}
+        known = correlates_of_war() if variable in rule.cow else {**survey_codes(), **rule.other}
         found = keys.replace_strict(known, default=None, return_dtype=pl.String).alias("country")
         if not found.null_count():
             return found, names[variable.lower()]

@@ -38,7 +38,7 @@ def test_another_folder_may_be_named_and_must_be_one(tmp_path: Path, monkeypatch
     (tmp_path / "views" / "estimates.sql").write_text("-- Mine.\nselect 1\n")
     monkeypatch.setenv("MPTA_SQL_DIR", str(tmp_path))
     assert warehouse.sql("views/estimates") == "-- Mine.\nselect 1\n"
-    with pytest.raises(ConfigError, match="named query is absent"):
+    with pytest.raises(ConfigError, match="named query is missing"):
         warehouse.sql("views/answers")
     monkeypatch.setenv("MPTA_SQL_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="MPTA_SQL_DIR"):

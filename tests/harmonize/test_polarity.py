@@ -16,6 +16,7 @@ from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from mpta_pipeline.surveys import RawWave, SourceRegistry
 from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
 from tests.factories.raw_waves import MakeRaw
+from tests.harmonize.long_answers import answers_long
 
 PORTRAITS = ("A189", "A190", "A191", "A192", "A193", "A194", "A195", "A196", "A197", "A198")
 N = 1200
@@ -76,7 +77,7 @@ def test_a_series_without_labels_is_read_the_way_its_answers_say(make_raw: MakeR
 
 def test_what_is_said_follows_the_answer_not_the_number(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     frame = harmonize.harmonize(make_raw("wvs_ts", turned(people(), PORTRAITS)), crosswalk)
-    long = harmonize.answers_long(frame, crosswalk).collect()
+    long = answers_long(frame, crosswalk).collect()
     said = dict(long.filter(column="schwartz_tradition").select("code", "text").unique().rows())
     assert (said["6"], said["1"]) == ("very much like me", "not at all like me")
 
@@ -101,7 +102,7 @@ def test_labels_decide_where_there_are_any(make_raw: MakeRaw, crosswalk: Crosswa
     raw = make_raw("wvs_ts", {"A198": [1, 6]}, {"A198": upward})
     frame = harmonize.harmonize(raw, crosswalk)
     assert value_of(frame, "schwartz_tradition") == {"1": "not_at_all", "6": "very_much"}
-    said = harmonize.answers_long(frame, crosswalk).collect().filter(column="schwartz_tradition")
+    said = answers_long(frame, crosswalk).collect().filter(column="schwartz_tradition")
     assert dict(said.select("code", "text").rows()) == {"1": "not at all like me", "6": "very much like me"}
 
 
@@ -146,7 +147,7 @@ def test_a_scale_numbered_otherwise_is_said_as_its_labels_say(make_raw: MakeRaw,
     # The value was right, and the persona was told the words of the crosswalk's own 7: "less often than once a year".
     labels = {"F028": {"1": "more than once a week", "5": "once a year", "6": "less often", "7": "never"}}
     frame = harmonize.harmonize(make_raw("wvs_ts", {"F028": [1, 5, 6, 7]}, labels), crosswalk)
-    said = harmonize.answers_long(frame, crosswalk).collect().filter(column="religious_attendance")
+    said = answers_long(frame, crosswalk).collect().filter(column="religious_attendance")
     assert dict(said.select("code", "text").rows()) == {
         "1": "more than once a week",
         "5": "once a year",

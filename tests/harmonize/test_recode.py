@@ -10,6 +10,7 @@ from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.core.tables import RESPONDENTS
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from tests.factories.raw_waves import MakeRaw
+from tests.harmonize.long_answers import answers_long
 
 HAPPY = {"1": "very happy", "2": "pretty happy", "3": "not too happy"}
 
@@ -81,7 +82,7 @@ def test_numbers_keep_their_top_code_and_what_is_out_of_range_is_set_aside(
 ) -> None:
     frame = harmonize.harmonize(make_raw("gss", {"age": [18, 89]}, {"age": {"89": "89 or older"}}), crosswalk)
     assert sorted(frame["age"].to_list()) == [18.0, 89.0]
-    said = harmonize.answers_long(frame, crosswalk).filter(pl.col("column") == "age").collect()
+    said = answers_long(frame, crosswalk).filter(pl.col("column") == "age").collect()
     assert sorted(said["text"].to_list()) == ["18", "89 or older"]
     raw = make_raw("gss", {"age": [18, 120]})
     frame = harmonize.harmonize(raw, crosswalk).sort("row_index")
@@ -115,7 +116,7 @@ def test_a_changed_answer_changes_one_revision_and_no_id(make_raw: MakeRaw, cros
 def test_the_frame_conforms_and_the_country_can_be_said(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     frame = harmonize.harmonize(make_raw("wvs7", {"Q46": [1, 2], "B_COUNTRY": [840, 909]}), crosswalk)
     assert RESPONDENTS.validate(frame).height == 2
-    long = harmonize.answers_long(frame, crosswalk).collect()
+    long = answers_long(frame, crosswalk).collect()
     said = dict(long.filter(pl.col("column") == "country").select("code", "text").rows())
     assert said == {"840": "the United States", "909": "Northern Ireland, in the United Kingdom"}
     assert set(long.filter(pl.col("column") == "country")["value"]) == {"USA", "GBR"}
@@ -166,7 +167,7 @@ def test_who_is_in_no_denomination_has_no_religion(make_raw: MakeRaw, crosswalk:
         assert frame["religion_denomination_evs"].to_list() == ["catholic", "none", None, None]
         assert frame["religion_denomination_evs__missing"].to_list() == [None, None, *["not_applicable"] * 2]
         assert frame["religion_denomination_evs__code"].to_list() == ["1", "-3", "-3", "-3"]
-        said_none = harmonize.answers_long(frame, crosswalk).filter(pl.col("value") == "none").collect()
+        said_none = answers_long(frame, crosswalk).filter(pl.col("value") == "none").collect()
         assert said_none["text"].to_list() == ["none"]
     alone = harmonize.harmonize(make_raw("evs2017", {"v52": [1, -3]}), crosswalk).sort("row_index")
     assert alone["religion_denomination_evs__missing"].to_list() == [None, "not_applicable"]

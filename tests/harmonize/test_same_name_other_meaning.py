@@ -11,6 +11,7 @@ import pytest
 from mpta_pipeline import harmonize
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
 from tests.factories.raw_waves import MakeRaw
+from tests.harmonize.long_answers import answers_long
 
 
 def recode(
@@ -137,7 +138,7 @@ def test_a_parent_who_lives_elsewhere_was_not_born_here(make_raw: MakeRaw, cross
     assert frame["father_born_in_country"].to_list() == ["no", "yes", None, "no"]
     # Who has no spouse has no answer about one.
     assert frame["spouse_education__missing"].to_list()[0] == "not_applicable"
-    said = harmonize.answers_long(frame, crosswalk).collect().filter(column="mother_born_in_country", code="-3")
+    said = answers_long(frame, crosswalk).collect().filter(column="mother_born_in_country", code="-3")
     assert said["text"].to_list() == ["does not live in the country you live in"]
     other = harmonize.harmonize(make_raw("wvs7", {"Q264": [-3, 1]}, {"Q264": {"-3": "Not applicable"}}), crosswalk)
     assert other.sort("row_index")["mother_born_in_country__missing"].to_list() == ["not_applicable", None]
@@ -203,11 +204,7 @@ def test_languages_are_said_by_one_name(label: str, said: str, make_raw: MakeRaw
 def test_a_number_is_a_top_code_only_where_the_file_says_so(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:
     # Q274 goes to 10 and beyond in the country files: seven children are seven, not "7 or more".
     frame = harmonize.harmonize(make_raw("wvs7", {"Q274": [7, 11], "Q270": [7, 12]}), crosswalk)
-    long = (
-        harmonize.answers_long(frame, crosswalk)
-        .collect()
-        .filter(pl.col("column").is_in(["n_children", "household_size"]))
-    )
+    long = answers_long(frame, crosswalk).collect().filter(pl.col("column").is_in(["n_children", "household_size"]))
     assert sorted(long["text"].to_list()) == ["11", "12", "7", "7"]
 
 

@@ -1,7 +1,10 @@
 """Protects the recipe "Add a survey source": one YAML file, in the package or in a configuration folder, is enough."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -186,3 +189,28 @@ def test_an_edited_record_reads_its_file_again(tmp_path):
     second = surveys.load_sources(configured(tmp_path / "config", CLUB.replace("weights: [{variable: w}]\n", "")))
     assert surveys.ingest(path, "club-2025", layout, second).release["weight_name"] is None
     assert json.loads((raw.folder / "release.json").read_text())["record"] == second.record_version("club")
+
+
+def test_records_and_what_is_set_aside_are_shown_where_a_person_looks(world):
+    configured(world.config)
+    configured(world.config, "codebook: [", "broken.yaml", policy="sources: {gss_extract: {data_use: any}}")
+    (world.config / "concepts").mkdir()
+    (world.config / "concepts" / "odd.yaml").write_text("concept: odd")
+    shown = {
+        command: subprocess.run(
+            [sys.executable, "-m", "mpta_pipeline.cli", command],
+            env=os.environ | world.environment | {"COLUMNS": "160"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        ).stdout
+        for command in ("surveys", "doctor")
+    }
+    for text in shown.values():
+        said = " ".join(text.split())
+        assert "sources/broken.yaml" in said
+        assert "not YAML: line" in said
+        assert "concepts/odd.yaml" in said
+    assert "source club: " in shown["surveys"]
+    assert "gss_extract" in shown["surveys"], "the others are listed"

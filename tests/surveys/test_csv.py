@@ -104,7 +104,7 @@ def test_a_file_of_labels_is_refused_with_the_remedy(tmp_path: Path, registry: s
 
     text = ";".join(f'"{name} {"Sex" if name == "Q260" else "Label"}"' for name in names)
     (tmp_path / "text.csv").write_text("\n".join([text, *map(worded, lines)]), encoding="utf-8")
-    with pytest.raises(SurveyFileError, match="words where the codes of wvs7 belong") as refusal:
+    with pytest.raises(SurveyFileError, match="words where codes of wvs7 are expected") as refusal:
         surveys.recognize(tmp_path / "text.csv", registry)
     assert "CsvText" in str(refusal.value)
 

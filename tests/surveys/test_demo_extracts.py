@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -53,6 +54,7 @@ def test_keys_of_a_file_without_ids_do_not_depend_on_row_order(demo, registry, t
     assert people["key_repeated"].sum() == 2
     turned = raw.data().reverse()
     turned.write_parquet(raw.folder / "data.parquet")
+    raw = replace(raw, release={**raw.release, "checksums": {}})  # it is not damage here
     assert surveys.respondents(raw)["respondent_id"].sort().equals(people["respondent_id"].sort())
 
 

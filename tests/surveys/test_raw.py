@@ -132,9 +132,10 @@ def test_nothing_is_read_again_for_the_same_content(tmp_path, layout, registry, 
 
 def test_a_new_release_supersedes_and_both_stay(tmp_path, layout, registry):
     old = _ingest(make.wvs7(WVS, version="5-0-0 (2022-12-14)"), tmp_path / "a.sav", "wvs-7", layout, registry)
-    assert surveys.previous_release(layout, "wvs-7") is None
+    assert list(surveys.previous_releases(layout, "wvs-7").values()) == [[]]
     new = _ingest(make.wvs7(WVS), tmp_path / "b.sav", "wvs-7", layout, registry)
-    assert surveys.previous_release(layout, "wvs-7") == old.release["sha256"][:12]
+    (superseded,) = surveys.previous_releases(layout, "wvs-7").values()
+    assert [release for release, _ in superseded] == [old.release["sha256"][:12]]
     assert surveys.load_raw(layout, "wvs-7").release_id == new.release_id
     assert surveys.load_raw(layout, "wvs-7", old.release_id).release["version"] == "5-0-0 (2022-12-14)"
     assert surveys.respondents(old)["respondent_id"].equals(surveys.respondents(new)["respondent_id"])

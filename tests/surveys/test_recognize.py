@@ -234,7 +234,7 @@ def test_real_files(registry):
 def test_nothing_is_taken_from_the_name(registry, tmp_path):
     path = tmp_path / "GSS2018.csv"
     pl.DataFrame({"a": [1], "b": [2]}).write_csv(path)
-    with pytest.raises(SurveyFileError, match="none of the variables by which one is known"):
+    with pytest.raises(SurveyFileError, match="none of the variables that identify one"):
         surveys.recognize(Path(path), registry)
 
 
@@ -378,12 +378,18 @@ EVS_WAVES = make.evs_trend({4: make.make_people("evs", {276: 2008}, per_country=
     ("change", "said"),
     [
         (lambda f: f.rename({"S002EVS": "S002VS"}), "respondents of the EVS"),
-        (lambda f: f.rename({"S002EVS": "S002VS"}).drop("S001"), "wave 4 is of 2008, the fieldwork was 1999 to 2004"),
-        (lambda f: f.rename({"S002EVS": "S002VS"}).with_columns(S001=pl.lit(2)), "wave 4 is of 2008"),
-        (lambda f: f.rename({"S002EVS": "S002VS"}).filter(pl.col("S020") > 2010).drop("S001"), "wave 5 is of 20"),
+        (
+            lambda f: f.rename({"S002EVS": "S002VS"}).drop("S001"),
+            "wave 4 has the year 2008, the fieldwork was 1999 to 2004",
+        ),
+        (lambda f: f.rename({"S002EVS": "S002VS"}).with_columns(S001=pl.lit(2)), "wave 4 has the year 2008"),
+        (
+            lambda f: f.rename({"S002EVS": "S002VS"}).filter(pl.col("S020") > 2010).drop("S001"),
+            "wave 5 has the year 20",
+        ),
         (lambda f: f.drop("S002EVS"), "respondents of the EVS"),
         (lambda f: f.drop("S002EVS").filter(pl.col("S020") > 2010), "respondents of the EVS"),
-        (lambda f: f.drop("S002EVS", "S001"), "wave 4 is of 2008"),
+        (lambda f: f.drop("S002EVS", "S001"), "wave 4 has the year 2008"),
     ],
 )
 def test_a_trend_file_of_the_evs_does_not_pass_as_the_series_of_the_wvs(change, said, registry, tmp_path):

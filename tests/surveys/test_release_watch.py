@@ -302,7 +302,7 @@ def test_the_packaged_addresses_are_usable_and_only_gss_is_fetched():
     [
         ({"file": "gss.norc.org/x.zip"}, "starts with http"),
         ({"file": "https://me:pw@example.org/x.zip"}, "user name or password"),
-        ({"page": "https://example.org"}, "needs the pattern"),
+        ({"page": "https://example.org"}, "needed for a page"),
         ({"page": "https://example.org", "release": r"v(\d+)"}, "needs a group"),
         ({"page": "https://example.org", "release": "("}, "not a regular expression"),
         ({}, "either file or page"),

@@ -35,7 +35,7 @@ def test_every_file_has_a_state_and_none_stops_the_others(tmp_path, registry):
     }
     assert states["b.dta"].recognition.waves == ("evs-5",)
     assert "sources.evs2017.acknowledged" in states["b.dta"].problem
-    assert "give it as one of .sav" in states["no_suffix"].problem
+    assert "use one of .sav" in states["no_suffix"].problem
     assert {s.path.name: s.status for s in _scan(folder, registry)}["b.dta"] == "ready"
 
 

@@ -25,7 +25,11 @@ PEOPLE_SHARES = Table(
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
         Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
-        Column("method", pl.String, "How the error was made: by design, lonely units told, or by weights alone"),
+        Column(
+            "method",
+            pl.String,
+            "How the error was computed: by the survey design, with single-unit strata noted, or by weights only",
+        ),
     ),
 )
 
@@ -34,7 +38,7 @@ TEXT_SCORES = pl.Struct(dict.fromkeys(("chrf", "bleu", "rouge_1", "rouge_l", "be
 
 SCORES = Table(
     "scores",
-    "One row an answer: what was picked against what counts, with its status; nothing is dropped.",
+    "One row per answer: the option picked, the answer key and the status. No answer is left out.",
     ("model", "prompt_id"),
     (
         *shared_columns("model", "task", "prompt_id"),

@@ -104,7 +104,7 @@ class Table:
                 f"Table {self.name} breaks rule {first['check']} in {failure.failure_cases.height} place(s)",
                 variable=str(first["column"]),
                 value=first["failure_case"],
-                remedy="mend the input that this row came from; what was stored before is unchanged",
+                remedy="correct the input of this row; the stored table is unchanged",
             ) from None
         if self.key and (repeated := frame.height - frame.select(self.key).n_unique()):
             example = frame.filter(pl.struct(self.key).is_duplicated()).select(self.key).row(0)
