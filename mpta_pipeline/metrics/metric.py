@@ -1,4 +1,4 @@
-"""What each metric is: one record, from which estimates, UI descriptions, report and README are made.
+"""What each metric is: one record, from which estimates, UI descriptions, report and docs are made.
 
 The records themselves are in `catalogue/`, one file a family: adding a metric is adding a record there and its test.
 """
@@ -115,7 +115,7 @@ def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
 
 
 def describe() -> str:
-    """All metrics as a Markdown table, by family: what README and notes show, so that they cannot fall behind."""
+    """All metrics as a Markdown table, by family, for docs/reference/metrics.md."""
     lines = ["| metric | what it is | unit, range | better | source |", "|---|---|---|---|---|"]
     for metric in sorted(METRICS.values(), key=lambda m: (m.family, m.name)):
         ends = [("−∞", "∞")[i] if end is None else f"{end:g}" for i, end in enumerate((metric.low, metric.high))]
