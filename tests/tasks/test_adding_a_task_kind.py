@@ -9,7 +9,7 @@ import pytest
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.external import known_items
 from mpta_pipeline.orchestration.doctor import examine
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -102,8 +102,8 @@ def asked(config):
     gold = tasks.build_gold("new", study.tasks["new"], items, crosswalk=crosswalk, respondents=people)
     prompts = tasks.build_prompts("new", study, items=items, gold=gold, panel=panel, personas=frame)
     scores = tasks.score(prompts, items, answered(prompts, "A"))
-    rules = FigureRules(dimensions=("sex",), bootstrap=50)
-    return items, prompts, scores, metrics.compute_figures(scores, groups, gold, rules=rules, items=items)
+    rules = EstimateRules(dimensions=("sex",), bootstrap=50)
+    return items, prompts, scores, metrics.compute_estimates(scores, groups, gold, rules=rules, items=items)
 
 
 def test_a_yaml_file_is_a_kind(folder, tmp_path):
