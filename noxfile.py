@@ -67,7 +67,7 @@ def pages(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Test the documentation (links, examples, recipes, words) and build it as a web site in `build/site`."""
-    session.run("python", "-m", "pytest", "tests/docs", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/docs", *session.posargs, env={"MPTA_RECIPES": "each"})
     session.run("mkdocs", "build", "--strict")
 
 

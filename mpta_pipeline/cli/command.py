@@ -29,7 +29,7 @@ class Group(StrEnum):
     STUDY = "Run a study"
     INPUTS = "Surveys and models"
     RESULTS = "Use the results"
-    UPKEEP = "Look after the data"
+    MAINTENANCE = "Look after the data"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Record:
-    """Version and descent of one stored partition.
+    """Version and parents of one stored partition.
 
     Attributes:
         node: Name of the table and partition.

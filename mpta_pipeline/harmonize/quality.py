@@ -1,6 +1,6 @@
 """Quality checks of a harmonized wave, as a survey methodologist would make them before using it.
 
-Each check is one function of the wave, and a test injects the fault that makes it fail. A recode that is wrong but
+Each check is one function of the wave, and a test injects the defect that makes it fail. A recode that is wrong but
 consistent is only found by label assertions (`recode/`) and published marginals (`marginals.py`).
 """
 
@@ -154,7 +154,7 @@ def _value_checks(rule: Rule | None) -> list[pa.Check]:
 def _keys(wave: _Wave) -> CheckResult:
     """Native keys are unique, except those that the source's record exempts with a reason.
 
-    In a file without keys, the row's content is the key: equal rows are numbered and are not a fault.
+    In a file without keys, the row's content is the key: equal rows are numbered and are no defect.
     """
     unstable = bool(wave.raw.release.get("unstable_keys"))
     # The raw wave numbers the repeats of a key: 858069901, 858069901#2.

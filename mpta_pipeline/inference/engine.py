@@ -38,7 +38,7 @@ from mpta_pipeline.inference.spending import Spending
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all responses since the last
 REPORT_EVERY = 0.25  # seconds between reports of progress
-# After so many equal first failures the entry is at fault, unless a short or a long prompt succeeds.
+# After so many equal first failures the entry is wrong, unless a short or a long prompt succeeds.
 EQUAL_FAILURES = 3
 FIRST_FAILURES = 12  # likewise, for first failures of any kind
 THINKING_STEPS = (2048, 8192)  # tokens of thought allowed, step by step, if a model turns out to think

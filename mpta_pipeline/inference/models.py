@@ -444,7 +444,7 @@ def _model(name: str, entry: Any, path: Path) -> ModelSpec:
         f"Model {name} is not valid",
         file=path,
         key=f"models.{name}",
-        remedy="correct that key; the README lists all of them",
+        remedy="correct that key; docs/reference/configuration.md lists all of them",
         unknown_key=partial(_remedy, entry=entry, path=path),
         private=_PRIVATE,
     )
@@ -470,7 +470,11 @@ def _remedy(where: str, entry: Mapping[str, Any], path: Path) -> str:
     provider = providers_of(path.parent).by_name.get(str(entry.get("provider")), Provider)
     fields = (ModelSpec, Reasoning, Price, Timeouts, provider.Options)
     near = difflib.get_close_matches(last, [name for one in fields for name in one.model_fields], n=2)
-    return f"write {' or '.join(near)}, if that is meant" if near else "remove it; the README lists all keys"
+    return (
+        f"write {' or '.join(near)}, if that is meant"
+        if near
+        else "remove it; docs/reference/configuration.md lists all keys"
+    )
 
 
 def card(spec: ModelSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Print the table of all metrics, as the reference shows it: `python -m mpta_pipeline.metrics`."""
+"""Print the table of docs/reference/metrics.md: `python -m mpta_pipeline.metrics`."""
 
 from mpta_pipeline.metrics.metric import describe
 

@@ -115,7 +115,7 @@ def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
 
 
 def describe() -> str:
-    """All metrics as a Markdown table, by family: as the documentation shows them."""
+    """All metrics as a Markdown table, by family, for docs/reference/metrics.md."""
     lines = ["| metric | what it is | unit, range | better | source |", "|---|---|---|---|---|"]
     for metric in sorted(METRICS.values(), key=lambda m: (m.family, m.name)):
         ends = [("−∞", "∞")[i] if end is None else f"{end:g}" for i, end in enumerate((metric.low, metric.high))]

@@ -131,7 +131,7 @@ class Inputs:
         self.partitions("raw_wave")
         return surveys.load_raw(self._files("snapshots"), self.partition, release, registry=self.sources)
 
-    def descent(self) -> Iterable[tuple[Node, Record]]:
+    def ancestors(self) -> Iterable[tuple[Node, Record]]:
         """Every stored partition that the table descends from, with its record."""
         todo, known = parent_nodes(self._deployment, self.node), set()
         while todo:

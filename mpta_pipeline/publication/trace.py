@@ -268,7 +268,7 @@ def _answers_of_group(
         Section(
             "Answers behind it, each with the person's own answer in the file",
             people,
-            f"One answer in full: mpta trace {group['model']}:PROMPT_ID; one person: mpta trace PERSONA_ID.",
+            f"One answer in full: mpta trace {group['model']}:PROMPT_ID; one person: mpta trace RESPONDENT_ID.",
         ),
     ]
     if cells["variable"].null_count() == cells.height:

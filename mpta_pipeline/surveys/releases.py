@@ -100,8 +100,8 @@ def _compare(old: RawWave, new: RawWave, theirs: str, ours: str, pairs: pl.DataF
     differs = both.filter(pl.col("old").ne_missing(pl.col("new")) | pl.col("old_kind").ne_missing(pl.col("new_kind")))
     if differs.is_empty():
         return rows
-    if (exchange := _one_for_one(both)) is not None:
-        return [*rows, _one("recoded", ours, *exchange)]
+    if (swapped := _one_for_one(both)) is not None:
+        return [*rows, _one("recoded", ours, *swapped)]
     kind = (
         pl.when(pl.col("new").is_null() & pl.col("old").is_not_null())
         .then(pl.lit("blanked"))

@@ -60,7 +60,7 @@ def off_fieldwork(source: Source, rows: pl.DataFrame) -> str | None:
 
 
 def off_years(rows: pl.DataFrame, source: Source, names: Mapping[str, str]) -> str | None:
-    """Why a file's years do not belong to a source; null if they do, or if their fault is reported elsewhere."""
+    """Why a file's years do not belong to a source; null if they do, or if their defect is reported elsewhere."""
     first, last = source.recognize.years or (YEARS.start, YEARS.stop)
     looked: list[tuple[float, str, pl.Series]] = []
     for variable in role_of(source, "year"):

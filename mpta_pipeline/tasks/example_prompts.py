@@ -24,8 +24,8 @@ from mpta_pipeline.tasks.prompts import build_prompts
 from mpta_pipeline.tasks.task_kind import Example, TaskKind
 
 _AGE = 47.0
-BEGIN = "<!-- What is asked of whom: made by python -m mpta_pipeline.tasks.example_prompts -->"
-END = "<!-- end of what is asked of whom -->"
+BEGIN = "<!-- Example prompts: made by python -m mpta_pipeline.tasks.example_prompts -->"
+END = "<!-- end of the example prompts -->"
 
 
 def _tasks(known: Iterable[TaskKind], folder: Path) -> dict[str, TaskConfig]:
@@ -104,7 +104,7 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
         prompts = {name: _one_prompt(name, study, people, personas, crosswalk) for name in shown}
     parts = [
         BEGIN,
-        "## What is asked of whom",
+        "## One persona in every style",
         "",
         "A persona is a real respondent; this one is invented, answer by answer, because no real one belongs into a",
         "repository. All styles say the same traits:",

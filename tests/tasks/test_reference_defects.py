@@ -236,6 +236,7 @@ def test_defect_16_no_key_is_committed_and_every_documented_command_exists():
     assert len([f for f in files if f.name.startswith("test_")]) > 50
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
     for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
-        named = set(re.findall(r"(?:^|`|&& )mpta ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
+        text = document.read_text(encoding="utf-8").partition("### Add a command")[0]  # adds one that does not exist
+        named = set(re.findall(r"(?:^|`|&& )mpta ([a-z]+)", text, re.MULTILINE))
         assert named <= commands, named - commands
     assert {"demo", "run", "plan", "surveys", "models", "trace", "export", "ui"} <= commands

@@ -11,7 +11,7 @@ from mpta_pipeline.cli.result import Result
 
 
 @command(
-    Group.UPKEEP,
+    Group.MAINTENANCE,
     examples=["mpta check", "mpta check --only ledgers", "mpta check --json"],
 )
 def check(

@@ -11,7 +11,7 @@ from mpta_pipeline.cli.result import Result
 
 
 @command(
-    Group.UPKEEP,
+    Group.MAINTENANCE,
     examples=[
         "mpta forget gss-2018:317  # wave and the file's own number",
         "mpta forget r_0123456789abcdef --no-run  # leave the rebuild to the daemon",

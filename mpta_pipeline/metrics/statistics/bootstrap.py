@@ -65,7 +65,7 @@ class Replicates:
     """Bootstrap weights of some rows, made once for all statistics.
 
     Args:
-        persona: Persona id of each row.
+        persona: Persona of each row.
         cluster: Item cluster of each row.
         replicates: Number of replicates.
         seed: Seed, part of every hash.

@@ -37,7 +37,7 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
     """What every stored partition that is published was made from."""
     rows = [
         (str(node), parent, record.version, version or None)
-        for node, record in inputs.descent()
+        for node, record in inputs.ancestors()
         for parent, version in record.parents.items()
     ]
     return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
