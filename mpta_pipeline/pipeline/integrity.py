@@ -15,7 +15,7 @@ import polars as pl
 
 from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.hashing import content_hash, digest, file_sha256
 from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import Node, checksum, read_record, record_path
@@ -162,12 +162,20 @@ def _snapshots(deployment: Deployment) -> Iterator[Finding]:
                 problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if steps.made(deployment, Node("raw_wave", wave)) is not None:
-            for part_read in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
-                # Of the whole file: which of its countries count is looked up in these rows.
-                raw = surveys.load_raw(deployment.layout, wave, part_read.release_id, registry=deployment.sources)
-                rows, told = raw.data().height, raw.release["n_respondents"]
-                lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
-                yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
+            try:
+                yield from _stored_rows(deployment, wave)
+            except DamagedError as failure:
+                yield Finding("snapshots", wave, False, "error", str(failure))
+
+
+def _stored_rows(deployment: Deployment, wave: str) -> Iterator[Finding]:
+    """The snapshots of a wave hold as many rows as were read."""
+    for part_read in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
+        # Of the whole file: which of its countries count is looked up in these rows.
+        raw = surveys.load_raw(deployment.layout, wave, part_read.release_id, registry=deployment.sources)
+        rows, told = raw.data().height, raw.release["n_respondents"]
+        lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
+        yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
 
 
 def _ledgers(deployment: Deployment) -> Iterator[Finding]:
