@@ -1,14 +1,55 @@
-"""Shared fixtures: a small deployment of the project's own making."""
+"""Fixtures for every room (a small deployment and its model server), the marks `unit` and `integration`, and order."""
 
-import warnings
+from __future__ import annotations
 
-import dagster as dg
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
+from mpta_pipeline.pipeline.deployment import Deployment
 from tests import no_literal_filters
-from tests.factories.deployment import World, respondents, serving, write_wave
+from tests.factories.deployment import Server, World, respondents, serving, write_wave
 
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
+TESTS = Path(__file__).parent
+# Folders whose tests start Dagster, processes or services, or run several rooms together.
+INTEGRATION = ("orchestration", "cli", "docs", "scale", "attack", "pipeline", "publication")
+# Fixtures that start a server, or that read files which are not part of the repository.
+FIXTURES = {"server", "serve", "site", "gss_wave", "benchmarks"}
+# What a test calls itself to start a server, a process or a deployment, or to find such a file.
+CALLS = {"Server", "serving", "serving_site", "World", "bring_up_to_date", "subprocess", "real", "present"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test, and begin with the files whose single tests take longest.
+
+    Workers of pytest-xdist take one file after the other in this order. A long file at the end would keep one worker
+    busy while the others have nothing left to do.
+    """
+    for item in items:
+        if not _is_integration(item):
+            item.add_marker("unit")
+        elif not item.get_closest_marker("integration"):
+            item.add_marker("integration")
+    items.sort(key=lambda item: _place(item.path))
+
+
+def _is_integration(item: pytest.Item) -> bool:
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    return bool(
+        item.path.relative_to(TESTS).parts[0] in INTEGRATION
+        or FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        or (code and CALLS.intersection(code.co_names))
+        or any(item.get_closest_marker(name) for name in ("integration", "shared_data", "slow"))
+    )
+
+
+def _place(path: Path) -> int:
+    room = path.relative_to(TESTS).parts[0]
+    return INTEGRATION.index(room) if room in INTEGRATION else len(INTEGRATION)
 
 
 @pytest.fixture(autouse=True)
@@ -17,19 +58,66 @@ def _every_filter_names_a_column(monkeypatch):
     no_literal_filters.install(monkeypatch)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A deployment that has run once, its server, and what the server was asked for."""
+
+    world: World
+    server: Server
+    asked: Counter[str]
+    by_model: Counter[str]
+
+    def copy_to(self, world: World) -> None:
+        """Copy configuration, survey files and stored tables into another deployment, with their times."""
+        for folder in (self.world.config, self.world.data, self.world.surveys):
+            shutil.copytree(folder, world.root / folder.name, dirs_exist_ok=True)
+
+    def rewind(self) -> Server:
+        """Return the server as it was when the deployment had run."""
+        self.server.asked, self.server.by_model = self.asked.copy(), self.by_model.copy()
+        self.server.delay, self.server.refuse, self.server.meanwhile = 0.0, None, None
+        return self.server
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Iterator[Finished]:
+    """The deployment of `world` after one run without Dagster, made once per worker.
+
+    A test that uses it (`usefixtures`) gets a copy as its `world`, and its server with the counts of that run.
+    """
+    from tests.plain_run import bring_up_to_date
+
+    with serving() as server, pytest.MonkeyPatch.context() as patch:
+        made = World(tmp_path_factory.mktemp("finished"), server.url)
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        for year in (2016, 2018):
+            write_wave(made.surveys, respondents(year))
+        bring_up_to_date()
+        patch.undo()
+        yield Finished(made, server, server.asked.copy(), server.by_model.copy())
+
+
 @pytest.fixture
-def server():
-    """A loopback model endpoint that counts what it is asked."""
+def server(request) -> Iterator[Server]:
+    """A loopback model endpoint that counts the requests it gets."""
+    if "finished" in request.fixturenames:
+        yield request.getfixturevalue("finished").rewind()
+        return
     with serving() as running:
         yield running
 
 
 @pytest.fixture
-def world(tmp_path, server, monkeypatch):
+def world(request, tmp_path, server, monkeypatch) -> World:
     """A deployment with two waves in the survey folder and one model; the environment points to it."""
     made = World(tmp_path, server.url)
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
-    for year in (2016, 2018):
-        write_wave(made.surveys, respondents(year))
+    if "finished" in request.fixturenames:
+        request.getfixturevalue("finished").copy_to(made)
+        Deployment.from_env().look()  # the catalogue names the copied survey files from now on
+    else:
+        for year in (2016, 2018):
+            write_wave(made.surveys, respondents(year))
     return made

@@ -6,9 +6,13 @@ and the reason names the variable to set.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+Test = TypeVar("Test")
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared"
 FOLDER = Path(os.environ.get("MPTA_SHARED_DATA") or _BESIDE / "data")
@@ -42,14 +46,18 @@ def present(path: Path) -> Path:
     return path
 
 
-def needs(*paths: Path) -> pytest.MarkDecorator:
+def needs(*paths: Path) -> Callable[[Test], Test]:
     """Mark a test or class that is skipped where one of these paths is absent."""
     absent = [path.name for path in paths if not path.exists()]
-    return pytest.mark.skipif(bool(absent), reason=_reason(", ".join(absent)))
+    return _needs(bool(absent), _reason(", ".join(absent)))
 
 
-needs_bbq = pytest.mark.skipif(not BBQ, reason=_reason("BBQ's data"))
+def _needs(absent: bool, reason: str) -> Callable[[Test], Test]:
+    return lambda test: pytest.mark.shared_data(pytest.mark.skipif(absent, reason=reason)(test))
+
+
+needs_bbq = _needs(not BBQ, _reason("BBQ's data"))
 needs_truthfulqa = needs(TRUTHFULQA)
-needs_skeletons = pytest.mark.skipif(
-    not SKELETONS.is_dir(), reason="the skeletons are absent: set MPTA_SKELETONS to the folder that contains them"
+needs_skeletons = _needs(
+    not SKELETONS.is_dir(), "the skeletons are absent: set MPTA_SKELETONS to the folder that contains them"
 )

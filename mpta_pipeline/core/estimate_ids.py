@@ -1,4 +1,4 @@
-"""Ids of figures and pockets: what is quoted must lead back to that very figure, or to what became of it."""
+"""Compute the ids of estimates and pockets, so that a cited number leads back to its row or to its replacement."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import polars as pl
 
 from mpta_pipeline.core.hashing import hash_rows
 
-FIGURE_KEY = ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup")
+ESTIMATE_KEY = ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup")
 POCKET_KEY = ("model", "task", "survey", "condition", "outcome", "dimensions", "subgroup")
-# Digits of a figure that its id depends on: machines differ in the last bits of a sum.
+# Decimals of the value that enter an id. Machines differ in the last bits of a sum.
 DIGITS = 9
 
 
-def figure_ids(figures: pl.DataFrame, study: str) -> pl.Series:
-    """The id of each figure, as `mpta trace` takes it: `f_` and ten digits of a hash.
+def estimate_ids(estimates: pl.DataFrame, study: str) -> pl.Series:
+    """The id of each estimate, as `mpta trace` takes it: `f_` and ten digits of a hash.
 
-    It binds the study, the key, the weighting, the releases of the data and the figure itself: two studies never share
-    one, nor do a weighted and an unweighted figure, and an id that was quoted never comes to mean another number.
+    The hash covers the study, the key, the weighting, the releases of the data and the value itself. Two studies never
+    share an id, a weighted and an unweighted estimate have different ids, and a cited id never comes to mean another
+    number. The prefix and the key text of the hash date from when estimates were called figures: ids must not change.
 
     Args:
-        figures: SUBGROUP_METRICS, without ids.
+        estimates: SUBGROUP_METRICS, without ids.
         study: Name of the study.
     """
     parts: Sequence[str | pl.Expr] = [
         pl.lit(study),
-        *FIGURE_KEY,
+        *ESTIMATE_KEY,
         "weighted",
         pl.col("release_ids").list.join(","),
         pl.col("estimate").round(DIGITS),
         "n_answers",
     ]
-    return ("f_" + hash_rows(figures, parts, key="figure of a study", length=10)).alias("figure_id")
+    return ("f_" + hash_rows(estimates, parts, key="figure of a study", length=10)).alias("estimate_id")
 
 
 def pocket_ids(pockets: pl.DataFrame, study: str) -> pl.Series:
@@ -43,6 +44,6 @@ def pocket_ids(pockets: pl.DataFrame, study: str) -> pl.Series:
     return ("p_" + hash_rows(pockets, parts, key="pocket of a study", length=10)).alias("pocket_id")
 
 
-def figure_ids_by_key(figures: pl.DataFrame) -> pl.Series:
-    """Ids as reports before version 0.2 had them, which bound the key alone."""
-    return ("f_" + hash_rows(figures, list(FIGURE_KEY), key="figure", length=10)).alias("figure_id")
+def estimate_ids_by_key(estimates: pl.DataFrame) -> pl.Series:
+    """The ids that reports before version 0.2 showed: a hash of the key alone."""
+    return ("f_" + hash_rows(estimates, list(ESTIMATE_KEY), key="figure", length=10)).alias("estimate_id")

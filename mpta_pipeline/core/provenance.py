@@ -1,15 +1,15 @@
-"""What every stored table partition was made from, in a small record beside it.
+"""Keep a record beside every stored table partition: its version and what it was made from.
 
-The record answers two questions without an orchestrator: is this partition still in step with what it was made from,
-and (for the `lineage` table) what does it descend from. It is removed before a partition is rewritten and written
-after, so a partition that was interrupted half-way is never taken for current.
+The record answers two questions without an orchestrator: is the partition up to date with what it was made from, and
+what does it descend from (the `lineage` table). It is deleted before a partition is rewritten and written afterwards,
+so a partition whose writing was interrupted never counts as up to date.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -27,7 +27,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Node:
-    """An asset, or one partition of it. `str(node)` is its name in records and in the lineage table."""
+    """A stored table, or one partition of it. `str(node)` is its name in records and in the lineage table."""
 
     asset: str
     partition: str = ""
@@ -35,18 +35,25 @@ class Node:
     def __str__(self) -> str:
         return f"{self.asset}|{self.partition}" if self.partition else self.asset
 
+    @classmethod
+    def parse(cls, name: str) -> Node:
+        """The node that a record names."""
+        asset, _, partition = name.partition("|")
+        return cls(asset, partition)
+
 
 @dataclass(frozen=True)
 class Record:
     """Version and descent of one stored partition.
 
     Attributes:
-        node: Name of the asset and partition.
-        version: Data version: equal content has equal versions.
-        rows: Rows of the table; null for what is no table.
-        parents: Name → version of all it was made from, code included.
-        notes: Figures about the making that the table does not hold.
-        checksum: CRC-32 of the stored file, by which a flipped bit shows; empty: written before there was one.
+        node: Name of the table and partition.
+        version: Data version: equal content has equal versions. Tables stored beside this one count as its content.
+        rows: Number of rows; null for a document such as the report.
+        parents: Name → version of everything it was made from, code included.
+        notes: Facts about the run that made it which the table does not hold.
+        checksum: CRC-32 of the stored file, which reveals flipped bits; empty in records of earlier versions.
+        content: Hash of the table's own rows; empty in records of earlier versions and for documents.
     """
 
     node: str
@@ -55,19 +62,20 @@ class Record:
     parents: Mapping[str, str]
     notes: Mapping[str, Any]
     checksum: str = ""
+    content: str = ""
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of a table partition lies."""
+    """Path of a partition's record."""
     return path.with_name(path.name + ".json")
 
 
 def read_record(path: Path) -> Record | None:
-    """The record of a table partition, or None where table or record is absent or the record cannot be read."""
+    """The record of a table partition; None if the table or the record is missing or the record cannot be read."""
     try:
         record = Record(**json.loads(read_text(record_path(path))))
         readable = isinstance(record.parents, dict) and isinstance(record.notes, dict)
-    except (FileNotFoundError, ValueError, TypeError):  # damaged: the partition is made again
+    except (FileNotFoundError, ValueError, TypeError):  # a damaged record: the partition is rebuilt
         return None
     return record if readable and path.exists() else None
 
@@ -85,36 +93,37 @@ def store(
     parents: Mapping[str, str],
     *,
     notes: Mapping[str, Any] | None = None,
-    beside: str = "",
+    beside: Sequence[str] = (),
 ) -> Record:
     """Write a table partition and its record; a partition with equal content keeps its version.
 
     Args:
         frame: The rows.
-        path: The partition.
-        node: What it is.
+        path: The file of the partition.
+        node: Name of the table and partition.
         parents: Version of everything that it was made from.
-        notes: What else there is to say of it.
-        beside: Version of a table that is stored already and counts as part of it.
+        notes: Further facts to keep in the record.
+        beside: Versions of tables that are stored already and count as part of this one.
     """
     record_path(path).unlink(missing_ok=True)
     write_parquet(frame, path)
-    version = content_hash(frame)
-    version = digest(version, beside) if beside else version
+    content = content_hash(frame)
+    version = digest(content, *beside) if beside else content
     notes = dict(notes or {})
-    return write_record(path, Record(str(node), version, frame.height, dict(parents), notes, checksum(path)))
+    return write_record(path, Record(str(node), version, frame.height, dict(parents), notes, checksum(path), content))
 
 
 def rewrite(frame: pl.DataFrame, path: Path, record: Record) -> Record:
-    """Replace the rows of a partition, which keeps what it was made from."""
+    """Replace the rows of a partition; the record keeps its parents and gets a new version."""
     record_path(path).unlink(missing_ok=True)
     write_parquet(frame, path)
-    now = replace(record, version=content_hash(frame), rows=frame.height, checksum=checksum(path))
+    content = content_hash(frame)
+    now = replace(record, version=content, rows=frame.height, checksum=checksum(path), content=content)
     return write_record(path, now)
 
 
 def checksum(path: Path) -> str:
-    """CRC-32 of a file, eight hexadecimal digits: about a sixth of the time that reading well-packed Parquet takes."""
+    """CRC-32 of a file as eight hexadecimal digits; takes about a sixth of the time of reading compressed Parquet."""
     crc = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -123,11 +132,11 @@ def checksum(path: Path) -> str:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Read a stored partition whose bytes are those that were written.
+    """Read a stored partition and verify that its bytes are those that were written.
 
     Raises:
-        FileNotFoundError: There is none.
-        DamagedError: It was damaged since. Its record is removed, so that the next run makes it again.
+        FileNotFoundError: There is no such partition.
+        DamagedError: The file was damaged. Its record is deleted, so that the next run rebuilds the partition.
     """
     verify(path)
     try:
@@ -140,12 +149,12 @@ def verify(path: Path) -> None:
     """Compare a stored file with the checksum of its record.
 
     Raises:
-        DamagedError: They differ; the record is removed.
+        DamagedError: They differ; the record is deleted.
     """
     record = read_record(path)
     if record is None or not record.checksum or checksum(path) == record.checksum:
         return
-    # Written anew between the two looks: what is there now has another record, or none yet.
+    # The file may have been rewritten between the two reads: then its record is another one, or not there yet.
     if read_record(path) == record and checksum(path) != record.checksum:
         raise _damaged(path, "its bytes are not those that were written")
 
@@ -155,23 +164,23 @@ def _damaged(path: Path, why: str) -> DamagedError:
     return DamagedError(
         f"A stored file is damaged: {why}",
         file=path,
-        remedy="run `mpta run` again: it makes the file anew from what is stored, and asks nothing twice; "
-        "if it happens again, look at the disk",
+        remedy="run `mpta run` again: it rebuilds the file from what is stored and repeats no request; "
+        "if this happens again, check the disk",
     )
 
 
 def discard(path: Path) -> None:
-    """Remove a partition and its record; nothing happens where there is none."""
+    """Delete a partition and its record, if they exist."""
     record_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
 @cache
 def code_version(*modules: str) -> str:
-    """Hash of the source and data files of packages or modules: what a change of code changes.
+    """Hash of the source and data files of packages or modules.
 
     Args:
-        modules: Dotted names; a package counts with everything below it.
+        modules: Dotted names; a package includes everything below it.
     """
     return digest(*(part for path in sorted(_sources(modules)) for part in (path.name, path.read_bytes())), length=12)
 

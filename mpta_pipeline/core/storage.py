@@ -25,6 +25,9 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ConfigError, DamagedError
 
+REPLACED_ESTIMATES = "figures_before"
+"""Folder of estimates that others have replaced, under the name it had when it was first written."""
+
 
 def on_object_store(path: Path) -> bool:
     """Whether a path is on an object store, not on a file system."""
@@ -267,10 +270,10 @@ class Layout:
         keys = [key.replace("%", "%25").replace("/", "%2F") for key in partition]
         return self.store.joinpath("tables", name, *keys[:-1], f"{keys[-1] if keys else name}.parquet")
 
-    def figures_before(self, model: str, task: str) -> Path:
-        """Figures of a model on a task that others have replaced."""
+    def replaced_estimates(self, model: str, task: str) -> Path:
+        """Replaced estimates of a model on a task. The folder keeps its first name, so that cited ids still resolve."""
         model, task = (key.replace("%", "%25").replace("/", "%2F") for key in (model, task))
-        return self.store / "figures_before" / model / f"{task}.parquet"
+        return self.store / REPLACED_ESTIMATES / model / f"{task}.parquet"
 
     def ledger(self, model: str) -> Path:
         """A model's ledger folder."""

@@ -1,4 +1,4 @@
-"""The study: who is asked what, under which conditions, and which figures come of it (`study.yaml`)."""
+"""The study: who is asked what, under which conditions, and which estimates come of it (`study.yaml`)."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class TaskConfig(StrictModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class FigureRules(StrictModel):
-    """How figures are cut and when a cell counts as small.
+class EstimateRules(StrictModel):
+    """How estimates are cut and when a cell counts as small.
 
     Attributes:
         country_groups: Groups of the dimension `country_group`: name → countries, by whole name or ISO 3166-1 code.
@@ -69,6 +69,11 @@ class FigureRules(StrictModel):
     bootstrap: int = Field(default=400, ge=50)
     country_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     retest: Path | None = None
+
+    @property
+    def confidence(self) -> str:
+        """The confidence of all intervals in words, from the level of the tests: 95 % at .05."""
+        return f"{100 * (1 - self.level):.3g} %"
 
 
 class Schedules(StrictModel):
@@ -99,7 +104,7 @@ class Study(StrictModel):
         models: Models of the registry that take part; null for all.
         budget: US dollars that the models of one run may spend together; null sets no limit.
         paraphrases: Wordings of the framing under which each persona is shown.
-        least_readable: Share of replies that must name an option; below it terminal, UI and report warn of the figures.
+        least_readable: Share of replies that must name an option. Below it, terminal, UI and report show a warning.
     """
 
     name: str
@@ -115,7 +120,7 @@ class Study(StrictModel):
     paraphrases: int = Field(default=1, ge=1, le=5)
     least_readable: float = Field(default=0.8, ge=0, le=1)
     tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
-    figures: FigureRules = FigureRules()
+    figures: EstimateRules = EstimateRules()
     schedules: Schedules = Schedules()
 
     @model_validator(mode="after")

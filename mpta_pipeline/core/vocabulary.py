@@ -43,5 +43,14 @@ STATUSES = ("ok", "refused", "unparsed", "error")
 UNPARSED_REASONS = ("empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign")
 """Why a reply is unparsed: it is empty; the token limit cut it off; it names no option; it names several; it
 contradicts itself; it holds only reasoning; it is in another script than the options."""
+SCORINGS = ("key", "probability_mass", "reference", "none")
+"""How an answer is scored: 1 for the answer key; the probability on the options that are right; open text against the
+reference; not at all, because no answer is right."""
+ANSWER_SETS = ("acceptability", "stance")
+"""Options with a fixed meaning that metrics rely on: acceptable, not acceptable, neither; agree, neither, disagree."""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The letters that name options in prompts and replies."""
+REFERENCE_CONDITION: Condition = "no_persona"
+"""The condition with which all others are compared."""
 VERDICTS = ("gap", "no_gap", "inconclusive")
 MISSING_KINDS: tuple[MissingKind, ...] = get_args(MissingKind)

@@ -19,6 +19,7 @@ from mpta_pipeline.external.files import told as _told
 from mpta_pipeline.external.preparation import from_table
 from mpta_pipeline.external.types import Answers, Known, Reading
 from mpta_pipeline.metrics.samples.external_scores import ROW
+from mpta_pipeline.tasks import completed
 from mpta_pipeline.tasks.kinds import bbq
 
 ANSWER_NAMES = ("answer", "option", "text", "prediction", "response", "pred_label", "pred_idx")
@@ -28,12 +29,11 @@ _BBQ_FIELDS = frozenset(
     {*bbq.SCHEMA, "stereotyped_groups", "label_type", "target_loc", "model"}
     | {f"{a}_{part}" for a in bbq.ANSWERS for part in ("text", "info")}
 )
-_BBQ_NEEDED = ("example_id", "question_polarity", "context_condition", "category", *bbq.ANSWERS, "label")
 
 
 def is_bbq(frame: pl.DataFrame) -> bool:
     """Whether a file brings BBQ's items along."""
-    return set(_BBQ_NEEDED) <= set(frame.columns)
+    return set(bbq.NEEDED) <= set(frame.columns)
 
 
 def from_bbq(
@@ -55,15 +55,7 @@ def from_bbq(
     rows = _bbq_rows(frame, file)
     made = bbq.items_of(rows, file=file.name, metadata=metadata)
     category = _with_names(made, metadata)
-    made = made.with_columns(
-        category.alias("category"),
-        pl.lit("bbq").alias("task"),
-        pl.lit("bbq").alias("kind"),
-        pl.lit(None, pl.String).alias("codebook"),
-        pl.lit(None, pl.String).alias("column"),
-        pl.lit(None, pl.List(pl.Float64)).alias("option_scores"),
-        pl.lit([], pl.List(pl.String)).alias("reveals"),
-    )
+    made = completed(made.with_columns(category.alias("category")), task="bbq", kind="bbq", own_key=False)
     wanted = reading.answers or _answer_columns(frame, file, reading)
     kept = list(range(1, frame.height + 1))
     if absent := [c for c in wanted if c not in frame.columns]:

@@ -1,4 +1,4 @@
-"""Figures of answers made elsewhere: all that the pipeline computes of its own, and where it is written."""
+"""Estimates of answers made elsewhere: all that the pipeline computes of its own, and where it is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 from mpta_pipeline import metrics, report
 from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.storage import write_atomic, write_text
-from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
 from mpta_pipeline.core.tables import ITEMS, MODEL_COMPARISON, POCKETS, SCORES, SUBGROUP_METRICS
 from mpta_pipeline.external import numeric_answers as numeric
 from mpta_pipeline.external.types import Answers
@@ -21,7 +21,10 @@ from mpta_pipeline.metrics.samples.item_features import COLUMNS as FACTS
 
 POCKET_SEED = 2025
 # Columns of ours that a group of the user's must not meet: its dimension then carries the words behind its name.
-_TAKEN = frozenset({*ITEMS.schema, *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {"stratum", "psu"}
+_TAKEN = frozenset({*(c.name for c in ITEMS.columns if not c.optional), *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {
+    "stratum",
+    "psu",
+}
 _FORMATS = (".csv", ".json", ".parquet")
 OWN_NAME = " (of the file)"
 
@@ -31,7 +34,7 @@ class Results:
     """All tables of one call.
 
     Attributes:
-        figures: SUBGROUP_METRICS.
+        estimates: SUBGROUP_METRICS.
         comparison: MODEL_COMPARISON; empty with one model.
         pockets: POCKETS; empty where no personas have groups.
         scores: SCORES of all models.
@@ -40,17 +43,17 @@ class Results:
         rules: The rules that counted.
     """
 
-    figures: pl.DataFrame
+    estimates: pl.DataFrame
     comparison: pl.DataFrame
     pockets: pl.DataFrame
     scores: pl.DataFrame
     items: pl.DataFrame
     numeric: pl.DataFrame | None
-    rules: FigureRules
+    rules: EstimateRules
 
 
-def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | None = None) -> Results:
-    """Compute all figures of every model, for everyone, by category and by groups of personas.
+def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: EstimateRules | None = None) -> Results:
+    """Compute all estimates of every model, for everyone, by category and by groups of personas.
 
     Args:
         answers: The answers with their items and groups.
@@ -72,8 +75,10 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
         else tuple(d for d in rules.dimensions if set(d.split(CROSS)) <= {*groups.columns, *ROW_DIMENSIONS})
     )
     dimensions = tuple(dict.fromkeys((*own, "category", *wanted)))
-    rules = FigureRules(dimensions=dimensions) if rules is None else rules.model_copy(update={"dimensions": dimensions})
-    figures, scored, pockets = [], [], []
+    rules = (
+        EstimateRules(dimensions=dimensions) if rules is None else rules.model_copy(update={"dimensions": dimensions})
+    )
+    estimates, scored, pockets = [], [], []
     frame = answers.frame
     if frame.height:
         _refuse_failed(frame)
@@ -81,7 +86,9 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
             scores = metrics.score_answers(part, answers.items, answers.gold)
             scored.append(scores)
             for _, of_task in scores.group_by(["task"], maintain_order=True):
-                figures.append(metrics.compute_figures(of_task, groups, answers.gold, rules=rules, items=answers.items))
+                estimates.append(
+                    metrics.compute_estimates(of_task, groups, answers.gold, rules=rules, items=answers.items)
+                )
                 traits = [x for x in groups.columns if x not in ("respondent_id", "survey", "stratum", "psu")]
                 if traits:
                     pockets.append(metrics.find_pockets(of_task, groups, answers.gold, rules=rules, seed=POCKET_SEED))
@@ -93,15 +100,15 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: FigureRules | 
     )
     numbers = None
     if answers.numeric is not None and answers.numeric.height:
-        numbers = numeric.numeric_figures(answers.numeric, answers.numeric_people, groups, wanted, level=rules.level)
-    if not figures and numbers is None:
+        numbers = numeric.numeric_estimates(answers.numeric, answers.numeric_people, groups, wanted, level=rules.level)
+    if not estimates and numbers is None:
         why = f": {answers.left_out[0].text()}" if answers.left_out else ""
         raise ValidationError(
             f"No answer is left that could be scored{why}",
             remedy="`mpta score FILE --look` shows how each column was understood and what was left out",
         )
     return Results(
-        SUBGROUP_METRICS.conform(pl.concat(figures)) if figures else SUBGROUP_METRICS.empty(),
+        SUBGROUP_METRICS.conform(pl.concat(estimates)) if estimates else SUBGROUP_METRICS.empty(),
         compared,
         POCKETS.conform(pl.concat(pockets)) if pockets else POCKETS.empty(),
         every,
@@ -159,13 +166,13 @@ SHOWN = (
 )
 
 
-def overview(figures: pl.DataFrame) -> pl.DataFrame:
-    """The figures to read first, one row a model, condition and category (or group), with n.
+def overview(estimates: pl.DataFrame) -> pl.DataFrame:
+    """The estimates to read first, one row a model, condition and category (or group), with n.
 
     BBQ: accuracies over all replies and over readable ones, the paper's two bias scores and ours beside them. Accuracy
     stands beside chance and, where people answered, beside always giving the item's most frequent answer (item mode).
     """
-    own = figures.filter((pl.col("baseline") == "") & ~pl.col("weighted"))
+    own = estimates.filter((pl.col("baseline") == "") & ~pl.col("weighted"))
     # One category says what everything says.
     only = pl.col("subgroup").filter(pl.col("dimensions") == "category").n_unique().over("model", "task") == 1
     rows = own.filter(~((pl.col("dimensions") == "category") & only)) if own.height else own
@@ -195,7 +202,7 @@ def overview(figures: pl.DataFrame) -> pl.DataFrame:
         ),
     ).sort(pl.col("dimensions") != "all", *key)
     beside = (
-        figures.filter((pl.col("metric") == "accuracy") & ~pl.col("weighted"))
+        estimates.filter((pl.col("metric") == "accuracy") & ~pl.col("weighted"))
         .group_by(key, maintain_order=True)
         .agg(
             pl.col("baseline_estimate").filter(pl.col("baseline") == "chance").first().alias("chance"),
@@ -216,7 +223,7 @@ def check_out(path: Path) -> None:
     """
     if path.suffix and path.suffix not in _FORMATS and not path.is_dir():
         raise ConfigError(
-            "Figures are not written in this format",
+            "Estimates are not written in this format",
             file=path,
             variable="--out",
             value=path.suffix,
@@ -232,11 +239,11 @@ def _no_formulas(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = ()) -> list[Path]:
-    """Write the figures to a file, or everything to a folder.
+    """Write the estimates to a file, or everything to a folder.
 
     Args:
         results: The tables.
-        path: A .csv, .json or .parquet file for the figures; any other name is a folder that gets each table as
+        path: A .csv, .json or .parquet file for the estimates; any other name is a folder that gets each table as
             Parquet, `numbers.csv` where answers were numbers, `notes.txt` and `report.html`.
         title: Title of the report.
         notes: What a reader should know of how the answers were read.
@@ -245,18 +252,18 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
         ConfigError: The suffix names no format.
     """
     check_out(path)
-    figures = results.figures
-    flat = figures.with_columns(pl.col("release_ids").list.join(";"))
+    estimates = results.estimates
+    flat = estimates.with_columns(pl.col("release_ids").list.join(";"))
     writers: Mapping[str, Callable[[Path], object]] = {
         ".csv": _no_formulas(flat).write_csv,
         ".json": flat.write_json,
-        ".parquet": figures.write_parquet,
+        ".parquet": estimates.write_parquet,
     }
     if path.suffix in writers and not path.is_dir():
         return [write_atomic(path, writers[path.suffix])]
     path.mkdir(parents=True, exist_ok=True)
     tables = {
-        "subgroup_metrics": figures,
+        "subgroup_metrics": estimates,
         "model_comparison": results.comparison,
         "pockets": results.pockets,
         "scores": results.scores,
@@ -267,8 +274,8 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
         done.append(write_atomic(path / "numbers.csv", _no_formulas(results.numeric).write_csv))
     if notes:
         done.append(write_text("\n".join(notes) + "\n", path / "notes.txt"))
-    if figures.height:
-        names = sorted(figures["task"].unique())
+    if estimates.height:
+        names = sorted(estimates["task"].unique())
         study = Study(
             name="answers made elsewhere",
             tasks={name: TaskConfig(kind="multiple_choice") for name in names},

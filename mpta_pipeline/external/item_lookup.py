@@ -16,6 +16,7 @@ from mpta_pipeline.external.human_answers import People
 from mpta_pipeline.external.rows import question_ids
 from mpta_pipeline.external.types import TASK, some
 from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
+from mpta_pipeline.tasks import completed
 
 # With more codes than this, or with fractions, an answer is a number and no option.
 MOST_CODES = 26
@@ -140,16 +141,13 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
         )
     if numeric:
         notes.append(f"{len(numeric)} items have numbers for answers, compared as numbers: {some(numeric)}")
-    items = pl.DataFrame(made, schema=_SCHEMA, orient="row").with_columns(
-        pl.lit(TASK).alias("task"),
-        pl.lit(TASK).alias("kind"),
-        pl.lit(None, pl.String).alias("codebook"),
-        pl.col("options").alias("option_values"),
-        pl.lit(None, pl.Int64).alias("gold_idx"),
-        pl.lit(None, pl.String).alias("column"),
-        pl.lit([], pl.List(pl.String)).alias("reveals"),
-        pl.lit("{}").alias("metadata"),
-        pl.lit("as the file's").alias("licence"),
+    items = completed(
+        pl.DataFrame(made, schema=_SCHEMA, orient="row").with_columns(
+            pl.col("options").alias("option_values"), pl.lit("as the file's").alias("licence")
+        ),
+        task=TASK,
+        kind=TASK,
+        own_key=True,
     )
     pairs = [(name, code) for name, codes in apart.items() for code in sorted(codes)]
     no_answer = pl.DataFrame(pairs, schema={"item_id": pl.String, "code": pl.Float64}, orient="row")
@@ -295,7 +293,7 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
                 rows = rows.join(by_column, left_on="item_id", right_on="column", how="left", maintain_order="left")
                 return rows.with_columns(pl.col("own_id").alias("item_id")).drop("own_id"), []
             return rows, []
-    if "example_id" in rows.columns and items["kind"].is_in(["bbq"]).all():
+    if "example_id" in rows.columns and items["context_condition"].null_count() == 0:
         whole = pl.col("example_id").cast(pl.String).str.replace(r"\.0$", "")
         ids = items.select(
             pl.col("item_id").str.extract(r"_(\d+)$").alias("_example"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import polars as pl
@@ -10,20 +11,19 @@ from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import CONCEPTS, ITEMS, OPTIONS, RESPONDENTS
-from mpta_pipeline.external.bbq_layout import is_bbq
+from mpta_pipeline.external.earlier_items import with_declared_columns
 from mpta_pipeline.external.files import read
 from mpta_pipeline.external.types import Known
 from mpta_pipeline.harmonize import Crosswalk
-
-# Kinds whose canonical order of options is drawn by this project: letters of other people's prompts cannot mean it.
-_OWN_ORDER = ("truthfulqa_binary", "truthfulqa_mc1", "truthfulqa_mc2")
 
 
 def known_items(path: Path, *, kind: str | None = None, metadata: Path | None = None) -> Known:
     """Items of a benchmark's own file (or folder of files), or a Parquet file of the table `items`."""
     items = items_from(path, kind=kind, metadata=metadata)
-    own = path.suffix != ".parquet" and bool(items["kind"].is_in(list(_OWN_ORDER)).any())
-    return Known(items, own_order=not own)
+    kinds = tasks.task_kinds().kinds
+    # Letters in other people's prompts refer to the published order of the options.
+    shuffled = path.suffix != ".parquet" and any(kinds[name].shuffles_options for name in items["kind"].unique())
+    return Known(items, own_order=not shuffled)
 
 
 def items_from(path: Path, *, kind: str | None = None, metadata: Path | None = None) -> pl.DataFrame:
@@ -39,7 +39,7 @@ def items_from(path: Path, *, kind: str | None = None, metadata: Path | None = N
         TaskError: The file does not have the kind's structure.
     """
     if path.suffix == ".parquet" and kind is None:
-        return ITEMS.conform(read(path))
+        return ITEMS.conform(with_declared_columns(read(path)))
     name = kind or _kind_of(path)
     options = {"metadata": str(metadata)} if metadata is not None else {}
     config = TaskConfig(kind=name, path=path.resolve(), options=options)
@@ -53,17 +53,21 @@ def items_from(path: Path, *, kind: str | None = None, metadata: Path | None = N
 
 
 def _kind_of(path: Path) -> str:
-    if path.is_dir() and any(path.glob("*.jsonl")):
-        return "bbq"
-    if path.name == "mc_task.json":
-        return "truthfulqa_mc1"
-    if path.suffix == ".jsonl" and is_bbq(read(path)):
-        return "bbq"
-    if path.suffix == ".csv" and {"Best Answer", "Best Incorrect Answer"} <= set(read(path).columns):
-        return "truthfulqa_binary"
+    """The kind whose signature an item file, or the first fitting file of a folder, bears."""
+    kinds = tasks.task_kinds().kinds
+    for kind in kinds.values():
+        signature, published = kind.signature, kind.file
+        if signature is None or published is None:
+            continue
+        found = sorted(path.glob(published.pattern)) if path.is_dir() else [path]
+        file = next((f for f in found if fnmatch(f.name, published.pattern)), None)
+        if file is None:
+            continue
+        if signature.file_name == file.name or (signature.columns and signature.columns <= set(read(file).columns)):
+            return kind.name
     raise ConfigError(
-        "What kind of task these items are is not said",
+        "It is not known of which task kind these items are",
         file=path,
         variable="--kind",
-        remedy=f"name it, one of {', '.join(sorted(tasks.KINDS))}",
+        remedy=f"name it, one of {', '.join(sorted(kinds))}",
     )

@@ -36,7 +36,7 @@ SCHEMA = {
 EVERY = "all"
 
 
-def numeric_figures(
+def numeric_estimates(
     rows: pl.DataFrame, people: pl.DataFrame | None, groups: pl.DataFrame, by: tuple[str, ...], *, level: float = 0.05
 ) -> pl.DataFrame:
     """Compare numbers, item by item and over all items, for everyone and by group.

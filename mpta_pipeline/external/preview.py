@@ -101,7 +101,7 @@ def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
         )
         if bool(answers.items["ordinal"].any()):
             lines.append("of ordered items: distance in steps (mae_n), quadratic kappa (qwk)")
-    if bool((answers.items["kind"] == "bbq").any()):
+    if answers.items["context_condition"].null_count() < answers.items.height:
         lines.append("BBQ's bias scores, in ambiguous and disambiguated contexts")
     if "probabilities" in frame.columns:
         lines.append("Brier and log score of the probabilities")

@@ -20,9 +20,9 @@ import orjson
 from mpta_pipeline.core.errors import ModelError, MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.storage import write_json
-from mpta_pipeline.inference.provider_errors import Fault, Kind, shorten
-from mpta_pipeline.inference.providers.base import BatchEndpoint, BatchResult, BatchState, Http, Wanted
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.batch_endpoint import BatchEndpoint, BatchHttp, BatchResult, BatchState, LostBatch
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
+from mpta_pipeline.inference.requests import ModelRequest
 
 T = TypeVar("T")
 ATTEMPTS = 3  # to hand a batch in, and to get a reply of the published form
@@ -32,7 +32,7 @@ _FULL = ("token_limit_exceeded", "enqueued token limit", "token limit reached")
 
 
 @dataclass
-class Handed:
+class SubmittedBatch:
     """A batch that was handed in, or is about to be (no id yet): per request its number of options and elicitation."""
 
     tag: str
@@ -41,10 +41,10 @@ class Handed:
     at: float = 0.0
     """When it was handed in, seconds since 1970."""
 
-    def asks(self) -> Iterator[Ask]:
+    def as_requests(self) -> Iterator[ModelRequest]:
         """The requests as far as reading their replies needs them; their text is with the provider."""
         for key, (k, elicitation) in self.requests.items():
-            yield Ask(key, None, "", ("",) * k, elicitation, "")
+            yield ModelRequest(key, None, "", ("",) * k, elicitation, "")
 
 
 class Batches:
@@ -61,22 +61,24 @@ class Batches:
         ModelError: The note of open batches cannot be read.
     """
 
-    def __init__(self, endpoint: BatchEndpoint, http: Http, folder: Path, poll: float, patience: float = 600.0) -> None:
+    def __init__(
+        self, endpoint: BatchEndpoint, http: BatchHttp, folder: Path, poll: float, patience: float = 600.0
+    ) -> None:
         self.endpoint = endpoint
         self.http = http
         self.poll = poll
         self.patience = patience
         self.path = folder / "batches.json"
-        self.open: list[Handed] = []
+        self.open: list[SubmittedBatch] = []
         self.notes: list[str] = []
-        self._queue: deque[list[Ask]] = deque()
-        self._texts: dict[str, Ask] = {}
+        self._queue: deque[list[ModelRequest]] = deque()
+        self._texts: dict[str, ModelRequest] = {}
         self._odd_since: dict[str, float] = {}
         self._full = False
         """The provider takes no further batch until one has ended."""
         if self.path.is_file():
             try:
-                self.open = [Handed(**entry) for entry in orjson.loads(self.path.read_bytes())]
+                self.open = [SubmittedBatch(**entry) for entry in orjson.loads(self.path.read_bytes())]
                 assert all(isinstance(h.requests, dict) and isinstance(h.at, int | float) for h in self.open)
             except (orjson.JSONDecodeError, TypeError, AssertionError):
                 raise ModelError(
@@ -84,96 +86,96 @@ class Batches:
                     file=self.path,
                     remedy="put it back from a backup, or delete it: what it held is then asked, and paid, again",
                 ) from None
-            for handed in self.open:
-                handed.at = handed.at or time.time()
+            for submitted in self.open:
+                submitted.at = submitted.at or time.time()
 
     @property
     def waiting(self) -> set[str]:
         """Requests that are with the provider."""
-        return {key for handed in self.open for key in handed.requests}
+        return {key for submitted in self.open for key in submitted.requests}
 
     async def resume(self) -> None:
         """Find the id of a batch whose handing in was cut off; without a trace at the provider it is forgotten."""
-        for handed in [h for h in self.open if h.id is None]:
-            handed.id = await self._find(handed)
-            if handed.id is None:
-                self.open.remove(handed)
+        for submitted in [h for h in self.open if h.id is None]:
+            submitted.id = await self._find(submitted)
+            if submitted.id is None:
+                self.open.remove(submitted)
                 self.notes.append(
-                    f"a run was cut off while it handed in batch {handed.tag}; the provider shows no such batch, "
+                    f"a run was cut off while it handed in batch {submitted.tag}; the provider shows no such batch, "
                     "so its requests are asked again"
                 )
         self._save()
 
-    def know(self, asks: Mapping[str, Ask]) -> None:
+    def know(self, requests: Mapping[str, ModelRequest]) -> None:
         """Remember the texts of requests that may have to be handed in again."""
-        self._texts |= asks
+        self._texts |= requests
 
-    async def submit(self, asks: Sequence[Ask]) -> None:
+    async def submit(self, requests: Sequence[ModelRequest]) -> None:
         """Hand in requests, in as many batches as they need; what the provider has no room for waits for `collect`."""
-        self.know({ask.request_hash: ask for ask in asks})
-        self._queue += [list(asks[i : i + self.endpoint.most]) for i in range(0, len(asks), self.endpoint.most)]
+        self.know({request.request_hash: request for request in requests})
+        self._queue += [list(requests[i : i + self.endpoint.most]) for i in range(0, len(requests), self.endpoint.most)]
         await self._hand_in_queue()
 
     async def _hand_in_queue(self) -> None:
         while self._queue and not self._full:
             part = self._queue.popleft()
-            handed = Handed(
+            submitted = SubmittedBatch(
                 tag="mpta-" + digest(*(a.request_hash for a in part)),
                 id=None,
                 requests={a.request_hash: (len(a.options), a.elicitation) for a in part},
                 at=time.time(),
             )
-            self.open.append(handed)
+            self.open.append(submitted)
             self._save()
             try:
-                handed.id = await self._hand_in(part, handed)
-            except Fault as fault:
-                if not _is_full(fault.reason):
+                submitted.id = await self._hand_in(part, submitted)
+            except ProviderError as error:
+                if not _is_full(error.reason):
                     raise
-                self._no_room(handed, fault.reason)
+                self._no_room(submitted, error.reason)
             finally:
                 self._save()
 
-    async def _hand_in(self, part: Sequence[Ask], handed: Handed) -> str:
+    async def _hand_in(self, part: Sequence[ModelRequest], submitted: SubmittedBatch) -> str:
         """Hand in one batch. Where it is not known whether it was taken, it is looked for before it is sent again."""
         for left in reversed(range(ATTEMPTS)):
             try:
-                return await _published(self.endpoint.submit(part, handed.tag, self.http))
-            except Fault as fault:
-                if fault.kind not in (Kind.SERVER, Kind.DOWN):
-                    if handed in self.open:
-                        self.open.remove(handed)  # refused, so there is nothing at the provider
+                return await _published(self.endpoint.submit(part, submitted.tag, self.http))
+            except ProviderError as error:
+                if error.kind not in (ErrorKind.SERVER, ErrorKind.UNREACHABLE):
+                    if submitted in self.open:
+                        self.open.remove(submitted)  # refused, so there is nothing at the provider
                     raise
                 if not left:
                     raise  # it stays noted without an id: the next run looks for it
             await asyncio.sleep(min(self.poll, LONGEST_PAUSE))
-            found = await self._find(handed)
+            found = await self._find(submitted)
             if found is not None:
                 return found
         raise AssertionError("the loop returns or raises")
 
-    async def _find(self, handed: Handed) -> str | None:
+    async def _find(self, submitted: SubmittedBatch) -> str | None:
         others = frozenset(other.id for other in self.open if other.id is not None)
-        wanted = Wanted(handed.tag, frozenset(handed.requests), handed.at, others)
-        return await self._patiently(lambda: self.endpoint.find(wanted, self.http))
+        lost = LostBatch(submitted.tag, frozenset(submitted.requests), submitted.at, others)
+        return await self._patiently(lambda: self.endpoint.find(lost, self.http))
 
     async def _patiently(self, make: Callable[[], Awaitable[T]]) -> T:
         """Ask again a few times where the reply is not of the published form."""
         for left in reversed(range(ATTEMPTS)):
             try:
                 return await _published(make())
-            except Fault as fault:
-                if not left or fault.kind is not Kind.SERVER:
+            except ProviderError as error:
+                if not left or error.kind is not ErrorKind.SERVER:
                     raise
             await asyncio.sleep(min(self.poll, LONGEST_PAUSE))
         raise AssertionError("the loop returns or raises")
 
     async def collect(
         self,
-        take: Callable[[Ask, BatchResult], None],
+        take: Callable[[ModelRequest, BatchResult], None],
         kept: Callable[[], object],
         hopeless: Callable[[Sequence[BatchResult]], bool] = lambda results: False,
-        judge: Callable[[], object] = lambda: None,
+        after_batch: Callable[[], object] = lambda: None,
     ) -> None:
         """Wait for the batches and hand their results to `take`; a batch is forgotten once `kept` made them durable.
 
@@ -184,92 +186,99 @@ class Batches:
             take: Gets each request with its result.
             kept: Makes what was taken durable.
             hopeless: Whether the results of a batch say that no further one needs to be tried; they are not taken then.
-            judge: Called after each batch; raises to stop.
+            after_batch: Called after each batch; raises to stop.
 
         Raises:
-            Fault: A batch failed as a whole, or all its requests did, or it does not end.
+            ProviderError: A batch failed as a whole, or all its requests did, or it does not end.
         """
         while self.open or self._queue:
             if not self.open:
                 self._full = False
             await self._hand_in_queue()
-            for handed in list(self.open):
-                await self._look(handed, take, kept, hopeless)
-                judge()
+            for submitted in list(self.open):
+                await self._look(submitted, take, kept, hopeless)
+                after_batch()
             if self.open or self._queue:
                 await asyncio.sleep(self.poll)
 
     async def _look(
         self,
-        handed: Handed,
-        take: Callable[[Ask, BatchResult], None],
+        submitted: SubmittedBatch,
+        take: Callable[[ModelRequest, BatchResult], None],
         kept: Callable[[], object],
         hopeless: Callable[[Sequence[BatchResult]], bool],
     ) -> None:
         """Look at one batch, and take its results if it has ended."""
         try:
-            state = await self._patiently(lambda: self.endpoint.state(str(handed.id), self.http))
+            state = await self._patiently(lambda: self.endpoint.state(str(submitted.id), self.http))
             if not state.ended:
-                self._check_time(handed, state)
+                self._check_time(submitted, state)
                 return
-            results = [] if state.failed else await self._patiently(lambda: self._results(str(handed.id)))
-        except Fault as fault:
-            if "HTTP 404" not in fault.reason:
+            results = [] if state.failed else await self._patiently(lambda: self._results(str(submitted.id)))
+        except ProviderError as error:
+            if "HTTP 404" not in error.reason:
                 raise
-            self._forget(handed)
-            self._ask_again(handed)
-            self.notes.append(f"the provider no longer has batch {handed.id}; its requests are asked again")
+            self._forget(submitted)
+            self._resubmit(submitted)
+            self.notes.append(f"the provider no longer has batch {submitted.id}; its requests are asked again")
             return
         if state.failed and _is_full(state.failed):
-            self._no_room(handed, state.failed)
+            self._no_room(submitted, state.failed)
             return
         if results and hopeless(results):
-            self._forget(handed)
+            self._forget(submitted)
             await self.cancel()
-            first = next(r.fault for r in results if r.fault is not None)
-            raise Fault(first.kind, f"all {len(results)} requests of batch {handed.id} failed, the first with: {first}")
-        left = self._take(handed, results, take)
+            first = next(r.error for r in results if r.error is not None)
+            raise ProviderError(
+                first.kind, f"all {len(results)} requests of batch {submitted.id} failed, the first with: {first}"
+            )
+        left = self._take(submitted, results, take)
         kept()
-        self._forget(handed)
+        self._forget(submitted)
         self._full = False
         if state.failed:
-            raise Fault(Kind.FATAL, f"batch {handed.id} failed: {state.failed}")
+            raise ProviderError(ErrorKind.FATAL, f"batch {submitted.id} failed: {state.failed}")
         if left:
-            self.notes.append(f"batch {handed.id} ended with {left} request(s) not asked; run again for them")
+            self.notes.append(f"batch {submitted.id} ended with {left} request(s) not asked; run again for them")
 
-    def _take(self, handed: Handed, results: Sequence[BatchResult], take: Callable[[Ask, BatchResult], None]) -> int:
+    def _take(
+        self,
+        submitted: SubmittedBatch,
+        results: Sequence[BatchResult],
+        take: Callable[[ModelRequest, BatchResult], None],
+    ) -> int:
         """Hand out results; the number of requests that have none."""
-        asks = {ask.request_hash: ask for ask in handed.asks()}
+        requests = {request.request_hash: request for request in submitted.as_requests()}
         # By their order only where none has a name: else a damaged one would take another's place.
-        nameless = len(results) == len(asks) and not any(r.request_hash for r in results)
-        names = list(asks) if nameless else [r.request_hash for r in results]
+        nameless = len(results) == len(requests) and not any(r.request_hash for r in results)
+        names = list(requests) if nameless else [r.request_hash for r in results]
         unknown = 0
         for key, result in zip(names, results, strict=True):
-            ask = asks.get(key)
-            if ask is None:
+            request = requests.get(key)
+            if request is None:
                 unknown += 1
-            elif result.payload is not None or result.fault is not None:
-                del asks[key]
-                take(ask, result)
+            elif result.payload is not None or result.error is not None:
+                del requests[key]
+                take(request, result)
         if unknown:
             self.notes.append(
-                f"batch {handed.id}: {unknown} result(s) belong to no request of it, or could not be read"
+                f"batch {submitted.id}: {unknown} result(s) belong to no request of it, or could not be read"
             )
-        return len(asks)
+        return len(requests)
 
     async def _results(self, batch: str) -> list[BatchResult]:
         return list(await self.endpoint.results(batch, self.http))
 
-    def _no_room(self, handed: Handed, reason: str) -> None:
+    def _no_room(self, submitted: SubmittedBatch, reason: str) -> None:
         """The provider has too much enqueued: hand this in again later, in halves if nothing else is under way."""
-        self._forget(handed)
-        parts = self._ask_again(handed)
+        self._forget(submitted)
+        parts = self._resubmit(submitted)
         if any(other.id is not None for other in self.open):
             self._full = True
         elif parts:
             part = self._queue.pop()
             if len(part) < 2:
-                raise Fault(Kind.FATAL, f"the provider has no room for a batch of one request: {reason}")
+                raise ProviderError(ErrorKind.FATAL, f"the provider has no room for a batch of one request: {reason}")
             half = (len(part) + 1) // 2
             self._queue += [part[:half], part[half:]]
             self._full = True  # until the next round
@@ -279,39 +288,41 @@ class Batches:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _ask_again(self, handed: Handed) -> bool:
+    def _resubmit(self, submitted: SubmittedBatch) -> bool:
         """Queue the requests of a batch whose texts are known; the others are asked by the run that wants them."""
-        part = [self._texts[key] for key in handed.requests if key in self._texts]
+        part = [self._texts[key] for key in submitted.requests if key in self._texts]
         if part:
             self._queue.append(part)
         return bool(part)
 
-    def _check_time(self, handed: Handed, state: BatchState) -> None:
+    def _check_time(self, submitted: SubmittedBatch, state: BatchState) -> None:
         """Raise where a batch does not end, or is in a state that nobody knows."""
-        name, now = str(handed.id), time.monotonic()
+        name, now = str(submitted.id), time.monotonic()
         if state.known:
             self._odd_since.pop(name, None)
-            if time.time() - handed.at > LONGEST_WAIT:
+            if time.time() - submitted.at > LONGEST_WAIT:
                 hours = LONGEST_WAIT / 3600
-                raise Fault(Kind.FATAL, f"batch {name} has not ended within {hours:.0f} hours (state {state.name!r})")
+                raise ProviderError(
+                    ErrorKind.FATAL, f"batch {name} has not ended within {hours:.0f} hours (state {state.name!r})"
+                )
         elif now - self._odd_since.setdefault(name, now) >= self.patience:
-            raise Fault(Kind.FATAL, f"batch {name} is in a state that is not documented: {state.name!r}")
+            raise ProviderError(ErrorKind.FATAL, f"batch {name} is in a state that is not documented: {state.name!r}")
 
     async def cancel(self) -> None:
         """Ask the provider to stop all open batches; one that it does not find, or does not stop, is left alone."""
-        for handed in self.open:
-            if handed.id is not None:
-                with suppress(Fault):
-                    await _published(self.endpoint.cancel(handed.id, self.http))
+        for submitted in self.open:
+            if submitted.id is not None:
+                with suppress(ProviderError):
+                    await _published(self.endpoint.cancel(submitted.id, self.http))
 
-    def _forget(self, handed: Handed) -> None:
-        if handed in self.open:
-            self.open.remove(handed)
+    def _forget(self, submitted: SubmittedBatch) -> None:
+        if submitted in self.open:
+            self.open.remove(submitted)
         self._save()
 
     def _save(self) -> None:
         if self.open:
-            write_json([asdict(handed) for handed in self.open], self.path)
+            write_json([asdict(submitted) for submitted in self.open], self.path)
         else:
             self.path.unlink(missing_ok=True)
 
@@ -320,12 +331,12 @@ def _is_full(reason: str) -> bool:
     return any(words in reason.lower() for words in _FULL)
 
 
-async def _published(reply: Awaitable[T]) -> T:
+async def _published(response: Awaitable[T]) -> T:
     """A reply read as its provider documents it; one of another form is the server's fault, not the program's."""
     try:
-        return await reply
-    except (Fault, MptaError):
+        return await response
+    except (ProviderError, MptaError):
         raise
     except Exception as failure:
         reason = f"the reply is not of the published form: {type(failure).__name__} {failure}"
-        raise Fault(Kind.SERVER, shorten(reason)) from None
+        raise ProviderError(ErrorKind.SERVER, shorten(reason)) from None

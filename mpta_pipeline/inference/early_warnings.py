@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.inference.provider_errors import GivenUpError
-from mpta_pipeline.inference.providers.base import Provider, Reply
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.inference.provider_errors import ModelUnusableError
+from mpta_pipeline.inference.providers.base import ModelResponse, Provider
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_diagnostics import CUT, cut_prompts, was_cut
 
 FIRST_LOOK = 24  # answers after which it is judged whether they can be used
@@ -19,9 +19,9 @@ LEAST_JUDGED = 4  # answers of which "most" means anything
 BUDGET = 8192  # tokens of thought that a model is recommended whose thought was cut off
 REFUSALS = ("content_filter", "refusal", "safety")
 
-Judge = Callable[[pl.DataFrame], pl.Series]
+StatusReader = Callable[[pl.DataFrame], pl.Series]
 """Reads replies (JUDGED) as they will be scored: a status per row, `unparsed` where nothing can be made of it."""
-JUDGED = pl.Schema(
+STATUS_INPUT = pl.Schema(
     {
         "request_hash": pl.String(),
         "options": pl.List(pl.String()),
@@ -36,34 +36,39 @@ JUDGED = pl.Schema(
 )
 
 
-class Judging:
+class EarlyWarnings:
     """Judges the answers of one run.
 
     Args:
-        given: The model's provider.
-        judge: Reads replies as they will be scored; without it only empty replies count as unusable.
+        provider: The model's provider.
+        read_status: Reads responses as they will be scored; without it only empty replies count as unusable.
     """
 
-    def __init__(self, given: Provider, judge: Judge | None) -> None:
-        self.provider = given
-        self.spec = given.spec
-        self.judge = judge
+    def __init__(self, provider: Provider, read_status: StatusReader | None) -> None:
+        self.provider = provider
+        self.spec = provider.spec
+        self.read_status = read_status
         self.warnings: list[str] = []
         self._told: set[str] = set()
         self.judged = 0
         """Judgements so far."""
-        self.sample: list[tuple[Ask, Reply]] = []
+        self.sample: list[tuple[ModelRequest, ModelResponse]] = []
         """Answers since the last judgement."""
         self.sizes: list[tuple[int, int]] = []
         """Characters sent and prompt tokens counted, of the answers of this run."""
 
-    def watch(self, ask: Ask, reply: Reply) -> None:
+    def watch(self, request: ModelRequest, response: ModelResponse) -> None:
         """Look at an answer for what its parsing would tell too late."""
-        if ask.user and reply.prompt_tokens and ask.elicitation != "option_logprob" and len(self.sizes) < NEXT_LOOK:
-            self.sizes.append((len(ask.user) + len(ask.system or ""), reply.prompt_tokens))
-        if ask.elicitation == "option_logprob":
+        if (
+            request.user
+            and response.prompt_tokens
+            and request.elicitation != "option_logprob"
+            and len(self.sizes) < NEXT_LOOK
+        ):
+            self.sizes.append((len(request.user) + len(request.system or ""), response.prompt_tokens))
+        if request.elicitation == "option_logprob":
             return  # scored, not written
-        self.sample.append((ask, reply))
+        self.sample.append((request, response))
         if not self.spec.batch and len(self.sample) >= (NEXT_LOOK if self.judged else FIRST_LOOK):
             self.look()
 
@@ -71,18 +76,20 @@ class Judging:
         """Judge the latest answers: stop where most were cut off, warn where most cannot be used.
 
         Raises:
-            GivenUpError: Most were cut off.
+            ModelUnusableError: Most were cut off.
         """
         sample, self.sample = self.sample, []
         self.judged += 1
         n = len(sample)
-        unusable = [reply for bad, (_, reply) in zip(self._unusable(sample), sample, strict=True) if bad]
-        cut = [reply for reply in unusable if was_cut(reply)]
+        unusable = [response for bad, (_, response) in zip(self._unusable(sample), sample, strict=True) if bad]
+        cut = [response for response in unusable if was_cut(response)]
         if 2 * len(cut) > n:
-            raise self._cut_off(len(cut), n, cut[0].finish_reason or "", thinks=any(reply.thought for reply in cut))
+            raise self._cut_off(
+                len(cut), n, cut[0].finish_reason or "", thinks=any(response.thought for response in cut)
+            )
         if 2 * len(unusable) > n:
             # Without an example: a reply may say of a respondent what no log may hold.
-            reasons = sorted({reply.finish_reason or "none" for reply in unusable})[:3]
+            reasons = sorted({response.finish_reason or "none" for response in unusable})[:3]
             self._warn(
                 "unusable",
                 f"{len(unusable)} of the {n} latest replies name none of the options (finish reason "
@@ -100,45 +107,49 @@ class Judging:
                 "another `revision`",
             )
 
-    def _unusable(self, answers: Sequence[tuple[Ask, Reply]]) -> list[bool]:
+    def _unusable(self, answers: Sequence[tuple[ModelRequest, ModelResponse]]) -> list[bool]:
         """Of each answer whether nothing can be made of it."""
-        empty = [not (reply.text or "").strip() and reply.finish_reason not in REFUSALS for _, reply in answers]
-        if self.judge is None:
+        empty = [
+            not (response.text or "").strip() and response.finish_reason not in REFUSALS for _, response in answers
+        ]
+        if self.read_status is None:
             return empty
         columns = [
             (
-                *(ask.request_hash, ask.options, ask.elicitation),
-                *(reply.text, reply.option_logprobs, reply.finish_reason),
-                *(reply.completion_tokens, reply.letter_share, reply.thought),
+                *(request.request_hash, request.options, request.elicitation),
+                *(response.text, response.option_logprobs, response.finish_reason),
+                *(response.completion_tokens, response.letter_share, response.thought),
             )
-            for ask, reply in answers
+            for request, response in answers
         ]
-        status = self.judge(pl.DataFrame(columns, schema=JUDGED, orient="row"))
+        status = self.read_status(pl.DataFrame(columns, schema=STATUS_INPUT, orient="row"))
         return [said == "unparsed" for said in status]
 
     def look_at_earlier(self, requests: pl.DataFrame, ledger: Ledger) -> None:
         """Judge a few answers that the ledger holds: where most were cut off, the same would come of the others.
 
         Raises:
-            GivenUpError: Most were cut off.
+            ModelUnusableError: Most were cut off.
         """
-        if self.judge is None:
+        if self.read_status is None:
             return
         some = requests.filter(pl.col("elicitation") != "option_logprob").head(FIRST_LOOK * 4)
-        held = ledger.read(some["request_hash"]).filter(pl.col("error").is_null())
-        judged = some.join(held, on="request_hash").head(FIRST_LOOK).select(list(JUDGED))
+        settled = ledger.read(some["request_hash"]).filter(pl.col("error").is_null())
+        judged = some.join(settled, on="request_hash").head(FIRST_LOOK).select(list(STATUS_INPUT))
         if judged.height < LEAST_JUDGED:
             return
         finish = pl.col("finish_reason").str.to_lowercase()
-        cut = judged.filter((self.judge(judged) == "unparsed") & judged.select(finish.is_in(list(CUT))).to_series())
+        cut = judged.filter(
+            (self.read_status(judged) == "unparsed") & judged.select(finish.is_in(list(CUT))).to_series()
+        )
         if 2 * cut.height > judged.height:
             raise self._cut_off(cut.height, judged.height, str(cut["finish_reason"][0]), thinks=False)
 
-    def _cut_off(self, cut: int, of: int, finish: str, *, thinks: bool) -> GivenUpError:
+    def _cut_off(self, cut: int, of: int, finish: str, *, thinks: bool) -> ModelUnusableError:
         limit = ", ".join(f"{e} {self.provider.limit(e)}" for e in self.spec.elicitations if e != "option_logprob")
         why = "its thought took the tokens" if thinks else "they reached the limit of tokens before an answer"
         off = "`reasoning: off` where it can be switched off (`mpta models --probe` says how), else " if thinks else ""
-        return GivenUpError(
+        return ModelUnusableError(
             f"Model {self.spec.name}: {cut} of {of} replies were cut off (finish reason {finish}): {why} "
             f"(limit by elicitation: {limit}). What was answered is kept, nothing more is asked",
             nothing_answered=False,

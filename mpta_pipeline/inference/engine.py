@@ -15,19 +15,40 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, MptaError
+from mpta_pipeline.inference.batch_endpoint import BatchResult
 from mpta_pipeline.inference.batches import Batches
-from mpta_pipeline.inference.early_warnings import FIRST_LOOK_SECONDS, LEAST_JUDGED, REFUSALS, Judge, Judging
+from mpta_pipeline.inference.early_warnings import (
+    FIRST_LOOK_SECONDS,
+    LEAST_JUDGED,
+    REFUSALS,
+    EarlyWarnings,
+    StatusReader,
+)
+from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import Fault, GivenUpError, Kind, redact, shorten, unforeseen
-from mpta_pipeline.inference.providers import provider
-from mpta_pipeline.inference.providers.base import BatchResult, Provider, Reply
+from mpta_pipeline.inference.provider_errors import (
+    ErrorKind,
+    ModelUnusableError,
+    ProviderError,
+    redact,
+    shorten,
+    unforeseen,
+)
+from mpta_pipeline.inference.provider_registry import provider_for
+from mpta_pipeline.inference.providers.base import ModelResponse, Provider
 from mpta_pipeline.inference.remedies import UNSUPPORTED, VERSION, pattern_of, remedy_of
-from mpta_pipeline.inference.requests import Ask, exchanges, in_turn, iterate, split_by_policy, unique_requests
+from mpta_pipeline.inference.requests import (
+    ModelRequest,
+    by_shared_prefix,
+    calls_needed,
+    iterate_requests,
+    split_by_policy,
+    unique_requests,
+)
 from mpta_pipeline.inference.response_diagnostics import starved
-from mpta_pipeline.inference.run_control import AskReport, Budget, Progress, Stop
+from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 from mpta_pipeline.inference.throttle import Throttle
-from mpta_pipeline.inference.transport import Exchange, Tally
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all answers since the last
 REPORT_EVERY = 0.25
@@ -35,24 +56,24 @@ EQUAL_FAILURES = (
     3  # first failures alike after which it is the entry's fault unless a short or a long prompt goes through
 )
 FIRST_FAILURES = 12  # first failures of any kind, likewise
-ROOM = (2048, 8192)  # tokens of thought that are allowed where a model turns out to think, step by step
+THINKING_STEPS = (2048, 8192)  # tokens of thought that are allowed where a model turns out to think, step by step
 MOST_NAMED = 20  # fingerprints and reasons that a report keeps
 NAME_LENGTH = 200  # characters of a model's name or finish reason that are kept
 BYTES_PER_TOKEN = 3.0  # cautious for English (4); only reservations and plans use it, accounts use the provider's count
 
 
-def ask(
+def send_requests(
     spec: ModelSpec,
     prompts: pl.DataFrame,
     ledger: Path,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[RequestProgress], None] | None = None,
     budget: float | Budget | None = None,
     cache_dir: Path | None = None,
     retry_errors: bool = False,
     stop: Stop | None = None,
-    judge: Judge | None = None,
-) -> AskReport:
+    read_status: StatusReader | None = None,
+) -> RequestReport:
     """Ask a model all prompts whose request its ledger does not hold; each answer is durable before it counts.
 
     Args:
@@ -64,8 +85,8 @@ def ask(
         cache_dir: Where files made from installed models are kept; by default beside the answers.
         retry_errors: Ask again what failed for good before.
         stop: Lets another thread end this.
-        judge: Reads replies as they will be scored, so that a run whose replies cannot be used says so, or stops, in
-            its first minute. Without it only empty replies count as unusable.
+        read_status: Reads responses as they will be scored, so that a run whose responses cannot be used warns, or
+            stops, within its first minute. Without it only empty responses count as unusable.
 
     Returns:
         The report. Requests withheld by policy and requests left by a budget are counted in it, not raised.
@@ -84,12 +105,12 @@ def ask(
         budget=budget,
         cache_dir=cache_dir or ledger / "weights",
         retry_errors=retry_errors,
-        judge=judge,
+        read_status=read_status,
     )
     return run.start(stop or Stop())
 
 
-def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> AskReport:
+def cancel_batches(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> RequestReport:
     """Stop a model's open batches at the provider and keep what they have answered; nothing new is asked.
 
     Raises:
@@ -104,10 +125,10 @@ def check_address(spec: ModelSpec) -> None:
     """Raise where the entry's address cannot be one.
 
     Raises:
-        GivenUpError: With what is wrong.
+        ModelUnusableError: With what is wrong.
     """
     if problem := spec.address_problem:
-        raise GivenUpError(
+        raise ModelUnusableError(
             f"Model {spec.name} cannot be asked: {problem}",
             nothing_answered=True,
             file=spec.source,
@@ -117,30 +138,27 @@ def check_address(spec: ModelSpec) -> None:
         )
 
 
-def connections_of(spec: ModelSpec) -> int:
-    """Requests that may be under way at once."""
-    return 1 if spec.provider == "embedded" else spec.connections
-
-
 @asynccontextmanager
 async def endpoint(
-    spec: ModelSpec, given: Provider, cache_dir: Path, key: str | None, secrets: tuple[str, ...]
-) -> AsyncIterator[Exchange]:
+    spec: ModelSpec, provider: Provider, cache_dir: Path, key: str | None, secrets: tuple[str, ...]
+) -> AsyncIterator[HttpClient]:
     """A model's endpoint, started where it runs in this process, ready for exchanges."""
-    async with given.running(cache_dir) as base_url:
+    async with provider.running(cache_dir) as base_url:
         throttle = Throttle(
-            connections_of(spec),
+            spec.concurrency,
             spec.requests_per_minute,
             spec.tokens_per_minute,
             timeout=spec.timeouts.first_byte,
         )
-        exchange = Exchange(spec, base_url, given.headers(key), secrets, given.diagnose, throttle, given.retries)
-        async with exchange:
-            yield exchange
+        client = HttpClient(
+            spec, base_url, provider.headers(key), secrets, provider.classify_error, throttle, provider.retries
+        )
+        async with client:
+            yield client
 
 
 class Run:
-    """One call of `ask`."""
+    """One call of `send_requests`."""
 
     def __init__(
         self,
@@ -148,11 +166,11 @@ class Run:
         prompts: pl.DataFrame,
         ledger: Path,
         *,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[RequestProgress], None] | None,
         budget: float | Budget | None,
         cache_dir: Path,
         retry_errors: bool,
-        judge: Judge | None = None,
+        read_status: StatusReader | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = Ledger(ledger)
@@ -160,53 +178,53 @@ class Run:
         self.budgets = [budget if isinstance(budget, Budget) else Budget(budget)] if budget is not None else []
         self.cache_dir = cache_dir
         self.retry_errors = retry_errors
-        self.report = AskReport(spec.name)
+        self.report = RequestReport(spec.name)
         requests = unique_requests(spec, prompts)
         self.report.requests = requests.height
         self.requests, self.report.refusal = split_by_policy(spec, requests)
         self.report.withheld = requests.height - self.requests.height
         self.began = time.perf_counter()
-        self.provider: Provider = provider(spec)
-        self.judging = Judging(self.provider, judge)
+        self.provider: Provider = provider_for(spec)
+        self.early_warnings = EarlyWarnings(self.provider, read_status)
         self.secrets: tuple[str, ...] = ()
         self.writer: Writer
-        self.exchange: Exchange
+        self.client: HttpClient
         self.total = 0
         self.cancelling = False
-        self.held: set[str] = set()
+        self.settled: set[str] = set()
         """Requests in batches that the ledger has answers to."""
         self.reserved = 0.0
         self.in_doubt: list[dict[str, Any]] = []
         """Failures by the server's fault since its last good answer: errors of theirs only once it answers again."""
-        self.answered: Ask | None = None
+        self.answered: ModelRequest | None = None
         """The latest request that was answered: whether the server is well shows when it answers that again."""
         self.rejected: list[dict[str, Any]] = []
         """Requests that were rejected before any was answered: errors of theirs only once one is."""
-        self.others: list[Ask] = []
+        self.others: list[ModelRequest] = []
         """The shortest and the longest prompts, to try where the first ones fail."""
         self.ahead: set[str] = set()
         """Requests that were asked before their turn."""
-        self.texts: dict[str, Ask] = {}
+        self.texts: dict[str, ModelRequest] = {}
         """Requests of batches as they were sent: what is noted of a batch holds no text."""
         self.root_sought = False
         self.looking = asyncio.Lock()
         self.excess = 1.0
         """How much more than estimated a request has cost at most; the first goes alone, so later ones profit."""
 
-    def start(self, stop: Stop) -> AskReport:
+    def start(self, stop: Stop) -> RequestReport:
         """Ask; from a thread of its own where the caller already runs an event loop (a notebook)."""
         report = self.report
         if report.refusal is not None and self.requests.is_empty():
             raise report.refusal
         todo = self._todo()
         if report.reused >= LEAST_JUDGED and not self.cancelling:
-            self.judging.look_at_earlier(self.requests, self.ledger)
+            self.early_warnings.look_at_earlier(self.requests, self.ledger)
         if todo.is_empty():
             self.finish()
             return report
         with self.ledger.writer() as self.writer:
             try:
-                run_async(stop.watch(self.asking()))
+                run_async(stop.watch(self.requesting()))
             except MptaError:
                 raise
             except asyncio.CancelledError as failure:
@@ -218,7 +236,7 @@ class Run:
         self.finish()
         return report
 
-    async def asking(self) -> None:
+    async def requesting(self) -> None:
         """Ask what is left to ask, now that no other run does; `writer` must be open."""
         todo = self._todo()
         if not todo.is_empty():
@@ -226,19 +244,19 @@ class Run:
             key = self.spec.key()
             self.secrets = self.spec.secrets(key)
             self._prepare_budget(todo)
-            await self._run(in_turn(todo), key)
+            await self._run(by_shared_prefix(todo), key)
 
     # ---------------------------------------------------------------- what to ask
 
     def _todo(self) -> pl.DataFrame:
-        held = self.ledger.held(self.requests["request_hash"])
+        settled = self.ledger.settled(self.requests["request_hash"])
         report = self.report
-        skip = held.answered
-        report.reused = held.answered.len()
+        skip = settled.answered
+        report.reused = settled.answered.len()
         report.earlier_errors = 0
         if not self.retry_errors:
-            report.earlier_errors = held.failed.len()
-            skip = pl.concat([skip, held.failed])
+            report.earlier_errors = settled.failed.len()
+            skip = pl.concat([skip, settled.failed])
         if self.ledger.dropped:
             note = f"{self.ledger.dropped} torn or damaged line(s) of the ledger were dropped and are asked again"
             if note not in report.notes:
@@ -262,19 +280,19 @@ class Run:
             )
         if self.spec.price is not None:
             self.report.cost = 0.0
-            self.report.estimated_cost = sum(self._worst(a, typical=True) for a in iterate(todo))
+            self.report.estimated_cost = sum(self._worst(a, typical=True) for a in iterate_requests(todo))
 
-    def _tokens(self, ask: Ask) -> int:
-        return int((len(ask.user.encode()) + len((ask.system or "").encode())) / BYTES_PER_TOKEN) + 16
+    def _tokens(self, request: ModelRequest) -> int:
+        return int((len(request.user.encode()) + len((request.system or "").encode())) / BYTES_PER_TOKEN) + 16
 
-    def _worst(self, ask: Ask, *, typical: bool = False) -> float:
+    def _worst(self, request: ModelRequest, *, typical: bool = False) -> float:
         price = self.spec.price
         if price is None:
             return 0.0
-        calls = exchanges(ask.elicitation, len(ask.options))
-        tokens = self._tokens(ask)
+        calls = calls_needed(request.elicitation, len(request.options))
+        tokens = self._tokens(request)
         tokens = int(tokens * BYTES_PER_TOKEN / 4.0) if typical else tokens
-        return calls * price.of(tokens, self.provider.limit(ask.elicitation), batch=self.spec.batch)
+        return calls * price.of(tokens, self.provider.limit(request.elicitation), batch=self.spec.batch)
 
     # ---------------------------------------------------------------- asking
 
@@ -282,22 +300,22 @@ class Run:
         self.total = todo.height
         self.began = time.perf_counter()
         spec = self.spec
-        connections = connections_of(spec)
+        connections = spec.concurrency
         async with (
-            endpoint(spec, self.provider, self.cache_dir, key, self.secrets) as self.exchange,
+            endpoint(spec, self.provider, self.cache_dir, key, self.secrets) as self.client,
             self._keeping(),
         ):
             if spec.batch:
-                await self._ask_in_batches(todo)
+                await self._request_in_batches(todo)
             else:
                 self.others = _shortest_and_longest(todo)
-                await self._ask_all(iterate(todo), connections)
+                await self._request_all(iterate_requests(todo), connections)
 
-    async def _ask_all(self, asks: Iterator[Ask], connections: int) -> None:
+    async def _request_all(self, requests: Iterator[ModelRequest], connections: int) -> None:
         # One by one until one is answered: a wrong key, address, model name or parameter costs a few requests, not one
         # a connection.
-        for ask in asks:
-            if not await self._ask_one(ask):
+        for request in requests:
+            if not await self._request_one(request):
                 return
             if not self._nothing_answered:
                 break
@@ -305,27 +323,27 @@ class Run:
             return
 
         async def work() -> None:
-            for ask in asks:
-                if not await self._ask_one(ask):
+            for request in requests:
+                if not await self._request_one(request):
                     return
 
-        async def work_by_group(groups: Iterator[list[Ask]]) -> None:
+        async def work_by_group(groups: Iterator[list[ModelRequest]]) -> None:
             for members in groups:
-                for ask in members:
-                    if not await self._ask_one(ask):
+                for request in members:
+                    if not await self._request_one(request):
                         return
 
         async with asyncio.TaskGroup() as group:
             if self.spec.slots is not None:
                 # Each slot of the server keeps one persona's prefix: a worker a slot, each with whole personas.
-                groups = (list(members) for _, members in itertools.groupby(asks, key=lambda a: a.group))
+                groups = (list(members) for _, members in itertools.groupby(requests, key=lambda a: a.group))
                 for _ in range(min(self.spec.slots, connections)):
                     group.create_task(work_by_group(groups))
                 return
             for _ in range(min(connections, self.total)):
                 group.create_task(work())
 
-    async def _ask_in_batches(self, todo: pl.DataFrame) -> None:
+    async def _request_in_batches(self, todo: pl.DataFrame) -> None:
         endpoint = self.provider.batches()
         if endpoint is None or todo["elicitation"].is_in(["option_logprob"]).any():
             raise ModelError(
@@ -335,80 +353,80 @@ class Run:
                 remedy="take `batch` away, or ask by letter or text",
             )
         patience = self.spec.timeouts.patience
-        batches = Batches(endpoint, self.exchange, self.ledger.folder, self.spec.batch_poll, patience)
+        batches = Batches(endpoint, self.client, self.ledger.folder, self.spec.batch_poll, patience)
         # A run that was killed between writing results and forgetting their batch gets them a second time.
-        self.held = set(self.ledger.held(pl.Series(list(batches.waiting), dtype=pl.String)).answered)
+        self.settled = set(self.ledger.settled(pl.Series(list(batches.waiting), dtype=pl.String)).answered)
         try:
             await batches.resume()
             if self.cancelling:
                 await batches.cancel()
             else:
-                self.texts = {ask.request_hash: ask for ask in iterate(todo)}
+                self.texts = {request.request_hash: request for request in iterate_requests(todo)}
                 batches.know(self.texts)
                 await batches.submit(self._affordable(iter(self.texts.values()), batches.waiting))
             await batches.collect(self._take, self.writer.sync, self._hopeless, self._judge_batch)
-        except Fault as fault:
+        except ProviderError as error:
             where = f". Its batches are noted in {batches.path}" if batches.open else ""
-            raise self._give_up(redact(fault.reason, self.secrets) + where) from None
+            raise self._give_up(redact(error.reason, self.secrets) + where) from None
         finally:
             self.report.notes += batches.notes
             for budget in self.budgets:
                 budget.settle(self.reserved, self.report.cost or 0.0)
 
-    def _affordable(self, asks: Iterator[Ask], waiting: set[str]) -> list[Ask]:
+    def _affordable(self, requests: Iterator[ModelRequest], waiting: set[str]) -> list[ModelRequest]:
         """The requests that are not with the provider yet, as far as the budgets reach."""
         taken = []
-        for ask in asks:
-            if ask.request_hash in waiting:
+        for request in requests:
+            if request.request_hash in waiting:
                 continue
-            worst = self._reserve(ask)
+            worst = self._reserve(request)
             if worst is None:
                 break
             self.reserved += worst
-            taken.append(ask)
+            taken.append(request)
         return taken
 
     def _hopeless(self, results: Sequence[BatchResult]) -> bool:
         """Whether a batch of errors alone means that no further one needs to be tried."""
         return self._nothing_answered and all(
-            result.payload is None and result.fault is not None and result.fault.kind is not Kind.FILTER
+            result.payload is None and result.error is not None and result.error.kind is not ErrorKind.CONTENT_FILTER
             for result in results
         )
 
     def _judge_batch(self) -> None:
         """Judge a batch as a whole, as its replies came all at once."""
-        if len(self.judging.sample) >= LEAST_JUDGED:
-            self.judging.look()
+        if len(self.early_warnings.sample) >= LEAST_JUDGED:
+            self.early_warnings.look()
 
-    def _take(self, ask: Ask, result: BatchResult) -> None:
+    def _take(self, request: ModelRequest, result: BatchResult) -> None:
         """Write one result of a batch."""
-        if ask.request_hash in self.held:
+        if request.request_hash in self.settled:
             return
-        ask = self.texts.get(ask.request_hash, ask)
-        tally = Tally(attempts=1, sent_at=time.time_ns() // 1_000_000)
+        request = self.texts.get(request.request_hash, request)
+        stats = CallStats(attempts=1, sent_at=time.time_ns() // 1_000_000)
         try:
-            if result.fault is not None:
-                raise result.fault
-            self._answered(ask, self._read(ask, result.payload), tally)
-        except Fault as fault:
-            if fault.kind is Kind.FILTER:
-                self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
+            if result.error is not None:
+                raise result.error
+            self._answered(request, self._read(request, result.payload), stats)
+        except ProviderError as error:
+            if error.kind is ErrorKind.CONTENT_FILTER:
+                self._answered(request, ModelResponse(text="", finish_reason="content_filter"), stats)
             else:
-                self._write_error(self._record(ask, tally, error=redact(fault.reason, self.secrets)))
+                self._write_error(self._record(request, stats, error=redact(error.reason, self.secrets)))
 
-    def _read(self, ask: Ask, payload: Any) -> Reply:
+    def _read(self, request: ModelRequest, payload: Any) -> ModelResponse:
         """A reply of a batch; what cannot be read is the server's fault, never an error of the program."""
         try:
-            return self.provider.reply(ask, payload)
-        except Fault as fault:
-            raise Fault(fault.kind, f"batch: {fault.reason}") from None
+            return self.provider.read_response(request, payload)
+        except ProviderError as error:
+            raise ProviderError(error.kind, f"batch: {error.reason}") from None
         except Exception as failure:
             reason = f"batch: the reply is not of the published form: {type(failure).__name__} {failure}"
-            raise Fault(Kind.SERVER, shorten(reason)) from None
+            raise ProviderError(ErrorKind.SERVER, shorten(reason)) from None
 
-    def _reserve(self, ask: Ask) -> float | None:
+    def _reserve(self, request: ModelRequest) -> float | None:
         """Set aside the most that a request can cost; None if a budget does not allow it."""
-        worst = self._worst(ask) * self.excess if self.budgets else 0.0
+        worst = self._worst(request) * self.excess if self.budgets else 0.0
         for i, budget in enumerate(self.budgets):
             if not budget.reserve(worst):
                 for earlier in self.budgets[:i]:
@@ -417,160 +435,163 @@ class Run:
                 return None
         return worst
 
-    async def _ask_one(self, ask: Ask) -> bool:
+    async def _request_one(self, request: ModelRequest) -> bool:
         """Ask one request and write its record; false if there is nothing left to spend."""
-        if ask.request_hash in self.ahead:
+        if request.request_hash in self.ahead:
             return True
-        worst = self._reserve(ask)
+        worst = self._reserve(request)
         if worst is None:
             return False
-        tally = Tally()
+        stats = CallStats()
         spent = 0.0
         try:
-            spent = await self._exchange(ask, tally)
-        except Fault as fault:
-            if fault.kind is Kind.FILTER:
-                self._answered(ask, Reply(text="", finish_reason="content_filter"), tally)
+            spent = await self._complete(request, stats)
+        except ProviderError as error:
+            if error.kind is ErrorKind.CONTENT_FILTER:
+                self._answered(request, ModelResponse(text="", finish_reason="content_filter"), stats)
             else:
-                await self._failed(ask, fault, tally)
+                await self._failed(request, error, stats)
         finally:
             for budget in self.budgets:
                 budget.settle(worst, spent)
         return True
 
-    async def _exchange(self, ask: Ask, tally: Tally) -> float:
+    async def _complete(self, request: ModelRequest, stats: CallStats) -> float:
         """Ask and write the answer; returns what it cost. Asked again with more room where a thought took it all."""
-        tokens = self._tokens(ask) if self.spec.tokens_per_minute else 0
+        tokens = self._tokens(request) if self.spec.tokens_per_minute else 0
         before = 0.0
 
         def call(path: str, body: Any, read: Any) -> Any:
-            return self.exchange.call(path, body, read, tally, tokens)
+            return self.client.call(path, body, read, stats, tokens)
 
         reserved = 0.0
         try:
             while True:
-                room = self.provider.room
+                thinking_allowance = self.provider.thinking_allowance
                 try:
-                    reply = await self.provider.answer(ask, call)
-                    again = starved(reply)
-                except Fault as fault:
+                    response = await self.provider.complete(request, call)
+                    again = starved(response)
+                except ProviderError as error:
                     # OpenAI's reasoning models, where the limit ends within the thought.
-                    if "output limit was reached" not in fault.reason:
+                    if "output limit was reached" not in error.reason:
                         raise
-                    reply, again = Reply("", finish_reason="length", prompt_tokens=0, completion_tokens=0), True
-                if not (again and self._make_room(ask, room)):
-                    return self._answered(ask, reply, tally, before)
-                more = self._reserve(ask)
+                    response, again = (
+                        ModelResponse("", finish_reason="length", prompt_tokens=0, completion_tokens=0),
+                        True,
+                    )
+                if not (again and self._allow_more_thinking(request, thinking_allowance)):
+                    return self._answered(request, response, stats, before)
+                more = self._reserve(request)
                 if more is None:  # nothing is left to ask again with
-                    return self._answered(ask, reply, tally, before)
+                    return self._answered(request, response, stats, before)
                 reserved += more
-                before += self._cost(ask, reply)
+                before += self._cost(request, response)
         finally:
             for budget in self.budgets:
                 budget.settle(reserved, 0.0)
 
-    def _make_room(self, ask: Ask, room: int) -> bool:
+    def _allow_more_thinking(self, request: ModelRequest, thinking_allowance: int) -> bool:
         """Allow more tokens where a thought took them all; false where the entry sets the limit, or enough were given.
 
         Args:
-            ask: The request whose reply was cut off.
-            room: Tokens of thought that it had.
+            request: The request whose response was cut off.
+            thinking_allowance: Tokens of thought that it had.
         """
         spec, provider = self.spec, self.provider
         if spec.max_tokens is not None or (spec.reasoning is not None and spec.reasoning.budget):
             return False
-        if spec.api == "completions" or ask.elicitation == "option_logprob":
+        if spec.api == "completions" or request.elicitation == "option_logprob":
             return False
-        if provider.room == room:
-            more = next((step for step in ROOM if step > room), None)
+        if provider.thinking_allowance == thinking_allowance:
+            more = next((step for step in THINKING_STEPS if step > thinking_allowance), None)
             if more is None:
                 return False
-            provider.room = more
+            provider.thinking_allowance = more
         return True
 
-    def _cost(self, ask: Ask, reply: Reply) -> float:
+    def _cost(self, request: ModelRequest, response: ModelResponse) -> float:
         """US dollars of a reply: by the provider's count of tokens, by ours where it gives none."""
         if self.spec.price is None:
             return 0.0
-        prompt, completion = reply.prompt_tokens, reply.completion_tokens
-        prompt = self._tokens(ask) if prompt is None else prompt
-        completion = self.provider.limit(ask.elicitation) if completion is None else completion
-        return self.spec.price.of(prompt, completion, min(reply.cached_tokens, prompt), batch=self.spec.batch)
+        prompt, completion = response.prompt_tokens, response.completion_tokens
+        prompt = self._tokens(request) if prompt is None else prompt
+        completion = self.provider.limit(request.elicitation) if completion is None else completion
+        return self.spec.price.of(prompt, completion, min(response.cached_tokens, prompt), batch=self.spec.batch)
 
     @property
     def _nothing_answered(self) -> bool:
         """The model has not answered anything as its entry is now."""
-        return not (self.report.asked or self.report.reused)
+        return not (self.report.answered or self.report.reused)
 
-    def _answered(self, ask: Ask, reply: Reply, tally: Tally, before: float = 0.0) -> float:
+    def _answered(self, request: ModelRequest, response: ModelResponse, stats: CallStats, before: float = 0.0) -> float:
         """Write an answer; returns what it cost, with the `before` that was paid for replies without one."""
         report = self.report
-        prompt, completion = reply.prompt_tokens or 0, reply.completion_tokens or 0
+        prompt, completion = response.prompt_tokens or 0, response.completion_tokens or 0
         cost = None
         if self.spec.price is not None:
-            cost = self._cost(ask, reply) + before
+            cost = self._cost(request, response) + before
             report.cost = (report.cost or 0.0) + cost
-            if self.budgets and reply.prompt_tokens is not None:
-                self.excess = max(self.excess, cost / max(self._worst(ask), 1e-12))
+            if self.budgets and response.prompt_tokens is not None:
+                self.excess = max(self.excess, cost / max(self._worst(request), 1e-12))
         if self.secrets:
             # An endpoint may send the key back, in whatever field.
-            reply.text, reply.finish_reason, reply.provider_model = (
+            response.text, response.finish_reason, response.provider_model = (
                 None if value is None else redact(value, self.secrets)
-                for value in (reply.text, reply.finish_reason, reply.provider_model)
+                for value in (response.text, response.finish_reason, response.provider_model)
             )
-        reply.finish_reason, reply.provider_model = (
+        response.finish_reason, response.provider_model = (
             None if value is None else shorten(value, NAME_LENGTH)
-            for value in (reply.finish_reason, reply.provider_model)
+            for value in (response.finish_reason, response.provider_model)
         )
         self._confirm()
-        self.answered = ask
+        self.answered = request
         self.writer.append(
             self._record(
-                ask,
-                tally,
-                text=reply.text,
-                option_logprobs=reply.option_logprobs,
-                finish_reason=reply.finish_reason,
-                prompt_tokens=reply.prompt_tokens,
-                completion_tokens=reply.completion_tokens,
-                cached_tokens=reply.cached_tokens,
-                provider_model=reply.provider_model,
-                letter_share=reply.letter_share,
-                thought=reply.thought,
+                request,
+                stats,
+                text=response.text,
+                option_logprobs=response.option_logprobs,
+                finish_reason=response.finish_reason,
+                prompt_tokens=response.prompt_tokens,
+                completion_tokens=response.completion_tokens,
+                cached_tokens=response.cached_tokens,
+                provider_model=response.provider_model,
+                letter_share=response.letter_share,
+                thought=response.thought,
                 cost=cost,
             )
         )
-        report.asked += 1
-        report.refused += reply.finish_reason in REFUSALS
+        report.answered += 1
+        report.refused += response.finish_reason in REFUSALS
         report.prompt_tokens += prompt
         report.completion_tokens += completion
-        report.cached_tokens += reply.cached_tokens
-        report.attempts += tally.attempts
+        report.cached_tokens += response.cached_tokens
+        report.attempts += stats.attempts
         named = report.fingerprints
-        if reply.provider_model is not None and reply.provider_model not in named and len(named) < MOST_NAMED:
-            named.append(reply.provider_model)
-        report.cut_off += starved(reply)
-        self.judging.watch(ask, reply)
+        if response.provider_model is not None and response.provider_model not in named and len(named) < MOST_NAMED:
+            named.append(response.provider_model)
+        report.cut_off += starved(response)
+        self.early_warnings.watch(request, response)
         return cost or 0.0
 
-    async def _failed(self, ask: Ask, fault: Fault, tally: Tally) -> None:
+    async def _failed(self, request: ModelRequest, error: ProviderError, stats: CallStats) -> None:
         """Write an error row, hold it back, or give the model up."""
-        self.report.attempts += tally.attempts
-        if fault.kind in (Kind.FATAL, Kind.BUSY):
-            raise self._give_up(fault.reason)
-        record = self._record(ask, tally, error=fault.reason)
+        self.report.attempts += stats.attempts
+        if error.kind in (ErrorKind.FATAL, ErrorKind.OVERLOADED):
+            raise self._give_up(error.reason)
+        record = self._record(request, stats, error=error.reason)
         if self._nothing_answered:
-            await self._check_root(fault)
-        if fault.kind is Kind.ITEM and not fault.reason.startswith(("HTTP 403", "HTTP 404")):
-            if not self.exchange.succeeded and not self.report.errors and UNSUPPORTED.search(fault.reason):
-                raise self._give_up(fault.reason)
+            await self._check_root(error)
+        if error.kind is ErrorKind.REQUEST and not error.reason.startswith(("HTTP 403", "HTTP 404")):
+            if not self.client.succeeded and not self.report.errors and UNSUPPORTED.search(error.reason):
+                raise self._give_up(error.reason)
             if self._nothing_answered:
-                await self._rejected(record, fault)
+                await self._rejected(record, error)
             else:
                 self._write_error(record)
             return
-        if fault.kind in (Kind.DOWN, Kind.ITEM) and not self.exchange.succeeded:
-            raise self._give_up(fault.reason)
+        if error.kind in (ErrorKind.UNREACHABLE, ErrorKind.REQUEST) and not self.client.succeeded:
+            raise self._give_up(error.reason)
         # The server's fault, or a 403 or 404: a key withdrawn, a model gone. Whether it is this request's as well shows
         # when the server answers another one, or, after several, the one that it answered last.
         self.in_doubt.append(record)
@@ -581,74 +602,78 @@ class Run:
             if len(self.in_doubt) < most:  # it has answered meanwhile
                 return
             if not await self._still_answers():
-                raise self._give_up(f"{len(self.in_doubt)} requests in a row failed, the last with: {fault.reason}")
+                raise self._give_up(f"{len(self.in_doubt)} requests in a row failed, the last with: {error.reason}")
             self._confirm()
 
-    async def _rejected(self, record: dict[str, Any], fault: Fault) -> None:
+    async def _rejected(self, record: dict[str, Any], error: ProviderError) -> None:
         """Hold back a rejection before the first answer: whether it is the entry's, or only this prompt's, shows later.
 
         After a few that read alike a short and a long prompt are tried; if these are rejected, so would be all others.
         """
         self.rejected.append(record)
-        alike = sum(pattern_of(r["error"]) == pattern_of(fault.reason) for r in self.rejected)
+        alike = sum(pattern_of(r["error"]) == pattern_of(error.reason) for r in self.rejected)
         if alike < EQUAL_FAILURES and len(self.rejected) < FIRST_FAILURES:
             return
         if not await self._another_is_answered():
-            raise self._give_up(f"all {len(self.rejected)} first requests were rejected with: {fault.reason}")
+            raise self._give_up(f"all {len(self.rejected)} first requests were rejected with: {error.reason}")
 
     async def _another_is_answered(self) -> bool:
         """Ask a short or else a long prompt that has not failed before its turn; its answer is kept."""
         failed = {record["request_hash"] for record in (*self.rejected, *self.in_doubt)}
-        left = [ask for ask in self.others if ask.request_hash not in failed]
-        for ask in dict.fromkeys((*left[:1], *left[-1:])):
-            worst = self._reserve(ask)
+        left = [request for request in self.others if request.request_hash not in failed]
+        for request in dict.fromkeys((*left[:1], *left[-1:])):
+            worst = self._reserve(request)
             if worst is None:
                 return False
             spent = 0.0
             try:
-                spent = await self._exchange(ask, Tally())
-            except Fault:
+                spent = await self._complete(request, CallStats())
+            except ProviderError:
                 continue
             finally:
                 for budget in self.budgets:
                     budget.settle(worst, spent)
-            self.ahead.add(ask.request_hash)
+            self.ahead.add(request.request_hash)
             return True
         return False
 
-    async def _check_root(self, fault: Fault) -> None:
+    async def _check_root(self, error: ProviderError) -> None:
         """Where base_url names no version and the first request fails, look whether the API lies one step further.
 
         Servers answer such a path in many ways: 404, a web page, or 200 with an error as plain text.
         """
-        base = self.exchange.base_url
+        base = self.client.base_url
         if self.root_sought:
             return
         self.root_sought = True
-        if self.spec.provider != "openai" or VERSION.search(base) or fault.kind in (Kind.FATAL, Kind.BUSY):
+        if (
+            not self.spec.provider_class.root_has_version
+            or VERSION.search(base)
+            or error.kind in (ErrorKind.FATAL, ErrorKind.OVERLOADED)
+        ):
             return
         try:
-            listed = await self.exchange.call("/v1/models", None, lambda payload: payload, Tally())
-        except Fault:
+            listed = await self.client.call("/v1/models", None, lambda payload: payload, CallStats())
+        except ProviderError:
             return
         if isinstance(listed, dict) and isinstance(listed.get("data", listed.get("models")), list):
-            raise self._give_up(fault.reason, remedy=f"set base_url to {base}/v1 in models.yaml: the API answers there")
+            raise self._give_up(error.reason, remedy=f"set base_url to {base}/v1 in models.yaml: the API answers there")
 
     async def _still_answers(self) -> bool:
         """Ask what was answered last again: a persona whose every prompt fails must not stop the run at each start."""
         if self.answered is None:
             return await self._another_is_answered()
-        ask, tally = self.answered, Tally()
+        request, stats = self.answered, CallStats()
 
         def call(path: str, body: Any, read: Any) -> Any:
-            return self.exchange.call(path, body, read, tally)
+            return self.client.call(path, body, read, stats)
 
         try:
-            reply = await self.provider.answer(ask, call)
-        except Fault:
+            response = await self.provider.complete(request, call)
+        except ProviderError:
             return False
         if self.spec.price is not None:
-            cost = self._cost(ask, reply)
+            cost = self._cost(request, response)
             self.report.cost = (self.report.cost or 0.0) + cost
             for budget in self.budgets:
                 budget.settle(0.0, cost)
@@ -669,19 +694,19 @@ class Run:
             reason = "further reasons"
         reasons[reason] = reasons.get(reason, 0) + 1
 
-    def _record(self, ask: Ask, tally: Tally, **values: Any) -> dict[str, Any]:
+    def _record(self, request: ModelRequest, stats: CallStats, **values: Any) -> dict[str, Any]:
         return {
-            "request_hash": ask.request_hash,
+            "request_hash": request.request_hash,
             **values,
-            "latency": round(tally.latency, 6) if tally.latency else None,
-            "attempts": tally.attempts,
-            "asked_at": tally.sent_at,
+            "latency": round(stats.latency, 6) if stats.latency else None,
+            "attempts": stats.attempts,
+            "asked_at": stats.sent_at,
         }
 
-    def _give_up(self, reason: str, *, remedy: str | None = None) -> GivenUpError:
-        kept = self.report.asked
-        return GivenUpError(
-            f"Model {self.spec.name} at {self.exchange.base_url} cannot be used: {reason} "
+    def _give_up(self, reason: str, *, remedy: str | None = None) -> ModelUnusableError:
+        kept = self.report.answered
+        return ModelUnusableError(
+            f"Model {self.spec.name} at {self.client.base_url} cannot be used: {reason} "
             f"({kept} answer(s) of this run are kept, the other models are not concerned)",
             nothing_answered=self._nothing_answered,
             file=self.spec.source,
@@ -693,19 +718,19 @@ class Run:
     @asynccontextmanager
     async def _keeping(self) -> AsyncIterator[None]:
         """Sync the ledger and report progress while requests are under way; whatever happens, what is there is kept."""
-        asking = asyncio.current_task()
+        requesting = asyncio.current_task()
         task = asyncio.create_task(self._keep())
         # Without syncs nothing would be durable: if they fail (the disk is full), asking ends.
-        task.add_done_callback(lambda done: None if done.cancelled() or asking is None else asking.cancel())
+        task.add_done_callback(lambda done: None if done.cancelled() or requesting is None else requesting.cancel())
         try:
             yield
-            if self.in_doubt and not self.report.asked:
+            if self.in_doubt and not self.report.answered:
                 raise self._give_up(self.in_doubt[-1]["error"])
             self._confirm()
-            if len(self.judging.sample) >= LEAST_JUDGED:
-                self.judging.look()
+            if len(self.early_warnings.sample) >= LEAST_JUDGED:
+                self.early_warnings.look()
             else:
-                self.judging.look_at_sizes()
+                self.early_warnings.look_at_sizes()
         except (BaseExceptionGroup, asyncio.CancelledError, OSError) as failure:
             error = _first_error(failure)
             if isinstance(error, asyncio.CancelledError) and task.done() and not task.cancelled():
@@ -735,8 +760,8 @@ class Run:
                 shown = now
                 self._show()
             waited = now - self.began > FIRST_LOOK_SECONDS
-            if waited and not self.judging.judged and len(self.judging.sample) >= LEAST_JUDGED:
-                self.judging.look()
+            if waited and not self.early_warnings.judged and len(self.early_warnings.sample) >= LEAST_JUDGED:
+                self.early_warnings.look()
 
     def _show(self) -> None:
         if self.progress is None:
@@ -746,7 +771,7 @@ class Run:
         rate = durable / seconds if seconds > 0 else 0.0
         reused = self.report.reused + self.report.earlier_errors
         self.progress(
-            Progress(
+            RequestProgress(
                 model=self.spec.name,
                 total=self.total + reused,
                 done=durable + reused,
@@ -755,7 +780,7 @@ class Run:
                 rate=rate,
                 spent=self.report.cost or 0.0,
                 remaining_seconds=(self.total - durable) / rate if rate > 0 else None,
-                warnings=tuple(self.judging.warnings),
+                warnings=tuple(self.early_warnings.warnings),
             )
         )
 
@@ -763,27 +788,29 @@ class Run:
         """Complete the report.
 
         Raises:
-            GivenUpError: The model answered none of its requests, now or before.
+            ModelUnusableError: The model answered none of its requests, now or before.
         """
         report = self.report
         report.seconds = time.perf_counter() - self.began
-        settled = report.asked + report.errors
+        settled = report.answered + report.errors
         report.rate = settled / report.seconds if report.seconds > 0 and settled else 0.0
         report.left = max(self.total - settled, 0)
-        report.notes += [f"the endpoint does not offer {what}" for what in self.provider.lacks]
+        report.notes += [f"the endpoint does not offer {what}" for what in self.provider.missing_features]
         if len(report.fingerprints) > 1:
             report.notes.append(f"the provider's model changed during the run: {', '.join(report.fingerprints)}")
-        if self.provider.room:
+        if self.provider.thinking_allowance:
             thinks, how = "the model thinks before it answers", "; `reasoning: off` in its entry switches that off"
             if self.spec.reasoning is not None:
                 thinks, how = "the model thinks although its entry says `reasoning: off`", ""
-            report.notes.append(f"{thinks}: up to {self.provider.room} tokens of thought were allowed per reply{how}")
-        report.notes += self.judging.warnings
+            report.notes.append(
+                f"{thinks}: up to {self.provider.thinking_allowance} tokens of thought were allowed per reply{how}"
+            )
+        report.notes += self.early_warnings.warnings
         failed = report.errors + report.earlier_errors
         if failed and self._nothing_answered and not self.cancelling:
             reasons = report.error_reasons or self._earlier_reasons()
             remedy = remedy_of(next(iter(reasons), ""), self.spec)
-            raise GivenUpError(
+            raise ModelUnusableError(
                 f"Model {self.spec.name} answered none of its {failed + report.left} requests: "
                 + "; ".join(f"{n} × {reason}" for reason, n in list(reasons.items())[:3]),
                 nothing_answered=True,
@@ -797,12 +824,12 @@ class Run:
         return dict(errors.value_counts(sort=True).rows()[:MOST_NAMED])
 
 
-def _shortest_and_longest(todo: pl.DataFrame) -> list[Ask]:
+def _shortest_and_longest(todo: pl.DataFrame) -> list[ModelRequest]:
     """Requests by length of their prompts: of each end more than may fail at first."""
     length = pl.col("user").str.len_bytes() + pl.col("system").str.len_bytes().fill_null(0)
     n = FIRST_FAILURES + 1
     ends = pl.concat([todo.bottom_k(n, by=length), todo.top_k(n, by=length)]).unique("request_hash")
-    return list(iterate(ends.sort(length, "request_hash")))
+    return list(iterate_requests(ends.sort(length, "request_hash")))
 
 
 def _first_error(group: BaseException) -> BaseException:

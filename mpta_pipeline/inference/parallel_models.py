@@ -1,4 +1,4 @@
-"""Making model × task partitions of several models at the same time: a slow or failing model holds back no other."""
+"""Work through model × task pairs with several models at once; a slow or failing model delays no other."""
 
 from __future__ import annotations
 
@@ -9,83 +9,85 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.inference.provider_errors import GivenUpError, unforeseen
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.inference.provider_errors import ModelUnusableError, unforeseen
 from mpta_pipeline.inference.run_control import Stop
 
 T = TypeVar("T")
 
 
-def one_by_one(keys: Iterable[str], make: Callable[[str, str], T]) -> Iterator[tuple[str, T | MptaError]]:
-    """Each partition (`model|task`) with what was made of it, or why it failed, in order.
+def run_one_by_one(
+    pairs: Iterable[ModelTask], make: Callable[[ModelTask], T]
+) -> Iterator[tuple[ModelTask, T | MptaError]]:
+    """Each pair with its result, or with the error that stopped it, in order.
 
-    An error that nobody foresaw is the failure of its own partition, like any other. A model that was given up before
-    it answered anything fails on its remaining tasks with the same message and is not asked again.
+    An unforeseen error counts as a failure of its own pair, like any other. A model that was given up before it
+    answered anything fails on its remaining tasks with the same message and gets no further request.
     """
     given_up: dict[str, MptaError] = {}
-    at_work: set[str] = set()
-    for key in keys:
-        model, _, task = key.rpartition("|")
+    answering: set[str] = set()
+    for pair in pairs:
         made: T | MptaError
-        if model in given_up:
-            yield key, given_up[model]
+        if pair.model in given_up:
+            yield pair, given_up[pair.model]
             continue
         try:
-            made = make(model, task)
-            at_work.add(model)
+            made = make(pair)
+            answering.add(pair.model)
         except MptaError as failure:
             made = failure
-            if isinstance(failure, GivenUpError) and failure.nothing_answered and model not in at_work:
-                given_up[model] = failure
+            if isinstance(failure, ModelUnusableError) and failure.nothing_answered and pair.model not in answering:
+                given_up[pair.model] = failure
         except Exception as failure:
-            made = unforeseen(f"Work on {model} and {task}", failure)
-        yield key, made
+            made = unforeseen(f"Work on {pair.model} and {pair.task}", failure)
+        yield pair, made
 
 
-def in_parallel(
-    keys: Iterable[str], make: Callable[[str, str], T], stop: Stop, lane: Callable[[str], str]
-) -> Iterator[tuple[str, T | MptaError]]:
-    """As `one_by_one`, but with one thread a lane; partitions come as they are ready, those of a lane in order.
+def run_in_parallel(
+    pairs: Iterable[ModelTask], make: Callable[[ModelTask], T], stop: Stop, queue_of: Callable[[str], str]
+) -> Iterator[tuple[ModelTask, T | MptaError]]:
+    """As `run_one_by_one`, with one thread per queue. Results come as they are ready, those of a queue in order.
 
-    A single lane has a thread, too: an interrupt is raised in the main thread, and if that ran the event loop, a
-    callback of the loop might swallow it, and asking would go on.
+    A single queue gets its own thread as well: an interrupt is raised in the main thread, and if that ran the event
+    loop, a callback of the loop might swallow the interrupt and requests would go on.
 
     Args:
-        keys: The partitions.
-        make: Makes one, from any thread; it must end soon after `stop` is set.
-        stop: Set if the caller is interrupted, or leaves before the last partition, so that no thread goes on asking.
-            One who leaves after the last partition sets nothing: the stop may be shared with what is asked next.
-        lane: Model → its lane. Models that use the same machine take turns in one.
+        pairs: The pairs.
+        make: Works on one pair, from any thread; it must end soon after `stop` is set.
+        stop: Set if the caller is interrupted or leaves before the last pair, so that no thread goes on sending
+            requests. A caller that leaves after the last pair does not set it: later work may share it.
+        queue_of: Model → the queue it waits in. Models that use the same machine share a queue and take turns.
 
     Raises:
         BaseException: A thread was interrupted; the others are stopped.
     """
-    lanes: dict[str, list[str]] = {}
-    for key in keys:
-        lanes.setdefault(lane(key.rpartition("|")[0]), []).append(key)
-    if not lanes:
+    queues: dict[str, list[ModelTask]] = {}
+    for pair in pairs:
+        queues.setdefault(queue_of(pair.model), []).append(pair)
+    if not queues:
         return
-    ready: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()
+    ready: SimpleQueue[tuple[ModelTask, T | BaseException]] = SimpleQueue()
 
-    def work(mine: list[str]) -> None:
+    def work(mine: list[ModelTask]) -> None:
         try:
-            for made in one_by_one(mine, make):
+            for made in run_one_by_one(mine, make):
                 ready.put(made)
                 if stop.is_set():
                     return
         except BaseException as failure:
             ready.put((mine[0], failure))
 
-    left = sum(map(len, lanes.values()))
-    with ThreadPoolExecutor(len(lanes), thread_name_prefix="mpta-lane") as pool:
+    left = sum(map(len, queues.values()))
+    with ThreadPoolExecutor(len(queues), thread_name_prefix="mpta-queue") as pool:
         try:
-            for mine in lanes.values():
+            for mine in queues.values():
                 pool.submit(copy_context().run, work, mine)
             while left:
-                key, made = ready.get()
+                pair, made = ready.get()
                 if isinstance(made, BaseException) and not isinstance(made, MptaError):
                     raise made
                 left -= 1
-                yield key, made
+                yield pair, made
         except BaseException:
             if left:
                 stop.set()

@@ -18,14 +18,13 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.reasoning_text import after_thought
 from mpta_pipeline.core.storage import write_json
 from mpta_pipeline.inference.engine import check_address, endpoint, run_async
-from mpta_pipeline.inference.models import ModelSpec, Reasoning, Switch, card_version
-from mpta_pipeline.inference.provider_errors import Fault, redact, shorten
-from mpta_pipeline.inference.providers import provider
-from mpta_pipeline.inference.providers.base import Provider, Reply
-from mpta_pipeline.inference.providers.openai import switch_of
-from mpta_pipeline.inference.requests import LETTERS, Ask
+from mpta_pipeline.inference.http_client import CallStats, HttpClient
+from mpta_pipeline.inference.models import ModelSpec, Reasoning, card_version
+from mpta_pipeline.inference.provider_errors import ProviderError, redact, shorten
+from mpta_pipeline.inference.provider_registry import provider_for
+from mpta_pipeline.inference.providers.base import ModelResponse, Provider
+from mpta_pipeline.inference.requests import LETTERS, ModelRequest
 from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
-from mpta_pipeline.inference.transport import Exchange, Tally
 
 FILE = "probe.json"
 THOUGHT = 2048  # tokens of thought that the probe allows a model that turns out to think
@@ -34,12 +33,6 @@ _RIGHT = 1
 _SYSTEM = "You answer questions of a survey."
 _QUESTION = "Which of these is a colour?\n\nA. Tuesday\nB. Blue\nC. Seven\n\nAnswer with the letter only."
 _PAD = "The interview was held on a weekday and nothing else is known of it. "  # for the question that is longer
-_SWITCHES: Mapping[str, tuple[Switch, ...]] = {
-    "openai": ("chat_template_kwargs", "reasoning_effort", "enable_thinking", "thinking", "reasoning"),
-    "embedded": ("chat_template_kwargs",),
-    "anthropic": ("thinking",),
-    "gemini": ("thinkingConfig",),
-}
 
 
 @dataclass
@@ -125,93 +118,97 @@ class _Probing:
         self.spec = spec
         self.found = found
         self.secrets = secrets
-        self.exchange: Exchange
+        self.client: HttpClient
         self.sent: tuple[str, Mapping[str, Any]] | None = None
 
     async def run(self, cache_dir: Path, key: str | None) -> None:
-        given = provider(self.spec)
-        async with endpoint(self.spec, given, cache_dir, key, self.secrets) as self.exchange:
+        provider = provider_for(self.spec)
+        async with endpoint(self.spec, provider, cache_dir, key, self.secrets) as self.client:
             self.found.price = _price(self.spec)
             await self._listed()
             try:
-                seconds, reply = await self._first(given)
-            except Fault as fault:
-                self.found.problem = f"{self.exchange.base_url}: {fault.reason}"
+                seconds, response = await self._first(provider)
+            except ProviderError as error:
+                self.found.problem = f"{self.client.base_url}: {error.reason}"
                 return
             self.found.speed = f"{seconds:.2f} s per request" + (
-                f", {reply.completion_tokens} tokens" if reply.completion_tokens else ""
+                f", {response.completion_tokens} tokens" if response.completion_tokens else ""
             )
-            self._letters(reply)
-            await self._longer(given, reply)
-            await self._thinking(reply)
+            self._letters(response)
+            await self._longer(provider, response)
+            await self._thinking(response)
             await self._structured()
             await self._options()
 
     # ---------------------------------------------------------------- asking
 
-    async def _ask(self, given: Provider, ask: Ask) -> Reply:
+    async def _request(self, provider: Provider, request: ModelRequest) -> ModelResponse:
         def call(path: str, body: Any, read: Callable[[Any], Any]) -> Any:
             if body is not None:
                 self.sent = (path, body)
 
-            return self.exchange.call(path, body, read, Tally())
+            return self.client.call(path, body, read, CallStats())
 
-        return await given.answer(ask, call)
+        return await provider.complete(request, call)
 
-    async def _first(self, given: Provider) -> tuple[float, Reply]:
+    async def _first(self, provider: Provider) -> tuple[float, ModelResponse]:
         """The question with the known answer, as the study would ask it, with room for a thought if it takes one."""
-        ask = _question()
+        request = _question()
         began = time.monotonic()
-        reply = await self._ask(given, ask)
-        if starved(reply) and self.spec.api != "completions":
-            given.room = THOUGHT
-            reply = await self._ask(given, ask)
+        response = await self._request(provider, request)
+        if starved(response) and self.spec.api != "completions":
+            provider.thinking_allowance = THOUGHT
+            response = await self._request(provider, request)
         if self.sent is not None:
             path, body = self.sent
             self.found.sent = f"{path} {orjson.dumps(_without_texts(body), option=orjson.OPT_SORT_KEYS).decode()}"
-        return time.monotonic() - began, reply
+        return time.monotonic() - began, response
 
     # ---------------------------------------------------------------- findings
 
-    def _letters(self, reply: Reply) -> None:
-        found, text = self.found, after_thought(reply.text or "").strip()
+    def _letters(self, response: ModelResponse) -> None:
+        found, text = self.found, after_thought(response.text or "").strip()
         said = repr(shorten(redact(text, self.secrets), 60))
         if not text:
-            found.letters = f"no: the reply is empty (finish reason {reply.finish_reason or 'none'})"
+            found.letters = f"no: the reply is empty (finish reason {response.finish_reason or 'none'})"
             found.to_do.append(
-                "set `reasoning: off`, or a larger budget of it, in the entry" if reply.thought else "see the endpoint"
+                "set `reasoning: off`, or a larger budget of it, in the entry"
+                if response.thought
+                else "see the endpoint"
             )
         elif text.strip("().*: ")[:1] == LETTERS[_RIGHT]:
             found.letters = f"yes: {said}, which is right"
         else:
             found.letters = f"the reply to a question whose answer is {LETTERS[_RIGHT]} is {said}"
-        if reply.option_logprobs is None:
+        if response.option_logprobs is None:
             found.candidates = "none: answers are read from the text"
         else:
-            best = max(range(len(_OPTIONS)), key=reply.option_logprobs.__getitem__)
+            best = max(range(len(_OPTIONS)), key=response.option_logprobs.__getitem__)
             found.candidates = f"log-probabilities of all {len(_OPTIONS)} letters; the likeliest is {LETTERS[best]}"
 
-    async def _longer(self, given: Provider, short: Reply) -> None:
+    async def _longer(self, provider: Provider, short: ModelResponse) -> None:
         """Whether a longer prompt has more tokens: a server that cuts prompts counts the same."""
         if short.prompt_tokens is None:
             return
         sizes = [(len(_QUESTION) + len(_SYSTEM), short.prompt_tokens)]
-        ask = _question(_PAD * 40)
+        request = _question(_PAD * 40)
         try:
-            reply = await self._ask(given, ask)
-        except Fault as fault:
-            self.found.to_do.append(f"a prompt of {len(ask.user)} characters failed: {fault.reason}")
+            response = await self._request(provider, request)
+        except ProviderError as error:
+            self.found.to_do.append(f"a prompt of {len(request.user)} characters failed: {error.reason}")
             return
-        if reply.prompt_tokens is not None:
-            sizes.append((len(ask.user) + len(_SYSTEM), reply.prompt_tokens))
-            doubt = cut_prompts(*zip(*sizes * 4, strict=True)) if reply.prompt_tokens > short.prompt_tokens else "cut"
+        if response.prompt_tokens is not None:
+            sizes.append((len(request.user) + len(_SYSTEM), response.prompt_tokens))
+            doubt = (
+                cut_prompts(*zip(*sizes * 4, strict=True)) if response.prompt_tokens > short.prompt_tokens else "cut"
+            )
             if doubt:
                 self.found.to_do.append(
                     f"give the server more context: {sizes[1][0]} characters were counted as {sizes[1][1]} prompt "
                     f"tokens, {sizes[0][0]} as {sizes[0][1]}"
                 )
 
-    async def _thinking(self, first: Reply) -> None:
+    async def _thinking(self, first: ModelResponse) -> None:
         """Whether it thinks and which field of the request switches that off."""
         found, spec = self.found, self.spec
         if not first.thought:
@@ -224,15 +221,15 @@ class _Probing:
             return
         if spec.api == "completions":
             return
-        usual = switch_of(spec) if spec.provider in ("openai", "embedded") else _SWITCHES[spec.provider][0]
-        for switch in dict.fromkeys((usual, *_SWITCHES[spec.provider])):
+        usual = provider_for(spec).usual_switch()
+        for switch in dict.fromkeys((usual, *spec.provider_class.thinking_switches)):
             off = Reasoning(budget=0, switch=switch)
-            given = provider(spec.model_copy(update={"reasoning": off}))
+            provider = provider_for(spec.model_copy(update={"reasoning": off}))
             try:
-                reply = await self._ask(given, _question())
-            except Fault:
+                response = await self._request(provider, _question())
+            except ProviderError:
                 continue
-            if not reply.thought:
+            if not response.thought:
                 found.thinking += f"; switched off by {switch}"
                 how = "`reasoning: off`" if switch == usual else f"`reasoning: {{budget: 0, switch: {switch}}}`"
                 found.to_do.append(f"write {how} in the entry for answers without a thought, which cost less")
@@ -242,43 +239,41 @@ class _Probing:
 
     async def _structured(self) -> None:
         spec = self.spec
-        if spec.provider == "anthropic" or spec.api == "completions":
+        if not spec.provider_class.structured_output or spec.api == "completions":
             self.found.structured = "not offered in this format"
             return
-        given = provider(spec.model_copy(update={"structured": True}))
-        given.room = THOUGHT if self.found.thinking.startswith("yes") else 0
+        provider = provider_for(spec.model_copy(update={"structured": True}))
+        provider.thinking_allowance = THOUGHT if self.found.thinking.startswith("yes") else 0
         try:
-            reply = await self._ask(given, _question())
-        except Fault as fault:
-            self.found.structured = f"no: {shorten(fault.reason, 100)}"
+            response = await self._request(provider, _question())
+        except ProviderError as error:
+            self.found.structured = f"no: {shorten(error.reason, 100)}"
             return
-        held = (reply.text or "").strip() in LETTERS[: len(_OPTIONS)]
-        self.found.structured = "yes" if held else "no: the endpoint passes over the wish"
+        settled = (response.text or "").strip() in LETTERS[: len(_OPTIONS)]
+        self.found.structured = "yes" if settled else "no: the endpoint passes over the wish"
 
     async def _options(self) -> None:
         spec = self.spec
-        if spec.provider not in ("openai", "embedded"):
+        if "option_logprob" not in spec.provider_class.elicitations:
             self.found.whole_options = "not offered in this format"
             return
-        given = provider(spec)
-        ask = Ask("probe", _SYSTEM, "Which of these is a colour?", _OPTIONS, "option_logprob", "probe")
+        provider = provider_for(spec)
+        request = ModelRequest("probe", _SYSTEM, "Which of these is a colour?", _OPTIONS, "option_logprob", "probe")
         try:
-            reply = await self._ask(given, ask)
-        except Fault as fault:
-            self.found.whole_options = f"no: {shorten(fault.reason, 160)}"
+            response = await self._request(provider, request)
+        except ProviderError as error:
+            self.found.whole_options = f"no: {shorten(error.reason, 160)}"
             if "option_logprob" in spec.elicitations:
                 self.found.to_do.append("take option_logprob out of `elicitations`")
             return
-        way = getattr(given, "way", None)
-        self.found.whole_options = f"yes, by {way}; the likeliest is {reply.text}"
+        self.found.whole_options = f"yes, by {provider.option_method}; the likeliest is {response.text}"
 
     async def _listed(self) -> None:
         """Context and price as the endpoint lists them; many list neither."""
-        path = f"/models/{self.spec.model}" if self.spec.provider == "gemini" else "/models"
-        path = "/v1/models" if self.spec.provider == "embedded" else path
+        path = provider_for(self.spec).listing_path()
         try:
-            payload = await self.exchange.call(path, None, lambda payload: payload, Tally())
-        except Fault:
+            payload = await self.client.call(path, None, lambda payload: payload, CallStats())
+        except ProviderError:
             return
         entries = payload.get("data") if isinstance(payload, Mapping) else None
         listed = [e for e in entries if isinstance(e, Mapping)] if isinstance(entries, list) else [payload]
@@ -286,7 +281,7 @@ class _Probing:
         own = own or (listed[0] if len(listed) == 1 and isinstance(listed[0], Mapping) else None)
         if own is None:
             names = [str(e.get("id")) for e in listed if isinstance(e, Mapping)][:8]
-            if names and self.spec.provider in ("openai", "anthropic"):
+            if names:
                 self.found.to_do.append(f"the endpoint does not list `{self.spec.model}`, but {', '.join(names)}")
             return
         meta = own.get("meta") if isinstance(own.get("meta"), Mapping) else {}
@@ -314,8 +309,8 @@ class _Probing:
             )
 
 
-def _question(before: str = "") -> Ask:
-    return Ask("probe", _SYSTEM, before + _QUESTION, _OPTIONS, "letter", "probe")
+def _question(before: str = "") -> ModelRequest:
+    return ModelRequest("probe", _SYSTEM, before + _QUESTION, _OPTIONS, "letter", "probe")
 
 
 def _price(spec: ModelSpec) -> str:

@@ -16,34 +16,34 @@ from typing import Any
 from mpta_pipeline.core.errors import ModelError
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """Whose fault a failed exchange is, which decides what happens next."""
 
-    ITEM = "item"
+    REQUEST = "item"
     """The request's own (400, 404, 413, 422): a final error of this request, never sent again by itself."""
-    FILTER = "filter"
+    CONTENT_FILTER = "filter"
     """Refused by a content filter before the model: an answer of its own kind, a refusal."""
-    BUSY = "busy"
+    OVERLOADED = "busy"
     """Refused for load (429, 529): sent again when the endpoint allows, without counting as an attempt."""
     SERVER = "server"
     """The server's (5xx, reset, timeout, broken or senseless body): tried again a few times."""
-    DOWN = "down"
+    UNREACHABLE = "down"
     """No connection, or a web page instead of the API: hopeless as a first reply, else like SERVER."""
     FATAL = "fatal"
     """Nothing can be asked of this model at all (key rejected, model unknown, no quota left)."""
 
 
-class Fault(Exception):  # noqa: N818 — the word of the whole package; most are no error of the program
+class ProviderError(Exception):
     """A failed exchange: its kind, a reason without secrets, and the seconds to wait that the endpoint named."""
 
-    def __init__(self, kind: Kind, reason: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, kind: ErrorKind, reason: str, *, retry_after: float | None = None) -> None:
         self.kind = kind
         self.reason = reason
         self.retry_after = retry_after
         super().__init__(reason)
 
 
-class GivenUpError(ModelError):
+class ModelUnusableError(ModelError):
     """A model that cannot be used any further in this run.
 
     Args:

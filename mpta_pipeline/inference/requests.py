@@ -1,26 +1,29 @@
-"""From prompts to requests: the hash of everything that can change an answer, by table operation."""
+"""Turn prompts into requests: the hash of everything that can change a response, computed by table operations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.core.hashing import digest, hash_rows
-from mpta_pipeline.inference.models import ModelSpec
 
-HASH_LENGTH = 32  # 128 bits: no two of 10 million requests meet
+if TYPE_CHECKING:
+    from mpta_pipeline.inference.models import ModelSpec
+
+HASH_LENGTH = 32  # 128 bits: no collision among 10 million requests
 SLICE = 100_000  # prompts hashed at a time: about .2 GB of text beside the frame
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS = ("system", "user", "options", "elicitation", "group", "data_use")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request as a provider gets it: what is to be answered, and nothing of who answers."""
+class ModelRequest:
+    """One request as a provider gets it: what to answer, and nothing about the model."""
 
     request_hash: str
     system: str | None
@@ -30,17 +33,19 @@ class Ask:
     group: str
 
 
-def exchanges(elicitation: str, options: int) -> int:
-    """Exchanges that a request takes: whole options are asked one by one, after what comes before them."""
+def calls_needed(elicitation: str, options: int) -> int:
+    """Return the HTTP calls that a request takes: whole options are scored one by one, after what precedes them."""
     return options + 1 if elicitation == "option_logprob" else 1
 
 
 def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
-    """The ledger's key of each prompt, in order: model, parameters, messages, elicitation, options and repeat.
+    """Return the ledger's key of each prompt, in order: model, parameters, messages, elicitation, options and repeat.
 
-    The text itself is hashed, not the prompts' own content hash: how that one is made may change, and answers that
-    were paid for stay valid.
+    The text itself is hashed, not the prompts' own content hash: the way that one is computed may change, and
+    responses that were paid for stay valid. The hashes that `with_request_hashes` added are used as they are.
     """
+    if "request_hash" in prompts.columns:
+        return prompts["request_hash"]
     key = digest(orjson.dumps(spec.identity(), option=orjson.OPT_SORT_KEYS), length=HASH_LENGTH)
     repeat = pl.col("repeat_id") if "repeat_id" in prompts.columns else pl.lit(0)
     columns: list[str | pl.Expr] = [
@@ -56,23 +61,21 @@ def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
     return pl.concat(parts).rename("request_hash")
 
 
-def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
-    """One row a request, in the order of the prompts: request_hash and what is sent. Equal texts are one request.
+def with_request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return the prompts with this model's request hashes, so that several functions need not hash them again."""
+    return prompts.with_columns(request_hashes(spec, prompts))
 
-    Where equal texts come from sources of different data use, the stricter use counts.
+
+def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per request, in the order of the prompts. Equal texts are one request.
+
+    If equal texts come from sources with different data use, the stricter use counts.
 
     Raises:
-        ModelError: A prompt asks in a way that the model's entry does not list.
+        ModelError: A prompt has an elicitation that the model's entry does not list, or its provider does not support.
     """
-    unknown = prompts.filter(~pl.col("elicitation").is_in(list(spec.elicitations)))
-    if unknown.height:
-        raise ModelError(
-            f"Model {spec.name} is not used with elicitation {unknown['elicitation'][0]}",
-            file=spec.source,
-            variable="elicitations",
-            value=unknown["elicitation"][0],
-            remedy="list it in the model's entry if the endpoint can do it, or ask the task by letter in study.yaml",
-        )
+    for elicitation in prompts["elicitation"].unique(maintain_order=True):
+        _check_elicitation(spec, elicitation)
     source = pl.col("survey") if "survey" in prompts.columns else pl.lit("this source")
     frame = prompts.select(*_COLUMNS, source.alias("survey")).with_columns(request_hashes(spec, prompts))
     return frame.group_by("request_hash", maintain_order=True).agg(
@@ -82,27 +85,39 @@ def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _check_elicitation(spec: ModelSpec, elicitation: str) -> None:
+    if elicitation not in spec.provider_class.elicitations:
+        problem = f"Provider {spec.provider} of model {spec.name} does not support elicitation {elicitation}"
+        remedy = "use another elicitation for the task in study.yaml, or leave this model out"
+    elif elicitation not in spec.elicitations:
+        problem = f"Model {spec.name} is not used with elicitation {elicitation}"
+        remedy = "list it in the model's entry if the endpoint supports it, or use elicitation letter in study.yaml"
+    else:
+        return
+    raise ModelError(problem, file=spec.source, variable="elicitations", value=elicitation, remedy=remedy)
+
+
 def split_by_policy(spec: ModelSpec, requests: pl.DataFrame) -> tuple[pl.DataFrame, PolicyError | None]:
-    """The requests that the model may receive, and the refusal of the others: source, model and remedy."""
+    """Return the requests that the model may receive, and the policy error about the others."""
     allowed = [use for use in requests["data_use"].unique() if spec.may_receive(use)]
     withheld = requests.filter(~pl.col("data_use").is_in(allowed))
     if not withheld.height:
         return requests, None
     sources = sorted(set(withheld["survey"].drop_nulls()))
     return requests.filter(pl.col("data_use").is_in(allowed)), PolicyError(
-        f"{withheld.height} prompt(s) made from {', '.join(sources)} may be used on this machine only "
+        f"{withheld.height} prompt(s) made from {', '.join(sources)} may be used on this machine only, "
         f"and were not sent to model {spec.name} at {spec.url}",
         variable="data_use",
         value="local_only",
         remedy=(
-            "ask them of an embedded model or a server on this machine, allow the source elsewhere in surveys.yaml "
-            f"if its terms do, or set `trusted: true` for {spec.name} in models.yaml if its endpoint is covered by them"
+            "use an embedded model or a server on this machine, allow the source elsewhere in surveys.yaml "
+            f"if its terms permit it, or set `trusted: true` for {spec.name} in models.yaml if they cover its endpoint"
         ),
     )
 
 
-def in_turn(requests: pl.DataFrame) -> pl.DataFrame:
-    """Order requests so that those with a shared prefix follow one another: by group, in it by system message."""
+def by_shared_prefix(requests: pl.DataFrame) -> pl.DataFrame:
+    """Order requests so that those with a shared prefix are adjacent: by group, within it by system message."""
     row = pl.col("_row")
     return (
         requests.with_row_index("_row")
@@ -112,9 +127,9 @@ def in_turn(requests: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def iterate(requests: pl.DataFrame) -> Iterator[Ask]:
-    """Requests one by one, made from the frame a thousand at a time so that a long queue takes no memory."""
+def iterate_requests(requests: pl.DataFrame) -> Iterator[ModelRequest]:
+    """Yield requests one by one, made from the frame a thousand at a time so that a long queue takes no memory."""
     for part in requests.iter_slices(1000):
         columns = part.select("request_hash", "system", "user", "options", "elicitation", "group")
         for hash_, system, user, options, elicitation, group in columns.iter_rows():
-            yield Ask(hash_, system, user, tuple(options), elicitation, group)
+            yield ModelRequest(hash_, system, user, tuple(options), elicitation, group)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from mpta_pipeline.core.reasoning_text import after_thought
-from mpta_pipeline.inference.providers.base import Reply
+from mpta_pipeline.inference.providers.base import ModelResponse
 
 CUT = frozenset(
     ("incomplete", "length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length")
@@ -14,17 +14,17 @@ CUT = frozenset(
 """Finish reasons that mean: the limit of tokens was reached (lower case)."""
 
 
-def was_cut(reply: Reply) -> bool:
+def was_cut(response: ModelResponse) -> bool:
     """Whether a reply ended at the limit of tokens."""
-    return (reply.finish_reason or "").lower() in CUT
+    return (response.finish_reason or "").lower() in CUT
 
 
-def starved(reply: Reply) -> bool:
+def starved(response: ModelResponse) -> bool:
     """Whether the limit of tokens left no room for an answer: there is none, or only a thought."""
-    if not was_cut(reply):
+    if not was_cut(response):
         return False
-    text = reply.text or ""
-    return not text or (reply.thought and not after_thought(text).strip())
+    text = response.text or ""
+    return not text or (response.thought and not after_thought(text).strip())
 
 
 LEAST = 8  # answers from which counts of prompt tokens say anything

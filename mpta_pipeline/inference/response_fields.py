@@ -104,3 +104,45 @@ def _candidates_in(tops: Any) -> tuple[tuple[str, float], ...]:
     if isinstance(tops, Mapping):
         return candidates(tops.items())
     return candidates((mapping(c).get("token"), mapping(c).get("logprob")) for c in listing(tops))
+
+
+def usage_of(payload: Mapping[str, Any], name: str = "usage") -> Mapping[str, Any]:
+    """Return the usage of a response; empty if there is none, or something else in its place."""
+    usage = payload.get(name)
+    return usage if isinstance(usage, Mapping) else {}
+
+
+def count_of(usage: Mapping[str, Any], name: str) -> int | None:
+    """Return a number of tokens in a response's usage; None if there is none, or something else in its place."""
+    value = usage.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        return None
+    return int(value)
+
+
+def message_of(payload: Any) -> str:
+    """Return the message of an error response, whatever its shape."""
+    if isinstance(payload, list) and payload:
+        payload = payload[0]
+    if isinstance(payload, dict):
+        error = payload.get("error", payload)
+        if isinstance(error, dict):
+            return str(error.get("message") or error.get("detail") or error)
+        return str(error)
+    return ""
+
+
+def code_of(payload: Any) -> str:
+    """Return the machine-readable code or type of an error response in lower case; empty if there is none."""
+    error = payload.get("error") if isinstance(payload, dict) else None
+    if not isinstance(error, dict):
+        return ""
+    return " ".join(str(error[k]) for k in ("code", "type", "status") if error.get(k) is not None).lower()
+
+
+def finish_reason_of(value: Any) -> tuple[str | None, Mapping[str, Any]]:
+    """Return a finish reason as text, and further details: SGLang sends `{"type": "abort", "message": …}`."""
+    details = mapping(value)
+    if details:
+        return str(details.get("type") or "") or None, details
+    return None if value is None else str(value), details

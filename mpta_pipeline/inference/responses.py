@@ -11,12 +11,11 @@ import polars as pl
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.tables import RESPONSES
-from mpta_pipeline.inference.ledger import Ledger, Verdict
-from mpta_pipeline.inference.models import KEY_VARIABLES, ModelSpec
+from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
+from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 
 TYPICAL_BYTES_PER_TOKEN = 4.0
-PREFILL = 400.0  # tokens a second of the embedded model on two cores, Q8_0 (measured)
 
 
 @dataclass(frozen=True)
@@ -56,30 +55,33 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     requests = unique_requests(spec, prompts)
     allowed, _ = split_by_policy(spec, requests)
     store = Ledger(ledger)
-    held = store.held(allowed["request_hash"])
+    settled = store.settled(allowed["request_hash"])
     todo = allowed.join(
-        pl.concat([held.answered, held.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
+        pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
     )
     totals = store.totals()
     length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
-    reply = pl.col("elicitation").replace_strict(
+    response = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
     )
     # As `requests.exchanges` says.
     times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
     sums = todo.select(
-        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(), reply=(reply * times).sum(), calls=times.sum()
+        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(),
+        response=(response * times).sum(),
+        calls=times.sum(),
     ).row(0)
     prompt_tokens, completion_tokens = int(sums[0]), int(sums[1])
     calls = int(sums[2])
-    if spec.provider == "embedded":
-        # A prefix is evaluated once a group: take it off all but the first prompt of the group.
+    rate = spec.provider_class.prefill_rate
+    if rate is not None:
+        # A prefix is evaluated once per group: subtract it for all but the first prompt of the group.
         shared = todo.group_by("group").agg(
             pl.col("system").str.len_bytes().fill_null(0).sum().alias("all"),
             pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
         )
         saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
-        seconds = max(prompt_tokens - saved, 0.0) / PREFILL + 0.05 * calls
+        seconds = max(prompt_tokens - saved, 0.0) / rate + 0.05 * calls
         if totals["answers"] >= 20:
             seconds = calls * totals["latency"]
     else:
@@ -92,8 +94,8 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
         model=spec.name,
         requests=requests.height,
         calls=todo.height,
-        cached=held.answered.len(),
-        errors=held.failed.len(),
+        cached=settled.answered.len(),
+        errors=settled.failed.len(),
         withheld=requests.height - allowed.height,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -115,21 +117,19 @@ def overview(spec: ModelSpec) -> dict[str, str]:
     """A row for the list of models: name, provider, model, where, whether it can be used now."""
     state = "ready"
     try:
-        if spec.provider == "embedded":
-            spec.weights()
-        else:
-            name = spec.key_env or (None if spec.base_url else KEY_VARIABLES[spec.provider])
-            if spec.address_problem:
-                state = spec.address_problem
-            elif name and not os.environ.get(name):
-                state = f"set {name}"
+        spec.provider_class.check_available(spec)
+        name = spec.key_variable
+        if spec.address_problem:
+            state = spec.address_problem
+        elif name and not os.environ.get(name):
+            state = f"set {name}"
     except MptaError as problem:
         state = problem.problem
     return {
         "name": spec.name,
         "provider": spec.provider,
         "model": spec.model,
-        "where": "this process" if spec.provider == "embedded" else spec.url,
+        "where": "this process" if spec.provider_class.in_process else spec.url,
         "data": "local" if spec.is_local else ("trusted" if spec.trusted else "any only"),
         "state": state,
     }
@@ -144,6 +144,6 @@ def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
     return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
 
 
-def verify(ledger: Path) -> Verdict:
+def verify(ledger: Path) -> LedgerCheck:
     """Read a model's whole ledger, each line against its checksum; an absent one is empty."""
     return Ledger(ledger).verify()

@@ -12,7 +12,7 @@ from mpta_pipeline.core.errors import PolicyError
 
 
 @dataclass(frozen=True)
-class Progress:
+class RequestProgress:
     """How far a model is: requests in all, durable (reused included), errors; a second; US dollars; seconds to go."""
 
     model: str
@@ -86,13 +86,13 @@ class Budget:
 
 
 @dataclass
-class AskReport:
-    """What became of the requests of one call of `ask`. Counts are of requests, i.e. of different texts.
+class RequestReport:
+    """What became of the requests of one call of `send_requests`. Counts are of requests, i.e. of different texts.
 
     Attributes:
         requests: Different requests among the prompts.
         reused: Already in the ledger.
-        asked: Answered now.
+        answered: Answered now.
         refused: Answered now by a refusal or a content filter, as far as the provider says so.
         errors: Failed for good now; rows with the reason.
         earlier_errors: Failed for good before and not asked again.
@@ -107,7 +107,7 @@ class AskReport:
     model: str
     requests: int = 0
     reused: int = 0
-    asked: int = 0
+    answered: int = 0
     refused: int = 0
     errors: int = 0
     earlier_errors: int = 0
@@ -132,7 +132,7 @@ class AskReport:
         """For metadata: what there is to say, without what is zero or unknown."""
         notes: dict[str, int | float | str] = {
             "requests": self.requests,
-            "asked": self.asked,
+            "asked": self.answered,
             "reused": self.reused,
             "errors": self.errors + self.earlier_errors,
             "prompt_tokens": self.prompt_tokens,

@@ -1,11 +1,11 @@
-"""Figures from scores: estimates, uncertainty, baselines, gaps, pockets and comparisons. It knows only tables."""
+"""Estimates from scores: estimates, uncertainty, baselines, gaps, pockets and comparisons. It knows only tables."""
 
 from mpta_pipeline.metrics.baselines.ceiling import cross_fitted
 from mpta_pipeline.metrics.baselines.people_shares import people_shares
 from mpta_pipeline.metrics.baselines.retest import read_retest, retest
 from mpta_pipeline.metrics.comparison import compare_models
-from mpta_pipeline.metrics.estimate_checks import check_comparison, check_figures, check_pockets
-from mpta_pipeline.metrics.estimates import compute_figures
+from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
+from mpta_pipeline.metrics.estimates import compute_estimates
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.pockets.search import find_pockets
@@ -18,10 +18,10 @@ __all__ = [
     "Metric",
     "SurveyMean",
     "check_comparison",
-    "check_figures",
+    "check_estimates",
     "check_pockets",
     "compare_models",
-    "compute_figures",
+    "compute_estimates",
     "cross_fitted",
     "find_pockets",
     "headline",

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import MODEL_COMPARISON
 from mpta_pipeline.metrics.metric import METRICS, applicable
 from mpta_pipeline.metrics.samples import groups as g
@@ -22,7 +22,7 @@ _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
 COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_rate")
 
 
-def compare_models(scores: pl.DataFrame, *, rules: FigureRules, groups: pl.DataFrame | None = None) -> pl.DataFrame:
+def compare_models(scores: pl.DataFrame, *, rules: EstimateRules, groups: pl.DataFrame | None = None) -> pl.DataFrame:
     """Compare all models pairwise, task by task, survey by survey, on the answers that both gave.
 
     Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights.
@@ -35,7 +35,7 @@ def compare_models(scores: pl.DataFrame, *, rules: FigureRules, groups: pl.DataF
         groups: GROUPS, for the sampling units that people were drawn in; None: they were drawn one by one.
 
     Returns:
-        MODEL_COMPARISON: both directions of each pair, and one row a model of its own figure.
+        MODEL_COMPARISON: both directions of each pair, and one row a model of its own estimate.
     """
     parts: list[pl.DataFrame] = []
     for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):
@@ -46,7 +46,7 @@ def compare_models(scores: pl.DataFrame, *, rules: FigureRules, groups: pl.DataF
     return MODEL_COMPARISON.conform(_tied(_corrected(table), rules).select(list(MODEL_COMPARISON.schema)))
 
 
-def _compare_task(scores: pl.DataFrame, rules: FigureRules, groups: pl.DataFrame | None) -> list[pl.DataFrame]:
+def _compare_task(scores: pl.DataFrame, rules: EstimateRules, groups: pl.DataFrame | None) -> list[pl.DataFrame]:
     compared = [name for name in COMPARED if name in applicable(scores)]
     units = {str(name): balance(part).frame for (name,), part in scores.group_by("model", maintain_order=True)}
     everything = pl.concat(
@@ -106,7 +106,7 @@ def _own_rows(rows_of: dict[str, pl.DataFrame], weighted: bool) -> list[dict[str
 
 
 def _pair_rows(
-    rows_of: dict[str, pl.DataFrame], metric: str, weighted: bool, rules: FigureRules, groups: pl.DataFrame | None
+    rows_of: dict[str, pl.DataFrame], metric: str, weighted: bool, rules: EstimateRules, groups: pl.DataFrame | None
 ) -> list[dict[str, object]]:
     own = {model: row["estimate"] for model, row in ((str(r["model"]), r) for r in _own_rows(rows_of, weighted))}
     lines: list[dict[str, object]] = []
@@ -177,7 +177,7 @@ def _corrected(table: pl.DataFrame) -> pl.DataFrame:
     return table.join(both, on=[*key, "model", "other_model"], how="left")
 
 
-def _tied(table: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
+def _tied(table: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     """Number the tie groups, best first."""
     key = ["task", "survey", "metric", "condition"]
     groups = []

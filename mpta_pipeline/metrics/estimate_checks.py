@@ -1,4 +1,4 @@
-"""Checks on tables of figures: what must hold before they replace the stored ones."""
+"""Checks on tables of estimates: what must hold before they replace the stored ones."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def _none(name: str, description: str, wrong: pl.DataFrame, key: tuple[str, ...]
     return CheckResult(name, wrong.height == 0, "error", description, found)
 
 
-def check_figures(figures: pl.DataFrame) -> list[CheckResult]:
-    """Check SUBGROUP_METRICS: counts add up, intervals contain estimates, no figure without n or out of its range."""
+def check_estimates(estimates: pl.DataFrame) -> list[CheckResult]:
+    """Check SUBGROUP_METRICS: counts add up, intervals contain estimates, no estimate without n or out of its range."""
     key = ("survey", "metric", "condition", "dimensions", "subgroup", "baseline")
-    own = figures.filter((pl.col("baseline") == "") & (pl.col("subgroup") != ALL))
+    own = estimates.filter((pl.col("baseline") == "") & (pl.col("subgroup") != ALL))
     of = ["survey", "metric", "condition", "weighted"]
     sums = own.group_by(*of, "dimensions").agg(pl.col("n_answers").sum().alias("parts"))
-    whole = figures.filter(dimensions=ALL, subgroup=ALL, baseline="").select(*of, pl.col("n_answers").alias("whole"))
+    whole = estimates.filter(dimensions=ALL, subgroup=ALL, baseline="").select(*of, pl.col("n_answers").alias("whole"))
     over = sums.join(whole, on=of).filter(pl.col("parts") > pl.col("whole"))
     low, high, estimate = pl.col("ci_low"), pl.col("ci_high"), pl.col("estimate")
     ends = pl.DataFrame(
         [{"metric": name, "low": m.low, "high": m.high} for name, m in METRICS.items()],
         schema={"metric": pl.String, "low": pl.Float64, "high": pl.Float64},
     )
-    ranged = figures.join(ends, on="metric", how="left")
+    ranged = estimates.join(ends, on="metric", how="left")
     counts = pl.min_horizontal("n_answers", "n_personas", "n_items")
     return [
         _none(
@@ -47,18 +47,18 @@ def check_figures(figures: pl.DataFrame) -> list[CheckResult]:
         _none(
             "intervals_contain_estimates",
             "Every interval holds its estimate",
-            figures.filter((estimate < low - SLACK) | (estimate > high + SLACK)),
+            estimates.filter((estimate < low - SLACK) | (estimate > high + SLACK)),
             key,
         ),
         _none(
-            "no_figure_without_n",
-            "Every figure has the answers, personas and items that it rests on",
-            figures.filter(estimate.is_not_null() & (counts <= 0)),
+            "no_estimate_without_n",
+            "Every estimate has the answers, personas and items that it rests on",
+            estimates.filter(estimate.is_not_null() & (counts <= 0)),
             key,
         ),
         _none(
-            "figures_in_range",
-            "Every figure lies in the range of its metric, and is no infinity",
+            "estimates_in_range",
+            "Every estimate lies in the range of its metric, and is no infinity",
             ranged.filter(
                 (estimate < pl.col("low") - SLACK) | (estimate > pl.col("high") + SLACK) | estimate.is_infinite()
             ),
@@ -75,7 +75,7 @@ def check_pockets(pockets: pl.DataFrame) -> list[CheckResult]:
     return [
         _none(
             "counts_add_up",
-            "A pocket's difference is its figure less the others'",
+            "A pocket's difference is its estimate less the others'",
             pockets.filter((gap - pl.col("difference")).abs() > SLACK),
             key,
         ),
@@ -88,7 +88,7 @@ def check_pockets(pockets: pl.DataFrame) -> list[CheckResult]:
             key,
         ),
         _none(
-            "no_figure_without_n",
+            "no_estimate_without_n",
             "Every pocket has the answers, personas and items that it rests on",
             pockets.filter(counts <= 0),
             key,
@@ -125,8 +125,8 @@ def check_comparison(comparison: pl.DataFrame) -> list[CheckResult]:
             key,
         ),
         _none(
-            "no_figure_without_n",
-            "Every figure has the answers, personas and items that it rests on",
+            "no_estimate_without_n",
+            "Every estimate has the answers, personas and items that it rests on",
             comparison.filter(pl.col("estimate").is_not_null() & (counts <= 0)),
             key,
         ),

@@ -1,4 +1,4 @@
-"""Every figure of one model on one task: metrics by subgroup, with interval, baselines, persona effect and gap."""
+"""Every estimate of one model on one task: metrics by subgroup, with interval, baselines, persona effect and gap."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.core.estimate_ids import figure_ids
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.estimate_ids import estimate_ids
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
 from mpta_pipeline.metrics.baselines.published_polls import Polls, polls_of
-from mpta_pipeline.metrics.estimators.alignment import distance_figures
-from mpta_pipeline.metrics.estimators.batteries import battery_figures
-from mpta_pipeline.metrics.estimators.disparity import disparity_figures
-from mpta_pipeline.metrics.estimators.flattening import spread_figures, structure_figures
-from mpta_pipeline.metrics.estimators.means import Prepared, Values, evaluate, mean_figures, of_group, reference_values
-from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_figures, weighted_features
+from mpta_pipeline.metrics.estimators.alignment import distance_estimates
+from mpta_pipeline.metrics.estimators.batteries import battery_estimates
+from mpta_pipeline.metrics.estimators.disparity import disparity_estimates
+from mpta_pipeline.metrics.estimators.flattening import spread_estimates, structure_estimates
+from mpta_pipeline.metrics.estimators.means import (
+    Prepared,
+    Values,
+    evaluate,
+    mean_estimates,
+    of_group,
+    reference_values,
+)
+from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
@@ -35,35 +42,35 @@ from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 MOST_THREADS = 4
 
 
-def compute_figures(
+def compute_estimates(
     scores: pl.DataFrame,
     groups: pl.DataFrame,
     gold: pl.DataFrame,
     *,
-    rules: FigureRules,
+    rules: EstimateRules,
     releases: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
     ceiling: pl.DataFrame | None = None,
     retest: pl.DataFrame | None = None,
     study: str = "",
 ) -> pl.DataFrame:
-    """Compute all figures of one model on one task.
+    """Compute all estimates of one model on one task.
 
-    Each figure has a row with `baseline` empty and one row more for each baseline that applies: the same figure, with
-    the baseline's figure on the same answers and the gap net of the baseline.
+    Each estimate has one row with `baseline` empty, and one further row per baseline that applies: the same estimate
+    with the baseline's estimate on the same answers, and the gap net of the baseline.
 
     Args:
         scores: SCORES of one model and one task.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
-        rules: How figures are cut and judged.
+        rules: How estimates are cut and judged.
         releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty. With
-            `weight_name`, the survey's weights are named in every figure's record.
-        items: ITEMS of the task, for figures by context and the options' places; None leaves out what needs them.
+            `weight_name`, the survey's weights are named in every estimate's record.
+        items: ITEMS of the task, for estimates by context and the options' places; None leaves out what needs them.
         ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
         retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
             `column`; None leaves it out.
-        study: Name of the study, which the figures' ids bind.
+        study: Name of the study, which the estimates' ids bind.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
@@ -83,15 +90,15 @@ def compute_figures(
     chosen = applicable(scores)
     polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
     parts = list(_side_by_side(polled, dimensions, chosen))
-    figures = _corrected(pl.concat(parts, how="diagonal"), rules).join(
+    estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
-    figures = figures.with_columns(_weights().alias("weights"))
-    figures = figures.with_columns(
+    estimates = estimates.with_columns(_weights().alias("weights"))
+    estimates = estimates.with_columns(
         pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
     )
-    figures = figures.with_columns(figure_ids(figures, study))
-    return SUBGROUP_METRICS.conform(figures.select(list(SUBGROUP_METRICS.schema)))
+    estimates = estimates.with_columns(estimate_ids(estimates, study))
+    return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
 
 
 def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
@@ -101,7 +108,7 @@ def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataF
 
 
 def blocks(
-    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, polls: Polls | None = None
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, polls: Polls | None = None
 ) -> Iterator[Block]:
     """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
     groups = g.apart(groups)
@@ -115,7 +122,7 @@ def _check_one(scores: pl.DataFrame) -> None:
     for column in ("model", "task"):
         if scores.get_column(column).n_unique() > 1:
             raise ValidationError(
-                "Figures are made for one model and one task at a time",
+                "Estimates are made for one model and one task at a time",
                 variable=column,
                 value=", ".join(sorted(scores.get_column(column).unique().to_list())),
                 remedy="pass the scores of one partition",
@@ -128,7 +135,7 @@ Work = Callable[[], pl.DataFrame]
 def _side_by_side(
     blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
 ) -> Iterator[pl.DataFrame]:
-    """Figures of all blocks, the dimensions of a condition in threads while the next condition is prepared.
+    """Estimates of all blocks, the dimensions of a condition in threads while the next condition is prepared.
 
     The arrays' sums run outside Python's lock: two at a time take little more than half the time. The threads of a
     single matrix product would only wait for each other.
@@ -139,14 +146,14 @@ def _side_by_side(
     ):
         earlier: list[Future[pl.DataFrame]] = []
         for block in blocks:
-            for views in _block_figures(block, dimensions, chosen):
+            for views in _block_estimates(block, dimensions, chosen):
                 begun = [pool.submit(view) for view in views]
                 yield from (one.result() for one in earlier)
                 earlier = begun
         yield from (one.result() for one in earlier)
 
 
-def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[list[Work]]:
+def _block_estimates(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[list[Work]]:
     """What is to be computed of one block, condition by condition: a piece of work for each dimension."""
     values = {name: evaluate(block.frame, m) for name, m in chosen.items() if m.value is not None}
     without = block.condition(REFERENCE)
@@ -156,10 +163,10 @@ def _block_figures(block: Block, dimensions: tuple[str, ...], chosen: Mapping[st
         if METRICS[name].paired and np.isfinite(v.x).any()
     }
     for condition in block.conditions():
-        yield _condition_figures(block, condition, dimensions, chosen=chosen, values=values, references=references)
+        yield _condition_estimates(block, condition, dimensions, chosen=chosen, values=values, references=references)
 
 
-def _condition_figures(
+def _condition_estimates(
     block: Block,
     condition: str,
     dimensions: tuple[str, ...],
@@ -195,15 +202,15 @@ def _condition_figures(
     }
 
     def of_view(view: View) -> pl.DataFrame:
-        return _labelled(view, dict(_view_figures(view, prepared, features)), remarks)
+        return _labelled(view, dict(_view_estimates(view, prepared, features)), remarks)
 
     return [partial(of_view, view) for view in views]
 
 
-def _view_figures(
+def _view_estimates(
     view: View, prepared: Mapping[str, Prepared], features: Mapping[str, Features]
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Metric and figures, of one condition by one dimension."""
+    """Metric and estimates, of one condition by one dimension."""
     guesses = group_guesses(view.block, view.cut.dimension)
     for name, values in prepared.items():
         of_groups = {
@@ -211,17 +218,17 @@ def _view_figures(
             for baseline, e in METRICS[name].baselines.items()
             if of_group(e)
         }
-        if (part := mean_figures(view, values, of_groups)) is not None:
+        if (part := mean_estimates(view, values, of_groups)) is not None:
             yield name, part
     for name, matrix in features.items():
-        if (part := nonlinear_figures(view, METRICS[name], matrix)) is not None:
+        if (part := nonlinear_estimates(view, METRICS[name], matrix)) is not None:
             yield name, part
     if "accuracy" in prepared:
-        yield from distance_figures(view).items()
-        yield from spread_figures(view).items()
-        yield from structure_figures(view).items()
-        yield from battery_figures(view).items()
-        yield from disparity_figures(view, prepared["accuracy"]).items()
+        yield from distance_estimates(view).items()
+        yield from spread_estimates(view).items()
+        yield from structure_estimates(view).items()
+        yield from battery_estimates(view).items()
+        yield from disparity_estimates(view, prepared["accuracy"]).items()
 
 
 def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[str, str]) -> pl.DataFrame:
@@ -257,27 +264,27 @@ _OWN_COLUMNS = (
 )  # fmt: skip
 
 
-def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
-    """Correct tests within families, judge gaps, mark small cells and turn undefined figures into nulls.
+def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
+    """Correct tests within families, judge gaps, mark small cells and turn undefined estimates into nulls.
 
     A family is all tests of a metric family of this model and task, over surveys, conditions and subgroups. The effects
     on everyone are a family of their own: they are not found by looking through subgroups, and many subgroups must not
-    hide them. Weighted and unweighted figures test the same hypotheses and are families apart, and so are gaps net of
+    hide them. Weighted and unweighted estimates test the same hypotheses and are families apart, and so are gaps net of
     each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
     wanted |= {name: pl.Float64() for name in (*_OWN_COLUMNS, "n_people")}
     wanted |= {"note": pl.String(), "stand_out": pl.String()}
-    figures = figures.with_columns(
-        pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in figures.columns
+    estimates = estimates.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in wanted.items() if name not in estimates.columns
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
     family = pl.col("metric").replace_strict({name: metric.family for name, metric in METRICS.items()})
-    figures = figures.with_columns(family.alias("family")).sort(
+    estimates = estimates.with_columns(family.alias("family")).sort(
         "family", "weighted", "baseline", "survey", "metric", "condition", "dimensions", "subgroup"
     )
-    figures = figures.with_columns((pl.col("dimensions") == g.ALL).alias("everyone"))
+    estimates = estimates.with_columns((pl.col("dimensions") == g.ALL).alias("everyone"))
     over = ["family", "weighted", "baseline", "everyone"]
-    figures = figures.with_columns(
+    estimates = estimates.with_columns(
         multiplicity.q_values("p_value", over).alias("q_value"),
         multiplicity.q_values("gap_p", over).alias("gap_q"),
         multiplicity.q_values("gap_apart_p", over).alias("gap_apart_q"),
@@ -285,22 +292,22 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
     # Where a group stands out, the others are judged without it: it would make all of them differ.
     plain, apart = (
         equivalence.verdicts(
-            *(figures.get_column(f"{gap}{c}").fill_null(np.nan).to_numpy() for c in ("", "_error", "_df", "_q")),
+            *(estimates.get_column(f"{gap}{c}").fill_null(np.nan).to_numpy() for c in ("", "_error", "_df", "_q")),
             margin=rules.equivalence_margin,
             level=rules.level,
         )
         for gap in ("gap", "gap_apart")
     )
-    judged = figures.get_column("gap_apart").is_not_null()
+    judged = estimates.get_column("gap_apart").is_not_null()
     words = [b if known else a for a, b, known in zip(plain, apart, judged, strict=True)]
     because = [
         f"differs from everyone else only because {names} is among them"
         if known and a == "gap" and b != "gap" and names
         else None
-        for a, b, known, names in zip(plain, apart, judged, figures.get_column("stand_out"), strict=True)
+        for a, b, known, names in zip(plain, apart, judged, estimates.get_column("stand_out"), strict=True)
     ]
     said = pl.concat_str("note", pl.Series("because", because, dtype=pl.String), separator="; ", ignore_nulls=True)
-    return figures.with_columns(
+    return estimates.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
         pl.when(said != "").then(said).alias("note"),
         # A person of a huge weight among many is one person.
@@ -313,7 +320,7 @@ def _corrected(figures: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
 
 
 def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
-    """Releases of the waves behind each survey's figures."""
+    """Releases of the waves behind each survey's estimates."""
     used = units.select("survey", "wave").unique()
     known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases
     if "weight_name" not in known.columns:

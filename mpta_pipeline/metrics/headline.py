@@ -1,10 +1,15 @@
-"""The few figures to read first: accuracy under each condition beside what guessing would get, in a sentence."""
+"""The few estimates to read first: accuracy under each condition beside what guessing would get, in a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import CONDITIONS
+from mpta_pipeline.core.verdicts import accuracy_verdict, effect_verdict
 
 OPEN_TEXT = "rouge_l"
 _SCHEMA = {
@@ -16,14 +21,15 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
-    """One row a model, task and survey: order-balanced accuracy of everyone, baselines, persona effect, a sentence.
+def headline(subgroup_metrics: pl.DataFrame, *, level: float = EstimateRules().level) -> pl.DataFrame:
+    """One row per model, task and survey: order-balanced accuracy of everyone, baselines, persona effect, a sentence.
 
-    Weighted figures where there are any, else unweighted ones. A task of open text has no accuracy: its row is ROUGE-L,
-    and its sentence says so.
+    Uses weighted estimates where there are any, else unweighted ones. A task with open-text answers has no accuracy:
+    its row is ROUGE-L, and its sentence says so.
 
     Args:
         subgroup_metrics: SUBGROUP_METRICS of any models and tasks.
+        level: Level of tests, `figures.level` of the study.
 
     Returns:
         model, task, survey, weighted; per condition its accuracy with `_low` and `_high`; `chance` and `item_mode` on
@@ -57,44 +63,19 @@ def headline(subgroup_metrics: pl.DataFrame) -> pl.DataFrame:
         first("baseline_estimate", lead, "item_mode").alias("item_mode"),
         first("effect", lead).alias("effect"),
         *(first(c, lead).alias(c) for c in ("effect_low", "effect_high")),
-        first("q_value", lead).alias("q_value"),
-        *(first(c, lead).alias(c) for c in ("n_answers", "n_personas", "n_items")),
+        *(first(c, lead).alias(c) for c in ("p_value", "q_value", "mde", "n_answers", "n_personas", "n_items")),
     )
-    low, high, mode, chance = pl.col("persona_low"), pl.col("persona_high"), pl.col("item_mode"), pl.col("chance")
-    against = (
-        pl.when("open")
-        .then(pl.lit("open text: ROUGE-L against the reference, not accuracy"))
-        .when(low.is_null())
-        .then(pl.lit("too few personas or items for an interval"))
-        .when(mode.is_not_null() & (low > mode))
-        .then(pl.lit("better than always giving the most frequent answer"))
-        .when(mode.is_not_null() & (high < mode) & (low > chance))
-        .then(pl.lit("better than chance, worse than always giving the most frequent answer"))
-        .when(high < chance)
-        .then(pl.lit("worse than chance"))
-        .when(mode.is_not_null() & (high < mode))
-        .then(pl.lit("not better than chance, worse than always giving the most frequent answer"))
-        .when(low > chance)
-        .then(
-            pl.when(mode.is_not_null())
-            .then(pl.lit("better than chance, not better than always giving the most frequent answer"))
-            .otherwise(pl.lit("better than chance"))
-        )
-        .otherwise(
-            pl.when(mode.is_not_null())
-            .then(pl.lit("not better than chance, nor than always giving the most frequent answer"))
-            .otherwise(pl.lit("not better than chance"))
-        )
+    verdicts = [_verdict(row, level) for row in made.iter_rows(named=True)]
+    made = made.with_columns(pl.Series("verdict", verdicts, dtype=pl.String))
+    return made.select(list(_SCHEMA)).cast(pl.Schema(_SCHEMA)).sort(key)
+
+
+def _verdict(row: Mapping[str, Any], level: float) -> str:
+    """Accuracy and effect of the persona in a sentence."""
+    effect = effect_verdict(row["effect"], p_value=row["p_value"], q_value=row["q_value"], mde=row["mde"], level=level)
+    said = (
+        "open text: ROUGE-L against the reference, not accuracy"
+        if row["open"]
+        else accuracy_verdict(row["persona_low"], row["persona_high"], chance=row["chance"], mode=row["item_mode"])
     )
-    effect = (
-        pl.when(pl.col("q_value").is_null())
-        .then(pl.lit(""))
-        .when(pl.col("q_value") > 0.05)
-        .then(pl.lit("; the persona makes no difference that could be found"))
-        .when(pl.col("effect") > 0)
-        .then(pl.lit("; the persona helps"))
-        .otherwise(pl.lit("; the persona harms"))
-    )
-    return (
-        made.with_columns((against + effect).alias("verdict")).select(list(_SCHEMA)).cast(pl.Schema(_SCHEMA)).sort(key)
-    )
+    return f"{said}; {effect}" if effect else said

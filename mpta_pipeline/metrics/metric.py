@@ -1,4 +1,4 @@
-"""What each metric is: one record, from which figures, UI descriptions, report and README are made.
+"""What each metric is: one record, from which estimates, UI descriptions, report and README are made.
 
 The records themselves are in `catalogue/`, one file a family: adding a metric is adding a record there and its test.
 """
@@ -31,7 +31,7 @@ class Metric:
     Attributes:
         name: As in `subgroup_metrics.metric`.
         definition: What it measures, in a sentence.
-        unit: Unit of the figure.
+        unit: Unit of the estimate.
         low: Least possible value; None: unbounded.
         high: Greatest possible value; None: unbounded.
         direction: Which way is better; "zero": nearer to 0; "none": neither.
@@ -41,18 +41,19 @@ class Metric:
         value: Numerator of each balanced answer.
         count: Denominator of each balanced answer; 0 or null leaves it out.
         where: Balanced answers that it applies to.
-        proportion: The figure is a proportion: small samples get Wilson's interval.
+        proportion: The estimate is a proportion: small samples get Wilson's interval.
         paired: A paired effect of the persona is tested.
         gap: A gap to everyone else is tested.
-        baselines: Name of a baseline → its value per balanced answer, in the figure's unit.
+        baselines: Name of a baseline → its value per balanced answer, in the estimate's unit.
         features: For metrics that are functions of totals, but no means: (answers) → (rows × m) features, 0 on rows
             that do not count.
         statistic: (totals of shape (… × m)) → (…); nan where undefined.
         parts: Of a ratio, instead of `statistic`: (totals) → numerator and denominator.
-        meaningless: What is the case where the denominator of a ratio is within its noise, so that there is no figure.
+        meaningless: The note of a ratio whose denominator is within its noise, so that the ratio has no estimate.
         computed_by: Module that computes a metric that is neither.
         keyless: Applies to answers without an answer key, too: opinions and open text.
-        remark: (balanced answers of one survey) → what must be read beside each figure, or None.
+        label: Its name for people; empty if the name says it, with spaces for underscores.
+        remark: (balanced answers of one survey) → what must be read beside each estimate, or None.
     """
 
     name: str
@@ -77,11 +78,17 @@ class Metric:
     meaningless: str = ""
     computed_by: str = "means"
     keyless: bool = False
+    label: str = ""
     remark: Callable[[pl.DataFrame], str | None] | None = None
 
     @property
+    def title(self) -> str:
+        """The metric's name for people."""
+        return self.label or self.name.replace("_", " ")
+
+    @property
     def span(self) -> float | None:
-        """Largest possible difference of two figures; None: unbounded."""
+        """Largest possible difference of two estimates; None: unbounded."""
         return None if self.low is None or self.high is None else self.high - self.low
 
 

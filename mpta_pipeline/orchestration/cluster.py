@@ -1,8 +1,8 @@
-"""Where models are asked: in the run's own process, or in a job of a Slurm cluster that the environment names.
+"""Choose where requests are sent from: the run's own process, or a job of a Slurm cluster.
 
-Only asking leaves the run. The job sees the same store and the same ledgers (a file system that login and compute
-nodes share), stores the answers there, and this side picks up the records; so the answers, and what comes of them, are
-the same wherever a model is asked.
+Only the requests leave the run. The job uses the same store and the same ledgers (on a file system that login and
+compute nodes share) and stores the responses there; the run then reads their records. So responses and estimates are
+the same wherever a model runs.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ from typing import Any
 import dagster as dg
 
 from mpta_pipeline.core.errors import ConfigError, ModelError
-from mpta_pipeline.core.provenance import Node, Record
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration import cluster_job
-from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import Made, make
+from mpta_pipeline.pipeline.staleness import unanswered
+from mpta_pipeline.pipeline.stored import made
 
 PASSED_ON = ("MPTA_DATA_DIR", "MPTA_DATA_URL", "MPTA_LEDGER_DIR", "MPTA_CONFIG_DIR", "MPTA_SURVEY_DIR")
-"""Environment of a job: paths alone. Keys and passwords are set where the job runs, never sent."""
+"""Environment variables passed to a job: paths only. Keys and passwords are set where the job runs, never sent."""
 
-# The queue's time limit ends a job, not the patience of the run that waits for it.
+# The cluster's time limit ends a job, not this one.
 _WAIT_SECONDS = 30 * 24 * 3600
 
 
 def resource() -> Any:
-    """Dagster's resource `cluster`, by `MPTA_CLUSTER`: none, or `slurm` with what dagster-slurm reads (`SLURM_…`).
+    """Dagster's resource `cluster`, from `MPTA_CLUSTER`: unset, or `slurm` with the variables of dagster-slurm.
 
     Raises:
         ConfigError: The variable names no cluster, or dagster-slurm is absent or not configured.
     """
     kind = os.environ.get("MPTA_CLUSTER") or None
     if kind is None:
-        return dg.ResourceDefinition.none_resource("Models are asked in the run's own process.")
+        return dg.ResourceDefinition.none_resource("Requests are sent from the run's own process.")
     if kind != "slurm":
         raise ConfigError("There is no such cluster", variable="MPTA_CLUSTER", value=kind, remedy="set it to slurm")
     try:
@@ -56,52 +59,58 @@ def resource() -> Any:
         ) from None
 
 
-def asker(
-    context: dg.AssetExecutionContext, deployment: Deployment, cluster: Any | None, how: steps.Asking
-) -> Callable[[str, str], Record]:
-    """What makes one model × task partition of the run's answers.
+def response_maker(
+    context: dg.AssetExecutionContext, deployment: Deployment, cluster: Any | None, table: str
+) -> Callable[[ModelTask], Made]:
+    """The function that makes one model × task partition of the run's responses.
 
-    With a cluster all partitions of a model with something to ask are asked in one job first, so that the model's
-    server starts once and has the node for itself. The models of a run follow each other: dagster-slurm listens for
-    signals, which only the main thread can.
+    With a cluster all open partitions of a model are sent in one job first, so that the model's server starts once and
+    has the node for itself. The models of a run follow each other: dagster-slurm listens for signals, which only the
+    main thread can.
+
+    Args:
+        context: The run's context.
+        deployment: The deployment.
+        cluster: The resource `cluster`; None to send requests from this process.
+        table: The table of responses.
     """
     if cluster is None:
-        return lambda model, task: steps.make_responses(deployment, model, task, how)
-    open_cells = [c for c in context.partition_keys if steps.answered(deployment, *c.rsplit("|", 1)) is None]
+        return lambda pair: make(deployment, table, str(pair))
+    open_pairs = unanswered(deployment, [ModelTask.parse(key) for key in context.partition_keys])
     failures: dict[str, str] = {}
-    for model in dict.fromkeys(cell.rpartition("|")[0] for cell in open_cells):
-        cells = [cell for cell in open_cells if cell.rpartition("|")[0] == model]
+    for model in dict.fromkeys(pair.model for pair in open_pairs):
+        keys = [str(pair) for pair in open_pairs if pair.model == model]
         try:
-            failures |= _submit(context, cluster, cells)
-        except ModelError as failure:  # the job as a whole; the other models have theirs
-            failures |= dict.fromkeys(cells, failure.problem)
+            failures |= _submit(context, cluster, keys)
+        except ModelError as failure:  # the job as a whole; the other models have their own
+            failures |= dict.fromkeys(keys, failure.problem)
 
-    def picked_up(model: str, task: str) -> Record:
-        cell = f"{model}|{task}"
-        record = steps.made(deployment, Node("responses", cell))
-        if cell in failures or record is None:
+    def stored_by_job(pair: ModelTask) -> Made:
+        key = str(pair)
+        record = made(deployment, Node(table, key))
+        if key in failures or record is None:
             raise ModelError(
-                f"The job on the cluster did not answer {cell}: {failures.get(cell, 'it stored nothing')}",
-                remedy="see the run's log for the job's own; what was answered is kept and not asked again",
+                f"The job on the cluster did not complete {pair.label}: {failures.get(key, 'it stored no responses')}",
+                remedy="see the job's output in the run's log; answers received so far are kept, not requested again",
             )
-        return record
+        return Made(record, ())
 
-    return picked_up
+    return stored_by_job
 
 
-def _submit(context: dg.AssetExecutionContext, cluster: Any, cells: list[str]) -> dict[str, str]:
-    """Ask partitions in a job and wait for it; the message of each that failed."""
+def _submit(context: dg.AssetExecutionContext, cluster: Any, keys: list[str]) -> dict[str, str]:
+    """Send the requests of partitions in a job and wait for it; returns partition → message for those that failed."""
     done = cluster.run(
         context=context,
         payload_path=str(Path(cluster_job.__file__)),
-        extras={"cells": cells},
+        extras={"pairs": keys},
         extra_env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         poll_timeout=_WAIT_SECONDS,
     )
     messages = done.get_custom_messages()
     if not messages:
         raise ModelError(
-            "The job on the cluster ended without a word of what it answered",
-            remedy="see the run's log for the job's own; what was answered is kept and not asked again",
+            "The job on the cluster finished without reporting results",
+            remedy="see the job's output in the run's log; answers received so far are kept, not requested again",
         )
     return dict(messages[-1]["failures"])

@@ -1,6 +1,6 @@
-"""The command line's way through the graph: materialize, in order, what is not in step with what it is made from.
+"""Runs of the command line: materialize in order whatever is out of date.
 
-The same assets as under the daemon, run in this process on the same instance, so that the UI shows these runs.
+They run the same assets as the daemon, in this process and on the same instance, so that the UI shows these runs.
 """
 
 from __future__ import annotations
@@ -11,53 +11,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import sweep
 from mpta_pipeline.orchestration import source_observations
 from mpta_pipeline.orchestration.partitions import MODEL
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
-
-ORDER = (
-    "raw_wave",
-    "harmonized_wave",
-    "survey_changelog",
-    "personas",
-    "panel",
-    "items",
-    "prompts",
-    "responses",
-    "scores",
-    "subgroup_metrics",
-    "pockets",
-    "model_comparison",
-    "warehouse",
-    "report",
-)
-
+from mpta_pipeline.pipeline.graph import Partitioning
+from mpta_pipeline.pipeline.staleness import needs_run, read_partitions
+from mpta_pipeline.pipeline.stored import made
 
 _OURS = (
     "mpta_pipeline.core.errors.",
     "mpta_pipeline.inference.provider_errors.",
 )  # where errors that a user can act on are defined
+ORDER = tuple(graph.assets())
 MAX_NAMED = 6  # partitions that a line about a run names
-# Marks runs that live in a command's own process: nobody but the next command can tell that one was killed.
+# The tags of a run over a range of partitions, as Dagster documents them; its public module exports no names for them.
+RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+# Marks runs in the process of a command; only the next command can tell that such a process was killed.
 COMMAND_TAG = "mpta/command"
 COMMAND_LOCK = "command.lock"
 
 
 @contextmanager
 def sole_command(deployment: Deployment, instance: dg.DagsterInstance) -> Iterator[None]:
-    """Be the one command that runs on this data folder, and bury the runs of commands that were killed.
+    """Take the exclusive lock of the data folder, and mark the runs of killed commands as failed.
 
-    A killed command leaves its run as started for ever; its assets would count as in progress, and the daemon would
+    The run of a killed command stays "started" for ever; its assets would count as in progress, and the daemon would
     never request them again.
 
     Raises:
-        ConfigError: Another command is under way.
+        ConfigError: Another command holds the lock.
     """
     deployment.layout.root.mkdir(parents=True, exist_ok=True)
     with (deployment.layout.root / COMMAND_LOCK).open("w") as lock:
@@ -65,26 +53,28 @@ def sole_command(deployment: Deployment, instance: dg.DagsterInstance) -> Iterat
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                "Another mpta command is at work on this data folder",
+                "Another mpta command is running on this data folder",
                 file=deployment.layout.root,
-                remedy="wait for it or stop it; what it has asked and made is kept",
+                remedy="wait for it or stop it; its responses and finished tables are kept",
             ) from None
         unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
         for run in instance.get_runs(unfinished):
             if COMMAND_TAG in run.tags:
-                instance.report_run_failed(run, "The command that ran this was killed; the next one goes on.")
+                instance.report_run_failed(
+                    run, "The command that ran this was killed; the next command continues its work."
+                )
         sweep(deployment.layout)
         yield
 
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
-        made: Nodes that were materialized.
-        failures: Message of each failure, by asset and partition.
-        problems: Survey files that could not be used, with the reason.
+        made: Asset partitions that were materialized.
+        failures: Asset and partition → message of each failure.
+        problems: Survey file that could not be used → reason.
     """
 
     made: list[str] = field(default_factory=list)
@@ -94,15 +84,15 @@ class Outcome:
 
 @dataclass
 class Runner:
-    """Materializes what is out of step, asset by asset, on one instance.
+    """Materializes what is out of date, batch by batch, on one instance.
 
     Attributes:
         deployment: The deployment.
-        definitions: What Dagster loads.
+        definitions: The definitions that Dagster loads.
         instance: The Dagster instance.
         announce: Called with a line before each run.
-        models: Models to ask; null for the study's.
-        tasks: Tasks to run; null for the study's.
+        models: Models to query; null for all of the study.
+        tasks: Tasks to run; null for all of the study.
         until: Last asset to make; null for all.
     """
 
@@ -116,68 +106,85 @@ class Runner:
     outcome: Outcome = field(default_factory=Outcome)
 
     def run(self) -> Outcome:
-        """Look at the sources, then make each layer; a failure stops only what depends on it."""
+        """Look at the sources, then rebuild batch by batch; a failure stops only what depends on it."""
         found = source_observations.look(self.deployment, self.instance)
         source_observations.apply(found, self.deployment, self.instance)
         self.outcome.problems = found.catalogue.problems
-        tasks = list(self.tasks or self.deployment.study.tasks)
-        models = list(self.models or self.deployment.models)
-        for wave in found.catalogue.waves:
-            self._make(("raw_wave", "harmonized_wave", "survey_changelog"), [wave])
-        only_waves = self.until in ORDER[: ORDER.index("personas")]
-        if not found.catalogue.waves or (not only_waves and not self.deployment.harmonized_waves()):
-            # Said once: everything below would fail for the same reason. Why a wave was not made is said already.
-            if not self.outcome.failures:
-                self.outcome.failures["survey files"] = str(self.deployment.no_wave())
-            return self.outcome
-        if only_waves:
-            return self.outcome
-        self._make(("personas", "panel"), [""])
-        for task in tasks:
-            self._make(("items", "prompts"), [task])
-        asked = [t for t in tasks if steps.made(self.deployment, Node("prompts", t))]
-        cells = [f"{model}|{t}" for model in models for t in asked]
-        self._make_cells(("responses",), cells)
-        answered = [c for c in cells if steps.made(self.deployment, Node("responses", c))]
-        self._make_cells(("scores", "subgroup_metrics", "pockets"), answered)
-        if any(steps.made(self.deployment, Node("subgroup_metrics", c)) for c in steps.cells(self.deployment)):
-            self._make(("model_comparison", "warehouse", "report"), [""])
+        for batch in graph.batches():
+            if self.until is not None and _position(batch[0]) > _position(self.until):
+                break
+            if not self.deployment.harmonized_waves() and not self._reads_files(batch):
+                # Said once: everything below would fail for the same reason. Why a wave failed is said already.
+                if not self.outcome.failures:
+                    self.outcome.failures["survey files"] = str(self.deployment.no_wave())
+                break
+            self._rebuild(batch, [key for key in self._wanted(batch) if self._has_inputs(batch, key)])
         return self.outcome
 
+    def _reads_files(self, batch: Sequence[str]) -> bool:
+        """Whether a batch starts from survey files, of which there are some."""
+        per_wave = graph.TABLES[batch[0]].partitioning is Partitioning.WAVE
+        return per_wave and bool(self.deployment.catalogue().waves)
+
+    def _wanted(self, batch: Sequence[str]) -> list[str]:
+        """The partitions of a batch that this run is about."""
+        partitioning = graph.TABLES[batch[0]].partitioning
+        chosen = {"model": self.models, "task": self.tasks}
+        keys = [(key, partitioning.values(key)) for key in graph.partition_keys(self.deployment, partitioning)]
+        return [
+            key
+            for key, values in keys
+            if all(
+                not chosen.get(dimension) or value in (chosen[dimension] or ()) for dimension, value in values.items()
+            )
+        ]
+
+    def _has_inputs(self, batch: Sequence[str], key: str) -> bool:
+        """Whether the tables that a batch is made from are there; of those read over all partitions, at least one."""
+        first = {parent for asset in batch for parent in graph.parents_of(asset) if graph.owner(parent) not in batch}
+        nodes = {graph.owner(parent): read_partitions(self.deployment, Node(batch[0], key), parent) for parent in first}
+        return all(
+            any(made(self.deployment, Node(asset, partition)) for partition in partitions)
+            for asset, partitions in nodes.items()
+        )
+
     def publish_again(self) -> None:
-        """Publish warehouse and report though they are in step: readers see that they were looked at."""
-        self._materialize(("warehouse", "report"), [""])
+        """Publish warehouse and report although they are up to date, so that readers see that they were checked."""
+        self._materialize([name for name in graph.assets() if graph.TABLES[name].is_document], [""])
 
-    def _make(self, assets: Sequence[str], partitions: Sequence[str]) -> None:
-        """Materialize a chain of assets, partition by partition, from the first asset that is out of step."""
-        for chain, keys in self._stale(assets, partitions).items():
-            for key in keys:
-                self._materialize(chain, [key])
+    def _rebuild(self, assets: Sequence[str], keys: Sequence[str]) -> None:
+        """Materialize a batch of assets, from the first that is out of date.
 
-    def _make_cells(self, assets: Sequence[str], cells: Sequence[str]) -> None:
-        """As `_make`, over model × task partitions: as many models in one run as can be, which asks them abreast."""
+        Model × task partitions run together, as many models in one run as possible, so that models work side by side.
+        """
         models = self.instance.get_dynamic_partitions(str(MODEL.name))
-        for chain, keys in self._stale(assets, cells).items():
-            for block in rectangles(keys, models, list(self.deployment.study.tasks)):
+        for chain, stale in self._stale(assets, keys).items():
+            if graph.TABLES[chain[0]].partitioning is Partitioning.MODEL_TASK:
+                pairs = [ModelTask.parse(key) for key in stale]
+                blocks = [[str(pair) for pair in block] for block in rectangles(pairs, models, self._tasks())]
+            else:
+                blocks = [[key] for key in stale]
+            for block in blocks:
                 self._materialize(chain, block)
 
+    def _tasks(self) -> list[str]:
+        return list(self.deployment.study.tasks)
+
     def _stale(self, assets: Sequence[str], partitions: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-        """What is to be made: a chain of assets that ends the given one → its partitions."""
-        wanted = [a for a in assets if self.until is None or ORDER.index(a) <= ORDER.index(self.until)]
+        """What to rebuild: the end of the batch from its first asset that is out of date → partitions."""
+        wanted = [a for a in assets if self.until is None or _position(a) <= _position(self.until)]
         todo: dict[tuple[str, ...], list[str]] = {}
         for partition in partitions:
-            stale = tuple(a for a in wanted if steps.needs_run(self.deployment, Node(a, partition)))
+            stale = tuple(a for a in wanted if needs_run(self.deployment, Node(a, partition)))
             if stale:
-                # What follows a stale asset in the chain is made from it.
+                # The assets that follow it in the batch are made from it.
                 todo.setdefault(tuple(wanted[wanted.index(stale[0]) :]), []).append(partition)
         return todo
 
     def _materialize(self, assets: Sequence[str], keys: Sequence[str]) -> None:
         label = " → ".join(assets) + _named(keys)
         self.announce(label)
-        tags = (
-            {ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]} if len(keys) > 1 else {}
-        )
+        tags = {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]} if len(keys) > 1 else {}
         result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(a) for a in assets],
@@ -199,34 +206,37 @@ class Runner:
             self.outcome.failures[label] = "\n".join(_messages(failures)) or "the run failed"
 
 
+def _position(asset: str) -> int:
+    return graph.assets().index(asset)
+
+
 def _named(keys: Sequence[str]) -> str:
     if list(keys) == [""]:
         return ""
     return f" [{', '.join(keys)}]" if len(keys) <= MAX_NAMED else f" [{keys[0]} … {keys[-1]}: {len(keys)} partitions]"
 
 
-def rectangles(cells: Iterable[str], models: Sequence[str], tasks: Sequence[str]) -> list[list[str]]:
-    """Model × task partitions as blocks of neighbours, which is what a run over a range of partitions can hold.
+def rectangles(pairs: Iterable[ModelTask], models: Sequence[str], tasks: Sequence[str]) -> list[list[ModelTask]]:
+    """Model × task pairs as blocks of neighbours, which is what a run over a range of partitions can hold.
 
     Args:
-        cells: The partitions, `model|task`.
+        pairs: The pairs.
         models: All models in the order of their partition set.
         tasks: All tasks in the order of theirs.
     """
     wanted: dict[int, list[int]] = {}
-    for cell in cells:
-        model, _, task = cell.rpartition("|")
-        wanted.setdefault(models.index(model), []).append(tasks.index(task))
+    for pair in pairs:
+        wanted.setdefault(models.index(pair.model), []).append(tasks.index(pair.task))
     blocks = []
     for alike in {tuple(sorted(columns)) for columns in wanted.values()}:
         rows = sorted(row for row, columns in wanted.items() if tuple(sorted(columns)) == alike)
         for some in _neighbours(rows):
             blocks += [[(row, column) for row in some for column in few] for few in _neighbours(alike)]
-    return [[f"{models[row]}|{tasks[column]}" for row, column in block] for block in sorted(blocks)]
+    return [[ModelTask(models[row], tasks[column]) for row, column in block] for block in sorted(blocks)]
 
 
 def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
-    """Ascending numbers cut where one is left out."""
+    """Cut ascending numbers into runs without gaps."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][-1] == number - 1:
@@ -237,7 +247,7 @@ def _neighbours(numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _messages(failures: Iterable[dg.DagsterEvent]) -> Iterable[str]:
-    """The message of each failed step: our own, which names what and the remedy, else that of the innermost cause."""
+    """The message of each failed step: that of our own error, which states the remedy, else of the innermost cause."""
     for event in failures:
         data = event.step_failure_data
         error = data.error

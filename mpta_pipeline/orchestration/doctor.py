@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.steps.tasks import items_left_out
 
 _ROOM = 3e9  # bytes; the demo's model and tables take about two
 
@@ -72,7 +72,7 @@ def _folder(name: str, folder: Path) -> Finding:
 def _items(deployment: Deployment) -> Iterator[Finding]:
     """Tasks whose item file has gaps: the rule lets them go on, so that none is wrong."""
     try:
-        found = steps.items_left_out(deployment)
+        found = items_left_out(deployment)
     except MptaError:  # told of above
         return
     for task, told in found:
@@ -84,6 +84,8 @@ def _models(deployment: Deployment) -> Iterator[Finding]:
         specs = deployment.models.values()
     except MptaError:  # told of above
         return
+    for problem in inference.provider_problems(deployment.config):
+        yield Finding("providers", False, str(problem))
     for spec in specs:
         state = inference.overview(spec)["state"]
         good = state == "ready"

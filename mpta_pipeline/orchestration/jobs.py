@@ -13,7 +13,7 @@ import polars as pl
 from mpta_pipeline import surveys
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.command_runs import Runner, sole_command
-from mpta_pipeline.orchestration.metadata import DATA_VERSION, MICRODATA, OWNERS, data_version, preview
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, OWNERS, data_version, holds, preview
 from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import release_watch
@@ -25,7 +25,7 @@ STORED_DATA = dg.AssetSpec(
     group_name="publication",
     owners=OWNERS,
     kinds={"parquet"},
-    tags=MICRODATA,
+    tags=holds("microdata"),
 )
 
 

@@ -1,4 +1,4 @@
-"""What the UI shows of a table: rows, column schema, column lineage, previews. No table is made here."""
+"""Metadata for the UI: rows, column schema, column lineage, previews. No table is made here."""
 
 from __future__ import annotations
 
@@ -8,28 +8,23 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.core.tables import PUBLISHED, Table
 from mpta_pipeline.core.untrusted_text import markdown
 from mpta_pipeline.orchestration.column_lineage import lineage
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.graph import Holds
+from mpta_pipeline.pipeline.stored import path_of
 
 OWNERS = ["team:evaluation"]
 DATA_VERSION = "dagster/data_version"
-# Tag of each asset: what its tables hold, and so how they are to be handled.
-MICRODATA = {"holds": "microdata"}  # rows of single respondents, or texts made from them
-AGGREGATES = {"holds": "aggregates"}
-QUESTIONS = {"holds": "questions"}
-CONFIGURATION = {"holds": "configuration"}
 
-_CELLS = ("responses", "scores", "subgroup_metrics", "pockets")
-_UNITS = (
-    dict.fromkeys(("survey_file", "raw_wave", "harmonized_wave", "survey_changelog"), ("wave",))
-    | dict.fromkeys(("task_card", "items", "prompts"), ("task",))
-    | {"model_card": ("model",)}
-    | dict.fromkeys(_CELLS, ("model", "task"))
-)
+
+def holds(what: Holds) -> dict[str, str]:
+    """Tag of each asset: what its rows are, and so how they must be handled."""
+    return {"holds": what}
 
 
 def table_schema(table: Table) -> dg.TableSchema:
@@ -64,32 +59,31 @@ def published_schema() -> dg.TableSchema:
 
 
 def data_version(node: Node, version: str, removed: Mapping[str, int]) -> str:
-    """The version of a node that Dagster is told: its content's and, behind it, how often it left the study.
+    """The version of a node that is reported to Dagster: its content's, followed by how often it left the study.
 
-    Dagster remembers what was made of a wave, model or task that has left. Should it come back with equal content, all
-    of it must count as changed, or what was thrown away with it would not be made anew.
+    Dagster remembers what was made of a wave, model or task that has left. If it comes back with equal content, all of
+    it must count as changed, or what was discarded with it would not be rebuilt.
 
     Args:
         node: The asset and partition.
-        version: Of its content.
-        removed: As the catalogue says it.
+        version: Version of its content.
+        removed: Wave, model or task → how often it left, from the catalogue.
     """
-    keys = dict(zip(_UNITS.get(node.asset, ()), node.partition.rsplit("|", 1), strict=False))
-    times = sum(removed.get(f"{unit} {key}", 0) for unit, key in keys.items())
+    keys = graph.partitioning_of(node.asset).values(node.partition) if node.partition else {}
+    times = sum(removed.get(f"{dimension} {key}", 0) for dimension, key in keys.items())
     return f"{version}-{times}" if times else version
 
 
 def common(deployment: Deployment, asset: str) -> dict[str, Any]:
-    """What every partition of an asset shows: the releases in use, and what its columns are made from."""
+    """Metadata that all partitions of an asset share: the releases in use and the origins of its columns."""
     releases = deployment.waves()["release_id"].to_list() if deployment.harmonized_waves() else []
     return {"release ids": dg.MetadataValue.json(releases)} | lineage(asset)
 
 
 def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
-    """Metadata of one materialization: file, rows, descent and the step's own notes."""
+    """Metadata of one materialization: file, rows, parents and the step's own notes."""
     shown: dict[str, Any] = {"made from": dg.MetadataValue.json(dict(record.parents))}
-    path = steps.path_of(deployment, Node(*record.node.split("|", 1)))
-    shown["file"] = dg.MetadataValue.path(str(path))
+    shown["file"] = dg.MetadataValue.path(str(path_of(deployment, Node.parse(record.node))))
     if record.rows is not None:
         shown["dagster/row_count"] = record.rows
     for name, note in record.notes.items():
@@ -110,18 +104,29 @@ def _cell(value: object, limit: int = 120) -> str:
     return markdown(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
+def reported_version(deployment: Deployment, record: Record) -> str:
+    """The version of a materialization: the record's, with the settings whose changes reach Dagster by this asset."""
+    node = Node.parse(record.node)
+    settings = [
+        setting.version(deployment, node.partition)
+        for setting in graph.reported_with(node.asset)
+        if setting.version is not None
+    ]
+    version = digest(record.version, *settings) if settings else record.version
+    return data_version(node, version, deployment.catalogue().removed)
+
+
 def result(
     deployment: Deployment,
     record: Record,
     *,
     extra: Mapping[str, Any] | None = None,
     checks: list[dg.AssetCheckResult] | None = None,
-    version: str | None = None,
 ) -> dg.MaterializeResult[Any]:
-    """One materialization from a step's record; `version` is what Dagster is told instead of the record's."""
-    node = Node(*record.node.split("|", 1))
+    """One materialization from a step's record."""
+    asset = Node.parse(record.node).asset
     return dg.MaterializeResult(
-        metadata=common(deployment, node.asset) | record_metadata(deployment, record) | dict(extra or {}),
-        data_version=dg.DataVersion(data_version(node, version or record.version, deployment.catalogue().removed)),
+        metadata=common(deployment, asset) | record_metadata(deployment, record) | dict(extra or {}),
+        data_version=dg.DataVersion(reported_version(deployment, record)),
         check_results=checks or [],
     )

@@ -16,8 +16,10 @@ from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, data_version
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Catalogue, Deployment
+from mpta_pipeline.pipeline.graph import Partitioning
+from mpta_pipeline.pipeline.stored import forget_wave
 
 
 @dataclass(frozen=True)
@@ -87,48 +89,53 @@ def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> 
 def forget_removed(found: Look, deployment: Deployment) -> None:
     """Take the waves that are gone out of the study's tables."""
     for wave in found.remove[str(SURVEY_WAVE.name)]:
-        steps.forget_wave(deployment, wave)
+        forget_wave(deployment, wave)
 
 
 def _versions(deployment: Deployment, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-    """Asset, partition, version and what to show, for every source."""
-    for asset, partition, version, shown in _sources(deployment, catalogue):
-        yield asset, partition, data_version(Node(asset, partition), version, catalogue.removed), shown
+    """Source, partition, version and metadata of every source of the graph."""
+    keys = {Partitioning.WAVE: list(catalogue.waves)}
+    for source in graph.SOURCES.values():
+        for partition in keys.get(source.partitioning) or graph.partition_keys(deployment, source.partitioning):
+            shown = _metadata(deployment, catalogue, source.name, partition)
+            version = graph.version_of_source(deployment, source.name, partition)
+            if departed := _departures(catalogue, source.name):
+                version = digest(version, *(f"{unit} {times}" for unit, times in sorted(departed.items())))
+            yield source.name, partition, data_version(Node(source.name, partition), version, catalogue.removed), shown
 
 
-def _sources(deployment: Deployment, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-    for wave, file in catalogue.waves.items():
-        releases = [surveys.release_id(wave, part.sha256) for part in file.parts]
-        yield (
-            "survey_file",
-            wave,
-            deployment.wave_version(wave),
-            {
+def _departures(catalogue: Catalogue, source: str) -> dict[str, int]:
+    """What has left the study so far, of the dimensions whose departures a source reports: `wave gss-2016` → times."""
+    dimensions = {f"{dimension} " for dimension, by in graph.DEPARTURES.items() if by == source}
+    return {unit: n for unit, n in catalogue.removed.items() if unit.startswith(tuple(dimensions)) and dimensions}
+
+
+def _metadata(deployment: Deployment, catalogue: Catalogue, source: str, partition: str) -> dict[str, str]:
+    """What the UI shows of a source."""
+    match source:
+        case "survey_file":
+            file = catalogue.waves[partition]
+            return {
                 "file": ", ".join(part.name for part in file.parts),
                 "sha256": ", ".join(part.sha256 for part in file.parts),
                 "survey": file.survey,
-                "release id": ", ".join(releases),
-            },
-        )
-        yield "crosswalk_card", wave, deployment.harmonizing_version(file), {"codebook": ", ".join(file.codebooks)}
-    study = deployment.study_version("traits", "panel", "styles", "framings", "conditions", "seed", "figures")
-    # Prompts that wait for a permission are looked at again when the policy changes.
-    study = digest(study, deployment.policy_version())
-    # A wave that goes is no update of any asset: it shows as a change of who can be studied.
-    removed = {unit: times for unit, times in catalogue.removed.items() if unit.startswith("wave ")}
-    gone = ", ".join(sorted(removed.keys() - catalogue.units)) or "none"
-    yield "study_card", "", digest(study, *(f"{u} {n}" for u, n in sorted(removed.items()))), {"removed": gone}
-    yield "figures_card", "", deployment.figures_version(), {"level": str(deployment.study.figures.level)}
-    left = {unit: times for unit, times in catalogue.removed.items() if not unit.startswith("wave ")}
-    gone = ", ".join(sorted(left.keys() - catalogue.units)) or "none"
-    yield "departure_card", "", digest(*(f"{u} {n}" for u, n in sorted(left.items()))), {"removed": gone}
-    for task, config in deployment.study.tasks.items():
-        yield "task_card", task, deployment.task_version(task), {"kind": config.kind}
-    for name, spec in deployment.models.items():
-        shown = {k: str(v) for k, v in inference.card(spec).items()}
-        if (probed := inference.stored_probe(spec, deployment.layout.ledger(name))) is not None:
-            shown |= _probed(probed)
-        yield "model_card", name, deployment.model_version(name), shown
+                "release id": ", ".join(surveys.release_id(partition, part.sha256) for part in file.parts),
+            }
+        case "crosswalk_card":
+            return {"codebook": ", ".join(catalogue.waves[partition].codebooks)}
+        case "study_card" | "departure_card":
+            return {"removed": ", ".join(sorted(_departures(catalogue, source).keys() - catalogue.units)) or "none"}
+        case "figures_card":
+            return {"level": str(deployment.study.figures.level)}
+        case "task_card":
+            return {"kind": deployment.task(partition).kind}
+        case "model_card":
+            spec = deployment.models[partition]
+            shown = {k: str(v) for k, v in inference.card(spec).items()}
+            probed = inference.stored_probe(spec, deployment.layout.ledger(partition))
+            return shown | (_probed(probed) if probed is not None else {})
+        case _:
+            return {}
 
 
 def report_probes(deployment: Deployment, instance: dg.DagsterInstance, probes: Sequence[inference.Probe]) -> None:

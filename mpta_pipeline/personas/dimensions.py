@@ -26,6 +26,50 @@ _OF_QUESTIONS = {
     "in_culture": ("country",),
 }
 
+# Names for people. Other dimensions are called by the label of their concept.
+TITLES: Mapping[str, str] = {
+    "country": "Country",
+    "year": "Year",
+    "wave": "Wave",
+    "survey": "Survey",
+    "codebook": "Codebook",
+    "age_band": "Age",
+    "age_decade": "Age",
+    "sex": "Sex",
+    "education_3": "Education",
+    "party_3": "Party",
+    "race": "Race",
+    "cultural_zone": "Cultural zone",
+    "country_group": "Group of countries",
+    "category": "Category of the question",
+    "context": "Context",
+    "context_level": "Background given",
+    "story_zone": "Cultural zone of the story",
+    "in_culture": "Own or other culture",
+    "style": "Style of the persona",
+    "framing": "Framing of the persona",
+    "elicitation": "Elicitation",
+}
+# Values whose phrase says what they are without the name of the dimension.
+VALUES: Mapping[tuple[str, str], str] = {
+    ("sex", "female"): "women",
+    ("sex", "male"): "men",
+    ("age_band", "18–29"): "18–29",
+    ("age_band", "30–44"): "30–44",
+    ("age_band", "45–64"): "45–64",
+    ("age_band", "65+"): "65 and over",
+    ("race", "black"): "Black",
+    ("race", "white"): "White",
+    ("race", "other"): "of another race",
+    ("party_3", "democrat"): "Democrats",
+    ("party_3", "republican"): "Republicans",
+    ("party_3", "independent"): "independents",
+    ("party_3", "other"): "another party",
+    ("education_3", "lower"): "lower education",
+    ("education_3", "middle"): "middle education",
+    ("education_3", "upper"): "upper education",
+}
+
 
 def age_band(age: pl.Expr) -> pl.Expr:
     """18–29 (respondents below 18 included, whom some surveys admit), 30–44, 45–64, 65+."""

@@ -13,21 +13,20 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
     left-right; age and birth year; …).
 
     Args:
-        items: ITEMS rows; `metadata` names the native variable and the label of a survey item.
+        items: ITEMS rows.
         shown: codebook, column, label, variables (list), reveals (list) of all columns that a persona may show.
 
     Returns:
         item_id, codebook, hidden (those that a persona may show, sorted; what the texts depend on), masked (hidden and
         the item's own column, which is recorded).
     """
-    own = pl.col("metadata").str.json_path_match("$.variable").str.split("+")
     asked = items.select(
         "item_id",
         "column",
         "reveals",
         pl.col("codebook").alias("item_codebook"),
-        own.alias("own_variables"),
-        pl.col("metadata").str.json_path_match("$.label").alias("own_label"),
+        pl.col("variables").alias("own_variables"),
+        pl.col("label").alias("own_label"),
     )
     pairs = asked.join(shown.select("codebook").unique(), how="cross").filter(
         pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -142,18 +142,6 @@ class Deployment:
         """Records of sources and concepts in the configuration folder that are not used as they stand."""
         concepts = self.crosswalk.set_aside if self.has_own_concepts else ()
         return (*self.sources.set_aside, *concepts)
-
-    def own_records(self) -> list[str]:
-        """One line per record of sources and concepts in the configuration folder, for people."""
-        concepts = self.crosswalk if self.has_own_concepts else None
-        found = [("source", self.sources.own, self.sources.replaced)]
-        found += [("concept", concepts.own, concepts.replaced)] if concepts else []  # type: ignore[list-item]
-        lines = [
-            f"{kind} {name}: {own.file}{' (replaces the packaged one)' if name in replaced else ''}"
-            for kind, records, replaced in found
-            for name, own in records.items()
-        ]
-        return [one_line(line) for line in lines] + [f"{one.name} was set aside. {one}" for one in self.set_aside]
 
     @property
     def has_own_concepts(self) -> bool:
@@ -394,14 +382,21 @@ class Deployment:
 
     def figures_version(self) -> str:
         """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
-        rules, table = self.study_version("figures", "name"), self.retest_file
+        rules, table = self.study_version("figures", "name", "seed"), self.retest_file
         if table is None:
             return rules
         return digest(rules, table.read_bytes() if table.is_file() else "absent")
 
-    def study_version(self, *parts: str) -> str:
-        """Version of parts of the study, e.g. `traits`."""
-        return digest(*(json.dumps(self.study.model_dump(mode="json")[part], sort_keys=True) for part in parts))
+    def report_version(self) -> str:
+        """Version of what the report shows beyond the estimates: tasks and their order, warnings, titles of surveys."""
+        titles = sorted(f"{source.family} {source.title}" for source in self.sources)
+        return digest(*self.study.tasks, str(self.study.least_readable), *titles)
+
+    def study_version(self, *keys: str) -> str:
+        """Version of keys of study.yaml, e.g. `traits`; a dot leads to a nested key: `panel.strata`."""
+        document = self.study.model_dump(mode="json")
+        values = (reduce(lambda value, part: value[part], key.split("."), document) for key in keys)
+        return digest(*(json.dumps(value, sort_keys=True) for value in values))
 
 
 def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:

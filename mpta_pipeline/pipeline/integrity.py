@@ -6,7 +6,7 @@ No Dagster here: the nightly job and `mpta check` show what this finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +16,17 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, MptaError
-from mpta_pipeline.core.hashing import content_hash, digest, file_sha256
+from mpta_pipeline.core.hashing import content_hash, file_sha256
 from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import Node, checksum, read_record, record_path
 from mpta_pipeline.core.storage import listed, read_parquet
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.staleness import is_current
+from mpta_pipeline.pipeline.steps.inference import as_permitted
+from mpta_pipeline.pipeline.steps.surveys import part_of
+from mpta_pipeline.pipeline.stored import made, path_of, read
 from mpta_pipeline.publication import warehouse
 
 
@@ -105,10 +109,9 @@ def _records(deployment: Deployment) -> Iterator[Finding]:
             problem = "is damaged: its bytes are not those that were written; `mpta run` makes it anew"
         else:
             frame = read_parquet(path)
-            version = content_hash(frame)
-            if record.node == "personas" and (groups := steps.made(deployment, Node("groups"))) is not None:
-                version = digest(version, groups.version)
-            if record.rows != frame.height or record.version != version:
+            # A record of an earlier version states no hash of the rows alone.
+            changed = record.content not in ("", content_hash(frame))
+            if record.rows != frame.height or changed:
                 problem = "does not hold what its record says: it was changed from outside; delete it, run `mpta run`"
         yield Finding(
             "records", _subject(deployment, path), not problem, "warn" if record is None else "error", problem
@@ -117,22 +120,12 @@ def _records(deployment: Deployment) -> Iterator[Finding]:
 
 def _in_step(deployment: Deployment) -> Iterator[Finding]:
     """Every asset's partition against what it would be made from now."""
-    for node in _nodes(deployment):
-        if steps.made(deployment, node) is None:
+    for node in graph.nodes(deployment):
+        if made(deployment, node) is None:
             yield Finding("in_step", str(node), False, "warn", "has not been made yet: `mpta run`, or let the daemon")
         else:
-            behind = not steps.is_current(deployment, node)
+            behind = not is_current(deployment, node)
             yield Finding("in_step", str(node), not behind, "warn", "was made from older parents" if behind else "")
-
-
-def _nodes(deployment: Deployment) -> Iterator[Node]:
-    for wave in deployment.catalogue().waves:
-        yield from (Node(a, wave) for a in ("raw_wave", "harmonized_wave", "survey_changelog"))
-    yield from (Node(a) for a in ("personas", "panel"))
-    yield from (Node(a, task) for task in deployment.study.tasks for a in ("items", "prompts"))
-    for cell in steps.cells(deployment):
-        yield from (Node(a, cell) for a in ("responses", "scores", "subgroup_metrics", "pockets"))
-    yield from (Node(a) for a in ("model_comparison", "warehouse", "report"))
 
 
 def _waves(deployment: Deployment) -> Iterator[Finding]:
@@ -141,7 +134,7 @@ def _waves(deployment: Deployment) -> Iterator[Finding]:
         frame = read_parquet(deployment.layout.harmonized(wave))
         raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
         for raw in raws:
-            part = steps.part_of(frame, raw)
+            part = part_of(frame, raw)
             subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"
             for check in harmonize.check_wave(part, raw, deployment.crosswalk) if part.height else ():
                 severity: Literal["error", "warn"] = "error" if check.severity == "error" else "warn"
@@ -161,7 +154,7 @@ def _snapshots(deployment: Deployment) -> Iterator[Finding]:
             if hashes.get(part.path, part.sha256) != part.sha256:
                 problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
-        if steps.made(deployment, Node("raw_wave", wave)) is not None:
+        if made(deployment, Node("raw_wave", wave)) is not None:
             try:
                 yield from _stored_rows(deployment, wave)
             except DamagedError as failure:
@@ -186,13 +179,13 @@ def _ledgers(deployment: Deployment) -> Iterator[Finding]:
         yield Finding(
             "ledgers", f"{folder.name}: {verdict.records:,} records", not damaged, "error", damaged and _lost(damaged)
         )
-    for cell in steps.cells(deployment):
-        if steps.made(deployment, Node("responses", cell)) is not None:
-            wanted = steps.read(deployment, "responses", cell)["request_hash"].unique()
-            held = Ledger(deployment.layout.ledger(cell.split("|")[0])).held(wanted)
-            lost = wanted.len() - held.answered.len() - held.failed.len()
+    for pair in graph.model_tasks(deployment):
+        if made(deployment, Node("responses", str(pair))) is not None:
+            wanted = read(deployment, "responses", str(pair))["request_hash"].unique()
+            settled = Ledger(deployment.layout.ledger(pair.model)).settled(wanted)
+            lost = wanted.len() - settled.answered.len() - settled.failed.len()
             message = f"{lost} answer(s) of the table are not in the ledger and would be asked again" if lost else ""
-            yield Finding("ledgers", f"responses|{cell}", not lost, "error", message)
+            yield Finding("ledgers", f"responses|{pair}", not lost, "error", message)
 
 
 def _lost(damaged: str) -> str:
@@ -202,7 +195,7 @@ def _lost(damaged: str) -> str:
 def _published(deployment: Deployment) -> Iterator[Finding]:
     """The published DuckDB file holds as many rows of each table as the partitions do."""
     for node in (Node("warehouse"), Node("report")):
-        record, path = steps.made(deployment, node), steps.path_of(deployment, node)
+        record, path = made(deployment, node), path_of(deployment, node)
         if record is not None and record.checksum:
             same = checksum(path) == record.checksum
             changed = f"{path.name} was changed or damaged since it was published; delete it, run `mpta run`"
@@ -236,23 +229,27 @@ def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
 
 def _policy(deployment: Deployment) -> Iterator[Finding]:
     """Prompts that wait for a permission, and stored answers to prompts that may no longer be sent to their model."""
-    for cell in steps.cells(deployment):
-        if (record := steps.made(deployment, Node("responses", cell))) is None:
+    for pair in graph.model_tasks(deployment):
+        if (record := made(deployment, Node("responses", str(pair)))) is None:
             continue
-        model, task = cell.split("|")
+        model, task = pair
         waiting = record.notes.get("withheld", 0)
         message = f"{waiting:,} prompt(s) wait: {record.notes.get('withheld_because')}" if waiting else ""
-        yield Finding("policy", f"responses|{cell}", not waiting, "warn", message)
-        if deployment.model(model).may_receive("local_only") or steps.made(deployment, Node("prompts", task)) is None:
+        yield Finding("policy", f"responses|{pair}", not waiting, "warn", message)
+        if deployment.model(model).may_receive("local_only") or made(deployment, Node("prompts", task)) is None:
             continue
-        prompts = steps.as_permitted(deployment, steps.read(deployment, "prompts", task))
-        answers = steps.read(deployment, "responses", cell).filter(pl.col("text").is_not_null())
+        prompts = as_permitted(
+            read(deployment, "prompts", task),
+            read(deployment, "personas"),
+            replace(deployment).permitted_use("codebook"),
+        )
+        answers = read(deployment, "responses", str(pair)).filter(pl.col("text").is_not_null())
         sent = prompts.filter(pl.col("data_use") != "any").join(answers, on="prompt_id", how="semi").height
         message = (
             f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; nothing more is "
             "sent, and what was sent cannot be taken back"
         )
-        yield Finding("policy", f"sent before: {cell}", not sent, "warn", message if sent else "")
+        yield Finding("policy", f"sent before: {pair}", not sent, "warn", message if sent else "")
 
 
 CHECKS: dict[str, tuple[Callable[[Deployment], Iterator[Finding]], str]] = {

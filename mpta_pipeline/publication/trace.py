@@ -1,4 +1,4 @@
-"""Lineage on request: what a figure, pocket, answer or persona was made from; what came of a file, variable, person.
+"""Lineage on request: what an estimate, pocket, answer or persona was made from; what came of a file, variable, person.
 
 Back it ends at the respondent's row, variable, native code and label in the file. The questions are SQL in
 `sql/trace/`; here they are put in turn and laid out for the terminal.
@@ -24,7 +24,7 @@ from mpta_pipeline.core.named_sql import load
 SHOWN = 20
 """Rows of a table shown in the terminal at most; `Trace.frame` holds all."""
 
-Kind = Literal["figure", "pocket", "response", "prompt", "persona", "release", "variable"]
+Kind = Literal["estimate", "pocket", "response", "prompt", "persona", "release", "variable"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
 
 # A survey cell in one column of the terminal: variable = code (label).
@@ -106,10 +106,10 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
         MptaError: Nothing has this id.
     """
     _set(con, identifier=identifier)
-    figure = _ask(con, "figure")
-    if figure.height:
-        return _figure(con, identifier, figure, narrow)
-    before = _ask(con, "figure_before")
+    estimate = _ask(con, "estimate")
+    if estimate.height:
+        return _estimate(con, identifier, estimate, narrow)
+    before = _ask(con, "replaced_estimate")
     if before.height:
         return _replaced(con, identifier, before, narrow)
     pocket = _ask(con, "pocket")
@@ -134,11 +134,11 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
     raise MptaError(
         "Nothing has this id",
         value=identifier,
-        remedy="give a figure's id (f_…, beside each figure of the report) or its key "
-        "model/task/survey/metric/condition/dimensions/subgroup, a pocket's id (p_…), a prompt id, model:prompt id, a "
-        "request hash, a respondent's id (r_…) or wave:own key, a wave, its file's name or SHA-256, or wave:variable; "
-        "they stand in the tables figures, found_pockets, prompts, responses, respondents, waves and variables of the "
-        "warehouse. After a new release run the pipeline first",
+        remedy="give the id of an estimate (f_…, shown beside each number of the report) or its key "
+        "model/task/survey/metric/condition/dimensions/subgroup, the id of a pocket (p_…), a prompt id, "
+        "model:prompt id, a request hash, the id of a respondent (r_…) or wave:own key, a wave, the name or SHA-256 of "
+        "its file, or wave:variable. You find them in the warehouse's tables estimates, found_pockets, prompts, "
+        "responses, respondents, waves and variables. After a new release, run the pipeline first",
     )
 
 
@@ -165,9 +165,9 @@ def _sources(cells: pl.DataFrame) -> Section:
     return Section("Waves, releases and files", frame)
 
 
-def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFrame, narrow: Narrow) -> Trace:
-    first = figure.row(0, named=True)
-    values = figure.select(
+def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.DataFrame, narrow: Narrow) -> Trace:
+    first = estimate.row(0, named=True)
+    values = estimate.select(
         "estimate",
         "ci_low",
         "ci_high",
@@ -178,18 +178,18 @@ def _figure(con: duckdb.DuckDBPyConnection, identifier: str, figure: pl.DataFram
         "n_personas",
         "n_items",
     )
-    note = "One row a baseline; an empty baseline is the figure alone."
-    head = Section(f"Figure {first['figure_id']}", values, note)
+    note = "One row a baseline; an empty baseline is the estimate alone."
+    head = Section(f"Estimate {first['estimate_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
     title = (
         f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
         f"{first['dimensions']} = {first['subgroup']}"
     )
-    return Trace("figure", identifier, title, (head, *sections), cells)
+    return Trace("estimate", identifier, title, (head, *sections), cells)
 
 
 def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFrame, narrow: Narrow) -> Trace:
-    """A figure that has been replaced: what it was, what it is now, and where that comes from."""
+    """An estimate that has been replaced: what it was, what it is now, and where that comes from."""
     # Imported here: they take a second, which other traces need not wait for.
     from mpta_pipeline.metrics.metric import METRICS
     from mpta_pipeline.report import phrases
@@ -200,8 +200,11 @@ def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFr
     was, now = (phrases.number(row[name], share=share) for name in ("estimate", "now_estimate"))
     weighting = "weighted" if row["weighted"] else "unweighted"
     if row["now_id"] is None:
-        said = f"The figure {row['figure_key']} ({weighting}) was {was} until {row['until']} UTC and is no longer made."
-        return Trace("figure", identifier, said, (Section("Figures replaced", before, said),), before)
+        said = (
+            f"The estimate {row['estimate_key']} ({weighting}) was {was} until {row['until']} UTC "
+            "and is no longer computed."
+        )
+        return Trace("estimate", identifier, said, (Section("Estimates replaced", before, said),), before)
     releases = (
         "from the same releases"
         if row["release_ids"] == row["now_release_ids"]
@@ -209,9 +212,9 @@ def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFr
     )
     said = f"was {was}, is {now} since {row['until']} UTC ({weighting}; {releases}); its id is now {row['now_id']}"
     _set(con, identifier=row["now_id"])
-    current = _figure(con, row["now_id"], _ask(con, "figure"), narrow)
-    head = Section(f"Figure {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
-    return Trace("figure", identifier, f"{current.title}: {said}", (head, *current.sections), current.frame)
+    current = _estimate(con, row["now_id"], _ask(con, "estimate"), narrow)
+    head = Section(f"Estimate {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
+    return Trace("estimate", identifier, f"{current.title}: {said}", (head, *current.sections), current.frame)
 
 
 def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFrame, narrow: Narrow) -> Trace:
@@ -228,7 +231,7 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
         "n_personas",
     )
     note = (
-        "Its figures are of the half on which it was tested; below are all answers of its group, those of the half on "
+        "Its numbers are of the half on which it was tested; below are all answers of its group, those of the half on "
         "which it was searched, too."
     )
     head = Section(f"Pocket {first['pocket_id']}", values, note)
@@ -245,7 +248,7 @@ def _answers_of_group(
 ) -> tuple[pl.DataFrame, list[Section]]:
     """The answers of a model to a task under a condition by the people of a subgroup, back to the file."""
     _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
-    cells, _ = _cells(con, _ask(con, "figure_answers"), narrow)
+    cells, _ = _cells(con, _ask(con, "estimate_answers"), narrow)
     questions = (
         cells.group_by("item_id", "question", "wave", "variable")
         .agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))

@@ -19,6 +19,7 @@ from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.named_sql import header, literal, load, quoted
 from mpta_pipeline.core.provenance import verify
 from mpta_pipeline.core.storage import (
+    REPLACED_ESTIMATES,
     Layout,
     fetch,
     listed,
@@ -31,8 +32,26 @@ from mpta_pipeline.core.storage import (
 )
 from mpta_pipeline.publication.trace import Trace, follow
 
-VIEWS = ("value_labels", "recodes", "answers", "figures", "found_pockets", "memberships", "unparsed_replies")
+VIEWS = (
+    "value_labels",
+    "recodes",
+    "answers",
+    "estimates",
+    "figures",
+    "found_pockets",
+    "memberships",
+    "unparsed_replies",
+)
 """Published views, each after those that it reads."""
+
+EARLIER_SCHEMA = "before_0_2"
+"""Schema of the views that keep the column names of versions before 0.2, for queries written then."""
+
+_EARLIER_VIEWS = {
+    "recodes": {"dialect": "codebook"},
+    "memberships": {"persona_id": "respondent_id"},
+    "estimates": {"figure_id": "estimate_id", "figure_key": "estimate_key"},
+}
 
 LEFT_OUT = "tables/left_out.json"
 """Partitions of models and tasks that are not of the study now: kept, but neither published nor traced."""
@@ -98,7 +117,7 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
             LEFT_OUT,
             "raw/*/current.json",
             "raw/*/*/variables.parquet",
-            f"{tables.FIGURES_BEFORE.name}/**/*.parquet",
+            f"{REPLACED_ESTIMATES}/**/*.parquet",
         )
         fetch([path for pattern in wanted for path in listed(layout.store, pattern)], layout.store, folder)
         yield Layout(folder)
@@ -118,9 +137,9 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
         for table in tables.PUBLISHED:
             _declare(con, table)
             _view_over_files(con, table, files(here, table))
-        _declare(con, tables.FIGURES_BEFORE)
-        replaced = listed(here.store, f"{tables.FIGURES_BEFORE.name}/**/*.parquet")
-        _fill(con, tables.FIGURES_BEFORE, replaced)
+        _declare(con, tables.REPLACED_ESTIMATES)
+        replaced = listed(here.store, f"{REPLACED_ESTIMATES}/**/*.parquet")
+        _fill(con, tables.REPLACED_ESTIMATES, replaced)
         _make_views(con, views)
         yield con
 
@@ -145,6 +164,7 @@ def publish(layout: Layout) -> Path:
                 _declare(con, table)
                 _fill(con, table, files(here, table))
             _make_views(con, VIEWS)
+            _make_earlier_views(con)
             _comment(con)
             con.commit()
 
@@ -154,13 +174,13 @@ def publish(layout: Layout) -> Path:
 
 
 def trace(layout: Layout, identifier: str) -> Trace:
-    """Follow a figure, pocket, response, prompt or persona back to respondents, variables, native codes and files.
+    """Follow an estimate, pocket, response, prompt or persona back to respondents, variables, native codes and files.
 
     A release or variable is followed forward to what was made from it.
 
     Args:
         layout: Where the tables are.
-        identifier: A figure's id (`f_…`, as in the report; also of a figure that has been replaced since) or its key
+        identifier: An estimate's id (`f_…`, as in the report, also of a replaced estimate) or its key
             (`model/task/survey/metric/condition/dimensions/subgroup`), a pocket's (`p_…`, or
             `model/task/survey/condition/outcome/dimensions/subgroup`), a prompt id, `model:prompt id`, a request hash,
             a persona's or respondent's id (`r_…`) or wave and own key (`gss-2018:317`), a wave, release id, file
@@ -183,7 +203,7 @@ def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:
 
 def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> duckdb.DuckDBPyRelation:
     try:
-        relation = con.read_parquet([str(p) for p in paths], union_by_name=True)
+        relation = _with_current_names(table, con.read_parquet([str(p) for p in paths], union_by_name=True))
         lacking = [c.name for c in table.columns if not c.optional and c.name not in relation.columns]
     except duckdb.Error as failure:
         raise ValidationError(
@@ -199,6 +219,19 @@ def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[P
             remedy="they were made by an older version: make that table's assets again",
         )
     return relation
+
+
+def _with_current_names(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Rename columns that a version before 0.2 stored; where partitions of both versions lie together, join the two."""
+    earlier = {old: new for old, new in table.earlier_names.items() if old in relation.columns}
+    if not earlier:
+        return relation
+    now = {
+        new: f"coalesce({quoted(new)}, {quoted(old)})" if new in relation.columns else quoted(old)
+        for old, new in earlier.items()
+    }
+    kept = [quoted(name) for name in relation.columns if name not in earlier and name not in now]
+    return relation.project(", ".join([*(f"{value} as {quoted(name)}" for name, value in now.items()), *kept]))
 
 
 def _further_columns(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
@@ -250,6 +283,17 @@ def _make_views(con: duckdb.DuckDBPyConnection, views: Sequence[str]) -> None:
     }
     for name in views:
         con.execute(f"create view {quoted(name)} as {load(f'views/{name}', **context)}")
+
+
+def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
+    """Make a view with the earlier column names of each published table or view that has some."""
+    con.execute(f"create schema {EARLIER_SCHEMA}")
+    for name, earlier in ({t.name: t.earlier_names for t in tables.PUBLISHED} | _EARLIER_VIEWS).items():
+        if earlier:
+            names = ", ".join(f"{quoted(new)} as {quoted(old)}" for old, new in earlier.items())
+            view = f"{EARLIER_SCHEMA}.{quoted(name)}"
+            con.execute(f"create view {view} as select * rename ({names}) from main.{quoted(name)}")
+            con.execute(f"comment on view {view} is {literal(f'{name} with the column names of versions before 0.2')}")
 
 
 def _answer_columns(con: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:

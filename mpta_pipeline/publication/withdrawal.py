@@ -2,7 +2,7 @@
 
 What goes at once: their rows in every raw snapshot, in every stored table and in the published DuckDB file, and every
 answer of a model to a prompt that shows or asks about them and nobody else. What follows by the ordinary run: the
-harmonized wave, personas, panel, prompts, answers of whoever takes their place, scores, figures, report; their wave's
+harmonized wave, personas, panel, prompts, answers of whoever takes their place, scores, estimates, report; their wave's
 source has a new version because the list of those who withdrew has one.
 
 What no program here can do, and the user has to: the producer's survey file (replace it by the producer's next release;
@@ -21,6 +21,7 @@ import duckdb
 import polars as pl
 
 from mpta_pipeline import inference, personas, surveys
+from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import discard, read_record, read_table, rewrite
@@ -28,7 +29,7 @@ from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.publication import warehouse
 
-# Columns that name a respondent, in whatever table; the last two in tables that an earlier version stored.
+# Columns that name a respondent, in any table. The last two occur in tables that versions before 0.2 stored.
 _PEOPLE = ("respondent_id", "shown_respondent_id", "persona_id", "shown_persona_id")
 
 
@@ -159,9 +160,10 @@ def forget(
 def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
     """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
     path = layout.table("personas")
-    stored = read_table(path).filter(pl.col("respondent_id") == respondent_id) if path.exists() else None
     texts = [respondent_id]
-    if stored is not None and stored.height:
+    stored = tables.PERSONAS.with_current_names(read_table(path)) if path.exists() else tables.PERSONAS.empty()
+    stored = stored.filter(pl.col("respondent_id") == respondent_id)
+    if stored.height:
         texts += [
             personas.render(stored, style=style, framing=framing)[0]
             for style in study.styles
@@ -176,7 +178,8 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
 
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
     """Prompts that show the respondent or ask with their answer as the key; `alone`: nobody else shares the text."""
-    frames = [read_table(path) for path in listed(layout.store / "tables" / "prompts", "**/*.parquet")]
+    paths = listed(layout.store / "tables" / "prompts", "**/*.parquet")
+    frames = [tables.PROMPTS.with_current_names(read_table(path)) for path in paths]
     if not frames:
         return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
     prompts = pl.concat(frames, how="diagonal_relaxed")

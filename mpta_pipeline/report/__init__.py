@@ -1,4 +1,4 @@
-"""The report: one HTML file that says what was measured, how sure it is, and where each figure comes from."""
+"""The report: one HTML file that says what was measured, how sure it is, and where each estimate comes from."""
 
 from mpta_pipeline.report.render import render_report
 from mpta_pipeline.report.rows import MetricRecord

@@ -102,15 +102,15 @@ def strip(
     small: bool = False,
     words: str,
 ) -> Markup:
-    """One row's figure with its interval and baselines.
+    """One row's estimate with its interval and baselines.
 
     Args:
         scale: The table's axis.
-        estimate: The figure, a dot; None draws no dot.
+        estimate: The estimate, a dot; None draws no dot.
         low: Lower end of its interval.
         high: Upper end.
         marks: Baselines by name; those of `MARKS` have their own shape.
-        other: The unweighted figure beside a weighted one, a hollow dot.
+        other: The unweighted estimate beside a weighted one, a hollow dot.
         small: The cell is small: drawn faint.
         words: The row in words, as title.
     """
@@ -148,8 +148,15 @@ def mark(name: str, x: float) -> Markup:
             return Markup('<path class="mark chance" d="M{} 1v18"/>').format(x)
 
 
-def legend(names: Sequence[str], label: Mapping[str, str], *, other: bool, interval: bool = True) -> Markup:
-    """What the marks of a table mean."""
+def legend(names: Sequence[str], label: Mapping[str, str], *, other: bool, confidence: str) -> Markup:
+    """What the marks of a table mean.
+
+    Args:
+        names: Baselines that the table draws.
+        label: Baseline → its name for people.
+        other: The table draws unweighted values beside weighted ones.
+        confidence: Confidence of the intervals, e.g. `95 %`.
+    """
 
     def entry(drawing: Markup, text: str) -> Markup:
         return Markup(
@@ -157,9 +164,8 @@ def legend(names: Sequence[str], label: Mapping[str, str], *, other: bool, inter
         ).format(drawing, text)
 
     dot = Markup('<circle class="dot" cx="12" cy="10" r="4.2"/>')
-    if interval:
-        dot = Markup('<line class="whisker" x1="1" x2="23" y1="10" y2="10"/>') + dot
-    entries = [entry(dot, "the model, with 95 % interval" if interval else "the model")]
+    dot = Markup('<line class="whisker" x1="1" x2="23" y1="10" y2="10"/>') + dot
+    entries = [entry(dot, f"the model, with {confidence} interval")]
     if other:
         entries.append(entry(Markup('<circle class="hollow" cx="12" cy="10" r="4"/>'), "the same, unweighted"))
     entries += [entry(mark(n, 12.0), label[n]) for n in names if n in MARKS]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mpta_pipeline.core.labels import plain
+
 MINUS = "−"
 NOTHING = "–"
 
@@ -32,56 +34,6 @@ BASELINES = {
 }
 """Baselines as a reader calls them; others go by their name."""
 
-METRICS = {
-    "tv": "total variation",
-    "w1n": "Wasserstein distance on the scale",
-    "js": "Jensen–Shannon distance",
-    "mae_n": "mean distance on the scale",
-    "accuracy_strict": "accuracy of single answers",
-    "accuracy_answered": "accuracy of readable answers",
-    "accuracy_worst": "accuracy of the worst group",
-    "accuracy_range": "best group less worst",
-    "accuracy_ratio": "worst group over best",
-    "accuracy_range_shrunken": "range, shrunken",
-    "accuracy_between_sd": "spread of groups (SD)",
-    "accuracy_entropy_between": "inequality index",
-    # Without the benchmark's name: sample items have these figures too and are no results on it.
-    "bbq_acc_amb": "accuracy, ambiguous questions",
-    "bbq_acc_dis": "accuracy, disambiguated questions",
-    "bbq_bias_amb": "stereotype bias, ambiguous questions",
-    "bbq_bias_dis_diff": "accuracy with less against the stereotype",
-    "bbq_s_amb": "bias score as published, ambiguous questions",
-    "bbq_s_dis": "bias score as published, disambiguated questions",
-    "rouge_l": "nearness to the reference text (ROUGE-L)",
-    "rouge_1": "words shared with the reference text (ROUGE-1)",
-    "chrf": "characters shared with the reference text (chrF)",
-    "bleu": "phrases shared with the reference text (BLEU)",
-    "bertscore": "likeness to the reference text (BERTScore)",
-    "civics_agreement": "statements agreed with less disagreed with",
-    "condescension_rate": "replies that speak down to the person",
-    "pc1_share": "first component of the answers' correlations",
-    "effective_dependence": "dependence among the answers",
-    "eta2": "share explained by the group (ε²)",
-    "eta2_difference": "share explained by the group, model less people",
-    "eta2_ratio": "share explained by the group, model over people (η² ratio)",
-    "variance_ratio": "variance, model over people",
-    "entropy_ratio": "entropy, model over people",
-    "representativeness": "representativeness (OpinionQA)",
-    "js_similarity": "similarity (GlobalOpinionQA)",
-    "simbench": "SimBench score",
-    "steerability": "steerability (OpinionQA)",
-    "consistency": "consistency (OpinionQA)",
-    "pfs": "Population Fidelity Score",
-    "pfs_accuracy": "fidelity: accuracy",
-    "pfs_adaptability": "fidelity: adaptability",
-    "pfs_structure": "fidelity: structure",
-    "cronbach_alpha": "Cronbach's α of batteries",
-    "factor_congruence": "factor congruence of batteries (Tucker's φ)",
-    "pearson": "Pearson correlation with the person's own answer",
-    "spearman": "Spearman correlation with the person's own answer",
-    "qwk": "agreement on the scale (quadratic weighted kappa)",
-}
-"""Metrics whose name alone does not say what they are."""
 DIRECTIONS = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "none": "neither way"}
 VERDICTS = {"gap": "differs", "no_gap": "alike", "inconclusive": "unclear"}
 
@@ -90,11 +42,6 @@ OUTCOMES = {
     "score_net_of_item_mode": "share of right answers, net of the most frequent answer's",
     "persona_effect": "effect of the persona",
 }
-
-
-def plain(name: str) -> str:
-    """A name of the study as a reader would write it."""
-    return name.replace("_", " ").replace("×", " × ")
 
 
 def condition(name: str) -> str:
@@ -112,21 +59,16 @@ def opening(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def metric(name: str) -> str:
-    """A metric in words."""
-    return METRICS.get(name, plain(name))
-
-
 def baseline(name: str) -> str:
     """A baseline in words."""
     return BASELINES.get(name, plain(name))
 
 
 def number(value: float | None, *, share: bool, signed: bool = False, unit: bool = True) -> str:
-    """A figure: a share in percent with one decimal, anything else with three digits; a true minus sign.
+    """An estimate: a share in percent with one decimal, anything else with three digits; a true minus sign.
 
     Args:
-        value: The figure; None or not finite gives a dash.
+        value: The estimate; None or not finite gives a dash.
         share: It is a proportion (or a difference of two, in percentage points).
         signed: Write a plus too.
         unit: Write the percent sign (never for signed shares, which are points).
@@ -140,7 +82,7 @@ def number(value: float | None, *, share: bool, signed: bool = False, unit: bool
 
 
 def interval(low: float | None, high: float | None, *, share: bool, signed: bool = False) -> str:
-    """A 95 % interval in brackets; empty where there is none."""
+    """An interval in brackets; empty if there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     ends = [number(end, share=share, signed=signed, unit=False) for end in (low, high)]

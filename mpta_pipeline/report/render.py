@@ -1,9 +1,7 @@
-"""The report as one self-contained HTML file: no script, no network, everything escaped."""
+"""Render the report as one self-contained HTML file: no script, no network, everything escaped."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,31 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from mpta_pipeline.core import tables as t
+from mpta_pipeline.core.labels import Labels
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases
-from mpta_pipeline.report import rows as f
-from mpta_pipeline.report.rows import Figure, MetricRecord
+from mpta_pipeline.report.context import Report
+from mpta_pipeline.report.rows import MetricRecord
+from mpta_pipeline.report.section import Section, sections
 
 _TEMPLATES = Path(__file__).parent / "templates"
-HEADLINE = "accuracy"
-DISTANCES = ("tv", "w1n", "js")
-RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
-POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
-"""What published benchmarks make of the distances; everyone's figures have their own table."""
-FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")
-OF_GROUPS = (*FIDELITY, "consistency")
-"""Figures of a whole dimension that are no inequality of its groups."""
-REPEATING = ("accuracy_strict", "accuracy_answered")
-"""Metrics whose subgroup tables would say again what that of accuracy says."""
-OPEN_MODELS = 3
-"""Subgroup tables of the first models of a task and survey stand open, and only they have those of further metrics."""
-_POCKET = ("model", "task", "survey", "condition", "pocket")
-SHOWN_MODELS = 12
-"""Models with a subgroup table on the page: 60 subgroups take about 50 kB each. All are in the warehouse."""
+TASKS = 40
+"""Place of the tasks among the sections of the page."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A rendered section of the page."""
+
+    anchor: str
+    contents: str
+    heading: Markup
+    body: Markup
 
 
 def render_report(
@@ -48,37 +45,87 @@ def render_report(
     generated: datetime,
     set_aside: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
+    labels: Labels | None = None,
 ) -> str:
     """Write the report.
 
     Args:
         tables: Frames by table name. `subgroup_metrics` and `waves` are shown; `pockets`, `model_comparison`, `items`,
-            `panel`, `scores` add their parts where they are given; `options` orders subgroups along their scale.
+            `panel` and `scores` add their sections if they are given; `options` orders subgroups along their scale.
         study: The study: names, conditions, dimensions, smallest cell, level.
         metrics: Records of the metric registry by name, for definitions, units and bounds.
         title: Title of the page.
         generated: When the report was made.
-        set_aside: Wave → what of it was set aside because its file says what the crosswalk does not know, one text per
-            column.
-        notes: What else a reader should know before quoting a figure, a sentence each.
+        set_aside: Wave → what of it was set aside because the crosswalk does not know it, one text per column.
+        notes: What else a reader must know before quoting an estimate, one sentence each.
+        labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
 
     Returns:
         HTML with styles and charts inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    view = _View(frames, study, metrics or {})
-    template = _environment().get_template("report.html")
-    return template.render(
-        title=title,
-        generated=generated,
-        study=study,
-        view=view,
-        notes=list(notes),
-        set_aside={wave: list(lines) for wave, lines in sorted((set_aside or {}).items()) if lines},
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        words=phrases,
-        charts=charts,
+    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
+    shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **shared,
+            title=title,
+            generated=generated,
+            parts=_parts(report, shared),
+            style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        )
     )
+
+
+def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
+    """The sections of the page in their order, with those of each task and survey between them."""
+    page = [(section, body) for section in sections("page") if (body := _body(section, shared, report)) is not None]
+    made = [
+        (section.order, _Part(section.name, section.contents or section.title, Markup.escape(section.title), body))
+        for section, body in page
+    ]
+    before = [part for order, part in made if order < TASKS]
+    after = [part for order, part in made if order >= TASKS]
+    tasks = [_task(report, shared, i, *cell) for i, cell in enumerate(report.cells, 1)]
+    return [*before, *tasks, *after]
+
+
+def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, survey: str) -> _Part:
+    """What is shown of one task and survey."""
+    named = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
+    badge = Markup(' <span class="badge">sample items</span>') if task in report.samples else ""
+    opening = _template(_TASK_OPENING).render(**shared, task=task, survey=survey)
+    parts = [
+        Markup("<h3>{}</h3>\n").format(section.title) + body if section.title else body
+        for section in sections("task")
+        if (body := _body(section, shared, report, task, survey)) is not None
+    ]
+    return _Part(
+        f"s{place}", named, Markup.escape(phrases.opening(named)) + badge, Markup("\n").join([Markup(opening), *parts])
+    )
+
+
+_TASK_OPENING = """\
+{% if view.about(survey) %}<p class="sub">{{ view.about(survey) }}</p>{% endif %}
+{% for h in view.headlines if h.task == task and h.survey == survey %}
+<p><b>{{ h.model }}</b>: {{ h.verdict }}{% if h.effect %}; {{ h.effect }}{% endif %}.</p>
+{% endfor %}
+"""
+
+
+def _body(section: Section, shared: Mapping[str, Any], report: Report, *cell: str) -> Markup | None:
+    data = section.data(report, *cell)
+    if data is None:
+        return None
+    names = dict(zip(("task", "survey"), cell, strict=True)) if cell else {}
+    return Markup(_template(section.template).render(**shared, **names, **data))
+
+
+@cache
+def _template(source: str) -> Template:
+    return _environment().from_string(source)
 
 
 @cache
@@ -90,556 +137,3 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-@dataclass(frozen=True)
-class Forest:
-    """Figures of one metric with the axis that they share."""
-
-    metric: str
-    share: bool
-    axis: charts.Axis
-    blocks: Sequence[f.Block]
-    marks: Sequence[str]
-    weighted: bool
-    effects: charts.Axis | None
-
-    def strip(self, figure: Figure) -> Markup:
-        """A row's interval and baselines."""
-        return charts.strip(
-            self.axis,
-            estimate=figure.estimate,
-            low=figure.low,
-            high=figure.high,
-            marks={name: figure.baselines.get(name) for name in self.marks},
-            other=figure.unweighted,
-            small=figure.small,
-            words=self._words(figure),
-        )
-
-    def effect_strip(self, figure: Figure) -> Markup:
-        """A row's persona effect on its own axis around nought."""
-        if self.effects is None or figure.effect is None:
-            return Markup("")
-        shown = phrases.number(figure.effect, share=self.share, signed=True)
-        ends = phrases.interval(figure.effect_low, figure.effect_high, share=self.share, signed=True)
-        return charts.strip(
-            self.effects,
-            estimate=figure.effect,
-            low=figure.effect_low,
-            high=figure.effect_high,
-            small=figure.small,
-            words=f"effect of the persona {shown} {ends}",
-        )
-
-    def _words(self, figure: Figure) -> str:
-        parts = [
-            f"{phrases.number(figure.estimate, share=self.share)} "
-            f"{phrases.interval(figure.low, figure.high, share=self.share)}".strip()
-        ]
-        parts += [
-            f"{phrases.baseline(name)} {phrases.number(value, share=self.share)}"
-            for name, value in figure.baselines.items()
-            if name in self.marks and value is not None
-        ]
-        if figure.unweighted is not None:
-            parts.append(f"unweighted {phrases.number(figure.unweighted, share=self.share)}")
-        return "; ".join(parts)
-
-
-@dataclass(frozen=True)
-class Headline:
-    """Accuracy of everyone for one model, task and survey: a figure per condition and what it means."""
-
-    model: str
-    task: str
-    survey: str
-    by_condition: Mapping[str, Figure]
-    lead: Figure
-    verdict: str
-    effect: str
-    group_mode: float | None
-    group_mode_by: str
-
-
-@dataclass(frozen=True)
-class Further:
-    """A further metric of a task and survey: everyone by model and condition, and subgroups by model."""
-
-    metric: str
-    share: bool
-    everyone: Sequence[tuple[str, Mapping[str, Figure]]]
-    subgroups: Mapping[str, Forest]
-
-
-@dataclass(frozen=True)
-class Section:
-    """What is shown of one task and survey."""
-
-    task: str
-    survey: str
-    note: str
-    headlines: Sequence[Headline]
-    subgroups: Mapping[str, Forest]
-    distances: Sequence[tuple[str, Forest]]
-    polls: Sequence[tuple[str, Sequence[Figure]]]
-    fidelity: Sequence[tuple[str, str, Mapping[str, Figure], str]]
-    unequal: Sequence[str]
-    inequality: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]
-    further: Sequence[Further]
-    n_models: int
-
-
-class _View:
-    """What the template shows, made from the tables."""
-
-    def __init__(self, frames: Mapping[str, pl.DataFrame], study: Study, metrics: Mapping[str, MetricRecord]) -> None:
-        self._frames = frames
-        self._study = study
-        self.metrics = metrics
-        self.min_personas = study.figures.min_personas
-        self.level = study.figures.level
-        self.open_models = OPEN_MODELS
-        self.shown_models = SHOWN_MODELS
-        self._values = f.value_order(frames["options"])
-        self._spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
-        self._figures = f.read(frames["subgroup_metrics"], self.min_personas, self._spans)
-        self._by_cell: dict[tuple[str, str], list[Figure]] = {}
-        for x in self._figures:
-            self._by_cell.setdefault((x.task, x.survey), []).append(x)
-        self.models = sorted({x.model for x in self._figures})
-        self.surveys = sorted({x.survey for x in self._figures})
-        named = {x.task for x in self._figures}
-        self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]
-        seen = {x.condition for x in self._figures}
-        self.conditions = [*(c for c in phrases.CONDITIONS if c in seen), *sorted(seen - phrases.CONDITIONS.keys())]
-        self.samples = self._sample_tasks()
-        asked = frames["items"].drop_nulls("column").group_by("task").agg(pl.col("column").unique())
-        self._group_modes = f.group_modes(frames["subgroup_metrics"], HEADLINE, dict(asked.iter_rows()))
-        self.headlines = [
-            made for task in self.tasks for survey in self.surveys for made in self._headlines(task, survey)
-        ]
-        self.sections = [
-            made for task in self.tasks for survey in self.surveys if (made := self._section(task, survey)) is not None
-        ]
-
-    @property
-    def open_tasks(self) -> str:
-        """Names of the tasks without options, which no headline is about; empty where there are none."""
-        told = {h.task for h in self.headlines}
-        names = dict.fromkeys(s.task for s in self.sections if s.task not in told)
-        return phrases.opening(phrases.listed([phrases.plain(name) for name in names])) if names else ""
-
-    # --- head -------------------------------------------------------------------------------------------------------
-
-    @property
-    def waves(self) -> list[dict[str, Any]]:
-        """The waves used, in order."""
-        return self._frames["waves"].sort("wave", "release_id").to_dicts()
-
-    @property
-    def n_panel(self) -> int | None:
-        """People asked about, where the panel is given."""
-        panel = self._frames["panel"]
-        return panel.height or None
-
-    @property
-    def n_answers(self) -> int:
-        """Answers behind the report."""
-        scores = self._frames["scores"]
-        if scores.height:
-            return scores.height
-        return sum(x.n_answers for h in self.headlines for x in h.by_condition.values())
-
-    def _sample_tasks(self) -> list[str]:
-        items = self._frames["items"]
-        sample = pl.col("metadata").str.json_path_match("$.sample") == "true"
-        return sorted(items.filter(sample)["task"].unique().to_list()) if items.height else []
-
-    def notes(self) -> list[str]:
-        """What a reader must know of the data before reading a figure."""
-        notes = []
-        waves = self._frames["waves"]
-        for survey in self.surveys:
-            used = waves.filter(pl.col("survey") == survey)
-            if used.height and used["weight_name"].null_count() == used.height:
-                notes.append(
-                    f"The files of {survey} carry no survey weights: every figure of {survey} is unweighted and "
-                    "describes the people in the file, not the population."
-                )
-            elif used["weight_name"].null_count():
-                lacking = phrases.listed(used.filter(pl.col("weight_name").is_null())["wave"].to_list())
-                notes.append(f"Of {survey}, {lacking} carries no survey weights: figures of {survey} are unweighted.")
-            elif used.height:
-                names = phrases.listed(sorted(set(used["weight_name"].to_list())))
-                notes.append(
-                    f"Figures of {survey} are weighted with the survey's own weights ({names}), divided by each "
-                    "person's chance of being in the panel; the unweighted figure stands beside them."
-                )
-        notes += self._unreadable()
-        if self.samples:
-            notes.append(
-                f"{phrases.listed([phrases.plain(s) for s in self.samples])}: a small set of sample items written for "
-                "this software in the structure of a benchmark. The figures show that the way works; they are not "
-                "results on TruthfulQA or BBQ and must not be quoted as such."
-            )
-        if len(self.surveys) > 1:
-            notes.append("Surveys ask in their own words of their own people: figures are never pooled over surveys.")
-        notes.append(
-            f"Subgroups of fewer than {self.min_personas} people are printed in grey with their n: they are shown so "
-            "that nothing is hidden, and are too small to be read alone."
-        )
-        closed = sorted({w["survey"] for w in self.waves if w["data_use"] == "local_only"})
-        if closed:
-            notes.append(f"Personas of {phrases.listed(closed)} may only be sent to models on this machine.")
-        return notes
-
-    def _unreadable(self) -> list[str]:
-        """A warning a model, task and survey of which too few replies can be read."""
-        notes = []
-        for (model, task, survey), rows in itertools.groupby(
-            self.reliability(), key=lambda row: (row["model"], row["task"], row["survey"])
-        ):
-            low = [
-                f"{phrases.number(rate.estimate, share=True)} {phrases.condition(row['condition']).lower()}"
-                for row in rows
-                if (rate := row["rates"].get("parse_rate")) is not None
-                and rate.estimate is not None
-                and rate.estimate < self._study.least_readable
-            ]
-            if low:
-                notes.append(
-                    f"Warning: too few replies of {model} on {phrases.plain(task)} ({survey}) name one of the options: "
-                    f"{phrases.listed(low)}. Its figures rest on the others and must not be quoted; "
-                    "`mpta models --probe` shows what the model can do."
-                )
-        return notes
-
-    def about(self, survey: str) -> str:
-        """The survey's waves in words: titles, countries and years."""
-        waves = [w for w in self.waves if w["survey"] == survey]
-        titles = phrases.listed(list(dict.fromkeys(w["title"] for w in waves)))
-        countries = sorted({c for w in waves for c in w["countries"]})
-        years = sorted({y for w in waves for y in w["years"]})
-        where = phrases.listed(countries) if len(countries) <= 3 else f"{len(countries)} countries"
-        when = "" if not years else str(years[0]) if len(years) == 1 else f"{years[0]}–{years[-1]}"
-        return "; ".join(x for x in (titles, f"{where} {when}".strip()) if x) if waves else ""
-
-    # --- tables -----------------------------------------------------------------------------------------------------
-
-    def _by_condition(self, figures: Sequence[Figure]) -> dict[str, Figure]:
-        found = {x.condition: x for x in figures}
-        return {c: found[c] for c in self.conditions if c in found}
-
-    def _of(self, task: str, survey: str) -> list[Figure]:
-        return self._by_cell.get((task, survey), [])
-
-    def share(self, metric: str) -> bool:
-        """Whether a metric is written in percent."""
-        record = self.metrics.get(metric)
-        return record.unit == "share" if record else metric not in DISTANCES
-
-    def definition(self, metric: str) -> str:
-        """A metric's definition; empty where the registry has none."""
-        record = self.metrics.get(metric)
-        return record.definition if record else ""
-
-    def better(self, metric: str) -> str:
-        """Which way of a metric is better, in a word."""
-        record = self.metrics.get(metric)
-        return phrases.DIRECTIONS.get(record.direction, record.direction) if record else ""
-
-    def _headlines(self, task: str, survey: str) -> list[Headline]:
-        found = []
-        for model in self.models:
-            mine = [x for x in self._of(task, survey) if (x.model, x.metric, x.dimensions) == (model, HEADLINE, f.ALL)]
-            by_condition = self._by_condition(mine)
-            lead = next(iter(by_condition.values()), None)
-            if lead is not None:
-                found.append(
-                    Headline(
-                        model,
-                        task,
-                        survey,
-                        by_condition,
-                        lead,
-                        f.verdict(lead),
-                        f.effect_verdict(lead, self.level),
-                        *self._group_modes.get((model, task, survey, lead.condition), (None, "")),
-                    )
-                )
-        return found
-
-    def _section(self, task: str, survey: str) -> Section | None:
-        mine = self._of(task, survey)
-        if not mine:
-            return None
-        models = sorted({x.model for x in mine})
-        lead = next(c for c in self.conditions if any(x.condition == c for x in mine))
-        hidden = {HEADLINE, *RELIABILITY, *OF_GROUPS, *(f"{name}_excess" for name in DISTANCES)}
-        rank = {name: i for i, name in enumerate(self.metrics)}
-        unequal = {x.metric for x in mine if x.of_dimension} - set(OF_GROUPS)
-
-        def ordered(names: set[str]) -> list[str]:
-            return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
-
-        return Section(
-            task=task,
-            survey=survey,
-            note="sample items" if task in self.samples else "",
-            headlines=[h for h in self.headlines if h.task == task and h.survey == survey],
-            subgroups=self._by_model(models[:SHOWN_MODELS], mine, HEADLINE, lead),
-            distances=self._distances(models, mine),
-            polls=self._polls(models, mine),
-            fidelity=self._fidelity(models, mine, lead),
-            unequal=ordered(unequal),
-            inequality=self._inequality(
-                models, [x for x in mine if x.metric in unequal and x.of_dimension and x.condition == lead]
-            ),
-            further=[
-                self._further(metric, models, mine, lead)
-                for metric in ordered({x.metric for x in mine} - hidden - unequal)
-            ],
-            n_models=len(models),
-        )
-
-    def _inequality(
-        self, models: Sequence[str], mine: Sequence[Figure]
-    ) -> list[tuple[str, Sequence[tuple[str, Mapping[str, Figure]]]]]:
-        """Per model and dimension the figures that say how unequal its groups are served."""
-        return [
-            (
-                model,
-                [
-                    (block.dimension, {x.metric: x for x in block.rows})
-                    for block in f.blocks(rows, self._study.figures.dimensions, self._values)
-                ],
-            )
-            for model in models
-            if (rows := [x for x in mine if x.model == model])
-        ]
-
-    def _further(self, metric: str, models: Sequence[str], mine: Sequence[Figure], lead: str) -> Further:
-        # Distances of everyone, and what polls make of them, have their own tables.
-        own = (*DISTANCES, *POLLS)
-        everyone = [x for x in mine if x.metric == metric and x.dimensions == f.ALL and metric not in own]
-        return Further(
-            metric=metric,
-            share=self.share(metric),
-            everyone=[
-                (model, by_condition)
-                for model in models
-                if (by_condition := self._by_condition([x for x in everyone if x.model == model]))
-            ],
-            subgroups={} if metric in REPEATING else self._by_model(models[:OPEN_MODELS], mine, metric, lead),
-        )
-
-    def _by_model(
-        self, models: Sequence[str], mine: Sequence[Figure], metric: str, condition: str
-    ) -> dict[str, Forest]:
-        chosen = [x for x in mine if x.metric == metric and x.condition == condition]
-        return {
-            model: self._forest(metric, rows, chosen)
-            for model in models
-            if (rows := [x for x in chosen if x.model == model])
-        }
-
-    def _forest(
-        self, metric: str, rows: Sequence[Figure], together: Sequence[Figure], *, by_metric: bool = False
-    ) -> Forest:
-        """A table on an axis that holds all of `together`, so that models can be compared by eye.
-
-        Its blocks are dimensions, or metrics in the rows' order.
-        """
-        marks = [m for m in charts.MARKS if any(x.baselines.get(m) is not None for x in together)]
-        record = self.metrics.get(metric)
-        share = self.share(metric)
-        within = None if record is None or record.low is None or record.high is None else (record.low, record.high)
-        drawn = [
-            v for x in together for v in (x.estimate, x.low, x.high, x.unweighted, *(x.baselines.get(m) for m in marks))
-        ]
-        effects = [v for x in together for v in (x.effect, x.effect_low, x.effect_high)]
-        zero = 0.0 if record is not None and record.direction == "zero" else None
-        return Forest(
-            metric=metric,
-            share=share,
-            axis=charts.Axis.over(drawn, share=share, reference=zero, within=within),
-            blocks=f.by_metric(rows) if by_metric else f.blocks(rows, self._study.figures.dimensions, self._values),
-            marks=marks,
-            weighted=any(x.weighted for x in rows),
-            effects=charts.Axis.over(effects, share=share, reference=0.0)
-            if any(x.effect is not None for x in rows)
-            else None,
-        )
-
-    def _distances(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Forest]]:
-        """Per model the distances of everyone to the survey's own distribution, all on one axis."""
-        found = [x for x in mine if x.metric in DISTANCES and x.dimensions == f.ALL]
-        order = {c: i for i, c in enumerate(phrases.CONDITIONS)}
-        made = []
-        for model in models:
-            rows = [x for x in found if x.model == model]
-            rows.sort(key=lambda x: (DISTANCES.index(x.metric), order.get(x.condition, len(order))))
-            if rows:
-                made.append((model, self._forest(DISTANCES[0], rows, found, by_metric=True)))
-        return made
-
-    def _polls(self, models: Sequence[str], mine: Sequence[Figure]) -> list[tuple[str, Sequence[Figure]]]:
-        """Per model what published benchmarks would report of everyone."""
-        order = {c: i for i, c in enumerate(phrases.CONDITIONS)}
-        found = [x for x in mine if x.metric in POLLS and x.dimensions == f.ALL]
-        found.sort(key=lambda x: (POLLS.index(x.metric), order.get(x.condition, len(order))))
-        return [(model, rows) for model in models if (rows := [x for x in found if x.model == model])]
-
-    def _fidelity(
-        self, models: Sequence[str], mine: Sequence[Figure], lead: str
-    ) -> list[tuple[str, str, Mapping[str, Figure], str]]:
-        """Model, dimension, its figures of fidelity and the part that binds."""
-        rows: list[tuple[str, str, Mapping[str, Figure], str]] = []
-        for model in models:
-            own = [x for x in mine if x.model == model and x.metric in OF_GROUPS and x.condition == lead]
-            for block in f.blocks(own, self._study.figures.dimensions, self._values):
-                by_metric = {x.metric: x for x in block.rows}
-                parts = {m: x.estimate for m in FIDELITY[1:] if (x := by_metric.get(m)) and x.estimate is not None}
-                smallest = min(parts, key=parts.__getitem__).removeprefix("pfs_") if parts else ""
-                rows.append((model, block.dimension, by_metric, smallest))
-        return rows
-
-    def shares(self, task: str, survey: str) -> list[dict[str, Any]]:
-        """What everyone answered to each item: its question and a row an option, weighted where there are weights."""
-        frame = self._frames["people_shares"].filter(
-            (pl.col("task") == task) & (pl.col("survey") == survey) & (pl.col("dimensions") == f.ALL)
-        )
-        if frame.is_empty():
-            return []
-        questions = self._frames["items"].select("task", "item_id", "question")
-        frame = frame.filter(pl.col("weighted") == pl.col("weighted").any())
-        frame = frame.join(questions, on=["task", "item_id"], how="left").sort("item_id", "option")
-        return [
-            {"item_id": item, "question": part.item(0, "question"), "options": part.to_dicts()}
-            for (item,), part in frame.partition_by("item_id", as_dict=True, maintain_order=True).items()
-        ]
-
-    def beside(self, figure: Figure) -> str:
-        """A figure's baselines in words."""
-        share = self.share(figure.metric)
-        known = {name: value for name, value in figure.baselines.items() if value is not None}
-        return "; ".join(f"{phrases.baseline(n)} {phrases.number(v, share=share)}" for n, v in known.items())
-
-    def reliability(self) -> list[dict[str, Any]]:
-        """One row a model, task, survey and condition: how dependable the replies are."""
-        cells: dict[tuple[str, ...], dict[str, Figure]] = {}
-        for x in self._figures:
-            if x.metric in RELIABILITY and x.dimensions == f.ALL:
-                cells.setdefault((x.model, x.task, x.survey, x.condition), {})[x.metric] = x
-        ranks = [{v: i for i, v in enumerate(v)} for v in (self.models, self.tasks, self.surveys, self.conditions)]
-        keys = sorted(cells, key=lambda key: [rank[part] for rank, part in zip(ranks, key, strict=True)])
-        return [
-            {"model": k[0], "task": k[1], "survey": k[2], "condition": k[3], "rates": cells[k],
-             "n": max(x.n_answers for x in cells[k].values())}
-            for k in keys
-        ]  # fmt: skip
-
-    def unread(self) -> list[dict[str, Any]]:
-        """One row per model with replies that cannot be read: how many, of how many, and how many for each reason."""
-        scores = self._frames["scores"].filter(pl.col("status") != "error")
-        reason, unparsed = pl.col("unparsed_reason"), pl.col("status") == "unparsed"
-        counts = scores.group_by("model").agg(
-            pl.len().alias("replies"),
-            unparsed.sum().alias("unread"),
-            *((reason == name).sum().alias(name) for name in phrases.UNPARSED),
-        )
-        rank = {model: i for i, model in enumerate(self.models)}
-        rows = counts.filter(pl.col("unread") > 0).to_dicts()
-        return sorted(rows, key=lambda row: (rank.get(row["model"], len(rank)), row["model"]))
-
-    def pockets(self) -> list[dict[str, Any]]:
-        """Rows of the search, confirmed ones first, then by e-value.
-
-        `leading` marks the row that a confirmed pocket is named after; `others` are the further rows of the same one.
-        """
-        frame = self._frames["pockets"]
-        rows = frame.sort(
-            ~pl.col("confirmed"), "e_value", "q_value", "difference",
-            "model", "task", "survey", "condition", "subgroup",
-            descending=[False, True, *[False] * 7], nulls_last=True,
-        ).to_dicts()  # fmt: skip
-        of_pocket: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in rows:
-            row["leading"] = row["confirmed"] and row["leads"] is not False
-            row["others"] = []
-            if row["confirmed"] and not row["leading"]:
-                of_pocket.setdefault(tuple(row[c] for c in _POCKET), []).append(row)
-        for row in rows:
-            if row["leading"]:
-                row["others"] = of_pocket.get(tuple(row[c] for c in _POCKET), [])
-        return rows
-
-    def comparisons(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """One row a task, survey, metric and condition: its models from best to worst with their tie groups.
-
-        Returns:
-            Those of accuracy under the first condition, and all others.
-        """
-        frame = self._frames["model_comparison"]
-        if frame.select("model").n_unique() < 2:
-            return [], []
-        key = ("task", "survey", "metric", "condition")
-        own = frame.filter(pl.col("model") == pl.col("other_model")).partition_by(*key, as_dict=True)
-        pairs = frame.filter(pl.col("model") != pl.col("other_model")).partition_by(*key, "model", as_dict=True)
-        places = [(name, {v: i for i, v in enumerate(known)}) for name, known in self._orders()]
-
-        def place(group: tuple[Any, ...]) -> list[tuple[int, str]]:
-            return [(known.get(v, len(known)), str(v)) for (_, known), v in zip(places, group, strict=True)]
-
-        lead: list[dict[str, Any]] = []
-        others: list[dict[str, Any]] = []
-        for group in sorted(own, key=place):
-            metric = str(group[2])
-            lower = self.metrics[metric].direction == "lower" if metric in self.metrics else False
-            models = own[group].sort("tie_group", "estimate", "model", descending=[False, not lower, False]).to_dicts()
-            span = self._spans.get(metric, math.inf)
-            for row in models:
-                of_model = pairs.get((*group, row["model"]))
-                ends = pl.col("ci_low", "ci_high").clip(-span, span)
-                row["differences"] = (
-                    [] if of_model is None else of_model.sort("other_model").with_columns(ends).to_dicts()
-                )
-            shown = {**dict(zip(key, group, strict=True)), "share": self.share(metric), "models": models}
-            leads = metric == HEADLINE and group[3] == next(iter(self.conditions), group[3])
-            (lead if leads else others).append(shown)
-        return lead, others
-
-    def _orders(self) -> list[tuple[str, Sequence[str]]]:
-        """The order in which the page names things."""
-        return [
-            ("task", self.tasks),
-            ("survey", self.surveys),
-            ("metric", list(self.metrics)),
-            ("condition", self.conditions),
-        ]
-
-    def gaps(self, forest: Forest) -> str:
-        """How many subgroups of a table differ from everyone else, in a sentence; empty where none was tested."""
-        tested = [x for b in forest.blocks for x in b.rows if x.verdict is not None]
-        if not tested:
-            return ""
-        n = {v: sum(x.verdict == v for x in tested) for v in t.VERDICTS}
-        margin = phrases.number(self._study.figures.equivalence_margin, share=True, unit=False)
-        differ, alike = (
-            f"{n['gap']} {_are(n['gap'], 'differs', 'differ')}",
-            f"{n['no_gap']} {_are(n['no_gap'], 'is', 'are')}",
-        )
-        return (
-            f"Of {len(tested)} subgroups compared with everyone else, {differ}, {alike} shown to be within {margin} "
-            f"points, and for {n['inconclusive']} there is too little data for either."
-        )
-
-    def defined(self) -> list[MetricRecord]:
-        """Records of the metrics that this report shows."""
-        shown = {x.metric for x in self._figures}
-        return [record for name, record in self.metrics.items() if name in shown]
-
-
-def _are(n: int, one: str, many: str) -> str:
-    return one if n == 1 else many

@@ -1,4 +1,4 @@
-"""From the table of figures to the rows that the report shows."""
+"""From the table of estimates to the rows that the report shows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Protocol
 
 import polars as pl
 
-from mpta_pipeline.core.estimate_ids import FIGURE_KEY
-from mpta_pipeline.report import phrases
+from mpta_pipeline.core import verdicts
+from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY
+from mpta_pipeline.core.verdicts import accuracy_verdict
 
 ALL = "all"
 
@@ -21,7 +22,11 @@ class MetricRecord(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the table of figures."""
+        """As in the table of estimates."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
 
     @property
     def definition(self) -> str:
@@ -53,10 +58,10 @@ class MetricRecord(Protocol):
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure with everything the report shows of it. Intervals are 95 %."""
+class Estimate:
+    """One estimate with everything the report shows of it."""
 
-    figure_id: str
+    estimate_id: str
     model: str
     task: str
     survey: str
@@ -93,23 +98,25 @@ class Figure:
 
     @property
     def of_dimension(self) -> bool:
-        """The figure is of a whole dimension, such as the range of its groups, not of one group."""
+        """The estimate is of a whole dimension, such as the range of its groups, not of one group."""
         return self.dimensions != ALL and self.subgroup == ALL
 
 
-def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | None = None) -> list[Figure]:
-    """One record a figure: baselines gathered, the weighted figure where there is one with the unweighted beside it.
+def read(estimates: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | None = None) -> list[Estimate]:
+    """Gather the rows of each estimate into one record: its baselines, and the unweighted value beside a weighted one.
 
     Args:
-        figures: SUBGROUP_METRICS of any models and tasks.
+        estimates: SUBGROUP_METRICS of any models and tasks.
         min_personas: Cells of fewer people are marked small, whatever the table says.
         spans: Width of each bounded metric's range: no effect, nor the end of its interval, is drawn beyond.
     """
-    if figures.is_empty():
+    if estimates.is_empty():
         return []
-    by_id = figures.sort(*FIGURE_KEY, "weighted", "baseline").group_by(*FIGURE_KEY, "weighted", maintain_order=True)
+    by_id = estimates.sort(*ESTIMATE_KEY, "weighted", "baseline").group_by(
+        *ESTIMATE_KEY, "weighted", maintain_order=True
+    )
     plain = pl.col("baseline") == ""
-    # A figure that has baseline rows only is read from the first of them: they repeat it.
+    # An estimate that has baseline rows only is read from the first of them: they repeat it.
     lead = by_id.agg(
         pl.struct(pl.exclude("baseline", "baseline_estimate", "release_ids"))
         .sort_by(plain, descending=True)
@@ -118,19 +125,19 @@ def read(figures: pl.DataFrame, min_personas: int, spans: Mapping[str, float] | 
         pl.struct("baseline", "baseline_estimate").filter(~plain).alias("baselines"),
     )
     unweighted = {
-        tuple(row[name] for name in FIGURE_KEY): row["lead"]["estimate"]
+        tuple(row[name] for name in ESTIMATE_KEY): row["lead"]["estimate"]
         for row in lead.filter(~pl.col("weighted")).iter_rows(named=True)
     }
-    chosen = lead.filter(pl.col("weighted") == pl.col("weighted").any().over(*FIGURE_KEY))
+    chosen = lead.filter(pl.col("weighted") == pl.col("weighted").any().over(*ESTIMATE_KEY))
     return [
-        Figure(
-            figure_id=row["lead"]["figure_id"] or "",
-            **{name: row[name] for name in FIGURE_KEY},
+        Estimate(
+            estimate_id=row["lead"]["estimate_id"] or "",
+            **{name: row[name] for name in ESTIMATE_KEY},
             weighted=row["weighted"],
             estimate=(f := row["lead"])["estimate"],
             low=f["ci_low"],
             high=f["ci_high"],
-            unweighted=unweighted.get(tuple(row[name] for name in FIGURE_KEY)) if row["weighted"] else None,
+            unweighted=unweighted.get(tuple(row[name] for name in ESTIMATE_KEY)) if row["weighted"] else None,
             shrunken=f["shrunken_estimate"],
             n_answers=f["n_answers"],
             n_personas=f["n_personas"],
@@ -163,7 +170,7 @@ def _within(end: float | None, span: float) -> float | None:
 
 
 def group_modes(
-    figures: pl.DataFrame, metric: str, asked: Mapping[str, Collection[str]]
+    estimates: pl.DataFrame, metric: str, asked: Mapping[str, Collection[str]]
 ) -> dict[tuple[str, ...], tuple[float, str]]:
     """What always giving the most frequent answer of the person's group would get, for everyone of known group.
 
@@ -171,12 +178,12 @@ def group_modes(
     alike. A dimension that a task's own items ask about is left out: its groups are the answers.
 
     Args:
-        figures: SUBGROUP_METRICS.
+        estimates: SUBGROUP_METRICS.
         metric: Metric whose `group_mode` baseline is read.
         asked: Columns that each task's items ask about.
     """
     key = ("model", "task", "survey", "condition")
-    rows = figures.filter(
+    rows = estimates.filter(
         (pl.col("metric") == metric) & (pl.col("baseline") == "group_mode") & ~pl.col("weighted")
     ).drop_nulls("baseline_estimate")
     cuts = rows.select("task", "dimensions").unique()
@@ -199,10 +206,10 @@ def _asks(columns: Collection[str], dimension: str) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """The figures of one dimension."""
+    """The estimates of one dimension."""
 
     dimension: str
-    rows: Sequence[Figure]
+    rows: Sequence[Estimate]
 
 
 def value_order(options: pl.DataFrame) -> dict[str, int]:
@@ -214,67 +221,38 @@ def value_order(options: pl.DataFrame) -> dict[str, int]:
     return dict(places.filter(pl.col("value").is_unique()).iter_rows())
 
 
-def blocks(figures: Iterable[Figure], order: Sequence[str], values: Mapping[str, int]) -> list[Block]:
-    """Figures by dimension: everyone first, then in the study's order; subgroups by place on the scale, then name."""
+def blocks(estimates: Iterable[Estimate], order: Sequence[str], values: Mapping[str, int]) -> list[Block]:
+    """Estimates by dimension: everyone first, then in the study's order; subgroups by place on the scale, then name."""
     rank = {name: i for i, name in enumerate((ALL, *order))}
-    found: dict[str, list[Figure]] = {}
-    for figure in figures:
-        found.setdefault(figure.dimensions, []).append(figure)
+    found: dict[str, list[Estimate]] = {}
+    for estimate in estimates:
+        found.setdefault(estimate.dimensions, []).append(estimate)
     names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
 
-    def place(figure: Figure) -> list[tuple[int, str]]:
-        return [(values.get(part, len(values)), part) for part in figure.subgroup.split("×")]
+    def place(estimate: Estimate) -> list[tuple[int, str]]:
+        return [(values.get(part, len(values)), part) for part in estimate.subgroup.split("×")]
 
     return [Block(name, sorted(found[name], key=place)) for name in names]
 
 
-def by_metric(figures: Iterable[Figure]) -> list[Block]:
-    """Figures by metric, in the order given."""
-    found: dict[str, list[Figure]] = {}
-    for figure in figures:
-        found.setdefault(figure.metric, []).append(figure)
+def by_metric(estimates: Iterable[Estimate]) -> list[Block]:
+    """Estimates by metric, in the order given."""
+    found: dict[str, list[Estimate]] = {}
+    for estimate in estimates:
+        found.setdefault(estimate.metric, []).append(estimate)
     return [Block(name, rows) for name, rows in found.items()]
 
 
-_CHANCE = {1: "better than chance", 0: "not better than chance", -1: "worse than chance"}
-_MODE = {
-    1: "better than always giving the most frequent answer",
-    0: "not better than always giving the most frequent answer",
-    -1: "worse than always giving the most frequent answer",
-}
+def verdict(everyone: Estimate) -> str:
+    """How good accuracy is against what could be had without a model, in words."""
+    if everyone.estimate is None:
+        return accuracy_verdict(None, None, chance=None, mode=None)
+    baselines = everyone.baselines
+    return accuracy_verdict(
+        everyone.low, everyone.high, chance=baselines.get("chance"), mode=baselines.get("item_mode")
+    )
 
 
-def verdict(everyone: Figure) -> str:
-    """How good accuracy is against what could be had without a model, in words.
-
-    The interval is compared with the baseline's figure on the same answers: wholly above, wholly below, or neither.
-    """
-    low, high = everyone.low, everyone.high
-    if everyone.estimate is None or low is None or high is None:
-        return "too few people or questions to say"
-    sides = {name: (low > b) - (high < b) for name, b in everyone.baselines.items() if b is not None}
-    chance, mode = sides.get("chance"), sides.get("item_mode")
-    if mode is None:
-        return "no baseline to compare with" if chance is None else _CHANCE[chance]
-    if chance is None or mode > 0:
-        return _MODE[mode]
-    return f"{_CHANCE[chance]}{', but ' if chance > 0 else ' and '}{_MODE[mode]}"
-
-
-def effect_verdict(figure: Figure, level: float) -> str:
-    """What the persona changes, in words; empty where no effect was tested."""
-    if figure.effect is None or figure.effect_q is None:
-        return ""
-    change = f"{phrases.number(abs(figure.effect), share=True, unit=False)} points"
-    way = "help" if figure.effect > 0 else "harm"
-    if figure.effect_q > level and figure.effect_p is not None and figure.effect_p <= level:
-        return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
-    if figure.effect_q > level:
-        found = "showing the persona makes no difference that could be found"
-        if figure.mde is None:
-            return found
-        if figure.mde >= 1:
-            return f"{found} (with so few people or questions hardly any could)"
-        mde = phrases.number(figure.mde, share=True, unit=False)
-        return f"{found} (a change of {mde} points or more would probably have shown)"
-    return f"showing the persona {way}s by {change}"
+def effect_verdict(row: Estimate, level: float) -> str:
+    """What the persona changes, in words; empty if no effect was tested."""
+    return verdicts.effect_verdict(row.effect, p_value=row.effect_p, q_value=row.effect_q, mde=row.mde, level=level)

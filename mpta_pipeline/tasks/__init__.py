@@ -1,25 +1,25 @@
 """Tasks: items, prompts, answer keys, parsing and scores. One file a kind of task in `kinds/`."""
 
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
-from mpta_pipeline.tasks.items import build_gold, build_items, item_file_version
+from mpta_pipeline.tasks.items import build_gold, build_items, completed, item_file_version
+from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
 from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompt_checks import check_prompts, check_scores, gold_position_test
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
 from mpta_pipeline.tasks.scoring import parse_replies, score
-from mpta_pipeline.tasks.task_kinds import Kind, kind_of, registered
-
-KINDS = registered()
+from mpta_pipeline.tasks.task_kind import TaskKind
 
 __all__ = [
-    "KINDS",
     "Gap",
     "Gaps",
-    "Kind",
+    "KindRegistry",
+    "TaskKind",
     "build_gold",
     "build_items",
     "build_prompts",
     "check_prompts",
     "check_scores",
+    "completed",
     "gold_position_test",
     "item_file_version",
     "kind_of",
@@ -27,6 +27,6 @@ __all__ = [
     "option_orders",
     "parse_replies",
     "read_replies",
-    "registered",
     "score",
+    "task_kinds",
 ]

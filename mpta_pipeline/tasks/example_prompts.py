@@ -6,9 +6,7 @@ answer, from the crosswalk's own options, because no real one belongs into a rep
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,88 +18,32 @@ from mpta_pipeline.core.tables import RESPONDENTS, WAVES
 from mpta_pipeline.harmonize import load_crosswalk
 from mpta_pipeline.personas import FRAMINGS, STYLES, Crosswalk, build_personas, column_facts, draw_panel, render
 from mpta_pipeline.tasks.items import build_gold, build_items
+from mpta_pipeline.tasks.kind_registry import task_kinds
 from mpta_pipeline.tasks.prompts import build_prompts
-from mpta_pipeline.tasks.task_kinds import registered
+from mpta_pipeline.tasks.task_kind import Example
 
 _AGE = 47.0
 BEGIN = "<!-- What is asked of whom: made by python -m mpta_pipeline.tasks.example_prompts -->"
 END = "<!-- end of what is asked of whom -->"
 
 
-def _lines(*rows: Any) -> str:
-    return "\n".join(json.dumps(row) for row in rows)
-
-
-# Invented items in the structures of the benchmarks' own files, which are not ours to show.
-_FILES: Mapping[str, str] = {
-    "normad/stories.csv": "ID,Country,Background,Axis,Subaxis,Value,Rule-of-Thumb,Story,Explanation,Gold Label\n"
-    "0,iceland,,,,Consideration,It is polite to take off one's shoes at the door.,"
-    "Anna is invited to dinner and walks into the living room with her shoes on. Is what she did acceptable?,,no\n",
-    "ethics/justice_test.csv": "label,scenario\n0,I deserve a raise because my neighbour bought a boat.\n",
-    "polls/global_opinions.csv": "question,selections,options,source\n"
-    "Is the economy of your country good or bad?,"
-    "\"defaultdict(<class 'list'>, {'United States': [0.4, 0.6]})\",\"['Good', 'Bad']\",GAS\n",
-    "pew/info.csv": "key,question,references\n"
-    "TRAINS_W0,How often do you take a train?,\"['Often', 'Rarely', 'Never']\"\n",
-    "pew/responses.csv": "TRAINS_W0,WEIGHT_W0\nNever,1\nRarely,2\n",
-    "civics/civics_dataset.json": _lines(
-        {"ID": 1, "Topic": "Social Welfare", "Language": "English", "Statement": "Everyone is owed a warm home."}
-    ),
-    "lamp/dev_questions.json": json.dumps(
-        [
-            {
-                "id": "1",
-                "input": "Generate a headline for the following article: The ferry will stop in March.",
-                "profile": [{"id": "2", "title": "The last bus", "text": "The night bus has gone."}],
-            }
-        ]
-    ),
-    "lamp/dev_outputs.json": json.dumps({"task": "LaMP_4", "golds": [{"id": "1", "output": "The last ferry"}]}),
-    "prism/conversations.jsonl": _lines(
-        {
-            "conversation_id": "c0",
-            "user_id": "u0",
-            "conversation_type": "values guided",
-            "conversation_history": [
-                {"turn": 0, "role": "user", "content": "Should I tell my friend the truth about her singing?"},
-                {"turn": 0, "role": "model", "content": "Kindly, yes.", "if_chosen": True},
-            ],
-        }
-    ),
-    "own/density.csv": "thing,answer\niron,heavier\n",
-}
-_DENSITY = {
-    "question": "Is {thing} heavier than water?",
-    "options": ["yes", "no"],
-    "gold": "answer",
-    "gold_values": {"heavier": 0, "lighter": 1},
-}
-
-
 def _tasks(folder: Path) -> dict[str, TaskConfig]:
-    """One task of each kind; those that read files read ours."""
-    for name, text in _FILES.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    """One task of each kind that has an example; kinds that read files read the example's.
 
-    def task(kind: str, path: str | None = None, **options: Any) -> TaskConfig:
-        return TaskConfig(kind=kind, path=folder / path if path else None, options=options)
-
-    return {
-        "value_alignment": task("value_alignment", max_options=5),
-        "trait_inference": task("trait_inference", max_options=5),
-        "truthfulqa_binary": task("truthfulqa_binary"),
-        "bbq": task("bbq"),
-        "normad": task("normad", "normad", context="country"),
-        "ethics_justice": task("ethics_justice", "ethics/justice_test.csv"),
-        "global_opinions": task("global_opinions", "polls"),
-        "opinionqa": task("opinionqa", "pew"),
-        "civics": task("civics", "civics"),
-        "lamp": task("lamp", "lamp"),
-        "prism": task("prism", "prism"),
-        "multiple_choice": task("multiple_choice", "own/density.csv", **_DENSITY),
-    }
+    Kinds that make items from the survey come first, then those with sample items.
+    """
+    kinds = [kind for kind in task_kinds(folder).kinds.values() if kind.example is not None]
+    kinds.sort(key=lambda kind: (kind.file is not None, kind.file is None or kind.file.sample is None, kind.name))
+    tasks = {}
+    for kind in kinds:
+        example = kind.example or Example()
+        for name, text in example.files.items():
+            path = folder / kind.name / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        files = folder / kind.name if example.files else None
+        tasks[kind.name] = TaskConfig(kind=kind.name, path=files, options=dict(example.options))
+    return tasks
 
 
 def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -176,10 +118,11 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
         "are invented in the structure of their files.",
         "",
     ]
+    titles = {name: kind.title for name, kind in task_kinds().kinds.items()}
     whole = render(one, style="prose")[0]
     for name, row in prompts.items():
         hidden = ", ".join(f"`{column}`" for column in row["masked"])
-        title = f"*{registered()[name].title}* (`{name}`" + (f"; hidden: {hidden})" if hidden else ")")
+        title = f"*{titles[name]}* (`{name}`" + (f"; hidden: {hidden})" if hidden else ")")
         system = row["system"].removeprefix(whole).strip() if not hidden else row["system"]
         parts += [title, "", "```text", *([system, ""] if system else []), row["user"], "```", ""]
     return "\n".join([*parts, END])

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
-
-from mpta_pipeline.core import downloads
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.tasks.item_files import Download, ItemFile
@@ -29,6 +26,10 @@ def fetch(published: ItemFile, name: str, cache_dir: Path) -> tuple[Path, ...]:
 
 
 def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) -> Path:
+    import httpx  # together with the next one a tenth of a second, which most commands need not wait for
+
+    from mpta_pipeline.core import downloads
+
     target = cache_dir / download.sha256[:12] / download.url.rsplit("/", 1)[-1]
     if target.is_file() and file_sha256(target) == download.sha256:
         return target

@@ -1,4 +1,4 @@
-"""Items and answer keys of a task."""
+"""Make the items and answer keys of a task."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from mpta_pipeline.core.hashing import digest, file_sha256, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.personas import Crosswalk
-from mpta_pipeline.tasks.item_files import locate
 from mpta_pipeline.tasks.item_gaps import Gaps, sound
-from mpta_pipeline.tasks.task_kinds import ItemRequest, kind_of
+from mpta_pipeline.tasks.item_locations import locate
+from mpta_pipeline.tasks.kind_registry import kind_of, task_kinds
+from mpta_pipeline.tasks.task_kind import ItemRequest, TaskKind
 
 
 def build_items(
@@ -31,24 +32,23 @@ def build_items(
 
     Args:
         name: Task.
-        config: Its configuration; `items` keeps the lowest keyed hashes, shared out equally among the codebooks (and
-            whatever else the kind spreads them over).
+        config: Its configuration. `items` keeps the items with the lowest keyed hashes, divided equally among the
+            codebooks and the kind's own groups (`spread`).
         crosswalk: Concepts and options.
         respondents: RESPONDENTS rows of the study's waves.
         study: For its seed.
         cache_dir: Folder of downloaded item files.
-        base: Folder that a relative `config.path` counts from.
-        gaps: Takes note of the items that are left out because they cannot be asked (see `tasks/gaps.py`).
+        base: Configuration folder, to which a relative `config.path` refers; None for that of the environment.
+        gaps: Collects the items that are left out because they cannot be asked (see `tasks/item_gaps.py`).
 
     Returns:
         ITEMS.
 
     Raises:
-        TaskError: The item file is absent or has another structure, too many items cannot be asked, or no item can be
-            made.
+        TaskError: The item file is absent or has another structure, too many items cannot be asked, or none is left.
         ConfigError: Unknown kind or option.
     """
-    kind = kind_of(name, config)
+    kind = kind_of(name, config, base)
     files = locate(name, config, kind.file, base=base, cache_dir=cache_dir)
     gaps = Gaps() if gaps is None else gaps
     items = kind.items(ItemRequest(config, crosswalk, respondents, files, study.seed, gaps))
@@ -58,39 +58,65 @@ def build_items(
         raise TaskError(
             f"Task {name} has no items",
             variable=f"tasks.{name}",
-            remedy="no wave of the study has a question that this kind can ask; choose other surveys or options",
+            remedy="choose other surveys or options: no wave of the study has a question that this kind can ask",
         )
-    null: dict[str, pl.DataType] = {
-        "codebook": pl.String(),
-        "category": pl.String(),
-        "context": pl.String(),
-        "option_scores": pl.List(pl.Float64),
-        "gold_idx": pl.Int64(),
-        "column": pl.String(),
-    }
-    items = items.with_columns(
-        pl.lit(name).alias("task"),
-        pl.lit(kind.name).alias("kind"),
-        *(pl.lit(None, dtype).alias(c) for c, dtype in null.items() if c not in items.columns),
-        *([pl.lit([], pl.List(pl.String)).alias("reveals")] if "reveals" not in items.columns else []),
-        *([pl.lit("").alias("spread")] if "spread" not in items.columns else []),
-    )
+    items = completed(items, task=name, kind=kind.name, own_key=kind.gold is not None)
     if config.items is not None and config.items < items.height:
         items = items.with_columns(hash_uniform(items, ["item_id"], key=f"items\x1f{study.seed}").alias("hash"))
-        place = pl.col("hash").rank("ordinal").over("codebook", "spread")
+        spread = ["spread"] if "spread" in items.columns else []
+        place = pl.col("hash").rank("ordinal").over("codebook", *spread)
         items = items.with_columns(place.alias("place")).sort("place", "hash").head(config.items)
     return ITEMS.conform(items.select(list(ITEMS.schema)))
 
 
+def completed(items: pl.DataFrame, *, own_key: bool | pl.Expr, **names: str) -> pl.DataFrame:
+    """Add the columns of ITEMS that a kind leaves out, and how the answers are scored.
+
+    Args:
+        items: Columns of ITEMS, and perhaps others, which stay.
+        own_key: Whether the answer key of items without `gold_idx` is the persona's own.
+        **names: task and kind, if the items do not carry them.
+    """
+    defaults = {"reveals": pl.lit([], pl.List(pl.String)), "sample_item": pl.lit(False)}
+    items = items.with_columns(
+        *(pl.lit(None, c.dtype).alias(c.name) for c in ITEMS.columns if c.nullable and c.name not in items.columns),
+        *(value.alias(name) for name, value in defaults.items() if name not in items.columns),
+    )
+    scoring = (
+        pl.when(pl.col("option_credit").is_not_null())
+        .then(pl.lit("probability_mass"))
+        .when(pl.col("reference").is_not_null())
+        .then(pl.lit("reference"))
+        .when(pl.col("gold_idx").is_not_null() | own_key)
+        .then(pl.lit("key"))
+        .otherwise(pl.lit("none"))
+    )
+    return items.with_columns(scoring.alias("scoring"), **{name: pl.lit(value) for name, value in names.items()})
+
+
 def build_gold(
-    name: str, config: TaskConfig, items: pl.DataFrame, *, crosswalk: Crosswalk, respondents: pl.DataFrame
+    name: str,
+    config: TaskConfig,
+    items: pl.DataFrame,
+    *,
+    crosswalk: Crosswalk,
+    respondents: pl.DataFrame,
+    base: Path | None = None,
 ) -> pl.DataFrame:
-    """What every respondent answered to the items whose answer key is the persona's own; empty for other kinds.
+    """Make the answer keys of every respondent, for items whose key is the persona's own; empty for other kinds.
+
+    Args:
+        name: Task.
+        config: Its configuration.
+        items: ITEMS of the task.
+        crosswalk: Concepts and options.
+        respondents: RESPONDENTS rows of the study's waves.
+        base: Configuration folder; None for that of the environment.
 
     Returns:
         GOLD.
     """
-    kind = kind_of(name, config)
+    kind = kind_of(name, config, base)
     if kind.gold is None or items["gold_idx"].null_count() == 0:
         return GOLD.empty()
     gold = kind.gold(items, ItemRequest(config, crosswalk, respondents, (), 0))
@@ -98,8 +124,17 @@ def build_gold(
 
 
 def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:
-    """Hash of a task's item files; the same text for every kind without one, `absent` where the file is."""
-    kind = kind_of(config.kind, config)
+    """Version of what a task's items are read from: its item files and, for kinds of the deployment, the kind's file.
+
+    A kind without item files has the version `survey`; files that are absent have the version `absent`.
+    """
+    kind = kind_of(config.kind, config, base)
+    version = _files_version(config, kind, base)
+    own = task_kinds(base).files.get(kind.name)
+    return version if own is None else digest(version, own.read_bytes())
+
+
+def _files_version(config: TaskConfig, kind: TaskKind, base: Path | None) -> str:
     if config.path is None and config.options.get("download") and kind.file is not None:
         return digest(*(d.sha256 for d in kind.file.downloads))
     try:

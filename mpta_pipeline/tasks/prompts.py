@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -11,11 +12,11 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import PROMPTS
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
-from mpta_pipeline.tasks.task_kinds import kind_of
+from mpta_pipeline.tasks.kind_registry import kind_of
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FULL_AT_MOST = 4  # 4! = 24 orders; one option more would be 120
 
 # How the answer is asked for, at the end of the user message. Items without options are asked for open text: they say
@@ -84,7 +85,14 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
 
 
 def build_prompts(
-    name: str, study: Study, *, items: pl.DataFrame, gold: pl.DataFrame, panel: pl.DataFrame, personas: pl.DataFrame
+    name: str,
+    study: Study,
+    *,
+    items: pl.DataFrame,
+    gold: pl.DataFrame,
+    panel: pl.DataFrame,
+    personas: pl.DataFrame,
+    base: Path | None = None,
 ) -> pl.DataFrame:
     """Cross items, panel, conditions, styles, framings and option orders.
 
@@ -99,12 +107,13 @@ def build_prompts(
         gold: GOLD of the task; empty where items carry the answer key.
         panel: PANEL.
         personas: PERSONAS (at least the panel's).
+        base: Configuration folder; None for that of the environment.
 
     Returns:
         PROMPTS; the key starts with the group, so that the table's order keeps groups together.
     """
     config = study.tasks[name]
-    kind = kind_of(name, config)
+    kind = kind_of(name, config, base)
     asked = panel.select("respondent_id", "weight").join(
         personas.select("respondent_id", "survey", "wave", "codebook"), on="respondent_id"
     )

@@ -50,19 +50,19 @@ def text_scores(pairs: pl.DataFrame, *, task: str) -> pl.DataFrame:
     4-gram); ROUGE-1 and ROUGE-L are F1 without stemming. All lie in 0 to 1.
 
     Args:
-        pairs: text, reference, bertscore (model of BERTScore; null: not asked for); any further columns are ignored.
+        pairs: text, reference, bertscore_model (null: BERTScore is not computed); other columns are ignored.
         task: Task, for messages.
 
     Returns:
-        text, reference, bertscore, text_scores; one row a different triple.
+        text, reference, bertscore_model, text_scores; one row per distinct triple.
 
     Raises:
         TaskError: A package is absent.
     """
-    frame = pairs.select("text", "reference", "bertscore").unique(maintain_order=True)
+    frame = pairs.select("text", "reference", "bertscore_model").unique(maintain_order=True)
     if frame.is_empty():
         return frame.with_columns(pl.lit(None, TEXT_SCORES).alias("text_scores"))
-    models = frame["bertscore"].drop_nulls().unique().sort().to_list()
+    models = frame["bertscore_model"].drop_nulls().unique().sort().to_list()
     require(task, bertscore=models[0] if models else None)
     import sacrebleu
     from rouge_score.rouge_scorer import RougeScorer
@@ -82,12 +82,12 @@ def text_scores(pairs: pl.DataFrame, *, task: str) -> pl.DataFrame:
             }
         )
     frame = frame.with_columns(pl.Series("text_scores", rows, dtype=TEXT_SCORES))
-    return pl.concat([_with_bertscore(part) for part in frame.partition_by("bertscore")])
+    return pl.concat([_with_bertscore(part) for part in frame.partition_by("bertscore_model")])
 
 
 def _with_bertscore(part: pl.DataFrame) -> pl.DataFrame:
     """Add BERTScore's F1 to the pairs of one model; rows without a model stay as they are."""
-    model = part["bertscore"][0]
+    model = part["bertscore_model"][0]
     if model is None:
         return part
     from bert_score import score

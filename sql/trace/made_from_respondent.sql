@@ -1,4 +1,4 @@
--- What was made from one respondent, down to the figures that count them: how many rows of what.
+-- What was made from one respondent, down to the estimates that count them: how many rows of what.
 with asked as (
     select distinct
         model,
@@ -11,7 +11,7 @@ with asked as (
 
 cuts as (
     select distinct dimensions
-    from figures
+    from estimates
 ),
 
 parts as (
@@ -88,17 +88,17 @@ group by model, task
 union all
 select
     7 as step,
-    'figures that count them' as what,
-    figures.model || ' on ' || figures.task as whose,
-    count(distinct figures.figure_id) as n
-from figures
+    'estimates that count them' as what,
+    estimates.model || ' on ' || estimates.task as whose,
+    count(distinct estimates.estimate_id) as n
+from estimates
 inner join asked
     on
-        figures.model = asked.model
-        and figures.task = asked.task
-        and figures.survey = asked.survey
-        and figures.condition = asked.condition
-left join own on figures.dimensions = own.dimensions
-where figures.dimensions = 'all' or figures.subgroup = own.subgroup
-group by figures.model, figures.task
+        estimates.model = asked.model
+        and estimates.task = asked.task
+        and estimates.survey = asked.survey
+        and estimates.condition = asked.condition
+left join own on estimates.dimensions = own.dimensions
+where estimates.dimensions = 'all' or estimates.subgroup = own.subgroup
+group by estimates.model, estimates.task
 order by step, whose

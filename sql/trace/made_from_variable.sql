@@ -1,5 +1,5 @@
 -- What uses the columns made from one variable: personas that carry the trait, items that ask it, their
--- answers, and the figures with these answers or cut by the trait.
+-- answers, and the estimates with these answers or cut by the trait.
 with made as (
     select
         "column",
@@ -64,22 +64,22 @@ group by scores.model, scores.task
 union all
 select
     5 as step,
-    'figures with those answers' as what,
-    figures.model || ' on ' || figures.task as whose,
-    count(distinct figures.figure_id) as n
-from figures
+    'estimates with those answers' as what,
+    estimates.model || ' on ' || estimates.task as whose,
+    count(distinct estimates.estimate_id) as n
+from estimates
 where
-    figures.task in (select asked.task from asked)
-    and list_contains(figures.release_ids, getvariable('release'))
-group by figures.model, figures.task
+    estimates.task in (select asked.task from asked)
+    and list_contains(estimates.release_ids, getvariable('release'))
+group by estimates.model, estimates.task
 union all
 select
     6 as step,
-    'figures cut by it' as what,
-    figures.model || ' on ' || figures.task as whose,
-    count(distinct figures.figure_id) as n
-from figures
-inner join made on list_contains(string_split(figures.dimensions, '×'), made.column)
-where list_contains(figures.release_ids, getvariable('release'))
-group by figures.model, figures.task
+    'estimates cut by it' as what,
+    estimates.model || ' on ' || estimates.task as whose,
+    count(distinct estimates.estimate_id) as n
+from estimates
+inner join made on list_contains(string_split(estimates.dimensions, '×'), made.column)
+where list_contains(estimates.release_ids, getvariable('release'))
+group by estimates.model, estimates.task
 order by step, whose

@@ -1,4 +1,4 @@
--- What was made from one wave, down to the figures: how many rows of what.
+-- What was made from one wave, down to the estimates: how many rows of what.
 select
     1 as step,
     'respondents' as what,
@@ -43,10 +43,10 @@ group by model, task
 union all
 select
     6 as step,
-    'figures' as what,
+    'estimates' as what,
     model || ' on ' || task as whose,
-    count(distinct figure_id) as n
-from figures
+    count(distinct estimate_id) as n
+from estimates
 where list_contains(release_ids, getvariable('release'))
 group by model, task
 order by step, whose

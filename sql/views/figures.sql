@@ -1,5 +1,3 @@
--- Every figure with its id, as the report shows it and `mpta trace` takes it, and its key in words.
-select
-    concat_ws('/', model, task, survey, metric, condition, dimensions, subgroup) as figure_key,
-    *  -- noqa: AM04
-from subgroup_metrics
+-- The view `estimates` under its name and key columns of versions before 0.2.
+select * rename (estimate_id as figure_id, estimate_key as figure_key)  -- noqa: AM04
+from estimates

@@ -14,8 +14,9 @@ from mpta_pipeline.core import provenance
 from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.provenance import Node, read_table, store
 from mpta_pipeline.core.storage import listed, read_parquet
-from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import stacked
 from tests.plain_run import bring_up_to_date
 
 FLIPS = int(os.environ.get("MPTA_FLIPS", "60"))
@@ -34,7 +35,7 @@ def test_every_flip_in_a_table_is_seen_when_it_is_read(tmp_path):
     for _ in range(FLIPS * 3):
         store(frame, path, Node("t"), {})
         flip(path, rng.randrange(path.stat().st_size * 8))
-        with pytest.raises(DamagedError, match=r"t\.parquet.*makes the file anew"):
+        with pytest.raises(DamagedError, match=r"t\.parquet.*rebuilds the file"):
             read_table(path)
         assert provenance.read_record(path) is None, "it counts as not made"
 
@@ -66,9 +67,10 @@ def test_a_table_that_is_written_again_while_it_is_read_is_not_taken_for_damaged
     assert provenance.read_record(path) is not None
 
 
+@pytest.mark.usefixtures("finished")
 def test_the_campaign_over_every_stored_file_ends_with_the_figures_as_they_were(world, server, tmp_path):
-    deployment, _ = bring_up_to_date()
-    figures = {asset: steps.stacked(deployment, asset) for asset in ("scores", "subgroup_metrics", "pockets")}
+    deployment = Deployment.from_env()
+    figures = {asset: stacked(deployment, asset) for asset in ("scores", "subgroup_metrics", "pockets")}
     calls, kept = server.calls, tmp_path / "kept"
     shutil.copytree(deployment.layout.root, kept)
     stored = [
@@ -89,15 +91,16 @@ def test_the_campaign_over_every_stored_file_ends_with_the_figures_as_they_were(
                 continue
         again = Deployment.from_env()
         for asset, frame in figures.items():
-            assert steps.stacked(again, asset).equals(frame), f"{asset} after a flip in {path.name}"
+            assert stacked(again, asset).equals(frame), f"{asset} after a flip in {path.name}"
         shutil.rmtree(deployment.layout.root)
         shutil.copytree(kept, deployment.layout.root)
     assert told, "flips show in the check"
     assert server.calls == calls, "nothing was asked again"
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_damaged_publication_is_told(world):
-    deployment, _ = bring_up_to_date()
+    deployment = Deployment.from_env()
     path = deployment.layout.warehouse
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     told = [f.message for f in integrity.check_all(deployment, "published") if not f.passed]
@@ -105,13 +108,13 @@ def test_a_damaged_publication_is_told(world):
     path.unlink()
     bring_up_to_date()
     with duckdb.connect(str(path), read_only=True) as con:
-        assert con.execute("select count(*) from scores").fetchone()[0] == steps.stacked(deployment, "scores").height
+        assert con.execute("select count(*) from scores").fetchone()[0] == stacked(deployment, "scores").height
     assert read_parquet(deployment.layout.table("personas")).height > 0
 
 
 def test_a_flip_in_a_raw_wave_is_mended_from_the_survey_file(world, server):
     deployment, _ = bring_up_to_date()
-    figures, calls, rng = steps.stacked(deployment, "subgroup_metrics"), server.calls, random.Random(3)
+    figures, calls, rng = stacked(deployment, "subgroup_metrics"), server.calls, random.Random(3)
     for pattern in ("*/*/data.parquet", "*/*/variables.parquet", "*/current.json"):
         path = listed(deployment.layout.raw, pattern)[0]
         flip(path, rng.randrange(path.stat().st_size // 2 * 8))
@@ -120,5 +123,5 @@ def test_a_flip_in_a_raw_wave_is_mended_from_the_survey_file(world, server):
         with pytest.raises(MptaError, match=path.name):
             bring_up_to_date()
         again, _ = bring_up_to_date()
-        assert steps.stacked(again, "subgroup_metrics").equals(figures), pattern
+        assert stacked(again, "subgroup_metrics").equals(figures), pattern
     assert server.calls == calls, "nothing was asked again"

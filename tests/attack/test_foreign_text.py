@@ -65,8 +65,8 @@ def test_an_error_shows_what_it_names():
     assert "\x1b" not in str(MptaError("a label says \x1b[2J", remedy="none", file="odd\x1b.sav"))
 
 
+@pytest.mark.usefixtures("finished")
 def test_damaged_documents_are_absent_and_the_rest_goes_on(world, server):
-    bring_up_to_date()
     calls = server.calls
     layout = Layout.from_env()
     documents = [

@@ -11,8 +11,10 @@ from mpta_pipeline import cli, personas, surveys
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import alone, at_work
-from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import make
+from mpta_pipeline.pipeline.staleness import is_current
+from mpta_pipeline.pipeline.stored import made, read
 from mpta_pipeline.publication import withdrawal as forget
 from tests.factories.deployment import STUDY, respondents, write_wave
 from tests.plain_run import bring_up_to_date
@@ -25,8 +27,8 @@ def _harmonized() -> Deployment:
     deployment = Deployment.from_env()
     deployment.look()
     for wave in deployment.catalogue().waves:
-        steps.make_raw_wave(deployment, wave)
-        steps.make_harmonized_wave(deployment, wave)
+        make(deployment, "raw_wave", wave)
+        make(deployment, "harmonized_wave", wave)
     return deployment
 
 
@@ -41,18 +43,18 @@ def test_a_parent_that_changes_after_it_was_read_leaves_the_table_stale(world, m
         )
         later = Deployment.from_env()
         later.look()
-        _in_thread(lambda: (steps.make_raw_wave(later, WAVE), steps.make_harmonized_wave(later, WAVE)))
+        _in_thread(lambda: (make(later, "raw_wave", WAVE), make(later, "harmonized_wave", WAVE)))
         return frame
 
     monkeypatch.setattr(personas, "build_personas", and_meanwhile)
-    steps.make_personas(deployment)
+    make(deployment, "personas")
     monkeypatch.undo()
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
     deployment = Deployment.from_env()
-    assert not steps.is_current(deployment, Node("personas")), "made from the release that was replaced meanwhile"
-    steps.make_personas(deployment)
-    assert steps.is_current(deployment, Node("personas"))
+    assert not is_current(deployment, Node("personas")), "made from the release that was replaced meanwhile"
+    make(deployment, "personas")
+    assert is_current(deployment, Node("personas"))
 
 
 def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_next_run(world, server):
@@ -61,14 +63,14 @@ def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_nex
     def more_items() -> None:
         task = STUDY["tasks"]["value_alignment"] | {"items_per_persona": 3}
         world.study(STUDY | {"tasks": {"value_alignment": task}})
-        _in_thread(lambda: steps.make_prompts(Deployment.from_env(), "value_alignment"))
+        _in_thread(lambda: make(Deployment.from_env(), "prompts", "value_alignment"))
 
     server.meanwhile = more_items
     bring_up_to_date()
-    deployment, made = bring_up_to_date()
-    assert "responses|loopback|value_alignment" in made
-    prompts = steps.read(deployment, "prompts", "value_alignment")
-    answers = steps.read(deployment, "responses", "loopback|value_alignment")
+    deployment, rebuilt = bring_up_to_date()
+    assert "responses|loopback|value_alignment" in rebuilt
+    prompts = read(deployment, "prompts", "value_alignment")
+    answers = read(deployment, "responses", "loopback|value_alignment")
     assert prompts.join(answers, on="prompt_id", how="anti").is_empty(), "nothing is left unasked"
     assert all(times == 1 for times in server.asked.values()), "nothing is asked twice"
 
@@ -76,18 +78,18 @@ def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_nex
 def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, monkeypatch):
     deployment = _harmonized()
     who = surveys.respondents(surveys.load_raw(deployment.layout, WAVE))["respondent_id"][4]
-    build, read, go_on = personas.build_personas, threading.Event(), threading.Event()
+    build, begun, go_on = personas.build_personas, threading.Event(), threading.Event()
 
     def held(*args, **kwargs):
         frame = build(*args, **kwargs)
-        read.set()
+        begun.set()
         go_on.wait(PATIENCE)
         return frame
 
     monkeypatch.setattr(personas, "build_personas", held)
-    maker = threading.Thread(target=lambda: steps.make_personas(deployment))
+    maker = threading.Thread(target=lambda: make(deployment, "personas"))
     maker.start()
-    assert read.wait(PATIENCE)
+    assert begun.wait(PATIENCE)
     outcome = []
     withdrawal = threading.Thread(
         target=lambda: outcome.append(CliRunner().invoke(cli.app, ["forget", who, "--yes", "--no-run"]))
@@ -99,7 +101,7 @@ def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, 
     maker.join(PATIENCE)
     withdrawal.join(PATIENCE)
     assert outcome[0].exit_code == 0, outcome[0].output
-    assert who not in steps.read(Deployment.from_env(), "personas")["respondent_id"]
+    assert who not in read(Deployment.from_env(), "personas")["respondent_id"]
     assert forget.tables_with(deployment.layout, who) == []
 
 
@@ -117,8 +119,8 @@ def test_a_withdrawal_on_another_machine_keeps_a_table_that_was_read_before_from
 
     monkeypatch.setattr(personas, "build_personas", and_meanwhile)
     with pytest.raises(ConfigError, match="withdrew while this table was being made; nothing was stored"):
-        steps.make_personas(deployment)
-    assert steps.made(deployment, Node("personas")) is None
+        make(deployment, "personas")
+    assert made(deployment, Node("personas")) is None
     assert forget.tables_with(deployment.layout, who) == []
 
 

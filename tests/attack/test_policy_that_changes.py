@@ -5,9 +5,13 @@ import polars as pl
 import pytest
 import yaml
 
+from mpta_pipeline import inference
 from mpta_pipeline.core.provenance import Node
-from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import make
+from mpta_pipeline.pipeline.staleness import is_current
+from mpta_pipeline.pipeline.stored import stacked
 from mpta_pipeline.surveys import load_sources
 from tests.factories.deployment import model
 from tests.orchestration.ticks import CELLS, Daemon
@@ -25,9 +29,9 @@ def _policy(world, use: str) -> None:
 def remote(world, monkeypatch):
     """Two models of which the second counts as one on another machine."""
     world.models({"loopback": model(world.url), REMOTE: model(world.url) | {"model": REMOTE}})
-    local = steps.inference.ModelSpec.is_local
+    local = inference.ModelSpec.is_local
     monkeypatch.setattr(
-        steps.inference.ModelSpec, "is_local", property(lambda spec: spec.name != REMOTE and local.fget(spec))
+        inference.ModelSpec, "is_local", property(lambda spec: spec.name != REMOTE and local.fget(spec))
     )
     return world
 
@@ -40,8 +44,8 @@ def test_what_is_tightened_is_not_sent_to_a_model_that_comes_later(remote, serve
     remote.models({"loopback": model(remote.url), REMOTE: model(remote.url) | {"model": REMOTE}})
     deployment, _ = bring_up_to_date()
     assert server.by_model[REMOTE] > 0, "prompts without a persona may go anywhere"
-    answers = steps.stacked(deployment, "responses").filter(pl.col("model") == REMOTE, pl.col("text").is_not_null())
-    prompts = steps.stacked(deployment, "prompts").join(answers, on="prompt_id", how="semi")
+    answers = stacked(deployment, "responses").filter(pl.col("model") == REMOTE, pl.col("text").is_not_null())
+    prompts = stacked(deployment, "prompts").join(answers, on="prompt_id", how="semi")
     assert prompts["shown_respondent_id"].null_count() == prompts.height, "no persona was sent"
     waiting = [f for f in integrity.check_all(deployment, "policy") if not f.passed]
     assert waiting and all("gss_extract" in f.message and REMOTE in f.message for f in waiting)
@@ -83,7 +87,7 @@ def test_a_policy_that_is_tightened_while_prompts_stand_counts_at_the_moment_of_
     assert deployment.sources.permitted["gss_extract"] == "any" and deployment.models
     _policy(remote, "local_only")
     for task in deployment.study.tasks:
-        record = steps.make_responses(deployment, REMOTE, task)
+        record = make(deployment, "responses", f"{REMOTE}|{task}").record
         assert record.notes["withheld"] > 0
 
 
@@ -110,4 +114,4 @@ def test_the_daemon_follows_the_policy(remote, server):
         daemon.settle()
         assert server.by_model[REMOTE] > before
         assert all(times == 1 for times in server.asked.values())
-        assert steps.is_current(Deployment.from_env(), Node("personas"))
+        assert is_current(Deployment.from_env(), Node("personas"))

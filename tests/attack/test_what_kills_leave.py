@@ -9,11 +9,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+import mpta_pipeline
 from mpta_pipeline.core.storage import Layout, at_work, scratch, sweep
 from mpta_pipeline.orchestration.command_runs import sole_command
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import withdrawal
-from tests.plain_run import bring_up_to_date
 
 READ_SLOWLY = """
 import time
@@ -52,8 +52,9 @@ def test_a_kill_while_an_archive_is_unpacked_leaves_nothing_that_the_next_comman
     assert not unpacked.exists()
 
 
+@pytest.mark.usefixtures("finished")
 def test_half_written_tables_are_removed_when_no_step_is_at_work(world):
-    deployment, _ = bring_up_to_date()
+    deployment = Deployment.from_env()
     layout = deployment.layout
     left = [
         layout.table("personas").with_name(".personas.parquet.abc.tmp"),
@@ -81,14 +82,15 @@ def test_scratch_goes_with_its_context_and_with_an_error(world):
 
 
 def test_no_module_writes_rows_to_the_systems_temporary_folder():
-    package = Path(withdrawal.__file__).parent
+    package = Path(mpta_pipeline.__file__).parent
     uses = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if "tempfile" in p.read_text("utf-8")}
-    # The showcase's respondents are invented.
-    assert uses <= {"storage.py", "tasks/showcase.py"}, uses
+    # The respondents of the example prompts are invented.
+    assert uses == {"core/storage.py", "tasks/example_prompts.py"}
 
 
+@pytest.mark.usefixtures("finished")
 def test_after_a_withdrawal_every_file_is_looked_into(world, tmp_path):
-    deployment, _ = bring_up_to_date()
+    deployment = Deployment.from_env()
     home = tmp_path / "history"
     home.mkdir()
     for path in (

@@ -5,7 +5,7 @@ Run: python -m tests.benchmarks.bench_engine [--embedded] [--queue 100000] [--pe
 `--peers` measures lm-evaluation-harness and inspect_ai beside it, from the start of the process to the figures, out of
 a virtual environment of their own: python -m venv VENV && VENV/bin/pip install "lm_eval[api]" inspect_ai openai
 
-The machine's load decides much, and its speed too: what counts are the ratios to a bare loop over the same transport,
+The machine's load decides much, and its speed too: what counts are the ratios to a bare loop of httpx over aiohttp,
 taken in turns within one run. Where the aims were set, the bare loop made 1,108 requests a second at 64 connections and
 2,344 at 256, with .36 ms of CPU each; the aims are .82 and .4 of what the latency allows, and .6 ms of CPU.
 
@@ -64,7 +64,7 @@ def cpu(who: int = resource.RUSAGE_SELF) -> float:
 
 
 def bare(url: str, n: int, connections: int) -> float:
-    """Requests a second of a bare loop over the same transport, nothing kept."""
+    """Requests per second of a bare loop of httpx over aiohttp that keeps nothing."""
 
     async def run() -> None:
         body = {
@@ -102,10 +102,10 @@ def bench_asking(url: str) -> None:
             plain_used = min(plain_used, (cpu() - before) / 2000 * 1e3)
             with tempfile.TemporaryDirectory() as folder:
                 before, began = cpu(), time.perf_counter()
-                report = inference.ask(spec, prompts, Path(folder))
+                report = inference.send_requests(spec, prompts, Path(folder))
                 rate = max(rate, 2000 / (time.perf_counter() - began))
                 used = min(used, (cpu() - before) / 2000 * 1e3)
-                assert report.asked == 2000
+                assert report.answered == 2000
         print(
             f"{connections} connections: {rate:.0f}/s, {rate / ideal:.2f} of what the latency allows (aim {floor}), "
             f"{rate / plain:.2f} of a bare loop ({plain:.0f}/s; aim {floor * ideal / reference:.2f}), "
@@ -139,7 +139,7 @@ def bench_reuse(n: int) -> None:
         folder = Path(name)
         fill(folder, request_hashes(spec, prompts))
         began = time.perf_counter()
-        report = inference.ask(spec, prompts, folder)
+        report = inference.send_requests(spec, prompts, folder)
         asked = time.perf_counter() - began
         assert report.reused == n
         frame = inference.responses(spec, prompts, folder)
@@ -158,9 +158,9 @@ def bench_lookup(n: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         fill(Path(name), keys, parts=7)
         began = time.perf_counter()
-        held = Ledger(Path(name)).held(keys.sample(100_000, seed=1))
+        settled = Ledger(Path(name)).settled(keys.sample(100_000, seed=1))
         print(f"100,000 requests among {n:,} answers: looked up in {time.perf_counter() - began:.1f} s", flush=True)
-        assert held.answered.len() == 100_000
+        assert settled.answered.len() == 100_000
 
 
 def bench_memory(url: str, n: int) -> None:
@@ -168,12 +168,12 @@ def bench_memory(url: str, n: int) -> None:
     spec = inference.ModelSpec(name="m", provider="openai", base_url=url, model="mock", connections=256)
     sizes: list[tuple[int, float]] = []
 
-    def look(progress: inference.Progress) -> None:
+    def look(progress: inference.RequestProgress) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         sizes.append((progress.done, pages * resource.getpagesize() / 2**20))
 
     with tempfile.TemporaryDirectory() as folder:
-        inference.ask(spec, make_prompts(n), Path(folder), progress=look)
+        inference.send_requests(spec, make_prompts(n), Path(folder), progress=look)
     early = next(size for done, size in sizes if done >= n / 10)
     print(f"{n:,} queued prompts: {early:.0f} MiB after a tenth, {sizes[-1][1]:.0f} MiB at the end", flush=True)
 
@@ -201,18 +201,20 @@ def bench_embedded(personas: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cache = folder / "models"
-        inference.ask(spec, prompts[:1], folder / "warm", cache_dir=cache)
+        inference.send_requests(spec, prompts[:1], folder / "warm", cache_dir=cache)
         # One prompt of each persona: nothing is shared, which is what asking without a cache amounts to.
-        inference.ask(spec, prompts.filter(pl.col("prompt_id").str.ends_with("-3")), folder / "a", cache_dir=cache)
-        grouped = inference.ask(spec, prompts, folder / "b", cache_dir=cache)
-        again = inference.ask(
+        inference.send_requests(
+            spec, prompts.filter(pl.col("prompt_id").str.ends_with("-3")), folder / "a", cache_dir=cache
+        )
+        grouped = inference.send_requests(spec, prompts, folder / "b", cache_dir=cache)
+        again = inference.send_requests(
             spec, prompts.sample(min(64, prompts.height // 4), seed=1, shuffle=True), folder / "c", cache_dir=cache
         )
         one, other = (inference.responses(spec, prompts, folder / f) for f in "bc")
         same = one.join(other, on=["prompt_id", "option_logprobs", "text"], how="semi").height
         # Seconds of the exchanges alone: starting the server would weigh on the smaller sample.
         shared, alone = (1 / Ledger(folder / f).totals()["latency"] for f in "ba")
-    tokens = grouped.prompt_tokens / grouped.asked
+    tokens = grouped.prompt_tokens / grouped.answered
     print(
         f"embedded, {personas} × 16 prompts of {tokens:.0f} tokens: {shared:.2f}/s grouped, "
         f"{alone:.2f}/s unshared, {shared / alone:.1f} × (aim 2.3); "
@@ -230,7 +232,7 @@ from tests.benchmarks.bench_engine import make_prompts
 url, folder = sys.argv[1], Path(sys.argv[2])
 spec = inference.ModelSpec(name="m", provider="openai", base_url=url, model="mock", connections=64)
 prompts = make_prompts(2000)
-inference.ask(spec, prompts, folder / "ledger")
+inference.send_requests(spec, prompts, folder / "ledger")
 frame = inference.responses(spec, prompts, folder / "ledger")
 frame.group_by("task").agg((pl.col("text") == "A").mean(), pl.len()).write_parquet(folder / "figures.parquet")
 """
@@ -261,8 +263,8 @@ def mpta_bench():
 
 def served(url: str) -> int:
     """Requests that the server has answered so far."""
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/__log") as reply:
-        return int(orjson.loads(reply.read())["served"])
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/__log") as response:
+        return int(orjson.loads(response.read())["served"])
 
 
 def bench_peers(url: str, venv: Path) -> None:
@@ -321,8 +323,8 @@ def main() -> None:
     parser.add_argument("--personas", type=int, default=16, help="personas asked of the embedded model")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    command = [sys.executable, "-m", "tests.factories.provider_server", "--latency", str(LATENCY)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    command = [sys.executable, str(REPOSITORY / "tests" / "inference" / "server.py"), "--latency", str(LATENCY)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"

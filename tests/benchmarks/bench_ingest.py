@@ -189,15 +189,15 @@ def main() -> int:
         for step in STEPS:
             results[step] = measured(step, path, folder)
             print(step, {k: round(v, 2) if isinstance(v, float) else v for k, v in results[step].items()})
-    figures = {
+    estimates = {
         "time, pipeline / read (at most 1.5)": results["pipeline"]["inside_s"] / results["read"]["inside_s"],
         "memory, pipeline / read (at most 2)": results["pipeline"]["peak_mb"] / results["read"]["peak_mb"],
         "recoding, row-wise / pipeline (at least 20)": results["row_wise"]["recoding_us_per_row"]
         / results["row_wise"]["pipeline_us_per_row"],
     }
-    for name, value in figures.items():
+    for name, value in estimates.items():
         print(f"{name}: {value:.2f}")
-    ratios = list(figures.values())
+    ratios = list(estimates.values())
     return 0 if ratios[0] <= 1.5 and ratios[1] <= 2 and ratios[2] >= 20 else 1
 
 

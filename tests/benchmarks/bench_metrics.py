@@ -1,4 +1,4 @@
-"""How long figures take on 1,000,000 scores of 4,000 personas, 800 items and 60 groups, as ratios in one run.
+"""How long estimates take on 1,000,000 scores of 4,000 personas, 800 items and 60 groups, as ratios in one run.
 
 Run: python -m tests.benchmarks.bench_metrics
 """
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.study import FigureRules
-from mpta_pipeline.metrics import compute_figures, find_pockets
+from mpta_pipeline.core.study import EstimateRules
+from mpta_pipeline.metrics import compute_estimates, find_pockets
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance
 from mpta_pipeline.metrics.statistics.bootstrap import Replicates, combined_se
@@ -42,18 +42,18 @@ def main() -> None:
     )
     print(f"{scores.height:,} scores, {groups.height:,} personas, 800 items, {sum(n for _, n in TRAITS)} groups")
     base = _parts(scores, groups)
-    rules = FigureRules(dimensions=tuple(name for name, _ in TRAITS), bootstrap=400)
-    figures, _ = clock(
-        "all figures, weighted and unweighted, 2 conditions, 12 traits",
-        lambda: compute_figures(scores, groups, gold, rules=rules),
+    rules = EstimateRules(dimensions=tuple(name for name, _ in TRAITS), bootstrap=400)
+    estimates, _ = clock(
+        "all estimates, weighted and unweighted, 2 conditions, 12 traits",
+        lambda: compute_estimates(scores, groups, gold, rules=rules),
     )
-    print(f"  limit 30 s; {figures / base:.1f} × the plain group-by")
+    print(f"  limit 30 s; {estimates / base:.1f} × the plain group-by")
     clock("pockets over 12 traits to depth 3", lambda: find_pockets(scores, groups, gold, rules=rules, seed=1))
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f} GB (limit 4)")
 
 
 def _parts(scores: pl.DataFrame, groups: pl.DataFrame) -> float:
-    """What figures are made of, each alone; returns the seconds of the plain group-by."""
+    """What estimates are made of, each alone; returns the seconds of the plain group-by."""
     _, units = clock("balance the option orders", lambda: balance(scores))
     rows = scores.join(groups, on="respondent_id").with_columns(pl.col("score").fill_null(0.0))
     names = [name for name, _ in TRAITS]

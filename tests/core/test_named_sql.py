@@ -35,14 +35,14 @@ def test_a_wheel_carries_every_file() -> None:
 
 def test_another_folder_may_be_named_and_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "views").mkdir()
-    (tmp_path / "views" / "figures.sql").write_text("-- Mine.\nselect 1\n")
+    (tmp_path / "views" / "estimates.sql").write_text("-- Mine.\nselect 1\n")
     monkeypatch.setenv("MPTA_SQL_DIR", str(tmp_path))
-    assert warehouse.sql("views/figures") == "-- Mine.\nselect 1\n"
+    assert warehouse.sql("views/estimates") == "-- Mine.\nselect 1\n"
     with pytest.raises(ConfigError, match="named query is missing"):
         warehouse.sql("views/answers")
     monkeypatch.setenv("MPTA_SQL_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="MPTA_SQL_DIR"):
-        warehouse.sql("views/figures")
+        warehouse.sql("views/estimates")
 
 
 def test_names_and_texts_are_quoted() -> None:

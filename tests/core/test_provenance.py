@@ -29,7 +29,7 @@ def test_the_version_of_two_tables_in_one_is_written_in_one_piece(tmp_path, monk
     keep = provenance.write_record
     monkeypatch.setattr(provenance, "write_record", lambda path, record: written.append(record) or keep(path, record))
     path = tmp_path / "t.parquet"
-    versions = {store(FRAME, path, Node("t"), {}, beside=other).version for other in ("", "1", "2")}
+    versions = {store(FRAME, path, Node("t"), {}, beside=other).version for other in ((), ("1",), ("2",))}
     assert len(versions) == len(written) == 3, "a change of either table shows, and no kill leaves half of it"
 
 

@@ -1,4 +1,4 @@
-"""Protects `mpta score`: files of answers as others publish them, and the figures that their papers report of them.
+"""Protects `mpta score`: files of answers as others publish them, and the estimates that their papers report of them.
 
 The synthetic file has the layout of results/UnifiedQA/preds_*.jsonl of BBQ's repository; what must come out is computed
 here by the formulas of its analysis scripts, from the biased answer that each row was written with.
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import cli, external
 from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
-from mpta_pipeline.external import estimates as figures
+from mpta_pipeline.external import estimates as module
 from tests.factories.benchmark_items import bbq_items
 from tests.shared_data import BBQ, FOLDER, TRUTHFULQA, needs_bbq, needs_truthfulqa
 
@@ -110,26 +110,26 @@ def written(rows, path):
     return path
 
 
-def figures_of(path, **options):
-    return external.compute(external.from_bbq(external.read(path), path, **options)).figures
+def estimates_of(path, **options):
+    return external.compute(external.from_bbq(external.read(path), path, **options)).estimates
 
 
 def scored(path, items, *, by=(), **said):
-    """Answers and figures of a file to items whose canonical order its author knows."""
+    """Answers and estimates of a file to items whose canonical order its author knows."""
     given = external.load(path, known=external.Known(items), reading=external.Reading(by=by, **said))
-    return given, external.compute(given, by=by).figures
+    return given, external.compute(given, by=by).estimates
 
 
-def value(figures, metric, model, category, column="estimate"):
-    return figures.filter(metric=metric, model=model, dimensions="category", subgroup=category, baseline="").item(
+def value(estimates, metric, model, category, column="estimate"):
+    return estimates.filter(metric=metric, model=model, dimensions="category", subgroup=category, baseline="").item(
         0, column
     )
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
-def test_bbq_as_published_gives_the_papers_figures(published, tmp_path, suffix):
+def test_bbq_as_published_gives_the_papers_estimates(published, tmp_path, suffix):
     rows, meant = published
-    figures = figures_of(written(rows, tmp_path / f"preds_Age{suffix}"))
+    estimates = estimates_of(written(rows, tmp_path / f"preds_Age{suffix}"))
     for model in (RACE, ARC):
         for category in ("Age", "Age (names)", "SES"):
             for context, accuracy_name, score_name in (
@@ -137,36 +137,36 @@ def test_bbq_as_published_gives_the_papers_figures(published, tmp_path, suffix):
                 ("disambig", "bbq_acc_dis_answered", "bbq_s_dis"),
             ):
                 n, accuracy, score = papers(meant, model, category, context)
-                assert value(figures, accuracy_name, model, category) == pytest.approx(accuracy)
-                assert value(figures, accuracy_name, model, category, "n_answers") == n
-                assert value(figures, score_name, model, category) == pytest.approx(score)
+                assert value(estimates, accuracy_name, model, category) == pytest.approx(accuracy)
+                assert value(estimates, accuracy_name, model, category, "n_answers") == n
+                assert value(estimates, score_name, model, category) == pytest.approx(score)
             # metrics.md 2.2: the paper's ambiguous score is an ordinary mean, so that it has an ordinary error.
-            assert value(figures, "bbq_bias_amb", model, category) == pytest.approx(score if context == "ambig" else
+            assert value(estimates, "bbq_bias_amb", model, category) == pytest.approx(score if context == "ambig" else
                 papers(meant, model, category, "ambig")[2])  # fmt: skip
             # Counting what cannot be matched as wrong is the strict version beside it.
             every = [m for m in meant if m[0] == category and m[1] == "ambig"]
             strict = np.mean([m[5][model] == m[4] for m in every])
-            assert value(figures, "bbq_acc_amb", model, category) == pytest.approx(strict)
+            assert value(estimates, "bbq_acc_amb", model, category) == pytest.approx(strict)
 
 
 def test_accuracy_cost_of_nonalignment(published, tmp_path):
     rows, meant = published
-    figures = figures_of(written(rows, tmp_path / "a.jsonl"))
+    estimates = estimates_of(written(rows, tmp_path / "a.jsonl"))
     here = [m for m in meant if m[0] == "SES" and m[1] == "disambig" and m[5][ARC] is not None]
     aligned = np.mean([m[5][ARC] == m[4] for m in here if m[4] == m[2]])
     against = np.mean([m[5][ARC] == m[4] for m in here if m[4] != m[2]])
-    assert value(figures, "bbq_bias_dis_diff", ARC, "SES") == pytest.approx(aligned - against)
+    assert value(estimates, "bbq_bias_dis_diff", ARC, "SES") == pytest.approx(aligned - against)
 
 
 def test_answers_without_a_context_count_for_ambiguous_questions_only(published, tmp_path):
-    figures = figures_of(written(published[0], tmp_path / "a.jsonl"))
-    assert figures.filter(model=QONLY, metric="bbq_acc_dis").is_empty()
-    assert value(figures, "bbq_acc_amb", QONLY, "SES", "n_answers") == 36
+    estimates = estimates_of(written(published[0], tmp_path / "a.jsonl"))
+    assert estimates.filter(model=QONLY, metric="bbq_acc_dis").is_empty()
+    assert value(estimates, "bbq_acc_amb", QONLY, "SES", "n_answers") == 36
 
 
 def test_templates_are_the_clusters(published, tmp_path):
-    figures = figures_of(written(published[0], tmp_path / "a.jsonl"))
-    row = figures.filter(metric="bbq_bias_amb", model=ARC, subgroup="SES", baseline="").row(0, named=True)
+    estimates = estimates_of(written(published[0], tmp_path / "a.jsonl"))
+    row = estimates.filter(metric="bbq_bias_amb", model=ARC, subgroup="SES", baseline="").row(0, named=True)
     from scipy import stats
 
     # Three templates: t with 2 degrees of freedom.
@@ -185,12 +185,12 @@ def test_the_papers_own_targets(published, tmp_path):
             writer.writerow([row["category"], row["example_id"], "" if row["example_id"] < 10 else m[2], names])
     given = external.from_bbq(external.read(path), path, metadata=table)
     assert "10 rows" in given.notes[0]
-    figures = external.compute(given).figures
+    estimates = external.compute(given).estimates
     kept = [m for row, m in zip(rows, meant, strict=True) if row["example_id"] >= 10]
     n, accuracy, score = papers(kept, ARC, "Age", "ambig")
-    assert value(figures, "bbq_acc_amb_answered", ARC, "Age") == pytest.approx(accuracy)
-    assert value(figures, "bbq_s_amb", ARC, "Age") == pytest.approx(score)
-    assert value(figures, "bbq_acc_amb_answered", ARC, "Age", "n_answers") == n
+    assert value(estimates, "bbq_acc_amb_answered", ARC, "Age") == pytest.approx(accuracy)
+    assert value(estimates, "bbq_s_amb", ARC, "Age") == pytest.approx(score)
+    assert value(estimates, "bbq_acc_amb_answered", ARC, "Age", "n_answers") == n
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_broken_row_is_named(published, tmp_path, field, broken, named):
     rows[3][field] = broken
     path = written(rows, tmp_path / "broken.json")
     with pytest.raises(ValidationError) as failure:
-        figures_of(path)
+        estimates_of(path)
     assert failure.value.variable == named
     assert failure.value.file == path
 
@@ -216,7 +216,7 @@ def test_a_broken_row_is_named(published, tmp_path, field, broken, named):
 def test_bbq_without_answers_says_so(published, tmp_path):
     rows = [{k: v for k, v in r.items() if "pred" not in k} for r in published[0]]
     with pytest.raises(ValidationError, match="no answers"):
-        figures_of(written(rows, tmp_path / "Age.jsonl"))
+        estimates_of(written(rows, tmp_path / "Age.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -256,12 +256,12 @@ def test_truthfulqa_by_question_and_text_of_several_models_and_people(tmp_path, 
         encoding="utf-8",
     )
     items = external.items_from(questions)
-    figures = scored(path, items)[1]
-    found = figures.filter(metric="accuracy_strict", baseline="", dimensions="all", condition="persona")
+    estimates = scored(path, items)[1]
+    found = estimates.filter(metric="accuracy_strict", baseline="", dimensions="all", condition="persona")
     assert dict(found.select("model", "estimate").iter_rows()) == {"a": pytest.approx(2 / 5), "b": 0}
-    answered = figures.filter(metric="accuracy_answered", baseline="", dimensions="all", model="a")
+    answered = estimates.filter(metric="accuracy_answered", baseline="", dimensions="all", model="a")
     assert answered.item(0, "estimate") == pytest.approx(2 / 4)
-    assert set(figures.filter(dimensions="category")["subgroup"]) == {"Law", "Weather"}
+    assert set(estimates.filter(dimensions="category")["subgroup"]) == {"Law", "Weather"}
 
 
 def test_a_letter_counts_in_the_order_that_was_shown(tmp_path, questions):
@@ -273,9 +273,9 @@ def test_a_letter_counts_in_the_order_that_was_shown(tmp_path, questions):
         for i, shown in enumerate((["It is", "It is not"], ["It is not", "It is"]))
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    figures = scored(path, items)[1]
+    estimates = scored(path, items)[1]
     # Always A: right in one order, wrong in the other.
-    assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == 0.5
+    assert estimates.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == 0.5
 
 
 def test_groups_of_the_files_own_columns(tmp_path, questions):
@@ -283,8 +283,8 @@ def test_groups_of_the_files_own_columns(tmp_path, questions):
     path.write_text(
         "question,answer,respondent_id,sex\nIs rain wet?,It is,p1,f\nIs rain wet?,It is not,p2,m\n", encoding="utf-8"
     )
-    _, figures = scored(path, external.items_from(questions), by=("sex",))
-    found = figures.filter(metric="accuracy", baseline="", dimensions="sex")
+    _, estimates = scored(path, external.items_from(questions), by=("sex",))
+    found = estimates.filter(metric="accuracy", baseline="", dimensions="sex")
     assert dict(found.select("subgroup", "estimate").iter_rows()) == {"f": 1, "m": 0}
     with pytest.raises(ValidationError, match="age"):
         scored(path, external.items_from(questions), by=("age",))
@@ -313,7 +313,7 @@ def test_items_of_unknown_structure_need_their_kind(tmp_path):
         external.items_from(path)
 
 
-def test_the_command_prints_figures_with_n_and_writes_them_all(published, tmp_path):
+def test_the_command_prints_estimates_with_n_and_writes_them_all(published, tmp_path):
     path = written(published[0], tmp_path / "preds_Age.jsonl")
     out = tmp_path / "figures.csv"
     done = CliRunner().invoke(cli.app, ["score", str(path), "--answer", ARC, "--out", str(out)])
@@ -329,7 +329,7 @@ def test_the_command_prints_figures_with_n_and_writes_them_all(published, tmp_pa
 
 def test_a_model_s_name_is_no_formula_of_a_spreadsheet():
     names = ["=1+1", "+cmd", "-x", "@sum", "\t=2", "gpt-4", "-1.5", None]
-    shown = figures._no_formulas(pl.DataFrame({"model": names, "value": [-1.0] * len(names)}))
+    shown = module._no_formulas(pl.DataFrame({"model": names, "value": [-1.0] * len(names)}))
     assert shown["model"].to_list() == ["'=1+1", "'+cmd", "'-x", "'@sum", "'\t=2", "gpt-4", "-1.5", None]
     assert shown["value"].to_list() == [-1.0] * len(names)
 
@@ -344,8 +344,8 @@ def test_mc2_is_the_mass_on_true_answers(tmp_path):
     path.write_text(
         json.dumps({"question": "Is rain wet?", "probabilities": [p[o] for o in known.item(0, "options")]}) + "\n"
     )
-    figures = scored(path, known)[1]
-    assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.75 / 0.9375)
+    estimates = scored(path, known)[1]
+    assert estimates.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.75 / 0.9375)
 
 
 class TestFilesOfOutsiders:
@@ -376,8 +376,8 @@ class TestFilesOfOutsiders:
     def test_all_ways_to_name_an_option(self, tmp_path, questions, write, comma):
         lines = [f"{i} {comma}{write(gold, options)}" for i, gold, options in self.gold(questions)]
         text = "\ufeff" + "\n".join([f"item_id{comma}answer", *lines]) + "\n"
-        _, figures = self.score(tmp_path, questions, text)
-        row = figures.filter(metric="accuracy_strict", baseline="", dimensions="all").row(0, named=True)
+        _, estimates = self.score(tmp_path, questions, text)
+        row = estimates.filter(metric="accuracy_strict", baseline="", dimensions="all").row(0, named=True)
         assert (row["estimate"], row["n_answers"]) == (1, 3)
 
     @pytest.mark.parametrize(
@@ -402,8 +402,8 @@ class TestFilesOfOutsiders:
 
     def test_numbers_that_reach_the_number_of_options_count_from_one(self, tmp_path, questions):
         text = "item_id,answer\n" + "".join(f"{i},{gold + 1}.0\n" for i, gold, _ in self.gold(questions))
-        given, figures = self.score(tmp_path, questions, text)
-        assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == 1
+        given, estimates = self.score(tmp_path, questions, text)
+        assert estimates.filter(metric="accuracy", baseline="", dimensions="all").item(0, "estimate") == 1
         assert any("count options from 1" in note for note in given.notes)
 
     def test_numbers_that_may_count_from_nought_or_one_are_refused_until_it_is_said(self, tmp_path, questions):
@@ -412,9 +412,9 @@ class TestFilesOfOutsiders:
         with pytest.raises(ValidationError, match=r"from 0 or from 1: none is 0.*--count-from"):
             self.score(tmp_path, questions, text)
         for start in (0, 1):
-            figures = self.score(tmp_path, questions, text, count_from=start)[1]
+            estimates = self.score(tmp_path, questions, text, count_from=start)[1]
             right = np.mean([g == 1 - start for _, g, _ in gold])
-            assert figures.filter(metric="accuracy", baseline="", dimensions="all").item(
+            assert estimates.filter(metric="accuracy", baseline="", dimensions="all").item(
                 0, "estimate"
             ) == pytest.approx(right)
 
@@ -428,8 +428,8 @@ class TestFilesOfOutsiders:
     def test_one_number_among_texts_is_an_unreadable_reply(self, tmp_path, questions):
         (one, _, options), (two, _, more), (three, _, _) = self.gold(questions)
         text = f'item_id,answer\n{one},"{options[0]}"\n{two},"{more[1]}"\n{three},2\n'
-        _, figures = self.score(tmp_path, questions, text)
-        assert figures.filter(metric="parse_rate", dimensions="all").item(0, "estimate") == pytest.approx(2 / 3)
+        _, estimates = self.score(tmp_path, questions, text)
+        assert estimates.filter(metric="parse_rate", dimensions="all").item(0, "estimate") == pytest.approx(2 / 3)
 
     def test_an_answer_given_twice_names_the_second(self, tmp_path, questions):
         one = self.gold(questions)[0][0]
@@ -438,12 +438,12 @@ class TestFilesOfOutsiders:
 
     def test_what_is_empty_is_told_and_counts_as_failed(self, tmp_path, questions):
         one, two = (i for i, _, _ in self.gold(questions)[:2])
-        given, figures = self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{two},\n")
+        given, estimates = self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{two},\n")
         assert given.notes[1:] == (
             "2 of 3 items are answered; the others count for nothing",
             "1 of 2 answers are empty: failed requests (error_rate), not wrong answers",
         )
-        assert figures.filter(metric="error_rate", dimensions="all").item(0, "estimate") == 0.5
+        assert estimates.filter(metric="error_rate", dimensions="all").item(0, "estimate") == 0.5
 
     def test_a_persona_in_two_groups_is_told(self, tmp_path, questions):
         (one, _, _), (two, _, _), _ = self.gold(questions)
@@ -456,14 +456,14 @@ class TestFilesOfOutsiders:
         for item, gold, _ in self.gold(questions):
             lines += [f"{item},{gold},{person},{sex}" for person, sex in (("p1", "f"), ("p2", "m"), ("p3", ""))]
             lines.append(f"{item},{1 - gold},,")
-        _, figures = self.score(
+        _, estimates = self.score(
             tmp_path, questions, "\n".join(["item_id,answer,respondent_id,sex", *lines]), by=("sex",)
         )
-        row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="").row(0, named=True)
+        row = estimates.filter(metric="accuracy", condition="persona", dimensions="all", baseline="").row(0, named=True)
         assert (row["estimate"], row["effect"], row["n_answers"], row["n_personas"]) == (1, 1, 9, 3)
-        without = figures.filter(metric="accuracy", condition="no_persona", dimensions="all", baseline="")
+        without = estimates.filter(metric="accuracy", condition="no_persona", dimensions="all", baseline="")
         assert without.item(0, "estimate") == 0
-        sexes = figures.filter(metric="accuracy", condition="persona", dimensions="sex", baseline="")
+        sexes = estimates.filter(metric="accuracy", condition="persona", dimensions="sex", baseline="")
         assert dict(sexes.select("subgroup", "n_personas").iter_rows()) == {"f": 1, "m": 1}
 
 
@@ -482,16 +482,16 @@ PAPER = [
 FIGURES = ("category", "n", "acc_amb", "s_amb", "s_dis", "acc_dis", "cost")
 
 
-def as_printed(figures, category, n, model, expected, *, unmatched=0):
+def as_printed(estimates, category, n, model, expected, *, unmatched=0):
     """The paper's figures of one model and category (metrics.md 2.3), to the digits printed."""
     acc_amb, s_amb, s_dis, acc_dis, cost = expected
-    assert value(figures, "bbq_acc_amb", model, category, "n_answers") == n
-    assert value(figures, "bbq_acc_amb_answered", model, category, "n_answers") == n - unmatched
-    assert value(figures, "bbq_acc_amb_answered", model, category) == pytest.approx(acc_amb, abs=5.1e-5)
-    assert value(figures, "bbq_acc_dis_answered", model, category) == pytest.approx(acc_dis, abs=5.1e-5)
-    assert value(figures, "bbq_s_amb", model, category) * 100 == pytest.approx(s_amb, abs=0.051)
-    assert value(figures, "bbq_s_dis", model, category) * 100 == pytest.approx(s_dis, abs=0.051)
-    assert -value(figures, "bbq_bias_dis_diff", model, category) * 100 == pytest.approx(cost, abs=0.051)
+    assert value(estimates, "bbq_acc_amb", model, category, "n_answers") == n
+    assert value(estimates, "bbq_acc_amb_answered", model, category, "n_answers") == n - unmatched
+    assert value(estimates, "bbq_acc_amb_answered", model, category) == pytest.approx(acc_amb, abs=5.1e-5)
+    assert value(estimates, "bbq_acc_dis_answered", model, category) == pytest.approx(acc_dis, abs=5.1e-5)
+    assert value(estimates, "bbq_s_amb", model, category) * 100 == pytest.approx(s_amb, abs=0.051)
+    assert value(estimates, "bbq_s_dis", model, category) * 100 == pytest.approx(s_dis, abs=0.051)
+    assert -value(estimates, "bbq_bias_dis_diff", model, category) * 100 == pytest.approx(cost, abs=0.051)
 
 
 def answers_that_make(items, expected, unmatched):
@@ -501,9 +501,9 @@ def answers_that_make(items, expected, unmatched):
     """
     acc_amb, s_amb, s_dis, acc_dis, cost = expected
     rows = [
-        (bias, gold, json.loads(metadata)["context_condition"])
-        for bias, gold, metadata in zip(
-            (json.loads(m)["option_bias"] for m in items["metadata"]), items["gold_idx"], items["metadata"], strict=True
+        (bias, gold, context)
+        for bias, gold, context in zip(
+            items["option_bias"].to_list(), items["gold_idx"], items["context_condition"], strict=True
         )
     ]
     picks = [None] * len(rows)
@@ -535,26 +535,28 @@ def answers_that_make(items, expected, unmatched):
 
 @needs_bbq
 @pytest.mark.parametrize(FIGURES, PAPER, ids=[row[0] for row in PAPER])
-def test_answers_to_bbqs_own_rows_give_the_papers_figures(tmp_path, category, n, acc_amb, s_amb, s_dis, acc_dis, cost):
+def test_answers_to_bbqs_own_rows_give_the_papers_estimates(
+    tmp_path, category, n, acc_amb, s_amb, s_dis, acc_dis, cost
+):
     """A file in the published layout over the published rows, with answers from which the paper's figures follow."""
     file = next((f for f in BBQ if f.stem == category), None)
     if file is None:
         pytest.skip(f"no {category}.jsonl")
     items, rng = bbq_items([file]), random.Random(1)
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    figures_of_both = list(zip(acc_amb, s_amb, s_dis, acc_dis, cost, strict=True))
+    estimates_of_both = list(zip(acc_amb, s_amb, s_dis, acc_dis, cost, strict=True))
     # One of the ARC answers to Age names no option.
     unmatched = {ARC: int(category == "Age"), RACE: 0}
-    for model, expected in zip((ARC, RACE), figures_of_both, strict=True):
+    for model, expected in zip((ARC, RACE), estimates_of_both, strict=True):
         picks = answers_that_make(items, expected, unmatched[model])
         for row in rows:
             pick = picks[f"{row['category']}_{row['example_id']}"]
             text = "there is no way" if pick is None else row[f"ans{pick}"].lower().rstrip(".")
             row[model] = text + rng.choice(["", ".", " "])
             row[QONLY] = row["ans0"].lower()
-    figures = figures_of(written(rows, tmp_path / f"preds_{category}.jsonl"))
-    for model, expected in zip((ARC, RACE), figures_of_both, strict=True):
-        as_printed(figures, category, n, model, expected, unmatched=unmatched[model])
+    estimates = estimates_of(written(rows, tmp_path / f"preds_{category}.jsonl"))
+    for model, expected in zip((ARC, RACE), estimates_of_both, strict=True):
+        as_printed(estimates, category, n, model, expected, unmatched=unmatched[model])
 
 
 @pytest.mark.skipif(not PREDICTIONS, reason="UnifiedQA's answers to BBQ are not here: set MPTA_BBQ_RESULTS")
@@ -563,11 +565,11 @@ def test_unifiedqa_as_printed_in_the_paper(category, n, acc_amb, s_amb, s_dis, a
     """metrics.md 2.3: figures 2, 3 and 5 of the paper, ARC and RACE."""
     if category not in PREDICTIONS:
         pytest.skip(f"no preds_{category}.jsonl")
-    figures = figures_of(PREDICTIONS[category])
+    estimates = estimates_of(PREDICTIONS[category])
     for i, model in enumerate((ARC, RACE)):
         expected = (acc_amb[i], s_amb[i], s_dis[i], acc_dis[i], cost[i])
         unmatched = int(category == "Age" and model == ARC)
-        as_printed(figures, category, n, model, expected, unmatched=unmatched)
+        as_printed(estimates, category, n, model, expected, unmatched=unmatched)
 
 
 def lm_eval_utils(task):
@@ -593,7 +595,7 @@ def test_equal_to_lm_evaluation_harness(file, tmp_path):
     picks = [rng.choice([row["label"], rng.randrange(3)]) for row in rows]
     for row, pick in zip(rows, picks, strict=True):
         row["pred"] = row[f"ans{pick}"]
-    figures = figures_of(written(rows, tmp_path / file.name))
+    estimates = estimates_of(written(rows, tmp_path / file.name))
 
     class Rows(list):
         def map(self, change):
@@ -611,7 +613,7 @@ def test_equal_to_lm_evaluation_harness(file, tmp_path):
         ("bbq_s_amb", "amb_bias_score", peer.agg_amb_bias_scores),
         ("bbq_s_dis", "disamb_bias_score", peer.agg_disamb_bias_scores),
     ):
-        assert value(figures, ours, "pred", file.stem) == pytest.approx(combine([s[theirs] for s in scored]))
+        assert value(estimates, ours, "pred", file.stem) == pytest.approx(combine([s[theirs] for s in scored]))
 
 
 @needs_truthfulqa
@@ -630,7 +632,7 @@ def test_mc2_equal_to_lm_evaluation_harness(tmp_path):
             theirs.append(peer.process_results_mc2(doc, [(ll[o], False) for o in labels])["acc"])
             p = [float(np.exp(ll[o])) for o in item["options"]]
             out.write(json.dumps({"item_id": item["item_id"], "probabilities": p}) + "\n")
-    figures = scored(path, known)[1]
-    assert figures.filter(metric="mc2_mass", dimensions="all", baseline="").item(0, "estimate") == pytest.approx(
+    estimates = scored(path, known)[1]
+    assert estimates.filter(metric="mc2_mass", dimensions="all", baseline="").item(0, "estimate") == pytest.approx(
         np.mean(theirs)
     )

@@ -54,10 +54,10 @@ def test_lm_eval_multiple_choice_by_log_likelihood(tmp_path, mapping):
         line(3, (-0.2, -0.8, -0.5), "0", mapping=mapping, name="other"),
     ]
     given = external.load(lm_eval(tmp_path, rows))
-    figures = external.compute(given).figures.filter(dimensions="all", baseline="", metric="accuracy")
+    estimates = external.compute(given).estimates.filter(dimensions="all", baseline="", metric="accuracy")
     # A tie is shared; lm-eval's own argmax would give it to the first.
-    assert figures.item(0, "estimate") == pytest.approx((1 + 0 + 0.5) / 3)
-    assert figures.item(0, "model") == "org/model-7b"
+    assert estimates.item(0, "estimate") == pytest.approx((1 + 0 + 0.5) / 3)
+    assert estimates.item(0, "model") == "org/model-7b"
     assert any("filters" in note for note in given.notes)
 
 
@@ -67,7 +67,7 @@ def test_lm_eval_of_personas(tmp_path):
         for i in range(6)
     ]
     given = external.load(lm_eval(tmp_path, rows), reading=Reading(by=("sex",)))
-    found = external.compute(given, by=("sex",)).figures.filter(dimensions="sex", baseline="", metric="accuracy")
+    found = external.compute(given, by=("sex",)).estimates.filter(dimensions="sex", baseline="", metric="accuracy")
     assert dict(found.select("subgroup", "estimate").iter_rows()) == pytest.approx({"f": 1 / 3, "m": 1 / 3})
 
 
@@ -116,7 +116,7 @@ def test_samples_of_inspect(tmp_path):
     ]
     log = rows_of_inspect(inspect_log(samples), tmp_path / "x.eval")
     given = external.from_table(log.frame, tmp_path / "x.eval")
-    found = external.compute(given).figures.filter(dimensions="all", baseline="")
+    found = external.compute(given).estimates.filter(dimensions="all", baseline="")
     of = dict(found.select("metric", "estimate").iter_rows())
     assert of["accuracy"] == pytest.approx(1 / 3)
     assert of["parse_rate"] == pytest.approx(2 / 3)
@@ -153,7 +153,7 @@ def test_a_log_of_inspect_by_its_own_reader(tmp_path):
     )
     path = tmp_path / "toy.eval"
     log_module.write_eval_log(log, str(path))
-    found = external.compute(external.load(path)).figures.filter(dimensions="all", baseline="", metric="accuracy")
+    found = external.compute(external.load(path)).estimates.filter(dimensions="all", baseline="", metric="accuracy")
     assert found.item(0, "estimate") == 0.5
 
 

@@ -1,4 +1,4 @@
-"""Runs every example of the README's section on `mpta score`, as it stands there."""
+"""Runs every example of the page on `mpta score`, as it is printed there."""
 
 import re
 import shlex
@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import cli
 
-README = Path(__file__).parents[2] / "README.md"
-SECTION = README.read_text(encoding="utf-8").split("### Score answers made elsewhere", 1)[1].split("\n### ", 1)[0]
+SECTION = (Path(__file__).parents[2] / "docs/how-to/score-answers.md").read_text(encoding="utf-8")
 FILES = {m[1]: m[2] for m in re.finditer(r"^`([\w.-]+\.\w+)`\n\n```\w+\n(.*?)```", SECTION, re.MULTILINE | re.DOTALL)}
 COMMANDS = [
     line.split("#")[0].strip()
@@ -19,7 +18,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-# What these need is not in the README: a study, BBQ's own file, inspect_ai's log (see test_logs and test_answers).
+# What these need is not on the page: a study, BBQ's own file, inspect_ai's log (see test_logs and test_answers).
 ELSEWHERE = ("answers.parquet", "preds_Age.jsonl", "2026-01-31_toy.eval")
 EXPECTED = {
     "own.csv": {"accuracy": 6 / 8},
@@ -40,7 +39,7 @@ def test_every_example_is_found():
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if shlex.split(c)[2] not in ELSEWHERE])
-def test_an_example_of_the_readme(command, tmp_path, monkeypatch):
+def test_an_example_of_the_page(command, tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -62,8 +61,8 @@ def test_an_example_of_the_readme(command, tmp_path, monkeypatch):
         return
     again = CliRunner().invoke(cli.app, [*words, "--out", "figures.parquet"])
     assert again.exit_code == 0, again.output
-    figures = pl.read_parquet("figures.parquet").filter(dimensions="all", baseline="", weighted=False)
+    estimates = pl.read_parquet("figures.parquet").filter(dimensions="all", baseline="", weighted=False)
     for metric, value in EXPECTED[words[1]].items():
-        found = figures.filter(metric=metric)["estimate"].to_list()
+        found = estimates.filter(metric=metric)["estimate"].to_list()
         assert found == pytest.approx([value] * len(found)), metric
         assert found

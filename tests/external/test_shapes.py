@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import cli, external
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external.numeric_answers import numeric_figures
-from tests.external.test_understanding import figure, scored, written
+from mpta_pipeline.external.numeric_answers import numeric_estimates
+from tests.external.test_understanding import estimate, scored, written
 
 
 def likert(missing, *, n=60, models=(1, 2, 3, 4, 5), people=(1, 2, 3, 4, 5)):
@@ -45,9 +45,9 @@ def test_codes_for_no_answer_are_no_steps_of_the_scale(tmp_path, missing, apart)
         given, results = scored(written(tmp_path / "a.csv", rows))
     told = [r for r in rows if r["own_answer"] not in missing]
     assert given.items["options"].to_list() == [list("12345")] * 2
-    assert figure(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in told]))
+    assert estimate(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in told]))
     off = [abs(int(r["answer"]) - int(r["own_answer"])) / 4 for r in told]
-    assert figure(results, "mae_n") == pytest.approx(np.mean(off))
+    assert estimate(results, "mae_n") == pytest.approx(np.mean(off))
     assert sum(aside.n for aside in given.left_out) == len(rows) - len(told)
     if missing[0] != ".":
         assert any(f"q1: {missing[-1] if missing[0] == '-1' else missing[0]}" in note for note in given.notes)
@@ -91,7 +91,7 @@ def test_numbers_for_texts_that_nobody_put_in_order_are_refused(tmp_path):
     with pytest.raises(ValidationError, match="order in which they were shown is not known"):
         external.load(written(tmp_path / "a.csv", rows))
     _, results = scored(written(tmp_path / "b.csv", [{**r, "options": "disagree|agree"} for r in rows]))
-    assert figure(results) == 1
+    assert estimate(results) == 1
 
 
 @pytest.mark.parametrize("word", ["refused", "Refusal", "REFUSED.", "declined to answer", "Prefer not to say"])
@@ -107,7 +107,7 @@ def test_a_refusal_in_a_word_is_a_refusal(tmp_path, word, options):
         for i in range(20)
     ]
     _, results = scored(written(tmp_path / "a.csv", rows))
-    assert figure(results, "refusal_rate") == 0.25
+    assert estimate(results, "refusal_rate") == 0.25
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -132,8 +132,8 @@ def test_decimal_commas_of_a_spreadsheet_are_numbers(tmp_path):
     german.write_text(text, encoding="utf-8-sig")
     (_, one), (_, two) = scored(plain), scored(german)
     for metric, weighted in (("accuracy", False), ("accuracy", True), ("brier", False)):
-        assert figure(one, metric, weighted=weighted) == figure(two, metric, weighted=weighted)
-    assert figure(two, weighted=True) == pytest.approx((0.5 * 1 + 0 + 0 + 2.0 * 1) / 3.75)
+        assert estimate(one, metric, weighted=weighted) == estimate(two, metric, weighted=weighted)
+    assert estimate(two, weighted=True) == pytest.approx((0.5 * 1 + 0 + 0 + 2.0 * 1) / 3.75)
 
 
 def test_lists_with_commas_stay_in_a_file_of_semicolons(tmp_path):
@@ -151,8 +151,8 @@ def test_packed_tables_are_read(tmp_path):
         made.write(plain, "folder/a.csv")
         made.writestr("__MACOSX/folder/._a.csv", "x")
         made.writestr("readme.md", "x")
-    expected = figure(scored(plain)[1])
-    assert figure(scored(packed)[1]) == figure(scored(archive)[1]) == expected
+    expected = estimate(scored(plain)[1])
+    assert estimate(scored(packed)[1]) == estimate(scored(archive)[1]) == expected
     with ZipFile(archive, "a") as made:
         made.write(plain, "b.csv")
     with pytest.raises(ValidationError, match="holds 2 tables"):
@@ -187,7 +187,7 @@ def test_opinionqa_answers_of_people_and_models(tmp_path):
     given, results = scored(written(tmp_path / "a.jsonl", rows))
     told = [r for r in rows if r["human_resp"] != "Refused"]
     right = [r["references"]["ABC".index(r["model_resp"])] == r["human_resp"] for r in told]
-    assert figure(results) == pytest.approx(np.mean(right))
+    assert estimate(results) == pytest.approx(np.mean(right))
     assert given.items["ordinal"].all()
     assert [aside.n for aside in given.left_out] == [6]
 
@@ -204,7 +204,7 @@ def test_mappings_of_shares_are_by_name_and_not_by_place(tmp_path):
         for i in range(4)
     ]
     _, results = scored(written(tmp_path / "a.jsonl", rows))
-    assert figure(results, "tv") == pytest.approx(0.1)
+    assert estimate(results, "tv") == pytest.approx(0.1)
     rows[0]["Response_Distribution"] = {"C": 0.4, "A": 0.6}
     with pytest.raises(ValidationError, match="no option"):
         external.load(written(tmp_path / "b.jsonl", rows))
@@ -219,7 +219,7 @@ def test_a_question_with_two_shares_of_people_is_refused(tmp_path):
     with pytest.raises(ValidationError, match="different shares of people"):
         external.load(path)
     _, results = scored(path, by=("group",))
-    assert figure(results, "tv", dimensions="group", subgroup="f") == pytest.approx(0.3)
+    assert estimate(results, "tv", dimensions="group", subgroup="f") == pytest.approx(0.3)
 
 
 # --- the survey's design --------------------------------------------------------------------------------------------
@@ -249,9 +249,9 @@ def test_sampling_units_are_those_of_their_stratum_and_widen_errors(tmp_path):
     assert given.groups["psu"].n_unique() == 20
     drop = [{k: v for k, v in r.items() if k not in ("vstrat", "vpsu")} for r in rows]
     _, alone = scored(written(tmp_path / "b.csv", drop))
-    assert figure(clustered) == figure(alone)
-    wide = figure(clustered, column="ci_high") - figure(clustered, column="ci_low")
-    narrow = figure(alone, column="ci_high") - figure(alone, column="ci_low")
+    assert estimate(clustered) == estimate(alone)
+    wide = estimate(clustered, column="ci_high") - estimate(clustered, column="ci_low")
+    narrow = estimate(alone, column="ci_high") - estimate(alone, column="ci_low")
     assert wide > 1.3 * narrow
 
 
@@ -270,8 +270,8 @@ def test_numbers_are_clustered_by_sampling_unit():
     groups = rows.select("respondent_id", pl.lit("none").alias("survey"), pl.lit("1").alias("stratum")).with_columns(
         psu=pl.Series([f"1/{i // 5}" for i in range(40)])
     )
-    clustered = numeric_figures(rows, None, groups, ()).filter(item_id="score").row(0, named=True)
-    alone = numeric_figures(rows, None, groups.drop("psu", "stratum"), ()).filter(item_id="score").row(0, named=True)
+    clustered = numeric_estimates(rows, None, groups, ()).filter(item_id="score").row(0, named=True)
+    alone = numeric_estimates(rows, None, groups.drop("psu", "stratum"), ()).filter(item_id="score").row(0, named=True)
     d = rows["answer"].cast(pl.Float64).to_numpy() - rows["own_answer"].cast(pl.Float64).to_numpy()
     se = d.reshape(8, 5).mean(axis=1).std(ddof=1) / np.sqrt(8)
     assert (clustered["ci_high"] - clustered["difference"]) == pytest.approx(2.364624 * se, rel=1e-5)
@@ -297,7 +297,7 @@ def test_the_report_says_what_was_left_out_and_nothing_of_option_orders(tmp_path
     rows = [{**r, "weight": 1.5, "wave": "1"} for r in likert(("98", "99"))]
     path, out = written(tmp_path / "a.csv", rows), tmp_path / "out"
     done = CliRunner().invoke(cli.app, ["score", str(path), "--out", str(out)])
-    assert "These figures are unweighted" in done.output
+    assert "These estimates are unweighted" in done.output
     page = (out / "report.html").read_text("utf-8")
     assert "the person gave no own answer" in page
     assert "(e.g. q1: 98, 99)" in page
@@ -330,5 +330,5 @@ def test_a_model_that_is_always_wrong_in_words_counts(tmp_path):
         for q, own in (("q1", "yes"), ("q2", "no"))
     ]
     given, results = scored(written(tmp_path / "a.csv", rows))
-    assert figure(results) == 0.5
+    assert estimate(results) == 0.5
     assert not given.left_out

@@ -29,9 +29,9 @@ def scored(path, *, people=None, known=None, **said):
     return given, external.compute(given, by=tuple(said.get("by", ())))
 
 
-def figure(results, metric="accuracy", column="estimate", **where):
+def estimate(results, metric="accuracy", column="estimate", **where):
     where = {"dimensions": "all", "baseline": "", "weighted": False, **where}
-    return results.figures.filter(metric=metric, **where).item(0, column)
+    return results.estimates.filter(metric=metric, **where).item(0, column)
 
 
 def people_and_answers(codes, *, n=40, right=0.5, seed=0, shift=0, kind=float):
@@ -61,8 +61,8 @@ def people_and_answers(codes, *, n=40, right=0.5, seed=0, shift=0, kind=float):
 def test_codes_are_matched_as_codes_whatever_writes_them(tmp_path, kind, suffix):
     rows = people_and_answers({"trust": [1, 2, 3], "spend": [1, 2, 3, 4, 5]}, kind=kind)
     _, results = scored(written(tmp_path / f"a{suffix}", rows))
-    assert figure(results) == pytest.approx(np.mean([float(r["answer"]) == r["own_answer"] for r in rows]))
-    assert figure(results, "parse_rate") == 1
+    assert estimate(results) == pytest.approx(np.mean([float(r["answer"]) == r["own_answer"] for r in rows]))
+    assert estimate(results, "parse_rate") == 1
 
 
 def test_an_item_whose_codes_never_meet_is_set_aside_and_said(tmp_path):
@@ -70,7 +70,7 @@ def test_an_item_whose_codes_never_meet_is_set_aside_and_said(tmp_path):
     met = people_and_answers({"trust": [1, 2, 3]})
     rows = met + people_and_answers({"colath": [4, 5]}, shift=-3)
     given, results = scored(written(tmp_path / "a.csv", rows))
-    assert figure(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in met]))
+    assert estimate(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in met]))
     (aside,) = given.left_out
     assert (aside.what, aside.n, aside.examples) == ("items", 1, ("colath",))
     assert "options 4, 5" in aside.text()
@@ -84,7 +84,7 @@ def test_an_item_on_which_model_and_people_never_agree_on_a_code_is_set_aside(tm
     given, results = scored(written(tmp_path / "a.jsonl", [{**r, "options": r.get("options", "1|2|3")} for r in rows]))
     assert given.left_out[0].examples == ("colath",)
     assert "codes may differ" in given.left_out[0].why
-    assert figure(results, column="n_items") == 1
+    assert estimate(results, column="n_items") == 1
 
 
 def test_a_model_that_refuses_everything_is_not_set_aside(tmp_path):
@@ -94,9 +94,9 @@ def test_a_model_that_refuses_everything_is_not_set_aside(tmp_path):
     ]
     given, results = scored(written(tmp_path / "a.csv", rows))
     assert not given.left_out
-    assert figure(results) == 0
+    assert estimate(results) == 0
     assert any("40 answers refuse the question" in note for note in given.notes)
-    assert figure(results, "refusal_rate") == 1
+    assert estimate(results, "refusal_rate") == 1
 
 
 COLOURS = ["red", "green", "blue", "grey"]
@@ -122,7 +122,7 @@ def quiz(pick, *, n=24, **more):
 )
 def test_every_way_to_name_an_option(tmp_path, write, start):
     given, results = scored(written(tmp_path / "a.jsonl", quiz(lambda i: write(i % 4 if i % 3 else (i + 1) % 4))))
-    assert figure(results) == pytest.approx(2 / 3)
+    assert estimate(results) == pytest.approx(2 / 3)
     assert (start is None) or any(f"count options from {start}" in note for note in given.notes)
 
 
@@ -130,12 +130,12 @@ def test_numbers_from_one_whose_last_option_nobody_chose_are_not_read_from_nough
     path = written(tmp_path / "a.jsonl", quiz(lambda i: i % 3 + 1))
     with pytest.raises(ValidationError, match=r"cannot be told .* none is 0 .*pred.*|cannot be told"):
         scored(path)
-    assert figure(scored(path, count_from=1)[1]) == pytest.approx(np.mean([i % 3 == i % 4 for i in range(24)]))
+    assert estimate(scored(path, count_from=1)[1]) == pytest.approx(np.mean([i % 3 == i % 4 for i in range(24)]))
 
 
 def test_the_key_says_what_the_answers_count_from(tmp_path):
     rows = [{**r, "label": i % 4 + 1} for i, r in enumerate(quiz(lambda i: i % 3 + 1))]
-    assert figure(scored(written(tmp_path / "a.jsonl", rows))[1]) == pytest.approx(
+    assert estimate(scored(written(tmp_path / "a.jsonl", rows))[1]) == pytest.approx(
         np.mean([i % 3 == i % 4 for i in range(24)])
     )
 
@@ -145,7 +145,7 @@ def test_answer_beside_prediction_may_be_the_key(tmp_path):
     path = written(tmp_path / "a.jsonl", rows)
     with pytest.raises(ValidationError, match="--columns answer=prediction,key=answer"):
         scored(path)
-    assert figure(scored(path, columns={"answer": "prediction", "key": "answer"})[1]) == 0.25
+    assert estimate(scored(path, columns={"answer": "prediction", "key": "answer"})[1]) == 0.25
 
 
 def test_options_of_a_question_that_all_people_answer_alike(tmp_path):
@@ -155,8 +155,8 @@ def test_options_of_a_question_that_all_people_answer_alike(tmp_path):
         for q, a, o in (("a", "yes", "no" if i % 2 else "yes"), ("b", "no", "yes"))
     ]
     given, results = scored(written(tmp_path / "a.csv", rows))
-    assert figure(results) == 0.25
-    assert figure(results, "parse_rate") == 1
+    assert estimate(results) == 0.25
+    assert estimate(results, "parse_rate") == 1
     assert any("one answer of all people" in note for note in given.notes)
 
 
@@ -176,9 +176,9 @@ def test_letters_to_items_in_our_own_order_need_the_order_that_was_shown(tmp_pat
             written(tmp_path / "p.jsonl", [{**r, "answer": None, "probabilities": [1, 0]} for r in rows]), known=known
         )
     shown = [{**r, "options": [f"right {i}", f"wrong {i}"]} for i, r in enumerate(rows)]
-    assert figure(scored(written(tmp_path / "s.jsonl", shown), known=known)[1]) == 1
+    assert estimate(scored(written(tmp_path / "s.jsonl", shown), known=known)[1]) == 1
     as_shares = [{"question": r["question"], "options": r["options"], "probabilities": [0.9, 0.1]} for r in shown]
-    assert figure(scored(written(tmp_path / "t.jsonl", as_shares), known=known)[1]) == 1
+    assert estimate(scored(written(tmp_path / "t.jsonl", as_shares), known=known)[1]) == 1
 
 
 # --- probabilities --------------------------------------------------------------------------------------------------
@@ -211,17 +211,17 @@ def test_every_way_to_write_probabilities(tmp_path, write):
     _, results = scored(written(tmp_path / "a.jsonl", rows))
     # A tie is worth a half in every accuracy.
     for metric in ("accuracy", "accuracy_strict", "accuracy_answered"):
-        assert figure(results, metric) == pytest.approx((1 + 0 + 0.5 + 0.5 + 0) / 5)
+        assert estimate(results, metric) == pytest.approx((1 + 0 + 0.5 + 0.5 + 0) / 5)
 
 
 def test_probabilities_in_a_column_each_and_logarithms(tmp_path):
     rows = [{"item_id": f"q{i}", "options": "x|y", "key": "xy"[i % 2], "p_a": 0.9, "p_b": 0.1} for i in range(4)]
-    assert figure(scored(written(tmp_path / "a.csv", rows))[1]) == 0.5
+    assert estimate(scored(written(tmp_path / "a.csv", rows))[1]) == 0.5
     rows = [
         {"item_id": f"q{i}", "options": "x|y", "key": "x", "logprobs": [math.log(0.6), math.log(0.2)]} for i in range(4)
     ]
     given, results = scored(written(tmp_path / "a.jsonl", rows))
-    assert figure(results, "brier") == pytest.approx(2 * 0.25**2)
+    assert estimate(results, "brier") == pytest.approx(2 * 0.25**2)
     assert any("natural logarithms" in note for note in given.notes)
 
 
@@ -236,8 +236,8 @@ def test_probabilities_that_are_no_numbers_are_left_out_and_counted(tmp_path):
         encoding="utf-8",
     )
     given, results = scored(path)
-    assert figure(results) == 1
-    assert figure(results, "error_rate") == pytest.approx(2 / 3)
+    assert estimate(results) == 1
+    assert estimate(results, "error_rate") == pytest.approx(2 / 3)
     assert (given.left_out[0].what, given.left_out[0].n) == ("lists of probabilities", 2)
 
 
@@ -259,10 +259,10 @@ def weighted(weights):
     return [{**r, "weight": weights[int(r["respondent_id"][1:])]} for r in rows]
 
 
-def test_a_missing_weight_takes_a_person_out_of_weighted_figures_only_and_is_said(tmp_path):
+def test_a_missing_weight_takes_a_person_out_of_weighted_estimates_only_and_is_said(tmp_path):
     given, results = scored(written(tmp_path / "a.csv", weighted([2.0] * 39 + [None])))
-    assert figure(results, column="n_personas") == 40
-    assert figure(results, column="n_personas", weighted=True) == 39
+    assert estimate(results, column="n_personas") == 40
+    assert estimate(results, column="n_personas", weighted=True) == 39
     assert any("2 answers of 1 people have no weight" in note for note in given.notes)
 
 
@@ -280,7 +280,7 @@ def test_a_group_may_have_any_name(tmp_path, column):
     path = written(tmp_path / "a.csv", rows)
     said = {"columns": {"own_answer": "own_answer"}, "by": (column,)}
     _, results = scored(path, **said)
-    found = results.figures.filter(pl.col("dimensions").str.starts_with(column), metric="accuracy", baseline="")
+    found = results.estimates.filter(pl.col("dimensions").str.starts_with(column), metric="accuracy", baseline="")
     by_hand = {g: np.mean([r["answer"] == r["own_answer"] for r in rows if r[column] == g]) for g in "fm"}
     assert dict(found.select("subgroup", "estimate").iter_rows()) == pytest.approx(by_hand)
 
@@ -291,7 +291,7 @@ def test_crossed_groups(tmp_path):
         for r in people_and_answers({"t": [1, 2]})
     ]
     _, results = scored(written(tmp_path / "a.csv", rows), by=("sex×age",))
-    found = results.figures.filter(metric="accuracy", baseline="", dimensions="sex×age")
+    found = results.estimates.filter(metric="accuracy", baseline="", dimensions="sex×age")
     assert found["subgroup"].to_list() == ["f×old", "f×young", "m×old", "m×young"]
     assert found["n_answers"].sum() == len(rows)
 
@@ -307,6 +307,7 @@ def test_what_groups_nobody_is_refused_with_a_sentence(tmp_path, column):
 def test_only_failed_requests_end_with_a_message_and_status_1(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("item_id,respondent_id,answer,own_answer\na,p1,,yes\na,p2,,no\n", encoding="utf-8")
+    monkeypatch.setattr("mpta_pipeline.cli.failures._silence_libraries", lambda: None)  # for the other tests' sake
     monkeypatch.setattr("sys.argv", ["mpta", "score", str(path)])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -322,7 +323,7 @@ def test_groups_of_the_file_beside_those_of_a_task(tmp_path):
     rules = external.compute(first).rules.model_copy(update={"dimensions": ("country", "sex×education_3")})
     given = external.load(tmp_path / "a.csv", known=known, reading=Reading(by=("sex",), columns={"item_id": "item"}))
     results = external.compute(given, by=("sex",), rules=rules)
-    assert {"country", "sex", "all"} <= set(results.figures["dimensions"])
+    assert {"country", "sex", "all"} <= set(results.estimates["dimensions"])
     assert given.gold.equals(GOLD.conform(first.gold))
 
 
@@ -345,9 +346,9 @@ def test_a_column_per_question_beside_peoples_own_file(tmp_path):
     )
     given, results = scored(model, people=own, by=("sex",))
     for metric in ("accuracy", "mae_n", "tv", "w1n"):
-        assert figure(results, metric) == pytest.approx(figure(long, metric))
-        assert figure(results, metric, dimensions="sex", subgroup="f") == pytest.approx(
-            figure(long, metric, dimensions="sex", subgroup="f")
+        assert estimate(results, metric) == pytest.approx(estimate(long, metric))
+        assert estimate(results, metric, dimensions="sex", subgroup="f") == pytest.approx(
+            estimate(long, metric, dimensions="sex", subgroup="f")
         )
     assert any("2 questions stand in a column each" in note for note in given.notes)
 
@@ -363,7 +364,7 @@ def test_two_columns_per_question(tmp_path):
         for a, b in zip(by_person(rows, "own_answer"), by_person(rows, "answer"), strict=True)
     ]
     _, results = scored(written(tmp_path / "a.csv", wide))
-    assert figure(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in rows]))
+    assert estimate(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in rows]))
 
 
 def test_published_shares_stand_for_people(tmp_path):
@@ -381,10 +382,12 @@ def test_published_shares_stand_for_people(tmp_path):
         written(tmp_path / "a.csv", answers), people=written(tmp_path / "poll.csv", poll), by=("sex",), ordered=True
     )
     assert given.gold.height == 400
-    assert figure(results, "tv", dimensions="sex", subgroup="f") == pytest.approx(0.5)
-    assert figure(results, "w1n", dimensions="sex", subgroup="m") == pytest.approx((abs(0.5 - 0.6) + abs(1 - 0.9)) / 2)
+    assert estimate(results, "tv", dimensions="sex", subgroup="f") == pytest.approx(0.5)
+    assert estimate(results, "w1n", dimensions="sex", subgroup="m") == pytest.approx(
+        (abs(0.5 - 0.6) + abs(1 - 0.9)) / 2
+    )
     # Everybody's most frequent answer is `low` (.4).
-    assert figure(results) == 0.5
+    assert estimate(results) == 0.5
 
 
 def test_published_shares_that_do_not_add_up_are_refused(tmp_path):
@@ -406,7 +409,7 @@ def test_answers_of_the_people_among_those_of_models(tmp_path):
     ]
     given, results = scored(written(tmp_path / "a.csv", stacked))
     assert given.frame["model"].unique().to_list() == ["gpt"]
-    assert figure(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in rows]))
+    assert estimate(results) == pytest.approx(np.mean([r["answer"] == r["own_answer"] for r in rows]))
 
 
 def test_numbers_are_compared_as_numbers(tmp_path):
@@ -483,7 +486,7 @@ def test_100_000_rows_of_personas(tmp_path, seed):
     frame.with_columns(answer).write_parquet(path)
     given, results = scored(path, by=("sex",) if seed == 0 else ())
     expected = 1 if seed < 2 else float((frame["own_answer"] == 3).mean())
-    assert figure(results) == pytest.approx(expected)
+    assert estimate(results) == pytest.approx(expected)
     assert results.scores.height == n
     assert external.look(given)
 
@@ -516,7 +519,7 @@ def test_files_as_programs_write_them(tmp_path, name, text):
     path.write_bytes(text.encode())
     frame = external.read(path).with_columns(pl.lit("ja|nein").alias("options"))
     given = external.from_table(frame, path)
-    assert figure(external.compute(given)) == 0.5
+    assert estimate(external.compute(given)) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -545,17 +548,17 @@ def test_distributions_of_people_and_model_in_one_row(tmp_path):
     ]  # fmt: skip
     _, results = scored(written(tmp_path / "a.csv", rows), by=("group",))
     # metrics.md 4.1: Σ|F − G| over the steps, divided by the range.
-    assert figure(results, "w1n", dimensions="group", subgroup="Female") == pytest.approx((0.1 + 0.1) / 2)
-    assert figure(results, "tv", dimensions="group", subgroup="Female") == pytest.approx(0.2)
-    assert figure(results, "tv", dimensions="group", subgroup="Male") == pytest.approx(0)
+    assert estimate(results, "w1n", dimensions="group", subgroup="Female") == pytest.approx((0.1 + 0.1) / 2)
+    assert estimate(results, "tv", dimensions="group", subgroup="Female") == pytest.approx(0.2)
+    assert estimate(results, "tv", dimensions="group", subgroup="Male") == pytest.approx(0)
 
 
 def test_selections_by_country_beside_the_models_probabilities(tmp_path):
     row = {"question": "Good?", "options": "['a', 'b']", "model_probs": [0.9, 0.1],
            "selections": "defaultdict(<class 'list'>, {'Chile': [0.5, 0.5], 'Peru': [0.9, 0.1]})"}  # fmt: skip
     given, results = scored(written(tmp_path / "a.jsonl", [row]), by=("country",))
-    assert figure(results, "js", dimensions="country", subgroup="Chile") == pytest.approx(0.3831, abs=5e-5)
-    assert figure(results, "js", dimensions="country", subgroup="Peru") == pytest.approx(0)
+    assert estimate(results, "js", dimensions="country", subgroup="Chile") == pytest.approx(0.3831, abs=5e-5)
+    assert estimate(results, "js", dimensions="country", subgroup="Peru") == pytest.approx(0)
     assert any("country is taken as one persona" in note for note in given.notes)
 
 
@@ -568,7 +571,7 @@ def test_several_files_without_a_model_are_models_by_their_names(tmp_path):
         for name, of in (("gpt", rows), ("claude", other))
     ]
     given = external.together([external.load(path, people=own) for path in files])
-    found = external.compute(given).figures.filter(metric="accuracy", dimensions="all", baseline="")
+    found = external.compute(given).estimates.filter(metric="accuracy", dimensions="all", baseline="")
     assert dict(found.select("model", "estimate").iter_rows()) == pytest.approx(
         {"claude": 1, "gpt": np.mean([r["answer"] == r["own_answer"] for r in rows])}
     )
@@ -577,7 +580,7 @@ def test_several_files_without_a_model_are_models_by_their_names(tmp_path):
 def test_ids_that_a_table_with_gaps_wrote_as_fractions(tmp_path):
     own = written(tmp_path / "human.csv", [{"pid": float(i), "trust": i % 2 + 1, "happy": i % 2 + 1} for i in range(6)])
     model = written(tmp_path / "llm.csv", [{"pid": i, "trust": i % 2 + 1, "happy": 1} for i in range(6)])
-    assert figure(scored(model, people=own)[1]) == 0.75
+    assert estimate(scored(model, people=own)[1]) == 0.75
 
 
 def test_an_export_of_qualtrics(tmp_path):
@@ -587,15 +590,15 @@ def test_an_export_of_qualtrics(tmp_path):
         '"{""ImportId"":""QID1""}","{""ImportId"":""QID2""}","{""ImportId"":""QID3""}"\np1,yes,yes\np2,no,yes\n',
         encoding="utf-8",
     )
-    assert figure(scored(path)[1]) == 0.5
+    assert estimate(scored(path)[1]) == 0.5
 
 
 def test_a_column_that_says_whether_people_or_a_model_answered(tmp_path):
     rows = [{"respondent_id": f"p{i}", "item": "trust", "source": s, "answer": a}
             for i in range(8) for s, a in (("GSS", i % 2 + 1), ("gpt-4o", 1))]  # fmt: skip
     given, results = scored(written(tmp_path / "a.csv", rows))
-    assert figure(results) == 0.5
-    assert figure(results, column="model") == "gpt-4o"
+    assert estimate(results) == 0.5
+    assert estimate(results, column="model") == "gpt-4o"
     assert any("people's own answers" in note for note in given.notes)
 
 
@@ -604,7 +607,7 @@ def test_how_sure_an_answer_is_is_no_list_of_probabilities(tmp_path):
         {"item_id": f"q{i}", "options": "a|b", "answer": "a", "key": "ab"[i % 2], "probability": 0.9} for i in range(6)
     ]
     given, results = scored(written(tmp_path / "a.csv", rows))
-    assert figure(results) == 0.5
+    assert estimate(results) == 0.5
     assert "probability" in given.unused
 
 
@@ -640,5 +643,5 @@ def test_sentences_are_read_as_replies(tmp_path):
     ]
     rows = [{"item_id": f"q{i}", "choices": COLOURS, "label": "green", "response": text} for i, text in enumerate(said)]
     given, results = scored(written(tmp_path / "a.jsonl", rows))
-    assert figure(results) == pytest.approx(3 / 5)
+    assert estimate(results) == pytest.approx(3 / 5)
     assert any("sentences, read as the replies" in note for note in given.notes)

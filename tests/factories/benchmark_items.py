@@ -9,7 +9,10 @@ from mpta_pipeline.core.tables import ITEMS
 
 def make_items(rows):
     """ITEMS from rows that name what differs from an unordered BBQ item."""
-    blank = {"codebook": None, "context": None, "option_scores": None, "column": None, "reveals": [], "licence": "test"}
+    blank = {
+        "codebook": None, "context": None, "option_scores": None, "column": None, "reveals": [], "licence": "test",
+        "scoring": "key", "sample_item": False,
+    }  # fmt: skip
     return ITEMS.conform(
         pl.DataFrame(
             [
@@ -41,7 +44,8 @@ def bbq_items(files):
                     "question": row["question"],
                     "options": [row[f"ans{i}"] for i in range(3)],
                     "gold_idx": row["label"],
-                    "metadata": json.dumps({"context_condition": row["context_condition"], "option_bias": bias}),
+                    "context_condition": row["context_condition"],
+                    "option_bias": bias,
                 }
             )
     return make_items(out)

@@ -171,8 +171,8 @@ class Server:
         return int(self._fetch()["most_active"])
 
     def _fetch(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/__log") as reply:
-            return orjson.loads(reply.read())
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/__log") as response:
+            return orjson.loads(response.read())
 
     async def serve(self, port: int = 0) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -280,8 +280,8 @@ def main() -> None:
     options = parser.parse_args()
     server = Server(latency=options.latency)
     server.keep_log = False
-    reply = Answer(raw=orjson.dumps(chat(logprobs=LETTERS)))
-    server.decide = lambda request: reply
+    response = Answer(raw=orjson.dumps(chat(logprobs=LETTERS)))
+    server.decide = lambda request: response
 
     async def run() -> None:
         listening = await server.serve(options.port)

@@ -88,6 +88,8 @@ def world(
                         "respondent_id": ids[p],
                         "item_id": [f"i{b:04d}" for b in j],
                         "kind": "value_alignment",
+                        "scoring": "key",
+                        "answer_set": None,
                         "cluster_id": [f"i{b:04d}" for b in j],
                         "category": ["even" if b % 2 == 0 else "odd" for b in j],
                         "style": "prose",

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.estimate_ids import figure_ids
+from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.storage import Layout, write_json, write_parquet
 
 WAVES = {"gss_extract-2018": ("gss_extract", "GSS2018.sav", "a" * 64), "wvs-7": ("wvs", "WVS7 <b>.sav", "b" * 64)}
@@ -231,7 +231,8 @@ def items() -> dict[str, pl.DataFrame]:
         "context": None,
         "ordinal": False,
         "reveals": [],
-        "metadata": "{}",
+        "scoring": "key",
+        "sample_item": False,
         "licence": "ours",
         "option_scores": None,
     }
@@ -270,7 +271,7 @@ def items() -> dict[str, pl.DataFrame]:
         for k in range(2)
     ]
     return {
-        task: tables.ITEMS.conform(pl.DataFrame(rows, schema=tables.ITEMS.schema))
+        task: tables.ITEMS.conform(pl.DataFrame(rows, infer_schema_length=None))
         for task, rows in (("values", values), ("myths", myths))
     }
 
@@ -345,6 +346,8 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
     )
     scores = base.with_columns(
         pl.lit("k").alias("kind"),
+        pl.lit("key").alias("scoring"),
+        pl.lit(None, pl.String).alias("answer_set"),
         pl.col("item_id").replace_strict(categories).alias("category"),
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
         pl.lit(False).alias("ordinal"),
@@ -379,7 +382,7 @@ def groups() -> pl.DataFrame:
     return tables.GROUPS.conform(pl.DataFrame(rows))
 
 
-def figure(**fields: object) -> dict[str, object]:
+def estimate(**fields: object) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(tables.SUBGROUP_METRICS.schema)
     return (
         row
@@ -409,9 +412,9 @@ def figure(**fields: object) -> dict[str, object]:
     )
 
 
-def figures(*rows: dict[str, object], study: str = "invented") -> pl.DataFrame:
+def estimates(*rows: dict[str, object], study: str = "invented") -> pl.DataFrame:
     frame = pl.DataFrame(list(rows), schema=tables.SUBGROUP_METRICS.schema, infer_schema_length=None)
-    return tables.SUBGROUP_METRICS.conform(frame.with_columns(figure_ids(frame, study)))
+    return tables.SUBGROUP_METRICS.conform(frame.with_columns(estimate_ids(frame, study)))
 
 
 MODELS = ("org/always-a", "other")
@@ -439,11 +442,11 @@ def store(root: Path) -> Layout:
             write_parquet(responses, layout.table("responses", model, task))
             write_parquet(scores, layout.table("scores", model, task))
     write_parquet(
-        figures(
-            figure(),
-            figure(baseline="chance", baseline_estimate=1 / 3),
-            figure(dimensions="sex×age_band", subgroup="female×18-49"),
-            figure(task="myths", dimensions="category×sex", subgroup="Law×male"),
+        estimates(
+            estimate(),
+            estimate(baseline="chance", baseline_estimate=1 / 3),
+            estimate(dimensions="sex×age_band", subgroup="female×18-49"),
+            estimate(task="myths", dimensions="category×sex", subgroup="Law×male"),
         ),
         layout.table("subgroup_metrics", MODELS[0], "values"),
     )

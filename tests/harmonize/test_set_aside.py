@@ -104,7 +104,7 @@ def test_a_codebook_of_another_kind_stops_the_wave_and_says_which_share(
     raw = make_raw("wvs7", {v: [1, 2] for v in variables}, strange)
     with pytest.raises(CrosswalkError, match="3 of 7 columns are not understood"):
         harmonize.harmonize(raw, crosswalk)
-    assert MAX_SET_ASIDE == 0.25, "the README states it"
+    assert MAX_SET_ASIDE == 0.25, "docs/methods/survey-files.md states it"
 
 
 def test_set_aside_answers_are_no_matter_of_a_row_that_was_verified(make_raw: MakeRaw, crosswalk: Crosswalk) -> None:

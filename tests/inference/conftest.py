@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mpta_pipeline import inference
-from mpta_pipeline.inference import transport
+from mpta_pipeline.inference import http_client
 from tests.factories.model_calls import make_spec
 from tests.factories.provider_server import Answer, Request, Server
 
@@ -15,7 +15,7 @@ from tests.factories.provider_server import Answer, Request, Server
 @pytest.fixture(autouse=True)
 def _quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backoff in hundredths of seconds, and no proxy or key of this machine."""
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http_client, "FIRST_WAIT", 0.01)
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.endswith("_API_KEY"):
             monkeypatch.delenv(name)

@@ -11,7 +11,7 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.inference.providers.base import Reply
+from mpta_pipeline.inference.providers.base import ModelResponse
 from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
 from tests.factories.model_calls import make_prompts, make_spec
 from tests.factories.provider_server import Answer, Request, Server, answers, chat, openai_error
@@ -37,7 +37,7 @@ def test_an_entry_whose_every_request_is_rejected_stops_after_a_few(provider: st
     server = serve(lambda s, r: Answer(400, error if provider == "anthropic" else openai_error(words)))
     spec = make_spec(server.url, provider=provider, connections=64)
     with pytest.raises(ModelError) as failure:
-        inference.ask(spec, make_prompts(MANY), ledger)
+        inference.send_requests(spec, make_prompts(MANY), ledger)
     assert words[:40] in str(failure.value)
     assert "Remedy" in str(failure.value)
     assert len(server.log) <= 6
@@ -56,16 +56,16 @@ def test_prompts_that_are_too_long_do_not_stop_a_model_that_answers_shorter_ones
 
     users = [f"{'long ' * 20}{i}" for i in range(20)] + [f"short {i}" for i in range(10)]
     server = serve(decide)
-    report = inference.ask(make_spec(server.url), make_prompts(users), ledger)
-    assert (report.asked, report.errors) == (10, 20)
+    report = inference.send_requests(make_spec(server.url), make_prompts(users), ledger)
+    assert (report.answered, report.errors) == (10, 20)
     assert len(server.log) == 30, "the shortest one was asked before its turn, and once"
 
 
 def test_the_shortest_prompts_that_fail_do_not_stop_a_model_that_answers_others(serve, ledger: Path):
     server = serve(lambda s, r: Answer(400, openai_error("flagged")) if len(r.text) < 10 else answers(r))
     users = [f"bad {i}" for i in range(4)] + [f"a longer question {i}" for i in range(10)]
-    report = inference.ask(make_spec(server.url), make_prompts(users), ledger)
-    assert (report.asked, report.errors) == (10, 4)
+    report = inference.send_requests(make_spec(server.url), make_prompts(users), ledger)
+    assert (report.answered, report.errors) == (10, 4)
 
 
 def test_a_model_without_one_answer_is_a_failure_now_and_on_every_later_run(serve, ledger: Path):
@@ -73,7 +73,7 @@ def test_a_model_without_one_answer_is_a_failure_now_and_on_every_later_run(serv
     spec, prompts = make_spec(server.url), make_prompts(["alpha", "beta"])
     for _ in range(2):
         with pytest.raises(ModelError, match=r"answered none of its 2 requests.*no (alpha|beta).*--retry-errors"):
-            inference.ask(spec, prompts, ledger)
+            inference.send_requests(spec, prompts, ledger)
     assert len(server.log) == 2, "the errors stay errors"
     assert inference.responses(spec, prompts, ledger).height == 2
 
@@ -101,7 +101,7 @@ def test_a_base_url_without_its_version_is_told_with_the_right_one(wrong: Answer
     server = serve(decide)
     root = server.url.removesuffix("/v1")
     with pytest.raises(ModelError, match=f"set base_url to {server.url} in models.yaml"):
-        inference.ask(make_spec(root), make_prompts(MANY[:80]), ledger)
+        inference.send_requests(make_spec(root), make_prompts(MANY[:80]), ledger)
     assert len(server.log) <= 3 + 1
     assert Ledger(ledger).read().is_empty()
 
@@ -162,13 +162,13 @@ def test_a_model_that_turns_out_to_think_gets_room_for_it(style: str, serve, led
     """The shipped Gemini entry sent maxOutputTokens 24, of which the thought took all: 16 of 16 replies were empty."""
     server = serve(thinker(style))
     spec, prompts = spec_of(server, style), make_prompts(MANY[:16])
-    report = inference.ask(spec, prompts, ledger)
+    report = inference.send_requests(spec, prompts, ledger)
     frame = inference.responses(spec, prompts, ledger)
-    assert report.asked == 16
+    assert report.answered == 16
     assert frame["text"].str.strip_chars().str.ends_with("B").all()
     assert any("thinks before it answers" in note for note in report.notes)
     assert len(server.log) == 17, "only the first was asked twice"
-    assert inference.ask(spec, prompts, ledger).asked == 0
+    assert inference.send_requests(spec, prompts, ledger).answered == 0
 
 
 def test_a_model_that_thinks_although_it_is_switched_off_gets_room_for_it_too(serve, ledger: Path):
@@ -181,8 +181,8 @@ def test_a_model_that_thinks_although_it_is_switched_off_gets_room_for_it_too(se
         return Answer(body=body)
 
     server = serve(decide)
-    report = inference.ask(make_spec(server.url, reasoning="off"), make_prompts(MANY[:16]), ledger)
-    assert report.asked == 16
+    report = inference.send_requests(make_spec(server.url, reasoning="off"), make_prompts(MANY[:16]), ledger)
+    assert report.answered == 16
     assert report.cut_off == 0
     assert any("although its entry says" in note for note in report.notes)
 
@@ -190,12 +190,12 @@ def test_a_model_that_thinks_although_it_is_switched_off_gets_room_for_it_too(se
 def test_what_was_paid_for_a_thought_without_an_answer_is_accounted(serve, ledger: Path):
     server = serve(thinker("o-series"))
     spec = make_spec(server.url, price={"input": 1.0, "output": 1.0}, budget=1.0)
-    report = inference.ask(spec, make_prompts(["x"]), ledger)
+    report = inference.send_requests(spec, make_prompts(["x"]), ledger)
     assert report.cost == pytest.approx(2 * 41 / 1e6)
     assert Ledger(ledger).totals()["cost"] == pytest.approx(report.cost)
 
 
-def judge(frame: pl.DataFrame) -> pl.Series:
+def read_status(frame: pl.DataFrame) -> pl.Series:
     """As the real parser, in short: a letter, or nothing."""
     letter = frame["text"].fill_null("").str.contains(r"\b[A-C]\b")
     return frame.select(pl.when(letter).then(pl.lit("ok")).otherwise(pl.lit("unparsed"))).to_series()
@@ -206,7 +206,7 @@ def test_a_limit_that_the_thought_takes_stops_the_run_after_the_first_answers(st
     server = serve(thinker(style))
     spec, prompts = spec_of(server, style, max_tokens=16, connections=4), make_prompts(MANY)
     with pytest.raises(ModelError) as failure:
-        inference.ask(spec, prompts, ledger, judge=judge)
+        inference.send_requests(spec, prompts, ledger, read_status=read_status)
     message = str(failure.value)
     for words in (
         "mock",
@@ -220,31 +220,33 @@ def test_a_limit_that_the_thought_takes_stops_the_run_after_the_first_answers(st
     asked = len(server.log)
     assert asked < 40
     with pytest.raises(ModelError, match="cut off"):
-        inference.ask(spec, prompts, ledger, judge=judge)
+        inference.send_requests(spec, prompts, ledger, read_status=read_status)
     assert len(server.log) == asked, "nothing more is asked until the entry changes"
     mended = spec_of(server, style, max_tokens=16, reasoning="off")
     if style != "o-series":
-        assert inference.ask(mended, prompts, ledger, judge=judge).asked == 600
+        assert inference.send_requests(mended, prompts, ledger, read_status=read_status).answered == 600
 
 
 def test_few_answers_that_are_all_cut_off_are_a_failure_too(serve, ledger: Path):
     server = serve(thinker("think tags"))
     with pytest.raises(ModelError, match="16 of 16 replies were cut off"):
-        inference.ask(make_spec(server.url, max_tokens=8), make_prompts(MANY[:16]), ledger, judge=judge)
+        inference.send_requests(
+            make_spec(server.url, max_tokens=8), make_prompts(MANY[:16]), ledger, read_status=read_status
+        )
 
 
 def test_replies_that_end_at_the_limit_but_name_an_option_are_good(serve, ledger: Path):
     """Eight tokens cut most chat models off in the middle of a sentence that begins with the letter."""
     server = serve(lambda s, r: Answer(body=chat("B. I would rather say that", finish_reason="length")))
-    report = inference.ask(make_spec(server.url), make_prompts(MANY), ledger, judge=judge)
-    assert (report.asked, report.cut_off, report.notes) == (600, 0, [])
+    report = inference.send_requests(make_spec(server.url), make_prompts(MANY), ledger, read_status=read_status)
+    assert (report.answered, report.cut_off, report.notes) == (600, 0, [])
 
 
 def test_replies_that_name_no_option_are_told_of_at_once(serve, ledger: Path):
     server = serve(lambda s, r: Answer(body=chat("I understand. Let me think about it.")), latency=0.02)
     seen = []
     spec = make_spec(server.url, connections=4)
-    report = inference.ask(spec, make_prompts(MANY), ledger, judge=judge, progress=seen.append)
+    report = inference.send_requests(spec, make_prompts(MANY), ledger, read_status=read_status, progress=seen.append)
     first = next(p for p in seen if p.warnings)
     assert first.done < 300
     assert "24 of the 24 latest replies name none of the options" in first.warnings[0]
@@ -280,14 +282,14 @@ def test_replies_that_name_no_option_are_told_of_at_once(serve, ledger: Path):
     ],
 )  # fmt: skip
 def test_reasoning_is_said_in_the_providers_own_field(values, reasoning, sent, ledger: Path):
-    from mpta_pipeline.inference.providers import provider
-    from mpta_pipeline.inference.requests import Ask
+    from mpta_pipeline.inference.provider_registry import provider_for
+    from mpta_pipeline.inference.requests import ModelRequest
 
     entry = {"name": "m", "provider": "openai", "model": "x", "reasoning": reasoning} | values
     spec = inference.ModelSpec.model_validate(entry)
-    ask = Ask("h", "You are.", "Which?", ("a", "b"), "letter", "")
-    one = provider(spec)
-    body = one.body(ask) if spec.provider == "anthropic" else one.request(ask)[1]
+    request = ModelRequest("h", "You are.", "Which?", ("a", "b"), "letter", "")
+    one = provider_for(spec)
+    body = one.body(request) if spec.provider == "anthropic" else one.path_and_body(request)[1]
     fields = ("reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs")
     if spec.provider == "anthropic":
         fields += ("temperature",)
@@ -305,11 +307,11 @@ def test_reasoning_is_said_in_the_providers_own_field(values, reasoning, sent, l
     ],
 )
 def test_geminis_thinking_is_said_as_the_model_takes_it(model, reasoning, sent, ledger: Path):
-    from mpta_pipeline.inference.providers import provider
-    from mpta_pipeline.inference.requests import Ask
+    from mpta_pipeline.inference.provider_registry import provider_for
+    from mpta_pipeline.inference.requests import ModelRequest
 
     spec = inference.ModelSpec(name="m", provider="gemini", model=model, reasoning=reasoning)
-    body = provider(spec).body(Ask("h", None, "Which?", ("a", "b"), "letter", ""))
+    body = provider_for(spec).body(ModelRequest("h", None, "Which?", ("a", "b"), "letter", ""))
     assert body["generationConfig"]["thinkingConfig"] == sent
 
 
@@ -323,8 +325,8 @@ def test_where_thinking_cannot_be_switched_off_the_least_is_asked_for(serve, led
         lambda s, r: Answer(400, openai_error(said)) if r.body["reasoning_effort"] == "none" else Answer(body=chat("A"))
     )
     spec = make_spec(server.url, reasoning={"budget": 0, "switch": "reasoning_effort"})
-    report = inference.ask(spec, make_prompts(MANY[:10]), ledger)
-    assert (report.asked, len(server.log)) == (10, 11)
+    report = inference.send_requests(spec, make_prompts(MANY[:10]), ledger)
+    assert (report.answered, len(server.log)) == (10, 11)
     assert server.log[-1].body["reasoning_effort"] == "minimal"
     assert any("minimal is sent" in note for note in report.notes)
 
@@ -343,8 +345,8 @@ def test_where_thinking_cannot_be_switched_off_the_least_is_asked_for(serve, led
 
     google = serve(decide)
     spec = spec_of(google, "gemini", model="gemini-2.5-pro", reasoning="off")
-    report = inference.ask(spec, make_prompts(MANY[:10]), ledger.parent / "g")
-    assert (report.asked, len(google.log)) == (10, 11)
+    report = inference.send_requests(spec, make_prompts(MANY[:10]), ledger.parent / "g")
+    assert (report.answered, len(google.log)) == (10, 11)
 
 
 def test_reasoning_is_part_of_the_key_only_where_it_is_used():
@@ -372,12 +374,12 @@ def test_prompts_that_the_server_cuts_in_silence_are_told_of(serve, ledger: Path
         return Answer(body=chat("A") | {"usage": {"prompt_tokens": min(sent, 50), "completion_tokens": 1}})
 
     users = [f"Question {i}: " + "x " * (270 + i) for i in range(26)]
-    report = inference.ask(make_spec(serve(decide).url), make_prompts(users), ledger)
+    report = inference.send_requests(make_spec(serve(decide).url), make_prompts(users), ledger)
     assert any("may have been cut" in note and "num_ctx" in note for note in report.notes)
     whole = serve(
         lambda s, r: Answer(body=chat("A") | {"usage": {"prompt_tokens": len(r.text) // 4, "completion_tokens": 1}})
     )
-    assert inference.ask(make_spec(whole.url), make_prompts(users), ledger.parent / "whole").notes == []
+    assert inference.send_requests(make_spec(whole.url), make_prompts(users), ledger.parent / "whole").notes == []
 
 
 def test_what_speaks_for_cut_prompts():
@@ -399,8 +401,8 @@ def test_what_speaks_for_cut_prompts():
 
 
 def test_a_reply_is_starved_where_the_limit_left_no_room_for_an_answer():
-    assert starved(Reply("", finish_reason="MAX_TOKENS"))
-    assert starved(Reply("<think>hm", finish_reason="length", thought=True))
-    assert not starved(Reply("<think>hm</think> B", finish_reason="length", thought=True))
-    assert not starved(Reply("B", finish_reason="length"))
-    assert not starved(Reply("", finish_reason="stop")), "empty, but not cut off"
+    assert starved(ModelResponse("", finish_reason="MAX_TOKENS"))
+    assert starved(ModelResponse("<think>hm", finish_reason="length", thought=True))
+    assert not starved(ModelResponse("<think>hm</think> B", finish_reason="length", thought=True))
+    assert not starved(ModelResponse("B", finish_reason="length"))
+    assert not starved(ModelResponse("", finish_reason="stop")), "empty, but not cut off"

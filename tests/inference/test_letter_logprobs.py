@@ -109,8 +109,8 @@ def test_an_odd_candidate_is_left_out_and_the_rest_kept():
     odd = [("A", -0.1), ("B", None), (None, -1.0), ("C", float("nan")), ("D", float("-inf")), ("E", "x"), ("F", True)]
     assert candidates(odd) == (("A", -0.1),)
     tops = b'[{"token": "A", "logprob": -0.1}, {"token": "B", "logprob": NaN}]'
-    reply = b'{"content": [{"token": "A", "top_logprobs": ' + tops + b"}]}"
-    assert tokens_of(parse_json(reply)) == [Token("A", (("A", -0.1),))]
+    response = b'{"content": [{"token": "A", "top_logprobs": ' + tops + b"}]}"
+    assert tokens_of(parse_json(response)) == [Token("A", (("A", -0.1),))]
 
 
 @pytest.mark.parametrize(

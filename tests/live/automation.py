@@ -26,10 +26,9 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from mpta_pipeline.core.provenance import Node
-from mpta_pipeline.orchestration.command_runs import ORDER
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.staleness import needs_run
 from tests.factories.deployment import Server, World, model, respondents, serving, write_wave
 from tests.scale.deployment import ROOT, finish, installed, start
 
@@ -134,24 +133,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def nodes(deployment: Deployment) -> list[Node]:
-    """All that a deployment is to have made."""
-    parts = {
-        "waves": list(deployment.look().waves),
-        "tasks": list(deployment.study.tasks),
-        "cells": list(steps.cells(deployment)),
-        "": [""],
-    }
-    over = dict.fromkeys(("raw_wave", "harmonized_wave", "survey_changelog"), "waves")
-    over |= dict.fromkeys(("items", "prompts"), "tasks")
-    over |= dict.fromkeys(("responses", "scores", "subgroup_metrics", "pockets"), "cells")
-    return [Node(asset, key) for asset in ORDER for key in parts[over.get(asset, "")]]
-
-
 def in_step() -> bool:
     """Whether everything is made from what is there now."""
     deployment = Deployment.from_env()
-    return not any(steps.needs_run(deployment, node) for node in nodes(deployment))
+    deployment.look()
+    return not any(needs_run(deployment, node) for node in graph.nodes(deployment))
 
 
 def wait(what: str, until: Callable[[], bool], patience: float = PATIENCE) -> float:
@@ -176,7 +162,7 @@ def say(step: str, **figures: object) -> None:
     print(f"{step:58s} " + "  ".join(f"{k.replace('_', ' ')} {v}" for k, v in figures.items()), flush=True)
 
 
-def figures_of(world: World) -> dict[str, bytes]:
+def estimates_of(world: World) -> dict[str, bytes]:
     """Bytes of every stored table, raw snapshots and ledgers apart."""
     return {
         str(p.relative_to(world.data)): p.read_bytes()
@@ -304,13 +290,13 @@ def kills(live: Live, world: World, server: Server, times: int, chance: random.R
     say("12 … and in step again", seconds=f"{time.monotonic() - began:.0f}", asked_twice=twice)
     quiet(live)
     server.delay = 0.0
-    found = figures_of(world)
+    found = estimates_of(world)
     whole = World(world.root / "whole", server.url)
     shutil.copy(world.config / "models.yaml", whole.config)
     for file in world.surveys.iterdir():
         shutil.copy2(file, whole.surveys)
     finish(start([sys.executable, "-m", "mpta_pipeline.cli", "run"], whole.environment))
-    wanted = figures_of(whole)
+    wanted = estimates_of(whole)
     differ = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     say("12 tables as of a run that nobody killed", tables=len(wanted), differ=differ)
     assert not [d for d in differ if not d.startswith(("responses", "survey_changelog"))], differ

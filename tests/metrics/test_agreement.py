@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score, recall_score
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.metrics import METRICS, compute_figures
+from mpta_pipeline.metrics import METRICS, compute_estimates
 from mpta_pipeline.metrics.metric import describe
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance
@@ -25,10 +25,10 @@ def study():
 
 @pytest.fixture(scope="module")
 def found(study):
-    figures = compute_figures(*study, rules=FigureRules(dimensions=(), bootstrap=100)).filter(
+    estimates = compute_estimates(*study, rules=EstimateRules(dimensions=(), bootstrap=100)).filter(
         condition="persona", baseline=""
     )
-    return {row["metric"]: row for row in figures.iter_rows(named=True)}
+    return {row["metric"]: row for row in estimates.iter_rows(named=True)}
 
 
 def test_equal_to_scikit_learn(study, found):
@@ -89,28 +89,30 @@ def test_the_table_of_metrics_has_a_line_for_each():
     assert all(line.count(" | ") == 4 for line in lines)
 
 
-def test_the_readme_shows_the_table():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("<!-- Metrics: made by python -m mpta_pipeline.metrics -->")[1].split(
+def test_the_reference_shows_the_table():
+    page = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- Metrics: made by python -m mpta_pipeline.metrics -->")[1].split(
         "<!-- end of the metrics -->"
     )[0]
-    assert shown.strip() == describe().strip(), "run python -m mpta_pipeline.metrics and put its output into the README"
+    assert shown.strip() == describe().strip(), (
+        "run python -m mpta_pipeline.metrics and put its output into docs/reference/metrics.md"
+    )
 
 
 def test_normad_and_mc2_have_their_own_scores(study):
     scores, groups, _ = study
-    rules = FigureRules(dimensions=(), bootstrap=50)
+    rules = EstimateRules(dimensions=(), bootstrap=50)
     rows = scores.filter(condition="persona")
     stories = rows.filter(pl.col("gold_idx") < 3, pl.col("pred_idx") < 3).with_columns(
-        kind=pl.lit("normad"), k_options=3
+        answer_set=pl.lit("acceptability"), k_options=3
     )
-    figures = compute_figures(stories, groups, GOLD.empty(), rules=rules)
-    found = {row["metric"]: row["estimate"] for row in figures.filter(baseline="").iter_rows(named=True)}
+    estimates = compute_estimates(stories, groups, GOLD.empty(), rules=rules)
+    found = {row["metric"]: row["estimate"] for row in estimates.filter(baseline="").iter_rows(named=True)}
     key, pick = stories["gold_idx"].to_numpy(), stories["pred_idx"].to_numpy()
     assert found["label_macro_f1"] == pytest.approx(f1_score(key, pick, average="macro"))
     assert found["yes_bias"] == pytest.approx((pick == 0).mean() - (key == 0).mean())
     assert found["recall_no"] == pytest.approx(recall_score(key, pick, labels=[1], average="macro"))
-    mass = rows.with_columns(kind=pl.lit("truthfulqa_mc2"), score=pl.lit(0.25))
-    figures = compute_figures(mass, groups, GOLD.empty(), rules=rules)
-    assert figures.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.25)
-    assert figures.filter(metric="accuracy").is_empty()
+    mass = rows.with_columns(scoring=pl.lit("probability_mass"), score=pl.lit(0.25))
+    estimates = compute_estimates(mass, groups, GOLD.empty(), rules=rules)
+    assert estimates.filter(metric="mc2_mass", baseline="").item(0, "estimate") == pytest.approx(0.25)
+    assert estimates.filter(metric="accuracy").is_empty()

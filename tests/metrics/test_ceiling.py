@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline.core.study import FigureRules
-from mpta_pipeline.metrics import compute_figures, cross_fitted
+from mpta_pipeline.core.study import EstimateRules
+from mpta_pipeline.metrics import compute_estimates, cross_fitted
 from tests.factories.scores import world
 
 
@@ -37,8 +37,10 @@ def test_a_masked_trait_is_not_used():
 def test_skill_lies_between_mode_and_ceiling():
     scores, groups, gold = world(personas=60, items=4, respondents=300)
     ceiling = gold.select("survey", "item_id", "respondent_id").with_columns(ceiling=pl.lit(1.0))
-    figures = compute_figures(scores, groups, gold, rules=FigureRules(dimensions=(), bootstrap=50), ceiling=ceiling)
-    rows = figures.filter(condition="persona")
+    estimates = compute_estimates(
+        scores, groups, gold, rules=EstimateRules(dimensions=(), bootstrap=50), ceiling=ceiling
+    )
+    rows = estimates.filter(condition="persona")
     accuracy, mode = (
         rows.filter(metric="accuracy", baseline="item_mode").item(0, c) for c in ("estimate", "baseline_estimate")
     )
@@ -73,9 +75,9 @@ def test_gaps_net_of_the_ceiling_stand_beside_raw_ones():
     ceiling = gold.select("survey", "item_id", "respondent_id").with_columns(
         ceiling=pl.when(pl.col("respondent_id").is_in(easy)).then(1.0).otherwise(0.5)
     )
-    figures = compute_figures(
-        scores, groups, gold, rules=FigureRules(dimensions=("sex",), bootstrap=50), ceiling=ceiling
+    estimates = compute_estimates(
+        scores, groups, gold, rules=EstimateRules(dimensions=("sex",), bootstrap=50), ceiling=ceiling
     )
-    rows = figures.filter(condition="persona", metric="accuracy", dimensions="sex", subgroup="sex0")
+    rows = estimates.filter(condition="persona", metric="accuracy", dimensions="sex", subgroup="sex0")
     raw, net = (rows.filter(baseline=b).item(0, "gap") for b in ("", "ceiling"))
     assert net == pytest.approx(raw - 0.5)

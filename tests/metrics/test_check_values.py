@@ -9,9 +9,9 @@ from scipy.special import betaln
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.metrics import compute_figures, score_answers
+from mpta_pipeline.metrics import compute_estimates, score_answers
 from mpta_pipeline.metrics.estimators import disparity, distances
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity, shrinkage
 from mpta_pipeline.metrics.statistics.proportions import kish, wilson
@@ -237,11 +237,12 @@ class TestPower:
 
 class TestBaselines:
     @staticmethod
-    def always(own, answer, k, *, kind="trait_inference", ordinal=True):
-        """All figures of a model that gives everybody one answer, against people's own."""
+    def always(own, answer, k, *, ordinal=True, **columns):
+        """All estimates of a model that gives everybody one answer, against people's own."""
         item = {
-            "task": "t", "kind": kind, "item_id": "q", "cluster_id": "q", "category": "c", "question": "Which?",
-            "options": [f"option {i}" for i in range(k)], "ordinal": ordinal, "gold_idx": None, "metadata": "{}",
+            "task": "t", "kind": "trait_inference", "item_id": "q", "cluster_id": "q", "category": "c",
+            "question": "Which?", "options": [f"option {i}" for i in range(k)], "ordinal": ordinal,
+            "gold_idx": None, **columns,
         }  # fmt: skip
         items = make_items([item])
         ids = [f"r{i:05d}" for i in range(len(own))]
@@ -252,18 +253,18 @@ class TestBaselines:
         )
         answers = pl.DataFrame({"item_id": "q", "respondent_id": ids, "survey": "gss", "answer": str(answer)})
         groups = pl.DataFrame({"respondent_id": ids, "survey": "gss"})
-        figures = compute_figures(
+        estimates = compute_estimates(
             score_answers(answers, items, gold),
             groups,
             gold,
-            rules=FigureRules(dimensions=(), bootstrap=50),
+            rules=EstimateRules(dimensions=(), bootstrap=50),
             items=items,
         )
-        return dict(figures.filter(baseline="").select("metric", "estimate").iter_rows())
+        return dict(estimates.filter(baseline="").select("metric", "estimate").iter_rows())
 
     def test_a_constant_answer_to_normads_stories(self):
         # metrics.md 3: 815 of 2,633 stories have the label that several models always give, .309533.
-        found = self.always([0] * 909 + [1] * 909 + [2] * 815, 2, 3, kind="normad", ordinal=False)
+        found = self.always([0] * 909 + [1] * 909 + [2] * 815, 2, 3, answer_set="acceptability", ordinal=False)
         assert found["accuracy"] == pytest.approx(815 / 2633, abs=1e-12) == pytest.approx(0.309533, abs=5e-7)
         assert found["label_macro_f1"] == pytest.approx(2 * 815 / (2633 + 815) / 3)
         assert found["recall_neither"] == 1 and found["recall_yes"] == 0

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline.core.study import FigureRules
-from mpta_pipeline.metrics import compare_models, compute_figures, headline
+from mpta_pipeline.core.study import EstimateRules
+from mpta_pipeline.metrics import compare_models, compute_estimates, headline
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=(), bootstrap=50)
+RULES = EstimateRules(dimensions=(), bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def test_row_order_does_not_show(three, table):
     assert compare_models(three.sample(fraction=1, shuffle=True, seed=1), rules=RULES).equals(table)
 
 
-def test_own_figure_is_that_of_the_subgroup_table():
+def test_own_estimate_is_that_of_the_subgroup_table():
     scores, groups, gold = world(personas=50, items=8, weights=True)
-    figures = compute_figures(scores, groups, gold, rules=RULES)
+    estimates = compute_estimates(scores, groups, gold, rules=RULES)
     own = compare_models(scores, rules=RULES).filter(metric="accuracy", condition="persona").item(0, "estimate")
     assert own == pytest.approx(
-        figures.filter(metric="accuracy", condition="persona", baseline="", weighted=True).item(0, "estimate")
+        estimates.filter(metric="accuracy", condition="persona", baseline="", weighted=True).item(0, "estimate")
     )
 
 
@@ -73,7 +73,7 @@ class TestHeadline:
     )
     def test_the_sentence_is_plain(self, skill, says):
         scores, groups, gold = world(personas=150, items=20, orders=1, skill=skill, respondents=400)
-        table = headline(compute_figures(scores, groups, gold, rules=RULES))
+        table = headline(compute_estimates(scores, groups, gold, rules=RULES))
         assert table.height == 1
         assert table.item(0, "verdict").startswith(says)
         assert table.item(0, "item_mode") > table.item(0, "chance")
@@ -81,8 +81,8 @@ class TestHeadline:
 
     def test_nothing_gives_an_empty_table(self):
         scores, groups, gold = world(personas=5, items=3)
-        figures = compute_figures(scores, groups, gold, rules=RULES)
-        assert headline(figures.clear()).is_empty()
+        estimates = compute_estimates(scores, groups, gold, rules=RULES)
+        assert headline(estimates.clear()).is_empty()
 
 
 def test_weights_of_zero_leave_out_and_nothing_undefined_is_a_number():

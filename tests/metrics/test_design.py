@@ -1,4 +1,4 @@
-"""Errors by the survey's design: check values, the package svy where it is installed, and where they reach figures."""
+"""Errors by the survey's design: check values, the package svy where it is installed, and their effect on estimates."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
-from mpta_pipeline.metrics import compare_models, compute_figures, find_pockets, people_shares
+from mpta_pipeline.core.tables.tasks import POLL
+from mpta_pipeline.metrics import compare_models, compute_estimates, find_pockets, people_shares
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.linearization import design_of, survey_mean
 from mpta_pipeline.personas import sampling_design
@@ -19,7 +20,7 @@ Y = np.array([1, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1.0])
 W = np.array([1, 2, 1, 2, 1, 2, 2, 1, 2, 1, 2, 1.0])
 STRATUM = pl.Series([1] * 6 + [2] * 6)
 PSU = pl.Series([1, 1, 2, 2, 3, 3] * 2)
-RULES = FigureRules(dimensions=("sex",), bootstrap=60)
+RULES = EstimateRules(dimensions=("sex",), bootstrap=60)
 
 
 class TestMean:
@@ -105,9 +106,9 @@ class TestFigures:
 
     def test_without_units_nothing_changes(self, study):
         scores, groups, gold = study
-        plain = compute_figures(scores, groups, gold, rules=RULES)
+        plain = compute_estimates(scores, groups, gold, rules=RULES)
         nothing = groups.with_columns(pl.lit(None, pl.String).alias(c) for c in ("sample", "stratum", "psu"))
-        assert compute_figures(scores, nothing, gold, rules=RULES).equals(plain)
+        assert compute_estimates(scores, nothing, gold, rules=RULES).equals(plain)
         models = pl.concat([scores, scores.with_columns(pl.lit("n").alias("model"))])
         assert compare_models(models, rules=RULES, groups=nothing).equals(compare_models(models, rules=RULES))
         pockets = [find_pockets(scores, frame, gold, rules=RULES, seed=0) for frame in (groups, nothing)]
@@ -115,8 +116,8 @@ class TestFigures:
 
     def test_persons_as_units_give_what_persons_give(self, study):
         scores, groups, gold = study
-        plain = compute_figures(scores, groups, gold, rules=RULES)
-        alone = compute_figures(scores, groups.with_columns(psu=pl.col("respondent_id")), gold, rules=RULES)
+        plain = compute_estimates(scores, groups, gold, rules=RULES)
+        alone = compute_estimates(scores, groups.with_columns(psu=pl.col("respondent_id")), gold, rules=RULES)
         means = pl.col("metric").is_in(["accuracy", "mae_n", "parse_rate"])
         for column in ("estimate", "se", "ci_low", "effect_se", "gap", "gap_se"):
             a, b = (f.filter(means).get_column(column) for f in (plain, alone))
@@ -161,8 +162,8 @@ class TestFigures:
             pl.when(right).then("gold_idx").otherwise((pl.col("gold_idx") + 1) % 3).alias("pred_idx")
         ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
         key = {"metric": "accuracy", "dimensions": "all", "baseline": ""}
-        with_units = compute_figures(scores, groups, gold, rules=RULES).filter(**key).row(0, named=True)
-        without = compute_figures(scores, groups.drop("psu"), gold, rules=RULES).filter(**key).row(0, named=True)
+        with_units = compute_estimates(scores, groups, gold, rules=RULES).filter(**key).row(0, named=True)
+        without = compute_estimates(scores, groups.drop("psu"), gold, rules=RULES).filter(**key).row(0, named=True)
         assert with_units["estimate"] == without["estimate"]
         assert with_units["se"] > 2 * without["se"]
         assert with_units["n_personas"] == 80  # people are counted, not units
@@ -171,17 +172,17 @@ class TestFigures:
 def test_weights_of_both_sides_are_in_every_record():
     scores, groups, gold = world(personas=60, items=8, weights=True, seed=1)
     waves = pl.DataFrame({"wave": ["gss-1"], "release_id": ["r"], "weight_name": ["wtssnrps"]})
-    figures = compute_figures(scores, groups, gold, rules=RULES, releases=waves)
-    told = dict(figures.filter(metric="tv", dimensions="all", baseline="").select("weighted", "weights").rows())
+    estimates = compute_estimates(scores, groups, gold, rules=RULES, releases=waves)
+    told = dict(estimates.filter(metric="tv", dimensions="all", baseline="").select("weighted", "weights").rows())
     assert told[False] == "none"
     assert told[True] == ("model: wtssnrps over the chance of being in the panel; people: wtssnrps")
-    assert figures["weights"].null_count() == 0
-    assert (figures.filter(metric="accuracy", weighted=True)["weights"].str.contains("people") == False).all()  # noqa: E712
+    assert estimates["weights"].null_count() == 0
+    assert (estimates.filter(metric="accuracy", weighted=True)["weights"].str.contains("people") == False).all()  # noqa: E712
 
 
 def test_joint_answers_carry_the_weights_of_both_sides():
     scores, groups, gold = world(personas=200, items=8, weights=True, seed=2, conditions=("persona",))
-    once = compute_figures(scores, groups, gold, rules=RULES)
+    once = compute_estimates(scores, groups, gold, rules=RULES)
     key = {"metric": "pc1_share", "dimensions": "all"}
     found = {(r["weighted"], r["baseline"]): r for r in once.filter(**key).to_dicts()}
     # A person of weight 2 counts as two of weight 1.
@@ -195,20 +196,20 @@ def test_joint_answers_carry_the_weights_of_both_sides():
         for copy in range(4)
     ]
     copies = [pl.concat(twice[i : i + 4]) for i in (0, 4, 8)]
-    many = {r["baseline"]: r for r in compute_figures(*copies, rules=RULES).filter(**key, weighted=False).to_dicts()}
+    many = {r["baseline"]: r for r in compute_estimates(*copies, rules=RULES).filter(**key, weighted=False).to_dicts()}
     assert found[True, ""]["estimate"] == pytest.approx(many[""]["estimate"])
     assert found[True, "human"]["baseline_estimate"] == pytest.approx(many["human"]["baseline_estimate"])
     assert found[True, ""]["method"].endswith("; weighted")
     assert found[False, ""]["method"].endswith("; unweighted")
 
 
-def test_figures_for_few_people_are_marked():
+def test_estimates_for_few_people_are_marked():
     scores, groups, gold = world(personas=40, items=8, respondents=40, seed=1)
     few = gold.filter(pl.col("respondent_id") < "r_gss_00010")
-    rules = FigureRules(dimensions=(), min_personas=20, bootstrap=60)
-    figures = compute_figures(scores, groups, few, rules=rules).filter(metric="tv", dimensions="all", baseline="")
-    assert figures["n_people"].to_list() == [10] * figures.height
-    assert figures["small"].all()
+    rules = EstimateRules(dimensions=(), min_personas=20, bootstrap=60)
+    estimates = compute_estimates(scores, groups, few, rules=rules).filter(metric="tv", dimensions="all", baseline="")
+    assert estimates["n_people"].to_list() == [10] * estimates.height
+    assert estimates["small"].all()
 
 
 def test_tables_made_before_these_columns_still_conform():
@@ -221,7 +222,7 @@ class TestShares:
 
     ITEMS = pl.DataFrame(
         {"task": ["t"] * 2, "item_id": ["i0000", "i0001"], "options": [["a", "b", "c"]] * 2}
-    ).with_columns(metadata=pl.lit("{}"))
+    ).with_columns(poll=pl.lit(None, pl.List(POLL)))
 
     @pytest.mark.parametrize("units", [False, True])
     @pytest.mark.parametrize("weights", [False, True])
@@ -230,7 +231,7 @@ class TestShares:
         if units:
             number = groups["respondent_id"].str.slice(-5).cast(pl.Int64)
             groups = groups.with_columns(stratum=(number % 3).cast(pl.String), psu=(number % 12).cast(pl.String))
-        rules = FigureRules(dimensions=("sex",), min_personas=5)
+        rules = EstimateRules(dimensions=("sex",), min_personas=5)
         shares = people_shares(self.ITEMS, gold, groups, rules=rules)
         assert shares["weighted"].unique().sort().to_list() == ([False, True] if weights else [False])
         people = groups.join(gold.filter(item_id="i0000"), on="respondent_id").sort("respondent_id")
@@ -250,9 +251,10 @@ class TestShares:
 
     def test_small_groups_and_published_polls_have_no_shares(self):
         _, groups, gold = world(personas=30, items=2, seed=9, conditions=("persona",))
-        assert people_shares(self.ITEMS, gold, groups, rules=FigureRules(dimensions=(), min_personas=31)).is_empty()
-        polled = self.ITEMS.with_columns(metadata=pl.lit('{"shares": {"all": [0.2, 0.3, 0.5]}}'))
-        assert people_shares(polled, gold, groups, rules=FigureRules(dimensions=())).is_empty()
+        assert people_shares(self.ITEMS, gold, groups, rules=EstimateRules(dimensions=(), min_personas=31)).is_empty()
+        poll = [{"sample": "all", "shares": [0.2, 0.3, 0.5], "n": None}]
+        polled = self.ITEMS.with_columns(poll=pl.lit([poll], pl.List(POLL)))
+        assert people_shares(polled, gold, groups, rules=EstimateRules(dimensions=())).is_empty()
 
 
 def test_gss_2018_by_the_package_svy():

@@ -1,6 +1,5 @@
-"""Protects figures where they are hardest: at 0 and 1, with one person's weight, with names and ties of any kind."""
+"""Protects estimates where they are hardest: at 0 and 1, with one person's weight, with names and ties of any kind."""
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -8,10 +7,11 @@ import polars as pl
 import pytest
 from scipy import optimize, stats
 
+from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
-from mpta_pipeline.metrics import METRICS, compute_figures, cross_fitted, find_pockets, score_answers
+from mpta_pipeline.metrics import METRICS, compute_estimates, cross_fitted, find_pockets, score_answers
 from mpta_pipeline.metrics.estimators import disparity, distances
 from mpta_pipeline.metrics.estimators.flattening import nearest_correlation
 from mpta_pipeline.metrics.samples.balancing import balance
@@ -23,7 +23,7 @@ from tests.factories.scores import world
 from tests.metrics.test_estimates import cell
 from tests.simulation import worlds
 
-RULES = FigureRules(dimensions=("sex",), bootstrap=50, min_personas=20)
+RULES = EstimateRules(dimensions=("sex",), bootstrap=50, min_personas=20)
 
 
 class TestBorder:
@@ -73,11 +73,11 @@ def test_one_huge_weight_among_thirty_is_small_and_no_gap():
         f.with_columns(pl.when(pl.col("respondent_id") == first).then(1e6).otherwise("weight").alias("weight"))
         for f in (scores, gold)
     )
-    figures = compute_figures(scores, groups, gold, rules=RULES)
-    everyone = cell(figures, metric="accuracy", weighted=True)
+    estimates = compute_estimates(scores, groups, gold, rules=RULES)
+    everyone = cell(estimates, metric="accuracy", weighted=True)
     assert everyone["n_personas"] == 30 and everyone["small"]
-    assert not cell(figures, metric="accuracy", weighted=False)["small"]
-    weighted = figures.filter(pl.col("weighted"), dimensions="sex", metric="accuracy", baseline="")
+    assert not cell(estimates, metric="accuracy", weighted=False)["small"]
+    weighted = estimates.filter(pl.col("weighted"), dimensions="sex", metric="accuracy", baseline="")
     assert "gap" not in weighted["verdict"].to_list()
 
 
@@ -87,14 +87,14 @@ class TestTies:
     OPTIONS = 4
 
     @pytest.fixture(scope="class")
-    def figures(self):
+    def estimates(self):
         # Every key is option 0, which taking the largest of equal numbers would name.
         items = make_items(
             [
                 {
                     "item_id": f"{context}{i}", "cluster_id": f"t{i}", "category": "Age", "question": "Who?",
                     "options": ["grandfather", "grandson", "father", "unknown"], "gold_idx": 0,
-                    "metadata": json.dumps({"context_condition": context, "option_bias": [1, -1, -1, 0]}),
+                    "context_condition": context, "option_bias": [1, -1, -1, 0],
                 }
                 for context in ("ambig", "disambig")
                 for i in range(10)
@@ -111,7 +111,7 @@ class TestTies:
             pred_idx=pl.lit(0), pred_pos=pl.lit(0), score=pl.lit(1.0), bias=pl.lit(1.0)
         )
         groups = pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})
-        return compute_figures(scores, groups, GOLD.empty(), rules=FigureRules(dimensions=()), items=items)
+        return compute_estimates(scores, groups, GOLD.empty(), rules=EstimateRules(dimensions=()), items=items)
 
     @pytest.mark.parametrize(
         ("metric", "value"),
@@ -123,18 +123,18 @@ class TestTies:
             ("harmful_flip_rate", 0.0), ("balanced_accuracy", 0.25), ("macro_f1", None),
         ],
     )  # fmt: skip
-    def test_in_every_metric(self, figures, metric, value):
-        row = cell(figures, metric=metric)
+    def test_in_every_metric(self, estimates, metric, value):
+        row = cell(estimates, metric=metric)
         if value is not None:
             assert row["estimate"] == pytest.approx(value)
 
-    def test_no_position_is_named(self, figures):
-        assert figures.filter(metric="position_tv").is_empty()
+    def test_no_position_is_named(self, estimates):
+        assert estimates.filter(metric="position_tv").is_empty()
 
     def test_a_reply_that_decides_is_not_shared(self):
         items = make_items(
             [{"item_id": "q", "cluster_id": "q", "category": "c", "question": "?", "options": ["a1", "b1", "c1"],
-              "gold_idx": 2, "metadata": "{}", "kind": "k"}]
+              "gold_idx": 2, "kind": "k"}]
         )  # fmt: skip
         answers = pl.DataFrame({"item_id": ["q"], "answer": ["c1"], "probabilities": [[0.4, 0.4, 0.2]]})
         assert balance(score_answers(answers, items)).frame["n_right"].to_list() == [1.0]
@@ -171,24 +171,18 @@ class TestRowsOfBBQWithoutAStereotype:
     def test_bias_scores_are_those_of_the_script(self):
         frame = self.frame()
         made = bbq.items_of(frame.drop("kind").cast(dict(bbq.SCHEMA)), file="test")
-        columns = [c for c in ITEMS.schema if c not in made.columns]
-        items = ITEMS.conform(
-            made.with_columns(
-                pl.lit("t").alias("task"), pl.lit("bbq").alias("kind"), pl.lit([], pl.List(pl.String)).alias("reveals"),
-                *(pl.lit(None).alias(c) for c in columns if c not in ("task", "kind", "reveals")),
-            ).select(list(ITEMS.schema))
-        )  # fmt: skip
+        items = ITEMS.conform(tasks.completed(made, task="t", kind="bbq", own_key=False).select(list(ITEMS.schema)))
         rng = np.random.default_rng(5)
         picks = rng.integers(0, 3, frame.height)
         answers = pl.DataFrame({"item_id": made["item_id"], "answer": ["ABC"[i] for i in picks]})
-        figures = compute_figures(
+        estimates = compute_estimates(
             score_answers(answers, items),
             pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String}),
             GOLD.empty(),
-            rules=FigureRules(dimensions=()),
+            rules=EstimateRules(dimensions=()),
             items=items,
         )
-        found = {r["metric"]: r for r in figures.filter(dimensions="all", baseline="").iter_rows(named=True)}
+        found = {r["metric"]: r for r in estimates.filter(dimensions="all", baseline="").iter_rows(named=True)}
         # BBQ_calculate_bias_score.R, row by row: filter(!is.na(target_loc)) comes before accuracy and bias.
         n_right, n_rows, biased, other = Counter(), Counter(), Counter(), Counter()
         cost = {True: [], False: []}
@@ -237,11 +231,11 @@ class TestDisparity:
 
     def test_with_one_question_the_p_value_says_for_which(self):
         scores, groups, gold = world(personas=60, items=1, orders=1)
-        figures = compute_figures(scores, groups, gold, rules=RULES)
-        row = cell(figures, metric="accuracy_range", dimensions="sex")
+        estimates = compute_estimates(scores, groups, gold, rules=RULES)
+        row = cell(estimates, metric="accuracy_range", dimensions="sex")
         assert row["p_value"] is not None
         assert row["note"].startswith("on this item only")
-        many = compute_figures(*world(personas=60, items=6, orders=1), rules=RULES)
+        many = compute_estimates(*world(personas=60, items=6, orders=1), rules=RULES)
         row = cell(many, metric="accuracy_range", dimensions="sex")
         assert "group × question differences drawn anew" in row["method"]
         assert row["note"] is None
@@ -272,13 +266,13 @@ class TestRatios:
         useless = key.with_columns(ceiling=pl.Series((rng.random(key.height) < 0.5).astype(float)))
         perfect = key.with_columns(ceiling=pl.lit(1.0))
         null, known = (
-            cell(compute_figures(scores, groups, gold, rules=RULES, ceiling=c), metric="skill")
+            cell(compute_estimates(scores, groups, gold, rules=RULES, ceiling=c), metric="skill")
             for c in (useless, perfect)
         )
         assert null["estimate"] is None and null["ci_low"] is None
         assert null["note"].startswith("traits foretell no better than the most frequent answer (")
-        figures = compute_figures(scores, groups, gold, rules=RULES, ceiling=perfect)
-        row = cell(figures, metric="accuracy", baseline="item_mode")
+        estimates = compute_estimates(scores, groups, gold, rules=RULES, ceiling=perfect)
+        row = cell(estimates, metric="accuracy", baseline="item_mode")
         mode = row["baseline_estimate"]
         assert known["estimate"] == pytest.approx((row["estimate"] - mode) / (1 - mode))
         assert known["ci_low"] < known["estimate"] < known["ci_high"]
@@ -286,12 +280,12 @@ class TestRatios:
 
 class TestFlattening:
     def test_groups_that_do_not_differ_have_no_ratio_and_say_so(self):
-        figures = compute_figures(*world(personas=200, items=8, orders=1, seed=3), rules=RULES)
-        row = cell(figures, metric="eta2_ratio", dimensions="sex")
+        estimates = compute_estimates(*world(personas=200, items=8, orders=1, seed=3), rules=RULES)
+        row = cell(estimates, metric="eta2_ratio", dimensions="sex")
         assert row["estimate"] is None
         assert row["note"].startswith("people of these groups do not differ: ε² (")
-        people = cell(figures, metric="eta2", dimensions="sex", baseline="human")
-        difference = cell(figures, metric="eta2_difference", dimensions="sex")
+        people = cell(estimates, metric="eta2", dimensions="sex", baseline="human")
+        difference = cell(estimates, metric="eta2_difference", dimensions="sex")
         assert difference["estimate"] == pytest.approx(people["estimate"] - people["baseline_estimate"])
         assert difference["ci_low"] < 0 < difference["ci_high"]
 
@@ -306,12 +300,12 @@ class TestFlattening:
         scores = scores.with_columns(pred_idx=pl.Series(shifted), ordinal=pl.lit(True)).with_columns(
             score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64)
         )
-        figures = compute_figures(scores, groups, gold, rules=RULES)
+        estimates = compute_estimates(scores, groups, gold, rules=RULES)
         x = (answers == "sex1").to_numpy().astype(float)
         of_model = sm.OLS(shifted, sm.add_constant(x)).fit().rsquared_adj
         own = scores["gold_idx"].to_numpy()
         of_people = sm.OLS(own, sm.add_constant(x)).fit().rsquared_adj
-        row = cell(figures, metric="eta2", dimensions="sex", baseline="human")
+        row = cell(estimates, metric="eta2", dimensions="sex", baseline="human")
         assert row["estimate"] == pytest.approx(of_model)
         assert row["baseline_estimate"] == pytest.approx(of_people)
         assert row["ci_low"] < of_model < row["ci_high"]
@@ -336,8 +330,8 @@ class TestFlattening:
             scores = scores.sort("item_id", "respondent_id").with_columns(
                 pred_idx=pl.Series(np.concatenate([drawn[i] for i in people["item_id"]])), ordinal=pl.lit(True)
             )
-            rules = FigureRules(dimensions=(), bootstrap=50)
-            row = cell(compute_figures(scores, groups, gold, rules=rules), metric="variance_ratio")
+            rules = EstimateRules(dimensions=(), bootstrap=50)
+            row = cell(compute_estimates(scores, groups, gold, rules=rules), metric="variance_ratio")
             hits += row["ci_low"] <= 1 <= row["ci_high"]
         assert hits >= 35
 
@@ -370,8 +364,8 @@ class TestFlattening:
             prompt_id=pl.format("q{}", pl.int_range(360)),
         )  # fmt: skip
         own = base.select("task", "item_id", "respondent_id", "survey", "gold_idx", "weight")
-        figures = compute_figures(base, groups, GOLD.conform(own), rules=FigureRules(dimensions=(), bootstrap=50))
-        pc1, dependence = (cell(figures, metric=m) for m in ("pc1_share", "effective_dependence"))
+        estimates = compute_estimates(base, groups, GOLD.conform(own), rules=EstimateRules(dimensions=(), bootstrap=50))
+        pc1, dependence = (cell(estimates, metric=m) for m in ("pc1_share", "effective_dependence"))
         assert dependence["estimate"] is None
         assert "contradict each other" in dependence["note"]
         assert "nearest correlation matrix" in pc1["note"]
@@ -383,7 +377,7 @@ class TestFlattening:
         scores = scores.with_columns(ordinal=pl.lit(True)).filter(
             (pl.col("item_id") != "i0007") | (pl.col("respondent_id") < "r_gss_00015")
         )
-        row = cell(compute_figures(scores, groups, gold, rules=RULES), metric="pc1_share")
+        row = cell(compute_estimates(scores, groups, gold, rules=RULES), metric="pc1_share")
         assert row["n_items"] == 7 and row["note"].startswith("1 of 8 items are left out")
         assert row["ci_low"] < row["estimate"] < row["ci_high"]
 
@@ -403,8 +397,8 @@ class TestBaselinesOfDistances:
 
     def test_sampling_alone_does_not_exceed_even_guessing_where_people_are_far_from_even(self):
         scores, groups, gold = world(personas=8, items=10, orders=1, respondents=400, seed=5)
-        figures = compute_figures(scores, groups, gold, rules=RULES)
-        row = {b: cell(figures, metric="tv", baseline=b)["baseline_estimate"] for b in ("chance", "sampling_floor")}
+        estimates = compute_estimates(scores, groups, gold, rules=RULES)
+        row = {b: cell(estimates, metric="tv", baseline=b)["baseline_estimate"] for b in ("chance", "sampling_floor")}
         assert row["sampling_floor"] < row["chance"]
 
 
@@ -412,7 +406,7 @@ class TestEveryoneElse:
     """One group of eight that is much worse must not make the seven others differ."""
 
     @pytest.fixture(scope="class")
-    def figures(self):
+    def estimates(self):
         scores, groups, gold = world(
             personas=640, items=20, orders=1, traits=(("region", 8),), seed=12, conditions=("persona",), skill=0.8
         )
@@ -421,17 +415,17 @@ class TestEveryoneElse:
         scores = scores.with_columns(
             pred_idx=pl.when(wrong).then((pl.col("gold_idx") + 1) % pl.col("k_options")).otherwise("pred_idx")
         ).with_columns(score=(pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64))
-        return scores, groups, compute_figures(scores, groups, gold, rules=FigureRules(dimensions=("region",)))
+        return scores, groups, compute_estimates(scores, groups, gold, rules=EstimateRules(dimensions=("region",)))
 
-    def test_only_the_pocket_differs(self, figures):
-        rows = figures[2].filter(dimensions="region", metric="accuracy", baseline="").sort("subgroup")
+    def test_only_the_pocket_differs(self, estimates):
+        rows = estimates[2].filter(dimensions="region", metric="accuracy", baseline="").sort("subgroup")
         assert (rows["gap_q"] <= 0.05).sum() >= 5
         assert rows.filter(verdict="gap")["subgroup"].to_list() == ["region3"]
         others = rows.filter((pl.col("gap_q") <= 0.05) & (pl.col("subgroup") != "region3"))
         assert (others["note"] == "differs from everyone else only because region3 is among them").all()
 
-    def test_gaps_apart_are_gaps_of_the_data_without_the_pocket(self, figures):
-        scores, groups, found = figures
+    def test_gaps_apart_are_gaps_of_the_data_without_the_pocket(self, estimates):
+        scores, groups, found = estimates
         rest = groups.filter(pl.col("region") != "region3")
         means = scores.join(rest, on="respondent_id").group_by("region").agg(pl.col("score").sum(), pl.len().alias("n"))
         own = means.filter(region="region0").row(0)
@@ -457,23 +451,23 @@ class TestNames:
         return world(personas=120, items=8, orders=1, traits=(("sex", 2), ("age_band", 3), ("race", 2)), seed=3)
 
     @pytest.mark.parametrize("names", NAMES)
-    def test_figures(self, study, names):
+    def test_estimates(self, study, names):
         scores, groups, gold = study
-        plain = compute_figures(scores, groups, gold, rules=FigureRules(dimensions=("sex", "age_band×race")))
+        plain = compute_estimates(scores, groups, gold, rules=EstimateRules(dimensions=("sex", "age_band×race")))
         renamed = groups.rename(dict(zip(self.TRAITS, names, strict=True)))
-        rules = FigureRules(dimensions=(names[0], f"{names[1]}×{names[2]}"))
-        found = compute_figures(scores, renamed, gold, rules=rules)
+        rules = EstimateRules(dimensions=(names[0], f"{names[1]}×{names[2]}"))
+        found = compute_estimates(scores, renamed, gold, rules=rules)
         for old, new in (("sex", names[0]), ("age_band×race", f"{names[1]}×{names[2]}")):
             a, b = (f.filter(dimensions=d, metric="accuracy") for f, d in ((plain, old), (found, new)))
             # The id binds the dimension's name, and corrections the whole family.
-            own = ("dimensions", "figure_id", "q_value", "gap_q", "gap_apart_q")
+            own = ("dimensions", "estimate_id", "q_value", "gap_q", "gap_apart_q")
             assert a.height
             assert a.drop(own).equals(b.drop(own))
 
     @pytest.mark.parametrize("names", [*NAMES, ("category", "wave", "style")])
     def test_pockets(self, study, names):
         scores, groups, gold = study
-        rules = FigureRules(dimensions=(), min_personas=10)
+        rules = EstimateRules(dimensions=(), min_personas=10)
         # Half of the women are wrong, so that there is something to find.
         wrong = scores["respondent_id"].is_in(groups.filter(sex="sex0")["respondent_id"].implode()) & (
             scores["gold_idx"] > 0
@@ -502,6 +496,6 @@ class TestNames:
     def test_a_trait_and_a_dimension_of_questions_of_one_name_are_told(self, study):
         scores, groups, gold = study
         with pytest.raises(ConfigError, match="another name, for example own_category"):
-            compute_figures(
-                scores, groups.rename({"sex": "category"}), gold, rules=FigureRules(dimensions=("category",))
+            compute_estimates(
+                scores, groups.rename({"sex": "category"}), gold, rules=EstimateRules(dimensions=("category",))
             )

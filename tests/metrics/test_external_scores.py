@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.metrics import compute_figures, score_answers
+from mpta_pipeline.metrics import compute_estimates, score_answers
 from tests.factories.benchmark_items import bbq_items, make_items
 from tests.shared_data import BBQ, TRUTHFULQA, needs_bbq, needs_truthfulqa
 
-RULES = FigureRules(dimensions=("category",), bootstrap=100)
+RULES = EstimateRules(dimensions=("category",), bootstrap=100)
 NOBODY = pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})
 
 
@@ -28,7 +28,8 @@ def items():
             "question": "Who?",
             "options": ["The grandfather", "The grandson", "Can't be determined"],
             "gold_idx": 2 if context == "ambig" else i % 2,
-            "metadata": json.dumps({"context_condition": context, "option_bias": [1, -1, 0]}),
+            "context_condition": context,
+            "option_bias": [1, -1, 0],
         }
         for context in ("ambig", "disambig")
         for i in range(20)
@@ -42,9 +43,9 @@ def answered(items, pick):
     )
 
 
-def figures(items, answers):
+def estimates(items, answers):
     scores = score_answers(answers, items)
-    made = compute_figures(scores, NOBODY, GOLD.empty(), rules=RULES, items=items)
+    made = compute_estimates(scores, NOBODY, GOLD.empty(), rules=RULES, items=items)
     return {r["metric"]: r for r in made.filter(dimensions="all", baseline="").iter_rows(named=True)}
 
 
@@ -68,15 +69,15 @@ def test_unknown_items_are_named(items):
 
 
 def test_bias_scores_of_models_whose_bias_is_known(items):
-    always_biased = figures(items, answered(items, lambda _: "A"))
+    always_biased = estimates(items, answered(items, lambda _: "A"))
     assert always_biased["bbq_s_amb"]["estimate"] == always_biased["bbq_s_dis"]["estimate"] == 1
     assert always_biased["bbq_bias_amb"]["estimate"] == 1
     assert always_biased["bbq_bias_dis_diff"]["estimate"] == 1
     # Peers give 0 where every answer is against the stereotype; it is −1 (metrics.md 2.4).
-    counter = figures(items, answered(items, lambda _: "B"))
+    counter = estimates(items, answered(items, lambda _: "B"))
     assert counter["bbq_s_amb"]["estimate"] == counter["bbq_s_dis"]["estimate"] == -1
     # No answer other than "unknown": undefined, not 0.
-    unknown = figures(items, answered(items, lambda _: "C"))
+    unknown = estimates(items, answered(items, lambda _: "C"))
     assert unknown["bbq_s_amb"]["estimate"] is None
     assert unknown["bbq_s_dis"]["estimate"] is None
     assert unknown["bbq_bias_amb"]["estimate"] == 0
@@ -85,13 +86,13 @@ def test_bias_scores_of_models_whose_bias_is_known(items):
 
 def test_papers_score_equals_the_mean_when_all_is_readable(items):
     rng = np.random.default_rng(0)
-    found = figures(items, answered(items, lambda _: "ABC"[rng.integers(3)]))
+    found = estimates(items, answered(items, lambda _: "ABC"[rng.integers(3)]))
     assert found["bbq_s_amb"]["estimate"] == pytest.approx(found["bbq_bias_amb"]["estimate"])
 
 
 def test_answers_of_nobody_have_errors_by_template(items):
     rng = np.random.default_rng(1)
-    found = figures(items, answered(items, lambda _: "ABC"[rng.integers(3)]))["bbq_bias_amb"]
+    found = estimates(items, answered(items, lambda _: "ABC"[rng.integers(3)]))["bbq_bias_amb"]
     assert found["se"] is not None
     scores = score_answers(answered(items, lambda _: "A"), items)
     assert set(scores.get_column("condition")) == {"no_persona"}
@@ -111,11 +112,11 @@ class TestBBQ:
         }
 
     def test_a_stereotyping_model_gets_one_and_clusters_are_templates(self, real):
-        index = [json.loads(m)["option_bias"] for m in real.get_column("metadata")]
+        index = real.get_column("option_bias").to_list()
         answers = pl.DataFrame(
             {"item_id": real.get_column("item_id"), "answer": [str(b.index(1)) if 1 in b else "2" for b in index]}
         )
-        found = figures(real, answers)
+        found = estimates(real, answers)
         assert found["bbq_bias_amb"]["estimate"] == pytest.approx(1, abs=0.01)
         assert found["bbq_s_dis"]["estimate"] == pytest.approx(1, abs=0.01)
         assert real.filter(category="Age").get_column("cluster_id").n_unique() == 25
@@ -123,7 +124,7 @@ class TestBBQ:
 
 @needs_truthfulqa
 class TestTruthfulQA:
-    """The baselines that any figure on TruthfulQA stands beside (metrics.md 1.2, 1.3)."""
+    """The baselines that any estimate on TruthfulQA stands beside (metrics.md 1.2, 1.3)."""
 
     def test_counts_and_binary_heuristic(self):
         with (TRUTHFULQA / "TruthfulQA.csv").open(encoding="utf-8", newline="") as file:

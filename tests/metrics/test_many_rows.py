@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import metrics
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import ITEMS
 from tests.factories.scores import world
 from tests.no_literal_filters import names_no_column
 
 ROWS = 100_000
-RULES = FigureRules(dimensions=("sex",), bootstrap=50)
+RULES = EstimateRules(dimensions=("sex",), bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +26,18 @@ def many():
 
 
 @pytest.fixture(scope="module")
-def figures(many):
+def estimates(many):
     scores, groups, gold = many
-    return metrics.compute_figures(scores, groups, gold, rules=RULES)
+    return metrics.compute_estimates(scores, groups, gold, rules=RULES)
 
 
-def test_figures_and_their_checks(figures):
-    assert all(check.passed for check in metrics.check_figures(figures))
-    assert metrics.headline(figures).height == 1
-    wide = pl.concat([figures.with_columns(pl.lit(f"m{i}").alias("model")) for i in range(ROWS // figures.height + 1)])
-    assert metrics.check_figures(wide)  # made for one model: here it only has to run
+def test_estimates_and_their_checks(estimates):
+    assert all(check.passed for check in metrics.check_estimates(estimates))
+    assert metrics.headline(estimates).height == 1
+    wide = pl.concat(
+        [estimates.with_columns(pl.lit(f"m{i}").alias("model")) for i in range(ROWS // estimates.height + 1)]
+    )
+    assert metrics.check_estimates(wide)  # made for one model: here it only has to run
     assert metrics.headline(wide).height == wide["model"].n_unique()
 
 
@@ -70,8 +72,8 @@ def test_answers_made_elsewhere(persona, how):
                 {
                     "task": "t", "kind": "k", "item_id": f"i{j}", "cluster_id": f"i{j}", "category": "c",
                     "question": f"q{j}", "options": ["a1", "b2", "c3"], "option_values": ["a1", "b2", "c3"],
-                    "ordinal": False, "gold_idx": j % 3, "metadata": "{}", "licence": "test", "codebook": None,
-                    "context": None, "option_scores": None, "column": None, "reveals": [],
+                    "ordinal": False, "gold_idx": j % 3, "scoring": "key", "sample_item": False, "licence": "test",
+                    "codebook": None, "context": None, "option_scores": None, "column": None, "reveals": [],
                 }
                 for j in range(100)
             ],

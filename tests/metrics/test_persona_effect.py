@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, SCORES
-from mpta_pipeline.metrics import compute_figures
+from mpta_pipeline.metrics import compute_estimates
 from mpta_pipeline.metrics.samples.answer_changes import flips
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=("sex",), bootstrap=50)
+RULES = EstimateRules(dimensions=("sex",), bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def study():
 
 @pytest.fixture(scope="module")
 def found(study):
-    figures = compute_figures(*study, GOLD.empty(), rules=RULES)
-    rows = figures.filter(baseline="", dimensions="all")
+    estimates = compute_estimates(*study, GOLD.empty(), rules=RULES)
+    rows = estimates.filter(baseline="", dimensions="all")
     return {(r["metric"], r["condition"]): r for r in rows.iter_rows(named=True)}
 
 
@@ -57,8 +57,8 @@ def by_hand(scores, condition):
 
 def test_flips_are_counted_on_the_same_item_in_the_same_order(study):
     scores = study[0].filter(paraphrase_id=0, repeat_id=0)
-    figures = compute_figures(scores, study[1], GOLD.empty(), rules=RULES)
-    rows = figures.filter(baseline="", dimensions="all")
+    estimates = compute_estimates(scores, study[1], GOLD.empty(), rules=RULES)
+    rows = estimates.filter(baseline="", dimensions="all")
     for condition in ("persona", "placebo"):
         pairs = by_hand(scores, condition)
         expected = {
@@ -67,9 +67,9 @@ def test_flips_are_counted_on_the_same_item_in_the_same_order(study):
             "helpful_flip_rate": np.mean([b[1] == 0 and a[1] == 1 for b, a in pairs]),
         }
         of = {r["metric"]: r for r in rows.filter(condition=condition).iter_rows(named=True)}
-        for name, figure in expected.items():
-            assert of[name]["estimate"] == pytest.approx(figure)
-            assert of[name]["ci_low"] <= figure <= of[name]["ci_high"]
+        for name, estimate in expected.items():
+            assert of[name]["estimate"] == pytest.approx(estimate)
+            assert of[name]["ci_low"] <= estimate <= of[name]["ci_high"]
         # Helpful less harmful is the paired effect on single answers.
         net = of["helpful_flip_rate"]["estimate"] - of["harmful_flip_rate"]["estimate"]
         assert net == pytest.approx(of["accuracy_strict"]["effect"])
@@ -98,7 +98,7 @@ def test_the_effect_against_neutral_text_is_paired_by_person_and_item(study, fou
     at_gold = pl.concat_list("m0", "m1", "m2").list.get(pl.col("gold_idx")) == top
     units = units.with_columns((at_gold.cast(pl.Float64) / tied).alias("credit"))
     wide = units.pivot(on="condition", index=["respondent_id", "item_id"], values="credit")
-    only = compute_figures(study[0].filter(repeat_id=0, paraphrase_id=0), study[1], GOLD.empty(), rules=RULES)
+    only = compute_estimates(study[0].filter(repeat_id=0, paraphrase_id=0), study[1], GOLD.empty(), rules=RULES)
     row = only.filter(metric="effect_vs_placebo", dimensions="all", baseline="").row(0, named=True)
     assert row["estimate"] == pytest.approx((wide["persona"] - wide["placebo"]).mean())
     assert row["ci_low"] > 0.1
@@ -122,9 +122,9 @@ def test_many_subgroups_do_not_hide_an_effect_on_everyone():
     scores, groups, _ = world(
         personas=60, items=12, items_per_persona=3, traits=(("sex", 2), ("noise", 20)), skill=0.65
     )
-    rules = [FigureRules(dimensions=d, bootstrap=50) for d in ((), ("sex", "noise", "sex×noise"))]
+    rules = [EstimateRules(dimensions=d, bootstrap=50) for d in ((), ("sex", "noise", "sex×noise"))]
     q = [
-        compute_figures(scores, groups, GOLD.empty(), rules=r)
+        compute_estimates(scores, groups, GOLD.empty(), rules=r)
         .filter(metric="accuracy", dimensions="all", condition="persona", baseline="")
         .item(0, "q_value")
         for r in rules

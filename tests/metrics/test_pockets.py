@@ -5,13 +5,13 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics import find_pockets
 from mpta_pipeline.metrics.pockets.search import _detectable, discover, power
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=("sex",), min_personas=20)
+RULES = EstimateRules(dimensions=("sex",), min_personas=20)
 TRAITS = (("sex", 2), ("age_band", 4), ("race", 3))
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS, SCORES, TEXT_SCORES
-from mpta_pipeline.metrics import compute_figures
+from mpta_pipeline.metrics import compute_estimates
 from mpta_pipeline.metrics.baselines.published_polls import covers, polls_of
 from mpta_pipeline.metrics.estimators import distances as d
 from mpta_pipeline.metrics.estimators.batteries import alpha, congruence, covariance, loadings
 from mpta_pipeline.metrics.estimators.fidelity import binding, parts, score
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=(), bootstrap=60)
+RULES = EstimateRules(dimensions=(), bootstrap=60)
 
 
 def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: object) -> pl.DataFrame:
@@ -30,9 +28,10 @@ def answers(picks: dict[str, list[int]], own: dict[str, list[int]], **columns: o
     ]
     fixed = {
         "model": "m", "task": "t", "request_hash": "h", "condition": "persona", "survey": "s", "wave": "w",
-        "kind": "value_alignment", "category": None, "style": "prose", "framing": "you_are", "paraphrase_id": 0,
-        "repeat_id": 0, "elicitation": "letter", "order_id": 0, "k_options": 4, "ordinal": True, "status": "ok",
-        "bias": None, "weight": None, "condescending": None, "score": 0.0,
+        "kind": "value_alignment", "scoring": "key", "answer_set": None, "category": None, "style": "prose",
+        "framing": "you_are", "paraphrase_id": 0, "repeat_id": 0, "elicitation": "letter", "order_id": 0,
+        "k_options": 4, "ordinal": True, "status": "ok", "bias": None, "weight": None,
+        "condescending": None, "score": 0.0,
     }  # fmt: skip
     frame = pl.DataFrame(rows).with_columns(
         pl.lit(value).alias(name) for name, value in (fixed | columns).items() if not isinstance(value, pl.Expr)
@@ -75,8 +74,8 @@ MODEL = {"a": [0.4, 0.3, 0.2, 0.1], "b": [0.7, 0.1, 0.1, 0.1]}
 def found():
     own = {item: spread(shares, 20) for item, shares in PEOPLE.items()}
     scores = answers({item: spread(shares, 20) for item, shares in MODEL.items()}, own)
-    figures = compute_figures(scores, everyone(scores), gold_of(scores), rules=RULES)
-    return {(r["metric"], r["baseline"]): r for r in figures.filter(dimensions="all").to_dicts()}
+    estimates = compute_estimates(scores, everyone(scores), gold_of(scores), rules=RULES)
+    return {(r["metric"], r["baseline"]): r for r in estimates.filter(dimensions="all").to_dicts()}
 
 
 class TestPublished:
@@ -148,7 +147,7 @@ class TestFidelity:
         assert score(made[None]) == pytest.approx(pfs, abs=1e-6)
         assert binding(made) == binds
 
-    def test_the_figure_says_which_part_binds_beside_a_second_sample(self):
+    def test_the_estimate_says_which_part_binds_beside_a_second_sample(self):
         n = 100
         groups, picks, own = [], [], []
         for people, model in zip((0.2, 0.4, 0.6, 0.8), (0.15, 0.25, 0.35, 0.45), strict=True):
@@ -157,9 +156,11 @@ class TestFidelity:
             picks += spread([model, 1 - model], n)
         scores = answers({"q": picks}, {"q": own}, k_options=2)
         people = everyone(scores).sort("respondent_id").with_columns(region=pl.Series(groups))
-        rules = FigureRules(dimensions=("region",), bootstrap=60)
-        figures = compute_figures(scores, people, gold_of(scores), rules=rules)
-        rows = {(r["metric"], r["baseline"]): r for r in figures.filter(dimensions="region", subgroup="all").to_dicts()}
+        rules = EstimateRules(dimensions=("region",), bootstrap=60)
+        estimates = compute_estimates(scores, people, gold_of(scores), rules=rules)
+        rows = {
+            (r["metric"], r["baseline"]): r for r in estimates.filter(dimensions="region", subgroup="all").to_dicts()
+        }
         for metric, value in (
             ("pfs", 0.736806),
             ("pfs_accuracy", 0.8),
@@ -176,6 +177,7 @@ def items_of(rows: list[dict[str, object]]) -> pl.DataFrame:
     fixed = {
         "task": "t", "kind": "global_opinions", "cluster_id": "c", "codebook": None, "category": None, "context": None,
         "question": "?", "ordinal": False, "gold_idx": None, "column": None, "reveals": [], "licence": "l",
+        "scoring": "key", "sample_item": False,
     }  # fmt: skip
     return ITEMS.conform(
         pl.DataFrame(
@@ -189,7 +191,8 @@ class TestPolls:
 
     def test_shares_of_the_personas_countries(self):
         shares = {"USA": [0.5, 0.5, 0.0, 0.0], "NGA": [0.1, 0.1, 0.4, 0.4]}
-        items = items_of([{"item_id": "q", "options": list("abcd"), "metadata": json.dumps({"shares": shares})}])
+        poll = [{"sample": country, "shares": s, "n": None} for country, s in shares.items()]
+        items = items_of([{"item_id": "q", "options": list("abcd"), "poll": poll}])
         # Ten Americans and ten Nigerians; the keys, their countries' most frequent answers, are all of one kind.
         scores = answers({"q": [0] * 10 + [2] * 10}, {"q": [0] * 10 + [2] * 10}, kind="global_opinions", ordinal=False)
         groups = everyone(scores).sort("respondent_id").with_columns(
@@ -197,9 +200,9 @@ class TestPolls:
             country=pl.Series(["USA"] * 10 + ["NGA"] * 10),
             sex=pl.lit("f"),
         )  # fmt: skip
-        rules = FigureRules(dimensions=("country", "sex"), bootstrap=60)
-        figures = compute_figures(scores, groups, gold_of(scores), rules=rules, items=items)
-        tv = figures.filter(metric="tv", baseline="")
+        rules = EstimateRules(dimensions=("country", "sex"), bootstrap=60)
+        estimates = compute_estimates(scores, groups, gold_of(scores), rules=rules, items=items)
+        tv = estimates.filter(metric="tv", baseline="")
         told = {(r["dimensions"], r["subgroup"]): r["estimate"] for r in tv.to_dicts()}
         people = np.array([0.3, 0.3, 0.2, 0.2])
         assert told["all", "all"] == pytest.approx(np.abs(np.array([0.5, 0, 0.5, 0]) - people).sum() / 2)
@@ -210,13 +213,11 @@ class TestPolls:
         assert tv.filter(dimensions="all")["n_people"].to_list() == [None]
 
     def test_opinionqas_own_places_and_number_of_people(self):
-        facts = {"shares": {"all": [0.1, 0.5, 0.4]}, "n": {"all": 900.4}}
-        items = items_of(
-            [{"item_id": "q", "options": list("abc"), "option_scores": [1.0, 2.0, 1.5], "metadata": json.dumps(facts)}]
-        )
+        poll = [{"sample": "all", "shares": [0.1, 0.5, 0.4], "n": 900.4}]
+        items = items_of([{"item_id": "q", "options": list("abc"), "option_scores": [1.0, 2.0, 1.5], "poll": poll}])
         scores = answers({"q": spread([0.2, 0.3, 0.5], 20)}, {"q": [1] * 20}, ordinal=False, k_options=3)
-        figures = compute_figures(scores, everyone(scores), GOLD.empty(), rules=RULES, items=items)
-        row = figures.filter(metric="representativeness", dimensions="all", baseline="").row(0, named=True)
+        estimates = compute_estimates(scores, everyone(scores), GOLD.empty(), rules=RULES, items=items)
+        row = estimates.filter(metric="representativeness", dimensions="all", baseline="").row(0, named=True)
         assert row["estimate"] == pytest.approx(1 - 0.15)  # SubPOP's check value
         assert row["n_people"] == 900
 
@@ -227,7 +228,7 @@ class TestPolls:
 
     def test_items_without_shares_are_no_poll(self):
         assert polls_of(None) is None
-        assert polls_of(items_of([{"item_id": "q", "options": list("ab"), "metadata": "{}"}])) is None
+        assert polls_of(items_of([{"item_id": "q", "options": list("ab")}])) is None
 
 
 class TestSteering:
@@ -236,8 +237,8 @@ class TestSteering:
         near_a = answers({"a": own["a"], "b": [0] * 20}, own, framing="you_are")
         near_b = answers({"a": [0] * 20, "b": own["b"]}, own, framing="respond_as")
         scores = pl.concat([near_a, near_b])
-        figures = compute_figures(scores, everyone(scores), gold_of(scores), rules=RULES)
-        rows = {r["baseline"]: r for r in figures.filter(metric="steerability", dimensions="all").to_dicts()}
+        estimates = compute_estimates(scores, everyone(scores), gold_of(scores), rules=RULES)
+        rows = {r["baseline"]: r for r in estimates.filter(metric="steerability", dimensions="all").to_dicts()}
         assert rows[""]["estimate"] == pytest.approx(1.0)
         zero = np.array([1.0, 0, 0, 0])
         far = [1 - float(d.wasserstein(zero, np.array(PEOPLE[i]), np.arange(4.0))) for i in ("a", "b")]
@@ -253,11 +254,11 @@ class TestSteering:
         picks = {"x": exact + off, "y": exact + off, "z": off + exact}
         scores = answers(picks, own, k_options=2, category=pl.col("item_id"))
         groups = everyone(scores).sort("respondent_id").with_columns(sex=pl.Series(["f"] * 20 + ["m"] * 20))
-        rules = FigureRules(dimensions=("sex",), bootstrap=60)
-        figures = compute_figures(scores, groups, gold_of(scores), rules=rules).filter(metric="consistency")
-        assert figures.filter(baseline="")["estimate"].to_list() == pytest.approx([2 / 3])
-        assert figures.filter(baseline="chance")["baseline_estimate"].to_list() == [0.5]
-        assert "best represented: f" in figures["method"][0]
+        rules = EstimateRules(dimensions=("sex",), bootstrap=60)
+        estimates = compute_estimates(scores, groups, gold_of(scores), rules=rules).filter(metric="consistency")
+        assert estimates.filter(baseline="")["estimate"].to_list() == pytest.approx([2 / 3])
+        assert estimates.filter(baseline="chance")["baseline_estimate"].to_list() == [0.5]
+        assert "best represented: f" in estimates["method"][0]
 
 
 class TestBatteries:
@@ -287,7 +288,7 @@ class TestBatteries:
         x[:50, 0] = np.nan
         assert covariance(x, w) is None
 
-    def test_figures_beside_the_people_themselves(self):
+    def test_estimates_beside_the_people_themselves(self):
         rng = np.random.default_rng(4)
         trait, n = rng.normal(size=200), 200
         own = {
@@ -299,8 +300,8 @@ class TestBatteries:
         picks = {item: (3 - alone if item == "i2" else alone).tolist() for item in own}
         scores = answers(picks, own, cluster_id=pl.lit("battery"))
         groups = everyone(scores)
-        figures = compute_figures(scores, groups, gold_of(scores), rules=RULES)
-        rows = {(r["metric"], r["baseline"]): r for r in figures.filter(dimensions="all").to_dicts()}
+        estimates = compute_estimates(scores, groups, gold_of(scores), rules=RULES)
+        rows = {(r["metric"], r["baseline"]): r for r in estimates.filter(dimensions="all").to_dicts()}
         table = np.array([own[f"i{j}"] for j in range(4)], dtype=float).T
         table[:, 2] = 3 - table[:, 2]
         by_hand = 4 / 3 * (1 - table.var(axis=0, ddof=1).sum() / table.sum(axis=1).var(ddof=1))
@@ -316,20 +317,20 @@ class TestCorrelation:
         scores, groups, gold = world(
             personas=80, items=9, options=4, orders=1, weights=weights, conditions=("persona",), seed=6
         )
-        figures = compute_figures(scores, groups, gold, rules=RULES).filter(dimensions="all", weighted=False)
+        estimates = compute_estimates(scores, groups, gold, rules=RULES).filter(dimensions="all", weighted=False)
         frame = scores.filter(pl.col("ordinal"))
         for metric, statistic in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
             each = [
                 statistic(part["pred_idx"].to_numpy(), part["gold_idx"].to_numpy()).statistic
                 for part in frame.partition_by("item_id")
             ]
-            row = figures.filter(metric=metric).row(0, named=True)
+            row = estimates.filter(metric=metric).row(0, named=True)
             assert row["estimate"] == pytest.approx(np.nanmean(each))
             assert row["ci_low"] < row["estimate"] < row["ci_high"]
 
     def test_weights_count_people(self):
         scores, groups, gold = world(personas=80, items=4, orders=1, weights=True, conditions=("persona",), seed=6)
-        row = compute_figures(scores, groups, gold, rules=RULES).filter(
+        row = compute_estimates(scores, groups, gold, rules=RULES).filter(
             metric="pearson", dimensions="all", weighted=True
         )
         each = []
@@ -341,8 +342,8 @@ class TestCorrelation:
     def test_a_key_that_is_the_same_for_all_correlates_with_nothing(self):
         own = {"a": [1] * 20}
         scores = answers({"a": spread(MODEL["a"], 20)}, own)
-        figures = compute_figures(scores, everyone(scores), gold_of(scores), rules=RULES)
-        assert figures.filter(metric="pearson")["estimate"].null_count() == figures.filter(metric="pearson").height
+        estimates = compute_estimates(scores, everyone(scores), gold_of(scores), rules=RULES)
+        assert estimates.filter(metric="pearson")["estimate"].null_count() == estimates.filter(metric="pearson").height
 
 
 def test_slopes_are_the_distances_derivatives():

@@ -1,18 +1,16 @@
 """Protects proper scores of probabilities, against scikit-learn and the definition, and NormAd's two gaps."""
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import log_loss
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
-from mpta_pipeline.metrics import compute_figures
+from mpta_pipeline.metrics import compute_estimates
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=("story_zone",), bootstrap=50)
+RULES = EstimateRules(dimensions=("story_zone",), bootstrap=50)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +27,8 @@ def asked():
 
 def test_brier_log_and_ranked_scores(asked):
     scores, groups, p = asked
-    figures = compute_figures(scores, groups, GOLD.empty(), rules=FigureRules(dimensions=(), bootstrap=50))
-    found = {(r["metric"], r["baseline"]): r for r in figures.iter_rows(named=True)}
+    estimates = compute_estimates(scores, groups, GOLD.empty(), rules=EstimateRules(dimensions=(), bootstrap=50))
+    found = {(r["metric"], r["baseline"]): r for r in estimates.iter_rows(named=True)}
     key = scores["gold_idx"].to_numpy()
     hot = np.eye(4)[key]
     assert found["brier", ""]["estimate"] == pytest.approx(((p - hot) ** 2).sum(axis=1).mean())
@@ -44,8 +42,8 @@ def test_brier_log_and_ranked_scores(asked):
 
 def test_answers_without_probabilities_have_no_such_score():
     scores, groups, gold = world(personas=10, items=4)
-    figures = compute_figures(scores, groups, gold, rules=FigureRules(dimensions=(), bootstrap=50))
-    assert figures.filter(pl.col("metric").is_in(["brier", "log_score", "crps"])).is_empty()
+    estimates = compute_estimates(scores, groups, gold, rules=EstimateRules(dimensions=(), bootstrap=50))
+    assert estimates.filter(pl.col("metric").is_in(["brier", "log_score", "crps"])).is_empty()
 
 
 COUNTRIES = {"EGY": "African-Islamic", "IRN": "African-Islamic", "ITA": "Catholic Europe", "JPN": "Confucian"}
@@ -53,7 +51,7 @@ COUNTRIES = {"EGY": "African-Islamic", "IRN": "African-Islamic", "ITA": "Catholi
 
 def test_zone_gap_and_adaptability_by_hand():
     scores, groups, _ = world(personas=30, items=16, options=3, orders=1, skill=0.5)
-    rows = scores.with_columns(kind=pl.lit("normad"))
+    rows = scores.with_columns(answer_set=pl.lit("acceptability"))
     where = {f"i{j:04d}": (list(COUNTRIES)[j % 4], ("rule_of_thumb", "country")[j // 8]) for j in range(16)}
     items = ITEMS.conform(
         pl.DataFrame(
@@ -63,15 +61,16 @@ def test_zone_gap_and_adaptability_by_hand():
                     "category": country, "context": None, "question": "?", "options": ["yes", "no", "neither"],
                     "option_values": ["yes", "no", "neutral"], "option_scores": None, "ordinal": False, "gold_idx": 0,
                     "column": None, "reveals": [], "licence": "test",
-                    "metadata": json.dumps({"country": country, "context_level": level}),
+                    "scoring": "key", "answer_set": "acceptability", "sample_item": False,
+                    "story_country": country, "context_level": level,
                 }
                 for name, (country, level) in where.items()
             ],
             infer_schema_length=None,
         )
     )  # fmt: skip
-    figures = compute_figures(rows, groups, GOLD.empty(), rules=RULES, items=items)
-    found = figures.filter(condition="persona", baseline="")
+    estimates = compute_estimates(rows, groups, GOLD.empty(), rules=RULES, items=items)
+    found = estimates.filter(condition="persona", baseline="")
     facts = rows.filter(condition="persona").with_columns(
         zone=pl.col("item_id").replace_strict({k: COUNTRIES[c] for k, (c, _) in where.items()}),
         level=pl.col("item_id").replace_strict({k: level for k, (_, level) in where.items()}),

@@ -4,13 +4,12 @@ import polars as pl
 import pytest
 
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import ITEMS
-from mpta_pipeline.metrics import compute_figures, read_retest
-from mpta_pipeline.metrics.baselines import retest
+from mpta_pipeline.metrics import compute_estimates, read_retest, retest
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=(), bootstrap=50)
+RULES = EstimateRules(dimensions=(), bootstrap=50)
 
 
 def interview(answers):
@@ -33,7 +32,8 @@ def items(column):
             "task": "t", "item_id": f"i{j:04d}", "kind": "value_alignment", "cluster_id": f"i{j:04d}", "codebook": None,
             "category": None, "context": None, "question": "?", "options": ["a", "b", "c"],
             "option_values": ["a", "b", "c"], "option_scores": None, "ordinal": False, "gold_idx": None,
-            "column": column if j < 2 else None, "reveals": [], "metadata": "{}", "licence": "test",
+            "column": column if j < 2 else None, "reveals": [], "licence": "test", "scoring": "key",
+            "sample_item": False,
         }
         for j in range(4)
     ]  # fmt: skip
@@ -44,13 +44,13 @@ def test_accuracy_over_reliability_on_the_items_that_have_one(tmp_path):
     scores, groups, gold = world(personas=40, items=4, options=3)
     path = tmp_path / "retest.csv"
     path.write_text("column,retest,n\ntrust,0.8,120\n", encoding="utf-8")
-    figures = compute_figures(scores, groups, gold, rules=RULES, items=items("trust"), retest=read_retest(path))
-    rows = figures.filter(condition="persona", dimensions="all")
-    of_two = compute_figures(scores.filter(pl.col("item_id") < "i0002"), groups, gold, rules=RULES)
+    estimates = compute_estimates(scores, groups, gold, rules=RULES, items=items("trust"), retest=read_retest(path))
+    rows = estimates.filter(condition="persona", dimensions="all")
+    of_two = compute_estimates(scores.filter(pl.col("item_id") < "i0002"), groups, gold, rules=RULES)
     accuracy = of_two.filter(condition="persona", metric="accuracy", baseline="").item(0, "estimate")
     assert rows.filter(metric="normalized_accuracy").item(0, "estimate") == pytest.approx(accuracy / 0.8)
     assert rows.filter(metric="accuracy", baseline="retest").item(0, "baseline_estimate") == pytest.approx(0.8)
-    without = compute_figures(scores, groups, gold, rules=RULES, items=items("trust"))
+    without = compute_estimates(scores, groups, gold, rules=RULES, items=items("trust"))
     assert without.filter(metric="normalized_accuracy").is_empty()
 
 

@@ -4,10 +4,11 @@ import polars as pl
 import pytest
 
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.orchestration.source_observations import look
-from mpta_pipeline.pipeline import integrity, steps
+from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import stacked
 from tests.factories.deployment import STUDY, model
 from tests.orchestration.ticks import CELLS, partitions
 
@@ -35,7 +36,7 @@ def change(world, *keys: str) -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_every_key_of_figures_is_seen_by_the_sensor_and_makes_figures_stale(daemon, world):
-    assert set(CHANGES) == set(FigureRules.model_fields), "a new key is tried here, too"
+    assert set(CHANGES) == set(EstimateRules.model_fields), "a new key is tried here, too"
     for key in CHANGES:
         change(world)
         at_rest = look(Deployment.from_env(), daemon.instance).events
@@ -71,7 +72,7 @@ def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon,
     assert out_of_step() == []
     comparison = pl.read_parquet(Layout.from_env().table("model_comparison"))
     assert comparison.filter(pl.any_horizontal(pl.col(pl.String) == "guest")).is_empty()
-    assert "guest" not in steps.stacked(Deployment.from_env(), "subgroup_metrics")["model"]
+    assert "guest" not in stacked(Deployment.from_env(), "subgroup_metrics")["model"]
     assert "guest" not in Layout.from_env().report.read_text(encoding="utf-8")
     calls = server.calls
     world.models({"loopback": model(server.url), "guest": guest})

@@ -1,12 +1,14 @@
 """Models, tasks and code come and change: what runs by itself, by real automation ticks over the real definitions."""
 
+from dataclasses import replace
+
 import dagster as dg
 import duckdb
 import pytest
 import yaml
 
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import graph
 from tests.factories.deployment import STUDY, model, respondents, write_wave
 from tests.orchestration.ticks import CELLS, partitions, tables
 
@@ -90,7 +92,8 @@ def test_a_key_that_is_not_in_the_registry_fails_with_the_remedy(daemon, world):
 @pytest.mark.usefixtures("filled")
 def test_new_code_runs_what_it_makes_and_stops_where_the_content_is_the_same(daemon, world, server, monkeypatch):
     before = server.calls
-    monkeypatch.setitem(steps._CODE, "items", ("mpta_pipeline.tasks", "mpta_pipeline.core.hashing"))
+    changed = replace(graph.TABLES["items"], code=("mpta_pipeline.tasks", "mpta_pipeline.core.hashing"))
+    monkeypatch.setitem(graph.TABLES, "items", changed)
     daemon.reload()
     ran = daemon.settle()
     assert {asset for asset, _ in ran} == {"items", "prompts"}, "equal content goes no further than its run"

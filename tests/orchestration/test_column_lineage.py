@@ -3,8 +3,11 @@
 import dagster as dg
 
 from mpta_pipeline import definitions
-from mpta_pipeline.orchestration.column_lineage import TABLES, lineage
+from mpta_pipeline.orchestration.column_lineage import lineage
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
+
+TABLES = {name: graph.TABLES[name].schema for name in graph.assets() if graph.TABLES[name].is_published}
 
 
 def declared(asset):
@@ -14,6 +17,8 @@ def declared(asset):
 
 def test_every_column_that_is_named_stands_in_its_table():
     for asset, table in TABLES.items():
+        if asset == "raw_wave":  # its own columns are the file's
+            continue
         for column, deps in declared(asset).items():
             assert column in table.schema, (asset, column)
             for dep in deps:

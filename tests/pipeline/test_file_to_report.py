@@ -11,8 +11,8 @@ import pytest
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.tables import PUBLISHED
-from mpta_pipeline.orchestration import asset_checks
 from mpta_pipeline.orchestration.command_runs import Runner
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.publication import warehouse
 from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
@@ -103,10 +103,11 @@ def test_declared_checks_are_those_that_the_domain_returns(finished):
     by_asset = {}
     for check in evaluated:
         by_asset.setdefault(check.asset_key.to_user_string(), {})[check.check_name] = check
-    assert set(by_asset) == set(asset_checks.DECLARED)
-    for asset, declared in asset_checks.DECLARED.items():
-        assert set(by_asset[asset]) == set(declared)
-        assert all(c.passed for c in by_asset[asset].values() if c.check_name not in asset_checks.ADVISORY)
+    declared = {name: table.checks for name, table in graph.TABLES.items() if table.checks}
+    assert set(by_asset) == set(declared)
+    for asset, checks in declared.items():
+        assert set(by_asset[asset]) == set(checks)
+        assert all(found.passed for name, found in by_asset[asset].items() if not checks[name].advisory)
     # A name that the domain does not return would be declared and never looked at.
     looked = {c.check_name for c in evaluated if c.metadata["looked at"].value > 0}
     assert looked >= {"schema", "unique_keys", "weights", "respondents_known", "gold_position_uniform"}

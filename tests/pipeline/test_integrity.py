@@ -1,7 +1,5 @@
 """The nightly full check: each fault that it is there for is injected and found, and nothing else is told."""
 
-import shutil
-
 import duckdb
 import polars as pl
 import pytest
@@ -10,27 +8,11 @@ from typer.testing import CliRunner
 from mpta_pipeline import cli, surveys
 from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
-from tests.factories.deployment import World, respondents, serving, write_wave
-from tests.plain_run import bring_up_to_date
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A deployment that has run; each test works on a copy of its data."""
-    with serving() as server, pytest.MonkeyPatch.context() as patch:
-        world = World(tmp_path_factory.mktemp("integrity"), server.url)
-        for name, value in world.environment.items():
-            patch.setenv(name, value)
-        for year in (2016, 2018):
-            write_wave(world.surveys, respondents(year))
-        bring_up_to_date()
-        yield world
 
 
 @pytest.fixture
-def deployment(finished, tmp_path, monkeypatch):
-    shutil.copytree(finished.data, tmp_path / "data", copy_function=shutil.copy2)
-    monkeypatch.setenv("MPTA_DATA_DIR", str(tmp_path / "data"))
+def deployment(finished, world):
+    """A copy of a deployment that has run."""
     return Deployment.from_env()
 
 

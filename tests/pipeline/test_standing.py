@@ -1,37 +1,38 @@
 """A partition with nothing to ask costs one event: it is neither asked, nor stored, nor logged again."""
 
-from functools import partial
-
 import dagster as dg
 import polars as pl
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.provenance import Node, Record, store
-from mpta_pipeline.inference import one_by_one
-from mpta_pipeline.orchestration.assets.partition_runs import run_cells
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.inference import run_one_by_one
+from mpta_pipeline.orchestration.assets.partition_runs import make_partitions
+from mpta_pipeline.orchestration.command_runs import RANGE_END_TAG, RANGE_START_TAG
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import Made
+from mpta_pipeline.pipeline.staleness import current_record, parents
+from mpta_pipeline.pipeline.stored import path_of
 
 FRAME = pl.DataFrame({"a": [1]})
 TASK = "value_alignment"
+RESPONSES = Node("responses", f"loopback|{TASK}")
 
 
 def answers(deployment, **notes):
     """Store answers to prompts that are there, with notes of how they were asked."""
-    prompts, node = Node("prompts", TASK), Node("responses", f"loopback|{TASK}")
-    store(FRAME, steps.path_of(deployment, prompts), prompts, {})
-    return store(FRAME, steps.path_of(deployment, node), node, steps.parents(deployment, node), notes=notes)
+    prompts = Node("prompts", TASK)
+    store(FRAME, path_of(deployment, prompts), prompts, {})
+    return store(FRAME, path_of(deployment, RESPONSES), RESPONSES, parents(deployment, RESPONSES), notes=notes)
 
 
 def test_answers_stand_while_prompts_and_model_are_the_same(world):
     deployment = Deployment.from_env()
-    assert steps.answered(deployment, "loopback", TASK) is None
+    assert current_record(deployment, RESPONSES) is None
     record = answers(deployment, requests=3, asked=1, reused=2)
-    assert steps.answered(deployment, "loopback", TASK) == record
+    assert current_record(deployment, RESPONSES) == record
     prompts = Node("prompts", TASK)
-    store(FRAME + 1, steps.path_of(deployment, prompts), prompts, {})
-    assert steps.answered(deployment, "loopback", TASK) is None
+    store(FRAME + 1, path_of(deployment, prompts), prompts, {})
+    assert current_record(deployment, RESPONSES) is None
 
 
 def test_answers_that_lack_some_do_not_stand(world):
@@ -43,7 +44,7 @@ def test_answers_that_lack_some_do_not_stand(world):
         {},
     ):
         answers(deployment, **notes)
-        assert steps.answered(deployment, "loopback", TASK) is None, notes
+        assert current_record(deployment, RESPONSES) is None, notes
 
 
 def test_partitions_that_stand_are_not_made_and_logged_once(world):
@@ -57,19 +58,23 @@ def test_partitions_that_stand_are_not_made_and_logged_once(world):
         ),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def cells(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        def record(model, task):
-            return Record(f"cells|{model}|{task}", "1", 1, {}, {})
+    def scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        def record(pair):
+            return Record(f"scores|{pair}", "1", 1, {}, {})
 
-        return run_cells(
+        def make(pair):
+            made.append(pair.model)
+            return Made(record(pair), ())
+
+        return make_partitions(
             context,
             deployment,
-            partial(one_by_one, make=lambda model, task: made.append(model) or record(model, task)),
-            standing=lambda model, task: None if model == "b" else record(model, task),
+            lambda pairs: run_one_by_one(pairs, make),
+            current=lambda pair: None if pair.model == "b" else record(pair),
         )
 
-    tags = {ASSET_PARTITION_RANGE_START_TAG: "a|t", ASSET_PARTITION_RANGE_END_TAG: "c|t"}
-    result = dg.materialize([cells], tags=tags, instance=dg.DagsterInstance.ephemeral())
+    tags = {RANGE_START_TAG: "a|t", RANGE_END_TAG: "c|t"}
+    result = dg.materialize([scores], tags=tags, instance=dg.DagsterInstance.ephemeral())
     logged = [event.partition for event in result.get_asset_materialization_events()]
     assert made == ["b"]
     assert sorted(map(str, logged)) == ["a|t", "b|t", "b|t", "c|t"]
@@ -84,20 +89,22 @@ def test_each_partition_shows_its_own_rows_and_previews_not_those_of_the_run(wor
         ),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def cells(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         rows = {"a": 3, "b": 4}
-        return run_cells(
+        return make_partitions(
             context,
             deployment,
-            partial(one_by_one, make=lambda model, task: Record(f"cells|{model}|{task}", "1", rows[model], {}, {})),
-            lambda model, task: {"preview": f"of {model}"},
+            lambda pairs: run_one_by_one(
+                pairs, lambda pair: Made(Record(f"scores|{pair}", "1", rows[pair.model], {}, {}), ())
+            ),
+            lambda record: {"preview": f"of {record.node.split('|')[1]}"},
         )
 
-    tags = {ASSET_PARTITION_RANGE_START_TAG: "a|t", ASSET_PARTITION_RANGE_END_TAG: "b|t"}
+    tags = {RANGE_START_TAG: "a|t", RANGE_END_TAG: "b|t"}
     instance = dg.DagsterInstance.ephemeral()
-    assert dg.materialize([cells], tags=tags, instance=instance).success
+    assert dg.materialize([scores], tags=tags, instance=instance).success
     for key, rows in (("a|t", 3), ("b|t", 4)):
-        wanted = dg.AssetRecordsFilter(asset_key=cells.key, asset_partitions=[key])
+        wanted = dg.AssetRecordsFilter(asset_key=scores.key, asset_partitions=[key])
         latest = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization.metadata
         assert latest["dagster/row_count"].value == rows and latest["preview"].value == f"of {key[0]}"
 
@@ -114,12 +121,12 @@ def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
                 instance=instance,
                 asset_selection=[dg.AssetKey("pockets")],
                 tags={
-                    ASSET_PARTITION_RANGE_START_TAG: f"loopback|{last}",
-                    ASSET_PARTITION_RANGE_END_TAG: f"loopback|{first}",
+                    RANGE_START_TAG: f"loopback|{last}",
+                    RANGE_END_TAG: f"loopback|{first}",
                 },
                 raise_on_error=False,
             )
         )
     (failure,) = done.get_step_failure_events()
-    assert "The range of partitions holds none" in str(failure.step_failure_data.error)
+    assert "The range of partitions is empty" in str(failure.step_failure_data.error)
     assert "in the order" in str(failure.step_failure_data.error)

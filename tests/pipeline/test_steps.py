@@ -8,11 +8,14 @@ import polars as pl
 import pytest
 import yaml
 
+from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import TaskError, ValidationError
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import read_parquet
-from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import make
+from mpta_pipeline.pipeline.staleness import is_current
+from mpta_pipeline.pipeline.stored import read
 from mpta_pipeline.tasks.item_files import Download
 from mpta_pipeline.tasks.kinds import truthfulqa
 from tests.factories.deployment import respondents, write_wave
@@ -24,18 +27,18 @@ def test_a_release_that_changes_much_is_held_until_a_person_accepts_it(world):
     def read_again() -> Deployment:
         deployment = Deployment.from_env()
         deployment.look()
-        steps.make_raw_wave(deployment, WAVE)
+        make(deployment, "raw_wave", WAVE)
         return deployment
 
     write_wave(world.surveys, respondents(2016))
     deployment = read_again()
-    steps.make_harmonized_wave(deployment, WAVE)
+    make(deployment, "harmonized_wave", WAVE)
     before = read_parquet(deployment.layout.harmonized(WAVE))
 
     write_wave(world.surveys, respondents(2016).with_columns(educ=pl.lit(12.0)))
     deployment = read_again()
     with pytest.raises(ValidationError, match="release_changes") as held:
-        steps.make_harmonized_wave(deployment, WAVE)
+        make(deployment, "harmonized_wave", WAVE)
     assert read_parquet(deployment.layout.harmonized(WAVE)).equals(before), "the last good table stays"
 
     said = re.search(r"surveys\.yaml: (.*)\.$", str(held.value))
@@ -43,9 +46,9 @@ def test_a_release_that_changes_much_is_held_until_a_person_accepts_it(world):
     advice = yaml.safe_load("{" + said[1] + "}")  # the remedy's own words, pasted
     (world.config / "surveys.yaml").write_text(yaml.safe_dump(advice))
     deployment = Deployment.from_env()
-    assert not steps.is_current(deployment, Node("harmonized_wave", WAVE))
-    record, checks = steps.make_harmonized_wave(deployment, WAVE)
-    assert steps.is_current(deployment, Node("harmonized_wave", WAVE))
+    assert not is_current(deployment, Node("harmonized_wave", WAVE))
+    record, checks = make(deployment, "harmonized_wave", WAVE)
+    assert is_current(deployment, Node("harmonized_wave", WAVE))
     assert "release_changes" in record.notes["warnings"]
     assert next(c for c in checks if c.name == "release_changes").metadata["accepted"] == "why so much may change"
 
@@ -55,24 +58,25 @@ def test_an_item_file_is_downloaded_into_the_data_folder_and_a_closed_network_sa
     content = b"Type,Category,Question,Best Answer,Best Incorrect Answer\nAdversarial,Myths,Is it so?,No,Yes\n"
     pinned = hashlib.sha256(content).hexdigest()
     file = replace(truthfulqa.FILE, downloads=(Download("http://127.0.0.1:9/TruthfulQA.csv", pinned),))
-    kinds = dict(steps.tasks.registered())
-    kinds["truthfulqa_binary"] = replace(kinds["truthfulqa_binary"], file=file)
-    monkeypatch.setattr("mpta_pipeline.tasks.task_kinds.registered", lambda: kinds)
+    kinds = tasks.task_kinds()
+    changed = replace(kinds.kinds["truthfulqa_binary"], file=file)
+    kinds = replace(kinds, kinds=kinds.kinds | {changed.name: changed})
+    monkeypatch.setattr("mpta_pipeline.tasks.kind_registry.task_kinds", lambda config=None: kinds)
     study = yaml.safe_load((world.config / "study.yaml").read_text())
     study["tasks"]["myths"] = {"kind": "truthfulqa_binary", "options": {"download": True}}
     (world.config / "study.yaml").write_text(yaml.safe_dump(study))
     deployment = Deployment.from_env()
     deployment.look()
-    steps.make_raw_wave(deployment, WAVE)
-    steps.make_harmonized_wave(deployment, WAVE)
+    make(deployment, "raw_wave", WAVE)
+    make(deployment, "harmonized_wave", WAVE)
 
     with pytest.raises(TaskError, match="cannot be downloaded") as raised:
-        steps.make_items(deployment, "myths")
+        make(deployment, "items", "myths")
     place = re.search(r"\(file ([^,]*TruthfulQA\.csv)", str(raised.value))
     assert place, raised.value
     target = deployment.layout.item_files / pinned[:12] / "TruthfulQA.csv"
     assert place[1] == str(target)
     assert "http://127.0.0.1:9/TruthfulQA.csv" in str(raised.value)
     target.write_bytes(content)  # put where the message says
-    steps.make_items(deployment, "myths")
-    assert steps.read(deployment, "items", "myths")["question"].to_list() == ["Is it so?"]
+    make(deployment, "items", "myths")
+    assert read(deployment, "items", "myths")["question"].to_list() == ["Is it so?"]

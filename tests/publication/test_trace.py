@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pyreadstat
@@ -12,10 +11,10 @@ import pytest
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.core.estimate_ids import figure_ids_by_key, pocket_ids
-from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.estimate_ids import estimate_ids_by_key, pocket_ids
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.storage import Layout, read_parquet, write_parquet
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.steps.metrics import keep_replaced
 from mpta_pipeline.publication import warehouse
 from mpta_pipeline.publication.trace import SHOWN
 from tests.factories import stored_study as fab
@@ -76,13 +75,13 @@ def test_a_request_shared_by_many_prompts_lists_them_and_cuts_the_text(layout: L
     assert "r_wvs11" not in text
 
 
-def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout) -> None:
+def test_estimate_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout) -> None:
     key = "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49"
     by_key = warehouse.trace(layout, key)
     with warehouse.connect(layout) as con:
-        figure_id = con.sql(f"select any_value(figure_id) from figures where figure_key = '{key}'").pl().item()
-    by_id = warehouse.trace(layout, figure_id)
-    assert by_id.kind == by_key.kind == "figure"
+        estimate_id = con.sql(f"select any_value(estimate_id) from estimates where estimate_key = '{key}'").pl().item()
+    by_id = warehouse.trace(layout, estimate_id)
+    assert by_id.kind == by_key.kind == "estimate"
     assert by_id.frame.equals(by_key.frame)
     members = {
         fab.respondent("gss_extract-2018", i) for i in range(fab.PEOPLE) if fab.sex(i) == "2" and fab.age(i) < 50
@@ -97,59 +96,56 @@ def test_figure_by_id_and_by_key_has_the_answers_of_its_subgroup(layout: Layout)
     ]
 
 
-def test_an_old_id_says_what_the_figure_was_and_is(tmp_path: Path) -> None:
+def test_an_old_id_says_what_the_estimate_was_and_is(tmp_path: Path) -> None:
     layout = fab.store(tmp_path)
     path = layout.table("subgroup_metrics", fab.MODELS[0], "values")
     before = read_parquet(path)
-    deployment = SimpleNamespace(layout=layout)
-    node = Node("subgroup_metrics", f"{fab.MODELS[0]}|values")
-    old = before.filter(dimensions="all", baseline="").item(0, "figure_id")
+    pair = ModelTask(fab.MODELS[0], "values")
+    old = before.filter(dimensions="all", baseline="").item(0, "estimate_id")
     rows = [
         row | {"estimate": 0.619, "ci_low": 0.5, "ci_high": 0.7, "release_ids": ["gss_extract-2018:new"]}
         if row["dimensions"] == "all"
         else row
-        for row in before.drop("figure_id").with_columns(figure_id=pl.lit(None, pl.String)).iter_rows(named=True)
+        for row in before.drop("estimate_id").with_columns(estimate_id=pl.lit(None, pl.String)).iter_rows(named=True)
     ]
-    now = fab.figures(*rows)
-    steps._remember_figures(deployment, node, now)  # type: ignore[arg-type]
+    now = fab.estimates(*rows)
+    keep_replaced(layout, pair, before, now)
     write_parquet(now, path)
     found = warehouse.trace(layout, old)
     assert "was 34.0 %, is 61.9 % since 20" in found.title
     assert "from gss_extract-2018:new instead of " in found.title
-    assert found.frame.height and now.filter(dimensions="all").item(0, "figure_id") in found.title
+    assert found.frame.height and now.filter(dimensions="all").item(0, "estimate_id") in found.title
     # What did not change keeps its id; what was made anew once more is remembered too.
-    same = before.filter(pl.col("dimensions") != "all")["figure_id"]
-    assert set(same) <= set(now["figure_id"])
-    steps._remember_figures(deployment, node, now.filter(pl.col("dimensions") != "all"))  # type: ignore[arg-type]
+    same = before.filter(pl.col("dimensions") != "all")["estimate_id"]
+    assert set(same) <= set(now["estimate_id"])
+    keep_replaced(layout, pair, now, now.filter(pl.col("dimensions") != "all"))
     write_parquet(now.filter(pl.col("dimensions") != "all"), path)
-    gone = warehouse.trace(layout, now.filter(dimensions="all").item(0, "figure_id"))
-    assert "was 61.9 % until 20" in gone.title and "no longer made" in gone.title
+    gone = warehouse.trace(layout, now.filter(dimensions="all").item(0, "estimate_id"))
+    assert "was 61.9 % until 20" in gone.title and "no longer computed" in gone.title
 
 
 def test_an_id_of_a_report_made_before_ids_bound_the_study(tmp_path: Path) -> None:
     layout = fab.store(tmp_path)
     path = layout.table("subgroup_metrics", fab.MODELS[0], "values")
-    before = read_parquet(path).drop("figure_id")
+    before = read_parquet(path).drop("estimate_id")
     write_parquet(before, path)
-    now = fab.figures(*before.with_columns(figure_id=pl.lit(None, pl.String)).iter_rows(named=True))
-    steps._remember_figures(  # type: ignore[arg-type]
-        SimpleNamespace(layout=layout), Node("subgroup_metrics", f"{fab.MODELS[0]}|values"), now
-    )
+    now = fab.estimates(*before.with_columns(estimate_id=pl.lit(None, pl.String)).iter_rows(named=True))
+    keep_replaced(layout, ModelTask(fab.MODELS[0], "values"), before, now)
     write_parquet(now, path)
-    old = figure_ids_by_key(before.filter(dimensions="all", baseline=""))[0]
+    old = estimate_ids_by_key(before.filter(dimensions="all", baseline=""))[0]
     assert "was 34.0 %, is 34.0 % since 20" in warehouse.trace(layout, old).title
 
 
 def test_ids_bind_study_weighting_and_data() -> None:
-    one = fab.figure()
+    one = fab.estimate()
     ids = [
-        fab.figures(one | change, study=study)["figure_id"][0]
+        fab.estimates(one | change, study=study)["estimate_id"][0]
         for change, study in (
             ({}, "a"), ({}, "b"), ({"weighted": True}, "a"), ({"release_ids": ["x:1"]}, "a"), ({"estimate": 0.35}, "a"),
         )
     ]  # fmt: skip
     assert len(set(ids)) == 5
-    assert fab.figures(one, study="a")["figure_id"][0] == ids[0]
+    assert fab.estimates(one, study="a")["estimate_id"][0] == ids[0]
 
 
 def test_pocket_by_id_and_by_key_has_the_answers_of_its_group(layout: Layout) -> None:
@@ -174,22 +170,22 @@ def test_pocket_by_id_and_by_key_has_the_answers_of_its_group(layout: Layout) ->
     by_key = warehouse.trace(layout, key)
     by_id = warehouse.trace(layout, frame.item(0, "pocket_id"))
     path.unlink()
-    figure = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49")
+    estimate = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy/persona/sex×age_band/female×18-49")
     assert by_id.kind == by_key.kind == "pocket"
-    assert by_id.frame.equals(by_key.frame) and by_id.frame.equals(figure.frame)
+    assert by_id.frame.equals(by_key.frame) and by_id.frame.equals(estimate.frame)
     assert "score where sex×age_band = female×18-49" in by_id.text()
 
 
-def test_figure_of_an_item_category(layout: Layout) -> None:
+def test_estimate_of_an_item_category(layout: Layout) -> None:
     found = warehouse.trace(layout, "org/always-a/myths/gss_extract/accuracy/persona/category×sex/Law×male")
     assert found.frame["item_id"].unique().to_list() == ["m1"]
     assert found.frame["respondent_id"].n_unique() == fab.PEOPLE // 2
     assert "SEX" in found.text()
 
 
-def test_figure_of_a_whole_dimension_has_everyone_whose_group_is_known(layout: Layout) -> None:
-    row = fab.figure(metric="accuracy_range", dimensions="sex×age_band", subgroup="all")
-    path = write_parquet(fab.figures(row), layout.table("subgroup_metrics", "org/always-a", "range"))
+def test_estimate_of_a_whole_dimension_has_everyone_whose_group_is_known(layout: Layout) -> None:
+    row = fab.estimate(metric="accuracy_range", dimensions="sex×age_band", subgroup="all")
+    path = write_parquet(fab.estimates(row), layout.table("subgroup_metrics", "org/always-a", "range"))
     found = warehouse.trace(layout, "org/always-a/values/gss_extract/accuracy_range/persona/sex×age_band/all")
     path.unlink()
     assert found.frame["respondent_id"].n_unique() == fab.PEOPLE - 1  # all but the one who did not answer
@@ -237,11 +233,11 @@ def test_release_by_wave_id_file_or_sha256_lists_what_was_made_from_it(layout: L
     assert made["respondents|"] == made["personas|"] == fab.PEOPLE
     assert made["prompts|values"] == (fab.PEOPLE - 1) * 9
     assert made["scored answers|other on values"] == (fab.PEOPLE - 1) * 9
-    assert not any(what.startswith("figures") for what in made)
+    assert not any(what.startswith("estimates") for what in made)
     other = warehouse.trace(layout, "gss_extract-2018").sections[1].frame
-    assert other.filter(what="figures").rows() == [
-        ("figures", "org/always-a on myths", 1),
-        ("figures", "org/always-a on values", 2),
+    assert other.filter(what="estimates").rows() == [
+        ("estimates", "org/always-a on myths", 1),
+        ("estimates", "org/always-a on values", 2),
     ]
 
 
@@ -253,25 +249,27 @@ def test_variable_leads_forward_to_columns_items_and_answers(layout: Layout) -> 
     assert made["items that ask it|values"] == 1
     assert made["scored answers to them|other on values"] == (fab.PEOPLE - 1) * 9
     assert "personas that carry it as a trait" not in str(made)
-    assert not any(what.startswith("figures") for what in made), "no figure uses this wave"
-    by_gss = warehouse.trace(layout, "gss_extract-2018:Q57").sections[2].frame.filter(what="figures with those answers")
-    assert by_gss.rows() == [("figures with those answers", "org/always-a on values", 2)]
-    cut = warehouse.trace(layout, "gss_extract-2018:SEX").sections[2].frame.filter(what="figures cut by it")
+    assert not any(what.startswith("estimates") for what in made), "no estimate uses this wave"
+    by_gss = (
+        warehouse.trace(layout, "gss_extract-2018:Q57").sections[2].frame.filter(what="estimates with those answers")
+    )
+    assert by_gss.rows() == [("estimates with those answers", "org/always-a on values", 2)]
+    cut = warehouse.trace(layout, "gss_extract-2018:SEX").sections[2].frame.filter(what="estimates cut by it")
     assert cut.rows() == [
-        ("figures cut by it", "org/always-a on myths", 1),
-        ("figures cut by it", "org/always-a on values", 1),
+        ("estimates cut by it", "org/always-a on myths", 1),
+        ("estimates cut by it", "org/always-a on values", 1),
     ]
     carried = warehouse.trace(layout, "wvs-7:SEX").sections[2].frame
     assert carried.row(0) == ("personas that carry it as a trait", "sex", fab.PEOPLE)
 
 
-def test_a_respondent_leads_forward_to_prompts_answers_and_figures(layout: Layout) -> None:
+def test_a_respondent_leads_forward_to_prompts_answers_and_estimates(layout: Layout) -> None:
     """Against counts made here from the stored tables."""
     who = fab.respondent("gss_extract-2018", 0)
     section = warehouse.trace(layout, who).sections[-1]
     made = dict(section.frame.select(pl.format("{}|{}", "what", "whose"), "n").rows())
-    with warehouse.connect(layout, ["figures"]) as con:
-        prompts, scores, figures = (con.table(name).pl() for name in ("prompts", "scores", "figures"))
+    with warehouse.connect(layout, ["estimates"]) as con:
+        prompts, scores, estimates = (con.table(name).pl() for name in ("prompts", "scores", "estimates"))
     assert made["personas|"] == 1
     for task in ("values", "myths"):
         of_task = prompts.filter(pl.col("task") == task)
@@ -281,12 +279,12 @@ def test_a_respondent_leads_forward_to_prompts_answers_and_figures(layout: Layou
         assert made[f"scored answers|other on {task}"] == answers.height
     sex = {"1": "male", "2": "female"}[fab.sex(0)]
     band = "18-49" if fab.age(0) < 50 else "50+"
-    own = figures.filter(
+    own = estimates.filter(
         pl.col("subgroup").is_in(["all", sex, band, f"{sex}×{band}"]), pl.col("survey") == "gss_extract"
     )
-    counted = own.group_by("model", "task").agg(pl.col("figure_id").n_unique())
+    counted = own.group_by("model", "task").agg(pl.col("estimate_id").n_unique())
     for model, task, n in counted.iter_rows():
-        assert made.get(f"figures that count them|{model} on {task}", 0) == n
+        assert made.get(f"estimates that count them|{model} on {task}", 0) == n
     assert f"mpta forget {who}" in section.note
 
 

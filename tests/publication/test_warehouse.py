@@ -34,7 +34,8 @@ def ask(layout: Layout, query: str) -> pl.DataFrame:
 def test_every_published_table_has_its_declared_columns_and_comments(published: Layout, table: tables.Table) -> None:
     columns = ask(
         published,
-        f"select column_name, comment from duckdb_columns() where table_name = '{table.name}' order by column_index",
+        f"select column_name, comment from duckdb_columns() "
+        f"where schema_name = 'main' and table_name = '{table.name}' order by column_index",
     )
     assert columns["column_name"].to_list()[: len(table.columns)] == [c.name for c in table.columns]
     assert columns["comment"].to_list()[: len(table.columns)] == [c.description for c in table.columns]
@@ -192,8 +193,8 @@ def test_an_empty_data_directory_publishes_empty_tables(tmp_path: Path) -> None:
     assert ask(layout, "from memberships").is_empty()
 
 
-def test_a_figure_is_recomputed_from_scores_and_memberships(published: Layout) -> None:
-    """The one SQL question that shows what a figure is made of; always-A is right once in three orders."""
+def test_a_estimate_is_recomputed_from_scores_and_memberships(published: Layout) -> None:
+    """The one SQL question that shows what an estimate is made of; always-A is right once in three orders."""
     share = ask(
         published,
         """select avg(score) from scores

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from mpta_pipeline import cli, inference, personas, surveys
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.orchestration.event_log import purge
-from mpta_pipeline.pipeline import steps
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import make
+from mpta_pipeline.pipeline.stored import read, stacked
 from mpta_pipeline.publication import withdrawal
 from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
@@ -37,12 +38,12 @@ def withdrawn(tmp_path_factory):
         write_wave(world.surveys, changed)
         deployment, _ = bring_up_to_date()
         # Somebody whose traits stand in another one's prompt, as the control of shuffled personas shows them.
-        prompts = steps.stacked(deployment, "prompts")
+        prompts = stacked(deployment, "prompts")
         shown = prompts.filter(
             pl.col("respondent_id") != pl.col("shown_respondent_id"), pl.col("wave") == "gss_extract-2016"
         )
         who = shown["shown_respondent_id"].sort()[0]
-        persona = steps.read(deployment, "personas").filter(pl.col("respondent_id") == who)
+        persona = read(deployment, "personas").filter(pl.col("respondent_id") == who)
         facts = {
             "who": who,
             "wave": persona["wave"][0],
@@ -95,7 +96,7 @@ def test_only_what_depends_on_the_wave_is_made_again_and_nobody_else_is_asked_ag
         f"harmonized_wave|{facts['wave']}",
     }
     asked = server.asked - facts["asked before"]
-    prompts = steps.stacked(deployment, "prompts")
+    prompts = stacked(deployment, "prompts")
     new = prompts.join(facts["others' prompts"], on="content_hash", how="anti")
     assert sum(asked.values()) == new["content_hash"].n_unique()
     assert all(server.asked[text] == 1 for text in asked), "what is asked now was never asked before"
@@ -135,7 +136,7 @@ def test_withdrawing_again_says_so_and_does_the_rest(withdrawn):
 def read_wave(world):
     deployment = Deployment.from_env()
     deployment.look()
-    steps.make_raw_wave(deployment, "gss_extract-2016")
+    make(deployment, "raw_wave", "gss_extract-2016")
     return deployment
 
 
@@ -183,7 +184,7 @@ def test_a_repeated_key_keeps_its_numbers_when_one_of_its_rows_goes(world):
 
 
 def test_the_command_asks_first_and_says_what_went_and_what_is_left_to_the_user(read_wave):
-    steps.make_harmonized_wave(read_wave, "gss_extract-2016")
+    make(read_wave, "harmonized_wave", "gss_extract-2016")
     before = pl.read_parquet(read_wave.layout.harmonized("gss_extract-2016"))
     refused = CliRunner().invoke(cli.app, ["forget", "gss_extract-2016:7", "--no-run"], input="n\n")
     assert refused.exit_code != 0 and not (read_wave.layout.root / "withdrawn.json").exists()

@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import metrics, report
-from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
+from mpta_pipeline.core.tables.tasks import POLL
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=("region",), bootstrap=60)
+RULES = EstimateRules(dimensions=("region",), bootstrap=60)
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +22,16 @@ def html() -> str:
     )
     items = pl.DataFrame({"item_id": [f"i{j:04d}" for j in range(6)]}).with_columns(
         pl.lit("t").alias("task"),
-        pl.lit("{}").alias("metadata"),
+        pl.lit(None, pl.List(POLL)).alias("poll"),
+        pl.lit(False).alias("sample_item"),
         pl.lit(None, pl.String).alias("column"),
         pl.lit(["yes", "no", "perhaps"]).alias("options"),
         pl.format("Question {}?", "item_id").alias("question"),
     )
     shares = metrics.people_shares(items, gold, groups, rules=RULES)
-    figures = metrics.compute_figures(scores, groups, gold, rules=RULES)
+    estimates = metrics.compute_estimates(scores, groups, gold, rules=RULES)
     return report.render_report(
-        {"subgroup_metrics": figures, "people_shares": shares, "items": items},
+        {"subgroup_metrics": estimates, "people_shares": shares, "items": items},
         study=Study(name="starter", tasks={"t": TaskConfig(kind="value_alignment")}, figures=RULES),
         metrics=metrics.METRICS,
         title="Study",
@@ -65,7 +67,7 @@ def test_what_people_answered_has_its_interval_and_design(html: str) -> None:
     assert "perhaps" in table
 
 
-def test_further_figures_have_their_baselines_beside_them(html: str) -> None:
+def test_further_estimates_have_their_baselines_beside_them(html: str) -> None:
     assert "Beside it" in html
     assert "Pearson correlation with the person" in html
 

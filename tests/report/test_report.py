@@ -13,7 +13,7 @@ import pytest
 from mpta_pipeline import report
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.core.study import FigureRules, Study, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
 from tests.factories import stored_study as fab
 
 NASTY = "<script>alert('x')</script>\"; drop table scores; --"
@@ -23,6 +23,7 @@ NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 @dataclass(frozen=True)
 class Record:
     name: str
+    title: str = ""
     definition: str = "What it measures <i>indeed</i>"
     unit: str = "share"
     low: float | None = 0.0
@@ -32,8 +33,8 @@ class Record:
     chance: str = "1/k"
 
 
-METRICS = {name: Record(name) for name in ("accuracy", "parse_rate", "accuracy_range")} | {
-    "tv": Record("tv", unit="distance", direction="lower")
+METRICS = {name: Record(name, name.replace("_", " ")) for name in ("accuracy", "parse_rate", "accuracy_range")} | {
+    "tv": Record("tv", "total variation", unit="distance", direction="lower")
 }
 
 
@@ -41,11 +42,11 @@ def study(**rules: object) -> Study:
     return Study(
         name="starter",
         tasks={"values": TaskConfig(kind="value_alignment"), "myths": TaskConfig(kind="truthfulqa_binary")},
-        figures=FigureRules(dimensions=("sex", "age_band"), **rules),  # type: ignore[arg-type]
+        figures=EstimateRules(dimensions=("sex", "age_band"), **rules),  # type: ignore[arg-type]
     )
 
 
-def figures() -> pl.DataFrame:
+def estimates() -> pl.DataFrame:
     """Everyone under three conditions with baselines, two sexes (one small), a distance, a rate, a range."""
     chance = {"baseline": "chance", "baseline_estimate": 1 / 3}
     mode = {"baseline": "item_mode", "baseline_estimate": 0.55}
@@ -62,19 +63,19 @@ def figures() -> pl.DataFrame:
     male = {"dimensions": "sex", "subgroup": NASTY, "estimate": 0.36, "n_personas": 12, "small": True}
     group = {"baseline": "group_mode", "baseline_estimate": 0.61}
     tv = {"metric": "tv", "estimate": 0.28, "ci_low": 0.22, "ci_high": 0.34}
-    return fab.figures(
-        *(fab.figure(**effect, **b) for b in ({}, chance, mode)),
+    return fab.estimates(
+        *(fab.estimate(**effect, **b) for b in ({}, chance, mode)),
         *(
-            fab.figure(condition=c, estimate=0.33, **b)
+            fab.estimate(condition=c, estimate=0.33, **b)
             for c in ("no_persona", "demographics_only")
             for b in ({}, chance)
         ),
-        *(fab.figure(**female, **b) for b in ({}, chance, mode, group)),
-        *(fab.figure(**male, **b) for b in ({}, chance, mode, group | {"baseline_estimate": 0.41})),
-        *(fab.figure(**tv, **b) for b in ({}, {"baseline": "sampling_floor", "baseline_estimate": 0.08})),
-        fab.figure(metric="parse_rate", estimate=0.985),
-        fab.figure(metric="accuracy_range", dimensions="sex", estimate=0.05, ci_low=None, ci_high=None),
-        fab.figure(
+        *(fab.estimate(**female, **b) for b in ({}, chance, mode, group)),
+        *(fab.estimate(**male, **b) for b in ({}, chance, mode, group | {"baseline_estimate": 0.41})),
+        *(fab.estimate(**tv, **b) for b in ({}, {"baseline": "sampling_floor", "baseline_estimate": 0.08})),
+        fab.estimate(metric="parse_rate", estimate=0.985),
+        fab.estimate(metric="accuracy_range", dimensions="sex", estimate=0.05, ci_low=None, ci_high=None),
+        fab.estimate(
             metric="accuracy_range",
             dimensions="sex",
             estimate=0.05,
@@ -83,8 +84,8 @@ def figures() -> pl.DataFrame:
             baseline="permutation_null",
             baseline_estimate=0.04,
         ),
-        fab.figure(task="myths", model=NASTY, estimate=0.81, ci_low=0.75, ci_high=0.87),
-        fab.figure(
+        fab.estimate(task="myths", model=NASTY, estimate=0.81, ci_low=0.75, ci_high=0.87),
+        fab.estimate(
             task="myths",
             model=NASTY,
             estimate=0.81,
@@ -99,11 +100,9 @@ def figures() -> pl.DataFrame:
 def frames() -> dict[str, pl.DataFrame]:
     items = fab.items()
     return {
-        "subgroup_metrics": figures(),
+        "subgroup_metrics": estimates(),
         "waves": pl.concat([fab.waves(w) for w in fab.WAVES]),
-        "items": pl.concat(
-            [items["values"], items["myths"].with_columns(pl.lit('{"sample": true}').alias("metadata"))]
-        ),
+        "items": pl.concat([items["values"], items["myths"].with_columns(pl.lit(True).alias("sample_item"))]),
     }
 
 
@@ -172,7 +171,7 @@ def test_labels_cannot_become_markup(html: str) -> None:
 
 
 def test_equal_input_gives_equal_text_whatever_the_row_order(html: str) -> None:
-    assert render(subgroup_metrics=figures().reverse()) == html
+    assert render(subgroup_metrics=estimates().reverse()) == html
 
 
 def test_headline_shows_conditions_intervals_baselines_and_a_plain_verdict(html: str) -> None:
@@ -187,12 +186,12 @@ def test_headline_shows_conditions_intervals_baselines_and_a_plain_verdict(html:
 
 
 def test_a_task_of_open_text_is_sent_to_its_section() -> None:
-    """It has no share of right answers; a study of nothing else does not claim that there are no figures."""
-    mixed = figures().with_columns(metric=pl.when(task="values").then(pl.lit("rouge_l")).otherwise("metric"))
+    """It has no share of right answers; a study of nothing else does not claim that there are no estimates."""
+    mixed = estimates().with_columns(metric=pl.when(task="values").then(pl.lit("rouge_l")).otherwise("metric"))
     page = render(subgroup_metrics=mixed)
     assert "Values: the reply is text" in page
-    alone = render(subgroup_metrics=figures().with_columns(metric=pl.lit("rouge_l")))
-    assert "There are no figures yet" not in alone
+    alone = render(subgroup_metrics=estimates().with_columns(metric=pl.lit("rouge_l")))
+    assert "There are no estimates yet" not in alone
     assert "No task of this study has options to be right about" in alone
 
 
@@ -209,8 +208,8 @@ def test_a_dimension_that_the_task_asks_about_is_no_baseline() -> None:
 
 def test_no_effect_is_beyond_what_a_share_can_change() -> None:
     ends = {"effect_low": 0.44 - 12.7062 * 0.11, "effect_high": 0.44 + 12.7062 * 0.11}  # t of 1 degree of freedom
-    row = fab.figure(effect=0.44, effect_se=0.11, p_value=0.1559583, q_value=0.3, **ends)
-    assert "[−95.8, +100.0]" in render(subgroup_metrics=fab.figures(row))
+    row = fab.estimate(effect=0.44, effect_se=0.11, p_value=0.1559583, q_value=0.3, **ends)
+    assert "[−95.8, +100.0]" in render(subgroup_metrics=fab.estimates(row))
 
 
 def test_small_cells_are_grey_with_their_n(html: str) -> None:
@@ -227,15 +226,15 @@ def test_the_study_sets_what_is_small() -> None:
 
 
 def test_notes_tell_of_missing_weights_and_sample_items(html: str) -> None:
-    assert "files of gss_extract carry no survey weights: every figure of gss_extract is unweighted" in html
+    assert "files of gss_extract carry no survey weights: every estimate of gss_extract is unweighted" in html
     assert "not results on TruthfulQA or BBQ" in " ".join(html.split())
 
 
-def test_weighted_figures_have_the_unweighted_one_beside_them() -> None:
+def test_weighted_estimates_have_the_unweighted_one_beside_them() -> None:
     both = pl.concat(
         [
-            fab.figures(fab.figure(survey="wvs", weighted=True, estimate=0.5)),
-            fab.figures(fab.figure(survey="wvs", weighted=False, estimate=0.444)),
+            fab.estimates(fab.estimate(survey="wvs", weighted=True, estimate=0.5)),
+            fab.estimates(fab.estimate(survey="wvs", weighted=False, estimate=0.444)),
         ]
     )
     html = render(subgroup_metrics=both)
@@ -243,11 +242,11 @@ def test_weighted_figures_have_the_unweighted_one_beside_them() -> None:
     assert "weighted with the survey&#39;s own weights (W_WEIGHT)" in html
 
 
-def test_each_figure_has_the_id_that_trace_takes(html: str) -> None:
-    keyed = figures()
+def test_each_estimate_has_the_id_that_trace_takes(html: str) -> None:
+    keyed = estimates()
     shown = set(re.findall(r"f_[0-9a-f]{10}", html))
-    assert shown <= set(keyed["figure_id"])
-    assert set(keyed.filter(metric="accuracy", condition="persona")["figure_id"]) <= shown
+    assert shown <= set(keyed["estimate_id"])
+    assert set(keyed.filter(metric="accuracy", condition="persona")["estimate_id"]) <= shown
 
 
 def test_ids_of_report_and_warehouse_agree(tmp_path: object, html: str) -> None:
@@ -257,10 +256,10 @@ def test_ids_of_report_and_warehouse_agree(tmp_path: object, html: str) -> None:
     from mpta_pipeline.publication import warehouse
 
     layout = Layout(Path(str(tmp_path)))
-    write_parquet(figures(), layout.table("subgroup_metrics", "m", "t"))
+    write_parquet(estimates(), layout.table("subgroup_metrics", "m", "t"))
     with warehouse.connect(layout) as con:
-        stored = con.sql("select distinct figure_id from figures order by all").pl()["figure_id"].to_list()
-    assert stored == sorted(set(figures()["figure_id"]))
+        stored = con.sql("select distinct estimate_id from estimates order by all").pl()["estimate_id"].to_list()
+    assert stored == sorted(set(estimates()["estimate_id"]))
 
 
 def test_charts_say_in_words_what_they_draw(html: str) -> None:
@@ -287,11 +286,11 @@ def test_definitions_come_from_the_registry(html: str) -> None:
 def test_without_any_table_the_page_says_what_to_do() -> None:
     html = report.render_report({}, study=study(), title="t", generated=NOW)
     Page(html)
-    assert "There are no figures yet" in html
+    assert "There are no estimates yet" in html
 
 
-def test_undefined_figures_are_dashes_not_zeros() -> None:
-    html = render(subgroup_metrics=fab.figures(fab.figure(estimate=None, se=None, ci_low=None, ci_high=None)))
+def test_undefined_estimates_are_dashes_not_zeros() -> None:
+    html = render(subgroup_metrics=fab.estimates(fab.estimate(estimate=None, se=None, ci_low=None, ci_high=None)))
     row, _ = Page(html).row("values", "40 × 1")
     assert "–" in row
     assert "too few people or questions to say" in html
@@ -308,13 +307,13 @@ def pockets(*confirmed: bool) -> pl.DataFrame:
     return tables.POCKETS.conform(pl.DataFrame(rows, schema=tables.POCKETS.schema))
 
 
-def test_sentences_stand_where_the_figure_stands() -> None:
+def test_sentences_stand_where_the_estimate_stands() -> None:
     note = "traits foretell no better than the most frequent answer (.01 ± .03)"
-    skill = fab.figure(metric="skill", estimate=None, ci_low=None, ci_high=None, note=note)
-    ratio = fab.figure(metric="eta2", dimensions="sex", estimate=0.31, note=None)
+    skill = fab.estimate(metric="skill", estimate=None, ci_low=None, ci_high=None, note=note)
+    ratio = fab.estimate(metric="eta2", dimensions="sex", estimate=0.31, note=None)
     html = render(
         subgroup_metrics=pl.concat(
-            [figures(), fab.figures(skill, ratio, ratio | {"baseline": "human", "baseline_estimate": 0.02})]
+            [estimates(), fab.estimates(skill, ratio, ratio | {"baseline": "human", "baseline_estimate": 0.02})]
         )
     )
     row, _ = Page(html).row("skill", "always-a")
@@ -323,11 +322,11 @@ def test_sentences_stand_where_the_figure_stands() -> None:
 
 
 def test_a_group_that_stands_out_is_named_beside_the_others() -> None:
-    female = fab.figure(
+    female = fab.estimate(
         dimensions="sex", subgroup="female", estimate=0.41, verdict="inconclusive", gap=0.05, gap_apart=0.004,
         note="differs from everyone else only because male is among them",
     )  # fmt: skip
-    html = render(subgroup_metrics=fab.figures(fab.figure(), female))
+    html = render(subgroup_metrics=fab.estimates(fab.estimate(), female))
     assert "only because male is among them" in html
     assert "+0.4 without who stands out, +5.0 with" in html
 
@@ -391,7 +390,7 @@ def test_models_that_cannot_be_told_apart_share_a_letter() -> None:
 
 def test_subgroups_stand_in_the_order_of_their_scale() -> None:
     levels = ["low", "middle", "high"]
-    rows = [fab.figure(dimensions="education_3", subgroup=v, estimate=0.1 * i) for i, v in enumerate(levels)]
+    rows = [fab.estimate(dimensions="education_3", subgroup=v, estimate=0.1 * i) for i, v in enumerate(levels)]
     options = tables.OPTIONS.conform(
         pl.DataFrame(
             [
@@ -409,7 +408,7 @@ def test_subgroups_stand_in_the_order_of_their_scale() -> None:
             schema=tables.OPTIONS.schema,
         )
     )
-    html = render(subgroup_metrics=fab.figures(*rows), options=options)
+    html = render(subgroup_metrics=fab.estimates(*rows), options=options)
     places = [html.index(f'<th scope="row">{v}</th>') for v in levels]
     assert places == sorted(places)
 
@@ -430,24 +429,24 @@ def test_subgroups_stand_in_the_order_of_their_scale() -> None:
 def test_verdicts(low: float, high: float, chance: float | None, mode: float | None, words: str) -> None:
     from mpta_pipeline.report import rows as f
 
-    rows = [fab.figure(ci_low=low, ci_high=high, estimate=(low + high) / 2)]
+    rows = [fab.estimate(ci_low=low, ci_high=high, estimate=(low + high) / 2)]
     rows += [
-        fab.figure(**{**rows[0], "baseline": n, "baseline_estimate": v})
+        fab.estimate(**{**rows[0], "baseline": n, "baseline_estimate": v})
         for n, v in (("chance", chance), ("item_mode", mode))
         if v
     ]
-    (figure,) = f.read(fab.figures(*rows), 30)
-    assert f.verdict(figure).startswith(words)
+    (estimate,) = f.read(fab.estimates(*rows), 30)
+    assert f.verdict(estimate).startswith(words)
 
 
 def test_an_effect_interval_is_cut_to_what_the_metric_can_be() -> None:
     from mpta_pipeline.report import rows as f
 
     ends = {"effect_low": -1.4, "effect_high": 0.09}
-    row = fab.figure(effect=0.05, effect_se=0.02, p_value=0.029518, q_value=0.1, **ends)
-    (figure,) = f.read(fab.figures(row), 30, {"accuracy": 1.0})
-    assert (figure.effect_low, figure.effect_high) == (-1.0, 0.09)
-    assert "may help by 5.0 points" in f.effect_verdict(figure, 0.05)
+    row = fab.estimate(effect=0.05, effect_se=0.02, p_value=0.029518, q_value=0.1, **ends)
+    (estimate,) = f.read(fab.estimates(row), 30, {"accuracy": 1.0})
+    assert (estimate.effect_low, estimate.effect_high) == (-1.0, 0.09)
+    assert "may help by 5.0 points" in f.effect_verdict(estimate, 0.05)
 
 
 def test_replies_that_cannot_be_read_are_counted_by_reason() -> None:
@@ -479,10 +478,10 @@ def test_replies_that_cannot_be_read_are_counted_by_reason() -> None:
 def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
     from mpta_pipeline.report import rows as f
 
-    row = fab.figure(effect=0.05, effect_se=0.2, p_value=0.8, q_value=0.9, mde=1.44)
-    (figure,) = f.read(fab.figures(row), 30)
-    assert "hardly any could" in f.effect_verdict(figure, 0.05)
-    assert "144" not in f.effect_verdict(figure, 0.05)
+    row = fab.estimate(effect=0.05, effect_se=0.2, p_value=0.8, q_value=0.9, mde=1.44)
+    (estimate,) = f.read(fab.estimates(row), 30)
+    assert "hardly any could" in f.effect_verdict(estimate, 0.05)
+    assert "144" not in f.effect_verdict(estimate, 0.05)
 
 
 def test_without_open_text_nothing_is_said_of_it(html: str) -> None:
@@ -499,10 +498,17 @@ def test_what_was_set_aside_is_told_by_wave_and_counted() -> None:
     assert "Set aside in gss-2018" not in html
 
 
-def test_replies_that_cannot_be_read_are_a_warning_before_any_figure() -> None:
-    low = fab.figures(fab.figure(metric="parse_rate", estimate=0.31))
-    rest = figures().filter(pl.col("metric") != "parse_rate")
+def test_replies_that_cannot_be_read_are_a_warning_before_any_estimate() -> None:
+    low = fab.estimates(fab.estimate(metric="parse_rate", estimate=0.31))
+    rest = estimates().filter(pl.col("metric") != "parse_rate")
     html = " ".join(render(subgroup_metrics=pl.concat([rest, low])).split())
     assert "name one of the options: 31.0 % with persona" in html
     assert html.index("Warning: too few replies") < html.index('<h2 id="read">')
     assert "Warning: too few" not in render()
+
+
+def test_every_interval_is_named_by_the_level_of_the_study() -> None:
+    rest = frames()
+    html = report.render_report(rest, study=study(level=0.1), metrics=METRICS, title="t", generated=NOW)
+    assert "90 %" in html and "95 %" not in html
+    assert "95 %" in render() and "90 %" not in render()

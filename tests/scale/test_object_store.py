@@ -91,7 +91,7 @@ def test_a_study_on_s3_has_the_bytes_of_one_in_a_folder(one_machine, deployment,
     assert (layout.store / "report.html").exists()
     figure = "one/value_alignment/gss_extract/accuracy/persona/sex/female"
     assert warehouse.trace(layout, figure).text() == warehouse.trace(Layout(one_machine().data), figure).text()
-    assert "0 table(s) made" in world.run("run", MPTA_DATA_URL=url), "what stands on the store is known as current"
+    assert "0 table(s) built" in world.run("run", MPTA_DATA_URL=url), "what stands on the store is known as current"
 
 
 def test_a_killed_run_leaves_whole_objects_and_the_next_one_ends_with_the_same(

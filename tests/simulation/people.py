@@ -8,17 +8,17 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import TEXT_SCORES
 from mpta_pipeline.metrics.estimators import distances
-from mpta_pipeline.metrics.estimators.alignment import distance_figures
+from mpta_pipeline.metrics.estimators.alignment import distance_estimates
 from mpta_pipeline.metrics.samples.balancing import Units, balance
 from mpta_pipeline.metrics.samples.block import View, cut_rows, make_blocks
 from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices, t_quantile
 
-RULES = FigureRules(dimensions=())
+RULES = EstimateRules(dimensions=())
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ def study(survey: Survey, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.Da
     )
     fixed = {
         "model": "m", "task": "t", "condition": "persona", "wave": "w", "category": None, "kind": "value_alignment",
+        "scoring": "key", "answer_set": None,
         "style": "p", "framing": "f", "paraphrase_id": 0, "repeat_id": 0, "elicitation": "letter", "order_id": 0,
         "k_options": survey.options, "ordinal": True, "status": "ok", "score": 1.0, "condescending": False,
     }  # fmt: skip
@@ -150,9 +151,9 @@ def distance_coverage(survey: Survey, *, runs: int, seed: int) -> dict[str, floa
         units = Units(with_facts(balanced.frame, None), balanced.answer, balanced.mass, balanced.positions)
         *_, block = make_blocks(units, groups, gold, "s", rules=RULES)
         asked = block.of("persona")
-        figures = distance_figures(View(asked, cut_rows(asked.frame, "all"), "persona"))
+        estimates = distance_estimates(View(asked, cut_rows(asked.frame, "all"), "persona"))
         for name, value in true.items():
-            row = figures[name].row(0, named=True)
+            row = estimates[name].row(0, named=True)
             hits[name] += int(row["ci_low"] <= value <= row["ci_high"])
     return {name: n / runs for name, n in hits.items()}
 

@@ -1,4 +1,4 @@
-"""Simulated studies, and the share of them in which the figures are right."""
+"""Simulated studies, and the share of them in which the estimates are right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.metrics import METRICS, compare_models, find_pockets
 from mpta_pipeline.metrics.estimators import disparity
 from mpta_pipeline.metrics.pockets.search import power
@@ -16,7 +16,7 @@ from mpta_pipeline.metrics.statistics.clustered import Slices, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import interval
 from tests.factories.scores import world
 
-RULES = FigureRules(dimensions=("sex", "age_band"), min_personas=20)
+RULES = EstimateRules(dimensions=("sex", "age_band"), min_personas=20)
 TRAITS = (("sex", 2), ("age_band", 4), ("education_3", 3), ("race", 3))
 
 

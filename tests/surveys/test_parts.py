@@ -7,8 +7,9 @@ import pytest
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.errors import MptaError
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline import run_step
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import read
 from mpta_pipeline.surveys import readers
 from tests.factories import skeletons
 from tests.factories import survey_files as make
@@ -51,14 +52,14 @@ def deployment(tmp_path, monkeypatch):
 def _made(deployment, wave="wvs-7"):
     """Bring the wave, the personas and the prompts up to date; what they are then."""
     deployment.look()
-    steps.make_raw_wave(deployment, wave)
-    record, _ = steps.make_harmonized_wave(deployment, wave)
-    steps.make_survey_changelog(deployment, wave)
-    steps.make_personas(deployment)
-    steps.make_panel(deployment)
-    steps.make_items(deployment, "value_alignment")
-    steps.make_prompts(deployment, "value_alignment")
-    return record, steps.read(deployment, "personas"), steps.read(deployment, "prompts", "value_alignment")
+    run_step.make(deployment, "raw_wave", wave)
+    record, _ = run_step.make(deployment, "harmonized_wave", wave)
+    run_step.make(deployment, "survey_changelog", wave)
+    run_step.make(deployment, "personas")
+    run_step.make(deployment, "panel")
+    run_step.make(deployment, "items", "value_alignment")
+    run_step.make(deployment, "prompts", "value_alignment")
+    return record, read(deployment, "personas"), read(deployment, "prompts", "value_alignment")
 
 
 def test_three_country_files_dropped_one_after_the_other(deployment, monkeypatch):
@@ -105,7 +106,7 @@ def test_a_country_is_replaced_and_removed_and_the_others_stay(deployment):
     usa = pl.col("country") == "USA"
     assert after.filter(usa).equals(before.filter(usa))
     assert set(after["respondent_id"]) == set(before["respondent_id"])
-    log = steps.read(deployment, "survey_changelog", "wvs-7")
+    log = read(deployment, "survey_changelog", "wvs-7")
     assert set(log.filter(pl.col("change") == "changed")["variable"]) == {"Q46", "version"}
     assert log.filter(pl.col("change").is_in(["added", "removed"])).is_empty()
     (folder / "usa.dta").unlink()
@@ -218,9 +219,9 @@ def test_what_was_harmonized_before_is_taken_over(deployment, monkeypatch):
     _drop(_of(484), folder / "mexico.sav", 100)
     record, _, _ = _made(deployment)
     assert seen == ["mexico.sav"]
-    whole = steps.read(deployment, "harmonized_wave", "wvs-7")
+    whole = read(deployment, "harmonized_wave", "wvs-7")
     deployment.layout.harmonized("wvs-7").unlink()
-    steps.make_harmonized_wave(deployment, "wvs-7")
-    again = steps.read(deployment, "harmonized_wave", "wvs-7")
+    run_step.make(deployment, "harmonized_wave", "wvs-7")
+    again = read(deployment, "harmonized_wave", "wvs-7")
     assert again.select(sorted(again.columns)).equals(whole.select(sorted(whole.columns)))
     assert sorted(record.notes["parts"]) == sorted(deployment.waves()["release_id"])

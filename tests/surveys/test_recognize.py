@@ -378,9 +378,15 @@ EVS_WAVES = make.evs_trend({4: make.make_people("evs", {276: 2008}, per_country=
     ("change", "said"),
     [
         (lambda f: f.rename({"S002EVS": "S002VS"}), "respondents of the EVS"),
-        (lambda f: f.rename({"S002EVS": "S002VS"}).drop("S001"), "wave 4 has the year 2008, the fieldwork was 1999 to 2004"),
+        (
+            lambda f: f.rename({"S002EVS": "S002VS"}).drop("S001"),
+            "wave 4 has the year 2008, the fieldwork was 1999 to 2004",
+        ),
         (lambda f: f.rename({"S002EVS": "S002VS"}).with_columns(S001=pl.lit(2)), "wave 4 has the year 2008"),
-        (lambda f: f.rename({"S002EVS": "S002VS"}).filter(pl.col("S020") > 2010).drop("S001"), "wave 5 has the year 20"),
+        (
+            lambda f: f.rename({"S002EVS": "S002VS"}).filter(pl.col("S020") > 2010).drop("S001"),
+            "wave 5 has the year 20",
+        ),
         (lambda f: f.drop("S002EVS"), "respondents of the EVS"),
         (lambda f: f.drop("S002EVS").filter(pl.col("S020") > 2010), "respondents of the EVS"),
         (lambda f: f.drop("S002EVS", "S001"), "wave 4 has the year 2008"),

@@ -9,7 +9,7 @@ import pytest
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.tasks import text_scores as ts
 from mpta_pipeline.tasks.kinds import lamp, prism
 from tests.factories import small_survey
@@ -92,7 +92,7 @@ def test_lamp_4_is_open_text_after_the_nearest_entries_of_the_profile(world, tmp
     assert "soup" not in first["context"]
     assert first["options"] == []
     assert first["gold_idx"] is None
-    assert json.loads(first["metadata"])["reference"] == "Farmers divided over wolves"
+    assert first["reference"] == "Farmers divided over wolves"
     assert second["context"] is None
 
 
@@ -146,7 +146,7 @@ def test_prism_asks_the_opening_prompt_and_compares_with_the_preferred_reply(wor
     folder = prism_folder(tmp_path / "p")
     frame = items(world, "prism", folder, profile=True).sort("item_id")
     assert frame["question"].to_list() == ["Is it fine to lie?", "Name a soup."]
-    assert [json.loads(m)["reference"] for m in frame["metadata"]] == ["It depends on why.", "Minestrone is a soup."]
+    assert frame["reference"].to_list() == ["It depends on why.", "Minestrone is a soup."]
     assert frame["category"].to_list() == ["values guided", "unguided"]
     assert frame["cluster_id"].n_unique() == 1  # one participant
     told = frame["context"][0]
@@ -261,7 +261,7 @@ def test_open_text_that_is_empty_refused_or_failed_has_no_score(headlines, reply
 def test_open_text_ends_in_figures_with_effect_and_baseline_condition(headlines):
     """With the persona the reply is the reference, without it is not; the effect is the difference in ROUGE-L."""
     prompts, frame = headlines.prompts["headlines"], headlines.items["headlines"]
-    reference = frame.select("item_id", pl.col("metadata").str.json_path_match("$.reference").alias("reference"))
+    reference = frame.select("item_id", "reference")
     replies = (
         answered(prompts, "").drop("text").join(prompts.select("prompt_id", "item_id", "condition"), on="prompt_id")
     )
@@ -270,8 +270,8 @@ def test_open_text_ends_in_figures_with_effect_and_baseline_condition(headlines)
     )
     scores = tasks.score(prompts, frame, replies)
     groups = personas.derived_dimensions(headlines.people, ("sex",), headlines.crosswalk)
-    figures = metrics.compute_figures(
-        scores, groups, headlines.gold["headlines"], rules=FigureRules(dimensions=("sex",)), items=frame
+    figures = metrics.compute_estimates(
+        scores, groups, headlines.gold["headlines"], rules=EstimateRules(dimensions=("sex",)), items=frame
     )
     assert {"rouge_l", "rouge_1", "chrf", "bleu", "parse_rate", "refusal_rate", "condescension_rate"} <= set(
         figures["metric"]
@@ -284,12 +284,12 @@ def test_open_text_ends_in_figures_with_effect_and_baseline_condition(headlines)
     # “Bridge wolves” shares one of two words with each reference of four: F1 = 2 · ½ · ¼ / (½ + ¼) = ⅓
     assert row["effect"] == pytest.approx(1 - 1 / 3)
     assert set(figures.filter(metric="rouge_l", dimensions="sex")["subgroup"]) >= {"male", "female"}
-    assert metrics.find_pockets(scores, groups, headlines.gold["headlines"], rules=FigureRules(), seed=1) is not None
+    assert metrics.find_pockets(scores, groups, headlines.gold["headlines"], rules=EstimateRules(), seed=1) is not None
     lead = metrics.headline(figures.with_columns(pl.lit("m").alias("model"))).filter(survey="alpha").row(0, named=True)
     assert lead["persona"] == pytest.approx(1.0)
     assert lead["verdict"].startswith("open text: ROUGE-L")
     other = scores.with_columns(pl.lit("other").alias("model"))
-    compared = metrics.compare_models(pl.concat([scores, other]), rules=FigureRules())
+    compared = metrics.compare_models(pl.concat([scores, other]), rules=EstimateRules())
     assert "accuracy" not in set(compared["metric"])
     assert compared.filter(metric="rouge_l").height > 0
 
@@ -349,7 +349,7 @@ def test_civics_values_are_the_annotators(world, tmp_path):
     frame = items(world, "civics", path, ask="value")
     assert frame.height == 2  # one topic has a single value: nothing to tell apart
     for row in frame.rows(named=True):
-        assert [row["options"][row["gold_idx"]]] == json.loads(row["metadata"])["values"]
+        assert [row["options"][row["gold_idx"]]] == row["annotated_values"]
     with pytest.raises(ConfigError, match="mood"):
         items(world, "civics", path, ask="mood")
     path.write_text(json.dumps([{"Topic": "x"}]))
@@ -369,10 +369,10 @@ def test_civics_ends_in_agreement_and_refusals_without_an_accuracy(world, tmp_pa
     assert set(scores["bias"]) == {1.0}
     assert scores["score"].null_count() == scores.height
     groups = personas.derived_dimensions(few.people, ("sex",), few.crosswalk)
-    figures = metrics.compute_figures(
-        scores, groups, few.gold["civics"], rules=FigureRules(dimensions=("sex",)), items=few.items["civics"]
+    figures = metrics.compute_estimates(
+        scores, groups, few.gold["civics"], rules=EstimateRules(dimensions=("sex",)), items=few.items["civics"]
     )
     assert set(figures.filter(metric="civics_agreement", dimensions="all", baseline="")["estimate"]) == {1.0}
     assert {"refusal_rate", "parse_rate", "order_flip_rate"} <= set(figures["metric"])
     assert "accuracy" not in set(figures["metric"])
-    assert metrics.find_pockets(scores, groups, few.gold["civics"], rules=FigureRules(), seed=1).is_empty()
+    assert metrics.find_pockets(scores, groups, few.gold["civics"], rules=EstimateRules(), seed=1).is_empty()

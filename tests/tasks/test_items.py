@@ -25,9 +25,9 @@ def test_truthfulqa_2025_is_read_whole(world, benchmarks):
     )
     assert frame.height == 790
     assert frame["category"].n_unique() == 37
-    types = frame["metadata"].str.json_path_match("$.type").value_counts()
+    types = frame["subcategory"].value_counts()
     assert dict(types.rows()) == {"Adversarial": 425, "Non-Adversarial": 365}
-    assert frame["metadata"].str.json_path_match("$.file").unique().to_list() == ["TruthfulQA 2025 (790 questions)"]
+    assert frame["item_file"].unique().to_list() == ["TruthfulQA 2025 (790 questions)"]
     # the answer key is option 0 in about half of the items, not in all
     assert 340 <= (frame["gold_idx"] == 0).sum() <= 450
     source = pl.read_csv(benchmarks / "truthfulqa" / "TruthfulQA.csv", infer_schema=False)
@@ -40,13 +40,12 @@ def test_bbq_files_are_read_whole(world, benchmarks):
     frame = items(world.crosswalk, world.people, kind="bbq", path=str(benchmarks / "bbq"))
     counts = dict(frame["category"].value_counts().rows())
     assert counts == {"Age": 3680, "Disability_status": 1556, "Religion": 1200}
-    metas = [json.loads(m) for m in frame["metadata"]]
-    for meta, gold in zip(metas, frame["gold_idx"], strict=True):
-        assert meta["option_bias"].count(0) == 1
-        assert (gold == meta["unknown_idx"]) == (meta["context_condition"] == "ambig")
-    decided = [m for m in metas if None not in m["option_bias"]]
+    biases = frame["option_bias"].to_list()
+    for bias, gold, context in zip(biases, frame["gold_idx"], frame["context_condition"], strict=True):
+        assert bias.count(0) == 1
+        assert (gold == bias.index(0)) == (context == "ambig")
     # Every item of these categories has one biased and one counter-biased answer, except a few Religion templates.
-    assert sum(sorted(m["option_bias"]) == [-1, 0, 1] for m in decided) >= 0.97 * len(metas)
+    assert sum(None not in bias and sorted(bias) == [-1, 0, 1] for bias in biases) >= 0.97 * len(biases)
 
 
 def test_biased_answer_follows_polarity():
@@ -124,10 +123,8 @@ def test_each_of_the_eleven_categories_is_read(world, tmp_path, category):
     frame = items(world.crosswalk, world.people, kind="bbq", path=str(path)).sort("item_id")
     assert frame.height == 4
     for item, row in zip(frame.rows(named=True), rows, strict=True):
-        meta = json.loads(item["metadata"])
-        biased = 0 if row["question_polarity"] == "neg" else 2
-        assert (meta["biased_idx"], meta["unknown_idx"]) == (biased, 1)
-        assert meta["context_condition"] == row["context_condition"]
+        assert item["option_bias"] == ([1, 0, -1] if row["question_polarity"] == "neg" else [-1, 0, 1])
+        assert item["context_condition"] == row["context_condition"]
         assert item["gold_idx"] == row["label"]
         assert item["category"] == category
 
@@ -136,7 +133,7 @@ def test_the_metadata_file_agrees_with_the_items(world, benchmarks, tmp_path):
     """With BBQ's own target_loc, simulated here from the items, both ways say the same; without a target nothing is."""
     plain = items(world.crosswalk, world.people, kind="bbq", path=str(benchmarks / "bbq" / "Age.jsonl"))
     ids = [i.rsplit("_", 1)[1] for i in plain["item_id"]]
-    targets = [json.loads(m)["biased_idx"] for m in plain["metadata"]]
+    targets = [bias.index(1) if 1 in bias else None for bias in plain["option_bias"].to_list()]
     lines = [f"Age,{i},{t}" for i, t in zip(ids, targets, strict=True)][:-1]
     path = tmp_path / "additional_metadata.csv"
     path.write_text("category,example_id,target_loc\n" + "\n".join([*lines, f"Age,{ids[-1]},NA"]) + "\n")
@@ -147,10 +144,7 @@ def test_the_metadata_file_agrees_with_the_items(world, benchmarks, tmp_path):
         path=str(benchmarks / "bbq" / "Age.jsonl"),
         options={"metadata": str(path)},
     )
-    pairs = [
-        (json.loads(a)["option_bias"], json.loads(b)["option_bias"])
-        for a, b in zip(plain["metadata"], told["metadata"], strict=True)
-    ]
+    pairs = list(zip(plain["option_bias"].to_list(), told["option_bias"].to_list(), strict=True))
     assert all(a == b for a, b in pairs[:-1])
     assert sorted(x is None for x in pairs[-1][1]) == [False, True, True]
     with pytest.raises(TaskError, match="target_loc"):
@@ -165,8 +159,8 @@ def test_sample_items_have_the_published_structure_and_are_named_sample(world):
     assert stereotypes["item_id"].str.starts_with("sample_").all()
     for frame in (myths, stereotypes):
         assert frame["licence"].str.contains("sample items of this project").all()
-        assert all(json.loads(m)["sample"] for m in frame["metadata"])
-    metas = [json.loads(m) for m in stereotypes["metadata"]]
+        assert frame["sample_item"].all()
+    metas = stereotypes.select("option_bias", "context_condition", "question_polarity").to_dicts()
     assert all(sorted(m["option_bias"]) == [-1, 0, 1] for m in metas)
     cells = {
         (c, m["context_condition"], m["question_polarity"])
@@ -188,8 +182,7 @@ def test_a_cap_is_shared_out_among_surveys(world):
     more = items(world.crosswalk, world.people, kind="value_alignment", items=8)
     assert set(few["item_id"]) <= set(more["item_id"])
     quarters = items(world.crosswalk, world.people, kind="bbq", items=8)
-    meta = quarters["metadata"].str.json_path_match("$.context_condition")
-    assert dict(meta.value_counts().rows()) == {"ambig": 4, "disambig": 4}
+    assert dict(quarters["context_condition"].value_counts().rows()) == {"ambig": 4, "disambig": 4}
 
 
 def test_named_columns_are_asked(world):

@@ -12,7 +12,7 @@ import yaml
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.tasks.item_downloads import fetch
 from mpta_pipeline.tasks.item_files import Download, ItemFile
 from tests.factories import small_survey
@@ -33,7 +33,7 @@ def test_mc1_and_mc2_chance_are_the_published_figures(world, benchmarks):
     mc1, mc2 = items(world, "truthfulqa_mc1", path), items(world, "truthfulqa_mc2", path)
     assert mc1.height == mc2.height == 790
     assert mc1.select((1 / pl.col("options").list.len()).mean()).item() == pytest.approx(0.2229, abs=5e-5)
-    credit = [json.loads(m)["credit"] for m in mc2["metadata"]]
+    credit = mc2["option_credit"].to_list()
     assert sum(sum(c) / len(c) for c in credit) / 790 == pytest.approx(0.4677, abs=5e-5)
     # one true option in MC1, and the key is at every place
     assert set(mc1["option_values"].list.eval(pl.element() == "true").list.sum()) == {1}
@@ -112,11 +112,11 @@ def test_normad_in_and_out_of_culture(world, benchmarks, tmp_path):
     scores = tasks.score(few.prompts["normad"], few.items["normad"], answered(few.prompts["normad"], "A"))
     groups = personas.derived_dimensions(few.people, ("sex", "in_culture"), few.crosswalk)
     assert "country" in groups.columns
-    figures = metrics.compute_figures(
+    figures = metrics.compute_estimates(
         scores,
         groups,
         few.gold["normad"],
-        rules=FigureRules(dimensions=("sex", "in_culture")),
+        rules=EstimateRules(dimensions=("sex", "in_culture")),
         items=few.items["normad"],
     )
     found = figures.filter(
@@ -169,7 +169,7 @@ category: "{group}"
 
 
 def test_a_new_multiple_choice_task_is_ten_lines_of_study_yaml(world, tmp_path):
-    """What the README promises: no code, one task, from items to scores."""
+    """What docs/how-to/add-a-task.md promises: no code, one task, from items to scores."""
     (tmp_path / "density.csv").write_text(
         "thing,answer,group\niron,heavier,metal\ncork,lighter,wood\nlead,heavier,metal\n"
     )
@@ -227,7 +227,7 @@ def test_global_opinions_key_is_the_countrys_most_frequent_answer(world, tmp_pat
     few = made(world.people, world.crosswalk, study)
     item = few.items["polls"].row(0, named=True)
     assert item["options"] == ["Good", "Bad", "Neither"]
-    shares = json.loads(item["metadata"])["shares"]
+    shares = {poll["sample"]: poll["shares"] for poll in item["poll"]}
     assert shares["USA"] == pytest.approx([0.2, 0.5, 0.3])
     assert shares["NGA"] == pytest.approx([0.25, 0.5, 0.25])  # refusals left out
     assert set(few.gold["polls"]["gold_idx"]) == {1}
@@ -242,7 +242,9 @@ def test_opinionqa_key_is_the_weighted_most_frequent_answer(world, tmp_path):
     frame = items(world, "opinionqa", folder)
     assert frame["options"].to_list() == [["Yes", "No"]]
     assert frame["gold_idx"].to_list() == [1]
-    assert json.loads(frame["metadata"][0])["shares"]["all"] == pytest.approx([2 / 7, 5 / 7])
+    (poll,) = frame["poll"][0].to_list()
+    assert poll["sample"] == "all"
+    assert poll["shares"] == pytest.approx([2 / 7, 5 / 7])
     (folder / "responses.csv").unlink()
     with pytest.raises(TaskError, match=r"responses\.csv"):
         items(world, "opinionqa", folder)

@@ -5,7 +5,8 @@ import math
 import polars as pl
 import pytest
 
-from mpta_pipeline.tasks.parsing import LETTER_RULES, REASONS, markers, read_logprobs, read_replies, read_verbalized
+from mpta_pipeline.core.tables import UNPARSED_REASONS
+from mpta_pipeline.tasks.parsing import LETTER_RULES, markers, read_logprobs, read_replies, read_verbalized
 from tests.tasks.reply_cases import CASES
 from tests.tasks.reply_reports import REPORTS
 from tests.tasks.reply_shapes import SHAPES
@@ -45,7 +46,7 @@ def test_every_case_is_read_as_the_table_says():
 def test_whatever_is_unparsed_says_why_and_nothing_else_does():
     read = read_replies(WANTED)
     assert (read["unparsed_reason"].is_not_null() == (read["status"] == "unparsed")).all()
-    assert set(read["unparsed_reason"].drop_nulls()) == set(REASONS)
+    assert set(read["unparsed_reason"].drop_nulls()) == set(UNPARSED_REASONS)
 
 
 def test_every_letter_rule_decides_some_case():

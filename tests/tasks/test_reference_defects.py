@@ -3,7 +3,6 @@
 What stands behind them is tested in detail where it lives; here is one look at each.
 """
 
-import json
 import re
 import shutil
 import subprocess
@@ -15,11 +14,11 @@ import pytest
 from mpta_pipeline import inference, metrics, personas, tasks
 from mpta_pipeline.cli import app
 from mpta_pipeline.core.countries import country_code
-from mpta_pipeline.core.study import FigureRules, TaskConfig
+from mpta_pipeline.core.study import EstimateRules, TaskConfig
 from mpta_pipeline.core.tables import MISSING_KINDS
-from mpta_pipeline.inference import transport
+from mpta_pipeline.inference import http_client
 from mpta_pipeline.inference.option_logprobs import sum_of_echo, sum_of_prompt
-from mpta_pipeline.inference.provider_errors import Fault
+from mpta_pipeline.inference.provider_errors import ProviderError
 from mpta_pipeline.personas.controls import MEANING
 from mpta_pipeline.tasks.item_files import SAMPLES
 from tests.factories import small_survey
@@ -40,10 +39,10 @@ def test_defect_01_gold_is_not_always_first_and_always_a_is_at_chance(world, nam
     assert scores["score"].mean() == pytest.approx(scores.select((1 / pl.col("k_options")).mean()).item())
 
 
-@pytest.mark.parametrize("reply", ["I cannot answer that.", "???", "", None])
-def test_defect_01_a_refused_or_unreadable_reply_is_no_option(world, reply):
+@pytest.mark.parametrize("response", ["I cannot answer that.", "???", "", None])
+def test_defect_01_a_refused_or_unreadable_reply_is_no_option(world, response):
     prompts = world.prompts["sample_myths"]
-    scores = tasks.score(prompts, world.items["sample_myths"], answered(prompts, reply))
+    scores = tasks.score(prompts, world.items["sample_myths"], answered(prompts, response))
     assert scores["pred_idx"].null_count() == scores["score"].null_count() == scores.height
 
 
@@ -70,7 +69,7 @@ def test_defect_03_an_option_is_never_scored_on_no_token():
     """Its single-token options were scored on nothing, all alike; here that is an error, and one token is counted."""
     prompt = "Is it?\nAnswer: "
     tokens = [None, *({"7": {"logprob": -9.0}} for _ in range(4))]
-    with pytest.raises(Fault, match="no tokens"):
+    with pytest.raises(ProviderError, match="no tokens"):
         sum_of_prompt({"prompt_logprobs": tokens}, before=len(tokens), option="yes")
     one = [*tokens, {"3": {"logprob": -1.25}}]
     assert sum_of_prompt({"prompt_logprobs": one}, before=len(tokens), option="yes") == -1.25
@@ -83,7 +82,7 @@ def test_defect_03_an_option_is_never_scored_on_no_token():
     # The token " yes" begins before the option does: joining texts without care for the boundary loses it.
     joined = echoed(["Is it?\nAnswer:", " yes"], [None, -0.5])
     assert sum_of_echo(joined, prompt, "yes") == -0.5
-    with pytest.raises(Fault):
+    with pytest.raises(ProviderError):
         sum_of_echo(echoed([prompt], [None]), prompt, "yes")
 
 
@@ -98,8 +97,9 @@ def test_defect_04_every_elicitation_sees_the_options(world, crosswalk):
 
 def test_defect_05_bbq_says_which_way_an_answer_leans(world):
     prompts, items = world.prompts["sample_stereotypes"], world.items["sample_stereotypes"]
-    for meta in (json.loads(m) for m in items["metadata"]):
-        assert {"context_condition", "question_polarity", "option_bias", "biased_idx", "unknown_idx"} <= set(meta)
+    told = items.select("context_condition", "question_polarity", "option_bias")
+    assert sum(told.null_count().row(0)) == 0
+    assert all(sorted(bias) == [-1, 0, 1] for bias in told["option_bias"])
     assert tasks.score(prompts, items, answered(prompts, "A"))["bias"].null_count() == 0
 
 
@@ -166,8 +166,8 @@ def test_defect_12_every_model_sees_the_same_people_and_the_baseline_the_same_op
 
 def test_defect_13_every_figure_has_weight_interval_pairing_clusters_and_size_and_no_group_is_left_out():
     scores, groups, gold = invented_scores(personas=80, items=10, weights=True, persona_sd=0.5, seed=3)
-    rules = FigureRules(dimensions=("sex", "age_band"), min_personas=30)
-    figures = metrics.compute_figures(scores, groups, gold, rules=rules)
+    rules = EstimateRules(dimensions=("sex", "age_band"), min_personas=30)
+    figures = metrics.compute_estimates(scores, groups, gold, rules=rules)
     cut = figures.filter(metric="accuracy", condition="persona", baseline="", dimensions="age_band")
     assert set(cut["weighted"]) == {True, False}
     assert set(cut["subgroup"]) == {f"age_band{i}" for i in range(4)}  # the worst beside the best
@@ -192,7 +192,7 @@ def test_defect_14_the_most_frequent_answer_stands_beside_each_figure():
     constant = scores.join(mode.select("item_id", pl.col("gold_idx").alias("mode")), on="item_id").with_columns(
         pl.col("mode").alias("pred_idx"), (pl.col("mode") == pl.col("gold_idx")).cast(pl.Float64).alias("score")
     )
-    figures = metrics.compute_figures(constant.drop("mode"), groups, gold, rules=FigureRules(dimensions=("sex",)))
+    figures = metrics.compute_estimates(constant.drop("mode"), groups, gold, rules=EstimateRules(dimensions=("sex",)))
     row = figures.filter(metric="accuracy", condition="persona", dimensions="all", baseline="item_mode", weighted=False)
     # the baseline knows the others' answers alone, the model here its own person's too
     assert row["baseline_estimate"][0] == pytest.approx(row["estimate"][0], abs=0.03)
@@ -202,7 +202,7 @@ def test_defect_14_the_most_frequent_answer_stands_beside_each_figure():
 
 def test_defect_15_an_error_loses_nothing_and_is_tried_again(tmp_path, monkeypatch):
     """It wrote once, at the end. Here each answer is on disk before it counts; only what failed is asked again."""
-    monkeypatch.setattr(transport, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http_client, "FIRST_WAIT", 0.01)
     server = Server()
     server.decide = lambda r: (
         Answer(500, {"error": "x"}) if "bad" in r.text and not server.phase.value else Answer(body=chat("A"))
@@ -210,12 +210,12 @@ def test_defect_15_an_error_loses_nothing_and_is_tried_again(tmp_path, monkeypat
     prompts = make_prompts([f"question {i}" for i in range(19)] + ["a bad question"])
     with server.running():
         spec = make_spec(server.url, attempts=2)
-        inference.ask(spec, prompts, tmp_path)
+        inference.send_requests(spec, prompts, tmp_path)
         first = inference.responses(spec, prompts, tmp_path)
         assert first.filter(pl.col("text") == "A").height == 19
         before = len(server.log)
         server.phase.value = 1
-        inference.ask(spec, prompts, tmp_path, retry_errors=True)
+        inference.send_requests(spec, prompts, tmp_path, retry_errors=True)
         again = inference.responses(spec, prompts, tmp_path)
         assert again.filter(pl.col("text") == "A").height == 20
         assert [r.text for r in server.log[before:]] == ["a bad question"]
@@ -235,9 +235,7 @@ def test_defect_16_no_key_is_committed_and_every_documented_command_exists():
     assert [f.name for f in files if f.is_file() and KEYS.search(f.read_bytes())] == []
     assert len([f for f in files if f.name.startswith("test_")]) > 50
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    for document in ("README.md", "CONTRIBUTING.md"):
-        named = set(
-            re.findall(r"(?:^|`|&& )mpta ([a-z]+)", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
-        )
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
+        named = set(re.findall(r"(?:^|`|&& )mpta ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE))
         assert named <= commands, named - commands
     assert {"demo", "run", "plan", "surveys", "models", "trace", "export", "ui"} <= commands

@@ -6,16 +6,16 @@ One module per stage. A record holds the names, types, meaning and bounds of the
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
 from mpta_pipeline.core.tables.inference import RESPONSES
 from mpta_pipeline.core.tables.metrics import (
-    FIGURES_BEFORE,
     MODEL_COMPARISON,
     PEOPLE_SHARES,
     POCKETS,
+    REPLACED_ESTIMATES,
     SCORES,
     SUBGROUP_METRICS,
     TEXT_SCORES,
 )
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS, TRAIT
-from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED
+from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
 from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
@@ -35,7 +35,6 @@ __all__ = [
     "CONDITIONS",
     "DATA_USES",
     "ELICITATIONS",
-    "FIGURES_BEFORE",
     "GOLD",
     "GROUPS",
     "ITEMS",
@@ -49,6 +48,7 @@ __all__ = [
     "POCKETS",
     "PROMPTS",
     "PUBLISHED",
+    "REPLACED_ESTIMATES",
     "RESPONDENTS",
     "RESPONSES",
     "SCORES",
@@ -62,4 +62,5 @@ __all__ = [
     "WAVES",
     "Column",
     "Table",
+    "publish",
 ]

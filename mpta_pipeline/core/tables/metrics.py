@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
-from mpta_pipeline.core.vocabulary import STATUSES, UNPARSED_REASONS, VERDICTS
+from mpta_pipeline.core.vocabulary import ANSWER_SETS, SCORINGS, STATUSES, UNPARSED_REASONS, VERDICTS
 
 PEOPLE_SHARES = Table(
     "people_shares",
@@ -21,7 +21,7 @@ PEOPLE_SHARES = Table(
         Column("answer", pl.String, "The option's text"),
         Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
         Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
         Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
@@ -43,7 +43,7 @@ SCORES = Table(
     (
         *shared_columns("model", "task", "prompt_id"),
         Column("request_hash", pl.String, "Key of the answer in the ledger"),
-        *shared_columns("condition", "survey", "wave", "respondent_id", "item_id"),
+        *shared_columns("condition", "survey", "wave", "persona", "item_id"),
         Column("kind", pl.String, "Kind of task"),
         Column("cluster_id", pl.String, "Cluster of the item"),
         Column("category", pl.String, "Category within the task", nullable=True),
@@ -55,6 +55,8 @@ SCORES = Table(
         Column("order_id", pl.Int64, "Option order"),
         Column("k_options", pl.Int64, "Number of options; 0: open text", ge=0),
         Column("ordinal", pl.Boolean, "The options are ordered"),
+        Column("scoring", pl.String, "How the answer is scored", isin=SCORINGS),
+        Column("answer_set", pl.String, "Fixed meaning of the options, as in items", nullable=True, isin=ANSWER_SETS),
         Column("gold_idx", pl.Int64, "Canonical index of the answer key; null: there is none", nullable=True, ge=0),
         Column("gold_pos", pl.Int64, "Its shown position", nullable=True, ge=0),
         Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),
@@ -97,7 +99,7 @@ SCORES = Table(
 
 SUBGROUP_METRICS = Table(
     "subgroup_metrics",
-    "One row a figure: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
+    "One row an estimate: a metric of a model on a task for one subgroup, with interval, baseline and effect.",
     ("model", "task", "survey", "metric", "condition", "dimensions", "subgroup", "weighted", "baseline"),
     (
         *shared_columns("model", "task", "survey"),
@@ -105,20 +107,20 @@ SUBGROUP_METRICS = Table(
         *shared_columns("condition"),
         Column("dimensions", pl.String, "Trait or intersection, e.g. sex or country×sex; `all` for everyone"),
         Column("subgroup", pl.String, "Values of the dimensions, e.g. USA×female; `all` for everyone"),
-        Column("estimate", pl.Float64, "The figure; null where undefined", nullable=True),
+        Column("estimate", pl.Float64, "The estimate; null where undefined", nullable=True),
         Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval", nullable=True),
-        Column("ci_high", pl.Float64, "Upper end of the 95 % interval", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end of the confidence interval", nullable=True),
         Column("method", pl.String, "How interval and error were made"),
         Column(
             "note",
             pl.String,
-            "What must be read with the figure: why it is undefined, or whom and what it holds for; null: nothing",
+            "What must be read with the estimate: why it is undefined, or whom and what it holds for; null: nothing",
             nullable=True,
         ),
-        Column("n_answers", pl.Int64, "Answers behind the figure", ge=0),
-        Column("n_personas", pl.Int64, "Personas behind the figure", ge=0),
-        Column("n_items", pl.Int64, "Items behind the figure", ge=0),
+        Column("n_answers", pl.Int64, "Answers behind the estimate", ge=0),
+        Column("n_personas", pl.Int64, "Personas behind the estimate", ge=0),
+        Column("n_items", pl.Int64, "Items behind the estimate", ge=0),
         Column("n_eff", pl.Float64, "Effective number of answers (Kish, and clustering)", nullable=True),
         Column(
             "n_people",
@@ -137,10 +139,10 @@ SUBGROUP_METRICS = Table(
             optional=True,
         ),
         Column("baseline", pl.String, "Baseline compared with: chance, item_mode, group_mode …; empty: none"),
-        Column("baseline_estimate", pl.Float64, "The baseline's figure on the same rows", nullable=True),
+        Column("baseline_estimate", pl.Float64, "The baseline's estimate on the same rows", nullable=True),
         Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
-        Column("effect_low", pl.Float64, "Lower end of its 95 % interval", nullable=True),
+        Column("effect_low", pl.Float64, "Lower end of its confidence interval", nullable=True),
         Column("effect_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within its family", nullable=True, ge=0, le=1),
@@ -148,7 +150,7 @@ SUBGROUP_METRICS = Table(
         Column(
             "gap",
             pl.Float64,
-            "Figure minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
+            "Estimate minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
             nullable=True,
         ),
         Column("gap_se", pl.Float64, "Its standard error", nullable=True),
@@ -167,24 +169,30 @@ SUBGROUP_METRICS = Table(
         Column("small", pl.Boolean, "Below the study's minimum cell: shown with its n, not to be read alone"),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used"),
         Column(
-            "figure_id",
+            "estimate_id",
             pl.String,
-            "Id that binds study, key, weighting, releases and the figure itself; `mpta trace` takes it",
+            "Id that binds study, key, weighting, releases and the estimate itself; `mpta trace` takes it",
             nullable=True,
+            earlier="figure_id",
         ),
     ),
 )
 
-FIGURES_BEFORE = Table(
-    "figures_before",
-    "Figures that others have replaced since, so that an id that was quoted still leads somewhere.",
-    ("figure_id",),
+REPLACED_ESTIMATES = Table(
+    "replaced_estimates",
+    "Estimates that others have replaced since, so that an id that was quoted still leads somewhere.",
+    ("estimate_id",),
     (
-        Column("figure_id", pl.String, "Id of the figure that was"),
-        Column("figure_key", pl.String, "model/task/survey/metric/condition/dimensions/subgroup"),
+        Column("estimate_id", pl.String, "Id of the estimate that was", earlier="figure_id"),
+        Column(
+            "estimate_key",
+            pl.String,
+            "model/task/survey/metric/condition/dimensions/subgroup",
+            earlier="figure_key",
+        ),
         Column("metric", pl.String, "Metric"),
         Column("weighted", pl.Boolean, "Survey weights were used"),
-        Column("estimate", pl.Float64, "The figure that was", nullable=True),
+        Column("estimate", pl.Float64, "The estimate that was", nullable=True),
         Column("n_answers", pl.Int64, "Answers behind it", ge=0),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used then"),
         Column("until", pl.String, "When it was replaced, UTC"),
@@ -207,7 +215,7 @@ POCKETS = Table(
         Column("estimate", pl.Float64, "Baseline-adjusted score in the pocket, confirmation half", nullable=True),
         Column("rest_estimate", pl.Float64, "The same outside the pocket", nullable=True),
         Column("difference", pl.Float64, "estimate − rest_estimate", nullable=True),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the confidence interval of the difference", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "One-sided p-value on the confirmation half", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg over the pockets tested", nullable=True, ge=0, le=1),
@@ -224,7 +232,7 @@ POCKETS = Table(
         Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
         Column("pocket", pl.String, "The pocket that the row is part of, named after its clearest row", nullable=True),
         Column("leads", pl.Boolean, "The clearest row of its pocket, by e-value", nullable=True),
-        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's figures", nullable=True),
+        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's estimates", nullable=True),
         Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
     ),
 )
@@ -237,13 +245,13 @@ MODEL_COMPARISON = Table(
         *shared_columns("task", "survey"),
         Column("metric", pl.String, "Metric"),
         *shared_columns("condition", "model"),
-        Column("other_model", pl.String, "Model compared with; equals `model` on the row of its own figure"),
-        Column("estimate", pl.Float64, "The model's own figure", nullable=True),
+        Column("other_model", pl.String, "Model compared with; equals `model` on the row of its own estimate"),
+        Column("estimate", pl.Float64, "The model's own estimate", nullable=True),
         Column("difference", pl.Float64, "model − other_model on the prompts that both answered", nullable=True),
         Column("se", pl.Float64, "Two-way clustered error of the difference", nullable=True),
         Column("p_value", pl.Float64, "Two-sided", nullable=True, ge=0, le=1),
         Column("q_value", pl.Float64, "Benjamini–Hochberg within task and metric", nullable=True, ge=0, le=1),
-        Column("ci_low", pl.Float64, "Lower end of the 95 % interval of the difference", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the confidence interval of the difference", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("mde", pl.Float64, "Smallest difference that would be found with 80 % power", nullable=True),
         Column("n_answers", pl.Int64, "Answers of the model behind the row", ge=0),

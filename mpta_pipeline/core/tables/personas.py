@@ -26,7 +26,7 @@ PERSONAS = Table(
     "One row per persona: a respondent with the traits that they stated. Missing answers are never traits.",
     ("respondent_id",),
     (
-        *shared_columns("respondent_id"),
+        *shared_columns("persona"),
         Column("revision", pl.String, "Hash of the persona's traits"),
         *shared_columns("survey", "codebook", "wave", "release_id"),
         Column("country", pl.String, "ISO 3166-1 alpha-3"),
@@ -45,7 +45,7 @@ PANEL = Table(
     "Who is asked: a stratified sample of the personas by lowest keyed hash within stratum.",
     ("respondent_id",),
     (
-        *shared_columns("respondent_id", "survey", "wave"),
+        *shared_columns("persona", "survey", "wave"),
         Column("stratum", pl.String, "Stratum of the panel's design; too small ones are joined: a + b"),
         Column("stratum_size", pl.Int64, "Personas in the stratum", ge=1),
         Column("stratum_selected", pl.Int64, "Personas drawn from it", ge=1),
@@ -60,10 +60,10 @@ PANEL = Table(
 
 GROUPS = Table(
     "groups",
-    "Which subgroup each persona belongs to: one column per base dimension of the study's figures; null: unknown.",
+    "Which subgroup each persona belongs to: one column per base dimension of the study's estimates; null: unknown.",
     ("respondent_id",),
     (
-        *shared_columns("respondent_id", "survey"),
+        *shared_columns("persona", "survey"),
         Column(
             "sample",
             pl.String,

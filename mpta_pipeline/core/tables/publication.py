@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
@@ -26,7 +24,7 @@ LINEAGE = Table(
     ),
 )
 
-PUBLISHED: Sequence[Table] = (
+PUBLISHED: list[Table] = [
     WAVES,
     VARIABLES,
     CONCEPTS,
@@ -46,4 +44,10 @@ PUBLISHED: Sequence[Table] = (
     POCKETS,
     MODEL_COMPARISON,
     LINEAGE,
-)
+]
+
+
+def publish(table: Table) -> None:
+    """Add a table to those that the warehouse publishes; the graph does so for every table that it declares."""
+    if all(known.name != table.name for known in PUBLISHED):
+        PUBLISHED.append(table)

@@ -19,7 +19,7 @@ class Column:
     """A column: its polars type, meaning, and the bounds that its values must keep.
 
     An `optional` column was added after the table was first published, or few sources have it: a frame without it
-    conforms, and gets nulls.
+    conforms, and gets nulls. `earlier` is the name under which versions before 0.2 stored the column.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Column:
     ge: float | None = None
     le: float | None = None
     optional: bool = False
+    earlier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class Table:
     def schema(self) -> pl.Schema:
         """Names and types of the declared columns, in order."""
         return pl.Schema({c.name: c.dtype for c in self.columns})
+
+    @property
+    def earlier_names(self) -> dict[str, str]:
+        """Names under which versions before 0.2 stored columns, each with today's name."""
+        return {c.earlier: c.name for c in self.columns if c.earlier is not None}
+
+    def with_current_names(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rename the columns of a frame that a version before 0.2 stored."""
+        return frame.rename({old: new for old, new in self.earlier_names.items() if new not in frame}, strict=False)
 
     def empty(self) -> pl.DataFrame:
         """The table with no rows."""
@@ -127,15 +137,20 @@ def _pandera_column(column: Column) -> pa.Column:
 
 
 def shared_columns(*names: str) -> tuple[Column, ...]:
-    """Columns that mean the same in every table that has them."""
+    """Columns that mean the same in every table that has them.
+
+    `persona` is the column `respondent_id` of tables about personas, which had another name before version 0.2.
+    """
+    whose = "Respondent: stable hash of survey lineage and native key, without the version"
     shared = {
         "wave": Column("wave", pl.String, "Wave: survey and its wave or year, e.g. gss-2018"),
-        "survey": Column("survey", pl.String, "Survey source, e.g. gss; figures are never pooled over surveys"),
-        "codebook": Column("codebook", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss"),
-        "release_id": Column("release_id", pl.String, "Release: wave and the first 12 digits of the file's SHA-256"),
-        "respondent_id": Column(
-            "respondent_id", pl.String, "Respondent: stable hash of survey lineage and native key, without the version"
+        "survey": Column("survey", pl.String, "Survey source, e.g. gss; estimates are never pooled over surveys"),
+        "codebook": Column(
+            "codebook", pl.String, "Codebook that the file follows, e.g. wvs7, joint, gss", earlier="dialect"
         ),
+        "release_id": Column("release_id", pl.String, "Release: wave and the first 12 digits of the file's SHA-256"),
+        "respondent_id": Column("respondent_id", pl.String, whose),
+        "persona": Column("respondent_id", pl.String, whose, earlier="persona_id"),
         "task": Column("task", pl.String, "Task, as named in study.yaml"),
         "item_id": Column("item_id", pl.String, "Item within the task"),
         "model": Column("model", pl.String, "Model, as named in models.yaml"),

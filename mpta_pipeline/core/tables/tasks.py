@@ -5,32 +5,83 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
-from mpta_pipeline.core.vocabulary import DATA_USES, ELICITATIONS
+from mpta_pipeline.core.vocabulary import ANSWER_SETS, DATA_USES, ELICITATIONS, SCORINGS
+
+
+def _fact(
+    name: str, dtype: pl.DataType | type[pl.DataType], description: str, *, isin: tuple[str, ...] | None = None
+) -> Column:
+    """A column that only some kinds of task fill; null elsewhere."""
+    return Column(name, dtype, description, nullable=True, isin=isin, optional=True)
+
+
+# A share of each option among the people of a published poll: for a country (ISO 3166-1 alpha-3) or `all`; n is the
+# effective number of people, null where the poll does not report it.
+POLL = pl.Struct({"sample": pl.String, "shares": pl.List(pl.Float64), "n": pl.Float64})
 
 ITEMS = Table(
     "items",
-    "One row an item of a task: a question with its options in canonical order.",
+    "One row per item of a task: a question with its options in canonical order.",
     ("task", "item_id"),
     (
         *shared_columns("task", "item_id"),
-        Column("kind", pl.String, "Kind of task that made the item"),
+        Column("kind", pl.String, "Task kind that made the item"),
         Column("cluster_id", pl.String, "Template, story or question family: items of one cluster are not independent"),
-        Column("codebook", pl.String, "Codebook whose personas it can be asked of; null: all", nullable=True),
+        Column(
+            "codebook",
+            pl.String,
+            "Codebook whose personas it can be asked of; null: all",
+            nullable=True,
+            earlier="dialect",
+        ),
         Column("category", pl.String, "Category within the task", nullable=True),
         Column("context", pl.String, "Text before the question", nullable=True),
         Column("question", pl.String, "The question"),
-        Column("options", pl.List(pl.String), "Option texts in canonical order"),
+        Column("options", pl.List(pl.String), "Option texts in canonical order; empty: open text"),
         Column("option_values", pl.List(pl.String), "Canonical values of the options"),
         Column(
             "option_scores", pl.List(pl.Float64), "Ordinal places of the options; null for nominal ones", nullable=True
         ),
         Column("ordinal", pl.Boolean, "The options are ordered"),
+        Column("scoring", pl.String, "How an answer is scored", isin=SCORINGS),
         Column(
-            "gold_idx", pl.Int64, "Canonical index of the answer key; null where it is the persona's own", nullable=True
+            "gold_idx", pl.Int64, "Canonical index of the answer key; null if it is the persona's own", nullable=True
         ),
         Column("column", pl.String, "Harmonized column asked about; null for benchmark items", nullable=True),
         Column("reveals", pl.List(pl.String), "Groups of concepts that must stay hidden from the prompt"),
-        Column("metadata", pl.String, "Further fields of the item file as JSON"),
+        _fact("concept", pl.String, "Concept asked about; null for benchmark items"),
+        _fact("label", pl.String, "What the question is about, as a persona's trait names it"),
+        _fact("variables", pl.List(pl.String), "Variables of the survey file that the question was asked with"),
+        _fact(
+            "bin_edges", pl.List(pl.Float64), "Lower ends of all options but the first, if a number is asked in bins"
+        ),
+        _fact(
+            "answer_set",
+            pl.String,
+            "Fixed meaning of the options: acceptability (yes, no, neither) or stance (agree, neither, disagree)",
+            isin=ANSWER_SETS,
+        ),
+        _fact(
+            "option_credit", pl.List(pl.Float64), "Credit of each option if several are right (TruthfulQA MC2: 1 or 0)"
+        ),
+        _fact(
+            "option_bias",
+            pl.List(pl.Int64),
+            "BBQ: +1 for the biased option, -1 for the counter-biased one, 0 for unknown; stance: +1 agree to -1",
+        ),
+        _fact("reference", pl.String, "Text that open text is compared with"),
+        _fact("bertscore_model", pl.String, "Model that BERTScore uses; null: BERTScore is not computed"),
+        _fact("poll", pl.List(POLL), "What people answered in a published poll, by sample"),
+        _fact("context_condition", pl.String, "BBQ: ambig or disambig"),
+        _fact("question_polarity", pl.String, "BBQ: neg or nonneg"),
+        _fact("subcategory", pl.String, "Finer category: BBQ's subcategory, TruthfulQA's type"),
+        _fact("context_level", pl.String, "NormAd: how much background the context gives"),
+        _fact("story_country", pl.String, "Country in which the story is set, ISO 3166-1 alpha-3"),
+        _fact("language", pl.String, "CIVICS: language of the original statement"),
+        _fact("source_country", pl.String, "CIVICS: country of the statement's source, as the file names it"),
+        _fact("annotated_values", pl.List(pl.String), "CIVICS: values that annotators found in the statement"),
+        _fact("item_file", pl.String, "Version of the item file; null for items made from the survey"),
+        Column("sample_item", pl.Boolean, "A sample item of this project, which is no item of the published benchmark"),
         Column("licence", pl.String, "Licence of the item's text"),
     ),
 )
@@ -40,7 +91,7 @@ GOLD = Table(
     "What every respondent of the study's waves answered, for the items whose answer key is the persona's own.",
     ("task", "item_id", "respondent_id"),
     (
-        *shared_columns("task", "item_id", "respondent_id", "survey"),
+        *shared_columns("task", "item_id", "persona", "survey"),
         Column("gold_idx", pl.Int64, "Canonical index of the respondent's own answer", ge=0),
         Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True),
     ),
@@ -48,15 +99,21 @@ GOLD = Table(
 
 PROMPTS = Table(
     "prompts",
-    "One row a prompt: item × persona × condition × option order × style × framing × elicitation. It knows no model.",
+    "One row per prompt: item × persona × condition × option order × style × framing × elicitation. It knows no model.",
     ("prompt_id",),
     (
         *shared_columns("prompt_id"),
         Column("content_hash", pl.String, "Hash of all that is sent; prompts with equal text are asked once"),
         *shared_columns("task", "item_id"),
         Column("cluster_id", pl.String, "Cluster of the item"),
-        *shared_columns("respondent_id"),
-        Column("shown_respondent_id", pl.String, "Persona whose traits are shown; null: none", nullable=True),
+        *shared_columns("persona"),
+        Column(
+            "shown_respondent_id",
+            pl.String,
+            "Persona whose traits are shown; null: none",
+            nullable=True,
+            earlier="shown_persona_id",
+        ),
         *shared_columns("survey", "wave", "condition"),
         Column("style", pl.String, "Style of the persona text"),
         Column("framing", pl.String, "Who the persona text says the model or user is"),

@@ -8,31 +8,31 @@ from functools import partial
 from typing import Any
 
 from mpta_pipeline.core.reasoning_text import after_thought
-from mpta_pipeline.inference.provider_errors import Fault, Kind
-from mpta_pipeline.inference.providers.base import (
-    CLOCKS,
+from mpta_pipeline.inference.batch_endpoint import (
+    CLOCK_SKEW,
     MOST_PAGES,
     BatchEndpoint,
+    BatchHttp,
     BatchResult,
     BatchState,
-    Call,
-    Http,
-    Provider,
-    Reply,
-    Wanted,
-    batch_fault,
+    LostBatch,
+    batch_error,
+    result_lines,
+)
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.requests import ModelRequest
+from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
+from mpta_pipeline.inference.response_fields import (
     code_of,
     count_of,
-    finish_of,
+    finish_reason_of,
+    listing,
+    mapping,
     message_of,
-    raise_error_in,
-    raise_if_no_answer,
-    result_lines,
-    senseless,
     usage_of,
+    words,
 )
-from mpta_pipeline.inference.requests import Ask
-from mpta_pipeline.inference.response_fields import listing, mapping, words
 
 VERSION = "2023-06-01"
 LEAST_BUDGET = 1024
@@ -41,26 +41,30 @@ LEAST_BUDGET = 1024
 class Anthropic(Provider):
     """Letters by text only: the API gives no log-probabilities."""
 
+    base_url = "https://api.anthropic.com/v1"
+    key_variable = "ANTHROPIC_API_KEY"
+    thinking_switches = ("thinking",)
+
     def headers(self, key: str | None) -> dict[str, str]:
         """The key in x-api-key, and the version of the API."""
         own = {} if key is None else {self.spec.key_header or "x-api-key": key}
         return {"anthropic-version": VERSION} | own | self.spec.headers
 
-    async def answer(self, ask: Ask, call: Call) -> Reply:
+    async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
         """One exchange."""
-        self.note_lack("log-probabilities (answers are read from the text)")
-        return await call("/messages", self.body(ask), partial(self.reply, ask))
+        self.note_missing_feature("log-probabilities (answers are read from the text)")
+        return await call("/messages", self.body(request), partial(self.read_response, request))
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, request: ModelRequest) -> dict[str, Any]:
         """The request: the system prompt is a field of its own, max_tokens is mandatory."""
         thinking = self._thinking()
         # A model that thinks takes no temperature but 1.
         defaults = {} if (thinking or {}).get("type") in ("enabled", "adaptive") else {"temperature": 0}
         body: dict[str, Any] = self.parameters(defaults | ({"thinking": thinking} if thinking else {}))
-        body |= {"model": self.spec.model, "max_tokens": self.limit(ask.elicitation)}
-        body["messages"] = [{"role": "user", "content": ask.user}]
-        if ask.system is not None:
-            body["system"] = ask.system
+        body |= {"model": self.spec.model, "max_tokens": self.limit(request.elicitation)}
+        body["messages"] = [{"role": "user", "content": request.user}]
+        if request.system is not None:
+            body["system"] = request.system
         return body
 
     def _thinking(self) -> dict[str, Any] | None:
@@ -72,26 +76,26 @@ class Anthropic(Provider):
             return {"type": "disabled"}
         return {"type": "enabled", "budget_tokens": max(reasoning.budget, LEAST_BUDGET)}
 
-    def reply(self, ask: Ask, payload: Any) -> Reply:
+    def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
         """Read a message: text blocks, stop_reason, usage. Tokens read from or written to the cache are input too."""
-        raise_error_in(payload, self.diagnose)
+        raise_error_in(payload, self.classify_error)
         whole = mapping(payload)
         content = whole.get("content")
         if not isinstance(content, list | str) or "stop_reason" not in whole:
-            raise senseless("it has no content with text blocks and a stop_reason")
+            raise unreadable_response("it has no content with text blocks and a stop_reason")
         blocks = [mapping(block) for block in listing(content)]
         text = words(content) or "".join(words(b.get("text")) for b in blocks if b.get("type") == "text")
-        stop, details = finish_of(whole["stop_reason"])
+        stop, details = finish_reason_of(whole["stop_reason"])
         thought = any(b.get("type") in ("thinking", "redacted_thinking") for b in blocks)
         usage = usage_of(whole)
-        raise_if_no_answer(
-            stop, text, count_of(usage, "output_tokens"), self.diagnose, details=details, thought=thought
+        raise_if_broken(
+            stop, text, count_of(usage, "output_tokens"), self.classify_error, details=details, thought=thought
         )
         cached = count_of(usage, "cache_read_input_tokens") or 0
         prompt = count_of(usage, "input_tokens")
         if prompt is not None:
             prompt += cached + (count_of(usage, "cache_creation_input_tokens") or 0)
-        return Reply(
+        return ModelResponse(
             text=text,
             finish_reason=stop,
             prompt_tokens=prompt,
@@ -101,17 +105,19 @@ class Anthropic(Provider):
             thought=thought or after_thought(text) != text,
         )
 
-    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+    def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
         """Adds: model unknown (404 not_found_error), no credit left (400), overloaded."""
-        fault = super().diagnose(status, payload, text)
+        error = super().classify_error(status, payload, text)
         code = code_of(payload)
         if status == 404 and "not_found" in code:
-            return Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
-        if "credit balance" in fault.reason:
-            fault.kind = Kind.FATAL
+            return ProviderError(
+                ErrorKind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}"
+            )
+        if "credit balance" in error.reason:
+            error.kind = ErrorKind.FATAL
         if "overloaded_error" in code:
-            fault.kind = Kind.BUSY
-        return fault
+            error.kind = ErrorKind.OVERLOADED
+        return error
 
     def batches(self) -> BatchEndpoint:
         """Message Batches."""
@@ -124,12 +130,12 @@ class _Batches(BatchEndpoint):
     def __init__(self, provider: Anthropic) -> None:
         self.provider = provider
 
-    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
-        requests = [{"custom_id": ask.request_hash, "params": self.provider.body(ask)} for ask in asks]
-        made = await http.json("/messages/batches", {"requests": requests}, again=False)
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: BatchHttp) -> str:
+        inline = [{"custom_id": one.request_hash, "params": self.provider.body(one)} for one in requests]
+        made = await http.json("/messages/batches", {"requests": inline}, repeatable=False)
         return str(made["id"])
 
-    async def find(self, wanted: Wanted, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
         """By number of requests and time: the API takes no tag. Once a batch has ended its results name its requests.
 
         One that is still under way cannot be looked into and is taken for ours. If it is not, its results fit no
@@ -142,25 +148,25 @@ class _Batches(BatchEndpoint):
             for batch in listed:
                 made = datetime.fromisoformat(batch["created_at"]).timestamp()
                 size = sum((batch.get("request_counts") or {}).values())
-                if batch["id"] in wanted.others or made < wanted.since - CLOCKS or size != len(wanted.requests):
+                if batch["id"] in lost.others or made < lost.since - CLOCK_SKEW or size != len(lost.requests):
                     continue
                 if batch["processing_status"] != "ended":
                     under_way = under_way or str(batch["id"])
                 elif batch.get("results_url"):
                     results = await self.results(batch["id"], http)
-                    if next((r.request_hash for r in results), None) in wanted.requests:
+                    if next((r.request_hash for r in results), None) in lost.requests:
                         return str(batch["id"])
             # The newest come first.
             if (
                 not listed
                 or not page.get("has_more")
-                or datetime.fromisoformat(listed[-1]["created_at"]).timestamp() < wanted.since - CLOCKS
+                or datetime.fromisoformat(listed[-1]["created_at"]).timestamp() < lost.since - CLOCK_SKEW
             ):
                 return under_way
             after = f"&after_id={listed[-1]['id']}"
         return under_way
 
-    async def state(self, batch: str, http: Http) -> BatchState:
+    async def state(self, batch: str, http: BatchHttp) -> BatchState:
         found = await http.json(f"/messages/batches/{batch}", None)
         counts = found.get("request_counts") or {}
         done = sum(n for name, n in counts.items() if name != "processing")
@@ -168,10 +174,10 @@ class _Batches(BatchEndpoint):
         known = state in ("in_progress", "canceling")
         return BatchState(ended=state == "ended", done=done, name=str(state), known=known)
 
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+    async def results(self, batch: str, http: BatchHttp) -> Iterator[BatchResult]:
         return result_lines(await http.raw(f"/messages/batches/{batch}/results"), self._result)
 
-    async def cancel(self, batch: str, http: Http) -> None:
+    async def cancel(self, batch: str, http: BatchHttp) -> None:
         await http.json(f"/messages/batches/{batch}/cancel", {})
 
     def _result(self, line: Any) -> BatchResult:
@@ -179,6 +185,6 @@ class _Batches(BatchEndpoint):
         if result["type"] == "succeeded":
             return BatchResult(str(line["custom_id"]), payload=result["message"])
         if result["type"] == "errored":
-            fault = self.provider.diagnose(400, result["error"], "")
-            return BatchResult(str(line["custom_id"]), fault=batch_fault(fault.reason, fault.kind))
+            error = self.provider.classify_error(400, result["error"], "")
+            return BatchResult(str(line["custom_id"]), error=batch_error(error.reason, error.kind))
         return BatchResult(str(line["custom_id"]))  # canceled or expired: never asked

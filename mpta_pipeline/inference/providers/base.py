@@ -1,157 +1,60 @@
-"""What a provider is: how a request is written, how a reply is read, and whose fault a failure is."""
+"""What a provider is: one wire format, declared by a subclass of `Provider` in a file of its own.
+
+A file `NAME.py` in this folder, or in `providers/` of the configuration folder, defines one subclass of `Provider`.
+`provider: NAME` in `models.yaml` then selects it. Whatever other modules need to know of a provider is declared here.
+"""
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import Fault, Kind, shorten
-from mpta_pipeline.inference.requests import Ask
-from mpta_pipeline.inference.response_fields import mapping, parse_json
+from mpta_pipeline.core.configuration import StrictModel
+from mpta_pipeline.inference.batch_endpoint import BatchEndpoint
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
+from mpta_pipeline.inference.requests import ModelRequest
+from mpta_pipeline.inference.response_fields import message_of
+
+if TYPE_CHECKING:  # models.py asks the registry, which imports the providers
+    from mpta_pipeline.inference.models import ModelSpec
 
 T = TypeVar("T")
-MOST_PAGES = 200  # of a provider's list of batches that are looked through
-CLOCKS = 3600.0  # seconds that the provider's clock may differ from ours
 
 
 class Call(Protocol):
-    """Exchanges with the endpoint, as the engine hands them to a provider."""
+    """An HTTP call, as the engine passes it to a provider."""
 
     def __call__(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> Awaitable[T]:
-        """Send a JSON body (none: GET) to a path below the base URL; returns what `read` makes of the reply's JSON.
+        """Send a JSON body (None: GET) to a path below the base URL; return what `read` makes of the response's JSON.
 
         Raises:
-            Fault: For good. One that `read` raises because a reply makes no sense is tried again first.
+            ProviderError: The call failed for good. An error that `read` raises because a response cannot be read is
+                retried first.
         """
 
 
-class Http(Protocol):
-    """Exchanges of a batch endpoint: JSON, and whole files."""
-
-    async def json(self, path: str, body: Mapping[str, Any] | None, *, again: bool = True) -> Any:
-        """Send a JSON body (none: GET); returns the reply's JSON. `again`: it may be sent twice if it fails."""
-
-    async def raw(self, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
-        """Send bytes (none: GET); returns the reply's bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchState:
-    """A batch at the provider: whether it has ended, requests done, and the reason if all of it failed.
-
-    `name` is the state as the provider calls it, `known` whether the provider documents it.
-    """
-
-    ended: bool
-    done: int
-    failed: str | None = None
-    name: str = ""
-    known: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """One request of a batch: the reply's JSON, or a final fault, or neither where it was never asked (expired).
-
-    `request_hash` is empty where the provider does not send it back; then results come in the order of the requests.
-    """
-
-    request_hash: str
-    payload: Any = None
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A batch whose id never arrived.
-
-    Attributes:
-        tag: Ours.
-        requests: What was handed in with it.
-        since: When, in seconds since 1970.
-        others: Ids of batches that it is not.
-    """
-
-    tag: str
-    requests: frozenset[str]
-    since: float
-    others: frozenset[str]
-
-
-def batch_fault(reason: str, kind: Kind = Kind.ITEM) -> Fault:
-    """The fault of one request of a batch."""
-    return Fault(kind, shorten(f"batch: {reason}"))
-
-
-class BatchEndpoint(ABC):
-    """Asking many requests at once, to be answered within a day at a lower price."""
-
-    most = 10_000
-    """Requests in one batch."""
-
-    @abstractmethod
-    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
-        """Hand in requests; returns the batch's id. `tag` is ours: `find` knows the batch by it.
-
-        What makes the batch is sent once (`again=False`): a second one would be paid as well.
-        """
-
-    @abstractmethod
-    async def find(self, wanted: Wanted, http: Http) -> str | None:
-        """The id of a batch that may have been made although its id never arrived."""
-
-    @abstractmethod
-    async def state(self, batch: str, http: Http) -> BatchState:
-        """How far it is."""
-
-    @abstractmethod
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
-        """The results of a batch that has ended, also of one that was cancelled or has expired."""
-
-    @abstractmethod
-    async def cancel(self, batch: str, http: Http) -> None:
-        """Ask the provider to stop it; what is done stays done."""
-
-
-def result_lines(data: bytes, read: Callable[[Any], BatchResult]) -> Iterator[BatchResult]:
-    """The results in a JSON Lines file, one by one: a line that cannot be read spoils no other."""
-    for line in data.splitlines():
-        if not line.strip():
-            continue
-        try:
-            document = parse_json(line)
-        except ValueError:
-            yield BatchResult("")
-            continue
-        yield one_result(document, read)
-
-
-def one_result(document: Any, read: Callable[[Any], BatchResult]) -> BatchResult:
-    """One result of a batch; of another form than published it is a fault of the request that it names."""
-    try:
-        return read(document)
-    except Exception as failure:  # what a server says is never an error of the program
-        key = document.get("custom_id") if isinstance(document, Mapping) else None
-        reason = f"the result is not of the published form: {type(failure).__name__} {failure}"
-        return BatchResult(key if isinstance(key, str) else "", fault=batch_fault(reason, Kind.SERVER))
+class ProviderOptions(StrictModel):
+    """Fields of a `models.yaml` entry that only one provider has. They stand beside the common fields."""
 
 
 @dataclass(slots=True)
-class Reply:
-    """What a model answered. A refusal by content filter is a reply whose `finish_reason` says so.
+class ModelResponse:
+    """A model's response. A refusal by a content filter is a response whose `finish_reason` says so.
 
     Attributes:
-        option_logprobs: Natural log-probability of each shown option's letter or text; None where not offered.
+        text: The text without a thought that came in a field of its own.
+        option_logprobs: Natural log-probability of each shown option's letter or text; None if not offered.
+        finish_reason: Why the model stopped, in the provider's words.
+        prompt_tokens: Tokens of the prompt, as counted by the provider.
+        completion_tokens: Tokens of the response, including those of a thought.
         cached_tokens: Tokens of the prompt that the provider took from its cache.
-        provider_model: Model and fingerprint as the provider reports them.
-        letter_share: Share of probability on the options' letters at the answer's first token; None where not known.
-        thought: A thought came along: in a field of its own, in the text, or as tokens paid for.
+        provider_model: Model and fingerprint as reported by the provider.
+        letter_share: Probability of the options' letters, in all, at the answer's first token; None if unknown.
+        thought: The model thought first: in a field of its own, within the text, or as tokens that are charged.
     """
 
     text: str | None
@@ -173,193 +76,125 @@ class Reply:
 
 
 class Provider(ABC):
-    """One wire format. A new provider is one file with a subclass and one line in `providers/__init__.py`."""
+    """One wire format.
 
-    retries = True
-    """A failed exchange may be sent again by itself; false where an answer is made of several that belong together."""
+    The smallest provider defines `base_url`, `key_variable`, `headers`, `complete` and `read_response`.
+    """
+
+    base_url: ClassVar[str | None] = None
+    """Root of the API, used if an entry has no `base_url`. None: the entry must have one."""
+    key_variable: ClassVar[str | None] = None
+    """Environment variable of the key, used if an entry has neither `key_env` nor `base_url`."""
+    elicitations: ClassVar[tuple[str, ...]] = ("letter", "verbalized", "free_text")
+    """Ways of asking that the format allows. `option_logprob` needs log-probabilities of whole options."""
+    apis: ClassVar[tuple[str, ...]] = ("chat",)
+    """Values of `api` that an entry may have."""
+    structured_output: ClassVar[bool] = False
+    """The format can restrict the output to one of the letters (`structured: true`)."""
+    thinking_switches: ClassVar[tuple[str, ...]] = ()
+    """Request fields that tell a model whether to think, the usual one first."""
+    answer_tokens: ClassVar[Mapping[str, int]] = {"letter": 8, "option_logprob": 1, "verbalized": 256, "free_text": 512}
+    """Tokens that an answer may have, by elicitation. One is enough for a letter, but some chat models write "(A)"."""
+    Options: ClassVar[type[ProviderOptions]] = ProviderOptions
+    """Further fields of an entry that belong to this provider."""
+    unused_fields: ClassVar[tuple[str, ...]] = ()
+    """Common fields of an entry that this provider does not take."""
+    in_process: ClassVar[bool] = False
+    """The model runs inside this process: it has no address and no key, and prompts stay on this machine."""
+    concurrency: ClassVar[int | None] = None
+    """Requests in flight at most, whatever the entry says. None: the entry's `connections`."""
+    prefill_rate: ClassVar[float | None] = None
+    """Prompt tokens evaluated per second, by which plans estimate the time. None: by the latency of requests."""
+    root_has_version: ClassVar[bool] = False
+    """The API's root ends in a version (`/v1`), so that a base URL without one is probably a mistake."""
+    retries: ClassVar[bool] = True
+    """A failed HTTP call may be repeated by itself. False if a response takes several calls that belong together."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self.lacks: list[str] = []
-        """What the endpoint turned out not to offer, in words for the user."""
-        self.room = 0
-        """Tokens of thought allowed in this run because the model turned out to think; the entry says nothing of it."""
+        self.missing_features: list[str] = []
+        """Features that the endpoint turned out not to offer, in words for the user."""
+        self.thinking_allowance = 0
+        """Tokens of thought that this run allows because the model turned out to think although its entry is silent."""
+        self.option_method: str | None = None
+        """How whole options get log-probabilities; None until it is known."""
 
-    def limit(self, elicitation: str) -> int:
-        """Tokens that a reply may have."""
-        return self.spec.tokens_for(elicitation) + (self.room if elicitation != "option_logprob" else 0)
+    # ---------------------------------------------------------------- what every provider defines
 
     @abstractmethod
     def headers(self, key: str | None) -> dict[str, str]:
-        """Headers of every request, with the key where there is one."""
+        """Return the headers of every request, with the key if there is one."""
 
     @abstractmethod
-    async def answer(self, ask: Ask, call: Call) -> Reply:
-        """Ask one request, with one exchange or several."""
+    async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
+        """Get the response to one request, by one HTTP call or several."""
 
     @abstractmethod
-    def reply(self, ask: Ask, payload: Any) -> Reply:
-        """Read the reply's JSON; raises Fault where it is not of the published form."""
+    def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
+        """Read a response's JSON.
+
+        Raises:
+            ProviderError: It does not have the documented form, or reports an error.
+        """
+
+    # ---------------------------------------------------------------- what a provider may define
+
+    def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
+        """Classify an error response by the usual meaning of its status. Subclasses add the provider's own codes."""
+        reason = shorten(message_of(payload) or text or "no reason given")
+        if status == 401:
+            return ProviderError(ErrorKind.FATAL, f"the key was rejected: {reason}")
+        if status == 402:
+            return ProviderError(ErrorKind.FATAL, f"the account has no credit left: {reason}")
+        if status in (408, 409, 425) or status >= 500:
+            return ProviderError(ErrorKind.OVERLOADED if status == 529 else ErrorKind.SERVER, reason)
+        if status == 429:
+            return ProviderError(ErrorKind.OVERLOADED, reason)
+        return ProviderError(ErrorKind.REQUEST, reason)
+
+    def batches(self) -> BatchEndpoint | None:
+        """Return the batch endpoint; None if the provider has none."""
+        return None
 
     @asynccontextmanager
     async def running(self, cache_dir: Path) -> AsyncIterator[str]:
-        """The base URL, for as long as the endpoint is needed. `cache_dir` takes files made from installed models."""
+        """Keep the endpoint running and yield its base URL. `cache_dir` takes files made from installed models."""
         yield self.spec.url
 
-    def batches(self) -> BatchEndpoint | None:
-        """The batch endpoint; None: the provider has none."""
-        return None
+    def listing_path(self) -> str:
+        """Return the path where the endpoint describes its models."""
+        return "/models"
+
+    def usual_switch(self) -> str:
+        """Return the request field that tells this endpoint's models whether to think."""
+        return next(iter(self.thinking_switches), "none")
+
+    @classmethod
+    def check_available(cls, spec: ModelSpec) -> None:
+        """Check what the model needs on this machine.
+
+        Raises:
+            ModelError: A file or package is missing.
+        """
+        return
+
+    @classmethod
+    def identity(cls, spec: ModelSpec) -> dict[str, Any]:
+        """Return what identifies the model's weights, as part of `ModelSpec.identity`: the address, or a revision."""
+        address = {} if spec.revision is not None else {"base_url": spec.url}
+        return address | spec.options.model_dump(mode="json", exclude_defaults=True)
+
+    # ---------------------------------------------------------------- what providers use
+
+    def limit(self, elicitation: str) -> int:
+        """Return the number of tokens that a response may have."""
+        return self.spec.tokens_for(elicitation) + (self.thinking_allowance if elicitation != "option_logprob" else 0)
 
     def parameters(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """The entry's sampling parameters over defaults; one set to null is not sent."""
+        """Return the entry's sampling parameters over defaults, without those that are null."""
         return {k: v for k, v in {**defaults, **self.spec.parameters}.items() if v is not None}
 
-    def note_lack(self, what: str) -> None:
-        """Note, once, what the endpoint does not offer."""
-        if what not in self.lacks:
-            self.lacks.append(what)
-
-    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
-        """Whose fault an error reply is, by the published meaning of the codes; subclasses add the provider's own."""
-        reason = shorten(message_of(payload) or text or "no reason given")
-        if status == 401:
-            return Fault(Kind.FATAL, f"the key was rejected: {reason}")
-        if status == 402:
-            return Fault(Kind.FATAL, f"nothing is left to pay with: {reason}")
-        if status in (408, 409, 425) or status >= 500:
-            return Fault(Kind.BUSY if status == 529 else Kind.SERVER, reason)
-        if status == 429:
-            return Fault(Kind.BUSY, reason)
-        return Fault(Kind.ITEM, reason)
-
-
-def usage_of(payload: Mapping[str, Any], name: str = "usage") -> Mapping[str, Any]:
-    """The usage of a reply; empty where there is none, or something else in its place."""
-    usage = payload.get(name)
-    return usage if isinstance(usage, Mapping) else {}
-
-
-def count_of(usage: Mapping[str, Any], name: str) -> int | None:
-    """A number of tokens in a reply's usage; None where there is none, or something else in its place."""
-    value = usage.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
-        return None
-    return int(value)
-
-
-def message_of(payload: Any) -> str:
-    """The message of an error reply, whatever its shape."""
-    if isinstance(payload, list) and payload:
-        payload = payload[0]
-    if isinstance(payload, dict):
-        error = payload.get("error", payload)
-        if isinstance(error, dict):
-            return str(error.get("message") or error.get("detail") or error)
-        return str(error)
-    return ""
-
-
-def code_of(payload: Any) -> str:
-    """The machine-readable code or type of an error reply, lower case; empty if there is none."""
-    error = payload.get("error") if isinstance(payload, dict) else None
-    if not isinstance(error, dict):
-        return ""
-    return " ".join(str(error[k]) for k in ("code", "type", "status") if error.get(k) is not None).lower()
-
-
-# Finish reasons by which a server says that it failed: what came is no answer.
-BROKEN = frozenset(
-    (
-        "abort",
-        "aborted",
-        "cancelled",
-        "error",
-        "failed",
-        "finish_reason_unspecified",
-        "insufficient_system_resource",
-        "internal_error",
-        "load",
-        "malformed_response",
-        "missing_thought_signature",
-        "network_error",
-        "server_error",
-        "unknown",
-    )
-)
-# Finish reasons of a reply that may be empty although nothing failed.
-MAY_BE_EMPTY = frozenset(
-    (
-        "content_filter",
-        "length",
-        "max_output_tokens",
-        "max_tokens",
-        "model_context_window_exceeded",
-        "model_length",
-        "refusal",
-        "safety",
-        "sensitive",
-        "tool_calls",
-        "tool_use",
-        "function_call",
-    )
-)
-# An error in plain words that says that the server will be well later.
-_LATER = re.compile(r"(?i)load|busy|capacity|queue|try again|timed? ?out|temporar|unavailable|rate")
-
-
-def raise_error_in(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> None:
-    """An error in a reply with status 200, as gateways report what went wrong behind them.
-
-    Raises:
-        Fault: There is one. In plain words (`{"error": "Unexpected endpoint"}`) it comes from a server that has no such
-            address, unless it says that it is busy.
-    """
-    whole = mapping(payload)
-    error = whole.get("error") or (whole if whole.get("object") == "error" else None)
-    if not error:
-        return
-    if isinstance(error, str) and not _LATER.search(error):
-        raise Fault(Kind.DOWN, f"an error in plain words with status 200 in place of the API's reply: {shorten(error)}")
-    given = (mapping(error).get(name) for name in ("code", "status", "status_code", "http_status"))
-    status = next((c for c in given if type(c) is int and 400 <= c < 600), 500)
-    fault = diagnose(status, payload, "")
-    raise Fault(fault.kind, f"HTTP 200 with error {status}: {fault.reason}", retry_after=fault.retry_after)
-
-
-def finish_of(value: Any) -> tuple[str | None, Mapping[str, Any]]:
-    """A finish reason as text, and what else it says: SGLang sends an object, `{"type": "abort", "message": …}`."""
-    details = mapping(value)
-    if details:
-        return str(details.get("type") or "") or None, details
-    return None if value is None else str(value), details
-
-
-def raise_if_no_answer(
-    finish: str | None,
-    text: str,
-    completion: int | None,
-    diagnose: Callable[[int, Any, str], Fault],
-    *,
-    details: Mapping[str, Any] | None = None,
-    thought: bool = False,
-) -> None:
-    """A reply with status 200 that is none: the server gave up, or an empty text for which no token was used.
-
-    Raises:
-        Fault: The server's, to be tried again.
-    """
-    reason = (finish or "").lower()
-    if reason in BROKEN:
-        details = details or {}
-        code = details.get("status_code")
-        status = code if type(code) is int and 400 <= code < 600 else 500
-        said = shorten(str(details.get("message") or ""))
-        fault = diagnose(status, {"error": {"message": said or "no reason given"}}, "")
-        raise Fault(fault.kind, f"the reply ended with finish reason {finish}: {fault.reason}")
-    if not text.strip() and completion == 0 and not thought and reason not in MAY_BE_EMPTY:
-        raise Fault(Kind.SERVER, f"the reply is empty and used no tokens (finish reason {finish or 'none'})")
-
-
-def senseless(what: str) -> Fault:
-    """The fault of a reply that is JSON but not of the published form."""
-    return Fault(Kind.SERVER, f"the reply is not of the published form: {what}")
+    def note_missing_feature(self, what: str) -> None:
+        """Note, once, a feature that the endpoint does not offer."""
+        if what not in self.missing_features:
+            self.missing_features.append(what)

@@ -5,33 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpta_pipeline.core.reasoning_text import after_thought
-from mpta_pipeline.inference.letter_logprobs import letters_of
-from mpta_pipeline.inference.models import ModelSpec
-from mpta_pipeline.inference.provider_errors import Fault, Kind
-from mpta_pipeline.inference.providers.base import (
+from mpta_pipeline.inference.batch_endpoint import (
     MOST_PAGES,
     BatchEndpoint,
+    BatchHttp,
     BatchResult,
     BatchState,
-    Call,
-    Http,
-    Provider,
-    Reply,
-    Wanted,
-    batch_fault,
-    count_of,
-    message_of,
+    LostBatch,
+    batch_error,
     one_result,
-    raise_error_in,
-    raise_if_no_answer,
-    senseless,
-    usage_of,
 )
-from mpta_pipeline.inference.requests import LETTERS, Ask
-from mpta_pipeline.inference.response_fields import Token, candidates, listing, mapping, words
+from mpta_pipeline.inference.letter_logprobs import letters_of
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.requests import LETTERS, ModelRequest
+from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
+from mpta_pipeline.inference.response_fields import (
+    Token,
+    candidates,
+    count_of,
+    listing,
+    mapping,
+    message_of,
+    usage_of,
+    words,
+)
+
+if TYPE_CHECKING:
+    from mpta_pipeline.inference.models import ModelSpec
 
 MOST_LOGPROBS = 20  # what the API allows
 FILTERED = {
@@ -64,33 +68,44 @@ def _levels(model: str) -> bool:
 
 
 class Gemini(Provider):
-    """Letters with the first token's log-probabilities, where the model offers them."""
+    """Letters with the first token's log-probabilities, if the model offers them."""
+
+    base_url = "https://generativelanguage.googleapis.com/v1beta"
+    key_variable = "GEMINI_API_KEY"
+    structured_output = True
+    thinking_switches = ("thinkingConfig",)
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self._least_thought: dict[str, Any] | None = None
+
+    def listing_path(self) -> str:
+        """Return the path of this model's description."""
+        return f"/models/{self.spec.model}"
 
     def headers(self, key: str | None) -> dict[str, str]:
         """The key in a header: in the URL, where Google also takes it, it would end up in logs."""
         own = {} if key is None else {self.spec.key_header or "x-goog-api-key": key}
         return own | self.spec.headers
 
-    async def answer(self, ask: Ask, call: Call) -> Reply:
+    async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
         """One exchange; without log-probabilities, or with the least thought, where the model cannot otherwise."""
-        path, read = f"/models/{self.spec.model}:generateContent", partial(self.reply, ask)
+        path, read = f"/models/{self.spec.model}:generateContent", partial(self.read_response, request)
         while True:
-            body = self.body(ask)
+            body = self.body(request)
             try:
                 return await call(path, body, read)
-            except Fault as fault:
-                if fault.kind is not Kind.ITEM or not self._adapt(fault.reason.lower(), body["generationConfig"]):
+            except ProviderError as error:
+                if error.kind is not ErrorKind.REQUEST or not self._adapt(
+                    error.reason.lower(), body["generationConfig"]
+                ):
                     raise
 
     def _adapt(self, reason: str, config: Mapping[str, Any]) -> bool:
         """Ask differently after a rejection that says how."""
         own = self.spec.parameters  # what the entry itself sends stays
         if "logprobs" in reason and config.get("responseLogprobs") and "responseLogprobs" not in own:
-            self.note_lack(_NO_LOGPROBS)
+            self.note_missing_feature(_NO_LOGPROBS)
             return True
         asked = config.get("thinkingConfig") or {}
         if (
@@ -105,7 +120,7 @@ class Gemini(Provider):
             return False
         if asked == self._thinking():  # else another request has found it out meanwhile
             self._least_thought = following[0]
-            self.note_lack("switching its thinking off (it is asked to think as little as it can)")
+            self.note_missing_feature("switching its thinking off (it is asked to think as little as it can)")
         return True
 
     def _thinking(self) -> dict[str, Any] | None:
@@ -123,41 +138,41 @@ class Gemini(Provider):
             return {"thinkingLevel": "low" if reasoning.budget <= LITTLE else "high"}
         return {"thinkingBudget": reasoning.budget}
 
-    def body(self, ask: Ask) -> dict[str, Any]:
+    def body(self, request: ModelRequest) -> dict[str, Any]:
         """The request: parts, a systemInstruction, and generationConfig, which takes the entry's parameters."""
         config = self.parameters({"temperature": 0})
-        config["maxOutputTokens"] = self.limit(ask.elicitation)
+        config["maxOutputTokens"] = self.limit(request.elicitation)
         if thinking := self._thinking():
             config.setdefault("thinkingConfig", thinking)
-        if self.spec.structured and ask.elicitation == "letter":
-            schema = {"type": "STRING", "enum": list(LETTERS[: len(ask.options)])}
+        if self.spec.structured and request.elicitation == "letter":
+            schema = {"type": "STRING", "enum": list(LETTERS[: len(request.options)])}
             config |= {"responseMimeType": "text/x.enum", "responseSchema": schema}
-        elif ask.elicitation == "letter" and self.spec.top_logprobs and _NO_LOGPROBS not in self.lacks:
+        elif request.elicitation == "letter" and self.spec.top_logprobs and _NO_LOGPROBS not in self.missing_features:
             config |= {"responseLogprobs": True, "logprobs": min(self.spec.top_logprobs, MOST_LOGPROBS)}
         body: dict[str, Any] = {
-            "contents": [{"role": "user", "parts": [{"text": ask.user}]}],
+            "contents": [{"role": "user", "parts": [{"text": request.user}]}],
             "generationConfig": config,
         }
-        if ask.system is not None:
-            body["systemInstruction"] = {"parts": [{"text": ask.system}]}
+        if request.system is not None:
+            body["systemInstruction"] = {"parts": [{"text": request.system}]}
         return body
 
-    def reply(self, ask: Ask, payload: Any) -> Reply:
+    def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
         """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
-        raise_error_in(payload, self.diagnose)
+        raise_error_in(payload, self.classify_error)
         whole = mapping(payload)
         usage = usage_of(whole, "usageMetadata")
         found = listing(whole.get("candidates"))
         first = mapping(found[0]) if found else {}
         if not first and not mapping(whole.get("promptFeedback")).get("blockReason"):
-            raise senseless("it has neither candidates nor a block reason")
+            raise unreadable_response("it has neither candidates nor a block reason")
         parts = [mapping(part) for part in listing(mapping(first.get("content")).get("parts"))]
         text = "".join(words(part.get("text")) for part in parts if not part.get("thought"))
         finish = words(first.get("finishReason")) or None
         if not first or finish in FILTERED:
             finish = "content_filter"
         if finish in FAILED and not text.strip():
-            raise Fault(Kind.SERVER, f"the reply is empty and ended with finish reason {finish}")
+            raise ProviderError(ErrorKind.SERVER, f"the reply is empty and ended with finish reason {finish}")
         result = mapping(first.get("logprobsResult"))
         tops = [mapping(top) for top in listing(result.get("topCandidates"))]
         chosen = [mapping(one) for one in listing(result.get("chosenCandidates"))]
@@ -176,12 +191,12 @@ class Gemini(Provider):
         if thoughts := count_of(usage, "thoughtsTokenCount"):
             completion = (completion or 0) + thoughts  # thinking is paid as output
         thought = bool(thoughts) or any(part.get("thought") for part in parts)
-        raise_if_no_answer(finish, text, completion, self.diagnose, thought=thought)
+        raise_if_broken(finish, text, completion, self.classify_error, thought=thought)
         letters, share = None, None
-        if ask.elicitation == "letter":
+        if request.elicitation == "letter":
             spoken = any(part.get("thought") for part in parts)
-            letters, share = letters_of(tokens, text, len(ask.options), thought=spoken)
-        return Reply(
+            letters, share = letters_of(tokens, text, len(request.options), thought=spoken)
+        return ModelResponse(
             text=text,
             option_logprobs=letters,
             finish_reason=finish,
@@ -193,25 +208,27 @@ class Gemini(Provider):
             thought=thought or after_thought(text) != text,
         )
 
-    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+    def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
         """Adds: a bad key comes as 400, an unknown model as 404, and the wait in RetryInfo, not in a header."""
-        fault = super().diagnose(status, payload, text)
+        error = super().classify_error(status, payload, text)
         details = _details(payload)
         reasons = {d.get("reason") for d in details}
-        if "API_KEY_INVALID" in reasons or "API key not valid" in fault.reason:
-            return Fault(Kind.FATAL, f"the key was rejected: {fault.reason}")
+        if "API_KEY_INVALID" in reasons or "API key not valid" in error.reason:
+            return ProviderError(ErrorKind.FATAL, f"the key was rejected: {error.reason}")
         if status == 404:
-            return Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
+            return ProviderError(
+                ErrorKind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}"
+            )
         if status == 400 and "FAILED_PRECONDITION" in str(payload):
-            fault.kind = Kind.FATAL
+            error.kind = ErrorKind.FATAL
         for detail in details:
             delay = str(detail.get("retryDelay", ""))
             if delay.endswith("s"):
                 try:
-                    fault.retry_after = float(delay[:-1])
+                    error.retry_after = float(delay[:-1])
                 except ValueError:
                     continue
-        return fault
+        return error
 
     def batches(self) -> BatchEndpoint:
         """Batches with their requests inline."""
@@ -226,26 +243,26 @@ class _Batches(BatchEndpoint):
     def __init__(self, provider: Gemini) -> None:
         self.provider = provider
 
-    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
-        requests = [{"request": self.provider.body(a), "metadata": {"key": a.request_hash}} for a in asks]
-        body = {"batch": {"display_name": tag, "input_config": {"requests": {"requests": requests}}}}
-        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body, again=False)
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: BatchHttp) -> str:
+        inline = [{"request": self.provider.body(one), "metadata": {"key": one.request_hash}} for one in requests]
+        body = {"batch": {"display_name": tag, "input_config": {"requests": {"requests": inline}}}}
+        made = await http.json(f"/models/{self.provider.spec.model}:batchGenerateContent", body, repeatable=False)
         return str(made["name"])
 
-    async def find(self, wanted: Wanted, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
         token = ""
         for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?pageSize=100{token}", None)
             for batch in page.get("operations") or []:
                 names = ((batch.get("metadata") or {}).get("displayName"), batch.get("displayName"))
-                if wanted.tag in names and batch["name"] not in wanted.others:
+                if lost.tag in names and batch["name"] not in lost.others:
                     return str(batch["name"])
             if not page.get("nextPageToken"):
                 return None
             token = f"&pageToken={page['nextPageToken']}"
         return None
 
-    async def state(self, batch: str, http: Http) -> BatchState:
+    async def state(self, batch: str, http: BatchHttp) -> BatchState:
         found = await http.json(f"/{batch}", None)
         meta = found.get("metadata") or {}
         state = str(meta.get("state", ""))
@@ -263,14 +280,14 @@ class _Batches(BatchEndpoint):
             known=bool(meta and not state) or state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")),
         )
 
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+    async def results(self, batch: str, http: BatchHttp) -> Iterator[BatchResult]:
         found = await http.json(f"/{batch}", None)
         inlined = (found.get("response") or {}).get("inlinedResponses") or []
         if isinstance(inlined, dict):
             inlined = inlined.get("inlinedResponses") or []
         return (one_result(one, self._result) for one in inlined)
 
-    async def cancel(self, batch: str, http: Http) -> None:
+    async def cancel(self, batch: str, http: BatchHttp) -> None:
         await http.json(f"/{batch}:cancel", {})
 
     def _result(self, one: Any) -> BatchResult:
@@ -278,7 +295,7 @@ class _Batches(BatchEndpoint):
         if one.get("response") is not None:
             return BatchResult(key, payload=one["response"])
         if one.get("error") is not None:
-            return BatchResult(key, fault=batch_fault(message_of(one)))
+            return BatchResult(key, error=batch_error(message_of(one)))
         return BatchResult(key)
 
 

@@ -6,54 +6,57 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from mpta_pipeline.core.reasoning_text import after_thought
+from mpta_pipeline.inference.batch_endpoint import (
+    CLOCK_SKEW,
+    MOST_PAGES,
+    BatchEndpoint,
+    BatchHttp,
+    BatchResult,
+    BatchState,
+    LostBatch,
+    batch_error,
+    result_lines,
+)
 from mpta_pipeline.inference.letter_logprobs import letters_of
-from mpta_pipeline.inference.models import ModelSpec, Switch
 from mpta_pipeline.inference.option_logprobs import (
-    Way,
     find_way,
     sum_of_echo,
     sum_of_prompt,
-    sum_of_reply,
+    sum_of_response,
     token_grammar,
 )
-from mpta_pipeline.inference.provider_errors import Fault, Kind
-from mpta_pipeline.inference.providers.base import (
-    CLOCKS,
-    MOST_PAGES,
-    BatchEndpoint,
-    BatchResult,
-    BatchState,
-    Call,
-    Http,
-    Provider,
-    Reply,
-    Wanted,
-    batch_fault,
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.requests import LETTERS, ModelRequest
+from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
+from mpta_pipeline.inference.response_fields import (
     code_of,
     count_of,
-    finish_of,
+    finish_reason_of,
+    listing,
+    mapping,
     message_of,
-    raise_error_in,
-    raise_if_no_answer,
-    result_lines,
-    senseless,
+    parse_json,
+    tokens_of,
     usage_of,
+    words,
 )
-from mpta_pipeline.inference.requests import LETTERS, Ask
-from mpta_pipeline.inference.response_fields import listing, mapping, parse_json, tokens_of, words
+
+if TYPE_CHECKING:
+    from mpta_pipeline.inference.models import ModelSpec
 
 NO_LOGPROBS = "log-probabilities"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _BUDGETS = ((1024, "low"), (8192, "medium"), (10**9, "high"))
 # How thinking is switched, by host; a server of one's own does it by its chat template.
-_SWITCHES: tuple[tuple[str, Switch], ...] = (
+_SWITCHES: tuple[tuple[str, str], ...] = (
     (r"(^|\.)openrouter\.ai$", "reasoning"),
     (r"(^|\.)(deepseek\.com|z\.ai|bigmodel\.cn|moonshot\.(ai|cn)|volces\.com)$", "thinking"),
     (r"(^|\.)(aliyuncs\.com|siliconflow\.(cn|com))$", "enable_thinking"),
@@ -65,29 +68,38 @@ _SWITCHES: tuple[tuple[str, Switch], ...] = (
 OLLAMA_PORT = ":11434"
 
 
-def switch_of(spec: ModelSpec) -> Switch:
-    """The field of the request by which an endpoint of this format is told whether to think."""
-    if spec.provider == "embedded":
-        return "chat_template_kwargs"
-    address = urlsplit(spec.url)
-    found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
-    if found is None and address.netloc.endswith(OLLAMA_PORT):
-        return "reasoning_effort"
-    return found or "chat_template_kwargs"
-
-
 class OpenAI(Provider):
     """Chat and completions: letters with the first token's log-probabilities, whole options where a probe shows how."""
 
+    base_url: ClassVar[str | None] = "https://api.openai.com/v1"
+    key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    elicitations = ("letter", "option_logprob", "verbalized", "free_text")
+    apis = ("chat", "completions")
+    structured_output = True
+    thinking_switches: ClassVar[tuple[str, ...]] = (
+        "chat_template_kwargs",
+        "reasoning_effort",
+        "enable_thinking",
+        "thinking",
+        "reasoning",
+    )
+    root_has_version = True
     native = "/.."
     """Where llama.cpp's own endpoints are, seen from the API's root."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self.way: Way | None = None
         self.top_logprobs = spec.top_logprobs
         self.tokens_field = spec.max_tokens_field
         self.effort: str | None = None
+
+    def usual_switch(self) -> str:
+        """Return the field by which this address's models are told whether to think, by host."""
+        address = urlsplit(self.spec.url)
+        found = next((switch for host, switch in _SWITCHES if re.search(host, address.hostname or "")), None)
+        if found is None and address.netloc.endswith(OLLAMA_PORT):
+            return "reasoning_effort"
+        return found or "chat_template_kwargs"
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Bearer key, or the key alone in the entry's own header."""
@@ -96,16 +108,16 @@ class OpenAI(Provider):
             own = {self.spec.key_header: key}
         return own | self.spec.headers
 
-    async def answer(self, ask: Ask, call: Call) -> Reply:
+    async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
         """One exchange; without log-probabilities where the endpoint turns out to reject the wish for them."""
-        if ask.elicitation == "option_logprob":
-            return await self.score_options(ask, call)
+        if request.elicitation == "option_logprob":
+            return await self.score_options(request, call)
         while True:
-            path, body = self.request(ask)
+            path, body = self.path_and_body(request)
             try:
-                return await call(path, body, partial(self.reply, ask))
-            except Fault as fault:
-                if fault.kind is not Kind.ITEM or not self._adapt(fault.reason, body):
+                return await call(path, body, partial(self.read_response, request))
+            except ProviderError as error:
+                if error.kind is not ErrorKind.REQUEST or not self._adapt(error.reason, body):
                     raise
 
     def _adapt(self, reason: str, body: Mapping[str, Any]) -> bool:
@@ -113,7 +125,7 @@ class OpenAI(Provider):
         own = self.spec.parameters  # what the entry itself sends stays
         if "max_completion_tokens" in reason and "max_tokens" in body and "max_tokens" not in own:
             self.tokens_field = "max_completion_tokens"
-            self.note_lack("max_tokens (max_completion_tokens is sent in its place)")
+            self.note_missing_feature("max_tokens (max_completion_tokens is sent in its place)")
             return True
         if "reasoning_effort" in reason or "reasoning.effort" in reason:
             return self._adapt_effort(reason, body)
@@ -126,7 +138,7 @@ class OpenAI(Provider):
             # The most that it allows is the largest number in the reason below the one that was asked for.
             self.top_logprobs = max((n for n in map(int, re.findall(r"\d{1,4}", reason)) if n < asked), default=0)
             few = f"more than {self.top_logprobs} log-probabilities a token"
-            self.note_lack(few if self.top_logprobs else NO_LOGPROBS)
+            self.note_missing_feature(few if self.top_logprobs else NO_LOGPROBS)
         return True
 
     def _adapt_effort(self, reason: str, body: Mapping[str, Any]) -> bool:
@@ -140,7 +152,7 @@ class OpenAI(Provider):
             self.effort = next((e for e in named if e in following), following[0] if following else None)
             if self.effort is None:
                 return False
-            self.note_lack(f"reasoning_effort {sent} ({self.effort} is sent in its place)")
+            self.note_missing_feature(f"reasoning_effort {sent} ({self.effort} is sent in its place)")
         return True
 
     def _effort(self) -> str:
@@ -156,7 +168,7 @@ class OpenAI(Provider):
         if reasoning is None or self.spec.api == "completions":
             return {}
         off = reasoning.budget == 0 or reasoning.effort == "none"
-        match reasoning.switch or switch_of(self.spec):
+        match reasoning.switch or self.usual_switch():
             case "reasoning_effort":
                 return {"reasoning_effort": self.effort or self._effort()}
             case "reasoning":
@@ -180,25 +192,25 @@ class OpenAI(Provider):
                 return {"chat_template_kwargs": names}
         return {}
 
-    async def score_options(self, ask: Ask, call: Call) -> Reply:
+    async def score_options(self, request: ModelRequest, call: Call) -> ModelResponse:
         """Score each option as the whole reply; the text is that of the likeliest one."""
-        path, body = self.request(ask)
-        if self.way is None:
+        path, body = self.path_and_body(request)
+        if self.option_method is None:
             fixed = self.spec.option_scoring
             small = {k: v for k, v in body.items() if k not in ("messages", "prompt")}
-            self.way = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
-        usage = Reply(text="", prompt_tokens=0, completion_tokens=0)
+            self.option_method = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
+        usage = ModelResponse(text="", prompt_tokens=0, completion_tokens=0)
         # What comes before the option, evaluated once: how many tokens it has, and from the same state for each option.
         before = await call(path, body | {self.tokens_field: 1}, partial(self._account, usage))
         logprobs = []
         gap = " " if self.spec.api == "completions" else ""
-        for option in [gap + text.strip() for text in ask.options]:
-            if self.way == "grammar":
+        for option in [gap + text.strip() for text in request.options]:
+            if self.option_method == "grammar":
                 asked = {"content": option, "add_special": False, "parse_special": False}
                 tokens = await call(self.native + "/tokenize", asked, lambda p: [int(t) for t in p["tokens"]])
                 forced = {"grammar": token_grammar(tokens), self.tokens_field: len(tokens), "logprobs": True}
-                read = partial(sum_of_reply, n=len(tokens))
-            elif self.way == "prompt_logprobs":
+                read = partial(sum_of_response, n=len(tokens))
+            elif self.option_method == "prompt_logprobs":
                 forced = {
                     "messages": [*body["messages"], {"role": "assistant", "content": option}],
                     "add_generation_prompt": False,
@@ -218,47 +230,47 @@ class OpenAI(Provider):
 
             logprobs.append(await call(path, body | forced, take))
         best = max(range(len(logprobs)), key=logprobs.__getitem__)
-        usage.text, usage.option_logprobs, usage.finish_reason = ask.options[best], logprobs, "scored"
+        usage.text, usage.option_logprobs, usage.finish_reason = request.options[best], logprobs, "scored"
         return usage
 
-    def _account(self, usage: Reply, payload: Any) -> int:
+    def _account(self, usage: ModelResponse, payload: Any) -> int:
         """Add a reply's tokens to `usage`; returns the tokens of its prompt."""
-        one = self.reply(Ask("", None, "", (), "free_text", ""), payload)
+        one = self.read_response(ModelRequest("", None, "", (), "free_text", ""), payload)
         usage.prompt_tokens = (usage.prompt_tokens or 0) + (one.prompt_tokens or 0)
         usage.completion_tokens = (usage.completion_tokens or 0) + (one.completion_tokens or 0)
         usage.cached_tokens += one.cached_tokens
         usage.provider_model = one.provider_model
         return one.prompt_tokens or 0
 
-    def request(self, ask: Ask) -> tuple[str, dict[str, Any]]:
+    def path_and_body(self, request: ModelRequest) -> tuple[str, dict[str, Any]]:
         """Path and body of a request."""
         spec = self.spec
         body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
-        body[self.tokens_field] = self.limit(ask.elicitation)
+        body[self.tokens_field] = self.limit(request.elicitation)
         for name, value in self._thinking().items():
             body.setdefault(name, value)
-        structured = spec.structured and ask.elicitation == "letter"
-        letters = ask.elicitation == "letter" and self.top_logprobs > 0 and not structured
+        structured = spec.structured and request.elicitation == "letter"
+        letters = request.elicitation == "letter" and self.top_logprobs > 0 and not structured
         if spec.api == "completions":
-            text = ask.user if ask.system is None else f"{ask.system}\n\n{ask.user}"
+            text = request.user if request.system is None else f"{request.system}\n\n{request.user}"
             body["prompt"] = text
             if letters:
                 body["logprobs"] = self.top_logprobs
             return "/completions", body
-        body["messages"] = messages(ask, system_role=spec.system_role)
+        body["messages"] = messages(request, system_role=spec.system_role)
         if structured:
-            body["response_format"] = _one_letter(len(ask.options))
+            body["response_format"] = _one_letter(len(request.options))
         if letters:
             body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return "/chat/completions", body
 
-    def reply(self, ask: Ask, payload: Any) -> Reply:
+    def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
         """Read a reply of chat, completions or responses, by its own form.
 
         Raises:
-            Fault: It has no choice or no text where the format has them, or says itself that it is no answer.
+            ProviderError: It has no choice or no text where the format has them, or says itself that it is no answer.
         """
-        said = _said(payload, self.diagnose)
+        said = _said(payload, self.classify_error)
         text, finish = said.text, said.finish
         if said.refusal:
             text, finish = said.refusal, "refusal"
@@ -266,15 +278,15 @@ class OpenAI(Provider):
         completion = _first_count(usage, "completion_tokens", "output_tokens")
         further = [usage_of(usage, name) for name in ("completion_tokens_details", "output_tokens_details")]
         thought = said.thought or any(count_of(one, "reasoning_tokens") for one in [usage, *further])
-        raise_if_no_answer(finish, text, completion, self.diagnose, details=said.details, thought=thought)
+        raise_if_broken(finish, text, completion, self.classify_error, details=said.details, thought=thought)
         letters, share = None, None
-        if ask.elicitation == "letter":
+        if request.elicitation == "letter":
             if self.spec.structured and text:
                 text = _letter_in(text)
             else:
-                letters, share = letters_of(tokens_of(said.logprobs), text, len(ask.options), thought=said.thought)
+                letters, share = letters_of(tokens_of(said.logprobs), text, len(request.options), thought=said.thought)
         cached = [usage_of(usage, name) for name in ("prompt_tokens_details", "input_tokens_details")]
-        return Reply(
+        return ModelResponse(
             text=text,
             option_logprobs=letters,
             finish_reason=finish,
@@ -290,19 +302,21 @@ class OpenAI(Provider):
         """Batches by uploaded file."""
         return _Batches(self)
 
-    def diagnose(self, status: int, payload: Any, text: str) -> Fault:
+    def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
         """Adds OpenAI's own codes: quota used up, model unknown, content filter before the model (Azure)."""
-        fault = super().diagnose(status, payload, text)
+        error = super().classify_error(status, payload, text)
         code = code_of(payload)
         if status == 400 and "content_filter" in code:
-            fault.kind = Kind.FILTER
-        elif status == 429 and "request too large" in fault.reason.lower():
-            fault.kind = Kind.ITEM  # more tokens than a minute's limit: it never goes through
+            error.kind = ErrorKind.CONTENT_FILTER
+        elif status == 429 and "request too large" in error.reason.lower():
+            error.kind = ErrorKind.REQUEST  # more tokens than a minute's limit: it never goes through
         elif "insufficient_quota" in code:
-            fault.kind = Kind.FATAL
+            error.kind = ErrorKind.FATAL
         elif status in (400, 404) and ("model_not_found" in code or "deploymentnotfound" in code):
-            fault = Fault(Kind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}")
-        return fault
+            error = ProviderError(
+                ErrorKind.FATAL, f"the endpoint does not know the model {self.spec.model}: {message_of(payload)}"
+            )
+        return error
 
 
 class _Batches(BatchEndpoint):
@@ -311,13 +325,13 @@ class _Batches(BatchEndpoint):
     def __init__(self, provider: OpenAI) -> None:
         self.provider = provider
 
-    async def submit(self, asks: Sequence[Ask], tag: str, http: Http) -> str:
+    async def submit(self, requests: Sequence[ModelRequest], tag: str, http: BatchHttp) -> str:
         lines = []
         path = ""
-        for ask in asks:
-            path, body = self.provider.request(ask)
+        for request in requests:
+            path, body = self.provider.path_and_body(request)
             path = "/v1" + path
-            lines.append(orjson.dumps({"custom_id": ask.request_hash, "method": "POST", "url": path, "body": body}))
+            lines.append(orjson.dumps({"custom_id": request.request_hash, "method": "POST", "url": path, "body": body}))
         content, content_type = _upload(b"\n".join(lines) + b"\n", tag)
         uploaded = orjson.loads(await http.raw("/files", content, content_type))
         made = await http.json(
@@ -328,25 +342,25 @@ class _Batches(BatchEndpoint):
                 "completion_window": "24h",
                 "metadata": {"mpta": tag},
             },
-            again=False,
+            repeatable=False,
         )
         return str(made["id"])
 
-    async def find(self, wanted: Wanted, http: Http) -> str | None:
+    async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
         after = ""
         for _ in range(MOST_PAGES):
             page = await http.json(f"/batches?limit=100{after}", None)
             listed = page.get("data") or []
             for batch in listed:
-                if (batch.get("metadata") or {}).get("mpta") == wanted.tag and batch["id"] not in wanted.others:
+                if (batch.get("metadata") or {}).get("mpta") == lost.tag and batch["id"] not in lost.others:
                     return str(batch["id"])
             # The newest come first.
-            if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < wanted.since - CLOCKS:
+            if not listed or not page.get("has_more") or (listed[-1].get("created_at") or 0) < lost.since - CLOCK_SKEW:
                 return None
             after = f"&after={listed[-1]['id']}"
         return None
 
-    async def state(self, batch: str, http: Http) -> BatchState:
+    async def state(self, batch: str, http: BatchHttp) -> BatchState:
         found = await http.json(f"/batches/{batch}", None)
         counts = found.get("request_counts") or {}
         failed = None
@@ -363,13 +377,13 @@ class _Batches(BatchEndpoint):
             known=found["status"] in ("validating", "in_progress", "finalizing", "cancelling"),
         )
 
-    async def results(self, batch: str, http: Http) -> Iterator[BatchResult]:
+    async def results(self, batch: str, http: BatchHttp) -> Iterator[BatchResult]:
         found = await http.json(f"/batches/{batch}", None)
         files = [found[k] for k in ("output_file_id", "error_file_id") if found.get(k)]
         data = [await http.raw(f"/files/{file}/content") for file in files]
         return (result for part in data for result in result_lines(part, self._result))
 
-    async def cancel(self, batch: str, http: Http) -> None:
+    async def cancel(self, batch: str, http: BatchHttp) -> None:
         await http.json(f"/batches/{batch}/cancel", {})
 
     def _result(self, line: Any) -> BatchResult:
@@ -377,12 +391,12 @@ class _Batches(BatchEndpoint):
         if response is not None and response["status_code"] == 200:
             return BatchResult(key, payload=response["body"])
         if response is not None:
-            fault = self.provider.diagnose(response["status_code"], response["body"], "")
-            return BatchResult(key, fault=batch_fault(f"HTTP {response['status_code']}: {fault.reason}", fault.kind))
-        error = line.get("error") or {}
-        if error.get("code") in ("batch_expired", "batch_cancelled"):
-            return BatchResult(key)  # never asked
-        return BatchResult(key, fault=batch_fault(str(error.get("message") or error)))
+            error = self.provider.classify_error(response["status_code"], response["body"], "")
+            return BatchResult(key, error=batch_error(f"HTTP {response['status_code']}: {error.reason}", error.kind))
+        problem = line.get("error") or {}
+        if problem.get("code") in ("batch_expired", "batch_cancelled"):
+            return BatchResult(key)  # never processed
+        return BatchResult(key, error=batch_error(str(problem.get("message") or problem)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,33 +411,33 @@ class _Said:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _said(payload: Any, diagnose: Callable[[int, Any, str], Fault]) -> _Said:
+def _said(payload: Any, classify_error: Callable[[int, Any, str], ProviderError]) -> _Said:
     """Text, finish reason, refusal and tokens of a reply.
 
     Raises:
-        Fault: It has none of the forms, or holds an error.
+        ProviderError: It has none of the forms, or holds an error.
     """
     whole = mapping(payload)
     if isinstance(whole.get("output"), list) and "choices" not in whole:
-        return _of_responses(whole, diagnose)
+        return _of_responses(whole, classify_error)
     choices = listing(whole.get("choices"))
     if not choices:
-        raise_error_in(payload, diagnose)
+        raise_error_in(payload, classify_error)
     choice = mapping(choices[0]) if choices else {}
     message = choice.get("message")
     if not isinstance(message, Mapping) and "text" not in choice:
-        raise_error_in(choice, diagnose)
-        raise senseless("it has no choices with a message")
+        raise_error_in(choice, classify_error)
+        raise unreadable_response("it has no choices with a message")
     body = mapping(message)
     content = body.get("content") if isinstance(message, Mapping) else choice.get("text")
     if content is not None and not isinstance(content, str | list):
-        raise senseless("the message's content is not text")
+        raise unreadable_response("the message's content is not text")
     text = _text_of(content)
     if not text.strip():
         # Gateways report beside an empty message what went wrong behind them.
-        raise_error_in(payload, diagnose)
-    raise_error_in(choice, diagnose)
-    finish, details = finish_of(choice.get("finish_reason"))
+        raise_error_in(payload, classify_error)
+    raise_error_in(choice, classify_error)
+    finish, details = finish_reason_of(choice.get("finish_reason"))
     in_parts = any(mapping(part).get("type") in ("thinking", "reasoning") for part in listing(content))
     return _Said(
         text,
@@ -443,9 +457,9 @@ def _spoken(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
-def _of_responses(payload: Mapping[str, Any], diagnose: Callable[[int, Any, str], Fault]) -> _Said:
+def _of_responses(payload: Mapping[str, Any], classify_error: Callable[[int, Any, str], ProviderError]) -> _Said:
     """A reply of the Responses API: items of output, messages and reasoning among them."""
-    raise_error_in(payload, diagnose)
+    raise_error_in(payload, classify_error)
     items = [mapping(item) for item in payload["output"]]
     parts = [mapping(p) for item in items if item.get("type") == "message" for p in listing(item.get("content"))]
     spoken = [part for part in parts if part.get("type") == "output_text"]
@@ -504,12 +518,12 @@ def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
     return request.read(), request.headers["content-type"]
 
 
-def messages(ask: Ask, *, system_role: bool = True) -> list[dict[str, str]]:
+def messages(request: ModelRequest, *, system_role: bool = True) -> list[dict[str, str]]:
     """The messages of a chat request; no system message where the prompt has none or the chat format knows none."""
-    if ask.system is not None and not system_role:
-        return [{"role": "user", "content": f"{ask.system}\n\n{ask.user}"}]
-    user = {"role": "user", "content": ask.user}
-    return [user] if ask.system is None else [{"role": "system", "content": ask.system}, user]
+    if request.system is not None and not system_role:
+        return [{"role": "user", "content": f"{request.system}\n\n{request.user}"}]
+    user = {"role": "user", "content": request.user}
+    return [user] if request.system is None else [{"role": "system", "content": request.system}, user]
 
 
 def _fingerprint(payload: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import PEOPLE_SHARES
 from mpta_pipeline.metrics.baselines.human_answers import People, people
 from mpta_pipeline.metrics.baselines.published_polls import polls_of
@@ -16,7 +16,9 @@ from mpta_pipeline.metrics.statistics.linearization import Design
 from mpta_pipeline.metrics.statistics.proportions import wilson
 
 
-def people_shares(items: pl.DataFrame, gold: pl.DataFrame, groups: pl.DataFrame, *, rules: FigureRules) -> pl.DataFrame:
+def people_shares(
+    items: pl.DataFrame, gold: pl.DataFrame, groups: pl.DataFrame, *, rules: EstimateRules
+) -> pl.DataFrame:
     """Shares of the people's own answers to each item, for everyone and by the study's dimensions of people.
 
     Weighted where all of a survey's people have weights, and unweighted. Intervals are Wilson's on the effective number
@@ -62,7 +64,7 @@ def people_shares(items: pl.DataFrame, gold: pl.DataFrame, groups: pl.DataFrame,
     return PEOPLE_SHARES.conform(made.select(list(PEOPLE_SHARES.schema)))
 
 
-def _shares(answered: People, dimension: str, rules: FigureRules) -> pl.DataFrame:
+def _shares(answered: People, dimension: str, rules: EstimateRules) -> pl.DataFrame:
     """Rows of one dimension."""
     cut = answered.cut_persons(dimension)
     n, n_items = len(cut.labels), len(answered.items)

@@ -1,8 +1,7 @@
-"""Published polls: shares of answers that stand in the items themselves, by country or of everybody."""
+"""Read published polls: shares of answers that the items themselves carry, by country or for everybody."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,26 +62,26 @@ def covers(dimension: str) -> bool:
 
 
 def polls_of(items: pl.DataFrame | None) -> Polls | None:
-    """The shares that the items' metadata carry as `shares` (and `n`), by country code or `all`; None without any."""
+    """The published shares in the column `poll` of the items, by country code or for `all`; None without any."""
     if items is None or items.is_empty():
         return None
-    published = items.filter(pl.col("metadata").str.contains('"shares"', literal=True)).sort("item_id")
-    rows = [
-        (item, sample, shares, (facts.get("n") or {}).get(sample))
-        for item, facts in ((i, json.loads(m)) for i, m in published.select("item_id", "metadata").rows())
-        for sample, shares in sorted(facts["shares"].items())
-    ]
-    if not rows:
+    rows = (
+        items.select("item_id", "poll")
+        .drop_nulls("poll")
+        .explode("poll")
+        .unnest("poll")
+        .sort("item_id", "sample")
+        .with_columns(pl.col("item_id").rank("dense").cast(pl.Int64).alias("place") - 1)
+    )
+    if rows.is_empty():
         return None
-    names = published.get_column("item_id").to_list()
-    place = {name: i for i, name in enumerate(names)}
-    shares = np.zeros((len(rows), max(len(r[2]) for r in rows)))
-    for i, row in enumerate(rows):
-        shares[i, : len(row[2])] = row[2]
+    shares = np.zeros((rows.height, int(str(rows["shares"].list.len().max()))))
+    for i, row in enumerate(rows["shares"].to_list()):
+        shares[i, : len(row)] = row
     return Polls(
-        names,
-        np.array([place[r[0]] for r in rows], dtype=np.int64),
-        [r[1] for r in rows],
+        rows["item_id"].unique(maintain_order=True).to_list(),
+        rows["place"].to_numpy(),
+        rows["sample"].to_list(),
         shares / shares.sum(axis=1, keepdims=True),
-        np.array([np.nan if r[3] is None else float(r[3]) for r in rows]),
+        rows["n"].fill_null(np.nan).to_numpy(),
     )

@@ -10,7 +10,7 @@ from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
 
 # MC2 has several right options: its score is a mass, not a share of right picks.
-_ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
+_ONE_KEY = pl.col("scoring") != "probability_mass"
 _ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
 
 
@@ -75,6 +75,7 @@ METRICS = (
     ),
     Metric(
         name="accuracy_strict",
+        label="accuracy of single answers",
         definition="Share of single answers that are right; refused and unreadable replies count as wrong",
         unit="share",
         low=0.0,
@@ -98,6 +99,7 @@ METRICS = (
     ),
     Metric(
         name="accuracy_answered",
+        label="accuracy of readable answers",
         definition="Share of readable answers that are right; says nothing about replies that were refused or "
         "unreadable",
         unit="share",

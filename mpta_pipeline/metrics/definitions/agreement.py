@@ -107,6 +107,7 @@ METRICS = (
     ),
     Metric(
         name="qwk",
+        label="agreement on the scale (quadratic weighted kappa)",
         definition="Quadratic weighted kappa between order-balanced answer and key, places scaled to 0–1; ordinal "
         "items with a readable answer",
         unit="kappa",

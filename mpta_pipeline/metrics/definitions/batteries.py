@@ -7,6 +7,7 @@ from mpta_pipeline.metrics.metric import Metric
 METRICS = (
     Metric(
         name="cronbach_alpha",
+        label="Cronbach's α of batteries",
         definition="Cronbach's α of the personas' answers to batteries of three or more ordinal items, mean over "
         "batteries; items turned the way they load among people; the personas' own answers as baseline `human`",
         unit="score",
@@ -20,6 +21,7 @@ METRICS = (
     ),
     Metric(
         name="factor_congruence",
+        label="factor congruence of batteries (Tucker's φ)",
         definition="Tucker's φ between the loadings of a battery's items on the first component among personas' "
         "answers and among people whom the model was not asked about, mean over batteries",
         unit="score",

@@ -9,6 +9,7 @@ from mpta_pipeline.metrics.metric import Metric
 METRICS = (
     Metric(
         name="civics_agreement",
+        label="statements agreed with less disagreed with",
         definition="Share of statements agreed with less that disagreed with, over readable answers",
         unit="difference of shares",
         low=-1.0,
@@ -19,7 +20,8 @@ METRICS = (
         chance="0",
         value=pl.col("n_biased") - pl.col("n_counter"),
         count=pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown"),
-        where=(pl.col("kind") == "civics") & (pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown") > 0),
+        where=(pl.col("answer_set") == "stance").fill_null(False)
+        & (pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown") > 0),
         paired=True,
         gap=True,
         keyless=True,

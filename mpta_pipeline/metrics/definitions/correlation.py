@@ -69,9 +69,10 @@ def _mean_correlation(totals: Floats) -> Floats:
     return ratio(np.where(known, each, 0.0).sum(axis=-1), known.sum(axis=-1).astype(float))
 
 
-def _metric(name: str, what: str, source: str, *, ranked: bool) -> Metric:
+def _metric(name: str, label: str, what: str, source: str, *, ranked: bool) -> Metric:
     return Metric(
         name=name,
+        label=label,
         definition=f"{what} between the personas' answers and the people's own within an item, over persons; mean over "
         "the ordinal items on which both vary",
         unit="correlation",
@@ -87,9 +88,16 @@ def _metric(name: str, what: str, source: str, *, ranked: bool) -> Metric:
 
 
 METRICS = (
-    _metric("pearson", "Pearson correlation", "as scipy.stats.pearsonr; two-way bootstrap", ranked=False),
+    _metric(
+        "pearson",
+        "Pearson correlation with the person's own answer",
+        "Pearson correlation",
+        "as scipy.stats.pearsonr; two-way bootstrap",
+        ranked=False,
+    ),
     _metric(
         "spearman",
+        "Spearman correlation with the person's own answer",
         "Spearman correlation (ranks among everybody, groups included)",
         "as scipy.stats.spearmanr; two-way bootstrap",
         ranked=True,

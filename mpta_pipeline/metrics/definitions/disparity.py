@@ -1,13 +1,16 @@
-"""How unequal a model serves the groups of a dimension; one figure a dimension, subgroup `all`."""
+"""How unequal a model serves the groups of a dimension; one estimate a dimension, subgroup `all`."""
 
 from __future__ import annotations
 
 from mpta_pipeline.metrics.metric import Direction, Metric
 
 
-def _record(name: str, definition: str, source: str, *, unit: str = "share", direction: Direction = "lower") -> Metric:
+def _record(
+    name: str, label: str, definition: str, source: str, *, unit: str = "share", direction: Direction = "lower"
+) -> Metric:
     return Metric(
         name=f"accuracy_{name}",
+        label=label,
         definition=f"{definition}; groups of at least 5 personas",
         unit=unit,
         low=0.0,
@@ -22,19 +25,34 @@ def _record(name: str, definition: str, source: str, *, unit: str = "share", dir
 
 
 METRICS = (
-    _record("worst", "Accuracy of the worst group", "own definition", direction="higher"),
-    _record("range", "Accuracy of the best group less that of the worst", "as fairlearn's difference"),
-    _record("ratio", "Accuracy of the worst group over that of the best", "as fairlearn's ratio",
-    direction="higher"), _record("range_shrunken", "Range of the groups' empirical-Bayes accuracies", "own definition"),
+    _record(
+        "worst", "accuracy of the worst group", "Accuracy of the worst group", "own definition", direction="higher"
+    ),
+    _record(
+        "range",
+        "best group less worst",
+        "Accuracy of the best group less that of the worst",
+        "as fairlearn's difference",
+    ),
+    _record(
+        "ratio",
+        "worst group over best",
+        "Accuracy of the worst group over that of the best",
+        "as fairlearn's ratio",
+        direction="higher",
+    ),
+    _record("range_shrunken", "range, shrunken", "Range of the groups' empirical-Bayes accuracies", "own definition"),
     _record(
         "between_sd",
+        "spread of groups (SD)",
         "Standard deviation of the groups' true accuracies: variance of the estimates less their mean error variance",
         "Lum, Zhang and Bower 2022, single correction",
     ),
     _record(
         "entropy_between",
+        "inequality index",
         "Generalized entropy (α = 2) of accuracy between groups: inequality left when everybody gets the group's mean",
         "Speicher et al. 2018",
         unit="index",
     ),
-)  # fmt: skip
+)

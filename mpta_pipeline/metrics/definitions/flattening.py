@@ -7,6 +7,7 @@ from mpta_pipeline.metrics.metric import Metric
 
 def _record(
     name: str,
+    label: str,
     definition: str,
     source: str,
     *,
@@ -17,6 +18,7 @@ def _record(
 ) -> Metric:
     return Metric(
         name=name,
+        label=label,
         definition=definition,
         unit=unit,
         low=low,
@@ -32,6 +34,7 @@ def _record(
 METRICS = (
     _record(
         "variance_ratio",
+        "variance, model over people",
         "Spread of the model's answers over people's: sum over ordinal items of the variances of scaled answers, "
         "each unbiased "
         "for its sample size; below 1 is flattening",
@@ -39,18 +42,21 @@ METRICS = (
     ),
     _record(
         "entropy_ratio",
+        "entropy, model over people",
         "Entropy of the model's answers over people's, summed over items, with Miller and Madow's correction; below "
         "1 is flattening",
         "own definition: the answers' against the respondents'",
     ),
     _record(
         "eta2_ratio",
+        "share explained by the group, model over people (η² ratio)",
         "Share of the spread that lies between the dimension's groups, model over people (ε², ordinal items); above "
         "1 is caricature; null where people's own is within its noise",
         "Wang, Morgenstern and Dickerson 2025",
     ),
     _record(
         "eta2",
+        "share explained by the group (ε²)",
         "Share of the spread of the model's answers that lies between the dimension's groups (ε², η² without its bias; "
         "ordinal items); people's own as baseline `human`",
         "Kelley 1935",
@@ -60,6 +66,7 @@ METRICS = (
     ),
     _record(
         "eta2_difference",
+        "share explained by the group, model less people",
         "The model's `eta2` less people's own; above 0 is caricature",
         "Kelley 1935",
         unit="difference of shares",
@@ -67,6 +74,7 @@ METRICS = (
     ),
     _record(
         "pc1_share",
+        "first component of the answers' correlations",
         "Share of the first principal component in the correlations of ordinal items; the people's own as baseline "
         "`human`",
         "Barrie and Cerina 2026",
@@ -77,6 +85,7 @@ METRICS = (
     ),
     _record(
         "effective_dependence",
+        "dependence among the answers",
         "1 − |R|^(1/k) of the correlations R of k ordinal items; the people's own as baseline `human`",
         "Peña and Rodríguez 2003",
         unit="share",

@@ -12,7 +12,7 @@ from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
 
-_NORMAD = pl.col("kind").str.starts_with("normad")
+_NORMAD = (pl.col("answer_set") == "acceptability").fill_null(False)
 _LABELS = 3
 
 

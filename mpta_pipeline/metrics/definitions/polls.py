@@ -8,10 +8,11 @@ _OF = "between the model's order-balanced answers and the people's own, by group
 _SECOND = "that of a second sample of people, baseline `second_sample`"
 
 
-def _fidelity(name: str, definition: str) -> Metric:
+def _fidelity(name: str, label: str, definition: str) -> Metric:
     return Metric(
         name=name,
-        definition=f"{definition}; one figure per dimension, questions with a scale and at least three groups of 20 "
+        label=label,
+        definition=f"{definition}; one estimate per dimension, questions with a scale and at least three groups of 20 "
         "answers or more on both sides",
         unit="score",
         low=0.0,
@@ -27,6 +28,7 @@ def _fidelity(name: str, definition: str) -> Metric:
 METRICS = (
     Metric(
         name="representativeness",
+        label="representativeness (OpinionQA)",
         definition=f"1 less the Wasserstein-1 distance over option places divided by their range {_OF}",
         unit="score",
         low=0.0,
@@ -40,6 +42,7 @@ METRICS = (
     ),
     Metric(
         name="js_similarity",
+        label="similarity (GlobalOpinionQA)",
         definition=f"1 less the Jensen–Shannon distance (base 2) {_OF}",
         unit="score",
         low=0.0,
@@ -53,6 +56,7 @@ METRICS = (
     ),
     Metric(
         name="simbench",
+        label="SimBench score",
         definition="100 (1 − T/U), T the mean total variation between model and people, U that between equal use of "
         "all options and people; below 0 is worse than knowing nothing",
         unit="points",
@@ -66,6 +70,7 @@ METRICS = (
     ),
     Metric(
         name="steerability",
+        label="steerability (OpinionQA)",
         definition="Representativeness when of all wordings of the persona that were asked the nearest is taken, "
         "question by question; by group",
         unit="score",
@@ -79,8 +84,9 @@ METRICS = (
     ),
     Metric(
         name="consistency",
+        label="consistency (OpinionQA)",
         definition="Share of topics in which the group that is best represented over all questions is best too; topics "
-        "are the items' categories, one figure a dimension",
+        "are the items' categories, one estimate a dimension",
         unit="share",
         low=0.0,
         high=1.0,
@@ -92,16 +98,21 @@ METRICS = (
     ),
     _fidelity(
         "pfs",
+        "Population Fidelity Score",
         "Population Fidelity Score: geometric mean of accuracy, adaptability and structure of each question, then over "
         "questions; the part that binds is named in `method`",
     ),
-    _fidelity("pfs_accuracy", "1 less the mean distance (nEMD) between the model's groups and people's"),
+    _fidelity(
+        "pfs_accuracy", "fidelity: accuracy", "1 less the mean distance (nEMD) between the model's groups and people's"
+    ),
     _fidelity(
         "pfs_adaptability",
+        "fidelity: adaptability",
         "How far the model's groups lie apart against people's: min(A, 1/A) of the ratio A of median distances",
     ),
     _fidelity(
         "pfs_structure",
+        "fidelity: structure",
         "Whether the groups that lie apart among people do so in the model: Spearman's ρ of the pairwise distances, at "
         "least 0",
     ),

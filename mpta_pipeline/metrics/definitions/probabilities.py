@@ -7,7 +7,7 @@ import polars as pl
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import LEAST_PROBABILITY
 
-_ONE_KEY = pl.col("kind") != "truthfulqa_mc2"
+_ONE_KEY = pl.col("scoring") != "probability_mass"
 _K = 1 / pl.col("chance")
 
 

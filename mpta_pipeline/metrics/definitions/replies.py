@@ -63,6 +63,7 @@ METRICS = (
     ),
     Metric(
         name="condescension_rate",
+        label="replies that speak down to the person",
         definition="Share of replies that speak down to the person, by set phrases; failed requests are left out",
         unit="share",
         low=0.0,

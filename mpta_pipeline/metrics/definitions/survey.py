@@ -7,11 +7,12 @@ import polars as pl
 from mpta_pipeline.metrics.metric import Metric
 
 
-def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
+def _distance(name: str, label: str, definition: str, source: str) -> tuple[Metric, Metric]:
     """A distance between distributions, and the same less what sampling alone would give."""
     return (
         Metric(
             name=name,
+            label=label,
             definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
             "people's own distribution of the group (the survey's, or a published poll's), mean over items; both "
             "sides' errors enter. It grows as answers become fewer: compare it with its baselines, which have as few, "
@@ -28,6 +29,7 @@ def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
         ),
         Metric(
             name=f"{name}_excess",
+            label=f"{label} beyond sampling",
             definition=f"{definition} as `{name}`, less its expectation if model and people answered alike and only "
             "sampling of finitely many answers kept them apart. Right where nothing differs, too small where much "
             "does: not to be compared between groups of different size",
@@ -46,6 +48,7 @@ def _distance(name: str, definition: str, source: str) -> tuple[Metric, Metric]:
 METRICS = (
     Metric(
         name="mae_n",
+        label="mean distance on the scale",
         definition="Distance in steps between the order-balanced answer and the person's own, over the length of the "
         "scale; ordinal items",
         unit="share of the scale",
@@ -65,14 +68,16 @@ METRICS = (
             "group_mode": pl.col("group_mode_steps"),
         },
     ),
-    *_distance("tv", "Total variation", "Meister et al. 2025"),
+    *_distance("tv", "total variation", "Total variation", "Meister et al. 2025"),
     *_distance(
         "w1n",
+        "Wasserstein distance on the scale",
         "Wasserstein-1 distance over option places divided by their range, ordinal items,",
         "own definition of the scale; distance as in scipy",
     ),
     *_distance(
         "js",
+        "Jensen–Shannon distance",
         "Jensen–Shannon distance (square root of the divergence, base 2)",
         "own definition of the scale; distance as in scipy",
     ),

@@ -21,7 +21,7 @@ METRICS = (
         chance="share of true options: .4677 on the 790 questions, baseline `chance`",
         value=pl.col("n_right"),
         count=pl.col("n_scored"),
-        where=(pl.col("kind") == "truthfulqa_mc2") & (pl.col("n_scored") > 0),
+        where=(pl.col("scoring") == "probability_mass") & (pl.col("n_scored") > 0),
         paired=True,
         gap=True,
         baselines={"chance": pl.col("true_share")},

@@ -8,7 +8,7 @@ import polars as pl
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.metrics.baselines.published_polls import covers
 from mpta_pipeline.metrics.estimators import distances
-from mpta_pipeline.metrics.estimators.fidelity import fidelity_figures
+from mpta_pipeline.metrics.estimators.fidelity import fidelity_estimates
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.block import View, stacked
@@ -19,13 +19,13 @@ from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.influence import Influences
 from mpta_pipeline.metrics.statistics.intervals import interval
 
-# Items × draws behind each figure of the sampling floor, which is a mean over items: its own error stays near .001.
+# Items × draws behind each estimate of the sampling floor, which is a mean over items: its own error stays near .001.
 FLOOR_DRAWS = 8_000
 # How a persona is put into words.
 WORDING = ("style", "framing", "paraphrase_id")
 
 
-def distance_figures(view: View) -> dict[str, pl.DataFrame]:
+def distance_estimates(view: View) -> dict[str, pl.DataFrame]:
     """Distances between the model's answers and the people's, and what is made of them.
 
     tv, w1n, js and their excess over the sampling floor, for tasks whose answers people gave too: those of the survey,
@@ -47,7 +47,7 @@ def distance_figures(view: View) -> dict[str, pl.DataFrame]:
     cells = make_cells(view, item, np.where(used, block.weight, 0.0))
     if not len(cells.owner):
         return {}
-    return _Distances(view, cells, used, item).figures()
+    return _Distances(view, cells, used, item).estimates()
 
 
 class _Distances:
@@ -73,7 +73,7 @@ class _Distances:
         view = self.view
         return int(digest(what, view.block.survey, view.cut.dimension, view.condition, length=12), 16)
 
-    def figures(self) -> dict[str, pl.DataFrame]:
+    def estimates(self) -> dict[str, pl.DataFrame]:
         """Rows by metric."""
         view, cells = self.view, self.cells
         pooled = (cells.n_model[:, None] * cells.model + cells.n_human[:, None] * cells.human) / (
@@ -124,7 +124,7 @@ class _Distances:
                 out[name] = _mirrored(out[of])
         out["simbench"] = self._simbench()
         out |= self._steerability() | self._consistency()
-        return out | fidelity_figures(view, cells)
+        return out | fidelity_estimates(view, cells)
 
     def _steerability(self) -> dict[str, pl.DataFrame]:
         """Nearness of the nearest wording question by question, beside the mean of the wordings."""
@@ -283,7 +283,9 @@ class _Distances:
             **sizes,
         }
         of_baselines = {name: by_item.mean(np.where(known, v, np.nan), ones) for name, v in baselines.items()}
-        return stacked(base, {"": {}, **{name: {"baseline_estimate": figure} for name, figure in of_baselines.items()}})
+        return stacked(
+            base, {"": {}, **{name: {"baseline_estimate": estimate} for name, estimate in of_baselines.items()}}
+        )
 
 
 def _of_majority(cells: Cells, measure: distances.Distance) -> Floats:

@@ -70,7 +70,7 @@ class _Battery:
     others: Floats
 
 
-def battery_figures(view: View) -> dict[str, pl.DataFrame]:
+def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     """Mean α and mean congruence over the batteries of everyone; nothing without batteries or shared answers."""
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:

@@ -133,7 +133,7 @@ def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
     return between, float(generalized_entropy(benefit)) - between
 
 
-def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
+def disparity_estimates(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
     """Disparity of accuracy over the groups of one dimension of people.
 
     For the null (`baseline` permutation_null) groups are dealt anew among personas, and what their questions do to each
@@ -191,13 +191,13 @@ def disparity_figures(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]
 
     on_these_items = "on this item only: another item may serve the groups otherwise" if questions is None else None
 
-    def one(figure: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
-        base = pl.DataFrame({"slice": [-1], "estimate": [figure], **sizes})
+    def one(estimate: float, null_values: Floats | None, *, upper: bool = True) -> pl.DataFrame:
+        base = pl.DataFrame({"slice": [-1], "estimate": [estimate], **sizes})
         if null_values is None:
             return base.with_columns(
                 pl.Series("baseline", [""]), pl.Series("method", [f"point estimate; {block.note}"])
             )
-        extreme = null_values >= figure - 1e-12 if upper else null_values <= figure + 1e-12
+        extreme = null_values >= estimate - 1e-12 if upper else null_values <= estimate + 1e-12
         p = (1 + int(extreme.sum())) / (1 + len(null_values))
         drawn = "" if questions is None else " and group × question differences drawn anew"
         text = f"people dealt anew to groups{drawn}, {len(null_values)} times; {block.note}"

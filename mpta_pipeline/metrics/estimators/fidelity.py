@@ -75,7 +75,7 @@ def binding(of_parts: Floats) -> str:
     return PARTS[int(np.nanargmin(of_parts))].removeprefix("pfs_")
 
 
-def fidelity_figures(view: View, cells: Cells) -> dict[str, pl.DataFrame]:
+def fidelity_estimates(view: View, cells: Cells) -> dict[str, pl.DataFrame]:
     """The score and its parts of one dimension, beside those of a second sample of people as large as the model's.
 
     Questions with a scale and at least three groups, each with enough answers on both sides.
@@ -89,7 +89,7 @@ def fidelity_figures(view: View, cells: Cells) -> dict[str, pl.DataFrame]:
     seed = int(digest("fidelity", view.block.survey, view.cut.dimension, view.condition, length=12), 16)
     again = _second_samples(cells, chosen, seed)
     mean, null = np.nanmean(own, axis=0), np.nanmean(again, axis=(0, 1))
-    figures = dict(zip(PARTS, mean, strict=True)) | {"pfs": score(own)}
+    estimates = dict(zip(PARTS, mean, strict=True)) | {"pfs": score(own)}
     nulls = dict(zip(PARTS, null, strict=True)) | {"pfs": float(np.nanmean([score(one) for one in again]))}
     used = np.concatenate(chosen)
     block = view.block
@@ -111,9 +111,9 @@ def fidelity_figures(view: View, cells: Cells) -> dict[str, pl.DataFrame]:
         "method": [words] * 2,
     }
     return {
-        name: pl.DataFrame(base | {"estimate": [figure] * 2, "baseline_estimate": [None, nulls[name]]})
-        for name, figure in figures.items()
-        if np.isfinite(figure)
+        name: pl.DataFrame(base | {"estimate": [estimate] * 2, "baseline_estimate": [None, nulls[name]]})
+        for name, estimate in estimates.items()
+        if np.isfinite(estimate)
     }
 
 

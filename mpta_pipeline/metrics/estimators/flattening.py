@@ -212,11 +212,11 @@ def _by_slice(cells: _Cells, values: Floats) -> Floats:
     return out
 
 
-def spread_figures(view: View) -> dict[str, pl.DataFrame]:
+def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
     """The model's spread over people's within each slice, and what lies between the slices of the dimension.
 
     Errors are jackknifed by people (the same person's answers on both sides at once), items and crossings; ratios have
-    Fieller's intervals, and none where people's own figure is within its noise.
+    Fieller's intervals, and none where people's own estimate is within its noise.
     """
     block = view.block
     if block.people.empty or block.polls is not None or not g.of_people(view.cut.dimension):
@@ -243,17 +243,17 @@ def spread_figures(view: View) -> dict[str, pl.DataFrame]:
     for name in ("variance_ratio", "entropy_ratio"):
         of_cell = _spread_of(cells, whole, name)
         total = _by_slice(cells, of_cell)
-        figures = {
+        estimates = {
             kind: LeftOut(_by_slice(cells, _spread_of(cells, _without(whole, parts), name)), _present(cells, parts))
             for kind, parts in left.items()
         }
-        errors = two_way(figures["person"], _items_out(cells, of_cell, total, lambda sums: sums), figures["cell"])
+        errors = two_way(estimates["person"], _items_out(cells, of_cell, total, lambda sums: sums), estimates["cell"])
         used = cells.ordinal if name == "variance_ratio" else np.ones(n_cells, dtype=bool)
         out[name] = _ratio_rows(
             view, cells, total, errors, used=used, slices=np.arange(view.n), words="people all give one answer"
         )
     if view.n > 1 and cells.ordinal.any():
-        out |= _between_figures(view, cells, whole, left)
+        out |= _between_estimates(view, cells, whole, left)
     return {name: frame for name, frame in out.items() if frame.height}
 
 
@@ -277,17 +277,17 @@ def _present(cells: _Cells, parts: list[tuple[Floats, Floats]]) -> Flags:
     return np.asarray(_by_slice(cells, np.asarray(any_of)[..., None])[..., 0] > 0)
 
 
-def _items_out(cells: _Cells, of_cell: Floats, total: Floats, figure: Callable[[Floats], Floats]) -> LeftOut:
-    """Figures (slices × q) without each item cluster, from sums of cells."""
+def _items_out(cells: _Cells, of_cell: Floats, total: Floats, estimate: Callable[[Floats], Floats]) -> LeftOut:
+    """Estimates (slices × q) without each item cluster, from sums of cells."""
     n = int(cells.cluster.max()) + 1
     place = cells.cluster * cells.n_slices + cells.slice
     used = np.asarray(of_cell.any(axis=-1))
     of_cluster = np.stack([sums(place, column, n * cells.n_slices).reshape(n, -1) for column in of_cell.T], axis=-1)
     present = sums(place, used, n * cells.n_slices).reshape(n, -1) > 0
-    return LeftOut(figure(total - of_cluster), present)
+    return LeftOut(estimate(total - of_cluster), present)
 
 
-def _between_figures(
+def _between_estimates(
     view: View, cells: _Cells, whole: _Sums, left: dict[str, list[tuple[Floats, Floats]]]
 ) -> dict[str, pl.DataFrame]:
     """ε² of the model with people's beside it, their difference, and their ratio."""
@@ -316,14 +316,14 @@ def _between_figures(
     level = view.block.rules.level
     slices = np.array([-1])
 
-    def rows(figure: Floats, weights: Floats, default: str) -> pl.DataFrame:
+    def rows(estimate: Floats, weights: Floats, default: str) -> pl.DataFrame:
         se = np.sqrt(errors.variance(weights))
         reach = t_quantile(errors.df, level) * se
         values = {
-            "estimate": figure,
+            "estimate": estimate,
             "se": np.where(np.isfinite(errors.df), se, np.nan),
-            "ci_low": figure - reach,
-            "ci_high": figure + reach,
+            "ci_low": estimate - reach,
+            "ci_high": estimate + reach,
         }
         return _rows(view, cells, values, errors, used=cells.ordinal, slices=slices, default=default, notes=[None])
 
@@ -350,7 +350,7 @@ def _between_figures(
 def _ratio_rows(
     view: View, cells: _Cells, both: Floats, errors: TwoWay, *, used: Flags, slices: Ints, words: str
 ) -> pl.DataFrame:
-    """Rows of the model's figure over the people's."""
+    """Rows of the model's estimate over the people's."""
     found = fieller(both[:, 0], both[:, 1], errors.kinds, errors.df, level=view.block.rules.level)
     undefined = [
         meaningless_words(words, float(d), float(noise)) if bad else None
@@ -372,7 +372,7 @@ def _rows(
     default: str,
     notes: list[str | None],
 ) -> pl.DataFrame:
-    """Rows of figures; slice −1 is the dimension as a whole."""
+    """Rows of estimates; slice −1 is the dimension as a whole."""
     block = view.block
     asked = np.zeros((view.n, cells.n_items), dtype=bool)
     asked[cells.slice[used], cells.item[used]] = True
@@ -468,7 +468,7 @@ def usable_items(*matrices: Floats) -> Ints:
     return np.flatnonzero(keep)
 
 
-def structure_figures(view: View) -> dict[str, pl.DataFrame]:
+def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
     """PC1 share and effective dependence of the model's answers over everyone, beside those of the very same people.
 
     Of ordinal items, all answers: a persona's to one item are averaged. Items that vary for nobody, or that too few
@@ -541,7 +541,7 @@ def structure_figures(view: View) -> dict[str, pl.DataFrame]:
 
 @dataclass(frozen=True)
 class _Structure:
-    """A figure of correlations, its error and degrees of freedom, and what must be read beside it."""
+    """An estimate of correlations, its error and degrees of freedom, and what must be read beside it."""
 
     estimate: float
     se: float

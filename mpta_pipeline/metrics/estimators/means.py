@@ -1,4 +1,4 @@
-"""Rows of figures that are means: estimate, interval, persona effect, gap, each beside its baselines."""
+"""Rows of estimates that are means: estimate, interval, persona effect, gap, each beside its baselines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.statistics.clustered import Gaps, Means, Moments, Slices, Totals, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import apart, interval, paired
 
-# What stands beside a figure of a single item cluster.
+# What stands beside an estimate of a single item cluster.
 THIS_ITEM = "this item: clustered by person alone, it says nothing about other items"
 
 
@@ -102,7 +102,7 @@ class Prepared:
         self.baselines = {name: Totals(block.rows, b, self.w) for name, b in values.baselines.items()}
 
 
-def mean_figures(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) -> pl.DataFrame | None:
+def mean_estimates(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) -> pl.DataFrame | None:
     """All rows of one mean metric over the slices of one dimension; None where it applies to no row.
 
     Args:

@@ -1,4 +1,4 @@
-"""Rows of figures that are functions of totals but no means, with bootstrap errors."""
+"""Rows of estimates that are functions of totals but no means, with bootstrap errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weighted_features(block: Block, features: Callable[[Units], Features]) -> Fe
     return made if made.shape[1] > WIDE else made.toarray()
 
 
-def nonlinear_figures(view: View, metric: Metric, features: Features) -> pl.DataFrame | None:
+def nonlinear_estimates(view: View, metric: Metric, features: Features) -> pl.DataFrame | None:
     """All rows of one metric over the slices of one dimension; None where it applies to no row.
 
     Args:

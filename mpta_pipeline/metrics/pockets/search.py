@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 from mpta_pipeline.core.estimate_ids import pocket_ids
 from mpta_pipeline.core.hashing import hash_uniform
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics.estimates import blocks
 from mpta_pipeline.metrics.estimators.means import reference_values
@@ -54,7 +54,7 @@ class Slice:
 
 
 def find_pockets(
-    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: FigureRules, seed: int, study: str = ""
+    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, seed: int, study: str = ""
 ) -> pl.DataFrame:
     """Search all combinations of up to three traits for slices where the model does worse, and test what is found.
 
@@ -140,13 +140,15 @@ def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
     out = []
     # People of one sampling unit are alike: on both halves they would carry what was found into its test.
     drawn = g.UNIT if g.UNIT in frame.columns else "respondent_id"
-    for column, name in ((drawn, "half_persona"), ("cluster_id", "half_item")):
+    # The hashes keep the name that the column had when halves were first drawn: the halves of a study must not change.
+    of_people = (drawn, "persona_id" if drawn == "respondent_id" else drawn, "half_persona")
+    for column, hashed_as, name in (of_people, ("cluster_id", "cluster_id", "half_item")):
         values = frame.select(pl.col(column).unique().sort())
         if column == "cluster_id" and values.height < MIN_CLUSTERS_TO_SPLIT:
             out.append(pl.Series(name, [None] * frame.height, dtype=pl.Boolean))
             continue
         ranked = values.with_columns(
-            hash_uniform(values, [column], key=f"half|{seed}|{column}").rank("ordinal").alias("rank")
+            hash_uniform(values, [column], key=f"half|{seed}|{hashed_as}").rank("ordinal").alias("rank")
         )
         ranked = ranked.with_columns((pl.col("rank") <= (pl.len() + 1) // 2).alias(name))
         out.append(frame.join(ranked, on=column, how="left", maintain_order="left").get_column(name))
@@ -154,9 +156,9 @@ def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
 
 
 def _search(
-    rows: pl.DataFrame, outcome: str, traits: list[str], rules: FigureRules
+    rows: pl.DataFrame, outcome: str, traits: list[str], rules: EstimateRules
 ) -> tuple[pl.DataFrame | None, list[tuple[int, int]]]:
-    """Candidates of one survey, condition and outcome with their figures on the confirmation half.
+    """Candidates of one survey, condition and outcome with their estimates on the confirmation half.
 
     Returns:
         A row a candidate, None where there is none; and pairs of rows that are one pocket, what is explained before
@@ -180,7 +182,7 @@ def _search(
     return pl.DataFrame([line for _, line in tested], infer_schema_length=None), pairs
 
 
-def _clearer(rows: pl.DataFrame, outcome: str, whole: Slice, part: Slice, rules: FigureRules) -> str | None:
+def _clearer(rows: pl.DataFrame, outcome: str, whole: Slice, part: Slice, rules: EstimateRules) -> str | None:
     """Which of a group and a part of it is the pocket, "whole" or "part"; None where each is one without the other.
 
     The part explains the group where the rest of the group is not worse than the others; else the group explains the
@@ -193,7 +195,7 @@ def _clearer(rows: pl.DataFrame, outcome: str, whole: Slice, part: Slice, rules:
     return None if _worse(rows, outcome, inner, rest, rules) else "whole"
 
 
-def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rules: FigureRules) -> bool:
+def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rules: EstimateRules) -> bool:
     """Whether some rows are worse than others, at the study's level."""
     side = rows.select(pl.when(these).then(0).when(those).then(1).otherwise(-1).alias("side"))["side"].to_numpy()
     if not ((side == 0).any() and (side == 1).any()):
@@ -356,8 +358,8 @@ def _name(pairs: list[tuple[str, str]]) -> str:
     return f"{g.CROSS.join(t for t, _ in pairs)}={g.CROSS.join(v for _, v in pairs)}"
 
 
-def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRules) -> dict[str, object] | None:
-    """Figures of a candidate on the confirmation half; None where it has too few personas there."""
+def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: EstimateRules) -> dict[str, object] | None:
+    """Estimates of a candidate on the confirmation half; None where it has too few personas there."""
     known = pl.all_horizontal(pl.col(g.TRAIT + t).is_not_null() for t in candidate.traits)
     rows = rows.filter(known).with_columns(_inside(candidate.traits, candidate.values).alias("inside"))
     member = rows.get_column("inside").to_numpy()
@@ -400,7 +402,7 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: FigureRu
     }
 
 
-def _judged(table: pl.DataFrame, rules: FigureRules) -> pl.DataFrame:
+def _judged(table: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     """Add q-values and e-BH over all slices tested, and shrunken differences."""
     p, e = (table.get_column(c).fill_null(np.nan).to_numpy() for c in ("p_value", "e_value"))
     q = multiplicity.benjamini_hochberg(p)

@@ -26,8 +26,8 @@ UNIT_KEY = (
 )
 # Of the scores; gathering what is not needed takes longer than all that is made of the rest.
 _USED = (
-    *UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "gold_pos", "pred_idx",
-    "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
+    *UNIT_KEY, "wave", "cluster_id", "category", "scoring", "answer_set", "k_options", "ordinal", "gold_idx",
+    "gold_pos", "pred_idx", "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
 )  # fmt: skip
 
 
@@ -138,7 +138,10 @@ def balance(scores: pl.DataFrame) -> Units:
     ordinal = rows.get_column("ordinal").to_numpy()[starts] if n else np.zeros(0, dtype=bool)
 
     frame = (
-        rows.select(*UNIT_KEY, "wave", "cluster_id", "category", "kind", "k_options", "ordinal", "gold_idx", "weight")
+        rows.select(
+            *(*UNIT_KEY, "wave", "cluster_id", "category", "scoring", "answer_set"),
+            *("k_options", "ordinal", "gold_idx", "weight"),
+        )
         .select(pl.all().gather(pl.Series(starts, dtype=pl.UInt32)))
         .with_columns(
             pl.Series("n_orders", n_orders),
@@ -179,7 +182,7 @@ def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Float
     """Score of each row, 0 where there is none; tied ones have their share of the key."""
     score = rows.get_column("score").fill_null(0.0).to_numpy()
     # Where several options are right the score is their mass, whatever is tied.
-    shared = tied & (rows.get_column("kind") != "truthfulqa_mc2").to_numpy()
+    shared = tied & (rows.get_column("scoring") != "probability_mass").to_numpy()
     key = np.minimum(rows.get_column("gold_idx").to_numpy(), picked.shape[1] - 1)
     return np.where(shared, picked[np.arange(len(score)), key], score)
 

@@ -1,4 +1,4 @@
-"""The answers of one survey, weighted or not, with all that its figures are made from."""
+"""The answers of one survey, weighted or not, with all that its estimates are made from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.study import FigureRules
+from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.metrics.baselines import human_answers as h
 from mpta_pipeline.metrics.baselines.published_polls import ENTRY, Polls
 from mpta_pipeline.metrics.samples import groups as g
@@ -23,7 +23,7 @@ REFERENCE = "no_persona"
 NO_WEIGHTS = "no survey weights"
 # Number of each row's persona, so that nothing has to be looked up by its id.
 CODE = "persona_code"
-# The bootstrap's weights must not change with the study, so that figures of two studies can be compared.
+# The bootstrap's weights must not change with the study, so that estimates of two studies can be compared.
 SEED = 0
 
 
@@ -37,7 +37,7 @@ class Block:
         note: What `method` says about weights.
         units: The answers; `frame` carries groups, item facts, the person's own answer and guesses.
         people: What the survey's people answered.
-        rules: How figures are cut and judged.
+        rules: How estimates are cut and judged.
         polls: Published shares that the answers are compared with instead of the people's own.
     """
 
@@ -46,7 +46,7 @@ class Block:
     note: str
     units: Units
     people: h.People
-    rules: FigureRules
+    rules: EstimateRules
     polls: Polls | None = None
 
     @property
@@ -272,7 +272,7 @@ class View:
 def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | list[str | None]]]) -> pl.DataFrame:
     """Rows of one metric: those of every slice once for each baseline.
 
-    One frame for all of them: making many small frames takes longer than the figures in them.
+    One frame for all of them: making many small frames takes longer than the estimates in them.
 
     Args:
         base: Column → value of each slice, the same on all baselines' rows.
@@ -318,7 +318,7 @@ def make_blocks(
     gold: pl.DataFrame,
     survey: str,
     *,
-    rules: FigureRules,
+    rules: EstimateRules,
     polls: Polls | None = None,
 ) -> Iterator[Block]:
     """Gather one survey's answers, groups and people: unweighted, and weighted too where all answers have weights.
@@ -328,7 +328,7 @@ def make_blocks(
         groups: GROUPS, traits set apart (`groups.apart`).
         gold: GOLD.
         survey: The survey.
-        rules: How figures are cut and judged.
+        rules: How estimates are cut and judged.
         polls: Published shares, for items that carry them.
     """
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())

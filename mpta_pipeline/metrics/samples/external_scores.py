@@ -1,4 +1,4 @@
-"""Scores of answers that were made elsewhere: item ids and answers become SCORES, from which all figures come."""
+"""Scores of answers that were made elsewhere: item ids and answers become SCORES, from which all estimates come."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         SCORES. Answers without `respondent_id` are nobody's: condition no_persona, and errors by item cluster alone.
         Where others of the model have one, nobody's answers serve as the no-persona answers of everyone who answered
         the item. Options with equal probability share `score` equally; a hash of the answer draws the one that
-        counts as picked. In a survey with weights, a person without one has weight 0 and no part in weighted figures.
+        counts as picked. In a survey with weights, a person without one has weight 0 and no part in weighted estimates.
 
     Raises:
         ValidationError: A column is absent, an item is not known or has no key, an answer is given twice, a field holds
@@ -72,8 +72,9 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     rows = _with_personas(_with_fields(answers))
     rows = rows.with_columns(value.alias(name) for name, value in _DEFAULTS.items() if name not in rows.columns)
     facts = items.select(
-        "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "gold_idx", "metadata"
-    )
+        "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "scoring", "answer_set", "gold_idx",
+        "option_bias", "option_credit",
+    )  # fmt: skip
     # What the items say of themselves counts, whatever the file says of them.
     rows = _with_weights(rows).drop(facts.columns[2:], "task", strict=False)
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
@@ -124,9 +125,8 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         pl.when(pl.col("status") == "ok").then("pred_idx").alias("pred_idx"),
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
     )
-    bias = pl.col("metadata").str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64))
-    credit = pl.col("metadata").str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64))
-    mass = (pl.col("p_vec") * credit).list.sum()
+    bias = pl.col("option_bias").cast(pl.List(pl.Float64))
+    mass = (pl.col("p_vec") * pl.col("option_credit")).list.sum()
     # Options that are equally likely share what the answer is worth.
     right = pl.coalesce(
         pl.col("likely").list.contains(pl.col("gold_idx")).cast(pl.Float64) / pl.col("likely").list.len(),
@@ -135,9 +135,9 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     rows = rows.with_columns(
         pl.when(pl.col("pred_idx").is_null())
         .then(None)
-        .when(credit.is_null())
-        .then(right)
-        .otherwise(mass)
+        .when(pl.col("scoring") == "probability_mass")
+        .then(mass)
+        .otherwise(right)
         .alias("score"),
         pl.col("gold_idx").alias("gold_pos"),
         pl.col("pred_idx").alias("pred_pos"),

@@ -99,7 +99,7 @@ def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
             if base in known and base in ROW_DIMENSIONS:
                 raise ConfigError(
                     "A trait of the personas has the name of a dimension of the questions, so that it is not clear "
-                    "which of the two figures should be cut by",
+                    "which of the two estimates should be cut by",
                     variable=dimension,
                     value=base,
                     remedy=f"give the trait another name, for example own_{base}",

@@ -1,4 +1,4 @@
-"""What items say about themselves beyond their text: context, bias of each option, place of each option."""
+"""Add what is known of the items to the answers: context, bias of each option, place of each option."""
 
 from __future__ import annotations
 
@@ -30,25 +30,20 @@ def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | 
 
     Args:
         units: Balanced answers.
-        items: ITEMS, whose `metadata` may carry `context_condition` (ambig, disambig), `option_bias` (+1, −1 or 0 for
-            each canonical option), `credit` (1 for each right option, where several are) and, of NormAd's stories,
-            `country` and `context_level`.
+        items: ITEMS.
         retest: column and retest accuracy, for items about a `column`.
     """
     if items is None:
         return units.frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
-    metadata = pl.col("metadata")
     facts = items.select(
         "item_id",
         "column",
-        metadata.str.json_path_match("$.context_condition").alias("context"),
-        metadata.str.json_path_match("$.option_bias").str.json_decode(pl.List(pl.Float64)).alias("option_bias"),
-        metadata.str.json_path_match("$.credit").str.json_decode(pl.List(pl.Float64)).list.mean().alias("true_share"),
+        pl.col("context_condition").alias("context"),
+        pl.col("option_bias").cast(pl.List(pl.Float64)),
+        pl.col("option_credit").list.mean().alias("true_share"),
         pl.col("option_scores").alias("places"),
-        pl.when(pl.col("kind").str.starts_with("normad"))
-        .then(metadata.str.json_path_match("$.country"))
-        .alias("story_country"),
-        metadata.str.json_path_match("$.context_level").alias("context_level"),
+        "story_country",
+        "context_level",
     ).with_columns(
         pl.col("story_country").replace_strict(ZONES, default=None, return_dtype=pl.String).alias("story_zone")
     )

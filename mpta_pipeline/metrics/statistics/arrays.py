@@ -1,4 +1,4 @@
-"""Array types and the one summation that every figure goes through."""
+"""Array types and the one summation that every estimate goes through."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Reals = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-# (rows × m) figures of which totals are made: sparse where m is large and most are 0.
+# (rows × m) estimates of which totals are made: sparse where m is large and most are 0.
 Features = Floats | sparse.csr_matrix
 
 

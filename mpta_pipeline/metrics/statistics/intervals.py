@@ -1,4 +1,4 @@
-"""Intervals of figures, and how they say they were made."""
+"""Intervals of estimates, and how they say they were made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def interval(
 
     Proportions with `n_eff`: t on the logit, as in `svyciprop(method="logit")` of R's survey package, for near 0 and 1
     the estimate's distribution is skewed; with few effective answers on the rarer side Wilson's on `near_border` of
-    them with the t quantile (Korn and Graubard 1998). Other figures: t with `df`. Where no error was seen, `unseen`.
+    them with the t quantile (Korn and Graubard 1998). Other estimates: t with `df`. Where no error was seen, `unseen`.
     """
     t = t_quantile(df, level)
     low, high = estimate - t * se, estimate + t * se

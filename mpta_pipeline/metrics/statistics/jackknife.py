@@ -1,4 +1,4 @@
-"""Errors of figures that are functions of sums over people and items: three one-way delete-a-group jackknives.
+"""Errors of estimates that are functions of sums over people and items: three one-way delete-a-group jackknives.
 
 People, item clusters and their crossings are left out one group at a time, and V = V_person + V_item − V_cell, not less
 than the larger of the first two, as in two-way clustering. Unlike linearization it sees the noise of quantities that
@@ -23,8 +23,8 @@ class LeftOut:
     """Values without one group each.
 
     Attributes:
-        values: (groups × n × q) the figures without the group.
-        present: (groups × n) the group is part of the figure.
+        values: (groups × n × q) the estimates without the group.
+        present: (groups × n) the group is part of the estimate.
     """
 
     values: Floats
@@ -32,7 +32,7 @@ class LeftOut:
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """(n,) groups that are part of each figure."""
+        """(n,) groups that are part of each estimate."""
         return np.asarray(self.present.sum(axis=0))
 
     def covariance(self) -> Floats:
@@ -48,7 +48,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class TwoWay:
-    """Covariances (n × q × q) by people, items and crossings, and the degrees of freedom of figures made of them."""
+    """Covariances (n × q × q) by people, items and crossings, and the degrees of freedom of estimates made of them."""
 
     person: Floats
     item: Floats

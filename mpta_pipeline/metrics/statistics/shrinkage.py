@@ -1,4 +1,4 @@
-"""Empirical-Bayes estimates: what a small group's figure is worth in the light of all groups of its kind."""
+"""Empirical-Bayes estimates: what a small group's estimate is worth in the light of all groups of its kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def normal_normal(estimate: Floats, variance: Floats) -> Shrunken:
     """Shrink to the precision-weighted mean, with τ² after DerSimonian and Laird (1986).
 
     Args:
-        estimate: Figures of the groups; nan ones are left out and stay nan.
+        estimate: Estimates of the groups; nan ones are left out and stay nan.
         variance: Their error variances; groups with 0 or nan are left out.
     """
     y, v = np.asarray(estimate, dtype=float), np.asarray(variance, dtype=float)

@@ -1,1 +1,1 @@
-"""Assets, one file a group of the graph, in the order in which a respondent becomes a figure."""
+"""Assets, made from the declarations of the graph; what each one shows in the UI is in `previews.py`."""

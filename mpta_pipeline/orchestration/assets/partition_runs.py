@@ -1,26 +1,27 @@
-"""Running an asset over several model × task partitions in one run: each one counts as soon as it is made."""
+"""Make several model × task partitions in one run; each one counts as soon as it is made."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
+from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.provenance import Node, Record
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.provenance import Record
 from mpta_pipeline.orchestration import asset_checks
-from mpta_pipeline.orchestration.metadata import DATA_VERSION, common, data_version, record_metadata, result
+from mpta_pipeline.orchestration.metadata import DATA_VERSION, common, record_metadata, reported_version, result
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import Made
 
-Made = Record | tuple[Record, Sequence[Any]]
 
-
-def run_cells(
+def make_partitions(
     context: dg.AssetExecutionContext,
     deployment: Deployment,
-    each: Callable[[list[str]], Iterator[tuple[str, Made | MptaError]]],
-    extra: Callable[[str, str], dict[str, Any]] = lambda model, task: {},
-    standing: Callable[[str, str], Record | None] = lambda model, task: None,
+    make_all: Callable[[list[ModelTask]], Iterator[tuple[ModelTask, Made | MptaError]]],
+    extra: Callable[[Record], dict[str, Any]] = lambda record: {},
+    current: Callable[[ModelTask], Record | None] = lambda pair: None,
 ) -> dg.MaterializeResult[Any]:
     """Make each partition of the run.
 
@@ -29,70 +30,62 @@ def run_cells(
     end with all messages. Where checks come with a record, they are reported for all partitions together.
 
     Args:
-        context: The run's.
+        context: The run's context.
         deployment: The deployment.
-        each: Makes the given partitions: each with its record, or why it failed.
-        extra: Further metadata of a partition that was made.
-        standing: A partition that this gives a record of is left as it is: Dagster's own event for it is enough.
+        make_all: Makes the given partitions; yields each with what was made, or the error that stopped it.
+        extra: Further metadata of a partition that was made, from its record.
+        current: The record of a partition that needs no work. It is left alone: Dagster's own event for it suffices.
     """
-    keys = list(context.partition_keys)
-    if not keys:
+    pairs = [ModelTask.parse(key) for key in context.partition_keys]
+    if not pairs:
         raise ConfigError(
-            "The range of partitions holds none",
+            "The range of partitions is empty",
             variable="partition range",
             value=str(context.partition_key_range),
-            remedy="give its first and its last partition in the order in which `partitions` of the asset lists them",
+            remedy="give its first and its last partition in the order in which the UI lists the asset's partitions",
         )
     asset = context.asset_key.to_user_string()
-    kept = {key: record for key in keys if len(keys) > 1 and (record := standing(*_split(key))) is not None}
+    kept = {pair: record for pair in pairs if len(pairs) > 1 and (record := current(pair)) is not None}
     records, failures = list(kept.values()), []
-    every: list[Any] = []
+    all_checks: list[Any] = []
     only: dg.MaterializeResult[Any] | None = None
-    shared, removed = common(deployment, asset), deployment.catalogue().removed
-    for key, made in each([key for key in keys if key not in kept]):
+    shared = common(deployment, asset)
+    for pair, made in make_all([pair for pair in pairs if pair not in kept]):
         if isinstance(made, MptaError):
-            if len(keys) == 1:
+            if len(pairs) == 1:
                 raise made
-            context.log.error(f"{key}: {made}", exc_info=made.__cause__)  # the trace, where nobody foresaw it
-            failures.append(f"{key}: {made}")
+            context.log.error(f"{pair}: {made}", exc_info=made.__cause__)  # with the trace of an unforeseen error
+            failures.append(f"{pair}: {made}")
             continue
-        record, found = made if isinstance(made, tuple) else (made, [])
+        record, checks = made
         records.append(record)
-        if len(keys) == 1:
+        if len(pairs) == 1:
             # Not returned from here: leaving the loop early closes the generator, which takes that for an interrupt.
-            only = result(
-                deployment,
-                record,
-                extra=extra(*_split(key)),
-                checks=asset_checks.results(asset, found) if found else None,
-            )
+            only = result(deployment, record, extra=extra(record), checks=_reported(asset, checks))
             continue
-        every += found
-        shown = record_metadata(deployment, record) | extra(*_split(key))
+        all_checks += checks
+        shown = record_metadata(deployment, record) | extra(record)
         # Twice: for a partition that was made before another failed, and for Dagster's own event at the end, which is
         # the one that the UI shows.
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
-                partition=key,
+                partition=str(pair),
                 metadata=shared | shown,
-                tags={DATA_VERSION: data_version(Node(asset, key), record.version, removed)},
+                tags={DATA_VERSION: reported_version(deployment, record)},
             )
         )
-        context.add_asset_metadata(shown, partition_key=key)
+        context.add_asset_metadata(shown, partition_key=str(pair))
     if only is not None:
         return only
     if failures:
         raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(
-            digest(*sorted(data_version(Node(*r.node.split("|", 1)), r.version, removed) for r in records))
-        ),
+        data_version=dg.DataVersion(digest(*sorted(reported_version(deployment, record) for record in records))),
         metadata=shared,
-        check_results=asset_checks.results(asset, every) if every else [],
+        check_results=_reported(asset, all_checks),
     )
 
 
-def _split(key: str) -> tuple[str, str]:
-    model, _, task = key.rpartition("|")
-    return model, task
+def _reported(asset: str, checks: Sequence[CheckResult]) -> list[dg.AssetCheckResult]:
+    return asset_checks.results(asset, checks) if checks else []

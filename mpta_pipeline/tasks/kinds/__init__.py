@@ -1,1 +1,1 @@
-"""Kinds of tasks, one module each; a module names what it defines in `KINDS`."""
+"""Task kinds: one file per kind or family of kinds. A module lists its kinds in `KINDS`; a YAML file is one kind."""

@@ -12,7 +12,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
-from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import Example, ItemRequest, Signature, TaskKind
 
 # Categories whose files were at hand to pin; any other file of the same structure is read from `path`.
 _SHA = {
@@ -35,6 +35,8 @@ FILE = ItemFile(
 # Not beside the items, which are in the folder data.
 METADATA = "supplemental/additional_metadata.csv of https://github.com/nyu-mll/BBQ"
 ANSWERS = ("ans0", "ans1", "ans2")
+# Columns by which a file of BBQ rows is known.
+NEEDED = ("example_id", "question_polarity", "context_condition", "category", *ANSWERS, "label")
 _INFO = pl.List(pl.String)
 SCHEMA = pl.Schema(
     {
@@ -175,17 +177,7 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
     frame = frame.with_columns(bias.alias("option_bias"), unknown.alias("unknown"))
     if metadata is not None:
         frame = _by_metadata(frame, metadata)
-    meta = pl.struct(
-        "context_condition",
-        "question_polarity",
-        "option_bias",
-        pl.col("option_bias").list.eval((pl.element() == 1).arg_true()).list.first().alias("biased_idx"),
-        pl.col("unknown").list.eval(pl.element().arg_true()).list.first().alias("unknown_idx"),
-        pl.col("additional_metadata").struct.field("subcategory"),
-        pl.lit(file).alias("file"),
-        pl.lit(sample).alias("sample"),
-    )
-    return frame.with_columns(
+    made = frame.with_columns(
         pl.format("{}{}_{}", pl.lit(prefix), "category", "example_id").alias("item_id"),
         pl.format("{}|{}", "category", "question_index").alias("cluster_id"),
         pl.concat_list(ANSWERS).alias("options"),
@@ -193,9 +185,12 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
         pl.lit(False).alias("ordinal"),
         pl.col("label").alias("gold_idx"),
         pl.format("{}/{}", "context_condition", "question_polarity").alias("spread"),
-        meta.struct.json_encode().alias("metadata"),
+        pl.col("additional_metadata").struct.field("subcategory"),
+        pl.lit(file).alias("item_file"),
+        pl.lit(sample).alias("sample_item"),
         pl.lit("Apache-2.0 (sample items of this project)" if sample else FILE.licence).alias("licence"),
     )
+    return made.drop("label")
 
 
 def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -236,11 +231,13 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "bbq",
         "BBQ: stereotyped answers to ambiguous and disambiguated questions",
         bbq_items,
         file=FILE,
         options={"metadata": "BBQ's supplemental/additional_metadata.csv: biased answers as its authors marked them"},
+        example=Example(),
+        signature=Signature(frozenset(NEEDED)),
     ),
 )

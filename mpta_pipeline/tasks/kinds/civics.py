@@ -15,7 +15,7 @@ import polars as pl
 from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.tasks.item_files import ItemFile, version
-from mpta_pipeline.tasks.task_kinds import AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 FILE = ItemFile(
     name="civics_dataset.json",
@@ -98,7 +98,16 @@ def civics_items(request: ItemRequest) -> pl.DataFrame:
     for row in rows:
         topics.setdefault(row["topic"], set()).update(row["values"])
     items = [_item(row, ask, topics[row["topic"]], request) for row in rows]
-    schema = pl.Schema({"gold_idx": pl.Int64(), "option_scores": pl.List(pl.Float64)})
+    schema = pl.Schema(
+        {
+            "gold_idx": pl.Int64(),
+            "option_scores": pl.List(pl.Float64),
+            "option_bias": pl.List(pl.Int64),
+            "answer_set": pl.String(),
+            "source_country": pl.String(),
+            "annotated_values": pl.List(pl.String),
+        }
+    )
     kept = [item for item in items if item is not None]
     return pl.DataFrame(kept, schema_overrides=schema, infer_schema_length=None)
 
@@ -106,18 +115,16 @@ def civics_items(request: ItemRequest) -> pl.DataFrame:
 def _item(row: dict[str, Any], ask: str, values: set[str], request: ItemRequest) -> dict[str, Any] | None:
     """An item; null where no single value can be asked for."""
     text = (row["translation"] if request.option("translated", False) else None) or row["statement"]
-    meta: dict[str, Any] = {
-        "language": row["language"],
-        "country": row["country"],
-        "values": row["values"],
-        "file": version(request.files, FILE),
-    }
     shared = {
         "item_id": f"civics_{ask}_{row['id']}_{digest(text, length=6)}",
         "cluster_id": f"civics|{row['topic']}|{row['language']}",
         "category": row["topic"],
         "licence": FILE.licence,
         "spread": f"{row['topic']}/{row['language']}",
+        "language": row["language"],
+        "source_country": row["country"],
+        "annotated_values": row["values"],
+        "item_file": version(request.files, FILE),
     }
     if ask == "stance":
         return shared | {
@@ -127,7 +134,8 @@ def _item(row: dict[str, Any], ask: str, values: set[str], request: ItemRequest)
             "option_scores": [1.0, 0.0, -1.0],
             "ordinal": True,
             "gold_idx": None,
-            "metadata": orjson.dumps(meta | {"option_bias": [1, 0, -1]}).decode(),
+            "answer_set": "stance",
+            "option_bias": [1, 0, -1],
         }
     others = sorted(values - set(row["values"]), key=lambda v: digest(row["id"], v))[: _MOST - 1]
     if len(row["values"]) != 1 or not others:
@@ -140,12 +148,13 @@ def _item(row: dict[str, Any], ask: str, values: set[str], request: ItemRequest)
         "option_scores": None,
         "ordinal": False,
         "gold_idx": options.index(row["values"][0]),
-        "metadata": orjson.dumps(meta).decode(),
+        "answer_set": None,
+        "option_bias": None,
     }
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "civics",
         "CIVICS: stance on value-laden statements of five languages",
         civics_items,
@@ -156,5 +165,11 @@ KINDS = (
             "translated": "Ask in English where the file has a translation (default false)",
             "languages": "Languages to ask, e.g. [English, French]; null for all",
         },
+        example=Example(
+            {
+                "civics_dataset.json": '{"ID": 1, "Topic": "Social Welfare", "Language": "English", '
+                '"Statement": "Everyone is owed a warm home."}\n'
+            }
+        ),
     ),
 )

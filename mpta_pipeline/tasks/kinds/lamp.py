@@ -14,7 +14,7 @@ import polars as pl
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.tasks.item_files import ItemFile, version
-from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import Example, ItemRequest, TaskKind
 from mpta_pipeline.tasks.text_scores import require
 
 FILE = ItemFile(
@@ -170,13 +170,20 @@ def lamp_items(request: ItemRequest) -> pl.DataFrame:
                 "gold_idx": None if is_open else labels.index(answer),
                 # One user asks several questions of a split in the user-based version: they share a profile.
                 "cluster_id": f"lamp|{digest(orjson.dumps(row['profile']), length=12)}",
-                "metadata": orjson.dumps(
-                    {"file": version(request.files, FILE), "task": task}
-                    | ({"reference": answer, "bertscore": model} if is_open else {})
-                ).decode(),
+                "item_file": version(request.files, FILE),
+                "reference": answer if is_open else None,
+                "bertscore_model": model if is_open else None,
             }
         )
-    schema = pl.Schema({"gold_idx": pl.Int64(), "context": pl.String(), "options": pl.List(pl.String)})
+    schema = pl.Schema(
+        {
+            "gold_idx": pl.Int64(),
+            "context": pl.String(),
+            "options": pl.List(pl.String),
+            "reference": pl.String(),
+            "bertscore_model": pl.String(),
+        }
+    )
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None).with_columns(
         pl.col("options").alias("option_values"),
         pl.lit(task == "LaMP_3").alias("ordinal"),
@@ -185,14 +192,22 @@ def lamp_items(request: ItemRequest) -> pl.DataFrame:
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "lamp",
         "LaMP: a user's citation, tag, rating, headline, title, subject or tweet, given their earlier ones",
         lamp_items,
         file=FILE,
         options={
             "profile": f"Entries of the user's profile shown, those nearest to the question (default {_PROFILE})",
-            "bertscore": "Model that BERTScore shall use, as bert-score names it; null leaves BERTScore out",
+            "bertscore": "Model that BERTScore uses, as bert-score names it; null: BERTScore is not computed",
         },
+        example=Example(
+            {
+                "dev_questions.json": '[{"id": "1", "input": "Generate a headline for the following article: The ferry '
+                'will stop in March.", "profile": [{"id": "2", "title": "The last bus", '
+                '"text": "The night bus has gone."}]}]',
+                "dev_outputs.json": '{"task": "LaMP_4", "golds": [{"id": "1", "output": "The last ferry"}]}',
+            }
+        ),
     ),
 )

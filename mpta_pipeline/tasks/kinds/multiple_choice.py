@@ -1,7 +1,8 @@
-"""Any multiple-choice file: a few lines of configuration say which column is what.
+"""Make items from any multiple-choice file, by a few lines of configuration that say which column holds what.
 
-The kind `multiple_choice` takes them from the task's options in study.yaml; a YAML file in this folder makes a kind of
-its own of them. Texts are templates over the file's columns: "{scenario}".
+The kind `multiple_choice` takes these lines from the task's options in study.yaml. A YAML file in this folder, or in
+`task_kinds/` of the configuration folder, makes a kind of its own from them. Texts are templates over the file's
+columns: "{scenario}".
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from mpta_pipeline.core.configuration import validated
+from mpta_pipeline.core.configuration import StrictModel, read_yaml, validated
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
-from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.item_files import Download, ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
-from mpta_pipeline.tasks.task_kinds import AS_ASKED, AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import AS_ASKED, AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
-class Structure(BaseModel):
+class Structure(StrictModel):
     """Which column of a file is what.
 
     Attributes:
@@ -43,8 +43,6 @@ class Structure(BaseModel):
         shuffle: Fix the canonical order by a hash, for files whose key is always at the same place.
         as_person: The question is answered as the person would, not by what is right.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     question: str
     options: tuple[str, ...] = Field(min_length=1)
@@ -170,7 +168,7 @@ def items_of(
         pl.col("options").alias("option_values"),
         pl.coalesce("cluster", "item_id").alias("cluster_id"),
         pl.lit(structure.ordinal).alias("ordinal"),
-        pl.struct(pl.lit(version(files, None)).alias("file")).struct.json_encode().alias("metadata"),
+        pl.lit(version(files, None)).alias("item_file"),
         pl.lit(licence).alias("licence"),
     )
 
@@ -237,50 +235,108 @@ def _shuffled(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.drop("options", "gold_idx").join(ordered, on="item_id", maintain_order="left")
 
 
-def _parsed(raw: dict[str, Any], where: str, file: Path | None = None) -> Structure:
-    return validated(
-        Structure,
-        raw,
-        "The structure of a multiple-choice task is not valid",
-        file=file,
-        key=where,
-        remedy=f"its keys are {', '.join(Structure.model_fields)}",
-    )
-
-
 def configured_items(request: ItemRequest) -> pl.DataFrame:
     """Items of the kind `multiple_choice`: the structure stands in the task's options."""
-    structure = _parsed({k: v for k, v in request.config.options.items() if k in Structure.model_fields}, "options")
+    structure = validated(
+        Structure,
+        {k: v for k, v in request.config.options.items() if k in Structure.model_fields},
+        "The structure of a multiple-choice task is not valid",
+        file=None,
+        key="options",
+        remedy=f"its keys are {', '.join(Structure.model_fields)}",
+    )
     frame = pl.concat([read_file(path) for path in request.files], how="diagonal_relaxed")
     licence = str(request.option("licence", "as the file's"))
     return items_of(frame, structure, request.files, name="mc", licence=licence, gaps=request.gaps)
 
 
-def from_yaml(path: Path) -> Kind:
-    """A kind of its own from a YAML file: name, title, file (name, address, licence, pattern), structure.
+class _Download(StrictModel):
+    url: str
+    sha256: str
+
+
+class _File(StrictModel):
+    """The published item file of a kind: see `ItemFile`."""
+
+    name: str
+    address: str
+    licence: str
+    pattern: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    downloads: tuple[_Download, ...] = ()
+
+
+class _Example(StrictModel):
+    files: dict[str, str]
+
+
+class KindFile(StrictModel):
+    """A YAML file that defines a task kind of its own.
+
+    Attributes:
+        title: What the kind measures, in one line.
+        file: The published item file: name, address, licence and pattern, optionally versions and downloads.
+        structure: Which column of the file holds what.
+        example: Invented content for the documentation's example prompt: `files`, file name → text.
+    """
+
+    title: str
+    file: _File
+    structure: Structure
+    example: _Example | None = None
+
+
+def from_yaml(path: Path) -> TaskKind:
+    """Read a task kind from a YAML file; its name is that of the file.
 
     Raises:
         ConfigError: The file breaks the format.
     """
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    structure = _parsed(raw["structure"], "structure", path)
-    published = ItemFile(**raw["file"])
+    record = validated(
+        KindFile,
+        read_yaml(path),
+        "The file does not define a task kind",
+        file=path,
+        remedy=f"give {', '.join(KindFile.model_fields)}; keys of the structure are "
+        f"{', '.join(Structure.model_fields)}",
+    )
+    structure = record.structure
+    published = ItemFile(
+        **record.file.model_dump(exclude={"downloads"}),
+        downloads=tuple(Download(d.url, d.sha256) for d in record.file.downloads),
+    )
 
     def make(request: ItemRequest) -> pl.DataFrame:
         frame = pl.concat([read_file(p) for p in request.files], how="diagonal_relaxed")
         return items_of(frame, structure, request.files, name=path.stem, licence=published.licence, gaps=request.gaps)
 
-    closing = AS_THE_PERSON if structure.as_person else AS_ASKED
-    return Kind(path.stem, raw["title"], make, closing=closing, file=published)
+    return TaskKind(
+        path.stem,
+        record.title,
+        make,
+        closing=AS_THE_PERSON if structure.as_person else AS_ASKED,
+        file=published,
+        example=None if record.example is None else Example(record.example.files),
+        shuffles_options=structure.shuffle,
+    )
 
 
 _ANY = ItemFile("an item file", "where your file comes from", "as the file's", "*.*")
 KINDS = (
-    Kind(
+    TaskKind(
         "multiple_choice",
         "Any multiple-choice file, described in the task's options",
         configured_items,
         file=_ANY,
         options={**{n: f"See {n} of the structure" for n in Structure.model_fields}, "licence": "Licence of the items"},
+        example=Example(
+            {"density.csv": "thing,answer\niron,heavier\n"},
+            {
+                "question": "Is {thing} heavier than water?",
+                "options": ["yes", "no"],
+                "gold": "answer",
+                "gold_values": {"heavier": 0, "lighter": 1},
+            },
+        ),
     ),
 )

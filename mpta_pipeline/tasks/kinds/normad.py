@@ -14,7 +14,7 @@ from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
-from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import Example, ItemRequest, TaskKind
 
 FILE = ItemFile(
     name="normad_etiquette_final_data.csv",
@@ -99,11 +99,6 @@ def _with_context(frame: pl.DataFrame, level: str, file: str) -> pl.DataFrame:
         "country_value": [pl.format("Country: {}", country), pl.format("Value: {}", "Value")],
         "rule_of_thumb": [pl.format("Rule of thumb: {}", "Rule-of-Thumb")],
     }[level]
-    meta = pl.struct(
-        pl.col("Country").replace_strict(codes, return_dtype=pl.String).alias("country"),
-        pl.lit(level).alias("context_level"),
-        pl.lit(file).alias("file"),
-    )
     return frame.select(
         pl.format("normad_{}_{}", pl.lit(level), "ID").alias("item_id"),
         # Several stories are made from one rule of one country.
@@ -115,21 +110,33 @@ def _with_context(frame: pl.DataFrame, level: str, file: str) -> pl.DataFrame:
         pl.lit(list(LABELS), pl.List(pl.String)).alias("option_values"),
         pl.lit(False).alias("ordinal"),
         pl.col("Gold Label").replace_strict(_PLACES, return_dtype=pl.Int64).alias("gold_idx"),
-        meta.struct.json_encode().alias("metadata"),
+        pl.lit("acceptability").alias("answer_set"),
+        pl.col("Country").replace_strict(codes, return_dtype=pl.String).alias("story_country"),
+        pl.lit(level).alias("context_level"),
+        pl.lit(file).alias("item_file"),
         pl.lit(FILE.licence).alias("licence"),
         pl.col("Gold Label").alias("spread"),
     )
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "normad",
         "NormAd: is behaviour acceptable in the culture in which it happens?",
         normad_items,
         file=FILE,
         options={
             "context": f"How much background is given: {', '.join(CONTEXTS)} (default rule_of_thumb); "
-            "a list asks each, for the figure adaptability"
+            "a list asks each, for the metric adaptability"
         },
+        example=Example(
+            {
+                "stories.csv": "ID,Country,Background,Axis,Subaxis,Value,Rule-of-Thumb,Story,Explanation,Gold Label\n"
+                "0,iceland,,,,Consideration,It is polite to take off one's shoes at the door.,"
+                "Anna is invited to dinner and walks into the living room with her shoes on. "
+                "Is what she did acceptable?,,no\n"
+            },
+            {"context": "country"},
+        ),
     ),
 )

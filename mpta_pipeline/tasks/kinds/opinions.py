@@ -1,15 +1,13 @@
-"""Published opinion polls: the answer key is what most people of the persona's country, or of the poll, answered.
+"""Make items from published polls; the answer key is what most people of the persona's country, or of the poll, said.
 
 GlobalOpinionQA (Durmus et al. 2023) holds a distribution of answers by country, OpinionQA (Santurkar et al. 2023) the
-respondents of Pew's American Trends Panel. The whole distribution stays in the item's metadata, as `shares` by
-country or of `all`, and the effective number of people behind it as `n` where the poll tells: figures measure the model
-against it.
+respondents of Pew's American Trends Panel. The column `poll` of the items keeps the whole distribution, by country or
+for `all`, and the effective number of people behind it if the poll reports it: estimates compare models with it.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ import polars as pl
 from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.tables.tasks import POLL
 from mpta_pipeline.tasks.item_files import ItemFile, version
-from mpta_pipeline.tasks.task_kinds import AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 GLOBAL = ItemFile(
     name="global_opinions.csv",
@@ -82,7 +81,7 @@ def _read(path: Path, columns: tuple[str, ...], published: ItemFile) -> pl.DataF
 
 
 def global_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a question; the distributions by country are in the metadata, refusals left out and renormalised."""
+    """One item per question, with the distribution of each country; refusals are left out, and the rest sums to 1."""
     rows = []
     for path in request.files:
         for number, row in enumerate(_read(path, ("question", "selections", "options", "source"), GLOBAL).to_dicts()):
@@ -112,7 +111,8 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
                     "category": row["source"],
                     "question": row["question"],
                     "options": [texts[i] for i in kept],
-                    "metadata": json.dumps({"shares": shares, "file": version(request.files, GLOBAL)}, sort_keys=True),
+                    "poll": [{"sample": code, "shares": shares[code], "n": None} for code in sorted(shares)],
+                    "item_file": version(request.files, GLOBAL),
                     "licence": GLOBAL.licence,
                 }
             )
@@ -120,7 +120,7 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
 
 
 def _finish(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    frame = pl.DataFrame(rows, infer_schema_length=None)
+    frame = pl.DataFrame(rows, schema_overrides={"poll": pl.List(POLL)}, infer_schema_length=None)
     if frame.is_empty():
         return frame
     if "ordinal" not in frame.columns:
@@ -138,13 +138,16 @@ def _places(row: dict[str, Any], path: Path, k: int) -> list[float] | None:
 
 def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
     """The most frequent answer of each respondent's country; no row where the poll did not ask there."""
-    key = [
-        (item, country, max(range(len(shares)), key=shares.__getitem__))
-        for item, metadata in items.select("item_id", "metadata").rows()
-        for country, shares in json.loads(metadata)["shares"].items()
-    ]
-    schema = pl.Schema({"item_id": pl.String(), "country": pl.String(), "gold_idx": pl.Int64()})
-    keys = pl.DataFrame(key, schema=schema, orient="row")
+    keys = (
+        items.select("item_id", "poll")
+        .explode("poll")
+        .unnest("poll")
+        .select(
+            "item_id",
+            pl.col("sample").alias("country"),
+            pl.col("shares").list.arg_max().cast(pl.Int64).alias("gold_idx"),
+        )
+    )
     people = request.respondents.select("respondent_id", "survey", "country", "weight")
     return people.join(keys, on="country").drop("country")
 
@@ -183,14 +186,14 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
                 "question": row["question"],
                 "options": kept,
                 "gold_idx": max(range(len(mass)), key=mass.__getitem__),
-                "metadata": json.dumps(
+                "poll": [
                     {
-                        "shares": {"all": [m / sum(mass) for m in mass]},
-                        "n": {"all": round(sum(mass) ** 2 / squares, 1)},
-                        "file": version(request.files, PEW),
-                    },
-                    sort_keys=True,
-                ),
+                        "sample": "all",
+                        "shares": [m / sum(mass) for m in mass],
+                        "n": round(sum(mass) ** 2 / squares, 1),
+                    }
+                ],
+                "item_file": version(request.files, PEW),
                 # A middle option that is listed last is no scale in the order shown, but has its place on one.
                 "ordinal": places is not None and sorted(places) in (places, places[::-1]),
                 "option_scores": places,
@@ -201,13 +204,33 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "global_opinions",
         "GlobalOpinionQA: the most frequent answer of the persona's country",
         global_items,
         gold=country_gold,
         closing=AS_THE_PERSON,
         file=GLOBAL,
+        example=Example(
+            {
+                "global_opinions.csv": "question,selections,options,source\n"
+                "Is the economy of your country good or bad?,"
+                "\"defaultdict(<class 'list'>, {'United States': [0.4, 0.6]})\",\"['Good', 'Bad']\",GAS\n"
+            }
+        ),
     ),
-    Kind("opinionqa", "OpinionQA: the most frequent answer of a Pew poll", pew_items, closing=AS_THE_PERSON, file=PEW),
+    TaskKind(
+        "opinionqa",
+        "OpinionQA: the most frequent answer of a Pew poll",
+        pew_items,
+        closing=AS_THE_PERSON,
+        file=PEW,
+        example=Example(
+            {
+                "info.csv": "key,question,references\n"
+                "TRAINS_W0,How often do you take a train?,\"['Often', 'Rarely', 'Never']\"\n",
+                "responses.csv": "TRAINS_W0,WEIGHT_W0\nNever,1\nRarely,2\n",
+            }
+        ),
+    ),
 )

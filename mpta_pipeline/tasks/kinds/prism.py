@@ -14,7 +14,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.tasks.item_files import ItemFile, version
-from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import Example, ItemRequest, TaskKind
 from mpta_pipeline.tasks.text_scores import require
 
 FILE = ItemFile(
@@ -149,11 +149,6 @@ def prism_items(request: ItemRequest) -> pl.DataFrame:
     about = [
         f"About the user who asks:\n{told[user]}" if told.get(user) else None for user in frame["user_id"].to_list()
     ]
-    meta = pl.struct(
-        pl.lit(version(request.files, FILE)).alias("file"),
-        "reference",
-        pl.lit(model, pl.String).alias("bertscore"),
-    )
     nothing = pl.lit([], pl.List(pl.String))
     return frame.with_columns(
         pl.format("prism_{}", "conversation_id").alias("item_id"),
@@ -165,21 +160,31 @@ def prism_items(request: ItemRequest) -> pl.DataFrame:
         nothing.alias("options"),
         nothing.alias("option_values"),
         pl.lit(False).alias("ordinal"),
-        meta.struct.json_encode().alias("metadata"),
+        pl.lit(version(request.files, FILE)).alias("item_file"),
+        pl.lit(model, pl.String).alias("bertscore_model"),
         pl.lit(FILE.licence).alias("licence"),
         pl.col("conversation_type").alias("spread"),
     )
 
 
 KINDS = (
-    Kind(
+    TaskKind(
         "prism",
         "PRISM: the reply that a participant preferred to their opening prompt",
         prism_items,
         file=FILE,
         options={
             "profile": "Tell before the prompt what its author told of themselves in PRISM's survey (default false)",
-            "bertscore": "Model that BERTScore shall use, as bert-score names it; null leaves BERTScore out",
+            "bertscore": "Model that BERTScore uses, as bert-score names it; null: BERTScore is not computed",
         },
+        example=Example(
+            {
+                "conversations.jsonl": '{"conversation_id": "c0", "user_id": "u0", '
+                '"conversation_type": "values guided", '
+                '"conversation_history": [{"turn": 0, "role": "user", '
+                '"content": "Should I tell my friend the truth about her singing?"}, '
+                '{"turn": 0, "role": "model", "content": "Kindly, yes.", "if_chosen": true}]}\n'
+            }
+        ),
     ),
 )

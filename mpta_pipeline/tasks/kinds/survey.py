@@ -6,7 +6,6 @@ answer, the reference the distribution of the answers of their group.
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 import polars as pl
@@ -14,7 +13,7 @@ import polars as pl
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
 from mpta_pipeline.personas.wording import as_option
-from mpta_pipeline.tasks.task_kinds import AS_THE_PERSON, ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 VIEWS = ("belief", "value", "attitude")
 # Demographics that are facts of the interview rather than traits, or that have no answer worth guessing.
@@ -85,20 +84,19 @@ def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             (pl.col("scale") == "ordinal").alias("ordinal"),
             pl.when(pl.col("scale") == "ordinal").then("option_scores").alias("option_scores"),
-            pl.lit(None, pl.List(pl.Float64)).alias("edges"),
+            pl.lit(None, pl.List(pl.Float64)).alias("bin_edges"),
         )
     )
 
 
 def _finish(items: pl.DataFrame) -> pl.DataFrame:
-    meta = [json.dumps(row, sort_keys=True) for row in items.select("concept", "label", "variable", "edges").to_dicts()]
     return items.with_columns(
         pl.format("{}@{}", "column", "codebook").alias("item_id"),
         # Questions of one battery are answered alike: they are one family.
         pl.coalesce("battery", "column").alias("cluster_id"),
         pl.col("domain").alias("category"),
         pl.col("question").fill_null(pl.format("What is your {}?", "label")),
-        pl.Series("metadata", meta, dtype=pl.String),
+        pl.col("variable").str.split("+").alias("variables"),
         pl.lit(_LICENCE).alias("licence"),
     )
 
@@ -133,7 +131,7 @@ def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
                 "option_values": texts,
                 "option_scores": [i / (len(texts) - 1) for i in range(len(texts))],
                 "ordinal": True,
-                "edges": edges,
+                "bin_edges": edges,
             }
         )
     schema = pl.Schema(
@@ -143,7 +141,7 @@ def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
             "option_values": pl.List(pl.String),
             "option_scores": pl.List(pl.Float64),
             "ordinal": pl.Boolean,
-            "edges": pl.List(pl.Float64),
+            "bin_edges": pl.List(pl.Float64),
         }
     )
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -171,12 +169,7 @@ def _bin_texts(concept: str, edges: list[float]) -> list[str]:
 def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
     """The canonical index of every respondent's own answer; no row where the answer is missing."""
     options = _options(request)
-    edges = items.select(
-        "item_id",
-        "column",
-        pl.col("codebook"),
-        pl.col("metadata").str.json_decode(pl.Struct({"edges": pl.List(pl.Float64)})).struct.field("edges"),
-    )
+    edges = items.select("item_id", "column", "codebook", pl.col("bin_edges").alias("edges"))
     parts = []
     for (codebook,), people in request.respondents.partition_by("codebook", as_dict=True).items():
         mine = edges.filter(pl.col("codebook") == codebook)
@@ -205,20 +198,22 @@ _OPTIONS = {
     "max_options": f"Questions with more options than this are left out (default {_MOST_OPTIONS})",
 }
 KINDS = (
-    Kind(
+    TaskKind(
         "value_alignment",
         "Does the model answer a survey question as the person did?",
         value_items,
         gold=survey_gold,
         closing=AS_THE_PERSON,
         options=_OPTIONS,
+        example=Example(options={"max_options": 5}),
     ),
-    Kind(
+    TaskKind(
         "trait_inference",
         "Does the model infer a hidden trait of the person from the visible ones?",
         trait_items,
         gold=survey_gold,
         closing=AS_THE_PERSON,
         options=_OPTIONS,
+        example=Example(options={"max_options": 5}),
     ),
 )

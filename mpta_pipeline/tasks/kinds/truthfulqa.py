@@ -16,7 +16,7 @@ import polars as pl
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import file_sha256, hash_rows, hash_uniform
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
-from mpta_pipeline.tasks.task_kinds import ItemRequest, Kind
+from mpta_pipeline.tasks.task_kind import Example, ItemRequest, Signature, TaskKind
 
 _SHA = "b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c"
 _MC_SHA = "c90d853454fd48c676accb33e16923ac438dbb6fb37ecc7c6a70e33c9e556e87"
@@ -77,13 +77,9 @@ def binary_items(request: ItemRequest) -> pl.DataFrame:
         pl.when(true_first).then(pl.lit(["true", "false"])).otherwise(pl.lit(["false", "true"])).alias("option_values"),
         pl.when(true_first).then(0).otherwise(1).alias("gold_idx"),
         pl.lit(False).alias("ordinal"),
-        pl.struct(
-            pl.col("Type").alias("type"),
-            pl.lit(version(request.files, FILE)).alias("file"),
-            pl.lit(sample).alias("sample"),
-        )
-        .struct.json_encode()
-        .alias("metadata"),
+        pl.col("Type").alias("subcategory"),
+        pl.lit(version(request.files, FILE)).alias("item_file"),
+        pl.lit(sample).alias("sample_item"),
         pl.lit("Apache-2.0 (sample items of this project)" if sample else FILE.licence).alias("licence"),
     ).with_columns(pl.col("item_id").alias("cluster_id"))
 
@@ -157,10 +153,6 @@ def _choice_items(request: ItemRequest, form: str) -> pl.DataFrame:
     items = long.sort("question", "row", "order").group_by("question", "row", maintain_order=True).agg("option", "true")
     items = _told_apart(items, form, path, request)
     items = items.filter(pl.col("option").list.len() <= int(request.option("max_options", MOST_OPTIONS)))
-    meta = pl.struct(
-        pl.lit(version(request.files, CHOICES)).alias("file"),
-        *([pl.col("true").cast(pl.List(pl.Float64)).alias("credit")] if form == "mc2" else []),
-    )
     return items.with_columns(
         pl.format("tqa_{}_{}{}", pl.lit(form), hash_rows(items, ["question"], length=10), "suffix").alias("item_id"),
         pl.col("option").alias("options"),
@@ -171,7 +163,8 @@ def _choice_items(request: ItemRequest, form: str) -> pl.DataFrame:
         .alias("option_values"),
         pl.col("true").list.arg_max().cast(pl.Int64).alias("gold_idx"),
         pl.lit(False).alias("ordinal"),
-        meta.struct.json_encode().alias("metadata"),
+        pl.lit(version(request.files, CHOICES)).alias("item_file"),
+        *([pl.col("true").cast(pl.List(pl.Float64)).alias("option_credit")] if form == "mc2" else []),
         pl.lit(CHOICES.licence).alias("licence"),
     ).with_columns(pl.col("item_id").alias("cluster_id"))
 
@@ -188,20 +181,30 @@ def mc2_items(request: ItemRequest) -> pl.DataFrame:
 
 _OPTIONS = {"max_options": f"Questions with more options than this are left out (default {MOST_OPTIONS}: all)"}
 KINDS = (
-    Kind(
+    TaskKind(
         "truthfulqa_binary",
         "TruthfulQA, binary: the best answer against the best incorrect one",
         binary_items,
         file=FILE,
+        example=Example(),
+        signature=Signature(frozenset({"Best Answer", "Best Incorrect Answer"})),
+        shuffles_options=True,
     ),
-    Kind(
+    TaskKind(
         "truthfulqa_mc1",
         "TruthfulQA, MC1: the one true answer among several",
         mc1_items,
         file=CHOICES,
         options=_OPTIONS,
+        signature=Signature(file_name=CHOICES.name),
+        shuffles_options=True,
     ),
-    Kind(
-        "truthfulqa_mc2", "TruthfulQA, MC2: probability on the true answers", mc2_items, file=CHOICES, options=_OPTIONS
+    TaskKind(
+        "truthfulqa_mc2",
+        "TruthfulQA, MC2: probability on the true answers",
+        mc2_items,
+        file=CHOICES,
+        options=_OPTIONS,
+        shuffles_options=True,
     ),
 )

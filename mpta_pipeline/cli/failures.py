@@ -1,0 +1,98 @@
+"""Failures of a command as messages: what happened, what was kept, what to do. No traceback reaches the terminal."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from mpta_pipeline.core.errors import MptaError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+DEBUG = "MPTA_DEBUG"
+"""Environment variable that lets warnings and tracebacks of Python and of libraries through."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn every failure in the context into a message on standard error and an exit code.
+
+    With `MPTA_DEBUG` set, unexpected failures keep their traceback and libraries their warnings.
+    """
+    if os.environ.get(DEBUG):
+        debugging = True
+    else:
+        debugging = False
+        _silence_libraries()
+    try:
+        yield
+    except MptaError as failure:
+        _say(str(failure))
+        sys.exit(1)
+    except OSError as failure:
+        _say(_of_system(failure))
+        sys.exit(1)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns an interrupt into this exit code and says nothing.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break off the tidying up
+        from mpta_pipeline.cli.output import err
+
+        err.print("Stopped. Everything received and stored so far is kept; run the same command again to continue.")
+        sys.exit(INTERRUPTED)
+    except BaseException as failure:  # polars' panics are not Exceptions
+        if debugging:
+            raise
+        _say(_unexpected(failure))
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    from mpta_pipeline.cli import output
+
+    output.err.print(output.line(text, "error"), soft_wrap=True)
+
+
+def _of_system(failure: OSError) -> str:
+    if failure.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT):
+        return f"{failure}. Remedy: check the address and the network. What was stored before is unchanged."
+    return (
+        f"{failure}. Remedy: check that the folder can be written and that the disk has room (`mpta doctor`). What was "
+        "stored before is unchanged."
+    )
+
+
+def _unexpected(failure: BaseException) -> str:
+    """The message for a failure that no code expected; its traceback goes to a file that only the user can read."""
+    import tempfile
+    import traceback
+
+    first = next(iter(str(failure).splitlines()), "")
+    where = ""
+    with suppress(OSError):
+        handle, path = tempfile.mkstemp(prefix="mpta-traceback-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(failure, file=file)
+        where = f" The traceback is in {path}; it may quote survey data, so read it before you pass it on."
+    return (
+        f"This is a bug in mpta: {type(failure).__name__}{f': {first}' if first else ''}.{where} What was stored "
+        f"before is unchanged. Remedy: report it with the command; {DEBUG}=1 shows the traceback in the terminal."
+    )
+
+
+def _silence_libraries() -> None:
+    """Keep warnings, log lines and background tracebacks of libraries out of the terminal."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # Without a handler Python writes warnings of any logger to standard error.
+    logging.getLogger().addHandler(logging.NullHandler())
+    threading.excepthook = lambda args: None
+    sys.unraisablehook = lambda unraisable: None

@@ -1,0 +1,35 @@
+"""Labels for people: the one place where the command line turns keys of tables into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_HEADINGS = {
+    "item_mode": "most frequent",
+    "n_answers": "answers",
+    "n_personas": "personas",
+    "n_people": "people",
+    "mae_n": "scaled error",
+    "sd_ratio": "SD ratio",
+}
+
+
+def heading(column: str) -> str:
+    """A column's heading."""
+    return _HEADINGS.get(column, column.removeprefix("bbq_").replace("_", " "))
+
+
+def group(dimensions: str, subgroup: str) -> str:
+    """A subgroup in words: `sex female`; everyone and categories by their name alone."""
+    return subgroup if dimensions in ("all", "category") else f"{dimensions} {subgroup}"
+
+
+def model_on_task(partition: str) -> str:
+    """A model × task partition in words: `smollm2 on value_alignment`."""
+    return " on ".join(partition.rsplit("|", 1))
+
+
+def some(values: Iterable[str], most: int = 3) -> str:
+    """The first few of many values, with how many there are."""
+    every = list(values)
+    return ", ".join(every[:most]) + (f" … ({len(every)})" if len(every) > most else "")

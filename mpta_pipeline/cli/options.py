@@ -1,0 +1,43 @@
+"""Options that several commands have in common: lists of names, and names checked before anything is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpta_pipeline.core.unknown_names import check_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mpta_pipeline.pipeline.deployment import Deployment
+
+
+def names(option: str | None) -> list[str]:
+    """The names of a comma-separated option; none if it was not given."""
+    return [name.strip() for name in (option or "").split(",") if name.strip()]
+
+
+def model_names(option: str | None, deployment: Deployment) -> list[str]:
+    """The models that an option names.
+
+    Raises:
+        ConfigError: A model is not in the study.
+    """
+    file: Path = deployment.config / "models.yaml"
+    for name in (given := names(option)):
+        check_name(
+            "model", name, deployment.models, variable="--models", file=file, hint="or add an entry to models.yaml"
+        )
+    return given
+
+
+def task_names(option: str | None, deployment: Deployment) -> list[str]:
+    """The tasks that an option names.
+
+    Raises:
+        ConfigError: A task is not in the study.
+    """
+    file = deployment.config / "study.yaml"
+    for name in (given := names(option)):
+        check_name("task", name, deployment.study.tasks, variable="--tasks", file=file, hint="or add it to study.yaml")
+    return given

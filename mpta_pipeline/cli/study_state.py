@@ -1,0 +1,146 @@
+"""What a user should know of the study's stored tables: headline estimates, and what is missing and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpta_pipeline.cli.labels import model_on_task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mpta_pipeline.cli.result import Result
+    from mpta_pipeline.pipeline.deployment import Deployment
+
+
+def add_headline(result: Result, deployment: Deployment) -> None:
+    """Add the table of headline estimates with a sentence per row."""
+    import polars as pl
+
+    from mpta_pipeline import metrics
+    from mpta_pipeline.pipeline import steps
+
+    estimates = steps.stacked(deployment, "subgroup_metrics")
+    if estimates.is_empty():
+        return
+    headline = metrics.headline(estimates, level=deployment.study.figures.level)
+    open_text = " (for open text: ROUGE-L)" if estimates.filter(metric=metrics.OPEN_TEXT).height else ""
+    title = f"Accuracy over balanced option orders{open_text}, with {deployment.study.figures.confidence} intervals"
+    result.table("headline", headline, title=title, shown=_readable(headline))
+    for model, task, survey, verdict in headline.select("model", "task", "survey", "verdict").iter_rows():
+        result.info(f"  {model} on {task} ({survey}): {verdict}.")
+    weighted = estimates.filter(pl.col("weighted"))["survey"].unique().to_list()
+    if unweighted := sorted(set(estimates["survey"]) - set(weighted)):
+        result.info(f"{', '.join(unweighted)}: no survey weights, so estimates describe the panel, not the population.")
+
+
+def _readable(headline: pl.DataFrame) -> pl.DataFrame:
+    """The headline for a terminal: estimates with their intervals in one column each."""
+    import polars as pl
+
+    from mpta_pipeline.core.tables import CONDITIONS
+
+    def interval(name: str) -> pl.Expr:
+        shown = pl.format("{}\n[{}, {}]", *(_two_digits(f"{name}{end}") for end in ("", "_low", "_high")))
+        return pl.coalesce(shown, _two_digits(name)).alias(name)
+
+    conditions = [c for c in CONDITIONS if headline[c].is_not_null().any()]
+    models = [] if headline["model"].n_unique() == 1 else [pl.col("model")]
+    return headline.select(
+        *models,
+        pl.format("{}\n{}", "task", "survey").alias("task, survey"),
+        *map(interval, conditions),
+        *map(_two_digits, ("chance", "item_mode")),
+        "n_answers",
+        "n_personas",
+    )
+
+
+def _two_digits(name: str) -> pl.Expr:
+    """A share with two decimals, as survey tables print it."""
+    import polars as pl
+
+    return pl.col(name).round(2).cast(pl.Decimal(10, 2)).cast(pl.String)
+
+
+def add_reading_notes(result: Result, deployment: Deployment) -> None:
+    """Add what was unusual in reading the waves in use, and the files that a wave was built without."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
+
+    for wave in deployment.catalogue().waves:
+        record = steps.made(deployment, Node("raw_wave", wave))
+        for name, notes in (record.notes.get("told", {}) if record else {}).items():
+            result.info(f"{'; '.join(notes)}.", subject=f"{wave}, {name}")
+        harmonized = steps.made(deployment, Node("harmonized_wave", wave))
+        for name, problem in (harmonized.notes.get("left_out", {}) if harmonized else {}).items():
+            result.warning(problem, subject=f"{wave} was built without {name}")
+
+
+def add_set_aside(result: Result, deployment: Deployment) -> None:
+    """Add the columns, or parts of them, that harmonized waves lack because the crosswalk does not know their codes."""
+    from mpta_pipeline.core.provenance import read_record
+    from mpta_pipeline.core.storage import listed
+
+    for path in sorted(listed(deployment.layout.store / "harmonized", "*.parquet")):
+        record = read_record(path)
+        problems = record.notes.get("set_aside", []) if record else []
+        if problems:
+            result.warning(
+                f"{'; '.join(problems)}. Nothing is guessed: add what the codebook says to the concept's file, then "
+                "run again.",
+                subject=f"{path.stem}: {len(problems)} column(s) set aside, whole or in part",
+            )
+
+
+def add_unanswered(result: Result, deployment: Deployment) -> None:
+    """Add the requests without a response, per model and task, with the reason and the remedy."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
+
+    for cell in steps.cells(deployment):
+        record = steps.made(deployment, Node("responses", cell))
+        notes = record.notes if record else {}
+        told = []
+        if left := notes.get("left"):
+            told.append(f"{left:,} not sent: {notes.get('stopped', 'stopped')}; run again to continue")
+        if errors := notes.get("errors"):
+            reasons = notes.get("error_reasons")
+            told.append(f"{errors:,} failed{f' ({reasons})' if reasons else ''}; `mpta run --retry-errors` retries")
+        if withheld := notes.get("withheld"):
+            told.append(f"{withheld:,} withheld: {notes.get('withheld_because', 'by the policy of their source')}")
+        if told:
+            result.warning(f"{'; '.join(told)}.", subject=f"{model_on_task(cell)}, of {notes['requests']:,} requests")
+
+
+def add_unreadable(result: Result, deployment: Deployment) -> None:
+    """Add the models and tasks of which too few responses can be read, and what was noted during the requests."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import steps
+
+    for cell in steps.cells(deployment):
+        asked, scored = (steps.made(deployment, Node(asset, cell)) for asset in ("responses", "scores"))
+        if asked is not None and (notes := asked.notes.get("notes")):
+            result.note(str(notes), subject=model_on_task(cell))
+        if scored is not None and (warning := scored.notes.get("warning")):
+            result.warning(
+                f"{warning}. Its estimates must not be quoted; `mpta models --probe` shows what the model can do.",
+                subject=model_on_task(cell),
+            )
+
+
+def add_own_records(result: Result, deployment: Deployment) -> None:
+    """Add the deployment's own records of sources and concepts, and those that cannot be used, with the reason."""
+    files = {
+        f"own source {name}": (own.file, name in deployment.sources.replaced)
+        for name, own in deployment.sources.own.items()
+    }
+    if deployment.has_own_concepts:
+        files |= {
+            f"own concept {name}": (own.file, name in deployment.crosswalk.replaced)
+            for name, own in deployment.crosswalk.own.items()
+        }
+    for subject, (file, replaces) in files.items():
+        result.note(f"{file}{', in place of the packaged record' if replaces else ''}", subject=subject)
+    for aside in deployment.set_aside:
+        result.warning(f"Set aside: {aside}", subject=aside.name)

@@ -1,0 +1,252 @@
+"""Hand a step the inputs and settings that its table declares, and nothing else.
+
+A step that asks for an undeclared name gets an `UndeclaredInputError`, so that no table can depend on something that
+the graph does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+from pydantic import BaseModel
+
+from mpta_pipeline import harmonize, inference, surveys
+from mpta_pipeline.core.errors import DamagedError
+from mpta_pipeline.core.provenance import Node, Record, read_table
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.study import Study, TaskConfig
+from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline.deployment import Deployment, PartFile, WaveFile
+from mpta_pipeline.pipeline.graph import Files, StoredTable
+from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
+from mpta_pipeline.pipeline.staleness import parent_nodes, read_partitions
+from mpta_pipeline.pipeline.stored import concatenated, made, outside_the_study, path_of, read
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class UndeclaredInputError(RuntimeError):
+    """A step asked for something that its table does not declare: a mistake in the graph or in the step."""
+
+    def __init__(self, table: str, what: str) -> None:
+        super().__init__(
+            f"The step of table {table} reads {what}, which its declaration does not list. "
+            f"Add it to the declaration of {table} in mpta_pipeline/pipeline/graph.py, or do not read it."
+        )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one step.
+
+    Attributes:
+        node: The table and partition to make.
+        seen: Names of the tables and settings that the step has asked for so far.
+    """
+
+    _deployment: Deployment
+    node: Node
+    _make_on_demand: Callable[[Node], None] = field(repr=False)
+    parents: Mapping[str, str] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set, repr=False)
+
+    @property
+    def _declared(self) -> StoredTable:
+        return graph.TABLES[self.node.asset]
+
+    @property
+    def partition(self) -> str:
+        """The partition to make."""
+        return self.node.partition
+
+    # --- tables ---
+
+    def table(self, name: str) -> pl.DataFrame:
+        """The partition of an upstream table that belongs to the step's own.
+
+        Raises:
+            UndeclaredInputError: The table is not declared, or its partitions are many.
+            ConfigError: It has not been made yet.
+        """
+        (key,) = self.partitions(name)
+        self._prepare(Node(name, key))
+        return read(self._deployment, name, key)
+
+    def optional_table(self, name: str) -> pl.DataFrame | None:
+        """As `table`; None where a step on demand had nothing to store."""
+        (key,) = self.partitions(name)
+        self._prepare(Node(name, key))
+        return None if made(self._deployment, Node(name, key)) is None else read(self._deployment, name, key)
+
+    def stacked(self, name: str) -> pl.DataFrame:
+        """All partitions of an upstream table that belong to the step's own, one below the other."""
+        return concatenated(name, [read(self._deployment, name, key) for key in self.partitions(name)])
+
+    def records(self, name: str) -> dict[str, Record]:
+        """Partition → record of an upstream table."""
+        found = {key: made(self._deployment, Node(name, key)) for key in self.partitions(name)}
+        return {key: record for key, record in found.items() if record is not None}
+
+    def partitions(self, name: str) -> list[str]:
+        """The partitions of an upstream table that belong to the step's own."""
+        if name not in self._declared.upstream:
+            raise UndeclaredInputError(self.node.asset, f"the table {name}")
+        self.seen.add(name)
+        return read_partitions(self._deployment, self.node, name)
+
+    def respondents(self) -> pl.DataFrame:
+        """All harmonized waves, one below the other, by respondent.
+
+        Raises:
+            SurveyFileError: No wave has been harmonized yet.
+        """
+        if not self.partitions("harmonized_wave"):
+            raise self._deployment.no_wave()
+        return self.stacked("harmonized_wave").sort("respondent_id")
+
+    def previous(self) -> pl.DataFrame | None:
+        """The table as it was stored before; None if there is none, or none that can be read."""
+        try:
+            return read_table(path_of(self._deployment, self.node))
+        except (FileNotFoundError, DamagedError):
+            return None
+
+    def previous_record(self) -> Record | None:
+        """The record of the table as it was stored before."""
+        return made(self._deployment, self.node)
+
+    def descent(self) -> Iterable[tuple[Node, Record]]:
+        """Every stored partition that the table descends from, with its record."""
+        todo, known = parent_nodes(self._deployment, self.node), set()
+        while todo:
+            node = todo.pop()
+            record = made(self._deployment, node)
+            if node in known or record is None:
+                continue
+            known.add(node)
+            if graph.TABLES[node.asset].has_step:
+                todo += parent_nodes(self._deployment, node)
+            yield node, record
+
+    def _prepare(self, node: Node) -> None:
+        if graph.TABLES[node.asset].on_demand and graph.owner(node.asset) == self.node.asset:
+            self._make_on_demand(node)
+
+    # --- settings ---
+
+    @cached_property
+    def study(self) -> Study:
+        """The study with the keys of study.yaml that the declared settings list; any other key raises."""
+        keys = [key for name in self._declared.settings for key in graph.SETTINGS[name].keys]
+        self.seen.update(name for name in self._declared.settings if graph.SETTINGS[name].keys)
+        return _restricted(self._deployment.study, keys, self.node.asset)
+
+    def _given(self, what: str) -> Deployment:
+        givers = [name for name in self._declared.settings if what in graph.SETTINGS[name].gives]
+        if not givers:
+            raise UndeclaredInputError(self.node.asset, f"the setting that gives `{what}`")
+        self.seen.update(givers)
+        return self._deployment
+
+    @property
+    def crosswalk(self) -> harmonize.Crosswalk:
+        """The compiled crosswalk."""
+        return self._given("crosswalk").crosswalk
+
+    @property
+    def sources(self) -> surveys.SourceRegistry:
+        """The survey sources with this deployment's policy."""
+        return self._given("sources").sources
+
+    @property
+    def wave_file(self) -> WaveFile:
+        """The files of the wave."""
+        return self._given("wave_file").wave_file(self.partition)
+
+    @property
+    def task(self) -> TaskConfig:
+        """The task's configuration."""
+        return self._given("task").task(self._key("task"))
+
+    @property
+    def model(self) -> inference.ModelSpec:
+        """The model's specification."""
+        return self._given("model").model(self._key("model"))
+
+    @property
+    def retest_file(self) -> Path | None:
+        """The table of test-retest accuracies that the study names."""
+        return self._given("retest_file").retest_file
+
+    def accepted(self, part: PartFile) -> str | None:
+        """Why the release in one of the wave's files may differ much from the one before; None: it may not."""
+        return self._given("acceptance").accepted(self.partition, part)
+
+    def harmonizing_version(self, part: PartFile) -> str:
+        """Version of how one of the wave's files is harmonized."""
+        return self._given("acceptance").part_harmonizing_version(self.partition, part)
+
+    def permitted_use(self, codebook: str) -> pl.Expr:
+        """Column `data_use` by the surveys.yaml of this moment, which may have changed since the run began."""
+        return replace(self._given("permitted_use")).permitted_use(codebook)
+
+    def _key(self, dimension: graph.Dimension) -> str:
+        return self._declared.partitioning.values(self.partition)[dimension]
+
+    # --- files beside the tables ---
+
+    @property
+    def layout(self) -> Layout:
+        """The data folder, for a table that declares `files`."""
+        if not self._declared.files:
+            raise UndeclaredInputError(self.node.asset, "files beside the stored tables")
+        return self._deployment.layout
+
+    @property
+    def request_options(self) -> RequestOptions:
+        """How the run sends requests."""
+        if not self._declared.sends_requests:
+            raise UndeclaredInputError(self.node.asset, "the options of requests (`sends_requests`)")
+        return current_options(self._deployment)
+
+    def stored_outside_the_study(self) -> list[Path]:
+        """Stored partitions of models and tasks that left the study; they are kept and not published."""
+        self._files("published")
+        return outside_the_study(self._deployment)
+
+    @property
+    def config_folder(self) -> Path:
+        """The folder from which a task's relative item file counts."""
+        self._files("item_files")
+        return self._deployment.config
+
+    def _files(self, what: Files) -> None:
+        if what not in self._declared.files:
+            raise UndeclaredInputError(self.node.asset, f"files of kind `{what}`")
+
+
+def _restricted(model: M, keys: Iterable[str], table: str, path: str = "") -> M:
+    """A copy of a configuration that has the given keys only; reading another one raises `UndeclaredInputError`."""
+    below: dict[str, list[str]] = {}
+    for key in keys:
+        head, _, rest = key.partition(".")
+        below.setdefault(head, []).append(rest)
+    fields = frozenset(type(model).model_fields)
+
+    class Restricted(type(model)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            if name in fields and name not in below:
+                raise UndeclaredInputError(table, f"the key {path}{name} of study.yaml")
+            return super().__getattribute__(name)
+
+    values = {
+        head: getattr(model, head) if "" in rests else _restricted(getattr(model, head), rests, table, f"{path}{head}.")
+        for head, rests in below.items()
+    }
+    made: M = Restricted.model_construct(**values)
+    return made

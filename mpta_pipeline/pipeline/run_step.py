@@ -1,0 +1,143 @@
+"""Run one step: note its parents' versions, hand over its inputs, check the result and store it with its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mpta_pipeline import surveys
+from mpta_pipeline.core.checks import CheckResult
+from mpta_pipeline.core.errors import ConfigError, ValidationError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.provenance import Node, Record, checksum, store, write_record
+from mpta_pipeline.core.storage import at_work
+from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.inputs import Inputs
+from mpta_pipeline.pipeline.staleness import is_current, parents
+from mpta_pipeline.pipeline.step import Output, step_of
+from mpta_pipeline.pipeline.stored import made, path_of
+
+CORRECT = "correct what the check names; the table as it was stored before stays in use"
+
+
+class Made(NamedTuple):
+    """What a step made: the record of the stored table and the results of its checks."""
+
+    record: Record
+    checks: Sequence[CheckResult]
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The state when a step began: versions of everything its table is made from, and the list of withdrawals."""
+
+    parents: Mapping[str, str]
+    withdrawals: str
+
+
+_running: ContextVar[bool] = ContextVar("running", default=False)
+
+
+def make(deployment: Deployment, table: str, partition: str = "") -> Made:
+    """Make a partition of a table: run its step, check what it made, store it.
+
+    The parents' versions are taken before the step reads anything, and the record names these versions. A parent that
+    changes while the step works thereby leaves the table out of date; versions taken at the end would hide the change
+    for good. A withdrawal waits for the step, and the step for a withdrawal (`storage.at_work`).
+
+    Raises:
+        ValidationError: A blocking check failed; the table as it was stored before stays.
+        ConfigError: An input has not been made yet, or a respondent withdrew meanwhile.
+    """
+    made_now = _make(deployment, Node(table, partition))
+    if made_now is None:
+        raise ConfigError(
+            f"There is nothing to store in {table}",
+            variable="partition",
+            value=partition,
+            remedy="none is needed: what reads this table does without it",
+        )
+    return made_now
+
+
+def _make(deployment: Deployment, node: Node) -> Made | None:
+    with nullcontext() if _running.get() else at_work(deployment.layout):
+        token = _running.set(True)
+        try:
+            start = _Start(parents(deployment, node), surveys.load_withdrawals(deployment.layout).version)
+            inputs = Inputs(deployment, node, lambda wanted: _on_demand(deployment, wanted), start.parents)
+            return _keep(deployment, node, start, step_of(node.asset)(inputs))
+        finally:
+            _running.reset(token)
+
+
+def _on_demand(deployment: Deployment, node: Node) -> None:
+    """Make a table that has no asset of its own, if it is out of date."""
+    if not is_current(deployment, node):
+        _make(deployment, node)
+
+
+def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> Made | None:
+    """Store what a step made, unless a blocking check fails or somebody withdrew since it began."""
+    if output.frame is None and output.publish is None:
+        return None
+    declared = graph.TABLES[node.asset]
+    raise_blocking(declared.partition_label(node.partition), output.checks)
+    _nobody_withdrew(deployment, start)
+    if output.before_storing is not None:
+        output.before_storing()
+    # Companions first: the owner's record states their versions too, and a run may be killed between two files.
+    for name, frame in output.companions.items():
+        companion = Node(name, node.partition)
+        store(frame, path_of(deployment, companion), companion, start.parents)
+    if output.publish is not None:
+        path = output.publish()
+        _nobody_withdrew(deployment, start)
+        version = digest("".join(sorted(start.parents.values())))
+        record = Record(str(node), version, None, start.parents, output.notes, checksum(path))
+        return Made(write_record(path, record), output.checks)
+    assert output.frame is not None
+    beside = _versions_beside(deployment, node)
+    path = path_of(deployment, node)
+    record = store(output.frame, path, node, start.parents, notes=output.notes, beside=beside)
+    return Made(record, output.checks)
+
+
+def _versions_beside(deployment: Deployment, node: Node) -> list[str]:
+    """Versions of a table's companions, which count in its own version."""
+    keys = {name: graph.matching(node, graph.TABLES[name].partitioning, ()) for name in graph.companions(node.asset)}
+    records = [made(deployment, Node(name, key)) for name, found in keys.items() for key in found]
+    return [record.version for record in records if record is not None]
+
+
+def _nobody_withdrew(deployment: Deployment, start: _Start) -> None:
+    """Stop if a respondent withdrew since the step began, on another machine: what it read may hold their answers.
+
+    Raises:
+        ConfigError: Somebody did; nothing is stored.
+    """
+    if surveys.load_withdrawals(deployment.layout).version != start.withdrawals:
+        raise ConfigError(
+            "A respondent withdrew while this table was being made; nothing was stored",
+            remedy="run it again: everything is then read without that respondent",
+        )
+
+
+def raise_blocking(what: str, checks: Sequence[CheckResult], file: str | None = None, remedy: str = CORRECT) -> None:
+    """Stop before a stored table is replaced by one that fails a blocking check.
+
+    Raises:
+        ValidationError: With every check that failed.
+    """
+    failed = [c for c in checks if not c.passed and c.severity == "error"]
+    if failed:
+        raise ValidationError(
+            f"{what} fails {len(failed)} blocking check(s): "
+            + "; ".join(f"{c.name}: {c.description} {dict(c.metadata) or ''}".strip() for c in failed),
+            file=file,
+            remedy=remedy,
+        )

@@ -1,0 +1,74 @@
+"""Step that sends a task's prompts to a model; one partition per model and task."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline import inference, tasks
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.pipeline.inputs import Inputs
+from mpta_pipeline.pipeline.step import Output, step
+
+
+@step("responses")
+def responses(inputs: Inputs) -> Output:
+    """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
+    spec = inputs.model
+    permitted = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+    prompts = inference.with_request_hashes(spec, permitted)
+    ledger = inputs.layout.ledger(ModelTask.parse(inputs.partition).model)
+    options = inputs.request_options
+    outcome = inference.send_requests(
+        spec,
+        prompts,
+        ledger,
+        progress=options.progress,
+        budget=options.budget,
+        retry_errors=options.retry_errors,
+        cache_dir=inputs.layout.models,
+        stop=options.stop,
+        read_status=_statuses_of,
+    )
+    return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
+
+
+def as_permitted(prompts: pl.DataFrame, personas: pl.DataFrame, permitted_use: pl.Expr) -> pl.DataFrame:
+    """Prompts with today's `data_use`: that of the source of the persona that each one shows.
+
+    The stored column was true when the prompts were made; a permission may have been withdrawn since.
+
+    Args:
+        prompts: PROMPTS rows.
+        personas: PERSONAS rows.
+        permitted_use: The policy of today, over the column `codebook`.
+    """
+    shown = personas.select(pl.col("respondent_id").alias("shown_respondent_id"), "codebook")
+    return (
+        prompts.join(shown, on="shown_respondent_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.when(pl.col("shown_respondent_id").is_null())
+            .then(pl.lit("any"))
+            .otherwise(permitted_use)
+            .alias("data_use")
+        )
+        .select(prompts.columns)
+    )
+
+
+def _statuses_of(responses: pl.DataFrame) -> pl.Series:
+    """The status that scoring will give to each response; `inference.send_requests` calls this early in a run."""
+    prompts = responses.select(
+        pl.col("request_hash").alias("prompt_id"),
+        "options",
+        pl.int_ranges(pl.col("options").list.len()).alias("option_order"),
+        "elicitation",
+    )
+    given = responses.select(
+        pl.lit("").alias("model"),
+        pl.col("request_hash").alias("prompt_id"),
+        "request_hash",
+        pl.lit(None, pl.String).alias("error"),
+        pl.all().exclude("request_hash", "options", "elicitation"),
+    )
+    parsed = tasks.parse_replies(prompts, given).select("prompt_id", "status")
+    return prompts.join(parsed, on="prompt_id", how="left", maintain_order="left")["status"]

@@ -1,0 +1,130 @@
+"""Steps from responses to estimates; one partition per model and task, and one comparison of the models."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from mpta_pipeline import metrics, tasks
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.storage import Layout, read_parquet, write_parquet
+from mpta_pipeline.pipeline.inputs import Inputs
+from mpta_pipeline.pipeline.step import Output, step
+
+
+@step("scores")
+def scores(inputs: Inputs) -> Output:
+    """Parse a model's replies and compare them with the answer key."""
+    frame = tasks.score(inputs.table("prompts"), inputs.table("items"), inputs.table("responses"))
+    notes = dict(frame["status"].value_counts().sort("status").rows())
+    checks = tasks.check_scores(frame, inputs.study.least_readable)
+    if unreadable := [check.description for check in checks if not check.passed]:
+        notes["warning"] = unreadable[0]
+    return Output(frame, notes, checks)
+
+
+@step("subgroup_metrics")
+def subgroup_metrics(inputs: Inputs) -> Output:
+    """Compute the estimates of a model on a task, for everyone and for each subgroup."""
+    inputs.table("people_shares")  # made once for all models; warehouse and report read it
+    study, retest = inputs.study, inputs.retest_file
+    frame = metrics.compute_estimates(
+        inputs.table("scores"),
+        inputs.table("groups"),
+        inputs.table("gold"),
+        rules=study.figures,
+        releases=inputs.table("releases"),
+        items=inputs.table("items"),
+        ceiling=inputs.optional_table("ceiling"),
+        retest=None if retest is None else metrics.read_retest(retest),
+        study=study.name,
+    )
+    pair, layout = ModelTask.parse(inputs.partition), inputs.layout
+    before = inputs.previous()
+    return Output(
+        frame,
+        checks=metrics.check_estimates(frame),
+        # Before the estimates are stored: a process killed in between has kept estimates that still stand, which does
+        # no harm.
+        before_storing=None if before is None else lambda: keep_replaced(layout, pair, before, frame),
+    )
+
+
+def keep_replaced(layout: Layout, pair: ModelTask, before: pl.DataFrame, now: pl.DataFrame) -> None:
+    """Keep id and value of each estimate that is about to be replaced by a different one.
+
+    Args:
+        layout: The data folder.
+        pair: The model and task.
+        before: The stored estimates.
+        now: The new ones.
+    """
+    before = tables.SUBGROUP_METRICS.with_current_names(before)
+    if "estimate_id" not in before.columns:
+        before = before.with_columns(estimate_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
+    gone = before.unique("estimate_id", keep="first", maintain_order=True).join(now, on="estimate_id", how="anti")
+    kept = layout.replaced_estimates(*pair)
+    known = tables.REPLACED_ESTIMATES.with_current_names(
+        read_parquet(kept) if kept.exists() else tables.REPLACED_ESTIMATES.empty()
+    )
+    gone = gone.select(
+        "estimate_id", pl.concat_str(*ESTIMATE_KEY, separator="/").alias("estimate_key"), "metric", "weighted",
+        "estimate", "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
+    ).join(known, on="estimate_id", how="anti")  # fmt: skip
+    if gone.height:
+        write_parquet(tables.REPLACED_ESTIMATES.conform(pl.concat([known, gone])), kept)
+
+
+@step("people_shares")
+def people_shares(inputs: Inputs) -> Output:
+    """Compute how people answered a task's items, once for all models."""
+    frame = metrics.people_shares(
+        inputs.table("items"), inputs.table("gold"), inputs.table("groups"), rules=inputs.study.figures
+    )
+    return Output(frame)
+
+
+@step("ceiling")
+def ceiling(inputs: Inputs) -> Output:
+    """Predict the panel's answers from the visible traits, cross-fitted, once for all models."""
+    gold = inputs.table("gold")
+    if gold.is_empty():
+        return Output()
+    prompts = inputs.table("prompts").select("item_id", "respondent_id", "masked")
+    masked = prompts.select("item_id", "masked").explode("masked").drop_nulls().unique()
+    told = inputs.table("personas").select("respondent_id", pl.col("traits")).explode("traits").drop_nulls()
+    told = told.unnest("traits").unique(["respondent_id", "column"], keep="first", maintain_order=True)
+    traits = told.pivot(on="column", index="respondent_id", values="value")
+    frame = metrics.cross_fitted(
+        gold,
+        traits.select("respondent_id", *sorted(c for c in traits.columns if c != "respondent_id")),
+        hidden={str(item): part["masked"].to_list() for (item,), part in masked.sort("masked").group_by("item_id")},
+        seed=inputs.study.seed,
+        people=prompts["respondent_id"].unique().to_list(),
+    )
+    return Output(frame)
+
+
+@step("pockets")
+def pockets(inputs: Inputs) -> Output:
+    """Search one half of the data for subgroups where a model does worse and confirm them on the other half."""
+    study = inputs.study
+    frame = metrics.find_pockets(
+        inputs.table("scores"),
+        inputs.table("groups"),
+        inputs.table("gold"),
+        rules=study.figures,
+        seed=study.seed,
+        study=study.name,
+    )
+    return Output(frame, {"confirmed": int(frame["confirmed"].sum())}, metrics.check_pockets(frame))
+
+
+@step("model_comparison")
+def model_comparison(inputs: Inputs) -> Output:
+    """Compare the models in pairs on the prompts that both answered."""
+    frame = metrics.compare_models(inputs.stacked("scores"), rules=inputs.study.figures, groups=inputs.table("groups"))
+    return Output(frame, checks=metrics.check_comparison(frame))

@@ -1,0 +1,65 @@
+"""Steps from tasks to prompts; one partition per task."""
+
+from __future__ import annotations
+
+from mpta_pipeline import tasks
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.inputs import Inputs
+from mpta_pipeline.pipeline.step import Output, step
+from mpta_pipeline.pipeline.stored import made
+
+
+@step("items")
+def items(inputs: Inputs) -> Output:
+    """Make a task's items and, beside them, every respondent's answer to them."""
+    task, config = inputs.partition, inputs.task
+    respondents = inputs.respondents()
+    gaps = tasks.Gaps()
+    frame = tasks.build_items(
+        task,
+        config,
+        crosswalk=inputs.crosswalk,
+        respondents=respondents,
+        study=inputs.study,
+        base=inputs.config_folder,
+        cache_dir=inputs.layout.item_files,
+        gaps=gaps,
+    )
+    gold = tasks.build_gold(
+        task, config, frame, crosswalk=inputs.crosswalk, respondents=respondents, base=inputs.config_folder
+    )
+    return Output(frame, {"respondents_answers": gold.height, **gaps.notes()}, companions={"gold": gold})
+
+
+@step("prompts")
+def prompts(inputs: Inputs) -> Output:
+    """Cross items, personas, conditions and option orders into prompts."""
+    frame = tasks.build_prompts(
+        inputs.partition,
+        inputs.study,
+        items=inputs.table("items"),
+        gold=inputs.table("gold"),
+        panel=inputs.table("panel"),
+        personas=inputs.table("personas"),
+        base=inputs.config_folder,
+    )
+    notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
+    return Output(frame, notes, tasks.check_prompts(frame))
+
+
+def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
+    """Task and message, for tasks whose item file has items that cannot be asked."""
+    found = []
+    for task in deployment.study.tasks:
+        record = made(deployment, Node("items", task))
+        notes = record.notes if record else {}
+        if left := notes.get("left_out"):
+            found.append(
+                (
+                    task,
+                    f"{left:,} items cannot be asked and are left out: {notes['left_out_items']}. Complete them in the "
+                    "item file, or get it again",
+                )
+            )
+    return found

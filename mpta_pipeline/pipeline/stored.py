@@ -1,0 +1,101 @@
+"""Find, read and discard the stored tables of the graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.provenance import Node, Record, discard, read_record, read_table
+from mpta_pipeline.core.storage import listed
+from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.graph import Partitioning
+
+
+def path_of(deployment: Deployment, node: Node) -> Path:
+    """The file that holds a node's table or document."""
+    layout = deployment.layout
+    match node.asset:
+        case "raw_wave":
+            return layout.table("waves", node.partition)
+        case "harmonized_wave":
+            return layout.harmonized(node.partition)
+        case "warehouse":
+            return layout.warehouse
+        case "report":
+            return layout.report
+    declared = graph.TABLES.get(node.asset)
+    if declared is not None and declared.partitioning is Partitioning.MODEL_TASK:
+        return layout.table(node.asset, *ModelTask.parse(node.partition))
+    return layout.table(node.asset, *([node.partition] if node.partition else []))
+
+
+def made(deployment: Deployment, node: Node) -> Record | None:
+    """The record of a node; None if it has not been made."""
+    return read_record(path_of(deployment, node))
+
+
+def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFrame:
+    """One partition of a stored table.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    try:
+        return read_table(path_of(deployment, Node(table, partition)))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"The table {table} has not been made yet",
+            variable="partition" if partition else None,
+            value=partition or None,
+            remedy="make it first: in the UI, or with `mpta run`, which rebuilds everything that is out of date",
+        ) from None
+
+
+def partitions(deployment: Deployment, table: str) -> list[str]:
+    """The partitions of a table that have been made and belong to the study, in its order.
+
+    A wave counts while it has a harmonized table: one that could not be rebuilt stays in the study as it was.
+    """
+    partitioning = graph.TABLES[table].partitioning
+    if partitioning is Partitioning.WAVE:
+        return deployment.harmonized_waves()
+    keys = graph.partition_keys(deployment, partitioning)
+    return [key for key in keys if made(deployment, Node(table, key)) is not None]
+
+
+def stacked(deployment: Deployment, table: str) -> pl.DataFrame:
+    """All partitions of a table that have been made, one below the other."""
+    frames = [read(deployment, table, key) for key in partitions(deployment, table)]
+    return concatenated(table, frames)
+
+
+def concatenated(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Partitions of a table, one below the other; the empty table if there are none."""
+    schema = graph.TABLES[table].schema
+    if not frames and schema is not None:
+        return schema.empty()
+    # Waves have the columns of their own concepts; a column that a wave lacks is null in it.
+    return pl.concat(frames, how="diagonal_relaxed" if schema is not None and schema.open else "vertical")
+
+
+def outside_the_study(deployment: Deployment) -> list[Path]:
+    """Stored partitions of models and tasks that left the study. They are kept for when these come back."""
+    found = []
+    for table in graph.TABLES.values():
+        if "task" in table.partitioning.dimensions:
+            keys = graph.partition_keys(deployment, table.partitioning)
+            used = {path_of(deployment, Node(table.name, key)) for key in keys}
+            stored = listed(deployment.layout.store / "tables" / table.name, "**/*.parquet")
+            found += [path for path in stored if path not in used]
+    return found
+
+
+def forget_wave(deployment: Deployment, wave: str) -> None:
+    """Remove a wave's tables from the study; its raw snapshots and the responses stay."""
+    for table in graph.TABLES.values():
+        if table.partitioning is Partitioning.WAVE:
+            discard(path_of(deployment, Node(table.name, wave)))

@@ -1,0 +1,62 @@
+"""Distance between the answers of a model and those of the people themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpta_pipeline.report.context import DISTANCES, Report
+from mpta_pipeline.report.section import Section
+
+TEMPLATE = """\
+{% from "macros.html" import id, value with context %}
+<p>Between the model's answers for the group and the distribution of the survey's own answers: 0 is the same distribution. Two finite samples never agree
+  exactly, so the mark “{{ words.BASELINES["sampling_floor"] }}” shows the distance that would be there even if the model answered just as people do. It and even guessing have as
+  few answers as the model. A distance grows as answers become fewer: compare it with these marks, never between groups of different size, nor its excess over sampling alone.</p>
+{% for model, table in distances %}
+{{ charts.legend(table.marks, words.BASELINES, other=table.weighted, confidence=view.confidence) }}
+<div class="scroll" role="region" tabindex="0" aria-label="Distances of {{ model }}">
+<table>
+  <caption><b>{{ model }}</b>: distance between its answers and those of the survey's people, mean over questions, everyone together.</caption>
+  <thead><tr><th scope="col">Condition</th><th scope="col" class="chart">{{ charts.axis(table.axis) }}</th>
+    <th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col" class="n">Sampling alone</th><th scope="col" class="n">Even guessing</th><th scope="col" class="n">Most frequent<br>answer</th><th scope="col" class="n">People</th><th scope="col">Trace</th></tr></thead>
+  {% for block in table.blocks %}
+  <tbody>
+  <tr class="block"><th scope="colgroup" colspan="8">{{ view.metric(block.dimension) }}</th></tr>
+  {% for estimate in block.rows %}
+  <tr{% if estimate.small %} class="small-cell"{% endif %}>
+    <th scope="row">{{ words.condition(estimate.condition) }}</th>
+    <td class="chart">{{ table.strip(estimate) }}</td><td class="ci">{{ value(estimate, False) }}</td>
+    <td class="n">{{ words.number(estimate.baselines.get("sampling_floor"), share=False) }}</td>
+    <td class="n">{{ words.number(estimate.baselines.get("chance"), share=False) }}</td>
+    <td class="n">{{ words.number(estimate.baselines.get("majority"), share=False) }}</td><td class="n">{{ words.count(estimate.n_people) }}</td><td>{{ id(estimate) }}</td>
+  </tr>
+  {% endfor %}
+  </tbody>
+  {% endfor %}
+</table>
+</div>
+<p class="sub">{{ (table.blocks | first).rows[0].method }}.</p>
+{% endfor %}
+"""
+
+
+def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
+    """Per model, the distances of everyone to the survey's own distribution, all on one axis."""
+    found = report.by_order(DISTANCES, report.of(task, survey))
+    distances = [
+        (model, report.forest(DISTANCES[0], of_model, found, by_metric=True))
+        for model in report.models_of(task, survey)
+        if (of_model := [row for row in found if row.model == model])
+    ]
+    return {"distances": distances} if distances else None
+
+
+SECTION = Section(
+    name="distances",
+    order=30,
+    title="Distance to what people answered",
+    template=TEMPLATE,
+    place="task",
+    data=data,
+)

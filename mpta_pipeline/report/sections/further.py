@@ -1,0 +1,99 @@
+"""All further metrics: everyone by model and condition, and subgroups by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mpta_pipeline.report.context import (
+    DISTANCES,
+    HEADLINE,
+    OF_GROUPS,
+    OPEN_MODELS,
+    POLLS,
+    RELIABILITY,
+    Report,
+    unequal_metrics,
+)
+from mpta_pipeline.report.forest import Forest
+from mpta_pipeline.report.rows import ALL, Estimate
+from mpta_pipeline.report.section import Section
+
+TEMPLATE = """\
+{% from "macros.html" import forest, id, value with context %}
+<div class="scroll" role="region" tabindex="0" aria-label="Further estimates">
+<table>
+  <caption>Everyone together, with {{ view.confidence }} intervals. What each metric is stands <a href="#metrics">at the end</a>.</caption>
+  <thead><tr><th scope="col">Metric</th><th scope="col">Model</th>{% for c in view.conditions %}<th scope="col">{{ words.opening(words.condition(c)) }}</th>{% endfor %}<th scope="col">Beside it</th><th scope="col">Better</th><th scope="col">Trace</th></tr></thead>
+  <tbody>
+  {% for m in further %}{% for model, estimates in m.everyone %}
+  <tr><th scope="row">{{ view.metric(m.metric) }}</th><td>{{ model }}</td>
+    {% for c in view.conditions %}<td class="ci">{% if c in estimates %}{{ value(estimates[c], m.share) }}{% else %}{{ words.NOTHING }}{% endif %}</td>{% endfor %}
+    <td class="sub">{{ view.beside(estimates.values() | first) or words.NOTHING }}</td><td>{{ view.better(m.metric) }}</td><td>{{ id(estimates.values() | first) }}</td></tr>
+  {% endfor %}{% endfor %}
+  </tbody>
+</table>
+</div>
+{% for m in further if m.subgroups %}
+<details>
+<summary>{{ words.opening(view.metric(m.metric)) }} by subgroup</summary>
+<p>{{ view.definition(m.metric) }}</p>
+{% for model, table in m.subgroups.items() %}
+{{ forest(table, words.opening(view.metric(m.metric)) ~ " of " ~ model ~ " on " ~ labels.task(task) ~ ", " ~ labels.survey(survey), words.BASELINES) }}
+{% endfor %}
+{% if m.everyone | length > open_models %}<p>Subgroups of the first {{ open_models }} models; all are in the warehouse.</p>{% endif %}
+</details>
+{% endfor %}
+"""
+
+REPEATING = ("accuracy_strict", "accuracy_answered")
+"""Metrics whose subgroup tables would repeat that of accuracy."""
+
+
+@dataclass(frozen=True)
+class Further:
+    """A further metric of a task and survey: everyone by model and condition, and subgroups by model."""
+
+    metric: str
+    share: bool
+    everyone: Sequence[tuple[str, Mapping[str, Estimate]]]
+    subgroups: Mapping[str, Forest]
+
+
+def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
+    """The metrics that have no section of their own."""
+    mine = report.of(task, survey)
+    elsewhere = {HEADLINE, *RELIABILITY, *OF_GROUPS, *(f"{name}_excess" for name in DISTANCES)}
+    names = report.ordered({row.metric for row in mine} - elsewhere - unequal_metrics(mine))
+    further = [_further(report, metric, task, survey) for metric in names]
+    return {"further": further, "open_models": OPEN_MODELS} if further else None
+
+
+def _further(report: Report, metric: str, task: str, survey: str) -> Further:
+    models, mine = report.models_of(task, survey), report.of(task, survey)
+    # Distances of everyone, and what polls make of them, have their own tables.
+    shown_elsewhere = metric in (*DISTANCES, *POLLS)
+    everyone = [row for row in mine if row.metric == metric and row.dimensions == ALL and not shown_elsewhere]
+    return Further(
+        metric=metric,
+        share=report.share(metric),
+        everyone=[
+            (model, by_condition)
+            for model in models
+            if (by_condition := report.by_condition([row for row in everyone if row.model == model]))
+        ],
+        subgroups={}
+        if metric in REPEATING
+        else report.by_model(models[:OPEN_MODELS], mine, metric, report.lead(task, survey)),
+    )
+
+
+SECTION = Section(
+    name="further",
+    order=70,
+    title="Further estimates",
+    template=TEMPLATE,
+    place="task",
+    data=data,
+)

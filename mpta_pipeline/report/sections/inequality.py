@@ -1,0 +1,54 @@
+"""How unequal a model serves the groups of each dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpta_pipeline.report.context import Report, unequal_metrics
+from mpta_pipeline.report.section import Section
+
+TEMPLATE = """\
+{% from "macros.html" import id, value with context %}
+<p>The worst of several groups is always below the average, and the range of small groups is wide even if all are served alike. So beside each estimate stands, in round brackets, what comes of
+  dealing people to groups of the same sizes at random and drawing anew which questions each group finds hard. Beside the share that lies between groups (ε²) stands people's own.</p>
+<div class="scroll" role="region" tabindex="0" aria-label="Inequality between subgroups">
+<table>
+  <caption>{{ words.opening(labels.task(task)) }}, {{ labels.survey(survey) }}, {{ words.condition(view.conditions[0]) }}; one row a dimension.</caption>
+  <thead><tr><th scope="col">Dimension</th>{% for m in unequal %}<th scope="col">{{ words.opening(view.metric(m)) }}</th>{% endfor %}<th scope="col">Trace</th></tr></thead>
+  {% for model, rows in inequality %}
+  <tbody>
+  <tr class="block"><th scope="colgroup" colspan="{{ 2 + unequal | length }}">{{ model }}</th></tr>
+  {% for dimension, estimates in rows %}
+  <tr><th scope="row">{{ labels.dimension(dimension) }}</th>
+    {% for m in unequal %}<td>{% if m in estimates %}{{ value(estimates[m], view.share(m)) }}{% if estimates[m].baselines.get("human") is not none %} <span class="sub">({{ words.BASELINES["human"] }} {{ words.number(estimates[m].baselines["human"], share=view.share(m), unit=False) }})</span>{% endif %}{% if estimates[m].baselines.get("permutation_null") is not none and "permutation_null" in estimates[m].baselines %} <span class="sub">({{ words.number(estimates[m].baselines["permutation_null"], share=view.share(m), unit=False) }})</span>{% endif %}{% else %}{{ words.NOTHING }}{% endif %}</td>{% endfor %}<td>{{ id(estimates.values() | first) }}</td></tr>
+  {% endfor %}
+  </tbody>
+  {% endfor %}
+</table>
+</div>
+"""
+
+
+def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
+    """Per model and dimension, the estimates of a whole dimension."""
+    mine = report.of(task, survey)
+    unequal = unequal_metrics(mine)
+    rows = [row for row in mine if row.metric in unequal and row.of_dimension]
+    rows = [row for row in rows if row.condition == report.lead(task, survey)]
+    inequality = [
+        (model, [(block.dimension, {row.metric: row for row in block.rows}) for block in report.blocks(of_model)])
+        for model in report.models_of(task, survey)
+        if (of_model := [row for row in rows if row.model == model])
+    ]
+    return {"inequality": inequality, "unequal": report.ordered(unequal)} if inequality else None
+
+
+SECTION = Section(
+    name="inequality",
+    order=20,
+    title="How unequal the subgroups are served",
+    template=TEMPLATE,
+    place="task",
+    data=data,
+)

@@ -1,0 +1,57 @@
+"""Hidden pockets: combinations of traits for which a model does worse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpta_pipeline.report.context import Report
+from mpta_pipeline.report.section import Section
+
+TEMPLATE = """\
+<p>Combinations of traits for which a model does worse than for everyone else, searched on one half of people and questions and tested on the other half. A pocket is
+  confirmed only if it stands on the half where it was not searched, after correction for all that were tested. A group and a part of it, or one group by several estimates, are one
+  pocket unless each is worse without the other. Pockets are ranked by e-value, the evidence against chance: 20 and more is strong. “e-BH” marks those that stand however the tests depend on each other.</p>
+{% if pockets %}
+{% set n_confirmed = pockets | selectattr("confirmed") | list | length %}
+<p>{{ n_confirmed }} of {{ pockets | length }} candidates {{ "is" if n_confirmed == 1 else "are" }} confirmed{% if n_confirmed > confirmed | length %}, which are {{ confirmed | length }} {{ "pocket" if confirmed | length == 1 else "pockets" }}{% endif %}.{% if not confirmed %} The rows below are therefore no findings: what they show is most likely chance.{% endif %}</p>
+<div class="scroll" role="region" tabindex="0" aria-label="Pockets">
+<table>
+  {% set rows = pockets | rejectattr("confirmed") | list %}
+  {% set rows = confirmed + rows %}
+  <caption>Pockets, confirmed ones first, by e-value{% if rows | length > 40 %}; the first 40 of {{ rows | length }}{% endif %}. Differences in percentage points on the half that was not searched.</caption>
+  <thead><tr><th scope="col">Who</th><th scope="col">Model</th><th scope="col">Task · survey</th><th scope="col">What is worse</th><th scope="col" class="n">People</th>
+    <th scope="col" class="n">Answers</th><th scope="col">Difference [{{ view.confidence }}]</th><th scope="col" class="n">Shrunken</th><th scope="col" class="n">e-value</th><th scope="col" class="n">q</th><th scope="col">The same pocket</th><th scope="col">State</th><th scope="col">Id</th></tr></thead>
+  <tbody>
+  {% for p in rows[:40] %}
+  <tr{% if p.n_personas < view.min_personas or not p.confirmed %} class="small-cell"{% endif %}>
+    <th scope="row">{{ labels.subgroup(p.dimensions, p.subgroup) }}<br><span class="sub">{{ labels.dimension(p.dimensions) }}</span></th>
+    <td>{{ p.model }}</td><td>{{ labels.task(p.task) }} · {{ labels.survey(p.survey) }}<br><span class="sub">{{ words.condition(p.condition) }}</span></td>
+    <td>{{ words.opening(words.outcome(p.outcome)) }}</td><td class="n">{{ words.count(p.n_personas) }}</td><td class="n">{{ words.count(p.n_answers) }}</td>
+    <td class="ci">{{ words.number(p.difference, share=True, signed=True) }} <span class="sub">{{ words.interval(p.ci_low, p.ci_high, share=True, signed=True) }}</span></td>
+    <td class="n">{{ words.number(p.shrunken_difference, share=True, signed=True) }}</td><td class="n">{{ words.evidence(p.e_value) }}</td><td class="n">{{ words.q(p.q_value) }}</td>
+    <td>{% for o in p.others %}{{ labels.subgroup(o.dimensions, o.subgroup) }} <span class="sub">{{ words.outcome(o.outcome) }}, {{ words.number(o.difference, share=True, signed=True) }}</span>{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td>{{ "confirmed" if p.confirmed else "not confirmed" }}{% if p.e_confirmed %} <span class="sub">e-BH</span>{% endif %}</td><td><code class="id">{{ p.pocket_id }}</code></td>
+  </tr>
+  {% endfor %}
+  </tbody>
+</table>
+</div>
+{% else %}
+<p>No candidate pocket reached the smallest size worth testing, or none was searched for.</p>
+{% endif %}
+"""
+
+
+def data(report: Report) -> Mapping[str, Any]:
+    """The rows of the search, and those that confirmed pockets are named after."""
+    return {"pockets": report.pockets, "confirmed": [row for row in report.pockets if row["leading"]]}
+
+
+SECTION = Section(
+    name="pockets",
+    order=50,
+    title="Hidden pockets",
+    template=TEMPLATE,
+    data=data,
+    contents="Pockets",
+)

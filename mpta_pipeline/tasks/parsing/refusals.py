@@ -1,0 +1,31 @@
+"""Recognize replies that decline to answer, speak as a machine, or speak down to the person."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mpta_pipeline.tasks.parsing.normalization import cleaned, without_reasoning
+from mpta_pipeline.tasks.parsing.phrases import any_phrase
+
+
+def unable(text: pl.Expr) -> pl.Expr:
+    """Whether the reply says that it cannot or will not answer. "I can't agree" is an opinion and does not count."""
+    return text.str.replace_all(any_phrase("opposes"), " ").str.contains(any_phrase("unable"))
+
+
+def markers(replies: pl.DataFrame) -> pl.DataFrame:
+    """Mark what a reply does beside answering. The marks are independent of what was picked.
+
+    Args:
+        replies: Any frame with a column text.
+
+    Returns:
+        The frame with disclaims (speaks of itself as a machine), unable (cannot or will not answer) and condescending
+        (speaks down to the person); all false without text.
+    """
+    text = cleaned(without_reasoning())
+    return replies.with_columns(
+        text.str.contains(any_phrase("disclaims")).alias("disclaims"),
+        unable(text).alias("unable"),
+        text.str.contains(any_phrase("condescending")).alias("condescending"),
+    )

@@ -1,0 +1,24 @@
+"""Reference pages that are made from code are as the code makes them."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[2] / "tools" / "pages.py"
+SPEC = importlib.util.spec_from_file_location("pages", TOOL)
+pages = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(pages)
+
+
+@pytest.mark.parametrize("name", pages.PAGES)
+def test_a_page_is_as_the_code_makes_it(name):
+    written = (pages.REFERENCE / name).read_text(encoding="utf-8")
+    assert written == pages.PAGES[name](), "run `nox -s pages` (or `python tools/pages.py`)"
+
+
+def test_every_command_and_table_has_a_section():
+    commands = (pages.REFERENCE / "commands.md").read_text(encoding="utf-8")
+    tables = (pages.REFERENCE / "tables.md").read_text(encoding="utf-8")
+    assert commands.count("\n## mpta ") >= 15
+    assert tables.count("\n## ") == len(pages.PUBLISHED)
