@@ -60,7 +60,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def pages(session: nox.Session) -> None:
-    """Write the pages of docs/reference/ that are made from code."""
+    """Write the pages of docs/ that are made from code."""
     session.run("python", "tools/pages.py")
 
 

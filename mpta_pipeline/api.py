@@ -4,7 +4,7 @@
 
     study = mpta_pipeline.open("data")
     women = study.estimates(metric="accuracy", dimensions="sex", subgroup="female", weighted=False)
-    study.trace(women["figure_id"][0])
+    study.trace(women["estimate_id"][0])
 
     scored = mpta_pipeline.score("answers.csv", by=["region"])
     scored.estimates, scored.pockets, scored.comparison
@@ -188,7 +188,7 @@ class PublishedStudy:
         """Trace an estimate, pocket, response, prompt or persona back to the survey files.
 
         Args:
-            identifier: As `mpta trace` takes it, e.g. an estimate's `figure_id`.
+            identifier: As `mpta trace` takes it, e.g. an estimate's `estimate_id`.
 
         Returns:
             One row per response and the survey answer that counts for it, with wave, release, file, row, variable,
@@ -465,16 +465,14 @@ def _finder(found: list[str]) -> Callable[[pl.DataFrame], external.Known | None]
 
     def find(frame: pl.DataFrame) -> external.Known | None:
         from mpta_pipeline.core.provenance import Node
-        from mpta_pipeline.pipeline import steps
+        from mpta_pipeline.pipeline.stored import made, read
 
         if not (config_dir() / "study.yaml").exists():
             return None
         deployment = _deployment()
         asked = set(frame["item_id"].cast(pl.String).drop_nulls())
         for task in deployment.study.tasks:
-            if steps.made(deployment, Node("items", task)) and asked <= set(
-                steps.read(deployment, "items", task)["item_id"]
-            ):
+            if made(deployment, Node("items", task)) and asked <= set(read(deployment, "items", task)["item_id"]):
                 found.append(task)
                 return _items_of_task(deployment, task)
         return None
@@ -489,7 +487,7 @@ def _items_of_task(deployment: Deployment, task: str) -> external.Known:
         ConfigError: The study has no such task, or its items have not been built.
     """
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.stored import made, path_of, read
 
     check_name(
         "task",
@@ -499,7 +497,7 @@ def _items_of_task(deployment: Deployment, task: str) -> external.Known:
         file=deployment.config / "study.yaml",
         hint="or give the item file with --items",
     )
-    if not steps.made(deployment, Node("items", task)):
+    if not made(deployment, Node("items", task)):
         raise ConfigError(
             "The items of this task have not been built yet",
             variable="--task",
@@ -507,5 +505,5 @@ def _items_of_task(deployment: Deployment, task: str) -> external.Known:
             remedy="run `mpta run --until prompts`, which sends no request to a model, or give the item file with "
             "--items",
         )
-    groups = steps.read(deployment, "groups") if steps.path_of(deployment, Node("groups")).exists() else None
-    return external.Known(steps.read(deployment, "items", task), steps.read(deployment, "gold", task), groups)
+    groups = read(deployment, "groups") if path_of(deployment, Node("groups")).exists() else None
+    return external.Known(read(deployment, "items", task), read(deployment, "gold", task), groups)

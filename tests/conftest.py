@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +17,27 @@ from tests import no_literal_filters
 from tests.factories.deployment import Server, World, respondents, serving, write_wave
 
 TESTS = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+ENOUGH = 4 << 30  # bytes
 # Folders whose tests start Dagster, processes or services, or run several rooms together.
 INTEGRATION = ("orchestration", "cli", "docs", "scale", "attack", "pipeline", "publication")
 # Fixtures that start a server, or that read files which are not part of the repository.
 FIXTURES = {"server", "serve", "site", "gss_wave", "benchmarks"}
 # What a test calls itself to start a server, a process or a deployment, or to find such a file.
 CALLS = {"Server", "serving", "serving_site", "World", "bring_up_to_date", "subprocess", "real", "present"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary files in memory if there is room, as SQLite waits for the disk at each of Dagster's commits.
+
+    `TMPDIR` or `--basetemp` name another folder.
+    """
+    if "TMPDIR" in os.environ or config.option.basetemp or not os.access(MEMORY, os.W_OK):
+        return
+    room = os.statvfs(MEMORY)
+    if room.f_bavail * room.f_frsize >= ENOUGH and not room.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -98,7 +98,7 @@ def test_an_empty_result_with_valid_names_is_empty(study):
 def test_sql_and_trace(study):
     counted = study.sql("select count(*) as n from scores where model = $model", {"model": "loopback"})
     assert counted["n"].item() == study.scores().height
-    one = study.estimates(metric="accuracy", dimensions="all", task="value_alignment")["figure_id"][0]
+    one = study.estimates(metric="accuracy", dimensions="all", task="value_alignment")["estimate_id"][0]
     assert {"respondent_id", "variable", "native_code", "file_name"} <= set(study.trace(one).columns)
 
 

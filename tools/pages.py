@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference/ that are made from code: `python tools/pages.py`, or `--check` to compare only."""
+"""Write the pages of docs/ that are made from code: `python tools/pages.py`, or `--check` to compare only."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from mpta_pipeline.core.study import Study
 from mpta_pipeline.core.tables import PUBLISHED, Column, Table
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.metrics.metric import describe
+from mpta_pipeline.pipeline.graph import document
 from mpta_pipeline.surveys.source_registry import SurveyConfig
 from mpta_pipeline.tasks.example_prompts import showcase
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.*\n(?:(?: {6,}.*)?\n)*)", re.MULTILINE)
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def metrics() -> str:
@@ -78,7 +79,7 @@ def configuration() -> str:
     """Every key of the three configuration files."""
     lines = ["# Configuration", "", "The keys of the files in `MPTA_CONFIG_DIR` (by default `dagster_home/`)."]
     for file, what, model in (
-        ("study.yaml", "What is asked of whom, and which estimates are made.", Study),
+        ("study.yaml", "The study: personas, conditions, tasks, and the estimates that are made.", Study),
         ("models.yaml", "The entries below `models:`.", ModelSpec),
         ("surveys.yaml", "Where survey files are searched, and what you may do with each source.", SurveyConfig),
     ):
@@ -181,11 +182,12 @@ def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "metrics.md": metrics,
-    "example-prompts.md": example_prompts,
-    "tables.md": tables,
-    "commands.md": commands,
-    "configuration.md": configuration,
+    "graph.md": document,
+    "reference/metrics.md": metrics,
+    "reference/example-prompts.md": example_prompts,
+    "reference/tables.md": tables,
+    "reference/commands.md": commands,
+    "reference/configuration.md": configuration,
 }
 
 
@@ -193,7 +195,7 @@ def main(check: bool) -> int:
     """Write the pages, or tell which of them are not as the code makes them."""
     behind = []
     for name, make in PAGES.items():
-        path, text = REFERENCE / name, make()
+        path, text = DOCS / name, make()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             behind.append(name)
             if not check:

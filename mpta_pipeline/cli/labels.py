@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpta_pipeline.core.labels import Labels
+    from mpta_pipeline.pipeline.deployment import Deployment
 
 _HEADINGS = {
     "item_mode": "most frequent",
@@ -24,9 +29,18 @@ def group(dimensions: str, subgroup: str) -> str:
     return subgroup if dimensions in ("all", "category") else f"{dimensions} {subgroup}"
 
 
-def model_on_task(partition: str) -> str:
-    """A model × task partition in words: `smollm2 on value_alignment`."""
-    return " on ".join(partition.rsplit("|", 1))
+def names_of(deployment: Deployment) -> Labels:
+    """The names of the study's surveys and tasks, as the report has them."""
+    from mpta_pipeline.pipeline.labels import labels
+
+    return labels(
+        sources=deployment.sources,
+        crosswalk=deployment.crosswalk,
+        study_tasks=deployment.study.tasks,
+        dimensions=deployment.study.figures.dimensions,
+        countries=(),
+        config_folder=deployment.config,
+    )
 
 
 def some(values: Iterable[str], most: int = 3) -> str:

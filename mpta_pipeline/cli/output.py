@@ -41,7 +41,7 @@ _silent = _SafeConsole(quiet=True)
 
 @dataclass
 class _Mode:
-    """How the command that runs now was asked to write.
+    """How the running command writes.
 
     Attributes:
         json: Write the result as one JSON document.

@@ -39,13 +39,14 @@ def run_pipeline(
     Raises:
         ConfigError: `until` names no asset, or another command is running.
     """
-    from mpta_pipeline.orchestration.command_runs import ORDER, Runner, sole_command
+    from mpta_pipeline.pipeline import graph
 
     if until is not None:
-        check_name("asset", until, ORDER, variable="--until")
+        check_name("asset", until, graph.assets(), variable="--until")
     started = time.monotonic()
     with open_instance(deployment) as instance:
         from mpta_pipeline import definitions
+        from mpta_pipeline.orchestration.command_runs import Runner, sole_command
 
         runner = Runner(
             deployment,
@@ -111,7 +112,7 @@ def _request_progress(deployment: Deployment, dollars: float | None, *, retry_er
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mpta_pipeline import inference
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.request_options import RequestOptions, request_options
 
     limit = deployment.study.budget if dollars is None else dollars
     budget = None if limit is None else inference.Budget(limit)
@@ -139,5 +140,5 @@ def _request_progress(deployment: Deployment, dollars: float | None, *, retry_er
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
-        with steps.asking(steps.Asking(show, budget, retry_errors)):
+        with request_options(RequestOptions(show, budget, retry_errors)):
             yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mpta_pipeline.cli.labels import model_on_task
+from mpta_pipeline.cli.labels import names_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,20 +18,26 @@ def add_headline(result: Result, deployment: Deployment) -> None:
     import polars as pl
 
     from mpta_pipeline import metrics
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.stored import stacked
 
-    estimates = steps.stacked(deployment, "subgroup_metrics")
+    estimates = stacked(deployment, "subgroup_metrics")
     if estimates.is_empty():
         return
     headline = metrics.headline(estimates, level=deployment.study.figures.level)
     open_text = " (for open text: ROUGE-L)" if estimates.filter(metric=metrics.OPEN_TEXT).height else ""
     title = f"Accuracy over balanced option orders{open_text}, with {deployment.study.figures.confidence} intervals"
-    result.table("headline", headline, title=title, shown=_readable(headline))
-    for model, task, survey, verdict in headline.select("model", "task", "survey", "verdict").iter_rows():
+    names = names_of(deployment)
+    named = headline.with_columns(
+        pl.col("task").replace({key: names.task(key) for key in headline["task"]}),
+        pl.col("survey").replace({key: names.survey(key) for key in headline["survey"]}),
+    )
+    result.table("headline", headline, title=title, shown=_readable(named))
+    for model, task, survey, verdict in named.select("model", "task", "survey", "verdict").iter_rows():
         result.info(f"  {model} on {task} ({survey}): {verdict}.")
     weighted = estimates.filter(pl.col("weighted"))["survey"].unique().to_list()
     if unweighted := sorted(set(estimates["survey"]) - set(weighted)):
-        result.info(f"{', '.join(unweighted)}: no survey weights, so estimates describe the panel, not the population.")
+        titles = ", ".join(map(names.survey, unweighted))
+        result.info(f"{titles}: no survey weights, so estimates describe the panel, not the population.")
 
 
 def _readable(headline: pl.DataFrame) -> pl.DataFrame:
@@ -66,13 +72,13 @@ def _two_digits(name: str) -> pl.Expr:
 def add_reading_notes(result: Result, deployment: Deployment) -> None:
     """Add what was unusual in reading the waves in use, and the files that a wave was built without."""
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.stored import made
 
     for wave in deployment.catalogue().waves:
-        record = steps.made(deployment, Node("raw_wave", wave))
+        record = made(deployment, Node("raw_wave", wave))
         for name, notes in (record.notes.get("told", {}) if record else {}).items():
             result.info(f"{'; '.join(notes)}.", subject=f"{wave}, {name}")
-        harmonized = steps.made(deployment, Node("harmonized_wave", wave))
+        harmonized = made(deployment, Node("harmonized_wave", wave))
         for name, problem in (harmonized.notes.get("left_out", {}) if harmonized else {}).items():
             result.warning(problem, subject=f"{wave} was built without {name}")
 
@@ -96,10 +102,11 @@ def add_set_aside(result: Result, deployment: Deployment) -> None:
 def add_unanswered(result: Result, deployment: Deployment) -> None:
     """Add the requests without a response, per model and task, with the reason and the remedy."""
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.graph import model_tasks
+    from mpta_pipeline.pipeline.stored import made
 
-    for cell in steps.cells(deployment):
-        record = steps.made(deployment, Node("responses", cell))
+    for pair in model_tasks(deployment):
+        record = made(deployment, Node("responses", str(pair)))
         notes = record.notes if record else {}
         told = []
         if left := notes.get("left"):
@@ -110,22 +117,23 @@ def add_unanswered(result: Result, deployment: Deployment) -> None:
         if withheld := notes.get("withheld"):
             told.append(f"{withheld:,} withheld: {notes.get('withheld_because', 'by the policy of their source')}")
         if told:
-            result.warning(f"{'; '.join(told)}.", subject=f"{model_on_task(cell)}, of {notes['requests']:,} requests")
+            result.warning(f"{'; '.join(told)}.", subject=f"{pair.label}, of {notes['requests']:,} requests")
 
 
 def add_unreadable(result: Result, deployment: Deployment) -> None:
     """Add the models and tasks of which too few responses can be read, and what was noted during the requests."""
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline import steps
+    from mpta_pipeline.pipeline.graph import model_tasks
+    from mpta_pipeline.pipeline.stored import made
 
-    for cell in steps.cells(deployment):
-        asked, scored = (steps.made(deployment, Node(asset, cell)) for asset in ("responses", "scores"))
-        if asked is not None and (notes := asked.notes.get("notes")):
-            result.note(str(notes), subject=model_on_task(cell))
-        if scored is not None and (warning := scored.notes.get("warning")):
+    for pair in model_tasks(deployment):
+        responses, scores = (made(deployment, Node(asset, str(pair))) for asset in ("responses", "scores"))
+        if responses is not None and (notes := responses.notes.get("notes")):
+            result.note(str(notes), subject=pair.label)
+        if scores is not None and (warning := scores.notes.get("warning")):
             result.warning(
                 f"{warning}. Its estimates must not be quoted; `mpta models --probe` shows what the model can do.",
-                subject=model_on_task(cell),
+                subject=pair.label,
             )
 
 

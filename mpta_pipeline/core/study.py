@@ -1,4 +1,4 @@
-"""The study: who is asked what, under which conditions, and which estimates come of it (`study.yaml`)."""
+"""The study (`study.yaml`): surveys, panel, conditions, tasks, and the estimates that are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from mpta_pipeline.core.vocabulary import CONDITIONS, DOMAINS, Condition, Domain
 
 
 class PanelDesign(StrictModel):
-    """Who is drawn: `size` personas over the strata that `strata` make, within each survey."""
+    """Who is asked: a stratified sample of the personas.
+
+    Attributes:
+        size: Personas, shared equally among the surveys.
+        strata: Traits or derived dimensions whose combinations are the strata.
+        allocation: Personas per stratum within a survey: in proportion to the stratum, or equally many.
+    """
 
     size: int = Field(default=96, ge=1)
     strata: tuple[str, ...] = ("country", "sex", "age_band")
@@ -20,7 +26,15 @@ class PanelDesign(StrictModel):
 
 
 class TraitSelection(StrictModel):
-    """What a persona shows: at least `min` traits (else it is not built), at most `max`, by domain or column."""
+    """Which traits a persona shows.
+
+    Attributes:
+        min: A respondent with fewer traits does not become a persona.
+        max: Most traits, taken from the domains in turns.
+        domains: Domains that traits are taken from.
+        columns: Harmonized columns that traits are taken from; null for all.
+        k_anonymity: Personas who share the demographic traits shown with fewer respondents are left out.
+    """
 
     min: int = Field(default=4, ge=1)
     max: int = Field(default=20, ge=1)
@@ -33,12 +47,13 @@ class TaskConfig(StrictModel):
     """One task of the study. `kind` names the code; further keys are that kind's own options.
 
     Attributes:
-        kind: Kind of task, a name of the task registry.
-        path: Item file or folder, relative to this configuration, environment variables ($NAME) put in; null for a kind
+        kind: Name of a task kind.
+        path: Item file or folder, relative to this file; $NAME stands for an environment variable. null for a kind
             that makes its items from the survey or ships sample items.
-        items: Items used at most, the lowest keyed hashes; null for all.
-        items_per_persona: Items each persona is asked, balanced over items; null for all.
+        items: Most items, chosen by lowest keyed hash; null for all.
+        items_per_persona: Items that each persona is asked, balanced over the items; null for all.
         orders: Option orders: all cyclic shifts, the given order alone, or all permutations.
+        elicitation: How the answer is requested.
         conditions: Conditions; null for the study's.
         options: Options of the kind.
     """
@@ -54,11 +69,18 @@ class TaskConfig(StrictModel):
 
 
 class EstimateRules(StrictModel):
-    """How estimates are cut and when a cell counts as small.
+    """Subgroups, smallest cell, and level of the tests.
 
     Attributes:
+        dimensions: Traits, derived dimensions and intersections (`sex×age_band`) by which estimates are made.
+        min_personas: Cells with fewer personas are marked as small.
+        min_items: Cells with fewer items are marked as small.
+        equivalence_margin: Largest gap that counts as no gap in the equivalence test.
+        level: Level of all tests; intervals have the confidence 1 − level.
+        bootstrap: Replicates of bootstrap errors.
         country_groups: Groups of the dimension `country_group`: name → countries, by whole name or ISO 3166-1 code.
-        retest: CSV of how often people give their own answer again (column, retest), beside study.yaml; null: unknown.
+        retest: CSV with the columns `column` and `retest`, relative to this file: how often people give their own
+            answer again. null: unknown.
     """
 
     dimensions: tuple[str, ...] = ("sex", "age_band", "education_3", "sex×age_band")
@@ -77,15 +99,15 @@ class EstimateRules(StrictModel):
 
 
 class Schedules(StrictModel):
-    """When what runs by the clock runs: cron expressions, in `timezone`; null: only when started by hand or in the UI.
+    """Cron expressions of the jobs; null: a job runs only when you start it.
 
     Attributes:
-        watch: Asks the addresses of the sources for new releases.
-        check: Looks through everything that is stored.
-        refresh: Brings everything up to date, as `mpta run` does, for deployments whose daemon does not do so itself.
+        watch: Check the sources' addresses for new releases.
+        check: Verify everything that is stored.
+        refresh: Bring everything up to date, as `mpta run` does, if the daemon's automation is switched off.
         timezone: IANA name, e.g. Europe/Berlin.
-        waves_stale_after: Days without a word on new releases after which the survey files show as stale.
-        figures_stale_after: Days after which published figures that nobody made or confirmed show as stale.
+        waves_stale_after: Days without a successful check for new releases after which survey files show as stale.
+        figures_stale_after: Days after which published estimates that no run made or confirmed show as stale.
     """
 
     watch: str | None = "0 6 * * 1"
@@ -100,11 +122,21 @@ class Study(StrictModel):
     """The whole study.
 
     Attributes:
-        surveys: Survey sources whose waves take part; null for all whose policy allows.
-        models: Models of the registry that take part; null for all.
+        name: Name of the study, in the report and in alerts.
+        seed: Decides every draw.
+        surveys: Survey sources whose waves take part; null for all that the data-use policy allows.
+        models: Models that take part; null for all of `models.yaml`.
         budget: US dollars that the models of one run may spend together; null sets no limit.
+        panel: Who is asked.
+        traits: Which traits a persona shows.
+        styles: Forms of the persona text.
+        framings: Who the persona text says the model or the user is.
+        conditions: What the model is told about the persona.
         paraphrases: Wordings of the framing under which each persona is shown.
-        least_readable: Share of replies that must name an option. Below it, terminal, UI and report show a warning.
+        least_readable: Share of responses that must name an option. Below it, terminal, UI and report show a warning.
+        tasks: Name → task.
+        figures: Subgroups, smallest cell, and level of the tests.
+        schedules: When the jobs run.
     """
 
     name: str

@@ -1,22 +1,22 @@
-"""Answers made elsewhere (`mpta score`): other people's files, matched with their items, scored, summed up."""
+"""Score answers made elsewhere (`mpta score`): read files, match answers with items, compute estimates."""
 
 from mpta_pipeline.external.bbq_layout import from_bbq, is_bbq
 from mpta_pipeline.external.estimates import Results, check_out, compute, overview, write
-from mpta_pipeline.external.files import read
-from mpta_pipeline.external.human_answers import People, read_people
+from mpta_pipeline.external.evaluation_logs import Log, is_inspect, is_lm_eval, read_inspect, read_lm_eval
+from mpta_pipeline.external.file_formats import read
+from mpta_pipeline.external.human_answers import PeopleAnswers, read_people
 from mpta_pipeline.external.item_sources import items_from, known_items
 from mpta_pipeline.external.loading import load, together
-from mpta_pipeline.external.logs import Log, is_inspect, is_lm_eval, read_inspect, read_lm_eval
 from mpta_pipeline.external.option_matching import SetAside
-from mpta_pipeline.external.preparation import from_table
 from mpta_pipeline.external.preview import look
-from mpta_pipeline.external.types import Answers, Known, Reading
+from mpta_pipeline.external.scoring_inputs import Answers, Known, Reading
+from mpta_pipeline.external.table_answers import from_table
 
 __all__ = [
     "Answers",
     "Known",
     "Log",
-    "People",
+    "PeopleAnswers",
     "Reading",
     "Results",
     "SetAside",

@@ -1,7 +1,7 @@
-"""Answers in BBQ's own layout: the fields of a BBQ row, and a column for each model's answer.
+"""Read answers in BBQ's own layout: the fields of a BBQ row, and one column per model's answer.
 
-Such a file brings its items along. Answers are matched as the authors' script does it; what it cannot match is left out
-of the paper's figures, as there, and counts as unreadable in the others.
+Such a file contains its items. Answers are matched the way the authors' script does it. What it cannot match is left
+out of the paper's metrics, as there, and counts as unreadable in the others.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import ITEMS
-from mpta_pipeline.external.columns import ALIASES, plain
-from mpta_pipeline.external.files import told as _told
-from mpta_pipeline.external.preparation import from_table
-from mpta_pipeline.external.types import Answers, Known, Reading
+from mpta_pipeline.external.column_roles import ALIASES, plain
+from mpta_pipeline.external.file_formats import parse_nested as _told
+from mpta_pipeline.external.scoring_inputs import Answers, Known, Reading
+from mpta_pipeline.external.table_answers import from_table
 from mpta_pipeline.metrics.samples.external_scores import ROW
 from mpta_pipeline.tasks import completed
 from mpta_pipeline.tasks.kinds import bbq
@@ -32,20 +32,20 @@ _BBQ_FIELDS = frozenset(
 
 
 def is_bbq(frame: pl.DataFrame) -> bool:
-    """Whether a file brings BBQ's items along."""
+    """Return whether a file contains BBQ's items."""
     return set(bbq.NEEDED) <= set(frame.columns)
 
 
 def from_bbq(
     frame: pl.DataFrame, file: Path, reading: Reading | None = None, *, metadata: Path | None = None
 ) -> Answers:
-    """Answers in BBQ's own layout, one model a column of answers.
+    """Return answers in BBQ's own layout, one model per column of answers.
 
     Args:
         frame: The file's rows.
         file: The file, for messages.
-        reading: What the user says of the file. Columns of answers are by default all whose name holds `pred` or is one
-            of `ANSWER_NAMES`, else all that are no field of BBQ, group nobody and do not say whose answer it is.
+        reading: What the user says about the file. By default, columns of answers are all whose name contains `pred` or
+            is one of `ANSWER_NAMES`, else all that are not fields of BBQ, groups or the respondent.
         metadata: BBQ's additional_metadata.csv; rows without a target there are left out, as in the paper.
 
     Raises:
@@ -107,7 +107,7 @@ def _roles(reading: Reading, carried: list[str]) -> dict[str, str]:
 
 
 def _carried(frame: pl.DataFrame, reading: Reading) -> list[str]:
-    """Columns of a row that are neither BBQ's nor an answer: whose answer it is, and groups."""
+    """Return the columns that are neither BBQ's nor answers: the respondent, and groups."""
     names = {alias for role in _CARRIED for alias in ALIASES[role]}
     own = {*reading.bases, *reading.columns.values()}
     return [c for c in frame.columns if (c in own or (plain(c) in names and c not in _BBQ_FIELDS - {"model"}))]
@@ -119,12 +119,12 @@ def _answer_columns(frame: pl.DataFrame, file: Path, reading: Reading) -> tuple[
     carried = set(_carried(frame, reading))
     others = [c for c in frame.columns if c not in _BBQ_FIELDS and c not in carried]
     named = [c for c in others if c in ANSWER_NAMES or "pred" in c.lower()]
-    # Of a model's prediction as text and as label the label says the same again.
+    # If a model's prediction is given as text and as label, the label is redundant.
     texts = [c for c in named if "label" not in c and "idx" not in c and "cat" not in c]
     found = texts or named or others
     if not found:
         raise ValidationError(
-            "The file holds BBQ's items, but no answers",
+            "The file contains BBQ's items, but no answers",
             file=file,
             remedy="give a column of answers for each model, e.g. unifiedqa-t5-11b_pred_race, or name it with --answer",
         )
@@ -132,7 +132,7 @@ def _answer_columns(frame: pl.DataFrame, file: Path, reading: Reading) -> tuple[
 
 
 def _bbq_rows(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """The rows in the structure of BBQ's data files, from nested or flattened fields."""
+    """Return the rows in the structure of BBQ's data files, from nested or flattened fields."""
     n = frame.height
     info: list[Any]
     if "answer_info" in frame.columns:
@@ -211,7 +211,7 @@ def _bbq_rows(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
 
 def _not_bbq(file: Path, variable: str, value: str | None) -> ValidationError:
     return ValidationError(
-        "The file has BBQ's columns, but a field that cannot be used",
+        "The file has BBQ's columns, but one of its fields is invalid",
         file=file,
         variable=variable,
         value=value,
@@ -220,9 +220,9 @@ def _not_bbq(file: Path, variable: str, value: str | None) -> ValidationError:
 
 
 def _with_names(made: pl.DataFrame, metadata: Path | None) -> pl.Series:
-    """Categories, with templates that name people apart, as in the paper's figures.
+    """Return categories, with templates that name people as categories of their own, as in the paper.
 
-    The paper tells them by `label_type` of its metadata; without it templates beyond the 25th are those with names.
+    The paper recognizes them by `label_type` of its metadata; without it, templates beyond the 25th have names.
     """
     category = made.get_column("category")
     if metadata is not None and "label_type" in (told := pl.read_csv(metadata, infer_schema=False)).columns:
@@ -241,10 +241,10 @@ def _with_names(made: pl.DataFrame, metadata: Path | None) -> pl.Series:
 
 
 def _matched(rows: pl.DataFrame, given: pl.Series) -> pl.Series:
-    """Each answer as the text of its option, else as it was given; null where there is none.
+    """Return each answer as the text of its option, else as given; null if there is none.
 
     After analysis_scripts/BBQ_calculate_bias_score.R: full stop and case do not matter; else the first option whose
-    first two words (as in `answer_info`) the answer holds. Two spellings of UnifiedQA are put right, as there.
+    first two words (as in `answer_info`) the answer contains. Two spellings of UnifiedQA are corrected, as there.
     """
 
     def tidy(text: pl.Expr) -> pl.Expr:

@@ -9,6 +9,16 @@ import polars as pl
 from mpta_pipeline import tasks
 from mpta_pipeline.core.tables.tasks import POLL
 
+_SAME_NAME = (
+    "concept",
+    "label",
+    "context_condition",
+    "question_polarity",
+    "context_level",
+    "reference",
+    "language",
+)
+
 
 def with_declared_columns(items: pl.DataFrame) -> pl.DataFrame:
     """The table with the columns that ITEMS declares now; a table without `metadata` stays as it is."""
@@ -27,10 +37,9 @@ def with_declared_columns(items: pl.DataFrame) -> pl.DataFrame:
         for f in facts
     ]
     items = items.drop("metadata").with_columns(
-        *(
-            column(n, text, n)
-            for n in ("label", "context_condition", "question_polarity", "context_level", "reference")
-        ),
+        *(column(name, text, name) for name in _SAME_NAME),
+        column("variables", text, "variable").str.split("+"),
+        column("annotated_values", pl.List(text), "values"),
         column("bin_edges", numbers, "edges"),
         column("option_bias", pl.List(pl.Int64), "option_bias"),
         column("option_credit", numbers, "credit"),
@@ -45,6 +54,7 @@ def with_declared_columns(items: pl.DataFrame) -> pl.DataFrame:
     return tasks.completed(
         items.with_columns(
             pl.when(story).then("story_country").alias("story_country"),
+            pl.when(civics).then("story_country").alias("source_country"),
             pl.when(story)
             .then(pl.lit("acceptability"))
             .when(civics & pl.col("option_bias").is_not_null())

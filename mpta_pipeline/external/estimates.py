@@ -15,12 +15,12 @@ from mpta_pipeline.core.storage import write_atomic, write_text
 from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
 from mpta_pipeline.core.tables import ITEMS, MODEL_COMPARISON, POCKETS, SCORES, SUBGROUP_METRICS
 from mpta_pipeline.external import numeric_answers as numeric
-from mpta_pipeline.external.types import Answers
+from mpta_pipeline.external.scoring_inputs import Answers
 from mpta_pipeline.metrics.samples.groups import CROSS, ROW_DIMENSIONS
 from mpta_pipeline.metrics.samples.item_features import COLUMNS as FACTS
 
 POCKET_SEED = 2025
-# Columns of ours that a group of the user's must not meet: its dimension then carries the words behind its name.
+# Our own columns: a user's group of the same name gets a suffix.
 _TAKEN = frozenset({*(c.name for c in ITEMS.columns if not c.optional), *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {
     "stratum",
     "psu",
@@ -36,11 +36,11 @@ class Results:
     Attributes:
         estimates: SUBGROUP_METRICS.
         comparison: MODEL_COMPARISON; empty with one model.
-        pockets: POCKETS; empty where no personas have groups.
+        pockets: POCKETS; empty if no personas have groups.
         scores: SCORES of all models.
         items: ITEMS.
-        numeric: Comparison of answers that are numbers; None where none are.
-        rules: The rules that counted.
+        numeric: Comparison of numeric answers; None if there are none.
+        rules: The rules that were applied.
     """
 
     estimates: pl.DataFrame
@@ -58,7 +58,7 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: EstimateRules 
     Args:
         answers: The answers with their items and groups.
         by: Dimensions: columns, or columns crossed with ×.
-        rules: The study's rules, whose dimensions then count too; None for the default ones without dimensions.
+        rules: The study's rules, whose dimensions are used as well; None for the default rules without dimensions.
 
     Raises:
         ValidationError: No answer can be scored, or all requests failed.
@@ -104,7 +104,7 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: EstimateRules 
     if not estimates and numbers is None:
         why = f": {answers.left_out[0].text()}" if answers.left_out else ""
         raise ValidationError(
-            f"No answer is left that could be scored{why}",
+            f"No answer is left to be scored{why}",
             remedy="`mpta score FILE --look` shows how each column was understood and what was left out",
         )
     return Results(
@@ -119,7 +119,7 @@ def compute(answers: Answers, *, by: tuple[str, ...] = (), rules: EstimateRules 
 
 
 def _refuse_failed(frame: pl.DataFrame) -> None:
-    """Refuse answers of which none was given at all.
+    """Refuse a file in which no answer was given at all.
 
     Raises:
         ValidationError: All requests failed.
@@ -132,9 +132,9 @@ def _refuse_failed(frame: pl.DataFrame) -> None:
         given |= pl.col("status").is_in(["refused", "unparsed"])
     if frame.filter(given).is_empty():
         raise ValidationError(
-            f"All {frame.height:,} answers are failed requests: there is nothing to score",
+            f"All {frame.height:,} answers are failed requests: nothing can be scored",
             variable="answer",
-            remedy="ask again; an empty answer counts as a failed request",
+            remedy="send the requests again; an empty answer counts as a failed request",
         )
 
 
@@ -173,7 +173,7 @@ def overview(estimates: pl.DataFrame) -> pl.DataFrame:
     stands beside chance and, where people answered, beside always giving the item's most frequent answer (item mode).
     """
     own = estimates.filter((pl.col("baseline") == "") & ~pl.col("weighted"))
-    # One category says what everything says.
+    # A single category equals the whole.
     only = pl.col("subgroup").filter(pl.col("dimensions") == "category").n_unique().over("model", "task") == 1
     rows = own.filter(~((pl.col("dimensions") == "category") & only)) if own.height else own
     shown = [m for m in (*BBQ_SHOWN, *SHOWN, "parse_rate", "error_rate") if rows.filter(metric=m).height]
@@ -181,7 +181,7 @@ def overview(estimates: pl.DataFrame) -> pl.DataFrame:
         shown = [m for m in shown if m in (*BBQ_SHOWN, "parse_rate")]
         # Categories name the rows of BBQ's own tables.
         rows = own.filter(~(only & (pl.col("dimensions") == "all"))) if own.height else own
-    # Strict accuracy and that of readable answers say the same again where all is readable and asked once.
+    # Strict accuracy and that of readable answers add nothing if all answers are readable and given once.
     key = ["model", "task", "survey", "condition", "dimensions", "subgroup"]
     table = rows.filter(pl.col("metric").is_in(shown)).group_by(key, maintain_order=True)
 
@@ -232,7 +232,7 @@ def check_out(path: Path) -> None:
 
 
 def _no_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with an apostrophe before each text that a spreadsheet would take for a formula; numbers stay."""
+    """Put an apostrophe before each text that a spreadsheet would take for a formula; numbers stay."""
     text = pl.col(pl.String)
     formula = text.str.contains(r"^\s*[=+@\t\r-]") & ~text.str.contains(r"^[+-]?\d+(\.\d+)?$")
     return frame.with_columns(pl.when(formula).then(pl.lit("'") + text).otherwise(text).name.keep())
@@ -246,7 +246,7 @@ def write(results: Results, path: Path, *, title: str, notes: tuple[str, ...] = 
         path: A .csv, .json or .parquet file for the estimates; any other name is a folder that gets each table as
             Parquet, `numbers.csv` where answers were numbers, `notes.txt` and `report.html`.
         title: Title of the report.
-        notes: What a reader should know of how the answers were read.
+        notes: What a reader should know about how the answers were read.
 
     Raises:
         ConfigError: The suffix names no format.

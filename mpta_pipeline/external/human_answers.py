@@ -1,4 +1,4 @@
-"""The people's side of a file: respondents' own answers, one row an answer or one row a person, or published shares."""
+"""Read people's answers: respondents' own, with one row per answer or per person, or published shares."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.files import read, told
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.file_formats import parse_nested, read
 
-# Published shares without a number of people stand for so many: the error of a poll of this size is about .015.
+# Published shares without a number of people count as so many: the error of a poll of this size is about .015.
 ASSUMED_PEOPLE = 1_000
 MOST_PEOPLE = 5_000
 PUBLISHED = "published:"
@@ -23,13 +23,13 @@ _OPTION = ("option", "answer", "response", "value", "category_label", "option_te
 
 
 @dataclass(frozen=True)
-class People:
-    """What people answered.
+class PeopleAnswers:
+    """People's answers.
 
     Attributes:
-        frame: `respondent_id`, `item_id` or `question`, `own_answer`; `weight`, `survey`, groups where there are.
-        published: The rows stand for published shares, not for respondents.
-        wide: Questions that stand in a column each; empty for one row an answer.
+        frame: `respondent_id`, `item_id` or `question`, `own_answer`; `weight`, `survey`, groups if present.
+        published: The rows represent published shares, not respondents.
+        wide: Questions that have a column each; empty for one row per answer.
         notes: How the file was understood.
     """
 
@@ -46,25 +46,25 @@ def read_people(
     questions: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
     answered: pl.DataFrame | None = None,
-) -> People:
+) -> PeopleAnswers:
     """Read respondents' answers or published shares.
 
     Args:
         path: The file.
         by: Groups, as columns.
-        questions: Questions that stand in a column each, where the user names them.
+        questions: Questions that have a column each, if the user names them.
         named: Role → column, as far as the file has it.
-        answered: The file of answers as read, by whose columns or item ids a question is known.
+        answered: The file of answers as read, whose columns or item ids identify questions.
 
     Raises:
-        ValidationError: It is neither.
+        ValidationError: The file is neither.
     """
     frame = read(path)
     share = next((x for x in frame.columns if c.plain(x) in _SHARES), None)
     listed = next((x for x in frame.columns if c.plain(x) in ("shares", "distribution", "selections")), None)
     bases = [b for column in by for b in column.split("×")]
     names = {c.plain(x) for x in frame.columns}
-    # A respondent's file may well have a question named "count"; published shares have no respondents.
+    # A file of respondents may have a question named "count"; published shares have no respondents.
     if (share is not None or listed is not None) and not names & set(c.ALIASES["respondent_id"]):
         return _published(frame, path, share, listed, bases)
     own = {r: x for r, x in (named or {}).items() if x in frame.columns and r in c.ALIASES}
@@ -84,7 +84,7 @@ def read_people(
     made = layout.frame
     if "respondent_id" not in layout.roles:
         raise ValidationError(
-            "The file of people does not say whose answers they are",
+            "The file of people has no column of respondents",
             file=path,
             variable="respondent_id",
             remedy="name the column of people respondent_id (as in the answers), or give published shares: item_id, "
@@ -92,14 +92,14 @@ def read_people(
         )
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
     if "own_answer" not in layout.roles and item is not None:
-        # In a file of people an answer is a person's.
+        # In a file of people, an answer is a person's own.
         again = next((x for a in c.ALIASES["answer"] for x in frame.columns if c.plain(x) == a), None)
         if again is not None:
             layout = c.understand(frame, path, named={**own, "own_answer": again}, keep=bases, roles=roles)
             made = layout.frame
     if item is not None and "own_answer" in layout.roles:
         made = c.without_missing(made.with_columns(pl.col("own_answer").cast(pl.String)))
-        return People(made, False, (), layout.notes)
+        return PeopleAnswers(made, False, (), layout.notes)
     chosen = [q for q in questions if q in made.columns]
     if not chosen:
         told_by = set() if answered is None else set(answered.columns)
@@ -118,21 +118,23 @@ def read_people(
     long = made.with_columns(pl.col(q).cast(pl.String) for q in chosen).unpivot(
         on=chosen, index=index, variable_name="item_id", value_name="own_answer"
     )
-    return People(c.without_missing(long).drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
+    return PeopleAnswers(c.without_missing(long).drop_nulls("own_answer"), False, tuple(chosen), layout.notes)
 
 
-def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> People:
-    """People of shares: `item_id`, `option`, `share` and the groups, one row an option."""
+def people_of_shares(frame: pl.DataFrame, path: Path, bases: Sequence[str]) -> PeopleAnswers:
+    """Return people that represent shares: `item_id`, `option`, `share` and groups, one row per option."""
     return _published(frame, path, "share", None, bases)
 
 
-def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]) -> People:
+def _published(
+    frame: pl.DataFrame, path: Path, share: str | None, listed: str | None, bases: Sequence[str]
+) -> PeopleAnswers:
     roles = ("item_id", "question", "options", "survey")
     layout = c.understand(frame, path, keep=bases, roles=roles)
     item = next((r for r in ("item_id", "question") if r in layout.roles), None)
     if item is None:
         raise ValidationError(
-            "The published shares do not say of which question they are",
+            "The published shares do not name their question",
             file=path,
             variable="item_id",
             remedy="give item_id or question, option and share (and n, the number of people, if it is known)",
@@ -146,7 +148,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
         option = next((x for x in frame.columns if c.plain(x) in _OPTION and x != share), "")
         if not option:
             raise ValidationError(
-                "The published shares do not say of which option they are",
+                "The published shares do not name their option",
                 file=path,
                 variable="option",
                 remedy="give a column option with the option's text",
@@ -172,7 +174,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
     key = [item, *groups, *(["survey"] if "survey" in rows.columns else [])]
     if (bad := rows.filter(pl.col("value").is_null() | ~pl.col("value").is_finite() | (pl.col("value") < 0))).height:
         raise ValidationError(
-            "A published share is no number",
+            "A published share is not a valid number",
             file=path,
             variable=share,
             value=f"{bad.item(0, item)}: {bad.item(0, 'own_answer')}",
@@ -184,8 +186,8 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
             file=path,
             variable=share,
             value=f"{twice.item(0, item)}: {twice.item(0, 'own_answer')}",
-            remedy="give each option of a question (and group) one row; name with --by further columns that tell "
-            "rows apart",
+            remedy="give each option of a question (and group) one row; name further columns that "
+            "distinguish rows with --by",
         )
     sums = rows.group_by(key, maintain_order=True).agg(pl.col("value").sum().alias("sum"), pl.col("n").max().alias("n"))
     totals = sums["sum"].to_numpy()
@@ -210,7 +212,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
         sums.with_columns(people.alias("people")), on=key, how="left", maintain_order="left", nulls_equal=True
     )
     expected = pl.col("value") / pl.col("sum") * pl.col("people")
-    # Largest remainders, so that a question's people add up.
+    # Largest remainders, so that a question's people sum up exactly.
     rows = rows.with_columns(expected.floor().alias("whole"), (expected - expected.floor()).alias("rest"))
     left = (pl.col("people").round() - pl.col("whole").sum()).over(key)
     rows = rows.with_columns(
@@ -244,7 +246,7 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
         else f", taken as those of {ASSUMED_PEOPLE:,} people where no n is given"
     )
     note = f"{path.name}: published {known} of {sums.height:,} questions{' and groups' if groups else ''}{size_note}"
-    return People(
+    return PeopleAnswers(
         rows.select(item, "own_answer", "respondent_id", *groups, *(["survey"] if "survey" in rows.columns else [])),
         True,
         (),
@@ -252,8 +254,8 @@ def _published(frame: pl.DataFrame, path: Path, share: str | None, listed: str |
     )
 
 
-def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, item: str) -> pl.DataFrame:
-    """One row an option from lists of shares beside lists of options."""
+def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.ColumnRoles, item: str) -> pl.DataFrame:
+    """Return one row per option, from lists of shares beside lists of options."""
     if "options" not in layout.roles:
         raise ValidationError(
             "Lists of shares need the options beside them",
@@ -264,7 +266,7 @@ def _unlisted(rows: pl.DataFrame, path: Path, listed: str, layout: c.Layout, ite
     options = c.listed(rows.get_column(layout.roles["options"]))
     out = []
     for row, texts, shares in zip(rows.rows(named=True), options.to_list(), rows[listed].to_list(), strict=True):
-        value = told(shares)
+        value = parse_nested(shares)
         value = list(value.values()) if isinstance(value, dict) else value
         if not isinstance(value, list) or texts is None or len(value) != len(texts):
             raise ValidationError(

@@ -1,4 +1,4 @@
-"""The items that a table's answers are to: found among known ones, or made of the table itself."""
+"""Find the items of a table's answers among known ones, or take them from the table itself."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import ITEMS
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.human_answers import People
-from mpta_pipeline.external.rows import question_ids
-from mpta_pipeline.external.types import TASK, some
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.human_answers import PeopleAnswers
+from mpta_pipeline.external.scoring_inputs import TASK, some
+from mpta_pipeline.external.table_shapes import ids_of
 from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
 from mpta_pipeline.tasks import completed
 
-# With more codes than this, or with fractions, an answer is a number and no option.
+# With more codes than this, or with fractions, answers are numbers, not options.
 MOST_CODES = 26
-# How surveys write no answer in codes behind a scale, by their repeated or last digits.
+# Codes beyond a scale by which surveys write "no answer": repeated digits, or the last numbers before a power of 10.
 _NO_ANSWER = {
     *(7.0, 8.0, 9.0),
     *(float(f"{digit}" * width) for width in (2, 3, 4) for digit in (6, 7, 8, 9)),
@@ -40,15 +40,15 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class OwnItems:
-    """Items that a table brings along.
+    """Items that a table contains.
 
     Attributes:
         items: ITEMS.
-        numeric: Ids of those whose answers are numbers; they are none of `items`.
+        numeric: Ids of items whose answers are numbers; they are not in `items`.
         notes: What was assumed.
-        no_answer: item_id, code: what people's answers hold in place of an answer.
-        own_order: Letters and numbers may count in the items' order. False where people's texts are the options, whose
-            order nobody gave.
+        no_answer: item_id, code: codes that mean "no answer" in people's answers.
+        own_order: Letters and numbers may refer to the items' order. False if the options are people's texts, whose
+            order is unknown.
     """
 
     items: pl.DataFrame
@@ -58,23 +58,15 @@ class OwnItems:
     own_order: bool
 
 
-def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, ordered: bool = False) -> OwnItems:
-    """Make the items of the rows: options as shown, else the answers of people, codes as an ordered scale.
+def items_of_rows(rows: pl.DataFrame, file: Path, people: PeopleAnswers | None, *, ordered: bool = False) -> OwnItems:
+    """Make items from the rows: options as shown, else people's answers, codes as an ordered scale.
 
     Raises:
-        ValidationError: The rows name no item, or nobody says which options the items have.
+        ValidationError: The rows name no item, or the items' options are unknown.
     """
     if not {"item_id", "question"} & set(rows.columns):
-        there = ", ".join(x for x in rows.columns if x not in (FILE, ROW))
-        raise ValidationError(
-            "The file does not say which item each answer is to",
-            file=file,
-            variable="item_id",
-            remedy=f"give item_id, example_id with category, or question; there are {there}",
-        )
-    named = "item_id" in rows.columns
-    ids = rows.get_column("item_id").cast(pl.String) if named else question_ids(rows.get_column("question"))
-    frame = rows.with_columns(ids.alias("item_id"))
+        raise _no_item(rows, file)
+    frame = rows.with_columns(ids_of(rows).alias("item_id"))
     shown, places = _shown(frame), _places(frame)
     values = _values_of_people(frame, people)
     of_models = _codes_of_models(frame)
@@ -120,7 +112,7 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
         )
     if unknown and not made and not numeric:
         raise ValidationError(
-            "It is not known which options the questions have",
+            "The options of the questions are unknown",
             file=file,
             variable="options",
             value=unknown[0],
@@ -156,7 +148,7 @@ def items_of_rows(rows: pl.DataFrame, file: Path, people: People | None, *, orde
 
 
 def _shown(frame: pl.DataFrame) -> dict[str, list[str]]:
-    """Options as shown; those that rows show in different orders have the order of the first row."""
+    """Return options as shown; if rows show them in different orders, in the order of the first row."""
     if "options" not in frame.columns:
         return {}
     listed = c.listed(frame.get_column("options"))
@@ -165,7 +157,7 @@ def _shown(frame: pl.DataFrame) -> dict[str, list[str]]:
 
 
 def _places(frame: pl.DataFrame) -> dict[str, list[float]]:
-    """Places of the options on their scale, where the file gives a list of numbers."""
+    """Return the places of the options on their scale, if the file has a list of numbers."""
     if "places" not in frame.columns:
         return {}
     listed, _ = c.numbers(frame.get_column("places"))
@@ -174,14 +166,12 @@ def _places(frame: pl.DataFrame) -> dict[str, list[float]]:
     return dict(first.unique("item_id", keep="first", maintain_order=True).iter_rows())
 
 
-def _values_of_people(frame: pl.DataFrame, people: People | None) -> dict[str, list[str]]:
-    """Item → the different answers of people (and keys) to it."""
+def _values_of_people(frame: pl.DataFrame, people: PeopleAnswers | None) -> dict[str, list[str]]:
+    """Return item → the different answers of people (and keys) to it."""
     sides = [frame.select("item_id", pl.col(n).alias("said")) for n in ("own_answer", "key") if n in frame.columns]
     if people is not None:
-        of = people.frame
-        named = "item_id" in of.columns
-        ids = of.get_column("item_id").cast(pl.String) if named else question_ids(of.get_column("question"))
-        sides.append(pl.DataFrame({"item_id": ids, "said": of.get_column("own_answer")}))
+        said = people.frame.get_column("own_answer")
+        sides.append(pl.DataFrame({"item_id": ids_of(people.frame), "said": said}))
     if not sides:
         return {}
     whole = pl.col("said").cast(pl.String).str.strip_chars().str.replace(r"^([+-]?\d+)\.0+$", "$1")
@@ -192,7 +182,7 @@ def _values_of_people(frame: pl.DataFrame, people: People | None) -> dict[str, l
 
 
 def _facts(frame: pl.DataFrame) -> tuple[dict[str, dict[str, str | None]], list[str]]:
-    """What the rows say of their item: by name, item → value. What differs within an item is none of the item's."""
+    """Return facts about items: by name, item → value. Values that differ within an item are not facts about it."""
     found: dict[str, dict[str, str | None]] = {}
     notes = []
     for name in ("question", "category", "cluster", "context"):
@@ -209,7 +199,7 @@ def _facts(frame: pl.DataFrame) -> tuple[dict[str, dict[str, str | None]], list[
 
 
 def _scale(values: Sequence[str], *, given_order: bool) -> tuple[list[str], list[float] | None] | None:
-    """Options and their places from what people answered; None where the answers are numbers and no options."""
+    """Return options and their places from people's answers; None if the answers are numbers, not options."""
     codes = [x for x in map(_code, values) if x is not None]
     if not codes or len(codes) < len(values):
         return list(values) if given_order else sorted(values), None
@@ -220,7 +210,7 @@ def _scale(values: Sequence[str], *, given_order: bool) -> tuple[list[str], list
 
 
 def _codes_of_models(frame: pl.DataFrame) -> dict[str, set[float]]:
-    """Item → the different numbers that models answered."""
+    """Return item → the different numbers that models answered."""
     if "answer" not in frame.columns:
         return {}
     number = pl.col("answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
@@ -229,10 +219,10 @@ def _codes_of_models(frame: pl.DataFrame) -> dict[str, set[float]]:
 
 
 def _no_answer(values: Sequence[str], of_models: set[float]) -> set[float]:
-    """The codes of people that are no answers: negative ones, and usual ones that a gap parts from the scale.
+    """Return people's codes that are not answers: negative ones, and usual ones separated from the scale by a gap.
 
-    Codes of one digit may be a scale's end that few chose: they count as no answer behind a scale without gaps of its
-    own, and where no model gave them. The same goes for negative ones, which may be half of a scale.
+    Codes of one digit may be an end of the scale that few chose: they count as "no answer" only beyond a scale without
+    gaps, and if no model gave them. The same holds for negative codes, which may be half of a scale.
     """
     codes = [x for x in map(_code, values) if x is not None]
     if not codes or len(codes) < len(values):
@@ -255,7 +245,7 @@ def _no_answer(values: Sequence[str], of_models: set[float]) -> set[float]:
 
 
 def _shared_scales(values: dict[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
-    """The options of questions to which all people gave one answer: those of the one scale on which it is an answer."""
+    """Return options for questions to which all people gave the same answer: those of the one scale containing it."""
     scales = {frozenset(given) for given in values.values() if 1 < len(given) <= MOST_CODES}
     widest = [s for s in scales if not any(s < other for other in scales)]
     found = {}
@@ -277,8 +267,18 @@ def _code(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _no_item(rows: pl.DataFrame, file: Path) -> ValidationError:
+    columns = ", ".join(x for x in rows.columns if x not in (FILE, ROW))
+    return ValidationError(
+        "The file does not say which item each answer belongs to",
+        file=file,
+        variable="item_id",
+        remedy=f"give item_id, example_id with category, or question; its columns are {columns}",
+    )
+
+
 def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """The item of each row: by id, by BBQ's example and category, by the item's column, or by the question's text."""
+    """Find the item of each row: by id, BBQ's example and category, the item's column, or the question's text."""
     known = set(items["item_id"])
     if "item_id" in rows.columns:
         rows = rows.with_columns(pl.col("item_id").cast(pl.String).str.strip_chars().str.replace(r"^(\d+)\.0$", "$1"))
@@ -313,12 +313,12 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
                 "example_id alone does not say which item was answered",
                 file=file,
                 variable="category",
-                remedy="give BBQ's category beside it",
+                remedy="give BBQ's category as well",
             )
         found = rows.join(ids.select(*on, "_found"), on=on, how="left", maintain_order="left")
         if (lost := found.filter(pl.col("_found").is_null())).height:
             raise ValidationError(
-                f"{lost.height} answers are to examples that the items do not have",
+                f"{lost.height} answers belong to examples that the items do not have",
                 file=file,
                 variable="example_id",
                 value=f"{lost.item(0, 'example_id')} (row {lost.item(0, ROW)})",
@@ -326,13 +326,7 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
             )
         return found.rename({"_found": "item_id"}).drop(*on), []
     if "question" not in rows.columns:
-        raise ValidationError(
-            "The file does not say which item each answer is to",
-            file=file,
-            variable="item_id",
-            remedy="give item_id, example_id with category, or question; there are "
-            f"{', '.join(x for x in rows.columns if x not in (FILE, ROW))}",
-        )
+        raise _no_item(rows, file)
 
     def asked(name: str) -> pl.Expr:
         return pl.col(name).str.replace_all(r"\s+", " ").str.strip_chars().str.to_lowercase()
@@ -348,20 +342,20 @@ def with_item_id(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[p
     twice = twice.join(rows.select(on), on=on, how="semi", nulls_equal=True)
     if twice.height:
         raise ValidationError(
-            "Several items have the same question, so that it does not say which one was answered",
+            "Several items have the same question, so it is unclear which one was answered",
             file=file,
             variable="question",
             value=twice.item(0, "_asked"),
-            remedy="give the answers by item_id, or the context beside the question",
+            remedy="give item_id, or the context beside the question",
         )
     found = rows.drop("item_id", strict=False).join(ids.select(*on, "_found"), on=on, how="left", maintain_order="left")
     if (lost := found.filter(pl.col("_found").is_null())).height:
         raise ValidationError(
-            f"{lost.height} answers are to questions that the items do not have",
+            f"{lost.height} answers belong to questions that the items do not have",
             file=file,
             variable="question",
             value=lost.item(0, "question"),
             remedy="give the item file that the answers were made with",
         )
-    said = ["items are found by the question's text"] if "item_id" in rows.columns else []
+    said = ["items were found by the question's text"] if "item_id" in rows.columns else []
     return found.rename({"_found": "item_id"}).drop(on), said

@@ -1,4 +1,4 @@
-"""Items of answers made elsewhere: from a benchmark's own file or from a table of items."""
+"""Read the items of answers made elsewhere: from a benchmark's own file or from a table of items."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import CONCEPTS, ITEMS, OPTIONS, RESPONDENTS
 from mpta_pipeline.external.earlier_items import with_declared_columns
-from mpta_pipeline.external.files import read
-from mpta_pipeline.external.types import Known
+from mpta_pipeline.external.file_formats import read
+from mpta_pipeline.external.scoring_inputs import Known
 from mpta_pipeline.harmonize import Crosswalk
 
 
@@ -35,7 +35,7 @@ def items_from(path: Path, *, kind: str | None = None, metadata: Path | None = N
         metadata: BBQ's additional_metadata.csv.
 
     Raises:
-        ConfigError: The kind is not known, or cannot be told from the file.
+        ConfigError: The kind is unknown, or cannot be recognized from the file.
         TaskError: The file does not have the kind's structure.
     """
     if path.suffix == ".parquet" and kind is None:

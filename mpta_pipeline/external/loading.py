@@ -1,4 +1,4 @@
-"""Any file of answers, by what is in it: a log, BBQ's own layout, or a table."""
+"""Read any file of answers, recognized by its content: an evaluation log, BBQ's own layout, or a table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import logs
+from mpta_pipeline.external import evaluation_logs as logs
 from mpta_pipeline.external.bbq_layout import from_bbq, is_bbq
-from mpta_pipeline.external.files import read
+from mpta_pipeline.external.file_formats import read
 from mpta_pipeline.external.human_answers import read_people
-from mpta_pipeline.external.preparation import from_table
-from mpta_pipeline.external.types import TASK, Answers, Known, Reading
+from mpta_pipeline.external.scoring_inputs import TASK, Answers, Known, Reading
+from mpta_pipeline.external.table_answers import from_table
 from mpta_pipeline.metrics.samples.external_scores import FILE
 
 
@@ -31,14 +31,14 @@ def load(
 
     Args:
         path: The file.
-        known: Items that the answers are to; None where the file brings them along.
-        find: Looks for the items of a table that does not bring them along, e.g. in a study.
-        reading: What the user says of the file.
-        people: A file of what people answered.
+        known: Items of the answers; None if the file contains them.
+        find: Looks for the items of a table that does not contain them, e.g. in a study.
+        reading: What the user says about the file.
+        people: A file of people's answers.
         metadata: BBQ's additional_metadata.csv.
 
     Raises:
-        ValidationError: The file cannot be understood; with file, column, value and remedy.
+        ValidationError: The file cannot be understood. The message names file, column, value and remedy.
     """
     reading = reading or Reading()
     notes: tuple[str, ...] = ()
@@ -59,10 +59,10 @@ def load(
 
 
 def together(parts: Sequence[Answers]) -> Answers:
-    """The answers of several files as one.
+    """Return the answers of several files as one.
 
     Raises:
-        ValidationError: Two files have the same item with another text, or a person two own answers or groups.
+        ValidationError: Two files have an item with different texts, or a person with two own answers or groups.
     """
     if len(parts) == 1:
         return parts[0]
@@ -70,7 +70,7 @@ def together(parts: Sequence[Answers]) -> Answers:
     items = pl.concat([part.items for part in parts]).unique(maintain_order=True)
     if (twice := items.filter(pl.struct("task", "item_id").is_duplicated())).height:
         raise ValidationError(
-            "Two files have one item with different contents",
+            "Two files have the same item with different contents",
             variable="item_id",
             value=twice.item(0, "item_id"),
             remedy="score the files one by one",
@@ -79,7 +79,7 @@ def together(parts: Sequence[Answers]) -> Answers:
     gold = pl.concat([part.gold for part in parts]).unique(maintain_order=True)
     if (own := gold.filter(pl.struct("task", "item_id", "respondent_id").is_duplicated())).height:
         raise ValidationError(
-            "Two files have different own answers of one person to one item",
+            "Two files have different own answers of the same person to the same item",
             variable="own_answer",
             value=f"{own.item(0, 'respondent_id')}: {own.item(0, 'item_id')}",
             remedy="score the files one by one, or give the people's answers once with --people",
@@ -106,7 +106,7 @@ def together(parts: Sequence[Answers]) -> Answers:
 
 
 def _named_by_file(part: Answers) -> Answers:
-    """Of several files, one that names no model is a model by its name."""
+    """Name the model after the file, for a file among several that names no model."""
 
     def named(frame: pl.DataFrame | None) -> pl.DataFrame | None:
         if frame is None or FILE not in frame.columns or frame.is_empty():

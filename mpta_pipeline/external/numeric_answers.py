@@ -1,7 +1,7 @@
-"""Answers that are numbers (scale means, ratings, amounts): how far the model's are from the people's.
+"""Compare numeric answers (scale means, ratings, amounts) of models with people's.
 
-Errors are those of means: two-way clustered by persona (by sampling unit, where the file has it) and item where each
-answer has its person's, Welch's where the model's answers and the people's are of different persons.
+Standard errors are those of means: two-way clustered by persona (by sampling unit, if the file has it) and item if each
+answer has its person's, and Welch's if the model's answers and the people's belong to different persons.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mpta_pipeline.metrics.samples.groups import dense, sampled
+from mpta_pipeline.metrics.samples.groups import sampled
+from mpta_pipeline.metrics.statistics.arrays import dense
 from mpta_pipeline.metrics.statistics.clustered import Slices, t_quantile
 
 SCHEMA = {
@@ -42,14 +43,14 @@ def numeric_estimates(
     """Compare numbers, item by item and over all items, for everyone and by group.
 
     Args:
-        rows: item_id, model, answer, own_answer (may be null), respondent_id where there is one.
-        people: item_id, respondent_id, own_answer of all people; None where the rows hold them.
+        rows: item_id, model, answer, own_answer (may be null), respondent_id if present.
+        people: item_id, respondent_id, own_answer of all people; None if the rows contain them.
         groups: respondent_id and one column per base dimension.
         by: Dimensions.
         level: Level of the intervals.
 
     Returns:
-        One row a model, group and item: both means, their difference with its interval, the ratio of the standard
+        One row per model, group and item: both means, their difference with its interval, the ratio of the standard
         deviations, the mean absolute error (`mae_n` over the range of the people's answers) and Pearson's r over
         persons. The row of item "all" holds the means over items of `mae_n` and of the standardized difference
         (`difference` over the people's standard deviation). Null where it does not apply.
@@ -103,7 +104,7 @@ def numeric_estimates(
 def _rows(
     key: dict[str, str], mine: pl.DataFrame, people: pl.DataFrame, spans: pl.DataFrame, level: float
 ) -> list[dict[str, object]]:
-    """Rows of one model and group: one an item, and one of all items."""
+    """Return the rows of one model and group: one per item, and one for all items."""
     out: list[dict[str, object]] = []
     for (item,), part in mine.sort("item_id").group_by(["item_id"], maintain_order=True):
         x, y = part["x"].drop_nulls().to_numpy(), people.filter(pl.col("item_id") == item)["y"].to_numpy()
@@ -172,7 +173,7 @@ def _mean(values: np.ndarray) -> float | None:  # type: ignore[type-arg]
 
 
 def _interval(d: np.ndarray, unit: pl.Series, level: float) -> tuple[float | None, float | None]:  # type: ignore[type-arg]
-    """Ends of the interval of a mean over answers, clustered by what was drawn; answers of nobody stand alone."""
+    """Return the interval of a mean over answers, clustered by sampling unit; answers without a persona stand alone."""
     alone = pl.format("row {}", pl.int_range(pl.len()))
     of = dense(unit.alias("unit").to_frame().select(pl.coalesce("unit", alone)).to_series())
     n = int(of.max()) + 1

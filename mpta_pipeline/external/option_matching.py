@@ -1,4 +1,4 @@
-"""Answers to options: what each answer names, in the order in which its options were shown, and what names nothing."""
+"""Match answers with options, in the order in which the options were shown, and find answers that match none."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import columns as c
+from mpta_pipeline.external import column_roles as c
 from mpta_pipeline.metrics.samples.external_scores import ROW
-from mpta_pipeline.metrics.samples.option_coding import read_names, tidy
+from mpta_pipeline.metrics.samples.option_names import read_names, tidy
 from mpta_pipeline.tasks import read_replies
+from mpta_pipeline.tasks.parsing.phrases import BARE_REFUSAL
 
-# Fewer answers to one item than this may all be unreadable by chance; numbers and letters need less.
+# Fewer answers to one item may all be unreadable by chance; numbers and letters need fewer.
 LEAST_TEXTS, LEAST_CODES = 10, 2
-# So many answers of both sides make it unlikely that they never meet by chance.
+# With so many answers on both sides it is unlikely by chance that none are equal.
 LEAST_APART = 20
 MOST_LABELS = 26
 _VARIANT = "_variant"
-# A refusal as tables write it, in a word or two.
-_REFUSED = r"(?i)^\W*(?:refused?|refusal|refuses|declined?(?: to answer)?|prefer not to (?:say|answer|respond))\W*$"
 
 
 @dataclass(frozen=True)
 class SetAside:
-    """What was left out of the figures.
+    """What was left out of the estimates.
 
     Attributes:
         what: What it is: items or answers.
@@ -43,7 +42,7 @@ class SetAside:
     remedy: str
 
     def text(self) -> str:
-        """The whole in a sentence or two."""
+        """Return this in a sentence or two."""
         some = ", ".join(self.examples[:5]) + (" …" if len(self.examples) > 5 or self.n > len(self.examples) else "")
         named = f" ({some})" if self.examples else ""
         return f"Left out: {self.n:,} {self.what}{named}: {self.why}. Remedy: {self.remedy}"
@@ -57,7 +56,7 @@ class Matched:
         frame: The rows that count.
         notes: What was assumed.
         left_out: What does not count.
-        support: item_id, n, readable, people: for the look at a file.
+        support: item_id, n, readable, people: for the preview.
     """
 
     frame: pl.DataFrame
@@ -81,14 +80,14 @@ def match(
         rows: `item_id`; `answer`, `own_answer`, `key`, `options`, `probabilities`, `logprobs` as far as they are there.
         file: For messages.
         items: ITEMS of all the rows' items.
-        count_from: Whether numbers count options from 0 or from 1; None: by the numbers themselves.
-        own_order: Letters and numbers may count in the items' canonical order where no order is shown. False for items
-            whose canonical order is this project's own, so that nobody else can know it.
-        replies: Read sentences as this project reads its own models' replies ("The answer is B.").
+        count_from: Whether numbers count options from 0 or from 1; None: the numbers themselves tell.
+        own_order: Letters and numbers may refer to the items' canonical order if no order is shown. False for items
+            whose canonical order is this project's own, which nobody else can know.
+        replies: Read sentences the way this project reads its own models' responses ("The answer is B.").
 
     Raises:
-        ValidationError: What the numbers count from cannot be told, letters count in an order that is not known,
-            or probabilities do not belong to options. The message names file, row and remedy.
+        ValidationError: It is unclear what the numbers count from, letters refer to an unknown order, or probabilities
+            do not belong to options. The message names file, row and remedy.
     """
     notes: list[str] = []
     left: list[SetAside] = []
@@ -114,7 +113,9 @@ def match(
             pl.col("by_text").is_null() & (pl.col("letter").is_not_null() | pl.col("number").is_not_null())
         )
         if n.height * 2 >= rows.height:
-            notes.append("letters and numbers count the options in the item's own order, as no order shown is given")
+            notes.append(
+                "letters and numbers refer to the item's own order of options, because no shown order is given"
+            )
     places = rows.select(_VARIANT).join(
         variants.select(_VARIANT, "places"), on=_VARIANT, how="left", maintain_order="left"
     )
@@ -142,7 +143,7 @@ def match(
 
 
 def _variants(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Each row's options as shown, and where each stands in the item's canonical order.
+    """Return each row's options as shown, and the place of each in the item's canonical order.
 
     Returns:
         The rows with the variant's id; and per variant `item_id`, `options` as shown, `places`, `shown` (bool).
@@ -168,7 +169,7 @@ def _variants(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[pl.D
     if wrong is not None:
         row = rows.filter(pl.col(_VARIANT) == wrong)
         raise ValidationError(
-            "The options of an answer are not those of its item",
+            "The options of an answer differ from those of its item",
             file=file,
             variable="options",
             value=f"{row.item(0, 'item_id')}{_row(row)}: {'; '.join(row.item(0, 'options'))[:120]}",
@@ -178,7 +179,7 @@ def _variants(rows: pl.DataFrame, file: Path, items: pl.DataFrame) -> tuple[pl.D
 
 
 def _places(shown: list[str], canonical: list[str]) -> list[int] | None:
-    """Canonical place of each option shown; null where they are not the same options."""
+    """Return the canonical place of each shown option; None if the options differ."""
     if shown == canonical:
         return list(range(len(canonical)))
     ours = pl.Series("o", canonical).to_frame().select(tidy(pl.col("o"))).to_series().to_list()
@@ -195,7 +196,7 @@ def _row(rows: pl.DataFrame) -> str:
 def _replies(
     rows: pl.DataFrame, variants: pl.DataFrame, names: pl.DataFrame | None, *, own_order: bool, on: bool
 ) -> tuple[pl.DataFrame, pl.Series | None, list[str]]:
-    """Whole sentences, read as replies: the place of the option picked, and `status` where one refuses."""
+    """Read whole sentences: the place of the chosen option, and `status` for refusals."""
     if names is None or not on:
         return rows, None, []
     unread = names.select(pl.all_horizontal(pl.col("by_text", "letter", "number").is_null())).to_series()
@@ -210,7 +211,7 @@ def _replies(
     frame = frame.join(variants.select(_VARIANT, "options"), on=_VARIANT, how="left", maintain_order="left")
     found = _read_once(frame)
     if not own_order:
-        # Of an order that nobody gave, what counts is what a reply says whatever the order.
+        # If the order is unknown, only what a sentence says regardless of the order counts.
         turned = _read_once(frame.with_columns(pl.col("options").list.reverse()))["pred_pos"]
         same = pl.col("shown") | (pl.col("pred_pos") == pl.col("options").list.len() - 1 - pl.col("turned"))
         found = found.with_columns(turned.alias("turned"))
@@ -225,10 +226,10 @@ def _replies(
     if n:
         first = found.filter(pl.col("pred_pos").is_not_null()).row(0, named=True)
         notes.append(
-            f"{n:,} answers are sentences, read as the replies of this project's own models are "
+            f"{n:,} answers are sentences, read like the responses of this project's own models "
             f"(e.g. {first['text'][:60]!r} as {first['options'][first['pred_pos']]!r})"
         )
-    bare = rows.select(text.str.contains(_REFUSED).fill_null(False)).to_series() & unread
+    bare = rows.select(text.str.contains(BARE_REFUSAL).fill_null(False)).to_series() & unread
     refused = ((every["status"] == "refused").fill_null(False) | bare) & every["pred_pos"].is_null()
     if refused.any():
         notes.append(f"{refused.sum():,} answers refuse the question (refusal_rate): wrong in accuracy, not unreadable")
@@ -239,7 +240,7 @@ def _replies(
 
 
 def _read_once(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with `status` and `pred_pos` of each text, read once for equal texts and options."""
+    """Return the frame with `status` and `pred_pos` of each text; equal texts and options are read once."""
     read = read_replies(frame.select("text", "options")).select("text", "options", "status", "pred_pos")
     return frame.join(read.unique(["text", "options"]), on=["text", "options"], how="left", maintain_order="left")
 
@@ -253,7 +254,7 @@ class _Said:
 def _probabilities(
     rows: pl.DataFrame, file: Path, variants: pl.DataFrame, *, own_order: bool
 ) -> tuple[pl.DataFrame, _Said]:
-    """`probabilities` in canonical order, summing to 1; null where they are no numbers, which is counted."""
+    """Bring `probabilities` to canonical order with a sum of 1; null if they are not numbers, which is counted."""
     logs = "logprobs" in rows.columns and "probabilities" not in rows.columns
     name = "logprobs" if logs else "probabilities"
     if name not in rows.columns:
@@ -290,7 +291,7 @@ def _probabilities(
             variants.select(pl.col(_VARIANT).alias("item_id"), "options"),
         )
         first = read["number"].min()
-        # Keys of a mapping that are numbers count from what the smallest of them is.
+        # Numeric keys of a mapping count from the smallest of them.
         read = read.with_columns((pl.col("number") - (first if first in (0, 1) else 0)).alias("number"))
         long = long.with_columns(
             pl.when(pl.col("names").is_not_null())
@@ -308,7 +309,7 @@ def _probabilities(
             )
     long = long.with_columns(pl.col("places").list.get(pl.col("place"), null_on_oob=True).alias("canonical"))
     value = pl.col("p")
-    # A probability of 0 is a logarithm of minus infinity.
+    # The logarithm of probability 0 is minus infinity.
     usable = (value.is_not_null() & ~value.is_nan() & (value < float("inf"))).all().over("at")
     if logs:
         if (above := long.filter(usable & (value > 1e-6))).height:
@@ -327,7 +328,7 @@ def _probabilities(
                 file=file,
                 variable=name,
                 value=below.item(0, "p"),
-                remedy="give numbers from 0 on; natural logarithms belong into a column logprobs",
+                remedy="give numbers of at least 0; natural logarithms belong in a column logprobs",
             )
         share = value
     good = long.with_columns(usable.alias("usable"), share.alias("share")).with_columns(
@@ -349,9 +350,9 @@ def _probabilities(
             SetAside(
                 "lists of probabilities",
                 n_bad,
-                "a number in them is none (NaN, empty), or all are 0",
+                "they contain an invalid number (NaN, empty), or only zeros",
                 (),
-                "write them again; an answer beside them counts, one without counts as a failed request",
+                "correct them; a row that also has an answer counts, one without counts as a failed request",
             )
         )
     return rows, _Said(notes, left)
@@ -359,8 +360,8 @@ def _probabilities(
 
 def _unknown_order(file: Path, variable: str, rows: pl.DataFrame) -> ValidationError:
     return ValidationError(
-        f"{rows.height} answers name options by letter, number or place, and the order in which they were shown is not "
-        "known",
+        f"{rows.height} answers name options by letter, number or place, and the order in which they were shown is "
+        "unknown",
         file=file,
         variable=variable,
         value=f"{rows.item(0, 'item_id')}{_row(rows)}",
@@ -372,7 +373,7 @@ def _refuse_unknown_order(rows: pl.DataFrame, file: Path, named: dict[str, pl.Da
     for name, names in named.items():
         by_place = names["by_text"].is_null() & (names["letter"].is_not_null() | names["number"].is_not_null())
         lost = rows.filter(by_place & rows["options"].is_null())
-        # Fewer are replies that cannot be read.
+        # Fewer are answers that cannot be read.
         if lost.height * 2 >= rows.height > 0:
             raise _unknown_order(file, name, lost)
 
@@ -380,7 +381,7 @@ def _refuse_unknown_order(rows: pl.DataFrame, file: Path, named: dict[str, pl.Da
 def _base(
     rows: pl.DataFrame, file: Path, named: dict[str, pl.DataFrame], count_from: int | None
 ) -> tuple[int | dict[str, int], list[str]]:
-    """What numbers count options from, told by the numbers themselves: a 0 says 0, the number of options says 1.
+    """Return what numbers count options from: a 0 among them means 0, the number of options means 1.
 
     Raises:
         ValidationError: Neither occurs, or both.
@@ -393,7 +394,7 @@ def _base(
     notes = [
         f"{f.height:,} numbers among texts in {n} are not read as options" for n, f in strays.items() if n == "answer"
     ]
-    bases = dict.fromkeys(strays, 1_000)  # a stray number is a reply that cannot be read
+    bases = dict.fromkeys(strays, 1_000)  # a stray number is an unreadable answer
     if not numbered:
         return bases or 0, notes
     if count_from is not None:
@@ -413,23 +414,23 @@ def _base(
     row = rows[first["at"].to_list()]
     both = "some are 0 and some are the number of options" if zero else "none is 0 and none is the number of options"
     raise ValidationError(
-        f"It cannot be told whether the numbers in {names} count options from 0 or from 1: {both}",
+        f"It is unclear whether the numbers in {names} count options from 0 or from 1: {both}",
         file=file,
         variable=next(iter(numbered)),
         value=f"{row.item(0, next(iter(numbered)))}{_row(row)}",
-        remedy="say it with --count-from 0 or --count-from 1, or give the options' texts",
+        remedy="specify --count-from 0 or --count-from 1, or give the options' texts",
     )
 
 
 def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[SetAside], pl.DataFrame]:
-    """Set aside the items whose answers never meet their options, or never meet what people answered."""
+    """Set aside items whose answers never match their options, or never match people's answers."""
     if "answer" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.String).alias("answer"), pl.lit(None, pl.Int64).alias("pred_idx"))
     said = pl.col("answer").cast(pl.String)
     code = tidy(said).str.contains(r"^(?:[+-]?\d+(?:\.\d+)?|[a-z])$")
     own = pl.col("own_idx") if "own_idx" in rows.columns else pl.lit(None, pl.Int64)
     given = pl.col("own_answer").is_not_null().sum() if "own_answer" in rows.columns else pl.lit(0)
-    # Answers that failed or were refused say nothing of the coding.
+    # Failed or refused answers say nothing about the coding.
     fine = said.is_not_null()
     if "status" in rows.columns:
         fine &= pl.col("status").is_null() | ~pl.col("status").is_in(["error", "refused"])
@@ -453,7 +454,7 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
     coded = (pl.col("codes") == pl.col("answered")) & (pl.col("answered") >= LEAST_CODES)
     never = (pl.col("answered") > 0) & (pl.col("readable") == 0) & (labels | coded)
     own_never = (pl.col("own_given") >= LEAST_CODES) & (pl.col("own_readable") == 0)
-    # Codes may mean something else on the other side; texts say the same on both, however much the sides differ.
+    # Codes may have another meaning on the other side; texts mean the same on both sides.
     apart = (
         coded
         & (pl.col("answered") >= LEAST_APART)
@@ -467,7 +468,7 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
         .when(own_never)
         .then(pl.lit("none of the people's answers is one of its options"))
         .when(apart)
-        .then(pl.lit("no answer of the model is one that any person gave, so that the codes may differ"))
+        .then(pl.lit("no answer of the model is one that any person gave, so the codes may differ"))
         .alias("why")
     ).join(items.select("item_id", "options"), on="item_id", how="left", maintain_order="left")
     bad = support.filter(pl.col("why").is_not_null())

@@ -1,4 +1,4 @@
-"""Distributions of people beside those of the model, as files of polls have them (OpinionQA, GlobalOpinionQA)."""
+"""Read people's distributions beside the model's, as files of polls have them (OpinionQA, GlobalOpinionQA)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.files import told
-from mpta_pipeline.external.human_answers import People, people_of_shares
-from mpta_pipeline.external.rows import question_ids
-from mpta_pipeline.external.types import Reading
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.file_formats import parse_nested
+from mpta_pipeline.external.human_answers import PeopleAnswers, people_of_shares
+from mpta_pipeline.external.scoring_inputs import Reading
+from mpta_pipeline.external.table_shapes import ids_of
+from mpta_pipeline.tasks.parsing.phrases import NO_ANSWER
 
-# The last option of many polls, which distributions leave out.
-REFUSED = re.compile(r"^\W*(?:refused|no answer|dk/refused|don'?t know|missing)", re.IGNORECASE)
 GROUP = "country"
-# A distribution stands for so many answers; for fewer where there are many distributions.
+# A distribution represents so many answers; fewer if there are many distributions.
 COPIES, LEAST_COPIES, MOST_COPIES = 100, 20, 1_000_000
 # As Python prints the mapping of GlobalOpinionQA.
 _MAPPING = re.compile(r"^defaultdict\(<class '[^']*'>,\s*(.*)\)$", re.DOTALL)
 
 
-def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFrame, People | None, list[str]]:
-    """People's shares that stand in the rows, as answers of people; the rows then name no shares of people any more.
+def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFrame, PeopleAnswers | None, list[str]]:
+    """Move people's shares out of the rows and turn them into answers of people.
 
-    A list of shares is in the order of the options. A mapping of such lists is one per group (`country`): the model's
-    answer then is compared with each of them.
+    A list of shares is in the order of the options. A mapping of such lists has one per group (`country`): the model's
+    answer is then compared with each of them.
 
     Raises:
         ValidationError: The shares have no options beside them, or not one per option.
@@ -50,7 +49,9 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
             remedy="give a column options with the options' texts in the same order",
         )
     notes: list[str] = []
-    parsed = [told(_MAPPING.sub(r"\1", v)) if isinstance(v, str) else v for v in rows["people_shares"].to_list()]
+    parsed = [
+        parse_nested(_MAPPING.sub(r"\1", v)) if isinstance(v, str) else v for v in rows["people_shares"].to_list()
+    ]
     if any(isinstance(v, dict) and v and isinstance(next(iter(v.values())), list) for v in parsed):
         rows, parsed = _by_group(rows, parsed)
         notes.append(f"people's shares are given by {GROUP}: the model's answer to a question is compared with each")
@@ -64,18 +65,16 @@ def beside(rows: pl.DataFrame, file: Path, reading: Reading) -> tuple[pl.DataFra
         joined = pl.concat_str([pl.col(b).cast(pl.String).fill_null("") for b in bases], separator=" × ")
         rows = rows.with_columns(joined.alias("respondent_id"))
         notes.append(f"each {' × '.join(bases)} is taken as one persona")
-    item = "item_id" if "item_id" in rows.columns else "question"
-    ids = rows[item].cast(pl.String) if item == "item_id" else question_ids(rows[item])
-    people = people_of_shares(_long(rows, ids, parsed, bases, file), file, bases)
+    people = people_of_shares(_long(rows, ids_of(rows), parsed, bases, file), file, bases)
     rows, said = _as_answers(rows.drop("people_shares"), file)
     return rows, people, [*notes, *said]
 
 
 def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
-    """Lists of shares in the order of the options; mappings by the options' texts or letters.
+    """Return lists of shares in the order of the options; mappings are read by the options' texts or letters.
 
     Raises:
-        ValidationError: A mapping names what is no option.
+        ValidationError: A mapping has a name that is not an option.
     """
     shares, names = c.numbers(rows.get_column(column))
     if names.null_count() == len(names):
@@ -93,7 +92,7 @@ def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
                 break
         else:
             raise ValidationError(
-                "Shares are of something that is no option",
+                "A share belongs to no option of its question",
                 file=file,
                 variable=column,
                 value=", ".join(named)[:80],
@@ -103,10 +102,10 @@ def _in_order(rows: pl.DataFrame, column: str, file: Path) -> pl.Series:
 
 
 def _as_answers(rows: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, list[str]]:
-    """A model's distributions as answers in these shares, by largest remainders.
+    """Turn a model's distributions into answers with these shares, by largest remainders.
 
-    Elsewhere a list of probabilities is how sure one answer is, and the most likely option is the answer. Beside the
-    distribution of people it is a distribution of answers.
+    Elsewhere a list of probabilities is the certainty of one answer, and the most likely option is the answer. Beside
+    people's distribution it is a distribution of answers.
     """
     if "probabilities" not in rows.columns or rows.is_empty():
         return rows, []
@@ -132,7 +131,7 @@ def _as_answers(rows: pl.DataFrame, file: Path) -> tuple[pl.DataFrame, list[str]
     made = rows.drop("probabilities", "answer", "repeat_id", strict=False)[at].with_columns(
         pl.Series("answer", answers, dtype=pl.String), pl.Series("repeat_id", number, dtype=pl.Int64)
     )
-    return made, [f"each distribution of the model stands for {copies} answers in its shares"]
+    return made, [f"each distribution of the model counts as {copies} answers with its shares"]
 
 
 def _by_group(rows: pl.DataFrame, parsed: list[Any]) -> tuple[pl.DataFrame, list[Any]]:
@@ -146,7 +145,7 @@ def _by_group(rows: pl.DataFrame, parsed: list[Any]) -> tuple[pl.DataFrame, list
 
 
 def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequence[str], file: Path) -> pl.DataFrame:
-    """One row an item, group and option."""
+    """Return one row per item, group and option."""
     options = c.listed(rows.get_column("options")).to_list()
     groups = rows.select(pl.col(b).cast(pl.String) for b in bases).rows() if bases else [()] * rows.height
     out: dict[tuple[Any, ...], float] = {}
@@ -170,7 +169,7 @@ def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequ
                         file=file,
                         variable="people_shares",
                         value=f"{item}: {text}",
-                        remedy="name with --by the columns that tell the groups of people apart",
+                        remedy="name the columns that distinguish the groups of people with --by",
                     )
     return pl.DataFrame(
         [(*key, value) for key, value in out.items()],
@@ -180,14 +179,14 @@ def _long(rows: pl.DataFrame, ids: pl.Series, parsed: Sequence[Any], bases: Sequ
 
 
 def _without_refused(rows: pl.DataFrame) -> pl.DataFrame:
-    """Options without a last one for refusals, where the distributions have one number fewer."""
+    """Drop the last option, for refusals, if the distributions have one number fewer."""
     beside = [x for x in ("probabilities", "people_shares", "logprobs", "places") if x in rows.columns]
     if "options" not in rows.columns or not beside:
         return rows
     options = c.listed(rows.get_column("options"))
     shares, _ = c.numbers(rows.get_column(beside[0]))
     k, n = options.list.len(), shares.list.len()
-    last = options.list.last().str.contains(f"(?i){REFUSED.pattern}").fill_null(False)
+    last = options.list.last().str.contains(NO_ANSWER).fill_null(False)
     cut = (n == k - 1).fill_null(False) & last
     shorter = pl.DataFrame({"o": options, "cut": cut}).select(
         pl.when("cut").then(pl.col("o").list.head(pl.col("o").list.len() - 1)).otherwise("o")

@@ -1,4 +1,4 @@
-"""What a file of answers was understood to be, before anything is computed (`mpta score FILE --look`)."""
+"""Show how a file of answers was understood, before anything is computed (`mpta score FILE --look`)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mpta_pipeline.external.columns import MEANING
-from mpta_pipeline.external.types import Answers, some
+from mpta_pipeline.external.column_roles import MEANING
+from mpta_pipeline.external.scoring_inputs import Answers, some
 
 _SHOWN = 8
 
 
 def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
-    """Headings with their lines.
+    """Return headings with their lines.
 
     Args:
         answers: What was read.
-        by: Dimensions asked for.
+        by: Dimensions that the user named.
     """
     frame, out = answers.frame, []
     columns = [f"{column}: {MEANING[role]} ({role})" for role, column in answers.roles.items()]
@@ -33,7 +33,7 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
             f"to {asked:,} items with {_range(k)} options"
         ]
         if "respondent_id" in frame.columns and (n := frame["respondent_id"].drop_nulls().n_unique()):
-            lines.append(f"{n:,} personas; {frame['respondent_id'].null_count():,} answers of nobody")
+            lines.append(f"{n:,} personas; {frame['respondent_id'].null_count():,} answers without a persona")
         keyed = _keyed(answers)
         lines.append(f"{keyed:,} of {frame.height:,} answers have a key")
         out.append(("Answers", lines))
@@ -52,7 +52,7 @@ def look(answers: Answers, by: Sequence[str] = ()) -> list[tuple[str, list[str]]
         ]
         if never.height > _SHOWN:
             lines.append(f"… {never.height - _SHOWN} more")
-        out.append(("Items whose answers never meet their options", lines or ["none"]))
+        out.append(("Items whose answers never match their options", lines or ["none"]))
     if answers.left_out:
         out.append(("Left out", [aside.text() for aside in answers.left_out]))
     if answers.notes:
@@ -106,11 +106,11 @@ def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
     if "probabilities" in frame.columns:
         lines.append("Brier and log score of the probabilities")
     if frame["model"].n_unique() > 1:
-        lines.append("models against each other on the answers that both gave, with groups that cannot be told apart")
+        lines.append("models compared on the answers that both gave, with groups that cannot be distinguished")
     if by:
         lines.append(f"everything by {', '.join(by)}; pockets of personas where a model does worse")
     if "weight" in frame.columns:
         lines.append("unweighted and weighted figures")
     if "respondent_id" in frame.columns and 0 < frame["respondent_id"].null_count() < frame.height:
-        lines.append("the persona's effect: answers with it against answers of nobody")
+        lines.append("the persona's effect: answers with it against answers without a persona")
     return lines

@@ -1,10 +1,10 @@
-"""Requests and answers: which models there are, what asking them costs, and what they answered.
+"""Requests and responses: which models there are, what requests cost, and what the models answered.
 
     models = load_models()
     report = send_requests(models["smollm2"], prompts, layout.ledger("smollm2"), cache_dir=layout.models)
     frame = responses(models["smollm2"], prompts, layout.ledger("smollm2"))
 
-This package knows nothing of surveys, personas or tasks: prompts come in, answers go out.
+This package knows nothing about surveys, personas or tasks: it takes prompts and returns responses.
 """
 
 from mpta_pipeline.inference.engine import cancel_batches, send_requests

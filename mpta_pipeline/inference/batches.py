@@ -1,7 +1,7 @@
-"""Asking through a provider's batch endpoint: hand in, wait, go on after a restart, take what there is.
+"""Process requests through a provider's batch endpoint: submit, wait, resume after a restart, take the results.
 
-What was handed in is noted in `batches.json` beside the ledger before it leaves and once it has an id, so that a killed
-run finds its batches again and nothing is asked or paid twice.
+A batch is noted in `batches.json` beside the ledger before it is submitted and again when it has an id, so that a
+killed run finds its batches again and nothing is requested or paid twice.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, sh
 from mpta_pipeline.inference.requests import ModelRequest
 
 T = TypeVar("T")
-ATTEMPTS = 3  # to hand a batch in, and to get a reply of the published form
-LONGEST_PAUSE = 30.0  # seconds between them, so that a batch that was made shows in the provider's list
-LONGEST_WAIT = 72 * 3600.0  # seconds for a batch to end; the providers give up after 24 to 48 hours themselves
+ATTEMPTS = 3  # to submit a batch, and to get a response of the documented form
+LONGEST_PAUSE = 30.0  # seconds between attempts, so that a batch that was created appears in the provider's list
+LONGEST_WAIT = 72 * 3600.0  # seconds for a batch to end; the providers themselves stop after 24 to 48 hours
 _FULL = ("token_limit_exceeded", "enqueued token limit", "token limit reached")
 
 
 @dataclass
 class SubmittedBatch:
-    """A batch that was handed in, or is about to be (no id yet): per request its number of options and elicitation."""
+    """A batch that was submitted, or is about to be (no id yet): per request its number of options and elicitation."""
 
     tag: str
     id: str | None
     requests: dict[str, tuple[int, str]]
     at: float = 0.0
-    """When it was handed in, seconds since 1970."""
+    """When it was submitted, in seconds since 1970."""
 
     def as_requests(self) -> Iterator[ModelRequest]:
-        """The requests as far as reading their replies needs them; their text is with the provider."""
+        """Yield the requests as far as needed to read their responses; their text is with the provider."""
         for key, (k, elicitation) in self.requests.items():
             yield ModelRequest(key, None, "", ("",) * k, elicitation, "")
 
@@ -51,10 +51,10 @@ class Batches:
     """The open batches of one model.
 
     Args:
-        endpoint: The provider's.
-        http: Exchanges with it.
-        folder: The ledger's, which keeps the note of open batches.
-        poll: Seconds between looks at a batch.
+        endpoint: The provider's batch endpoint.
+        http: HTTP calls to it.
+        folder: The ledger's folder, which keeps the note of open batches.
+        poll: Seconds between checks of a batch.
         patience: Seconds that a batch may be in a state that the provider does not document.
 
     Raises:
@@ -75,48 +75,48 @@ class Batches:
         self._texts: dict[str, ModelRequest] = {}
         self._odd_since: dict[str, float] = {}
         self._full = False
-        """The provider takes no further batch until one has ended."""
+        """The provider accepts no further batch until one has ended."""
         if self.path.is_file():
             try:
                 self.open = [SubmittedBatch(**entry) for entry in orjson.loads(self.path.read_bytes())]
                 assert all(isinstance(h.requests, dict) and isinstance(h.at, int | float) for h in self.open)
             except (orjson.JSONDecodeError, TypeError, AssertionError):
                 raise ModelError(
-                    "The note of the batches that are with the provider is damaged",
+                    "The note of open batches is damaged",
                     file=self.path,
-                    remedy="put it back from a backup, or delete it: what it held is then asked, and paid, again",
+                    remedy="restore it from a backup, or delete it: its requests are then sent, and charged, again",
                 ) from None
             for submitted in self.open:
                 submitted.at = submitted.at or time.time()
 
     @property
     def waiting(self) -> set[str]:
-        """Requests that are with the provider."""
+        """Hashes of the requests that are with the provider."""
         return {key for submitted in self.open for key in submitted.requests}
 
     async def resume(self) -> None:
-        """Find the id of a batch whose handing in was cut off; without a trace at the provider it is forgotten."""
+        """Find the ids of batches whose submission was interrupted; forget those that the provider does not have."""
         for submitted in [h for h in self.open if h.id is None]:
             submitted.id = await self._find(submitted)
             if submitted.id is None:
                 self.open.remove(submitted)
                 self.notes.append(
-                    f"a run was cut off while it handed in batch {submitted.tag}; the provider shows no such batch, "
-                    "so its requests are asked again"
+                    f"a run was interrupted while it submitted batch {submitted.tag}; the provider has no such batch, "
+                    "so its requests are sent again"
                 )
         self._save()
 
     def know(self, requests: Mapping[str, ModelRequest]) -> None:
-        """Remember the texts of requests that may have to be handed in again."""
+        """Remember the texts of requests that may have to be submitted again."""
         self._texts |= requests
 
     async def submit(self, requests: Sequence[ModelRequest]) -> None:
-        """Hand in requests, in as many batches as they need; what the provider has no room for waits for `collect`."""
+        """Submit requests in as many batches as needed; what the provider does not accept yet waits for `collect`."""
         self.know({request.request_hash: request for request in requests})
         self._queue += [list(requests[i : i + self.endpoint.most]) for i in range(0, len(requests), self.endpoint.most)]
-        await self._hand_in_queue()
+        await self._submit_queue()
 
-    async def _hand_in_queue(self) -> None:
+    async def _submit_queue(self) -> None:
         while self._queue and not self._full:
             part = self._queue.popleft()
             submitted = SubmittedBatch(
@@ -128,7 +128,7 @@ class Batches:
             self.open.append(submitted)
             self._save()
             try:
-                submitted.id = await self._hand_in(part, submitted)
+                submitted.id = await self._submit_one(part, submitted)
             except ProviderError as error:
                 if not _is_full(error.reason):
                     raise
@@ -136,18 +136,18 @@ class Batches:
             finally:
                 self._save()
 
-    async def _hand_in(self, part: Sequence[ModelRequest], submitted: SubmittedBatch) -> str:
-        """Hand in one batch. Where it is not known whether it was taken, it is looked for before it is sent again."""
+    async def _submit_one(self, part: Sequence[ModelRequest], submitted: SubmittedBatch) -> str:
+        """Submit one batch. If it is unknown whether the provider took it, look for it before sending it again."""
         for left in reversed(range(ATTEMPTS)):
             try:
                 return await _published(self.endpoint.submit(part, submitted.tag, self.http))
             except ProviderError as error:
                 if error.kind not in (ErrorKind.SERVER, ErrorKind.UNREACHABLE):
                     if submitted in self.open:
-                        self.open.remove(submitted)  # refused, so there is nothing at the provider
+                        self.open.remove(submitted)  # refused, so the provider has nothing
                     raise
                 if not left:
-                    raise  # it stays noted without an id: the next run looks for it
+                    raise  # the note without an id stays: the next run looks for it
             await asyncio.sleep(min(self.poll, LONGEST_PAUSE))
             found = await self._find(submitted)
             if found is not None:
@@ -160,7 +160,7 @@ class Batches:
         return await self._patiently(lambda: self.endpoint.find(lost, self.http))
 
     async def _patiently(self, make: Callable[[], Awaitable[T]]) -> T:
-        """Ask again a few times where the reply is not of the published form."""
+        """Repeat a call a few times if the response does not have the documented form."""
         for left in reversed(range(ATTEMPTS)):
             try:
                 return await _published(make())
@@ -177,24 +177,24 @@ class Batches:
         hopeless: Callable[[Sequence[BatchResult]], bool] = lambda results: False,
         after_batch: Callable[[], object] = lambda: None,
     ) -> None:
-        """Wait for the batches and hand their results to `take`; a batch is forgotten once `kept` made them durable.
+        """Wait for the batches and pass their results to `take`. A batch is forgotten once `kept` made them durable.
 
-        A batch that the provider had no room for (too many tokens enqueued) is handed in again once another has ended,
-        or, if it was the only one, in halves. One that the provider no longer has is asked again.
+        A batch that the provider did not accept (too many tokens enqueued) is submitted again when another has ended
+        or, if it was the only one, in halves. The requests of a batch that the provider no longer has are sent again.
 
         Args:
             take: Gets each request with its result.
             kept: Makes what was taken durable.
-            hopeless: Whether the results of a batch say that no further one needs to be tried; they are not taken then.
+            hopeless: Returns whether a batch's results mean that no further one needs to be tried. They are not taken.
             after_batch: Called after each batch; raises to stop.
 
         Raises:
-            ProviderError: A batch failed as a whole, or all its requests did, or it does not end.
+            ProviderError: A batch failed as a whole, or all its requests failed, or it does not end.
         """
         while self.open or self._queue:
             if not self.open:
                 self._full = False
-            await self._hand_in_queue()
+            await self._submit_queue()
             for submitted in list(self.open):
                 await self._look(submitted, take, kept, hopeless)
                 after_batch()
@@ -208,7 +208,7 @@ class Batches:
         kept: Callable[[], object],
         hopeless: Callable[[Sequence[BatchResult]], bool],
     ) -> None:
-        """Look at one batch, and take its results if it has ended."""
+        """Check one batch, and take its results if it has ended."""
         try:
             state = await self._patiently(lambda: self.endpoint.state(str(submitted.id), self.http))
             if not state.ended:
@@ -220,7 +220,7 @@ class Batches:
                 raise
             self._forget(submitted)
             self._resubmit(submitted)
-            self.notes.append(f"the provider no longer has batch {submitted.id}; its requests are asked again")
+            self.notes.append(f"the provider no longer has batch {submitted.id}; its requests are sent again")
             return
         if state.failed and _is_full(state.failed):
             self._no_room(submitted, state.failed)
@@ -239,7 +239,9 @@ class Batches:
         if state.failed:
             raise ProviderError(ErrorKind.FATAL, f"batch {submitted.id} failed: {state.failed}")
         if left:
-            self.notes.append(f"batch {submitted.id} ended with {left} request(s) not asked; run again for them")
+            self.notes.append(
+                f"batch {submitted.id} ended with {left} request(s) not processed; run again to send them"
+            )
 
     def _take(
         self,
@@ -247,9 +249,9 @@ class Batches:
         results: Sequence[BatchResult],
         take: Callable[[ModelRequest, BatchResult], None],
     ) -> int:
-        """Hand out results; the number of requests that have none."""
+        """Pass on results; return the number of requests that have none."""
         requests = {request.request_hash: request for request in submitted.as_requests()}
-        # By their order only where none has a name: else a damaged one would take another's place.
+        # By their order only if none has a name: else a damaged one would take another's place.
         nameless = len(results) == len(requests) and not any(r.request_hash for r in results)
         names = list(requests) if nameless else [r.request_hash for r in results]
         unknown = 0
@@ -262,7 +264,7 @@ class Batches:
                 take(request, result)
         if unknown:
             self.notes.append(
-                f"batch {submitted.id}: {unknown} result(s) belong to no request of it, or could not be read"
+                f"batch {submitted.id}: {unknown} result(s) belong to none of its requests, or could not be read"
             )
         return len(requests)
 
@@ -270,7 +272,7 @@ class Batches:
         return list(await self.endpoint.results(batch, self.http))
 
     def _no_room(self, submitted: SubmittedBatch, reason: str) -> None:
-        """The provider has too much enqueued: hand this in again later, in halves if nothing else is under way."""
+        """The provider has too much enqueued: submit this batch again later, in halves if no other is in progress."""
         self._forget(submitted)
         parts = self._resubmit(submitted)
         if any(other.id is not None for other in self.open):
@@ -278,25 +280,23 @@ class Batches:
         elif parts:
             part = self._queue.pop()
             if len(part) < 2:
-                raise ProviderError(ErrorKind.FATAL, f"the provider has no room for a batch of one request: {reason}")
+                raise ProviderError(ErrorKind.FATAL, f"the provider does not accept a batch of one request: {reason}")
             half = (len(part) + 1) // 2
             self._queue += [part[:half], part[half:]]
             self._full = True  # until the next round
-        note = (
-            f"the provider had no room for all batches at once ({shorten(reason, 160)}); they were handed in by turns"
-        )
+        note = f"the provider did not accept all batches at once ({shorten(reason, 160)}); they were submitted in turn"
         if note not in self.notes:
             self.notes.append(note)
 
     def _resubmit(self, submitted: SubmittedBatch) -> bool:
-        """Queue the requests of a batch whose texts are known; the others are asked by the run that wants them."""
+        """Queue those requests of a batch whose texts are known; the others are sent by the run that needs them."""
         part = [self._texts[key] for key in submitted.requests if key in self._texts]
         if part:
             self._queue.append(part)
         return bool(part)
 
     def _check_time(self, submitted: SubmittedBatch, state: BatchState) -> None:
-        """Raise where a batch does not end, or is in a state that nobody knows."""
+        """Raise if a batch does not end, or is in an undocumented state."""
         name, now = str(submitted.id), time.monotonic()
         if state.known:
             self._odd_since.pop(name, None)
@@ -306,10 +306,10 @@ class Batches:
                     ErrorKind.FATAL, f"batch {name} has not ended within {hours:.0f} hours (state {state.name!r})"
                 )
         elif now - self._odd_since.setdefault(name, now) >= self.patience:
-            raise ProviderError(ErrorKind.FATAL, f"batch {name} is in a state that is not documented: {state.name!r}")
+            raise ProviderError(ErrorKind.FATAL, f"batch {name} is in an undocumented state: {state.name!r}")
 
     async def cancel(self) -> None:
-        """Ask the provider to stop all open batches; one that it does not find, or does not stop, is left alone."""
+        """Ask the provider to cancel all open batches; errors about single batches are ignored."""
         for submitted in self.open:
             if submitted.id is not None:
                 with suppress(ProviderError):
@@ -332,11 +332,11 @@ def _is_full(reason: str) -> bool:
 
 
 async def _published(response: Awaitable[T]) -> T:
-    """A reply read as its provider documents it; one of another form is the server's fault, not the program's."""
+    """Await a response; if it does not have the documented form, that is the server's error, not the program's."""
     try:
         return await response
     except (ProviderError, MptaError):
         raise
     except Exception as failure:
-        reason = f"the reply is not of the published form: {type(failure).__name__} {failure}"
+        reason = f"the response does not have the documented form: {type(failure).__name__} {failure}"
         raise ProviderError(ErrorKind.SERVER, shorten(reason)) from None

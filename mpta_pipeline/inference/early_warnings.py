@@ -1,4 +1,4 @@
-"""Judge answers while a run is young, so that what makes them useless is told at once and not in the report."""
+"""Check responses early in a run, so that problems that make them useless are reported at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mpta_pipeline.inference.providers.base import ModelResponse, Provider
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_diagnostics import CUT, cut_prompts, was_cut
 
-FIRST_LOOK = 24  # answers after which it is judged whether they can be used
-FIRST_LOOK_SECONDS = 40.0  # after which fewer of them are judged, too
-NEXT_LOOK = 480  # further answers until the next judgement
-LEAST_JUDGED = 4  # answers of which "most" means anything
-BUDGET = 8192  # tokens of thought that a model is recommended whose thought was cut off
+FIRST_LOOK = 24  # responses after which they are checked for the first time
+FIRST_LOOK_SECONDS = 40.0  # after which fewer responses are checked as well
+NEXT_LOOK = 480  # further responses until the next check
+LEAST_JUDGED = 4  # fewest responses of which "most" has a meaning
+BUDGET = 8192  # tokens of thought recommended for a model whose thought was cut off
 REFUSALS = ("content_filter", "refusal", "safety")
 
 StatusReader = Callable[[pl.DataFrame], pl.Series]
-"""Reads replies (JUDGED) as they will be scored: a status per row, `unparsed` where nothing can be made of it."""
+"""Reads responses (STATUS_INPUT) as they will be scored and returns their status: `unparsed` if they cannot be used."""
 STATUS_INPUT = pl.Schema(
     {
         "request_hash": pl.String(),
@@ -37,11 +37,11 @@ STATUS_INPUT = pl.Schema(
 
 
 class EarlyWarnings:
-    """Judges the answers of one run.
+    """Checks the responses of one run.
 
     Args:
         provider: The model's provider.
-        read_status: Reads responses as they will be scored; without it only empty replies count as unusable.
+        read_status: Reads responses as they will be scored; without it only empty responses count as unusable.
     """
 
     def __init__(self, provider: Provider, read_status: StatusReader | None) -> None:
@@ -51,14 +51,14 @@ class EarlyWarnings:
         self.warnings: list[str] = []
         self._told: set[str] = set()
         self.judged = 0
-        """Judgements so far."""
+        """Checks so far."""
         self.sample: list[tuple[ModelRequest, ModelResponse]] = []
-        """Answers since the last judgement."""
+        """Responses since the last check."""
         self.sizes: list[tuple[int, int]] = []
-        """Characters sent and prompt tokens counted, of the answers of this run."""
+        """Characters sent and prompt tokens counted, per response of this run."""
 
     def watch(self, request: ModelRequest, response: ModelResponse) -> None:
-        """Look at an answer for what its parsing would tell too late."""
+        """Take a response; check once there are enough."""
         if (
             request.user
             and response.prompt_tokens
@@ -73,7 +73,7 @@ class EarlyWarnings:
             self.look()
 
     def look(self) -> None:
-        """Judge the latest answers: stop where most were cut off, warn where most cannot be used.
+        """Check the latest responses: stop if most were cut off, warn if most cannot be used.
 
         Raises:
             ModelUnusableError: Most were cut off.
@@ -88,27 +88,27 @@ class EarlyWarnings:
                 len(cut), n, cut[0].finish_reason or "", thinks=any(response.thought for response in cut)
             )
         if 2 * len(unusable) > n:
-            # Without an example: a reply may say of a respondent what no log may hold.
+            # Without an example: a response may contain what no log may hold about a respondent.
             reasons = sorted({response.finish_reason or "none" for response in unusable})[:3]
             self._warn(
                 "unusable",
-                f"{len(unusable)} of the {n} latest replies name none of the options (finish reason "
+                f"{len(unusable)} of the {n} latest responses name none of the options (finish reason "
                 f"{', '.join(reasons)}): `mpta models --probe` shows what the model can do",
             )
         self.look_at_sizes()
 
     def look_at_sizes(self) -> None:
-        """Warn where the counted prompt tokens do not fit what was sent."""
+        """Warn if the counted prompt tokens do not fit what was sent."""
         if self.sizes and (doubt := cut_prompts(*zip(*self.sizes, strict=True))):
             self._warn(
                 "cut prompts",
-                f"the prompts may have been cut before the model read them: {doubt}. See the server's context "
-                "(Ollama: num_ctx, llama.cpp: -c divided by the slots, vLLM: --max-model-len) and ask again under "
+                f"the prompts may have been cut before the model read them: {doubt}. Check the server's context "
+                "(Ollama: num_ctx, llama.cpp: -c divided by the slots, vLLM: --max-model-len) and run again with "
                 "another `revision`",
             )
 
     def _unusable(self, answers: Sequence[tuple[ModelRequest, ModelResponse]]) -> list[bool]:
-        """Of each answer whether nothing can be made of it."""
+        """Return for each response whether it cannot be used."""
         empty = [
             not (response.text or "").strip() and response.finish_reason not in REFUSALS for _, response in answers
         ]
@@ -126,7 +126,7 @@ class EarlyWarnings:
         return [said == "unparsed" for said in status]
 
     def look_at_earlier(self, requests: pl.DataFrame, ledger: Ledger) -> None:
-        """Judge a few answers that the ledger holds: where most were cut off, the same would come of the others.
+        """Check a few responses of earlier runs: if most were cut off, further ones would be as well.
 
         Raises:
             ModelUnusableError: Most were cut off.
@@ -147,22 +147,22 @@ class EarlyWarnings:
 
     def _cut_off(self, cut: int, of: int, finish: str, *, thinks: bool) -> ModelUnusableError:
         limit = ", ".join(f"{e} {self.provider.limit(e)}" for e in self.spec.elicitations if e != "option_logprob")
-        why = "its thought took the tokens" if thinks else "they reached the limit of tokens before an answer"
-        off = "`reasoning: off` where it can be switched off (`mpta models --probe` says how), else " if thinks else ""
+        why = "its thought used the tokens" if thinks else "they reached the token limit before an answer"
+        off = "`reasoning: off` if it can be switched off (`mpta models --probe` says how), else " if thinks else ""
         return ModelUnusableError(
-            f"Model {self.spec.name}: {cut} of {of} replies were cut off (finish reason {finish}): {why} "
-            f"(limit by elicitation: {limit}). What was answered is kept, nothing more is asked",
+            f"Model {self.spec.name}: {cut} of {of} responses were cut off (finish reason {finish}): {why} "
+            f"(limit by elicitation: {limit}). Responses received are kept, and no more requests are sent",
             nothing_answered=False,
             file=self.spec.source,
             variable=f"models.{self.spec.name}",
             remedy=(
                 f"set {off}`reasoning: {{budget: {BUDGET}}}` if it thinks, or a larger max_tokens, in its entry; "
-                "its prompts are then asked anew"
+                "its prompts are then sent again"
             ),
         )
 
     def _warn(self, kind: str, text: str) -> None:
-        """Say something at once, and in the report; of each kind once."""
+        """Add a warning, for the progress and the report; one per kind."""
         if kind not in self._told:
             self._told.add(kind)
             self.warnings.append(text)

@@ -1,9 +1,9 @@
-"""The ledger: every answer of one model, append-only, checksummed, durable before it counts.
+"""The ledger: every response of one model, append-only, checksummed, durable before it counts.
 
-A folder a model. New answers go line by line into a segment (`<n>.log`): eight digits of CRC-32, a space, JSON. A line
-that is torn or does not match its checksum is dropped when read, and a writer never appends to another writer's
-segment. When segments have grown they are compacted into Parquet parts sorted by request hash
-(`part-<level>-<n>-<CRC-32 of the file>`), and eight parts of a level into one of the next, so that each answer is
+There is one folder per model. New responses are appended line by line to a segment (`<n>.log`): eight digits of CRC-32,
+a space, JSON. A line that is torn or does not match its checksum is dropped on reading, and a writer never appends to
+another writer's segment. Segments that have grown are compacted into Parquet parts sorted by request hash
+(`part-<level>-<n>-<CRC-32 of the file>`), and eight parts of a level into one of the next, so that each response is
 rewritten only log₈ n times.
 """
 
@@ -46,7 +46,7 @@ RECORD = pl.Schema(
         "thought": pl.Boolean(),
     }
 )
-"""A record: what RESPONSES needs, and US dollars, seconds, attempts and time (ms since 1970, UTC) of the asking."""
+"""A record: columns of RESPONSES, with US dollars, seconds, attempts and time of the request (ms since 1970, UTC)."""
 _LATER = {"letter_share", "thought"}  # columns that parts of earlier versions lack
 _FIRST = set(RECORD) - _LATER
 
@@ -57,7 +57,7 @@ LOCK_WAIT = 600.0  # seconds for another run of the same model to finish
 
 @dataclass(frozen=True)
 class Settled:
-    """What a ledger holds of some requests."""
+    """Which of some requests have a response, and which only a final error."""
 
     answered: pl.Series
     failed: pl.Series
@@ -65,12 +65,12 @@ class Settled:
 
 @dataclass(frozen=True)
 class LedgerCheck:
-    """What a reading of the whole ledger found.
+    """The result of reading the whole ledger.
 
     Attributes:
-        records: Records that can be read, repeated ones too.
-        torn: Segments whose last line was cut off, as a kill leaves it; that answer never counted.
-        damaged: What was whole once and is no more, by file.
+        records: Readable records, including repeated ones.
+        torn: Segments whose last line is incomplete because a run was killed; that response never counted.
+        damaged: Damage to data that was once complete, by file.
     """
 
     records: int
@@ -79,29 +79,29 @@ class LedgerCheck:
 
 
 class Ledger:
-    """One model's answers below `folder`. Reading needs no lock; asking holds the writer's."""
+    """One model's responses below `folder`. Reading needs no lock; a run holds the writer's lock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.dropped = 0
-        """Lines dropped as torn or damaged when the segments were last read."""
+        """Torn or damaged lines dropped when the segments were last read."""
 
     # ---------------------------------------------------------------- reading
 
     def read(self, hashes: pl.Series | None = None) -> pl.DataFrame:
-        """Records (RECORD), one a request: of `hashes`, or all. An answer is preferred to an error, then the latest."""
+        """Return one record (RECORD) per request, of `hashes` or all: a response over an error, then the latest."""
         return self._select(list(RECORD), hashes)
 
     def settled(self, hashes: pl.Series) -> Settled:
-        """Which of `hashes` have an answer, and which only a final error."""
+        """Return which of `hashes` have a response, and which only a final error."""
         found = self._select(["request_hash", "error", "asked_at"], hashes)
         failed = found["error"].is_not_null()
         return Settled(found.filter(~failed)["request_hash"], found.filter(failed)["request_hash"])
 
     def totals(self) -> dict[str, float]:
-        """Over all records: answers, errors, tokens, US dollars spent, mean seconds an answer took (0 if none).
+        """Return totals of all records: answers, errors, tokens, US dollars, mean seconds per response (0 if none).
 
-        A request that failed and was asked again was paid twice; a record seen in a segment and a part was not.
+        A request that failed and was sent again was charged twice; a record found in a segment and a part was not.
         """
         answered = pl.col("error").is_null()
 
@@ -119,7 +119,7 @@ class Ledger:
         return {name: float(value) for name, value in self._collect(columns, sums).row(0, named=True).items()}
 
     def verify(self) -> LedgerCheck:
-        """Read every record: each line against its checksum, each part whole. Needs no lock and changes nothing."""
+        """Read every record and verify all checksums. Needs no lock and changes nothing."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -148,7 +148,7 @@ class Ledger:
                 any(RECORD.get(name) != dtype for name, dtype in found.schema.items())
                 or not set(found.columns) >= _FIRST
             ):
-                damaged.append(f"{part.name}: has other columns than a ledger's")
+                damaged.append(f"{part.name}: has columns that a ledger does not have")
             elif not found["request_hash"].is_sorted():
                 damaged.append(f"{part.name}: is not sorted by request")
         return LedgerCheck(records, torn, tuple(damaged))
@@ -171,10 +171,10 @@ class Ledger:
         return found.select(columns)
 
     def _collect(self, columns: Sequence[str], query: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.DataFrame:
-        """Run a query over segments and parts; listed again if a compaction moved files meanwhile."""
+        """Run a query over segments and parts; list the files again if a compaction moved some meanwhile."""
         for attempt in range(5):
             try:
-                # Segments first: a record that moves from segment to part meanwhile is seen twice, not never.
+                # Segments first: a record that moves from a segment to a part meanwhile is then read twice, not never.
                 records = [self._segments().lazy().select(columns)]
                 parts = self._parts()
                 for part in parts:
@@ -196,9 +196,9 @@ class Ledger:
     @staticmethod
     def _damaged(path: Path, reason: str = "it does not match its checksum") -> ModelError:
         return ModelError(
-            f"Stored answers are damaged and are not used: {reason}",
+            f"Stored responses are damaged and are not used: {reason}",
             file=path,
-            remedy="put the file back from a backup, or move it out of the folder: what it held is then asked again",
+            remedy="restore the file from a backup, or move it out of the folder: its requests are then sent again",
         )
 
     def _parts(self) -> list[Path]:
@@ -220,10 +220,10 @@ class Ledger:
 
     @contextmanager
     def writer(self, *, wait: float = LOCK_WAIT) -> Iterator[Writer]:
-        """Hold the ledger for asking. The lock ends with the process, however it ends.
+        """Lock the ledger and yield its writer. The lock ends with the process, however that ends.
 
         Raises:
-            ModelError: Another run still asks this model after `wait` seconds.
+            ModelError: Another run still holds the lock after `wait` seconds.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
@@ -235,9 +235,9 @@ class Ledger:
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
                         raise ModelError(
-                            f"Another run is asking this model and has not finished within {wait:.0f} s",
+                            f"Another run uses this model and has not finished within {wait:.0f} s",
                             file=self.folder,
-                            remedy="wait for it or stop it; its answers are kept and will be used",
+                            remedy="wait for it or stop it; its responses are kept and will be used",
                         ) from None
                     time.sleep(0.1)
             for left in self.folder.glob(".part-*.tmp"):  # of a compaction that was killed
@@ -247,23 +247,24 @@ class Ledger:
             try:
                 yield writer
             except BaseException:
-                with suppress(OSError):  # what went wrong first is what counts
+                with suppress(OSError):  # the first error is the one to report
                     writer.close()
                 raise
             writer.close()
             self.compact(at_least=COMPACT_AT)
 
     def drop(self, hashes: pl.Series, *, reason: str) -> int:
-        """Take the records of `hashes` out for good; returns how many went.
+        """Delete the records of `hashes` for good; return how many requests were deleted.
 
-        What they cost stays on the books, in one record without text whose error is `reason`: a budget must not grow
-        because somebody withdrew. A kill in between leaves the ledger readable; dropping again completes it.
+        Their cost stays recorded, in one record without text whose error is `reason`: a budget must not grow because
+        somebody withdrew. If the process is killed in between, the ledger stays readable; calling this again completes
+        the deletion.
         """
         if not self.folder.is_dir():
             return 0
         gone = hashes.unique().sort().rename("request_hash")
         with self.writer() as writer:
-            # Whatever their size: a line can only be taken out of a segment by rewriting it.
+            # Whatever their size: a line can only be deleted from a segment by rewriting it.
             self._into_part(self._logs(), at_least=1)
             dropped = self.read_all().join(gone.to_frame(), on="request_hash", how="semi")
             if dropped.is_empty():
@@ -286,7 +287,7 @@ class Ledger:
         return dropped["request_hash"].n_unique()
 
     def read_all(self) -> pl.DataFrame:
-        """All records, repeated ones too."""
+        """Return all records, including repeated ones."""
         return self._collect(list(RECORD), lambda records: records)
 
     def _next_log(self) -> Path:
@@ -294,7 +295,7 @@ class Ledger:
         return self.folder / f"{max(numbers, default=0) + 1:08d}.log"
 
     def compact(self, *, at_least: int = 1) -> None:
-        """Turn the segments into a part if they hold `at_least` records, and merge parts. The writer's lock is held."""
+        """Turn the segments into a part if they hold `at_least` records, and merge parts. Needs the writer's lock."""
         logs = self._logs()
         if logs and (sum(log.stat().st_size for log in logs) >= at_least * 100 or len(logs) > 64):
             self._into_part(logs, at_least=1 if len(logs) > 64 else at_least)
@@ -315,15 +316,15 @@ class Ledger:
                 log.unlink()
 
     def _write_part(self, level: int, records: pl.DataFrame) -> None:
-        # Repeats stay: each was paid. They are told apart when read.
+        # Repeated records stay, because each was charged. Reading selects one.
         records = records.sort("request_hash", "asked_at")
         numbers = [int(p.stem.split("-")[2]) for p in self.folder.glob(f"part-{level}-*.parquet")]
         self._store_part(records, f"part-{level}-{max(numbers, default=0) + 1:08d}")
         _sync_folder(self.folder)
 
     def _store_part(self, records: pl.DataFrame, name: str) -> None:
-        # By pyarrow, which gives every page a checksum: a flipped bit is found when the ledger is verified. It takes a
-        # quarter of a second to load, which most runs can do without.
+        # pyarrow gives every page a checksum, by which `verify` finds a flipped bit. It is imported here because that
+        # takes a quarter of a second, which most runs do not need.
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -340,18 +341,18 @@ class Ledger:
 
 
 class Writer:
-    """Appends to one segment. `append` hands a line to the system, `sync` makes all handed-over lines durable."""
+    """Appends to one segment. `append` passes a line to the operating system, `sync` makes all lines durable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
         self.written = 0
-        """Records handed to the system: they outlive this process, not yet a loss of power."""
+        """Records passed to the operating system: they survive the end of this process, but not a loss of power."""
         self.durable = 0
         """Records on disk."""
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record; it outlives a kill of this process from here on."""
+        """Write one record; from here on it survives the end of this process."""
         if self._fd is None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             _sync_folder(self.path.parent)
@@ -362,7 +363,7 @@ class Writer:
         self.written += 1
 
     def sync(self) -> int:
-        """Put what was appended on disk; returns the records that are durable now. May run in another thread."""
+        """Write what was appended to disk; return the number of durable records. May run in another thread."""
         written = self.written
         if self._fd is not None and written > self.durable:
             os.fdatasync(self._fd)
@@ -380,7 +381,7 @@ class Writer:
 
 
 def _read_segment(path: Path) -> tuple[list[Mapping[str, Any]], int]:
-    """Good records of a segment and the number of lines dropped; the last one is torn where a write was cut off."""
+    """Return the good records of a segment and the number of dropped lines; an interrupted write tears the last."""
     rows: list[Mapping[str, Any]] = []
     dropped = 0
     for line in path.read_bytes().split(b"\n"):
@@ -395,7 +396,7 @@ def _read_segment(path: Path) -> tuple[list[Mapping[str, Any]], int]:
 
 
 def _crc(path: Path) -> int:
-    """CRC-32 of a file (a second for a gigabyte)."""
+    """Return the CRC-32 of a file (one second per gigabyte)."""
     crc = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -404,7 +405,7 @@ def _crc(path: Path) -> int:
 
 
 def _is_whole(part: Path) -> bool:
-    """Whether a part still is what was written; looked at once as long as size and time of change stay the same."""
+    """Return whether a part is as it was written; cached while its size and modification time stay the same."""
     stat = part.stat()
     return _matches(part, stat.st_size, stat.st_mtime_ns)
 
@@ -416,7 +417,7 @@ def _matches(part: Path, size: int, mtime_ns: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make names in a folder durable."""
+    """Make the file names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

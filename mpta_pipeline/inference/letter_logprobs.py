@@ -1,4 +1,4 @@
-"""What an answer's own first token says about the options: log-probabilities of their letters."""
+"""Log-probabilities of the options' letters, from the candidates at the answer's first token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpta_pipeline.inference.response_fields import Token
 # "A", " A", "A)", "(A", "A.", "**A", "Ġ A": one letter with brackets or marks around it. A small "a" is the article.
 _LETTER = re.compile(r"[\s(\[*\"'`Ġ▁]*([A-Z])[\s)\].:,*\"'`]*")
 _OPENING = re.compile(r"[\s(\[{*_\"'`<#>]*")
-# What may stand behind an answer's last token: special tokens and space.
+# What may follow an answer's last token: special tokens and white space.
 _NOTHING = re.compile(r"(?:\s|<[^<>\n]{1,40}>|\[/?[A-Z_]{1,30}\])*")
 NEGLIGIBLE = 0.01
 CERTAIN = 1.05  # candidates that sum to more than this are scores of another kind
@@ -23,7 +23,7 @@ IMPOSSIBLE = 0.01  # a log-probability above 0 by more than rounding
 
 @lru_cache(maxsize=4096)
 def _place(token: str) -> int:
-    """Place of the letter that a token spells; beyond every list of options if it spells none."""
+    """Return the place of the letter that a token spells; a place beyond all options if it spells none."""
     match = _LETTER.fullmatch(token)
     return len(LETTERS) if match is None else LETTERS.index(match[1])
 
@@ -31,20 +31,20 @@ def _place(token: str) -> int:
 def letters_of(
     tokens: Sequence[Token], text: str, k: int, *, thought: bool = False
 ) -> tuple[list[float] | None, float | None]:
-    """Log-probabilities of the letters at the token where a reply's answer begins.
+    """Return the log-probabilities of the letters at the token with which the answer begins.
 
-    Servers list the tokens of the whole output, thought included, and some list only the first. So the tokens are
-    walked to where the answer stands; where they cannot be aligned with it, none are used.
+    Servers list the tokens of the whole output, including a thought; some list only the first. So the tokens are
+    searched for the answer; if they cannot be aligned with it, none are used.
 
     Args:
         tokens: The output's tokens in order, each with its candidates.
-        text: The reply's text.
+        text: The response's text.
         k: Number of options.
-        thought: The reply came with a thought apart from its text.
+        thought: The response has a thought apart from its text.
 
     Returns:
-        `letter_logprobs` where the answer begins with the token of a letter, else None; and the share of probability
-        on the `k` letters at the answer's first token, None where it is not known.
+        `letter_logprobs` if the answer begins with the token of a letter, else None; and the probability of the `k`
+        letters in all at the answer's first token, None if it is unknown.
     """
     token = answer_token(tokens, text, thought=thought)
     if token is None or not token.candidates or not _possible(token.candidates):
@@ -55,14 +55,14 @@ def letters_of(
 
 
 def _possible(listed: Sequence[tuple[str, float]]) -> bool:
-    """Whether the numbers can be log-probabilities of one token: none above 0, together no more than certain."""
+    """Return whether these can be log-probabilities of one token: none above 0, and a sum of at most 1."""
     if any(not logprob < IMPOSSIBLE for _, logprob in listed):
         return False
     return sum(math.exp(logprob) for _, logprob in dict.fromkeys(listed)) <= CERTAIN
 
 
 def answer_token(tokens: Sequence[Token], text: str, *, thought: bool = False) -> Token | None:
-    """The token with which the answer begins, after opening brackets and quotes; None where it cannot be told."""
+    """Return the token with which the answer begins, after opening brackets and quotes; None if it is unclear."""
     if len(text) > LONGEST:
         return None
     answer = after_thought(text).strip()
@@ -82,7 +82,7 @@ def answer_token(tokens: Sequence[Token], text: str, *, thought: bool = False) -
             return None
         start = len(joined) - len(joined.lstrip())
     elif thought and joined[:start].strip() and not after_thought(joined).lstrip().startswith(answer):
-        return None  # what stands before it is no thought that has ended: the letter may be the thought's own
+        return None  # no finished thought precedes it: the letter may belong to the thought
     end = 0
     for token, piece in zip(tokens, pieces, strict=True):
         end += len(piece)
@@ -92,17 +92,21 @@ def answer_token(tokens: Sequence[Token], text: str, *, thought: bool = False) -
 
 
 def letter_logprobs(candidates: Iterable[tuple[str, float]], k: int) -> list[float] | None:
-    """Natural log-probability of each of the `k` letters in shown order, from candidates (token, log-probability).
+    """Return the natural log-probability of each of the `k` letters in shown order.
 
-    Spellings of a letter ("A", " A", "A)") are summed in probability. A letter that is not among the candidates is at
-    most as likely as the least of them, and as all that they leave over: it gets that bound where the letters that
-    are missing could hold no more than 1 % of the probability of the letters seen; otherwise there is no vector,
-    because one would have to be invented, and the reply's text counts.
+    The probabilities of a letter's spellings ("A", " A", "A)") are added. A letter that is not among the candidates is
+    at most as likely as the least likely candidate, and as the probability that the candidates leave. It gets that
+    bound if the missing letters could have at most 1 % of the probability of the letters found. Otherwise there is no
+    result, because values would have to be invented, and the response's text counts.
+
+    Args:
+        candidates: Token and log-probability.
+        k: Number of options.
 
     Returns:
-        `k` values, or None where no letter is among the candidates, too much could be missing, or a value is none.
+        `k` values, or None if no letter is among the candidates, too much could be missing, or a value is invalid.
     """
-    listed = list(dict.fromkeys(candidates))  # some servers list the token that was drawn a second time
+    listed = list(dict.fromkeys(candidates))  # some servers list the sampled token twice
     if not _possible(listed):
         return None
     seen = [0.0] * k

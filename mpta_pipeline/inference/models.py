@@ -105,7 +105,7 @@ class ModelSpec(StrictModel):
         key_header: Header that carries the key, if it is not the provider's usual one (Azure: api-key).
         headers: Further headers. Never put secrets here.
         query: Further URL parameters (Azure: api-version).
-        elicitations: Ways of asking that the model is used with.
+        elicitations: Ways of eliciting answers that the model is used with.
         parameters: Sampling parameters, sent as they are (temperature is 0 unless given).
         max_tokens: Tokens that a response may have; null for a default by elicitation.
         reasoning: Whether and how long the model thinks before it answers (see Reasoning): `off`, a number of tokens,

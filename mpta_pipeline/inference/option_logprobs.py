@@ -1,11 +1,11 @@
-"""Log-probabilities of whole options, by whichever way an OpenAI-compatible server really offers.
+"""Log-probabilities of whole options, by the method that an OpenAI-compatible server supports.
 
-* `prompt_logprobs` (vLLM, SGLang, chat): the option as the assistant's message, scored as part of the prompt.
-* `echo` (vLLM, completions): prompt and option echoed with their token log-probabilities. Which tokens are the option's
-  is read from the tokens' own text: vLLM's `text_offset` counts a leading special token that the text does not have.
-* `grammar` (llama.cpp, which silently ignores both): a grammar that allows exactly the option's token ids; the reply's
-  log-probabilities are the model's own. A grammar of the option's text would be wrong: it lets the model spell the
-  option in other tokens (-57.5 instead of -31.4 was measured).
+* `prompt_logprobs` (vLLM, SGLang, chat): the option is the assistant's message, scored as part of the prompt.
+* `echo` (vLLM, completions): prompt and option are echoed with their token log-probabilities. Which tokens are the
+  option's follows from their own text: vLLM's `text_offset` counts a leading special token that the text does not have.
+* `grammar` (llama.cpp, which silently ignores both): a grammar allows exactly the option's token ids; the response's
+  log-probabilities are the model's own. A grammar of the option's text would be wrong, because it lets the model spell
+  the option with other tokens (measured: -57.5 instead of -31.4).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _SKY = "The sky is blue."
 
 
 async def find_way(api: str, native: str, body: Mapping[str, Any], call: Call) -> Way:
-    """Find out by a small request each what the server does; a parameter that is accepted proves nothing.
+    """Find out which method works, by one small request each; that a parameter is accepted proves nothing.
 
     Args:
         api: chat or completions.
         native: Path prefix of llama.cpp's own endpoints, seen from the API's root.
         body: A small request of the model.
-        call: Exchanges with the endpoint.
+        call: HTTP calls to the endpoint.
 
     Raises:
-        ProviderError: It offers none of the ways, or cannot be reached.
+        ProviderError: It supports none of the methods, or cannot be reached.
     """
     if await _works(call, native + "/tokenize", {"content": _SKY}, lambda p: len(p["tokens"]) > 2):
         return "grammar"
@@ -66,12 +66,12 @@ async def _works(call: Call, path: str, body: Mapping[str, Any], test: Any) -> b
 
 
 def token_grammar(tokens: list[int]) -> str:
-    """A GBNF grammar that allows these tokens and nothing else."""
+    """Return a GBNF grammar that allows these tokens and nothing else."""
     return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
 
 
 def _echoes(payload: Any) -> bool:
-    """Whether a known string comes back with tokens that can be told apart: its last word's are not all of it."""
+    """Return whether a known string is echoed with tokens of which only the last belong to its last word."""
     if not words(mapping(listing(payload["choices"])[0]).get("text")).startswith(_SKY):
         return False
     head, _, last = _SKY.rpartition(" ")
@@ -83,20 +83,20 @@ def _echoes(payload: Any) -> bool:
 
 
 def sum_of_response(payload: Any, n: int) -> float:
-    """Sum of the `n` reply tokens' log-probabilities in a chat reply (llama.cpp uses that form for completions too)."""
+    """Return the sum of the log-probabilities of the `n` generated tokens (llama.cpp: of chat and completions)."""
     choice = _first_choice(payload)
     listed = [logprob(mapping(c).get("logprob")) for c in listing(mapping(choice.get("logprobs")).get("content"))]
-    # A stop token may follow the option's own.
+    # A stop token may follow those of the option.
     if len(listed) < n:
         raise unreadable_response(f"{len(listed)} forced tokens instead of {n}")
     return _total(listed[:n])
 
 
 def sum_of_prompt(payload: Any, before: int, option: str) -> float:
-    """Sum over the prompt's tokens after the first `before` (vLLM's `prompt_logprobs`: token id → its values).
+    """Return the sum over the prompt's tokens after the first `before` (vLLM's `prompt_logprobs`: token id → values).
 
-    Where the tokens' text is given, it must be the option's: a template may render an assistant's message in another
-    way than it opens a reply (an empty thought in front of it, for one), and then the tokens are counted from the end.
+    If the tokens' text is given, it must be the option's. A template may render an assistant's message differently
+    from the beginning of a response (with an empty thought before it); the tokens are then counted from the end.
     """
     entries = [mapping(entry) for entry in listing(mapping(payload).get("prompt_logprobs"))]
     values = [mapping(next(iter(entry.values()), None)) for entry in entries]
@@ -115,7 +115,7 @@ def sum_of_prompt(payload: Any, before: int, option: str) -> float:
 
 
 def sum_of_echo(payload: Any, prompt: str, option: str) -> float:
-    """Sum over the echoed tokens that reach beyond the prompt and begin within the option."""
+    """Return the sum over the echoed tokens that extend beyond the prompt and begin within the option."""
     logprobs = mapping(_first_choice(payload).get("logprobs"))
     values = listing(logprobs.get("token_logprobs"))
     offsets = _offsets(listing(logprobs.get("tokens")), prompt + option)
@@ -134,14 +134,14 @@ def sum_of_echo(payload: Any, prompt: str, option: str) -> float:
 
 
 def _offsets(tokens: list[Any], text: str) -> list[int] | None:
-    """Where each echoed token begins in the text, by the tokens' own text; -1 for special tokens in front of it.
+    """Return where each echoed token begins in the text, by the tokens' own text; -1 for special tokens before it.
 
-    One or two tokens in front (the beginning of a sequence) may be none of the text's.
+    One or two tokens at the beginning of a sequence may not belong to the text.
     """
     pieces = [_plain(token) if isinstance(token, str) else "" for token in tokens]
     for skipped in range(min(3, len(pieces))):
         joined = "".join(pieces[skipped:])
-        # A tokenizer may put a space in front of the first word that the text does not have.
+        # A tokenizer may add a space before the first word that the text does not have.
         lead = 1 if joined.startswith(" " + text) and not text.startswith(" ") else 0
         if not joined.startswith(text, lead):
             continue
@@ -154,7 +154,7 @@ def _offsets(tokens: list[Any], text: str) -> list[int] | None:
 
 
 def _checked(offsets: list[Any], tokens: list[Any], text: str) -> list[int] | None:
-    """The server's own offsets, where they fit the text: they begin at 0, and what was generated begins at its end."""
+    """Return the server's own offsets if they fit the text: from 0, with the generated tokens from its end on."""
     if not offsets or any(type(offset) is not int for offset in offsets) or offsets[0] != 0:
         return None
     special = bool(tokens) and isinstance(tokens[0], str) and bool(tokens[0]) and not text.startswith(tokens[0])
@@ -162,7 +162,7 @@ def _checked(offsets: list[Any], tokens: list[Any], text: str) -> list[int] | No
 
 
 def _plain(token: str) -> str:
-    """A token's text as it stands in the text: vocabularies write spaces and line ends as marks."""
+    """Return a token's text as it appears in the text: vocabularies write spaces and line ends as marks."""
     return token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n").replace("<0x0A>", "\n")
 
 
@@ -174,7 +174,7 @@ def _first_choice(payload: Any) -> Mapping[str, Any]:
 
 
 def _total(values: Sequence[float | None]) -> float:
-    """The sum; a token without a finite log-probability leaves none."""
+    """Return the sum; raise if a token has no finite log-probability."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         raise unreadable_response("the option's tokens have no log-probabilities")

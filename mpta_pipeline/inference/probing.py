@@ -1,6 +1,6 @@
-"""Probing a model: three tiny questions show what it can do, and what will be sent to it.
+"""Probe a model: three small questions show what it can do, and what will be sent to it.
 
-The questions hold nothing of any respondent. What is found is kept beside the model's ledger (`probe.json`).
+The questions contain nothing about any respondent. The result is kept beside the model's ledger (`probe.json`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.reasoning_text import after_thought
 from mpta_pipeline.core.storage import write_json
-from mpta_pipeline.inference.engine import check_address, endpoint, run_async
+from mpta_pipeline.inference.endpoint import check_address, open_endpoint, run_async
 from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.models import ModelSpec, Reasoning, card_version
 from mpta_pipeline.inference.provider_errors import ProviderError, redact, shorten
@@ -27,17 +27,17 @@ from mpta_pipeline.inference.requests import LETTERS, ModelRequest
 from mpta_pipeline.inference.response_diagnostics import cut_prompts, starved
 
 FILE = "probe.json"
-THOUGHT = 2048  # tokens of thought that the probe allows a model that turns out to think
+THOUGHT = 2048  # tokens of thought that the probe allows if a model turns out to think
 _OPTIONS = ("Tuesday", "Blue", "Seven")
 _RIGHT = 1
 _SYSTEM = "You answer questions of a survey."
 _QUESTION = "Which of these is a colour?\n\nA. Tuesday\nB. Blue\nC. Seven\n\nAnswer with the letter only."
-_PAD = "The interview was held on a weekday and nothing else is known of it. "  # for the question that is longer
+_PAD = "The interview was held on a weekday and nothing else is known of it. "  # for the longer question
 
 
 @dataclass
 class Probe:
-    """What a probe of a model found, in words; `problem` where it cannot be asked at all.
+    """The result of a probe, in words; `problem` if the model cannot be used at all.
 
     Attributes:
         model: Name of the entry.
@@ -47,13 +47,13 @@ class Probe:
         candidates: Log-probabilities of the letters.
         whole_options: How whole options get log-probabilities.
         thinking: Whether it thinks before it answers, and how that is switched off.
-        structured: Whether its output can be held to one of the letters.
-        context: Tokens of its context, as the endpoint lists it.
-        price: By the entry, or as the endpoint lists it.
-        speed: Seconds a request took, one at a time.
-        sent: Path and body of a request, with the texts left out.
+        structured: Whether its output can be restricted to the letters.
+        context: Tokens of its context, as listed by the endpoint.
+        price: As in the entry, or as listed by the endpoint.
+        speed: Seconds per request, one at a time.
+        sent: Path and body of a request, without the texts.
         to_do: What to change in the entry.
-        problem: Why it cannot be asked; null: it can.
+        problem: Why the model cannot be used; null if it can.
     """
 
     model: str
@@ -72,14 +72,14 @@ class Probe:
     problem: str | None = None
 
     def shown(self) -> dict[str, str]:
-        """For a terminal or the UI: name → words."""
+        """Return the result for a terminal or the UI: name → words."""
         rows = {name.replace("_", " "): value for name, value in asdict(self).items() if isinstance(value, str)}
         rows |= {"to do": "; ".join(self.to_do) or "nothing"}
         return {k: v for k, v in rows.items() if k not in ("model", "digest")}
 
 
 def stored_probe(spec: ModelSpec, ledger: Path) -> Probe | None:
-    """The last probe of a model, if its entry is still the one that was probed."""
+    """Return the last probe of a model if its entry has not changed since."""
     try:
         found = Probe(**orjson.loads((ledger / FILE).read_bytes()))
     except (OSError, orjson.JSONDecodeError, TypeError):
@@ -88,11 +88,11 @@ def stored_probe(spec: ModelSpec, ledger: Path) -> Probe | None:
 
 
 def probe(spec: ModelSpec, ledger: Path, *, cache_dir: Path | None = None) -> Probe:
-    """Ask a model three tiny questions, and some again where it thinks; what is found is kept beside its ledger.
+    """Send a model three small questions, some again if it thinks, and keep the result beside its ledger.
 
     Args:
         spec: The model.
-        ledger: The model's ledger folder. No answer goes into it.
+        ledger: The model's ledger folder. No response is written to the ledger.
         cache_dir: Where files made from installed models are kept.
     """
     patient = spec.timeouts.model_copy(update={"patience": min(spec.timeouts.patience, 30.0)})
@@ -105,14 +105,14 @@ def probe(spec: ModelSpec, ledger: Path, *, cache_dir: Path | None = None) -> Pr
         run_async(_Probing(quick, found, spec.secrets(key)).run(cache_dir or ledger / "weights", key))
     except MptaError as failure:
         found.problem = str(failure)
-    except Exception as failure:  # whatever a server says is a finding, not an error of the program
+    except Exception as failure:  # whatever a server sends is a result, not an error of the program
         found.problem = shorten(f"{type(failure).__name__} {failure}")
     write_json(asdict(found), ledger / FILE)
     return found
 
 
 class _Probing:
-    """One probe under way."""
+    """One probe."""
 
     def __init__(self, spec: ModelSpec, found: Probe, secrets: tuple[str, ...]) -> None:
         self.spec = spec
@@ -123,7 +123,7 @@ class _Probing:
 
     async def run(self, cache_dir: Path, key: str | None) -> None:
         provider = provider_for(self.spec)
-        async with endpoint(self.spec, provider, cache_dir, key, self.secrets) as self.client:
+        async with open_endpoint(self.spec, provider, cache_dir, key, self.secrets) as self.client:
             self.found.price = _price(self.spec)
             await self._listed()
             try:
@@ -140,7 +140,7 @@ class _Probing:
             await self._structured()
             await self._options()
 
-    # ---------------------------------------------------------------- asking
+    # ---------------------------------------------------------------- requests
 
     async def _request(self, provider: Provider, request: ModelRequest) -> ModelResponse:
         def call(path: str, body: Any, read: Callable[[Any], Any]) -> Any:
@@ -152,7 +152,7 @@ class _Probing:
         return await provider.complete(request, call)
 
     async def _first(self, provider: Provider) -> tuple[float, ModelResponse]:
-        """The question with the known answer, as the study would ask it, with room for a thought if it takes one."""
+        """Send the question with the known answer as the study would, with tokens for a thought if the model thinks."""
         request = _question()
         began = time.monotonic()
         response = await self._request(provider, request)
@@ -170,7 +170,7 @@ class _Probing:
         found, text = self.found, after_thought(response.text or "").strip()
         said = repr(shorten(redact(text, self.secrets), 60))
         if not text:
-            found.letters = f"no: the reply is empty (finish reason {response.finish_reason or 'none'})"
+            found.letters = f"no: the response is empty (finish reason {response.finish_reason or 'none'})"
             found.to_do.append(
                 "set `reasoning: off`, or a larger budget of it, in the entry"
                 if response.thought
@@ -179,15 +179,15 @@ class _Probing:
         elif text.strip("().*: ")[:1] == LETTERS[_RIGHT]:
             found.letters = f"yes: {said}, which is right"
         else:
-            found.letters = f"the reply to a question whose answer is {LETTERS[_RIGHT]} is {said}"
+            found.letters = f"the response to a question whose answer is {LETTERS[_RIGHT]} is {said}"
         if response.option_logprobs is None:
             found.candidates = "none: answers are read from the text"
         else:
             best = max(range(len(_OPTIONS)), key=response.option_logprobs.__getitem__)
-            found.candidates = f"log-probabilities of all {len(_OPTIONS)} letters; the likeliest is {LETTERS[best]}"
+            found.candidates = f"log-probabilities of all {len(_OPTIONS)} letters; the most likely is {LETTERS[best]}"
 
     async def _longer(self, provider: Provider, short: ModelResponse) -> None:
-        """Whether a longer prompt has more tokens: a server that cuts prompts counts the same."""
+        """Check that a longer prompt has more tokens: a server that cuts prompts counts the same."""
         if short.prompt_tokens is None:
             return
         sizes = [(len(_QUESTION) + len(_SYSTEM), short.prompt_tokens)]
@@ -209,10 +209,10 @@ class _Probing:
                 )
 
     async def _thinking(self, first: ModelResponse) -> None:
-        """Whether it thinks and which field of the request switches that off."""
+        """Find out whether the model thinks, and which field of the request switches that off."""
         found, spec = self.found, self.spec
         if not first.thought:
-            found.thinking = "no" if spec.reasoning is None else "no, as its entry says what it says of reasoning"
+            found.thinking = "no" if spec.reasoning is None else "no, with what its entry says about reasoning"
             return
         tokens = f" ({first.completion_tokens} tokens with the answer)" if first.completion_tokens else ""
         found.thinking = f"yes{tokens}"
@@ -232,10 +232,12 @@ class _Probing:
             if not response.thought:
                 found.thinking += f"; switched off by {switch}"
                 how = "`reasoning: off`" if switch == usual else f"`reasoning: {{budget: 0, switch: {switch}}}`"
-                found.to_do.append(f"write {how} in the entry for answers without a thought, which cost less")
+                found.to_do.append(f"write {how} in the entry for responses without a thought, which cost less")
                 return
         found.thinking += "; it could not be switched off"
-        found.to_do.append(f"write `reasoning: {{budget: {THOUGHT}}}` in the entry, so that the thought has room")
+        found.to_do.append(
+            f"write `reasoning: {{budget: {THOUGHT}}}` in the entry, so that the thought has enough tokens"
+        )
 
     async def _structured(self) -> None:
         spec = self.spec
@@ -250,7 +252,7 @@ class _Probing:
             self.found.structured = f"no: {shorten(error.reason, 100)}"
             return
         settled = (response.text or "").strip() in LETTERS[: len(_OPTIONS)]
-        self.found.structured = "yes" if settled else "no: the endpoint passes over the wish"
+        self.found.structured = "yes" if settled else "no: the endpoint ignores the request"
 
     async def _options(self) -> None:
         spec = self.spec
@@ -264,12 +266,12 @@ class _Probing:
         except ProviderError as error:
             self.found.whole_options = f"no: {shorten(error.reason, 160)}"
             if "option_logprob" in spec.elicitations:
-                self.found.to_do.append("take option_logprob out of `elicitations`")
+                self.found.to_do.append("remove option_logprob from `elicitations`")
             return
-        self.found.whole_options = f"yes, by {provider.option_method}; the likeliest is {response.text}"
+        self.found.whole_options = f"yes, by {provider.option_method}; the most likely is {response.text}"
 
     async def _listed(self) -> None:
-        """Context and price as the endpoint lists them; many list neither."""
+        """Read context and price as listed by the endpoint; many list neither."""
         path = provider_for(self.spec).listing_path()
         try:
             payload = await self.client.call(path, None, lambda payload: payload, CallStats())
@@ -315,13 +317,13 @@ def _question(before: str = "") -> ModelRequest:
 
 def _price(spec: ModelSpec) -> str:
     if spec.price is None:
-        return "none, as it runs here" if spec.is_local else "not in the entry"
+        return "none, because it runs on this machine" if spec.is_local else "not in the entry"
     batch = f", × {spec.price.batch:g} in batches" if spec.batch else ""
     return f"{spec.price.input:g} in, {spec.price.output:g} out, US dollars per million tokens{batch}"
 
 
 def _without_texts(value: Any, name: str = "") -> Any:
-    """A request with its texts left out: what is of interest is how it is asked."""
+    """Return a request without its texts."""
     if isinstance(value, Mapping):
         return {k: _without_texts(v, str(k)) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, in the few kinds that the engine treats differently, and no key in any message."""
+"""Provider errors, in the few kinds that the engine treats differently, and the removal of keys from messages."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from mpta_pipeline.core.errors import ModelError
 
 
 class ErrorKind(Enum):
-    """Whose fault a failed exchange is, which decides what happens next."""
+    """The cause of a failed call, which decides what happens next."""
 
     REQUEST = "item"
-    """The request's own (400, 404, 413, 422): a final error of this request, never sent again by itself."""
+    """The request itself (400, 404, 413, 422): a final error of this request, which is not sent again automatically."""
     CONTENT_FILTER = "filter"
-    """Refused by a content filter before the model: an answer of its own kind, a refusal."""
+    """A content filter rejected the request before the model saw it: recorded as a refusal."""
     OVERLOADED = "busy"
-    """Refused for load (429, 529): sent again when the endpoint allows, without counting as an attempt."""
+    """The endpoint is overloaded (429, 529): sent again when it allows, without counting as an attempt."""
     SERVER = "server"
-    """The server's (5xx, reset, timeout, broken or senseless body): tried again a few times."""
+    """The server (5xx, connection reset, timeout, unreadable body): tried again a few times."""
     UNREACHABLE = "down"
-    """No connection, or a web page instead of the API: hopeless as a first reply, else like SERVER."""
+    """No connection, or a web page instead of the API: final if nothing has succeeded yet, else like SERVER."""
     FATAL = "fatal"
-    """Nothing can be asked of this model at all (key rejected, model unknown, no quota left)."""
+    """The model cannot be used at all (key rejected, model unknown, no quota left)."""
 
 
 class ProviderError(Exception):
-    """A failed exchange: its kind, a reason without secrets, and the seconds to wait that the endpoint named."""
+    """A failed call: its kind, a reason without secrets, and the seconds that the endpoint asks to wait."""
 
     def __init__(self, kind: ErrorKind, reason: str, *, retry_after: float | None = None) -> None:
         self.kind = kind
@@ -44,12 +44,12 @@ class ProviderError(Exception):
 
 
 class ModelUnusableError(ModelError):
-    """A model that cannot be used any further in this run.
+    """The model cannot be used any further in this run.
 
     Args:
         problem: What is wrong.
-        nothing_answered: It has answered nothing at all, so that its other tasks need not be tried.
-        where: As MptaError takes it.
+        nothing_answered: It has answered nothing at all, so its other tasks need not be tried.
+        where: Arguments of MptaError.
     """
 
     def __init__(self, problem: str, *, nothing_answered: bool, **where: Any) -> None:
@@ -58,24 +58,24 @@ class ModelUnusableError(ModelError):
 
 
 def unforeseen(what: str, failure: BaseException, secrets: Iterable[str] = ()) -> ModelError:
-    """An error that nobody foresaw as a message: it ends what it happened in and nothing else."""
+    """Return an unforeseen error as a message for the user."""
     text = shorten(redact(f"{type(failure).__name__} {failure}".strip(), secrets))
     error = ModelError(
-        f"{what} ended with an error that the program did not foresee: {text}",
-        remedy="run again; every answer that was received is kept. If it comes back, report it with this message",
+        f"{what} ended with an unexpected error: {text}",
+        remedy="run again; every response that was received is kept. If the error returns, report it with this message",
     )
     error.__cause__ = failure
     return error
 
 
-LEAST_SECRET = 8  # characters; shorter "keys" (none, EMPTY, 1) stand for no key and are words of answers, too
+LEAST_SECRET = 8  # characters; shorter "keys" (none, EMPTY, 1) mean no key and may occur in responses
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Take every secret out of a text that came from outside.
+    """Remove every secret from a text that came from outside.
 
-    A secret of fewer than eight characters is taken out only where the text shows it as a key (`Bearer …`, `key: …`):
-    everywhere else it would change answers.
+    A secret of fewer than eight characters is removed only where the text shows it as a key (`Bearer …`, `key: …`).
+    Removing it elsewhere would change responses.
     """
     for secret in secrets:
         if not secret or secret not in text:
@@ -94,7 +94,7 @@ def _as_key(secret: str) -> re.Pattern[str]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an endpoint asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
+    """Return the seconds that an endpoint asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         with contextlib.suppress(ValueError):
             seconds = float(headers.get(name, "")) / unit
@@ -108,6 +108,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def shorten(text: str, limit: int = 300) -> str:
-    """A reason on one line."""
+    """Return a reason on one line."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""What replies give away about their model and endpoint: cut-off replies, and prompts cut in silence."""
+"""Recognize responses that were cut off, and prompts that a server cut silently."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from mpta_pipeline.inference.providers.base import ModelResponse
 CUT = frozenset(
     ("incomplete", "length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length")
 )
-"""Finish reasons that mean: the limit of tokens was reached (lower case)."""
+"""Finish reasons that mean that the token limit was reached (lower case)."""
 
 
 def was_cut(response: ModelResponse) -> bool:
-    """Whether a reply ended at the limit of tokens."""
+    """Return whether a response ended at the token limit."""
     return (response.finish_reason or "").lower() in CUT
 
 
 def starved(response: ModelResponse) -> bool:
-    """Whether the limit of tokens left no room for an answer: there is none, or only a thought."""
+    """Return whether the token limit prevented an answer: the response is empty, or only a thought."""
     if not was_cut(response):
         return False
     text = response.text or ""
     return not text or (response.thought and not after_thought(text).strip())
 
 
-LEAST = 8  # answers from which counts of prompt tokens say anything
-PLAUSIBLE = 8.0  # characters a token over a whole run; English has 4 to 5, other scripts fewer
-SPREAD = 32  # characters by which prompts must differ if their counts of tokens are to differ
-BEYOND = 1.15  # times the largest count that a cut prompt must have had, by the others' characters a token
+LEAST = 8  # fewest responses from which counts of prompt tokens are judged
+PLAUSIBLE = 8.0  # characters per token over a whole run; English has 4 to 5, other scripts fewer
+SPREAD = 32  # characters by which prompts must differ for their token counts to differ
+BEYOND = 1.15  # times the largest count that a cut prompt must have had, by the characters per token of the others
 
 
 def cut_prompts(lengths: Sequence[int], tokens: Sequence[int]) -> str | None:
-    """Say why it seems that prompts were cut before the model read them; None: nothing speaks for it.
+    """Return why prompts seem to have been cut before the model read them; None if nothing indicates it.
 
-    Either all counts are the same although the prompts differ, or several prompts share the largest count although,
-    by the characters a token of the others, they should have clearly more; or there are too few tokens altogether.
+    Either all counts are equal although the prompts differ, or several prompts share the largest count although, by the
+    characters per token of the others, they should have clearly more; or there are too few tokens altogether.
 
     Args:
         lengths: Characters sent, per request.
@@ -56,7 +56,7 @@ def cut_prompts(lengths: Sequence[int], tokens: Sequence[int]) -> str | None:
         beyond = [length for length in at_most if length > BEYOND * ratio * most]
     else:
         beyond = []
-    # Prompts as long as each other, such as one question in several orders, have equal counts by right.
+    # Prompts of equal length, such as one question in several orders, rightly have equal counts.
     if len(beyond) >= LEAST // 2 and max(at_most) - min(at_most) >= SPREAD:
         return (
             f"{len(beyond)} of {len(tokens)} prompts of {min(beyond)} to {max(beyond)} characters were counted as "

@@ -1,4 +1,4 @@
-"""Reading what servers send, detail by detail: an odd value costs the detail that it belongs to, never the reply."""
+"""Read the fields that servers send, one by one: an invalid value costs its own field, never the response."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of a reply, and its candidates (token, natural log-probability) at that place."""
+    """A token of a response, and its candidates (token, natural log-probability) at that place."""
 
     text: str
     candidates: tuple[tuple[str, float], ...] = ()
 
 
 def parse_json(data: bytes | str) -> Any:
-    """JSON, also with the NaN and Infinity that Python servers write and with halves of surrogate pairs.
+    """Parse JSON, including NaN and Infinity, which Python servers write, and lone surrogates.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not JSON.
     """
     try:
         return orjson.loads(data)
@@ -45,22 +45,22 @@ def _whole_characters(value: Any) -> Any:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is an object, else an empty one."""
+    """Return the value if it is an object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def listing(value: Any) -> list[Any]:
-    """The value if it is a list, else an empty one."""
+    """Return the value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def words(value: Any) -> str:
-    """The value if it is text, else none."""
+    """Return the value if it is text, else an empty text."""
     return value if isinstance(value, str) else ""
 
 
 def logprob(value: Any) -> float | None:
-    """A log-probability; None for null, NaN, infinities and whatever else is no number."""
+    """Return a log-probability; None for null, NaN, infinities and anything that is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -71,13 +71,13 @@ def logprob(value: Any) -> float | None:
 
 
 def candidates(entries: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, float], ...]:
-    """Candidates of a token; one without a name or a finite log-probability is left out."""
+    """Return the candidates of a token, without those that have no name or no finite log-probability."""
     found = ((name, logprob(value)) for name, value in entries)
     return tuple((name, value) for name, value in found if isinstance(name, str) and value is not None)
 
 
 def tokens_of(logprobs: Any) -> list[Token]:
-    """Tokens of a reply in either of OpenAI's forms, whichever endpoint they come from.
+    """Return the tokens of a response in either of OpenAI's forms, whichever endpoint they come from.
 
     Chat and responses: `content` (or the list itself) of objects with token and top_logprobs. Completions: lists
     `tokens` and `top_logprobs` side by side, the latter of mappings token → log-probability.
@@ -100,7 +100,7 @@ def _token(one: Mapping[str, Any]) -> Token:
 
 
 def _candidates_in(tops: Any) -> tuple[tuple[str, float], ...]:
-    """Candidates as a list of objects or as a mapping."""
+    """Return candidates from a list of objects or from a mapping."""
     if isinstance(tops, Mapping):
         return candidates(tops.items())
     return candidates((mapping(c).get("token"), mapping(c).get("logprob")) for c in listing(tops))

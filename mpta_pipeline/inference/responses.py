@@ -1,4 +1,4 @@
-"""Around the asking: what it would take, what was answered, and what can be used now."""
+"""What a run would take (`plan`), the responses that the ledger holds, and which models can be used now."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ TYPICAL_BYTES_PER_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What asking would take.
+    """What a run would take.
 
     Attributes:
+        model: The model.
         requests: Different requests among the prompts.
-        calls: Requests to be asked.
-        cached: Requests answered already.
-        errors: Requests that failed for good before; asked again only on demand.
-        withheld: Requests that policy keeps from this model.
-        prompt_tokens: Tokens to be sent, estimated by the model's earlier answers or by four bytes a token.
-        completion_tokens: Tokens of the replies.
-        price: US dollars; null: the entry has no price.
+        calls: HTTP calls to make.
+        cached: Requests that have a response already.
+        errors: Requests that failed for good before; sent again only on demand.
+        withheld: Requests that policy withholds from this model.
+        prompt_tokens: Tokens to send, estimated at four bytes per token.
+        completion_tokens: Tokens of the responses, at most.
+        price: US dollars; null if the entry has no price.
         seconds: Expected time.
     """
 
@@ -46,12 +47,12 @@ class Plan:
     seconds: float
 
     def as_row(self) -> dict[str, Any]:
-        """For a table of plans."""
+        """Return the plan as a row of a table."""
         return asdict(self)
 
 
 def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
-    """Calls, tokens, price and time of asking a model, before anything is asked. Reads the ledger, writes nothing."""
+    """Return calls, tokens, price and time of a run before anything is sent. Read-only; calls no model."""
     requests = unique_requests(spec, prompts)
     allowed, _ = split_by_policy(spec, requests)
     store = Ledger(ledger)
@@ -64,7 +65,7 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     response = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
     )
-    # As `requests.exchanges` says.
+    # As `requests.calls_needed`, by table operation.
     times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
     sums = todo.select(
         prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(),
@@ -105,7 +106,7 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
 
 
 def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFrame:
-    """RESPONSES: one row a prompt that has an answer or a final error. The same ledger gives the same frame."""
+    """Return RESPONSES: one row per prompt that has a response or a final error. Equal ledgers give equal frames."""
     keyed = prompts.select("task", "prompt_id").with_columns(request_hashes(spec, prompts))
     records = Ledger(ledger).read(keyed["request_hash"].unique())
     columns = [c for c in RESPONSES.schema if c in records.columns]
@@ -114,7 +115,7 @@ def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFr
 
 
 def overview(spec: ModelSpec) -> dict[str, str]:
-    """A row for the list of models: name, provider, model, where, whether it can be used now."""
+    """Return a row for the list of models: name, provider, model, address, and whether it can be used now."""
     state = "ready"
     try:
         spec.provider_class.check_available(spec)
@@ -136,14 +137,14 @@ def overview(spec: ModelSpec) -> dict[str, str]:
 
 
 def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
-    """Take the answers to these prompts out of a model's ledger for good; returns how many requests went.
+    """Delete the responses to these prompts from a model's ledger for good; return how many requests were deleted.
 
-    The ledger keeps no prompt texts: only answers to prompts as the model's entry asks them now are found. What was
-    paid for them stays in the account of the model's budget.
+    The ledger keeps no prompt texts, so only responses to prompts as the model's entry sends them now are found. Their
+    cost stays in the account of the model's budget.
     """
     return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
 
 
 def verify(ledger: Path) -> LedgerCheck:
-    """Read a model's whole ledger, each line against its checksum; an absent one is empty."""
+    """Read a model's whole ledger and verify its checksums; a missing ledger counts as empty."""
     return Ledger(ledger).verify()

@@ -1,4 +1,4 @@
-"""What the caller of a run sees and holds: its progress, its stop, its budget, its report."""
+"""What the caller of a run holds: progress, stop signal, budget and report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from mpta_pipeline.core.errors import PolicyError
 
 @dataclass(frozen=True)
 class RequestProgress:
-    """How far a model is: requests in all, durable (reused included), errors; a second; US dollars; seconds to go."""
+    """How far a model is.
+
+    Attributes:
+        model: The model.
+        total: Requests in all.
+        done: Requests whose record is on disk, reused ones included.
+        reused: Requests whose record was there before.
+        errors: Requests that failed in this run.
+        rate: Requests per second.
+        spent: US dollars.
+        remaining_seconds: Expected time to the end; None if unknown.
+        warnings: What the user should know at once, e.g. that most responses cannot be used.
+    """
 
     model: str
     total: int
@@ -24,11 +36,10 @@ class RequestProgress:
     spent: float
     remaining_seconds: float | None
     warnings: tuple[str, ...] = ()
-    """What the user should know at once, e.g. that most replies cannot be used."""
 
 
 class Stop:
-    """Ends asking from another thread: what is in flight is dropped, what was answered is kept."""
+    """Ends a run from another thread: requests in flight are dropped, responses that were received are kept."""
 
     def __init__(self) -> None:
         self._set = False
@@ -36,18 +47,18 @@ class Stop:
         self._lock = threading.Lock()
 
     def is_set(self) -> bool:
-        """Whether asking is to end."""
+        """Return whether the run is to end."""
         return self._set
 
     def set(self) -> None:
-        """End what is being asked, and what anyone begins to ask with this."""
+        """End the runs that use this, and those that begin to."""
         with self._lock:
             self._set = True
             for loop, task in self._running:
                 loop.call_soon_threadsafe(task.cancel)
 
     async def watch(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do some work that `set` cancels."""
+        """Run a coroutine that `set` cancels."""
         task = asyncio.ensure_future(work)
         entry = (asyncio.get_running_loop(), task)
         with self._lock:
@@ -62,7 +73,7 @@ class Stop:
 
 
 class Budget:
-    """US dollars that one or several models may spend together. Safe to share between threads."""
+    """US dollars that one or several models may spend together. It can be shared between threads."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -71,7 +82,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def reserve(self, dollars: float) -> bool:
-        """Set aside the most a request can cost; false if that could pass the limit."""
+        """Reserve the most that a request can cost; return False if that could exceed the limit."""
         with self._lock:
             if self.spent + self._reserved + dollars > self.limit + 1e-12:
                 return False
@@ -87,21 +98,32 @@ class Budget:
 
 @dataclass
 class RequestReport:
-    """What became of the requests of one call of `send_requests`. Counts are of requests, i.e. of different texts.
+    """What happened to the requests of one call of `send_requests`. Equal texts count as one request.
 
     Attributes:
+        model: The model.
         requests: Different requests among the prompts.
-        reused: Already in the ledger.
-        answered: Answered now.
-        refused: Answered now by a refusal or a content filter, as far as the provider says so.
-        errors: Failed for good now; rows with the reason.
-        earlier_errors: Failed for good before and not asked again.
-        withheld: Not sent, because of their source's data-use policy.
-        refusal: The policy's refusal, if any was withheld.
-        left: Not asked, because the run stopped before.
-        stopped: Why it stopped before the end; null: it did not.
-        cut_off: Replies of this run that ended at the limit of tokens without an answer.
-        notes: What the user should know: capabilities that the endpoint lacks, a changed fingerprint, damaged lines.
+        reused: Requests that the ledger had a response to.
+        answered: Requests answered in this run.
+        refused: Those of them answered by a refusal or a content filter, as far as the provider says so.
+        errors: Requests that failed for good in this run; the ledger has the reasons.
+        earlier_errors: Requests that failed for good before and were not sent again.
+        withheld: Requests not sent because of their source's data-use policy.
+        refusal: The policy error, if requests were withheld.
+        left: Requests not sent because the run stopped before.
+        stopped: Why the run stopped before the end; None if it did not.
+        cut_off: Responses of this run that ended at the token limit without an answer.
+        prompt_tokens: Tokens sent in this run.
+        completion_tokens: Tokens received in this run.
+        cached_tokens: Tokens sent that the provider had in its cache.
+        cost: US dollars spent in this run; None if the entry has no price.
+        estimated_cost: US dollars estimated before the run.
+        seconds: Duration of the run.
+        rate: Requests per second.
+        attempts: HTTP calls in all.
+        fingerprints: Models as the provider reported them.
+        notes: What the user should know: features that the endpoint lacks, a changed fingerprint, damaged lines.
+        error_reasons: Reason → requests that failed for it.
     """
 
     model: str
@@ -128,8 +150,13 @@ class RequestReport:
     notes: list[str] = field(default_factory=list)
     error_reasons: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def nothing_answered(self) -> bool:
+        """The model has answered none of these requests, in this run or before."""
+        return not (self.answered or self.reused)
+
     def as_notes(self) -> dict[str, int | float | str]:
-        """For metadata: what there is to say, without what is zero or unknown."""
+        """Return the report as metadata, without what is zero or unknown."""
         notes: dict[str, int | float | str] = {
             "requests": self.requests,
             "asked": self.answered,

@@ -1,4 +1,4 @@
-"""How many requests are under way and how fast they go: limits of the entry, adapted to refusals and latency."""
+"""Limit requests in flight and their rate: by the entry's limits, adapted to refusals and latency."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections import deque
 
 CUT = 0.7
-NEAR = 0.5  # share of the patience with a reply beyond which the server has more than it can serve
+NEAR = 0.5  # share of the response timeout above which the server has more requests than it can serve
 
 
 class Bucket:
-    """A token bucket: `rate` a minute, of which a tenth may be taken at once."""
+    """A token bucket: `rate` per minute, of which a tenth may be taken at once."""
 
     def __init__(self, rate: float) -> None:
         self.per_second = rate / 60.0
@@ -20,7 +20,7 @@ class Bucket:
         self.at = time.monotonic()
 
     def take(self, amount: float) -> float:
-        """Take `amount` and return the seconds until it is there; more than is there is taken in advance."""
+        """Take `amount` and return the seconds until it is available; a larger amount is taken in advance."""
         now = time.monotonic()
         self.level = min(self.capacity, self.level + (now - self.at) * self.per_second)
         self.at = now
@@ -29,11 +29,12 @@ class Bucket:
 
 
 class Throttle:
-    """A gate for exchanges. Additive increase, multiplicative decrease, between 1 and `connections`.
+    """A gate for HTTP calls. Additive increase, multiplicative decrease, between 1 and `connections`.
 
-    A refusal (429) or a timeout cuts the limit once an episode and closes the gate for as long as the endpoint says.
-    When the mean latency comes near the timeout, the server only queues what it cannot serve, and the limit comes down
-    by a tenth before requests are lost. Latency below that is no reason: a server that batches is slower and better.
+    A refusal (429) or a timeout cuts the limit once per episode and closes the gate for as long as the endpoint says.
+    When the mean latency approaches the timeout, the server only queues what it cannot serve, and the limit falls by a
+    tenth before requests are lost. Lower latencies do not matter: a server that batches is slower per request but
+    serves more.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Throttle:
         self._window: list[float] = []
 
     async def enter(self, tokens: int) -> None:
-        """Wait for a place and for the rates; call `leave` afterwards."""
+        """Wait for a place and for the rate limits; call `leave` afterwards."""
         while self.active >= int(self.limit):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
@@ -65,7 +66,7 @@ class Throttle:
                 await future
             except asyncio.CancelledError:
                 if future.done() and not future.cancelled():
-                    self._wake()  # the place that was meant for this one
+                    self._wake()  # pass on the place that was meant for this one
                 raise
         self.active += 1
         try:
@@ -82,12 +83,12 @@ class Throttle:
             raise
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Free the place."""
         self.active -= 1
         self._wake()
 
     def succeeded(self, latency: float) -> None:
-        """Note a reply and its seconds; every window of replies the limit is reconsidered."""
+        """Note a response and its seconds; the limit is adapted after every window of responses."""
         self._window.append(latency)
         if len(self._window) < max(20, int(self.limit)):
             return
@@ -102,7 +103,7 @@ class Throttle:
     def refused(self, wait: float, sent_at: float) -> None:
         """Note a refusal or timeout: nobody enters for `wait` seconds, and there are fewer places.
 
-        What was sent before the last cut (`sent_at`, monotonic) says nothing about the new limit and cuts no further.
+        Calls sent before the last cut (`sent_at`, monotonic seconds) say nothing about the new limit and do not cut it.
         """
         now = time.monotonic()
         self.refusals += 1

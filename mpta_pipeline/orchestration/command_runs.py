@@ -28,7 +28,6 @@ _OURS = (
     "mpta_pipeline.core.errors.",
     "mpta_pipeline.inference.provider_errors.",
 )  # where errors that a user can act on are defined
-ORDER = tuple(graph.assets())
 MAX_NAMED = 6  # partitions that a line about a run names
 # The tags of a run over a range of partitions, as Dagster documents them; its public module exports no names for them.
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -106,7 +105,7 @@ class Runner:
     outcome: Outcome = field(default_factory=Outcome)
 
     def run(self) -> Outcome:
-        """Look at the sources, then rebuild batch by batch; a failure stops only what depends on it."""
+        """Read the sources, then rebuild batch by batch; a failure stops only what depends on it."""
         found = source_observations.look(self.deployment, self.instance)
         source_observations.apply(found, self.deployment, self.instance)
         self.outcome.problems = found.catalogue.problems
@@ -114,7 +113,7 @@ class Runner:
             if self.until is not None and _position(batch[0]) > _position(self.until):
                 break
             if not self.deployment.harmonized_waves() and not self._reads_files(batch):
-                # Said once: everything below would fail for the same reason. Why a wave failed is said already.
+                # One message instead of one per table; if a wave failed, its own message is there already.
                 if not self.outcome.failures:
                     self.outcome.failures["survey files"] = str(self.deployment.no_wave())
                 break
@@ -129,23 +128,23 @@ class Runner:
     def _wanted(self, batch: Sequence[str]) -> list[str]:
         """The partitions of a batch that this run is about."""
         partitioning = graph.TABLES[batch[0]].partitioning
-        chosen = {"model": self.models, "task": self.tasks}
-        keys = [(key, partitioning.values(key)) for key in graph.partition_keys(self.deployment, partitioning)]
+        chosen: dict[str, Sequence[str] | None] = {"model": self.models, "task": self.tasks}
+        narrowed = {dimension: names for dimension, names in chosen.items() if names}
         return [
             key
-            for key, values in keys
-            if all(
-                not chosen.get(dimension) or value in (chosen[dimension] or ()) for dimension, value in values.items()
-            )
+            for key in graph.partition_keys(self.deployment, partitioning)
+            if all(value in narrowed.get(dimension, (value,)) for dimension, value in partitioning.values(key).items())
         ]
 
     def _has_inputs(self, batch: Sequence[str], key: str) -> bool:
-        """Whether the tables that a batch is made from are there; of those read over all partitions, at least one."""
-        first = {parent for asset in batch for parent in graph.parents_of(asset) if graph.owner(parent) not in batch}
-        nodes = {graph.owner(parent): read_partitions(self.deployment, Node(batch[0], key), parent) for parent in first}
+        """Whether every table that a batch is made from has a partition for it."""
+        parents = {name for asset in batch for name in graph.parents_of(asset) if graph.owner(name) not in batch}
         return all(
-            any(made(self.deployment, Node(asset, partition)) for partition in partitions)
-            for asset, partitions in nodes.items()
+            any(
+                made(self.deployment, Node(name, partition))
+                for partition in read_partitions(self.deployment, Node(batch[0], key), name)
+            )
+            for name in parents
         )
 
     def publish_again(self) -> None:
@@ -157,18 +156,15 @@ class Runner:
 
         Model × task partitions run together, as many models in one run as possible, so that models work side by side.
         """
-        models = self.instance.get_dynamic_partitions(str(MODEL.name))
+        models, tasks = self.instance.get_dynamic_partitions(str(MODEL.name)), list(self.deployment.study.tasks)
         for chain, stale in self._stale(assets, keys).items():
             if graph.TABLES[chain[0]].partitioning is Partitioning.MODEL_TASK:
                 pairs = [ModelTask.parse(key) for key in stale]
-                blocks = [[str(pair) for pair in block] for block in rectangles(pairs, models, self._tasks())]
+                blocks = [[str(pair) for pair in block] for block in rectangles(pairs, models, tasks)]
             else:
                 blocks = [[key] for key in stale]
             for block in blocks:
                 self._materialize(chain, block)
-
-    def _tasks(self) -> list[str]:
-        return list(self.deployment.study.tasks)
 
     def _stale(self, assets: Sequence[str], partitions: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
         """What to rebuild: the end of the batch from its first asset that is out of date → partitions."""

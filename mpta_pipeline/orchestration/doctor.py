@@ -1,6 +1,6 @@
-"""Whether a deployment can work: its folders, configuration, instance and models. Changes nothing, asks nobody.
+"""Examine whether a deployment can work: folders, configuration, models. Read-only; calls no model.
 
-No Dagster here: `mpta doctor` shows what this finds.
+No Dagster here: `mpta doctor` shows the findings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpta_pipeline import inference, surveys
+from mpta_pipeline import inference, surveys, tasks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.steps.tasks import items_left_out
@@ -22,7 +22,7 @@ _ROOM = 3e9  # bytes; the demo's model and tables take about two
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether work can be done with it, and what to do if not."""
+    """One examined thing: whether it works, and what to do if it does not."""
 
     what: str
     good: bool
@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
-    """Look at one thing after the other; one that is wrong hides none that follows.
+    """Examine one thing after the other; a problem with one does not hide those that follow.
 
     Args:
         deployment: The deployment.
@@ -39,7 +39,9 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
     for name, folder in (("data folder", deployment.layout.root), ("Dagster's home", home)):
         yield _folder(name, folder)
     free = shutil.disk_usage(_existing(deployment.layout.root)).free
-    yield Finding("room on the disk", free > _ROOM, f"{free / 1e9:.0f} GB free" + ("" if free > _ROOM else ": too few"))
+    yield Finding(
+        "room on the disk", free > _ROOM, f"{free / 1e9:.0f} GB free" + ("" if free > _ROOM else ": not enough")
+    )
     readers: dict[str, Callable[[], str]] = {
         "study.yaml": lambda: f"{len(deployment.study.tasks)} task(s)",
         "surveys.yaml": lambda: f"{len(list(deployment.sources))} source(s) known",
@@ -51,6 +53,7 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
             yield Finding(name, True, read())
         except MptaError as failure:
             yield Finding(name, False, str(failure))
+    yield from _task_kinds(deployment)
     with suppress(MptaError):  # a configuration that cannot be read was told above
         for aside in deployment.set_aside:
             yield Finding(aside.name, False, str(aside))
@@ -66,14 +69,20 @@ def _existing(folder: Path) -> Path:
 def _folder(name: str, folder: Path) -> Finding:
     if os.access(_existing(folder), os.W_OK):
         return Finding(name, True, str(folder))
-    return Finding(name, False, f"{folder} cannot be written: give it other rights, or name another folder")
+    return Finding(name, False, f"{folder} cannot be written: change its permissions, or choose another folder")
+
+
+def _task_kinds(deployment: Deployment) -> Iterator[Finding]:
+    """Files of task kinds in the configuration folder that cannot be used."""
+    for path, why in tasks.task_kinds(deployment.config).problems.items():
+        yield Finding(f"task kind {path.name}", False, why)
 
 
 def _items(deployment: Deployment) -> Iterator[Finding]:
-    """Tasks whose item file has gaps: the rule lets them go on, so that none is wrong."""
+    """Tasks whose item file has gaps; they run without those items, so this is no failure."""
     try:
         found = items_left_out(deployment)
-    except MptaError:  # told of above
+    except MptaError:  # reported above
         return
     for task, told in found:
         yield Finding(f"items of {task}", True, told)
@@ -82,7 +91,7 @@ def _items(deployment: Deployment) -> Iterator[Finding]:
 def _models(deployment: Deployment) -> Iterator[Finding]:
     try:
         specs = deployment.models.values()
-    except MptaError:  # told of above
+    except MptaError:  # reported above
         return
     for problem in inference.provider_problems(deployment.config):
         yield Finding("providers", False, str(problem))
@@ -105,12 +114,12 @@ def _survey_files(deployment: Deployment) -> Iterator[Finding]:
         return
     for state in states:
         if state.problem is not None:
-            # A source that is closed or switched off is the user's own decision.
+            # A source that is closed or switched off is a decision of the user.
             yield Finding(state.path.name, state.status == "closed", state.problem)
     waves = {found.wave for found in surveys.assign(states) if found.role == "used"}
     told = (
         f"{len(waves)} wave(s)"
         if waves
-        else f"no wave yet: drop a file into {deployment.layout.surveys}, or `mpta demo`"
+        else f"no wave yet: drop a file into {deployment.layout.surveys}, or run `mpta demo`"
     )
     yield Finding("survey files", bool(waves), told)

@@ -1,4 +1,4 @@
-"""The event log as a store of its own: what previews showed of somebody who withdrew goes from there, too."""
+"""Purge withdrawn respondents from the event log, where previews may have shown them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import dagster as dg
 
-_AT_ONCE = 200
+_PAGE = 200
 _LOCK_SECONDS = 10
 
 
 def purge(instance: dg.DagsterInstance, texts: Sequence[str]) -> int:
-    """Delete the runs in whose previews one of `texts` stands; returns how many.
+    """Delete the runs whose previews contain one of `texts`; returns their number.
 
-    What those runs made stays known as made, with its data version and without previews.
+    Their materializations stay recorded with their data versions, without previews.
     """
     shown: set[str] = set()
     latest: dict[tuple[dg.AssetKey, str | None], dg.EventLogRecord] = {}
@@ -42,18 +42,18 @@ def purge(instance: dg.DagsterInstance, texts: Sequence[str]) -> int:
 
 
 def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Iterator[dg.EventLogRecord]:
-    """The materializations of an asset, the latest first."""
+    """The materializations of an asset, newest first."""
     cursor, more = None, True
     while more:
-        page = instance.fetch_materializations(key, limit=_AT_ONCE, cursor=cursor)
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
         cursor, more = page.cursor, page.has_more
         yield from page.records
 
 
 def _overwrite_freed_pages(instance: dg.DagsterInstance) -> None:
-    """SQLite leaves what was deleted in its file until the room is used again; rewriting the file drops it."""
+    """Rewrite the database files: SQLite keeps deleted rows in freed pages until these are reused."""
     home = instance.root_directory if instance.is_persistent else None
     for path in sorted(Path(home, "history").rglob("*.db")) if home else ():
-        # Somebody who holds the file keeps it from being rewritten; the room is used again by the next runs anyway.
+        # An open connection prevents rewriting; then the next runs reuse the pages.
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as con:
             con.execute("vacuum")

@@ -1,7 +1,7 @@
-"""What runs by the clock: the release watch and the nightly full check as asset checks, the refresh as a job.
+"""Scheduled jobs: the release watch and the nightly full check as asset checks, the refresh as a job.
 
-The checks belong to assets that no run makes (the survey files, and everything that is stored), so that they run by
-their schedules alone: a check of an asset that is made would run with each of its runs.
+The checks belong to assets that no run makes (the survey files, and the stored data as a whole), so that only their
+schedules run them: a check of a materialized asset would run with each of its runs.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from mpta_pipeline.surveys import release_watch
 
 STORED_DATA = dg.AssetSpec(
     "stored_data",
-    description="Everything below the data directory: tables, ledgers, snapshots, the published file. "
-    "Its checks are the nightly full check; `mpta check` does the same.",
+    description="Everything below the data folder: tables, ledgers, snapshots, the published file. "
+    "Its checks are the nightly full check; `mpta check` runs the same.",
     group_name="publication",
     owners=OWNERS,
     kinds={"parquet"},
@@ -32,13 +32,13 @@ STORED_DATA = dg.AssetSpec(
 @dg.asset_check(
     asset="survey_file",
     name="newest_release",
-    description="The files in use are the newest releases, as far as the sources' addresses tell. "
-    "What may be downloaded is, into the survey folder; what may not be is told here.",
+    description="The files in use are the newest releases, as far as the sources' addresses show. "
+    "Files that may be downloaded are placed in the survey folder; others are reported here.",
 )
 def newest_release(
     context: dg.AssetCheckExecutionContext, deployment: dg.ResourceParam[Deployment]
 ) -> dg.AssetCheckResult:
-    """Ask the addresses; a new release, or an address that no longer tells, is a warning with what to do."""
+    """Query the addresses; a new release, or an address that no longer answers, is a warning with the remedy."""
     deployment.look()
     used = deployment.in_use()
     findings = release_watch.watch(deployment.sources, deployment.layout, used)
@@ -51,13 +51,13 @@ def newest_release(
                 context.instance.report_runless_asset_event(observed)
     removed = deployment.catalogue().removed
     for wave in _confirmed(used, findings):
-        # The files' content is what it was; the event says that it was asked for, which is what freshness looks at.
+        # The files are unchanged; the event records that this was confirmed, for the freshness policy.
         context.instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 "survey_file",
                 partition=wave,
                 tags={DATA_VERSION: data_version(Node("survey_file", wave), deployment.wave_version(wave), removed)},
-                metadata={"release watch": "no newer release, or no address to ask"},
+                metadata={"release watch": "no newer release, or no address to query"},
             )
         )
     left = [f for f in findings if not f.good]
@@ -74,7 +74,7 @@ def newest_release(
         passed=not left,
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(f.message for f in left) or release_watch.summary(findings),
-        metadata={"addresses asked": len(findings), "findings": preview(shown, rows=50)},
+        metadata={"addresses queried": len(findings), "findings": preview(shown, rows=50)},
     )
 
 
@@ -84,7 +84,7 @@ def _metadata(found: release_watch.WatchResult) -> dict[str, str]:
 
 
 def _confirmed(used: dict[str, surveys.InUse], findings: list[release_watch.WatchResult]) -> list[str]:
-    """Waves for whose source every address said that there is nothing new."""
+    """Waves whose source has no new release at any of its addresses."""
     open_ = {f.codebook for f in findings if f.outcome != "nothing_new"}
     return [wave for codebook, what in used.items() if codebook not in open_ for wave in what.waves]
 
@@ -103,7 +103,7 @@ def _stored_check(name: str, description: str) -> dg.AssetChecksDefinition:
             passed=not failed,
             severity=dg.AssetCheckSeverity.ERROR if errors else dg.AssetCheckSeverity.WARN,
             description="; ".join(f"{f.subject}: {f.message}" for f in failed[:5]) or None,
-            metadata={"looked at": len(found), "failed": len(failed)}
+            metadata={"examined": len(found), "failed": len(failed)}
             | ({"what failed": preview(shown, rows=100)} if failed else {}),
         )
 
@@ -115,31 +115,31 @@ CHECKS = [newest_release, *(_stored_check(name, text) for name, (_, text) in int
 RELEASE_WATCH = dg.define_asset_job(
     "release_watch",
     selection=dg.AssetSelection.checks(newest_release),
-    description="Asks the sources' addresses for new releases; fetches what may be fetched, tells of the rest.",
+    description="Queries the sources' addresses for new releases; downloads where permitted, reports the rest.",
 )
 FULL_CHECK = dg.define_asset_job(
     "full_check",
     selection=dg.AssetSelection.checks_for_assets("stored_data"),
-    description="Looks through everything that is stored. Changes nothing.",
+    description="Verifies stored data and its consistency. Read-only.",
 )
 
 
 def refresh(build: Callable[[Deployment], dg.Definitions]) -> dg.JobDefinition:
-    """The job that does what `mpta run` does.
+    """The job that does the same as `mpta run`.
 
     Args:
-        build: Makes the definitions of a deployment, whose assets the job runs.
+        build: Builds the definitions of a deployment, whose assets the job runs.
     """
 
-    @dg.op(description="Looks at the sources and makes what is out of step, as `mpta run` does, in runs of its own.")
+    @dg.op(description="Reads the sources and rebuilds what is out of date, as `mpta run` does, in separate runs.")
     def bring_up_to_date(context: dg.OpExecutionContext, deployment: dg.ResourceParam[Deployment]) -> None:
-        """Run what is out of step; figures that were in step are published anew, which confirms them."""
+        """Rebuild what is out of date; estimates that are up to date are published again, which confirms them."""
         with sole_command(deployment, context.instance):
             runner = Runner(deployment, build(deployment), context.instance, announce=context.log.info)
             outcome = runner.run()
             if "report" not in outcome.made and deployment.layout.report.exists() and not outcome.failures:
                 runner.publish_again()
-        context.log.info(f"{len(outcome.made)} table(s) made")
+        context.log.info(f"{len(outcome.made)} table(s) rebuilt")
         for name, problem in outcome.problems.items():
             context.log.warning(f"{name}: {problem}")
         if outcome.failures:
@@ -150,15 +150,15 @@ def refresh(build: Callable[[Deployment], dg.Definitions]) -> dg.JobDefinition:
 
     @dg.job(
         name="refresh",
-        description="Brings everything up to date, as `mpta run` does. The daemon's automation does so by itself.",
+        description="Brings everything up to date, as `mpta run` does. Not needed where the daemon's automation is on.",
     )
     def job() -> None:
-        """One step that starts the runs."""
+        """A single step, which starts the runs."""
         bring_up_to_date()
 
     return job
 
 
 def jobs(build: Callable[[Deployment], dg.Definitions]) -> dict[str, Any]:
-    """The jobs, by the names that `schedules` in study.yaml has for them."""
+    """The jobs by their names under `schedules` in study.yaml."""
     return {"watch": RELEASE_WATCH, "check": FULL_CHECK, "refresh": refresh(build)}

@@ -1,4 +1,4 @@
-"""Resources. One: the deployment, opened afresh in each run, so that an edited configuration counts at once."""
+"""Resources: the deployment, opened anew in each run, so that an edited configuration takes effect at once."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class DeploymentResource(dg.ConfigurableResource[Deployment]):
     """The deployment named by `MPTA_DATA_DIR`, `MPTA_SURVEY_DIR` and `MPTA_CONFIG_DIR`."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Deployment:
-        """Open it. Files are read when first asked for."""
+        """Open the deployment; its files are read on first use."""
         return Deployment.from_env()

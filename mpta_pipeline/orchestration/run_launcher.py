@@ -1,7 +1,7 @@
-"""Runs on this machine whose end is noticed.
+"""Run launcher that detects dead workers.
 
-Dagster's own launcher does not tell whether a run is alive. One that was killed together with its code server (power,
-memory, `kill -9`) stays started for ever: its assets count as in progress and are never requested again.
+Dagster's default launcher does not report whether a run is alive. A run that was killed together with its code server
+(power, memory, `kill -9`) stays "started" for ever: its assets count as in progress and are never requested again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 
 from dagster import DagsterRun, DefaultRunLauncher
+
+# A launcher is written against these classes; Dagster exports no public names for them.
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
@@ -24,35 +26,35 @@ _ALIVE = CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """The default launcher, and whether the process of a run still lives; `run_monitoring` asks."""
+    """The default launcher with a health check of the run's process, for Dagster's `run_monitoring`."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """It can be asked."""
+        """Yes: `run_monitoring` may call the health check."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Ask the code server that started the run; of a run inside a command, look whether a command is at work."""
+        """Query the run's code server; a run inside a command is alive while a command holds the lock."""
         if COMMAND_TAG in run.tags:
-            return _ALIVE if _command_at_work() else _gone("the command that ran this was killed")
+            return _ALIVE if _command_is_running() else _dead("the command that ran this was killed")
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
-            return _ALIVE  # started by other means, of which nothing is known
+            return _ALIVE  # started by other means; its state is unknown
         try:
             answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=ANSWER_SECONDS)
         except DagsterUserCodeUnreachableError as failure:
             code = getattr(failure.__cause__, "code", lambda: None)()
-            return _gone("its code server is gone") if code == StatusCode.UNAVAILABLE else _ALIVE
+            return _dead("its code server is gone") if code == StatusCode.UNAVAILABLE else _ALIVE
         if deserialize_value(answer, CanCancelExecutionResult).can_cancel:
             return _ALIVE
-        return _gone("its code server does not know it")
+        return _dead("its code server does not know it")
 
 
-def _gone(why: str) -> CheckRunHealthResult:
-    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"{why}; what was answered is kept", transient=True)
+def _dead(why: str) -> CheckRunHealthResult:
+    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"{why}; answers received so far are kept", transient=True)
 
 
-def _command_at_work() -> bool:
+def _command_is_running() -> bool:
     path = Layout.from_env().root / COMMAND_LOCK
     if not path.exists():
         return False

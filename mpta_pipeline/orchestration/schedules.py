@@ -1,4 +1,4 @@
-"""Schedules and freshness: when the jobs of `upkeep` run, and from when on files and figures show as stale."""
+"""Schedules of the jobs, and freshness policies: when survey files and estimates show as stale."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import dagster as dg
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.pipeline.deployment import Deployment
 
-# Shown in the UI, stopped, where the study gives no time.
+# Where the study sets no time, the UI shows the schedule with this one, stopped.
 _PROPOSED = {"watch": "0 6 * * 1", "check": "0 3 * * *", "refresh": "0 4 * * 0"}
-# What the policies are on: the survey files that waves are read from, and the figures as they are published.
+# Assets with a freshness policy: the survey files that waves are read from, and the published estimates.
 _WAVES, _FIGURES = ("survey_file",), ("warehouse", "report")
 
 
 def build(deployment: Deployment, jobs: Mapping[str, Any]) -> list[dg.ScheduleDefinition]:
-    """The schedules of the study: those with a time run, the others can be started in the UI.
+    """The schedules of the study. Those with a time run; the others can be started in the UI.
 
     Args:
         deployment: The deployment.
@@ -37,7 +37,7 @@ def _schedule(deployment: Deployment, name: str, job: Any, cron: str | None, tim
         return dg.ScheduleDefinition(
             name=f"{job.name}_schedule",
             job=job,
-            description=f"{job.description} Its time is `schedules: {name}` in study.yaml.",
+            description=f"{job.description} Set its time with `schedules: {name}` in study.yaml.",
             cron_schedule=cron or _PROPOSED[name],
             execution_timezone=timezone,
             default_status=status,
@@ -53,9 +53,9 @@ def _schedule(deployment: Deployment, name: str, job: Any, cron: str | None, tim
 
 
 def freshness(deployment: Deployment, spec: dg.AssetSpec) -> dg.AssetSpec:
-    """An asset with its freshness policy, where it has one: it warns in the last third of its time.
+    """Add an asset's freshness policy, if it has one; it warns in the last third of its time.
 
-    Survey files are fresh while the release watch hears of nothing new, figures while they are made or confirmed.
+    Survey files stay fresh while the release watch finds nothing new, estimates while they are rebuilt or confirmed.
     """
     chosen = deployment.study.schedules
     name = spec.key.to_user_string()

@@ -1,26 +1,26 @@
-"""Sensors: the survey folder and the configuration, watched."""
+"""Sensors: watch the survey folder and the configuration; evaluate the automation conditions."""
 
 import dagster as dg
 
 from mpta_pipeline.orchestration.source_observations import forget_removed, look
 from mpta_pipeline.pipeline.deployment import Deployment
 
-# Each step of a new wave's way waits for a tick. A look costs milliseconds, an evaluation one or two seconds.
+# A new wave advances by one stage per tick. A look takes milliseconds, an evaluation one or two seconds.
 INTERVAL_SECONDS = 10
 
 
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks into the survey folder and the configuration, adds partitions and reports changed versions.",
+    description="Reads the survey folder and the configuration, adds partitions and reports changed versions.",
 )
 def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Report what is new outside; what depends on it is requested by the assets' own conditions."""
+    """Report new files and settings; the assets' own conditions request what depends on them."""
     deployment = Deployment.from_env()
     loaded = _loaded_tasks(context)
     if loaded is not None and set(loaded) != set(deployment.study.tasks):
         context.log.warning(
-            f"study.yaml has the tasks {', '.join(deployment.study.tasks)}; loaded are {', '.join(loaded)}. "
+            f"study.yaml has the tasks {', '.join(deployment.study.tasks)}, but {', '.join(loaded)} are loaded. "
             "Reload the code location (in the UI: Deployment, Reload)"
         )
     found = look(deployment, context.instance, loaded)
@@ -32,12 +32,12 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
     ]
     if not requests and not found.events:
-        return dg.SkipReason(f"Nothing new: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s).")
+        return dg.SkipReason(f"No changes: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s).")
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
 
 
 def _loaded_tasks(context: dg.SensorEvaluationContext) -> list[str] | None:
-    """The tasks of the definitions that the daemon has loaded; None outside of a daemon."""
+    """The tasks of the definitions that the daemon has loaded; None outside a daemon."""
     if context.repository_def is None:
         return None
     partitions = context.repository_def.asset_graph.get(dg.AssetKey("task_card")).partitions_def
@@ -60,21 +60,21 @@ def _automation(
     )
 
 
-# From the survey file to the prompts: runs. The backfill daemon looks every 30 s, at the beginning and the end of each
-# hop, and what depends on a backfill waits for its end. From the answers on: backfills where there are several
-# partitions, because only they keep to one run for many.
+# From survey files to prompts: runs. The backfill daemon checks every 30 s, at the start and the end of each stage, and
+# whatever depends on a backfill waits for its end. From responses on: backfills where there are several partitions,
+# because only a backfill puts many partitions into one run.
 AUTOMATION = [
     _automation(
         "automation_to_prompts",
         dg.AssetSelection.all() - _PER_MODEL,
-        "Runs what is out of date from the survey files to the prompts. Asks no model.",
+        "Rebuilds what is out of date from survey files to prompts. Sends no request to a model.",
         backfills=False,
     ),
     _automation(
         "automation_of_models",
         _PER_MODEL,
-        "Asks models the prompts that are new to them, then makes figures, warehouse and report. "
-        "Switch it off to decide yourself when models are asked.",
+        "Sends new prompts to the models, then rebuilds estimates, warehouse and report. "
+        "Switch it off to decide yourself when requests are sent.",
         backfills=True,
     ),
 ]

@@ -1,7 +1,7 @@
-"""Reporting what came from outside: which waves, models, tasks there are and which version each has.
+"""Report the sources to Dagster: which waves, models and tasks exist, and the version of each.
 
-A version is reported as an `AssetMaterialization` with a `dagster/data_version` tag: an observation of a bare external
-asset counts for nothing in automation.
+A version is reported as an `AssetMaterialization` with a `dagster/data_version` tag, because automation ignores
+observations of external assets.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mpta_pipeline.pipeline.stored import forget_wave
 
 @dataclass(frozen=True)
 class Look:
-    """What a look at the outside found, compared with what the instance knows.
+    """The state of the sources compared with what the instance knows.
 
     Attributes:
-        catalogue: What the survey folder holds.
+        catalogue: The contents of the survey folder.
         add: Partition set → keys that the instance lacks.
-        remove: Partition set → keys that are gone.
-        events: A materialization for each source whose version changed, and an observation for each new problem.
+        remove: Partition set → keys that no longer exist.
+        events: A materialization per source whose version changed, and an observation per new problem.
     """
 
     catalogue: Catalogue
@@ -40,16 +40,16 @@ class Look:
 
 
 def look(deployment: Deployment, instance: dg.DagsterInstance, tasks: Collection[str] | None = None) -> Look:
-    """Look at the survey folder and the configuration; changes nothing in the instance.
+    """Read the survey folder and the configuration; changes nothing in the instance.
 
     Args:
         deployment: The deployment.
         instance: The Dagster instance.
-        tasks: Tasks of the definitions that are loaded; null for the study's. A task that is not loaded yet is not told
-            of, or the news would be lost on assets that do not know it.
+        tasks: Tasks of the loaded definitions; null for the study's. A task that is not loaded yet is not reported,
+            because assets that do not know it would miss the event.
     """
     loaded = set(deployment.study.tasks if tasks is None else tasks)
-    models = list(deployment.models)  # a configuration that cannot be read is an error before anything is remembered
+    models = list(deployment.models)  # an unreadable configuration raises before anything is remembered
     before = deployment.last_look()
     known_problems = before.problems if before else {}
     catalogue = deployment.look()
@@ -74,7 +74,7 @@ def look(deployment: Deployment, instance: dg.DagsterInstance, tasks: Collection
 
 
 def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> None:
-    """Record in the instance what was found; waves that are gone leave the study."""
+    """Record the result of `look` in the instance; waves without a file leave the study."""
     for name, keys in found.add.items():
         if keys:
             instance.add_dynamic_partitions(name, keys)
@@ -87,7 +87,7 @@ def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> 
 
 
 def forget_removed(found: Look, deployment: Deployment) -> None:
-    """Take the waves that are gone out of the study's tables."""
+    """Remove the tables of waves that left the study."""
     for wave in found.remove[str(SURVEY_WAVE.name)]:
         forget_wave(deployment, wave)
 
@@ -139,7 +139,7 @@ def _metadata(deployment: Deployment, catalogue: Catalogue, source: str, partiti
 
 
 def report_probes(deployment: Deployment, instance: dg.DagsterInstance, probes: Sequence[inference.Probe]) -> None:
-    """Show in the UI what probes of models found, as observations of their cards: no version changes by them."""
+    """Show the results of model probes in the UI, as observations of the model cards; versions do not change."""
     known = set(instance.get_dynamic_partitions(str(MODEL.name)))
     for found in probes:
         if found.model in known:
@@ -149,7 +149,7 @@ def report_probes(deployment: Deployment, instance: dg.DagsterInstance, probes: 
 
 
 def _probed(found: inference.Probe) -> dict[str, str]:
-    """What a probe found, as metadata."""
+    """The result of a probe as metadata."""
     shown = {"problem": found.problem} if found.problem else found.shown()
     return {f"probe: {name}": words for name, words in shown.items()}
 

@@ -1,4 +1,4 @@
-"""Personas: real respondents in words, what must stay hidden, who is asked."""
+"""Personas: word the answers of real respondents, hide what an item asks about, and draw who is asked."""
 
 from mpta_pipeline.personas.controls import MEANING, PLACEBO, SHUFFLES, stand_ins
 from mpta_pipeline.personas.dimensions import derived_dimensions

@@ -1,7 +1,7 @@
-"""Controls: what else could explain a difference that a persona makes.
+"""Make the controls: conditions that show what else could explain the difference that a persona makes.
 
-Another respondent's traits (is it this person, or any person?), neutral text of the same length (or just the words
-before the question?), the persona less one domain of traits (which of them?).
+Another respondent's traits (this person, or any person?), neutral text of the same length (or only the words before
+the question?), and the persona without one domain of traits (which of them?).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import polars as pl
 
 from mpta_pipeline.core.hashing import hash_uniform
 
-# Condition → the groups within which the traits of another respondent are shown instead. Within a wave, because what
-# must be hidden is known for the wave's own columns, and so that a new wave changes nobody's stand-in.
+# Condition → the groups within which another respondent's traits are shown instead. Always within a wave, because what
+# must be hidden is known for the wave's own columns, and so that a new wave does not change earlier stand-ins.
 SHUFFLES: Mapping[str, tuple[str, ...]] = {"shuffled_country": ("wave", "country"), "shuffled_any": ("wave",)}
 PLACEBO = "placebo"
 MEANING: Mapping[str, str] = {
@@ -33,7 +33,7 @@ MEANING: Mapping[str, str] = {
 
 
 def domains_shown(condition: str) -> tuple[str, ...] | None:
-    """Domains whose traits a condition shows; null for all."""
+    """Domains whose traits a condition shows; None for all."""
     if condition == "demographics_only":
         return ("demographic",)
     if condition.startswith("without_"):
@@ -43,9 +43,9 @@ def domains_shown(condition: str) -> tuple[str, ...] | None:
 
 
 def stand_ins(personas: pl.DataFrame, within: Sequence[str], *, seed: int) -> pl.DataFrame:
-    """Give every persona another one of its group: the next by keyed hash, the first for the last.
+    """Assign to every persona another one of its group: the next by keyed hash, and the first to the last.
 
-    Nobody stands in for two, and where a persona comes or goes only its neighbour's stand-in changes.
+    Nobody stands in for two personas. If a persona comes or goes, only its neighbour's stand-in changes.
 
     Returns:
         respondent_id, shown_respondent_id; no row for a persona that is alone in its group.
@@ -65,9 +65,9 @@ def _sentences() -> tuple[str, ...]:
 
 
 def placebo(texts: pl.Series) -> pl.Series:
-    """Neutral text as long as each text, to the nearest sentence; null where there is no text.
+    """Write neutral text as long as each text, to the nearest sentence; null for null.
 
-    The sentences are true, say nothing about anybody, and come round again where a text is longer than all of them.
+    The sentences are true, say nothing about any person, and repeat for texts that are longer than all of them.
     """
     longest = int(str(texts.str.len_chars().max() or 0))
     sentences = _sentences()

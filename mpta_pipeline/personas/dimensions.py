@@ -1,4 +1,4 @@
-"""Dimensions: the traits by which people are stratified and figures are cut."""
+"""Derive the dimensions by which people are stratified and estimates are broken down."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ import polars as pl
 from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.cultural_zones import ZONES
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 from mpta_pipeline.personas.traits import Crosswalk
 from mpta_pipeline.personas.wording import number
 
 _RESPONDENT = ("country", "year", "wave", "survey", "codebook")
-# Dimensions of the question or its wording, which figures take from the answers; whether a story is set in the
-# person's own culture needs their country.
+# Dimensions of the question or its wording are made from the answers. Of people they need, at most, the country.
 _OF_QUESTIONS = {
-    "category": (),
-    "context": (),
-    "context_level": (),
-    "story_zone": (),
-    "style": (),
-    "framing": (),
-    "elicitation": (),
-    "in_culture": ("country",),
+    dimension.name: ("country",) if dimension.of == "items and country" else ()
+    for dimension in ROW_DIMENSIONS
+    if dimension.name not in _RESPONDENT
 }
 
 # Names for people. Other dimensions are called by the label of their concept.
@@ -41,14 +36,7 @@ TITLES: Mapping[str, str] = {
     "race": "Race",
     "cultural_zone": "Cultural zone",
     "country_group": "Group of countries",
-    "category": "Category of the question",
-    "context": "Context",
-    "context_level": "Background given",
-    "story_zone": "Cultural zone of the story",
-    "in_culture": "Own or other culture",
-    "style": "Style of the persona",
-    "framing": "Framing of the persona",
-    "elicitation": "Elicitation",
+    **{dimension.name: dimension.title for dimension in ROW_DIMENSIONS},
 }
 # Values whose phrase says what they are without the name of the dimension.
 VALUES: Mapping[tuple[str, str], str] = {
@@ -72,7 +60,7 @@ VALUES: Mapping[tuple[str, str], str] = {
 
 
 def age_band(age: pl.Expr) -> pl.Expr:
-    """18–29 (respondents below 18 included, whom some surveys admit), 30–44, 45–64, 65+."""
+    """18–29 (including respondents under 18, whom some surveys admit), 30–44, 45–64, 65+."""
     return (
         pl.when(age.is_null()).then(None).when(age < 30).then(pl.lit("18–29")).when(age < 45).then(pl.lit("30–44"))
         .when(age < 65).then(pl.lit("45–64")).otherwise(pl.lit("65+"))
@@ -80,11 +68,11 @@ def age_band(age: pl.Expr) -> pl.Expr:
 
 
 def age_decade(age: pl.Expr) -> pl.Expr:
-    """The decade of life: 20s, 30s and so on."""
+    """The decade of age: 20s, 30s and so on."""
     return pl.when(age.is_not_null()).then(pl.format("{}s", (age // 10 * 10).cast(pl.Int64)))
 
 
-# name → (concept it is made from, how)
+# Name → (concept it is derived from, function).
 _DERIVED: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
     "age_band": ("age", age_band),
     "age_decade": ("age", age_decade),
@@ -92,30 +80,34 @@ _DERIVED: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
 
 
 def zones(country: pl.Expr) -> pl.Expr:
-    """The country's zone on the Inglehart–Welzel map; null for countries that it does not place."""
+    """The country's zone on the Inglehart–Welzel map; null for countries that are not on it."""
     return country.replace_strict(ZONES, default=None, return_dtype=pl.String)
 
 
 def country_group(groups: Mapping[str, Sequence[str]]) -> pl.Expr:
-    """The study's group of a country; null outside all of them.
+    """The study's group of a country; null for countries in no group.
 
     Raises:
-        ConfigError: A name is no country, a country is in two groups, or there are no groups.
+        ConfigError: A name is not a country, a country is in two groups, or there are no groups.
     """
 
     def wrong(problem: str, value: str | None, remedy: str) -> ConfigError:
         return ConfigError(problem, variable="figures.country_groups", value=value, remedy=remedy)
 
     if not groups:
-        raise wrong("The study cuts by country_group, but has no groups", None, "name the groups and their countries")
+        raise wrong(
+            "The study uses the dimension country_group without groups", None, "name the groups and their countries"
+        )
     found: dict[str, str] = {}
     for group, countries in groups.items():
         for name in countries:
             code = country_code(name)
             if code is None:
-                raise wrong("A country is not known", name, "give its whole name or its ISO 3166-1 code")
+                raise wrong("The country is unknown", name, "give its whole name or its ISO 3166-1 code")
             if found.setdefault(code, group) != group:
-                raise wrong("A country is in two groups", f"{name}: {found[code]}, {group}", "keep the groups apart")
+                raise wrong(
+                    "A country is in two groups", f"{name}: {found[code]}, {group}", "remove it from one of them"
+                )
     return pl.col("country").replace_strict(found, default=None, return_dtype=pl.String)
 
 
@@ -132,16 +124,16 @@ def derived_dimensions(
         respondents: RESPONDENTS rows with their harmonized columns.
         names: Dimensions or intersections of them (`sex×age_band`): a respondent field (country, wave, year), a
             derived one (age_band, cultural_zone, country_group), a harmonized column, or a concept, which stands for
-            whichever of its columns the respondent's survey has. Dimensions of the question (category, in_culture, …)
-            make no column here.
+            the column that the respondent's survey has. Dimensions of the question (category, in_culture, …) have no
+            column here.
         crosswalk: Concepts and options.
-        country_groups: Groups of the dimension `country_group`, of countries by name or ISO code.
+        country_groups: Groups of the dimension `country_group`: name → countries, by name or ISO code.
 
     Returns:
-        respondent_id, survey, and one String column a base dimension; null where the answer is missing or not asked.
+        respondent_id, survey, and one String column per base dimension; null if the answer is missing or not asked.
 
     Raises:
-        ConfigError: A name that is none of these.
+        ConfigError: A name is none of these.
     """
     parts = [part for name in names for part in name.split("×")]
     bases = list(dict.fromkeys(base for part in parts for base in _OF_QUESTIONS.get(part, (part,))))

@@ -1,4 +1,4 @@
-"""Export: personas for other tools, with licence and policy; what may not leave is left out and said."""
+"""Export personas for other tools, with licence and policy; personas that may not be exported are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS = ("reference_json", "huggingface")
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written and what was left out.
+    """What was exported and what was left out.
 
     Attributes:
         files: Files written.
@@ -42,17 +42,17 @@ def export_personas(
 
     `reference_json` is the reference project's `personas.json`: id, and per trait question_id, question, answer_value,
     use_case (demographic or value) and category. `huggingface` is `data/train-00000-of-00001.parquet` (one row a
-    persona, its traits with domain, wording and licence, and the prose text) beside a data card.
+    persona, its traits with domain, wording and licence, and the prose text) with a data card.
 
     Args:
         personas: PERSONAS.
-        folder: Where to; created where absent.
+        folder: Target folder; created if absent.
         format: One of `FORMATS`.
-        min_k: Personas who share their demographic traits with fewer respondents than this are left out.
-        questions: Column → question, for the reference's format; the trait's label stands in.
+        min_k: Personas who share their demographic traits with fewer respondents are left out.
+        questions: Column → question, for the reference's format; by default the trait's label.
 
     Raises:
-        PolicyError: No persona may leave.
+        PolicyError: No persona may be exported.
         ConfigError: Unknown format.
     """
     if format not in FORMATS:
@@ -83,7 +83,7 @@ def _reference_json(personas: pl.DataFrame, folder: Path, questions: Mapping[str
         long.select(
             "respondent_id",
             pl.struct(
-                # The country of a survey of one country is in no variable of its file.
+                # The country of a survey of one country is not in a variable of its file.
                 pl.when(pl.col("variable") == "").then("column").otherwise("variable").alias("question_id"),
                 pl.coalesce(question, "label").alias("question"),
                 pl.col("answer").alias("answer_value"),
@@ -99,7 +99,7 @@ def _reference_json(personas: pl.DataFrame, folder: Path, questions: Mapping[str
 
 
 def _huggingface(personas: pl.DataFrame, folder: Path, _questions: Mapping[str, str]) -> tuple[Path, ...]:
-    # The licence is the source's, and stands with every trait because traits of several sources may be mixed later.
+    # Every trait carries the licence of its source, because traits of several sources may be combined later.
     licensed = (
         personas.select("respondent_id", "licence", "traits")
         .explode("traits")
@@ -118,12 +118,12 @@ def _huggingface(personas: pl.DataFrame, folder: Path, _questions: Mapping[str, 
 
 
 def _terms(personas: pl.DataFrame) -> list[tuple[str, str]]:
-    """Survey and licence of all sources inside."""
+    """Survey and licence of all sources of the personas."""
     return personas.select("survey", "licence").unique().sort("survey", "licence").rows()
 
 
 def data_card(personas: pl.DataFrame) -> str:
-    """The data card: what is inside, from where, under which terms, and how easily people can be told apart."""
+    """The data card: content, sources, terms, and how easily people can be recognized."""
     sources = (
         personas.group_by("survey", "wave", "release_id", "licence")
         .agg(pl.len().alias("n"), pl.col("n_traits").mean(), (pl.col("k_anonymity") == 1).mean().alias("unique"))
@@ -153,14 +153,14 @@ configs:
 # Survey personas
 
 {personas.height:,} personas. Each is a real survey respondent with traits that they stated themselves, in the wording
-of the survey's own answers; an answer that is missing is not there. Made by `mpta_pipeline`.
+of the survey's own answers; missing answers are left out. Made by `mpta_pipeline`.
 
 | survey | wave | release | personas | traits | alone with their demographics | terms |
 |---|---|---|---|---|---|---|
 {rows}
 
-The share that is alone with its demographic traits in its wave and country (k-anonymity 1) can be recognized by whoever
-knows these traits of somebody: do not try to, and do not pass the data on against the terms of its source.
+Anyone who knows the demographic traits of a person can recognize those who are alone with their traits in their wave
+and country (k-anonymity 1). Do not try to, and do not pass the data on against the terms of its source.
 
 Columns: `respondent_id` (stable hash), `revision` (hash of what it says), `survey`, `codebook` (form of its file),
 `wave`, `release_id`, `country` (ISO 3166-1 alpha-3), `year`, `weight` (the survey's; null where the source has none),

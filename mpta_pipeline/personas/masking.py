@@ -1,4 +1,4 @@
-"""Masking: what a persona must not show when a given item is asked."""
+"""Mask traits: find what a persona must not show for a given item."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import polars as pl
 
 
 def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
-    """The columns to keep out of the persona text, for each item and codebook that it can be asked of.
+    """Find the columns to keep out of the persona text, per item and codebook whose personas can be asked.
 
-    Hidden are the item's own column, every column made from the same native variable or with the same label (another
-    wording of the same question), and every column that shares a `reveals` group with the item (party, vote and
-    left-right; age and birth year; …).
+    These are the item's own column, every column made from the same variable or with the same label (another wording
+    of the same question), and every column that shares a `reveals` group with the item (party, vote and left-right;
+    age and birth year; …).
 
     Args:
         items: ITEMS rows.
         shown: codebook, column, label, variables (list), reveals (list) of all columns that a persona may show.
 
     Returns:
-        item_id, codebook, hidden (those that a persona may show, sorted; what the texts depend on), masked (hidden and
-        the item's own column, which is recorded).
+        item_id, codebook, hidden (those that a persona could show, sorted; texts depend on them), masked (hidden and
+        the item's own column, for the record).
     """
     asked = items.select(
         "item_id",

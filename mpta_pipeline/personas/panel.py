@@ -1,4 +1,4 @@
-"""The panel: who is asked."""
+"""Draw the panel: the personas that are asked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ UNKNOWN = "unknown"
 def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDesign, seed: int) -> pl.DataFrame:
     """Draw the panel: stratified within each survey, by lowest keyed hash within stratum.
 
-    The design's size is shared equally among the surveys (a survey that is smaller than its share gives the rest to
-    the others), because figures are never pooled over surveys. Within a survey the strata get equal shares, or shares
-    proportional to their personas by largest remainder; ties fall by the hash of the stratum's name. A stratum too
-    small for a place is joined to its nearest neighbour, so that everybody has a chance and the inverse inclusion
-    probabilities sum to all personas (collapsed strata). Which persona is drawn depends on nothing but its id and the
-    seed, so a new wave or country takes places only as its share of its strata requires, and everybody else stays.
+    The size is divided equally among the surveys, because estimates are never pooled over surveys; a survey that is
+    smaller than its share leaves the rest to the others. Within a survey the strata get equal shares, or shares
+    proportional to their personas by largest remainder; the hash of the stratum's name breaks ties. A stratum too
+    small for a place is joined to its nearest neighbour, so that every persona has a chance and the inverse inclusion
+    probabilities sum to all personas (collapsed strata). Whether a persona is drawn depends only on its id and the
+    seed: a new wave or country takes only the places that its share of the strata requires.
 
     Args:
         personas: PERSONAS rows.
@@ -71,7 +71,7 @@ def draw_panel(personas: pl.DataFrame, dimensions: pl.DataFrame, design: PanelDe
 def _allocated(
     strata: pl.DataFrame, total: int, allocate: Callable[[list[int], list[float], int], list[int]]
 ) -> pl.DataFrame:
-    """Share the places of a survey out among its strata, joining those that would get none.
+    """Divide the places of a survey among its strata, and join strata that would get none.
 
     Args:
         strata: survey, stratum, stratum_size, tie of one survey, in the order of the strata's names.

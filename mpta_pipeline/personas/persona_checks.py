@@ -1,4 +1,4 @@
-"""Checks on the personas: what must hold before they replace the stored ones."""
+"""Check personas before they replace the stored ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mpta_pipeline.core.checks import CheckResult
 
 
 def check_personas(personas: pl.DataFrame, respondents: pl.DataFrame) -> list[CheckResult]:
-    """Check that personas say what their respondents said, in words, and nothing else.
+    """Check that personas say what their respondents answered, in words, and nothing else.
 
     Args:
         personas: PERSONAS.
@@ -32,9 +32,9 @@ def check_personas(personas: pl.DataFrame, respondents: pl.DataFrame) -> list[Ch
         CheckResult(
             "respondents_known", strangers == 0, "error", "Every persona is a respondent", {"unknown": strangers}
         ),
-        CheckResult("no_missing_told", told == 0, "error", "No missing answer is told as a fact", {"told": told}),
+        CheckResult("no_missing_told", told == 0, "error", "No missing answer is stated as a fact", {"told": told}),
         CheckResult(
-            "statements_say_answers", unsaid == 0, "error", "Each statement holds its answer", {"unsaid": unsaid}
+            "statements_say_answers", unsaid == 0, "error", "Each statement contains its answer", {"unsaid": unsaid}
         ),
         CheckResult(
             "labels_unique", labels == 0, "error", "No persona has two traits under one label", {"twice": labels}
@@ -43,14 +43,14 @@ def check_personas(personas: pl.DataFrame, respondents: pl.DataFrame) -> list[Ch
             "styles_separable",
             broken == 0,
             "error",
-            "No label or answer holds a separator of a style",
+            "No label or answer contains a separator of a style",
             {"broken": broken},
         ),
         CheckResult(
             "uniqueness",
             True,
             "warn",
-            "Share of personas who are alone with their demographic traits in their wave and country",
+            "Share of personas with unique demographic traits in their wave and country",
             {"share_unique": unique, "personas": personas.height},
         ),
     ]

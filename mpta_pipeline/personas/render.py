@@ -1,6 +1,6 @@
-"""Rendering: a persona's visible traits as text, by table operations.
+"""Render a persona's visible traits as text, by table operations.
 
-A pure function of traits, style, framing, condition and mask.
+The text is a pure function of traits, style, framing, condition and mask.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.personas import wording
 from mpta_pipeline.personas.controls import PLACEBO, domains_shown, placebo
 
 STYLES = ("prose", "bullets", "json", "oneliner", "biography")
 FRAMINGS = ("you_are", "user_is", "third_person")
 
-# What stands before the traits, for each framing: before sentences, and before a list. The first is used unless a
-# paraphrase is asked for; all say the same.
+# The introduction per framing: before sentences, and before a list. The first is used unless a paraphrase is requested;
+# all have the same meaning.
 _HEADS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "you_are": (
         ("", "You are this person:"),
@@ -45,7 +46,7 @@ _HEADS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 PARAPHRASES = min(len(heads) for heads in _HEADS.values())
 
-# Lead-ins of the biography's paragraphs, by domain.
+# Headings of the biography's paragraphs, by domain.
 _CHAPTERS = {"demographic": "Background:", "belief": "Beliefs:", "value": "Values:", "attitude": "Attitudes:"}
 _SEPARATOR = {"prose": " ", "bullets": "\n", "json": ", ", "oneliner": " | ", "biography": " "}
 _SENTENCES = ("prose", "biography")
@@ -60,23 +61,23 @@ def render(
     condition: str = "persona",
     paraphrase: int = 0,
 ) -> pl.Series:
-    """Write each persona's visible traits in a style and framing; all styles say the same traits, in the same order.
+    """Write each persona's visible traits in a style and framing; all styles have the same traits in the same order.
 
     Args:
         personas: PERSONAS rows (only `traits` is read).
         style: prose, bullets, json (a valid JSON object after the first line), oneliner or biography.
         framing: you_are (the model is the person), user_is (its user is), third_person.
-        masked: Columns to hide: a list for all rows, or a Series with a list a row.
-        condition: no_persona gives no text, placebo neutral text of the persona's length; demographics_only and
-            without_<domain> show some domains; all others show the traits of the row as they are.
+        masked: Columns to hide: a list for all rows, or a Series with a list per row.
+        condition: no_persona has no text, placebo neutral text of the persona's length; demographics_only and
+            without_<domain> show some domains; all others show the traits of the row.
         paraphrase: Wording of the framing, from 0, below `PARAPHRASES`.
 
     Returns:
-        One text a row, in the rows' order; null where no trait is left to show.
+        One text per row, in the rows' order; null if no trait is left to show.
     """
     if style not in STYLES or framing not in FRAMINGS:
         raise ValueError(f"unknown style {style!r} or framing {framing!r}")
-    if condition == "no_persona":
+    if condition == REFERENCE_CONDITION:
         return pl.Series("text", [None] * personas.height, dtype=pl.String)
     frame = personas.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), "traits")
     if masked is not None and not isinstance(masked, pl.Series):
@@ -100,7 +101,7 @@ def render(
 
 
 def _texts(long: pl.DataFrame, style: str, framing: str, paraphrase: int) -> pl.DataFrame:
-    """row, text from one row a visible trait."""
+    """The text per row, from one row per visible trait."""
     line = _line(long, style, framing)
     by = pl.col("row")
     if style == "biography":
@@ -129,7 +130,7 @@ def _texts(long: pl.DataFrame, style: str, framing: str, paraphrase: int) -> pl.
 
 
 def _line(long: pl.DataFrame, style: str, framing: str) -> pl.Expr:
-    """The expression that says one trait; "you" in it is the person, whom two framings speak of, not to."""
+    """The expression that words one trait; two framings speak about the person instead of to "you"."""
 
     def said(column: str) -> pl.Expr:
         if framing == "you_are":

@@ -1,4 +1,4 @@
-"""How a survey drew its people: sampling strata and primary sampling units, named so that they are unique."""
+"""Name sampling strata and primary sampling units uniquely."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _MISSING = r"^(-\d|\.[a-z]?$)"
 def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
     """Stratum and primary sampling unit of each respondent.
 
-    Files number strata anew in each wave and country, and units anew in each stratum (GSS: `vpsu` is 1 or 2 in every
-    `vstrat`). A name therefore holds all that it is numbered within. Countries and waves are samples of their
-    own, hence strata, even where a file has none. A missing code is no unit; nor is the only unit of a country, which
-    does not say how people were drawn there.
+    Files restart the numbers of strata in each wave and country, and those of units in each stratum (GSS: `vpsu` is 1
+    or 2 in every `vstrat`). A name therefore contains everything that it is numbered within. Countries and waves are
+    separate samples, hence strata, even if a file has none. A missing code is not a unit; nor is the only unit of a
+    country, which does not say how people were drawn there.
 
     Args:
         respondents: RESPONDENTS rows.
 
     Returns:
-        respondent_id, `sample` (the country), `stratum` (never null) and `psu` (null: the file does not say, so that
-        persons count as drawn one by one).
+        respondent_id, `sample` (the country), `stratum` (never null) and `psu` (null: unknown, so that persons
+        count as drawn individually).
     """
     own = {name: pl.when(~pl.col(name).str.contains(_MISSING)).then(pl.col(name)) for name in ("stratum", "psu")}
     frame = respondents.select(

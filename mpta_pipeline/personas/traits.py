@@ -1,4 +1,4 @@
-"""Traits: which of a respondent's answers a persona carries, and in which words."""
+"""Build personas: choose which of a respondent's answers a persona carries, and word them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mpta_pipeline.core.tables import PERSONAS, TRAIT
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import wording
 
-# A column that fewer than this share of a wave's respondents answered (a split ballot, say) is chosen only when the
-# better covered ones do not fill the study's maximum.
+# A column answered by a smaller share of a wave's respondents (for example a split ballot) is chosen only if columns
+# with more answers do not fill the study's maximum.
 _COVERED = 0.5
 
-# Demographics that everybody expects to read first, by concept; further ones follow by name.
+# Demographics that come first, by concept; others follow by name.
 _FIRST = (
     "country", "sex", "age", "ethnicity_race", "race", "education", "degree", "education_isced", "education_3",
     "employment_status", "marital_status", "party", "left_right", "religion_denomination", "religious_attendance",
@@ -28,7 +28,7 @@ _FIRST = (
 
 
 class Crosswalk(Protocol):
-    """What personas and tasks read of the crosswalk."""
+    """The parts of the crosswalk that personas and tasks read."""
 
     @property
     def concepts(self) -> pl.DataFrame:
@@ -40,13 +40,13 @@ class Crosswalk(Protocol):
 
     @property
     def batteries(self) -> pl.DataFrame:
-        """column, codebook, battery, one_choice, sign of columns that are asked in one go."""
+        """column, codebook, battery, one_choice and sign of columns that are asked together."""
 
 
 def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
-    """One row a (codebook, column): concept, domain, scale, label, question, statement, reveals, variables, battery.
+    """One row per codebook and column: concept, domain, scale, label, question, statement, reveals, variables, battery.
 
-    Where several native variables feed one column, the first by name speaks for it and all are listed.
+    If several variables feed one column, the facts are those of the first by name, and `variables` lists all.
     """
     batteries = crosswalk.batteries.select("codebook", "column", "battery").sort("battery")
     batteries = batteries.unique(["codebook", "column"], keep="first", maintain_order=True)
@@ -65,10 +65,10 @@ def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
 
 
 def answers(respondents: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """The answers of one codebook's respondents in long form: no row where the answer is missing.
+    """The answers of one codebook's respondents in long form, without missing answers.
 
     Returns:
-        respondent_id, wave, column, value (text; numbers as people write them), code (null where there is none).
+        respondent_id, wave, column, value (text; numbers as people write them), code (null if there is none).
     """
     have = set(respondents.columns)
     parts = []
@@ -97,17 +97,17 @@ def answers(respondents: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 def select_columns(
     facts: pl.DataFrame, coverage: pl.DataFrame, selection: TraitSelection, *, seed: int
 ) -> pl.DataFrame:
-    """Choose the columns that the personas of each wave show: the same for everybody in a wave who answered them.
+    """Choose the columns that the personas of each wave show: the same for everyone in a wave who answered them.
 
-    Demographics come first, in a fixed order; at least a third of the places stays for the other domains where there
-    are such columns, which take turns by domain, and within it by topic, in an order that a keyed hash of seed and
-    concept fixes. Of several columns made from the same native variable only the finest is shown, of several numbers
-    that give each other away only the first.
+    Demographics come first, in a fixed order. At least a third of the places is reserved for the other domains if they
+    have columns; these alternate by domain, and within it by topic, in an order set by a keyed hash of seed and
+    concept. Of several columns made from the same variable only the finest is shown, and of several numbers that
+    reveal each other only the first.
 
     Args:
         facts: `column_facts`.
         coverage: wave, codebook, column, n_answered (> 0), n_values, n_respondents.
-        selection: The study's choice; `columns` may name columns or concepts and then is the order too.
+        selection: The study's choice. `columns` names columns or concepts, and also sets their order.
         seed: The study's seed.
 
     Returns:
@@ -145,7 +145,7 @@ def select_columns(
             pl.col("concept").replace_strict(_rank(_FIRST), default=len(_FIRST), return_dtype=pl.Int64).alias("first"),
         )
     )
-    # A number that another one says already (year of birth beside age) would be a wasted place.
+    # A number that another one implies (year of birth beside age) would waste a place.
     told = pl.when(pl.col("scale") == "numeric").then(pl.col("reveals").list.first())
     people = (
         known.filter(demographic)
@@ -157,7 +157,7 @@ def select_columns(
     views = (
         known.filter(~demographic)
         .sort("wave", "sparse", "hash", "column")
-        # One of each topic first, then a second of each: ten views of one topic would say little of a person.
+        # One of each topic first, then a second of each: ten views on one topic would say little about a person.
         .with_columns(pl.coalesce("battery", pl.col("reveals").list.first(), "column").alias("topic"))
         .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "topic").alias("round"))
         .sort("wave", "sparse", "domain", "round", "hash", "column")
@@ -190,7 +190,7 @@ def _places(ordered: pl.DataFrame, most: int) -> pl.DataFrame:
 
 
 def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, codebook: str) -> pl.DataFrame:
-    """Put answers into words: `answer` in its own scale and `statement`, the sentence that says it to "you".
+    """Word the answers: `answer` in its own scale, and `statement`, the sentence that says it to "you".
 
     Args:
         long: `answers` of one codebook.
@@ -199,10 +199,10 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, code
         codebook: The codebook.
 
     Raises:
-        CrosswalkError: A code that has no option text and is no number: it would reach the persona raw.
+        CrosswalkError: A code has no option text and is not a number, so that the persona would show the raw code.
     """
     mine = options.filter(pl.col("codebook") == codebook)
-    # A column whose values are the file's own labels (parties, regions) has no options: the label is the answer.
+    # Columns whose values are the file's own labels (parties, regions) have no options: the label is the answer.
     open_list = ~pl.col("column").is_in(mine["column"].unique().to_list()) & ~pl.col("value").str.contains(
         r"^-?[\d.]+$"
     )
@@ -226,7 +226,7 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, code
             remedy="give the code an option text in the concept's file, or map it to a missing kind",
         )
     template = pl.col("statement").fill_null(pl.format("Your {}: {{answer}}.", "label"))
-    # Split rather than replace: an answer may hold a "$", which replacement would read as a group.
+    # Split instead of replace: an answer may contain a "$", which replacement would read as a group.
     cut = template.str.split_exact("{answer}", 1)
     said = pl.concat_str(
         cut.struct.field("field_0"),
@@ -238,17 +238,17 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, code
 
 
 def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study, waves: pl.DataFrame) -> pl.DataFrame:
-    """Turn respondents into personas: what each of them stated, in words, never a missing answer, never a raw code.
+    """Turn respondents into personas: what each of them answered, in words, without missing answers or raw codes.
 
     Args:
         respondents: RESPONDENTS rows of all waves that take part, with their harmonized columns.
         crosswalk: Concepts and options.
         study: Its `surveys` and `traits` apply.
-        waves: WAVES rows; give policy and licence.
+        waves: WAVES rows, for policy and licence.
 
     Returns:
-        PERSONAS, only of respondents who have the study's minimum of traits and of k-anonymity (counted within wave
-        and country over the demographic traits shown, all respondents included).
+        PERSONAS of respondents who reach the study's minimum of traits and of k-anonymity, which counts all respondents
+        of the wave and country with the same visible demographic traits.
 
     Raises:
         CrosswalkError: A code without a text.
@@ -263,7 +263,7 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
         _worded(part, str(codebook), facts, crosswalk.options, study)
         for (codebook,), part in respondents.sort("respondent_id").partition_by("codebook", as_dict=True).items()
     ]
-    # Wordings of one question that were split over the sample share a label: whoever answered two shows the first.
+    # Wordings of one question that were split over the sample share a label: respondents with two show the first.
     traits = (
         pl.concat(worded)
         .sort("respondent_id", "place")
@@ -289,7 +289,7 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
     personas = (
         personas.join(facts_of, on="respondent_id", how="left", maintain_order="left")
         .join(
-            # Both are the source's. Where a release was held back, its rows are of the one before it.
+            # Both belong to the source. If a release was held back, its rows are those of the release before it.
             waves.select("wave", "codebook", "data_use", "licence").unique(["wave", "codebook"], keep="first"),
             on=["wave", "codebook"],
             how="left",
@@ -309,7 +309,7 @@ def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study
 def _worded(
     part: pl.DataFrame, codebook: str, facts: pl.DataFrame, options: pl.DataFrame, study: Study
 ) -> pl.DataFrame:
-    """The worded traits of one codebook's respondents that the study shows."""
+    """The worded traits that the study shows of one codebook's respondents."""
     mine = facts.filter((pl.col("codebook") == codebook) & (pl.col("domain") != "design"))
     columns = [c for c in mine["column"] if c in part.columns]
     sizes = part.group_by("wave").agg(pl.len().alias("n_respondents"))

@@ -1,4 +1,4 @@
-"""Wording: how an answer or a sentence is said. What is said comes from the crosswalk."""
+"""Word answers and sentences; their content comes from the crosswalk."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def third_person(sentence: str) -> str:
 
 
 def number(value: pl.Expr) -> pl.Expr:
-    """A number as text: whole numbers without a point, others with at most two decimals."""
+    """A number as text: whole numbers without a decimal point, others with at most two decimals."""
     rounded = value.round(2)
     whole = rounded == rounded.round(0)
     return pl.when(whole).then(rounded.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(rounded.cast(pl.String))
 
 
 def as_option(text: pl.Expr) -> pl.Expr:
-    """The text of an answer as it stands among the other options, where the scale is seen and need not be said.
+    """The text of an answer among the other options, which show the scale.
 
     "7 on a scale from 1 (never) to 10 (always)" becomes "7"; the ends keep their words: "1 (never)", "10 (always)".
     """

@@ -1,4 +1,4 @@
-"""The deployment as one object: where things are, what is configured, which version each source has.
+"""The deployment as one object: its folders, its configuration, and the version of each part of it.
 
 No Dagster here: the command line and the tests use it without an orchestrator.
 """
@@ -26,11 +26,11 @@ from mpta_pipeline.core.untrusted_text import one_line
 
 @dataclass(frozen=True)
 class PartFile:
-    """A file that gives a wave's respondents, as the last look into the survey folder found it.
+    """A file that contributes respondents to a wave, as the last scan of the survey folder found it.
 
     Attributes:
-        countries: The countries that it gives.
-        limited: It holds further ones, which another file gives.
+        countries: The countries that it contributes.
+        limited: It contains further countries, which another file contributes.
     """
 
     codebook: str
@@ -47,7 +47,7 @@ class PartFile:
 
 @dataclass(frozen=True)
 class WaveFile:
-    """The files that a wave is read from: one, or several with countries of their own."""
+    """The files that a wave is read from: one, or several that contribute different countries."""
 
     wave: str
     survey: str
@@ -60,7 +60,7 @@ class WaveFile:
 
 
 def _wave_file(stored: dict[str, Any]) -> WaveFile:
-    """A wave's files as the catalogue was written; also as it was written before a wave could have several."""
+    """Read a wave's files from the catalogue, also from one of an earlier version with a single file per wave."""
     if "parts" not in stored:
         stored = stored | {"parts": [{k: stored[k] for k in ("codebook", "path", "sha256")}]}
     parts = tuple(PartFile(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
@@ -69,14 +69,14 @@ def _wave_file(stored: dict[str, Any]) -> WaveFile:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a look into the survey folder found.
+    """The result of a scan of the survey folder.
 
     Attributes:
-        waves: Wave → its file, for waves whose source may be used.
+        waves: Wave → its files, for waves whose source may be used.
         problems: File name → why it is not used.
-        models: Models of the study then.
-        tasks: Tasks of the study then.
-        removed: Wave, model or task (`wave gss-2016`) → how often it left the study, whether it came back or not.
+        models: Models of the study at that time.
+        tasks: Tasks of the study at that time.
+        removed: Wave, model or task (`wave gss-2016`) → how often it has left the study, even if it came back.
     """
 
     waves: dict[str, WaveFile] = field(default_factory=dict)
@@ -87,14 +87,14 @@ class Catalogue:
 
     @property
     def units(self) -> set[str]:
-        """What can leave a study: its waves, models and tasks, as `removed` names them."""
+        """The waves, models and tasks of the study, named as in `removed`."""
         kinds = (("wave", self.waves), ("model", self.models), ("task", self.tasks))
         return {f"{kind} {key}" for kind, keys in kinds for key in keys}
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Layout and configuration. Everything is read when first asked for and kept as long as the object."""
+    """Data folder and configuration. Files are read on first use and cached in the object."""
 
     layout: Layout
     config: Path
@@ -111,12 +111,12 @@ class Deployment:
 
     @cached_property
     def sources(self) -> surveys.SourceRegistry:
-        """Known survey sources with this deployment's data-use policy."""
+        """The survey sources with this deployment's data-use policy."""
         return surveys.load_sources(self.config / "surveys.yaml", kept=self.layout.records / "sources")
 
     @cached_property
     def models(self) -> dict[str, inference.ModelSpec]:
-        """The models of the study, in the order of models.yaml."""
+        """The models of the study in the order of models.yaml."""
         registry = inference.load_models(self.config / "models.yaml")
         wanted = self.study.models
         for name in wanted or ():
@@ -126,7 +126,7 @@ class Deployment:
                     file=self.config / "study.yaml",
                     variable="models",
                     value=name,
-                    remedy=f"add it to models.yaml, or choose of {', '.join(registry)}",
+                    remedy=f"add it to models.yaml, or choose one of {', '.join(registry)}",
                 )
         return {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
 
@@ -155,10 +155,10 @@ class Deployment:
         )
 
     def model(self, name: str) -> inference.ModelSpec:
-        """One model.
+        """A model of the study.
 
         Raises:
-            ConfigError: It is not in the registry or not in the study.
+            ConfigError: models.yaml has no such entry, or the study does not include it.
         """
         try:
             return self.models[name]
@@ -172,10 +172,10 @@ class Deployment:
             ) from None
 
     def task(self, name: str) -> TaskConfig:
-        """One task.
+        """A task of the study.
 
         Raises:
-            ConfigError: It is not in the study.
+            ConfigError: The study has no such task.
         """
         try:
             return self.study.tasks[name]
@@ -185,19 +185,19 @@ class Deployment:
                 file=self.config / "study.yaml",
                 variable="tasks",
                 value=name,
-                remedy=f"choose of {', '.join(self.study.tasks)}, or add it to study.yaml; a daemon that still has it "
-                "reloads its code location",
+                remedy=f"choose one of {', '.join(self.study.tasks)}, or add it to study.yaml; if the daemon still has "
+                "it, reload the code location",
             ) from None
 
-    # What the survey folder held when it was last looked at. Kept in a file, because the process that looks (sensor,
-    # command line) is not the one that reads the wave.
+    # The catalogue is kept in a file: the process that scans the survey folder (sensor, command line) is another one
+    # than the one that reads the wave.
 
     @property
     def _catalogue_file(self) -> Path:
         return self.layout.catalogue
 
     def look(self) -> Catalogue:
-        """Look into the survey folder and remember what it holds, and which models and tasks there are.
+        """Scan the survey folder and store the catalogue of waves, models and tasks.
 
         A wave whose file has become unusable stays in the study as it was last read.
         """
@@ -236,36 +236,36 @@ class Deployment:
         return catalogue
 
     def last_look(self) -> Catalogue | None:
-        """What the last look found; None before the first."""
+        """The stored catalogue; None before the first scan."""
         try:
             document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
             waves = {w: _wave_file(f) for w, f in document["waves"].items()}
             return Catalogue(**(document | {"waves": waves}))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: look again
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: scan again
             return None
 
     def catalogue(self) -> Catalogue:
-        """What the last look found; looks if none has been taken."""
+        """The stored catalogue; scans the survey folder if there is none."""
         return self.last_look() or self.look()
 
     def wave_file(self, wave: str) -> WaveFile:
-        """The file of a wave.
+        """The files of a wave.
 
         Raises:
-            SurveyFileError: The survey folder holds no file of it, or one that cannot be used.
+            SurveyFileError: The survey folder has no usable file of the wave.
         """
         catalogue = self.catalogue()
         if wave not in catalogue.waves:
             raise SurveyFileError(
-                f"The survey folder holds no usable file of wave {wave}",
+                f"The survey folder has no usable file of wave {wave}",
                 file=self.layout.surveys,
                 value=wave,
-                remedy=f"drop its file there; waves found: {', '.join(catalogue.waves) or 'none'}",
+                remedy=f"put its file there; waves found: {', '.join(catalogue.waves) or 'none'}",
             )
         return catalogue.waves[wave]
 
     def wave_version(self, wave: str) -> str:
-        """Version of what a wave is read from: its files, where its personas may go, and who of them withdrew."""
+        """Version of a wave's source: its files, their data-use policy, and which of its respondents withdrew."""
         withdrawn = surveys.load_withdrawals(self.layout).version_of(wave)
         parts = self.wave_file(wave).parts
         policy = self.sources.permitted
@@ -280,22 +280,22 @@ class Deployment:
         return "-".join(part for part in (files, " ".join(kept_here), withdrawn, records) if part)
 
     def harmonizing_version(self, file: WaveFile) -> str:
-        """Version of how a wave is harmonized: the crosswalk's rules for its sources, and releases accepted by hand."""
+        """Version of a wave's harmonization: the crosswalk's rules for its files, and the accepted releases."""
         versions = [self.part_harmonizing_version(file.wave, part) for part in file.parts]
         return versions[0] if len(versions) == 1 else digest(*sorted(set(versions)))
 
     def part_harmonizing_version(self, wave: str, part: PartFile) -> str:
-        """As `harmonizing_version`, of one of the wave's files."""
+        """As `harmonizing_version`, for one of the wave's files."""
         rules = digest(self.crosswalk.digest(part.codebook), self.sources.record_version(part.codebook))
         accepted = self.accepted(wave, part)
         return rules if accepted is None else digest(rules, accepted)
 
     def accepted(self, wave: str, part: PartFile) -> str | None:
-        """Why the release in a file may differ much from the one before it; None: it may not."""
+        """Why the release in a file may differ much from the previous one; None if it may not."""
         return self.sources.accepted(part.codebook, surveys.release_id(wave, part.sha256))
 
     def in_use(self) -> dict[str, surveys.InUse]:
-        """What the study uses of each source (codebook): waves, version stamps and hashes of their files."""
+        """Codebook → what the study uses of it: waves, version stamps and hashes of their files."""
         found: dict[str, list[tuple[str, str, str]]] = {}
         for wave, file in self.catalogue().waves.items():
             path = self.layout.table("waves", wave)
@@ -312,56 +312,47 @@ class Deployment:
         }
 
     def harmonized_waves(self) -> list[str]:
-        """Waves that are catalogued and have a harmonized table, in order."""
+        """The waves of the catalogue that have a harmonized table, in order."""
         return [w for w in self.catalogue().waves if self.layout.harmonized(w).exists()]
 
-    def respondents(self) -> pl.DataFrame:
-        """All harmonized waves of the study, one below the other; a column that a wave lacks is null in it."""
-        waves = self.harmonized_waves()
-        if not waves:
-            raise self.no_wave()
-        return pl.concat([read_table(self.layout.harmonized(w)) for w in waves], how="diagonal_relaxed").sort(
-            "respondent_id"
-        )
-
     def no_wave(self) -> SurveyFileError:
-        """The error that says that there is nobody to ask yet."""
+        """The error for a study without respondents."""
         return SurveyFileError(
             "No wave has been harmonized yet",
             file=self.layout.surveys,
-            remedy="drop a survey file there, or run `mpta demo`; `mpta surveys` tells what was recognized",
+            remedy="put a survey file there, or run `mpta demo`; `mpta surveys` shows what was recognized",
         )
 
     def waves(self) -> pl.DataFrame:
-        """The WAVES rows of the harmonized waves, with the data-use policy of today."""
+        """The WAVES rows of the harmonized waves, with the current data-use policy."""
         stored = pl.concat([read_table(self.layout.table("waves", w)) for w in self.harmonized_waves()])
         return stored.with_columns(self.permitted_use("codebook"))
 
     def permitted_use(self, codebook: str) -> pl.Expr:
-        """Column `data_use`: where personas of a source may be sent by the `surveys.yaml` of today.
+        """Column `data_use`: where personas of a source may be sent by the current `surveys.yaml`.
 
         Args:
-            codebook: Column that names the source; an unknown one, or none, is `local_only`.
+            codebook: Column that names the codebook; an unknown or missing one is `local_only`.
         """
         policy = self.sources.permitted
         return pl.col(codebook).replace_strict(policy, default="local_only", return_dtype=pl.String).alias("data_use")
 
     def policy_version(self) -> str:
-        """Version of where the personas of the waves in use may be sent."""
+        """Version of the data-use policy of the waves in use."""
         policy = self.sources.permitted
         codebooks = sorted({codebook for file in self.catalogue().waves.values() for codebook in file.codebooks})
         return digest(*(f"{codebook} {policy.get(codebook, 'local_only')}" for codebook in codebooks))
 
     def model_version(self, name: str) -> str:
-        """Version of what a model answers and of what may be sent to it."""
+        """Version of a model: everything that can change its answers, and what may be sent to it."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
         return digest(inference.card_version(spec), reach)
 
-    # Versions of what is configured: an edit changes only the version of what reads the edited part.
+    # Versions of the configuration: an edit changes only the version of the part that was edited.
 
     def task_version(self, task: str) -> str:
-        """Version of a task: its configuration, the study's conditions for it, and its item file."""
+        """Version of a task: its configuration, its conditions, and its item file."""
         config = self.task(task)
         return digest(
             config.model_dump_json(),
@@ -376,12 +367,12 @@ class Deployment:
 
     @property
     def retest_file(self) -> Path | None:
-        """The table of test–retest accuracies that the study names."""
+        """The file of test-retest accuracies that the study names."""
         named = self.study.figures.retest
         return None if named is None else self.config / named
 
     def figures_version(self) -> str:
-        """Version of how figures are computed: the study's rules and its table of test–retest accuracies."""
+        """Version of how estimates are computed: the study's rules and its file of test-retest accuracies."""
         rules, table = self.study_version("figures", "name", "seed"), self.retest_file
         if table is None:
             return rules
@@ -400,7 +391,7 @@ class Deployment:
 
 
 def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:
-    """A wave with those of its files that became unusable: what they gave stays in the study as it was last read."""
+    """Add files that became unusable to a wave: their countries stay in the study as they were last read."""
     others = () if now is None else now.parts
     given = {country for part in others for country in part.countries}
     kept = []

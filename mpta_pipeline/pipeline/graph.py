@@ -5,7 +5,7 @@ partition mappings, code versions and automation; what is out of date, for `mpta
 work; column lineage; the integrity check; the published tables; the picture in docs/graph.md. A step receives the
 inputs and settings that its table declares and cannot read others (`inputs.py`).
 
-To add a table, add a `StoredTable` to TABLES, after the tables that it reads, and write its step in `steps/`.
+To add a table, add a `StoredTable` to _DECLARED, after the tables that it reads, and write its step in `steps/`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Dimension = Literal["wave", "model", "task"]
 Holds = Literal["microdata", "aggregates", "questions", "configuration"]
 """What a table's rows are: rows of single respondents or texts made from them; estimates; questions; settings."""
-Files = Literal["snapshots", "ledger", "item_files", "model_files", "figures_before", "published"]
+Files = Literal["snapshots", "ledger", "item_files", "model_files", "replaced_estimates", "published"]
 """What a step may use below the data folder beside the stored tables."""
 
 
@@ -276,7 +276,7 @@ SETTINGS: dict[str, Setting] = {
             "task_card",
             lambda deployment, task: deployment.task_version(task),
             keys=("tasks", "conditions"),
-            gives=("task",),
+            gives=("task", "config_folder"),
             partitioning=Partitioning.TASK,
         ),
         Setting(
@@ -298,7 +298,7 @@ SETTINGS: dict[str, Setting] = {
             "report_card",
             lambda deployment, _: deployment.report_version(),
             keys=("tasks", "least_readable", "name"),
-            gives=("sources",),
+            gives=("sources", "config_folder"),
         ),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
@@ -452,7 +452,6 @@ _DECLARED = (
         upstream=("items", "gold", "personas", "panel"),
         settings=("task", "prompt_design"),
         code=("mpta_pipeline.tasks", "mpta_pipeline.personas"),
-        files=("item_files",),
         description="Item × persona × condition × option order as texts; independent of the model, and equal texts are "
         "sent once.",
         checks={
@@ -570,7 +569,7 @@ _DECLARED = (
         upstream=("scores", "gold", "items", "groups", "releases", "people_shares", "ceiling"),
         settings=("figure_rules",),
         code=("mpta_pipeline.metrics", "mpta_pipeline.core.estimate_ids"),
-        files=("figures_before",),
+        files=("replaced_estimates",),
         keep_if_current=True,
         description="Estimates per subgroup: two-way clustered interval, n, baseline, persona effect, verdict.",
         checks={
@@ -686,7 +685,7 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             settings=(*_RULES, "data_use"),
             covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
-            files=("published", "item_files"),
+            files=("published",),
             kinds=("html",),
             description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "
             "how to trace each one.",

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core.errors import DamagedError
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, read_table
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import Study, TaskConfig
@@ -120,6 +121,16 @@ class Inputs:
         """The record of the table as it was stored before."""
         return made(self._deployment, self.node)
 
+    def snapshots(self) -> list[surveys.RawWave]:
+        """The raw snapshots in use of the wave's files, which belong to the table raw_wave."""
+        self.partitions("raw_wave")
+        return surveys.load_parts(self._files("snapshots"), self.partition, registry=self.sources)
+
+    def snapshot(self, release: str) -> surveys.RawWave:
+        """The raw snapshot of a release of the wave, which may have been superseded."""
+        self.partitions("raw_wave")
+        return surveys.load_raw(self._files("snapshots"), self.partition, release, registry=self.sources)
+
     def descent(self) -> Iterable[tuple[Node, Record]]:
         """Every stored partition that the table descends from, with its record."""
         todo, known = parent_nodes(self._deployment, self.node), set()
@@ -174,6 +185,11 @@ class Inputs:
         return self._given("task").task(self._key("task"))
 
     @property
+    def config_folder(self) -> Path:
+        """The folder of study.yaml, from which a task's relative path to its item file starts."""
+        return self._given("config_folder").config
+
+    @property
     def model(self) -> inference.ModelSpec:
         """The model's specification."""
         return self._given("model").model(self._key("model"))
@@ -202,10 +218,28 @@ class Inputs:
 
     @property
     def layout(self) -> Layout:
-        """The data folder, for a table that declares `files`."""
-        if not self._declared.files:
-            raise UndeclaredInputError(self.node.asset, "files beside the stored tables")
-        return self._deployment.layout
+        """The data folder, for steps that read raw snapshots or publish."""
+        return self._files("snapshots", "published")
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger of the partition's model."""
+        return self._files("ledger").ledger(self._key("model"))
+
+    @property
+    def model_files(self) -> Path:
+        """The folder of files made from installed models."""
+        return self._files("model_files").models
+
+    @property
+    def item_files(self) -> Path:
+        """The folder of downloaded item files."""
+        return self._files("item_files").item_files
+
+    @property
+    def replaced_estimates(self) -> Path:
+        """The file of estimates of this partition that others have replaced."""
+        return self._files("replaced_estimates").replaced_estimates(*ModelTask.parse(self.partition))
 
     @property
     def request_options(self) -> RequestOptions:
@@ -219,15 +253,10 @@ class Inputs:
         self._files("published")
         return outside_the_study(self._deployment)
 
-    @property
-    def config_folder(self) -> Path:
-        """The folder from which a task's relative item file counts."""
-        self._files("item_files")
-        return self._deployment.config
-
-    def _files(self, what: Files) -> None:
-        if what not in self._declared.files:
-            raise UndeclaredInputError(self.node.asset, f"files of kind `{what}`")
+    def _files(self, *one_of: Files) -> Layout:
+        if not set(one_of) & set(self._declared.files):
+            raise UndeclaredInputError(self.node.asset, f"files of kind `{' or '.join(one_of)}`")
+        return self._deployment.layout
 
 
 def _restricted(model: M, keys: Iterable[str], table: str, path: str = "") -> M:

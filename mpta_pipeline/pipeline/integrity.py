@@ -1,6 +1,6 @@
-"""A full look at everything that is stored: does it still hold, and does it still fit together. Changes nothing.
+"""Verify stored data and its consistency. Read-only.
 
-No Dagster here: the nightly job and `mpta check` show what this finds.
+No Dagster here: the nightly job and `mpta check` show the findings.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from mpta_pipeline.publication import warehouse
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look at one thing found.
+    """The result of one check for one subject.
 
     Attributes:
-        check: The check, a name of CHECKS.
-        subject: What was looked at: a partition, a ledger, a file.
-        passed: Whether it holds.
-        severity: `error`: something stored is wrong. `warn`: something waits for a run, or for a person.
-        message: What is wrong and what helps; empty where it holds.
+        check: Name of the check, a key of CHECKS.
+        subject: What was examined: a partition, a ledger, a file.
+        passed: Whether it passed.
+        severity: `error`: stored data is wrong. `warn`: a run, or a person, has something to do.
+        message: What is wrong and what to do; empty if it passed.
     """
 
     check: str
@@ -50,25 +50,28 @@ class Finding:
 
 
 def check_all(deployment: Deployment, only: str | None = None) -> list[Finding]:
-    """Run all checks, or one; a check that cannot be carried out has failed, and the others are carried out.
+    """Run all checks, or one. A check that cannot run counts as failed; the others still run.
 
     Args:
         deployment: The deployment.
-        only: Name of a check.
+        only: Name of the only check to run.
     """
     found: list[Finding] = []
     for name, (check, _) in CHECKS.items():
         if only in (None, name):
             try:
                 found += check(deployment)
-            except (Exception, pl.exceptions.PanicException) as failure:  # damage has any form; the others go on
+            except (
+                Exception,
+                pl.exceptions.PanicException,
+            ) as failure:  # damage can raise anything; the other checks still run
                 what = str(failure).splitlines()[0] if isinstance(failure, MptaError) else type(failure).__name__
-                found.append(Finding(name, "the check itself", False, "error", f"could not be carried out: {what}"))
+                found.append(Finding(name, "the check itself", False, "error", f"could not run: {what}"))
     return found
 
 
 def _partitions(deployment: Deployment) -> Iterator[tuple[Path, tables.Table | None]]:
-    """Every stored partition of the study; what has left it is made anew when it comes back."""
+    """Every stored partition of the study. Partitions of models and tasks that left it do not count."""
     by_name = {t.name: t for t in tables.PUBLISHED}
     unused = warehouse.left_out(deployment.layout)
     for path in listed(deployment.layout.store, "harmonized/*.parquet"):
@@ -83,7 +86,7 @@ def _subject(deployment: Deployment, path: Path) -> str:
 
 
 def _stored_tables(deployment: Deployment) -> Iterator[Finding]:
-    """Columns, types, bounds and keys of every stored partition."""
+    """Check columns, types, bounds and keys of every stored partition."""
     for path, table in _partitions(deployment):
         problem = ""
         try:
@@ -95,41 +98,49 @@ def _stored_tables(deployment: Deployment) -> Iterator[Finding]:
         except MptaError as failure:
             problem = failure.problem
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
-            problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` makes it anew"
+            problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` rebuilds it"
         yield Finding("stored_tables", _subject(deployment, path), not problem, "error", problem)
 
 
 def _records(deployment: Deployment) -> Iterator[Finding]:
-    """The record beside each partition against the partition."""
+    """Compare each partition with its record."""
     for path, _ in _partitions(deployment):
         record, problem = read_record(path), ""
         if record is None:
-            problem = "has no record: it was interrupted or damaged, and the next run makes it anew"
+            problem = "has no record: writing it was interrupted, or the record was damaged; the next run rebuilds it"
         elif record.checksum and checksum(path) != record.checksum:
-            problem = "is damaged: its bytes are not those that were written; `mpta run` makes it anew"
+            problem = "is damaged: its bytes are not those that were written; `mpta run` rebuilds it"
         else:
             frame = read_parquet(path)
             # A record of an earlier version states no hash of the rows alone.
             changed = record.content not in ("", content_hash(frame))
             if record.rows != frame.height or changed:
-                problem = "does not hold what its record says: it was changed from outside; delete it, run `mpta run`"
+                problem = "does not match its record: something else changed it; delete it and run `mpta run`"
         yield Finding(
             "records", _subject(deployment, path), not problem, "warn" if record is None else "error", problem
         )
 
 
 def _in_step(deployment: Deployment) -> Iterator[Finding]:
-    """Every asset's partition against what it would be made from now."""
+    """Compare what every asset partition was made from with what it would be made from now."""
     for node in graph.nodes(deployment):
         if made(deployment, node) is None:
-            yield Finding("in_step", str(node), False, "warn", "has not been made yet: `mpta run`, or let the daemon")
+            yield Finding(
+                "in_step", str(node), False, "warn", "has not been made yet; run `mpta run`, or let the daemon make it"
+            )
         else:
             behind = not is_current(deployment, node)
-            yield Finding("in_step", str(node), not behind, "warn", "was made from older parents" if behind else "")
+            yield Finding(
+                "in_step",
+                str(node),
+                not behind,
+                "warn",
+                "is out of date; run `mpta run`, or let the daemon rebuild it" if behind else "",
+            )
 
 
 def _waves(deployment: Deployment) -> Iterator[Finding]:
-    """The quality checks and published marginals of the harmonized waves as they are stored."""
+    """Run the quality checks, published marginals included, on the harmonized waves as stored."""
     for wave in deployment.harmonized_waves():
         frame = read_parquet(deployment.layout.harmonized(wave))
         raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
@@ -143,16 +154,18 @@ def _waves(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _snapshots(deployment: Deployment) -> Iterator[Finding]:
-    """Raw snapshots are whole, and the survey files are those that were read."""
+    """Check that raw snapshots are complete and that the survey files are those that were read."""
     waves = deployment.catalogue().waves
-    # A cumulative file gives many waves and is hashed once.
+    # A cumulative file contributes to many waves and is hashed once.
     paths = {part.path for file in waves.values() for part in file.parts}
     hashes = {path: file_sha256(Path(path)) for path in paths if Path(path).exists()}
     for wave, file in waves.items():
         for part in file.parts:
             problem = ""
             if hashes.get(part.path, part.sha256) != part.sha256:
-                problem = "is not the file that was read: it changed without a sign; `touch` it to have it read again"
+                problem = (
+                    "is not the file that was read, although its size and time are; `touch` it to have it read again"
+                )
             yield Finding("snapshots", f"{wave}: {part.name}", not problem, "warn", problem)
         if made(deployment, Node("raw_wave", wave)) is not None:
             try:
@@ -164,15 +177,15 @@ def _snapshots(deployment: Deployment) -> Iterator[Finding]:
 def _stored_rows(deployment: Deployment, wave: str) -> Iterator[Finding]:
     """The snapshots of a wave hold as many rows as were read."""
     for part_read in surveys.load_parts(deployment.layout, wave, registry=deployment.sources):
-        # Of the whole file: which of its countries count is looked up in these rows.
+        # The whole file: the countries that count are selected from these rows.
         raw = surveys.load_raw(deployment.layout, wave, part_read.release_id, registry=deployment.sources)
         rows, told = raw.data().height, raw.release["n_respondents"]
-        lost = f"holds {rows:,} of {told:,} rows; delete {raw.folder.name} and run again"
+        lost = f"has {rows:,} of {told:,} rows; delete {raw.folder.name} and run `mpta run`"
         yield Finding("snapshots", raw.release_id, rows == told, "error", "" if rows == told else lost)
 
 
 def _ledgers(deployment: Deployment) -> Iterator[Finding]:
-    """Every line of every ledger against its checksum, and the stored answers against the ledger."""
+    """Check every line of every ledger against its checksum, and the stored responses against the ledger."""
     for folder in sorted(p for p in deployment.layout.ledger("any").parent.glob("*") if p.is_dir()):
         verdict = inference.verify(folder)
         damaged = "; ".join(verdict.damaged)
@@ -184,21 +197,22 @@ def _ledgers(deployment: Deployment) -> Iterator[Finding]:
             wanted = read(deployment, "responses", str(pair))["request_hash"].unique()
             settled = Ledger(deployment.layout.ledger(pair.model)).settled(wanted)
             lost = wanted.len() - settled.answered.len() - settled.failed.len()
-            message = f"{lost} answer(s) of the table are not in the ledger and would be asked again" if lost else ""
+            problem = f"{lost} answer(s) of the table are not in the ledger and would be requested again"
+            message = problem if lost else ""
             yield Finding("ledgers", f"responses|{pair}", not lost, "error", message)
 
 
 def _lost(damaged: str) -> str:
-    return f"{damaged}. What is damaged is asked again by the next run; a copy of the file brings it back unpaid"
+    return f"{damaged}. The next run requests the damaged answers again; restoring a copy of the file avoids the cost"
 
 
 def _published(deployment: Deployment) -> Iterator[Finding]:
-    """The published DuckDB file holds as many rows of each table as the partitions do."""
+    """Check that the published DuckDB file has as many rows of each table as the partitions."""
     for node in (Node("warehouse"), Node("report")):
         record, path = made(deployment, node), path_of(deployment, node)
         if record is not None and record.checksum:
             same = checksum(path) == record.checksum
-            changed = f"{path.name} was changed or damaged since it was published; delete it, run `mpta run`"
+            changed = f"{path.name} was changed or damaged after it was published; delete it and run `mpta run`"
             yield Finding("published", path.name, same, "error", "" if same else changed)
     path = deployment.layout.warehouse
     if not path.exists():
@@ -208,13 +222,13 @@ def _published(deployment: Deployment) -> Iterator[Finding]:
             stored = sum(read_parquet(p).height for p in warehouse.files(deployment.layout, table))
             row = con.execute(f"select count(*) from {quoted(table.name)}").fetchone()
             published = 0 if row is None else int(row[0])
-            problem = f"{published:,} rows published, {stored:,} stored: the warehouse waits to be made again"
+            problem = f"{published:,} rows published, {stored:,} stored; `mpta run` rebuilds the warehouse"
             same = published == stored
             yield Finding("published", table.name, same, "warn", "" if same else problem)
 
 
 def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
-    """Nobody who withdrew stands in a harmonized wave or among the personas."""
+    """Check that no respondent who withdrew is in a harmonized wave or among the personas."""
     listed_ids = surveys.load_withdrawals(deployment.layout)
     for path in [*listed(deployment.layout.store, "harmonized/*.parquet"), deployment.layout.table("personas")]:
         if path.exists() and record_path(path).exists():
@@ -223,12 +237,12 @@ def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
                 "respondent_id" if "respondent_id" in frame.columns else "persona_id"
             ]  # stored by an earlier version
             there = int(listed_ids.holds(ids).sum())
-            message = f"{there} respondent(s) who withdrew are in it: run `mpta run`" if there else ""
+            message = f"contains {there} respondent(s) who withdrew; run `mpta run`" if there else ""
             yield Finding("withdrawn", _subject(deployment, path), not there, "error", message)
 
 
 def _policy(deployment: Deployment) -> Iterator[Finding]:
-    """Prompts that wait for a permission, and stored answers to prompts that may no longer be sent to their model."""
+    """Find prompts that wait for a permission, and answers to prompts that may no longer be sent to their model."""
     for pair in graph.model_tasks(deployment):
         if (record := made(deployment, Node("responses", str(pair)))) is None:
             continue
@@ -246,20 +260,23 @@ def _policy(deployment: Deployment) -> Iterator[Finding]:
         answers = read(deployment, "responses", str(pair)).filter(pl.col("text").is_not_null())
         sent = prompts.filter(pl.col("data_use") != "any").join(answers, on="prompt_id", how="semi").height
         message = (
-            f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; nothing more is "
-            "sent, and what was sent cannot be taken back"
+            f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; no more are sent, "
+            "and those cannot be recalled"
         )
         yield Finding("policy", f"sent before: {pair}", not sent, "warn", message if sent else "")
 
 
 CHECKS: dict[str, tuple[Callable[[Deployment], Iterator[Finding]], str]] = {
     "stored_tables": (_stored_tables, "Every stored partition has its declared columns, types, bounds and keys"),
-    "records": (_records, "Every partition holds what the record beside it says"),
-    "waves": (_waves, "Harmonized waves as stored pass their quality checks and published marginals"),
-    "snapshots": (_snapshots, "Raw snapshots are whole, and the survey files are those that were read"),
-    "ledgers": (_ledgers, "Every line of every ledger matches its checksum; no stored answer is missing there"),
-    "published": (_published, "The published DuckDB file holds as many rows of each table as the partitions"),
-    "in_step": (_in_step, "Everything was made from what it would be made from now"),
-    "policy": (_policy, "No prompt waits for a permission; none was sent that today's policy keeps on this machine"),
-    "withdrawn": (_withdrawn, "Nobody who withdrew is in a stored wave or among the personas"),
+    "records": (_records, "Every partition matches its record"),
+    "waves": (_waves, "Harmonized waves as stored pass their quality checks and match published marginals"),
+    "snapshots": (_snapshots, "Raw snapshots are complete, and the survey files are those that were read"),
+    "ledgers": (_ledgers, "Every line of every ledger matches its checksum; every stored response is in its ledger"),
+    "published": (_published, "The published DuckDB file has as many rows of each table as the partitions"),
+    "in_step": (_in_step, "Every table is up to date"),
+    "policy": (
+        _policy,
+        "No prompt waits for a permission; none was sent that the current policy keeps on this machine",
+    ),
+    "withdrawn": (_withdrawn, "No respondent who withdrew is in a stored wave or among the personas"),
 }

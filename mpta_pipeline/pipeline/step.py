@@ -41,14 +41,15 @@ class Output:
 
 
 Step = Callable[["Inputs"], Output]
-_STEPS: dict[str, Step] = {}
+STEPS: dict[str, Step] = {}
+"""Table → its step, for the modules that have been imported."""
 
 
 def step(table: str) -> Callable[[Step], Step]:
     """Register a function as the step that makes a table of the graph."""
 
     def register(function: Step) -> Step:
-        _STEPS[table] = function
+        STEPS[table] = function
         return function
 
     return register
@@ -60,9 +61,9 @@ def step_of(table: str) -> Step:
     Raises:
         KeyError: No module of `pipeline/steps/` has one.
     """
-    if table not in _STEPS:
+    if table not in STEPS:
         _import_steps()
-    return _STEPS[table]
+    return STEPS[table]
 
 
 @cache

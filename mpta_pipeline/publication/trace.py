@@ -20,6 +20,7 @@ from rich.text import Text
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.named_sql import load
+from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 
 SHOWN = 20
 """Rows of a table shown in the terminal at most; `Trace.frame` holds all."""
@@ -248,6 +249,10 @@ def _answers_of_group(
 ) -> tuple[pl.DataFrame, list[Section]]:
     """The answers of a model to a task under a condition by the people of a subgroup, back to the file."""
     _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
+    made_of = _ask(con, "estimate_scores")
+    values = made_of.select("prompt_id", *(d.value.cast(pl.String).alias(d.name) for d in ROW_DIMENSIONS))
+    long = values.unpivot(index="prompt_id", variable_name="dimension", value_name="value").drop_nulls("value")
+    con.register("row_dimensions", long.to_arrow())
     cells, _ = _cells(con, _ask(con, "estimate_answers"), narrow)
     questions = (
         cells.group_by("item_id", "question", "wave", "variable")

@@ -1,4 +1,4 @@
-"""Assignment: which persona is asked which items. Balanced over items, stable, and independent of row order."""
+"""Assign items to personas: balanced over items, stable, and independent of row order."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import polars as pl
 
 from mpta_pipeline.core.hashing import hash_uniform
 
-# Items a persona may propose to before it takes its first choices regardless: all of a usual task, and of a long one
-# enough that nearly everybody is placed.
+# Items that a persona may propose to before it takes its first choices regardless: all items of a usual task, and
+# enough of a long task that nearly every persona is placed.
 _REACH = 64
 
 
 def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "survey") -> pl.DataFrame:
     """Choose `size` items for each persona so that within each survey every item is asked about equally often.
 
-    Deferred acceptance (Gale and Shapley 1962): each persona ranks its items by keyed hash, each item ranks personas
-    by another, and an item holds its equal share. The outcome is unique whatever the order of rows, and where
-    a persona comes or goes only short chains of others change. Where eligibility (split ballots, missing answers)
-    leaves a persona short of `size`, it takes its first choices beyond the shares.
+    Deferred acceptance (Gale and Shapley 1962): each persona ranks its items by one keyed hash, each item ranks
+    personas by another, and an item accepts its equal share. The outcome does not depend on the order of rows, and
+    only short chains of others change if a persona comes or goes. A persona that eligibility (split ballots, missing
+    answers) leaves with fewer than `size` items takes its first choices beyond the shares.
 
     Args:
-        pairs: One row an eligible persona × item, with respondent_id, item_id and the `by` column.
-        size: Items a persona, fewer where it has fewer eligible ones.
+        pairs: One row per eligible persona × item, with respondent_id, item_id and the `by` column.
+        size: Items per persona; fewer if it has fewer eligible ones.
         seed: The study's seed.
         by: Groups within which items are balanced.
 
@@ -37,7 +37,7 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
     demand = demand.group_by(by).agg(pl.col("n").sum().cast(pl.Int64).alias("demand"))
     share = frame.select(by, "item_id").unique().join(demand, on=by)
     share = share.with_columns(hash_uniform(share, [by, "item_id"], key=f"share\x1f{seed}").alias("tie"))
-    # Shares are whole and sum to the demand: the items with the lowest hashes take one more.
+    # Shares are whole numbers that sum to the demand: the items with the lowest hashes take one more.
     n_items, place = pl.len().over(by), pl.col("tie").rank("ordinal").over(by)
     one_more = (place <= pl.col("demand") % n_items).cast(pl.Int64)
     share = share.select(by, "item_id", (pl.col("demand") // n_items + one_more).alias("share"))
@@ -52,7 +52,7 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
         near["persona"].to_list(), near["item"].to_list(), near["rank"].to_list(), near["share"].to_list(), size
     )
     placed = near.filter(pl.Series(held)).select("respondent_id", "item_id", pl.lit(0.0).alias("order"))
-    # `wish` below 1 orders the rest behind those placed.
+    # `wish` is below 1, so the others follow those that are placed.
     rest = frame.join(placed, on=["respondent_id", "item_id"], how="anti").select(
         "respondent_id", "item_id", (1 + pl.col("wish")).alias("order")
     )
@@ -63,9 +63,9 @@ def balanced_blocks(pairs: pl.DataFrame, size: int, *, seed: int, by: str = "sur
 
 
 def _match(personas: list[int], items: list[int], ranks: list[float], shares: list[int], size: int) -> list[bool]:
-    """Which pairs are held in the end; pairs come sorted by persona and their choice.
+    """Which pairs are matched; pairs are sorted by persona and then by its preference.
 
-    A matching is made step by step, so this is a loop; it takes a microsecond a proposal.
+    Deferred acceptance is sequential, hence a loop; it takes a microsecond per proposal.
     """
     start: dict[int, int] = {}
     for place, persona in enumerate(personas):

@@ -1,12 +1,13 @@
-"""What is asked of whom, shown: an invented respondent in every style, and one prompt of every task.
+"""Write the documentation's example prompts: an invented respondent in every style, and one prompt per task kind.
 
-Run `python -m mpta_pipeline.tasks.example_prompts` for the README's section. The respondent is invented, answer by
-answer, from the crosswalk's own options, because no real one belongs into a repository.
+Run `python -m mpta_pipeline.tasks.example_prompts` to print them. The respondent's answers are drawn from the
+crosswalk's own options, because no real respondent may be in a repository.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,19 @@ from mpta_pipeline.personas import FRAMINGS, STYLES, Crosswalk, build_personas, 
 from mpta_pipeline.tasks.items import build_gold, build_items
 from mpta_pipeline.tasks.kind_registry import task_kinds
 from mpta_pipeline.tasks.prompts import build_prompts
-from mpta_pipeline.tasks.task_kind import Example
+from mpta_pipeline.tasks.task_kind import Example, TaskKind
 
 _AGE = 47.0
 BEGIN = "<!-- What is asked of whom: made by python -m mpta_pipeline.tasks.example_prompts -->"
 END = "<!-- end of what is asked of whom -->"
 
 
-def _tasks(folder: Path) -> dict[str, TaskConfig]:
+def _tasks(known: Iterable[TaskKind], folder: Path) -> dict[str, TaskConfig]:
     """One task of each kind that has an example; kinds that read files read the example's.
 
     Kinds that make items from the survey come first, then those with sample items.
     """
-    kinds = [kind for kind in task_kinds(folder).kinds.values() if kind.example is not None]
+    kinds = [kind for kind in known if kind.example is not None]
     kinds.sort(key=lambda kind: (kind.file is not None, kind.file is None or kind.file.sample is None, kind.name))
     tasks = {}
     for kind in kinds:
@@ -47,7 +48,7 @@ def _tasks(folder: Path) -> dict[str, TaskConfig]:
 
 
 def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RESPONDENTS and WAVES rows of people who do not exist: answers drawn from the crosswalk's options by hash."""
+    """RESPONDENTS and WAVES rows of invented people: answers drawn from the crosswalk's options by hash."""
     people = pl.DataFrame({"respondent_id": [f"invented-{i}" for i in range(n)]})
     values: list[pl.Series] = []
     for row in column_facts(crosswalk).filter(pl.col("codebook") == codebook).sort("column").to_dicts():
@@ -90,11 +91,13 @@ def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tup
 
 
 def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract", seed: int = 2025) -> str:
-    """The README's section "What is asked of whom", in Markdown, made by the code that makes the study's prompts."""
+    """The example prompts in Markdown, made by the code that makes a study's prompts."""
     crosswalk = crosswalk or load_crosswalk()
     people, waves = invented_respondents(crosswalk, codebook)
     with tempfile.TemporaryDirectory() as folder:
-        shown = _tasks(Path(folder))
+        # Only the package's kinds: the documentation does not depend on a deployment.
+        kinds = task_kinds(Path(folder)).kinds
+        shown = _tasks(kinds.values(), Path(folder))
         study = Study.model_validate({"name": "shown", "seed": seed, "traits": {"min": 1, "max": 9}, "tasks": shown})
         personas = build_personas(people, crosswalk, study, waves)
         one = personas.head(1)
@@ -118,11 +121,10 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
         "are invented in the structure of their files.",
         "",
     ]
-    titles = {name: kind.title for name, kind in task_kinds().kinds.items()}
     whole = render(one, style="prose")[0]
     for name, row in prompts.items():
         hidden = ", ".join(f"`{column}`" for column in row["masked"])
-        title = f"*{titles[name]}* (`{name}`" + (f"; hidden: {hidden})" if hidden else ")")
+        title = f"*{kinds[name].title}* (`{name}`" + (f"; hidden: {hidden})" if hidden else ")")
         system = row["system"].removeprefix(whole).strip() if not hidden else row["system"]
         parts += [title, "", "```text", *([system, ""] if system else []), row["user"], "```", ""]
     return "\n".join([*parts, END])
@@ -131,7 +133,7 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
 def _one_prompt(
     name: str, study: Study, people: pl.DataFrame, personas: pl.DataFrame, crosswalk: Crosswalk
 ) -> dict[str, Any]:
-    """The first prompt of a task that shows the first persona."""
+    """The first prompt of a task with the first persona."""
     config = study.tasks[name]
     everybody = pl.DataFrame({"respondent_id": personas["respondent_id"], "survey": personas["survey"]})
     panel = draw_panel(personas, everybody, PanelDesign(size=personas.height, strata=()), study.seed)

@@ -1,4 +1,4 @@
-"""Downloading item files: resumable, checked by SHA-256 before they count, kept in a cache."""
+"""Download item files into a cache: resumable, and used only if their SHA-256 is the pinned one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mpta_pipeline.tasks.item_files import Download, ItemFile
 
 
 def fetch(published: ItemFile, name: str, cache_dir: Path) -> tuple[Path, ...]:
-    """The published files of a task from the cache, downloaded where they are not there yet.
+    """Get the published files of a task from the cache, and download those that it lacks.
 
-    A partial download goes on where it stopped. A file counts only when its SHA-256 is the pinned one.
+    An interrupted download resumes. A file is used only if its SHA-256 is the pinned one.
 
     Args:
-        published: What to get; `downloads` names address and SHA-256 of each file.
-        name: Task, for the messages.
-        cache_dir: Folder of the cache.
+        published: The item file; `downloads` has the address and SHA-256 of each file.
+        name: Task, for messages.
+        cache_dir: Cache folder.
 
     Raises:
-        TaskError: The address cannot be reached or gives another file; names file, address and where to put it.
+        TaskError: The address cannot be reached or returns another file; names file, address and where to put it.
     """
     return tuple(_fetch(d, published, name, cache_dir) for d in published.downloads)
 
 
 def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) -> Path:
-    import httpx  # together with the next one a tenth of a second, which most commands need not wait for
+    import httpx  # loading both takes a tenth of a second, which most commands need not wait for
 
     from mpta_pipeline.core import downloads
 
@@ -40,21 +40,21 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
     except (httpx.HTTPError, OSError) as failure:
         raise TaskError(
             f"The item file of task {name} cannot be downloaded ({type(failure).__name__}); "
-            "the other tasks go on without it",
+            "the other tasks continue without it",
             file=target,
             variable=download.url,
             remedy=f"get {published.name} from {published.address} in another way and put it there, "
-            f"or set tasks.{name}.path to where it is",
+            f"or set tasks.{name}.path to its location",
         ) from None
     found = file_sha256(partial)
     if found != download.sha256:
         downloads.discard(partial)
         raise TaskError(
-            f"The address of task {name} gives another file than the pinned one; the other tasks go on without it",
+            f"The address of task {name} returns another file than the pinned one; the other tasks continue without it",
             file=target,
             variable=download.url,
             value=f"sha256 {found}",
             remedy=f"get the version with sha256 {download.sha256} and put it there, or set tasks.{name}.path "
-            "to another version, which is then named by its hash",
+            "to another version, which is then identified by its hash",
         )
     return downloads.take(partial, target)

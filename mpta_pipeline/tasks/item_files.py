@@ -27,10 +27,10 @@ class ItemFile:
         name: File or folder name as published.
         address: Where it is published.
         licence: Its licence.
-        pattern: Which files count where the path is a folder.
-        sample: Name of our own sample file of the same structure; null where there is none.
+        pattern: Files that are read if the path is a folder.
+        sample: Name of this project's sample file of the same structure; None if there is none.
         versions: SHA-256 → name of the version.
-        downloads: Files that the option `download` gets.
+        downloads: Files that the option `download` downloads.
     """
 
     name: str
@@ -43,11 +43,11 @@ class ItemFile:
 
 
 def version(files: tuple[Path, ...], published: ItemFile | None) -> str:
-    """The version of a task's item files: its published name where the SHA-256 is known, else the SHA-256."""
+    """The version of a task's item files: the published name if the SHA-256 is known, else the SHA-256."""
     known = published.versions if published else {}
     return "; ".join(known.get(s) or f"{p.name} sha256 {s[:12]}" for p in files for s in (file_sha256(p),))
 
 
 def is_sample(files: tuple[Path, ...]) -> bool:
-    """Whether the items are our own samples and not the published benchmark."""
+    """Whether the items are this project's samples and not the published benchmark."""
     return any(SAMPLES in path.parents for path in files)

@@ -1,8 +1,8 @@
-"""Items that cannot be asked: what is wrong with each, and when so many are missing that the task is refused.
+"""Leave out items that cannot be asked, and refuse a task that lacks too many.
 
-The rule, as the README states it: an item is left out when its question is empty, an option before the last is empty,
-fewer than two options are left, two options are equal, or its key is on none of them. Empty options at the end are no
-options. A task goes on without up to `FEW` items, or `SHARE` of them, whichever is more; beyond that it is refused.
+An item is left out if its question is empty, an option before the last is empty, fewer than two options are left, two
+options are equal, or its key matches no option. Empty options at the end do not count as options. A task continues
+without up to `FEW` items, or `SHARE` of them, whichever is more; beyond that it is refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Gap:
     """An item that was left out.
 
     Attributes:
-        file: Its file; None where the items come from the survey.
-        item: Its id, or its place in the file.
+        file: Its file; None for items made from the survey.
+        item: Its id, or its position in the file.
         column: Column or field that is wrong.
-        why: What is wrong, a clause.
+        why: What is wrong, as a clause.
     """
 
     file: Path | None
@@ -34,14 +34,14 @@ class Gap:
     why: str
 
     def text(self) -> str:
-        """One sentence."""
+        """The gap in one sentence."""
         where = f"{self.file.name}, " if self.file is not None else ""
         return f"{where}item {self.item}, {self.column}: {self.why}"
 
 
 @dataclass
 class Gaps:
-    """What a task's items lack, collected while they are made."""
+    """Collects the items of a task that are left out while the items are made."""
 
     found: list[Gap] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class Gaps:
         self.found.append(Gap(file, str(item), column, why))
 
     def check(self, name: str, kept: int) -> None:
-        """Refuse the task where too much is missing.
+        """Refuse the task if too many items are missing.
 
         Raises:
             TaskError: More than `FEW` items and more than `SHARE` of them, or all, were left out.
@@ -70,7 +70,7 @@ class Gaps:
         )
 
     def notes(self, most: int = 5) -> dict[str, object]:
-        """For the record of the items: how many were left out, and the first of them."""
+        """Notes for the record of the items: how many were left out, and the first of them."""
         if not self.found:
             return {}
         more = f"; {len(self.found) - most} more" if len(self.found) > most else ""
@@ -78,7 +78,7 @@ class Gaps:
 
 
 def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:
-    """The items that can be asked; the others are noted.
+    """Return the items that can be asked, and note the others.
 
     Args:
         items: `item_id`, `question`, `options`, `option_values`, `gold_idx` (may be absent or null: no key),

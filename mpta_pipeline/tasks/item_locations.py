@@ -15,17 +15,17 @@ from mpta_pipeline.tasks.item_files import SAMPLES, ItemFile
 def locate(
     name: str, config: TaskConfig, published: ItemFile | None, *, base: Path | None, cache_dir: Path | None = None
 ) -> tuple[Path, ...]:
-    """The item files of a task: those that the configuration names, a download, or the kind's own sample.
+    """Locate the item files of a task: those that the configuration names, a download, or the kind's own sample.
 
     Args:
         name: Task.
-        config: Its configuration; a relative path counts from `base`, environment variables in it are put in.
-        published: The file that the kind reads; null for kinds without one.
-        base: Folder of the configuration; null for the working directory.
-        cache_dir: Folder of downloaded files, where the option `download` is set.
+        config: Its configuration. A relative path counts from `base`; environment variables in it are expanded.
+        published: The file that the kind reads; None for kinds without one.
+        base: Configuration folder; None for the working directory.
+        cache_dir: Folder of downloaded files, needed if the option `download` is set.
 
     Raises:
-        TaskError: The file is absent, or the kind has no sample and no path is given.
+        TaskError: The file is absent, or no path is given and the kind has no sample.
     """
     if published is None:
         return ()
@@ -51,24 +51,24 @@ def locate(
 
 
 def _expanded(name: str, path: Path) -> Path:
-    """A path with its environment variables (`$MPTA_BENCHMARKS/…`) put in."""
+    """Expand the environment variables of a path (`$MPTA_BENCHMARKS/…`)."""
     text = os.path.expandvars(str(path))
     if unset := re.search(r"\$\{?(\w+)\}?", text):
         raise TaskError(
-            f"The item file of task {name} is in a folder that an environment variable names, which is not set; "
-            "the other tasks go on without it",
+            f"The path of task {name}'s item file uses an environment variable that is not set; "
+            "the other tasks continue without it",
             variable=unset[1],
             value=str(path),
-            remedy=f"export {unset[1]}=… with the folder, or write the path into tasks.{name}.path",
+            remedy=f"export {unset[1]}=… with the folder, or write the whole path into tasks.{name}.path",
         )
     return Path(text).expanduser()
 
 
 def _absent(name: str, published: ItemFile, path: Path | str) -> TaskError:
     return TaskError(
-        f"The item file of task {name} is absent; the other tasks go on without it",
+        f"The item file of task {name} is absent; the other tasks continue without it",
         file=path,
         variable=f"tasks.{name}.path",
-        remedy=f"get {published.name} from {published.address} and put it there, or set the path to where it is"
+        remedy=f"get {published.name} from {published.address} and put it there, or set the path to its location"
         + (", or set options: {download: true}" if published.downloads else ""),
     )

@@ -38,7 +38,8 @@ def build_items(
         respondents: RESPONDENTS rows of the study's waves.
         study: For its seed.
         cache_dir: Folder of downloaded item files.
-        base: Configuration folder, to which a relative `config.path` refers; None for that of the environment.
+        base: Configuration folder, with the deployment's own kinds; a relative `config.path` counts from it. None:
+            kinds of the environment's configuration folder, and paths from the working directory.
         gaps: Collects the items that are left out because they cannot be asked (see `tasks/item_gaps.py`).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Checks on prompts, which must hold before anybody is asked, and on the replies."""
+"""Check prompts before a model is asked, and the share of replies that can be read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import polars as pl
 from scipy import stats
 
 from mpta_pipeline.core.checks import CheckResult
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 
-# A balanced design passes by construction; a fair random one is stopped once in a hundred thousand.
+# A balanced design passes by construction; a fair random design is rejected once in a hundred thousand.
 _LEVEL = 1e-5
 
 
 def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
-    """χ² test of a uniform position of the answer key, for each number of options, over different prompts.
+    """Test by χ² that the answer key is uniform over positions, for each number of options, over distinct prompts.
 
     Returns:
         k, n, chi2, p_value, counts (by position).
@@ -38,11 +39,11 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
-    """Check that a model's replies can be read: of each elicitation and condition at least the share `least`.
+    """Check that at least the share `least` of a model's replies can be read, per elicitation and condition.
 
     Args:
         scores: SCORES of one model and task.
-        least: Share of replies, failed requests left out, that must name an option (or be open text).
+        least: Share of the replies, without failed requests, that must name an option or be open text.
     """
     replies = scores.filter(pl.col("status") != "error")
     rates = (
@@ -58,7 +59,7 @@ def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
     below = rates.filter(pl.col("readable") < least)
     worst = "; ".join(
         f"{condition}, {elicitation}: {readable:.0%} of {n:,} replies name an option, {refused:.0%} refuse"
-        + (f"; most others are unparsed: {mostly}" if mostly else "")
+        + (f"; the most frequent reason of the others: {mostly}" if mostly else "")
         for elicitation, condition, readable, refused, n, mostly in below.iter_rows()
     )
     said = (
@@ -70,11 +71,11 @@ def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
 
 
 def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
-    """Check a task's prompts: position of the answer key, twins without persona, options that all are told apart."""
+    """Check a task's prompts: position of the answer key, twins without persona, distinct options."""
     test = gold_position_test(prompts)
     worst = test["p_value"].min()
     twin = ["item_id", "respondent_id", "order_id", "style", "framing", "repeat_id"]
-    bare = prompts.filter(pl.col("condition") == "no_persona")
+    bare = prompts.filter(pl.col("condition") == REFERENCE_CONDITION)
     alone = (
         prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height if bare.height else 0
     )
@@ -84,14 +85,14 @@ def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
             "gold_position_uniform",
             worst is None or float(str(worst)) > _LEVEL,
             "error",
-            "The answer key stands equally often at every position (χ² test)",
+            "The answer key is equally frequent at every position (χ² test)",
             {"tests": test.to_dicts()},
         ),
         CheckResult(
             "twins_without_persona",
             alone == 0,
             "error",
-            "Every persona prompt has its twin without persona: same item, order and person",
+            "Every persona prompt has a twin without persona: same item, order and respondent",
             {"alone": alone},
         ),
         CheckResult(

@@ -1,4 +1,4 @@
-"""Prompts: item × persona × condition × option order, each with its text. They know no model."""
+"""Build prompts: item × persona × condition × option order, each with its text and independent of any model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.kind_registry import kind_of
 
-_FULL_AT_MOST = 4  # 4! = 24 orders; one option more would be 120
+_FULL_AT_MOST = 4  # 4! = 24 orders; five options would have 120
 
-# How the answer is asked for, at the end of the user message. Items without options are asked for open text: they say
-# themselves what is wanted.
+# The request for an answer at the end of the user message. Items without options ask for open text in their own
+# words.
 _ASK = {
     "letter": "Answer with the letter of one option only.",
     "option_logprob": "Answer with one of these options, word for word.",
@@ -32,9 +32,9 @@ OPEN = "free_text"
 
 
 def option_orders(k: int, design: str) -> list[list[int]]:
-    """The orders in which `k` options are shown: for each order the canonical index at each position.
+    """List the orders in which `k` options are shown: for each order, the canonical index at each position.
 
-    `cyclic` shows every option once at every position, `full` all permutations, `given` the canonical order alone.
+    `cyclic` shows every option once at every position, `full` uses all permutations, `given` only the canonical order.
 
     Raises:
         ConfigError: `full` of more than 4 options.
@@ -54,7 +54,7 @@ def option_orders(k: int, design: str) -> list[list[int]]:
 
 
 def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFrame:
-    """Each item in each of its orders: item_id, order_id, option_order, options as shown, user message."""
+    """Return each item in each order: item_id, order_id, option_order, options as shown, and the user message."""
     sizes = items["options"].list.len().unique().to_list()
     orders = pl.DataFrame(
         [(k, i, order) for k in sizes for i, order in enumerate(option_orders(k, design))],
@@ -96,21 +96,21 @@ def build_prompts(
 ) -> pl.DataFrame:
     """Cross items, panel, conditions, styles, framings and option orders.
 
-    The persona stands in the system message, the item in the user message, which is the same under every condition:
-    a persona's prompts share their prefix and form one group. Every persona prompt has its no-persona twin with the
-    same item, order and respondent_id. A persona is only asked what it can be scored on.
+    The system message holds the persona, and the user message the item, which is the same under every condition: a
+    persona's prompts share their prefix and form one group. Every persona prompt has a twin without persona with the
+    same item, order and respondent_id. A persona is asked only items on which it can be scored.
 
     Args:
         name: Task.
         study: Its conditions, styles, framings, seed and the task's configuration.
         items: ITEMS of the task.
-        gold: GOLD of the task; empty where items carry the answer key.
+        gold: GOLD of the task; empty if the items carry the answer key.
         panel: PANEL.
         personas: PERSONAS (at least the panel's).
         base: Configuration folder; None for that of the environment.
 
     Returns:
-        PROMPTS; the key starts with the group, so that the table's order keeps groups together.
+        PROMPTS. The key begins with the group, so that the table's order keeps groups together.
     """
     config = study.tasks[name]
     kind = kind_of(name, config, base)
@@ -123,7 +123,7 @@ def build_prompts(
         return PROMPTS.empty()
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
 
-    # Items that hide the same columns share the persona's text: it is made once for each set.
+    # Items that hide the same columns share the persona's text, which is made once per set of columns.
     hidden = masks(items, _shown_columns(personas)).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
@@ -147,7 +147,7 @@ def build_prompts(
         .with_columns(
             pl.lit(name).alias("task"),
             pl.lit(elicitation).alias("elicitation"),
-            # Where no persona is shown it is the item that prompts share.
+            # Prompts without a persona share the item.
             pl.coalesce("text_hash", "item_hash").alias("group"),
         )
         .collect()
@@ -169,9 +169,9 @@ def build_prompts(
 
 
 def _asked_orders(config: TaskConfig) -> pl.Expr:
-    """Which orders of a persona × item are asked: all, or `max_orders` evenly spaced ones from a start by hash.
+    """Which orders of a persona × item are asked: all, or `max_orders` evenly spaced ones from a start set by hash.
 
-    Fewer orders than options leave each position seen equally often over personas, not for each of them.
+    With fewer orders than options, positions are balanced over personas, not for each of them.
     """
     most = config.options.get("max_orders")
     if most is None:
@@ -184,7 +184,7 @@ def _asked_orders(config: TaskConfig) -> pl.Expr:
 def _pairs(
     config: TaskConfig, seed: int, asked: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Who is asked what: the facts of the persona, item_id, gold_idx."""
+    """Which persona is asked which item: the persona's facts, item_id and gold_idx."""
     items = items.select("item_id", pl.col("codebook").alias("item_codebook"), "gold_idx")
     if gold is None:
         pairs = asked.join(items, how="cross")
@@ -202,7 +202,7 @@ def _pairs(
 
 
 def _shown_columns(personas: pl.DataFrame) -> pl.DataFrame:
-    """codebook, column, label, variables, reveals of every trait that some persona carries."""
+    """The traits that any persona carries: codebook, column, label, variables, reveals."""
     traits = personas.select("codebook", "traits").explode("traits").drop_nulls("traits").unnest("traits")
     return (
         traits.select("codebook", "column", "label", "variable", "reveals")
@@ -214,7 +214,7 @@ def _shown_columns(personas: pl.DataFrame) -> pl.DataFrame:
 def _persona_texts(
     pairs: pl.DataFrame, personas: pl.DataFrame, study: Study, conditions: Sequence[str], closing: Mapping[str, str]
 ) -> pl.DataFrame:
-    """Every text that stands before an item.
+    """Write every text that precedes an item.
 
     Returns:
         respondent_id, mask_id, condition, style, framing, paraphrase_id, shown_respondent_id, system, text_hash,
@@ -225,7 +225,7 @@ def _persona_texts(
     parts = []
     for condition in conditions:
         people = _people(needed, personas, condition, study.seed)
-        # Only the persona itself is worded anew: a control is compared with the first wording.
+        # Only the persona is paraphrased: controls are compared with the first wording.
         wordings = range(study.paraphrases if condition == "persona" else 1)
         for style, framing, paraphrase in itertools.product(study.styles, study.framings, wordings):
             text = render(
@@ -257,7 +257,11 @@ def _persona_texts(
 
 
 def _people(needed: pl.DataFrame, personas: pl.DataFrame, condition: str, seed: int) -> pl.DataFrame:
-    """Whose traits a condition shows: respondent_id, mask_id, hidden, shown_respondent_id, traits, data_use."""
+    """Choose whose traits a condition shows.
+
+    Returns:
+        respondent_id, mask_id, hidden, shown_respondent_id, traits, data_use.
+    """
     if condition in SHUFFLES:
         needed = needed.join(
             stand_ins(personas, SHUFFLES[condition], seed=seed), on="respondent_id", maintain_order="left"
@@ -269,7 +273,7 @@ def _people(needed: pl.DataFrame, personas: pl.DataFrame, condition: str, seed: 
 
 
 def _gold_position(prompts: pl.DataFrame) -> pl.Series:
-    """The shown position of the answer key; null where there is none."""
+    """The shown position of the answer key; null if there is none."""
     places = (
         prompts.select("option_order")
         .unique()

@@ -1,4 +1,4 @@
-"""Scores: one row an answer, what was picked against what counts. Nothing is dropped."""
+"""Score responses: one row per response, what it picked against what counts. No row is dropped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mpta_pipeline.tasks.parsing import (
 )
 from mpta_pipeline.tasks.text_scores import text_scores
 
-# Finish reasons by which a provider says that the reply was withheld: such a reply is empty, not unreadable.
+# Finish reasons by which a provider reports that it withheld the reply: such a reply is a refusal, even if it is empty.
 FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive")
-# Finish reasons by which a provider says that the reply was cut off by a limit of tokens.
+# Finish reasons by which a provider reports that the token limit cut the reply off.
 CUT_OFF = (
     "incomplete",
     "length",
@@ -30,30 +30,30 @@ CUT_OFF = (
     "model_length",
 )
 LEAST_SHARE = 0.1
-"""Share of the first token's probability that the options' letters must hold for their probabilities to count."""
-# Characters of an open reply up to which an inability said in it is all that it says.
+"""Share of the first token's probability that the options' letters must have for their probabilities to count."""
+# Open text up to this many characters is a refusal if it says that the model cannot answer.
 _SHORT = 300
 _READ = ("text", "option_logprobs", "error", "finish_reason", "completion_tokens", "letter_share", "thought")
 
 
 def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
-    """Say of each response which option it picked.
+    """Decide for each response which option it picked.
 
-    A failed request is `error`; a reply that declines is `refused`. Whole options that were scored pick the most
-    probable one, and so does a distribution that the reply states as it was asked to (an exact tie is `unparsed`).
-    Everywhere else a reply counts for what its text says. Log-probabilities of letters give it probabilities where it
-    opens with the letter that it picks and the letters hold at least `LEAST_SHARE` of the first token's probability;
-    of answers that were kept before that share was, also only where the most probable letter is the one that is said.
-    Open text (no options) is `ok` unless it is empty, or says that the model is not able or willing, or is a thought
-    that never ended; it picks nothing.
+    A failed request is `error`, and a reply that declines is `refused`. If whole options were scored, or if the reply
+    states a distribution as it was asked to, the most probable option is picked; an exact tie is `unparsed`. In all
+    other cases the text of the reply decides. Log-probabilities of letters count as its probabilities if the reply
+    opens with the letter that it picks and the letters have at least `LEAST_SHARE` of the first token's probability;
+    for responses stored without that share, the most probable letter must also be the one in the text. Open text (no
+    options) is `ok` unless it is empty, says that the model cannot or will not answer, or is reasoning that never
+    ends; it picks nothing.
 
     Args:
         prompts: PROMPTS.
-        responses: RESPONSES. A column that earlier versions did not have may be absent.
+        responses: RESPONSES. Columns that earlier versions did not have may be absent.
 
     Returns:
         model, prompt_id, request_hash, text, status, unparsed_reason, letter_share, pred_pos (shown), pred_idx
-        (canonical), p_vec (canonical order; null where the answer has no probabilities).
+        (canonical), p_vec (canonical order; null without probabilities).
     """
     absent = {"completion_tokens": pl.Int64, "letter_share": pl.Float64, "thought": pl.Boolean}
     frame = (
@@ -72,11 +72,11 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     frame = read_logprobs(frame.join(read, on=["text", "options"], how="left", nulls_equal=True))
     finish = pl.col("finish_reason").str.to_lowercase()
     filtered, cut = finish.is_in(FILTERED).fill_null(False), finish.is_in(CUT_OFF).fill_null(False)
-    # One token and no more: "I" begins most sentences, and whether a letter was meant shows in the second token only.
+    # A reply of one token: "I" begins most sentences, and only the second token shows whether it is a letter.
     begun = cut & (pl.col("completion_tokens").fill_null(1) == 1) & (pl.col("text").str.strip_chars() == "I")
-    # Where more tokens than one were allowed, a reply that was cut right after "A" or "I" may have begun a word.
+    # With more than one token allowed, a reply that was cut off directly after "A" or "I" may have begun a word.
     begun = begun | (cut & (pl.col("completion_tokens") > 1) & pl.col("text").str.contains(r"(?:^|[\s>])[AI]\s*$"))
-    # "1" may have been 10, and "agree" may have been "agree strongly": another option begins with all that was said.
+    # A cut-off "1" may have been 10, and "agree" may have been "agree strongly": another option begins with the reply.
     shown = pl.format("\n{}\n", pl.col("options").list.join("\n")).str.to_lowercase()
     started = pl.format("\n{}", pl.col("text").str.strip_chars().str.to_lowercase())
     by_text = pl.col("rule").is_in(["option text", "option within"])
@@ -148,7 +148,7 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
 
 
 def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
-    """Status of open text. A long text may speak of inability in passing: only a short one that does is a refusal."""
+    """Decide the status of open text. A long text may mention inability in passing; only a short one is a refusal."""
     frame = frame.with_columns(read_thought(pl.col("text").fill_null("")).alias("read"))
     text = pl.col("read").struct.field("said").str.strip_chars()
     unended, thought = pl.col("read").struct.field("unended"), pl.col("read").struct.field("thought")
@@ -186,7 +186,7 @@ def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _stated(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `p_stated`: the distribution that a reply to a verbalized prompt states."""
+    """Add `p_stated`: the distribution that the reply to a verbalized prompt states."""
     asked = frame.filter(pl.col("elicitation") == "verbalized")
     if asked.is_empty():
         return frame.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_stated"))
@@ -235,7 +235,7 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
 
 
 def _against_references(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `text_scores`: readable open text against the item's reference; null elsewhere."""
+    """Add `text_scores`: readable open text compared with the item's reference; null for other rows."""
     wanted = (pl.col("k_options") == 0) & (pl.col("status") == OK) & pl.col("reference").is_not_null()
     pairs = frame.filter(wanted)
     if pairs.is_empty():

@@ -1,6 +1,6 @@
-"""Open text against a reference: chrF and BLEU by sacrebleu, ROUGE by rouge-score, BERTScore where it is asked for.
+"""Compare open text with a reference: chrF and BLEU by sacrebleu, ROUGE by rouge-score, BERTScore on request.
 
-What is compared is the reply as it came, without surrounding space, as LaMP's own evaluation does.
+The whole reply without surrounding space is compared, as in LaMP's own evaluation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _PERCENT = 100.0
 
 
 def require(name: str, *, bertscore: str | None = None) -> None:
-    """Make sure that the packages which score open text are there, before anybody is asked.
+    """Check that the packages that score open text are installed, before a model is asked.
 
     Args:
         name: Task, for the message.
-        bertscore: Model that BERTScore shall use; null where it is not asked for.
+        bertscore: Model that BERTScore uses; None if it is not requested.
 
     Raises:
-        TaskError: A package is absent; names it and how to get it.
+        TaskError: A package is absent; the message names it and how to install it.
     """
     wanted = dict(_PACKAGES) | ({"bert_score": "bert-score"} if bertscore else {})
     for module, package in wanted.items():
@@ -36,7 +36,7 @@ def require(name: str, *, bertscore: str | None = None) -> None:
             )
             raise TaskError(
                 f"Task {name} asks for open text, which cannot be scored without the package {package}; "
-                "the other tasks go on without it",
+                "the other tasks continue without it",
                 variable=f"tasks.{name}",
                 value=package,
                 remedy=remedy,
@@ -44,10 +44,10 @@ def require(name: str, *, bertscore: str | None = None) -> None:
 
 
 def text_scores(pairs: pl.DataFrame, *, task: str) -> pl.DataFrame:
-    """Score each different pair of reply and reference once.
+    """Score each distinct pair of reply and reference once.
 
-    chrF and BLEU are sentence scores over 100 (BLEU with effective order, so that short replies are not 0 by having no
-    4-gram); ROUGE-1 and ROUGE-L are F1 without stemming. All lie in 0 to 1.
+    chrF and BLEU are sentence scores divided by 100. BLEU uses the effective order, so that replies without a 4-gram
+    are not scored 0. ROUGE-1 and ROUGE-L are F1 without stemming. All lie between 0 and 1.
 
     Args:
         pairs: text, reference, bertscore_model (null: BERTScore is not computed); other columns are ignored.
@@ -86,7 +86,7 @@ def text_scores(pairs: pl.DataFrame, *, task: str) -> pl.DataFrame:
 
 
 def _with_bertscore(part: pl.DataFrame) -> pl.DataFrame:
-    """Add BERTScore's F1 to the pairs of one model; rows without a model stay as they are."""
+    """Add BERTScore's F1 to the pairs of one model; rows without a model are unchanged."""
     model = part["bertscore_model"][0]
     if model is None:
         return part

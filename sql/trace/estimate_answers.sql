@@ -1,4 +1,6 @@
 -- The answers behind one estimate: scores of its model, task, survey and condition whose persona is in its subgroup.
+--
+-- `row_dimensions`: prompt, dimension and value of the dimensions of the question (core/row_dimensions.py).
 with dims as (
     select
         part.dimension,
@@ -20,19 +22,11 @@ placed as (
     select
         cell.prompt_id,
         dims.place,
-        case dims.dimension
-            when 'category' then cell.category
-            when 'style' then cell.style
-            when 'framing' then cell.framing
-            when 'elicitation' then cell.elicitation
-            when 'wave' then cell.wave
-            when 'context' then items.context_condition
-            else memberships.value
-        end as value
+        coalesce(row_dimensions.value, memberships.value) as value
     from cell
     cross join dims
+    left join row_dimensions on cell.prompt_id = row_dimensions.prompt_id and dims.dimension = row_dimensions.dimension
     left join memberships on cell.respondent_id = memberships.respondent_id and dims.dimension = memberships.dimension
-    left join items on cell.task = items.task and cell.item_id = items.item_id
 ),
 
 named as (

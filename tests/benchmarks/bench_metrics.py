@@ -17,6 +17,7 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.metrics import compute_estimates, find_pockets
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.statistics.arrays import dense
 from mpta_pipeline.metrics.statistics.bootstrap import Replicates, combined_se
 from mpta_pipeline.metrics.statistics.clustered import Moments, Rows, Slices
 from tests.factories.scores import world
@@ -70,7 +71,7 @@ def _parts(scores: pl.DataFrame, groups: pl.DataFrame) -> float:
         ]
 
     x, w = rows.get_column("score").to_numpy(), rows.get_column("weight").to_numpy()
-    persona, item = g.dense(rows.get_column("respondent_id")), g.dense(rows.get_column("item_id"))
+    persona, item = dense(rows.get_column("respondent_id")), dense(rows.get_column("item_id"))
 
     def errors() -> list[Any]:
         crossed = Rows(persona, item)

@@ -79,7 +79,11 @@ def test_there_is_a_recipe_for_every_kind_of_addition():
         "Add a survey source",
         "Add a concept",
         "Add a task kind",
+        "Add a provider",
         "Add a metric",
+        "Add a report section",
+        "Add a command",
+        "Add a stored table",
     ]
 
 

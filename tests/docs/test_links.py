@@ -34,6 +34,13 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(linked), f"{target}: no such heading"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
+def test_every_path_that_a_page_names_exists(page):
+    text = re.sub(r"^### Add .*?(?=^##)", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for path in re.findall(r"`((?:mpta_pipeline|tests|sql|tools|dagster_home|docs)/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), path
+
+
 def test_the_table_of_contents_names_every_page():
     index = (DOCS / "index.md").read_text(encoding="utf-8") + (DOCS / "decisions/index.md").read_text(encoding="utf-8")
     linked = {Path(target).name for target in LINK.findall(index)} | {"index.md"}

@@ -1,4 +1,4 @@
-"""Reference pages that are made from code are as the code makes them."""
+"""Pages that are made from code are as the code makes them."""
 
 import importlib.util
 from pathlib import Path
@@ -13,12 +13,12 @@ SPEC.loader.exec_module(pages)
 
 @pytest.mark.parametrize("name", pages.PAGES)
 def test_a_page_is_as_the_code_makes_it(name):
-    written = (pages.REFERENCE / name).read_text(encoding="utf-8")
+    written = (pages.DOCS / name).read_text(encoding="utf-8")
     assert written == pages.PAGES[name](), "run `nox -s pages` (or `python tools/pages.py`)"
 
 
 def test_every_command_and_table_has_a_section():
-    commands = (pages.REFERENCE / "commands.md").read_text(encoding="utf-8")
-    tables = (pages.REFERENCE / "tables.md").read_text(encoding="utf-8")
+    commands = (pages.DOCS / "reference/commands.md").read_text(encoding="utf-8")
+    tables = (pages.DOCS / "reference/tables.md").read_text(encoding="utf-8")
     assert commands.count("\n## mpta ") >= 15
     assert tables.count("\n## ") == len(pages.PUBLISHED)

@@ -440,7 +440,7 @@ class TestFilesOfOutsiders:
         one, two = (i for i, _, _ in self.gold(questions)[:2])
         given, estimates = self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{two},\n")
         assert given.notes[1:] == (
-            "2 of 3 items are answered; the others count for nothing",
+            "2 of 3 items are answered; the others are ignored",
             "1 of 2 answers are empty: failed requests (error_rate), not wrong answers",
         )
         assert estimates.filter(metric="error_rate", dimensions="all").item(0, "estimate") == 0.5

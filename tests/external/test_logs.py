@@ -8,7 +8,7 @@ import pytest
 from mpta_pipeline import external
 from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.external import Reading
-from mpta_pipeline.external.logs import rows_of_inspect
+from mpta_pipeline.external.evaluation_logs import rows_of_inspect
 
 
 def line(doc_id, likely, target, *, doc=None, mapping=True, name="none", **more):

@@ -88,7 +88,7 @@ def test_numbers_for_texts_that_nobody_put_in_order_are_refused(tmp_path):
         {"respondent_id": f"p{i}", "item_id": "q", "answer": i % 2, "own_answer": ("disagree", "agree")[i % 2]}
         for i in range(20)
     ]
-    with pytest.raises(ValidationError, match="order in which they were shown is not known"):
+    with pytest.raises(ValidationError, match="order in which they were shown is unknown"):
         external.load(written(tmp_path / "a.csv", rows))
     _, results = scored(written(tmp_path / "b.csv", [{**r, "options": "disagree|agree"} for r in rows]))
     assert estimate(results) == 1
@@ -139,7 +139,7 @@ def test_decimal_commas_of_a_spreadsheet_are_numbers(tmp_path):
 def test_lists_with_commas_stay_in_a_file_of_semicolons(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('item_id;options;answer;key;note\nq1;"yes|no";yes;yes;1,2,3\nq2;"yes|no";no;yes;2,5\n', "utf-8")
-    frame = external.files.read(path)
+    frame = external.read(path)
     assert frame["note"].to_list() == ["1,2,3", "2,5"]
 
 
@@ -155,7 +155,7 @@ def test_packed_tables_are_read(tmp_path):
     assert estimate(scored(packed)[1]) == estimate(scored(archive)[1]) == expected
     with ZipFile(archive, "a") as made:
         made.write(plain, "b.csv")
-    with pytest.raises(ValidationError, match="holds 2 tables"):
+    with pytest.raises(ValidationError, match="contains 2 tables"):
         external.load(archive)
     packed.write_bytes(b"no gzip")
     with pytest.raises(ValidationError, match="cannot be read"):
@@ -206,7 +206,7 @@ def test_mappings_of_shares_are_by_name_and_not_by_place(tmp_path):
     _, results = scored(written(tmp_path / "a.jsonl", rows))
     assert estimate(results, "tv") == pytest.approx(0.1)
     rows[0]["Response_Distribution"] = {"C": 0.4, "A": 0.6}
-    with pytest.raises(ValidationError, match="no option"):
+    with pytest.raises(ValidationError, match="belongs to no option"):
         external.load(written(tmp_path / "b.jsonl", rows))
 
 

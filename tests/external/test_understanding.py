@@ -128,7 +128,7 @@ def test_every_way_to_name_an_option(tmp_path, write, start):
 
 def test_numbers_from_one_whose_last_option_nobody_chose_are_not_read_from_nought(tmp_path):
     path = written(tmp_path / "a.jsonl", quiz(lambda i: i % 3 + 1))
-    with pytest.raises(ValidationError, match=r"cannot be told .* none is 0 .*pred.*|cannot be told"):
+    with pytest.raises(ValidationError, match=r"is unclear .* none is 0 .*pred.*|is unclear"):
         scored(path)
     assert estimate(scored(path, count_from=1)[1]) == pytest.approx(np.mean([i % 3 == i % 4 for i in range(24)]))
 
@@ -169,9 +169,9 @@ def test_letters_to_items_in_our_own_order_need_the_order_that_was_shown(tmp_pat
     )
     known = external.known_items(items)
     rows = [{"question": f"Question {i}?", "answer": "A"} for i in range(8)]
-    with pytest.raises(ValidationError, match="order in which they were shown is not known"):
+    with pytest.raises(ValidationError, match="order in which they were shown is unknown"):
         scored(written(tmp_path / "a.csv", rows), known=known)
-    with pytest.raises(ValidationError, match="order in which they were shown is not known"):
+    with pytest.raises(ValidationError, match="order in which they were shown is unknown"):
         scored(
             written(tmp_path / "p.jsonl", [{**r, "answer": None, "probabilities": [1, 0]} for r in rows]), known=known
         )
@@ -350,7 +350,7 @@ def test_a_column_per_question_beside_peoples_own_file(tmp_path):
         assert estimate(results, metric, dimensions="sex", subgroup="f") == pytest.approx(
             estimate(long, metric, dimensions="sex", subgroup="f")
         )
-    assert any("2 questions stand in a column each" in note for note in given.notes)
+    assert any("2 questions have a column each" in note for note in given.notes)
 
 
 def test_two_columns_per_question(tmp_path):
@@ -459,7 +459,7 @@ def test_look_says_what_was_understood(tmp_path):
     assert "not used: sex, note" in text["Columns"]
     assert "40 of 40 answers have a key" in text["Answers"]
     assert "answer: empty in 1 of 40 rows" in text["Missing"]
-    assert "colath" in text["Items whose answers never meet their options"]
+    assert "colath" in text["Items whose answers never match their options"]
     assert "everything by sex" in text["Will be computed"]
 
 
@@ -525,12 +525,15 @@ def test_files_as_programs_write_them(tmp_path, name, text):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([{"item_id": "q", "answer": "a"}], "which options"),
+        ([{"item_id": "q", "answer": "a"}], "options of the questions"),
         ([{"item_id": "q", "answer": "a", "options": "a|b"}], "no answer has a key|key to be scored"),
         ([{"question": "q", "reply": "a"}], "column of answers"),
         ([{"answer": "a", "own_answer": "b"}], "which item"),
         ([{"item_id": "q", "answer": "a", "options": "a|b", "key": k} for k in "ab"], "several keys"),
-        ([{"item_id": "q", "answer": "a", "key": "a", "options": o} for o in ("a|b", "a|c")], "not those of its item"),
+        (
+            [{"item_id": "q", "answer": "a", "key": "a", "options": o} for o in ("a|b", "a|c")],
+            "differ from those of its item",
+        ),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_a_remedy(tmp_path, rows, says):
@@ -622,7 +625,7 @@ def test_labels_that_never_meet_say_why_nothing_is_left(tmp_path):
         ValidationError, match=r"No answer is left.*answers Largely in favour; options Disagree, Strongly agree"
     ):
         scored(path)
-    assert dict(external.look(external.load(path)))["Items whose answers never meet their options"][0].startswith("q ")
+    assert dict(external.look(external.load(path)))["Items whose answers never match their options"][0].startswith("q ")
 
 
 def test_the_personas_effect_is_shown(tmp_path):
@@ -644,4 +647,4 @@ def test_sentences_are_read_as_replies(tmp_path):
     rows = [{"item_id": f"q{i}", "choices": COLOURS, "label": "green", "response": text} for i, text in enumerate(said)]
     given, results = scored(written(tmp_path / "a.jsonl", rows))
     assert estimate(results) == pytest.approx(3 / 5)
-    assert any("sentences, read as the replies" in note for note in given.notes)
+    assert any("sentences, read like the responses" in note for note in given.notes)

@@ -195,7 +195,7 @@ STUDY = {
         "value_alignment": {"kind": "value_alignment", "items": 3, "items_per_persona": 2},
         "sample_myths": {"kind": "truthfulqa_binary", "items": 4, "items_per_persona": 2},
     },
-    "figures": {"dimensions": ["sex"], "min_personas": 5},
+    "figures": {"dimensions": ["sex"], "min_personas": 5, "bootstrap": 50},
 }
 
 

@@ -229,7 +229,7 @@ def test_a_limit_that_the_thought_takes_stops_the_run_after_the_first_answers(st
 
 def test_few_answers_that_are_all_cut_off_are_a_failure_too(serve, ledger: Path):
     server = serve(thinker("think tags"))
-    with pytest.raises(ModelError, match="16 of 16 replies were cut off"):
+    with pytest.raises(ModelError, match="16 of 16 responses were cut off"):
         inference.send_requests(
             make_spec(server.url, max_tokens=8), make_prompts(MANY[:16]), ledger, read_status=read_status
         )
@@ -249,7 +249,7 @@ def test_replies_that_name_no_option_are_told_of_at_once(serve, ledger: Path):
     report = inference.send_requests(spec, make_prompts(MANY), ledger, read_status=read_status, progress=seen.append)
     first = next(p for p in seen if p.warnings)
     assert first.done < 300
-    assert "24 of the 24 latest replies name none of the options" in first.warnings[0]
+    assert "24 of the 24 latest responses name none of the options" in first.warnings[0]
     assert any("name none of the options" in note for note in report.notes)
 
 

@@ -101,7 +101,7 @@ def test_a_cancellation_that_nobody_asked_for_is_told_and_ends_its_model_alone(s
         )
 
     made = dict(run_in_parallel([ModelTask("a", "1"), ModelTask("b", "1")], make, stop, str))
-    assert "did not foresee" in str(made[("a", "1")])
+    assert "unexpected error" in str(made[("a", "1")])
     assert made[("b", "1")].answered == 40
 
 

@@ -11,8 +11,8 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD
 from mpta_pipeline.metrics import METRICS, compute_estimates
 from mpta_pipeline.metrics.metric import describe
-from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.statistics.arrays import dense
 from mpta_pipeline.metrics.statistics.bootstrap import Replicates, combined_se
 from mpta_pipeline.metrics.statistics.clustered import Slices
 from tests.factories.scores import world
@@ -62,7 +62,7 @@ def test_bootstrap_error_of_a_mean_equals_the_two_way_error():
     slices = np.zeros(len(x), dtype=np.int64)
     features = sparse.csr_matrix(np.column_stack([w * x, w]))
     se = combined_se(replicates, slices, 1, features, lambda t, _s: t[..., 0] / t[..., 1])
-    exact = Slices(slices, 1, g.dense(units.frame["respondent_id"]), g.dense(units.frame["cluster_id"])).means(x, w)
+    exact = Slices(slices, 1, dense(units.frame["respondent_id"]), dense(units.frame["cluster_id"])).means(x, w)
     assert se[0] == pytest.approx(exact.se[0], rel=0.06)
 
 

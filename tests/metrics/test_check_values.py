@@ -12,8 +12,8 @@ from statsmodels.stats.proportion import proportion_confint
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD
 from mpta_pipeline.metrics import compute_estimates, score_answers
-from mpta_pipeline.metrics.estimators import disparity, distances
-from mpta_pipeline.metrics.statistics import equivalence, multiplicity, shrinkage
+from mpta_pipeline.metrics.estimators import disparity
+from mpta_pipeline.metrics.statistics import distances, equivalence, multiplicity, shrinkage
 from mpta_pipeline.metrics.statistics.proportions import kish, wilson
 from tests.factories.benchmark_items import make_items
 from tests.shared_data import gss_file, needs

@@ -253,7 +253,7 @@ class TestShares:
         _, groups, gold = world(personas=30, items=2, seed=9, conditions=("persona",))
         assert people_shares(self.ITEMS, gold, groups, rules=EstimateRules(dimensions=(), min_personas=31)).is_empty()
         poll = [{"sample": "all", "shares": [0.2, 0.3, 0.5], "n": None}]
-        polled = self.ITEMS.with_columns(poll=pl.lit([poll], pl.List(POLL)))
+        polled = self.ITEMS.with_columns(poll=pl.Series([poll] * 2, dtype=pl.List(POLL)))
         assert people_shares(polled, gold, groups, rules=EstimateRules(dimensions=())).is_empty()
 
 

@@ -12,9 +12,10 @@ from mpta_pipeline.core.errors import ConfigError, TaskError
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.metrics import METRICS, compute_estimates, cross_fitted, find_pockets, score_answers
-from mpta_pipeline.metrics.estimators import disparity, distances
+from mpta_pipeline.metrics.estimators import disparity
 from mpta_pipeline.metrics.estimators.flattening import nearest_correlation
 from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.intervals import fieller, interval, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import LeftOut
 from mpta_pipeline.tasks.kinds import bbq

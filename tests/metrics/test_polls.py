@@ -10,10 +10,10 @@ from scipy import stats
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS, SCORES, TEXT_SCORES
 from mpta_pipeline.metrics import compute_estimates
-from mpta_pipeline.metrics.baselines.published_polls import covers, polls_of
-from mpta_pipeline.metrics.estimators import distances as d
 from mpta_pipeline.metrics.estimators.batteries import alpha, congruence, covariance, loadings
 from mpta_pipeline.metrics.estimators.fidelity import binding, parts, score
+from mpta_pipeline.metrics.samples.published_polls import covers, polls_of
+from mpta_pipeline.metrics.statistics import distances as d
 from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=(), bootstrap=60)

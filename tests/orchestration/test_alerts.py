@@ -144,7 +144,7 @@ def test_a_failed_run_and_finished_backfills_are_told(ticks, instance, hook):
     texts = {a["text"] for a in hook.got[0]["alerts"]}
     assert {
         "Backfill of table: finished",
-        "Backfill of table: ended, and some of its runs failed",
+        "Backfill of table: finished; some of its runs failed",
         "Backfill of table: was canceled",
     } < texts
     assert any(text.startswith("Run of fails failed") for text in texts)
@@ -171,7 +171,7 @@ def test_a_webhook_that_fails_gets_everything_later_and_its_address_is_never_sho
     dg.materialize([table], instance=instance)
     assert ticks.tick() == 2 and hook.got == []
     assert hook.tries == (3 if status == 500 else 1), "a refusal is not tried again at once"
-    assert f"it answers {status}" in ticks.caplog.text and "secret-token" not in ticks.caplog.text
+    assert f"HTTP status {status}" in ticks.caplog.text and "secret-token" not in ticks.caplog.text
     assert "secret-token" not in ticks.cursor
     hook.statuses = []
     assert ticks.tick() == 0 and len(hook.got[0]["alerts"]) == 2
@@ -184,7 +184,7 @@ def test_an_address_that_cannot_be_reached_or_is_none_breaks_nothing(ticks, inst
     monkeypatch.setenv(alerts.VARIABLE, address)
     dg.materialize([table], instance=instance)
     assert ticks.tick() == 2
-    assert "did not take 2 alert(s)" in ticks.caplog.text and "secret-token" not in ticks.caplog.text
+    assert "did not accept 2 alert(s)" in ticks.caplog.text and "secret-token" not in ticks.caplog.text
 
 
 def test_without_an_address_alerts_are_in_the_log_alone(ticks, instance, monkeypatch):
@@ -195,7 +195,7 @@ def test_without_an_address_alerts_are_in_the_log_alone(ticks, instance, monkeyp
 
 
 def test_too_many_that_wait_are_dropped_with_their_number(ticks, instance, hook, monkeypatch):
-    monkeypatch.setattr(alerts, "_KEPT", 3)
+    monkeypatch.setattr(alerts, "_MAX_WAITING", 3)
     hook.statuses = [404] * 2
     for _ in range(2):
         dg.materialize([table], instance=instance)

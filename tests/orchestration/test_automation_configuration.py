@@ -63,6 +63,26 @@ def test_a_change_of_figures_runs_what_is_made_by_them_once_and_asks_nobody(daem
 
 
 @pytest.mark.usefixtures("filled")
+def test_the_daemon_rebuilds_whatever_mpta_run_would(daemon, world):
+    """Both derive from the graph: after any change of the study the daemon leaves nothing that is out of date."""
+    study = STUDY
+    for keys in (
+        {"least_readable": 0.3},
+        {"traits": {"min": 3, "max": 6}},
+        {"paraphrases": 2, "styles": ["bullets"]},
+        {"seed": 7},
+        {"panel": {"size": 9, "strata": ["sex"]}},
+    ):
+        study = study | keys
+        world.study(study)
+        assert out_of_step() != [], keys
+        ran = daemon.settle()
+        assert not daemon.failed and out_of_step() == [], keys
+        asked = partitions(ran, "responses")
+        assert len(asked) == len(set(asked)), (keys, "no model is asked prompts that another run replaces")
+
+
+@pytest.mark.usefixtures("filled")
 def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon, world, server):
     guest = model(server.url) | {"model": "guest"}
     world.models({"loopback": model(server.url), "guest": guest})

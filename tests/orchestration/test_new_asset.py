@@ -12,7 +12,7 @@ from mpta_pipeline.orchestration.command_runs import Runner
 from mpta_pipeline.pipeline import graph, integrity
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning, StoredTable
-from mpta_pipeline.pipeline.step import Output, step
+from mpta_pipeline.pipeline.step import STEPS, Output, step
 
 SCHEMA = Table(
     "unreadable_shares",
@@ -57,7 +57,7 @@ def new_asset():
     graph.TABLES.clear()
     graph.TABLES.update(known)
     tables.PUBLISHED[:] = published
-    step.__globals__["_STEPS"].pop("unreadable_shares")
+    STEPS.pop("unreadable_shares")
 
 
 @pytest.mark.usefixtures("new_asset")

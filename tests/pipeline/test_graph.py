@@ -17,7 +17,7 @@ from mpta_pipeline.pipeline.graph import Partitioning, StoredTable
 from mpta_pipeline.pipeline.inputs import Inputs, UndeclaredInputError
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current, parents
-from mpta_pipeline.pipeline.step import Output, step, step_of
+from mpta_pipeline.pipeline.step import STEPS, Output, step_of
 from mpta_pipeline.pipeline.stored import made, path_of, read, stacked
 from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
@@ -109,6 +109,11 @@ def test_what_a_table_does_not_declare_its_step_cannot_read(deployment):
         lambda: inputs.model,
         lambda: inputs.wave_file,
         lambda: inputs.layout,
+        lambda: inputs.ledger,
+        lambda: inputs.model_files,
+        lambda: inputs.item_files,
+        lambda: inputs.replaced_estimates,
+        inputs.snapshots,
         lambda: inputs.config_folder,
         lambda: inputs.request_options,
         lambda: inputs.permitted_use("codebook"),
@@ -205,7 +210,7 @@ def test_a_table_made_beside_another_counts_in_its_version(deployment):
         return Output(output.frame, output.notes, companions={"gold": output.companions["gold"].head(3)})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(step.__globals__["_STEPS"], "items", fewer)
+        patch.setitem(STEPS, "items", fewer)
         make(deployment, "items", "value_alignment")
     after = made(deployment, Node("items", "value_alignment"))
     assert pl.read_parquet(path).height == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 
 import duckdb
 import polars as pl
@@ -13,10 +12,9 @@ from polars.testing import assert_frame_equal
 
 from mpta_pipeline import surveys
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import Layout, read_parquet, write_parquet
 from mpta_pipeline.core.study import Study, TaskConfig
-from mpta_pipeline.pipeline import steps
+from mpta_pipeline.pipeline.steps.metrics import keep_replaced
 from mpta_pipeline.publication import warehouse, withdrawal
 from tests.factories import stored_study as fab
 
@@ -66,19 +64,17 @@ def test_traces_and_replaced_ids_resolve(earlier: Layout) -> None:
     assert warehouse.trace(earlier, "r_gss00").frame.height
 
     # A memory of replaced estimates that an earlier version wrote, and one more replacement beside it.
-    node = Node("subgroup_metrics", f"{fab.MODELS[0]}|values")
     rows = tables.SUBGROUP_METRICS.with_current_names(before).with_columns(
         estimate=pl.when(pl.col("dimensions") == "all").then(0.619).otherwise("estimate"),
         estimate_id=pl.lit(None, pl.String),
     )
     now = fab.estimates(*rows.iter_rows(named=True))
-    deployment = SimpleNamespace(layout=earlier)
-    steps._remember_estimates(deployment, node, now)  # type: ignore[arg-type]
     kept = earlier.replaced_estimates(fab.MODELS[0], "values")
+    keep_replaced(kept, before, now)
     write_parquet(with_earlier_names(read_parquet(kept), tables.REPLACED_ESTIMATES), kept)
     write_parquet(now, path)
     assert "is 61.9 % since 20" in warehouse.trace(earlier, cited).title
-    steps._remember_estimates(deployment, node, now.filter(pl.col("dimensions") != "all"))  # type: ignore[arg-type]
+    keep_replaced(kept, now, now.filter(pl.col("dimensions") != "all"))
     assert cited in read_parquet(kept)["estimate_id"]
 
 

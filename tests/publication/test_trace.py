@@ -12,7 +12,6 @@ from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.estimate_ids import estimate_ids_by_key, pocket_ids
-from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.storage import Layout, read_parquet, write_parquet
 from mpta_pipeline.pipeline.steps.metrics import keep_replaced
 from mpta_pipeline.publication import warehouse
@@ -100,7 +99,7 @@ def test_an_old_id_says_what_the_estimate_was_and_is(tmp_path: Path) -> None:
     layout = fab.store(tmp_path)
     path = layout.table("subgroup_metrics", fab.MODELS[0], "values")
     before = read_parquet(path)
-    pair = ModelTask(fab.MODELS[0], "values")
+    kept = layout.replaced_estimates(fab.MODELS[0], "values")
     old = before.filter(dimensions="all", baseline="").item(0, "estimate_id")
     rows = [
         row | {"estimate": 0.619, "ci_low": 0.5, "ci_high": 0.7, "release_ids": ["gss_extract-2018:new"]}
@@ -109,7 +108,7 @@ def test_an_old_id_says_what_the_estimate_was_and_is(tmp_path: Path) -> None:
         for row in before.drop("estimate_id").with_columns(estimate_id=pl.lit(None, pl.String)).iter_rows(named=True)
     ]
     now = fab.estimates(*rows)
-    keep_replaced(layout, pair, before, now)
+    keep_replaced(kept, before, now)
     write_parquet(now, path)
     found = warehouse.trace(layout, old)
     assert "was 34.0 %, is 61.9 % since 20" in found.title
@@ -118,7 +117,7 @@ def test_an_old_id_says_what_the_estimate_was_and_is(tmp_path: Path) -> None:
     # What did not change keeps its id; what was made anew once more is remembered too.
     same = before.filter(pl.col("dimensions") != "all")["estimate_id"]
     assert set(same) <= set(now["estimate_id"])
-    keep_replaced(layout, pair, now, now.filter(pl.col("dimensions") != "all"))
+    keep_replaced(kept, now, now.filter(pl.col("dimensions") != "all"))
     write_parquet(now.filter(pl.col("dimensions") != "all"), path)
     gone = warehouse.trace(layout, now.filter(dimensions="all").item(0, "estimate_id"))
     assert "was 61.9 % until 20" in gone.title and "no longer computed" in gone.title
@@ -130,7 +129,7 @@ def test_an_id_of_a_report_made_before_ids_bound_the_study(tmp_path: Path) -> No
     before = read_parquet(path).drop("estimate_id")
     write_parquet(before, path)
     now = fab.estimates(*before.with_columns(estimate_id=pl.lit(None, pl.String)).iter_rows(named=True))
-    keep_replaced(layout, ModelTask(fab.MODELS[0], "values"), before, now)
+    keep_replaced(layout.replaced_estimates(fab.MODELS[0], "values"), before, now)
     write_parquet(now, path)
     old = estimate_ids_by_key(before.filter(dimensions="all", baseline=""))[0]
     assert "was 34.0 %, is 34.0 % since 20" in warehouse.trace(layout, old).title

@@ -10,11 +10,11 @@ from scipy import stats
 
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import TEXT_SCORES
-from mpta_pipeline.metrics.estimators import distances
 from mpta_pipeline.metrics.estimators.alignment import distance_estimates
 from mpta_pipeline.metrics.samples.balancing import Units, balance
-from mpta_pipeline.metrics.samples.block import View, cut_rows, make_blocks
 from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.samples.survey_answers import View, cut_rows, make_blocks
+from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices, t_quantile
 

@@ -196,7 +196,7 @@ def test_every_skeleton_gets_in(name, form, tmp_path, layout, registry):
 def test_a_negative_weight_is_told_with_file_variable_and_value(deployment):
     keep = pl.when(pl.int_range(pl.len()) == 3).then(-0.5).otherwise("W_WEIGHT")
     _drop(_of(484, keep=lambda f: f.with_columns(W_WEIGHT=keep)), deployment.layout.surveys / "mexico.sav", 100)
-    with pytest.raises(MptaError, match=r"1 respondent.*below zero.*mexico\.sav.*W_WEIGHT.*-0\.5"):
+    with pytest.raises(MptaError, match=r"1 respondent.*negative weight.*mexico\.sav.*W_WEIGHT.*-0\.5"):
         _made(deployment)
 
 

@@ -234,7 +234,8 @@ def test_scores_are_those_of_sacrebleu_and_rouge_score_and_by_hand(headlines):
 )
 def test_text_scores_by_hand(text, reference, expected):
     pairs = pl.DataFrame(
-        {"text": [text], "reference": [reference], "bertscore": [None]}, schema_overrides={"bertscore": pl.String}
+        {"text": [text], "reference": [reference], "bertscore_model": [None]},
+        schema_overrides={"bertscore_model": pl.String},
     )
     (found,) = ts.text_scores(pairs, task="t")["text_scores"].to_list()
     assert {k: found[k] for k in expected} == pytest.approx(expected, abs=5e-5)

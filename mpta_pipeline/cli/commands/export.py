@@ -40,20 +40,20 @@ def export(
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.core.unknown_names import check_name
     from mpta_pipeline.personas.export import FORMATS
-    from mpta_pipeline.pipeline import steps
     from mpta_pipeline.pipeline.deployment import Deployment
+    from mpta_pipeline.pipeline.stored import made, read
 
     check_name("export format", format, FORMATS, variable="--format")
     deployment = Deployment.from_env()
-    if steps.made(deployment, Node("personas")) is None:
+    if made(deployment, Node("personas")) is None:
         raise ConfigError(
             "There are no personas yet",
             file=deployment.config / "study.yaml",
             remedy="`mpta run --until panel` builds them without any request to a model",
         )
-    frame = steps.read(deployment, "personas")
+    frame = read(deployment, "personas")
     if panel:
-        frame = frame.join(steps.read(deployment, "panel"), on="respondent_id", how="semi")
+        frame = frame.join(read(deployment, "panel"), on="respondent_id", how="semi")
     known = sorted(frame["survey"].unique())
     for name in names(surveys):
         check_name("survey", name, known, variable="--surveys")

@@ -10,11 +10,12 @@ from mpta_pipeline.cli.result import Result
 def plan() -> Result:
     """Estimate requests, tokens, price and time of the study per model, before anything is sent."""
     from mpta_pipeline import inference
-    from mpta_pipeline.pipeline import steps
     from mpta_pipeline.pipeline.deployment import Deployment
+    from mpta_pipeline.pipeline.steps.tasks import items_left_out
+    from mpta_pipeline.pipeline.stored import stacked
 
     deployment = Deployment.from_env()
-    prompts = steps.stacked(deployment, "prompts")
+    prompts = stacked(deployment, "prompts")
     result = Result()
     if prompts.is_empty():
         result.table("plan", [], shown=())
@@ -25,6 +26,6 @@ def plan() -> Result:
         for name, spec in deployment.models.items()
     ]
     result.table("plan", rows)
-    for task, told in steps.items_left_out(deployment):
+    for task, told in items_left_out(deployment):
         result.warning(told, subject=task)
     return result

@@ -12,11 +12,11 @@ def report() -> Result:
     """Publish the warehouse and the report again from the stored estimates. Sends no request to any model."""
     from mpta_pipeline.cli.pipeline_run import publish
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline import steps
     from mpta_pipeline.pipeline.deployment import Deployment
+    from mpta_pipeline.pipeline.stored import made
 
     deployment = Deployment.from_env()
-    if steps.made(deployment, Node("model_comparison")) is None:
+    if made(deployment, Node("model_comparison")) is None:
         raise ConfigError(
             "There are no estimates yet",
             file=deployment.layout.store,

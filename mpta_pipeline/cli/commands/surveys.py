@@ -47,6 +47,7 @@ def surveys(
     else:
         states = [surveys.look_at(file, deployment.sources)]
     result = Result()
+    study_state.add_own_records(result, deployment)
     if not states:
         result.table("files", [], shown=())
         result.info(f"There is no survey file in {deployment.layout.surveys}. Drop one there, or run `mpta demo`.")
@@ -55,7 +56,6 @@ def surveys(
     if file is None:
         study_state.add_reading_notes(result, deployment)
         study_state.add_set_aside(result, deployment)
-        study_state.add_own_records(result, deployment)
     return result
 
 

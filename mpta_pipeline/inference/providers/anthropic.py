@@ -46,19 +46,19 @@ class Anthropic(Provider):
     thinking_switches = ("thinking",)
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """The key in x-api-key, and the version of the API."""
+        """Return the key in x-api-key, and the version of the API."""
         own = {} if key is None else {self.spec.key_header or "x-api-key": key}
         return {"anthropic-version": VERSION} | own | self.spec.headers
 
     async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
-        """One exchange."""
+        """Make one call."""
         self.note_missing_feature("log-probabilities (answers are read from the text)")
         return await call("/messages", self.body(request), partial(self.read_response, request))
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
-        """The request: the system prompt is a field of its own, max_tokens is mandatory."""
+        """Return the request's body: the system prompt is a field of its own, max_tokens is mandatory."""
         thinking = self._thinking()
-        # A model that thinks takes no temperature but 1.
+        # A model that thinks accepts no temperature but 1.
         defaults = {} if (thinking or {}).get("type") in ("enabled", "adaptive") else {"temperature": 0}
         body: dict[str, Any] = self.parameters(defaults | ({"thinking": thinking} if thinking else {}))
         body |= {"model": self.spec.model, "max_tokens": self.limit(request.elicitation)}
@@ -68,7 +68,7 @@ class Anthropic(Provider):
         return body
 
     def _thinking(self) -> dict[str, Any] | None:
-        """The field `thinking`; the API wants a budget of 1,024 tokens or more."""
+        """Return the field `thinking`; the API requires a budget of 1,024 tokens or more."""
         reasoning = self.spec.reasoning
         if reasoning is None or reasoning.switch == "none":
             return None
@@ -106,7 +106,7 @@ class Anthropic(Provider):
         )
 
     def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
-        """Adds: model unknown (404 not_found_error), no credit left (400), overloaded."""
+        """Classify Anthropic's own errors: model unknown (404 not_found_error), no credit left (400), overloaded."""
         error = super().classify_error(status, payload, text)
         code = code_of(payload)
         if status == 404 and "not_found" in code:
@@ -120,7 +120,7 @@ class Anthropic(Provider):
         return error
 
     def batches(self) -> BatchEndpoint:
-        """Message Batches."""
+        """Return the Message Batches endpoint."""
         return _Batches(self)
 
 
@@ -136,10 +136,11 @@ class _Batches(BatchEndpoint):
         return str(made["id"])
 
     async def find(self, lost: LostBatch, http: BatchHttp) -> str | None:
-        """By number of requests and time: the API takes no tag. Once a batch has ended its results name its requests.
+        """Find the batch by number of requests and time, because the API takes no tag.
 
-        One that is still under way cannot be looked into and is taken for ours. If it is not, its results fit no
-        request of ours when it ends, and the requests are asked by the next run: waiting costs less than paying twice.
+        Once a batch has ended, its results name its requests. One that is still in progress cannot be inspected and is
+        assumed to be ours. If it is not, its results match none of our requests when it ends, and the next run sends
+        the requests: waiting costs less than paying twice.
         """
         after, under_way = "", None
         for _ in range(MOST_PAGES):
@@ -187,4 +188,4 @@ class _Batches(BatchEndpoint):
         if result["type"] == "errored":
             error = self.provider.classify_error(400, result["error"], "")
             return BatchResult(str(line["custom_id"]), error=batch_error(error.reason, error.kind))
-        return BatchResult(str(line["custom_id"]))  # canceled or expired: never asked
+        return BatchResult(str(line["custom_id"]))  # canceled or expired: never processed

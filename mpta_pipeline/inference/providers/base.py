@@ -86,7 +86,7 @@ class Provider(ABC):
     key_variable: ClassVar[str | None] = None
     """Environment variable of the key, used if an entry has neither `key_env` nor `base_url`."""
     elicitations: ClassVar[tuple[str, ...]] = ("letter", "verbalized", "free_text")
-    """Ways of asking that the format allows. `option_logprob` needs log-probabilities of whole options."""
+    """Ways of eliciting answers that the format allows. `option_logprob` needs log-probabilities of whole options."""
     apis: ClassVar[tuple[str, ...]] = ("chat",)
     """Values of `api` that an entry may have."""
     structured_output: ClassVar[bool] = False

@@ -1,12 +1,12 @@
-"""The embedded model: llama.cpp's own server inside this process on loopback, started and stopped by the engine.
+"""The embedded model: llama.cpp's own server on loopback inside this process, started and stopped by the engine.
 
-Bit-identical answers. llama.cpp reuses the longest prefix that a prompt shares with the one before it, and because a
-sum's order depends on how many tokens are evaluated at once, an answer would depend on what was asked before. Here the
-reused prefix is pinned: whenever another prefix begins, it is evaluated alone from an erased slot; before every prompt
-it is sent again, which cuts the slot back to the prefix and evaluates the prefix's last token alone. So each prompt
-starts from the same state, whatever came before it: measured on 2 cores, log-probabilities were bit-identical in any
-order, for any subset, and on fresh servers. The prefix of a prompt is its system message (the persona), or without
-one the first paragraph of the user's.
+Responses are bit-identical from run to run. llama.cpp reuses the longest prefix that a prompt shares with the previous
+one. Because the order of a sum depends on how many tokens are evaluated at once, a response would depend on earlier
+requests. Therefore the reused prefix is pinned: a new prefix is evaluated alone from an erased slot, and it is sent
+again before every prompt, which cuts the slot back to the prefix and evaluates the prefix's last token alone. Each
+prompt then starts from the same state. Measured on 2 cores, log-probabilities were bit-identical in any order, for any
+subset, and on fresh servers. A prompt's prefix is its system message (the persona) or, without one, the first paragraph
+of the user's message.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mpta_pipeline.inference.models import ModelSpec
 
 T = TypeVar("T")
-_MARK = "\u2402mark\u2403"  # stands for what follows the prefix, to find where the chat template puts it
+_MARK = "\u2402mark\u2403"  # stands for what follows the prefix, to find its place in the chat template
 
 
 class EmbeddedOptions(ProviderOptions):
@@ -120,19 +120,19 @@ class Embedded(OpenAI):
         return {"sha256": own.sha256 or weights_sha256(weights_of(spec).path), "quantization": own.quantization}
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """None: the server listens on loopback only and has no key."""
+        """Return no headers: the server listens on loopback only and has no key."""
         return {}
 
     @asynccontextmanager
     async def running(self, cache_dir: Path) -> AsyncIterator[str]:
-        """Start the server and stop it afterwards, however that comes about.
+        """Start the server, and stop it afterwards in any case.
 
         Raises:
-            ModelError: The runtime or the weights are absent or cannot be loaded.
+            ModelError: The runtime or the weights are missing or cannot be loaded.
         """
         spec = self.spec
-        # Read when the library is loaded. Threads that wait for each other spin otherwise: on busy cores that costs
-        # most of the speed, at three times the processor time.
+        # Read when the library is loaded. Otherwise threads that wait for each other spin, which on busy cores costs
+        # most of the speed and triples the processor time.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import xllamacpp
@@ -150,11 +150,11 @@ class Embedded(OpenAI):
             yield server.listening_address
         finally:
             self._prefix = None
-            # Deleting the object stops the server's threads (.1 s).
+            # Deleting the object stops the server's threads (0.1 s).
             del server
 
     async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
-        """Pin the prefix, then ask; after a failure the whole of it again, because the slot's state is not known."""
+        """Pin the prefix, then send the prompt; after a failure repeat both, because the slot's state is unknown."""
         for _ in range(self.spec.attempts - 1):
             try:
                 return await self._pinned(request, call)
@@ -178,16 +178,16 @@ class Embedded(OpenAI):
                 return await self.score_options(request, call)
             return await call(path, body, partial(self.read_response, request))
         except BaseException:
-            self._prefix = None  # what the slot holds is not known
+            self._prefix = None  # the slot's state is unknown
             raise
 
     def path_and_body(self, request: ModelRequest) -> tuple[str, dict[str, Any]]:
-        """The OpenAI format below /v1."""
+        """Return the OpenAI format below /v1."""
         path, body = super().path_and_body(request)
         return "/v1" + path, body | {"cache_prompt": True}
 
     def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
-        """As OpenAI's; the model's name is that of its weights and runtime."""
+        """Read as OpenAI's; the model's name is that of its weights and runtime."""
         response = super().read_response(request, payload)
         response.provider_model = self._name
         return response
@@ -208,14 +208,14 @@ class Embedded(OpenAI):
         return await call("/tokenize", body, _field("tokens", list))
 
     async def _evaluate(self, call: Call, *, cached: bool) -> None:
-        """Evaluate the prefix alone and nothing after it: from an erased slot, or its last token on the cached rest."""
+        """Evaluate the prefix alone: from an erased slot, or only its last token on the cached rest."""
         if self._tokens:
             body = {"prompt": self._tokens, "n_predict": 0, "temperature": 0, "cache_prompt": cached}
             await call("/completion", body, _field("content", str))
 
 
 def _field(name: str, kind: type[T]) -> Callable[[Any], T]:
-    """Read one field of a reply."""
+    """Return a function that reads one field of a response."""
 
     def read(payload: Any) -> T:
         value = payload.get(name) if isinstance(payload, dict) else None
@@ -227,7 +227,7 @@ def _field(name: str, kind: type[T]) -> Callable[[Any], T]:
 
 
 def _prefix_of(request: ModelRequest) -> tuple[str | None, str]:
-    """The part of a prompt that its siblings share, found from the prompt alone: system message, start of user's."""
+    """Return the prefix that prompts of a group share: the system message, or the start of the user's message."""
     if request.system is not None:
         return request.system, ""
     head, blank, _ = request.user.partition("\n\n")
@@ -238,10 +238,10 @@ def _start(xllamacpp: Any, spec: ModelSpec, path: Path) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.model_alias = {spec.model}
-    params.n_parallel = 1  # several slots share a batch, and then answers differ from run to run
+    params.n_parallel = 1  # several slots would share a batch, and responses would differ from run to run
     params.n_ctx = _options_of(spec).context
     params.verbosity = -1
-    # No second cache behind the slot's: what is reused is pinned, see above.
+    # No second cache behind the slot's: the reused prefix is pinned, see above.
     params.cache_ram_mib = 0
     params.n_cache_reuse = 0
     params.cache_idle_slots = False

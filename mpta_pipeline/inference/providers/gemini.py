@@ -37,7 +37,7 @@ from mpta_pipeline.inference.response_fields import (
 if TYPE_CHECKING:
     from mpta_pipeline.inference.models import ModelSpec
 
-MOST_LOGPROBS = 20  # what the API allows
+MOST_LOGPROBS = 20  # maximum of the API
 FILTERED = {
     "SAFETY",
     "RECITATION",
@@ -47,13 +47,13 @@ FILTERED = {
     "IMAGE_SAFETY",
     "IMAGE_PROHIBITED_CONTENT",
 }
-# The model failed to say anything, for reasons of the service.
+# The model produced nothing, for reasons of the service.
 FAILED = {"OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 _NO_LOGPROBS = "log-probabilities"
 
 
-LITTLE = 1024  # tokens of thought that Gemini 3 is asked for as "low"
-# To think as little as can be: off, 2.5 Pro's least, and the levels of Gemini 3.
+LITTLE = 1024  # up to so many tokens of thought are requested as "low" from Gemini 3
+# Least thinking: off, the minimum of 2.5 Pro, and the levels of Gemini 3.
 _LEAST_THOUGHT: tuple[dict[str, Any], ...] = (
     {"thinkingBudget": 0},
     {"thinkingBudget": 128},
@@ -63,7 +63,7 @@ _LEAST_THOUGHT: tuple[dict[str, Any], ...] = (
 
 
 def _levels(model: str) -> bool:
-    """Gemini 3 and later take a level of thinking in place of a number of tokens."""
+    """Return whether the model takes a level of thinking instead of a number of tokens: Gemini 3 and later."""
     return re.search(r"gemini-(?:[3-9]|\d\d)", model) is not None
 
 
@@ -84,12 +84,12 @@ class Gemini(Provider):
         return f"/models/{self.spec.model}"
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """The key in a header: in the URL, where Google also takes it, it would end up in logs."""
+        """Return the key in a header: in the URL, which Google also accepts, it would appear in logs."""
         own = {} if key is None else {self.spec.key_header or "x-goog-api-key": key}
         return own | self.spec.headers
 
     async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
-        """One exchange; without log-probabilities, or with the least thought, where the model cannot otherwise."""
+        """Make one call; repeat it without log-probabilities or with the least thinking if the model requires it."""
         path, read = f"/models/{self.spec.model}:generateContent", partial(self.read_response, request)
         while True:
             body = self.body(request)
@@ -102,8 +102,8 @@ class Gemini(Provider):
                     raise
 
     def _adapt(self, reason: str, config: Mapping[str, Any]) -> bool:
-        """Ask differently after a rejection that says how."""
-        own = self.spec.parameters  # what the entry itself sends stays
+        """Adapt to a rejection that says how."""
+        own = self.spec.parameters  # what the entry itself sets stays
         if "logprobs" in reason and config.get("responseLogprobs") and "responseLogprobs" not in own:
             self.note_missing_feature(_NO_LOGPROBS)
             return True
@@ -118,13 +118,13 @@ class Gemini(Provider):
         following = steps[steps.index(asked) + 1 :] if asked in steps else ()
         if not following:
             return False
-        if asked == self._thinking():  # else another request has found it out meanwhile
+        if asked == self._thinking():  # else another request has adapted it meanwhile
             self._least_thought = following[0]
-            self.note_missing_feature("switching its thinking off (it is asked to think as little as it can)")
+            self.note_missing_feature("switching its thinking off (the least thinking is requested)")
         return True
 
     def _thinking(self) -> dict[str, Any] | None:
-        """The field `thinkingConfig`: a level for Gemini 3, a number of tokens before it."""
+        """Return the field `thinkingConfig`: a level for Gemini 3, a number of tokens for earlier models."""
         reasoning = self.spec.reasoning
         if reasoning is None or reasoning.switch == "none":
             return None
@@ -139,7 +139,7 @@ class Gemini(Provider):
         return {"thinkingBudget": reasoning.budget}
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
-        """The request: parts, a systemInstruction, and generationConfig, which takes the entry's parameters."""
+        """Return the request's body: parts, systemInstruction, and generationConfig with the entry's parameters."""
         config = self.parameters({"temperature": 0})
         config["maxOutputTokens"] = self.limit(request.elicitation)
         if thinking := self._thinking():
@@ -158,7 +158,7 @@ class Gemini(Provider):
         return body
 
     def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
-        """Read a candidate. A blocked prompt has none, a blocked reply no parts: both are refusals."""
+        """Read a candidate. A blocked prompt has none, a blocked response no parts: both are refusals."""
         raise_error_in(payload, self.classify_error)
         whole = mapping(payload)
         usage = usage_of(whole, "usageMetadata")
@@ -172,7 +172,7 @@ class Gemini(Provider):
         if not first or finish in FILTERED:
             finish = "content_filter"
         if finish in FAILED and not text.strip():
-            raise ProviderError(ErrorKind.SERVER, f"the reply is empty and ended with finish reason {finish}")
+            raise ProviderError(ErrorKind.SERVER, f"the response is empty and ended with finish reason {finish}")
         result = mapping(first.get("logprobsResult"))
         tops = [mapping(top) for top in listing(result.get("topCandidates"))]
         chosen = [mapping(one) for one in listing(result.get("chosenCandidates"))]
@@ -187,9 +187,9 @@ class Gemini(Provider):
         ]
         completion = count_of(usage, "candidatesTokenCount")
         if completion is None and "promptTokenCount" in usage:
-            completion = 0  # the format leaves out what is 0
+            completion = 0  # the format omits zeros
         if thoughts := count_of(usage, "thoughtsTokenCount"):
-            completion = (completion or 0) + thoughts  # thinking is paid as output
+            completion = (completion or 0) + thoughts  # thinking is charged as output
         thought = bool(thoughts) or any(part.get("thought") for part in parts)
         raise_if_broken(finish, text, completion, self.classify_error, thought=thought)
         letters, share = None, None
@@ -209,7 +209,7 @@ class Gemini(Provider):
         )
 
     def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
-        """Adds: a bad key comes as 400, an unknown model as 404, and the wait in RetryInfo, not in a header."""
+        """Classify Google's own errors: invalid key (400), unknown model (404), and the wait in RetryInfo."""
         error = super().classify_error(status, payload, text)
         details = _details(payload)
         reasons = {d.get("reason") for d in details}
@@ -231,7 +231,7 @@ class Gemini(Provider):
         return error
 
     def batches(self) -> BatchEndpoint:
-        """Batches with their requests inline."""
+        """Return the batch endpoint, which takes its requests inline."""
         return _Batches(self)
 
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 NO_LOGPROBS = "log-probabilities"
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _BUDGETS = ((1024, "low"), (8192, "medium"), (10**9, "high"))
-# How thinking is switched, by host; a server of one's own does it by its chat template.
+# The field that controls thinking, by host; your own servers use the chat template.
 _SWITCHES: tuple[tuple[str, str], ...] = (
     (r"(^|\.)openrouter\.ai$", "reasoning"),
     (r"(^|\.)(deepseek\.com|z\.ai|bigmodel\.cn|moonshot\.(ai|cn)|volces\.com)$", "thinking"),
@@ -69,7 +69,7 @@ OLLAMA_PORT = ":11434"
 
 
 class OpenAI(Provider):
-    """Chat and completions: letters with the first token's log-probabilities, whole options where a probe shows how."""
+    """Chat and completions: letters with log-probabilities, and whole options if the server supports a method."""
 
     base_url: ClassVar[str | None] = "https://api.openai.com/v1"
     key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
@@ -85,7 +85,7 @@ class OpenAI(Provider):
     )
     root_has_version = True
     native = "/.."
-    """Where llama.cpp's own endpoints are, seen from the API's root."""
+    """Path of llama.cpp's own endpoints, relative to the API's root."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
@@ -102,14 +102,14 @@ class OpenAI(Provider):
         return found or "chat_template_kwargs"
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """Bearer key, or the key alone in the entry's own header."""
+        """Return the key as Bearer token, or alone in the entry's own header."""
         own = {} if key is None else {"authorization": f"Bearer {key}"}
         if key is not None and self.spec.key_header:
             own = {self.spec.key_header: key}
         return own | self.spec.headers
 
     async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
-        """One exchange; without log-probabilities where the endpoint turns out to reject the wish for them."""
+        """Make one call; repeat it adapted if the endpoint names what it rejects, such as log-probabilities."""
         if request.elicitation == "option_logprob":
             return await self.score_options(request, call)
         while True:
@@ -121,11 +121,11 @@ class OpenAI(Provider):
                     raise
 
     def _adapt(self, reason: str, body: Mapping[str, Any]) -> bool:
-        """Ask differently after a rejection that says how: fewer log-probabilities or none, another field of tokens."""
-        own = self.spec.parameters  # what the entry itself sends stays
+        """Adapt to a rejection that says how: fewer or no log-probabilities, another field for the token limit."""
+        own = self.spec.parameters  # what the entry itself sets stays
         if "max_completion_tokens" in reason and "max_tokens" in body and "max_tokens" not in own:
             self.tokens_field = "max_completion_tokens"
-            self.note_missing_feature("max_tokens (max_completion_tokens is sent in its place)")
+            self.note_missing_feature("max_tokens (max_completion_tokens is sent instead)")
             return True
         if "reasoning_effort" in reason or "reasoning.effort" in reason:
             return self._adapt_effort(reason, body)
@@ -134,36 +134,36 @@ class OpenAI(Provider):
             return False
         if "top_logprobs" in own or "logprobs" in own:
             return False
-        if asked == self.top_logprobs:  # else another request has found it out meanwhile
-            # The most that it allows is the largest number in the reason below the one that was asked for.
+        if asked == self.top_logprobs:  # else another request has adapted it meanwhile
+            # The maximum is the largest number in the reason that is below the requested one.
             self.top_logprobs = max((n for n in map(int, re.findall(r"\d{1,4}", reason)) if n < asked), default=0)
-            few = f"more than {self.top_logprobs} log-probabilities a token"
+            few = f"more than {self.top_logprobs} log-probabilities per token"
             self.note_missing_feature(few if self.top_logprobs else NO_LOGPROBS)
         return True
 
     def _adapt_effort(self, reason: str, body: Mapping[str, Any]) -> bool:
-        """Where thinking cannot be switched off, the least effort that the rejection names."""
+        """If thinking cannot be switched off, use the least effort that the rejection names."""
         sent = body.get("reasoning_effort")
         if sent is None or "reasoning_effort" in self.spec.parameters:
             return False
-        if sent == (self.effort or self._effort()):  # else another request has found it out meanwhile
+        if sent == (self.effort or self._effort()):  # else another request has adapted it meanwhile
             named = [e for e in EFFORTS if re.search(rf"\b{e}\b", reason) and e != sent]
             following = EFFORTS[EFFORTS.index(sent) + 1 :]
             self.effort = next((e for e in named if e in following), following[0] if following else None)
             if self.effort is None:
                 return False
-            self.note_missing_feature(f"reasoning_effort {sent} ({self.effort} is sent in its place)")
+            self.note_missing_feature(f"reasoning_effort {sent} ({self.effort} is sent instead)")
         return True
 
     def _effort(self) -> str:
-        """The word for how long to think."""
+        """Return the word for how long to think."""
         reasoning = self.spec.reasoning
         if reasoning is None or reasoning.effort is not None:
             return (reasoning and reasoning.effort) or "none"
         return "none" if reasoning.budget == 0 else next(word for most, word in _BUDGETS if reasoning.budget <= most)
 
     def _thinking(self) -> dict[str, Any]:
-        """What the entry's `reasoning` says, in the fields that the endpoint knows."""
+        """Return the entry's `reasoning` in the fields that the endpoint knows."""
         reasoning = self.spec.reasoning
         if reasoning is None or self.spec.api == "completions":
             return {}
@@ -185,22 +185,22 @@ class OpenAI(Provider):
                     else {"enable_thinking": True, "thinking_budget": reasoning.budget}
                 )
             case "chat_template_kwargs":
-                # Templates know one name or the other (Qwen and GLM: enable_thinking, DeepSeek and Granite: thinking,
-                # gpt-oss: reasoning_effort) and pass over the rest.
+                # Templates know one of these names (Qwen and GLM: enable_thinking, DeepSeek and Granite: thinking,
+                # gpt-oss: reasoning_effort) and ignore the others.
                 word = "low" if off else self._effort()
                 names = {"enable_thinking": not off, "thinking": not off, "reasoning_effort": word}
                 return {"chat_template_kwargs": names}
         return {}
 
     async def score_options(self, request: ModelRequest, call: Call) -> ModelResponse:
-        """Score each option as the whole reply; the text is that of the likeliest one."""
+        """Score each option as the whole response; the text is the most likely option."""
         path, body = self.path_and_body(request)
         if self.option_method is None:
             fixed = self.spec.option_scoring
             small = {k: v for k, v in body.items() if k not in ("messages", "prompt")}
             self.option_method = await find_way(self.spec.api, self.native, small, call) if fixed == "auto" else fixed
         usage = ModelResponse(text="", prompt_tokens=0, completion_tokens=0)
-        # What comes before the option, evaluated once: how many tokens it has, and from the same state for each option.
+        # Evaluate what precedes the option once: this counts its tokens, and each option starts from the same state.
         before = await call(path, body | {self.tokens_field: 1}, partial(self._account, usage))
         logprobs = []
         gap = " " if self.spec.api == "completions" else ""
@@ -234,7 +234,7 @@ class OpenAI(Provider):
         return usage
 
     def _account(self, usage: ModelResponse, payload: Any) -> int:
-        """Add a reply's tokens to `usage`; returns the tokens of its prompt."""
+        """Add a response's tokens to `usage`; return the tokens of its prompt."""
         one = self.read_response(ModelRequest("", None, "", (), "free_text", ""), payload)
         usage.prompt_tokens = (usage.prompt_tokens or 0) + (one.prompt_tokens or 0)
         usage.completion_tokens = (usage.completion_tokens or 0) + (one.completion_tokens or 0)
@@ -243,7 +243,7 @@ class OpenAI(Provider):
         return one.prompt_tokens or 0
 
     def path_and_body(self, request: ModelRequest) -> tuple[str, dict[str, Any]]:
-        """Path and body of a request."""
+        """Return path and body of a request."""
         spec = self.spec
         body: dict[str, Any] = {"model": spec.model, **self.parameters({"temperature": 0})}
         body[self.tokens_field] = self.limit(request.elicitation)
@@ -265,10 +265,10 @@ class OpenAI(Provider):
         return "/chat/completions", body
 
     def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
-        """Read a reply of chat, completions or responses, by its own form.
+        """Read a response of the chat, completions or responses API, by its form.
 
         Raises:
-            ProviderError: It has no choice or no text where the format has them, or says itself that it is no answer.
+            ProviderError: It lacks the choice or text that the format has, or reports an error itself.
         """
         said = _said(payload, self.classify_error)
         text, finish = said.text, said.finish
@@ -299,17 +299,17 @@ class OpenAI(Provider):
         )
 
     def batches(self) -> BatchEndpoint:
-        """Batches by uploaded file."""
+        """Return the batch endpoint, which takes uploaded files."""
         return _Batches(self)
 
     def classify_error(self, status: int, payload: Any, text: str) -> ProviderError:
-        """Adds OpenAI's own codes: quota used up, model unknown, content filter before the model (Azure)."""
+        """Classify OpenAI's own codes: quota used up, model unknown, content filter before the model (Azure)."""
         error = super().classify_error(status, payload, text)
         code = code_of(payload)
         if status == 400 and "content_filter" in code:
             error.kind = ErrorKind.CONTENT_FILTER
         elif status == 429 and "request too large" in error.reason.lower():
-            error.kind = ErrorKind.REQUEST  # more tokens than a minute's limit: it never goes through
+            error.kind = ErrorKind.REQUEST  # more tokens than the limit per minute: it can never succeed
         elif "insufficient_quota" in code:
             error.kind = ErrorKind.FATAL
         elif status in (400, 404) and ("model_not_found" in code or "deploymentnotfound" in code):
@@ -320,7 +320,7 @@ class OpenAI(Provider):
 
 
 class _Batches(BatchEndpoint):
-    """A file of requests, a batch over it, and a file of results and one of errors."""
+    """Batches by files: one of requests, one of results and one of errors."""
 
     def __init__(self, provider: OpenAI) -> None:
         self.provider = provider
@@ -367,7 +367,7 @@ class _Batches(BatchEndpoint):
         if found["status"] == "failed":
             problems = (found.get("errors") or {}).get("data") or []
             first = problems[0] if problems else {}
-            # The code, too: it tells a batch that has to wait from one that is wrong.
+            # Include the code: it distinguishes a batch that has to wait from an invalid one.
             failed = f"{first.get('code') or ''} {first.get('message') or 'the batch failed'}".strip()
         return BatchState(
             ended=found["status"] in ("completed", "failed", "expired", "cancelled"),
@@ -401,7 +401,7 @@ class _Batches(BatchEndpoint):
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What the forms of a reply have in common."""
+    """What the forms of a response have in common."""
 
     text: str
     finish: str | None
@@ -412,10 +412,10 @@ class _Said:
 
 
 def _said(payload: Any, classify_error: Callable[[int, Any, str], ProviderError]) -> _Said:
-    """Text, finish reason, refusal and tokens of a reply.
+    """Return text, finish reason, refusal and tokens of a response.
 
     Raises:
-        ProviderError: It has none of the forms, or holds an error.
+        ProviderError: It has none of the forms, or reports an error.
     """
     whole = mapping(payload)
     if isinstance(whole.get("output"), list) and "choices" not in whole:
@@ -434,7 +434,7 @@ def _said(payload: Any, classify_error: Callable[[int, Any, str], ProviderError]
         raise unreadable_response("the message's content is not text")
     text = _text_of(content)
     if not text.strip():
-        # Gateways report beside an empty message what went wrong behind them.
+        # Gateways report errors of the server behind them beside an empty message.
         raise_error_in(payload, classify_error)
     raise_error_in(choice, classify_error)
     finish, details = finish_reason_of(choice.get("finish_reason"))
@@ -458,7 +458,7 @@ def _spoken(value: Any) -> bool:
 
 
 def _of_responses(payload: Mapping[str, Any], classify_error: Callable[[int, Any, str], ProviderError]) -> _Said:
-    """A reply of the Responses API: items of output, messages and reasoning among them."""
+    """Read a response of the Responses API: output items, among them messages and reasoning."""
     raise_error_in(payload, classify_error)
     items = [mapping(item) for item in payload["output"]]
     parts = [mapping(p) for item in items if item.get("type") == "message" for p in listing(item.get("content"))]
@@ -480,7 +480,7 @@ def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _text_of(content: Any) -> str:
-    """A message's content; some servers send it as a list of parts, a thought among them."""
+    """Return a message's text; some servers send it as a list of parts, among them a thought."""
     if isinstance(content, list):
         parts = (part if isinstance(part, Mapping) else {"type": "text", "text": part} for part in content)
         return "".join(words(part.get("text")) for part in parts if part.get("type") in ("text", "output_text"))
@@ -492,7 +492,7 @@ def _refusal_in(content: Any) -> str:
 
 
 def _one_letter(k: int) -> dict[str, Any]:
-    """A response format that admits one letter and nothing else."""
+    """Return a response format that allows one letter and nothing else."""
     schema = {
         "type": "object",
         "properties": {"answer": {"type": "string", "enum": list(LETTERS[:k])}},
@@ -503,7 +503,7 @@ def _one_letter(k: int) -> dict[str, Any]:
 
 
 def _letter_in(text: str) -> str:
-    """The letter in a structured reply; a server that ignores the format answers in text, which is kept."""
+    """Return the letter in a structured response; the text itself if the server ignored the format."""
     try:
         return str(parse_json(text)["answer"])
     except (ValueError, KeyError, TypeError, IndexError):
@@ -511,7 +511,7 @@ def _letter_in(text: str) -> str:
 
 
 def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
-    """A multipart form with purpose=batch and the file."""
+    """Return a multipart form with purpose=batch and the file, and its content type."""
     request = httpx.Request(
         "POST", "http://localhost/", data={"purpose": "batch"}, files={"file": (f"{tag}.jsonl", data)}
     )
@@ -519,7 +519,7 @@ def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
 
 
 def messages(request: ModelRequest, *, system_role: bool = True) -> list[dict[str, str]]:
-    """The messages of a chat request; no system message where the prompt has none or the chat format knows none."""
+    """Return the messages of a chat request; no system message if the prompt or the chat format has none."""
     if request.system is not None and not system_role:
         return [{"role": "user", "content": f"{request.system}\n\n{request.user}"}]
     user = {"role": "user", "content": request.user}

@@ -7,9 +7,9 @@ import polars as pl
 
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import PEOPLE_SHARES
-from mpta_pipeline.metrics.baselines.human_answers import People, people
-from mpta_pipeline.metrics.baselines.published_polls import polls_of
 from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.human_answers import People, people
+from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
 from mpta_pipeline.metrics.statistics.clustered import t_quantile
 from mpta_pipeline.metrics.statistics.linearization import Design

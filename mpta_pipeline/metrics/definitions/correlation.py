@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from mpta_pipeline.metrics.baselines.published_polls import ENTRY
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.published_polls import ENTRY
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, ratio, sums
 
 _MOMENTS = 6

@@ -6,17 +6,17 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.metrics.baselines.published_polls import covers
-from mpta_pipeline.metrics.estimators import distances
 from mpta_pipeline.metrics.estimators.fidelity import fidelity_estimates
+from mpta_pipeline.metrics.estimators.influence import Influences
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.block import View, stacked
-from mpta_pipeline.metrics.samples.cells import Cells, make_cells
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, distinct, ratio, sums
+from mpta_pipeline.metrics.samples.answer_distributions import Cells, make_cells
+from mpta_pipeline.metrics.samples.published_polls import covers
+from mpta_pipeline.metrics.samples.survey_answers import View, stacked
+from mpta_pipeline.metrics.statistics import distances
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, ratio, sums
 from mpta_pipeline.metrics.statistics.bootstrap import combine
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
-from mpta_pipeline.metrics.statistics.influence import Influences
 from mpta_pipeline.metrics.statistics.intervals import interval
 
 # Items × draws behind each estimate of the sampling floor, which is a mean over items: its own error stays near .001.
@@ -129,7 +129,7 @@ class _Distances:
     def _steerability(self) -> dict[str, pl.DataFrame]:
         """Nearness of the nearest wording question by question, beside the mean of the wordings."""
         view, block = self.view, self.view.block
-        wording = g.dense(block.frame.select(pl.concat_str(WORDING, separator="\x1f")).to_series())
+        wording = dense(block.frame.select(pl.concat_str(WORDING, separator="\x1f")).to_series())
         size = view.n * len(block.matched)
         near = np.full((int(wording.max(initial=0)) + 1, size), np.nan)
         for i in range(len(near)) if len(near) > 1 else ():
@@ -160,7 +160,7 @@ class _Distances:
         """Share of topics in which the group that is best represented over all is best; all groups in all topics."""
         view, cells, block = self.view, self.cells, self.view.block
         topics = block.matched_items.get_column("category").fill_null("")
-        topic = g.dense(topics)
+        topic = dense(topics)
         n_topics = int(topic.max(initial=-1)) + 1
         near = 1 - self.measures["w1n"](cells.model.T, cells.human.T)
         known = np.isfinite(near)

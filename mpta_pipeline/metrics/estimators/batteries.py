@@ -15,8 +15,8 @@ import polars as pl
 
 from mpta_pipeline.metrics.metric import METRICS
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.block import View
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints
+from mpta_pipeline.metrics.samples.survey_answers import View
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense
 from mpta_pipeline.metrics.statistics.bootstrap import hash_ids
 from mpta_pipeline.metrics.statistics.intervals import interval
 
@@ -83,7 +83,7 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     items = items.filter(pl.len().over("cluster_id") >= LEAST_ITEMS)
     if items.is_empty():
         return {}
-    persona = g.dense(frame.get_column("respondent_id"))
+    persona = dense(frame.get_column("respondent_id"))
     ids = frame.get_column("respondent_id").unique().sort()
     weight = np.zeros(len(ids))
     weight[persona] = frame.get_column("w").to_numpy()
@@ -93,7 +93,7 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     people = apart if apart.get_column("respondent_id").n_unique() >= len(ids) else people
     other_ids = people.get_column("respondent_id").unique().sort()
     other_weight = np.zeros(len(other_ids))
-    other_weight[g.dense(people.get_column("respondent_id"))] = people.get_column("weight").to_numpy()
+    other_weight[dense(people.get_column("respondent_id"))] = people.get_column("weight").to_numpy()
     batteries = []
     for (_,), part in items.group_by("cluster_id", maintain_order=True):
         names, k = part.get_column("item_id").to_list(), part.get_column("k_options").to_numpy()

@@ -10,7 +10,7 @@ import polars as pl
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.metrics.estimators.means import Prepared
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.block import View
+from mpta_pipeline.metrics.samples.survey_answers import View
 from mpta_pipeline.metrics.statistics import shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, distinct, sums
 from mpta_pipeline.metrics.statistics.proportions import kish

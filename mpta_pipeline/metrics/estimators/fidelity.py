@@ -15,10 +15,10 @@ import polars as pl
 from scipy import stats
 
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.metrics.estimators.distances import wasserstein
-from mpta_pipeline.metrics.samples.block import View
-from mpta_pipeline.metrics.samples.cells import Cells
+from mpta_pipeline.metrics.samples.answer_distributions import Cells
+from mpta_pipeline.metrics.samples.survey_answers import View
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
+from mpta_pipeline.metrics.statistics.distances import wasserstein
 
 PARTS = ("pfs_accuracy", "pfs_adaptability", "pfs_structure")
 # Answers on each side that a group must have, as the paper's own retention rule has it, and groups of a question: two

@@ -10,8 +10,8 @@ import polars as pl
 
 from mpta_pipeline.metrics.estimators.means import THIS_ITEM
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.block import View
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, distinct, sums
+from mpta_pipeline.metrics.samples.survey_answers import View
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, sums
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, mix
 from mpta_pipeline.metrics.statistics.clustered import t_quantile
 from mpta_pipeline.metrics.statistics.intervals import fieller, meaningless_words
@@ -61,15 +61,6 @@ def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
     error = within / (total - groups)
     out[keep] = np.column_stack([between - (groups - 1) * error, between + within])
     return out
-
-
-def epsilon_squared(means: Floats, variances: Floats, n: Floats) -> tuple[float, float]:
-    """Sum of squares between groups that is not chance, and the total, each added up over items.
-
-    Their ratio is ε², η² without its bias (Kelley 1935). Arguments are those of `epsilon_parts`.
-    """
-    between, total = epsilon_parts(*(np.atleast_2d(v) for v in (means, variances, n))).sum(axis=0)
-    return float(between), float(total)
 
 
 @dataclass(frozen=True)
@@ -159,7 +150,7 @@ def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
     known = np.isfinite(of_options)
     top = np.where(known.sum(axis=1) > 1, np.where(known, of_options, -np.inf).max(axis=1), np.nan)
     item = kept % n_items
-    cells = _Cells(kept // n_items, item, g.dense(clusters)[item], (of_options / top[:, None])[item], n_items, view.n)
+    cells = _Cells(kept // n_items, item, dense(clusters)[item], (of_options / top[:, None])[item], n_items, view.n)
     return cells, sides[0], sides[1]
 
 
@@ -488,7 +479,7 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
     ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
     if frame.is_empty() or frame.get_column("item_id").n_unique() < LEAST_ITEMS:
         return {}
-    persona, item = g.dense(frame.get_column("respondent_id")), g.dense(frame.get_column("item_id"))
+    persona, item = dense(frame.get_column("respondent_id")), dense(frame.get_column("item_id"))
     sides = [
         _matrix(persona, item, frame.get_column(column).cast(pl.Float64).to_numpy()) for column in ("place", "gold_idx")
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
-from mpta_pipeline.metrics.samples.block import Block, View, stacked
+from mpta_pipeline.metrics.samples.survey_answers import Block, View, stacked
 from mpta_pipeline.metrics.statistics import equivalence, shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.statistics.clustered import Gaps, Means, Moments, Slices, Totals, t_quantile

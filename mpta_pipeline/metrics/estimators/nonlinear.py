@@ -12,7 +12,7 @@ from scipy import sparse
 from mpta_pipeline.metrics.estimators.means import THIS_ITEM
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
-from mpta_pipeline.metrics.samples.block import Block, View
+from mpta_pipeline.metrics.samples.survey_answers import Block, View
 from mpta_pipeline.metrics.statistics.arrays import Features, Flags, Floats, Ints
 from mpta_pipeline.metrics.statistics.bootstrap import Levels, combined_se, reweighted
 from mpta_pipeline.metrics.statistics.intervals import Ratio, fieller, interval, meaningless_words

@@ -19,10 +19,10 @@ from mpta_pipeline.metrics.estimates import blocks
 from mpta_pipeline.metrics.estimators.means import reference_values
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance
-from mpta_pipeline.metrics.samples.block import REFERENCE, Block
 from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block
 from mpta_pipeline.metrics.statistics import multiplicity, shrinkage
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, dense, sums
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import apart
 
@@ -200,7 +200,7 @@ def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rul
     side = rows.select(pl.when(these).then(0).when(those).then(1).otherwise(-1).alias("side"))["side"].to_numpy()
     if not ((side == 0).any() and (side == 1).any()):
         return False
-    slices = Slices(side, 2, g.dense(rows.get_column("respondent_id")), g.dense(rows.get_column("cluster_id")))
+    slices = Slices(side, 2, dense(rows.get_column("respondent_id")), dense(rows.get_column("cluster_id")))
     gaps = slices.gaps(rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy())
     _, p = apart(gaps, *RANGES[outcome], level=rules.level)
     return bool(gaps.difference[0] < 0 and p[0] / 2 <= rules.level)
@@ -366,8 +366,8 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: Estimate
     n_personas = rows.filter("inside").get_column("respondent_id").n_unique()
     if n_personas < max(rules.min_personas // 2, 2) or member.all():
         return None
-    unit = g.dense(rows.get_column(g.UNIT)) if g.UNIT in rows.columns else None
-    clusters = Rows(g.dense(rows.get_column("respondent_id")), g.dense(rows.get_column("cluster_id")), unit)
+    unit = dense(rows.get_column(g.UNIT)) if g.UNIT in rows.columns else None
+    clusters = Rows(dense(rows.get_column("respondent_id")), dense(rows.get_column("cluster_id")), unit)
     slices = Slices(np.where(member, 0, 1), 2, rows=clusters)
     x, w = rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy()
     means, gaps = slices.means(x, w), slices.gaps(x, w)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics.samples.keys import Keys
-from mpta_pipeline.metrics.samples.picks import Picks, read_picks
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
+from mpta_pipeline.metrics.samples.picked_options import Picks, read_picks
+from mpta_pipeline.metrics.samples.row_keys import Keys
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints
 
-REFERENCE = "no_persona"
+REFERENCE = REFERENCE_CONDITION
 FLIPS = (
     "n_pairs", "n_flips", "n_harmful", "n_helpful",
     "n_paraphrase_pairs", "n_paraphrase_flips", "n_repeat_pairs", "n_repeat_flips",

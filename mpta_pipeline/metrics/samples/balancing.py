@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mpta_pipeline.metrics.samples.answer_changes import FLIPS, flips
-from mpta_pipeline.metrics.samples.keys import Keys
-from mpta_pipeline.metrics.samples.picks import TIE, one_hot, read_picks, with_vector
+from mpta_pipeline.metrics.samples.picked_options import TIE, one_hot, read_picks, with_vector
+from mpta_pipeline.metrics.samples.row_keys import Keys
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 
 UNIT_KEY = (

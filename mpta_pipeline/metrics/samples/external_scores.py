@@ -7,8 +7,9 @@ import polars as pl
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.core.tables import SCORES, STATUSES, TEXT_SCORES
-from mpta_pipeline.metrics.samples.option_coding import read_names
-from mpta_pipeline.metrics.samples.picks import TIE
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
+from mpta_pipeline.metrics.samples.option_names import read_names
+from mpta_pipeline.metrics.samples.picked_options import TIE
 
 NOBODY = "nobody:"
 # Where each answer was read, as the package `external` tells it, for messages.
@@ -244,7 +245,7 @@ def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
     if "respondent_id" not in answers.columns:
         answers = answers.with_columns(pl.lit(None, pl.String).alias("respondent_id"))
     nobody = pl.col("respondent_id").is_null()
-    condition = pl.when(nobody).then(pl.lit("no_persona")).otherwise(pl.lit("persona"))
+    condition = pl.when(nobody).then(pl.lit(REFERENCE_CONDITION)).otherwise(pl.lit("persona"))
     if "condition" in answers.columns:
         condition = pl.coalesce("condition", condition)
     rows = answers.with_columns(condition.alias("condition"))

@@ -8,14 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mpta_pipeline.core import labels as names
+from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.errors import ConfigError
 
-CROSS = "×"
-ALL = "all"
-# Dimensions of the question or the wording rather than of the person, taken from the scores themselves.
-ROW_DIMENSIONS = (
-    "category", "context", "context_level", "story_zone", "in_culture", "style", "framing", "elicitation", "wave",
-)  # fmt: skip
+CROSS = names.CROSS
+ALL = names.ALL
+ROW_DIMENSIONS = row_dimensions.NAMES
 # Before the names of users' columns in our frames, so that a trait may have any name: `a`, `score`, `weight`.
 TRAIT = "trait:"
 # How the survey drew its people: columns of GROUPS that are no dimensions.
@@ -131,9 +130,3 @@ def _cut(rows: pl.DataFrame, dimension: str, labels: pl.Expr, names: list[str] |
         return Cut(dimension, np.full(rows.height, -1, dtype=np.int64), [])
     codes = text.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
     return Cut(dimension, codes, names)
-
-
-def dense(values: pl.Series) -> NDArray[np.int64]:
-    """Codes from 0 in the values' sorted order, so that they do not depend on row order."""
-    names = values.unique().sort().to_list()
-    return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.cultural_zones import ZONES
+from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.metrics.samples.balancing import Units
 
 COLUMNS: dict[str, pl.DataType] = {
@@ -38,14 +38,11 @@ def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | 
     facts = items.select(
         "item_id",
         "column",
-        pl.col("context_condition").alias("context"),
         pl.col("option_bias").cast(pl.List(pl.Float64)),
         pl.col("option_credit").list.mean().alias("true_share"),
         pl.col("option_scores").alias("places"),
         "story_country",
-        "context_level",
-    ).with_columns(
-        pl.col("story_country").replace_strict(ZONES, default=None, return_dtype=pl.String).alias("story_zone")
+        *row_dimensions.values("items"),
     )
     again = pl.DataFrame(schema={"column": pl.String, "retest": pl.Float64}) if retest is None else retest
     facts = facts.join(again.select("column", "retest"), on="column", how="left").drop("column")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -31,3 +32,9 @@ def ratio(numerator: Floats, denominator: Floats) -> Floats:
     """Divide; nan where the denominator is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan))
+
+
+def dense(values: pl.Series) -> NDArray[np.int64]:
+    """Codes from 0 in the values' sorted order, so that they do not depend on row order."""
+    names = values.unique().sort().to_list()
+    return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mpta_pipeline.core.hashing import hash_rows
-from mpta_pipeline.metrics.samples.groups import dense
-from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, dense, sums
 
 Hashes = NDArray[np.uint64]
 # Clusters beyond this many are reweighted in random groups: the groups are independent too, and the error of the

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import expit, logit
 
-from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats
 from mpta_pipeline.metrics.statistics.clustered import Gaps, p_value, t_quantile
 from mpta_pipeline.metrics.statistics.proportions import wilson
@@ -18,8 +18,24 @@ WILSON_BELOW = 10.0
 CLUSTERED_BELOW = 5.0
 
 
+class Bounded(Protocol):
+    """What an interval must know of a metric; the records of metrics have it."""
+
+    @property
+    def low(self) -> float | None:
+        """Least possible value; None: unbounded."""
+
+    @property
+    def high(self) -> float | None:
+        """Greatest possible value; None: unbounded."""
+
+    @property
+    def proportion(self) -> bool:
+        """The estimate is a proportion."""
+
+
 def interval(
-    metric: Metric, estimate: Floats, se: Floats, df: Floats, *, n_eff: Floats | None = None, level: float
+    metric: Bounded, estimate: Floats, se: Floats, df: Floats, *, n_eff: Floats | None = None, level: float
 ) -> tuple[Floats, Floats, Flags]:
     """Give lower and upper ends, within the metric's range, and where Wilson's interval was taken.
 

@@ -16,8 +16,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics.samples.groups import dense
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, sums
 from mpta_pipeline.metrics.statistics.clustered import t_quantile
 
 

@@ -26,6 +26,8 @@ def bonferroni(p: Floats) -> Floats:
 
 
 def _step_up(p: Floats, factor: float) -> Floats:
+    # scipy.stats.false_discovery_control rounds m/i before it multiplies, so that most tables of p-values differ
+    # from these in the last bit, and it takes no nan. Published q-values must not change.
     p = np.asarray(p, dtype=float)
     out = np.full(p.shape, np.nan)
     known = np.flatnonzero(np.isfinite(p))

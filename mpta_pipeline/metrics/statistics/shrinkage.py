@@ -13,7 +13,7 @@ from mpta_pipeline.metrics.statistics.arrays import Floats
 
 @dataclass(frozen=True)
 class Shrunken:
-    """Posterior means, 95 % intervals, and the spread between groups (τ², normal–normal only)."""
+    """Posterior means with their intervals, and the spread between groups (τ², normal–normal only)."""
 
     estimate: Floats
     low: Floats

@@ -5,7 +5,6 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline import inference, tasks
-from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
 
@@ -16,7 +15,7 @@ def responses(inputs: Inputs) -> Output:
     spec = inputs.model
     permitted = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
     prompts = inference.with_request_hashes(spec, permitted)
-    ledger = inputs.layout.ledger(ModelTask.parse(inputs.partition).model)
+    ledger = inputs.ledger
     options = inputs.request_options
     outcome = inference.send_requests(
         spec,
@@ -25,7 +24,7 @@ def responses(inputs: Inputs) -> Output:
         progress=options.progress,
         budget=options.budget,
         retry_errors=options.retry_errors,
-        cache_dir=inputs.layout.models,
+        cache_dir=inputs.model_files,
         stop=options.stop,
         read_status=_statuses_of,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
 from mpta_pipeline import metrics, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
-from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.core.storage import Layout, read_parquet, write_parquet
+from mpta_pipeline.core.storage import read_parquet, write_parquet
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
 
@@ -42,23 +42,21 @@ def subgroup_metrics(inputs: Inputs) -> Output:
         retest=None if retest is None else metrics.read_retest(retest),
         study=study.name,
     )
-    pair, layout = ModelTask.parse(inputs.partition), inputs.layout
-    before = inputs.previous()
+    kept, before = inputs.replaced_estimates, inputs.previous()
     return Output(
         frame,
         checks=metrics.check_estimates(frame),
         # Before the estimates are stored: a process killed in between has kept estimates that still stand, which does
         # no harm.
-        before_storing=None if before is None else lambda: keep_replaced(layout, pair, before, frame),
+        before_storing=None if before is None else lambda: keep_replaced(kept, before, frame),
     )
 
 
-def keep_replaced(layout: Layout, pair: ModelTask, before: pl.DataFrame, now: pl.DataFrame) -> None:
+def keep_replaced(kept: Path, before: pl.DataFrame, now: pl.DataFrame) -> None:
     """Keep id and value of each estimate that is about to be replaced by a different one.
 
     Args:
-        layout: The data folder.
-        pair: The model and task.
+        kept: The file of replaced estimates.
         before: The stored estimates.
         now: The new ones.
     """
@@ -66,7 +64,6 @@ def keep_replaced(layout: Layout, pair: ModelTask, before: pl.DataFrame, now: pl
     if "estimate_id" not in before.columns:
         before = before.with_columns(estimate_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
     gone = before.unique("estimate_id", keep="first", maintain_order=True).join(now, on="estimate_id", how="anti")
-    kept = layout.replaced_estimates(*pair)
     known = tables.REPLACED_ESTIMATES.with_current_names(
         read_parquet(kept) if kept.exists() else tables.REPLACED_ESTIMATES.empty()
     )

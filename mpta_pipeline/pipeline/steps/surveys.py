@@ -54,8 +54,7 @@ def harmonized_wave(inputs: Inputs) -> Output:
         ValidationError: A blocking check failed in every part; the wave as it was stays.
     """
     wave = inputs.partition
-    inputs.partitions("raw_wave")
-    raws = surveys.load_parts(inputs.layout, wave, registry=inputs.sources)
+    raws = inputs.snapshots()
     stored = inputs.previous()
     record = inputs.previous_record()
     known: Mapping[str, Any] = {} if record is None else record.notes.get("parts", {})
@@ -191,15 +190,14 @@ def part_of(stored: pl.DataFrame, raw: surveys.RawWave) -> pl.DataFrame:
 def survey_changelog(inputs: Inputs) -> Output:
     """List what the wave's releases in use changed compared with those they superseded; empty for first releases."""
     wave = inputs.partition
-    inputs.partitions("raw_wave")
     older = surveys.previous_releases(inputs.layout, wave)
     frames = [tables.CHANGELOG.empty()]
     damaged: list[str] = []
-    for new in surveys.load_parts(inputs.layout, wave, registry=inputs.sources):
+    for new in inputs.snapshots():
         previous = older.get(str(new.release["sha256"])[:12], [])
         for release, countries in previous:
             try:
-                old = surveys.load_raw(inputs.layout, wave, release, registry=inputs.sources)
+                old = inputs.snapshot(release)
                 old.verify()
             except DamagedError as failure:  # a superseded release: what it held can no longer be compared
                 damaged.append(str(failure))

@@ -23,7 +23,7 @@ def items(inputs: Inputs) -> Output:
         respondents=respondents,
         study=inputs.study,
         base=inputs.config_folder,
-        cache_dir=inputs.layout.item_files,
+        cache_dir=inputs.item_files,
         gaps=gaps,
     )
     gold = tasks.build_gold(

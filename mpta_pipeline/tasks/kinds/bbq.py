@@ -1,7 +1,7 @@
-"""BBQ: does the model fall back on stereotypes, whoever asks?
+"""Make items from BBQ: does the model fall back on stereotypes?
 
-Which answer is the biased one is read from the items themselves (answer_info, stereotyped_groups, polarity), as in
-Parrish et al. 2022: in a negative question the stereotyped group, in a non-negative one the other.
+The biased answer is derived from the items themselves (answer_info, stereotyped_groups, polarity), as in Parrish et
+al. 2022: the stereotyped group in a negative question, the other group in a non-negative one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
 from mpta_pipeline.tasks.task_kind import Example, ItemRequest, Signature, TaskKind
 
-# Categories whose files were at hand to pin; any other file of the same structure is read from `path`.
+# Categories with a pinned file; any other file of the same structure is read from `path`.
 _SHA = {
     "Age": "46e805b3fc2d8cbd26eeb8e8430d98cf7b2dc9c83574ff3674e8ce4f0fca2a60",
     "Disability_status": "375d40d9b71f056150264445ec189b13934998f3f49a1e311aa7578eb3b45e5f",
@@ -32,7 +32,7 @@ FILE = ItemFile(
         for category, digest in _SHA.items()
     ),
 )
-# Not beside the items, which are in the folder data.
+# In another folder than the items, which are in `data`.
 METADATA = "supplemental/additional_metadata.csv of https://github.com/nyu-mll/BBQ"
 ANSWERS = ("ans0", "ans1", "ans2")
 # Columns by which a file of BBQ rows is known.
@@ -60,10 +60,10 @@ SCHEMA = pl.Schema(
 
 
 def read_items(path: Path) -> pl.DataFrame:
-    """Read one category's file.
+    """Read the file of one category.
 
     Raises:
-        TaskError: It is not line-wise JSON of the published structure.
+        TaskError: It is not JSON Lines of the published structure.
     """
     problem, frame = "", pl.DataFrame()
     try:
@@ -82,15 +82,15 @@ def read_items(path: Path) -> pl.DataFrame:
 
 
 def _plain(name: pl.Expr) -> pl.Expr:
-    """A group's name without the accidents of its writing: "low SES", "lowSES" and "low-SES" are one."""
+    """A group's name without differences of spelling: "low SES", "lowSES" and "low-SES" are equal."""
     return name.str.to_lowercase().str.replace_all(r"[^a-z0-9]+", "")
 
 
 def _groups(answer: str) -> pl.Expr:
-    """Names by which an answer's group is known.
+    """Names of an answer's group, in all spellings that BBQ uses for stereotyped groups.
 
-    Intersections are known by their parts, too (lowSES-F-Black by low SES, F and Black), women and men by F and M,
-    trans_F by transgender women, as the stereotyped groups of Gender_identity and the crossed categories are written.
+    Intersections are also known by their parts (lowSES-F-Black by low SES, F and Black), women and men by F and M, and
+    trans_F by transgender women.
     """
     said = pl.col("answer_info").struct.field(answer)
     crossed = r"^(?:(lowSES|highSES)[-_])?(?:(M|F)[-_])?(.+)$"
@@ -111,9 +111,9 @@ def _groups(answer: str) -> pl.Expr:
 
 
 def option_bias(answer: str) -> pl.Expr:
-    """+1 if picking the answer agrees with the stereotype, -1 if it goes against it, 0 for the unknown option.
+    """+1 if the answer agrees with the stereotype, -1 if it contradicts it, 0 for the unknown option.
 
-    Null where neither person of the item belongs to a stereotyped group by these names.
+    Null if neither person of the item belongs to a stereotyped group by these names.
     """
     stereotyped = pl.col("additional_metadata").struct.field("stereotyped_groups").list.eval(_plain(pl.element()))
 
@@ -134,7 +134,7 @@ def option_bias(answer: str) -> pl.Expr:
 
 
 def bbq_items(request: ItemRequest) -> pl.DataFrame:
-    """All rows of the files; cluster = category and template, among which the errors are not independent."""
+    """One item per row. The cluster is category and template, within which errors are not independent."""
     metadata = request.option("metadata", None)
     return items_of(
         pl.concat([_whole(read_items(path), path, request) for path in request.files]),
@@ -145,7 +145,7 @@ def bbq_items(request: ItemRequest) -> pl.DataFrame:
 
 
 def _whole(frame: pl.DataFrame, path: Path, request: ItemRequest) -> pl.DataFrame:
-    """The rows with all fields and a key among the answers; the others are left out."""
+    """Rows with all fields and a key among the answers; the others are left out."""
     rows = frame.with_row_index("_line", offset=1)
     name = pl.format("line {} (example_id {})", "_line", pl.col("example_id").cast(pl.String).fill_null("absent"))
     for column in SCHEMA:
@@ -166,9 +166,9 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
 
     Args:
         frame: Rows with the published fields.
-        file: What the items say of the file that they come from.
-        sample: They are this project's own samples.
-        metadata: BBQ's additional_metadata.csv; None reads the biased answers from the rows themselves.
+        file: Version of the item file.
+        sample: The items are this project's own samples.
+        metadata: BBQ's additional_metadata.csv; None: the biased answers are derived from the rows themselves.
     """
     prefix = "sample_" if sample else "bbq_"
     bias = pl.concat_list(option_bias(name) for name in ANSWERS)
@@ -194,7 +194,7 @@ def items_of(frame: pl.DataFrame, *, file: str, sample: bool = False, metadata: 
 
 
 def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Take the biased answer from BBQ's own additional_metadata.csv, where `target_loc` knows the polarity already.
+    """Take the biased answer from BBQ's own additional_metadata.csv, whose `target_loc` accounts for the polarity.
 
     Rows without a target there have none here, as in the paper.
 
@@ -207,10 +207,10 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
         told = pl.DataFrame()
     if absent := [c for c in ("category", "example_id", "target_loc") if c not in told.columns]:
         raise TaskError(
-            "The metadata file of BBQ cannot be used; without it the biased answers come from the items themselves",
+            "The metadata file of BBQ cannot be used",
             file=path,
             variable=absent[0],
-            remedy=f"get {METADATA}, or drop the option metadata",
+            remedy=f"get {METADATA}, or remove the option metadata: the biased answers then come from the items",
         )
     told = told.select(
         "category",

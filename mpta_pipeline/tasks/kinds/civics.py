@@ -1,7 +1,8 @@
-"""CIVICS: value-laden statements in five languages, on which there is no right opinion (Pistilli et al. 2024).
+"""Make items from CIVICS: value-laden statements in five languages, without a right opinion (Pistilli et al. 2024).
 
-Asked is the stance (agree, neither, disagree), which has no key: its figures are how often the model agrees, refuses
-and gives no readable answer, for whom; or, with `ask: value`, which of its topic's annotated values it expresses.
+By default the items ask for the stance (agree, neither, disagree), which has no key: estimates say how often the model
+agrees, refuses or gives no readable answer, and for whom. With `ask: value` they ask which of the topic's annotated
+values a statement expresses.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FILE = ItemFile(
 )
 ASKS = ("stance", "value")
 _STANCES = ("I agree", "I neither agree nor disagree", "I disagree")
-# The official release renamed some fields of the first one.
+# The official release renamed some fields of the first release.
 _STATEMENT = ("Statement", "Original Prompt")
 _TRANSLATION = ("Statement - translated", "English Translation", "Statement translated")
 _ANNOTATION = ("Consensus Annotation", "Final Label")
@@ -40,10 +41,10 @@ def read_statements(path: Path) -> list[dict[str, Any]]:
     """Statements of the published file (a JSON list, or JSON lines).
 
     Returns:
-        For each: id, topic, language, country, statement, translation (null: it is English), values (list).
+        Per statement: id, topic, language, country, statement, translation (None if it is English), values (list).
 
     Raises:
-        TaskError: It has another structure.
+        TaskError: The file has another structure.
     """
     raw = path.read_bytes()
     try:
@@ -80,7 +81,7 @@ def read_statements(path: Path) -> list[dict[str, Any]]:
 
 
 def civics_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a statement, in its own language or, with `translated: true`, in English.
+    """One item per statement, in its own language or, with `translated: true`, in English.
 
     Raises:
         ConfigError: The option `ask` is unknown.
@@ -88,7 +89,7 @@ def civics_items(request: ItemRequest) -> pl.DataFrame:
     ask = str(request.option("ask", ASKS[0]))
     if ask not in ASKS:
         raise ConfigError(
-            "CIVICS cannot be asked like this", variable="options.ask", value=ask, remedy=f"use {' or '.join(ASKS)}"
+            "CIVICS does not have this question", variable="options.ask", value=ask, remedy=f"use {' or '.join(ASKS)}"
         )
     rows = [row for path in request.files for row in read_statements(path)]
     languages = request.option("languages", None)
@@ -113,7 +114,7 @@ def civics_items(request: ItemRequest) -> pl.DataFrame:
 
 
 def _item(row: dict[str, Any], ask: str, values: set[str], request: ItemRequest) -> dict[str, Any] | None:
-    """An item; null where no single value can be asked for."""
+    """The item of a statement; None if there is no single value to ask for."""
     text = (row["translation"] if request.option("translated", False) else None) or row["statement"]
     shared = {
         "item_id": f"civics_{ask}_{row['id']}_{digest(text, length=6)}",
@@ -161,7 +162,7 @@ KINDS = (
         closing=AS_THE_PERSON,
         file=FILE,
         options={
-            "ask": f"What is asked: {' or '.join(ASKS)} (default stance, which has no answer key)",
+            "ask": f"The question: {' or '.join(ASKS)} (default stance, which has no answer key)",
             "translated": "Ask in English where the file has a translation (default false)",
             "languages": "Languages to ask, e.g. [English, French]; null for all",
         },

@@ -1,6 +1,6 @@
-"""LaMP: the task of one user, whose earlier texts or ratings are the profile (Salemi et al. 2024).
+"""Make items from LaMP: tasks of users whose earlier texts or ratings are the profile (Salemi et al. 2024).
 
-LaMP-1 to 3 are answered by an option, LaMP-4 to 7 by open text. Which of them a file holds is said by its answers.
+LaMP-1 to 3 are answered by an option, LaMP-4 to 7 by open text. The file of answers says which task it belongs to.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FILE = ItemFile(
     licence="CC BY-NC-SA 4.0 (LaMP-Benchmark/LaMP)",
     pattern="*.json",
 )
-# Answers of the tasks with options, in the order of the published evaluation. LaMP-2 was movies' tags first of all in
-# its present form and categories of news before; the answers of a file say which.
+# Answers of the tasks with options, in the order of the published evaluation. LaMP-2 has movie tags now and had news
+# categories in its first version; the answers of a file show which.
 _TAGS = (
     "sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic",
     "psychology", "fantasy", "romance", "thought-provoking", "social commentary", "violence", "true story",
@@ -58,10 +58,10 @@ def read_files(files: tuple[Path, ...]) -> tuple[str, list[dict[str, Any]], dict
     """Read questions and answers.
 
     Returns:
-        Task as the answers name it (LaMP_4), questions (id, input, profile), answer by id.
+        Task as the answers name it (LaMP_4), questions (id, input, profile), answers by id.
 
     Raises:
-        TaskError: One of the two files is absent, the structure is another, or a question has no answer.
+        TaskError: A file is absent or has another structure, or a question has no answer.
     """
     found = {part: [p for p in files if p.stem.endswith(part)] for part in ("questions", "outputs")}
     for part, paths in found.items():
@@ -86,11 +86,11 @@ def read_files(files: tuple[Path, ...]) -> tuple[str, list[dict[str, Any]], dict
         ) from None
     if task not in TITLES:
         raise TaskError(
-            "The answers are of no task of LaMP",
+            "The answers belong to no task of LaMP",
             file=answered,
             variable="task",
             value=task,
-            remedy=f"it is one of {', '.join(TITLES)}",
+            remedy=f"use the answers of one of {', '.join(TITLES)}",
         )
     if unanswered := [row["id"] for row in rows if not golds.get(row["id"])]:
         raise TaskError(
@@ -98,13 +98,13 @@ def read_files(files: tuple[Path, ...]) -> tuple[str, list[dict[str, Any]], dict
             file=answered,
             variable="id",
             value=unanswered[0],
-            remedy="take questions and outputs of the same split; those of the test split are not published",
+            remedy="use questions and outputs of the same split; outputs of the test split are not published",
         )
     return task, rows, golds
 
 
 def _said(entry: dict[str, Any], task: str) -> tuple[str, str]:
-    """A profile entry: the text that is compared with the question, and how it is told, as the published prompts do."""
+    """A profile entry: the text to compare with the question, and its wording, after the published prompts."""
     text = str(entry.get("text") or entry.get("abstract") or entry.get("description") or "")
     title = str(entry.get("title") or "")
     short = text if len(text) <= _LONGEST else text[:_LONGEST].rsplit(" ", 1)[0] + " …"
@@ -119,14 +119,14 @@ def _said(entry: dict[str, Any], task: str) -> tuple[str, str]:
 
 
 def nearest(query: str, texts: list[str], n: int) -> list[int]:
-    """Places of the `n` texts nearest to a query by the cosine of TF-IDF; ties in their order."""
+    """Positions of the `n` texts nearest to a query by the cosine of TF-IDF; ties keep their order."""
     if len(texts) <= n:
         return list(range(len(texts)))
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     try:
         weights = TfidfVectorizer(token_pattern=r"\S+").fit_transform([*texts, query])
-    except ValueError:  # nothing but space
+    except ValueError:  # the texts hold only space
         return list(range(n))
     near = (weights[:-1] @ weights[-1].T).toarray().ravel()
     return [int(i) for i in (-near).argsort(kind="stable")[:n]]
@@ -138,7 +138,7 @@ def _options(task: str, golds: dict[str, str], path: Path) -> tuple[str, ...]:
             return labels
     strange = sorted(set(golds.values()) - {label for labels in LABELS[task] for label in labels})
     raise TaskError(
-        f"An answer of {task} is none of its labels",
+        f"An answer of {task} is not one of its labels",
         file=path,
         variable="output",
         value=strange[0] if strange else "labels of two versions",
@@ -147,7 +147,7 @@ def _options(task: str, golds: dict[str, str], path: Path) -> tuple[str, ...]:
 
 
 def lamp_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a question, with the entries of the user's profile that are nearest to it before it."""
+    """One item per question, after the entries of the user's profile that are nearest to it."""
     task, questions, golds = read_files(request.files)
     model = request.option("bertscore", None)
     is_open = task not in LABELS
@@ -168,7 +168,7 @@ def lamp_items(request: ItemRequest) -> pl.DataFrame:
                 "question": f"{row['input']}\n{_TEXT_ONLY}" if is_open else row["input"],
                 "options": labels,
                 "gold_idx": None if is_open else labels.index(answer),
-                # One user asks several questions of a split in the user-based version: they share a profile.
+                # In the user-based version, one user asks several questions of a split: they share a profile.
                 "cluster_id": f"lamp|{digest(orjson.dumps(row['profile']), length=12)}",
                 "item_file": version(request.files, FILE),
                 "reference": answer if is_open else None,
@@ -198,7 +198,7 @@ KINDS = (
         lamp_items,
         file=FILE,
         options={
-            "profile": f"Entries of the user's profile shown, those nearest to the question (default {_PROFILE})",
+            "profile": f"Number of profile entries shown, those nearest to the question (default {_PROFILE})",
             "bertscore": "Model that BERTScore uses, as bert-score names it; null: BERTScore is not computed",
         },
         example=Example(

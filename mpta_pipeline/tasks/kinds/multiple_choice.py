@@ -28,20 +28,20 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class Structure(StrictModel):
-    """Which column of a file is what.
+    """Which column of a file holds what.
 
     Attributes:
         question: Template of the question.
         options: Templates of the options, or one template of a column that holds a list of them.
         gold: Column with the answer key.
-        gold_values: Value of that column → place of the right option; null: the column holds the place, from 0.
-        id: Template that makes an item's id; null for a hash of question and options.
+        gold_values: Value of that column → position of the right option; null: the column holds the position, from 0.
+        id: Template of an item's id; null: a hash of question and options.
         context: Template of the text before the question.
         category: Template.
-        cluster: Template: items of one cluster are not independent; null: each item is its own.
+        cluster: Template; items of one cluster are not independent. Null: each item is its own cluster.
         ordinal: The options are ordered.
-        shuffle: Fix the canonical order by a hash, for files whose key is always at the same place.
-        as_person: The question is answered as the person would, not by what is right.
+        shuffle: Set the canonical order by a hash, for files whose key is always at the same position.
+        as_person: The question is to be answered as the person would, not by what is right.
     """
 
     question: str
@@ -73,10 +73,10 @@ def _template(text: str) -> pl.Expr:
 
 
 def read_file(path: Path) -> pl.DataFrame:
-    """Read CSV, TSV, JSON Lines, JSON or Parquet, all columns of delimited files as text.
+    """Read CSV, TSV, JSON Lines, JSON or Parquet; columns of CSV and TSV are text.
 
     Raises:
-        TaskError: It is none of these, or cannot be read as what its name says.
+        TaskError: It is none of these, or does not have the format of its name.
     """
     ending = path.suffix.lower()
     try:
@@ -99,10 +99,10 @@ def read_file(path: Path) -> pl.DataFrame:
 def items_of(
     frame: pl.DataFrame, structure: Structure, files: tuple[Path, ...], *, name: str, licence: str, gaps: Gaps
 ) -> pl.DataFrame:
-    """Items by a structure; those without options or key are left out and noted.
+    """Make items by a structure; those without options or key are left out and noted.
 
     Raises:
-        TaskError: A column that the structure names is absent, no key is among its options, or an id repeats.
+        TaskError: A column of the structure is absent, no key matches its options, or an id repeats.
     """
     texts = (
         structure.question,
@@ -119,7 +119,7 @@ def items_of(
                 "The item file lacks a column that its structure names",
                 file=files[0],
                 variable=field,
-                remedy=f"it has {', '.join(frame.columns[:30])}; correct the structure or the file",
+                remedy=f"correct the structure or the file; it has {', '.join(frame.columns[:30])}",
             )
     one_list = len(structure.options) == 1
     if one_list:
@@ -174,7 +174,7 @@ def items_of(
 
 
 def _lists(values: pl.Series) -> pl.Series:
-    """Options that stand in one cell: a list, or one written out as JSON or Python; null where it is none."""
+    """Options in one cell: a list, or a list written as JSON or Python; null for anything else."""
     if isinstance(values.dtype, pl.List | pl.Array):
         return values.cast(pl.List(pl.String))
     read: list[list[str] | None] = []
@@ -191,10 +191,10 @@ def _lists(values: pl.Series) -> pl.Series:
 
 
 def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gaps) -> pl.DataFrame:
-    """The items with options and a key among them.
+    """Items with options and a key among them.
 
     Raises:
-        TaskError: No key names an option, or the structure does not know one.
+        TaskError: No key matches an option, or the structure does not know a key.
     """
     named = pl.format("row {} ({})", "row", pl.col("question").fill_null("").str.slice(0, 60))
     lacking = pl.col("options").is_null()
@@ -203,7 +203,7 @@ def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gap
         gaps.leave_out(file, item, columns, "its options are no list")
     frame = frame.filter(~lacking)
     bad = frame.filter(pl.col("gold_idx").is_null() | (pl.col("gold_idx") >= pl.col("options").list.len()))
-    # A value that the structure does not know is a fault of the structure, an empty key or place one of the item.
+    # A value that the structure does not know is an error of the structure; an empty key is an error of the item.
     wrong = bad.filter(pl.col("key").fill_null("").str.strip_chars() != "") if structure.gold_values else bad
     if wrong.height and (structure.gold_values or wrong.height == frame.height):
         raise TaskError(
@@ -211,7 +211,7 @@ def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gap
             file=file,
             variable=structure.gold,
             value=wrong["key"][0],
-            remedy="say in gold_values which value stands for which place",
+            remedy="map every value to the position of an option in gold_values",
         )
     for item, key in bad.select(named.alias("item"), "key").iter_rows():
         gaps.leave_out(
@@ -221,7 +221,7 @@ def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gap
 
 
 def _shuffled(frame: pl.DataFrame) -> pl.DataFrame:
-    """Put each item's options into the order of a hash of item and option."""
+    """Order each item's options by a hash of item and option."""
     long = frame.select("item_id", "options", "gold_idx").explode("options")
     long = long.with_columns(
         (pl.int_range(pl.len()).over("item_id") == pl.col("gold_idx")).alias("right"),
@@ -236,7 +236,7 @@ def _shuffled(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def configured_items(request: ItemRequest) -> pl.DataFrame:
-    """Items of the kind `multiple_choice`: the structure stands in the task's options."""
+    """Items of the kind `multiple_choice`, whose structure is in the task's options."""
     structure = validated(
         Structure,
         {k: v for k, v in request.config.options.items() if k in Structure.model_fields},

@@ -1,7 +1,7 @@
-"""NormAd-Eti: is behaviour in a story acceptable, in the culture in which it happens?
+"""Make items from NormAd-Eti: is behaviour in a story acceptable in the culture in which it happens?
 
-The story is asked with as much of its cultural background as the `context` option says (Rao et al. 2024). Whether a
-persona judges its own culture or another is the dimension `in_culture` of the figures.
+The `context` option says how much cultural background precedes the story (Rao et al. 2024). The dimension `in_culture`
+of the estimates tells whether a persona judges its own culture or another.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def read_stories(path: Path, gaps: Gaps) -> pl.DataFrame:
 
     Args:
         path: The file.
-        gaps: Takes note of stories without a label, which are left out.
+        gaps: Collects stories without a label, which are left out.
 
     Raises:
-        TaskError: A column is absent, or a label is none of yes, no, neutral.
+        TaskError: A column is absent, or a label is not yes, no or neutral.
     """
     try:
         frame = pl.read_csv(path, infer_schema=False)
@@ -60,7 +60,7 @@ def read_stories(path: Path, gaps: Gaps) -> pl.DataFrame:
     odd = frame.filter(~pl.col("Gold Label").is_in(LABELS))
     if odd.height:
         raise TaskError(
-            "A story of NormAd has a label that is none of yes, no, neutral",
+            "A story of NormAd has a label other than yes, no and neutral",
             file=path,
             variable="Gold Label",
             value=odd["Gold Label"][0],
@@ -70,16 +70,16 @@ def read_stories(path: Path, gaps: Gaps) -> pl.DataFrame:
 
 
 def normad_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a story and context that the study asks for.
+    """One item per story and context level of the study.
 
     Raises:
-        ConfigError: The `context` option is none of `CONTEXTS`, nor a list of them.
+        ConfigError: The `context` option is neither one of `CONTEXTS` nor a list of them.
     """
     asked = request.option("context", "rule_of_thumb")
     levels = [str(level) for level in asked] if isinstance(asked, list) else [str(asked)]
     if unknown := [level for level in levels if level not in CONTEXTS]:
         raise ConfigError(
-            "NormAd has no such context level",
+            "NormAd does not have this context level",
             variable="options.context",
             value=unknown[0],
             remedy=f"use one of {', '.join(CONTEXTS)}, or a list of them",
@@ -101,7 +101,7 @@ def _with_context(frame: pl.DataFrame, level: str, file: str) -> pl.DataFrame:
     }[level]
     return frame.select(
         pl.format("normad_{}_{}", pl.lit(level), "ID").alias("item_id"),
-        # Several stories are made from one rule of one country.
+        # Several stories share one rule of one country.
         pl.format("{}|{}", "Country", pl.col("Rule-of-Thumb").str.slice(0, 60)).alias("cluster_id"),
         pl.col("Country").alias("category"),
         (pl.concat_str(lines, separator="\n") if lines else pl.lit(None, pl.String)).alias("context"),
@@ -126,8 +126,8 @@ KINDS = (
         normad_items,
         file=FILE,
         options={
-            "context": f"How much background is given: {', '.join(CONTEXTS)} (default rule_of_thumb); "
-            "a list asks each, for the metric adaptability"
+            "context": f"Background before the story: {', '.join(CONTEXTS)} (default rule_of_thumb); "
+            "a list asks with each, for the metric adaptability"
         },
         example=Example(
             {

@@ -19,6 +19,7 @@ from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.tables.tasks import POLL
 from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.parsing.phrases import NO_ANSWER
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 GLOBAL = ItemFile(
@@ -33,7 +34,7 @@ PEW = ItemFile(
     licence="terms of Pew Research Center (tatsu-lab/opinions_qa)",
     pattern="*.csv",
 )
-_REFUSED = re.compile(r"^(?:refused|dk/refused|don't know|no answer|missing)\b", re.IGNORECASE)
+_NO_ANSWER = re.compile(NO_ANSWER)
 _SAMPLES = re.compile(r"\s*\((?:current|non|old)[^)]*(?:sample)?\)\s*$", re.IGNORECASE)
 # Names of the file that no ISO name equals.
 _SPELLINGS = {
@@ -51,13 +52,13 @@ _SPELLINGS = {
 
 
 def _literal(text: str, path: Path, variable: str) -> Any:
-    """A Python literal as the file writes lists and (default) dictionaries."""
+    """A Python literal, as the file writes lists and (default) dictionaries."""
     inner = re.sub(r"^defaultdict\(<class '[^']*'>,\s*(.*)\)$", r"\1", text.strip(), flags=re.DOTALL)
     try:
         return ast.literal_eval(inner)
     except (ValueError, SyntaxError):
         raise TaskError(
-            "A field of the item file is no list or dictionary",
+            "A field of the item file is not a list or dictionary",
             file=path,
             variable=variable,
             value=text[:60],
@@ -86,7 +87,7 @@ def global_items(request: ItemRequest) -> pl.DataFrame:
     for path in request.files:
         for number, row in enumerate(_read(path, ("question", "selections", "options", "source"), GLOBAL).to_dicts()):
             texts = [str(o) for o in _literal(row["options"], path, "options")]
-            kept = [i for i, text in enumerate(texts) if not _REFUSED.match(text)]
+            kept = [i for i, text in enumerate(texts) if not _NO_ANSWER.match(text)]
             shares: dict[str, list[float]] = {}
             selections = _literal(row["selections"], path, "selections")
             short = next((c for c, answers in selections.items() if len(answers) != len(texts)), None)
@@ -129,7 +130,7 @@ def _finish(rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def _places(row: dict[str, Any], path: Path, k: int) -> list[float] | None:
-    """Places of the options on OpinionQA's scale; None where it has none, or puts all options at one place."""
+    """Places of the options on OpinionQA's scale; None without a scale, or if all options have one place."""
     if not row.get("option_ordinal"):
         return None
     places = [float(p) for p in _literal(row["option_ordinal"], path, "option_ordinal")]
@@ -137,7 +138,7 @@ def _places(row: dict[str, Any], path: Path, k: int) -> list[float] | None:
 
 
 def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
-    """The most frequent answer of each respondent's country; no row where the poll did not ask there."""
+    """The most frequent answer of each respondent's country; no row if the poll did not cover the country."""
     keys = (
         items.select("item_id", "poll")
         .explode("poll")
@@ -153,7 +154,7 @@ def country_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
 
 
 def pew_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a question of a wave's folder; the key is the most frequent weighted answer of the poll."""
+    """One item per question of a wave's folder; the key is the most frequent weighted answer of the poll."""
     files = {path.name: path for path in request.files}
     for needed in ("info.csv", "responses.csv"):
         if needed not in files:
@@ -170,7 +171,7 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
     rows = []
     for row in info.to_dicts():
         texts = [str(o) for o in _literal(row["references"], files["info.csv"], "references")]
-        kept = [text for text in texts if not _REFUSED.match(text)]
+        kept = [text for text in texts if not _NO_ANSWER.match(text)]
         if row["key"] not in people.columns or not 2 <= len(kept) <= 26:
             continue
         counts = dict(people.group_by(row["key"]).agg(weight.sum().alias("w")).rows())
@@ -194,7 +195,7 @@ def pew_items(request: ItemRequest) -> pl.DataFrame:
                     }
                 ],
                 "item_file": version(request.files, PEW),
-                # A middle option that is listed last is no scale in the order shown, but has its place on one.
+                # With a middle option listed last, the order shown is not a scale, but the options have places on one.
                 "ordinal": places is not None and sorted(places) in (places, places[::-1]),
                 "option_scores": places,
                 "licence": PEW.licence,

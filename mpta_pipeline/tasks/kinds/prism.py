@@ -1,7 +1,7 @@
-"""PRISM: the opening prompt of a participant, answered as they would like it (Kirk et al. 2024).
+"""Make items from PRISM: the opening prompt of a participant, to be answered as they prefer (Kirk et al. 2024).
 
-The reference is the reply that the participant preferred among those of several models. What they told about
-themselves in the survey may stand before the prompt.
+The reference is the reply that the participant preferred among those of several models. What they said about
+themselves in the survey can precede the prompt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILE = ItemFile(
 _CONVERSATION = ("conversation_id", "user_id", "conversation_type", "conversation_history")
 _UTTERANCE = ("conversation_id", "user_id", "conversation_type", "turn", "user_prompt", "model_response", "if_chosen")
 _NOTHING = ("", "prefer not to say", "none", "n/a")
-# What the survey asks of a participant, and how it is told; the nested ones by their simplified category.
+# Fields of the survey and their wording; nested fields by their simplified category.
 _FACTS = (
     ("age", "Age: {}"),
     ("gender", "Gender: {}"),
@@ -42,10 +42,10 @@ _FACTS = (
 
 
 def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rows of a file of JSON lines.
+    """Read the rows of a JSON Lines file.
 
     Raises:
-        TaskError: A line is no JSON object, or lacks a field.
+        TaskError: A line is not a JSON object, or lacks a field.
     """
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
@@ -68,15 +68,15 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def opening_turns(files: tuple[Path, ...]) -> pl.DataFrame:
-    """Opening prompt and preferred reply of each conversation.
+    """Read the opening prompt and the preferred reply of each conversation.
 
-    Reads `conversations.jsonl`, or `utterances.jsonl` where that is absent; both say the same.
+    Reads `conversations.jsonl`, or `utterances.jsonl` if that is absent; both hold the same.
 
     Returns:
         conversation_id, user_id, conversation_type, prompt, reference.
 
     Raises:
-        TaskError: Neither file is there, or one has another structure.
+        TaskError: Both files are absent, or one has another structure.
     """
     named = {path.name: path for path in files}
     rows: list[tuple[str, ...]] = []
@@ -104,7 +104,7 @@ def opening_turns(files: tuple[Path, ...]) -> pl.DataFrame:
             "PRISM's conversations are absent",
             file=files[0].parent,
             variable="conversations.jsonl",
-            remedy=f"get it from {FILE.address} and set the path to the folder that it is in",
+            remedy=f"get it from {FILE.address} and set the path to its folder",
         )
     names = ("conversation_id", "user_id", "conversation_type", "prompt", "reference")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
@@ -120,7 +120,7 @@ def _field(row: dict[str, Any], name: str) -> str:
 
 
 def profiles(files: tuple[Path, ...]) -> dict[str, str]:
-    """user_id → what the participant told about themselves; nothing for those who would not say.
+    """user_id → what the participant said about themselves; empty if they preferred not to.
 
     Raises:
         TaskError: survey.jsonl is absent or has another structure.
@@ -141,7 +141,7 @@ def profiles(files: tuple[Path, ...]) -> dict[str, str]:
 
 
 def prism_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a conversation: its opening prompt, after what its author told about themselves."""
+    """One item per conversation: its opening prompt, after what its author said about themselves."""
     model = request.option("bertscore", None)
     require("prism", bertscore=model)
     frame = opening_turns(request.files)
@@ -174,7 +174,7 @@ KINDS = (
         prism_items,
         file=FILE,
         options={
-            "profile": "Tell before the prompt what its author told of themselves in PRISM's survey (default false)",
+            "profile": "Begin with what the author said about themselves in PRISM's survey (default false)",
             "bertscore": "Model that BERTScore uses, as bert-score names it; null: BERTScore is not computed",
         },
         example=Example(

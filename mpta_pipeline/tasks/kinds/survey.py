@@ -1,7 +1,7 @@
-"""Questions that the respondents answered themselves: value alignment, and inference of hidden traits.
+"""Make items from questions that the respondents answered themselves: value alignment and trait inference.
 
-Items are the crosswalk's own questions with the options of the source's scale; the answer key is the persona's own
-answer, the reference the distribution of the answers of their group.
+Items are the crosswalk's questions with the options of the source's scale. The answer key is the persona's own answer,
+and the people's distribution that of their group.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 VIEWS = ("belief", "value", "attitude")
-# Demographics that are facts of the interview rather than traits, or that have no answer worth guessing.
+# Demographics that are facts of the interview rather than traits.
 _NOT_INFERRED = ("country", "survey_year", "year")
 _MOST_OPTIONS = 11
-# Concept → lower ends of all bins but the first, by which a number is asked; fixed, so that a new wave changes nobody's
-# question. Births by generation, schooling by the usual lengths of school and college.
+# Concept → lower ends of all bins but the first, for questions about numbers. They are fixed, so that a new wave does
+# not change the questions. Births by generation, schooling by the usual lengths of school and college.
 _EDGES: dict[str, tuple[float, ...]] = {
     "age": (30, 45, 65),
     "birth_year": (1946, 1965, 1981, 1997),
@@ -33,7 +33,7 @@ _LICENCE = "Apache-2.0 (wording of this project)"
 
 
 def _options(request: ItemRequest) -> pl.DataFrame:
-    """column, codebook, code, idx (canonical index), and of each option its value, text and score.
+    """Options of all columns: column, codebook, code, idx (canonical index), value, text and score.
 
     Codes that share a position (a collapsed category) are one option; positions are counted without gaps.
     """
@@ -44,7 +44,7 @@ def _options(request: ItemRequest) -> pl.DataFrame:
 
 
 def _candidates(request: ItemRequest, domains: tuple[str, ...]) -> pl.DataFrame:
-    """Columns of the domains, or those that the task's `columns` option names, which somebody answered."""
+    """Columns of the domains, or those of the task's `columns` option, with at least two different answers."""
     facts = column_facts(request.crosswalk)
     chosen = request.option("columns", None)
     keep = (
@@ -92,7 +92,7 @@ def _categorical(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
 def _finish(items: pl.DataFrame) -> pl.DataFrame:
     return items.with_columns(
         pl.format("{}@{}", "column", "codebook").alias("item_id"),
-        # Questions of one battery are answered alike: they are one family.
+        # Answers to questions of one battery are correlated: they are one cluster.
         pl.coalesce("battery", "column").alias("cluster_id"),
         pl.col("domain").alias("category"),
         pl.col("question").fill_null(pl.format("What is your {}?", "label")),
@@ -102,12 +102,12 @@ def _finish(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def value_items(request: ItemRequest) -> pl.DataFrame:
-    """Questions about beliefs, values and attitudes that the survey asked, with the options of its own scale."""
+    """The survey's questions about beliefs, values and attitudes, with the options of its own scale."""
     return _finish(_categorical(request, _candidates(request, VIEWS)))
 
 
 def trait_items(request: ItemRequest) -> pl.DataFrame:
-    """Questions about who the person is; a number is asked in bins."""
+    """Questions about who the person is; numbers are asked in bins."""
     facts = _candidates(request, ("demographic",))
     if request.option("columns", None) is None:
         facts = facts.filter(~pl.col("concept").is_in(list(_NOT_INFERRED)))
@@ -148,7 +148,7 @@ def _binned(request: ItemRequest, facts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _edges(concept: str, values: pl.Series) -> list[float]:
-    """Lower ends of all bins but the first: the concept's own, else quartiles, which fall between values that occur."""
+    """Lower ends of all bins but the first: the concept's own, else quartiles that occur as values."""
     if concept in _EDGES:
         return list(_EDGES[concept])
     low, high = values.min(), values.max()
@@ -167,7 +167,7 @@ def _bin_texts(concept: str, edges: list[float]) -> list[str]:
 
 
 def survey_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
-    """The canonical index of every respondent's own answer; no row where the answer is missing."""
+    """The canonical index of every respondent's own answer; no row if the answer is missing."""
     options = _options(request)
     edges = items.select("item_id", "column", "codebook", pl.col("bin_edges").alias("edges"))
     parts = []

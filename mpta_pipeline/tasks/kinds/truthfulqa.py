@@ -1,9 +1,9 @@
-"""TruthfulQA: does the model tell fact from myth, whoever asks?
+"""Make items from TruthfulQA: does the model tell fact from myth?
 
-Binary form of January 2025, which its authors recommend: best answer against best incorrect answer. MC1: one true
-answer among several; asked for a letter it is mc1_letter, by the options' own log-probabilities mc1_loglik. MC2: the
-probability mass on all true answers (mc2_mass), which needs log-probabilities and is never the accuracy of a letter.
-The canonical order of options is fixed by a hash of question and option, so that the answer key is never always first.
+The binary form of January 2025, which the authors recommend, has the best answer and the best incorrect answer. MC1
+has one true answer among several. MC2 scores the probability mass on all true answers (mc2_mass); it needs
+log-probabilities and is never the accuracy of a letter. A hash of question and option fixes the canonical order of the
+options, because the published files list the answer key first.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_table(path: Path) -> pl.DataFrame:
     """Read TruthfulQA.csv.
 
     Raises:
-        TaskError: It is no CSV or lacks a column of the published structure.
+        TaskError: It is not CSV or lacks a column of the published structure.
     """
     try:
         frame = pl.read_csv(path, infer_schema=False)
@@ -62,7 +62,7 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def binary_items(request: ItemRequest) -> pl.DataFrame:
-    """One item a question with its best and its best incorrect answer."""
+    """One item per question, with the best and the best incorrect answer."""
     (path,) = request.files
     frame = _answered(read_table(path), path, request).rename({"Question": "question", "Category": "category"})
     frame = frame.unique(["question", "Best Answer"], keep="first", maintain_order=True)
@@ -85,7 +85,7 @@ def binary_items(request: ItemRequest) -> pl.DataFrame:
 
 
 def _answered(frame: pl.DataFrame, path: Path, request: ItemRequest) -> pl.DataFrame:
-    """The rows with question and both answers; the others are left out."""
+    """Rows with a question and both answers; the others are left out."""
     rows = frame.with_row_index("_row", offset=2)
     for column in ("Question", "Best Answer", "Best Incorrect Answer"):
         empty = pl.col(column).fill_null("").str.strip_chars() == ""
@@ -126,7 +126,7 @@ def read_choices(path: Path) -> pl.DataFrame:
 
 
 def _told_apart(items: pl.DataFrame, form: str, path: Path, request: ItemRequest) -> pl.DataFrame:
-    """Items with a right answer, each once; a question that comes again with other options is an item of its own."""
+    """Items with a right answer, each once; a question repeated with other options is another item."""
     right = pl.col("true").list.sum()
     wrong = right == 0 if form == "mc2" else right != 1
     for row, question, n in items.filter(wrong).select("row", "question", right.alias("n")).iter_rows():
@@ -156,7 +156,7 @@ def _choice_items(request: ItemRequest, form: str) -> pl.DataFrame:
     return items.with_columns(
         pl.format("tqa_{}_{}{}", pl.lit(form), hash_rows(items, ["question"], length=10), "suffix").alias("item_id"),
         pl.col("option").alias("options"),
-        # The published file holds 39 empty answers, which count in its published figures.
+        # The published file has 39 empty answers, which its published figures count.
         pl.lit(file_sha256(path) == _MC_SHA).alias("keeps_empty"),
         pl.col("true")
         .list.eval(pl.when(pl.element()).then(pl.lit("true")).otherwise(pl.lit("false")))

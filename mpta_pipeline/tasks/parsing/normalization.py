@@ -42,6 +42,15 @@ def without_reasoning() -> pl.Expr:
     return read_thought(pl.col("text").fill_null("")).struct.field("said")
 
 
+def cleaned_answers(replies: pl.DataFrame) -> pl.Series:
+    """Return the column `text` without its reasoning, cleaned.
+
+    It takes two steps, because one expression would repeat the removal of reasoning in each branch of the cleaning.
+    """
+    said = replies.select(without_reasoning().alias("said"))
+    return said.select(cleaned(pl.col("said")).alias("cleaned")).to_series()
+
+
 def cleaned(text: pl.Expr) -> pl.Expr:
     """Convert compatibility characters, and remove markup, chat-template tokens and wrappers around the answer."""
     text = (

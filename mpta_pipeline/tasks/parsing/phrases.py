@@ -18,3 +18,9 @@ def _phrases() -> dict[str, list[str]]:
 def any_phrase(name: str) -> str:
     """One regular expression that matches any phrase of a group, in upper or lower case."""
     return "(?i:" + "|".join(_phrases()[name]) + ")"
+
+
+NO_ANSWER = rf"^\W*{any_phrase('no_answer')}\b"
+"""An option of a published poll that stands for no answer."""
+BARE_REFUSAL = rf"^\W*{any_phrase('bare_refusal')}\W*$"
+"""A refusal as tables of answers write it, in a word or two."""

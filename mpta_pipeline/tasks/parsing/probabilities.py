@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from mpta_pipeline.tasks.parsing.letters import PLACES
-from mpta_pipeline.tasks.parsing.normalization import cleaned, without_reasoning
+from mpta_pipeline.tasks.parsing.normalization import cleaned_answers
 
 # Probabilities closer than this are tied: the difference is below the rounding of the numbers that providers return.
 _TIE = 1e-9
@@ -28,7 +28,7 @@ def read_verbalized(replies: pl.DataFrame) -> pl.DataFrame:
         text, options, p_stated (probabilities in shown order, summing to 1; null if no distribution is stated).
     """
     frame = replies.select("text", "options").unique().with_row_index("id")
-    found = cleaned(without_reasoning()).str.extract_all(_SHARE)
+    found = pl.lit(cleaned_answers(frame)).str.extract_all(_SHARE)
     long = (
         frame.select("id", pl.col("options").list.len().alias("k"), found.alias("found"))
         .explode("found")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mpta_pipeline.tasks.parsing.normalization import cleaned, without_reasoning
+from mpta_pipeline.tasks.parsing.normalization import cleaned_answers
 from mpta_pipeline.tasks.parsing.phrases import any_phrase
 
 
@@ -23,7 +23,7 @@ def markers(replies: pl.DataFrame) -> pl.DataFrame:
         The frame with disclaims (speaks of itself as a machine), unable (cannot or will not answer) and condescending
         (speaks down to the person); all false without text.
     """
-    text = cleaned(without_reasoning())
+    text = pl.lit(cleaned_answers(replies))
     return replies.with_columns(
         text.str.contains(any_phrase("disclaims")).alias("disclaims"),
         unable(text).alias("unable"),

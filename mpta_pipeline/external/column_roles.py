@@ -1,4 +1,4 @@
-"""Which column of somebody else's file is what: by the names that people use, said aloud, never by guessing."""
+"""Recognize the columns of a foreign file by the names that people use. What was assumed is noted, not guessed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.external.files import told
+from mpta_pipeline.external.file_formats import parse_nested
 
-# Role → names by which files call it, best first. Compared in lower case, with anything but letters and digits as "_".
+# Role → names that files use for it, best first. Compared in lower case, with anything but letters and digits as "_".
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "item_id": ("item_id", "item", "question_id", "qid", "qkey", "question_key", "variable", "var", "doc_id"),
     "question": ("question", "question_text", "item_text", "query", "input_template"),
@@ -63,7 +63,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "psu": ("psu", "vpsu"),
     "example_id": ("example_id",),
 }  # fmt: skip
-# Names of an answer that may as well be the key, where the file has a model's answer under another name.
+# A name that may also mean the key, if the file has a model's answer under another name.
 _EITHER_WAY = "answer"
 MEANING: Mapping[str, str] = {
     "item_id": "which question was answered",
@@ -100,18 +100,18 @@ _SHARE_FAMILY = re.compile(r"^(p|prob|probability|logprob|lp)_?([a-z]|\d{1,2})$"
 
 
 def plain(name: str) -> str:
-    """A column's name as it is compared: lower case, "_" for anything that is no letter or digit."""
+    """Return a column's name as it is compared: lower case, "_" for anything but letters and digits."""
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnRoles:
     """How a file's columns were understood.
 
     Attributes:
         frame: The rows, columns named by their roles; further columns under their own names.
         roles: Role → column (or columns) of the file.
-        unused: Columns that are no role and group nobody.
+        unused: Columns that have no role and define no groups.
         notes: What was assumed.
     """
 
@@ -128,18 +128,18 @@ def understand(
     named: Mapping[str, str] | None = None,
     keep: Sequence[str] = (),
     roles: Sequence[str] = tuple(ALIASES),
-) -> Layout:
+) -> ColumnRoles:
     """Name the columns of a table by their roles.
 
     Args:
         frame: Rows as read.
         file: For messages.
-        named: Role → column, as the user says it; goes before every name.
-        keep: Columns that keep their own name too (groups).
+        named: Role → column, as the user says; takes precedence over names.
+        keep: Columns that keep their own name as well (groups).
         roles: Roles to look for.
 
     Raises:
-        ValidationError: A column that the user names is absent, a role is not known, or two columns may be answers.
+        ValidationError: A column that the user names is missing, a role is unknown, or two columns may be answers.
     """
     given = dict(named or {})
     if wrong := [r for r in given if r not in ALIASES]:
@@ -150,7 +150,7 @@ def understand(
     if absent := [c for c in given.values() if c not in frame.columns]:
         raise ValidationError(
             "The file has no such column", file=file, variable=absent[0],
-            remedy=f"choose of {', '.join(frame.columns)}",
+            remedy=f"choose one of {', '.join(frame.columns)}",
         )  # fmt: skip
     names: dict[str, list[str]] = {}
     for column in frame.columns:
@@ -170,7 +170,7 @@ def understand(
         found = [c for c in found if _may_be(role, frame[c])]
         if not found:
             continue
-        # What a model says and what is right go by the same name in different files.
+        # In different files the same name means the model's answer or the right one.
         if role == "answer" and len(found) > 1 and plain(found[0]) == _EITHER_WAY and "key" not in given:
             others = [c for c in found[1:] if plain(c) not in ("option", "choice", "text")]
             if others and not any(names.get(alias) for alias in (*ALIASES["key"], *ALIASES["own_answer"])):
@@ -178,8 +178,7 @@ def understand(
                     f"{found[0]} and {others[0]} may both be the model's answer, or one of them the key",
                     file=file,
                     variable=found[0],
-                    remedy=f"say which is which: --columns answer={others[0]},key={found[0]} "
-                    f"(or own_answer={found[0]})",
+                    remedy=f"specify both: --columns answer={others[0]},key={found[0]} (or own_answer={found[0]})",
                 )
         given[role] = found[0]
         if len(found) > 1 and role in ("answer", "own_answer", "key", "respondent_id", "weight"):
@@ -202,7 +201,7 @@ def understand(
     made = frame.select(
         *renamed, *(pl.col(r) for r in families if r not in given), *(c for c in kept if c not in families)
     )
-    return Layout(
+    return ColumnRoles(
         made.with_columns(clash) if clash else made,
         shown,
         tuple(c for c in kept if c not in keep and c not in members and not c.startswith("_")),
@@ -211,22 +210,22 @@ def understand(
 
 
 def without_missing(frame: pl.DataFrame, column: str = "own_answer") -> pl.DataFrame:
-    """The rows with what Stata, R and pandas write for a missing value (`.`, `.a`, `NA`, `NaN`) empty."""
+    """Return the rows with the missing-value marks of Stata, R and pandas (`.`, `.a`, `NA`, `NaN`) emptied."""
     if column not in frame.columns:
         return frame
-    # A question may have an option "NA", which then is shown.
+    # A question may have an option "NA"; then its options are shown.
     marks = r"^(?:\.[a-z]?)$" if "options" in frame.columns else r"^(?i:\.[a-z]?|#?n/?a|<na>|nan|null)$"
     text = pl.col(column).cast(pl.String)
     return frame.with_columns(pl.when(~text.str.strip_chars().str.contains(marks)).then(text).alias(column))
 
 
 def _may_be(role: str, values: pl.Series) -> bool:
-    """Whether a column holds what its role needs."""
-    if role == "key":  # whether an answer was right is no key
+    """Return whether a column contains what its role needs."""
+    if role == "key":  # whether an answer was right is not a key
         return values.dtype != pl.Boolean and not _true_or_false(values)
     if role == "own_answer":
         return not _holds_mapping(values)
-    # One number, such as how sure an answer is, is no list of them.
+    # One number, such as a confidence, is not a list.
     return role not in _LISTS or _holds_lists(values)
 
 
@@ -252,7 +251,7 @@ def _true_or_false(values: pl.Series) -> bool:
 
 
 def _families(frame: pl.DataFrame, given: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, str]]:
-    """Options and probabilities that stand in a column each, as one column of lists."""
+    """Combine options and probabilities that have a column each into one column of lists."""
     found: dict[str, str] = {}
     for role, pattern in (("options", _OPTION_FAMILY), ("probabilities", _SHARE_FAMILY)):
         if role in given or (role == "probabilities" and "logprobs" in given):
@@ -282,14 +281,14 @@ def _place(member: tuple[str, str]) -> int:
 
 
 def _in_row(members: list[tuple[str, str]]) -> bool:
-    """Whether the marks are a, b, c … or follow each other from 0 or 1."""
+    """Return whether the marks are a, b, c … or consecutive numbers from 0 or 1."""
     places = sorted(_place(m) for m in members)
     start = {0, 1, ord("a")}
     return places[0] in start and places == list(range(places[0], places[0] + len(places)))
 
 
 def listed(values: pl.Series) -> pl.Series:
-    """A column of lists of texts, from lists, JSON, Python, or texts that `|`, `;` or line breaks separate."""
+    """Return a column of lists of texts, from lists, JSON, Python, or texts separated by `|`, `;` or line breaks."""
     if isinstance(values.dtype, pl.List | pl.Array):
         return values.cast(pl.List(pl.String))
     unique = values.cast(pl.String).drop_nulls().unique().to_list()
@@ -298,7 +297,7 @@ def listed(values: pl.Series) -> pl.Series:
 
 
 def _list_of(text: str) -> list[str] | None:
-    value = told(text)
+    value = parse_nested(text)
     if isinstance(value, dict):
         # Options by letter, or datasets' own {"text": [...], "label": [...]}.
         value = value.get("text") if isinstance(value.get("text"), list) else list(value.values())
@@ -315,9 +314,9 @@ def _list_of(text: str) -> list[str] | None:
 
 
 def numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Lists of numbers, with the names they go by where they are mappings (else null).
+    """Return lists of numbers, and their names if they are mappings (else null).
 
-    Lists, JSON, Python and numpy's print of an array are read; NaN stays NaN.
+    Lists, JSON, Python and printed numpy arrays are read; NaN stays NaN.
     """
     if isinstance(values.dtype, pl.List | pl.Array):
         return values.cast(pl.List(pl.Float64), strict=False), pl.Series([None] * len(values), dtype=pl.List(pl.String))
@@ -344,7 +343,7 @@ def _numbers_of(text: str) -> tuple[list[float | None] | None, list[str] | None]
     try:
         value: Any = json.loads(inner)
     except ValueError:
-        value = told(inner)
+        value = parse_nested(inner)
     if isinstance(value, dict):
         return [_number(v) for v in value.values()], [str(k) for k in value]
     if isinstance(value, list | tuple):

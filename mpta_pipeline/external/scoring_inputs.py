@@ -1,4 +1,4 @@
-"""What is passed from step to step: items that are known, what the user says of a file, and the answers read."""
+"""What the steps of `mpta score` pass on: known items, what the user says about a file, and the answers read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ TASK = "external"
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """The first few of many names, with how many there are."""
+    """Return the first few of many names, and their number."""
     return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")
+
+
+def survey_of(frame: pl.DataFrame) -> pl.Expr:
+    """Return the survey of each row; `none` where the file names none."""
+    return pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
 
 
 @dataclass(frozen=True)
 class Known:
-    """Items that are known before the file is read.
+    """Items that are known before a file is read.
 
     Attributes:
         items: ITEMS.
-        gold: GOLD; empty where every item has its key.
+        gold: GOLD; empty if every item has its key.
         groups: Groups of the study's personas, or None.
-        own_order: Their canonical order is the item file's, so that letters and numbers may count in it.
+        own_order: Their canonical order is the item file's, so letters and numbers may refer to it.
     """
 
     items: pl.DataFrame
@@ -37,16 +42,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read: what the user says of it.
+    """What the user says about a file.
 
     Attributes:
-        answers: Columns of answers, one a model.
+        answers: Columns of answers, one per model.
         columns: Role → column.
         by: Dimensions: columns, or columns crossed with ×.
-        questions: Questions that stand in a column each.
-        count_from: What numbers count options from; None: by the numbers.
+        questions: Questions that have a column each.
+        count_from: Whether numbers count options from 0 or 1; None: the numbers themselves tell.
         ordered: The options, in the order given, are steps of a scale.
-        replies: Read whole sentences as this project reads its own models' replies.
+        replies: Read whole sentences the way this project reads its own models' responses.
     """
 
     answers: tuple[str, ...] = ()
@@ -59,26 +64,26 @@ class Reading:
 
     @property
     def bases(self) -> tuple[str, ...]:
-        """The columns that the dimensions are made of."""
+        """The columns of the dimensions."""
         return tuple(dict.fromkeys(base for dimension in self.by for base in dimension.split("×")))
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers with the items they belong to.
+    """Answers and their items.
 
     Attributes:
-        frame: `item_id`, `answer`, `model`, `pred_idx` and whatever else `metrics.score_answers` takes.
+        frame: `item_id`, `answer`, `model`, `pred_idx` and the other columns that `metrics.score_answers` takes.
         items: ITEMS.
-        gold: GOLD; empty where every item has its key.
-        groups: respondent_id, survey and one column per base dimension, of the personas and of the people.
-        numeric: Answers that are numbers: item_id, model, respondent_id, answer, own_answer, weight; None if none are.
-        numeric_people: What people answered to these: item_id, respondent_id, own_answer; None if `numeric` holds it.
-        notes: What a reader should know of how they were read, a sentence each.
-        left_out: What the figures do not rest on.
+        gold: GOLD; empty if every item has its key.
+        groups: respondent_id, survey and one column per base dimension, of personas and people.
+        numeric: Numeric answers: item_id, model, respondent_id, answer, own_answer, weight; None if there are none.
+        numeric_people: People's answers to these questions: item_id, respondent_id, own_answer; None if in `numeric`.
+        notes: What a reader should know about how they were read, one sentence each.
+        left_out: What the estimates do not include.
         roles: Role → column of the file.
-        unused: Columns that play no part.
-        support: item_id, model, n, answered, readable and what else the look at a file shows.
+        unused: Columns that were not used.
+        support: item_id, model, n, answered, readable and further columns that the preview shows.
     """
 
     frame: pl.DataFrame

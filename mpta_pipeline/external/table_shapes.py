@@ -1,4 +1,4 @@
-"""One row an answer: from long tables, from a column per question, from two columns per question."""
+"""Bring tables to one row per answer: long tables, one column per question, or two columns per question."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.external import columns as c
-from mpta_pipeline.external.human_answers import People
-from mpta_pipeline.external.types import TASK, Known, Reading, some
+from mpta_pipeline.external import column_roles as c
+from mpta_pipeline.external.human_answers import PeopleAnswers
+from mpta_pipeline.external.scoring_inputs import TASK, Known, Reading, some
 from mpta_pipeline.metrics.samples.external_scores import FILE, ROW
 
 _PEOPLE_AS_MODEL = (
     "human", "humans", "people", "respondent", "respondents", "participant", "participants", "survey", "ground_truth",
     "gss", "anes", "wvs", "evs", "ess",
 )  # fmt: skip
-# Columns that say whose answer a row is where no column is called model.
+# Columns that say whose answer a row is, if no column is named model.
 _SOURCES = ("source", "agent", "rater", "respondent_type", "answered_by", "type")
 _PAIRS = {
     "own_answer": ("human", "own", "true", "actual", "real", "respondent", "participant", "gt", "observed"),
@@ -28,13 +28,13 @@ _PAIRS = {
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One row an answer.
+class AnswerRows:
+    """Answers, one per row.
 
     Attributes:
         rows: Columns named by their roles; groups and further columns under their own names.
         roles: Role → column of the file.
-        unused: Columns that play no part.
+        unused: Columns that were not used.
         notes: What was assumed.
     """
 
@@ -44,11 +44,13 @@ class Rows:
     notes: Sequence[str]
 
 
-def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: People | None) -> Rows:
-    """One row an answer, columns named by their roles.
+def answer_rows(
+    frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: PeopleAnswers | None
+) -> AnswerRows:
+    """Return one row per answer, with columns named by their roles.
 
     Raises:
-        ValidationError: A column that the user names is absent, or the file has no answers.
+        ValidationError: A column that the user names is missing, or the file has no answers.
     """
     _check_named(frame, file, known, reading, people)
     bases = [b for b in reading.bases if b in frame.columns]
@@ -74,15 +76,15 @@ def answer_rows(frame: pl.DataFrame, file: Path, known: Known | None, reading: R
         raise ValidationError(
             "The file has no column of answers",
             file=file,
-            remedy=f"name it `answer`, or say which it is with --answer; there are {there}",
+            remedy=f"name it `answer`, or name the column with --answer; the columns are {there}",
         )
     texts = [name for name in ("answer", "own_answer", "key", "status") if name in layout.frame.columns]
     made = layout.frame.with_columns(_as_text(layout.frame.get_column(name)).alias(name) for name in texts)
-    return Rows(c.without_missing(made), layout.roles, layout.unused, layout.notes)
+    return AnswerRows(c.without_missing(made), layout.roles, layout.unused, layout.notes)
 
 
 def _source(frame: pl.DataFrame) -> dict[str, str]:
-    """The column that says whether people or a model answered, as the role `model`."""
+    """Return the column that says whether people or a model answered, as the role `model`."""
     for column in frame.columns:
         if c.plain(column) in _SOURCES and frame.schema[column] == pl.String:
             values = set(frame[column].drop_nulls().str.to_lowercase().unique())
@@ -91,11 +93,13 @@ def _source(frame: pl.DataFrame) -> dict[str, str]:
     return {}
 
 
-def _check_named(frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: People | None) -> None:
-    """Check that the columns that the user names are there.
+def _check_named(
+    frame: pl.DataFrame, file: Path, known: Known | None, reading: Reading, people: PeopleAnswers | None
+) -> None:
+    """Check that the columns that the user names exist.
 
     Raises:
-        ValidationError: With the columns that there are.
+        ValidationError: One does not; the message lists the columns.
     """
     there = set(frame.columns)
     groups = there | (set(people.frame.columns) if people is not None else set())
@@ -113,12 +117,12 @@ def _check_named(frame: pl.DataFrame, file: Path, known: Known | None, reading: 
                 f"The file has no such {what}",
                 file=file,
                 variable=absent[0],
-                remedy=f"choose of {', '.join(frame.columns)}",
+                remedy=f"choose one of {', '.join(frame.columns)}",
             )
 
 
 def _stacked(frame: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
-    """Several columns of answers one below the other, each as a model of its own."""
+    """Stack several columns of answers, each as a model of its own."""
     index = [x for x in frame.columns if x not in answers and c.plain(x) != "model"]
     return frame.with_columns(pl.col(x).cast(pl.String) for x in answers).unpivot(
         on=list(answers), index=index, variable_name="model", value_name="answer"
@@ -127,20 +131,20 @@ def _stacked(frame: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
 
 def _from_wide(
     frame: pl.DataFrame, file: Path, wide: Sequence[str], named: Mapping[str, str], bases: Sequence[str]
-) -> Rows:
-    """Rows from a column per question; a person who was not asked a question has no answer to it."""
+) -> AnswerRows:
+    """Read a column per question; a person who was not asked a question has no answer to it."""
     layout = _of_persons(frame.drop(wide), file, named, bases)
     kept = frame.select(wide).hstack(layout.frame)
     long = kept.with_columns(pl.col(q).cast(pl.String) for q in wide).unpivot(
         on=list(wide), index=layout.frame.columns, variable_name="item_id", value_name="answer"
     )
-    said = f"{file.name}: {len(wide)} questions stand in a column each: {some(wide)}; empty cells were not asked"
+    said = f"{file.name}: {len(wide)} questions have a column each: {some(wide)}; empty cells were not asked"
     shown = {**layout.roles, "item_id": "one column per question", "answer": some(wide)}
-    return Rows(long.filter(pl.col("answer").is_not_null()), shown, layout.unused, [said, *layout.notes])
+    return AnswerRows(long.filter(pl.col("answer").is_not_null()), shown, layout.unused, [said, *layout.notes])
 
 
 def _as_text(values: pl.Series) -> pl.Series:
-    """Answers as text; a list of one answer, as some tools write it, is that answer."""
+    """Return answers as text; a list of one answer, as some tools write it, is that answer."""
     if isinstance(values.dtype, pl.List):
         return values.cast(pl.List(pl.String)).list.join(", ")
     if values.dtype == pl.Boolean:
@@ -148,8 +152,8 @@ def _as_text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String)
 
 
-def _wide(frame: pl.DataFrame, known: Known | None, reading: Reading, people: People | None) -> tuple[str, ...]:
-    """Columns that are questions: those the user names, those the people's file has too, or the ids of known items."""
+def _wide(frame: pl.DataFrame, known: Known | None, reading: Reading, people: PeopleAnswers | None) -> tuple[str, ...]:
+    """Return the columns that are questions: named by the user, found in the people's file, or ids of known items."""
     if reading.questions:
         return tuple(q for q in reading.questions if q in frame.columns)
     names = {c.plain(x) for x in frame.columns}
@@ -173,7 +177,7 @@ def _wide(frame: pl.DataFrame, known: Known | None, reading: Reading, people: Pe
 
 
 def _pairs(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:
-    """Question → its columns of the person's and the model's answer, by ends or beginnings as q1_human and q1_llm."""
+    """Return question → its columns of the person's and the model's answer, by affixes such as q1_human and q1_llm."""
     found: dict[str, dict[str, str]] = {}
     for column in frame.columns:
         for role, marks in _PAIRS.items():
@@ -187,7 +191,7 @@ def _pairs(frame: pl.DataFrame) -> dict[str, tuple[str, str]]:
 
 def _from_pairs(
     frame: pl.DataFrame, file: Path, pairs: dict[str, tuple[str, str]], named: Mapping[str, str], bases: Sequence[str]
-) -> Rows:
+) -> AnswerRows:
     both = [x for pair in pairs.values() for x in pair]
     layout = _of_persons(frame.drop(both), file, named, bases)
     parts = [
@@ -200,7 +204,7 @@ def _from_pairs(
     ]
     question, (own, answer) = next(iter(pairs.items()))
     said = (
-        f"{file.name}: {len(pairs)} questions stand in two columns each, e.g. {question}: {own} of the person, "
+        f"{file.name}: {len(pairs)} questions have two columns each, e.g. {question}: {own} of the person, "
         f"{answer} of the model"
     )
     shown = {**layout.roles, "item_id": "two columns per question", "own_answer": own, "answer": answer}
@@ -209,11 +213,11 @@ def _from_pairs(
         rows = rows.with_columns(pl.format("row {}", ROW).alias("respondent_id"))
         said += "; each row is taken as one person"
     rows = c.without_missing(rows.filter(pl.col("answer").is_not_null()))
-    return Rows(rows, shown, layout.unused, [said, *layout.notes])
+    return AnswerRows(rows, shown, layout.unused, [said, *layout.notes])
 
 
-def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases: Sequence[str]) -> c.Layout:
-    """The columns of a table with one row a person, apart from its questions; `id` is then the person's."""
+def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases: Sequence[str]) -> c.ColumnRoles:
+    """Return the columns of a table with one row per person, without its questions; `id` is then the person's."""
     roles = tuple(r for r in c.ALIASES if r not in ("item_id", "question", "answer", "own_answer", "key", "options"))
     said = {r: x for r, x in named.items() if r in roles}
     own = next((x for x in frame.columns if c.plain(x) == "id" and not frame[x].is_duplicated().any()), None)
@@ -223,7 +227,7 @@ def _of_persons(frame: pl.DataFrame, file: Path, named: Mapping[str, str], bases
 
 
 def people_among_models(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Answers of a "model" that is the people themselves, as own answers beside the models'."""
+    """Turn the answers of a "model" that is the people themselves into own answers beside the models'."""
     if "model" not in rows.columns or "own_answer" in rows.columns or "respondent_id" not in rows.columns:
         return rows, []
     human = pl.col("model").cast(pl.String).str.to_lowercase().is_in(list(_PEOPLE_AS_MODEL))
@@ -239,13 +243,20 @@ def people_among_models(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def question_ids(questions: pl.Series) -> pl.Series:
-    """An id a question: its text where that is short, else a hash with the text's beginning."""
+    """Return an id per question: its text if that is short, else the text's beginning with a hash."""
     unique = {q: (q if len(q) <= 40 else f"{q[:30]}… {digest(q, length=6)}") for q in questions.drop_nulls().unique()}
     return pl.Series("item_id", [unique.get(q) for q in questions.to_list()], dtype=pl.String)
 
 
+def ids_of(rows: pl.DataFrame) -> pl.Series:
+    """Return the item id of each row as text: as the file gives it, else made from the question."""
+    if "item_id" in rows.columns:
+        return rows.get_column("item_id").cast(pl.String)
+    return question_ids(rows.get_column("question"))
+
+
 def with_model(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with a model: the file's, else one of no name."""
+    """Return the rows with a model: the file's, else an unnamed one."""
     if "model" not in rows.columns:
         return rows.with_columns(pl.lit(TASK).alias("model"))
     return rows.with_columns(pl.col("model").cast(pl.String))

@@ -1,4 +1,4 @@
-"""A partition with nothing to ask costs one event: it is neither asked, nor stored, nor logged again."""
+"""Runs over several partitions: one that is up to date costs one event and is neither made nor stored again."""
 
 import dagster as dg
 import polars as pl
@@ -19,13 +19,13 @@ RESPONSES = Node("responses", f"loopback|{TASK}")
 
 
 def answers(deployment, **notes):
-    """Store answers to prompts that are there, with notes of how they were asked."""
+    """Store responses to stored prompts, with notes about their requests."""
     prompts = Node("prompts", TASK)
     store(FRAME, path_of(deployment, prompts), prompts, {})
     return store(FRAME, path_of(deployment, RESPONSES), RESPONSES, parents(deployment, RESPONSES), notes=notes)
 
 
-def test_answers_stand_while_prompts_and_model_are_the_same(world):
+def test_responses_are_current_while_prompts_and_model_are_the_same(world):
     deployment = Deployment.from_env()
     assert current_record(deployment, RESPONSES) is None
     record = answers(deployment, requests=3, asked=1, reused=2)
@@ -35,7 +35,7 @@ def test_answers_stand_while_prompts_and_model_are_the_same(world):
     assert current_record(deployment, RESPONSES) is None
 
 
-def test_answers_that_lack_some_do_not_stand(world):
+def test_incomplete_responses_are_not_current(world):
     deployment = Deployment.from_env()
     for notes in (
         {"requests": 3, "asked": 1, "reused": 1, "errors": 1},
@@ -47,7 +47,7 @@ def test_answers_that_lack_some_do_not_stand(world):
         assert current_record(deployment, RESPONSES) is None, notes
 
 
-def test_partitions_that_stand_are_not_made_and_logged_once(world):
+def test_partitions_that_are_current_are_not_made_and_logged_once(world):
     made = []
 
     deployment = Deployment.from_env()

@@ -1,4 +1,4 @@
-"""The people behind the answers: their own answers, their groups, and what each answer of a model is scored against."""
+"""What each answer is scored against: the item's key, the person's own answer, or people's most frequent one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.external.human_answers import People
+from mpta_pipeline.external.human_answers import PeopleAnswers
 from mpta_pipeline.external.item_lookup import with_item_id
 from mpta_pipeline.external.option_matching import SetAside, match
-from mpta_pipeline.external.rows import question_ids, with_model
-from mpta_pipeline.external.types import Known, Reading
+from mpta_pipeline.external.scoring_inputs import Known, Reading, survey_of
+from mpta_pipeline.external.table_shapes import ids_of, with_model
 from mpta_pipeline.metrics.samples.external_scores import ROW
-
-_NO_GROUPS = ("respondent_id", "item_id", "model", "condition", "answer", "own_answer", "survey", "weight")
 
 
 @dataclass
-class Keyed:
-    """Answers with what they are scored against.
+class KeyedAnswers:
+    """Answers and what they are scored against.
 
     Attributes:
         rows: The answers that can be scored.
@@ -39,22 +37,21 @@ class Keyed:
     left_out: list[SetAside] = field(default_factory=list)
 
 
-def own_of_people(people: People | None, items: pl.DataFrame, known: Known | None, file: Path) -> pl.DataFrame | None:
-    """The people's answers with `item_id`."""
+def own_of_people(
+    people: PeopleAnswers | None, items: pl.DataFrame, known: Known | None, file: Path
+) -> pl.DataFrame | None:
+    """Return people's answers with `item_id`."""
     if people is None:
         return None
     frame = people.frame
-    if "item_id" not in frame.columns:
-        if known is None:
-            frame = frame.with_columns(question_ids(frame.get_column("question")).alias("item_id"))
-        else:
-            frame, _ = with_item_id(frame.with_row_index(ROW, offset=1), file, items)
-    elif known is not None:
+    if known is None:
+        frame = frame.with_columns(ids_of(frame).alias("item_id"))
+    else:
         frame, _ = with_item_id(frame.with_row_index(ROW, offset=1), file, items)
     frame = frame.with_columns(pl.col("item_id").cast(pl.String), pl.col("respondent_id").cast(pl.String))
     if (twice := frame.filter(pl.struct("respondent_id", "item_id").is_duplicated())).height:
         raise ValidationError(
-            "A person has two answers to one question",
+            "A person has two answers to the same question",
             file=None,
             variable="respondent_id",
             value=f"{twice.item(0, 'respondent_id')}: {twice.item(0, 'item_id')}",
@@ -66,18 +63,11 @@ def own_of_people(people: People | None, items: pl.DataFrame, known: Known | Non
 def numbers_apart(
     rows: pl.DataFrame, own: pl.DataFrame | None, numeric: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """The answers that are options, and those that are numbers, apart from those that are options."""
+    """Separate answers that are options from answers that are numbers."""
     if not numeric:
         return rows, None
     is_number = pl.col("item_id").is_in(list(numeric))
-    of = with_model(rows.filter(is_number))
-    if own is not None and "own_answer" not in of.columns and "respondent_id" in of.columns:
-        of = of.with_columns(pl.col("respondent_id").cast(pl.String)).join(
-            own.select("respondent_id", "item_id", "own_answer"),
-            on=["respondent_id", "item_id"],
-            how="left",
-            maintain_order="left",
-        )
+    of = joined_own(with_model(rows.filter(is_number)), own)
     if "own_answer" not in of.columns:
         of = of.with_columns(
             pl.col("key").alias("own_answer") if "key" in of.columns else pl.lit(None, pl.String).alias("own_answer")
@@ -86,7 +76,7 @@ def numbers_apart(
 
 
 def joined_own(rows: pl.DataFrame, own: pl.DataFrame | None) -> pl.DataFrame:
-    """Own answers of the people's file beside the model's, where their persona is the same."""
+    """Add people's own answers beside the model's answers for the same persona."""
     if own is None or "own_answer" in rows.columns or "respondent_id" not in rows.columns:
         return rows
     rows = rows.with_columns(pl.col("respondent_id").cast(pl.String))
@@ -98,93 +88,6 @@ def joined_own(rows: pl.DataFrame, own: pl.DataFrame | None) -> pl.DataFrame:
     )
 
 
-def groups_of(
-    rows: pl.DataFrame | None, own: pl.DataFrame | None, reading: Reading, file: Path, known: Known | None = None
-) -> pl.DataFrame:
-    """One row a persona with its groups.
-
-    Raises:
-        ValidationError: Groups without personas, of a column that groups nobody, or a persona in two groups.
-    """
-    wrong = next((b for b in reading.bases if b in _NO_GROUPS), None)
-    if wrong is not None:
-        why = {"survey": "figures are made for each survey by itself, and never pooled"}.get(
-            wrong, "it tells answers apart, and groups nobody"
-        )
-        raise ValidationError(
-            f"Personas cannot be grouped by {wrong}: {why}",
-            file=file,
-            variable="--by",
-            value=wrong,
-            remedy="name a column that groups people, such as sex or region",
-        )
-    together = _members([frame for frame in (rows, own) if frame is not None], reading)
-    if reading.by and together.is_empty():
-        raise ValidationError(
-            "Groups are groups of personas, and the answers name none",
-            file=file,
-            variable="respondent_id",
-            remedy="give respondent_id, or leave --by out",
-        )
-    made = _one_group_each(together, file)
-    if known is None or known.groups is None:
-        return made
-    columns = [x for x in made.columns if x not in ("respondent_id", "survey")]
-    theirs = known.groups.drop([x for x in columns if x in known.groups.columns])
-    if columns:
-        theirs = theirs.join(made.drop("survey"), on="respondent_id", how="left", maintain_order="left")
-    more = made.join(theirs, on="respondent_id", how="anti", maintain_order="left")
-    return pl.concat([theirs, more], how="diagonal") if more.height else theirs
-
-
-def _members(frames: Sequence[pl.DataFrame], reading: Reading) -> pl.DataFrame:
-    """respondent_id, survey and the groups of every row that names a persona."""
-    design = ("stratum", "psu")
-    parts = [pl.DataFrame(schema={"respondent_id": pl.String, "survey": pl.String})]
-    for frame in frames:
-        if "respondent_id" not in frame.columns:
-            continue
-        shown = dict.fromkeys(x for x in (*reading.bases, *design) if x in frame.columns)
-        survey = pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
-        parts.append(
-            frame.filter(pl.col("respondent_id").is_not_null()).select(
-                pl.col("respondent_id").cast(pl.String),
-                survey.alias("survey"),
-                *(pl.col(x).cast(pl.String) for x in shown),
-            )
-        )
-    return pl.concat(parts, how="diagonal")
-
-
-def _one_group_each(together: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """One row a persona.
-
-    Raises:
-        ValidationError: A persona is in several groups of one column.
-    """
-    columns = [x for x in together.columns if x not in ("respondent_id", "survey")]
-    for column in columns:
-        several = together.filter(pl.col(column).drop_nulls().n_unique().over("respondent_id") > 1)
-        if several.height:
-            person = several.item(0, "respondent_id")
-            values = several.filter(respondent_id=person)[column].drop_nulls().unique(maintain_order=True)
-            raise ValidationError(
-                f"A persona is in several groups of {column}",
-                file=file,
-                variable="respondent_id",
-                value=f"{person}: {', '.join(values)}",
-                remedy=f"give each persona one {column}, or people that differ in it different ids",
-            )
-    made = together.group_by("respondent_id", maintain_order=True).agg(
-        pl.col("survey").drop_nulls().first(), *(pl.col(x).drop_nulls().first() for x in columns)
-    )
-    # Files number units anew in each stratum (GSS: `vpsu` is 1 or 2 in every `vstrat`).
-    if {"stratum", "psu"} <= set(columns):
-        unit = pl.concat_str(pl.col("stratum").fill_null(""), "psu", separator="/")
-        made = made.with_columns(unit.alias("psu"))
-    return made
-
-
 def keys_of(
     rows: pl.DataFrame,
     items: pl.DataFrame,
@@ -193,7 +96,7 @@ def keys_of(
     known: Known | None,
     reading: Reading,
     file: Path,
-) -> Keyed:
+) -> KeyedAnswers:
     """Find what each answer is scored against: the item's key, the person's own answer, or people's most frequent one.
 
     Args:
@@ -201,13 +104,13 @@ def keys_of(
         items: ITEMS.
         own: Answers of the people's file.
         known: Items known before, with their people's answers.
-        reading: What the user says of the file.
+        reading: What the user says about the file.
         file: For messages.
 
     Raises:
-        ValidationError: An item has several keys, a person two own answers, or nothing has a key.
+        ValidationError: An item has several keys, a person has two own answers, or no answer has a key.
     """
-    made = Keyed(rows, items, GOLD.empty() if known is None else known.gold)
+    made = KeyedAnswers(rows, items, GOLD.empty() if known is None else known.gold)
     _keys_of_items(made, file)
     mine = _own_gold(made, file)
     if own is not None:
@@ -227,12 +130,12 @@ def keys_of(
     return made
 
 
-def _keys_of_items(made: Keyed, file: Path) -> None:
-    """Keys that stand in the file: the item's, or, where they differ between people, the person's own answer."""
+def _keys_of_items(made: KeyedAnswers, file: Path) -> None:
+    """Take keys from the file: the item's or, if they differ between people, the person's own answer."""
     rows, items = made.rows, made.items
     once = "own_idx" in rows.columns and "respondent_id" not in rows.columns
     if once and not rows.select(pl.struct("item_id", "model").is_duplicated().any()).item():
-        # One answer to each item and nobody named: what is right is the item's.
+        # One answer per item and no persons: the right answer is the item's key.
         rows = rows.rename({"own_idx": "key_idx", "own_answer": "key"}) if "key_idx" not in rows.columns else rows
     if "own_idx" in rows.columns or "key_idx" not in rows.columns:
         return
@@ -249,7 +152,7 @@ def _keys_of_items(made: Keyed, file: Path) -> None:
             file=file,
             variable="key",
             value=several.item(0, "item_id"),
-            remedy="give each item one key, or respondent_id where the key is the person's own answer",
+            remedy="give each item one key, or respondent_id if the key is the person's own answer",
         )
     keys = given.unique("item_id", keep="first").select("item_id", pl.col("key_idx").alias("_key"))
     items = items.join(keys, on="item_id", how="left", maintain_order="left")
@@ -260,17 +163,17 @@ def _keys_of_items(made: Keyed, file: Path) -> None:
     made.items = items.with_columns(pl.coalesce("gold_idx", "_key").alias("gold_idx")).drop("_key")
 
 
-def _own_gold(made: Keyed, file: Path) -> pl.DataFrame:
-    """GOLD of the own answers beside the model's."""
+def _own_gold(made: KeyedAnswers, file: Path) -> pl.DataFrame:
+    """Return GOLD from own answers in the same rows."""
     rows = made.rows
     if "own_idx" not in rows.columns:
         return pl.DataFrame(schema=GOLD.schema)
     if "respondent_id" not in rows.columns:
         raise ValidationError(
-            "The own answers do not say whose they are",
+            "The own answers have no respondent_id",
             file=file,
             variable="respondent_id",
-            remedy="give respondent_id; where each row is another person, number the rows",
+            remedy="give respondent_id; if each row is another person, number the rows",
         )
     weight = _float(rows, "weight")
     mine = (
@@ -279,7 +182,7 @@ def _own_gold(made: Keyed, file: Path) -> pl.DataFrame:
             pl.lit(str(made.items.item(0, "task"))).alias("task"),
             "item_id",
             pl.col("respondent_id").cast(pl.String),
-            _survey(rows).alias("survey"),
+            survey_of(rows).alias("survey"),
             pl.col("own_idx").alias("gold_idx"),
             weight.alias("weight"),
         )
@@ -289,7 +192,7 @@ def _own_gold(made: Keyed, file: Path) -> pl.DataFrame:
     differ = mine.filter((pl.col("gold_idx").n_unique() > 1).over(key))
     if differ.height:
         raise ValidationError(
-            "A person has two own answers to one item",
+            "A person has two own answers to the same item",
             file=file,
             variable="own_answer",
             value=f"{differ.item(0, 'respondent_id')}: {differ.item(0, 'item_id')}",
@@ -302,12 +205,10 @@ def _float(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.col(name).cast(pl.Float64, strict=False) if name in frame.columns else pl.lit(None, pl.Float64)
 
 
-def _survey(frame: pl.DataFrame) -> pl.Expr:
-    return pl.col("survey").cast(pl.String).fill_null("none") if "survey" in frame.columns else pl.lit("none")
-
-
-def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading: Reading, file: Path) -> pl.DataFrame:
-    """GOLD of everybody in the people's file."""
+def _gold_of_people(
+    made: KeyedAnswers, own: pl.DataFrame, mine: pl.DataFrame, reading: Reading, file: Path
+) -> pl.DataFrame:
+    """Return GOLD of everybody in the people's file."""
     rows = made.rows
     here = own.join(made.items.select("item_id"), on="item_id", how="semi", maintain_order="left")
     here = here.drop("options", strict=False).with_columns(pl.lit("people").alias("model"))
@@ -315,19 +216,19 @@ def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading:
     lost = frame.filter(pl.col("own_idx").is_null())
     if lost.height:
         made.notes.append(
-            f"{lost.height:,} of {frame.height:,} answers of people are no option of their item and count as no answer "
+            f"{lost.height:,} of {frame.height:,} answers of people match no option of their item and count as none "
             f"(e.g. {lost.item(0, 'item_id')}: {lost.item(0, 'own_answer')})"
         )
-    surveys = rows.select(_survey(rows).unique().alias("s"))["s"].to_list()
+    surveys = rows.select(survey_of(rows).unique().alias("s"))["s"].to_list()
     if "survey" not in frame.columns and len(surveys) > 1:
         raise ValidationError(
-            "The answers are of several surveys, and the people's file does not say of which each person is",
+            "The answers come from several surveys, and the people's file does not name each person's survey",
             file=file,
             variable="survey",
             value=", ".join(sorted(surveys)),
             remedy="give the people's file a column survey",
         )
-    survey = _survey(frame) if "survey" in frame.columns else pl.lit(surveys[0] if surveys else "none")
+    survey = survey_of(frame) if "survey" in frame.columns else pl.lit(surveys[0] if surveys else "none")
     if "weight" not in frame.columns and {"weight", "respondent_id"} <= set(rows.columns):
         each = rows.select(pl.col("respondent_id").cast(pl.String), _float(rows, "weight"))
         frame = frame.join(
@@ -344,7 +245,7 @@ def _gold_of_people(made: Keyed, own: pl.DataFrame, mine: pl.DataFrame, reading:
     return pl.concat([mine, theirs.join(mine, on=["item_id", "respondent_id"], how="anti", maintain_order="left")])
 
 
-def _leave_out_keyless_personas(made: Keyed) -> None:
+def _leave_out_keyless_personas(made: KeyedAnswers) -> None:
     """Leave out answers of personas who gave no own answer to an item that has no key of its own."""
     if "respondent_id" not in made.rows.columns:
         return
@@ -354,7 +255,7 @@ def _leave_out_keyless_personas(made: Keyed) -> None:
     rows = rows.join(
         made.items.select("item_id", pl.col("gold_idx").alias("_item")), on="item_id", how="left", maintain_order="left"
     )
-    # Answers of nobody stand beside those of everybody who answered.
+    # Answers without a persona serve as everyone's no-persona baseline.
     lacks = pl.col("_own").is_null() & pl.col("_item").is_null() & pl.col("respondent_id").is_not_null()
     lost = rows.filter(lacks)
     if lost.height:
@@ -364,17 +265,17 @@ def _leave_out_keyless_personas(made: Keyed) -> None:
                 lost.height,
                 "the person gave no own answer to the question that could be read",
                 tuple(lost["respondent_id"].unique(maintain_order=True).head(5)),
-                "nothing, if they were not asked or did not answer; else see that ids and codes agree",
+                "none, if they were not asked or did not answer; else check that ids and codes agree",
             )
         )
     made.rows = rows.filter(~lacks).drop("_own", "_item")
 
 
-def _leave_out_keyless_items(made: Keyed, file: Path) -> None:
+def _leave_out_keyless_items(made: KeyedAnswers, file: Path) -> None:
     """Leave out answers to items without a key.
 
     Raises:
-        ValidationError: No item has one.
+        ValidationError: No item has a key.
     """
     keyed = made.items.filter(pl.col("gold_idx").is_not_null())
     lost = made.rows.join(keyed, on="item_id", how="anti", maintain_order="left")
@@ -398,8 +299,8 @@ def _leave_out_keyless_items(made: Keyed, file: Path) -> None:
     made.rows = made.rows.join(keyed, on="item_id", how="semi", maintain_order="left")
 
 
-def _by_mode(made: Keyed) -> None:
-    """Where no persona is among the people, the key of an item is people's most frequent answer."""
+def _by_mode(made: KeyedAnswers) -> None:
+    """Use people's most frequent answer as an item's key, because no persona is among the people."""
     weight = pl.col("weight").fill_null(1.0)
     mode = (
         made.gold.group_by("item_id", "gold_idx")
@@ -419,4 +320,4 @@ def _by_mode(made: Keyed) -> None:
     )
     if made.rows.height < before:
         n = before - made.rows.height
-        made.notes.append(f"{n:,} answers are to items that the people were not asked, and are left out")
+        made.notes.append(f"{n:,} answers belong to items that the people were not asked, and are left out")

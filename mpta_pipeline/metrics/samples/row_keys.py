@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics.samples.groups import dense
-from mpta_pipeline.metrics.statistics.arrays import Ints
+from mpta_pipeline.metrics.statistics.arrays import Ints, dense
 
 _MOST = 2**62
 

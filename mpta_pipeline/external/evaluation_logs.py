@@ -1,6 +1,6 @@
-"""Logs of other evaluation programs: inspect_ai (`.eval`, `.json`) and lm-evaluation-harness (`samples_*.jsonl`).
+"""Read logs of other evaluation programs: inspect_ai (`.eval`, `.json`) and lm-evaluation-harness (`samples_*.jsonl`).
 
-Both say of each sample which options were shown and which was picked, so that they bring their items along.
+Both contain the options shown and the option chosen for each sample, and so contain their items.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ConfigError, ValidationError
-from mpta_pipeline.external.files import from_records
+from mpta_pipeline.external.file_formats import from_records
 
 _LM_EVAL = {"doc_id", "doc", "target", "filtered_resps"}
 _SCALAR = (str, int, float, bool)
@@ -24,14 +24,14 @@ _NAMED = re.compile(r"^samples_(.+?)_\d{4}-\d{2}-\d{2}T")
 
 @dataclass(frozen=True)
 class Log:
-    """Rows in the documented layout, with what a reader should know of how they were read."""
+    """Rows in the documented layout, and what a reader should know about how they were read."""
 
     frame: pl.DataFrame
     notes: tuple[str, ...]
 
 
 def is_lm_eval(path: Path) -> bool:
-    """Whether a JSON lines file is a log of samples of lm-evaluation-harness."""
+    """Return whether a JSON lines file is a log of samples of lm-evaluation-harness."""
     if path.suffix.lower() != ".jsonl" or not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -44,7 +44,7 @@ def is_lm_eval(path: Path) -> bool:
 
 
 def is_inspect(path: Path) -> bool:
-    """Whether a file is a log of inspect_ai."""
+    """Return whether a file is a log of inspect_ai."""
     if path.suffix.lower() == ".eval":
         return True
     if path.suffix.lower() != ".json" or not path.is_file():
@@ -70,7 +70,7 @@ def read_inspect(path: Path) -> Log:
         from inspect_ai.log import read_eval_log
     except ImportError:
         raise ConfigError(
-            "Logs of inspect_ai are read by inspect_ai itself, which is not installed",
+            "Reading logs of inspect_ai needs the package inspect_ai, which is not installed",
             file=path,
             remedy="pip install 'inspect_ai>=0.3.100' (the extra `inspect` of this package)",
         ) from None
@@ -80,16 +80,16 @@ def read_inspect(path: Path) -> Log:
         raise ValidationError(
             f"The log cannot be read by inspect_ai: {(str(failure) or type(failure).__name__).splitlines()[0]}",
             file=path,
-            remedy="copy the log again, or bring inspect_ai up to date",
+            remedy="copy the log again, or upgrade inspect_ai",
         ) from None
     return rows_of_inspect(log, path)
 
 
 def rows_of_inspect(log: Any, path: Path) -> Log:
-    """One row a sample and epoch of a log that inspect_ai has read.
+    """Return one row per sample and epoch of a log that inspect_ai has read.
 
-    The answer is what the scorer `choice` took from the reply (letters in the order of the sample's choices), else the
-    whole reply. Fields of a sample's metadata are columns: `respondent_id`, `weight`, groups.
+    The answer is what the scorer `choice` took from the response (letters in the order of the sample's choices), else
+    the whole response. Fields of a sample's metadata are columns: `respondent_id`, `weight`, groups.
     """
     records, without, several = [], 0, 0
     for sample in log.samples or []:
@@ -120,9 +120,7 @@ def rows_of_inspect(log: Any, path: Path) -> Log:
         )
     notes = [f"{path.name}: log of inspect_ai, task {log.eval.task}, model {log.eval.model}, status {log.status}"]
     if log.status != "success":
-        notes.append(
-            f"{path.name}: the evaluation did not finish ({log.status}); samples that are absent count for nothing"
-        )
+        notes.append(f"{path.name}: the evaluation did not finish ({log.status}); missing samples are ignored")
     if without:
         notes.append(f"{without:,} samples have no choices and are left out: only multiple choice can be scored")
     if several:
@@ -161,8 +159,8 @@ def _inspect_answer(sample: Any) -> tuple[str | None, str | None]:
 def read_lm_eval(path: Path) -> Log:
     """Read `samples_<task>_<time>.jsonl`, as `--log_samples` writes it.
 
-    Of multiple-choice tasks the options are the continuations, their probabilities follow from the log-likelihoods,
-    and the most likely one is the answer (`acc`, not `acc_norm`). The model is the folder's name, as lm-eval names it.
+    In multiple-choice tasks the options are the continuations, their probabilities follow from the log-likelihoods, and
+    the most likely one is the answer (`acc`, not `acc_norm`). The model is the folder's name, as lm-eval names it.
 
     Raises:
         ValidationError: No sample has options.
@@ -201,14 +199,14 @@ def read_lm_eval(path: Path) -> Log:
     if "probabilities" in frame.columns or "logprobs" in frame.columns:
         notes.append("the most likely continuation is the answer, as in lm-eval's acc (acc_norm divides by length)")
     if len(filters) > 1:
-        notes.append(f"of the filters {', '.join(filters)} the first counts")
+        notes.append(f"of the filters {', '.join(filters)}, the first counts")
     if without:
         notes.append(f"{without:,} samples have no options and are left out: only multiple choice can be scored")
     return Log(frame, tuple(notes))
 
 
 def _arguments(row: Mapping[str, Any]) -> list[list[Any]]:
-    """Arguments of each request: a list of lists, or since 0.4.3 a mapping of mappings."""
+    """Return the arguments of each request: a list of lists, or since 0.4.3 a mapping of mappings."""
     given = row.get("arguments") or []
     if isinstance(given, dict):
         return [list(of.values()) if isinstance(of, dict) else list(of) for of in given.values()]
@@ -216,7 +214,7 @@ def _arguments(row: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _log_likelihood(reply: Any) -> float | None:
-    """The log-likelihood of a reply [number, is greedy]; null for generated text."""
+    """Return the log-likelihood of a response [number, is greedy]; None for generated text."""
     while isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]
     if isinstance(reply, list) and len(reply) == 2 and str(reply[1]) in ("True", "False", "true", "false"):
@@ -236,7 +234,7 @@ def _lm_eval_record(row: Mapping[str, Any]) -> dict[str, Any] | None:
         k: v for k, v in doc.items() if isinstance(v, _SCALAR) and k not in ("answer", "options", "label", "target")
     }
     if likely and all(x is not None for x in likely) and len(arguments) == len(likely):
-        # Likelihoods without a context, for mutual information, say nothing of the answer.
+        # Likelihoods without a context, for mutual information, say nothing about the answer.
         used = [i for i, of in enumerate(arguments) if str(of[0]) != "" or len({str(a[0]) for a in arguments}) == 1]
         texts = [str(arguments[i][1]).strip() for i in used]
         if len(texts) < 2:
@@ -267,7 +265,7 @@ def _lm_eval_record(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _choices(doc: Mapping[str, Any]) -> list[str] | None:
-    """Options as the document lists them."""
+    """Return the options as the document lists them."""
     for name in ("choices", "options", "endings"):
         given = doc.get(name)
         if isinstance(given, dict):
@@ -280,7 +278,7 @@ def _choices(doc: Mapping[str, Any]) -> list[str] | None:
 
 
 def _key(row: Mapping[str, Any], doc: Mapping[str, Any], options: Sequence[str]) -> str | None:
-    """The right option's text: the target is its index from 0, its text or its letter."""
+    """Return the right option's text: the target is its index from 0, its text or its letter."""
     target = str(row["target"]).strip()
     if re.fullmatch(r"\d+", target) and target not in options:
         return options[int(target)] if int(target) < len(options) else None

@@ -1,4 +1,4 @@
-"""From somebody's file to answers that can be scored: rows, items, what people answered, and what was left out."""
+"""Turn a table into answers that can be scored: rows, items, people's answers, and what is left out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import STATUSES
-from mpta_pipeline.external.human_answers import People
+from mpta_pipeline.external.answer_keys import joined_own, keys_of, numbers_apart, own_of_people
+from mpta_pipeline.external.human_answers import PeopleAnswers
 from mpta_pipeline.external.item_lookup import items_of_rows, with_item_id
 from mpta_pipeline.external.option_matching import match
+from mpta_pipeline.external.persona_groups import groups_of
 from mpta_pipeline.external.poll_tables import beside
-from mpta_pipeline.external.respondents import groups_of, joined_own, keys_of, numbers_apart, own_of_people
-from mpta_pipeline.external.rows import answer_rows, people_among_models, question_ids, with_model
-from mpta_pipeline.external.types import Answers, Known, Reading
+from mpta_pipeline.external.scoring_inputs import Answers, Known, Reading
+from mpta_pipeline.external.table_shapes import answer_rows, ids_of, people_among_models, with_model
 from mpta_pipeline.metrics.samples.external_scores import ROW
 
 
@@ -24,19 +25,19 @@ def from_table(
     file: Path,
     known: Known | None = None,
     reading: Reading | None = None,
-    people: People | None = None,
+    people: PeopleAnswers | None = None,
 ) -> Answers:
-    """Answers of a table, to items that are known or that the table brings along.
+    """Return the answers of a table, to known items or to items that the table contains.
 
     Args:
-        frame: Rows as read, one an answer or one a person.
+        frame: Rows as read, one per answer or one per person.
         file: For messages.
-        known: Items; None makes them of the table.
-        reading: What the user says of the file.
-        people: What people answered, from a file of theirs.
+        known: Items; None takes them from the table.
+        reading: What the user says about the file.
+        people: People's answers from a file of their own.
 
     Raises:
-        ValidationError: What the rows mean cannot be told. The message names the column and what to say.
+        ValidationError: The meaning of the rows is unclear. The message names the column and what to specify.
     """
     reading = reading or Reading()
     notes: list[str] = list(people.notes) if people else []
@@ -60,7 +61,7 @@ def from_table(
         rows, said = with_item_id(rows, file, items)
     notes += said
     if "item_id" not in rows.columns:
-        rows = rows.with_columns(question_ids(rows.get_column("question")).alias("item_id"))
+        rows = rows.with_columns(ids_of(rows).alias("item_id"))
     own = own_of_people(people, items, known, file)
     rows, numeric = numbers_apart(rows, own, numeric_ids)
     groups = groups_of(
@@ -107,12 +108,11 @@ def from_table(
 
 
 def _without(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
-    """The rows with people's codes for no answer empty."""
+    """Return the rows with people's codes for "no answer" emptied."""
     if "own_answer" not in rows.columns:
         return rows
-    ids = rows.get_column("item_id") if "item_id" in rows.columns else question_ids(rows.get_column("question"))
     number = pl.col("own_answer").cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-    named = rows.select(ids.cast(pl.String).alias("item_id"), number.alias("code"))
+    named = rows.select(ids_of(rows).alias("item_id"), number.alias("code"))
     empty = named.join(
         codes.with_columns(pl.lit(True).alias("empty")), on=["item_id", "code"], how="left", maintain_order="left"
     )["empty"]
@@ -120,29 +120,29 @@ def _without(rows: pl.DataFrame, codes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _to_items(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None, file: Path) -> pl.DataFrame:
-    """The rows of the items.
+    """Return the rows that belong to the items.
 
     Raises:
-        ValidationError: A row is to an item that known items do not have.
+        ValidationError: A row belongs to an item that is not among the known ones.
     """
     lost = rows.join(items, on="item_id", how="anti", maintain_order="left")
     if lost.height and known is not None:
         raise ValidationError(
-            f"{lost.height} answers are to items that the task does not have",
+            f"{lost.height} answers belong to items that the task does not have",
             file=file,
             variable="item_id",
             value=f"{lost.item(0, 'item_id')} (row {lost.item(0, ROW)})",
-            remedy="use the item ids of the items, or give the questions' texts in a column question",
+            remedy="use the ids of the items, or give the questions' texts in a column question",
         )
     return rows.join(items, on="item_id", how="semi", maintain_order="left")
 
 
 def _coverage(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None) -> list[str]:
-    """What of the items and answers the figures do not rest on."""
+    """Return notes about items and answers that the estimates do not include."""
     notes = []
     asked = rows["item_id"].n_unique()
     if known is not None and asked < items.height:
-        notes.append(f"{asked:,} of {items.height:,} items are answered; the others count for nothing")
+        notes.append(f"{asked:,} of {items.height:,} items are answered; the others are ignored")
     told = [pl.col(x).is_null() for x in ("probabilities", "status") if x in rows.columns]
     if empty := rows.filter(pl.col("answer").is_null(), *told).height:
         notes.append(f"{empty:,} of {rows.height:,} answers are empty: failed requests (error_rate), not wrong answers")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.block import View
-from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, ratio, sums
+from mpta_pipeline.metrics.samples.survey_answers import View
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, dense, ratio, sums
 
 # People behind a poll that does not tell how many it asked.
 MANY = 1e9
@@ -80,7 +79,7 @@ def make_cells(view: View, item: Ints, w: Floats) -> Cells:
     options = np.arange(width)
     k = facts.get_column("k_options").fill_null(2).to_numpy()
     places = block.option_places(width)
-    cluster = g.dense(facts.get_column("cluster_id").fill_null(""))
+    cluster = dense(facts.get_column("cluster_id").fill_null(""))
     of = keep % n_items
     shares = human[keep] / human_w[keep, None]
     top = shares >= shares.max(axis=1, keepdims=True) - 1e-12

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, dense, sums
 from mpta_pipeline.metrics.statistics.linearization import Design, design_of
 
 
@@ -109,7 +109,7 @@ def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.S
         )
     )
     ids = frame.get_column("respondent_id").unique().sort()
-    person = g.dense(frame.get_column("respondent_id"))
+    person = dense(frame.get_column("respondent_id"))
     item = frame.get_column("item_id").to_physical().cast(pl.Int64).to_numpy()
     # Sorted by item and then person, as sums run in this order.
     order = np.argsort(item * (len(ids) + 1) + person, kind="stable")

@@ -13,7 +13,7 @@ from mpta_pipeline.metrics.metric import METRICS, applicable
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, balance
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
-from mpta_pipeline.metrics.statistics.arrays import Floats
+from mpta_pipeline.metrics.statistics.arrays import Floats, dense
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.intervals import paired
 
@@ -123,9 +123,9 @@ def _pair_rows(
         y = (both.get_column("value_b") / both.get_column("count_b")).to_numpy()
         drawn = None if groups is None else g.sampled(groups, both.get_column("respondent_id"))
         clusters = Rows(
-            g.dense(both.get_column("respondent_id")),
-            g.dense(both.get_column("cluster_id")),
-            None if drawn is None or drawn.name != g.UNIT else g.dense(drawn),
+            dense(both.get_column("respondent_id")),
+            dense(both.get_column("cluster_id")),
+            None if drawn is None or drawn.name != g.UNIT else dense(drawn),
         )
         slices = Slices(np.zeros(both.height, dtype=np.int64), 1, rows=clusters)
         means = slices.means(x - y, _weights(both, weighted))

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.metrics.baselines import human_answers as h
-from mpta_pipeline.metrics.baselines.published_polls import ENTRY, Polls
+from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples import human_answers as h
 from mpta_pipeline.metrics.samples.balancing import Units
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio
+from mpta_pipeline.metrics.samples.published_polls import ENTRY, Polls
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, ratio
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
-REFERENCE = "no_persona"
+REFERENCE = REFERENCE_CONDITION
 NO_WEIGHTS = "no survey weights"
 # Number of each row's persona, so that nothing has to be looked up by its id.
 CODE = "persona_code"
@@ -62,12 +64,12 @@ class Block:
     @cached_property
     def persona(self) -> Ints:
         """Persona code of each row."""
-        return g.dense(self.frame.get_column("respondent_id"))
+        return dense(self.frame.get_column("respondent_id"))
 
     @cached_property
     def unit(self) -> Ints | None:
         """Primary sampling unit of each row's persona; None where people were drawn one by one, or nobody knows."""
-        return g.dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
+        return dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
 
     @cached_property
     def person(self) -> Ints:
@@ -80,12 +82,12 @@ class Block:
     @cached_property
     def cluster(self) -> Ints:
         """Item-cluster code of each row."""
-        return g.dense(self.frame.get_column("cluster_id"))
+        return dense(self.frame.get_column("cluster_id"))
 
     @cached_property
     def item(self) -> Ints:
         """Item code of each row."""
-        return g.dense(self.frame.get_column("item_id"))
+        return dense(self.frame.get_column("item_id"))
 
     @cached_property
     def pair(self) -> Ints:
@@ -336,9 +338,12 @@ def make_blocks(
     frame = units.frame.join(
         groups.drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left", maintain_order="left"
     )
+    country = g.column("country")
+    own_country = pl.col(country) if country in frame.columns else pl.lit(None, pl.String)
     frame = frame.with_columns(
-        _in_culture(frame).alias("in_culture"), pl.Series(CODE, g.dense(frame.get_column("respondent_id")))
+        own_country.alias(row_dimensions.OWN_COUNTRY), pl.Series(CODE, dense(frame.get_column("respondent_id")))
     )
+    frame = frame.with_columns(row_dimensions.values("items and country")).drop(row_dimensions.OWN_COUNTRY)
     drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("respondent_id"))
     if drawn.name == g.UNIT:
         frame = frame.with_columns(drawn)
@@ -366,15 +371,6 @@ def make_blocks(
         )
         note = "weighted" if weighted else ("unweighted" if has_weights else NO_WEIGHTS)
         yield Block(survey, weighted, note, units.on(made), people, rules, polls)
-
-
-def _in_culture(frame: pl.DataFrame) -> pl.Expr:
-    """Whether a story is set in the country that the person lives in; null where either is unknown."""
-    country = g.column("country")
-    if country not in frame.columns:
-        return pl.lit(None, pl.String)
-    own = pl.col(country) == pl.col("story_country")
-    return pl.when(own).then(pl.lit("own culture")).when(~own).then(pl.lit("other culture"))
 
 
 def group_guesses(block: Block, dimension: str) -> pl.DataFrame:

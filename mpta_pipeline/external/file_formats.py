@@ -1,4 +1,4 @@
-"""Tables from files as other people write them: CSV of any separator, JSON in its usual shapes, JSON lines, Parquet."""
+"""Read tables from common file formats: CSV with any separator, JSON in its usual shapes, JSON lines, Parquet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import polars as pl
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.storage import scratch
 
-# Separators that spreadsheets of some language or other write; the one that the header has most of counts.
+# Separators that spreadsheets of various languages write; the most frequent one in the header counts.
 SEPARATORS = ",;\t|"
 LOGS = (".eval",)
 PACKED = (".gz", ".zip")
@@ -30,13 +30,13 @@ def read(path: Path) -> pl.DataFrame:
     """Read a table of any of the known formats; delimited files as text, empty cells as null.
 
     Raises:
-        ValidationError: There is no such file, it is of another format, broken, or without rows.
+        ValidationError: The file is missing, damaged, empty, or has another format.
     """
     if path.is_dir():
         raise ValidationError(
             "This is a folder",
             file=path,
-            remedy="give the files in it, e.g. folder/*.csv; several may be given at once",
+            remedy="give the files in it, e.g. folder/*.csv; several files are allowed",
         )
     if not path.is_file():
         raise ValidationError("There is no such file", file=path, remedy="give the path of a file of answers")
@@ -63,30 +63,30 @@ def read(path: Path) -> pl.DataFrame:
         raise ValidationError(
             f"The file cannot be read{kind}: {(str(failure) or type(failure).__name__).splitlines()[0]}",
             file=path,
-            remedy="correct the line that it names, or write the file again",
+            remedy="correct the line that the message names, or write the file again",
         ) from None
     if frame.is_empty():
-        raise ValidationError("The file holds no answers", file=path, remedy="give a file with one row per answer")
+        raise ValidationError("The file contains no answers", file=path, remedy="give a file with one row per answer")
     return frame
 
 
 def _known(suffix: str, path: Path) -> str:
-    """The suffix, if files of its kind are read."""
+    """Return the suffix if files with it can be read."""
     if suffix.lower() not in FORMATS:
         raise ValidationError(
-            "Files of this kind are not read",
+            "Files with this suffix cannot be read",
             file=path,
             value=suffix,
-            remedy=f"use one of {', '.join([*FORMATS, *LOGS])}; tables may be packed as {' or '.join(PACKED)}",
+            remedy=f"use one of {', '.join([*FORMATS, *LOGS])}; tables may be compressed as {' or '.join(PACKED)}",
         )
     return suffix.lower()
 
 
 def _unpacked(path: Path, folder: Path) -> Path:
-    """The one table in a packed file.
+    """Unpack the one table in a compressed file.
 
     Raises:
-        ValidationError: A zip archive holds none, or several.
+        ValidationError: A zip archive contains none, or several.
     """
     if path.suffix.lower() == ".gz":
         inner = folder / path.stem
@@ -103,7 +103,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
         ]
         if len(tables) != 1:
             raise ValidationError(
-                f"The archive holds {len(tables)} tables, not one",
+                f"The archive contains {len(tables)} tables instead of one",
                 file=path,
                 value=", ".join(member.filename for member in tables[:5]) or None,
                 remedy="unpack it and give the files of answers",
@@ -115,7 +115,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
 
 
 def _text(path: Path) -> str:
-    """The file's text: UTF-8, else what Windows programs of Western Europe write, else UTF-16 by its mark."""
+    """Return the file's text: UTF-16 if it has that mark, else UTF-8, else the encoding of Western European Windows."""
     raw = path.read_bytes()
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16")
@@ -131,7 +131,7 @@ def _delimited(path: Path) -> pl.DataFrame:
     text = _text(path)
     first, _, rest = text.partition("\n")
     told = first.strip().strip('"').lower()
-    # Excel's own line, which says what separates the fields.
+    # Excel's own first line, which names the separator.
     separator = told[4:5] if told.startswith("sep=") and len(told) >= 5 else ""
     text = rest if told.startswith("sep=") else text
     header = text.partition("\n")[0]
@@ -148,8 +148,8 @@ def _delimited(path: Path) -> pl.DataFrame:
             if len(fields) > len(names):
                 where = lines.line_num + told.startswith("sep=")
                 raise ValueError(
-                    f"line {where} has {len(fields)} fields and the header {len(names)}; a text with the separator in "
-                    "it needs quotes"
+                    f"line {where} has {len(fields)} fields and the header {len(names)}; a text that contains "
+                    "the separator needs quotes"
                 ) from None
         raise
     # Qualtrics repeats the questions and its own ids below the header.
@@ -169,7 +169,7 @@ def _delimited(path: Path) -> pl.DataFrame:
 
 
 def _with_points(frame: pl.DataFrame) -> pl.DataFrame:
-    """Numbers with a point where a column of numbers has a comma for it, as spreadsheets of many countries write."""
+    """Replace decimal commas by points in columns of numbers; spreadsheets of many countries write commas."""
     number = pl.all().str.strip_chars().str.contains(r"^[+-]?\d*,?\d+(?:[eE][+-]?\d+)?$").all()
     with_comma = pl.all().str.contains(",", literal=True).any()
     whole, some = frame.select(number).row(0), frame.select(with_comma).row(0)
@@ -181,7 +181,7 @@ def _with_points(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value as polars takes it: NaN becomes null, mixed lists and mappings become text."""
+    """Return a JSON value as polars accepts it: NaN becomes null, mixed lists and mappings become text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -193,7 +193,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_records(records: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """A table of records whose fields may be of any kind; a column of several kinds becomes text."""
+    """Return a table of records whose fields may have any type; a column of several types becomes text."""
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = {}
     for name in names:
@@ -242,7 +242,7 @@ def _json_lines(path: Path) -> pl.DataFrame:
 
 
 def _json(path: Path) -> pl.DataFrame:
-    """A list of objects, one inside an object, or a table by columns as pandas writes it."""
+    """Read a list of objects, one within an object, or a table by columns as pandas writes it."""
     found = json.loads(_text(path))
     if isinstance(found, dict):
         inner = [v for v in found.values() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)]
@@ -273,12 +273,12 @@ FORMATS: Mapping[str, Callable[[Path], pl.DataFrame]] = {
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """A Parquet table with categories as text; BBQ's nested fields stay."""
+    """Return a Parquet table with categories as text; BBQ's nested fields stay."""
     return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
 
 
-def told(value: Any) -> Any:
-    """A nested value, whether it came nested (JSON, Parquet) or written out (CSV: JSON or Python)."""
+def parse_nested(value: Any) -> Any:
+    """Return a nested value, whether it is nested already (JSON, Parquet) or written as text (CSV: JSON or Python)."""
     if not isinstance(value, str):
         return value
     for parse in (json.loads, ast.literal_eval):

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.block import Distinct, View
-from mpta_pipeline.metrics.samples.cells import MANY, Cells
+from mpta_pipeline.metrics.samples.answer_distributions import MANY, Cells
+from mpta_pipeline.metrics.samples.survey_answers import Distinct, View
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
 from mpta_pipeline.metrics.statistics.clustered import Rows
 from mpta_pipeline.metrics.statistics.linearization import design_of
