@@ -139,10 +139,16 @@ def add_unreadable(result: Result, deployment: Deployment) -> None:
 
 def add_own_records(result: Result, deployment: Deployment) -> None:
     """Add the deployment's own records of sources and concepts, and those that cannot be used, with the reason."""
-    replaced = deployment.sources.replaced | deployment.crosswalk.replaced
-    for kind, own in (("source", deployment.sources.own), ("concept", deployment.crosswalk.own)):
-        for name, record in own.items():
-            place = ", in place of the packaged record" if name in replaced else ""
-            result.note(f"{record.file}{place}", subject=f"own {kind} {name}")
+    files = {
+        f"own source {name}": (own.file, name in deployment.sources.replaced)
+        for name, own in deployment.sources.own.items()
+    }
+    if deployment.has_own_concepts:
+        files |= {
+            f"own concept {name}": (own.file, name in deployment.crosswalk.replaced)
+            for name, own in deployment.crosswalk.own.items()
+        }
+    for subject, (file, replaces) in files.items():
+        result.note(f"{file}{', in place of the packaged record' if replaces else ''}", subject=subject)
     for aside in deployment.set_aside:
         result.warning(f"Set aside: {aside}", subject=aside.name)

@@ -143,18 +143,6 @@ class Deployment:
         concepts = self.crosswalk.set_aside if self.has_own_concepts else ()
         return (*self.sources.set_aside, *concepts, *tasks.task_kinds(self.config).set_aside)
 
-    def own_records(self) -> list[str]:
-        """One line per record of sources and concepts in the configuration folder, for people."""
-        concepts = self.crosswalk if self.has_own_concepts else None
-        found = [("source", self.sources.own, self.sources.replaced)]
-        found += [("concept", concepts.own, concepts.replaced)] if concepts else []  # type: ignore[list-item]
-        lines = [
-            f"{kind} {name}: {own.file}{' (replaces the packaged one)' if name in replaced else ''}"
-            for kind, records, replaced in found
-            for name, own in records.items()
-        ]
-        return [one_line(line) for line in lines] + [f"{one.name} was set aside. {one}" for one in self.set_aside]
-
     @property
     def has_own_concepts(self) -> bool:
         """Whether the configuration folder holds concepts, or sources with rows of concepts.

@@ -196,21 +196,21 @@ def test_records_and_what_is_set_aside_are_shown_where_a_person_looks(world):
     configured(world.config, "codebook: [", "broken.yaml", policy="sources: {gss_extract: {data_use: any}}")
     (world.config / "concepts").mkdir()
     (world.config / "concepts" / "odd.yaml").write_text("concept: odd")
-    shown = {
-        command: subprocess.run(
+    shown = {}
+    for command in ("surveys", "doctor"):
+        done = subprocess.run(
             [sys.executable, "-m", "mpta_pipeline.cli", command],
             env=os.environ | world.environment | {"COLUMNS": "160"},
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
-        ).stdout
-        for command in ("surveys", "doctor")
-    }
+        )
+        shown[command] = done.stdout + done.stderr
     for text in shown.values():
         said = " ".join(text.split())
         assert "sources/broken.yaml" in said
         assert "not YAML: line" in said
         assert "concepts/odd.yaml" in said
-    assert "source club: " in shown["surveys"]
+    assert "own source club" in shown["surveys"]
     assert "gss_extract" in shown["surveys"], "the others are listed"
