@@ -1,5 +1,9 @@
 """What `mpta run` makes, without Dagster, for tests that look at what is stored."""
 
+# pandera imports this at its first check, deep in a step. There pytest's rewriting of it can fail in Python 3.11 with
+# "AST constructor recursion depth mismatch"; here it is imported before anything runs.
+import hypothesis.strategies  # noqa: F401
+
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
