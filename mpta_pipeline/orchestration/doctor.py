@@ -21,7 +21,7 @@ _ROOM = 3e9  # bytes; the demo's model and tables take about two
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One examined thing: whether it works, and what to do if it does not."""
 
     what: str
@@ -29,7 +29,7 @@ class Finding:
     message: str
 
 
-def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
+def examine(deployment: Deployment, home: Path) -> Iterator[Diagnosis]:
     """Examine one thing after the other; a problem with one does not hide those that follow.
 
     Args:
@@ -39,7 +39,7 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
     for name, folder in (("data folder", deployment.layout.root), ("Dagster's home", home)):
         yield _folder(name, folder)
     free = shutil.disk_usage(_existing(deployment.layout.root)).free
-    yield Finding(
+    yield Diagnosis(
         "room on the disk", free > _ROOM, f"{free / 1e9:.0f} GB free" + ("" if free > _ROOM else ": not enough")
     )
     readers: dict[str, Callable[[], str]] = {
@@ -50,12 +50,12 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Finding]:
     }
     for name, read in readers.items():
         try:
-            yield Finding(name, True, read())
+            yield Diagnosis(name, True, read())
         except MptaError as failure:
-            yield Finding(name, False, str(failure))
+            yield Diagnosis(name, False, str(failure))
     with suppress(MptaError):  # a configuration that cannot be read was told above
         for aside in deployment.set_aside:
-            yield Finding(aside.name, False, str(aside))
+            yield Diagnosis(aside.name, False, str(aside))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
@@ -65,29 +65,29 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _folder(name: str, folder: Path) -> Finding:
+def _folder(name: str, folder: Path) -> Diagnosis:
     if os.access(_existing(folder), os.W_OK):
-        return Finding(name, True, str(folder))
-    return Finding(name, False, f"{folder} cannot be written: change its permissions, or choose another folder")
+        return Diagnosis(name, True, str(folder))
+    return Diagnosis(name, False, f"{folder} cannot be written: change its permissions, or choose another folder")
 
 
-def _items(deployment: Deployment) -> Iterator[Finding]:
+def _items(deployment: Deployment) -> Iterator[Diagnosis]:
     """Tasks whose item file has gaps; they run without those items, so this is no failure."""
     try:
         found = items_left_out(deployment)
     except MptaError:  # reported above
         return
     for task, told in found:
-        yield Finding(f"items of {task}", True, told)
+        yield Diagnosis(f"items of {task}", True, told)
 
 
-def _models(deployment: Deployment) -> Iterator[Finding]:
+def _models(deployment: Deployment) -> Iterator[Diagnosis]:
     try:
         specs = deployment.models.values()
     except MptaError:  # reported above
         return
     for problem in inference.provider_problems(deployment.config):
-        yield Finding("providers", False, str(problem))
+        yield Diagnosis("providers", False, str(problem))
     for spec in specs:
         state = inference.overview(spec)["state"]
         good = state == "ready"
@@ -97,10 +97,10 @@ def _models(deployment: Deployment) -> Iterator[Finding]:
                 state += "; `mpta models --probe` shows what it can do"
             elif probed.problem or probed.to_do:
                 state += f"; the probe of {probed.at} found: {probed.problem or '; '.join(probed.to_do)}"
-        yield Finding(f"model {spec.name}", good, state)
+        yield Diagnosis(f"model {spec.name}", good, state)
 
 
-def _survey_files(deployment: Deployment) -> Iterator[Finding]:
+def _survey_files(deployment: Deployment) -> Iterator[Diagnosis]:
     try:
         states = surveys.scan(surveys.folders(deployment.layout, deployment.sources), deployment.sources)
     except MptaError:
@@ -108,11 +108,11 @@ def _survey_files(deployment: Deployment) -> Iterator[Finding]:
     for state in states:
         if state.problem is not None:
             # A source that is closed or switched off is a decision of the user.
-            yield Finding(state.path.name, state.status == "closed", state.problem)
+            yield Diagnosis(state.path.name, state.status == "closed", state.problem)
     waves = {found.wave for found in surveys.assign(states) if found.role == "used"}
     told = (
         f"{len(waves)} wave(s)"
         if waves
         else f"no wave yet: drop a file into {deployment.layout.surveys}, or run `mpta demo`"
     )
-    yield Finding("survey files", bool(waves), told)
+    yield Diagnosis("survey files", bool(waves), told)

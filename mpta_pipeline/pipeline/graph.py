@@ -59,7 +59,7 @@ class Partitioning(Enum):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceAsset:
     """A file or a part of the configuration, whose versions are reported to Dagster."""
 
     name: str
@@ -183,34 +183,34 @@ class StoredTable:
 
 # --- what comes from outside ----------------------------------------------------------------------------------------
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, SourceAsset] = {
     source.name: source
     for source in (
-        Source(
+        SourceAsset(
             "survey_file",
             "Survey file in the survey folder, recognized by its content; one partition per wave.",
             Partitioning.WAVE,
             holds="microdata",
             kind="file",
         ),
-        Source(
+        SourceAsset(
             "crosswalk_card",
             "The crosswalk's rows for a wave's codebooks: how its variables become concepts.",
             Partitioning.WAVE,
         ),
-        Source("study_card", "study.yaml: traits, panel, conditions and seed; which waves left the study."),
-        Source("figures_card", "study.yaml: how estimates are computed, with the test-retest table."),
-        Source("report_card", "study.yaml: what the report shows beyond the estimates."),
-        Source(
+        SourceAsset("study_card", "study.yaml: traits, panel, conditions and seed; which waves left the study."),
+        SourceAsset("figures_card", "study.yaml: how estimates are computed, with the test-retest table."),
+        SourceAsset("report_card", "study.yaml: what the report shows beyond the estimates."),
+        SourceAsset(
             "departure_card",
             "Models and tasks that left the study; comparison, warehouse and report are rebuilt without them.",
         ),
-        Source(
+        SourceAsset(
             "task_card",
             "A task of study.yaml with the content hash of its item file; one partition per task.",
             Partitioning.TASK,
         ),
-        Source(
+        SourceAsset(
             "model_card",
             "An entry of models.yaml: provider, model, revision, parameters; one partition per model.",
             Partitioning.MODEL,
@@ -342,7 +342,11 @@ _DECLARED = (
         upstream=("raw_wave",),
         settings=("survey_file", "harmonization_rules"),
         covered={"survey_file": "raw_wave"},
-        code=("mpta_pipeline.harmonize.recode",),
+        code=(
+            "mpta_pipeline.harmonize.recode",
+            "mpta_pipeline.harmonize.labels",
+            "mpta_pipeline.harmonize.polarity",
+        ),
         files=("snapshots",),
         kinds=("parquet", "polars", "pandera"),
         description="One row per respondent and one column per concept: missing answers by kind, weights; "

@@ -52,7 +52,7 @@ _OWN_KEY = pl.format(
 
 
 @dataclass(frozen=True)
-class Section:
+class TracedTable:
     """A table of a trace with its title and a note below it. A single row is shown as a list of fields."""
 
     title: str
@@ -77,7 +77,7 @@ class Trace:
     kind: Kind
     identifier: str
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[TracedTable, ...]
     frame: pl.DataFrame
 
     def text(self, width: int = 120) -> str:
@@ -157,13 +157,13 @@ def _cells(con: duckdb.DuckDBPyConnection, behind: pl.DataFrame, narrow: Narrow)
     return _ask(con, "answer_cells"), origins
 
 
-def _sources(cells: pl.DataFrame) -> Section:
+def _sources(cells: pl.DataFrame) -> TracedTable:
     frame = (
         cells.group_by("wave", "release_id", "file_name", "sha256")
         .agg(pl.col("respondent_id").n_unique().alias("people"), pl.len().alias("answers"))
         .sort("wave")
     )
-    return Section("Waves, releases and files", frame)
+    return TracedTable("Waves, releases and files", frame)
 
 
 def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.DataFrame, narrow: Narrow) -> Trace:
@@ -180,7 +180,7 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
         "n_items",
     )
     note = "One row per baseline. An empty baseline is the estimate alone."
-    head = Section(f"Estimate {first['estimate_id']}", values, note)
+    head = TracedTable(f"Estimate {first['estimate_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
     title = (
         f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
@@ -205,7 +205,7 @@ def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFr
             f"The estimate {row['estimate_key']} ({weighting}) was {was} until {row['until']} UTC "
             "and is no longer computed."
         )
-        return Trace("estimate", identifier, said, (Section("Estimates replaced", before, said),), before)
+        return Trace("estimate", identifier, said, (TracedTable("Estimates replaced", before, said),), before)
     releases = (
         "from the same releases"
         if row["release_ids"] == row["now_release_ids"]
@@ -214,7 +214,7 @@ def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFr
     said = f"was {was}, is {now} since {row['until']} UTC ({weighting}; {releases}); its id is now {row['now_id']}"
     _set(con, identifier=row["now_id"])
     current = _estimate(con, row["now_id"], _ask(con, "estimate"), narrow)
-    head = Section(f"Estimate {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
+    head = TracedTable(f"Estimate {identifier} has been replaced", before.drop("now_release_ids"), f"It {said}.")
     return Trace("estimate", identifier, f"{current.title}: {said}", (head, *current.sections), current.frame)
 
 
@@ -235,7 +235,7 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
         "These numbers are from the half on which the pocket was tested. Below are all answers of its group, "
         "also those of the half on which it was searched."
     )
-    head = Section(f"Pocket {first['pocket_id']}", values, note)
+    head = TracedTable(f"Pocket {first['pocket_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
     title = (
         f"Pocket of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}: "
@@ -246,7 +246,7 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
 
 def _answers_of_group(
     con: duckdb.DuckDBPyConnection, group: dict[str, Any], narrow: Narrow
-) -> tuple[pl.DataFrame, list[Section]]:
+) -> tuple[pl.DataFrame, list[TracedTable]]:
     """Trace the answers of a model to a task under a condition, for the people of a subgroup, back to the file."""
     _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
     made_of = _ask(con, "estimate_scores")
@@ -264,8 +264,8 @@ def _answers_of_group(
     )
     sections = [
         _sources(cells),
-        Section("Questions and the variables that hold people's own answers", questions),
-        Section(
+        TracedTable("Questions and the variables that hold people's own answers", questions),
+        TracedTable(
             "Answers behind it, each with the person's own answer in the file",
             people,
             f"One answer in full: mpta trace {group['model']}:PROMPT_ID; one person: mpta trace RESPONDENT_ID.",
@@ -276,13 +276,13 @@ def _answers_of_group(
     return cells, sections
 
 
-def _carried(traits: pl.DataFrame) -> Section:
+def _carried(traits: pl.DataFrame) -> TracedTable:
     frame = (
         traits.group_by("column", "label", "wave", "variable")
         .agg(pl.col("respondent_id").n_unique().alias("people"))
         .sort("column", "wave")
     )
-    return Section("Traits that these personas carry, and the variables they come from", frame)
+    return TracedTable("Traits that these personas carry, and the variables they come from", frame)
 
 
 def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFrame, narrow: Narrow) -> Trace:
@@ -296,16 +296,18 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
         "model", "prompt_id", "reply", "status", "picked", "answer_key", "score", "error", "request_hash"
     )
     sections = [
-        Section("What was asked", asked),
+        TracedTable("What was asked", asked),
         _where_from(origins),
     ]
     if origins.height > 1:
         sections.append(_sources(cells))
     if own.height:
-        sections.append(Section("The answer that counts, in the file", own))
+        sections.append(TracedTable("The answer that counts, in the file", own))
     if prompts.height == 1:
         sections.append(_shown(_ask(con, "traits"), prompts.row(0, named=True)))
-    sections.append(Section("What models answered", replies, "" if replies.height else "No model has answered it yet."))
+    sections.append(
+        TracedTable("What models answered", replies, "" if replies.height else "No model has answered it yet.")
+    )
     names_answer = identifier not in prompts["prompt_id"]
     first = prompts.row(0, named=True)
     title = (
@@ -317,16 +319,16 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
     return Trace("response" if names_answer else "prompt", identifier, title, tuple(sections), cells)
 
 
-def _where_from(origins: pl.DataFrame) -> Section:
+def _where_from(origins: pl.DataFrame) -> TracedTable:
     shown = origins.with_columns(own_key=_OWN_KEY).select(
         "respondent_id", "own_key", pl.exclude("respondent_id", "own_key")
     )
     if origins.height == 1:
-        return Section("Where the person comes from", shown.drop("native_key"))
-    return Section("Where the people come from", shown.select("respondent_id", "own_key", "wave_row"))
+        return TracedTable("Where the person comes from", shown.drop("native_key"))
+    return TracedTable("Where the people come from", shown.select("respondent_id", "own_key", "wave_row"))
 
 
-def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:
+def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> TracedTable:
     condition = str(prompt["condition"])
     unmasked = ~pl.col("column").is_in(list(prompt["masked"] or []))
     if condition == "demographics_only":
@@ -338,7 +340,7 @@ def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> Section:
     )
     frame = traits.with_columns(pl.when(visible).then(pl.lit("yes")).otherwise(pl.lit("")).alias("may be shown"))
     note = "" if prompt["shown_respondent_id"] == prompt["respondent_id"] else "This prompt does not show this person."
-    return Section("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
+    return TracedTable("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
 
 
 def _persona(con: duckdb.DuckDBPyConnection, identifier: str, origins: pl.DataFrame) -> Trace:
@@ -354,10 +356,10 @@ def _persona(con: duckdb.DuckDBPyConnection, identifier: str, origins: pl.DataFr
     asked = _ask(con, "asked")
     sections = (
         _where_from(origins),
-        Section("What they answered in the survey", given),
-        Section("What they did not answer", absent),
-        Section("What was asked with their answers as the key", asked, "" if asked.height else "Not in the panel."),
-        Section(
+        TracedTable("What they answered in the survey", given),
+        TracedTable("What they did not answer", absent),
+        TracedTable("What was asked with their answers as the key", asked, "" if asked.height else "Not in the panel."),
+        TracedTable(
             "What was made from them",
             _ask(con, "made_from_respondent").drop("step"),
             f"If they withdraw: mpta forget {identifier}",
@@ -372,9 +374,11 @@ def _release(con: duckdb.DuckDBPyConnection, identifier: str, releases: pl.DataF
         _set(con, wave=release["wave"], release=release["release_id"], variable="")
         columns.append(_ask(con, "columns_of_wave"))
         sections += [
-            Section(f"Release of {release['wave']}", releases.filter(pl.col("release_id") == release["release_id"])),
-            Section("What was made from it", _ask(con, "made_from_wave").drop("step")),
-            Section(
+            TracedTable(
+                f"Release of {release['wave']}", releases.filter(pl.col("release_id") == release["release_id"])
+            ),
+            TracedTable("What was made from it", _ask(con, "made_from_wave").drop("step")),
+            TracedTable(
                 "Harmonized columns and their variables",
                 columns[-1].select("column", "label", "variable", "variable_label"),
                 f"One variable: mpta trace {release['wave']}:VARIABLE",
@@ -389,13 +393,13 @@ def _variable(con: duckdb.DuckDBPyConnection, identifier: str, variable: pl.Data
     _set(con, wave=first["wave"], variable=first["variable"], release=first["release_id"])
     columns, made = _ask(con, "columns_of_wave"), _ask(con, "made_from_variable").drop("step")
     sections = (
-        Section(f"Variable {first['variable']} of {first['wave']}", variable),
-        Section(
+        TracedTable(f"Variable {first['variable']} of {first['wave']}", variable),
+        TracedTable(
             "Harmonized columns made from it",
             columns.select("column", "concept", "label", "question"),
             "" if columns.height else "No concept of the crosswalk uses it.",
         ),
-        Section("What uses them", made, "" if made.height else "Nothing yet."),
+        TracedTable("What uses them", made, "" if made.height else "Nothing yet."),
     )
     return Trace("variable", identifier, f"Variable {first['variable']} of {first['release_id']}", sections, columns)
 
@@ -424,7 +428,7 @@ def _rows(frame: pl.DataFrame) -> RichTable:
     return table
 
 
-def _notes(section: Section) -> Iterator[str]:
+def _notes(section: TracedTable) -> Iterator[str]:
     if section.frame.height > SHOWN:
         yield f"{SHOWN} of {section.frame.height:,} rows shown."
     if section.note:
