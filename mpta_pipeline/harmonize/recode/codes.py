@@ -95,7 +95,7 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
                 problem(code, None if label is None else expected)
         elif code in options:
             if label is not None and not means(label, options[code], rule):
-                # A label of another answer means a reversed scale: then no code is sure.
+                # The label of another answer means a reversed scale: then no code is reliable.
                 moved = set(_read(label, rule)[0]) - {options[code].value}
                 problem(code, str(options[code].label), whole=bool(moved))
             values[code] = options[code].value
@@ -124,7 +124,7 @@ def _read_whole(labels: Iterable[str], rule: Rule) -> bool:
 
 
 def _begins(label: str, usual: Option | None, said: dict[str, None]) -> bool:
-    """Whether a label that is one answer may be the beginning of the answer that its code usually means.
+    """Whether a label that matches one answer may be the beginning of the answer that its code usually means.
 
     'Other' is an answer to the question about religion, and the beginning of 'Other Christian'.
     """
