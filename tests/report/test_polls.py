@@ -47,7 +47,7 @@ def test_published_measures_stand_beside_equal_shares_majority_and_people(html: 
         assert column in section
 
 
-def test_fidelity_names_the_part_that_binds_and_the_second_sample(html: str) -> None:
+def test_fidelity_names_the_lowest_part_and_the_second_sample(html: str) -> None:
     table = html.split("Population fidelity by dimension")[1].split("</table>", maxsplit=1)[0]
     assert "region" in table
     assert any(part in table for part in ("<td>accuracy</td>", "<td>adaptability</td>", "<td>structure</td>"))

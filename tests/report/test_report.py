@@ -328,7 +328,7 @@ def test_a_group_that_stands_out_is_named_beside_the_others() -> None:
     )  # fmt: skip
     html = render(subgroup_metrics=fab.estimates(fab.estimate(), female))
     assert "only because male is among them" in html
-    assert "+0.4 without the group that stands out, +5.0 with" in html
+    assert "+0.4 without the groups that stand out, +5.0 with" in html
 
 
 def test_rows_of_one_pocket_are_one_line_ranked_by_e_value() -> None:
@@ -361,7 +361,7 @@ def test_what_is_said_in_short_names_the_clearest_pocket_or_that_none_was_found(
         return re.sub(r"\s+", " ", text)
 
     found = short(render(pockets=pockets(False, True)))
-    assert "1 hidden pocket is confirmed, where a model does worse than its average shows." in found
+    assert "1 hidden pocket is confirmed: a model does worse there than its average suggests." in found
     assert (
         "m for group 1 on values, wvs: share of right answers 12.0 points [4.0, 20.0] below everyone else's." in found
     )

@@ -16,9 +16,9 @@ TEMPLATE = """\
     or few questions.</li>
   <li><b>Chance</b> is guessing evenly. <b>Most frequent answer</b> is always giving the answer that most respondents gave: a model below that mark tells less about
     these people than one table of the survey.</li>
-  <li><b>Against everyone else</b>: “differs” means that the subgroup's estimate differs from the rest (q &lt; {{ view.level }}); “alike”, that both are shown to be within
-    {{ words.number(study.figures.equivalence_margin, share=True, unit=False) }} points of each other; “unclear”, that there are too few data for either. The number is the difference. If one subgroup stands out, the others are
-    compared without it, because it would make all of them differ; both differences are then shown. Tests are corrected for their number, so a single interval that excludes 0 is not
+  <li><b>Against everyone else</b>: “differs” means that the subgroup's estimate differs from the rest (q ≤ {{ view.level }}); “alike”, that both are shown to be within
+    {{ words.number(study.figures.equivalence_margin, share=True, unit=False) }} points of each other; “unclear”, that there are too few data for either. The number is the difference. If subgroups stand out, the others are
+    compared without them, because they would make all others differ; both differences are then shown. Tests are corrected for their number, so a single interval that excludes 0 is not
     a finding.</li>
   <li><b>People</b> counts respondents, <b>answers</b> counts replies of the model. Grey rows have fewer than {{ view.min_personas }} people, or weights so uneven that the people count as fewer.</li>
 </ul>
