@@ -14,11 +14,11 @@ from mpta_pipeline.tasks.parsing.phrases import any_phrase
 from mpta_pipeline.tasks.parsing.refusals import unable
 
 OK, REFUSED, UNPARSED, ERROR = STATUSES
-# JSON without its end.
+# Unfinished JSON.
 _UNFINISHED = r"^(?:json\s*)?\{\s*[\"'][^}]*$"
 # JSON that has an empty answer or reports an error.
 _VOID = rf"(?i)[\"']{JSON_KEY}[\"']\s*:\s*(?:null|[\"']\s*[\"']|\[\s*\])|^(?:json\s*)?\{{\s*[\"']error[\"']"
-# Clauses end at full stops and line ends, before words of contrast, and at a comma before words that speak as a person.
+# Clauses end at full stops and line ends, before words of contrast, and at a comma before words that name a speaker.
 _CLAUSES = (
     (r"([.!?;\n。！？；।]+\s*)", "${1}\x1f"),
     (
