@@ -1,4 +1,4 @@
-"""Codes, labels and titles of a wave that the crosswalk does not understand, and how they are reported."""
+"""Report codes, labels and titles of a wave that the crosswalk does not understand."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Problem:
 
 
 def describe_set_aside(problems: Iterable[Problem]) -> list[str]:
-    """One line per column: what is set aside, how many answers, and what the file says."""
+    """One line per column: what is set aside, how many answers, and what the file has."""
     by_column: dict[str, list[Problem]] = {}
     for problem in problems:
         by_column.setdefault(problem.column, []).append(problem)

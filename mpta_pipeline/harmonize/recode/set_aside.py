@@ -49,7 +49,7 @@ def set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recod
     by_country = counts.group_by("country").agg(
         n.sum().alias("n"), bad.sum().alias("bad"), relabelled.sum().alias("re")
     )
-    # A single such cell in a country is a typing error, unless its label says something else.
+    # A single such cell in a country counts as a typing error, unless its label differs.
     spared = pl.when(pl.col("re") == 0).then(1).otherwise(0)
     lost = by_country.filter(
         (pl.col("bad") == pl.col("n"))

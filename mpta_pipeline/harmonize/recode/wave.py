@@ -80,7 +80,7 @@ def columns_set_aside(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 
 def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
-    """Which native variable fills which column in this wave: column, codebook, variable, concept."""
+    """The native variable of each column in this wave: column, codebook, variable, concept."""
     rows = [(r.column, r.rule.codebook, r.variable, r.rule.concept.concept) for r in _bind_all(raw, crosswalk).recodes]
     schema = {"column": pl.String, "codebook": pl.String, "variable": pl.String, "concept": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -144,7 +144,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         problems += recode.problems
         recodes.append(recode)
     for variable, others in passed_over.items():
-        # Without labels the meaning of the codes is unknown: the variable makes no column.
+        # Without labels the meaning of the codes is unknown: the variable is not used.
         if variable in found or not labels[variable]:
             continue
         code = next(iter(others[0].row.where))
