@@ -1,4 +1,4 @@
-"""Tables of `mpta score` for the terminal: few metrics side by side, each with its interval below it."""
+"""Make the terminal tables of `mpta score`: a few metrics side by side, each with its interval below it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS_PER_TABLE = 5
 
 
 def add_estimates(result: Result, scored: ScoredAnswers) -> None:
-    """Add the estimates: all of them under `--json`, those to read first in the terminal, a table per model."""
+    """Add the estimates: all of them with `--json`; the most important ones in the terminal, one table per model."""
     shown = []
     overview = scored.overview()
     metrics = [c for c in overview.columns if f"{c}_low" in overview.columns]
@@ -32,12 +32,12 @@ def add_estimates(result: Result, scored: ScoredAnswers) -> None:
     if scored.estimates.filter("weighted").height:
         compared = "; the comparison of models is weighted" if scored.comparison.height else ""
         result.info(
-            f"These estimates are unweighted{compared}. --json and the files of --out hold the weighted ones, too."
+            f"These estimates are unweighted{compared}. --json and the files of --out also contain the weighted ones."
         )
 
 
 def _says_more(name: str, part: pl.DataFrame, metrics: list[str]) -> bool:
-    """Whether a metric is known and says more than accuracy, or than that nothing failed."""
+    """Whether a metric is known and adds information: it differs from accuracy, or requests failed."""
     if part[name].is_null().all():
         return False
     if name.startswith("accuracy_") and "accuracy" in metrics and part["accuracy"].is_not_null().any():
@@ -46,7 +46,7 @@ def _says_more(name: str, part: pl.DataFrame, metrics: list[str]) -> bool:
 
 
 def _table(title: str, part: pl.DataFrame, metrics: list[str]) -> Table:
-    """One table: groups as rows, each metric with its interval below it."""
+    """Make one table: groups as rows, each metric with its interval below it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -77,7 +77,7 @@ def _table(title: str, part: pl.DataFrame, metrics: list[str]) -> Table:
 
 
 def _estimate(row: dict[str, Any], name: str) -> str:
-    """An estimate with its interval, and its own number of answers where that differs from the row's."""
+    """An estimate with its interval, and with its number of answers if that differs from the row's."""
     lines = [_rounded(row[name])]
     if row[f"{name}_low"] is not None:
         lines.append(f"[{_rounded(row[f'{name}_low'], 2)}, {_rounded(row[f'{name}_high'], 2)}]")
@@ -99,7 +99,7 @@ def _rounded(value: float | None, digits: int = 4) -> str:
 
 
 def add_numbers(result: Result, numbers: pl.DataFrame | None) -> None:
-    """Add the comparison of answers that are numbers, a table per model."""
+    """Add the comparison of numeric answers, one table per model."""
     if numbers is None:
         return
     from mpta_pipeline.cli.output import rich_table
@@ -119,13 +119,13 @@ def add_numbers(result: Result, numbers: pl.DataFrame | None) -> None:
             ).alias("difference"),
             *("mae", "mae_n", "pearson", "sd_ratio"),
         )
-        title = f"{model}: answers that are numbers (difference of question `all`: in standard deviations)"
+        title = f"{model}: numeric answers (difference of question `all`: in standard deviations)"
         shown.append(rich_table(frame, title=title))
     result.table("numbers", numbers, shown=shown)
 
 
 def add_comparison(result: Result, comparison: pl.DataFrame) -> None:
-    """Add the models by accuracy, with the groups that cannot be told apart."""
+    """Add the models by accuracy, with their tie groups."""
     own = comparison.filter((pl.col("metric") == "accuracy") & (pl.col("model") == pl.col("other_model")))
     shown = own.sort("task", "survey", "condition", "tie_group", pl.col("estimate"), descending=[False] * 4 + [True])
     result.table(
@@ -141,7 +141,7 @@ def add_comparison(result: Result, comparison: pl.DataFrame) -> None:
 
 
 def add_pockets(result: Result, pockets: pl.DataFrame, *, searched: bool) -> None:
-    """Add the confirmed pockets, or say that there is none."""
+    """Add the confirmed pockets, or a note that there are none."""
     confirmed = pockets.filter("confirmed")
     result.table(
         "pockets",

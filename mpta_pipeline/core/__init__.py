@@ -1,1 +1,1 @@
-"""What every room stands on: errors, hashing, storage, named SQL, table schemas and configuration files."""
+"""The foundations of all packages: errors, hashing, storage, named SQL, table schemas and configuration files."""

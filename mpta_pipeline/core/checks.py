@@ -1,4 +1,4 @@
-"""The result of a check of data, as every stage of the pipeline reports it."""
+"""The result of a data check, which every stage of the pipeline reports in the same form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CheckResult:
 
     Attributes:
         name: Name of the check.
-        passed: Whether the data holds.
+        passed: Whether the data passed the check.
         severity: `error` blocks, `warn` is reported.
         description: What the check compares, one sentence.
         metadata: Numbers, texts and lists that explain the outcome.

@@ -39,11 +39,11 @@ def validated(
 
     Args:
         model: The record's type.
-        raw: What the file holds.
+        raw: Content of the file.
         problem: What is wrong in general; the specific problem follows after a colon.
         file: The file, for the message.
         key: Dotted key of the record in the file.
-        remedy: What helps.
+        remedy: How to fix it.
         unknown_key: Remedy for an unknown key, given that key. The key's value is then not shown.
         private: Keys whose values may hold a secret and are never shown.
         error: The error's type.
@@ -85,7 +85,7 @@ class _NoRepeatedKeys:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value} is there twice in one mapping", key.start_mark
+                        None, None, f"the key {key.value} occurs twice in one mapping", key.start_mark
                     )
                 seen.add((key.tag, key.value))
         made: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
@@ -141,7 +141,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(
             "A configuration file is missing",
             file=path,
-            remedy="make it with `mpta init`, or set MPTA_CONFIG_DIR to the folder it is in",
+            remedy="create it with `mpta init`, or set MPTA_CONFIG_DIR to its folder",
         ) from None
     except UnicodeDecodeError as failure:
         raise _not_yaml("A configuration file", str(failure), path, "correct its syntax", ConfigError) from None
@@ -167,7 +167,7 @@ def _parsed(text: str, path: Path, loader: Any, what: str, error: type[MptaError
     try:
         return yaml.load(text, loader)
     except yaml.MarkedYAMLError as failure:
-        # Place and problem only: the line itself, which the message of YAML quotes, may hold what is secret.
+        # Report place and problem only: YAML's own message quotes the line, which may contain a secret.
         mark = failure.problem_mark or failure.context_mark
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
         raise _not_yaml(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pycountry
 
 # Codes that the surveys use and ISO 3166-1 numeric does not have. Northern Ireland is part of the United Kingdom in
-# ISO 3166-1, where its respondents belong; the survey keeps it as a study of its own (key: country and study), and its
+# ISO 3166-1, so its respondents count there; the survey keeps it as a separate study (key: country and study), and its
 # native code stays in country__code. 197 is the surveys' Northern Cyprus, 915 and 383 are their Kosovo.
 OWN_CODES: Mapping[str, tuple[str, str]] = {
     "909": ("GBR", "Northern Ireland, in the United Kingdom"),
@@ -95,13 +95,13 @@ def spoken_name(iso: str) -> str:
 
 
 def country_code(name: str, spellings: Mapping[str, str] | None = None) -> str | None:
-    """ISO 3166-1 alpha-3 of a country by its code or whole name in any case; None for anything else.
+    """ISO 3166-1 alpha-3 of a country, given its code or whole name in any case; None for anything else.
 
     A part of a name never matches: "Niger" does not find "Nigeria".
 
     Args:
         name: The country as a person or a file writes it.
-        spellings: Further names, in lower case, → alpha-3: those of one file.
+        spellings: Further names that one file uses, in lower case → alpha-3.
     """
     plain = name.strip().casefold()
     if spellings and plain in spellings:

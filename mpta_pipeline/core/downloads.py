@@ -17,7 +17,7 @@ from mpta_pipeline.core.storage import write_text
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _SHA256 = re.compile(r"(?i)\bsha-256=:?([A-Za-z0-9+/]{43}=):?")
-# Unencoded: a range of an encoded body is not a range of the file.
+# Request the file unencoded: a range of an encoded body is not a range of the file.
 _AS_IS = {"Accept-Encoding": "identity"}
 
 
@@ -56,7 +56,7 @@ class Validators:
 
     @property
     def in_part(self) -> str | None:
-        """What `If-Range` takes: a strong entity tag, else the time of the last change."""
+        """The value for `If-Range`: a strong entity tag, else the time of the last change."""
         return self.etag if self.etag is not None and not self.etag.startswith("W/") else self.modified
 
     def differ(self, other: Validators) -> bool | None:
@@ -77,7 +77,7 @@ class Received:
 
     Attributes:
         validators: Of the file received.
-        sha256: The SHA-256 that the server announced for it (`Repr-Digest` or `Digest`); null: none.
+        sha256: The SHA-256 that the server announced for it (`Repr-Digest` or `Digest`); null if it announced none.
     """
 
     validators: Validators
@@ -93,15 +93,15 @@ def shown(url: str) -> str:
 def fetch(url: str, partial: Path, *, pinned: bool = False, attempts: int = 1, pause: float = 1.0) -> Received:
     """Download into `partial`, continuing where an earlier attempt stopped.
 
-    A partial file is gone on with only while the server still has the file it began as (`If-Range`); of a pinned file,
-    whose SHA-256 the caller compares anyway, also where the server says nothing by which to tell.
+    A partial file is continued only if the server still has the same file (`If-Range`). A pinned file, whose SHA-256
+    the caller compares anyway, is also continued if the server sends no validators.
 
     Args:
         url: Address; redirects are followed.
-        partial: File that is written; beside it `.from` notes what it began as.
+        partial: File that is written. A file with the suffix `.from` keeps the validator of the file on the server.
         pinned: The caller knows the file's SHA-256.
-        attempts: Tries while the connection breaks.
-        pause: Seconds before the second try, doubled for each further one.
+        attempts: Maximum attempts if the connection breaks.
+        pause: Seconds before the second attempt, doubled for each further one.
 
     Raises:
         httpx.HTTPError: The address cannot be reached, refuses, or gives fewer bytes than it announced.

@@ -15,7 +15,7 @@ class MptaError(Exception):
         remedy: What the user can do, one sentence without a full stop.
         file: The file concerned. Only its name is shown when it lies in a survey folder.
         variable: The variable, field or configuration key concerned.
-        value: The offending value: never a secret, and of microdata never more than a code or label.
+        value: The invalid value. It is never a secret; from microdata it is at most a code or label.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TaskError(MptaError):
 
 
 class ModelError(MptaError):
-    """A model or endpoint that cannot be used at all. Single failed requests are rows of a table, not errors."""
+    """A model or endpoint that cannot be used. Single failed requests are rows of a table, not errors."""
 
 
 class PolicyError(MptaError):

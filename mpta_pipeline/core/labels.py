@@ -1,4 +1,4 @@
-"""Names for people: what terminal, UI and report call surveys, tasks, dimensions and subgroups."""
+"""Readable names of surveys, tasks, dimensions and subgroups for terminal, UI and report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Labels:
-    """Names for people, each given once: by the source, the kind of task, the concept or the dimension.
+    """Readable names, each defined once: by the source, the task kind, the concept or the dimension.
 
-    Names without a label are written with spaces for underscores.
+    Names without a label are shown with spaces in place of underscores.
 
     Attributes:
         surveys: Survey source → its title, e.g. `gss` → General Social Survey.
@@ -54,7 +54,7 @@ class Labels:
         if name == ALL:
             return "everyone"
         bases, values = dimensions.split(CROSS), name.split(CROSS)
-        if len(bases) != len(values):  # a value holds the sign itself
+        if len(bases) != len(values):  # a value contains the sign itself
             return plain(name)
         text = ""
         for base, value in zip(bases, values, strict=True):

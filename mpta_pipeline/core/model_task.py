@@ -26,7 +26,7 @@ class ModelTask(NamedTuple):
 
     @classmethod
     def parse(cls, key: str) -> ModelTask:
-        """The pair that a partition key names. A task's name never holds the separator, a model's may.
+        """Read a partition key. A task's name never contains the separator; a model's name may.
 
         Raises:
             ValueError: The key is not of the form `model|task`.

@@ -1,7 +1,7 @@
-"""Records of the configuration folder: YAML files that add to the records of the package, or replace some of them.
+"""Read the records of the configuration folder: YAML files that add to the package's records or replace them.
 
-A record that cannot be used never stops the others. It is set aside with the reason, and what was last read of it, if
-anything, stays in use.
+A record that cannot be used does not affect the others. It is set aside with the reason, and its last usable version,
+if there is one, stays in use.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SetAside:
-    """A record of the configuration folder that is not used as it stands.
+    """A record of the configuration folder whose current version is not used.
 
     Attributes:
         file: The file.
         reason: What is wrong with it, with key and remedy.
-        last_read: What was read of it before stays in use.
+        last_read: Its last usable version stays in use.
     """
 
     file: Path
@@ -38,7 +38,7 @@ class SetAside:
         return one_line(f"{self.file.parent.name}/{self.file.name}")
 
     def __str__(self) -> str:
-        kept = "The record as it was last read stays in use. " if self.last_read else ""
+        kept = "Its last usable version stays in use. " if self.last_read else ""
         return f"{kept}{self.reason}"
 
 
@@ -57,10 +57,10 @@ def read_own(
     """Read the records of a folder.
 
     Args:
-        folder: Where they are; an absent folder, and None, hold none.
-        parse: Reads the text of one; raises an error of this package if it cannot be used.
+        folder: Folder of the records. If it is absent or None, there are none.
+        parse: Parses the text of a record; raises an error of this package if it cannot be used.
         kept: Folder of the records as they were last read (`keep`).
-        skip: Name of a file that is no record.
+        skip: Name of a file that is not a record.
 
     Returns:
         Name of the file without suffix → record; and what was set aside.
@@ -93,7 +93,7 @@ def last_read(path: Path, parse: Callable[[str, Path], T], kept: Path | None) ->
 
 
 def keep(records: Mapping[str, OwnRecord[T]], aside: Iterable[SetAside], kept: Path) -> None:
-    """Remember the records that are in use; those whose file is gone are forgotten."""
+    """Keep copies of the records in use, and delete copies whose file no longer exists."""
     for own in records.values():
         target = kept / own.file.name
         if not target.exists() or read_text(target) != own.text:

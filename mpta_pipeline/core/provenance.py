@@ -51,7 +51,7 @@ class Record:
         version: Data version: equal content has equal versions. Tables stored beside this one count as its content.
         rows: Number of rows; null for a document such as the report.
         parents: Name → version of everything it was made from, code included.
-        notes: Facts about the run that made it which the table does not hold.
+        notes: Facts about the run that made it and that the table does not contain.
         checksum: CRC-32 of the stored file, which reveals flipped bits; empty in records of earlier versions.
         content: Hash of the table's own rows; empty in records of earlier versions and for documents.
     """

@@ -1,8 +1,8 @@
-"""Reasoning inside the text of a reply: the marks by which models open and close it, and what they say after it.
+"""Find reasoning in a reply by the marks that open and close it, and return the text after it.
 
-Servers without a reasoning parser, or with the wrong one, leave a model's thought in the content. The forms below are
-those of published chat templates and of public bug reports. Each exists once, as a regular expression that Python and
-polars (Rust) both understand: the engine uses it to find an answer's own tokens, the parser to find the answer.
+Servers without a reasoning parser, or with the wrong one, leave reasoning in the content. The forms below come from
+published chat templates and public bug reports. Each is one regular expression that both Python and polars (Rust)
+understand: the engine uses it to find an answer's own tokens, and the parser to find the answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 import polars as pl
 
-_OPEN, _CLOSE = "\ue000", "\ue001"  # private use: they stand for a mark while a text is being read
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters that replace the marks while a text is read
 
 _NAMES = (
     r"(?:seed:think|think(?:ing)?|thoughts?|thought_process|reason(?:ing)?|analysis|scratch_?pad|reflection|"
@@ -19,9 +19,9 @@ _NAMES = (
     r"internal(?:_reasoning|_monologue|_thoughts?)?)"
 )
 _THINKING = r"(?:think(?:ing)?|th?ought|reasoning)"
-# (pattern, mark): what opens a thought and what ends it. `$1` is kept.
+# (pattern, mark): what opens reasoning and what closes it. `$1` is kept.
 _MARKS: tuple[tuple[str, str], ...] = (
-    # Harmony (gpt-oss): channels analysis and commentary are thought, final is the answer.
+    # Harmony (gpt-oss): the channels analysis and commentary are reasoning, final is the answer.
     (r"<\|channel\|>\s*final[^<\n]{0,40}(?:<\|constrain\|>\w*)?(?:<\|message\|>)", _CLOSE),
     (r"<\|channel\|>\s*(?:analysis|commentary)[^<\n]{0,80}(?:<\|constrain\|>\w*)?(?:<\|message\|>)?", _OPEN),
     # The same with its special tokens skipped: "analysisWe need … assistantfinalB".
@@ -30,13 +30,13 @@ _MARKS: tuple[tuple[str, str], ...] = (
     # Gemma: <|channel>thought … <channel|>
     (r"<\|channel>\s*(?:thought|analysis)", _OPEN),
     (r"<channel\|>", _CLOSE),
-    # MedGemma writes its thought between two unused tokens.
+    # MedGemma writes its reasoning between two unused tokens.
     (r"<unused94>(?:\s*thought\b)?", _OPEN),
     (r"<unused95>", _CLOSE),
     # Cohere: <|START_THINKING|>. Apertus: <|inner_prefix|>. Sky-T1: <|begin_of_thought|>; DeepSeek's bars are wide.
     (rf"(?i)<[|｜](?:start|begin)[_▁ ](?:of[_▁ ])?{_THINKING}[|｜]>|<[|｜](?:inner_prefix|{_THINKING})[|｜]>", _OPEN),
     (rf"(?i)<[|｜]end[_▁ ](?:of[_▁ ])?{_THINKING}[|｜]>|<[|｜](?:inner_suffix|/{_THINKING})[|｜]>", _CLOSE),
-    # s1 opens a turn for its thought and another one for its answer.
+    # s1 opens one turn for its reasoning and another for its answer.
     (r"<\|im_start\|>\s*think\b", _OPEN),
     (r"<\|im_start\|>\s*answer\b", _CLOSE),
     # Tags: <think>, [THINK], ◁think▷, &lt;think&gt;, and closed ones.
@@ -59,11 +59,11 @@ _BEFORE = rf"(?s)^.*{_CLOSE}"
 _UNENDED = rf"(?s){_OPEN}.*$"
 
 
-LONGEST = 50_000  # characters; a reply of more is looked into by table operation only, whose time is linear
+LONGEST = 50_000  # characters; longer replies are read only by table operation, whose time is linear
 
 
 def after_thought(text: str) -> str:
-    """What a reply says after its thought; empty where the thought never ended, a very long text as it is."""
+    """The text after the reasoning; empty if the reasoning never ends. Texts beyond `LONGEST` stay unchanged."""
     if len(text) > LONGEST:
         return text
     text = text.replace(_OPEN, "").replace(_CLOSE, "")
@@ -76,11 +76,11 @@ def after_thought(text: str) -> str:
 
 
 def read_thought(text: pl.Expr) -> pl.Expr:
-    """The same by table operation.
+    """Find the text after the reasoning by table operation.
 
     Returns:
-        A struct: said (what stands after the thought, or before one that never ended), thought (there was one),
-        unended (it never ended: what stands before it was no answer yet).
+        A struct: said (the text after the reasoning, or before unended reasoning), thought (there is reasoning),
+        unended (the reasoning never ends, so that the text before it is not an answer yet).
     """
     marked = text.str.replace_all(f"[{_OPEN}{_CLOSE}]", "")
     for pattern, mark in _MARKS:

@@ -1,6 +1,6 @@
-"""Declare the dimensions of the question or its wording rather than of the person, and what they are made of.
+"""Declare the dimensions that describe the question or its wording, not the person, and their columns.
 
-Metrics cut estimates by them and traces find the answers behind an estimate by them, so that both agree.
+Metrics group estimates by them, and traces use them to find the answers behind an estimate, so that both agree.
 """
 
 from __future__ import annotations
@@ -61,5 +61,5 @@ NAMES: tuple[str, ...] = tuple(dimension.name for dimension in ROW_DIMENSIONS)
 
 
 def values(of: Literal["scores", "items", "items and country"]) -> list[pl.Expr]:
-    """The dimensions that are made of some columns, each under its name."""
+    """The dimensions that are made from the columns of `of`, each under its name."""
     return [dimension.value.alias(dimension.name) for dimension in ROW_DIMENSIONS if dimension.of == of]

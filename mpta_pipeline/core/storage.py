@@ -26,7 +26,7 @@ import polars as pl
 from mpta_pipeline.core.errors import ConfigError, DamagedError
 
 REPLACED_ESTIMATES = "figures_before"
-"""Folder of estimates that others have replaced, under the name it had when it was first written."""
+"""Folder of replaced estimates. It keeps its original name."""
 
 
 def on_object_store(path: Path) -> bool:
@@ -185,7 +185,7 @@ def _damaged_json(path: Path, why: str) -> DamagedError:
     return DamagedError(
         f"A stored file is damaged: {why}",
         file=path,
-        remedy="run `mpta run` again, which makes it again; if it happens again, check the disk",
+        remedy="run `mpta run` again, which rebuilds it; if this happens again, check the disk",
     )
 
 
@@ -319,7 +319,7 @@ def at_work(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Exclude all steps: wait for running ones to end, and let none begin.
+    """Exclude all steps: wait until running steps have ended, and let no new step start.
 
     Args:
         layout: The data folder.
@@ -337,7 +337,7 @@ def alone(layout: Layout, waiting: Callable[[], None] = lambda: None) -> Iterato
 
 @contextmanager
 def scratch(layout: Layout | None = None) -> Iterator[Path]:
-    """A temporary folder below the data folder, for the duration of the context. `sweep` removes what a kill leaves.
+    """A temporary folder below the data folder, for the duration of the context. `sweep` removes abandoned ones.
 
     Survey rows and persona texts are never written to the system's temporary folder, where nothing would remove them.
 
@@ -361,7 +361,7 @@ def scratch(layout: Layout | None = None) -> Iterator[Path]:
 
 
 def sweep(layout: Layout) -> int:
-    """Remove what killed processes left behind: scratch folders, and half-written tables if no step is running.
+    """Remove the remains of killed processes: scratch folders, and half-written tables if no step is running.
 
     Returns:
         Number of removed folders and files.

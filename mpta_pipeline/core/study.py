@@ -1,4 +1,4 @@
-"""The study (`study.yaml`): surveys, panel, conditions, tasks, and the estimates that are made."""
+"""The study (`study.yaml`): surveys, panel, conditions, tasks, and rules for the estimates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PanelDesign(StrictModel):
     Attributes:
         size: Personas, shared equally among the surveys.
         strata: Traits or derived dimensions whose combinations are the strata.
-        allocation: Personas per stratum within a survey: in proportion to the stratum, or equally many.
+        allocation: Personas per stratum within a survey: in proportion to its size, or equally many.
     """
 
     size: int = Field(default=96, ge=1)
@@ -30,10 +30,10 @@ class TraitSelection(StrictModel):
 
     Attributes:
         min: A respondent with fewer traits does not become a persona.
-        max: Most traits, taken from the domains in turns.
+        max: Maximum number of traits, taken from the domains in turn.
         domains: Domains that traits are taken from.
         columns: Harmonized columns that traits are taken from; null for all.
-        k_anonymity: Personas who share the demographic traits shown with fewer respondents are left out.
+        k_anonymity: Personas are left out if fewer respondents than this share the demographic traits shown.
     """
 
     min: int = Field(default=4, ge=1)
@@ -48,13 +48,13 @@ class TaskConfig(StrictModel):
 
     Attributes:
         kind: Name of a task kind.
-        path: Item file or folder, relative to this file; $NAME stands for an environment variable. null for a kind
+        path: Item file or folder, relative to this file; $NAME is replaced by an environment variable. null for a kind
             that makes its items from the survey or ships sample items.
-        items: Most items, chosen by lowest keyed hash; null for all.
+        items: Maximum number of items, chosen by lowest keyed hash; null for all.
         items_per_persona: Items that each persona is asked, balanced over the items; null for all.
-        orders: Option orders: all cyclic shifts, the given order alone, or all permutations.
+        orders: Option orders: all cyclic shifts, only the given order, or all permutations.
         elicitation: How the answer is requested.
-        conditions: Conditions; null for the study's.
+        conditions: Conditions; null to use those of the study.
         options: Options of the kind.
     """
 
@@ -79,8 +79,8 @@ class EstimateRules(StrictModel):
         level: Level of all tests; intervals have the confidence 1 − level.
         bootstrap: Replicates of bootstrap errors.
         country_groups: Groups of the dimension `country_group`: name → countries, by whole name or ISO 3166-1 code.
-        retest: CSV with the columns `column` and `retest`, relative to this file: how often people give their own
-            answer again. null: unknown.
+        retest: CSV with the columns `column` and `retest`, relative to this file: how often people repeat
+            their own answer. null if unknown.
     """
 
     dimensions: tuple[str, ...] = ("sex", "age_band", "education_3", "sex×age_band")
@@ -94,12 +94,12 @@ class EstimateRules(StrictModel):
 
     @property
     def confidence(self) -> str:
-        """The confidence of all intervals in words, from the level of the tests: 95 % at .05."""
+        """The confidence of all intervals as text, derived from the level of the tests: 95 % at .05."""
         return f"{100 * (1 - self.level):.3g} %"
 
 
 class Schedules(StrictModel):
-    """Cron expressions of the jobs; null: a job runs only when you start it.
+    """Cron expressions of the jobs. With null, a job runs only when you start it.
 
     Attributes:
         watch: Check the sources' addresses for new releases.
@@ -123,7 +123,7 @@ class Study(StrictModel):
 
     Attributes:
         name: Name of the study, in the report and in alerts.
-        seed: Decides every draw.
+        seed: Seed of all random draws.
         surveys: Survey sources whose waves take part; null for all that the data-use policy allows.
         models: Models that take part; null for all of `models.yaml`.
         budget: US dollars that the models of one run may spend together; null sets no limit.
@@ -159,7 +159,7 @@ class Study(StrictModel):
     def _names_are_partition_keys(self) -> Study:
         for name in self.tasks:
             if not name.replace("_", "").isalnum():
-                raise ValueError(f"task name {name!r} may hold letters, digits and _ only")
+                raise ValueError(f"task name {name!r} may contain only letters, digits and _")
         return self
 
     def task_conditions(self, task: str) -> tuple[Condition, ...]:
@@ -171,7 +171,7 @@ def load_study(path: Path | None = None) -> Study:
     """Read and validate `study.yaml`.
 
     Raises:
-        ConfigError: With the key concerned, the value and what would be right.
+        ConfigError: The study is not valid. The message names the key, the value and what is expected.
     """
     path = path or config_dir() / "study.yaml"
     return validated(Study, read_yaml(path), "The study is not valid", file=path)

@@ -1,4 +1,4 @@
-"""The error for a name that nothing has: which names there are, and which one was probably meant."""
+"""Make the error for an unknown name: it lists the known names and suggests the closest one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from mpta_pipeline.core.errors import ConfigError
 
 SHOWN = 20
-"""Known names that a message lists at most."""
+"""Maximum number of known names in a message."""
 
 
 def closest(given: str, known: Iterable[str]) -> str | None:
-    """The known name that a mistyped one probably means; None if none is near.
+    """The known name that a mistyped name probably means; None if no name is close.
 
     >>> closest("gss-2108", ["gss-2018", "wvs-7"])
     'gss-2018'
@@ -37,12 +37,12 @@ def unknown_name(
     file: Path | None = None,
     hint: str = "",
 ) -> ConfigError:
-    """The error for a name that nothing has.
+    """Make the error for an unknown name.
 
     Args:
-        kind: What the name should be of, e.g. `model`.
+        kind: The kind of thing that the name should identify, e.g. `model`.
         given: The name as given.
-        known: All names that there are.
+        known: All known names.
         variable: The option or configuration key that holds the name.
         file: The file that declares the known names.
         hint: A further remedy, without a full stop.
@@ -71,7 +71,7 @@ def check_name(
     file: Path | None = None,
     hint: str = "",
 ) -> None:
-    """Refuse a name that nothing has; the arguments are those of `unknown_name`.
+    """Reject an unknown name; the arguments are those of `unknown_name`.
 
     Raises:
         ConfigError: The name is not among the known ones.

@@ -1,7 +1,7 @@
-"""Make text that others wrote safe to show: file names, labels, items, replies, messages of servers.
+"""Make text from outside safe to display: file names, labels, items, replies, server messages.
 
-A terminal obeys escape sequences, and Markdown can make a browser fetch addresses. All foreign text that is shown
-passes through here.
+Terminals execute escape sequences, and Markdown can make a browser fetch addresses. All displayed text from outside
+passes through this module.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """As `printable`, with line feeds and tabs escaped too; for names."""
+    """Like `printable`, but also escapes line feeds and tabs; for names."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def markdown(text: str) -> str:
-    r"""A text that Markdown shows literally: it makes no image, link or HTML, and ends no table cell.
+    r"""A text that Markdown shows literally: it creates no image, link or HTML, and does not end a table cell.
 
     >>> markdown("![x](http://example.org) <b>")
     '\\!\\[x\\]\\(http://example.org\\) &lt;b&gt;'

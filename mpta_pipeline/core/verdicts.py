@@ -11,7 +11,7 @@ _MODE = {
 
 
 def accuracy_verdict(low: float | None, high: float | None, *, chance: float | None, mode: float | None) -> str:
-    """How accuracy compares with what could be had without a model.
+    """How accuracy compares with the baselines that need no model.
 
     The interval is compared with each baseline on the same answers: wholly above, wholly below, or neither.
 
@@ -22,7 +22,7 @@ def accuracy_verdict(low: float | None, high: float | None, *, chance: float | N
         mode: Accuracy of always giving the most frequent answer; None if it is not known.
     """
     if low is None or high is None:
-        return "too few people or questions to say"
+        return "too few people or questions to decide"
     above_chance, above_mode = (None if b is None else (low > b) - (high < b) for b in (chance, mode))
     if above_mode is None:
         return "no baseline to compare with" if above_chance is None else _CHANCE[above_chance]
@@ -49,13 +49,13 @@ def effect_verdict(
     if q_value <= level:
         return f"showing the persona {way}s by {change}"
     if p_value is not None and p_value <= level:
-        return f"showing the persona may {way} by {change}, but among so many comparisons that can be chance"
-    found = "showing the persona makes no difference that could be found"
+        return f"showing the persona may {way} by {change}, but with this many comparisons it may be chance"
+    found = "no effect of showing the persona was found"
     if mde is None:
         return found
     if mde >= 1:
-        return f"{found} (with so few people or questions hardly any could)"
-    return f"{found} (a change of {_points(mde)} or more would probably have shown)"
+        return f"{found} (with so few people or questions, hardly any effect could be found)"
+    return f"{found} (a change of {_points(mde)} or more would probably have been found)"
 
 
 def _points(difference: float) -> str:

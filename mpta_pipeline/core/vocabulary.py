@@ -1,4 +1,4 @@
-"""Closed lists of values that several packages share, each given once."""
+"""Closed lists of values that several packages share, each defined once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MissingKind = Literal[
 Severity = Literal["error", "warn"]
 
 CONDITIONS: tuple[Condition, ...] = ("persona", "no_persona", "demographics_only")
-"""The conditions of a study that names none."""
+"""The default conditions of a study."""
 ELICITATIONS: tuple[str, ...] = get_args(Elicitation)
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 DATA_USES: tuple[str, ...] = get_args(DataUse)

@@ -17,7 +17,7 @@ from mpta_pipeline.tasks.parsing.phrases import BARE_REFUSAL
 
 # Fewer answers to one item may all be unreadable by chance; numbers and letters need fewer.
 LEAST_TEXTS, LEAST_CODES = 10, 2
-# With so many answers on both sides it is unlikely by chance that none are equal.
+# With this many answers on both sides, it is unlikely that none are equal by chance.
 LEAST_APART = 20
 MOST_LABELS = 26
 _VARIANT = "_variant"
@@ -50,13 +50,13 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Matched:
-    """Rows with `pred_idx` (`own_idx`, `key_idx` where there are such answers), `probabilities` in canonical order.
+    """Rows with `pred_idx`, `own_idx` and `key_idx` if they have such answers, and `probabilities` in canonical order.
 
     Attributes:
         frame: The rows that count.
         notes: What was assumed.
-        left_out: What does not count.
-        support: item_id, n, readable, people: for the preview.
+        left_out: What was left out.
+        support: item_id, n, readable and people, for the preview.
     """
 
     frame: pl.DataFrame
@@ -77,12 +77,12 @@ def match(
     """Find the option that each answer, and each answer of the person, names.
 
     Args:
-        rows: `item_id`; `answer`, `own_answer`, `key`, `options`, `probabilities`, `logprobs` as far as they are there.
+        rows: `item_id`, and `answer`, `own_answer`, `key`, `options`, `probabilities` and `logprobs` if they exist.
         file: For messages.
         items: ITEMS of all the rows' items.
-        count_from: Whether numbers count options from 0 or from 1; None: the numbers themselves tell.
+        count_from: Whether numbers count options from 0 or from 1; None to infer it from the numbers.
         own_order: Letters and numbers may refer to the items' canonical order if no order is shown. False for items
-            whose canonical order is this project's own, which nobody else can know.
+            whose canonical order only this project knows.
         replies: Read sentences the way this project reads its own models' responses ("The answer is B.").
 
     Raises:
@@ -305,7 +305,7 @@ def _probabilities(
                 file=file,
                 variable=name,
                 value=lost.item(0, "names"),
-                remedy="name each by the option's text or letter, or give a list in the options' order",
+                remedy="name each one by the option's text or letter, or give a list in the options' order",
             )
     long = long.with_columns(pl.col("places").list.get(pl.col("place"), null_on_oob=True).alias("canonical"))
     value = pl.col("p")
@@ -373,7 +373,7 @@ def _refuse_unknown_order(rows: pl.DataFrame, file: Path, named: dict[str, pl.Da
     for name, names in named.items():
         by_place = names["by_text"].is_null() & (names["letter"].is_not_null() | names["number"].is_not_null())
         lost = rows.filter(by_place & rows["options"].is_null())
-        # Fewer are answers that cannot be read.
+        # If fewer rows are concerned, their answers count as unreadable.
         if lost.height * 2 >= rows.height > 0:
             raise _unknown_order(file, name, lost)
 
@@ -381,7 +381,7 @@ def _refuse_unknown_order(rows: pl.DataFrame, file: Path, named: dict[str, pl.Da
 def _base(
     rows: pl.DataFrame, file: Path, named: dict[str, pl.DataFrame], count_from: int | None
 ) -> tuple[int | dict[str, int], list[str]]:
-    """Return what numbers count options from: a 0 among them means 0, the number of options means 1.
+    """Return whether numbers count options from 0 or from 1: a 0 means 0; the number of options means 1.
 
     Raises:
         ValidationError: Neither occurs, or both.
@@ -408,11 +408,11 @@ def _base(
             f"numbers in {names} count options from 0: {zero:,} are 0",
         ]
     if last and not zero:
-        said = f"numbers in {names} count options from 1: none is 0, {last:,} are the number of options"
+        said = f"numbers in {names} count options from 1: there is no 0, and {last:,} equal the number of options"
         return {**bases, **dict.fromkeys(numbered, 1)}, [*notes, said]
     first = next(iter(numbered.values()))
     row = rows[first["at"].to_list()]
-    both = "some are 0 and some are the number of options" if zero else "none is 0 and none is the number of options"
+    both = "some are 0 and some equal the number of options" if zero else "no number is 0 or the number of options"
     raise ValidationError(
         f"It is unclear whether the numbers in {names} count options from 0 or from 1: {both}",
         file=file,
@@ -454,7 +454,7 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
     coded = (pl.col("codes") == pl.col("answered")) & (pl.col("answered") >= LEAST_CODES)
     never = (pl.col("answered") > 0) & (pl.col("readable") == 0) & (labels | coded)
     own_never = (pl.col("own_given") >= LEAST_CODES) & (pl.col("own_readable") == 0)
-    # Codes may have another meaning on the other side; texts mean the same on both sides.
+    # Codes may mean different things to the model and to people; texts have the same meaning for both.
     apart = (
         coded
         & (pl.col("answered") >= LEAST_APART)
@@ -464,11 +464,11 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
     )
     support = support.with_columns(
         pl.when(never)
-        .then(pl.lit("none of its answers is one of its options"))
+        .then(pl.lit("none of its answers matches one of its options"))
         .when(own_never)
-        .then(pl.lit("none of the people's answers is one of its options"))
+        .then(pl.lit("none of the people's answers matches one of its options"))
         .when(apart)
-        .then(pl.lit("no answer of the model is one that any person gave, so the codes may differ"))
+        .then(pl.lit("the model gave no answer that any person gave, so the codes may differ"))
         .alias("why")
     ).join(items.select("item_id", "options"), on="item_id", how="left", maintain_order="left")
     bad = support.filter(pl.col("why").is_not_null())

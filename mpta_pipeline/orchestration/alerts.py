@@ -1,7 +1,7 @@
 """Alerts: report failed checks, failed runs and finished backfills, in the log and to a webhook.
 
 The webhook's address is read from the environment only (`MPTA_ALERT_WEBHOOK`), because it usually contains a key; it is
-never logged. A failing webhook stops nothing: alerts that it did not accept are sent again with the next tick.
+never logged. If the webhook fails, nothing stops: alerts that it did not accept are sent again at the next tick.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 VARIABLE = "MPTA_ALERT_WEBHOOK"
 INTERVAL_SECONDS = 60
-_MAX_WAITING = 100  # alerts that wait for the webhook; beyond that the oldest are dropped
+_MAX_WAITING = 100  # alerts that wait for the webhook; if there are more, the oldest are dropped
 _MAX_RECORDS = 500  # runs and backfills examined per tick
 _LOOK_BACK_SECONDS = 600
 _REMEMBERED = 2000
@@ -50,7 +50,7 @@ class Position:
     """How far the sensor has read, kept as its cursor.
 
     Attributes:
-        since: Unix time; earlier events do not count.
+        since: Unix time; earlier events are ignored.
         told: Checks, runs and backfills reported since then.
         waiting: Alerts that the webhook has not accepted yet.
         lost: Number of alerts dropped because too many were waiting.
@@ -70,7 +70,7 @@ class Position:
             return None
 
     def write(self) -> str:
-        """Write it as a cursor."""
+        """Return it as a cursor."""
         return json.dumps(vars(self))
 
 
@@ -231,7 +231,7 @@ def tick(
         else:
             log.warning(
                 f"The webhook in {VARIABLE} did not accept {len(position.waiting)} alert(s) ({problem}); "
-                "they are sent again with the next tick"
+                "they are sent again at the next tick"
             )
     return position.write(), len(new)
 

@@ -145,7 +145,7 @@ def select_columns(
             pl.col("concept").replace_strict(_rank(_FIRST), default=len(_FIRST), return_dtype=pl.Int64).alias("first"),
         )
     )
-    # A number that another one implies (year of birth beside age) would waste a place.
+    # A number that another one implies (year of birth and age) would waste a place.
     told = pl.when(pl.col("scale") == "numeric").then(pl.col("reveals").list.first())
     people = (
         known.filter(demographic)
@@ -157,7 +157,7 @@ def select_columns(
     views = (
         known.filter(~demographic)
         .sort("wave", "sparse", "hash", "column")
-        # One of each topic first, then a second of each: ten views on one topic would say little about a person.
+        # First one trait per topic, then a second one: ten views on one topic would say little about a person.
         .with_columns(pl.coalesce("battery", pl.col("reveals").list.first(), "column").alias("topic"))
         .with_columns(pl.int_range(pl.len()).over("wave", "sparse", "topic").alias("round"))
         .sort("wave", "sparse", "domain", "round", "hash", "column")

@@ -1,7 +1,7 @@
 """Draw charts as inline SVG: one strip per table row on the axis of its table, and that axis.
 
-Everything that a strip shows stands as text in the same row too, and its title says it in words. Colours are classes of
-the style sheet, so that they follow light, dark and print.
+The same row also gives every value of its strip as text, and the strip's title gives them in words. Colours are classes
+of the style sheet, so that they adapt to light mode, dark mode and print.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EDGE = 6.0
 
 @dataclass(frozen=True)
 class Axis:
-    """The values between which strips are drawn, and where a reference line stands (none: None)."""
+    """The range of values that strips cover, and the position of a reference line, if there is one."""
 
     low: float
     high: float
@@ -36,13 +36,13 @@ class Axis:
         reference: float | None = None,
         within: tuple[float, float] | None = None,
     ) -> Axis:
-        """The axis that holds all finite values and the reference, with round ends.
+        """Make the axis that covers all finite values and the reference, with round ends.
 
         Args:
             values: What will be drawn.
             share: Values are proportions.
             reference: Where a line is drawn over all rows.
-            within: Bounds that the axis does not leave.
+            within: Bounds that the axis does not exceed.
         """
         known = [v for v in values if v is not None and math.isfinite(v)]
         known += [] if reference is None else [reference]
@@ -55,7 +55,7 @@ class Axis:
         return cls(low, high if high > low else low + step, share, reference)
 
     def x(self, value: float) -> float:
-        """Where a value is drawn, kept within the strip."""
+        """The x position of a value, kept within the strip."""
         part = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return round(EDGE + part * (WIDTH - 2 * EDGE), 1)
 
@@ -67,14 +67,14 @@ class Axis:
 
 
 def _step(span: float) -> float:
-    """A round step that divides the span into three to six."""
+    """A round step that divides the span into three to six parts."""
     rough = max(span, 1e-6) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))
 
 
 def axis(scale: Axis) -> Markup:
-    """The axis of a table, for its head: ticks with their values."""
+    """Draw the axis of a table for its header: ticks with their values."""
     ticks = scale.ticks()
     places = 0 if all(abs(t * 100 - round(t * 100)) < 1e-6 for t in ticks) else 1
 
@@ -102,7 +102,7 @@ def strip(
     small: bool = False,
     words: str,
 ) -> Markup:
-    """One row's estimate with its interval and baselines.
+    """Draw one row's estimate with its interval and baselines.
 
     Args:
         scale: The table's axis.
@@ -136,7 +136,7 @@ MARKS = {"chance": "chance", "item_mode": "item", "group_mode": "group", "sampli
 
 
 def mark(name: str, x: float) -> Markup:
-    """A baseline's mark at x: a dashed line, a diamond or a triangle, so that no mark is told by colour alone."""
+    """A baseline's mark at x: a dashed line, a diamond or a triangle, so that no mark depends on colour alone."""
     match MARKS.get(name):
         case "item":
             return Markup('<path class="mark item" d="M{} 3.5l5 6.5l-5 6.5l-5 -6.5z"/>').format(x)
@@ -149,7 +149,7 @@ def mark(name: str, x: float) -> Markup:
 
 
 def legend(names: Sequence[str], label: Mapping[str, str], *, other: bool, confidence: str) -> Markup:
-    """What the marks of a table mean.
+    """Draw the legend: what the marks of a table mean.
 
     Args:
         names: Baselines that the table draws.

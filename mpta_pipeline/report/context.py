@@ -19,7 +19,7 @@ HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
 RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
 POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
-"""What published benchmarks make of the distances. The table of polls shows them for everyone."""
+"""Metrics that published benchmarks compute from the distances. The table of polls shows them for everyone."""
 FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")
 OF_GROUPS = (*FIDELITY, "consistency")
 """Estimates of a whole dimension that do not measure inequality between its groups."""
@@ -51,14 +51,14 @@ class Headline:
 
 
 class Report:
-    """What the sections show, made from the tables.
+    """The data that the sections show, made from the tables.
 
     Attributes:
         frames: Published tables by name; empty ones for those that were not given.
         study: The study.
         metrics: Records of the metric registry, by name.
-        set_aside: Wave → what of it was set aside, one text per column.
-        notes: What else a reader must know before quoting an estimate, one sentence each.
+        set_aside: Wave → what was set aside in it, one text per column.
+        notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups.
     """
 

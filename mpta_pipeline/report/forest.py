@@ -21,7 +21,7 @@ class Forest:
         axis: Axis of the estimates.
         blocks: Rows by dimension or by metric.
         marks: Baselines that are drawn.
-        weighted: A row is weighted, so that the unweighted value stands beside it.
+        weighted: Some rows are weighted, and their unweighted values are drawn, too.
         effects: Axis of the persona effects; None if there are none.
     """
 
@@ -47,7 +47,7 @@ class Forest:
         )
 
     def effect_strip(self, row: Estimate) -> Markup:
-        """The persona effect of a row, on an axis of its own around 0."""
+        """The persona effect of a row, on a separate axis around 0."""
         if self.effects is None or row.effect is None:
             return Markup("")
         shown = phrases.number(row.effect, share=self.share, signed=True)

@@ -1,4 +1,4 @@
-"""Write words and numbers as the report shows them."""
+"""Format words and numbers for the report."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ CONDITIONS = {
     "demographics_only": "demographics only",
     "no_persona": "no persona",
 }
-"""Conditions in the order of the tables, as a reader calls them."""
+"""Conditions in the order of the tables, with their names for readers."""
 
 BASELINES = {
     "chance": "chance",
     "item_mode": "most frequent answer",
     "group_mode": "most frequent answer in the group",
-    "proportional": "guessing in proportion",
+    "proportional": "guessing in proportion to people's answers",
     "always_first": "always the first option",
     "always_last": "always the last option",
     "sampling_floor": "sampling alone",
-    "permutation_null": "groups that differ by chance of people and questions alone",
+    "permutation_null": "random groups of the same sizes",
     "ceiling": "best prediction from the traits",
     "uniform": "equal shares of all options",
     "majority": "always the people's most frequent answer",
-    "human": "people's own",
+    "human": "people's own answers",
     "second_sample": "a second sample of people",
     "mean_wording": "mean of the wordings",
 }
-"""Baselines as a reader calls them; others go by their name."""
+"""Baselines with their names for readers; others are shown by their own name."""
 
-DIRECTIONS = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "none": "neither way"}
+DIRECTIONS = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "none": "neither direction"}
 VERDICTS = {"gap": "differs", "no_gap": "alike", "inconclusive": "unclear"}
 
 OUTCOMES = {
     "score": "share of right answers",
-    "score_net_of_item_mode": "share of right answers, net of the most frequent answer's",
+    "score_net_of_item_mode": "share of right answers, above that of always giving the most frequent answer",
     "persona_effect": "effect of the persona",
 }
 
@@ -50,12 +50,12 @@ def condition(name: str) -> str:
 
 
 def outcome(name: str) -> str:
-    """What a pocket is worse in, in words."""
+    """The outcome in which a pocket is worse, in words."""
     return OUTCOMES.get(name, plain(name))
 
 
 def opening(text: str) -> str:
-    """The text with a capital to open a line; `capitalize` would make the rest small."""
+    """The text with a capital first letter; `capitalize` would also lower the rest."""
     return text[:1].upper() + text[1:]
 
 
@@ -70,7 +70,7 @@ def number(value: float | None, *, share: bool, signed: bool = False, unit: bool
     Args:
         value: The estimate; None or not finite gives a dash.
         share: It is a proportion (or a difference of two, in percentage points).
-        signed: Write a plus too.
+        signed: Write the sign of positive numbers, too.
         unit: Write the percent sign (never for signed shares, which are points).
     """
     if value is None or not math.isfinite(value):
@@ -100,7 +100,7 @@ def q(value: float | None) -> str:
 
 
 def evidence(value: float | None) -> str:
-    """An e-value: 1 says nothing, 20 and more is strong evidence."""
+    """An e-value: 1 is no evidence, 20 and more is strong evidence."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return (
@@ -114,7 +114,7 @@ def listed(words: list[str]) -> str:
 
 
 def letter(tie_group: int | None) -> str:
-    """A tie group, counted from 1, as a letter; a number beyond z."""
+    """A tie group, counted from 1, as a letter; groups beyond z stay numbers."""
     if tie_group is None:
         return NOTHING
     return chr(ord("a") + tie_group - 1) if 1 <= tie_group <= 26 else str(tie_group)
@@ -123,7 +123,7 @@ def letter(tie_group: int | None) -> str:
 UNPARSED = {
     "empty": "Empty",
     "cut_off": "Cut off",
-    "thought_only": "Thought only",
+    "thought_only": "Reasoning only",
     "no_option": "No option",
     "several_options": "Several options",
     "conflict": "Contradictory",

@@ -47,17 +47,17 @@ def render_report(
     notes: Sequence[str] = (),
     labels: Labels | None = None,
 ) -> str:
-    """Write the report.
+    """Render the report.
 
     Args:
-        tables: Frames by table name. `subgroup_metrics` and `waves` are shown; `pockets`, `model_comparison`, `items`,
-            `panel` and `scores` add their sections if they are given; `options` orders subgroups along their scale.
+        tables: Frames by table name. `subgroup_metrics` and `waves` are always shown; `pockets`, `model_comparison`,
+            `items`, `panel` and `scores` add their sections if given; `options` orders subgroups along their scale.
         study: The study: names, conditions, dimensions, smallest cell, level.
         metrics: Records of the metric registry by name, for definitions, units and bounds.
         title: Title of the page.
         generated: When the report was made.
-        set_aside: Wave → what of it was set aside because the crosswalk does not know it, one text per column.
-        notes: What else a reader must know before quoting an estimate, one sentence each.
+        set_aside: Wave → what was set aside in it because the crosswalk does not know it, one text per column.
+        notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
 
     Returns:
@@ -80,7 +80,7 @@ def render_report(
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
-    """The sections of the page in their order, with those of each task and survey between them."""
+    """The sections of the page in order; the parts of each task and survey come at place `TASKS`."""
     page = [(section, body) for section in sections("page") if (body := _body(section, shared, report)) is not None]
     made = [
         (section.order, _Part(section.name, section.contents or section.title, Markup.escape(section.title), body))
@@ -93,7 +93,7 @@ def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
 
 
 def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, survey: str) -> _Part:
-    """What is shown of one task and survey."""
+    """The part of the page for one task and survey."""
     named = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
     badge = Markup(' <span class="badge">sample items</span>') if task in report.samples else ""
     opening = _template(_TASK_OPENING).render(**shared, task=task, survey=survey)

@@ -18,11 +18,11 @@ ALL = "all"
 
 
 class MetricRecord(Protocol):
-    """What the report needs to know of a metric; the metric registry's records have it."""
+    """The facts about a metric that the report shows. The records of the metric registry have them."""
 
     @property
     def name(self) -> str:
-        """As in the table of estimates."""
+        """Name in the table of estimates."""
 
     @property
     def title(self) -> str:
@@ -54,12 +54,12 @@ class MetricRecord(Protocol):
 
     @property
     def chance(self) -> str:
-        """What a model that knows nothing gets."""
+        """Value of a model that knows nothing."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimate with everything the report shows of it."""
+    """One estimate with everything that the report shows about it."""
 
     estimate_id: str
     model: str
@@ -108,7 +108,7 @@ def read(estimates: pl.DataFrame, min_personas: int, spans: Mapping[str, float] 
     Args:
         estimates: SUBGROUP_METRICS of any models and tasks.
         min_personas: Cells of fewer people are marked small, whatever the table says.
-        spans: Width of each bounded metric's range: no effect, nor the end of its interval, is drawn beyond.
+        spans: Width of each bounded metric's range. Intervals of effects are cut to it.
     """
     if estimates.is_empty():
         return []
@@ -116,7 +116,7 @@ def read(estimates: pl.DataFrame, min_personas: int, spans: Mapping[str, float] 
         *ESTIMATE_KEY, "weighted", maintain_order=True
     )
     plain = pl.col("baseline") == ""
-    # An estimate that has baseline rows only is read from the first of them: they repeat it.
+    # An estimate without a row of its own is read from its first baseline row, which repeats it.
     lead = by_id.agg(
         pl.struct(pl.exclude("baseline", "baseline_estimate", "release_ids"))
         .sort_by(plain, descending=True)
@@ -165,17 +165,18 @@ def read(estimates: pl.DataFrame, min_personas: int, spans: Mapping[str, float] 
 
 
 def _within(end: float | None, span: float) -> float | None:
-    """The end of an effect's interval, cut to what a difference of the metric can be."""
+    """The end of an effect's interval, cut to the possible range of a difference of the metric."""
     return None if end is None else min(max(end, -span), span)
 
 
 def group_modes(
     estimates: pl.DataFrame, metric: str, asked: Mapping[str, Collection[str]]
 ) -> dict[tuple[str, ...], tuple[float, str]]:
-    """What always giving the most frequent answer of the person's group would get, for everyone of known group.
+    """Find the best baseline of always giving the most frequent answer in the person's group.
 
-    Per model, task, survey and condition the dimension where that is most, with its name; unweighted, answers counting
-    alike. A dimension that a task's own items ask about is left out: its groups are the answers.
+    The baseline covers everyone whose group is known. Returns, per model, task, survey and condition, its highest value
+    over the dimensions, with the name of that dimension. Values are unweighted: all answers count equally. A dimension
+    that a task's own items ask about is left out, because its groups are the answers.
 
     Args:
         estimates: SUBGROUP_METRICS.
@@ -199,7 +200,7 @@ def group_modes(
 
 
 def _asks(columns: Collection[str], dimension: str) -> bool:
-    """Whether one of the columns is what a part of the dimension was made from: party_gss for party_3."""
+    """Whether a part of the dimension was made from one of the columns, e.g. party_3 from party_gss."""
     stems = [re.sub(r"_(band|\d+)$", "", part) for part in dimension.split("×")]
     return any(column == stem or column.startswith(f"{stem}_") for stem in stems for column in columns)
 
@@ -244,7 +245,7 @@ def by_metric(estimates: Iterable[Estimate]) -> list[Block]:
 
 
 def verdict(everyone: Estimate) -> str:
-    """How good accuracy is against what could be had without a model, in words."""
+    """How accuracy compares with the baselines that need no model, in words."""
     if everyone.estimate is None:
         return accuracy_verdict(None, None, chance=None, mode=None)
     baselines = everyone.baselines

@@ -24,12 +24,12 @@ class Section:
         order: Place on the page or, for a part of each task, within the task. Numbers are spaced so that a new section
             fits between two others.
         title: Heading.
-        template: Jinja template of what follows the heading. It sees the report as `view`, the functions of `phrases`
-            as `words`, the labels as `labels`, the charts as `charts`, the study as `study`, and what `data` returns.
+        template: Jinja template of the content below the heading. Its names are `view` (the report), `words` (the
+            module `phrases`), `labels`, `charts`, `study`, and those that `data` returns.
         place: `page` for a section of the page; `task` for a part that each task and survey has.
-        data: What the template shows: (report) → names and values, or (report, task, survey) for a part of each task.
-            None leaves the section out.
-        contents: Its name in the table of contents; empty for the title.
+        data: Returns the template's names and values, given (report), or (report, task, survey) for a part of each
+            task. If it returns None, the section is left out.
+        contents: Name in the table of contents; empty to use the title.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Read CSV files: check the lines, tell columns of numbers from columns of text, return the rows."""
+"""Read CSV files: check the lines, distinguish numeric columns from text columns, return the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mpta_pipeline.surveys.readstat import shrunk
 
 # Some producers write `Q1: Important in life: Family` as the header of a column.
 _HEADER_LABEL = re.compile(r"^\s*(?P<name>[^:]*[^\s:])\s*(?::\s*(?P<label>.*))?$", re.DOTALL)
-# Texts that mean an empty cell in a column of numbers. In a column of text they are kept: NA is Namibia.
+# Texts that mean an empty cell in a numeric column. In a text column they are kept: NA is Namibia.
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", ".", "NULL", "null", "None", "<NA>", "#N/A", "#NULL!")
 _NUMBER = r"^[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$"  # 007, E1 and a single - are text
 # Larger whole numbers are not exact as floats: two ids could become one.
@@ -66,7 +66,7 @@ def describe_csv(path: Path) -> FileInfo:
             "The header has a repeated or empty name",
             file=path,
             variable=repeated[0] or "(empty)",
-            remedy="give every column a name of its own",
+            remedy="give every column a unique name",
         )
     if len(header) > MAX_VARIABLES:
         raise too_wide(path, len(header))
@@ -83,7 +83,7 @@ def describe_csv(path: Path) -> FileInfo:
         skip=skip,
     )
     with _csv_errors(path):
-        # Few columns hold anything but plain numbers. Only those are checked closely, which takes ten times as long.
+        # Few columns contain anything except plain numbers. Only these are checked closely: it takes ten times as long.
         cell = pl.col(pl.String)
         number = cell.cast(pl.Float64, strict=False)
         led_by_zero = cell.str.starts_with("0") & (cell.str.len_bytes() > 1) & ~cell.str.starts_with("0.")

@@ -1,4 +1,4 @@
-"""Recognize which survey and waves a file holds: by its variables, labels and codes, never by its name."""
+"""Recognize which survey and waves a file contains, by its variables, labels and codes, never by its name."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from mpta_pipeline.surveys.wave_country_year import (
     years_of,
 )
 
-# A release in the file's own label, where no variable gives one: WV3_Data_dta_v20221107.dta.
+# A release in the file's own label, used if no variable gives one: WV3_Data_dta_v20221107.dta.
 _LABEL_VERSION = re.compile(r"(?i)(?<![a-z])v[_ .]?(\d{8}|\d+(?:[_.-]\d+)+)")
 
 
 @dataclass(frozen=True)
 class WavePart:
-    """One wave in a file: its key, the code of its rows, and what they hold.
+    """One wave in a file: its key, the code of its rows, and their content.
 
     Attributes:
         sizes: Rows of each country, in the order of `countries`.
@@ -58,7 +58,7 @@ class Recognition:
 
     Attributes:
         waves: Wave keys, such as gss-2018.
-        wave_variable: Variable that tells the waves apart; null if the file holds one wave.
+        wave_variable: Variable that distinguishes the waves; null if the file contains one wave.
         parts: Wave key → what the file holds of the wave.
         notes: What was unusual.
     """
@@ -199,7 +199,7 @@ def _lacking(info: FileInfo, source: Source) -> list[str]:
 
 
 def _rows(info: FileInfo, named: Sequence[Source], look: Rows) -> pl.DataFrame:
-    """The columns that recognition needs, as code texts under lower-case names; `w <name>`: there is a weight."""
+    """The columns that recognition needs, as code texts under lower-case names; `w <name>`: the row has that weight."""
     names = {name.lower(): name for name in info.names}
     wanted: dict[str, None] = {}
     weights: dict[str, None] = {}
@@ -360,7 +360,7 @@ def _part(
     known = code in rule.names or (variable is not None and name in rule.fieldwork)
     if not re.fullmatch(r"[a-z0-9]+", name) or (rule.only_named and rule.constant is None and not known):
         raise SurveyFileError(
-            "A cell of the wave variable names no wave",
+            "A cell of the wave variable does not name a wave",
             file=info.path,
             variable=variable,
             value="(empty)" if code is None else code,
@@ -372,7 +372,7 @@ def _part(
     for role, used in (("year", year_variable), ("country", country_variable)):
         first = first_of(role_of(source, role), group)
         if used is not None and first is not None and used.lower() != first:
-            notes.append(f"the {role} stands in {used}: {names[first]} has cells that are none")
+            notes.append(f"the {role} is read from {used}, because {names[first]} has invalid values")
     check_country_labels(info, country_variable, group, countries)
     weight = next(
         (
@@ -399,7 +399,7 @@ def _part(
 
 
 def _stamp(info: FileInfo, rows: pl.DataFrame, candidates: Sequence[str]) -> str | None:
-    """A stamp that stands in every row; several ones, joined."""
+    """A stamp that every row has; several stamps are joined."""
     if (variable := first_of(candidates, rows)) is None:
         return None
     stamps = rows[variable].drop_nulls().str.strip_chars().unique().sort().to_list()

@@ -1,4 +1,4 @@
-"""Tasks: items, prompts, answer keys, parsing and scores. One file a kind of task in `kinds/`."""
+"""Tasks: items, prompts, answer keys, parsing and scores. `kinds/` has one file per task kind."""
 
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, completed, item_file_version

@@ -107,7 +107,7 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
         "## One persona in every style",
         "",
         "A persona is a real respondent; this one is invented, answer by answer, because no real one belongs into a",
-        "repository. All styles say the same traits:",
+        "repository. All styles state the same traits:",
         "",
     ]
     for style in STYLES:

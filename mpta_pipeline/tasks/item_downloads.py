@@ -1,4 +1,4 @@
-"""Download item files into a cache: resumable, and used only if their SHA-256 is the pinned one."""
+"""Download item files into a cache. Downloads resume, and a file is used only if its SHA-256 is the pinned one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _fetch(download: Download, published: ItemFile, name: str, cache_dir: Path) 
     if found != download.sha256:
         downloads.discard(partial)
         raise TaskError(
-            f"The address of task {name} returns another file than the pinned one; the other tasks continue without it",
+            f"The address of task {name} does not return the pinned file; the other tasks continue without it",
             file=target,
             variable=download.url,
             value=f"sha256 {found}",

@@ -1,8 +1,8 @@
-"""Leave out items that cannot be asked, and refuse a task that lacks too many.
+"""Leave out items that cannot be asked, and reject a task in which too many are missing.
 
 An item is left out if its question is empty, an option before the last is empty, fewer than two options are left, two
 options are equal, or its key matches no option. Empty options at the end do not count as options. A task continues
-without up to `FEW` items, or `SHARE` of them, whichever is more; beyond that it is refused.
+without up to `FEW` items, or `SHARE` of them, whichever is more; beyond that it is rejected.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Gaps:
         self.found.append(Gap(file, str(item), column, why))
 
     def check(self, name: str, kept: int) -> None:
-        """Refuse the task if too many items are missing.
+        """Reject the task if too many items are missing.
 
         Raises:
             TaskError: More than `FEW` items and more than `SHARE` of them, or all, were left out.
@@ -93,7 +93,7 @@ def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:
     text = pl.col("options").list.eval(
         pl.element().cast(pl.String).fill_null("").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     )
-    # Empty options at the end are no options.
+    # Empty options at the end do not count.
     used = text.list.reverse().list.eval((pl.element() != "").cum_sum() > 0).list.sum()
     keeps = pl.col("keeps_empty") if "keeps_empty" in items.columns else pl.lit(False)
     used = pl.when(keeps).then(text.list.len()).otherwise(used)

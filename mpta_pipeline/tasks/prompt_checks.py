@@ -1,4 +1,4 @@
-"""Check prompts before a model is asked, and the share of replies that can be read."""
+"""Check prompts before requests are sent, and the share of replies that can be read."""
 
 from __future__ import annotations
 

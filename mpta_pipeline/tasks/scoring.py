@@ -1,4 +1,4 @@
-"""Score responses: one row per response, what it picked against what counts. No row is dropped."""
+"""Score responses: one row per response, with the option picked and its score. No row is dropped."""
 
 from __future__ import annotations
 
@@ -189,8 +189,8 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
 
     The item's `scoring` says how. By key, `score` is 1 if the pick is the answer key, else 0. By probability mass, it
     is the sum over options of probability × `option_credit`, null without probabilities. By reference, it is ROUGE-L
-    of the open text, beside the other measures in `text_scores`. Other items have no score, nor have answers that are
-    not ok. `bias` is the `option_bias` of the option picked.
+    of the open text; `text_scores` has the other measures. Other items, and answers that are not ok, have no score.
+    `bias` is the `option_bias` of the option picked.
 
     Returns:
         SCORES.

@@ -15,7 +15,7 @@ from mpta_pipeline.tasks.item_files import ItemFile
 from mpta_pipeline.tasks.item_gaps import Gaps
 
 # The sentence after the persona, by framing. A question about the person is answered as they would answer it. A
-# question with a right answer is not: there the persona only says who is asked, or who asks.
+# question with a right answer is not: there the persona only states who is asked, or who asks.
 AS_THE_PERSON: Mapping[str, str] = {
     "you_are": "Answer as this person.",
     "user_is": "Answer as the user would.",

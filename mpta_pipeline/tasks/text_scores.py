@@ -17,7 +17,7 @@ _PERCENT = 100.0
 
 
 def require(name: str, *, bertscore: str | None = None) -> None:
-    """Check that the packages that score open text are installed, before a model is asked.
+    """Check that the packages that score open text are installed, before requests are sent.
 
     Args:
         name: Task, for the message.

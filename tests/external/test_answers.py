@@ -409,7 +409,7 @@ class TestFilesOfOutsiders:
     def test_numbers_that_may_count_from_nought_or_one_are_refused_until_it_is_said(self, tmp_path, questions):
         gold = self.gold(questions)
         text = "item_id,answer\n" + "".join(f"{i},1\n" for i, _, _ in gold)
-        with pytest.raises(ValidationError, match=r"from 0 or from 1: none is 0.*--count-from"):
+        with pytest.raises(ValidationError, match=r"from 0 or from 1: no number is 0.*--count-from"):
             self.score(tmp_path, questions, text)
         for start in (0, 1):
             estimates = self.score(tmp_path, questions, text, count_from=start)[1]
@@ -422,7 +422,7 @@ class TestFilesOfOutsiders:
         text = "item_id,answer\n" + "".join(
             f"{i},{n}\n" for (i, _, _), n in zip(self.gold(questions), (0, 1, 2), strict=True)
         )
-        with pytest.raises(ValidationError, match="some are 0 and some are the number of options"):
+        with pytest.raises(ValidationError, match="some are 0 and some equal the number of options"):
             self.score(tmp_path, questions, text)
 
     def test_one_number_among_texts_is_an_unreadable_reply(self, tmp_path, questions):

@@ -126,7 +126,7 @@ def test_a_wave_without_any_known_variable_is_refused(make_raw: MakeRaw) -> None
     from mpta_pipeline.core.tables import CONCEPTS, OPTIONS
     from mpta_pipeline.harmonize.crosswalk import Crosswalk as Empty
 
-    with pytest.raises(CrosswalkError, match="nothing for this wave"):
+    with pytest.raises(CrosswalkError, match="no rows for this wave"):
         harmonize.harmonize(make_raw("gss", {"happy": [1]}), Empty({}, CONCEPTS.empty(), OPTIONS.empty(), {}))
 
 

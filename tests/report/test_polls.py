@@ -47,7 +47,7 @@ def test_published_measures_stand_beside_equal_shares_majority_and_people(html: 
         assert column in section
 
 
-def test_fidelity_names_the_part_that_binds_and_the_second_sample(html: str) -> None:
+def test_fidelity_names_the_lowest_part_and_the_second_sample(html: str) -> None:
     table = html.split("Population fidelity by dimension")[1].split("</table>", maxsplit=1)[0]
     assert "region" in table
     assert any(part in table for part in ("<td>accuracy</td>", "<td>adaptability</td>", "<td>structure</td>"))
@@ -55,7 +55,7 @@ def test_fidelity_names_the_part_that_binds_and_the_second_sample(html: str) -> 
 
 
 def test_fidelity_is_no_inequality_of_groups(html: str) -> None:
-    unequal = html.split("How unequal the subgroups are served")[1].split("</table>", maxsplit=1)[0]
+    unequal = html.split("How unequally subgroups are served")[1].split("</table>", maxsplit=1)[0]
     assert "idelity" not in unequal
     assert "onsistency" not in unequal
 
@@ -68,7 +68,7 @@ def test_what_people_answered_has_its_interval_and_design(html: str) -> None:
 
 
 def test_further_estimates_have_their_baselines_beside_them(html: str) -> None:
-    assert "Beside it" in html
+    assert '<th scope="col">Baselines</th>' in html
     assert "Pearson correlation with the person" in html
 
 

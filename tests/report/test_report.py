@@ -181,7 +181,7 @@ def test_headline_shows_conditions_intervals_baselines_and_a_plain_verdict(html:
     assert "55.0 %" in row
     assert row.count("33.0 %") == 2
     assert "not better than chance and worse than always giving the most frequent answer" in html
-    assert "no difference that could be found (a change of 5.6 points or more" in html
+    assert "no effect of showing the persona was found (a change of 5.6 points or more" in html
     assert '<span class="verdict">better than chance</span>' in html
 
 
@@ -192,7 +192,7 @@ def test_a_task_of_open_text_is_sent_to_its_section() -> None:
     assert "Values: the reply is text" in page
     alone = render(subgroup_metrics=estimates().with_columns(metric=pl.lit("rouge_l")))
     assert "There are no estimates yet" not in alone
-    assert "No task of this study has options to be right about" in alone
+    assert "No task of this study has answer options" in alone
 
 
 def test_group_baseline_of_everyone_weighs_groups_by_their_answers(html: str) -> None:
@@ -293,7 +293,7 @@ def test_undefined_estimates_are_dashes_not_zeros() -> None:
     html = render(subgroup_metrics=fab.estimates(fab.estimate(estimate=None, se=None, ci_low=None, ci_high=None)))
     row, _ = Page(html).row("values", "40 × 1")
     assert "–" in row
-    assert "too few people or questions to say" in html
+    assert "too few people or questions to decide" in html
 
 
 def pockets(*confirmed: bool) -> pl.DataFrame:
@@ -318,7 +318,7 @@ def test_sentences_stand_where_the_estimate_stands() -> None:
     )
     row, _ = Page(html).row("skill", "always-a")
     assert note in row
-    assert "(people&#39;s own 2.0)" in html or "(people&#39;s own 0.020)" in html
+    assert "(people&#39;s own answers 2.0)" in html or "(people&#39;s own answers 0.020)" in html
 
 
 def test_a_group_that_stands_out_is_named_beside_the_others() -> None:
@@ -328,7 +328,7 @@ def test_a_group_that_stands_out_is_named_beside_the_others() -> None:
     )  # fmt: skip
     html = render(subgroup_metrics=fab.estimates(fab.estimate(), female))
     assert "only because male is among them" in html
-    assert "+0.4 without who stands out, +5.0 with" in html
+    assert "+0.4 without the groups that stand out, +5.0 with" in html
 
 
 def test_rows_of_one_pocket_are_one_line_ranked_by_e_value() -> None:
@@ -352,7 +352,7 @@ def test_pockets_show_confirmed_ones_first_and_others_as_no_finding() -> None:
     assert "group 1" in rows[0]
     assert "−12.0" in rows[0]
     assert "small-cell" in page.row("group 0", "not confirmed")[1]
-    assert "no findings" in render(pockets=pockets(False))
+    assert "not findings" in render(pockets=pockets(False))
 
 
 def test_what_is_said_in_short_names_the_clearest_pocket_or_that_none_was_found() -> None:
@@ -361,7 +361,7 @@ def test_what_is_said_in_short_names_the_clearest_pocket_or_that_none_was_found(
         return re.sub(r"\s+", " ", text)
 
     found = short(render(pockets=pockets(False, True)))
-    assert "1 hidden pocket is confirmed, where a model does worse than its average shows." in found
+    assert "1 hidden pocket is confirmed: a model does worse there than its average suggests." in found
     assert (
         "m for group 1 on values, wvs: share of right answers 12.0 points [4.0, 20.0] below everyone else's." in found
     )
@@ -480,7 +480,7 @@ def test_a_detectable_change_beyond_the_scale_is_not_quoted() -> None:
 
     row = fab.estimate(effect=0.05, effect_se=0.2, p_value=0.8, q_value=0.9, mde=1.44)
     (estimate,) = f.read(fab.estimates(row), 30)
-    assert "hardly any could" in f.effect_verdict(estimate, 0.05)
+    assert "hardly any effect could be found" in f.effect_verdict(estimate, 0.05)
     assert "144" not in f.effect_verdict(estimate, 0.05)
 
 

@@ -168,7 +168,7 @@ def test_a_deployment_reads_keeps_and_tells(tmp_path, world):
     catalogue = now.look()
     assert {"club-2025", "gss_extract-2016", "gss_extract-2018"} <= set(catalogue.waves)
     assert "not YAML: line" in catalogue.problems["sources/club.yaml"]
-    assert "as it was last read stays in use" in catalogue.problems["sources/club.yaml"]
+    assert "Its last usable version stays in use" in catalogue.problems["sources/club.yaml"]
     assert [now.wave_version("club-2025"), now.harmonizing_version(now.wave_file("club-2025"))] == versions
     (world.config / "sources" / "club.yaml").unlink()
     (world.config / "surveys.yaml").write_text("{}")

@@ -185,7 +185,11 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
         lambda g: _csv(WVS7.frame.with_columns(B_COUNTRY=pl.lit("Atlantis"))),
         r"not a country.*Atlantis",
     ),
-    "text for a wave": (".csv", lambda g: _csv(WVS7.frame.with_columns(A_WAVE=pl.lit("../../etc"))), r"names no wave"),
+    "text for a wave": (
+        ".csv",
+        lambda g: _csv(WVS7.frame.with_columns(A_WAVE=pl.lit("../../etc"))),
+        r"does not name a wave",
+    ),
     "control characters in a country": (
         ".csv",
         lambda g: _csv(WVS7.frame.with_columns(B_COUNTRY=pl.lit("\x1b[2J\x07"))),

@@ -162,7 +162,7 @@ def test_a_file_that_fits_two_sources_is_refused(tmp_path):
 
 def test_another_wave_with_the_names_of_the_seventh_is_not_taken_for_it(registry, tmp_path):
     frame = make.wvs7(WVS).frame.with_columns(A_WAVE=pl.lit(8, dtype=pl.Int64))
-    with pytest.raises(SurveyFileError, match=r"names no wave.*A_WAVE.*8"):
+    with pytest.raises(SurveyFileError, match=r"does not name a wave.*A_WAVE.*8"):
         surveys.recognize(make.write(make.wvs7(WVS).with_frame(frame), tmp_path / "x.sav"), registry)
 
 

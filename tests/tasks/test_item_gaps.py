@@ -56,7 +56,7 @@ def test_empty_options_at_the_end_are_no_options(tmp_path):
         ("one?,yes,Yes ,no,never,0", "options", "two of its options are equal"),
         ("one?,yes,,,,0", "options", "it has fewer than two options"),
         (",yes,no,,,0", "question", "its question is empty"),
-        ("one?,yes,no,c,d,9", "k", "the key '9' names none of its options"),
+        ("one?,yes,no,c,d,9", "k", "the key '9' does not name one of its options"),
         ("one?,yes,no,c,d,", "k", "the key is empty"),
     ],
 )
@@ -86,7 +86,7 @@ def test_options_as_a_list_in_one_cell(tmp_path, write):
     path.write_text("q,o,k\n" + "".join(f"q{i},{o},1\n" for i, o in enumerate(quoted)), encoding="utf-8")
     items, gaps = build("multiple_choice", path, question="{q}", options=["{o}"], gold="k")
     assert sorted(items["options"].to_list()) == [["a", "b"], ["c", "d", "e"]]
-    assert (gaps.found[0].column, gaps.found[0].why) == ("o", "its options are no list")
+    assert (gaps.found[0].column, gaps.found[0].why) == ("o", "its options are not a list")
 
 
 def test_truthfulqa_without_a_best_incorrect_answer(tmp_path):
@@ -122,7 +122,7 @@ def test_an_mc1_question_that_comes_twice_is_two_items_or_one(tmp_path):
     items, gaps = build("truthfulqa_mc1", path)
     assert sorted(items["options"].list.len()) == [2, 3]
     assert items["item_id"].n_unique() == 2
-    assert gaps.found[0].why == "the same item stands there before"
+    assert gaps.found[0].why == "it repeats an earlier item"
     path.write_text(mc(("One?", first)))
     assert set(build("truthfulqa_mc1", path)[0]["item_id"]) < set(items["item_id"])
 

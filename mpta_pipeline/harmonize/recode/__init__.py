@@ -1,4 +1,4 @@
-"""Turn raw waves into harmonized ones: codes are read by their labels, and doubtful ones are set aside."""
+"""Turn raw waves into harmonized ones: decode codes by their labels, and set doubtful ones aside."""
 
 from mpta_pipeline.harmonize.recode.codes import CODE_SUFFIX, MISSING_SUFFIX, TOLERANCE
 from mpta_pipeline.harmonize.recode.problems import Problem, describe_set_aside

@@ -29,7 +29,7 @@ class Recode:
 
     Attributes:
         values: Code → canonical value; not used for numbers.
-        missing: Code → kind, for codes that are missing by their label only.
+        missing: Code → kind, for codes that only their label marks as missing.
         cells: Name of its cells in the binding: the variable, unless a filter question or problem changed them.
     """
 
@@ -95,7 +95,7 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
                 problem(code, None if label is None else expected)
         elif code in options:
             if label is not None and not means(label, options[code], rule):
-                # A label of another answer means a reversed scale: then no code is sure.
+                # The label of another answer means a reversed scale: then no code is reliable.
                 moved = set(_read(label, rule)[0]) - {options[code].value}
                 problem(code, str(options[code].label), whole=bool(moved))
             values[code] = options[code].value
@@ -113,7 +113,7 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
 
 
 def _read(label: str, rule: Rule) -> tuple[dict[str, None], bool]:
-    """The values that a label may mean, and whether it had to be completed."""
+    """The values that a label may mean, and whether a truncated label had to be completed."""
     places, completed = fitting(label, [o.label for o in rule.options])
     return dict.fromkeys(rule.options[place].value for place in places), completed
 
@@ -124,7 +124,7 @@ def _read_whole(labels: Iterable[str], rule: Rule) -> bool:
 
 
 def _begins(label: str, usual: Option | None, said: dict[str, None]) -> bool:
-    """Whether a label that is one answer may be the beginning of the answer that its code usually means.
+    """Whether a label that matches one answer may be the beginning of the answer that its code usually means.
 
     'Other' is an answer to the question about religion, and the beginning of 'Other Christian'.
     """
@@ -155,7 +155,7 @@ def _in_range(rule: Rule, code: str) -> bool:
 
 
 def _no_count(code: str, label: str | None) -> bool:
-    """Whether a number's label says that it is not a number: 97 "in an institution"."""
+    """Whether a number's label shows that it is not a count: 97 "in an institution"."""
     return label is not None and not any(c.isdigit() for c in label) and _is_number(code) and float(code) >= _NO_COUNT
 
 

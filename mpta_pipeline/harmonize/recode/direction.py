@@ -1,4 +1,4 @@
-"""Decide the direction of scales without labels by the answers of their partners."""
+"""Decide the direction of scales without labels from the answers to related questions (partners)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOUBTED, DOUBTED_Z = 0.15, 4.0  # mean correlation with the partners and its z, 
 def settle(
     recodes: Sequence[Recode], found: Mapping[str, Coded], unlabelled: Iterable[str], country: pl.Series
 ) -> tuple[list[Recode], dict[str, str]]:
-    """Reverse columns without labels if their partners say so, and doubt those without a clear direction.
+    """Reverse columns without labels if their partners indicate it, and report those without a clear direction.
 
     Args:
         recodes: The recodes of the wave.
@@ -26,7 +26,7 @@ def settle(
         country: Country of each row.
 
     Returns:
-        The recodes, reversed if the answers say so; and column → why its codes cannot be used.
+        The recodes, reversed if the answers indicate it; and column → why its codes cannot be used.
     """
     bare = set(unlabelled)
     mine = [r for r in recodes if r.variable in bare and found[r.cells].answered]
@@ -73,7 +73,7 @@ def _lacking(recode: Recode, found: Mapping[str, Coded]) -> str | None:
     lacking = [code for code in asked.needs if code not in codes]
     if not lacking:
         return None
-    return f"has no labels, and nobody gave code {lacking[0]}: it may be numbered as in another release"
+    return f"has no labels, and no respondent has code {lacking[0]}: it may be numbered as in another release"
 
 
 def _turned(recode: Recode) -> Recode:

@@ -1,4 +1,4 @@
-"""Codes, labels and titles of a wave that the crosswalk does not understand, and how they are reported."""
+"""Report codes, labels and titles of a wave that the crosswalk does not understand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Problem:
         expected: What the crosswalk expects; null if it does not have the code.
         whole: The whole column is set aside.
         countries: The countries in which the column is set aside, if not in all.
-        answers: Number of answers set aside; null if nobody has the code.
-        strange: It speaks against the wave's codebook. A code without a label, in a list that is defined by labels,
-            does not.
+        answers: Number of answers set aside; null if no respondent has the code.
+        strange: It is evidence that the wave follows another codebook. A code without a label, in a list that is
+            defined by labels, is no such evidence.
         why: Why the column's codes cannot be used, if it is not about a code or title.
     """
 
@@ -67,7 +67,7 @@ class Problem:
 
 
 def describe_set_aside(problems: Iterable[Problem]) -> list[str]:
-    """One line per column: what is set aside, how many answers, and what the file says."""
+    """One line per column: what is set aside, how many answers, and what the file has."""
     by_column: dict[str, list[Problem]] = {}
     for problem in problems:
         by_column.setdefault(problem.column, []).append(problem)

@@ -1,4 +1,4 @@
-"""Set aside what is not understood: cells, a column in some countries, or a whole column."""
+"""Set aside what the crosswalk does not understand: cells, a column in some countries, or a whole column."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mpta_pipeline.surveys import Coded
 
 # Share of a country's answers in a column: if more have a code that is not understood, the others are doubtful as well
 # (New Zealand's education in four groups, whose first three are not those of other countries). A number out of bounds
-# says less about the others.
+# is weaker evidence about the others.
 MAX_CELLS = 0.01
 MAX_NUMBERS = 0.05
 # A column is set aside as a whole if countries with more than this share of its answers are.
 MAX_COUNTRIES = 0.5
 SET_ASIDE = "invalid"
-"""Kind of missing answer of cells that are set aside; their native code is kept."""
+"""Missing kind of cells that are set aside; their native code is kept."""
 
 
 def set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recode, Coded]:
-    """Set aside what a recode's problems are about: cells, the column in some countries, or the whole column."""
+    """Set aside the cells, the column in some countries, or the whole column that a recode's problems concern."""
     table = found.table
     doubted = {p.code: p for p in recode.problems if not p.whole}
     counts = (
@@ -49,7 +49,7 @@ def set_aside(recode: Recode, found: Coded, countries: pl.Series) -> tuple[Recod
     by_country = counts.group_by("country").agg(
         n.sum().alias("n"), bad.sum().alias("bad"), relabelled.sum().alias("re")
     )
-    # A single such cell in a country is a typing error, unless its label says something else.
+    # A single such cell in a country counts as a typing error, unless its label differs.
     spared = pl.when(pl.col("re") == 0).then(1).otherwise(0)
     lost = by_country.filter(
         (pl.col("bad") == pl.col("n"))

@@ -1,4 +1,4 @@
-"""Turn a raw wave into a harmonized one: each code by its label, each missing answer with its kind.
+"""Turn a raw wave into a harmonized one: decode each code by its label, give each missing answer its kind.
 
 What the crosswalk does not understand is set aside in the smallest unit that cannot be trusted: a cell, the column in a
 country, or the column. If too many columns are set aside, the wave is rejected: it follows another codebook.
@@ -47,7 +47,7 @@ class _Binding:
 def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     """Turn a raw wave into one row per respondent with one column per concept.
 
-    A concept makes no column if the file does not have its variable, or if the column is set aside. Cells that are set
+    A concept has no column if the file does not have its variable, or if the column is set aside. Cells that are set
     aside, singly or with the column in their country, have the missing kind SET_ASIDE (`columns_set_aside`).
 
     Returns:
@@ -80,7 +80,7 @@ def columns_set_aside(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 
 def column_sources(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
-    """Which native variable fills which column in this wave: column, codebook, variable, concept."""
+    """The native variable of each column in this wave: column, codebook, variable, concept."""
     rows = [(r.column, r.rule.codebook, r.variable, r.rule.concept.concept) for r in _bind_all(raw, crosswalk).recodes]
     schema = {"column": pl.String, "codebook": pl.String, "variable": pl.String, "concept": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -111,7 +111,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
     used = list(dict.fromkeys(v for rule, v in present if _applies(rule, labels[v])))
     if not used:
         raise CrosswalkError(
-            "The crosswalk has nothing for this wave",
+            "The crosswalk has no rows for this wave",
             file=raw.release["file_name"],
             value=raw.release["codebook"],
             remedy="add rows of this codebook to the concept files",
@@ -144,7 +144,7 @@ def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
         problems += recode.problems
         recodes.append(recode)
     for variable, others in passed_over.items():
-        # Without labels the meaning of the codes is unknown: the variable makes no column.
+        # Without labels the meaning of the codes is unknown: the variable is not used.
         if variable in found or not labels[variable]:
             continue
         code = next(iter(others[0].row.where))
@@ -202,7 +202,7 @@ def _fitting(rules: Iterable[Rule], raw: RawWave) -> list[tuple[Rule, str]]:
 
 
 def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tuple[Recode, Coded]:
-    """The recode, and its cells, with the answers of those whom a filter question exempted from this one."""
+    """The recode and its cells, with the answer for respondents whom a filter question exempted from this one."""
     name = raw.resolve(asked.variable)
     places = [place for place, kind in enumerate(found.table["missing"]) if kind == "not_applicable"]
     label = None if name is None else _value_labels(raw, [name])[name].get(asked.code)
@@ -211,7 +211,7 @@ def _filtered(recode: Recode, asked: Filter, found: Coded, raw: RawWave) -> tupl
     if not fits(asked.label, label):
         problem = Problem(recode.column, name, asked.code, label, str(asked.label))
         return replace(recode, problems=(*recode.problems, problem)), found
-    # From here on the codes are in the table twice: as missing, and as that answer.
+    # From here on, the table contains these codes twice: as missing and as that answer.
     values = recode.values | {found.table["code"][place]: asked.value for place in places}
     gave_it = cells(raw, name)["code"] == asked.code
     return replace(recode, values=values), found.moved(dict.fromkeys(places), gave_it)

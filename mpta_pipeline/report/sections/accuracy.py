@@ -23,7 +23,7 @@ TEMPLATE = """\
 {% else %}
 <p>No accuracy was computed for this task.</p>
 {% endfor %}
-{% if n_models > shown_models %}<p>Subgroup tables of the first {{ shown_models }} of {{ n_models }} models; all are in the warehouse.</p>{% endif %}
+{% if n_models > shown_models %}<p>The page shows the subgroup tables of the first {{ shown_models }} of {{ n_models }} models; the warehouse has all.</p>{% endif %}
 """
 
 
@@ -45,7 +45,7 @@ def gaps(report: Report, table: Forest) -> str:
     alike = f"{n['no_gap']} {'is' if n['no_gap'] == 1 else 'are'}"
     return (
         f"Of {len(tested)} subgroups compared with everyone else, {differ}, {alike} shown to be within {margin} "
-        f"points, and for {n['inconclusive']} there is too little data for either."
+        f"points, and {n['inconclusive']} cannot be decided because there are too few data."
     )
 
 

@@ -1,4 +1,4 @@
-"""Distance between the answers of a model and those of the people themselves."""
+"""Distance between a model's answers and people's own answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% from "macros.html" import id, value with context %}
-<p>Between the model's answers for the group and the distribution of the survey's own answers: 0 is the same distribution. Two finite samples never agree
-  exactly, so the mark “{{ words.BASELINES["sampling_floor"] }}” shows the distance that would be there even if the model answered just as people do. It and even guessing have as
-  few answers as the model. A distance grows as answers become fewer: compare it with these marks, never between groups of different size, nor its excess over sampling alone.</p>
+<p>The distance between the model's answers and the distribution of the survey's own answers; 0 means that both are the same. Two finite samples never agree
+  exactly: “{{ words.BASELINES["sampling_floor"] }}” is the distance that a model would have even if it answered exactly as people do. This baseline and even guessing are computed with as
+  few answers as the model gave. With fewer answers, distances are larger. Compare a distance with these baselines only; never compare distances, or their excess over sampling alone, between groups of different size.</p>
 {% for model, table in distances %}
 {{ charts.legend(table.marks, words.BASELINES, other=table.weighted, confidence=view.confidence) }}
 <div class="scroll" role="region" tabindex="0" aria-label="Distances of {{ model }}">
 <table>
-  <caption><b>{{ model }}</b>: distance between its answers and those of the survey's people, mean over questions, everyone together.</caption>
+  <caption><b>{{ model }}</b>: distance between its answers and those of the respondents, averaged over questions, everyone together.</caption>
   <thead><tr><th scope="col">Condition</th><th scope="col" class="chart">{{ charts.axis(table.axis) }}</th>
     <th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col" class="n">Sampling alone</th><th scope="col" class="n">Even guessing</th><th scope="col" class="n">Most frequent<br>answer</th><th scope="col" class="n">People</th><th scope="col">Trace</th></tr></thead>
   {% for block in table.blocks %}

@@ -13,9 +13,9 @@ TEMPLATE = """\
 {% from "macros.html" import id with context %}
 <div class="scroll" role="region" tabindex="0" aria-label="Population fidelity">
 <table>
-  <caption>Population fidelity by dimension, {{ words.condition(view.conditions[0]) }}: whether the model's groups answer as people's do (accuracy), lie as far apart (adaptability)
-    and in the same order (structure). The smallest part binds; in brackets a second sample of people.</caption>
-  <thead><tr><th scope="col">Model</th><th scope="col">Dimension</th><th scope="col">Score</th><th scope="col">Accuracy</th><th scope="col">Adaptability</th><th scope="col">Structure</th><th scope="col">Binds</th>
+  <caption>Population fidelity by dimension, {{ words.condition(view.conditions[0]) }}: whether the model's groups answer as people's groups do (accuracy), differ as much from each other (adaptability)
+    and come in the same order (structure). The lowest of the three lowers the score most. In brackets: the value of a second sample of people.</caption>
+  <thead><tr><th scope="col">Model</th><th scope="col">Dimension</th><th scope="col">Score</th><th scope="col">Accuracy</th><th scope="col">Adaptability</th><th scope="col">Structure</th><th scope="col">Lowest part</th>
     <th scope="col">Consistency</th><th scope="col">Trace</th></tr></thead>
   <tbody>
   {% for model, dimension, estimates, smallest in fidelity %}
@@ -32,7 +32,7 @@ TEMPLATE = """\
 
 
 def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
-    """Model, dimension, its estimates of fidelity, and the part that binds."""
+    """Model, dimension, estimates of fidelity, and the name of the lowest part."""
     lead = report.lead(task, survey)
     mine = [row for row in report.of(task, survey) if row.metric in OF_GROUPS and row.condition == lead]
     fidelity: list[tuple[str, str, Mapping[str, Estimate], str]] = []

@@ -1,4 +1,4 @@
-"""All further metrics: everyone by model and condition, and subgroups by model."""
+"""All other metrics: everyone by model and condition, and subgroups by model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TEMPLATE = """\
 {% from "macros.html" import forest, id, value with context %}
 <div class="scroll" role="region" tabindex="0" aria-label="Further estimates">
 <table>
-  <caption>Everyone together, with {{ view.confidence }} intervals. What each metric is stands <a href="#metrics">at the end</a>.</caption>
-  <thead><tr><th scope="col">Metric</th><th scope="col">Model</th>{% for c in view.conditions %}<th scope="col">{{ words.opening(words.condition(c)) }}</th>{% endfor %}<th scope="col">Beside it</th><th scope="col">Better</th><th scope="col">Trace</th></tr></thead>
+  <caption>Everyone together, with {{ view.confidence }} intervals. <a href="#metrics">Definitions of the metrics</a> are at the end.</caption>
+  <thead><tr><th scope="col">Metric</th><th scope="col">Model</th>{% for c in view.conditions %}<th scope="col">{{ words.opening(words.condition(c)) }}</th>{% endfor %}<th scope="col">Baselines</th><th scope="col">Better</th><th scope="col">Trace</th></tr></thead>
   <tbody>
   {% for m in further %}{% for model, estimates in m.everyone %}
   <tr><th scope="row">{{ view.metric(m.metric) }}</th><td>{{ model }}</td>
@@ -42,7 +42,7 @@ TEMPLATE = """\
 {% for model, table in m.subgroups.items() %}
 {{ forest(table, words.opening(view.metric(m.metric)) ~ " of " ~ model ~ " on " ~ labels.task(task) ~ ", " ~ labels.survey(survey), words.BASELINES) }}
 {% endfor %}
-{% if m.everyone | length > open_models %}<p>Subgroups of the first {{ open_models }} models; all are in the warehouse.</p>{% endif %}
+{% if m.everyone | length > open_models %}<p>The page shows the subgroups of the first {{ open_models }} models; the warehouse has all.</p>{% endif %}
 </details>
 {% endfor %}
 """
@@ -72,7 +72,7 @@ def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
 
 def _further(report: Report, metric: str, task: str, survey: str) -> Further:
     models, mine = report.models_of(task, survey), report.of(task, survey)
-    # Distances of everyone, and what polls make of them, have their own tables.
+    # Distances for everyone, and the poll metrics made from them, have their own tables.
     shown_elsewhere = metric in (*DISTANCES, *POLLS)
     everyone = [row for row in mine if row.metric == metric and row.dimensions == ALL and not shown_elsewhere]
     return Further(

@@ -1,4 +1,4 @@
-"""Accuracy of everyone by model, task and survey, under each condition and beside the baselines."""
+"""Accuracy of everyone by model, task and survey, under each condition, with the baselines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ TEMPLATE = """\
 {% if view.headlines %}
 <div class="scroll" role="region" tabindex="0" aria-label="Headline table">
 <table>
-  <caption>Share of answers that are right, everyone together, with {{ view.confidence }} interval; the effect of the persona in percentage points. Baselines are
-    computed on the very answers of the column “{{ words.condition(view.conditions[0]) if view.conditions else "" }}”; “in the group” is the best of the study's
-    dimensions that the task does not ask about, unweighted.</caption>
+  <caption>Share of right answers, everyone together, with {{ view.confidence }} interval; effect of the persona in percentage points. Baselines are computed for the
+    same answers as the column “{{ words.condition(view.conditions[0]) if view.conditions else "" }}”. “In the group” is unweighted and uses the study's best dimension
+    that the task does not ask about.</caption>
   <thead><tr>
     <th scope="col">Model</th><th scope="col">Task · survey</th>
     {% for c in view.conditions %}<th scope="col">{{ words.opening(words.condition(c)) }}</th>{% endfor %}
@@ -40,7 +40,7 @@ TEMPLATE = """\
 </table>
 </div>
 {% else %}
-<p>{% if view.cells %}No task of this study has options to be right about.{% else %}No estimates yet.{% endif %}</p>
+<p>{% if view.cells %}No task of this study has answer options, so there is no share of right answers.{% else %}No estimates yet.{% endif %}</p>
 {% endif %}
 """
 

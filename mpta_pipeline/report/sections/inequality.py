@@ -1,4 +1,4 @@
-"""How unequal a model serves the groups of each dimension."""
+"""How unequally a model serves the groups of each dimension."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% from "macros.html" import id, value with context %}
-<p>The worst of several groups is always below the average, and the range of small groups is wide even if all are served alike. So beside each estimate stands, in round brackets, what comes of
-  dealing people to groups of the same sizes at random and drawing anew which questions each group finds hard. Beside the share that lies between groups (ε²) stands people's own.</p>
+<p>The worst of several groups is always below the average, and small groups differ widely even if the model serves all equally well. The number in round brackets is therefore the value that chance alone
+  produces: people are assigned at random to groups of the same sizes, and the questions that each group finds hard are redrawn. The share of variance between groups (ε²) is also given for people's own answers.</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Inequality between subgroups">
 <table>
   <caption>{{ words.opening(labels.task(task)) }}, {{ labels.survey(survey) }}, {{ words.condition(view.conditions[0]) }}; one row per dimension.</caption>
@@ -31,7 +31,7 @@ TEMPLATE = """\
 
 
 def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
-    """Per model and dimension, the estimates of a whole dimension."""
+    """The estimates of whole dimensions, by model and dimension."""
     mine = report.of(task, survey)
     unequal = unequal_metrics(mine)
     rows = [row for row in mine if row.metric in unequal and row.of_dimension]
@@ -47,7 +47,7 @@ def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
 SECTION = Section(
     name="inequality",
     order=20,
-    title="How unequal the subgroups are served",
+    title="How unequally subgroups are served",
     template=TEMPLATE,
     place="task",
     data=data,

@@ -14,7 +14,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 {% from "macros.html" import comparison with context %}
 {% if lead or others %}
-<p>Models are compared on the prompts that both answered. Models with the same letter cannot be told apart on this data: their order is not a ranking.</p>
+<p>Models are compared on the prompts that both answered. Models with the same letter cannot be told apart with these data: their order is not a ranking.</p>
 {% if lead %}{{ comparison(lead, "Models by task, from best to worst, with tie groups.") }}{% endif %}
 {% if others %}
 <details>
@@ -23,7 +23,7 @@ TEMPLATE = """\
 </details>
 {% endif %}
 {% else %}
-<p>One model was asked, so there is nothing to compare. Add models to <code>models.yaml</code>; answers that are there are not asked again.</p>
+<p>There is only one model, so there is nothing to compare. Add models to <code>models.yaml</code>; stored answers are reused.</p>
 {% endif %}
 """
 
@@ -69,7 +69,7 @@ def comparisons(report: Report) -> tuple[list[dict[str, Any]], list[dict[str, An
 
 
 def _orders(report: Report) -> list[tuple[str, Sequence[str]]]:
-    """The order in which the page names things."""
+    """The order of tasks, surveys, metrics and conditions on the page."""
     return [
         ("task", report.tasks),
         ("survey", report.surveys),

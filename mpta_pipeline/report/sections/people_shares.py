@@ -1,4 +1,4 @@
-"""What people answered to each question, from the survey alone."""
+"""What people answered to each question, according to the survey."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TEMPLATE = """\
 <summary>What people answered to {{ shares | length }} {{ "question" if shares | length == 1 else "questions" }}</summary>
 <div class="scroll" role="region" tabindex="0" aria-label="What people answered">
 <table>
-  <caption>Shares of the survey's own answers, everyone together, with {{ view.confidence }} intervals: {{ shares[0].options[0].method }}, {{ "weighted" if shares[0].options[0].weighted else "unweighted" }}. By group they are in the
-    table <code>people_shares</code>.</caption>
+  <caption>Shares of the survey's own answers, everyone together, with {{ view.confidence }} intervals: {{ shares[0].options[0].method }}, {{ "weighted" if shares[0].options[0].weighted else "unweighted" }}. The table
+    <code>people_shares</code> has them by group.</caption>
   <thead><tr><th scope="col">Answer</th><th scope="col">Share [{{ view.confidence }}]</th><th scope="col" class="n">People</th><th scope="col" class="n">Design effect</th></tr></thead>
   {% for item in shares[:60] %}
   <tbody>
@@ -30,7 +30,7 @@ TEMPLATE = """\
   {% endfor %}
 </table>
 </div>
-{% if shares | length > 60 %}<p>The first 60 of {{ shares | length }} questions; all are in the warehouse.</p>{% endif %}
+{% if shares | length > 60 %}<p>The page shows the first 60 of {{ shares | length }} questions; the warehouse has all.</p>{% endif %}
 </details>
 """
 

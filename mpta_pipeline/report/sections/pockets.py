@@ -9,17 +9,17 @@ from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
-<p>Combinations of traits for which a model does worse than for everyone else, searched on one half of people and questions and tested on the other half. A pocket is
-  confirmed only if it stands on the half where it was not searched, after correction for all that were tested. A group and a part of it, or one group by several estimates, are one
-  pocket unless each is worse without the other. Pockets are ranked by e-value, the evidence against chance: 20 and more is strong. “e-BH” marks those that stand however the tests depend on each other.</p>
+<p>Hidden pockets are combinations of traits for which a model does worse than for everyone else. They are searched on one half of the people and questions and tested on the other half. A pocket is
+  confirmed only if the test half shows it, too, after correction for the number of tests. A group and a part of it, or one group found by several outcomes, count as one
+  pocket unless each is worse without the other. Pockets are ranked by e-value, the evidence against chance: 20 and more is strong. “e-BH” marks pockets that are confirmed however the tests depend on each other.</p>
 {% if pockets %}
 {% set n_confirmed = pockets | selectattr("confirmed") | list | length %}
-<p>{{ n_confirmed }} of {{ pockets | length }} candidates {{ "is" if n_confirmed == 1 else "are" }} confirmed{% if n_confirmed > confirmed | length %}, which are {{ confirmed | length }} {{ "pocket" if confirmed | length == 1 else "pockets" }}{% endif %}.{% if not confirmed %} The rows below are therefore no findings: what they show is most likely chance.{% endif %}</p>
+<p>{{ n_confirmed }} of {{ pockets | length }} candidates {{ "is" if n_confirmed == 1 else "are" }} confirmed{% if n_confirmed > confirmed | length %}, which are {{ confirmed | length }} {{ "pocket" if confirmed | length == 1 else "pockets" }}{% endif %}.{% if not confirmed %} The rows below are therefore not findings: they are most likely due to chance.{% endif %}</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Pockets">
 <table>
   {% set rows = pockets | rejectattr("confirmed") | list %}
   {% set rows = confirmed + rows %}
-  <caption>Pockets, confirmed ones first, by e-value{% if rows | length > 40 %}; the first 40 of {{ rows | length }}{% endif %}. Differences in percentage points on the half that was not searched.</caption>
+  <caption>Pockets, confirmed ones first, by e-value{% if rows | length > 40 %}; the first 40 of {{ rows | length }}{% endif %}. Differences are in percentage points, on the test half.</caption>
   <thead><tr><th scope="col">Who</th><th scope="col">Model</th><th scope="col">Task · survey</th><th scope="col">What is worse</th><th scope="col" class="n">People</th>
     <th scope="col" class="n">Answers</th><th scope="col">Difference [{{ view.confidence }}]</th><th scope="col" class="n">Shrunken</th><th scope="col" class="n">e-value</th><th scope="col" class="n">q</th><th scope="col">The same pocket</th><th scope="col">State</th><th scope="col">Id</th></tr></thead>
   <tbody>
@@ -37,13 +37,13 @@ TEMPLATE = """\
 </table>
 </div>
 {% else %}
-<p>No candidate pocket reached the smallest size worth testing, or none was searched for.</p>
+<p>No pockets were searched for, or no candidate was large enough to be tested.</p>
 {% endif %}
 """
 
 
 def data(report: Report) -> Mapping[str, Any]:
-    """The rows of the search, and those that confirmed pockets are named after."""
+    """The rows of the search, and the leading row of each confirmed pocket."""
     return {"pockets": report.pockets, "confirmed": [row for row in report.pockets if row["leading"]]}
 
 

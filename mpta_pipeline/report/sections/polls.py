@@ -1,4 +1,4 @@
-"""What published benchmarks of simulated people report: representativeness, similarity, SimBench."""
+"""Metrics of published benchmarks of simulated people: representativeness, similarity, SimBench."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% from "macros.html" import id, value with context %}
-<p>What published benchmarks of simulated people report, from the same answers. No estimate says much without the last column: people against a second
-  sample of people as large as the model's come no nearer than that.</p>
+<p>Metrics that published benchmarks of simulated people report, computed from the same answers. Compare every estimate with the column “People against people”:
+  a second sample of people, as large as the model's, agrees with people no better than that.</p>
 <div class="scroll" role="region" tabindex="0" aria-label="Measured as a poll">
 <table>
   <caption>Everyone together, with {{ view.confidence }} intervals; {{ labels.task(task) }}, {{ labels.survey(survey) }}.</caption>
@@ -37,7 +37,7 @@ TEMPLATE = """\
 
 
 def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
-    """Per model, what published benchmarks would report of everyone."""
+    """Per model, the metrics that published benchmarks would report for everyone."""
     found = report.by_order(POLLS, report.of(task, survey))
     models = report.models_of(task, survey)
     polls = [(model, rows) for model in models if (rows := [row for row in found if row.model == model])]

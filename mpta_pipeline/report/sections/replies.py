@@ -14,7 +14,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 {% from "macros.html" import replies, unread with context %}
 <p>Estimates are only as good as the replies behind them. <b>Readable</b>: the reply names one of the options. <b>Order flips</b>: how often two orders of the same
-  options get different answers. <b>Position bias</b>: how far the positions picked are from equal use; near 0 is good.</p>
+  options get different answers. <b>Position bias</b>: how far the model is from picking all positions equally often; near 0 is good.</p>
 {% if rows %}
 {{ replies(first, "Replies for everyone, by model, task and survey.") }}
 {% if rest %}
@@ -24,12 +24,12 @@ TEMPLATE = """\
 </details>
 {% endif %}
 {% else %}
-<p>No reply was scored yet.</p>
+<p>No replies have been scored yet.</p>
 {% endif %}
 {% if unreadable %}
-<p>No answer is guessed from a reply that names none. <b>Cut off</b>: the reply ended at the limit of tokens or within the model's thought; raise
-  <code>max_tokens</code> or switch thinking off. <b>Thought only</b>: nothing was said after the thought. <b>Contradictory</b>: the reply names one option and
-  gives another one's text, or one answer as true and another as its own.</p>
+<p>If a reply names no answer, none is guessed. <b>Cut off</b>: the reply ended at the token limit or within the model's reasoning; raise
+  <code>max_tokens</code> or switch reasoning off. <b>Reasoning only</b>: nothing follows the reasoning. <b>Contradictory</b>: the reply names one option but
+  gives the text of another, or gives one answer as true and another as its own.</p>
 {{ unread(unreadable) }}
 {% endif %}
 """

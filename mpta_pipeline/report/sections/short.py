@@ -1,4 +1,4 @@
-"""The findings in a few sentences, and what a reader must know before quoting an estimate."""
+"""The findings in a few sentences, and the facts that a reader must know before quoting an estimate."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ TEMPLATE = """\
 </ul>
 {% if view.headlines | length > 12 %}<p>{{ view.headlines | length - 12 }} more in the <a href="#headline">headline table</a>.</p>{% endif %}
 {% elif not view.cells %}
-<p>There are no estimates yet: run the pipeline until <code>subgroup_metrics</code>.</p>
+<p>There are no estimates yet: run the pipeline up to <code>subgroup_metrics</code>.</p>
 {% endif %}
 {% if confirmed %}
 {% set p = confirmed[0] %}
-<p><b>{{ confirmed | length }} <a href="#pockets">hidden {{ "pocket" if confirmed | length == 1 else "pockets" }}</a></b> {{ "is" if confirmed | length == 1 else "are" }} confirmed, where a model does worse than its average shows. The clearest, by e-value: <b>{{ p.model }}</b> for {{ labels.subgroup(p.dimensions, p.subgroup) }} on {{ labels.task(p.task) }}, {{ labels.survey(p.survey) }}{% if p.task in view.samples %} <span class="badge">sample items</span>{% endif %}: {{ words.outcome(p.outcome) }} {{ words.number(-p.difference, share=True, unit=False) }} points {{ words.interval(-p.ci_high, -p.ci_low, share=True) }} below everyone else's{% if p.others %}; {{ p.others | length }} further {{ "row" if p.others | length == 1 else "rows" }} of the search {{ "is" if p.others | length == 1 else "are" }} the same pocket{% endif %}.</p>
+<p><b>{{ confirmed | length }} <a href="#pockets">hidden {{ "pocket" if confirmed | length == 1 else "pockets" }}</a></b> {{ "is" if confirmed | length == 1 else "are" }} confirmed: a model does worse there than its average suggests. The clearest, by e-value: <b>{{ p.model }}</b> for {{ labels.subgroup(p.dimensions, p.subgroup) }} on {{ labels.task(p.task) }}, {{ labels.survey(p.survey) }}{% if p.task in view.samples %} <span class="badge">sample items</span>{% endif %}: {{ words.outcome(p.outcome) }} {{ words.number(-p.difference, share=True, unit=False) }} points {{ words.interval(-p.ci_high, -p.ci_low, share=True) }} below everyone else's{% if p.others %}; {{ p.others | length }} further {{ "row" if p.others | length == 1 else "rows" }} of the search {{ "is" if p.others | length == 1 else "are" }} the same pocket{% endif %}.</p>
 {% elif pockets %}
-<p>No <a href="#pockets">hidden pocket</a> is confirmed among {{ pockets | length }} {{ "candidate" if pockets | length == 1 else "candidates" }}: with these numbers of people and questions none could be shown, which is no proof that there is none.</p>
+<p>No <a href="#pockets">hidden pocket</a> is confirmed among {{ pockets | length }} {{ "candidate" if pockets | length == 1 else "candidates" }}: with these numbers of people and questions none could be shown. This does not prove that there are none.</p>
 {% endif %}
 {% if open_tasks %}
-<p>{{ open_tasks }}: the reply is text that is compared with a reference, so there is no share of right answers. The estimates stand in the sections below.</p>
+<p>{{ open_tasks }}: the reply is text that is compared with a reference, so there is no share of right answers. The estimates are in the sections below.</p>
 {% endif %}
 <div class="notes" role="note">
 <b>Before you quote an estimate</b>
@@ -63,7 +63,7 @@ def open_tasks(report: Report) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """What a reader must know of the data before reading an estimate."""
+    """Facts about the data that a reader must know before reading an estimate."""
     notes = []
     waves = report.frames["waves"]
     for survey in report.surveys:
@@ -81,20 +81,22 @@ def notes(report: Report) -> list[str]:
             names = phrases.listed(sorted(set(used["weight_name"].to_list())))
             notes.append(
                 f"Estimates of {title} are weighted with the survey's own weights ({names}), divided by each "
-                "person's chance of being in the panel; the unweighted estimate stands beside them."
+                "person's chance of being in the panel; unweighted estimates are shown, too."
             )
     notes += _unreadable(report)
     if report.samples:
         notes.append(
             f"{phrases.listed([report.labels.task(s) for s in report.samples])}: a small set of sample items written for "
-            "this software in the structure of a benchmark. The estimates show that the way works; they are not "
+            "this software in the structure of a benchmark. The estimates show that the pipeline works; they are not "
             "results on TruthfulQA or BBQ and must not be quoted as such."
         )
     if len(report.surveys) > 1:
-        notes.append("Surveys ask in their own words of their own people: estimates are never pooled over surveys.")
+        notes.append(
+            "Surveys differ in their questions and in their respondents: estimates are never pooled over surveys."
+        )
     notes.append(
-        f"Subgroups of fewer than {report.min_personas} people are printed in grey with their n: they are shown so "
-        "that nothing is hidden, and are too small to be read alone."
+        f"Subgroups of fewer than {report.min_personas} people are shown in grey with their n: nothing is hidden, but "
+        "they are too small to be interpreted alone."
     )
     closed = sorted({w["survey"] for w in report.waves if w["data_use"] == "local_only"})
     if closed:
@@ -120,7 +122,7 @@ def _unreadable(report: Report) -> list[str]:
         if low:
             notes.append(
                 f"Warning: too few replies of {model} on {report.labels.task(task)} ({report.labels.survey(survey)}) name one of the options: "
-                f"{phrases.listed(low)}. Its estimates rest on the others and must not be quoted; "
+                f"{phrases.listed(low)}. Its estimates use only these replies and must not be quoted; "
                 "`mpta models --probe` shows what the model can do."
             )
     return notes

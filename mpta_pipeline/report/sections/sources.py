@@ -1,4 +1,4 @@
-"""The releases of the survey waves in use, and what of them was set aside."""
+"""The releases of the survey waves in use, and what was set aside in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEMPLATE = """\
 {% for wave, lines in view.set_aside.items() %}
 <details>
   <summary>Set aside in {{ wave }}: {{ words.count(lines | length) }} column{{ "" if lines | length == 1 else "s" }}, whole or in part</summary>
-  <p>The file says something that the crosswalk does not know. These answers are missing here; nothing was guessed.</p>
+  <p>The file has codes or labels that the crosswalk does not know. These answers are treated as missing; nothing was guessed.</p>
   <ul>
   {% for line in lines %}
     <li>{{ line }}</li>
@@ -31,7 +31,7 @@ TEMPLATE = """\
 </details>
 {% endfor %}
 {% else %}
-<p>No wave was read yet.</p>
+<p>No waves have been read yet.</p>
 {% endif %}
 """
 

@@ -32,10 +32,10 @@ FILE = ItemFile(
         for category, digest in _SHA.items()
     ),
 )
-# In another folder than the items, which are in `data`.
+# It is not in the folder of the items, `data`.
 METADATA = "supplemental/additional_metadata.csv of https://github.com/nyu-mll/BBQ"
 ANSWERS = ("ans0", "ans1", "ans2")
-# Columns by which a file of BBQ rows is known.
+# Columns that identify a file of BBQ rows.
 NEEDED = ("example_id", "question_polarity", "context_condition", "category", *ANSWERS, "label")
 _INFO = pl.List(pl.String)
 SCHEMA = pl.Schema(
@@ -82,7 +82,7 @@ def read_items(path: Path) -> pl.DataFrame:
 
 
 def _plain(name: pl.Expr) -> pl.Expr:
-    """A group's name without differences of spelling: "low SES", "lowSES" and "low-SES" are equal."""
+    """Normalize the spelling of a group's name: "low SES", "lowSES" and "low-SES" are equal."""
     return name.str.to_lowercase().str.replace_all(r"[^a-z0-9]+", "")
 
 
@@ -145,7 +145,7 @@ def bbq_items(request: ItemRequest) -> pl.DataFrame:
 
 
 def _whole(frame: pl.DataFrame, path: Path, request: ItemRequest) -> pl.DataFrame:
-    """Rows with all fields and a key among the answers; the others are left out."""
+    """Keep rows with all fields and a key among the answers, and leave out the others."""
     rows = frame.with_row_index("_line", offset=1)
     name = pl.format("line {} (example_id {})", "_line", pl.col("example_id").cast(pl.String).fill_null("absent"))
     for column in SCHEMA:
@@ -157,7 +157,7 @@ def _whole(frame: pl.DataFrame, path: Path, request: ItemRequest) -> pl.DataFram
         rows = rows.filter(~absent)
     wrong = ~pl.col("label").is_in(list(range(len(ANSWERS))))
     for item, label in rows.filter(wrong).select(name.alias("item"), "label").iter_rows():
-        request.gaps.leave_out(path, item, "label", f"{label} is none of its {len(ANSWERS)} answers (0 to 2)")
+        request.gaps.leave_out(path, item, "label", f"{label} is not one of its {len(ANSWERS)} answers (0 to 2)")
     return rows.filter(~wrong).drop("_line")
 
 
@@ -210,7 +210,7 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
             "The metadata file of BBQ cannot be used",
             file=path,
             variable=absent[0],
-            remedy=f"get {METADATA}, or remove the option metadata: the biased answers then come from the items",
+            remedy=f"get {METADATA}, or remove the option metadata: the biased answers are then derived from the items",
         )
     told = told.select(
         "category",

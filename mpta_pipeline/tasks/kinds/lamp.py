@@ -1,6 +1,6 @@
 """Make items from LaMP: tasks of users whose earlier texts or ratings are the profile (Salemi et al. 2024).
 
-LaMP-1 to 3 are answered by an option, LaMP-4 to 7 by open text. The file of answers says which task it belongs to.
+LaMP-1 to 3 are answered by an option, LaMP-4 to 7 by open text. The file of answers names its task.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ FILE = ItemFile(
     licence="CC BY-NC-SA 4.0 (LaMP-Benchmark/LaMP)",
     pattern="*.json",
 )
-# Answers of the tasks with options, in the order of the published evaluation. LaMP-2 has movie tags now and had news
-# categories in its first version; the answers of a file show which.
+# Answers of the tasks with options, in the order of the published evaluation. LaMP-2 now has movie tags; its first
+# version had news categories. The answers of a file show which version it is.
 _TAGS = (
     "sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic",
     "psychology", "fantasy", "romance", "thought-provoking", "social commentary", "violence", "true story",
@@ -86,7 +86,7 @@ def read_files(files: tuple[Path, ...]) -> tuple[str, list[dict[str, Any]], dict
         ) from None
     if task not in TITLES:
         raise TaskError(
-            "The answers belong to no task of LaMP",
+            "The answers do not belong to a task of LaMP",
             file=answered,
             variable="task",
             value=task,
@@ -126,7 +126,7 @@ def nearest(query: str, texts: list[str], n: int) -> list[int]:
 
     try:
         weights = TfidfVectorizer(token_pattern=r"\S+").fit_transform([*texts, query])
-    except ValueError:  # the texts hold only space
+    except ValueError:  # the texts are blank
         return list(range(n))
     near = (weights[:-1] @ weights[-1].T).toarray().ravel()
     return [int(i) for i in (-near).argsort(kind="stable")[:n]]

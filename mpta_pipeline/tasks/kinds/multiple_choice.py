@@ -1,7 +1,7 @@
-"""Make items from any multiple-choice file, by a few lines of configuration that say which column holds what.
+"""Make items from any multiple-choice file, given a few lines of configuration that describe its columns.
 
 The kind `multiple_choice` takes these lines from the task's options in study.yaml. A YAML file in this folder, or in
-`task_kinds/` of the configuration folder, makes a kind of its own from them. Texts are templates over the file's
+`task_kinds/` of the configuration folder, defines a new kind with them. Texts are templates over the file's
 columns: "{scenario}".
 """
 
@@ -28,7 +28,7 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class Structure(StrictModel):
-    """Which column of a file holds what.
+    """The columns of a file and their meaning.
 
     Attributes:
         question: Template of the question.
@@ -59,7 +59,7 @@ class Structure(StrictModel):
     @field_validator("options", mode="before")
     @classmethod
     def _words(cls, options: Any) -> Any:
-        """YAML reads a bare yes or no as true or false."""
+        """Accept true and false for yes and no, because YAML reads a bare yes or no as true or false."""
         said = {True: "yes", False: "no"}
         return (
             [said[o] if isinstance(o, bool) else o for o in options] if isinstance(options, list | tuple) else options
@@ -76,7 +76,7 @@ def read_file(path: Path) -> pl.DataFrame:
     """Read CSV, TSV, JSON Lines, JSON or Parquet; columns of CSV and TSV are text.
 
     Raises:
-        TaskError: It is none of these, or does not have the format of its name.
+        TaskError: It has another format, or its content does not match its suffix.
     """
     ending = path.suffix.lower()
     try:
@@ -152,7 +152,7 @@ def items_of(
     frame = frame.with_columns(pl.format("{}_{}", pl.lit(name), pl.coalesce("own_id", "hash")).alias("item_id"))
     again = ~pl.struct("item_id", "hash", "gold_idx").is_first_distinct()
     for row, item in frame.filter(again).select("row", "item_id").iter_rows():
-        gaps.leave_out(files[0], f"{item} (row {row})", "id", "the same item stands there before")
+        gaps.leave_out(files[0], f"{item} (row {row})", "id", "it repeats an earlier item")
     frame = frame.filter(~again)
     if (repeated := frame.filter(pl.col("item_id").is_duplicated())).height:
         raise TaskError(
@@ -200,14 +200,14 @@ def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gap
     lacking = pl.col("options").is_null()
     columns = ", ".join(dict.fromkeys(f for text in structure.options for f in _FIELD.findall(text))) or "options"
     for item in frame.filter(lacking).select(named).to_series():
-        gaps.leave_out(file, item, columns, "its options are no list")
+        gaps.leave_out(file, item, columns, "its options are not a list")
     frame = frame.filter(~lacking)
     bad = frame.filter(pl.col("gold_idx").is_null() | (pl.col("gold_idx") >= pl.col("options").list.len()))
-    # A value that the structure does not know is an error of the structure; an empty key is an error of the item.
+    # A value that the structure does not know is an error in the structure; an empty key is an error in the item.
     wrong = bad.filter(pl.col("key").fill_null("").str.strip_chars() != "") if structure.gold_values else bad
     if wrong.height and (structure.gold_values or wrong.height == frame.height):
         raise TaskError(
-            f"{wrong.height} item(s) have a key that names none of their options",
+            f"{wrong.height} item(s) have a key that does not name one of their options",
             file=file,
             variable=structure.gold,
             value=wrong["key"][0],
@@ -215,7 +215,10 @@ def _answerable(frame: pl.DataFrame, structure: Structure, file: Path, gaps: Gap
         )
     for item, key in bad.select(named.alias("item"), "key").iter_rows():
         gaps.leave_out(
-            file, item, structure.gold, "the key is empty" if not key else f"the key {key!r} names none of its options"
+            file,
+            item,
+            structure.gold,
+            "the key is empty" if not key else f"the key {key!r} does not name one of its options",
         )
     return frame.join(bad.select("row"), on="row", how="anti", maintain_order="left")
 
@@ -271,12 +274,12 @@ class _Example(StrictModel):
 
 
 class KindFile(StrictModel):
-    """A YAML file that defines a task kind of its own.
+    """A YAML file that defines a task kind.
 
     Attributes:
         title: What the kind measures, in one line.
         file: The published item file: name, address, licence and pattern, optionally versions and downloads.
-        structure: Which column of the file holds what.
+        structure: The columns of the file and their meaning.
         example: Invented content for the documentation's example prompt: `files`, file name → text.
     """
 

@@ -1,6 +1,6 @@
 """Make items from NormAd-Eti: is behaviour in a story acceptable in the culture in which it happens?
 
-The `context` option says how much cultural background precedes the story (Rao et al. 2024). The dimension `in_culture`
+The `context` option sets how much cultural background precedes the story (Rao et al. 2024). The dimension `in_culture`
 of the estimates tells whether a persona judges its own culture or another.
 """
 
@@ -26,7 +26,7 @@ LABELS = ("yes", "no", "neutral")
 _PLACES = {label: i for i, label in enumerate(LABELS)}
 CONTEXTS = ("none", "country", "value", "country_value", "rule_of_thumb")
 _COLUMNS = ("ID", "Country", "Value", "Rule-of-Thumb", "Story", "Gold Label")
-# Names of the file that no ISO name equals.
+# Country names in the file that are not ISO names.
 _SPELLINGS = {"palestinian territories": "PSE", "somali": "SOM", "united states of america": "USA"}
 
 

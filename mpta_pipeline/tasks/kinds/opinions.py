@@ -36,7 +36,7 @@ PEW = ItemFile(
 )
 _NO_ANSWER = re.compile(NO_ANSWER)
 _SAMPLES = re.compile(r"\s*\((?:current|non|old)[^)]*(?:sample)?\)\s*$", re.IGNORECASE)
-# Names of the file that no ISO name equals.
+# Country names in the file that are not ISO names.
 _SPELLINGS = {
     "britain": "GBR",
     "great britain": "GBR",

@@ -70,7 +70,7 @@ def _lines(path: Path, needed: tuple[str, ...]) -> list[dict[str, Any]]:
 def opening_turns(files: tuple[Path, ...]) -> pl.DataFrame:
     """Read the opening prompt and the preferred reply of each conversation.
 
-    Reads `conversations.jsonl`, or `utterances.jsonl` if that is absent; both hold the same.
+    Reads `conversations.jsonl`, or `utterances.jsonl` if that is absent; both have the same content.
 
     Returns:
         conversation_id, user_id, conversation_type, prompt, reference.

@@ -1,7 +1,7 @@
 """Make items from questions that the respondents answered themselves: value alignment and trait inference.
 
 Items are the crosswalk's questions with the options of the source's scale. The answer key is the persona's own answer,
-and the people's distribution that of their group.
+and the distribution of people's answers is that of the persona's group.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 VIEWS = ("belief", "value", "attitude")
-# Demographics that are facts of the interview rather than traits.
+# Demographics that describe the interview, not the person.
 _NOT_INFERRED = ("country", "survey_year", "year")
 _MOST_OPTIONS = 11
 # Concept → lower ends of all bins but the first, for questions about numbers. They are fixed, so that a new wave does

@@ -139,7 +139,7 @@ def _told_apart(items: pl.DataFrame, form: str, path: Path, request: ItemRequest
     items = items.filter(~wrong)
     again = ~pl.struct("question", "option", "true").is_first_distinct()
     for row, question in items.filter(again).select("row", "question").iter_rows():
-        request.gaps.leave_out(path, f"{row} ({question[:60]})", "question", "the same item stands there before")
+        request.gaps.leave_out(path, f"{row} ({question[:60]})", "question", "it repeats an earlier item")
     items = items.filter(~again)
     hashed = hash_rows(items.with_columns(pl.col("option").list.join("\x1e").alias("text")), ["text"], length=6)
     first = pl.struct("question").is_first_distinct()

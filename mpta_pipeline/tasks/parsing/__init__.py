@@ -1,6 +1,6 @@
 """Parse replies: which option each one picks, with which probabilities, and whether it declines to answer.
 
-Each module has one subject; `picks` puts them together. Ambiguous replies are `unparsed`.
+Each module has one subject; `picks` combines them. Ambiguous replies are `unparsed`.
 """
 
 from mpta_pipeline.tasks.parsing.letters import LETTER_RULES

@@ -72,7 +72,7 @@ SURE_RULES = ("json", "final answer", "hence", "therefore B", "answer is", "I ch
 CONCLUDING_RULES = ("json", "final answer", "hence", "therefore B")
 # Rules that look at the beginning of the reply.
 FIRST_RULES = ("mark first", "mark, dash", "mark, line")
-# Letters that the reply does not pick: it denies them, ascribes them to others, or joins several. They are removed
+# Letters that the reply does not pick: it denies them, attributes them to others, or joins several. They are removed
 # before the rules are applied. "I" is not among them, because it is nearly always the pronoun.
 LETTER = r"\b[A-HJ-K]\b"
 _CLAUSE = r"[^.,;:!?\n]*"
@@ -93,7 +93,7 @@ _UNPICKED = (
     r"(?i)\b(?:options|choices)\s*:\s",
 )
 TAKEN_OUT = " ¦ "
-# A letter on its own anywhere in the reply. "A" is also a word, so punctuation must follow it; "I" does not count.
+# A separate letter anywhere in the reply. "A" is also a word, so punctuation must follow it; "I" does not count.
 STANDING = r"(?:^|[\s(\[\"'“:])((?:[B-HJ-K])|A(?:[.,;:!)\]\"'”]|\s*$))(?:[\s.,;:!?)\]\"'”]|$)"
 LISTED = r"(?:^|[\s(])([A-Z])\)\s"
 # A mark directly after a mark: "A: B" may abbreviate a question and its answer, or be two answers.
@@ -120,7 +120,7 @@ ORDINAL = (
 
 
 def offered(text: pl.Expr) -> pl.Expr:
-    """The text without the letters that it does not pick: denied ones, other people's, and joined ones."""
+    """Remove the letters that the text does not pick: denied, attributed to other people, or joined."""
     text = text.str.replace_all(JOINED, TAKEN_OUT)
     # A conclusion drawn from a denial is not denied: "I do not believe in God so I choose B".
     text = text.str.replace_all(r"(?i)\s+((?:and )?(?:so|therefore|thus|hence)|but)\s", ", $1 ")
@@ -138,7 +138,7 @@ def letters_found(text: pl.Expr, pattern: str) -> pl.Expr:
 
 
 def place_of(letters: pl.Expr) -> pl.Expr:
-    """Position in the alphabet of the only letter, in upper or lower case; null where letters differ or are absent."""
+    """Position in the alphabet of the only letter, in upper or lower case; null if letters differ or are absent."""
     upper = letters.list.eval(pl.element().str.to_uppercase()).list.unique()
     return pl.when(upper.list.len() == 1).then(
         upper.list.first().replace_strict(PLACES, default=None, return_dtype=pl.Int64)

@@ -58,7 +58,7 @@ def cleaned(text: pl.Expr) -> pl.Expr:
         .str.replace_all("[’‘`´]", "'")
         .str.replace_all(r"[\p{Cf}\x00-\x08\x0e-\x1f]", "")
         .str.replace_all(_TURN, " ")
-        # Text after the end of a turn belongs to somebody else.
+        # Text after the end of a turn belongs to another speaker.
         .str.replace(_AFTER_TURN, "$1")
     )
     return (
@@ -70,7 +70,7 @@ def cleaned(text: pl.Expr) -> pl.Expr:
         .str.replace_all(r"<\|[^|>\n]{1,40}\|>|</?s>|<(?:bos|eos|pad|unk)>|\[/?INST\]", " ")
         .str.replace_all(r"</?(?:b|i|u|em|strong|p|span|div|br|code|center|h[1-6]|ul|ol|li|mark|big)\s*/?>", " ")
         .str.replace_all(r"(?m)^\s*(?:#+|>)\s*", "")
-        # Text that is struck through does not count.
+        # Struck-through text does not count.
         .str.replace_all(r"~~[^~\n]{1,200}~~|<(?:del|strike)>[^<]{1,200}</(?:del|strike)>", " ")
         .str.replace_all(r"[*_~]{1,3}", "")
         .str.replace_all(r"```(?:\w+\n)?", "")

@@ -27,7 +27,7 @@ _CLOSING = (
 
 
 def with_option_texts(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add what a reply says in the words of its options; each column is null if there is nothing.
+    """Add the options whose words occur in a reply; each column is null if there is none.
 
     - equal: position of the only option whose words are the whole reply, in any order, with or without its mark.
     - inside: position of the only option whose words occur in the reply, neither denied nor qualified ("important" in
@@ -52,7 +52,7 @@ def with_option_texts(frame: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.format(" {} ", plain_words(pl.col("option"))).alias("words"))
         .filter(pl.col("words").str.strip_chars() != "")
     )
-    # The end of a scale is also named by its number alone: "10 (always justifiable)".
+    # The end of a scale may also be named by its number alone: "10 (always justifiable)".
     ends = long.with_columns(pl.format(" {} ", pl.col("option").str.extract(r"^(\d+) \(")).alias("words")).drop_nulls()
     long = pl.concat([long, ends])
     in_order = pl.col("plain").str.strip_chars().str.split(" ").list.sort()

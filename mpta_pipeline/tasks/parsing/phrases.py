@@ -21,6 +21,6 @@ def any_phrase(name: str) -> str:
 
 
 NO_ANSWER = rf"^\W*{any_phrase('no_answer')}\b"
-"""An option of a published poll that stands for no answer."""
+"""An option of a published poll that means no answer."""
 BARE_REFUSAL = rf"^\W*{any_phrase('bare_refusal')}\W*$"
-"""A refusal as tables of answers write it, in a word or two."""
+"""A refusal in one or two words, as in tables of answers."""

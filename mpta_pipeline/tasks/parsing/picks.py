@@ -14,11 +14,11 @@ from mpta_pipeline.tasks.parsing.phrases import any_phrase
 from mpta_pipeline.tasks.parsing.refusals import unable
 
 OK, REFUSED, UNPARSED, ERROR = STATUSES
-# JSON without its end.
+# Unfinished JSON.
 _UNFINISHED = r"^(?:json\s*)?\{\s*[\"'][^}]*$"
-# JSON with an empty answer, or that reports an error.
+# JSON that has an empty answer or reports an error.
 _VOID = rf"(?i)[\"']{JSON_KEY}[\"']\s*:\s*(?:null|[\"']\s*[\"']|\[\s*\])|^(?:json\s*)?\{{\s*[\"']error[\"']"
-# Clauses end at full stops and line ends, before words of contrast, and at a comma before words that speak as a person.
+# Clauses end at full stops and line ends, before words of contrast, and at a comma before words that name a speaker.
 _CLAUSES = (
     (r"([.!?;\n。！？；।]+\s*)", "${1}\x1f"),
     (
@@ -37,13 +37,13 @@ _CLAUSES = (
 def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """Decide which option each reply picks, by table operations.
 
-    Reasoning is removed first; if it never ends, nothing is left to read. Letters that the reply denies, ascribes to
+    Reasoning is removed first; if it never ends, no text is left. Letters that the reply denies, attributes to
     others or joins ("not A", "most people say B", "A or B") are removed next. The first of these then decides: an
     empty reply; the text of exactly one option; a letter by `LETTER_RULES`; an option that says that the answer is
     unknown; a refusal; the position of an option in words; the text of exactly one option within a sentence that
     neither denies nor qualifies it.
 
-    A reply is ambiguous, hence `unparsed`, if it declines beside naming a letter, names several letters or a letter
+    A reply is ambiguous, hence `unparsed`, if it declines and also names a letter, names several letters or a letter
     beyond the options, gives another option's text after a letter, or begins with one letter and picks another. If a
     reply says separately what is true and what the person answers, the person's answer counts.
 

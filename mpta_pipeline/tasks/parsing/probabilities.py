@@ -54,7 +54,7 @@ def read_logprobs(prompts: pl.DataFrame) -> pl.DataFrame:
     """Compute the options' probabilities and the most probable option from log-probabilities.
 
     The log-probabilities of the shown options are normalized by softmax and put into canonical order; a missing one
-    counts as impossible. A tie for the first place picks nothing.
+    counts as impossible. If the first place is tied, no option is picked.
 
     Args:
         prompts: Columns option_logprobs (shown order), option_order and optionally p_stated, which takes precedence.

@@ -14,7 +14,7 @@ def unable(text: pl.Expr) -> pl.Expr:
 
 
 def markers(replies: pl.DataFrame) -> pl.DataFrame:
-    """Mark what a reply does beside answering. The marks are independent of what was picked.
+    """Mark disclaimers, refusals and condescension in replies. The marks are independent of the pick.
 
     Args:
         replies: Any frame with a column text.
