@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 from mpta_pipeline.core.errors import MptaError
 
@@ -71,14 +72,21 @@ def _of_system(failure: OSError) -> str:
 
 
 def _unexpected(failure: BaseException) -> str:
-    """The message for a failure that no code expected; its traceback goes to a file that only the user can read."""
-    import tempfile
+    """The message for a failure that no code expected; its traceback goes to a file that only the user can read.
+
+    The file is in the data folder, where a withdrawal looks for what quotes a respondent.
+    """
     import traceback
+
+    from mpta_pipeline.core.storage import Layout
 
     first = next(iter(str(failure).splitlines()), "")
     where = ""
     with suppress(OSError):
-        handle, path = tempfile.mkstemp(prefix="mpta-traceback-", suffix=".txt")
+        folder = Layout.from_env().root / "tracebacks"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}-{os.getpid()}.txt"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             traceback.print_exception(failure, file=file)
         where = f" The traceback is in {path}; it may quote survey data, so read it before you pass it on."

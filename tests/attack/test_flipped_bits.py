@@ -104,7 +104,7 @@ def test_a_damaged_publication_is_told(world):
     path = deployment.layout.warehouse
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     told = [f.message for f in integrity.check_all(deployment, "published") if not f.passed]
-    assert any("changed or damaged since it was published" in m for m in told)
+    assert any("changed or damaged after it was published" in m for m in told)
     path.unlink()
     bring_up_to_date()
     with duckdb.connect(str(path), read_only=True) as con:

@@ -91,10 +91,10 @@ def failing(what, **environment):
 
 
 def test_an_unexpected_failure_is_a_message_and_its_traceback_a_file(tmp_path):
-    done = failing("{}['absent']", TMPDIR=str(tmp_path))
+    done = failing("{}['absent']", MPTA_DATA_DIR=str(tmp_path))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: This is a bug in mpta: KeyError: 'absent'.") and "Remedy" in done.stderr
-    (kept,) = tmp_path.glob("mpta-traceback-*.txt")
+    (kept,) = tmp_path.glob("tracebacks/*.txt")
     assert "Traceback" in kept.read_text() and str(kept) in done.stderr
     assert kept.stat().st_mode & 0o077 == 0, "for the user alone"
     assert "Traceback" in failing("{}['absent']", MPTA_DEBUG="1").stderr
@@ -116,7 +116,8 @@ def test_what_libraries_say_stays_out_of_the_terminal(noise):
 
 
 def test_a_panic_of_polars_is_a_message(tmp_path):
-    done = failing("raise __import__('polars').exceptions.PanicException('index out of bounds')", TMPDIR=str(tmp_path))
+    panic = "raise __import__('polars').exceptions.PanicException('index out of bounds')"
+    done = failing(panic, MPTA_DATA_DIR=str(tmp_path))
     assert done.returncode == 1 and "Traceback" not in done.stderr and "index out of bounds" in done.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -92,7 +93,11 @@ def _foretold(rows: pl.DataFrame, shown: list[str], seed: int) -> Floats:
     forest = RandomForestClassifier(
         TREES, min_samples_leaf=10, max_features=0.4, bootstrap=True, oob_score=True, random_state=seed % 2**32
     )
-    forest.fit(x[:n], y[:n], sample_weight=weight[:n])
+    with warnings.catch_warnings():
+        # A respondent whom every tree was grown with has no prediction out of bag; the ceiling is null for them.
+        warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
+        warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)
+        forest.fit(x[:n], y[:n], sample_weight=weight[:n])
     shares = np.asarray(forest.oob_decision_function_)
     if len(y) > n:
         shares = np.vstack([shares, forest.predict_proba(x[n:])])
