@@ -90,7 +90,8 @@ class TestTies:
     OPTIONS = 4
 
     @pytest.fixture(scope="class")
-    def estimates(self):
+    @classmethod
+    def estimates(cls):
         # Every key is option 0, which taking the largest of equal numbers would name.
         items = make_items(
             [
@@ -409,7 +410,8 @@ class TestEveryoneElse:
     """One group of eight that is much worse must not make the seven others differ."""
 
     @pytest.fixture(scope="class")
-    def estimates(self):
+    @classmethod
+    def estimates(cls):
         scores, groups, gold = world(
             personas=640, items=20, orders=1, traits=(("region", 8),), seed=12, conditions=("persona",), skill=0.8
         )
@@ -450,7 +452,8 @@ class TestNames:
     )  # fmt: skip
 
     @pytest.fixture(scope="class")
-    def study(self):
+    @classmethod
+    def study(cls):
         return world(personas=120, items=8, orders=1, traits=(("sex", 2), ("age_band", 3), ("race", 2)), seed=3)
 
     @pytest.mark.parametrize("names", NAMES)

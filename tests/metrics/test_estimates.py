@@ -278,7 +278,8 @@ class TestNothingElseShows:
     """Metamorphic: the same data in another guise gives the same bytes."""
 
     @pytest.fixture(scope="class")
-    def base(self, weighted):
+    @classmethod
+    def base(cls, weighted):
         return compute_estimates(*weighted, rules=RULES)
 
     def test_row_order(self, weighted, base):

@@ -101,7 +101,8 @@ def test_answers_of_nobody_have_errors_by_template(items):
 @needs_bbq
 class TestBBQ:
     @pytest.fixture(scope="class")
-    def real(self):
+    @classmethod
+    def real(cls):
         return bbq_items(BBQ)
 
     def test_counts_of_the_papers_table_3(self, real):

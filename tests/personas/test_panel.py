@@ -198,7 +198,7 @@ class TestCountryGroups:
         [
             ({"a": ("Unted States",)}, "Unted States.*whole name or its ISO"),
             ({"a": ("Germany",), "b": ("DE",)}, "two groups.*DE: a, b"),
-            ({}, "no groups"),
+            ({}, "without groups"),
         ],
     )
     def test_what_cannot_be_is_named(self, crosswalk, groups, says):
