@@ -46,7 +46,7 @@ class Units:
             stereotype, BBQ). An answer whose probabilities are tied is shared among the options tied, in every
             count. Of open text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of
             their measures, `text_rouge_l` and so on, null where none was made; `credit` is ROUGE-L over the replies.
-            Where there is no answer key `gold_idx` is 0 and what needs one means nothing: `figures` leaves it out.
+            Where there is no answer key, `gold_idx` is 0 and metrics that need a key are not computed.
         answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
             has a readable answer.
         mass: (units × K) option probabilities averaged over readable orders.

@@ -50,7 +50,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Gaps:
+class SliceGaps:
     """Difference of each slice to all other rows that have a slice, its error and degrees of freedom.
 
     Attributes:
@@ -249,7 +249,7 @@ class Slices:
         """
         return self.means_of(Moments(self.rows, x, w))
 
-    def gaps(self, x: Floats, w: Floats) -> Gaps:
+    def gaps(self, x: Floats, w: Floats) -> SliceGaps:
         """Mean of each slice less the mean of the rest, with the error of the difference."""
         return self.gaps_of(Moments(self.rows, x, w))
 
@@ -305,7 +305,7 @@ class Slices:
             one_item=one_item & (persona > 1),
         )
 
-    def gaps_of(self, moments: Moments) -> Gaps:
+    def gaps_of(self, moments: Moments) -> SliceGaps:
         """As `gaps`, from a value's moments.
 
         Clusters shared by both sides (every item, mostly) enter with their covariance. C/(C − 1) and the degrees of
@@ -348,7 +348,7 @@ class Slices:
                 v, df = v_persona, df_persona
             defined = (df >= 1) & np.isfinite(sides.mean) & np.isfinite(sides.rest)
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
-        return Gaps(
+        return SliceGaps(
             difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
             mean=sides.mean + moments.centre,
             se=np.where(se < 1e-9, 0.0, se),

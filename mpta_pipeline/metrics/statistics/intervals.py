@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats
-from mpta_pipeline.metrics.statistics.clustered import Gaps, p_value, t_quantile
+from mpta_pipeline.metrics.statistics.clustered import SliceGaps, p_value, t_quantile
 from mpta_pipeline.metrics.statistics.proportions import wilson
 
 # With fewer effective answers than this on a proportion's rarer side, its logit is not near normal.
@@ -126,7 +126,7 @@ def paired(
     return low, high, p_value(difference, error, df)
 
 
-def apart(gaps: Gaps, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
+def apart(gaps: SliceGaps, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
     """Error and two-sided p of each gap between means within a range; where se is 0 of what may be `unseen` there.
 
     The ends of both sides' intervals are combined by Newcombe's square-and-add (1998, method 10). The error is the
