@@ -9,7 +9,7 @@ import pytest
 
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.harmonize import Crosswalk, load_crosswalk
-from mpta_pipeline.harmonize.labels import LabelPattern, normal_label
+from mpta_pipeline.harmonize.value_labels import LabelPattern, normal_label
 from mpta_pipeline.surveys import packaged_sources
 
 GOOD = """
