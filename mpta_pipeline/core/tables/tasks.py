@@ -105,8 +105,8 @@ GOLD = Table(
 
 PROMPTS = Table(
     "prompts",
-    "One row per prompt: item × persona × condition × option order × style × framing × elicitation. All models share the "
-    "prompts.",
+    "One row per prompt: item × persona × condition × option order × style × framing × elicitation. All models share "
+    "the prompts.",
     ("prompt_id",),
     (
         *shared_columns("prompt_id"),
