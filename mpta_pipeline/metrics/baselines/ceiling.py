@@ -31,8 +31,8 @@ def cross_fitted(
 
     One random forest per item and survey is trained on at most `MOST_PEOPLE` respondents, with weights if there are
     any. Respondents in the training data are predicted by the trees that were grown without them (out of bag; Breiman
-    2001), all others by all trees. On the demo's items, its accuracy is within .003 of five-fold gradient boosting, in a
-    third of the time.
+    2001), all others by all trees. On the demo's items, its accuracy is within .003 of five-fold gradient boosting, in
+    a third of the time.
 
     Args:
         gold: GOLD of a task, all respondents.

@@ -1,4 +1,4 @@
-"""CIVICS: how many statements the model agrees with. No answer is right."""
+"""Define CIVICS metrics: how many statements the model agrees with. There is no right answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ METRICS = (
     Metric(
         name="civics_agreement",
         label="statements agreed with less disagreed with",
-        definition="Share of statements agreed with less that disagreed with, over readable answers",
+        definition="Share of statements agreed with minus share disagreed with, over readable answers",
         unit="difference of shares",
         low=-1.0,
         high=1.0,

@@ -137,8 +137,8 @@ def disparity_estimates(view: View, prepared: Prepared) -> dict[str, pl.DataFram
     """Compute the disparity of accuracy over the groups of one dimension of people.
 
     For the null hypothesis (`baseline` permutation_null), personas are randomly reassigned to groups, and the effects
-    of questions on groups (`question_noise`) are redrawn. The mean over draws is the baseline, and the share of draws at
-    least as unequal is the p-value. With a single item cluster, question effects are unknown: p-values then hold
+    of questions on groups (`question_noise`) are redrawn. The mean over draws is the baseline, and the share of draws
+    at least as unequal is the p-value. With a single item cluster, question effects are unknown: p-values then hold
     for this item only, and the note says so.
     """
     block, slices = view.block, view.slices
