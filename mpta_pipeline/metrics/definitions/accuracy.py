@@ -49,8 +49,8 @@ METRICS = (
         name="accuracy",
         definition="Share of items answered right after balancing the option orders: probabilities (picks if there "
         "are none) are averaged over the orders of an item, and the largest counts as the answer. Ties share the "
-        "credit. Orders without a readable answer count as wrong. Always choosing the same position therefore scores at "
-        "chance level. For survey tasks, the right answer is the person's own",
+        "credit. Orders without a readable answer count as wrong. Always choosing the same position therefore scores "
+        "at chance level. For survey tasks, the right answer is the person's own",
         unit="share",
         low=0.0,
         high=1.0,

@@ -84,8 +84,8 @@ METRICS = (
     Metric(
         name="consistency",
         label="consistency (OpinionQA)",
-        definition="Share of topics in which the best represented group over all questions is also the best represented. "
-        "Topics are the items' categories; one estimate per dimension",
+        definition="Share of topics in which the best represented group over all questions is also the best "
+        "represented. Topics are the items' categories; one estimate per dimension",
         unit="share",
         low=0.0,
         high=1.0,
