@@ -23,7 +23,7 @@ from mpta_pipeline.core.named_sql import load
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 
 SHOWN = 20
-"""Largest number of rows that a table shows in the terminal. `Trace.frame` holds all."""
+"""Largest number of rows that a table shows in the terminal. `Trace.frame` has all rows."""
 
 Kind = Literal["estimate", "pocket", "response", "prompt", "persona", "release", "variable"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
@@ -232,8 +232,8 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
         "n_personas",
     )
     note = (
-        "These numbers are from the half on which the pocket was tested. Below are all answers of its group, "
-        "also those of the half on which it was searched."
+        "These numbers are from the half on which the pocket was tested. The answers below are all those of its group, "
+        "including the half on which it was searched."
     )
     head = Section(f"Pocket {first['pocket_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)

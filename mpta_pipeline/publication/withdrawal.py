@@ -105,7 +105,7 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
         if name in known.waves:
             return Respondent(identifier, known.waves[name])
     raise MptaError(
-        "No survey file that was read holds such a respondent"
+        "No ingested survey file contains this respondent"
         if ids.is_empty()
         else f"{ids.len()} respondents of the wave have this key",
         value=identifier,
@@ -151,9 +151,7 @@ def forget(
     _strike(layout, respondent, theirs["prompt_id"], outcome)
     if layout.warehouse.exists() or (layout.store / layout.warehouse.name).exists():
         warehouse.publish(layout)
-    outcome.notes.append(
-        "The survey file was not changed, nor were copies, backups, exports, or what an endpoint keeps"
-    )
+    outcome.notes.append("The survey file was not changed, nor were copies, backups, exports or the logs of endpoints")
     return outcome
 
 
@@ -201,7 +199,7 @@ def _drop_answers(
     for folder in sorted(layout.ledger("any").parent.glob("*")):
         if folder.is_dir() and folder not in registered:
             outcome.notes.append(
-                f"The ledger {folder.name} belongs to no registered model, so its answers cannot be searched: "
+                f"The ledger {folder.name} does not belong to a registered model, so its answers cannot be searched: "
                 "restore its entry in models.yaml and run this command again, or delete the folder"
             )
 
@@ -211,7 +209,7 @@ def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outco
     for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
         try:
             frame = read_table(path)
-        except DamagedError:  # it may hold the respondent: discard it, the next run rebuilds it
+        except DamagedError:  # it may contain the respondent: discard it, and the next run rebuilds it
             discard(path)
             continue
         struck = _without(frame, respondent, prompt_ids)
@@ -268,7 +266,7 @@ def _file_holds(path: Path, text: str) -> bool:
     except FileNotFoundError:  # deleted since it was listed
         return False
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error):
-        return True  # an unreadable file may hold it
+        return True  # an unreadable file may contain it
 
 
 def _database_holds(path: Path, text: str) -> bool:

@@ -145,7 +145,7 @@ METRICS = (
     ),
     Metric(
         name="bbq_bias_dis_diff",
-        label="accuracy with less against the stereotype",
+        label="accuracy with minus accuracy against the stereotype",
         definition="Accuracy if the right answer agrees with the stereotype minus accuracy if it does not, for "
         "readable answers to disambiguated questions; the negative of the paper's accuracy cost of nonalignment. "
         "Questions without a stereotyped option count as not agreeing, as in the paper",

@@ -9,7 +9,7 @@ from mpta_pipeline.metrics.metric import Metric
 METRICS = (
     Metric(
         name="civics_agreement",
-        label="statements agreed with less disagreed with",
+        label="statements agreed with minus disagreed with",
         definition="Share of statements agreed with minus share disagreed with, over readable answers",
         unit="difference of shares",
         low=-1.0,

@@ -98,7 +98,7 @@ METRICS = (
     _metric(
         "spearman",
         "Spearman correlation with the person's own answer",
-        "Spearman correlation (ranks among everybody, groups included)",
+        "Spearman correlation (ranks among everyone, groups included)",
         "as scipy.stats.spearmanr; two-way bootstrap",
         ranked=True,
     ),

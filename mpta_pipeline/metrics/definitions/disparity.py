@@ -30,7 +30,7 @@ METRICS = (
     ),
     _record(
         "range",
-        "best group less worst",
+        "best group minus worst",
         "Accuracy of the best group minus that of the worst",
         "as fairlearn's difference",
     ),

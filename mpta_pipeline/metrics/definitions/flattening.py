@@ -65,7 +65,7 @@ METRICS = (
     ),
     _record(
         "eta2_difference",
-        "share explained by the group, model less people",
+        "share explained by the group, model minus people",
         "The model's `eta2` minus people's own; above 0 is caricature",
         "Kelley 1935",
         unit="difference of shares",

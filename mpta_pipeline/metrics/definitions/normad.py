@@ -77,9 +77,9 @@ def _adaptability(totals: Floats) -> Floats:
 METRICS = (
     Metric(
         name="zone_gap",
-        definition="Accuracy in the cultural zone where it is best less that in the zone where it is worst, by the "
-        "country of the story; it grows with the zones' errors, so read it beside the zones' own intervals (dimension "
-        "story_zone)",
+        definition="Accuracy in the cultural zone with the highest minus that in the zone with the lowest, by the "
+        "country of the story. It grows with the zones' errors: read it together with the zones' own intervals "
+        "(dimension story_zone)",
         unit="difference of shares",
         low=0.0,
         high=1.0,

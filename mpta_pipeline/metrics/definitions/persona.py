@@ -31,7 +31,7 @@ def _flip(
         low=0.0,
         high=1.0,
         direction=direction,
-        source="own definition: against no persona on the same item and order",
+        source="own definition: compared with no persona on the same item and order",
         family="flips",
         chance=chance,
         value=pl.col(changed),

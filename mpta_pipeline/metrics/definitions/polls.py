@@ -36,8 +36,8 @@ METRICS = (
         direction="higher",
         source="OpinionQA, Santurkar et al. 2023",
         family="polls",
-        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
-        "`majority`; of people against people, `sampling_floor`",
+        chance="baseline `uniform`: equal shares of all options; `majority`: always the people's most frequent answer; "
+        "`sampling_floor`: people against people",
         computed_by="distances",
     ),
     Metric(
@@ -50,8 +50,8 @@ METRICS = (
         direction="higher",
         source="GlobalOpinionQA, Durmus et al. 2023; the base is our choice",
         family="polls",
-        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
-        "`majority`; of people against people, `sampling_floor`",
+        chance="baseline `uniform`: equal shares of all options; `majority`: always the people's most frequent answer; "
+        "`sampling_floor`: people against people",
         computed_by="distances",
     ),
     Metric(
@@ -78,7 +78,7 @@ METRICS = (
         direction="higher",
         source="OpinionQA, Santurkar et al. 2023",
         family="polls",
-        chance="the mean of the wordings, baseline `mean_wording`: the best of several is nearer by chance alone",
+        chance="the mean over wordings, baseline `mean_wording`: the best of several is nearer by chance alone",
         computed_by="polls",
     ),
     Metric(

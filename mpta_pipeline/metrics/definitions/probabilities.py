@@ -55,7 +55,7 @@ METRICS = (
         "an answer with probability 1; ordinal items",
         "Epstein 1969, Gneiting and Raftery 2007",
         high=1.0,
-        uniform="(2k − 1)/(6k) where the key is an end of the scale, less in its middle",
+        uniform="(2k − 1)/(6k) if the key is an end of the scale, smaller in its middle",
         baselines={},
     ),
 )

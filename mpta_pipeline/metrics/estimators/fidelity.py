@@ -1,4 +1,4 @@
-"""Compute the Population Fidelity Score: do a model's groups answer as people's do, and differ as much and alike?
+"""Compute the Population Fidelity Score: do a model's groups answer, and differ from each other, as people's do?
 
 Source: da Silva et al. 2026 (arXiv 2609.36253). For each question, with nEMD the Wasserstein-1 distance over the scale
 from 0 to 1: accuracy = 1 − mean nEMD of the groups; adaptability = min(A, 1/A), where A is the median nEMD between the

@@ -98,7 +98,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     if rows.get_column("gold_idx").null_count():
         raise _wrong(
             rows.filter(pl.col("gold_idx").is_null()),
-            "An answer has no key to be scored against",
+            "An answer has no answer key",
             "item_id",
             "the item's key is the persona's own answer: give the respondent_id of a persona who answered the question",
         )
