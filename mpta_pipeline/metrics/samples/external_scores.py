@@ -67,7 +67,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     if (unknown := answers.join(items, on="item_id", how="anti", maintain_order="left")).height:
         raise _wrong(
             unknown,
-            f"{unknown.height} answers are to items that the task does not contain",
+            f"{unknown.height} answers are to items that the task does not have",
             "item_id",
             "use the item ids in the task's items table",
         )
