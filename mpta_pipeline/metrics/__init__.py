@@ -1,4 +1,4 @@
-"""Compute estimates from scores: uncertainty, baselines, gaps, pockets and comparisons. Knows only tables."""
+"""Compute estimates from scores: uncertainty, baselines, gaps, pockets and comparisons. Reads and returns tables."""
 
 from mpta_pipeline.metrics.baselines.ceiling import cross_fitted
 from mpta_pipeline.metrics.baselines.people_shares import people_shares

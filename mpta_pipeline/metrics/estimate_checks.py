@@ -10,12 +10,12 @@ from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.metrics.metric import METRICS
 from mpta_pipeline.metrics.samples.groups import ALL
 
-# Sums of weights and shares come with rounding.
+# Tolerance for the rounding errors of summed weights and shares.
 SLACK = 1e-9
 
 
 def _none(name: str, description: str, wrong: pl.DataFrame, key: tuple[str, ...]) -> CheckResult:
-    """Passed where no row is wrong; else how many are, and the first of them."""
+    """Pass if no row is wrong. Otherwise fail with the number of wrong rows and the first of them."""
     found: dict[str, Any] = {"wrong": wrong.height}
     if wrong.height:
         found["first"] = " · ".join(str(v) for v in wrong.select(key).row(0))
@@ -23,7 +23,7 @@ def _none(name: str, description: str, wrong: pl.DataFrame, key: tuple[str, ...]
 
 
 def check_estimates(estimates: pl.DataFrame) -> list[CheckResult]:
-    """Check SUBGROUP_METRICS: counts add up, intervals contain estimates, no estimate without n or out of its range."""
+    """Check SUBGROUP_METRICS: counts add up, intervals contain estimates, each estimate has an n and is in range."""
     key = ("survey", "metric", "condition", "dimensions", "subgroup", "baseline")
     own = estimates.filter((pl.col("baseline") == "") & (pl.col("subgroup") != ALL))
     of = ["survey", "metric", "condition", "weighted"]
@@ -40,25 +40,25 @@ def check_estimates(estimates: pl.DataFrame) -> list[CheckResult]:
     return [
         _none(
             "counts_add_up",
-            "The answers of a dimension's subgroups are no more than everybody's",
+            "The subgroups of a dimension have no more answers in total than everyone",
             over.with_columns(pl.lit("").alias("baseline"), pl.lit("").alias("subgroup")),
             key,
         ),
         _none(
             "intervals_contain_estimates",
-            "Every interval holds its estimate",
+            "Every interval contains its estimate",
             estimates.filter((estimate < low - SLACK) | (estimate > high + SLACK)),
             key,
         ),
         _none(
             "no_estimate_without_n",
-            "Every estimate has the answers, personas and items that it rests on",
+            "Every estimate is based on at least one answer, persona and item",
             estimates.filter(estimate.is_not_null() & (counts <= 0)),
             key,
         ),
         _none(
             "estimates_in_range",
-            "Every estimate lies in the range of its metric, and is no infinity",
+            "Every estimate is finite and within the range of its metric",
             ranged.filter(
                 (estimate < pl.col("low") - SLACK) | (estimate > pl.col("high") + SLACK) | estimate.is_infinite()
             ),
@@ -68,20 +68,20 @@ def check_estimates(estimates: pl.DataFrame) -> list[CheckResult]:
 
 
 def check_pockets(pockets: pl.DataFrame) -> list[CheckResult]:
-    """Check POCKETS: differences are those of the estimates, intervals contain them, none without n."""
+    """Check POCKETS: differences match the estimates, intervals contain them, and each pocket has an n."""
     key = ("survey", "condition", "outcome", "dimensions", "subgroup")
     gap = pl.col("estimate") - pl.col("rest_estimate")
     counts = pl.min_horizontal("n_answers", "n_personas", "n_items")
     return [
         _none(
             "counts_add_up",
-            "A pocket's difference is its estimate less the others'",
+            "A pocket's difference is its estimate minus that of the rest",
             pockets.filter((gap - pl.col("difference")).abs() > SLACK),
             key,
         ),
         _none(
             "intervals_contain_estimates",
-            "Every interval holds its difference",
+            "Every interval contains its difference",
             pockets.filter(
                 (pl.col("difference") < pl.col("ci_low") - SLACK) | (pl.col("difference") > pl.col("ci_high") + SLACK)
             ),
@@ -89,13 +89,13 @@ def check_pockets(pockets: pl.DataFrame) -> list[CheckResult]:
         ),
         _none(
             "no_estimate_without_n",
-            "Every pocket has the answers, personas and items that it rests on",
+            "Every pocket is based on at least one answer, persona and item",
             pockets.filter(counts <= 0),
             key,
         ),
         _none(
             "confirmed_by_test",
-            "Every pocket that is called confirmed has a q-value",
+            "Every confirmed pocket has a q-value",
             pockets.filter(pl.col("confirmed") & pl.col("q_value").is_null()),
             key,
         ),
@@ -103,7 +103,7 @@ def check_pockets(pockets: pl.DataFrame) -> list[CheckResult]:
 
 
 def check_comparison(comparison: pl.DataFrame) -> list[CheckResult]:
-    """Check MODEL_COMPARISON: both directions say the same, intervals contain differences, none without n."""
+    """Check MODEL_COMPARISON: both directions agree, intervals contain differences, and each estimate has an n."""
     key = ("task", "survey", "metric", "condition", "model", "other_model")
     pairs = comparison.filter(pl.col("model") != pl.col("other_model"))
     other = pairs.select(*key[:4], model="other_model", other_model="model", back="difference")
@@ -112,13 +112,13 @@ def check_comparison(comparison: pl.DataFrame) -> list[CheckResult]:
     return [
         _none(
             "counts_add_up",
-            "The difference of two models is the opposite in the other direction",
+            "Swapping the two models only changes the sign of the difference",
             both.filter((pl.col("difference") + pl.col("back")).abs().fill_null(1.0) > SLACK),
             key,
         ),
         _none(
             "intervals_contain_estimates",
-            "Every interval holds its difference",
+            "Every interval contains its difference",
             pairs.filter(
                 (pl.col("difference") < pl.col("ci_low") - SLACK) | (pl.col("difference") > pl.col("ci_high") + SLACK)
             ),
@@ -126,7 +126,7 @@ def check_comparison(comparison: pl.DataFrame) -> list[CheckResult]:
         ),
         _none(
             "no_estimate_without_n",
-            "Every estimate has the answers, personas and items that it rests on",
+            "Every estimate is based on at least one answer, persona and item",
             comparison.filter(pl.col("estimate").is_not_null() & (counts <= 0)),
             key,
         ),

@@ -38,7 +38,7 @@ from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View,
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 
-# Each thread holds the totals of its dimension; more of them would take more memory than time.
+# Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
 
 
@@ -56,28 +56,29 @@ def compute_estimates(
 ) -> pl.DataFrame:
     """Compute all estimates of one model on one task.
 
-    Each estimate has one row with `baseline` empty, and one further row per baseline that applies: the same estimate
-    with the baseline's estimate on the same answers, and the gap net of the baseline.
+    Each estimate has one row with an empty `baseline`, and one more row per baseline that applies. That row repeats the
+    estimate and adds the baseline's estimate on the same answers and the gap net of the baseline.
 
     Args:
         scores: SCORES of one model and one task.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
-        gold: GOLD of the task for all respondents; empty where the answer key does not depend on the person.
-        rules: How estimates are cut and judged.
-        releases: wave and release_id of the waves in use (WAVES will do); None leaves `release_ids` empty. With
-            `weight_name`, the survey's weights are named in every estimate's record.
-        items: ITEMS of the task, for estimates by context and the options' places; None leaves out what needs them.
-        ceiling: What the visible traits could foretell (`ceiling.cross_fitted`), for skill; None leaves it out.
-        retest: column and retest, how often people give their own answer again (`retest.read_retest`), for items with a
-            `column`; None leaves it out.
-        study: Name of the study, which the estimates' ids bind.
+        gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
+        rules: Dimensions, levels and margins of the estimates.
+        releases: wave and release_id of the waves in use, for example WAVES; None leaves `release_ids` empty. With
+            `weight_name`, every estimate names the survey weights that it uses.
+        items: ITEMS of the task, for estimates by context and by option position; None omits the metrics that need
+            them.
+        ceiling: How well the visible traits predict the answers (`ceiling.cross_fitted`), for skill; None omits skill.
+        retest: column and retest, the share of people who repeat their own answer (`retest.read_retest`), for items
+            with a `column`; None omits the metrics that need it.
+        study: Name of the study, which is part of the estimates' ids.
 
     Returns:
         SUBGROUP_METRICS. Surveys are never pooled. The result does not depend on the order of any frame's rows.
 
     Raises:
-        ConfigError: A dimension is not known.
-        ValidationError: The scores are of several models or tasks.
+        ConfigError: A dimension is unknown.
+        ValidationError: The scores belong to several models or tasks.
     """
     if scores.is_empty():
         return SUBGROUP_METRICS.empty()
@@ -110,7 +111,7 @@ def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataF
 def blocks(
     units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, polls: Polls | None = None
 ) -> Iterator[Block]:
-    """The blocks of the answers: each survey unweighted, and weighted too where all its answers have weights."""
+    """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
     groups = g.apart(groups)
     surveys = units.frame.get_column("survey")
     for survey in sorted(surveys.unique().to_list()):
@@ -135,10 +136,10 @@ Work = Callable[[], pl.DataFrame]
 def _side_by_side(
     blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
 ) -> Iterator[pl.DataFrame]:
-    """Estimates of all blocks, the dimensions of a condition in threads while the next condition is prepared.
+    """Compute the estimates of all blocks. Dimensions run in threads while the next condition is prepared.
 
-    The arrays' sums run outside Python's lock: two at a time take little more than half the time. The threads of a
-    single matrix product would only wait for each other.
+    The array sums release Python's lock, so that two threads take little more than half the time of one. Matrix
+    products run single-threaded, because their threads would only wait for each other.
     """
     with (
         threadpool_limits(1, user_api="blas"),
@@ -154,7 +155,7 @@ def _side_by_side(
 
 
 def _block_estimates(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[list[Work]]:
-    """What is to be computed of one block, condition by condition: a piece of work for each dimension."""
+    """Yield the work of one block, condition by condition: one function per dimension."""
     values = {name: evaluate(block.frame, m) for name, m in chosen.items() if m.value is not None}
     without = block.condition(REFERENCE)
     references = {
@@ -175,7 +176,7 @@ def _condition_estimates(
     values: Mapping[str, Values],
     references: Mapping[str, Floats],
 ) -> list[Work]:
-    """A piece of work for each dimension under one condition; what they share is gone with the last of them."""
+    """Return one function per dimension for one condition. Their shared data is freed after the last of them."""
     here = block.condition(condition)
     of_condition = block.of(condition)
     prepared = {
@@ -210,7 +211,7 @@ def _condition_estimates(
 def _view_estimates(
     view: View, prepared: Mapping[str, Prepared], features: Mapping[str, Features]
 ) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Metric and estimates, of one condition by one dimension."""
+    """Compute the estimates of each metric for one condition and one dimension."""
     guesses = group_guesses(view.block, view.cut.dimension)
     for name, values in prepared.items():
         of_groups = {
@@ -232,8 +233,8 @@ def _view_estimates(
 
 
 def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[str, str]) -> pl.DataFrame:
-    """One frame of all metrics of a view that rest on any answer, with the key columns and the metrics' remarks."""
-    # Of small frames the calls cost more than the work: one for all metrics.
+    """Combine all metrics of a view that have any answers, with the key columns and the metrics' remarks."""
+    # One frame for all metrics, because the calls on many small frames cost more than the work.
     whole = pl.concat(list(parts.values()), how="diagonal")
     # Slice −1 is the dimension as a whole.
     names = np.array([*view.cut.labels, g.ALL], dtype=object)
@@ -258,19 +259,19 @@ def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[st
     return made.filter(pl.col("n_answers") > 0)
 
 
-# Columns that the judgement needs and the table does not show.
+# Columns that the tests need and the table omits.
 _OWN_COLUMNS = (
     "gap_error", "gap_df", "gap_p", "gap_apart_error", "gap_apart_df", "gap_apart_p", "even_personas",
 )  # fmt: skip
 
 
 def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
-    """Correct tests within families, judge gaps, mark small cells and turn undefined estimates into nulls.
+    """Correct tests within families, set verdicts of gaps, mark small cells and turn undefined estimates into nulls.
 
-    A family is all tests of a metric family of this model and task, over surveys, conditions and subgroups. The effects
-    on everyone are a family of their own: they are not found by looking through subgroups, and many subgroups must not
-    hide them. Weighted and unweighted estimates test the same hypotheses and are families apart, and so are gaps net of
-    each baseline.
+    A family holds all tests of a metric family of this model and task, over surveys, conditions and subgroups. The
+    effects on everyone are a separate family: they do not come from a search over subgroups, and many subgroups must
+    not hide them. Weighted and unweighted estimates test the same hypotheses and are separate families. So are the gaps
+    net of each baseline.
     """
     wanted = {name: dtype for name, dtype in SUBGROUP_METRICS.schema.items() if dtype == pl.Float64}
     wanted |= {name: pl.Float64() for name in (*_OWN_COLUMNS, "n_people")}
@@ -289,7 +290,7 @@ def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
         multiplicity.q_values("gap_p", over).alias("gap_q"),
         multiplicity.q_values("gap_apart_p", over).alias("gap_apart_q"),
     )
-    # Where a group stands out, the others are judged without it: it would make all of them differ.
+    # Verdicts leave an outlier group out of everyone else, because it would make all other groups differ.
     plain, apart = (
         equivalence.verdicts(
             *(estimates.get_column(f"{gap}{c}").fill_null(np.nan).to_numpy() for c in ("", "_error", "_df", "_q")),
@@ -310,7 +311,7 @@ def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     return estimates.with_columns(
         pl.Series("verdict", words, dtype=pl.String),
         pl.when(said != "").then(said).alias("note"),
-        # A person of a huge weight among many is one person.
+        # A person who carries most of the weight counts as one person.
         (
             (pl.min_horizontal("n_personas", "even_personas") < rules.min_personas)
             | (pl.col("n_items") < rules.min_items)
@@ -320,7 +321,7 @@ def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
 
 
 def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
-    """Releases of the waves behind each survey's estimates."""
+    """Collect the releases of the waves behind each survey's estimates."""
     used = units.select("survey", "wave").unique()
     known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases
     if "weight_name" not in known.columns:
@@ -336,7 +337,7 @@ def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFram
 
 
 def _weights() -> pl.Expr:
-    """Which weights the answers on either side carry, in words."""
+    """Describe the weights of the model's and the people's answers."""
     name = pl.when(pl.col("weight_names") == "").then(pl.lit("survey weight")).otherwise(pl.col("weight_names"))
     both = pl.format("model: {} over the chance of being in the panel; people: {}", name, name)
     alone = pl.format("model: {} over the chance of being in the panel", name)

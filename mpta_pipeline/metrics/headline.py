@@ -1,4 +1,4 @@
-"""Select the estimates to read first: accuracy per condition next to guessing, with a sentence."""
+"""Select the headline estimates: accuracy per condition beside its baselines, with a sentence."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SCHEMA = {
 
 
 def headline(subgroup_metrics: pl.DataFrame, *, level: float = EstimateRules().level) -> pl.DataFrame:
-    """One row per model, task and survey: order-balanced accuracy of everyone, baselines, persona effect, a sentence.
+    """Summarize each model, task and survey: order-balanced accuracy, baselines, persona effect and a sentence.
 
-    Uses weighted estimates where there are any, else unweighted ones. A task with open-text answers has no accuracy:
-    its row is ROUGE-L, and its sentence says so.
+    Uses weighted estimates if there are any, otherwise unweighted ones. A task with open-text answers has no accuracy:
+    its row shows ROUGE-L, and its sentence says so.
 
     Args:
         subgroup_metrics: SUBGROUP_METRICS of any models and tasks.
         level: Level of tests, `figures.level` of the study.
 
     Returns:
-        model, task, survey, weighted; per condition its accuracy with `_low` and `_high`; `chance` and `item_mode` on
-        the persona condition's answers; effect with its interval and q; n_answers,
-        n_personas, n_items; `verdict`.
+        One row per model, task and survey: model, task, survey, weighted; the accuracy of each condition with `_low`
+        and `_high`; `chance` and `item_mode` on the answers of the persona condition; effect with its interval and q;
+        n_answers, n_personas, n_items; `verdict`.
     """
     key = ["model", "task", "survey"]
     rows = subgroup_metrics.filter(pl.col("metric").is_in(["accuracy", OPEN_TEXT]) & (pl.col("dimensions") == "all"))
@@ -71,7 +71,7 @@ def headline(subgroup_metrics: pl.DataFrame, *, level: float = EstimateRules().l
 
 
 def _verdict(row: Mapping[str, Any], level: float) -> str:
-    """Accuracy and effect of the persona in a sentence."""
+    """State the accuracy and the persona's effect in a sentence."""
     effect = effect_verdict(row["effect"], p_value=row["p_value"], q_value=row["q_value"], mde=row["mde"], level=level)
     said = (
         "open text: ROUGE-L against the reference, not accuracy"

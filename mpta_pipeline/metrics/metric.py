@@ -1,6 +1,6 @@
-"""The record of a metric, from which estimates, UI descriptions, report and documentation are made.
+"""Define the record of a metric. Estimates, UI descriptions, report and documentation are made from it.
 
-The records are in `definitions/`, one file per family. To add a metric, add a file there, and its test.
+The records are in `definitions/`, one file per family. To add a metric, add a file there and a test.
 """
 
 from __future__ import annotations
@@ -25,35 +25,34 @@ class Metric:
     """One metric.
 
     A *mean* metric is a ratio of sums over balanced answers (rows of `balancing.Units`): `value` gives each row's
-    numerator and `count` its denominator, so that errors, paired effects, gaps and baselines of all such metrics
-    come from one place. Other metrics (`value` is None) are computed by the module that `computed_by` names.
+    numerator and `count` its denominator. One module computes the errors, paired effects, gaps and baselines of all
+    mean metrics. Other metrics (`value` is None) have `features`, or the module that `computed_by` names computes them.
 
     Attributes:
-        name: As in `subgroup_metrics.metric`.
+        name: Value of `subgroup_metrics.metric`.
         definition: What it measures, in a sentence.
         unit: Unit of the estimate.
-        low: Least possible value; None: unbounded.
-        high: Greatest possible value; None: unbounded.
-        direction: Which way is better; "zero": nearer to 0; "none": neither.
+        low: Lowest possible value; None: unbounded.
+        high: Highest possible value; None: unbounded.
+        direction: Which direction is better; "zero": nearer to 0; "none": neither.
         source: Where the definition comes from.
         family: Metrics whose tests are corrected together.
-        chance: What a model that knows nothing gets, in words.
+        chance: What a model without any knowledge scores, in words.
         value: Numerator of each balanced answer.
-        count: Denominator of each balanced answer; 0 or null leaves it out.
-        where: Balanced answers that it applies to.
-        proportion: The estimate is a proportion: small samples get Wilson's interval.
+        count: Denominator of each balanced answer; 0 or null excludes the answer.
+        where: Balanced answers that the metric applies to.
+        proportion: The estimate is a proportion; small samples get Wilson's interval.
         paired: A paired effect of the persona is tested.
         gap: A gap to everyone else is tested.
         baselines: Name of a baseline → its value per balanced answer, in the estimate's unit.
-        features: For metrics that are functions of totals rather than means: (answers) → (rows × m) features, 0 on rows
-            that do not count.
+        features: For functions of totals that are not means: (answers) → (rows × m) features, 0 on excluded rows.
         statistic: (totals of shape (… × m)) → (…); nan where undefined.
-        parts: Of a ratio, instead of `statistic`: (totals) → numerator and denominator.
-        meaningless: The note of a ratio whose denominator is within its noise, so that the ratio has no estimate.
-        computed_by: Module that computes a metric that is neither.
-        keyless: Applies to answers without an answer key, too: opinions and open text.
-        label: Its name for people; empty if the name says it, with spaces for underscores.
-        remark: (balanced answers of one survey) → what a reader must know of each estimate, or None.
+        parts: For a ratio, instead of `statistic`: (totals) → numerator and denominator.
+        meaningless: Note of a ratio that is undefined because its denominator is within its noise.
+        computed_by: Module that computes a metric that has neither `value` nor `features`.
+        keyless: The metric also applies to answers without an answer key: opinions and open text.
+        label: Readable name; empty if the name with spaces for underscores is enough.
+        remark: (balanced answers of one survey) → caveat for the reader of each estimate, or None.
     """
 
     name: str
@@ -83,7 +82,7 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The metric's name for people."""
+        """Readable name of the metric."""
         return self.label or self.name.replace("_", " ")
 
     @property
@@ -108,14 +107,14 @@ METRICS: Mapping[str, Metric] = _load()
 
 
 def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
-    """The metrics that a task's scores allow: without an answer key only those that need none."""
+    """Return the metrics that apply to a task's scores: without an answer key, only those that need no key."""
     if scores.get_column("gold_idx").null_count() == 0:
         return METRICS
     return {name: metric for name, metric in METRICS.items() if metric.keyless}
 
 
 def describe() -> str:
-    """All metrics as a Markdown table, by family, for docs/reference/metrics.md."""
+    """Render all metrics as a Markdown table, by family, for docs/reference/metrics.md."""
     lines = ["| metric | what it is | unit, range | better | source |", "|---|---|---|---|---|"]
     for metric in sorted(METRICS.values(), key=lambda m: (m.family, m.name)):
         ends = [("−∞", "∞")[i] if end is None else f"{end:g}" for i, end in enumerate((metric.low, metric.high))]

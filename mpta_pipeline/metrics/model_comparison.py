@@ -1,4 +1,4 @@
-"""Compare models on the same prompts, and group those that cannot be told apart."""
+"""Compare models on the same prompts, and group those that do not differ significantly."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from mpta_pipeline.metrics.statistics.arrays import Floats, dense
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.intervals import paired
 
-# How it was asked may differ between models (letters or option probabilities); all else of the prompt is the same.
+# The elicitation may differ between models (letters or option probabilities). Otherwise the prompts are the same.
 _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
 COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_rate")
 
 
 def compare_models(scores: pl.DataFrame, *, rules: EstimateRules, groups: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Compare all models pairwise, task by task, survey by survey, on the answers that both gave.
+    """Compare all models pairwise, per task and survey, on the prompts that both answered.
 
-    Differences are paired by prompt, with two-way clustered errors, weighted where all answers have survey weights.
-    q-values are Benjamini–Hochberg's within task and metric. A tie group holds, from the best model down, the models
-    whose difference to the group's first is not significant: a ranking within it is not separable.
+    Differences are paired by prompt, with two-way clustered errors, and weighted if all answers have survey weights.
+    q-values are Benjamini–Hochberg's within task and metric. Tie groups are formed from the best model down: a group
+    holds the models whose difference from its first model is not significant, so that they cannot be ranked.
 
     Args:
         scores: SCORES of all models, of any number of tasks.
-        rules: `level` is the level of intervals, tests and tie groups.
-        groups: GROUPS, for the sampling units that people were drawn in; None: they were drawn one by one.
+        rules: `level` applies to intervals, tests and tie groups.
+        groups: GROUPS, for the sampling units of people; None: people were sampled individually.
 
     Returns:
         MODEL_COMPARISON: both directions of each pair, and one row per model with its own estimate.

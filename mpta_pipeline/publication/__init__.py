@@ -1,1 +1,1 @@
-"""What leaves the pipeline: the DuckDB warehouse, traces, withdrawals."""
+"""Publish the DuckDB warehouse, trace estimates to their sources, and process withdrawals."""

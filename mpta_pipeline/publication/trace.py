@@ -23,7 +23,7 @@ from mpta_pipeline.core.named_sql import load
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 
 SHOWN = 20
-"""Largest number of rows that a table shows in the terminal. `Trace.frame` holds all."""
+"""Largest number of rows that a table shows in the terminal. `Trace.frame` has all rows."""
 
 Kind = Literal["estimate", "pocket", "response", "prompt", "persona", "release", "variable"]
 Narrow = Callable[[duckdb.DuckDBPyConnection, pl.Series], None]
@@ -40,8 +40,8 @@ _CELL = (
     .alias("in the file")
 )
 
-# A respondent as the survey knows it, as `mpta forget` and `mpta trace` take it: wave and own key, without the wave
-# that the key of a pooled file begins with.
+# A respondent's wave and own key, as `mpta forget` and `mpta trace` accept it. The own key omits the wave that a native
+# key of a pooled file begins with.
 _OWN_KEY = pl.format(
     "{}:{}",
     "wave",
@@ -53,7 +53,7 @@ _OWN_KEY = pl.format(
 
 @dataclass(frozen=True)
 class TracedTable:
-    """A table of a trace with its title and a note below it. A single row is shown as a list of fields."""
+    """A table of a trace, with a title above and a note below. A single row is shown as a list of fields."""
 
     title: str
     frame: pl.DataFrame
@@ -62,16 +62,16 @@ class TracedTable:
 
 @dataclass(frozen=True)
 class Trace:
-    """Where something comes from, or what was made from it.
+    """The origin of an estimate, answer or persona, or everything made from a release or variable.
 
     Attributes:
-        kind: What the identifier names.
-        identifier: As given.
-        title: What it is, in a sentence.
-        sections: The steps from it back to the file.
-        frame: One row per answer with the survey cell that counts for it (of a persona: one row per survey answer), all
-            of them, with wave, release, file, SHA-256, row, variable, native code and label. Of a release or variable:
-            one row per harmonized column made from it.
+        kind: Type of the thing that the identifier names.
+        identifier: The identifier as given.
+        title: Description in a sentence.
+        sections: The steps back to the file.
+        frame: All answers, one row each, with the survey cell that counts for it: wave, release, file, SHA-256, row,
+            variable, native code and label. For a persona: one row per survey answer. For a release or variable: one
+            row per harmonized column made from it.
     """
 
     kind: Kind
@@ -81,7 +81,7 @@ class Trace:
     frame: pl.DataFrame
 
     def text(self, width: int = 120) -> str:
-        """The trace for a terminal of this width. Tables with more than 20 rows are cut and say so."""
+        """Render the trace for a terminal of this width. Tables are cut after 20 rows, with a note."""
         console = Console(file=io.StringIO(), width=width, highlight=False)
         console.print(Text(self.title, style="bold"))
         for section in self.sections:
@@ -100,8 +100,8 @@ def follow(con: duckdb.DuckDBPyConnection, identifier: str, narrow: Narrow) -> T
 
     Args:
         con: Connection with the published tables and views.
-        identifier: As `warehouse.trace` takes it.
-        narrow: Makes the table `traced` of the respondents concerned and lets the view `answers` read it alone.
+        identifier: As `warehouse.trace` accepts it.
+        narrow: Makes the table `traced` with the respondents concerned, and limits the view `answers` to it.
 
     Raises:
         MptaError: Nothing has this id.
@@ -149,7 +149,7 @@ def _ask(con: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
 
 
 def _cells(con: duckdb.DuckDBPyConnection, behind: pl.DataFrame, narrow: Narrow) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The answers with the survey cells that count for them, and where their people come from."""
+    """Return the answers with the survey cells that count for them, and the origins of their people."""
     narrow(con, behind["respondent_id"])
     origins = _ask(con, "origins")
     con.register("origins", origins.to_arrow())
@@ -190,8 +190,8 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
 
 
 def _replaced(con: duckdb.DuckDBPyConnection, identifier: str, before: pl.DataFrame, narrow: Narrow) -> Trace:
-    """A replaced estimate: what it was, what it is now, and where the current one comes from."""
-    # Imported here because it takes a second, which other traces can save.
+    """Trace a replaced estimate: its old value, its current value, and the origin of the current one."""
+    # Imported here because it takes a second to load, which other traces can save.
     from mpta_pipeline.metrics.metric import METRICS
     from mpta_pipeline.report import phrases
 
@@ -232,8 +232,8 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
         "n_personas",
     )
     note = (
-        "These numbers are from the half on which the pocket was tested. Below are all answers of its group, "
-        "also those of the half on which it was searched."
+        "These numbers are from the half on which the pocket was tested. The answers below are all those of its group, "
+        "including the half on which it was searched."
     )
     head = TracedTable(f"Pocket {first['pocket_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
@@ -247,7 +247,7 @@ def _pocket(con: duckdb.DuckDBPyConnection, identifier: str, pocket: pl.DataFram
 def _answers_of_group(
     con: duckdb.DuckDBPyConnection, group: dict[str, Any], narrow: Narrow
 ) -> tuple[pl.DataFrame, list[TracedTable]]:
-    """Trace the answers of a model to a task under a condition, for the people of a subgroup, back to the file."""
+    """Trace a model's answers to a task under a condition, for the people of a subgroup, back to the file."""
     _set(con, **{name: group[name] for name in ("model", "task", "survey", "condition", "dimensions", "subgroup")})
     made_of = _ask(con, "estimate_scores")
     values = made_of.select("prompt_id", *(d.value.cast(pl.String).alias(d.name) for d in ROW_DIMENSIONS))
@@ -405,7 +405,7 @@ def _variable(con: duckdb.DuckDBPyConnection, identifier: str, variable: pl.Data
 
 
 def _set(con: duckdb.DuckDBPyConnection, **values: str) -> None:
-    """Set the values that named queries read by `getvariable`."""
+    """Set the variables that named queries read with `getvariable`."""
     for name, value in values.items():
         con.execute(f"set variable {name} = ?", [value])
 
@@ -436,7 +436,7 @@ def _notes(section: TracedTable) -> Iterator[str]:
 
 
 def _show(value: object) -> str:
-    """A value on the terminal: short numbers, no control characters."""
+    """Format a value for the terminal: short numbers, no control characters."""
     match value:
         case None:
             return ""

@@ -42,10 +42,10 @@ VIEWS = (
     "memberships",
     "unparsed_replies",
 )
-"""Published views, each after those that it reads."""
+"""Published views, each after the views that it reads."""
 
 EARLIER_SCHEMA = "before_0_2"
-"""Schema of the views that keep the column names of versions before 0.2, for queries written then."""
+"""Schema of the views that keep the column names of versions before 0.2, for existing queries."""
 
 _EARLIER_VIEWS = {
     "recodes": {"dialect": "codebook"},
@@ -54,7 +54,7 @@ _EARLIER_VIEWS = {
 }
 
 LEFT_OUT = "tables/left_out.json"
-"""List of partitions of models and tasks that have left the study: kept, but neither published nor traced."""
+"""List of partitions of models and tasks removed from the study: kept, but neither published nor traced."""
 
 sql = load
 
@@ -74,7 +74,7 @@ def left_out(layout: Layout) -> set[Path]:
 
 
 def files(layout: Layout, table: tables.Table) -> list[Path]:
-    """The stored Parquet partitions of a table that belong to the study, in name order."""
+    """List the stored Parquet partitions of a table that belong to the study, in name order."""
     match table.name:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
@@ -87,7 +87,7 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
 
 
 def _current_releases(pointer: Path) -> list[Path]:
-    """The tables of variables of a wave's parts in use."""
+    """List the variables tables of a wave's parts in use."""
     try:
         stored = json.loads(read_text(pointer))
         releases = [part["release"] for part in stored["parts"]] if "parts" in stored else [stored["release"]]
@@ -102,7 +102,7 @@ def _current_releases(pointer: Path) -> list[Path]:
 
 @contextmanager
 def _at_hand(layout: Layout) -> Iterator[Layout]:
-    """The layout with its partitions on this machine: itself, or a copy for the time of the context.
+    """Yield the layout with local partitions: the layout itself, or a temporary copy of a remote one.
 
     DuckDB asks for the size of a remote file about forty times per query. A copy takes one parallel request per
     partition, and no DuckDB extension.
@@ -125,13 +125,13 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
 
 @contextmanager
 def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB over the Parquet partitions as they are now: a view per published table, and those of `sql/`.
+    """Open an in-memory DuckDB over the current Parquet partitions: one view per published table, and those of `sql/`.
 
-    It needs no published file, so it works while another process has that file open for writing, and during a run.
+    It does not use the published file, so it works during a run and while another process writes that file.
 
     Args:
         layout: Where the partitions are.
-        views: Views of `sql/views/` to make, each after those that it reads.
+        views: Views of `sql/views/` to make, each after the views that it reads.
     """
     with _at_hand(layout) as here, duckdb.connect() as con:
         for table in tables.PUBLISHED:
@@ -147,15 +147,15 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
 def publish(layout: Layout) -> Path:
     """Build `warehouse.duckdb` from the stored partitions and swap it in. On any failure, the old file stays.
 
-    Row order is that of the partitions' names and, within each, of its key (partitions are stored sorted by it), so the
-    same partitions give the same tables.
+    Rows are in the order of the partitions' names and, within each, of its key (partitions are stored sorted by it), so
+    that the same partitions give the same tables.
 
     Raises:
         ValidationError: A partition cannot be read or does not have the declared columns.
     """
 
     def build(temporary: Path) -> None:
-        temporary.unlink()  # DuckDB does not open an empty file, and the name is ours
+        temporary.unlink()  # DuckDB does not open an empty file, and the name is reserved for us
         with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
             con.begin()  # one transaction: otherwise each of hundreds of comments would be synced to disk
             for table in tables.PUBLISHED:
@@ -168,7 +168,7 @@ def publish(layout: Layout) -> Path:
             _comment(con)
             con.commit()
 
-    # DuckDB would replay a write-ahead log of the old file on the new one.
+    # Otherwise DuckDB would replay the old file's write-ahead log on the new file.
     layout.warehouse.with_name(layout.warehouse.name + ".wal").unlink(missing_ok=True)
     return shared(layout, write_atomic(layout.warehouse, build))
 
@@ -187,7 +187,7 @@ def trace(layout: Layout, identifier: str) -> Trace:
             name or SHA-256, or `wave:variable`.
 
     Raises:
-        MptaError: Nothing has this id; with what ids look like and where to find them.
+        MptaError: Nothing has this id. The message explains the forms of ids and where to find them.
     """
     # `answers` is made for the traced people only: binding it over all partitions takes seconds.
     with connect(layout, [view for view in VIEWS if view != "answers"]) as con:
@@ -222,7 +222,7 @@ def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[P
 
 
 def _with_current_names(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """Rename columns that a version before 0.2 stored; where partitions of both versions lie together, join the two."""
+    """Rename columns stored by versions before 0.2. If partitions of both versions exist, coalesce the two columns."""
     earlier = {old: new for old, new in table.earlier_names.items() if old in relation.columns}
     if not earlier:
         return relation
@@ -235,13 +235,13 @@ def _with_current_names(table: tables.Table, relation: duckdb.DuckDBPyRelation) 
 
 
 def _further_columns(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
-    """Columns of an open table beyond the declared ones, with their SQL types."""
+    """List the columns of an open table beyond the declared ones, with their SQL types."""
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     return {name: kind for name, kind in types.items() if name not in table.schema} if table.open else {}
 
 
 def _wanted(con: duckdb.DuckDBPyConnection, table: tables.Table, relation: duckdb.DuckDBPyRelation) -> list[str]:
-    """The declared columns as SQL, null where a partition was stored before an optional one was added."""
+    """Return the declared columns as SQL; null if a partition was stored before an optional column was added."""
     declared = con.table(quoted(table.name))
     types = dict(zip(declared.columns, map(str, declared.types), strict=True))
     return [
@@ -251,7 +251,7 @@ def _wanted(con: duckdb.DuckDBPyConnection, table: tables.Table, relation: duckd
 
 
 def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
-    """Insert the rows of the partitions into the declared table, further columns of an open table at the end."""
+    """Insert the rows of the partitions into the declared table. More columns of an open table go to the end."""
     if not paths:
         return
     relation = _scan(con, table, paths)
@@ -266,7 +266,7 @@ def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[P
 
 
 def _view_over_files(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> None:
-    """Replace the declared empty table by a view over its partitions, where there are any."""
+    """Replace the declared empty table by a view over its partitions, if there are any."""
     if not paths:
         return
     relation = _scan(con, table, paths)
@@ -286,7 +286,7 @@ def _make_views(con: duckdb.DuckDBPyConnection, views: Sequence[str]) -> None:
 
 
 def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
-    """Make a view with the earlier column names of each published table or view that has some."""
+    """Make a view with the earlier column names for each published table or view whose columns were renamed."""
     con.execute(f"create schema {EARLIER_SCHEMA}")
     for name, earlier in ({t.name: t.earlier_names for t in tables.PUBLISHED} | _EARLIER_VIEWS).items():
         if earlier:
@@ -297,7 +297,7 @@ def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _answer_columns(con: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
-    """The harmonized columns of `respondents` as SQL expressions: name, value, missing kind and native code as text."""
+    """Return the harmonized columns of `respondents` as SQL: name, value, missing kind and native code as text."""
     relation = con.table("respondents")
     types = dict(zip(relation.columns, map(str, relation.types), strict=True))
     return [
@@ -320,7 +320,7 @@ def _as_text(column: str, kind: str) -> str:
 
 
 def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) -> None:
-    """Put the respondents concerned into a table `traced`, and let `answers` be theirs alone."""
+    """Put the respondents concerned into a table `traced`, and limit the view `answers` to them."""
     con.register("wanted", respondent_ids.unique().to_frame("respondent_id").to_arrow())
     con.execute("create temp table traced as select r.* from respondents as r semi join wanted using (respondent_id)")
     con.unregister("wanted")

@@ -1,12 +1,12 @@
 """Remove a respondent who withdraws, with everything that was made from their answers.
 
-Removed at once: their rows in every raw snapshot, in every stored table and in the published DuckDB file, and every
-answer of a model to a prompt that shows or asks about them alone. Rebuilt by the next ordinary run: the
-harmonized wave, personas, panel, prompts, answers of whoever takes their place, scores, estimates, report; their wave's
-source has a new version because the list of those who withdrew has one.
+Removed immediately: their rows in every raw snapshot, in every stored table and in the published DuckDB file, and every
+answer of a model to a prompt that shows or asks about them alone. Rebuilt by the next ordinary run: the harmonized
+wave, personas, panel, prompts, answers for the replacement in the panel, scores, estimates and report. The run rebuilds
+them because the changed list of withdrawals gives their wave's source a new version.
 
-Left to the user: the producer's survey file (replace it with the next release; until then the list of withdrawals keeps
-them out), copies and backups, and what an endpoint has logged.
+Left to the user: the producer's survey file (replace it with the next release; until then the list of withdrawals
+excludes the respondent), copies and backups, and the logs of endpoints.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _PEOPLE = ("respondent_id", "shown_respondent_id", "persona_id", "shown_persona_
 
 @dataclass(frozen=True)
 class Respondent:
-    """A respondent as the raw snapshots know them.
+    """A respondent in the raw snapshots.
 
     Attributes:
-        id: Our id (`r_…`).
-        waves: Waves that hold the respondent or held them on an earlier withdrawal.
+        id: Respondent id (`r_…`).
+        waves: Waves that contain the respondent, or did so before an earlier withdrawal.
         native_keys: Native keys, as the file gives them.
     """
 
@@ -50,7 +50,7 @@ class Respondent:
 
 @dataclass
 class Forgotten:
-    """What was removed.
+    """The result of a withdrawal.
 
     Attributes:
         waves: Waves that the respondent was in.
@@ -68,16 +68,16 @@ class Forgotten:
 
 
 def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> Respondent:
-    """The respondent that an identifier names.
+    """Find the respondent that an identifier names.
 
     Args:
         layout: Where the snapshots are.
         registry: Survey sources.
-        identifier: Our id (`r_…`), or wave and own key, e.g. `gss-2018:317` or `wvs-3:152:17`, as `mpta trace` shows
-            it; the respondent's own number, the last part, is enough where it is unique in the wave.
+        identifier: Respondent id (`r_…`), or wave and own key, e.g. `gss-2018:317` or `wvs-3:152:17`, as `mpta trace`
+            shows it. The last part, the respondent's own number, is enough if it is unique in the wave.
 
     Raises:
-        MptaError: No snapshot holds such a respondent, or several do.
+        MptaError: No respondent, or more than one, matches the identifier.
     """
     wave, _, key = identifier.partition(":")
     found = [
@@ -90,7 +90,7 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
     elif everyone.is_empty():
         theirs = everyone
     else:
-        # The key of a pooled file begins with the wave, which is said already.
+        # The native key of a pooled file begins with the wave, which the identifier already names.
         code = wave.rpartition("-")[2]
         theirs = everyone.filter(pl.col("native_key").is_in([key, f"{code}:{key}"]))
         if theirs.is_empty():
@@ -105,7 +105,7 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
         if name in known.waves:
             return Respondent(identifier, known.waves[name])
     raise MptaError(
-        "No survey file that was read holds such a respondent"
+        "No ingested survey file contains this respondent"
         if ids.is_empty()
         else f"{ids.len()} respondents of the wave have this key",
         value=identifier,
@@ -116,7 +116,7 @@ def find(layout: Layout, registry: surveys.SourceRegistry, identifier: str) -> R
 def _snapshots(
     layout: Layout, registry: surveys.SourceRegistry, wave: str | None
 ) -> Iterator[tuple[surveys.RawWave, pl.DataFrame]]:
-    """Every snapshot of every release, superseded ones too, with its respondents; of one wave, or of all."""
+    """Yield the snapshots of all releases, superseded ones included, with their respondents; of one wave or all."""
     for path in listed(layout.raw_store, f"{'*' if wave is None else escape(wave)}/*/release.json"):
         raw = surveys.load_raw(layout, path.parent.parent.name, path.parent.name, registry=registry)
         yield raw, surveys.respondents(raw)
@@ -130,18 +130,18 @@ def forget(
     *,
     on: date,
 ) -> Forgotten:
-    """Remove a respondent. Run it again after a kill: it finishes what was left.
+    """Remove a respondent. If it is interrupted, run it again to finish.
 
     Args:
-        layout: Where everything is.
+        layout: The data folder.
         registry: Survey sources.
         models: The registered models, whose ledgers can be searched.
-        respondent: Whom.
-        on: Day of the withdrawal, for the list.
+        respondent: The respondent to remove.
+        on: Day of the withdrawal, for the list of withdrawals.
     """
     known = surveys.load_withdrawals(layout)
     again = bool(known.holds(pl.Series([respondent.id]))[0])
-    # The list comes first, so that everything read from here on excludes them.
+    # Update the list first, so that everything read from here on excludes the respondent.
     now = surveys.add_withdrawal(layout, respondent.id, respondent.waves, on)
     outcome = Forgotten(now.waves[surveys.hashed(pl.Series([respondent.id]))[0]], again)
     for _ in _snapshots(layout, registry, None):
@@ -151,14 +151,12 @@ def forget(
     _strike(layout, respondent, theirs["prompt_id"], outcome)
     if layout.warehouse.exists() or (layout.store / layout.warehouse.name).exists():
         warehouse.publish(layout)
-    outcome.notes.append(
-        "The survey file was not changed, nor were copies, backups, exports, or what an endpoint keeps"
-    )
+    outcome.notes.append("The survey file was not changed, nor were copies, backups, exports or the logs of endpoints")
     return outcome
 
 
 def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
-    """Texts by which the respondent shows in logs and previews: the id, the persona, the prompts that show it."""
+    """Collect the texts that identify the respondent in logs and previews: the id, the persona, and its prompts."""
     path = layout.table("personas")
     texts = [respondent_id]
     stored = tables.PERSONAS.with_current_names(read_table(path)) if path.exists() else tables.PERSONAS.empty()
@@ -177,7 +175,7 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
 
 
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
-    """Prompts that show the respondent or ask with their answer as the key; `alone`: nobody else shares the text."""
+    """Find the prompts that show the respondent or have their answer as key; `alone`: nobody else shares the text."""
     paths = listed(layout.store / "tables" / "prompts", "**/*.parquet")
     frames = [tables.PROMPTS.with_current_names(read_table(path)) for path in paths]
     if not frames:
@@ -201,7 +199,7 @@ def _drop_answers(
     for folder in sorted(layout.ledger("any").parent.glob("*")):
         if folder.is_dir() and folder not in registered:
             outcome.notes.append(
-                f"The ledger {folder.name} belongs to no registered model, so its answers cannot be searched: "
+                f"The ledger {folder.name} does not belong to a registered model, so its answers cannot be searched: "
                 "restore its entry in models.yaml and run this command again, or delete the folder"
             )
 
@@ -211,7 +209,7 @@ def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outco
     for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
         try:
             frame = read_table(path)
-        except DamagedError:  # it may hold the respondent: discard it, the next run rebuilds it
+        except DamagedError:  # it may contain the respondent: discard it, and the next run rebuilds it
             discard(path)
             continue
         struck = _without(frame, respondent, prompt_ids)
@@ -242,15 +240,15 @@ def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series)
 
 
 def tables_with(layout: Layout, text: str, further: Iterable[Path] = ()) -> list[Path]:
-    """The stored files that hold a text, or cannot be looked into: none should hold the id of somebody who withdrew.
+    """List the stored files that contain a text or cannot be read. None should contain a withdrawn respondent's id.
 
-    Looks into every file below the data directory, hidden and half-written ones too, and below further folders: Parquet
-    in all its text columns, nested ones too, the published DuckDB file column by column, anything else byte by byte.
-    The survey files are the producer's; they do not hold our ids.
+    It searches every file below the data folder, including hidden and unfinished ones, and below further folders: all
+    text columns of Parquet files, nested ones included, the published DuckDB file by column, and any other file by
+    bytes. The producers' survey files do not contain our ids.
 
     Args:
-        layout: The data directory.
-        text: What to look for.
+        layout: The data folder.
+        text: The text to look for.
         further: Other folders, such as Dagster's history.
     """
     folders = [layout.root, *further]
@@ -265,10 +263,10 @@ def _file_holds(path: Path, text: str) -> bool:
         if path.suffix == ".duckdb":
             return _database_holds(path, text)
         return _bytes_hold(path, text.encode())
-    except FileNotFoundError:  # gone since it was listed
+    except FileNotFoundError:  # deleted since it was listed
         return False
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error):
-        return True  # an unreadable file may hold it
+        return True  # an unreadable file may contain it
 
 
 def _database_holds(path: Path, text: str) -> bool:

@@ -1,4 +1,4 @@
--- The harmonized columns made from one release of a wave, or from one of its variables where one is set.
+-- The harmonized columns made from one release of a wave, or from one of its variables if one is set.
 select
     "column",
     concept,

@@ -1,4 +1,4 @@
--- The answers behind one estimate: scores of its model, task, survey and condition whose persona is in its subgroup.
+-- The answers behind one estimate: scores of its model, task, survey and condition, for personas in its subgroup.
 --
 -- `row_dimensions`: prompt, dimension and value of the dimensions of the question (core/row_dimensions.py).
 with dims as (
@@ -56,5 +56,5 @@ left join named on cell.prompt_id = named.prompt_id
 where
     getvariable('dimensions') = 'all'
     or named.subgroup = getvariable('subgroup')
-    -- An estimate of the whole dimension, such as the range of its groups: everyone whose group is known.
+    -- An estimate of the whole dimension, such as the range of its groups, includes everyone whose group is known.
     or (getvariable('subgroup') = 'all' and named.subgroup is not null)

@@ -1,5 +1,5 @@
--- The scores of the model, task, survey and condition of an estimate, with what the dimensions of the question are made
--- of: columns of the item, and the country of the person.
+-- The scores of an estimate's model, task, survey and condition, with the columns that define the dimensions of the
+-- question: columns of the item, and the country of the person.
 select
     scores.prompt_id,
     scores.category,

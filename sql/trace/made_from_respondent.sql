@@ -1,4 +1,4 @@
--- What was made from one respondent, down to the estimates that count them: how many rows of what.
+-- Count the rows made from one respondent, down to the estimates that include them.
 with asked as (
     select distinct
         model,

@@ -1,4 +1,4 @@
--- What uses the columns made from one variable: personas that carry the trait, items that ask it, their
+-- Count what uses the columns made from one variable: personas with the trait, items that ask about it, their
 -- answers, and the estimates with these answers or cut by the trait.
 with made as (
     select

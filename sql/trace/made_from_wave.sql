@@ -1,4 +1,4 @@
--- Count what was made from one wave, down to the estimates.
+-- Count the rows made from one wave, down to the estimates.
 select
     1 as step,
     'respondents' as what,

@@ -1,4 +1,4 @@
--- The traits that the traced personas carry, each with the native code and label it was made from.
+-- The traits of the traced personas, each with the native code and label that it was made from.
 select
     personas.respondent_id,
     trait.entry.column,

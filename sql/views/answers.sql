@@ -1,7 +1,7 @@
--- The survey answers: one row per respondent and harmonized column, with the native code and its label.
+-- Survey answers: one row per respondent and harmonized column, with the native code and its label.
 --
 -- It is a view because a table of the 15 million answers of 100,000 respondents took 11 s and 140 MB more. It has one
--- branch per column instead of UNPIVOT, so that a condition on "column" reads that column alone (.06 s against .6 s).
+-- branch per column instead of UNPIVOT, so that a filter on "column" reads that column alone (.06 s instead of .6 s).
 -- `columns` are SQL expressions that the caller quotes. `respondents` is the table to read.
 -- sqlfluff:templater:jinja:context:respondents:respondents
 -- sqlfluff:templater:jinja:context:columns:[{"name": "'age'", "value": "age", "missing": "a_m", "code": "a_c"}]

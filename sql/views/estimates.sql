@@ -1,4 +1,4 @@
--- Every estimate with its id, as the report shows it and `mpta trace` takes it, and its key in words.
+-- All estimates with the id that the report shows and `mpta trace` accepts, and the key in words.
 select
     concat_ws('/', model, task, survey, metric, condition, dimensions, subgroup) as estimate_key,
     *  -- noqa: AM04

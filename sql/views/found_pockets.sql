@@ -1,4 +1,4 @@
--- Every pocket with its id, as the report shows it and `mpta trace` takes it, and its key in words.
+-- All pockets with the id that the report shows and `mpta trace` accepts, and the key in words.
 select
     concat_ws('/', model, task, survey, condition, outcome, dimensions, subgroup) as pocket_key,
     *  -- noqa: AM04

@@ -1,6 +1,6 @@
 -- The subgroups of each persona: one row per persona and base dimension. Unknown values have no row.
 --
--- `dimensions`: there are any.
+-- `dimensions`: whether there are any dimensions.
 -- sqlfluff:templater:jinja:context:dimensions:True
 {% if dimensions %}
     select

@@ -1,4 +1,4 @@
--- Which native variable each harmonized column of a release was made from, with the question as put to a person.
+-- The native variable of each harmonized column of a release, with the question as put to a person.
 --
 -- A concept may name several spellings of a variable, and a file may use another case. The file's spelling is shown.
 select

@@ -296,7 +296,7 @@ def test_groups_of_the_files_own_columns(tmp_path, questions):
         ("question,answer\nIs ice blue?,It is\n", "Is ice blue"),
         ("question,reply\nIs rain wet?,It is\n", "column of answers"),
         ("answer\nIt is\n", "item_id"),
-        ("question,answer\nIs rain wet?,It is\nIs rain wet?,It is not\n", "told apart"),
+        ("question,answer\nIs rain wet?,It is\nIs rain wet?,It is not\n", "have the same key as another answer"),
     ],
 )
 def test_what_is_wrong_with_the_answers_is_said(tmp_path, questions, text, match):
@@ -433,7 +433,7 @@ class TestFilesOfOutsiders:
 
     def test_an_answer_given_twice_names_the_second(self, tmp_path, questions):
         one = self.gold(questions)[0][0]
-        with pytest.raises(ValidationError, match=rf"told apart.*{one} \(row 2\)"):
+        with pytest.raises(ValidationError, match=rf"have the same key as another answer.*{one} \(row 2\)"):
             self.score(tmp_path, questions, f"item_id,answer\n{one},A\n{one},B\n")
 
     def test_what_is_empty_is_told_and_counts_as_failed(self, tmp_path, questions):

@@ -1,4 +1,4 @@
-"""The crosswalk and the harmonized respondents."""
+"""Declare the tables of the crosswalk and of the harmonized respondents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
 CONCEPTS = Table(
     "concepts",
     "One row per concept, codebook and native variable: how the variable becomes a harmonized column. Rows with "
-    "equivalence `absent` record that a source has nothing for the concept.",
+    "equivalence `absent` record that a source does not measure the concept.",
     ("concept", "codebook", "variable"),
     (
         Column("concept", pl.String, "Name of the concept"),
@@ -25,12 +25,12 @@ CONCEPTS = Table(
             "domain", pl.String, "Domain of the trait", isin=("demographic", "belief", "value", "attitude", "design")
         ),
         Column("scale", pl.String, "Type of scale", isin=("nominal", "ordinal", "numeric")),
-        Column("label", pl.String, "Short name of the concept for people"),
-        Column("question", pl.String, "The question as a person would be asked it, in our own words", nullable=True),
+        Column("label", pl.String, "Short, readable name of the concept"),
+        Column("question", pl.String, "The question in our own words, as put to a person", nullable=True),
         Column(
             "statement",
             pl.String,
-            "Sentence in the second person that states the trait; {answer} stands for the answer",
+            "Sentence in the second person that states the trait; {answer} is replaced by the answer",
             nullable=True,
         ),
         Column("equivalence", pl.String, "How the source's scale relates to the canonical one"),
@@ -40,7 +40,7 @@ CONCEPTS = Table(
         Column(
             "status",
             pl.String,
-            "How sure the row is: verified in a file, documented in a codebook, assumed, or impossible (absent)",
+            "How certain the row is: verified in a file, documented in a codebook, assumed, or impossible (absent)",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Scores, and the estimates computed from them."""
+"""Declare the tables of scores and of the estimates computed from them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mpta_pipeline.core.vocabulary import ANSWER_SETS, SCORINGS, STATUSES, UNPAR
 
 PEOPLE_SHARES = Table(
     "people_shares",
-    "What people answered: the share of each option of an item by group, with its error by the survey's design. Groups "
-    "of few people are left out.",
+    "What people answered: the share of each option of an item by group, with its design-based error. Groups below the "
+    "study's minimum size are left out.",
     ("task", "survey", "item_id", "dimensions", "subgroup", "weighted", "option"),
     (
         *shared_columns("task", "survey", "item_id"),
@@ -19,12 +19,17 @@ PEOPLE_SHARES = Table(
         Column("weighted", pl.Boolean, "Survey weights were used"),
         Column("option", pl.Int64, "Canonical index of the option", ge=0),
         Column("answer", pl.String, "The option's text"),
-        Column("share", pl.Float64, "Share of the people who gave it", ge=0, le=1),
+        Column("share", pl.Float64, "Share of people who chose the option", ge=0, le=1),
         Column("se", pl.Float64, "Standard error, linearized over strata and sampling units", nullable=True, ge=0),
         Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("n_people", pl.Int64, "People with an answer to the item", ge=1),
-        Column("deff", pl.Float64, "Variance over that of as many people drawn at random", nullable=True),
+        Column(
+            "deff",
+            pl.Float64,
+            "Design effect: variance relative to a simple random sample of the same size",
+            nullable=True,
+        ),
         Column(
             "method",
             pl.String,
@@ -33,7 +38,7 @@ PEOPLE_SHARES = Table(
     ),
 )
 
-# chrF and BLEU by sacrebleu, ROUGE (F1) by rouge-score; bertscore (F1) is null where it was not asked for.
+# chrF and BLEU by sacrebleu, ROUGE (F1) by rouge-score; bertscore (F1) is null unless it was requested.
 TEXT_SCORES = pl.Struct(dict.fromkeys(("chrf", "bleu", "rouge_1", "rouge_l", "bertscore"), pl.Float64))
 
 SCORES = Table(
@@ -51,22 +56,24 @@ SCORES = Table(
         Column("framing", pl.String, "Framing of the persona text"),
         Column("paraphrase_id", pl.Int64, "Paraphrase of the framing"),
         Column("repeat_id", pl.Int64, "Repeat of the same prompt"),
-        Column("elicitation", pl.String, "How the answer was asked for"),
+        Column("elicitation", pl.String, "How the answer was requested"),
         Column("order_id", pl.Int64, "Option order"),
-        Column("k_options", pl.Int64, "Number of options; 0: open text", ge=0),
+        Column("k_options", pl.Int64, "Number of options; 0 for open text", ge=0),
         Column("ordinal", pl.Boolean, "The options are ordered"),
         Column("scoring", pl.String, "How the answer is scored", isin=SCORINGS),
         Column("answer_set", pl.String, "Fixed meaning of the options, as in items", nullable=True, isin=ANSWER_SETS),
-        Column("gold_idx", pl.Int64, "Canonical index of the answer key; null: there is none", nullable=True, ge=0),
+        Column("gold_idx", pl.Int64, "Canonical index of the answer key; null if there is none", nullable=True, ge=0),
         Column("gold_pos", pl.Int64, "Its shown position", nullable=True, ge=0),
-        Column("pred_idx", pl.Int64, "Canonical index of the option picked; null unless ok", nullable=True),
+        Column(
+            "pred_idx", pl.Int64, "Canonical index of the option picked; null unless the status is ok", nullable=True
+        ),
         Column("pred_pos", pl.Int64, "Its shown position", nullable=True),
         Column("p_vec", pl.List(pl.Float64), "Option probabilities in canonical order, summing to 1", nullable=True),
         Column(
             "letter_share",
             pl.Float64,
-            "Share of probability on the options' letters at the answer's first token; an answer below the least share "
-            "that counts has no p_vec; null where not known",
+            "Share of probability on the options' letters at the answer's first token; null if unknown. Below the "
+            "minimum share, the answer has no p_vec",
             nullable=True,
             ge=0,
             le=1,
@@ -75,14 +82,14 @@ SCORES = Table(
         Column(
             "unparsed_reason",
             pl.String,
-            "Why the reply is unparsed; null: it is not, or it was read elsewhere",
+            "Why the reply is unparsed; null if it is parsed, or was parsed outside the pipeline",
             nullable=True,
             isin=UNPARSED_REASONS,
         ),
         Column(
             "score",
             pl.Float64,
-            "1 if the option picked is the answer key, else 0; open text: ROUGE-L; null unless ok and there is a key",
+            "1 if the option picked is the answer key, else 0; ROUGE-L for open text; null unless ok and with a key",
             nullable=True,
         ),
         Column(
@@ -91,9 +98,16 @@ SCORES = Table(
             "BBQ: +1 biased, -1 counter-biased, 0 unknown; CIVICS: +1 agrees, -1 disagrees, 0 neither; null elsewhere",
             nullable=True,
         ),
-        Column("text_scores", TEXT_SCORES, "Open text against its reference, each 0 to 1; else null", nullable=True),
-        Column("condescending", pl.Boolean, "The reply speaks down to the person; null: there is none", nullable=True),
-        Column("weight", pl.Float64, "Panel weight; null: no survey weight", nullable=True),
+        Column(
+            "text_scores",
+            TEXT_SCORES,
+            "Similarity of open text to its reference, each 0 to 1; null otherwise",
+            nullable=True,
+        ),
+        Column(
+            "condescending", pl.Boolean, "The reply speaks down to the person; null if there is no reply", nullable=True
+        ),
+        Column("weight", pl.Float64, "Panel weight; null without a survey weight", nullable=True),
     ),
 )
 
@@ -111,21 +125,23 @@ SUBGROUP_METRICS = Table(
         Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
         Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
         Column("ci_high", pl.Float64, "Upper end of the confidence interval", nullable=True),
-        Column("method", pl.String, "How interval and error were made"),
+        Column("method", pl.String, "How the interval and error were computed"),
         Column(
             "note",
             pl.String,
-            "What a reader must know: why the estimate is undefined, or for whom and what it holds; null: nothing",
+            "Caveat for the reader: why the estimate is undefined, or what it is limited to; null if none",
             nullable=True,
         ),
         Column("n_answers", pl.Int64, "Answers behind the estimate", ge=0),
         Column("n_personas", pl.Int64, "Personas behind the estimate", ge=0),
         Column("n_items", pl.Int64, "Items behind the estimate", ge=0),
-        Column("n_eff", pl.Float64, "Effective number of answers (Kish, and clustering)", nullable=True),
+        Column(
+            "n_eff", pl.Float64, "Effective number of answers, after weighting (Kish) and clustering", nullable=True
+        ),
         Column(
             "n_people",
             pl.Int64,
-            "People whose own answers the model's are compared with as a distribution; null where none are",
+            "People whose distribution of answers the model's is compared with; null if the metric compares none",
             nullable=True,
             ge=0,
             optional=True,
@@ -134,23 +150,23 @@ SUBGROUP_METRICS = Table(
         Column(
             "weights",
             pl.String,
-            "Which weights the model's and the people's answers carry, by the file's own name of the survey weight",
+            "Weights of the model's and the people's answers; the survey weight has its native variable name",
             nullable=True,
             optional=True,
         ),
-        Column("baseline", pl.String, "Baseline compared with: chance, item_mode, group_mode …; empty: none"),
+        Column("baseline", pl.String, "Baseline of the comparison: chance, item_mode, group_mode …; empty if none"),
         Column("baseline_estimate", pl.Float64, "The baseline's estimate on the same rows", nullable=True),
-        Column("effect", pl.Float64, "Paired difference to the no-persona answers", nullable=True),
+        Column("effect", pl.Float64, "Paired difference from the no-persona answers", nullable=True),
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
         Column("effect_low", pl.Float64, "Lower end of its confidence interval", nullable=True),
         Column("effect_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
-        Column("q_value", pl.Float64, "Benjamini–Hochberg within its family", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "Benjamini–Hochberg q-value within its family", nullable=True, ge=0, le=1),
         Column("shrunken_estimate", pl.Float64, "Empirical-Bayes estimate", nullable=True),
         Column(
             "gap",
             pl.Float64,
-            "Estimate minus that of everyone else in the dimension; on a baseline's row both net of the baseline",
+            "Estimate minus that of everyone else in the dimension; on a baseline's row, both net of the baseline",
             nullable=True,
         ),
         Column("gap_se", pl.Float64, "Its standard error", nullable=True),
@@ -158,20 +174,18 @@ SUBGROUP_METRICS = Table(
         Column(
             "gap_apart",
             pl.Float64,
-            "As `gap`, to everyone else but the groups that stand out; null where no group of the dimension does",
+            "As `gap`, with outlier groups left out of everyone else; null if the dimension has no outlier group",
             nullable=True,
         ),
-        Column("gap_apart_q", pl.Float64, "Its q-value; it decides the verdict", nullable=True, ge=0, le=1),
-        Column(
-            "mde", pl.Float64, "Smallest effect that would be found with 80 % power, given effect_se", nullable=True
-        ),
-        Column("verdict", pl.String, "Gap to everyone else, by equivalence test", nullable=True, isin=VERDICTS),
-        Column("small", pl.Boolean, "Below the study's minimum cell: shown with its n, not to be read alone"),
+        Column("gap_apart_q", pl.Float64, "q-value of `gap_apart`; it decides the verdict", nullable=True, ge=0, le=1),
+        Column("mde", pl.Float64, "Smallest effect that is detectable with 80 % power, given effect_se", nullable=True),
+        Column("verdict", pl.String, "Equivalence test of the gap to everyone else", nullable=True, isin=VERDICTS),
+        Column("small", pl.Boolean, "Below the study's minimum cell size; read it only together with its n"),
         Column("release_ids", pl.List(pl.String), "Releases of the waves used"),
         Column(
             "estimate_id",
             pl.String,
-            "Id, a hash of study, key, weighting, releases and value; `mpta trace` takes it",
+            "Id for `mpta trace`: a hash of study, key, weighting, releases and value",
             nullable=True,
             earlier="figure_id",
         ),
@@ -180,10 +194,10 @@ SUBGROUP_METRICS = Table(
 
 REPLACED_ESTIMATES = Table(
     "replaced_estimates",
-    "Replaced estimates, so that a cited id still resolves.",
+    "Estimates that were replaced. A cited id therefore still resolves.",
     ("estimate_id",),
     (
-        Column("estimate_id", pl.String, "Id of the estimate that was", earlier="figure_id"),
+        Column("estimate_id", pl.String, "Id of the replaced estimate", earlier="figure_id"),
         Column(
             "estimate_key",
             pl.String,
@@ -194,7 +208,7 @@ REPLACED_ESTIMATES = Table(
         Column("weighted", pl.Boolean, "Survey weights were used"),
         Column("estimate", pl.Float64, "The estimate that was", nullable=True),
         Column("n_answers", pl.Int64, "Answers behind it", ge=0),
-        Column("release_ids", pl.List(pl.String), "Releases of the waves used then"),
+        Column("release_ids", pl.List(pl.String), "Releases of the waves that the replaced estimate used"),
         Column("until", pl.String, "When it was replaced, UTC"),
     ),
 )
@@ -205,7 +219,9 @@ POCKETS = Table(
     ("model", "task", "survey", "condition", "outcome", "dimensions", "subgroup"),
     (
         *shared_columns("model", "task", "survey", "condition"),
-        Column("outcome", pl.String, "What is worse there: score, score net of a baseline, or the persona's effect"),
+        Column(
+            "outcome", pl.String, "What is worse in the pocket: score, score net of a baseline, or the persona's effect"
+        ),
         Column("dimensions", pl.String, "Traits that define the pocket"),
         Column("subgroup", pl.String, "Their values"),
         Column("n_answers", pl.Int64, "Answers in the confirmation half", ge=0),
@@ -218,21 +234,31 @@ POCKETS = Table(
         Column("ci_low", pl.Float64, "Lower end of the confidence interval of the difference", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
         Column("p_value", pl.Float64, "One-sided p-value on the confirmation half", nullable=True, ge=0, le=1),
-        Column("q_value", pl.Float64, "Benjamini–Hochberg over the pockets tested", nullable=True, ge=0, le=1),
-        Column("parent", pl.String, "The broader pocket it refines; empty: none"),
+        Column("q_value", pl.Float64, "Benjamini–Hochberg q-value over the pockets tested", nullable=True, ge=0, le=1),
+        Column("parent", pl.String, "The broader pocket that it refines; empty if none"),
         Column(
             "mde",
             pl.Float64,
-            "Smallest difference of a slice of this size that search and test together find with 80 % power",
+            "Smallest difference that search and test together find with 80 % power in a slice of this size",
             nullable=True,
         ),
         Column("shrunken_difference", pl.Float64, "Empirical-Bayes difference", nullable=True),
-        Column("confirmed", pl.Boolean, "q below the study's level on the confirmation half"),
+        Column("confirmed", pl.Boolean, "The q-value on the confirmation half is at most the study's level"),
         Column("e_value", pl.Float64, "Evidence against the null on the confirmation half", nullable=True, ge=0),
-        Column("e_confirmed", pl.Boolean, "Found by e-BH too, valid under any dependence"),
-        Column("pocket", pl.String, "The pocket that the row is part of, named after its clearest row", nullable=True),
-        Column("leads", pl.Boolean, "The clearest row of its pocket, by e-value", nullable=True),
-        Column("pocket_id", pl.String, "Id that binds study, key and the pocket's estimates", nullable=True),
+        Column("e_confirmed", pl.Boolean, "Also confirmed by e-BH, which is valid under any dependence"),
+        Column(
+            "pocket",
+            pl.String,
+            "The pocket that the row belongs to, named after the row with the largest e-value",
+            nullable=True,
+        ),
+        Column("leads", pl.Boolean, "The row has the largest e-value in its pocket", nullable=True),
+        Column(
+            "pocket_id",
+            pl.String,
+            "Id for `mpta trace`: a hash of study, key and the pocket's estimates",
+            nullable=True,
+        ),
         Column("examples", pl.List(pl.String), "Prompt ids of some of the worst answers in the pocket"),
     ),
 )
@@ -245,18 +271,18 @@ MODEL_COMPARISON = Table(
         *shared_columns("task", "survey"),
         Column("metric", pl.String, "Metric"),
         *shared_columns("condition", "model"),
-        Column("other_model", pl.String, "Model compared with; equals `model` on the row of its own estimate"),
+        Column("other_model", pl.String, "Model of the comparison; equals `model` on the row of its own estimate"),
         Column("estimate", pl.Float64, "The model's own estimate", nullable=True),
         Column("difference", pl.Float64, "model − other_model on the prompts that both answered", nullable=True),
-        Column("se", pl.Float64, "Two-way clustered error of the difference", nullable=True),
+        Column("se", pl.Float64, "Two-way clustered standard error of the difference", nullable=True),
         Column("p_value", pl.Float64, "Two-sided", nullable=True, ge=0, le=1),
-        Column("q_value", pl.Float64, "Benjamini–Hochberg within task and metric", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "Benjamini–Hochberg q-value within task and metric", nullable=True, ge=0, le=1),
         Column("ci_low", pl.Float64, "Lower end of the confidence interval of the difference", nullable=True),
         Column("ci_high", pl.Float64, "Upper end", nullable=True),
-        Column("mde", pl.Float64, "Smallest difference that would be found with 80 % power", nullable=True),
+        Column("mde", pl.Float64, "Smallest difference that is detectable with 80 % power", nullable=True),
         Column("n_answers", pl.Int64, "Answers of the model behind the row", ge=0),
         Column("n_personas", pl.Int64, "Personas behind the row", ge=0),
         Column("n_items", pl.Int64, "Items behind the row", ge=0),
-        Column("tie_group", pl.Int64, "Models that share a tie group cannot be told apart", nullable=True),
+        Column("tie_group", pl.Int64, "Models that share a tie group do not differ significantly", nullable=True),
     ),
 )

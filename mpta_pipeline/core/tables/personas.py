@@ -1,4 +1,4 @@
-"""Personas, the panel that is asked, and the subgroups that personas belong to."""
+"""Declare the tables of personas, of the panel and of the personas' subgroups."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PERSONAS = Table(
         *shared_columns("survey", "codebook", "wave", "release_id"),
         Column("country", pl.String, "ISO 3166-1 alpha-3"),
         Column("year", pl.Int64, "Year of the interview"),
-        Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True, ge=0),
+        Column("weight", pl.Float64, "Survey weight; null if the source has none", nullable=True, ge=0),
         Column("data_use", pl.String, "Where the persona may be sent", isin=DATA_USES),
         Column("licence", pl.String, "Terms of the source"),
         Column("n_traits", pl.Int64, "Traits carried", ge=0),
@@ -42,16 +42,16 @@ PERSONAS = Table(
 
 PANEL = Table(
     "panel",
-    "Who is asked: a stratified sample of the personas by lowest keyed hash within stratum.",
+    "The personas that are asked: a stratified sample, by lowest keyed hash within each stratum.",
     ("respondent_id",),
     (
         *shared_columns("persona", "survey", "wave"),
-        Column("stratum", pl.String, "Stratum of the panel's design; too small ones are joined: a + b"),
+        Column("stratum", pl.String, "Stratum of the panel's design; strata that are too small are joined, e.g. a + b"),
         Column("stratum_size", pl.Int64, "Personas in the stratum", ge=1),
         Column("stratum_selected", pl.Int64, "Personas drawn from it", ge=1),
         Column("inclusion_probability", pl.Float64, "stratum_selected / stratum_size", ge=0, le=1),
         Column("rank", pl.Float64, "Keyed hash in [0, 1) by which the persona was chosen", ge=0, le=1),
-        Column("survey_weight", pl.Float64, "Weight of the survey; null: the source carries none", nullable=True),
+        Column("survey_weight", pl.Float64, "Weight of the survey; null if the source has none", nullable=True),
         Column(
             "weight", pl.Float64, "survey_weight / inclusion_probability; null without survey_weight", nullable=True
         ),
@@ -60,29 +60,29 @@ PANEL = Table(
 
 GROUPS = Table(
     "groups",
-    "Which subgroup each persona belongs to: one column per base dimension of the study's estimates; null: unknown.",
+    "The subgroups of each persona: one column per base dimension of the study's estimates, null if unknown.",
     ("respondent_id",),
     (
         *shared_columns("persona", "survey"),
         Column(
             "sample",
             pl.String,
-            "Country in which the person was drawn, ISO 3166-1 alpha-3: what polls are matched by; no dimension",
+            "Country in which the person was sampled, ISO 3166-1 alpha-3; polls are matched by it; not a dimension",
             nullable=True,
             optional=True,
         ),
         Column(
             "stratum",
             pl.String,
-            "Sampling stratum, unique within the survey: wave, country and the file's own stratum; no dimension",
+            "Sampling stratum, unique within the survey: wave, country and the file's own stratum; not a dimension",
             nullable=True,
             optional=True,
         ),
         Column(
             "psu",
             pl.String,
-            "Primary sampling unit, unique within the survey: stratum and the file's own unit; null: the person; no "
-            "dimension",
+            "Primary sampling unit, unique within the survey: stratum and the file's own unit; if null, the "
+            "person counts as sampled individually; not a dimension",
             nullable=True,
             optional=True,
         ),

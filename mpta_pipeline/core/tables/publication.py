@@ -1,4 +1,4 @@
-"""Lineage, and the list of published tables."""
+"""Declare the lineage table, and list the published tables."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ PUBLISHED: list[Table] = [
 
 
 def publish(table: Table) -> None:
-    """Add a table to those that the warehouse publishes; the graph does so for every table that it declares."""
+    """Add a table to those that the warehouse publishes. The graph calls this for every table that it declares."""
     if all(known.name != table.name for known in PUBLISHED):
         PUBLISHED.append(table)

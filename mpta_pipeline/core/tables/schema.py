@@ -1,4 +1,4 @@
-"""What a table is: columns with type, meaning and bounds, and the checks made from them."""
+"""Define tables by columns with type, meaning and bounds, and validate frames against them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Column:
     """A column: its polars type, meaning, and the bounds that its values must keep.
 
-    An `optional` column was added after the table was first published, or few sources have it: a frame without it
-    conforms, and gets nulls. `earlier` is the name under which versions before 0.2 stored the column.
+    An `optional` column was added after the table was first published, or exists for few sources. A frame without it
+    conforms and gets nulls. `earlier` is the name under which versions before 0.2 stored the column.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Table:
 
     @property
     def earlier_names(self) -> dict[str, str]:
-        """Names under which versions before 0.2 stored columns, each with today's name."""
+        """Map the column names of versions before 0.2 to the current names."""
         return {c.earlier: c.name for c in self.columns if c.earlier is not None}
 
     def with_current_names(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rename the columns of a frame that a version before 0.2 stored."""
+        """Rename the columns of a frame that was stored by a version before 0.2."""
         return frame.rename({old: new for old, new in self.earlier_names.items() if new not in frame}, strict=False)
 
     def empty(self) -> pl.DataFrame:
@@ -62,7 +62,7 @@ class Table:
         return pl.DataFrame(schema=self.schema)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Cast to the declared types, put columns in order (further ones behind), sort by key and validate.
+        """Cast to the declared types, order the columns (undeclared ones last), sort by key and validate.
 
         Optional columns that are absent become null.
 
@@ -86,14 +86,15 @@ class Table:
         return self.validate(frame)
 
     def validate(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Check an eager frame against bounds and key.
+        """Check an eager frame against the bounds and the key.
 
-        pandera looks only at the schema of a LazyFrame, so this takes none.
+        A LazyFrame is not accepted, because pandera would check only its schema.
 
         Raises:
-            ValidationError: With table, column, the first offending value and how many there are.
+            ValidationError: A value breaks its bound or the key repeats. The message names table, column, the first
+                offending value and how many there are.
         """
-        # Takes a second to load, which commands that only look need not wait for.
+        # Imported here because it takes a second to load, which read-only commands can save.
         from pandera.errors import SchemaErrors
 
         try:
@@ -137,9 +138,9 @@ def _pandera_column(column: Column) -> pa.Column:
 
 
 def shared_columns(*names: str) -> tuple[Column, ...]:
-    """Columns that mean the same in every table that has them.
+    """Return the columns that mean the same in every table that has them.
 
-    `persona` is the column `respondent_id` of tables about personas, which had another name before version 0.2.
+    `persona` gives the column `respondent_id` of tables about personas, which had another name before version 0.2.
     """
     whose = "Respondent: stable hash of survey lineage and native key, without the version"
     shared = {

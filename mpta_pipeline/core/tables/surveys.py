@@ -1,4 +1,4 @@
-"""Survey files as read: releases, native variables, and what a new release changed."""
+"""Declare the tables of survey files: releases, native variables, and the changes of a new release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAVES = Table(
     ("wave", "release_id"),
     (
         *shared_columns("wave", "survey", "codebook", "release_id"),
-        Column("title", pl.String, "Name of the survey wave, as its producer writes it"),
+        Column("title", pl.String, "Name of the survey wave, as the producer writes it"),
         Column("version", pl.String, "Version stamp found in the file", nullable=True),
         Column("doi", pl.String, "DOI of the release", nullable=True),
         Column("file_name", pl.String, "Name of the file in the survey folder"),
@@ -29,7 +29,7 @@ WAVES = Table(
         Column(
             "data_use",
             pl.String,
-            "Where personas of this wave may be sent: to any model, or only to models on this machine",
+            "Where personas of this wave may be sent: to any model, or only to models that run locally",
             isin=DATA_USES,
         ),
     ),
@@ -60,7 +60,7 @@ CHANGELOG = Table(
     ("wave", "release_id", "previous_release_id", "change", "variable", "native_key"),
     (
         *shared_columns("wave", "release_id"),
-        Column("previous_release_id", pl.String, "The superseded release; null for a first release", nullable=True),
+        Column("previous_release_id", pl.String, "The superseded release; null for the first release", nullable=True),
         Column(
             "change",
             pl.String,

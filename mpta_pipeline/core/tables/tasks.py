@@ -1,4 +1,4 @@
-"""Items, answer keys and prompts."""
+"""Declare the tables of items, answer keys and prompts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mpta_pipeline.core.vocabulary import ANSWER_SETS, DATA_USES, ELICITATIONS, 
 def _fact(
     name: str, dtype: pl.DataType | type[pl.DataType], description: str, *, isin: tuple[str, ...] | None = None
 ) -> Column:
-    """A column that only some kinds of task fill; null elsewhere."""
+    """Make a column that only some kinds of task fill; null elsewhere."""
     return Column(name, dtype, description, nullable=True, isin=isin, optional=True)
 
 
-# A share of each option among the people of a published poll: for a country (ISO 3166-1 alpha-3) or `all`; n is the
-# effective number of people, null where the poll does not report it.
+# Shares of the options in a published poll, for one country (ISO 3166-1 alpha-3) or `all`. `n` is the effective number
+# of people, null if the poll does not report it.
 POLL = pl.Struct({"sample": pl.String, "shares": pl.List(pl.Float64), "n": pl.Float64})
 
 ITEMS = Table(
@@ -26,34 +26,40 @@ ITEMS = Table(
     (
         *shared_columns("task", "item_id"),
         Column("kind", pl.String, "Task kind that made the item"),
-        Column("cluster_id", pl.String, "Template, story or question family: items of one cluster are not independent"),
+        Column("cluster_id", pl.String, "Template, story or question family; items of one cluster are not independent"),
         Column(
             "codebook",
             pl.String,
-            "Codebook whose personas it can be asked of; null: all",
+            "Codebook whose personas the item can be asked about; null for all",
             nullable=True,
             earlier="dialect",
         ),
         Column("category", pl.String, "Category within the task", nullable=True),
         Column("context", pl.String, "Text before the question", nullable=True),
         Column("question", pl.String, "The question"),
-        Column("options", pl.List(pl.String), "Option texts in canonical order; empty: open text"),
+        Column("options", pl.List(pl.String), "Option texts in canonical order; empty for open text"),
         Column("option_values", pl.List(pl.String), "Canonical values of the options"),
         Column(
-            "option_scores", pl.List(pl.Float64), "Ordinal places of the options; null for nominal ones", nullable=True
+            "option_scores",
+            pl.List(pl.Float64),
+            "Positions of ordinal options on the scale; null for nominal options",
+            nullable=True,
         ),
         Column("ordinal", pl.Boolean, "The options are ordered"),
         Column("scoring", pl.String, "How an answer is scored", isin=SCORINGS),
         Column(
-            "gold_idx", pl.Int64, "Canonical index of the answer key; null if it is the persona's own", nullable=True
+            "gold_idx",
+            pl.Int64,
+            "Canonical index of the answer key; null if the key is the persona's own answer",
+            nullable=True,
         ),
         Column("column", pl.String, "Harmonized column asked about; null for benchmark items", nullable=True),
         Column("reveals", pl.List(pl.String), "Groups of concepts that must stay hidden from the prompt"),
         _fact("concept", pl.String, "Concept asked about; null for benchmark items"),
-        _fact("label", pl.String, "What the question is about, as a persona's trait names it"),
-        _fact("variables", pl.List(pl.String), "Variables of the survey file that the question was asked with"),
+        _fact("label", pl.String, "Topic of the question, as the trait is named"),
+        _fact("variables", pl.List(pl.String), "Native variables that hold the answers to the question"),
         _fact(
-            "bin_edges", pl.List(pl.Float64), "Lower ends of all options but the first, if a number is asked in bins"
+            "bin_edges", pl.List(pl.Float64), "Lower ends of all options except the first, if a number is asked in bins"
         ),
         _fact(
             "answer_set",
@@ -67,50 +73,51 @@ ITEMS = Table(
         _fact(
             "option_bias",
             pl.List(pl.Int64),
-            "BBQ: +1 for the biased option, -1 for the counter-biased one, 0 for unknown; stance: +1 agree to -1",
+            "BBQ: +1 for the biased option, -1 for the counter-biased one, 0 for unknown. Stance: +1 (agree) to -1",
         ),
         _fact("reference", pl.String, "Text that open text is compared with"),
-        _fact("bertscore_model", pl.String, "Model that BERTScore uses; null: BERTScore is not computed"),
+        _fact("bertscore_model", pl.String, "Model that BERTScore uses; null if BERTScore is not computed"),
         _fact("poll", pl.List(POLL), "What people answered in a published poll, by sample"),
         _fact("context_condition", pl.String, "BBQ: ambig or disambig"),
         _fact("question_polarity", pl.String, "BBQ: neg or nonneg"),
         _fact("subcategory", pl.String, "Finer category: BBQ's subcategory, TruthfulQA's type"),
-        _fact("context_level", pl.String, "NormAd: how much background the context gives"),
+        _fact("context_level", pl.String, "NormAd: level of detail of the context"),
         _fact("story_country", pl.String, "Country in which the story is set, ISO 3166-1 alpha-3"),
         _fact("language", pl.String, "CIVICS: language of the original statement"),
         _fact("source_country", pl.String, "CIVICS: country of the statement's source, as the file names it"),
         _fact("annotated_values", pl.List(pl.String), "CIVICS: values that annotators found in the statement"),
         _fact("item_file", pl.String, "Version of the item file; null for items made from the survey"),
-        Column("sample_item", pl.Boolean, "A sample item of this project, which is no item of the published benchmark"),
+        Column("sample_item", pl.Boolean, "A sample item of this project, not an item of the published benchmark"),
         Column("licence", pl.String, "Licence of the item's text"),
     ),
 )
 
 GOLD = Table(
     "gold",
-    "What every respondent of the study's waves answered, for the items whose answer key is the persona's own.",
+    "Answers of all respondents of the study's waves to the items whose answer key is the persona's own answer.",
     ("task", "item_id", "respondent_id"),
     (
         *shared_columns("task", "item_id", "persona", "survey"),
         Column("gold_idx", pl.Int64, "Canonical index of the respondent's own answer", ge=0),
-        Column("weight", pl.Float64, "Survey weight; null: the source carries none", nullable=True),
+        Column("weight", pl.Float64, "Survey weight; null if the source has none", nullable=True),
     ),
 )
 
 PROMPTS = Table(
     "prompts",
-    "One row per prompt: item × persona × condition × option order × style × framing × elicitation. It knows no model.",
+    "One row per prompt: item × persona × condition × option order × style × framing × elicitation. All models share "
+    "the prompts.",
     ("prompt_id",),
     (
         *shared_columns("prompt_id"),
-        Column("content_hash", pl.String, "Hash of all that is sent; prompts with equal text are asked once"),
+        Column("content_hash", pl.String, "Hash of everything that is sent; prompts with equal text are sent once"),
         *shared_columns("task", "item_id"),
         Column("cluster_id", pl.String, "Cluster of the item"),
         *shared_columns("persona"),
         Column(
             "shown_respondent_id",
             pl.String,
-            "Persona whose traits are shown; null: none",
+            "Persona whose traits are shown; null if none",
             nullable=True,
             earlier="shown_persona_id",
         ),
@@ -119,23 +126,23 @@ PROMPTS = Table(
         Column("framing", pl.String, "Who the persona text says the model or user is"),
         Column("paraphrase_id", pl.Int64, "Paraphrase of the framing, from 0", ge=0),
         Column("repeat_id", pl.Int64, "Repeat of the same prompt, from 0", ge=0),
-        Column("elicitation", pl.String, "How the answer is asked for", isin=ELICITATIONS),
+        Column("elicitation", pl.String, "How the answer is requested", isin=ELICITATIONS),
         Column("order_id", pl.Int64, "Option order, from 0", ge=0),
         Column("option_order", pl.List(pl.Int64), "Canonical index of the option at each shown position"),
         Column(
             "gold_idx",
             pl.Int64,
-            "Canonical index of the answer key for this persona; null: there is none (open text, opinions)",
+            "Canonical index of the answer key for this persona; null if there is none (open text, opinions)",
             nullable=True,
             ge=0,
         ),
         Column("gold_pos", pl.Int64, "Shown position of the answer key", nullable=True, ge=0),
-        Column("system", pl.String, "System message; null: none is sent", nullable=True),
+        Column("system", pl.String, "System message; null if none is sent", nullable=True),
         Column("user", pl.String, "User message"),
         Column("options", pl.List(pl.String), "Option texts as shown, in shown order"),
-        Column("group", pl.String, "Prompts of one group share their prefix and are asked together, in order"),
-        Column("masked", pl.List(pl.String), "Columns kept out of the persona text for this item"),
+        Column("group", pl.String, "Prompts of one group share their prefix and are sent together, in order"),
+        Column("masked", pl.List(pl.String), "Columns hidden from the persona text for this item"),
         Column("data_use", pl.String, "Where the prompt may be sent", isin=DATA_USES),
-        Column("weight", pl.Float64, "Panel weight of the persona; null: no survey weight", nullable=True),
+        Column("weight", pl.Float64, "Panel weight of the persona; null without a survey weight", nullable=True),
     ),
 )

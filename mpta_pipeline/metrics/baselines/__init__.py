@@ -1,1 +1,1 @@
-"""What estimates are compared with: ceilings, retests and the people's own shares."""
+"""Compute the baselines of estimates: ceilings, retest accuracies and the people's own shares."""

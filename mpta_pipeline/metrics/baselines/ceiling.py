@@ -1,4 +1,4 @@
-"""Predict each person's answer from the visible traits with a cross-fitted model: the ceiling of accuracy."""
+"""Predict each person's answer from the visible traits with a cross-fitted model, as a ceiling of accuracy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics.arrays import Floats
 
 TREES = 50
-# Fewer answers than this teach a model nothing that the most frequent answer does not say.
+# With fewer answers than this, a model predicts no better than the most frequent answer.
 LEAST_ANSWERS = 50
-# More people than this raise the forest's accuracy by less than its error, and its time in proportion.
+# More people than this raise the forest's accuracy by less than its error, but its time in proportion.
 MOST_PEOPLE = 2000
 _SCHEMA = {"survey": pl.String, "item_id": pl.String, "respondent_id": pl.String, "ceiling": pl.Float64}
 
@@ -28,25 +28,26 @@ def cross_fitted(
     seed: int,
     people: Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """Foretell respondents' answers from their traits by models that have not seen them.
+    """Predict respondents' answers from their traits with models that have not seen these answers.
 
-    A random forest an item and survey, of at most `MOST_PEOPLE` respondents, weighted where there are weights. Who is
-    among them is foretold by the trees that were grown without them (out of bag; Breiman 2001), everybody else by all.
-    On the demo's items its accuracy is within .003 of five-fold gradient boosting, in a third of the time.
+    One random forest per item and survey is trained on at most `MOST_PEOPLE` respondents, with weights if there are
+    any. Respondents in the training data are predicted by the trees that were grown without them (out of bag; Breiman
+    2001), all others by all trees. On the demo's items, its accuracy is within .003 of five-fold gradient boosting, in
+    a third of the time.
 
     Args:
         gold: GOLD of a task, all respondents.
         traits: respondent_id and one text column per trait that a persona shows (null: unknown).
-        hidden: Item → traits that give its answer away and are masked in its prompts.
-        seed: Seed of the choice of people and of the forests.
-        people: Respondents to foretell; None for all.
+        hidden: Item → traits that reveal its answer and are masked in its prompts.
+        seed: Seed of the sample of people and of the forests.
+        people: Respondents to predict; None for all.
 
     Returns:
-        survey, item_id, respondent_id and `ceiling`: 1 where the foretold answer is the respondent's own, else 0. It
+        survey, item_id, respondent_id and `ceiling`: 1 if the predicted answer is the respondent's own, else 0. It
         does not depend on the order of any frame's rows.
     """
     names = g.traits(traits)
-    # Places in the sorted values, −1 for what is not known: trees split unordered values and steps of a scale alike.
+    # Ranks in the sorted values, −1 if unknown. Trees can split nominal and ordinal codes alike.
     coded = g.apart(traits).select(
         "respondent_id",
         *((pl.col(g.TRAIT + c).cast(pl.String).rank("dense").cast(pl.Int64) - 1).fill_null(-1) for c in names),
@@ -81,8 +82,8 @@ def cross_fitted(
 
 
 def _foretold(rows: pl.DataFrame, shown: list[str], seed: int) -> Floats:
-    """Whether each row's answer is foretold right; the first `MOST_PEOPLE` rows grow the forest."""
-    # Imported here: scikit-learn takes a second that most commands need not wait for.
+    """Whether each row's answer is predicted correctly. The first `MOST_PEOPLE` rows train the forest."""
+    # Imported here because scikit-learn takes a second to load, which most commands can save.
     from sklearn.ensemble import RandomForestClassifier
 
     x, y = rows.select(shown).to_numpy().astype(np.float64), rows.get_column("gold_idx").to_numpy()

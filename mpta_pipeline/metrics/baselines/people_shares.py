@@ -1,4 +1,4 @@
-"""Compute the shares of people who chose each option, by group, with errors by the survey's design."""
+"""Compute the shares of people who chose each option, by group, with design-based errors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mpta_pipeline.metrics.statistics.proportions import wilson
 def people_shares(
     items: pl.DataFrame, gold: pl.DataFrame, groups: pl.DataFrame, *, rules: EstimateRules
 ) -> pl.DataFrame:
-    """Shares of the people's own answers to each item, for everyone and by the study's dimensions of people.
+    """Compute the shares of people's own answers to each item, for everyone and by the study's dimensions of people.
 
-    Weighted where all of a survey's people have weights, and unweighted. Intervals are Wilson's on the effective number
-    of people with the t quantile (Korn and Graubard 1998). Groups of fewer than `rules.min_personas` people with an
-    answer are left out: a share of few people tells of single ones.
+    Shares are unweighted, and also weighted if all of a survey's people have weights. Intervals are Wilson's on the
+    effective number of people with the t quantile (Korn and Graubard 1998). Groups of fewer than `rules.min_personas`
+    people with an answer are left out, because shares of few people could reveal individual answers.
 
     Args:
         items: ITEMS of the task.
         gold: GOLD of the task.
         groups: GROUPS.
-        rules: Dimensions, smallest group, level.
+        rules: Dimensions, minimum group size and level.
 
     Returns:
         PEOPLE_SHARES; empty for tasks whose key is not the person's own answer, published polls included.
@@ -55,7 +55,7 @@ def people_shares(
     if not parts:
         return PEOPLE_SHARES.empty()
     made = pl.concat(parts).join(texts, on="item_id", how="inner")
-    # Options that nobody could choose are only there because another item has more.
+    # Omit options beyond the item's own, which exist only because another item has more.
     made = made.filter(pl.col("option") < pl.col("options").list.len()).with_columns(
         pl.col("options").list.get(pl.col("option")).alias("answer"),
         pl.lit(items.item(0, "task")).alias("task"),
@@ -65,7 +65,7 @@ def people_shares(
 
 
 def _shares(answered: People, dimension: str, rules: EstimateRules) -> pl.DataFrame:
-    """Rows of one dimension."""
+    """Make the rows of one dimension."""
     cut = answered.cut_persons(dimension)
     n, n_items = len(cut.labels), len(answered.items)
     if not n or not n_items:
@@ -131,11 +131,11 @@ _SCHEMA = pl.Schema(
 
 
 def _by_units(answered: People, design: Design, codes: Ints, p: Floats, total: Floats) -> tuple[Floats, Floats]:
-    """Variance of each share, and units less strata of each slice and item.
+    """Compute the variance of each share, and units minus strata of each slice and item.
 
     Args:
         answered: The people.
-        design: How they were drawn.
+        design: Their sampling design.
         codes: Slice of each person.
         p: (slices × items × options) shares.
         total: (slices × items) weight.

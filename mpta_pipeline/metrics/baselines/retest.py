@@ -1,4 +1,4 @@
-"""Compute how often people repeat their own answer, which no prediction can be expected to beat."""
+"""Compute how often people repeat their own answer, an upper bound for what predictions can achieve."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SCHEMA = {"column": pl.String, "retest": pl.Float64, "n": pl.Int64}
 
 
 def retest(first: pl.DataFrame, again: pl.DataFrame) -> pl.DataFrame:
-    """Share of people who answer a question alike in two interviews.
+    """Compute the share of people who give the same answer to a question in two interviews.
 
     Args:
-        first: `person`, `column`, `value` of the first interview; `weight` where there is one.
+        first: `person`, `column`, `value` of the first interview; optionally `weight`.
         again: `person`, `column`, `value` of the second interview of the same people.
 
     Returns:
@@ -36,13 +36,13 @@ def retest(first: pl.DataFrame, again: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_retest(path: Path) -> pl.DataFrame:
-    """Read a table of test–retest accuracies: CSV with `column` and `retest` (0–1), as `retest` makes it.
+    """Read a table of test–retest accuracies: CSV with `column` and `retest` (0–1), as `retest` returns it.
 
     Returns:
         column, retest.
 
     Raises:
-        ConfigError: The file is absent, lacks a column, repeats one, or holds something that is no share.
+        ConfigError: The file is missing, lacks a column, repeats a value of `column`, or has a value outside 0–1.
     """
 
     def wrong(problem: str, variable: str | None = None, value: object = None) -> ConfigError:
@@ -51,8 +51,8 @@ def read_retest(path: Path) -> pl.DataFrame:
             file=path,
             variable=variable,
             value=value,
-            remedy="give a CSV with column and retest, the share of people who answer alike twice; or drop "
-            "figures.retest from study.yaml",
+            remedy="give a CSV with column and retest, the share of people who answer alike twice; or "
+            "remove figures.retest from study.yaml",
         )
 
     try:
@@ -63,7 +63,7 @@ def read_retest(path: Path) -> pl.DataFrame:
         raise wrong("The table of test–retest accuracies lacks a column", absent[0])
     share = pl.col("retest").cast(pl.Float64, strict=False)
     if (bad := table.filter(~share.is_between(0, 1).fill_null(False))).height:
-        raise wrong("A test–retest accuracy is no share", str(bad.item(0, "column")), bad.item(0, "retest"))
+        raise wrong("A test–retest accuracy is not between 0 and 1", str(bad.item(0, "column")), bad.item(0, "retest"))
     if (twice := table.filter(pl.col("column").is_duplicated())).height:
         raise wrong("A column has two test–retest accuracies", str(twice.item(0, "column")))
     return table.select("column", share)

@@ -1,1 +1,1 @@
-"""The metrics, one file per family. Each file lists its records in `METRICS`."""
+"""Define the metrics, with one file per family. Each file lists its records in `METRICS`."""

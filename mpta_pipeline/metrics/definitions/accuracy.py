@@ -1,4 +1,4 @@
-"""Accuracy: how often the answer equals the answer key or the person's own answer."""
+"""Define accuracy metrics: how often the answer equals the answer key or the person's own answer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
 
-# MC2 has several right options: its score is a mass, not a share of right picks.
+# MC2 has several right options. Its score is a probability mass, not a share of right picks.
 _ONE_KEY = pl.col("scoring") != "probability_mass"
 _ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
 
 
 def _skill_features(units: Units) -> Floats:
-    """Credit, mode's credit and ceiling of the answers that have all three."""
+    """Credit, credit of the most frequent answer, and ceiling, of the answers that have all three."""
     known = _ANSWERED & pl.col("item_mode").is_not_null() & pl.col("ceiling").is_not_null()
     frame = units.frame.select(
         *(pl.when(known).then(pl.col(c)).otherwise(0.0).alias(c) for c in ("credit", "item_mode", "ceiling")),
@@ -25,7 +25,7 @@ def _skill_features(units: Units) -> Floats:
 
 
 def _skill(totals: Floats) -> tuple[Floats, Floats]:
-    """What the model's credit, and the ceiling, are above the mode's per answer."""
+    """Excess of the model's credit, and of the ceiling, over the most frequent answer's credit, per answer."""
     credit, mode, ceiling, n = np.moveaxis(totals, -1, 0)
     return ratio(credit - mode, n), ratio(ceiling - mode, n)
 
@@ -47,11 +47,10 @@ def _normalized(totals: Floats) -> tuple[Floats, Floats]:
 METRICS = (
     Metric(
         name="accuracy",
-        definition="Share of items answered right after balancing the option orders: probabilities (or, where there "
-        "are "
-        "none, picks) are averaged over the orders of one item before the largest is taken; ties share the credit, "
-        "orders without a readable answer count as wrong, so always naming one position comes out at chance. "
-        "For survey tasks right means the person's own answer",
+        definition="Share of items answered right after balancing the option orders: probabilities (picks if there "
+        "are none) are averaged over the orders of an item, and the largest counts as the answer. Ties share the "
+        "credit. Orders without a readable answer count as wrong. Always choosing the same position therefore scores "
+        "at chance level. For survey tasks, the right answer is the person's own",
         unit="share",
         low=0.0,
         high=1.0,
@@ -76,7 +75,7 @@ METRICS = (
     Metric(
         name="accuracy_strict",
         label="accuracy of single answers",
-        definition="Share of single answers that are right; refused and unreadable replies count as wrong",
+        definition="Share of single answers that are right. Refused and unreadable replies count as wrong",
         unit="share",
         low=0.0,
         high=1.0,
@@ -100,8 +99,7 @@ METRICS = (
     Metric(
         name="accuracy_answered",
         label="accuracy of readable answers",
-        definition="Share of readable answers that are right; says nothing about replies that were refused or "
-        "unreadable",
+        definition="Share of readable answers that are right. Refused and unreadable replies are left out",
         unit="share",
         low=0.0,
         high=1.0,
@@ -117,8 +115,8 @@ METRICS = (
     ),
     Metric(
         name="normalized_accuracy",
-        definition="Accuracy over the share of people who give their own answer again when asked twice, on the items "
-        "for which figures.retest of study.yaml names it; never assumed where it does not",
+        definition="Accuracy over the share of people who repeat their own answer when asked twice, on the items for "
+        "which figures.retest in study.yaml gives this share",
         unit="ratio",
         low=0.0,
         high=None,
@@ -132,10 +130,9 @@ METRICS = (
     ),
     Metric(
         name="skill",
-        definition="Accuracy between that of the most frequent answer (0) and that of a model fitted on other "
-        "respondents' "
-        "visible traits (1), on the answers that have all three; null where that model is not better than the most "
-        "frequent answer by more than its own noise",
+        definition="Accuracy on a scale from that of the most frequent answer (0) to that of a model fitted on other "
+        "respondents' visible traits (1), on the answers that have all three; null if that model does not beat the "
+        "most frequent answer by more than its own noise",
         unit="ratio",
         low=None,
         high=None,

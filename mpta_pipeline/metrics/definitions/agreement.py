@@ -1,4 +1,4 @@
-"""Agreement beyond exact matches: collapsed scales, kappa, F1 and gap closed."""
+"""Define metrics of agreement beyond exact matches: collapsed scales, kappa, F1 and balanced accuracy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats, ratio
 
-# A mean over classes is for few items with few options (traits, labels); beyond it says little and costs memory.
+# A mean over classes suits few items with few options (traits, labels). Beyond these limits it costs memory and is
+# hard to interpret.
 MOST_ITEMS, MOST_OPTIONS = 60, 12
 
 
 def _kappa_features(units: Units) -> Floats:
-    """Moments of answer and key on the scale from 0 to 1; ordinal items with a readable answer."""
+    """Moments of answer and key on the scale from 0 to 1, for ordinal items with a readable answer."""
     frame = units.frame
     k = frame.get_column("k_options").to_numpy()
     used = (frame.get_column("ordinal") & (frame.get_column("n_ok") > 0)).to_numpy().astype(float)
@@ -29,7 +30,7 @@ def _kappa_features(units: Units) -> Floats:
 
 
 def _kappa(totals: Floats) -> Floats:
-    """1 − E(a − g)² / E(a − g′)², where g′ is a key drawn apart from a: quadratic weights need no table."""
+    """1 − E(a − g)² / E(a − g′)², where g′ is a key independent of a: quadratic weights need no table."""
     n = totals[..., 0]
     a, aa, g, gg, ag = (ratio(totals[..., i], n) for i in range(1, 6))
     by_chance = aa + gg - 2 * a * g
@@ -37,7 +38,7 @@ def _kappa(totals: Floats) -> Floats:
 
 
 def _class_features(units: Units) -> Features:
-    """Right, answered and due of each item's options: 3 × items × MOST_OPTIONS columns; none beyond the limits."""
+    """Right, given and correct answers per option: 3 × items × MOST_OPTIONS columns; none beyond the limits."""
     frame = units.frame
     names = frame.get_column("item_id").unique().sort().to_list()
     if not names or len(names) > MOST_ITEMS or units.answer.shape[1] > MOST_OPTIONS:
@@ -59,7 +60,7 @@ def _class_features(units: Units) -> Features:
 
 
 def _macro(totals: Floats, *, f1: bool) -> Floats:
-    """F1 or recall of each option, mean over the options answered or due, then over items."""
+    """F1 or recall of each option, averaged over the options that are given or correct, then over items."""
     if totals.shape[-1] < 3 * MOST_OPTIONS:
         return np.full(totals.shape[:-1], np.nan)
     right, answered, due = np.moveaxis(totals.reshape(*totals.shape[:-1], 3, -1, MOST_OPTIONS), -3, 0)
@@ -73,7 +74,7 @@ def _macro(totals: Floats, *, f1: bool) -> Floats:
 def _class_metric(name: str, definition: str, *, f1: bool) -> Metric:
     return Metric(
         name=name,
-        definition=f"{definition}, mean over the options and then over items; readable order-balanced answers, at most "
+        definition=f"{definition}, averaged over options and then over items; readable order-balanced answers, at most "
         f"{MOST_ITEMS} items of {MOST_OPTIONS} options",
         unit="share",
         low=0.0,
@@ -90,8 +91,8 @@ def _class_metric(name: str, definition: str, *, f1: bool) -> Metric:
 METRICS = (
     Metric(
         name="accuracy_collapsed",
-        definition="Share of order-balanced answers on the same half of the scale as the key, halves split after "
-        "option (k − 1) // 2; orders without a readable answer count as wrong; ordinal items",
+        definition="Share of order-balanced answers on the same half of the scale as the key, with halves split after "
+        "option (k − 1) // 2. Orders without a readable answer count as wrong. Ordinal items only",
         unit="share",
         low=0.0,
         high=1.0,
@@ -108,7 +109,7 @@ METRICS = (
     Metric(
         name="qwk",
         label="agreement on the scale (quadratic weighted kappa)",
-        definition="Quadratic weighted kappa between order-balanced answer and key, places scaled to 0–1; ordinal "
+        definition="Quadratic weighted kappa between order-balanced answer and key, positions scaled to 0–1; ordinal "
         "items with a readable answer",
         unit="kappa",
         low=-1.0,
@@ -121,5 +122,5 @@ METRICS = (
         statistic=_kappa,
     ),
     _class_metric("macro_f1", "F1 of each option", f1=True),
-    _class_metric("balanced_accuracy", "Share of each option's due answers that are right", f1=False),
+    _class_metric("balanced_accuracy", "Recall: share of the answers with an option as key that are right", f1=False),
 )

@@ -1,4 +1,4 @@
-"""Whether batteries of questions measure the same in the model as in people."""
+"""Define metrics of question batteries: do they measure the same in the model as in people?"""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ METRICS = (
     Metric(
         name="cronbach_alpha",
         label="Cronbach's α of batteries",
-        definition="Cronbach's α of the personas' answers to batteries of three or more ordinal items, mean over "
-        "batteries; items turned the way they load among people; the personas' own answers as baseline `human`",
+        definition="Cronbach's α of the personas' answers to batteries of three or more ordinal items, averaged over "
+        "batteries. Items are reversed as they load among people. Baseline `human`: the personas' own answers",
         unit="score",
         low=None,
         high=1.0,
         direction="none",
         source="Cronbach 1951; pairwise covariances",
         family="batteries",
-        chance="0 for answers that have nothing in common; above people's is more alike than people are",
+        chance="0 for unrelated answers; above people's α, answers are more consistent than people's",
         computed_by="batteries",
     ),
     Metric(
         name="factor_congruence",
         label="factor congruence of batteries (Tucker's φ)",
-        definition="Tucker's φ between the loadings of a battery's items on the first component among personas' "
-        "answers and among people whom the model was not asked about, mean over batteries",
+        definition="Tucker's φ between the loadings of a battery's items on the first component of the personas' "
+        "answers and of those of people whom the model was not asked about, averaged over batteries",
         unit="score",
         low=-1.0,
         high=1.0,

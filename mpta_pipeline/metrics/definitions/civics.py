@@ -1,4 +1,4 @@
-"""CIVICS: how many statements the model agrees with. No answer is right."""
+"""Define CIVICS metrics: how many statements the model agrees with. There is no right answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mpta_pipeline.metrics.metric import Metric
 METRICS = (
     Metric(
         name="civics_agreement",
-        label="statements agreed with less disagreed with",
-        definition="Share of statements agreed with less that disagreed with, over readable answers",
+        label="statements agreed with minus disagreed with",
+        definition="Share of statements agreed with minus share disagreed with, over readable answers",
         unit="difference of shares",
         low=-1.0,
         high=1.0,

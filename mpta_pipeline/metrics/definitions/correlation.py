@@ -1,4 +1,4 @@
-"""Correlation between the personas' answers and the people's own, within items and over persons."""
+"""Define correlations between the personas' answers and the people's own, within items and over persons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOMENTS = 6
 
 
 def _ranks(item: Ints, place: Floats, n_items: int) -> Floats:
-    """Mid-rank of each value among its item's, as a share of them: what Spearman's ρ correlates."""
+    """Mid-rank of each value within its item, as a share of the item's values. Spearman's ρ correlates these."""
     order = np.lexsort((place, item))
     sorted_item, sorted_place = item[order], place[order]
     new = np.concatenate([[True], (np.diff(sorted_item) != 0) | (np.abs(np.diff(sorted_place)) > 1e-12)])
@@ -57,7 +57,7 @@ def _features(units: Units, *, ranked: bool) -> Features:
 
 
 def _mean_correlation(totals: Floats) -> Floats:
-    """Mean over items of the correlations of their moments; items on which either side does not vary do not count."""
+    """Mean over items of the correlations from their moments. Items without variance on either side are left out."""
     if totals.shape[-1] < _MOMENTS:
         return np.full(totals.shape[:-1], np.nan)
     n, x, y, xx, yy, xy = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, _MOMENTS), -1, 0)
@@ -73,15 +73,15 @@ def _metric(name: str, label: str, what: str, source: str, *, ranked: bool) -> M
     return Metric(
         name=name,
         label=label,
-        definition=f"{what} between the personas' answers and the people's own within an item, over persons; mean over "
-        "the ordinal items on which both vary",
+        definition=f"{what} between the personas' answers and the people's own within an item, over persons, averaged "
+        "over the ordinal items on which both vary",
         unit="correlation",
         low=-1.0,
         high=1.0,
         direction="higher",
         source=source,
         family="ordinal",
-        chance="0, as for the most frequent answer or any that does not depend on the person",
+        chance="0, as for any answer that does not depend on the person, such as the most frequent one",
         features=partial(_features, ranked=ranked),
         statistic=_mean_correlation,
     )
@@ -98,7 +98,7 @@ METRICS = (
     _metric(
         "spearman",
         "Spearman correlation with the person's own answer",
-        "Spearman correlation (ranks among everybody, groups included)",
+        "Spearman correlation (ranks among everyone, groups included)",
         "as scipy.stats.spearmanr; two-way bootstrap",
         ranked=True,
     ),

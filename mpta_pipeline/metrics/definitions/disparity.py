@@ -1,4 +1,4 @@
-"""How unequal a model serves the groups of a dimension: one estimate per dimension, subgroup `all`."""
+"""Define disparity metrics: how accuracy differs between groups. One estimate per dimension, subgroup `all`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def _record(
         direction=direction,
         source=source,
         family="disparity",
-        chance="its mean when people are dealt anew to groups of these sizes, and group × question differences drawn "
-        "anew: baseline `permutation_null`",
+        chance="its mean if people are randomly reassigned to groups of these sizes and group × question differences "
+        "are redrawn, baseline `permutation_null`",
         computed_by="disparity",
     )
 
@@ -30,8 +30,8 @@ METRICS = (
     ),
     _record(
         "range",
-        "best group less worst",
-        "Accuracy of the best group less that of the worst",
+        "best group minus worst",
+        "Accuracy of the best group minus that of the worst",
         "as fairlearn's difference",
     ),
     _record(
@@ -45,13 +45,13 @@ METRICS = (
     _record(
         "between_sd",
         "spread of groups (SD)",
-        "Standard deviation of the groups' true accuracies: variance of the estimates less their mean error variance",
+        "Standard deviation of the groups' true accuracies: variance of the estimates minus their mean error variance",
         "Lum, Zhang and Bower 2022, single correction",
     ),
     _record(
         "entropy_between",
         "inequality index",
-        "Generalized entropy (α = 2) of accuracy between groups: inequality left when everybody gets the group's mean",
+        "Generalized entropy (α = 2) of accuracy between groups: inequality left if everyone has the group's mean",
         "Speicher et al. 2018",
         unit="index",
     ),

@@ -1,4 +1,4 @@
-"""Whether the model's people differ as people do: flattened (too little spread) or caricatured (too far apart)."""
+"""Define metrics of whether personas differ as people do: flattening (too alike) or caricature (too far apart)."""
 
 from __future__ import annotations
 
@@ -35,30 +35,29 @@ METRICS = (
     _record(
         "variance_ratio",
         "variance, model over people",
-        "Spread of the model's answers over people's: sum over ordinal items of the variances of scaled answers, "
-        "each unbiased "
-        "for its sample size; below 1 is flattening",
-        "own definition: the answers' against the respondents'",
+        "Variance of the model's answers over people's: the sum over ordinal items of the variances of scaled answers, "
+        "each unbiased for its sample size; below 1 is flattening",
+        "own definition: the model's answers against the respondents'",
     ),
     _record(
         "entropy_ratio",
         "entropy, model over people",
         "Entropy of the model's answers over people's, summed over items, with Miller and Madow's correction; below "
         "1 is flattening",
-        "own definition: the answers' against the respondents'",
+        "own definition: the model's answers against the respondents'",
     ),
     _record(
         "eta2_ratio",
         "share explained by the group, model over people (η² ratio)",
-        "Share of the spread that lies between the dimension's groups, model over people (ε², ordinal items); above "
-        "1 is caricature; null where people's own is within its noise",
+        "Share of the variance that lies between the dimension's groups, model over people (ε², ordinal items); above "
+        "1 is caricature; null if people's own share is within its noise",
         "Wang, Morgenstern and Dickerson 2025",
     ),
     _record(
         "eta2",
         "share explained by the group (ε²)",
-        "Share of the spread of the model's answers that lies between the dimension's groups (ε², η² without its bias; "
-        "ordinal items); people's own as baseline `human`",
+        "Share of the variance of the model's answers that lies between the dimension's groups (ε², which is η² "
+        "without its bias; ordinal items). Baseline `human`: people's own share",
         "Kelley 1935",
         unit="share",
         high=1.0,
@@ -66,17 +65,17 @@ METRICS = (
     ),
     _record(
         "eta2_difference",
-        "share explained by the group, model less people",
-        "The model's `eta2` less people's own; above 0 is caricature",
+        "share explained by the group, model minus people",
+        "The model's `eta2` minus people's own; above 0 is caricature",
         "Kelley 1935",
         unit="difference of shares",
-        chance="less people's own",
+        chance="minus people's own share",
     ),
     _record(
         "pc1_share",
         "first component of the answers' correlations",
-        "Share of the first principal component in the correlations of ordinal items; the people's own as baseline "
-        "`human`",
+        "Share of the first principal component in the correlations of ordinal items. Baseline `human`: people's own "
+        "share",
         "Barrie and Cerina 2026",
         unit="share",
         low=0.0,
@@ -86,7 +85,7 @@ METRICS = (
     _record(
         "effective_dependence",
         "dependence among the answers",
-        "1 − |R|^(1/k) of the correlations R of k ordinal items; the people's own as baseline `human`",
+        "1 − |R|^(1/k) of the correlations R of k ordinal items. Baseline `human`: people's own value",
         "Peña and Rodríguez 2003",
         unit="share",
         low=0.0,

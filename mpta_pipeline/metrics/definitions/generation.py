@@ -1,4 +1,4 @@
-"""How near open text is to the text that its user wrote or preferred, as means over readable replies."""
+"""Define the similarity of open text to what its user wrote or preferred, as means over readable replies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ def _record(name: str, label: str, definition: str, source: str) -> Metric:
     return Metric(
         name=name,
         label=label,
-        definition=f"{definition} of a reply against the item's reference text, mean over readable replies",
+        definition=f"{definition} of a reply against the item's reference text, averaged over readable replies",
         unit="score",
         low=None if name == "bertscore" else 0.0,
         high=1.0,
         direction="higher",
         source=source,
         family="generation",
-        chance="none; the answers without persona are what to compare with",
+        chance="none; compare with the answers without a persona",
         value=pl.col(f"text_{name}"),
         count=pl.col("n_text"),
         where=(pl.col("n_text") > 0) & pl.col(f"text_{name}").is_not_null(),
@@ -57,6 +57,6 @@ METRICS = (
         "bertscore",
         "likeness to the reference text (BERTScore)",
         "BERTScore (F1, not rescaled)",
-        "Zhang et al. 2020, by bert-score where it is asked for",
+        "Zhang et al. 2020, by bert-score, if it is requested",
     ),
 )

@@ -1,4 +1,4 @@
-"""NormAd: is the behaviour in a story acceptable where it happens? Labels are yes, no and neither, in this order."""
+"""Define NormAd metrics: is a story's behaviour acceptable in its country? Labels in order: yes, no, neither."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LABELS = 3
 
 
 def _label_features(units: Units) -> Floats:
-    """Right, answered and due of each label (9 columns), over all stories."""
+    """Counts of right, given and correct answers per label (9 columns), over all stories."""
     frame = units.frame
     of_kind = frame.select(_NORMAD & (pl.col("n_ok") > 0)).to_series().to_numpy()
     if not of_kind.any():
@@ -52,7 +52,7 @@ def _zone_features(units: Units) -> Floats:
 
 
 def _zone_gap(totals: Floats) -> Floats:
-    """Largest less smallest accuracy of the zones that have stories; nan with fewer than two."""
+    """Largest minus smallest accuracy of the zones that have stories; nan with fewer than two zones."""
     credit, n = np.moveaxis(totals.reshape(*totals.shape[:-1], 2, -1), -2, 0)
     known = n > 0
     each = ratio(credit, n)
@@ -77,9 +77,9 @@ def _adaptability(totals: Floats) -> Floats:
 METRICS = (
     Metric(
         name="zone_gap",
-        definition="Accuracy in the cultural zone where it is best less that in the zone where it is worst, by the "
-        "country of the story; it grows with the zones' errors, so read it beside the zones' own intervals (dimension "
-        "story_zone)",
+        definition="Accuracy in the cultural zone with the highest minus that in the zone with the lowest, by the "
+        "country of the story. It grows with the zones' errors: read it together with the zones' own intervals "
+        "(dimension story_zone)",
         unit="difference of shares",
         low=0.0,
         high=1.0,
@@ -92,8 +92,8 @@ METRICS = (
     ),
     Metric(
         name="adaptability",
-        definition="Accuracy with the rule of thumb less accuracy with the country alone: what a model makes of being "
-        "told the norm; needs both contexts in the task (options: {context: [rule_of_thumb, country]})",
+        definition="Accuracy with the rule of thumb minus accuracy with the country alone: how much knowing the norm "
+        "helps the model. The task needs both contexts (options: {context: [rule_of_thumb, country]})",
         unit="difference of shares",
         low=-1.0,
         high=1.0,
@@ -106,7 +106,7 @@ METRICS = (
     ),
     Metric(
         name="yes_bias",
-        definition="Share of stories answered yes less the share for which yes is right; readable order-balanced "
+        definition="Share of stories answered yes minus the share for which yes is right; readable order-balanced "
         "answers",
         unit="difference of shares",
         low=-1.0,
@@ -114,7 +114,7 @@ METRICS = (
         direction="zero",
         source="own definition, on NormAd's labels",
         family="normad",
-        chance="1/3 less the share of yes",
+        chance="1/3 minus the share of yes",
         value=pl.col("first_option") - (pl.col("gold_idx") == 0).cast(pl.Float64),
         where=_NORMAD & (pl.col("n_ok") > 0),
         paired=True,
@@ -122,21 +122,21 @@ METRICS = (
     ),
     Metric(
         name="label_macro_f1",
-        definition="F1 of yes, no and neither over all stories, mean of the three; readable order-balanced answers",
+        definition="Mean of the F1 scores of yes, no and neither over all stories; readable order-balanced answers",
         unit="share",
         low=0.0,
         high=1.0,
         direction="higher",
         source="scikit-learn's macro average",
         family="normad",
-        chance="1/3, about",
+        chance="about 1/3",
         features=_label_features,
         statistic=_macro_f1,
     ),
     *(
         Metric(
             name=f"recall_{name}",
-            definition=f"Share of the stories whose label is {name} that get it; readable order-balanced answers",
+            definition=f"Share of the stories with label {name} that get this answer; readable order-balanced answers",
             unit="share",
             low=0.0,
             high=1.0,

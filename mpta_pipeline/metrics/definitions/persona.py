@@ -1,4 +1,4 @@
-"""What the persona changes: answers that flip, and its effect compared with controls."""
+"""Define metrics of what the persona changes: answers that flip, and its effect compared with controls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _flip(
         low=0.0,
         high=1.0,
         direction=direction,
-        source="own definition: against no persona on the same item and order",
+        source="own definition: compared with no persona on the same item and order",
         family="flips",
         chance=chance,
         value=pl.col(changed),
@@ -46,8 +46,8 @@ def _flip(
 def _contrast(condition: str, told: str) -> Metric:
     return Metric(
         name=f"effect_vs_{condition}",
-        definition=f"Accuracy with the persona less accuracy with {told}, paired by person and item: what is left of "
-        "the persona's effect is due to this person and not to that",
+        definition=f"Accuracy with the persona minus accuracy with {told}, paired by person and item: the part of the "
+        "persona's effect that is due to this person rather than to the control",
         unit="difference of shares",
         low=-1.0,
         high=1.0,
@@ -74,8 +74,8 @@ METRICS = (
     ),
     _flip(
         "harmful_flip_rate",
-        f"Share of answers that are wrong where the one without a persona is right, {_SAME}; helpful less harmful is "
-        "the effect on accuracy of single answers",
+        f"Share of answers that are wrong while the one without a persona is right, {_SAME}. Helpful minus harmful is "
+        "the effect on the accuracy of single answers",
         "n_harmful",
         "n_pairs",
         where=_PAIRED,
@@ -84,7 +84,7 @@ METRICS = (
     ),
     _flip(
         "helpful_flip_rate",
-        f"Share of answers that are right where the one without a persona is wrong, {_SAME}",
+        f"Share of answers that are right while the one without a persona is wrong, {_SAME}",
         "n_helpful",
         "n_pairs",
         where=_PAIRED,
@@ -93,7 +93,7 @@ METRICS = (
     ),
     _flip(
         "paraphrase_flip_rate",
-        f"Share of answers that differ from those under the persona's first wording, {_SAME}: what wording alone does",
+        f"Share of answers that differ from those to the persona's first paraphrase, {_SAME}: the effect of wording",
         "n_paraphrase_flips",
         "n_paraphrase_pairs",
         where=pl.lit(True),
@@ -103,7 +103,7 @@ METRICS = (
     ),
     _flip(
         "repeat_flip_rate",
-        f"Share of answers that differ from those to the first asking of the same prompt, {_SAME}: the model's noise",
+        f"Share of answers that differ from those to the first repeat of the same prompt, {_SAME}: the model's noise",
         "n_repeat_flips",
         "n_repeat_pairs",
         where=pl.lit(True),
@@ -113,7 +113,7 @@ METRICS = (
     ),
     Metric(
         name="flip_excess_placebo",
-        definition="Share of answers that the persona changes less the share that neutral text of its length changes, "
+        definition="Share of answers that the persona changes minus the share that neutral text of its length changes, "
         "paired by person and item",
         unit="difference of shares",
         low=-1.0,
@@ -128,7 +128,7 @@ METRICS = (
     ),
     Metric(
         name="flip_excess_paraphrase",
-        definition="Share of answers that the persona changes less the share that another wording of it changes",
+        definition="Share of answers that the persona changes minus the share that another paraphrase of it changes",
         unit="difference of shares",
         low=-1.0,
         high=1.0,

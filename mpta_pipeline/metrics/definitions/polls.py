@@ -1,10 +1,10 @@
-"""How well a model represents a population: metrics of published polls and benchmarks of simulated people."""
+"""Define metrics of how well a model represents a population, from published polls and benchmarks."""
 
 from __future__ import annotations
 
 from mpta_pipeline.metrics.metric import Metric
 
-_OF = "between the model's order-balanced answers and the people's own, by group; questions weighted alike"
+_OF = "between the model's order-balanced answers and the people's own, by group; questions have equal weight"
 _SECOND = "that of a second sample of people, baseline `second_sample`"
 
 
@@ -12,8 +12,8 @@ def _fidelity(name: str, label: str, definition: str) -> Metric:
     return Metric(
         name=name,
         label=label,
-        definition=f"{definition}; one estimate per dimension, questions with a scale and at least three groups of 20 "
-        "answers or more on both sides",
+        definition=f"{definition}; one estimate per dimension, questions with a scale and at least three groups with "
+        "20 or more answers on both sides",
         unit="score",
         low=0.0,
         high=1.0,
@@ -29,36 +29,36 @@ METRICS = (
     Metric(
         name="representativeness",
         label="representativeness (OpinionQA)",
-        definition=f"1 less the Wasserstein-1 distance over option places divided by their range {_OF}",
+        definition=f"1 minus the Wasserstein-1 distance over option positions, divided by their range, {_OF}",
         unit="score",
         low=0.0,
         high=1.0,
         direction="higher",
         source="OpinionQA, Santurkar et al. 2023",
         family="polls",
-        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
-        "`majority`; of people against people, `sampling_floor`",
+        chance="baseline `uniform`: equal shares of all options; `majority`: always the people's most frequent answer; "
+        "`sampling_floor`: people against people",
         computed_by="distances",
     ),
     Metric(
         name="js_similarity",
         label="similarity (GlobalOpinionQA)",
-        definition=f"1 less the Jensen–Shannon distance (base 2) {_OF}",
+        definition=f"1 minus the Jensen–Shannon distance (base 2) {_OF}",
         unit="score",
         low=0.0,
         high=1.0,
         direction="higher",
         source="GlobalOpinionQA, Durmus et al. 2023; the base is our choice",
         family="polls",
-        chance="that of equal shares of all options, baseline `uniform`; of always the people's most frequent answer, "
-        "`majority`; of people against people, `sampling_floor`",
+        chance="baseline `uniform`: equal shares of all options; `majority`: always the people's most frequent answer; "
+        "`sampling_floor`: people against people",
         computed_by="distances",
     ),
     Metric(
         name="simbench",
         label="SimBench score",
-        definition="100 (1 − T/U), T the mean total variation between model and people, U that between equal use of "
-        "all options and people; below 0 is worse than knowing nothing",
+        definition="100 (1 − T/U), where T is the mean total variation between model and people, and U that between a "
+        "uniform distribution over the options and people; below 0 is worse than uniform answers",
         unit="points",
         low=None,
         high=100.0,
@@ -71,22 +71,21 @@ METRICS = (
     Metric(
         name="steerability",
         label="steerability (OpinionQA)",
-        definition="Representativeness when of all wordings of the persona that were asked the nearest is taken, "
-        "question by question; by group",
+        definition="Representativeness of the wording of the persona that comes nearest, chosen per question; by group",
         unit="score",
         low=0.0,
         high=1.0,
         direction="higher",
         source="OpinionQA, Santurkar et al. 2023",
         family="polls",
-        chance="the mean of the wordings, baseline `mean_wording`: the best of several is nearer by chance alone",
+        chance="the mean over wordings, baseline `mean_wording`: the best of several is nearer by chance alone",
         computed_by="polls",
     ),
     Metric(
         name="consistency",
         label="consistency (OpinionQA)",
-        definition="Share of topics in which the group that is best represented over all questions is best too; topics "
-        "are the items' categories, one estimate per dimension",
+        definition="Share of topics in which the best represented group over all questions is also the best "
+        "represented. Topics are the items' categories; one estimate per dimension",
         unit="share",
         low=0.0,
         high=1.0,
@@ -100,20 +99,20 @@ METRICS = (
         "pfs",
         "Population Fidelity Score",
         "Population Fidelity Score: geometric mean of accuracy, adaptability and structure of each question, then over "
-        "questions; the part that binds is named in `method`",
+        "questions. `method` names the binding part, which is the smallest",
     ),
     _fidelity(
-        "pfs_accuracy", "fidelity: accuracy", "1 less the mean distance (nEMD) between the model's groups and people's"
+        "pfs_accuracy", "fidelity: accuracy", "1 minus the mean distance (nEMD) between the model's groups and people's"
     ),
     _fidelity(
         "pfs_adaptability",
         "fidelity: adaptability",
-        "How far the model's groups lie apart against people's: min(A, 1/A) of the ratio A of median distances",
+        "How far apart the model's groups are relative to people's: min(A, 1/A) of the ratio A of median distances",
     ),
     _fidelity(
         "pfs_structure",
         "fidelity: structure",
-        "Whether the groups that lie apart among people do so in the model: Spearman's ρ of the pairwise distances, at "
-        "least 0",
+        "Whether the groups that differ among people also differ in the model: Spearman's ρ of the pairwise distances, "
+        "at least 0",
     ),
 )

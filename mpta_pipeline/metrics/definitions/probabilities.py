@@ -1,4 +1,4 @@
-"""How good the model's probabilities for the options are: proper scoring rules."""
+"""Define proper scoring rules of the model's probabilities for the options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _record(
 ) -> Metric:
     return Metric(
         name=name,
-        definition=f"{definition}; probabilities averaged over the option orders, answers that came with any",
+        definition=f"{definition}; probabilities are averaged over the option orders, for answers that have any",
         unit="nats" if name == "log_score" else "score",
         low=0.0,
         high=high,
@@ -51,11 +51,11 @@ METRICS = (
     ),
     _record(
         "crps",
-        "Continuous ranked probability score over the steps of the scale, divided by their number; for a sure answer "
-        "it is mae_n; ordinal items",
+        "Continuous ranked probability score over the steps of the scale, divided by their number; equals mae_n for "
+        "an answer with probability 1; ordinal items",
         "Epstein 1969, Gneiting and Raftery 2007",
         high=1.0,
-        uniform="(2k − 1)/(6k) where the key is an end of the scale, less in its middle",
+        uniform="(2k − 1)/(6k) if the key is an end of the scale, smaller in its middle",
         baselines={},
     ),
 )

@@ -1,4 +1,4 @@
-"""Whether replies can be read, and how much answers depend on the positions of the options."""
+"""Define metrics of whether replies can be read, and of how much answers depend on option positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REPLIES = pl.col("n_orders") - pl.col("n_error")
 
 
 def _position_features(units: Units) -> Floats:
-    """Picks of each position less equal use of those shown, and the number of picks."""
+    """Picks of each position minus those expected under equal use of the positions shown, and the number of picks."""
     n_ok = units.positions.sum(axis=1)
     k = np.maximum(units.frame.get_column("k_options").to_numpy(), 1)
     even = (np.arange(units.positions.shape[1]) < k[:, None]) * (n_ok / k)[:, None]
@@ -64,7 +64,7 @@ METRICS = (
     Metric(
         name="condescension_rate",
         label="replies that speak down to the person",
-        definition="Share of replies that speak down to the person, by set phrases; failed requests are left out",
+        definition="Share of replies that speak down to the person, by fixed phrases; failed requests are left out",
         unit="share",
         low=0.0,
         high=1.0,
@@ -82,7 +82,7 @@ METRICS = (
     ),
     Metric(
         name="error_rate",
-        definition="Share of requests that failed for good, so that there is no reply",
+        definition="Share of requests that failed after all retries, so that there is no reply",
         unit="share",
         low=0.0,
         high=1.0,
@@ -113,7 +113,7 @@ METRICS = (
     ),
     Metric(
         name="position_tv",
-        definition="Total variation between the positions picked and equal use of all positions shown",
+        definition="Total variation between the positions picked and a uniform distribution over the positions shown",
         unit="distance",
         low=0.0,
         high=1.0,

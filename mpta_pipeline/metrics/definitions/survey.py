@@ -1,4 +1,4 @@
-"""How near answers are to those of the survey's people: person by person, and as distributions."""
+"""Define distances between answers and those of the survey's people, per person and between distributions."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from mpta_pipeline.metrics.metric import Metric
 
 
 def _distance(name: str, label: str, definition: str, source: str) -> tuple[Metric, Metric]:
-    """A distance between distributions, and the same less what sampling alone would give."""
+    """Define a distance between distributions, and its excess over what sampling alone would give."""
     return (
         Metric(
             name=name,
             label=label,
             definition=f"{definition} between the model's order-balanced answers for the group's personas and the "
-            "people's own distribution of the group (the survey's, or a published poll's), mean over items; both "
-            "sides' errors enter. It grows as answers become fewer: compare it with its baselines, which have as few, "
-            "and not between groups of different size; baseline `sampling_floor` is what sampling alone gives",
+            "people's own distribution of the group (the survey's, or a published poll's), averaged over items, with "
+            "the errors of both. It grows as answers become fewer: compare it with its baselines, which have as few, "
+            "not between groups of different size. Baseline `sampling_floor` is what sampling alone gives",
             unit="distance",
             low=0.0,
             high=1.0,
             direction="lower",
             source=source,
             family="distances",
-            chance="distance of as many answers as the model's, spread evenly over the options: baseline `chance`; of "
-            "exactly equal shares, as published: `uniform`; of always the people's most frequent answer: `majority`",
+            chance="baseline `chance`: as many random answers as the model's, drawn evenly from the options; "
+            "`uniform`: exactly equal shares, as published; `majority`: always the people's most frequent answer",
             computed_by="distances",
         ),
         Metric(
             name=f"{name}_excess",
             label=f"{label} beyond sampling",
-            definition=f"{definition} as `{name}`, less its expectation if model and people answered alike and only "
-            "sampling of finitely many answers kept them apart. Right where nothing differs, too small where much "
-            "does: not to be compared between groups of different size",
+            definition=f"{definition} as `{name}`, minus its expected value if model and people answered alike and "
+            "differed only by sampling. It is right if nothing differs, and too small if much does: do not compare it "
+            "between groups of different size",
             unit="distance",
             low=None,
             high=1.0,
             direction="zero",
             source="own definition: floor by parametric bootstrap",
             family="distances",
-            chance="that of `chance` less the floor",
+            chance="that of `chance` minus the floor",
             computed_by="distances",
         ),
     )
@@ -72,7 +72,7 @@ METRICS = (
     *_distance(
         "w1n",
         "Wasserstein distance on the scale",
-        "Wasserstein-1 distance over option places divided by their range, ordinal items,",
+        "Wasserstein-1 distance over option positions divided by their range, ordinal items,",
         "own definition of the scale; distance as in scipy",
     ),
     *_distance(

@@ -1,4 +1,4 @@
-"""TruthfulQA's MC2 score. Binary and MC1 are `accuracy` of their tasks."""
+"""Define TruthfulQA's MC2 score. Binary and MC1 scores are the `accuracy` of their tasks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from mpta_pipeline.metrics.metric import Metric
 METRICS = (
     Metric(
         name="mc2_mass",
-        definition="Probability on the true answers over probability on all answers shown, mean over readable "
-        "answers; needs "
-        "log-probabilities and is never the accuracy of a letter",
+        definition="Probability on the true answers over probability on all answers shown, averaged over "
+        "readable answers. It needs log-probabilities and is never computed from letters",
         unit="share",
         low=0.0,
         high=1.0,

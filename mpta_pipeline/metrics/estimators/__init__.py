@@ -1,1 +1,1 @@
-"""Turn samples into rows of estimates: one file per kind of statistic."""
+"""Compute rows of estimates from samples, with one file per type of statistic."""

@@ -1,4 +1,4 @@
-"""Estimate distances between the model's answers and the people's distribution of the same group."""
+"""Estimate distances between the model's and the people's distributions of answers in the same group."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mpta_pipeline.metrics.statistics.bootstrap import combine
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.intervals import interval
 
-# Items × draws behind each estimate of the sampling floor, which is a mean over items: its own error stays near .001.
+# Items × draws behind each sampling floor, which is a mean over items. Its own error then stays near .001.
 FLOOR_DRAWS = 8_000
-# How a persona is put into words.
+# Columns that define the wording of a persona.
 WORDING = ("style", "framing", "paraphrase_id")
 
 
 def distance_estimates(view: View) -> dict[str, pl.DataFrame]:
-    """Distances between the model's answers and the people's, and what is made of them.
+    """Compute the distances between the model's answers and the people's, and the metrics derived from them.
 
-    tv, w1n, js and their excess over the sampling floor, for tasks whose answers people gave too: those of the survey,
-    or a poll's published ones. The mean over the items that both answered, items equally weighted. Errors: sampling of
-    the people asked about and of those who answered, linearized and by the survey's design (`design`); items by their
-    spread, combined as in two-way clustering. A poll's own error is taken to be within the spread over items. The
-    baselines have as few answers as the model. A distance grows as answers become fewer, and the excess over the floor
-    is right only where nothing differs: neither is to be compared between groups of different size.
+    tv, w1n, js and their excess over the sampling floor, for tasks with people's answers: the survey's own, or a poll's
+    published shares. Each estimate is the unweighted mean over the items that both answered. Errors combine, as in
+    two-way clustering, the sampling of personas and of people (linearized, by the survey's design) with the variance
+    over items. A poll's own error is assumed to be part of the variance over items. The baselines have as few answers
+    as the model. A distance grows as the number of answers falls, and the excess over the floor is right only if
+    nothing differs: compare neither between groups of different size.
     """
     block = view.block
     if not block.matched or not g.of_people(view.cut.dimension):
@@ -51,7 +51,7 @@ def distance_estimates(view: View) -> dict[str, pl.DataFrame]:
 
 
 class _Distances:
-    """What is computed of the cells of one view."""
+    """Distance estimates of the cells of one view."""
 
     def __init__(self, view: View, cells: Cells, used: Flags, item: Ints) -> None:
         self.view, self.cells, self.used, self.item = view, cells, used, item
@@ -127,7 +127,7 @@ class _Distances:
         return out | fidelity_estimates(view, cells)
 
     def _steerability(self) -> dict[str, pl.DataFrame]:
-        """Nearness of the nearest wording question by question, beside the mean of the wordings."""
+        """Similarity of the nearest wording per question, beside the mean over wordings."""
         view, block = self.view, self.view.block
         wording = dense(block.frame.select(pl.concat_str(WORDING, separator="\x1f")).to_series())
         size = view.n * len(block.matched)
@@ -157,7 +157,7 @@ class _Distances:
         return {"steerability": rows.filter(pl.col("estimate").is_finite())}
 
     def _consistency(self) -> dict[str, pl.DataFrame]:
-        """Share of topics in which the group that is best represented over all is best; all groups in all topics."""
+        """Share of topics in which the best represented group overall is best, among groups present in all topics."""
         view, cells, block = self.view, self.cells, self.view.block
         topics = block.matched_items.get_column("category").fill_null("")
         topic = dense(topics)
@@ -200,7 +200,7 @@ class _Distances:
         return slope(m, h).T, slope(h, m).T
 
     def _simbench(self) -> pl.DataFrame:
-        """100 (1 − Σ TV / Σ TV of even use), a ratio of means, linearized."""
+        """100 (1 − Σ TV / Σ TV of a uniform distribution), a ratio of means, linearized."""
         cells, n = self.cells, self.view.n
         tv, even = self.measures["tv"], cells.even.T
         d, u = tv(cells.model.T, cells.human.T), tv(even, cells.human.T)
@@ -236,15 +236,15 @@ class _Distances:
         bias: Floats | None = None,
         shift: Floats | None = None,
     ) -> pl.DataFrame:
-        """Rows of a mean over items.
+        """Make the rows of a mean over items.
 
         Args:
             metric: The metric.
-            d: Value of each cell; nan for those that do not count.
+            d: Value of each cell; nan for excluded cells.
             errors: Variances over persons and over crossings with items, and degrees of freedom (`Influences`).
             baselines: Baseline → value of each cell.
-            bias: What sampling adds to the values; None: nothing that is known.
-            shift: Added to each slice's mean.
+            bias: Sampling bias of the values; None if unknown.
+            shift: Amount to add to each slice's mean.
         """
         view, cells = self.view, self.cells
         known, ones = np.isfinite(d), np.ones(len(d))
@@ -255,13 +255,13 @@ class _Distances:
         by_item = Slices(np.where(known, cells.owner, -1), view.n, rows=self.rows)
         away = np.zeros(len(d)) if bias is None else np.where(known, np.nan_to_num(bias), 0.0)
         further = np.zeros(view.n) if shift is None else shift
-        # The interval lies about what is left without the bias, with the spread of that: taking it out adds error.
+        # The interval uses the bias-corrected values and their variance, because the correction adds error.
         raw, means = by_item.means(d, ones), by_item.means(d - away, ones)
         estimate, centre = raw.estimate + further, means.estimate + further
         person, cell, df_people = np.nan_to_num(errors[0]), np.nan_to_num(errors[1]), errors[2]
         df = np.minimum(np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0)), df_people)
         df = np.where(df >= 1, df, np.nan)
-        # With one item there is no spread over items to see: no error.
+        # With one item, the variance over items is unknown, and so is the error.
         se, reach = (
             np.where(np.isfinite(m.se) & np.isfinite(df), combine(person, m.se**2, cell), np.nan) for m in (raw, means)
         )
@@ -289,19 +289,19 @@ class _Distances:
 
 
 def _of_majority(cells: Cells, measure: distances.Distance) -> Floats:
-    """Distance of each cell when everybody gives the people's most frequent answer; the mean over ties."""
+    """Compute each cell's distance if everyone gives the people's most frequent answer; the mean over ties."""
     out = np.zeros(len(cells.owner))
     for option in np.flatnonzero(cells.majority.any(axis=0)):
         alone = np.zeros_like(cells.human)
         alone[:, option] = 1.0
         share = cells.majority[:, option]
-        # An option that has no place on the scale leaves nothing to compare.
+        # An option without a position on the scale cannot be compared.
         out += np.where(share > 0, share * measure(alone.T, cells.human.T), 0.0)
     return out
 
 
 def _mirrored(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of 1 less a distance: nearness."""
+    """Turn rows of a distance into rows of the similarity 1 − distance."""
     return rows.with_columns(
         (1 - pl.col("estimate")).alias("estimate"),
         (1 - pl.col("baseline_estimate")).alias("baseline_estimate"),

@@ -1,8 +1,8 @@
-"""Whether batteries of questions hang together in the model as in people: Cronbach's α and factor congruence.
+"""Compare the structure of question batteries in the model and in people: Cronbach's α and factor congruence.
 
 A battery is a cluster of at least three ordinal items. Answers are scaled to 0–1, and items that load negatively on the
-people's first factor are turned round on both sides. Covariances are pairwise, so that personas who were asked a part
-of a battery count for that part. Errors by a delete-a-group jackknife over persons, in the survey's sampling units.
+people's first factor are reversed on both sides. Covariances are pairwise, so that personas who were asked part of a
+battery count for that part. Errors come from a delete-a-group jackknife over persons, by the survey's sampling units.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ GROUPS = 20
 
 
 def covariance(values: Floats, weight: Floats) -> Floats | None:
-    """Weighted covariances of the columns over rows that have both; None where two columns share too few, or are flat.
+    """Weighted pairwise covariances of the columns; None if two columns share too few rows or a column is constant.
 
     Args:
-        values: (persons × items); nan where not asked.
+        values: (persons × items) answers; nan if not asked.
         weight: Weight of each person.
     """
     known = np.isfinite(values) & (weight > 0)[:, None]
@@ -43,7 +43,7 @@ def covariance(values: Floats, weight: Floats) -> Floats | None:
 
 
 def loadings(covariances: Floats) -> Floats:
-    """Loadings on the first principal component of the correlations, their sum not negative."""
+    """Loadings on the first principal component of the correlations, signed so that their sum is not negative."""
     sd = np.sqrt(np.diag(covariances))
     values, vectors = np.linalg.eigh(covariances / np.outer(sd, sd))
     first = vectors[:, -1] * np.sqrt(max(values[-1], 0.0))
@@ -63,7 +63,7 @@ def congruence(a: Floats, b: Floats) -> float:
 
 @dataclass(frozen=True)
 class _Battery:
-    """Answers to one battery: model's for the personas, their own, and those of the people it is compared with."""
+    """Answers to one battery: the model's for the personas, the personas' own, and those of other people."""
 
     model: Floats
     own: Floats
@@ -71,7 +71,7 @@ class _Battery:
 
 
 def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
-    """Mean α and mean congruence over the batteries of everyone; nothing without batteries or shared answers."""
+    """Compute mean α and mean congruence over the batteries of everyone; empty without batteries or shared answers."""
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
@@ -88,7 +88,7 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     weight = np.zeros(len(ids))
     weight[persona] = frame.get_column("w").to_numpy()
     people = block.people.frame
-    # People whom the model was not asked about, where there are enough: they are a second sample.
+    # People whom the model was not asked about, if there are enough, serve as a second sample.
     apart = people.filter(~pl.col("respondent_id").is_in(ids.implode()))
     people = apart if apart.get_column("respondent_id").n_unique() >= len(ids) else people
     other_ids = people.get_column("respondent_id").unique().sort()
@@ -147,7 +147,7 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
 
 
 def _table(rows: pl.DataFrame, ids: pl.Series, names: list[str], value: str) -> Floats:
-    """(persons × items) first value of each pair; nan where there is none."""
+    """Pivot to (persons × items) with the first value of each pair; nan if there is none."""
     out = np.full((len(ids), len(names)), np.nan)
     person = rows.get_column("respondent_id").cast(pl.Enum(ids)).to_physical().to_numpy()
     item = rows.get_column("item_id").cast(pl.Enum(names)).to_physical().to_numpy()
@@ -156,14 +156,14 @@ def _table(rows: pl.DataFrame, ids: pl.Series, names: list[str], value: str) -> 
 
 
 def _units(view: View, ids: pl.Series) -> Ints:
-    """Group of the jackknife of each person: people of a sampling unit are left out together."""
+    """Assign each person to a jackknife group. People of one sampling unit are left out together."""
     persons = view.block.people.persons
     drawn = g.sampled(persons.select(c for c in ("respondent_id", "psu") if c in persons.columns), ids)
     return (hash_ids(drawn, key="jackknife") % np.uint64(GROUPS)).astype(np.int64)
 
 
 def _sides(battery: _Battery, weight: Floats, other_weight: Floats) -> tuple[Floats, Floats, Floats] | None:
-    """Covariances of model, the personas' own answers and other people's, items turned the people's way."""
+    """Covariances of the model's, the personas' own and other people's answers, with items reversed as for people."""
     made = [
         covariance(values, w)
         for values, w in ((battery.model, weight), (battery.own, weight), (battery.others, other_weight))
@@ -190,7 +190,7 @@ def _jackknifed(
     weights: tuple[Floats, Floats],
     groups: tuple[Ints, Ints],
 ) -> tuple[float, float, float, int] | None:
-    """Means over batteries of the model's and people's statistic, the first one's error, and batteries used."""
+    """Mean over batteries of the model's and the people's statistic, the model's error, and the number of batteries."""
 
     def means(kept: tuple[Flags | float, Flags | float], chosen: list[int]) -> Floats | None:
         made = [_sides(batteries[i], weights[0] * kept[0], weights[1] * kept[1]) for i in chosen]

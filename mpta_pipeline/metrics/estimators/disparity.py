@@ -1,4 +1,4 @@
-"""Estimate how unequal the groups of a dimension are, next to what chance makes of groups of these sizes."""
+"""Estimate the disparity between the groups of a dimension, beside the disparity expected by chance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mpta_pipeline.metrics.statistics import shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, distinct, sums
 from mpta_pipeline.metrics.statistics.proportions import kish
 
-# Groups of fewer personas say nothing about the groups and much about the luck of the draw.
+# Smaller groups are left out, because their means reflect mostly chance.
 LEAST_PERSONAS = 5
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Worst group, best less worst, and worst over best, of means (… × groups)."""
+    """Worst group, best minus worst, and worst over best, of means (… × groups)."""
 
     worst: Floats
     range: Floats
@@ -36,14 +36,14 @@ def spread(means: Floats) -> Spread:
 
 
 def permuted_means(a: Floats, b: Floats, group: Ints, n: int, *, draws: int, seed: int) -> Floats:
-    """Means of groups to which the same people are dealt anew: the null of "no difference but by chance".
+    """Group means after people are randomly reassigned to groups: the null hypothesis of chance differences only.
 
     Args:
         a: Weighted sum of each persona's values.
         b: Weight of each persona's values.
         group: Group of each persona, from 0.
         n: Number of groups.
-        draws: Number of deals.
+        draws: Number of permutations.
         seed: Seed; personas must come in canonical order.
 
     Returns:
@@ -58,12 +58,12 @@ def permuted_means(a: Floats, b: Floats, group: Ints, n: int, *, draws: int, see
 
 
 def question_noise(a: Floats, b: Floats, share: Floats, *, cell: Floats, draws: int, seed: int) -> Floats | None:
-    """Draws of what groups would differ by because each finds other questions hard, if their true means were equal.
+    """Draw group differences that arise because questions differ in difficulty by group, if the true means are equal.
 
-    Dealing people anew holds the questions fixed: what these very questions do to a group counts as the group's own.
-    The covariance of the groups' deviations from their common mean over item clusters, less that of single crossings,
-    is what another draw of questions would change (Cameron, Gelbach and Miller 2011); negative parts of it count as
-    none. Drawn from t with items − 1 degrees of freedom, as the covariance is an estimate.
+    Permuting people keeps the questions fixed, so that effects of these specific questions count as group effects. The
+    covariance of the groups' deviations from their common mean over item clusters, minus that of single crossings, is
+    the variation that another sample of questions would cause (Cameron, Gelbach and Miller 2011). Its negative
+    eigenvalues are set to 0. Draws are from t with items − 1 degrees of freedom, because the covariance is estimated.
 
     Args:
         a: (groups × item clusters) Σwx.
@@ -92,24 +92,24 @@ def question_noise(a: Floats, b: Floats, share: Floats, *, cell: Floats, draws: 
 
 
 def between_variance(means: Floats, error_variance: Floats) -> float:
-    """Variance of the groups' true means: variance of the estimates less their mean error variance.
+    """Variance of the groups' true means: variance of the estimates minus their mean error variance.
 
-    May be negative, as an unbiased estimate of 0 must. Source: Lum, Zhang and Bower (2022), single correction, with
-    error variances of divisor n − 1.
+    It can be negative, as an unbiased estimate of 0 must be. Source: Lum, Zhang and Bower (2022), single correction,
+    with error variances of divisor n − 1.
     """
     return float(means.var(ddof=1) - error_variance.mean())
 
 
 def double_corrected_variance(replicate_means: Floats, error_variance: Floats, n: Floats) -> float:
-    """Lum, Zhang and Bower's correction for means of bootstrap replicates, which carry the sampling error twice.
+    """Lum, Zhang and Bower's correction for means of bootstrap replicates, which contain the sampling error twice.
 
     Args:
         replicate_means: Group means of a replicate.
-        error_variance: s²/n of each group in the data that was resampled, s² with divisor n − 1.
+        error_variance: s²/n of each group in the resampled data, with s² of divisor n − 1.
         n: Group sizes.
 
     Returns:
-        S² − 2 · mean(s²/n) + mean(s²/n²): resampling n of n repeats the error less a share 1/n.
+        S² − 2 · mean(s²/n) + mean(s²/n²): resampling n of n adds the error again, reduced by a share of 1/n.
     """
     return float(replicate_means.var(ddof=1) - 2 * error_variance.mean() + (error_variance / n).mean())
 
@@ -117,7 +117,7 @@ def double_corrected_variance(replicate_means: Floats, error_variance: Floats, n
 def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> Floats:
     """Generalized entropy index with α = 2 along the last axis, mean((b/μ)² − 1)/2 (Speicher et al. 2018).
 
-    nan where the mean is 0.
+    nan if the mean is 0.
     """
     w = np.ones(benefit.shape[-1]) if weight is None else weight
     mean = (w * benefit).sum(axis=-1, keepdims=True) / w.sum()
@@ -127,18 +127,19 @@ def generalized_entropy(benefit: Floats, weight: Floats | None = None) -> Floats
 
 
 def entropy_parts(benefit: Floats, group: Ints, n: int) -> tuple[float, float]:
-    """Generalized entropy (α = 2) between groups (everybody gets the group's mean) and within them (the rest)."""
+    """Generalized entropy (α = 2) between groups (everyone has the group's mean) and within groups (the rest)."""
     means = sums(group, benefit, n) / sums(group, np.ones(len(benefit)), n)
     between = float(generalized_entropy(means[group]))
     return between, float(generalized_entropy(benefit)) - between
 
 
 def disparity_estimates(view: View, prepared: Prepared) -> dict[str, pl.DataFrame]:
-    """Disparity of accuracy over the groups of one dimension of people.
+    """Compute the disparity of accuracy over the groups of one dimension of people.
 
-    For the null (`baseline` permutation_null) groups are dealt anew among personas, and what their questions do to each
-    (`question_noise`) is drawn anew: its mean is the baseline, and the share of draws at least as unequal the p-value.
-    With a single item cluster the second cannot be known: p-values then hold for this item only, and say so.
+    For the null hypothesis (`baseline` permutation_null), personas are randomly reassigned to groups, and the effects
+    of questions on groups (`question_noise`) are redrawn. The mean over draws is the baseline, and the share of draws
+    at least as unequal is the p-value. With a single item cluster, question effects are unknown: p-values then hold
+    for this item only, and the note says so.
     """
     block, slices = view.block, view.slices
     if not g.of_people(view.cut.dimension) or view.n < 2:
@@ -174,7 +175,7 @@ def disparity_estimates(view: View, prepared: Prepared) -> dict[str, pl.DataFram
         null = null + questions
         null = np.clip(null, prepared.values.metric.low, prepared.values.metric.high)
     estimate = slices.means_of(moments).estimate[kept]
-    # Items are the same for all groups: only what does not cancel between groups is error here.
+    # All groups share the items, so that only effects that do not cancel between groups are errors here.
     error = slices.gaps_of(moments).deviation_variance[kept] * len(kept) / (len(kept) - 1)
     seen, chance = spread(estimate), spread(null)
     shrunken = shrinkage.normal_normal(estimate, error).estimate

@@ -1,9 +1,10 @@
-"""Population Fidelity Score: whether a model's groups answer as people's do, differ as much, and in the same way.
+"""Compute the Population Fidelity Score: do a model's groups answer, and differ from each other, as people's do?
 
-da Silva et al. 2026 (arXiv 2609.36253). Of each question, with nEMD the Wasserstein-1 distance over the scale from 0 to
-1: accuracy = 1 − mean nEMD of the groups; adaptability = min(A, 1/A), A the median nEMD between the model's groups
-over that between people's; structure = max(0, Spearman's ρ of the two vectors of pairwise distances). The score is
-their geometric mean, over questions the geometric mean of the scores; parts are averaged, and the smallest binds.
+Source: da Silva et al. 2026 (arXiv 2609.36253). For each question, with nEMD the Wasserstein-1 distance over the scale
+from 0 to 1: accuracy = 1 − mean nEMD of the groups; adaptability = min(A, 1/A), where A is the median nEMD between the
+model's groups over that between people's; structure = max(0, Spearman's ρ of the two vectors of pairwise distances).
+A question's score is the geometric mean of the three parts. Scores are combined over questions by the geometric mean,
+parts by the arithmetic mean. The smallest part is the binding one.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 from mpta_pipeline.metrics.statistics.distances import wasserstein
 
 PARTS = ("pfs_accuracy", "pfs_adaptability", "pfs_structure")
-# Answers on each side that a group must have, as the paper's own retention rule has it, and groups of a question: two
-# have one distance, which has no order.
+# Minimum answers of a group on each side, by the paper's retention rule, and minimum groups of a question: two groups
+# have a single distance, which has no rank order.
 LEAST_ANSWERS, LEAST_GROUPS = 20, 3
-# Draws of a second sample of people, and pairs of groups times draws that are looked at.
+# Draws of a second sample of people, and the limit of pairs of groups × draws.
 DRAWS, MOST_PAIRS = 10, 100_000
-# Distances are equal that differ by rounding only: exact ties have ranks of their own otherwise.
+# Decimals to round distances to. Otherwise rounding errors would give exact ties different ranks.
 DIGITS = 10
 
 
 def parts(people: Floats, model: Floats, places: Floats) -> Floats:
-    """Accuracy, adaptability and structure of one question; nan where undefined.
+    """Compute accuracy, adaptability and structure of one question; nan where undefined.
 
     Args:
         people: (groups × K) shares of the people's answers.
-        model: (groups × K) shares of the model's.
-        places: (K,) place of each option on the scale; nan beyond the options.
+        model: (groups × K) shares of the model's answers.
+        places: (K,) position of each option on the scale; nan beyond the options.
     """
     accuracy = 1 - float(wasserstein(people.T, model.T, places[:, None]).mean())
     if len(people) < 2:
@@ -46,20 +47,20 @@ def parts(people: Floats, model: Floats, places: Floats) -> Floats:
     wide, wide_theirs = float(np.median(ours)), float(np.median(theirs))
     low, high = sorted((wide, wide_theirs))
     adaptability = low / high if wide_theirs > 0 else float("nan")
-    # Groups that the model does not tell apart have no structure; where people do not differ there is none to have.
+    # If the model's groups do not differ, structure is 0. If people's groups do not differ, it is undefined.
     flat = np.nan if np.ptp(theirs) == 0 else 0.0
     structure = max(0.0, _spearman(ours, theirs)) if min(np.ptp(ours), np.ptp(theirs)) > 0 else flat
     return np.array([accuracy, adaptability, structure])
 
 
 def _spearman(a: Floats, b: Floats) -> float:
-    """Spearman's ρ, as scipy's but without what its test of it takes."""
+    """Spearman's ρ as in scipy, without the cost of its test."""
     x, y = (stats.rankdata(v) - (len(v) + 1) / 2 for v in (a, b))
     return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
 
 
 def score(of_question: Floats) -> float:
-    """Geometric mean over questions of the geometric means of their parts; 0 where one is, nan without any.
+    """Geometric mean over questions of the geometric means of their parts; 0 if any part is 0, nan without questions.
 
     Args:
         of_question: (questions × 3) parts.
@@ -71,14 +72,14 @@ def score(of_question: Floats) -> float:
 
 
 def binding(of_parts: Floats) -> str:
-    """Name of the smallest part."""
+    """Return the name of the smallest part."""
     return PARTS[int(np.nanargmin(of_parts))].removeprefix("pfs_")
 
 
 def fidelity_estimates(view: View, cells: Cells) -> dict[str, pl.DataFrame]:
-    """The score and its parts of one dimension, beside those of a second sample of people as large as the model's.
+    """Compute the score and its parts for one dimension, beside those of a second sample of people of the model's size.
 
-    Questions with a scale and at least three groups, each with enough answers on both sides.
+    It uses questions with a scale and at least three groups that each have enough answers on both sides.
     """
     if view.n < LEAST_GROUPS:
         return {}
@@ -118,7 +119,7 @@ def fidelity_estimates(view: View, cells: Cells) -> dict[str, pl.DataFrame]:
 
 
 def _questions(cells: Cells) -> Iterator[Ints]:
-    """Cells of each question that can be scored."""
+    """Yield the cells of each question that can be scored."""
     enough = (np.minimum(cells.n_model, cells.n_human) >= LEAST_ANSWERS) & (np.isfinite(cells.places).sum(axis=1) > 1)
     usable = np.flatnonzero(enough)
     order = usable[np.lexsort((cells.owner[usable], cells.item[usable]))]
@@ -128,7 +129,7 @@ def _questions(cells: Cells) -> Iterator[Ints]:
 
 
 def _second_samples(cells: Cells, chosen: list[Ints], seed: int) -> Floats:
-    """(draws × questions × 3) parts of people against second samples of people of the model's effective size."""
+    """Compute (draws × questions × 3) parts of people against second samples of the model's effective size."""
     rng = np.random.default_rng(seed)
     n_pairs = sum(len(q) * (len(q) - 1) // 2 for q in chosen)
     draws = int(np.clip(MOST_PAIRS // max(n_pairs, 1), 3, DRAWS))

@@ -1,4 +1,4 @@
-"""Estimate spread, differences between groups and correlations of the model's answers against the people's."""
+"""Compare spread, differences between groups and correlations of the model's answers with the people's."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mpta_pipeline.metrics.statistics.clustered import t_quantile
 from mpta_pipeline.metrics.statistics.intervals import fieller, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import GROUPS, LeftOut, TwoWay, two_way
 
-# Fewer common answers make a correlation of two items too loose to say how answers hang together.
+# Fewer common answers make a correlation of two items too imprecise.
 LEAST_COMMON = 20
-# With fewer items there is nothing that could hang together.
+# With fewer items there are too few correlations to summarize.
 LEAST_ITEMS = 3
-# Counts that are held at a time, of groups × cells × options; fewer groups where there are very many cells.
+# Largest number of counts in memory, groups × cells × options. With very many cells, there are fewer groups.
 MOST_COUNTS = 6_000_000
-# Eigenvalues of correlations that are below 0 by rounding only.
+# Negative eigenvalues of correlations that are smaller than this are rounding errors.
 ROUNDING = 1e-8
 
 
 def variance(p: Floats, places: Floats, n: Floats) -> Floats:
-    """Variance of the answers' places under (… × K) distributions, unbiased for samples of effective size n."""
+    """Variance of the answers' positions under (… × K) distributions, unbiased for samples of effective size n."""
     x = np.nan_to_num(places)
     mean = (p * x).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -43,12 +43,12 @@ def entropy(p: Floats, n: Floats) -> Floats:
 
 
 def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
-    """(items × 2) sum of squares between groups that is not chance, and the total; 0 with fewer than two groups.
+    """(items × 2) sum of squares between groups beyond chance, and the total; 0 with fewer than two groups.
 
     Args:
         means: (items × groups) means.
         variances: Unbiased variances of the groups.
-        n: (Effective) group sizes; 0 for groups that do not count.
+        n: (Effective) group sizes; 0 for excluded groups.
     """
     counted = n > 0
     keep = counted.sum(axis=1) > 1
@@ -65,7 +65,7 @@ def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Answers:
-    """One side's answers: cell (slice × item) of each, person, cluster, weight and share of each option."""
+    """Answers of the model or of people: cell (slice × item), person, cluster, weight and share of each option."""
 
     cell: Ints
     person: Hashes
@@ -77,7 +77,7 @@ class _Answers:
         return _Answers(self.cell[keep], self.person[keep], self.cluster[keep], self.weight[keep], self.share[keep])
 
     def counts(self, group: Ints, groups: int, cells: int) -> tuple[Floats, Floats]:
-        """(groups × cells × options) weight and (groups × cells) squared weight."""
+        """Sum (groups × cells × options) weights and (groups × cells) squared weights."""
         place = group * cells + self.cell
         by_option = [sums(place, self.weight * column, groups * cells) for column in self.share.T]
         counted = np.stack(by_option, axis=1).reshape(groups, cells, -1)
@@ -86,7 +86,7 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Slice × item cells that model and people answered: slice, item, cluster code, places scaled to 0–1."""
+    """Slice × item cells that model and people answered: slice, item, cluster code, positions scaled to 0–1."""
 
     slice: Ints
     item: Ints
@@ -102,7 +102,7 @@ class _Cells:
 
 
 def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
-    """The cells, the model's answers and the people's; None where no cell has both."""
+    """Gather the cells, the model's answers and the people's; None if no cell has both."""
     block, people = view.block, view.block.people
     n_items = len(people.items)
     width = max(people.width, block.units.answer.shape[1])
@@ -155,14 +155,14 @@ def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
 
 
 def _shares(counted: Floats, squared: Floats) -> tuple[Floats, Floats]:
-    """Distribution and effective size of (… × cells × options) counts."""
+    """Compute the distribution and effective size of (… × cells × options) counts."""
     weight = counted.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return counted / weight[..., None], np.where(squared > 1e-12, weight**2 / squared, 0.0)
 
 
 def _spread_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...], name: str) -> Floats:
-    """(… × cells × 2) the model's and the people's variance or entropy; 0 where either is unknown."""
+    """(… × cells × 2) variance or entropy of the model and of people; 0 if either is unknown."""
     made = []
     for counted, squared in sides:
         p, n = _shares(counted, squared)
@@ -174,7 +174,7 @@ def _spread_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...], name: st
 
 
 def _between_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...]) -> Floats:
-    """(items × 4) of both sides: sum of squares between groups that is not chance, and total. Counts have no groups."""
+    """(items × 4) `epsilon_parts` of the model and of people. Counts must not have a jackknife axis."""
     shares = [_shares(*side) for side in sides]
     with np.errstate(invalid="ignore"):
         both = np.flatnonzero(cells.ordinal & (shares[0][1] > 1) & (shares[1][1] > 1))
@@ -204,10 +204,10 @@ def _by_slice(cells: _Cells, values: Floats) -> Floats:
 
 
 def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
-    """The model's spread over people's within each slice, and what lies between the slices of the dimension.
+    """Compute the model's spread over people's within each slice, and the share between the dimension's slices.
 
-    Errors are jackknifed by people (the same person's answers on both sides at once), items and crossings; ratios have
-    Fieller's intervals, and none where people's own estimate is within its noise.
+    Errors come from jackknives by people (leaving out the same person's answers on both sides), items and crossings.
+    Ratios have Fieller's intervals; they are undefined if people's own estimate is within its noise.
     """
     block = view.block
     if block.people.empty or block.polls is not None or not g.of_people(view.cut.dimension):
@@ -256,20 +256,20 @@ _Sums = tuple[tuple[Floats, Floats], ...]
 
 
 def _without(whole: _Sums, parts: list[tuple[Floats, Floats]]) -> _Sums:
-    """Counts of both sides without each group; what rounding leaves below 0 is none."""
+    """Subtract each group from the counts of both sides; negative rounding errors become 0."""
     return tuple(
         (np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0)) for (w, w2), (c, c2) in zip(whole, parts, strict=True)
     )
 
 
 def _present(cells: _Cells, parts: list[tuple[Floats, Floats]]) -> Flags:
-    """(groups × slices) whether any answer of a group lies in a slice."""
+    """(groups × slices) whether a group has any answer in a slice."""
     any_of = sum(squared for _, squared in parts)
     return np.asarray(_by_slice(cells, np.asarray(any_of)[..., None])[..., 0] > 0)
 
 
 def _items_out(cells: _Cells, of_cell: Floats, total: Floats, estimate: Callable[[Floats], Floats]) -> LeftOut:
-    """Estimates (slices × q) without each item cluster, from sums of cells."""
+    """Compute the estimates (slices × q) without each item cluster, from sums over cells."""
     n = int(cells.cluster.max()) + 1
     place = cells.cluster * cells.n_slices + cells.slice
     used = np.asarray(of_cell.any(axis=-1))
@@ -281,7 +281,7 @@ def _items_out(cells: _Cells, of_cell: Floats, total: Floats, estimate: Callable
 def _between_estimates(
     view: View, cells: _Cells, whole: _Sums, left: dict[str, list[tuple[Floats, Floats]]]
 ) -> dict[str, pl.DataFrame]:
-    """ε² of the model with people's beside it, their difference, and their ratio."""
+    """Make the rows of the model's ε² beside people's, of their difference and of their ratio."""
     of_item = _between_of(cells, whole)
     if not of_item[:, 1].any():
         return {}
@@ -341,7 +341,7 @@ def _between_estimates(
 def _ratio_rows(
     view: View, cells: _Cells, both: Floats, errors: TwoWay, *, used: Flags, slices: Ints, words: str
 ) -> pl.DataFrame:
-    """Rows of the model's estimate over the people's."""
+    """Make the rows of the model's estimate over the people's."""
     found = fieller(both[:, 0], both[:, 1], errors.kinds, errors.df, level=view.block.rules.level)
     undefined = [
         meaningless_words(words, float(d), float(noise)) if bad else None
@@ -363,7 +363,7 @@ def _rows(
     default: str,
     notes: list[str | None],
 ) -> pl.DataFrame:
-    """Rows of estimates; slice −1 is the dimension as a whole."""
+    """Make rows of estimates. Slice −1 is the dimension as a whole."""
     block = view.block
     asked = np.zeros((view.n, cells.n_items), dtype=bool)
     asked[cells.slice[used], cells.item[used]] = True
@@ -376,7 +376,7 @@ def _rows(
             "n_personas": np.array([distinct(block.persona[rows])]),
             "n_items": np.array([distinct(item[rows])]),
         }
-    # What no group departs from has an error of 0 that was seen, but is not known: no interval.
+    # If no group deviates, the observed error is 0 and the true error is unknown, so that there is no interval.
     alike = values["se"] < 1e-8
     values = values | {end: np.where(alike, np.nan, values[end]) for end in ("ci_low", "ci_high")}
     known = np.isfinite(values["se"])
@@ -395,7 +395,7 @@ def _rows(
 
 
 def pc1_share(correlation: Floats) -> float:
-    """Largest eigenvalue over their sum: 1/k when nothing hangs together, 1 when everything does."""
+    """Largest eigenvalue over the sum of eigenvalues: 1/k for uncorrelated answers, 1 for perfectly correlated ones."""
     values = np.linalg.eigvalsh(correlation)
     return float(values[-1] / values.sum())
 
@@ -407,14 +407,14 @@ def effective_dependence(correlation: Floats) -> float:
 
 
 def correlation(matrix: Floats, weight: Floats | None = None) -> Floats:
-    """Pearson correlations of the columns, each pair over the rows that have both; 0 where a column does not vary.
+    """Pearson correlations of the columns, each pair over the rows that have both; 0 if a column does not vary.
 
     Args:
-        matrix: (rows × columns) values; nan where there is none.
-        weight: Weight of each row; None for equal ones.
+        matrix: (rows × columns) values; nan if missing.
+        weight: Weight of each row; None for equal weights.
     """
     known = np.isfinite(matrix).astype(float)
-    # Sums over the rows that both columns have; centred first, so that squares do not cancel.
+    # Sums over the rows that both columns have. Values are centred first to avoid cancellation.
     x = np.where(known > 0, matrix - np.nanmean(matrix, axis=0), 0.0)
     w = np.ones(len(matrix)) if weight is None else weight
     known_w = known * w[:, None]
@@ -429,7 +429,7 @@ def correlation(matrix: Floats, weight: Floats | None = None) -> Floats:
 
 
 def nearest_correlation(matrix: Floats, *, steps: int = 200, tolerance: float = 1e-9) -> Floats:
-    """The correlation matrix without negative eigenvalues that is nearest by squared differences (Higham 2002)."""
+    """Find the nearest correlation matrix, by squared differences, without negative eigenvalues (Higham 2002)."""
     nearest, correction = matrix.copy(), np.zeros_like(matrix)
     for _ in range(steps):
         corrected = nearest - correction
@@ -444,9 +444,9 @@ def nearest_correlation(matrix: Floats, *, steps: int = 200, tolerance: float = 
 
 
 def usable_items(*matrices: Floats) -> Ints:
-    """Columns of (personas × items) matrices that vary, and of which any two share `LEAST_COMMON` personas.
+    """Select the columns of (personas × items) matrices that vary and share at least `LEAST_COMMON` personas pairwise.
 
-    The column with most pairs that share too few is dropped until none is left.
+    The column with the most pairs that share too few is dropped repeatedly, until no such pair is left.
     """
     keep = np.ones(matrices[0].shape[1], dtype=bool)
     few = np.zeros((len(keep), len(keep)), dtype=int)
@@ -460,13 +460,13 @@ def usable_items(*matrices: Floats) -> Ints:
 
 
 def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
-    """PC1 share and effective dependence of the model's answers over everyone, beside those of the very same people.
+    """Compute PC1 share and effective dependence of the model's answers over everyone, beside those of the same people.
 
-    Of ordinal items, all answers: a persona's to one item are averaged. Items that vary for nobody, or that too few
-    personas answered together with others, are left out and counted. Pairwise correlations that contradict each other
-    are repaired for the PC1 share (`nearest_correlation`); their determinant would be 0 then whatever people answered,
-    so that effective dependence is null. Both sides carry the weights of the block, as the persons are the same. Errors
-    are jackknifed by people, in the survey's sampling units, and by items.
+    Uses all answers to ordinal items; a persona's answers to one item are averaged. Items without variance, or with too
+    few personas who also answered other items, are left out and counted. Pairwise correlations that contradict each
+    other are repaired for the PC1 share (`nearest_correlation`). After the repair their determinant would always be 0,
+    so that effective dependence is null. Both sides have the weights of the block, because the persons are the same.
+    Errors come from jackknives by people, in the survey's sampling units, and by items.
     """
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
@@ -532,7 +532,7 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
 
 @dataclass(frozen=True)
 class _Structure:
-    """An estimate of correlations, its error and degrees of freedom, and what must be read beside it."""
+    """An estimate from correlations, with its error, its degrees of freedom and its note."""
 
     estimate: float
     se: float
@@ -541,7 +541,7 @@ class _Structure:
 
 
 def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[[Floats], float]) -> _Structure:
-    """A statistic of the columns' correlations; nan with its reason where they allow none."""
+    """Compute a statistic of the columns' correlations; nan with the reason if it is undefined."""
     whole = correlation(matrix, weight)
     lowest = float(np.linalg.eigvalsh(whole)[0])
     note = ""
@@ -576,7 +576,7 @@ def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[
 
 
 def _matrix(persona: Ints, item: Ints, values: Floats) -> Floats:
-    """(personas × items) mean value of each pair; nan where there is none."""
+    """Compute the (personas × items) mean value of each pair; nan if there is none."""
     shape = (int(persona.max()) + 1, int(item.max()) + 1)
     place = persona * shape[1] + item
     known = np.isfinite(values)

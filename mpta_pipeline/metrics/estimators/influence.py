@@ -1,4 +1,4 @@
-"""Estimate the sampling error of a mean distance: linearize both sides and sum by sampling unit."""
+"""Estimate the sampling error of a mean distance: linearize both distributions and sum by sampling unit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mpta_pipeline.metrics.statistics.linearization import design_of
 
 
 class Influences:
-    """What each person's answers, their own and the model's for them, do to a slice's mean distance.
+    """Influence of each person on a slice's mean distance, through their own answers and the model's answers for them.
 
-    The mean distance is linearized in both distributions. A person who is asked about and answered the survey too is in
-    both: what sampling them does to one side and to the other is summed up before it is squared.
+    The mean distance is linearized in both distributions. A person who is a persona and a survey respondent is in both:
+    their influences on both sides are summed before they are squared.
     """
 
     def __init__(self, view: View, cells: Cells, used: Flags, item: Ints) -> None:
@@ -28,7 +28,7 @@ class Influences:
         index[cells.owner * n_items + cells.item] = np.arange(len(cells.owner))
 
         def rows_of(slices: Ints, items: Ints, w: Floats) -> tuple[Ints, Ints, Floats]:
-            """Rows in a cell, their cells, and their shares of the cells' weight."""
+            """Select the rows that are in a cell, with their cells and their shares of the cells' weight."""
             cell = np.where((slices >= 0) & (items >= 0) & (w > 0), index[np.maximum(slices, 0) * n_items + items], -1)
             rows = np.flatnonzero(cell >= 0)
             cell = cell[rows]
@@ -37,7 +37,7 @@ class Influences:
         rows, self._cell_m, self._share_m = rows_of(np.where(used, view.cut.codes, -1), item, block.weight)
         self._answers = block.units.answer[rows]
         if block.polls is not None:
-            # The people's side is made of the polls of the personas' own countries.
+            # The people's side consists of the polls of the personas' own countries.
             self._cell_h, self._share_h = self._cell_m, self._share_m
             self._given = block.polls.shares[block.poll_entry[rows]]
             self.design = design_of(block.frame.select("respondent_id").unique())
@@ -52,7 +52,7 @@ class Influences:
             person_h = people.person[rows]
             self.design = people.design
             self.words = self.design.words()
-        # Personas of whom the survey has no answer are units of their own.
+        # Personas without an answer in the survey form their own units.
         n_persons = max(len(self.design.unit), int(person_m.max(initial=-1)) + 1)
         further = self.design.n_units + np.arange(n_persons - len(self.design.unit))
         unit = np.concatenate([self.design.unit, further])
@@ -67,8 +67,8 @@ class Influences:
     def noise(self) -> Floats:
         """Error variance of the difference of both distributions over that of independent simple samples, by slice.
 
-        Above 1 where people of a sampling unit are alike, below 1 where the model's answers go with the people's own:
-        what sampling the same people does to both sides cancels.
+        It is above 1 if people of a sampling unit are alike, and below 1 if the model's answers correlate with the
+        people's own, because the effects of sampling the same people then cancel.
         """
         cells, width = self.cells, self._answers.shape[1]
         code = np.concatenate([self._cell_h, self._cell_m])
@@ -91,9 +91,9 @@ class Influences:
         return np.asarray(np.clip(np.where(np.isfinite(made), made, 1.0), 0.1, 10.0))
 
     def n_people(self, known: Flags) -> Floats:
-        """People of each slice whose own answers are in the cells that count.
+        """Count the people of each slice whose own answers are in the cells used.
 
-        Of polls the most that an item has; nan where the poll does not tell.
+        For polls, this is the largest number of any item; nan if the poll does not report it.
         """
         if self.people is not None:
             return self.people.count(known[self._cell_h]).astype(float)
@@ -102,7 +102,7 @@ class Influences:
         return np.where(most < MANY, most, np.nan)
 
     def _human(self, values: Floats) -> Floats:
-        """Value of each of the people's rows from the (cells × K) values of their answers."""
+        """Look up the value of each of the people's rows in the (cells × K) values of their answers."""
         if self._given.ndim == 1:
             return np.asarray(values[self._cell_h, self._given])
         return np.asarray((values[self._cell_h, : self._given.shape[1]] * self._given).sum(axis=1))
@@ -111,7 +111,7 @@ class Influences:
         """Variances over persons (or their sampling units) and over their crossings with items, and degrees of freedom.
 
         Args:
-            d: Distance of each cell; nan for those that do not count.
+            d: Distance of each cell; nan for excluded cells.
             slope_model: (cells × K) derivative by the model's shares.
             slope_human: (cells × K) derivative by the people's.
         """
@@ -142,7 +142,7 @@ class Influences:
             grid[of_pair, pairs // self.n] = unit_z
             inside = grid[:, : self.design.n_units]
             v_person = self.design.variance(inside) + (grid[:, self.design.n_units :] ** 2).sum(axis=1)
-        # Of a subgroup those units and strata count that have anybody in it.
+        # For a subgroup, only units and strata with members in it count.
         strata = np.unique(
             (pairs % self.n) * (len(self.design.stratum) + 1)
             + np.append(self.design.stratum, len(self.design.stratum))[np.minimum(pairs // self.n, self.design.n_units)]

@@ -15,7 +15,7 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.statistics.clustered import Means, Moments, SliceGaps, Slices, Totals, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import apart, interval, paired
 
-# What stands beside an estimate of a single item cluster.
+# Note of an estimate with a single item cluster.
 THIS_ITEM = "this item: clustered by person alone, it says nothing about other items"
 
 
@@ -25,9 +25,9 @@ class Values:
 
     Attributes:
         metric: The metric.
-        x: Value of each row; nan where it does not apply.
-        count: Its denominator: the row's weight besides the survey's.
-        baselines: Baseline → value of each row; those of the row's group come later, with the dimension.
+        x: Value of each row; nan where the metric does not apply.
+        count: Denominator of each row: its weight in addition to the survey weight.
+        baselines: Baseline → value of each row; baselines of the row's group are added later, with the dimension.
     """
 
     metric: Metric
@@ -36,7 +36,7 @@ class Values:
     baselines: dict[str, Floats]
 
     def take(self, keep: Flags) -> Values:
-        """The rows of a mask."""
+        """Keep the rows of a mask."""
         return Values(self.metric, self.x[keep], self.count[keep], {n: b[keep] for n, b in self.baselines.items()})
 
 
@@ -46,7 +46,7 @@ def of_group(expression: pl.Expr) -> bool:
 
 
 def evaluate(frame: pl.DataFrame, metric: Metric) -> Values:
-    """Evaluate a metric's record over the rows, without the baselines of groups."""
+    """Evaluate a metric over the rows, without group baselines."""
     assert metric.value is not None
     chosen = {name: e for name, e in metric.baselines.items() if not of_group(e)}
     made = frame.select(
@@ -65,7 +65,7 @@ def evaluate(frame: pl.DataFrame, metric: Metric) -> Values:
 
 
 def reference_values(x: Floats, count: Floats, reference: Flags, pair: Ints) -> Floats:
-    """Value without a persona of each row's person and item; nan where there is none.
+    """Find the no-persona value of each row's person and item; nan if there is none.
 
     Args:
         x: Value of each row.
@@ -82,12 +82,12 @@ def reference_values(x: Floats, count: Floats, reference: Flags, pair: Ints) -> 
 
 
 class Prepared:
-    """A mean metric over one condition's rows, summed up once for all dimensions.
+    """A mean metric over one condition's rows, summed once for all dimensions.
 
     Args:
         block: The block, of one condition.
         values: The metric over its rows.
-        reference: Value without a persona of each row's person and item; None for no effect.
+        reference: No-persona value of each row's person and item; None if no effect is computed.
     """
 
     def __init__(self, block: Block, values: Values, reference: Floats | None) -> None:
@@ -103,7 +103,7 @@ class Prepared:
 
 
 def mean_estimates(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) -> pl.DataFrame | None:
-    """All rows of one mean metric over the slices of one dimension; None where it applies to no row.
+    """Compute all rows of one mean metric over the slices of one dimension; None if it applies to no row.
 
     Args:
         view: The rows and their slices.
@@ -114,10 +114,10 @@ def mean_estimates(view: View, prepared: Prepared, guesses: Mapping[str, Floats]
     if not (prepared.used & slices.inside).any():
         return None
     means, gaps = slices.means_of(prepared.moments), slices.gaps_of(prepared.moments)
-    # A mean lies within its values' range; sums may miss that by rounding.
+    # A mean lies within the range of its values, but rounding of sums may put it outside.
     estimate = np.clip(means.estimate, metric.low, metric.high)
     low, high, few = interval(metric, estimate, means.se, means.df, n_eff=means.n_eff, level=rules.level)
-    # What differs between groups is judged by errors without the items that they share; no error seen is not no error.
+    # Gaps use errors in which shared items cancel. An observed error of 0 does not mean that the true error is 0.
     width = ((high - low) / 2 / t_quantile(means.df, rules.level)) ** 2
     error = np.where(gaps.deviation_variance > 0, gaps.deviation_variance, width)
     base = {
@@ -177,7 +177,7 @@ def _methods(means: Means, few: Flags, metric: Metric, block: Block) -> list[str
 
 @dataclass(frozen=True)
 class _Apart:
-    """Gaps to everyone else but the groups that stand out, and the names of these beside each group."""
+    """Gaps to everyone else without outlier groups, and the names of the groups left out of each comparison."""
 
     difference: Floats
     error: Floats
@@ -189,12 +189,12 @@ class _Apart:
 def _apart_from_outliers(
     view: View, moments: Moments, gaps: SliceGaps, ends: tuple[float | None, float | None]
 ) -> _Apart | None:
-    """Gaps in a design that a group which stands out cannot pull; None where none does.
+    """Compute gaps that outlier groups cannot distort; None if there is no outlier group.
 
-    A group much worse than all others is part of everyone else's "everyone else", so that they all seem better. The
-    group with the smallest p, while that is below the level over the number of groups (Bonferroni), is set apart; the
-    others are compared among themselves, and again until none stands out. Groups set apart are compared with the rest.
-    At most the lesser half can stand out.
+    A group that is much worse than all others is part of the "everyone else" of every other group, so that these all
+    seem better. The group with the smallest p is therefore set apart if p is below the level over the number of groups
+    (Bonferroni). The others are compared among themselves, and this repeats until no group is an outlier. Groups set
+    apart are compared with the rest. Fewer than half of the groups can be outliers.
     """
     level, n = view.block.rules.level, view.n
     out = np.zeros(n, dtype=bool)

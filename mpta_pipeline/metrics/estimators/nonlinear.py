@@ -23,10 +23,10 @@ WIDE = 64
 
 
 def weighted_features(block: Block, features: Callable[[Units], Features]) -> Features | None:
-    """A metric's features over the block's rows times their weight; None where it applies to no row."""
+    """Compute a metric's features over the block's rows times their weight; None if it applies to no row."""
     made = features(block.units)
     if isinstance(made, np.ndarray):
-        # Column by column, as they are summed up.
+        # Column by column, the order in which they are summed.
         return np.asfortranarray(made * block.weight[:, None]) if made.any() else None
     made = sparse.csr_matrix(sparse.diags(block.weight) @ made)
     made.eliminate_zeros()
@@ -36,7 +36,7 @@ def weighted_features(block: Block, features: Callable[[Units], Features]) -> Fe
 
 
 def nonlinear_estimates(view: View, metric: Metric, features: Features) -> pl.DataFrame | None:
-    """All rows of one metric over the slices of one dimension; None where it applies to no row.
+    """Compute all rows of one metric over the slices of one dimension; None if it applies to no row.
 
     Args:
         view: The rows and their slices.
@@ -110,12 +110,12 @@ def _ratio(
     one: Flags,
     level: float,
 ) -> tuple[Ratio, list[str | None]]:
-    """A ratio over the slices, and why it is undefined where its denominator is within its noise."""
+    """Compute a ratio over the slices, with a note if it is undefined because its denominator is within its noise."""
     parts = metric.parts
     assert parts is not None
 
     def with_sum(totals: Floats) -> Floats:
-        """Numerator, denominator and their sum, whose variance gives their covariance."""
+        """Return numerator, denominator and their sum, whose variance gives their covariance."""
         a, b = parts(totals)
         return np.stack([a, b, a + b], axis=-1)
 
@@ -128,7 +128,7 @@ def _ratio(
     errors = TwoWay(persona, item, cell, df, one)
     numerator, denominator = parts(np.asarray(totals))
     found = fieller(numerator, denominator, errors.kinds, df, level=level)
-    # Where no error is known a ratio that is bounded below may stand alone; one that is not could be anything.
+    # Without a known error, keep a ratio that is bounded below; an unbounded ratio could have any value.
     unknown = np.isfinite(denominator) & ~np.isfinite(found.noise) & (metric.low is None)
     found = replace(found, estimate=np.where(unknown, np.nan, found.estimate))
     return found, [

@@ -1,1 +1,1 @@
-"""Hidden pockets: trait combinations for which a model does worse."""
+"""Find pockets: trait combinations for which a model does worse."""

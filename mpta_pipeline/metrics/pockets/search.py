@@ -28,12 +28,12 @@ from mpta_pipeline.metrics.statistics.intervals import apart
 
 DEPTH = 3
 CANDIDATES = 20
-# A slice goes to confirmation when it is this many errors below everyone else, and below the rest of its parent.
+# A slice is tested if it is this many errors below everyone else, and below the rest of each parent.
 ENTRY = 1.645
-# With fewer item clusters than this, halving them leaves too few for an error; then only personas are split.
+# With fewer item clusters than this, half of them are too few for an error. Then only personas are split.
 MIN_CLUSTERS_TO_SPLIT = 8
 EXAMPLES = 3
-# Outcomes searched, and the ends between which they lie.
+# Outcomes searched, with their ranges.
 RANGES = {"score": (0.0, 1.0), "score_net_of_item_mode": (-1.0, 1.0), "persona_effect": (-1.0, 1.0)}
 
 
@@ -49,19 +49,19 @@ class Slice:
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
-        """Traits with their values."""
+        """Pairs of a trait and its value."""
         return frozenset(zip(self.traits, self.values, strict=True))
 
 
 def find_pockets(
     scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, seed: int, study: str = ""
 ) -> pl.DataFrame:
-    """Search all combinations of up to three traits for slices where the model does worse, and test what is found.
+    """Search all combinations of up to three traits for slices where the model does worse, and test the candidates.
 
-    Personas are halved by hash, and item clusters too where there are enough; slices are searched on one half
-    (personas' means, at least half of `rules.min_personas` each) and the best candidates, each worse than its
-    parents, are tested on the other with two-way clustered errors against everyone else. Three outcomes are searched:
-    the score, the score net of the most frequent answer of others, and the paired effect of the persona.
+    Personas are halved by hash, and item clusters too if there are enough. Slices are searched on one half (personas'
+    means, at least half of `rules.min_personas` each). The best candidates, each worse than its parents, are tested on
+    the other half against everyone else, with two-way clustered errors. Three outcomes are searched: the score, the
+    score net of other people's most frequent answer, and the paired effect of the persona.
 
     Args:
         scores: SCORES of one model and one task.
@@ -69,14 +69,14 @@ def find_pockets(
         gold: GOLD of the task; empty for items whose key does not depend on the person.
         rules: `min_personas`, `level`.
         seed: Seed of the halves.
-        study: Name of the study, which the pockets' ids bind.
+        study: Name of the study, which is part of the pockets' ids.
 
     Returns:
-        POCKETS, one row per tested slice; `confirmed` where its q-value is at most `rules.level`. Confirmed rows
-        that are one pocket have one `pocket`, and the row with the largest e-value `leads`: the same group by several
-        outcomes; and a group with a part of it, unless each is worse without the other.
+        POCKETS, one row per tested slice; `confirmed` if its q-value is at most `rules.level`. Confirmed rows that
+        belong to one pocket share the value of `pocket`, and the row with the largest e-value `leads`. Such rows are
+        the same group by several outcomes, or a group and a part of it, unless each is worse without the other.
     """
-    # Opinions without an answer key are not worse anywhere.
+    # Without an answer key, no group can be worse.
     keyless = (scores.get_column("k_options") > 0) & scores.get_column("gold_idx").is_null()
     if scores.is_empty() or keyless.any():
         return POCKETS.empty()
@@ -85,7 +85,7 @@ def find_pockets(
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
     one: list[tuple[int, int]] = []
-    last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted ones come last
+    last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted blocks come last
     for survey, block in last.items():
         frame = _prepared(block)
         frame = frame.with_columns(_halves(frame, seed))
@@ -119,7 +119,7 @@ def find_pockets(
 
 
 def _prepared(block: Block) -> pl.DataFrame:
-    """One survey's answers with weight and the three outcomes (nan where undefined)."""
+    """Add weight and the three outcomes (nan where undefined) to one survey's answers."""
     frame = block.frame
     credit = np.where(
         (frame.get_column("n_orders") > frame.get_column("n_error")).to_numpy(),
@@ -136,11 +136,11 @@ def _prepared(block: Block) -> pl.DataFrame:
 
 
 def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
-    """Which half each row's persona and item cluster fall in: the lower half of their hashes is for discovery."""
+    """Assign each row's persona and item cluster to a half. The lower half of their hashes is for discovery."""
     out = []
-    # People of one sampling unit are alike: on both halves they would carry what was found into its test.
+    # People of one sampling unit are alike. If a unit were in both halves, the test would not be independent.
     drawn = g.UNIT if g.UNIT in frame.columns else "respondent_id"
-    # The hashes keep the name that the column had when halves were first drawn: the halves of a study must not change.
+    # The hashes use the column's original name, because the halves of a study must not change.
     of_people = (drawn, "persona_id" if drawn == "respondent_id" else drawn, "half_persona")
     for column, hashed_as, name in (of_people, ("cluster_id", "cluster_id", "half_item")):
         values = frame.select(pl.col(column).unique().sort())
@@ -158,11 +158,11 @@ def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
 def _search(
     rows: pl.DataFrame, outcome: str, traits: list[str], rules: EstimateRules
 ) -> tuple[pl.DataFrame | None, list[tuple[int, int]]]:
-    """Candidates of one survey, condition and outcome with their estimates on the confirmation half.
+    """Find the candidates of one survey, condition and outcome, and estimate them on the confirmation half.
 
     Returns:
-        One row per candidate, or None if there is none; and pairs of rows that are one pocket, the explained row before
-        the one that explains it.
+        One row per candidate, or None if there is none; and pairs of rows that belong to one pocket, as (explained row,
+        row that explains it).
     """
     item_half = pl.col("half_item")
     discovery = rows.filter(pl.col("half_persona") & item_half.fill_null(True))
@@ -183,10 +183,10 @@ def _search(
 
 
 def _clearer(rows: pl.DataFrame, outcome: str, whole: Slice, part: Slice, rules: EstimateRules) -> str | None:
-    """Which of a group and a part of it is the pocket, "whole" or "part"; None where each is one without the other.
+    """Decide whether a group or a part of it is the pocket, "whole" or "part"; None if both are separate pockets.
 
-    The part explains the group where the rest of the group is not worse than the others; else the group explains the
-    part where that is not worse than the rest of the group.
+    The part explains the group if the rest of the group is not worse than everyone else. Otherwise the group explains
+    the part if the part is not worse than the rest of the group.
     """
     group, inner = (_inside(s.traits, s.values).fill_null(False) for s in (whole, part))
     rest = group & ~inner
@@ -207,9 +207,9 @@ def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rul
 
 
 def _as_trees(table: pl.DataFrame, one: list[tuple[int, int]]) -> pl.DataFrame:
-    """Add `pocket` and `leads`: rows that are confirmed and one pocket have one name.
+    """Add `pocket` and `leads`. Confirmed rows that belong to one pocket share its name.
 
-    That is the name of the row with the largest e-value among those that no other row explains.
+    The name is that of the row with the largest e-value among the rows that no other row explains.
     """
     confirmed = set(table.filter("confirmed").get_column("row"))
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -240,16 +240,16 @@ def _as_trees(table: pl.DataFrame, one: list[tuple[int, int]]) -> pl.DataFrame:
 
 
 def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) -> list[Slice]:
-    """The worst slices of the discovery half, from persona-level means, each worse than the rest of every parent.
+    """Find the worst slices of the discovery half, by persona-level means, each worse than the rest of every parent.
 
-    Every combination of traits is one grouped sum over the personas; a slice's rest, and the rest of each of its
+    Every combination of traits is one grouped sum over the personas. The rest of a slice, and the rest of each of its
     parents, are differences of such sums.
 
     Args:
-        rows: Answers with respondent_id, weight `w`, the outcome and the traits, set apart (`groups.apart`).
+        rows: Answers with respondent_id, weight `w`, the outcome and the renamed traits (`groups.apart`).
         outcome: Column of the outcome.
         traits: Traits to combine.
-        support: Least number of personas in a slice and outside it.
+        support: Minimum number of personas in a slice and outside it.
 
     Returns:
         At most `CANDIDATES`, worst first.
@@ -264,7 +264,7 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
         .sort("respondent_id")
     )
     a, b = people.get_column("a").to_numpy(), people.get_column("b").to_numpy()
-    a = a - a.sum() / b.sum() * b  # centred, so that squares do not cancel
+    a = a - a.sum() / b.sum() * b  # centred to avoid cancellation
     moments = (np.ones(len(a)), a, b, a * a, a * b, b * b)
     cuts = {t: g.cut_by_trait(people, t) for t in traits}
     usable = [t for t in traits if len(cuts[t].labels) > 1]
@@ -290,7 +290,7 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
                 keep &= kept[parent][place]
                 inside[out] = _contrast(own, totals[parent][:, place] - own)[1]
             totals[combination], kept[combination] = own, keep
-            # The parent that explains most is the one within which the slice stands out least.
+            # The parent that explains most is the one in which the slice differs least from the rest.
             explains = inside.argmax(axis=0)
             for i in np.flatnonzero(keep & (t <= -ENTRY) & (inside.max(axis=0) <= -ENTRY)):
                 values = tuple(cuts[name].labels[int(d[i])] for name, d in zip(combination, digits, strict=True))
@@ -301,7 +301,7 @@ def discover(rows: pl.DataFrame, outcome: str, traits: list[str], support: int) 
 
 
 def _contrast(own: Floats, rest: Floats) -> tuple[Floats, Floats]:
-    """Mean of each slice less that of its rest, and Welch's t from persona-level residuals; (0, 0) where undefined.
+    """Mean of each slice minus that of its rest, and Welch's t from persona-level residuals; (0, 0) where undefined.
 
     Args:
         own: (6 × slices) number of personas, Σa, Σb, Σa², Σab, Σb².
@@ -315,7 +315,7 @@ def _contrast(own: Floats, rest: Floats) -> tuple[Floats, Floats]:
             means.append(mean)
             variances.append(np.where(n > 1, n / (n - 1) * squares / b**2, np.nan))
         gap = means[0] - means[1]
-        # Sides without any spread that differ are as far apart as can be.
+        # Two sides that differ and have no variance get an infinite t.
         t = gap / np.sqrt(variances[0] + variances[1])
     defined = np.isfinite(gap) & ~np.isnan(t)
     return np.where(defined, gap, 0.0), np.where(defined, t, 0.0)
@@ -324,15 +324,15 @@ def _contrast(own: Floats, rest: Floats) -> tuple[Floats, Floats]:
 def power(effect: Floats | float, se: Floats, df: float, tests: int, *, level: float) -> Floats:
     """Power of the search and the test together to find a slice that is worse by `effect`.
 
-    It has to be let in on the discovery half, where its t must be below −`ENTRY`, and to be confirmed on the other half
-    at the level that Benjamini and Hochberg leave to a pocket on its own among the slices tested. Both halves are
-    taken to have the error found on the confirmation half.
+    The slice must enter on the discovery half, where its t must be below −`ENTRY`. It must then be confirmed on the
+    other half, at the Benjamini–Hochberg level of a single pocket among the slices tested. Both halves are assumed to
+    have the error of the confirmation half.
 
     Args:
         effect: True difference, > 0.
         se: Error of the difference on the confirmation half.
         df: Its degrees of freedom.
-        tests: Slices tested, of all outcomes.
+        tests: Number of slices tested, over all outcomes.
         level: Level of the study.
     """
     z = np.asarray(effect, dtype=float) / se
@@ -342,7 +342,7 @@ def power(effect: Floats | float, se: Floats, df: float, tests: int, *, level: f
 
 @cache
 def _detectable(df: float, tests: int, level: float, wanted: float = 0.8) -> float:
-    """Smallest effect, in errors, that is found with the power wanted."""
+    """Smallest effect, in units of the error, that is detectable with the power wanted."""
     one = np.ones(1)
     return float(
         optimize.brentq(lambda z: float(power(z, one, df, tests, level=level)[0]) - wanted, 0.1, 200.0, xtol=1e-6)
@@ -350,7 +350,7 @@ def _detectable(df: float, tests: int, level: float, wanted: float = 0.8) -> flo
 
 
 def _inside(traits: Sequence[str], values: Sequence[str]) -> pl.Expr:
-    """Rows of a slice, of groups set apart."""
+    """Select the rows of a slice by its renamed traits."""
     return pl.all_horizontal(pl.col(g.TRAIT + t).cast(pl.String) == v for t, v in zip(traits, values, strict=True))
 
 
@@ -359,7 +359,7 @@ def _name(pairs: list[tuple[str, str]]) -> str:
 
 
 def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: EstimateRules) -> dict[str, object] | None:
-    """Estimates of a candidate on the confirmation half; None where it has too few personas there."""
+    """Estimate a candidate on the confirmation half; None if it has too few personas there."""
     known = pl.all_horizontal(pl.col(g.TRAIT + t).is_not_null() for t in candidate.traits)
     rows = rows.filter(known).with_columns(_inside(candidate.traits, candidate.values).alias("inside"))
     member = rows.get_column("inside").to_numpy()
@@ -377,7 +377,7 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: Estimate
     se, p = float(error[0]), float(both_sided[0]) / 2
     p = p if gap <= 0 else 1 - p
     reach = float(t_quantile(gaps.df, rules.level)[0]) * se
-    # The discovery half says how large the effect may be; any such guess gives a valid e-value on the other half.
+    # The discovery half gives a guess of the effect. Any such guess gives a valid e-value on the other half.
     reach_expected = float(np.clip(-candidate.t - 1.0, 0.5, 5.0))
     z = float(stats.norm.isf(min(max(p, 1e-300), 1 - 1e-16))) if np.isfinite(p) else float("nan")
     return {
@@ -403,7 +403,7 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: Estimate
 
 
 def _judged(table: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
-    """Add q-values and e-BH over all slices tested, and shrunken differences."""
+    """Add q-values and e-BH results over all slices tested, and shrunken differences."""
     p, e = (table.get_column(c).fill_null(np.nan).to_numpy() for c in ("p_value", "e_value"))
     q = multiplicity.benjamini_hochberg(p)
     shrunken = shrinkage.normal_normal(
@@ -423,7 +423,7 @@ def _judged(table: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
 
 
 def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
-    """Some prompts of each pocket that were answered wrong."""
+    """Select some prompts of each pocket that were answered incorrectly."""
     wrong = scores.filter((pl.col("score") == 0) & (pl.col("status") == "ok")).select(
         "survey", "condition", "respondent_id", "prompt_id"
     )

@@ -1,1 +1,1 @@
-"""From scores to the samples that estimators read: balanced answers, groups, item features."""
+"""Turn scores into the samples that estimators read: balanced answers, groups, item features."""

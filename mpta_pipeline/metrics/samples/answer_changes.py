@@ -1,4 +1,4 @@
-"""Find the answers that change: with the persona, with another wording of it, or on a repeat."""
+"""Find answer changes: with the persona, with another paraphrase of it, or on a repeat."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ FLIPS = (
 )  # fmt: skip
 _ASKED = ("survey", "respondent_id", "item_id", "order_id", "elicitation")
 _TOLD = ("condition", "style", "framing")
-# Conditions under which something else is told than the person: what they do to accuracy is not the person's doing.
+# Controls: conditions whose effects on accuracy cannot be attributed to the persona.
 CONTROLS = ("placebo", "shuffled_any", "shuffled_country", "demographics_only")
 
 
 def flips(scores: pl.DataFrame, picks: Picks | None = None, keys: Keys | None = None) -> pl.DataFrame:
-    """Add to each answer whether it has a readable counterpart, and whether it differs from it.
+    """Add to each answer whether it has a readable counterpart, and whether it differs from that.
 
-    Of tied answers the share that moves to other options counts: two that are tied alike do not differ.
+    For tied answers, the share that moves to other options counts. Two answers with the same ties do not differ.
 
-    * `n_pairs`, `n_flips`, `n_harmful` (right → wrong), `n_helpful` (wrong → right): against the answer without a
-      persona to the same item in the same option order.
-    * `n_paraphrase_pairs`, `n_paraphrase_flips`: against the persona's first wording.
-    * `n_repeat_pairs`, `n_repeat_flips`: against the first asking of the same prompt.
+    * `n_pairs`, `n_flips`, `n_harmful` (right → wrong), `n_helpful` (wrong → right): compared with the answer
+      without a persona to the same item in the same option order.
+    * `n_paraphrase_pairs`, `n_paraphrase_flips`: compared with the first paraphrase of the persona.
+    * `n_repeat_pairs`, `n_repeat_flips`: compared with the first repeat of the same prompt.
 
     Args:
         scores: SCORES of one model and task.
-        picks: What its answers pick where that has been read.
-        keys: Its keys where they have been made.
+        picks: Picks of its answers, if they have been read already.
+        keys: Keys of its rows, if they have been made already.
 
     Returns:
         The same rows in the same order with the columns of `FLIPS`, each from 0 to 1.
@@ -64,7 +64,7 @@ def flips(scores: pl.DataFrame, picks: Picks | None = None, keys: Keys | None = 
         tied = np.flatnonzero(both & (picks.tied | picks.tied[other]))
         moved[tied] = 1 - np.minimum(picks.share[tied], picks.share[other[tied]]).sum(axis=1)
         made |= {f"n_{into}pairs": both.astype(np.float64), f"n_{into}flips": moved}
-    # Of an answer that is read and its counterpart the credit of each: what is lost, and what is won.
+    # Compare the credit of an answer and of its counterpart: what is lost, and what is won.
     known = np.clip(key, 0, picks.share.shape[1] - 1)
     credit = np.where((key >= 0) & (key < picks.share.shape[1]), picks.share[rows, known], 0.0)
     other = np.maximum(place["without"], 0)
@@ -79,11 +79,11 @@ def _gather(rows: pl.DataFrame, column: str, place: Ints) -> Ints:
 
 
 def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Sequence[str]) -> Ints:
-    """Row of the counterpart of each row of `of`, among those of `to` alike in `by`; −1 where there is none."""
+    """For each row of `of`, find the row of `to` with equal values of `by`; −1 if there is none."""
     if not (of.any() and to.any()):
         return np.full(rows.height, -1, dtype=np.int64)
     key = keys.of(by)
-    # Several counterparts differ in nothing that the row says: the first by prompt speaks for them.
+    # If several rows match, take the first by prompt: the columns give no reason to prefer another.
     others = np.flatnonzero(to)
     others = others[np.argsort(key[others], kind="stable")]
     if (np.diff(key[others]) == 0).any():
@@ -94,10 +94,10 @@ def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Seque
 
 
 def with_controls(units: pl.DataFrame) -> pl.DataFrame:
-    """Add `control_<condition>`, the credit of the same person and item under each control, and its flips.
+    """Add `control_<condition>`, the credit of the same person and item under each control, and `placebo_flips`.
 
-    `control_<condition>` is null where the condition was not asked; so is `placebo_flips`, the share of answers that
-    neutral text of the same length changes.
+    `placebo_flips` is the share of answers that neutral text of the same length changes. Both are null if the condition
+    was not asked.
 
     Args:
         units: Balanced answers of one model and task.

@@ -1,4 +1,4 @@
-"""Distributions of model and people in each cell of slice × item that both answered."""
+"""Compute the answer distributions of model and people in each slice × item cell that both answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from mpta_pipeline.metrics.samples.survey_answers import View
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, dense, ratio, sums
 
-# People behind a poll that does not tell how many it asked.
+# Number of people assumed for a poll that does not report it.
 MANY = 1e9
 
 
@@ -22,10 +22,10 @@ class Cells:
         item: Item of each cell.
         cluster: Item cluster of each cell.
         model: (cells × K) distribution of the model's answers.
-        human: (cells × K) distribution of the people's.
-        even: (cells × K) equal use of the options.
-        majority: (cells × K) the people's most frequent answer alone, shared on ties.
-        places: (cells × K) place of each option; nan beyond the options and for items without a scale.
+        human: (cells × K) distribution of the people's answers.
+        even: (cells × K) equal shares of the options.
+        majority: (cells × K) all mass on the people's most frequent answer, split among ties.
+        places: (cells × K) position of each option; nan beyond the options and for items without a scale.
         n_model: Effective number of answers of the model.
         n_human: Effective number of people.
     """
@@ -48,7 +48,7 @@ def make_cells(view: View, item: Ints, w: Floats) -> Cells:
     Args:
         view: The view.
         item: Item of each row among `block.matched`.
-        w: Weight of each row; 0 leaves it out.
+        w: Weight of each row; 0 excludes it.
     """
     block, people = view.block, view.block.people
     n_items = len(block.matched)
@@ -66,12 +66,12 @@ def make_cells(view: View, item: Ints, w: Floats) -> Cells:
         human_w = human.sum(axis=1)
         human_w2 = people.counts(dimension, names, squared=True).sum(axis=2).reshape(size)
     else:
-        # The mixture of the samples that the personas come from: the model answered for these.
+        # Mix the poll's samples as the personas do, because the model answered for these personas.
         entry = np.maximum(block.poll_entry, 0)
         for option in range(block.polls.shares.shape[1]):
             human[:, option] = sums(place, w * block.polls.shares[entry, option], size)
         human_w = human.sum(axis=1)
-        # Of polls that do not tell how many they asked, the shares are taken as exact.
+        # Shares of polls that do not report their number of people count as exact.
         asked = np.where(np.isfinite(block.polls.n), block.polls.n, MANY)[entry]
         human_w2 = human_w**2 / np.maximum(np.nan_to_num(ratio(sums(place, w * asked, size), human_w)), 1.0)
     keep = np.flatnonzero((model_w > 0) & (human_w > 0))

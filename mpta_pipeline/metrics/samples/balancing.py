@@ -1,4 +1,4 @@
-"""Average single answers over option orders: one row per person, item, condition and wording."""
+"""Average single answers over option orders: one row per person, item, condition and paraphrase."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNIT_KEY = (
     "repeat_id",
     "elicitation",
 )
-# Of the scores; gathering what is not needed takes longer than all that is made of the rest.
+# Columns of the scores that are kept. Gathering all columns would take longer than everything else here.
 _USED = (
     *UNIT_KEY, "wave", "cluster_id", "category", "scoring", "answer_set", "k_options", "ordinal", "gold_idx",
     "gold_pos", "pred_idx", "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
@@ -41,16 +41,16 @@ class Units:
             `credit` (0–1, the balanced answer is right, times the share of orders with a readable answer),
             `credit_half` (the same for the half of the scale), `first_option` (share of option 0), `n_scored`, `steps`
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
-            (orders with the key shown there, per order), `order_pairs`, `order_flips` (share of the pairs of readable
-            orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without the
-            stereotype, BBQ). An answer whose probabilities are tied is shared among the options tied, in every
-            count. Of open text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of
-            their measures, `text_rouge_l` and so on, null where none was made; `credit` is ROUGE-L over the replies.
-            Where there is no answer key, `gold_idx` is 0 and metrics that need a key are not computed.
-        answer: (units × K) the balanced answer: 1 on the option with most mass, shared on ties; 0 rows where no order
-            has a readable answer.
+            (share of orders that show the key first or last), `order_pairs`, `order_flips` (share of the pairs of
+            readable orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without
+            the stereotype, BBQ). Every count splits an answer with tied probabilities among the tied options. For open
+            text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of their measures,
+            `text_rouge_l` and so on, null if not computed; `credit` is ROUGE-L over the replies. Without an answer
+            key, `gold_idx` is 0 and columns that need a key are meaningless: `metric.applicable` omits their metrics.
+        answer: (units × K) the balanced answer: 1 on the option with most mass, split among ties; a row of zeros if no
+            order has a readable answer.
         mass: (units × K) option probabilities averaged over readable orders.
-        votes: (units × K) picks of each option, summed over the orders; a tied answer is shared.
+        votes: (units × K) picks of each option, summed over the orders; a tied answer is split.
         positions: (units × K) how often each shown position was picked.
     """
 
@@ -61,7 +61,7 @@ class Units:
     votes: Floats
 
     def take(self, keep: NDArray[np.bool_]) -> Units:
-        """The units of a mask."""
+        """Keep the units of a mask."""
         return Units(
             self.frame.filter(pl.Series(keep)),
             self.answer[keep],
@@ -71,15 +71,15 @@ class Units:
         )
 
     def on(self, frame: pl.DataFrame) -> Units:
-        """The same units with further columns."""
+        """Replace the frame by one with more columns for the same units."""
         return replace(self, frame=frame)
 
 
 def balance(scores: pl.DataFrame) -> Units:
     """Average each prompt's answers over its option orders.
 
-    Where an order has `p_vec` that is used, else all mass on the option picked. Orders that were refused, unreadable or
-    failed carry no mass; they lower `credit` by their share, failed requests excepted.
+    An order with `p_vec` counts with these probabilities, any other with all mass on the option picked. Refused,
+    unreadable and failed orders carry no mass. They lower `credit` by their share, except for failed requests.
 
     Args:
         scores: SCORES of one model and task, in any row order.
@@ -91,10 +91,10 @@ def balance(scores: pl.DataFrame) -> Units:
     rows = flips(scores, given, keys).select(*_USED, *FLIPS)[order]
     n = rows.height
     starts = _starts(keys.of(UNIT_KEY)[order])
-    k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has none, and nothing is made of it
+    k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has no options
     picked, mass, several = given.share[order], given.mass[order], given.tied[order]
     place = one_hot(rows.get_column("pred_pos"), width)
-    # Which position a tied answer would have been read at is not known.
+    # The position of a tied answer is unknown.
     place[several] = 0.0
     status = rows.get_column("status").cast(pl.String)
 
@@ -179,16 +179,16 @@ def balance(scores: pl.DataFrame) -> Units:
 
 
 def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:
-    """Score of each row, 0 where there is none; tied ones have their share of the key."""
+    """Score each row; 0 if it has no score. A tied answer gets its share of the key."""
     score = rows.get_column("score").fill_null(0.0).to_numpy()
-    # Where several options are right the score is their mass, whatever is tied.
+    # If several options are right, the score is their mass, regardless of ties.
     shared = tied & (rows.get_column("scoring") != "probability_mass").to_numpy()
     key = np.minimum(rows.get_column("gold_idx").to_numpy(), picked.shape[1] - 1)
     return np.where(shared, picked[np.arange(len(score)), key], score)
 
 
 def _agreeing(votes: Floats, picked: Floats, tied: NDArray[np.bool_], starts: Ints, n_orders: Floats) -> Floats:
-    """Pairs of a unit's readable orders that agree; two tied answers by the share that they have in common."""
+    """Count the pairs of a unit's readable orders that agree. Two tied answers count by their common share."""
     agreeing = np.asarray((votes * (votes - 1) / 2).sum(axis=1))
     with_ties = np.unique(np.searchsorted(starts, np.flatnonzero(tied), side="right") - 1)
     for unit in with_ties[n_orders[with_ties] > 1] if len(with_ties) else ():
@@ -204,7 +204,7 @@ def _starts(units: Ints) -> Ints:
     return np.flatnonzero(np.diff(units, prepend=-1)) if len(units) else np.zeros(0, dtype=np.int64)
 
 
-# A probability of 0 would make the log score infinite; providers that show few tokens give 0 for what they leave out.
+# A probability of 0 would make the log score infinite, and providers that report few tokens give 0 for all others.
 LEAST_PROBABILITY = 1e-4
 
 

@@ -1,4 +1,4 @@
-"""Turn answers made elsewhere (item ids and answers) into SCORES, from which all estimates are computed."""
+"""Score answers that were collected outside the pipeline: item ids and answers become SCORES."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpta_pipeline.metrics.samples.option_names import read_names
 from mpta_pipeline.metrics.samples.picked_options import TIE
 
 NOBODY = "nobody:"
-# Where each answer was read, as the package `external` tells it, for messages.
+# File and row of each answer, as the package `external` gives them for messages.
 FILE, ROW = "_file", "_row"
 _DEFAULTS = {
     "model": pl.lit("external"),
@@ -32,29 +32,30 @@ _DEFAULTS = {
 
 
 def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Score answers made elsewhere.
+    """Score answers that were collected outside the pipeline.
 
     Args:
         answers: `item_id` and `answer`: the option's text, its letter ("B", "(b)", "B.") or its index from 0, in the
             canonical order of the item. Optional: `respondent_id`, `model`, `condition`, `survey`, `wave`, `weight`,
-            `order_id`, `repeat_id`, `status` (ok, refused, unparsed, error) where it is known, and `probabilities` (of
-            the item's options, in canonical order; they count where there is no answer beside them, and are what MC2
-            needs). Case, surrounding space and a final full stop do not matter; an answer that is no option is
-            `unparsed`, never an option, and an absent one an `error`. A column `pred_idx` (canonical index or null)
-            says what was picked where the caller has read the answers already.
+            `order_id`, `repeat_id`, `status` (ok, refused, unparsed, error), and `probabilities` (of the item's
+            options, in canonical order; they are used if `answer` is empty, and MC2 needs them). Case, surrounding
+            space and a final full stop do not matter. An answer that matches no option is `unparsed`, and a missing
+            answer is an `error`. A column `pred_idx` (canonical index or null) gives the option picked, if the caller
+            has read the answers already.
         items: ITEMS of the task.
-        gold: GOLD, for items whose key is the persona's own; None where every item has a key.
+        gold: GOLD, for items whose key is the persona's own answer; None if every item has a key.
 
     Returns:
-        SCORES. Answers without `respondent_id` are nobody's: condition no_persona, and errors by item cluster alone.
-        Where others of the model have one, nobody's answers serve as the no-persona answers of everyone who answered
-        the item. Options with equal probability share `score` equally; a hash of the answer draws the one that
-        counts as picked. In a survey with weights, a person without one has weight 0 and no part in weighted estimates.
+        SCORES. Answers without `respondent_id` have the condition no_persona, and errors by item cluster alone. If
+        other answers of the model have a `respondent_id`, rows without one serve as everyone's no-persona baseline on
+        the item. Options with equal probability share `score` equally; a hash of the answer selects the one that counts
+        as picked. In a survey with weights, a person without a weight has weight 0, which excludes them from weighted
+        estimates.
 
     Raises:
-        ValidationError: A column is absent, an item is not known or has no key, an answer is given twice, a field holds
-            what it cannot, all weights of a survey are 0, or options are counted from 1. The message names file and row
-            where they are known.
+        ValidationError: A column is missing, an item is unknown or has no key, an answer occurs twice, a field holds an
+            invalid value, all weights of a survey are 0, or options are counted from 1. The message names the file and
+            row if they are known.
     """
     if "probabilities" in answers.columns and "answer" not in answers.columns:
         answers = answers.with_columns(pl.lit(None, pl.String).alias("answer"))
@@ -68,7 +69,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
             unknown,
             f"{unknown.height} answers are to items that the task does not have",
             "item_id",
-            "use the item ids of the task's items table",
+            "use the item ids in the task's items table",
         )
     rows = _with_personas(_with_fields(answers))
     rows = rows.with_columns(value.alias(name) for name, value in _DEFAULTS.items() if name not in rows.columns)
@@ -76,17 +77,17 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         "task", "item_id", "kind", "cluster_id", "category", "options", "ordinal", "scoring", "answer_set", "gold_idx",
         "option_bias", "option_credit",
     )  # fmt: skip
-    # What the items say of themselves counts, whatever the file says of them.
+    # Columns of the items take precedence over columns of the same name in the file.
     rows = _with_weights(rows).drop(facts.columns[2:], "task", strict=False)
     rows = rows.join(facts, on="item_id", how="left", maintain_order="left")
     key = ["model", "task", "condition", "survey", "respondent_id", "item_id", "order_id", "repeat_id"]
     if (twice := rows.filter(pl.struct(key).is_duplicated())).height:
         raise _wrong(
-            # The second of two is the one too many.
+            # Report the second of two equal rows.
             twice.filter(~pl.struct(key).is_first_distinct()),
-            f"{twice.height} answers are not told apart from each other",
+            f"{twice.height} answers have the same key as another answer",
             "item_id",
-            "give repeated answers their repeat_id, option orders their order_id, people their respondent_id",
+            "give each repeat its repeat_id, each option order its order_id and each person their respondent_id",
         )
     rows = _with_probabilities(rows)
     if gold is not None and gold.height:
@@ -97,9 +98,9 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     if rows.get_column("gold_idx").null_count():
         raise _wrong(
             rows.filter(pl.col("gold_idx").is_null()),
-            "An answer has no key to be scored against",
+            "An answer has no answer key",
             "item_id",
-            "the item's key is the persona's own answer: give respondent_id, and personas who answered the question",
+            "the item's key is the persona's own answer: give the respondent_id of a persona who answered the question",
         )
     given = pl.col("answer").cast(pl.String)
     rows = rows.with_columns(
@@ -128,7 +129,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
     )
     bias = pl.col("option_bias").cast(pl.List(pl.Float64))
     mass = (pl.col("p_vec") * pl.col("option_credit")).list.sum()
-    # Options that are equally likely share what the answer is worth.
+    # Options with equal probability share the score.
     right = pl.coalesce(
         pl.col("likely").list.contains(pl.col("gold_idx")).cast(pl.Float64) / pl.col("likely").list.len(),
         (pl.col("pred_idx") == pl.col("gold_idx")).cast(pl.Float64),
@@ -150,10 +151,10 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
 
 
 def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add `p_vec`, summing to 1; null where no probabilities were given.
+    """Add `p_vec`, which sums to 1; null if no probabilities were given.
 
     Raises:
-        ValidationError: They are not one for each option, or no probabilities.
+        ValidationError: The number of values differs from the number of options, or a value is not a probability.
     """
     if "probabilities" not in rows.columns:
         return rows.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_vec"))
@@ -166,15 +167,15 @@ def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:
     if (bad := rows.filter(p.is_not_null() & wrong.fill_null(True))).height:
         raise _wrong(
             bad,
-            f"{bad.height} lists of probabilities do not give every option a share",
+            f"{bad.height} lists of probabilities are invalid",
             "probabilities",
-            "give one number from 0 on for each option, in the item's canonical order",
+            "give one number of 0 or more per option, in the item's canonical order",
         )
     return rows.with_columns((p / p.list.sum()).alias("p_vec"))
 
 
 def _most_likely(rows: pl.DataFrame) -> pl.Series:
-    """The most likely options of each row, in an order drawn by a hash of the answer; null without probabilities."""
+    """List the most likely options of each row, in an order set by a hash of the answer; null without probabilities."""
     long = (
         rows.select(pl.int_range(pl.len()).alias("row"), "prompt_id", "p_vec")
         .drop_nulls("p_vec")
@@ -189,7 +190,7 @@ def _most_likely(rows: pl.DataFrame) -> pl.Series:
 
 
 def _wrong(rows: pl.DataFrame, problem: str, variable: str, remedy: str) -> ValidationError:
-    """The error that the first of some rows makes, with its file and row where they are known."""
+    """Make the error for the first of some invalid rows, with its file and row if they are known."""
     value = str(rows.item(0, variable))
     if ROW in rows.columns and rows.item(0, ROW) is not None:
         value = f"{value} (row {rows.item(0, ROW)})"
@@ -198,10 +199,10 @@ def _wrong(rows: pl.DataFrame, problem: str, variable: str, remedy: str) -> Vali
 
 
 def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
-    """The optional columns in their types: what is given is not dropped because it cannot be read.
+    """Cast the optional columns to their types. A value that cannot be read is an error, never dropped.
 
     Raises:
-        ValidationError: A field holds what it cannot.
+        ValidationError: A field holds an invalid value.
     """
 
     def number(name: str) -> pl.Expr:
@@ -209,18 +210,18 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
 
     text = pl.String()
     rules: dict[str, tuple[pl.Expr | None, pl.DataType, str]] = {
-        "model": (pl.col("model").is_not_null(), text, "say in every row which model answered, or drop the column"),
+        "model": (pl.col("model").is_not_null(), text, "name the model in every row, or drop the column"),
         "respondent_id": (None, text, ""),
         "weight": (
             pl.col("weight").is_null() | (number("weight").is_finite() & (number("weight") >= 0)),
             pl.Float64(),
-            "give numbers from 0 on, or drop the column",
+            "give numbers of 0 or more, or drop the column",
         ),
         **{
             name: (
                 (number(name) >= 0) & (number(name) == number(name).floor()),
                 pl.Int64(),
-                "give whole numbers from 0 on, or drop the column",
+                "give whole numbers of 0 or more, or drop the column",
             )
             for name in ("order_id", "repeat_id")
         },
@@ -241,7 +242,7 @@ def _with_fields(answers: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
-    """Add `respondent_id` and `condition` where they are not given; nobody's answers stand beside everybody's."""
+    """Add `respondent_id` and `condition` if they are missing. Rows without a persona become everyone's baseline."""
     if "respondent_id" not in answers.columns:
         answers = answers.with_columns(pl.lit(None, pl.String).alias("respondent_id"))
     nobody = pl.col("respondent_id").is_null()
@@ -255,7 +256,7 @@ def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
             pl.coalesce("respondent_id", pl.lit(NOBODY) + pl.col("item_id")).alias("respondent_id")
         )
     of_people = rows.filter(~nobody)
-    # What the persona brings along stays the persona's; the answer is nobody's.
+    # Keep the persona's columns, such as survey and weight; take the answer from the row without a persona.
     carried = [c for c in ("survey", "wave", "weight") if c in rows.columns]
     model = ["model"] if "model" in rows.columns else []
     asked = of_people.select("respondent_id", "item_id", *model, *carried).unique(
@@ -269,7 +270,7 @@ def _with_personas(answers: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_weights(rows: pl.DataFrame) -> pl.DataFrame:
-    """Weight 0 for who has none where others of the survey have one.
+    """Set missing weights to 0 in surveys where other rows have a weight.
 
     Raises:
         ValidationError: All weights of a survey are 0.
@@ -289,14 +290,14 @@ def _with_weights(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _option_index(rows: pl.DataFrame) -> pl.Series:
-    """Canonical index of the option that each answer names: by text first, then by letter, then by index.
+    """Find the canonical index of the option that each answer names: by text first, then by letter, then by index.
 
     Raises:
-        ValidationError: The numbers count from 1.
+        ValidationError: The answers count options from 1.
     """
     names = read_names(rows, rows.select("item_id", "options").unique("item_id"))
     counted = names.with_row_index("at").drop_nulls("number")
-    # Where most answers are numbers; a stray one is a reply that cannot be read.
+    # Only if most answers are numbers. A single number among texts is an unreadable reply.
     if counted.height * 2 >= rows.height > 0 and bool(
         (counted["number"] > 0).all() and (counted["number"] <= counted["k"]).all()
     ):

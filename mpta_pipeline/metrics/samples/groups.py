@@ -15,17 +15,17 @@ from mpta_pipeline.core.errors import ConfigError
 CROSS = names.CROSS
 ALL = names.ALL
 ROW_DIMENSIONS = row_dimensions.NAMES
-# Before the names of users' columns in our frames, so that a trait may have any name: `a`, `score`, `weight`.
+# Prefix of user-defined columns in our frames, so that a trait may have any name, such as `score` or `weight`.
 TRAIT = "trait:"
-# How the survey drew its people: columns of GROUPS that are no dimensions.
+# The survey's sampling design: columns of GROUPS that are not dimensions.
 DESIGN = ("sample", "stratum", "psu")
-# Name of what each row's person was drawn with.
+# Name of the column with each person's sampling unit.
 UNIT = "sampled_with"
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A dimension over some rows: the slice of each row (−1: unknown) and the slices' names, sorted."""
+    """A dimension over some rows: the slice of each row (−1 if unknown) and the sorted names of the slices."""
 
     dimension: str
     codes: NDArray[np.int64]
@@ -33,14 +33,14 @@ class Cut:
 
 
 def sampled(groups: pl.DataFrame, respondent_id: pl.Series) -> pl.Series:
-    """What was drawn when each row's person was: their primary sampling unit, or they themselves.
+    """Return the sampling unit of each row's person: the primary sampling unit, or the person.
 
-    The result is named `UNIT` where anybody has a unit, and else is `respondent_id` as it was.
+    The result is named `UNIT` if anyone has a primary sampling unit. Otherwise it is `respondent_id`, unchanged.
 
-    People of one unit are alike, so that errors over people are clustered by it where the file has it.
+    People of one unit are alike, so that errors over people are clustered by unit if the file has units.
 
     Args:
-        groups: GROUPS; without `psu` everybody was drawn alone.
+        groups: GROUPS; without `psu`, everyone counts as sampled individually.
         respondent_id: Person of each row.
     """
     if "psu" not in groups.columns or groups.get_column("psu").null_count() == groups.height:
@@ -55,50 +55,50 @@ def sampled(groups: pl.DataFrame, respondent_id: pl.Series) -> pl.Series:
 
 
 def bases(dimension: str) -> list[str]:
-    """The base dimensions of an intersection; none for `all`."""
+    """List the base dimensions of an intersection; none for `all`."""
     return [] if dimension == ALL else dimension.split(CROSS)
 
 
 def traits(groups: pl.DataFrame) -> list[str]:
-    """Names of the traits that persons are grouped by, in the frame's order."""
+    """List the traits that persons are grouped by, in the frame's order."""
     return [c for c in groups.columns if c not in ("respondent_id", "survey", *DESIGN)]
 
 
 def apart(groups: pl.DataFrame) -> pl.DataFrame:
-    """The groups with their traits under names that no column of ours has."""
+    """Rename the traits of the groups so that they cannot clash with our columns."""
     return groups.rename({name: TRAIT + name for name in traits(groups)})
 
 
 def column(base: str) -> str:
-    """The column of a base dimension in our frames."""
+    """Return the name of a base dimension's column in our frames."""
     return base if base in ROW_DIMENSIONS else TRAIT + base
 
 
 def of_people(dimension: str) -> bool:
-    """Whether the dimension cuts people only, not questions or wordings."""
+    """Whether the dimension groups people only, not questions or paraphrases."""
     return not any(base in ROW_DIMENSIONS for base in bases(dimension))
 
 
 def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
-    """Check that every base dimension is known, and is one thing.
+    """Check that every base dimension is known and unambiguous.
 
     Raises:
-        ConfigError: With the dimension and what there is.
+        ConfigError: A dimension is unknown or ambiguous. The message lists the known ones.
     """
     known = traits(groups)
     for dimension in dimensions:
         for base in bases(dimension):
             if base not in known and base not in ROW_DIMENSIONS:
                 raise ConfigError(
-                    "A subgroup dimension of the study is not known",
+                    "A subgroup dimension of the study is unknown",
                     variable=dimension,
                     value=base,
                     remedy=f"use one of {', '.join([*known, *ROW_DIMENSIONS])} in study.yaml, figures.dimensions",
                 )
             if base in known and base in ROW_DIMENSIONS:
                 raise ConfigError(
-                    "A trait of the personas has the name of a dimension of the questions, so that it is not clear "
-                    "which of the two estimates should be cut by",
+                    "A trait of the personas has the same name as a dimension of the questions, so that the "
+                    "subgroup dimension is ambiguous",
                     variable=dimension,
                     value=base,
                     remedy=f"give the trait another name, for example own_{base}",
@@ -106,18 +106,18 @@ def check_dimensions(dimensions: tuple[str, ...], groups: pl.DataFrame) -> None:
 
 
 def labels(dimension: str) -> pl.Expr:
-    """The slice's name of each row, null where a base dimension is unknown."""
+    """Name the slice of each row; null if a base dimension is unknown."""
     parts = [column(base) for base in bases(dimension)]
     return pl.concat_str([pl.col(p).cast(pl.String) for p in parts], separator=CROSS) if parts else pl.lit(ALL)
 
 
 def cut(rows: pl.DataFrame, dimension: str, names: list[str] | None = None) -> Cut:
-    """Cut rows that carry their base dimensions as columns (`column`); with `names`, other slices are unknown."""
+    """Cut rows by a dimension whose base dimensions are columns (`column`). With `names`, other slices are unknown."""
     return _cut(rows, dimension, labels(dimension), names)
 
 
 def cut_by_trait(rows: pl.DataFrame, trait: str) -> Cut:
-    """Cut rows by one trait, whatever its name."""
+    """Cut rows by one trait of any name."""
     return _cut(rows, trait, pl.col(TRAIT + trait).cast(pl.String), None)
 
 

@@ -1,4 +1,4 @@
-"""The answers of the survey's people: distributions by group, and guesses from everyone else's answers."""
+"""Summarize the answers of the survey's people: distributions by group, and guesses from other people's answers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mpta_pipeline.metrics.statistics.linearization import Design, design_of
 
 @dataclass(frozen=True)
 class People:
-    """Answers of all respondents of one survey to the items asked.
+    """Answers of all respondents of one survey to the study's items.
 
     Attributes:
-        frame: Sorted rows with respondent_id, item_id, gold_idx, weight (1 where not weighted) and own_weight.
-        persons: One row per person, sorted, with the base dimensions, and stratum and psu where GROUPS has them.
+        frame: Sorted rows with respondent_id, item_id, gold_idx, weight (1 if not weighted) and own_weight.
+        persons: One row per person, sorted, with the base dimensions, and stratum and psu if GROUPS has them.
         person: Row in `persons` of each row.
-        items: Item ids, sorted; codes below are places in it.
+        items: Item ids, sorted; item codes are positions in it.
         item: Item code of each row.
-        width: Options of the widest item.
+        width: Largest number of options of any item.
         place: Item and answer of each row as one number.
         counted_once: Every answer has weight 1.
     """
@@ -40,17 +40,17 @@ class People:
 
     @cached_property
     def design(self) -> Design:
-        """How these people were drawn."""
+        """Sampling design of these people."""
         return design_of(self.persons)
 
     def weighted(self) -> People:
-        """The same answers with the survey's weights; people without one count for nothing."""
+        """Apply the survey's weights to the same answers. People without a weight are excluded."""
         own = pl.col("own_weight").fill_null(0.0).clip(lower_bound=0.0).alias("weight")
         return replace(self, frame=self.frame.with_columns(own), counted_once=False, _counts={})
 
     @property
     def empty(self) -> bool:
-        """No item of the survey has people's own answers."""
+        """Whether no item of the survey has people's own answers."""
         return self.frame.is_empty()
 
     def cut_persons(self, dimension: str) -> g.Cut:
@@ -71,18 +71,18 @@ class People:
             self._counts[dimension, squared] = counted.reshape(n + 1, len(self.items), self.width)[:n]
 
     def item_codes(self, item_ids: pl.Series) -> Ints:
-        """Codes of items, −1 for those nobody answered."""
+        """Return the codes of items, −1 for items that nobody answered."""
         if not self.items:
             return np.full(len(item_ids), -1, dtype=np.int64)
         return item_ids.cast(pl.Enum(self.items), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
 
     def counts(self, dimension: str, names: list[str] | None = None, *, squared: bool = False) -> Floats:
-        """(slices × items × options) weight, or squared weight, of the answers in each slice of a dimension of people.
+        """Sum the weights of answers by (slices × items × options), for a dimension of people.
 
         Args:
             dimension: The dimension.
-            names: Its slices in order; None for all there are.
-            squared: Sum squared weights.
+            names: Its slices in order; None for all.
+            squared: Sum the squared weights instead.
         """
         labels = self.cut_persons(dimension).labels
         if (key := (dimension, squared)) not in self._counts:
@@ -99,7 +99,7 @@ class People:
 
 
 def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series) -> People:
-    """Gather a survey's own answers to the items, each counting once; the groups' traits are set apart."""
+    """Gather a survey's own answers to the items, each with weight 1. Traits are renamed (`groups.apart`)."""
     items = item_ids.unique().sort().to_list()
     frame = (
         gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))
@@ -111,7 +111,7 @@ def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.S
     ids = frame.get_column("respondent_id").unique().sort()
     person = dense(frame.get_column("respondent_id"))
     item = frame.get_column("item_id").to_physical().cast(pl.Int64).to_numpy()
-    # Sorted by item and then person, as sums run in this order.
+    # Sorted by item and then person, because sums run in this order.
     order = np.argsort(item * (len(ids) + 1) + person, kind="stable")
     frame = frame[order].with_columns(pl.col("item_id").cast(pl.String))
     persons = (
@@ -135,10 +135,10 @@ def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.S
 
 @dataclass(frozen=True)
 class Guess:
-    """Guesses per row from everybody else's answers: nan where nobody else answered.
+    """Guesses per row from everyone else's answers; nan if nobody else answered.
 
     Attributes:
-        credit: 1 where the most frequent answer is the row's key, shared on ties.
+        credit: 1 if the most frequent answer is the row's key; split among ties.
         steps: |most frequent answer − key| / (k − 1).
         proportional: Share of the others who gave the row's key.
     """
@@ -148,7 +148,7 @@ class Guess:
     proportional: Floats
 
     def otherwise(self, other: Guess) -> Guess:
-        """This guess, and the other one where this has nothing to go by."""
+        """Use this guess, or the other one if this is nan."""
         return Guess(
             *(
                 np.where(np.isfinite(a), a, b)
@@ -162,14 +162,14 @@ class Guess:
 
 
 def guess(counts: Floats, *, own: Ints, own_weight: Floats, key: Ints, k: Ints) -> Guess:
-    """Guess each row's key from counts that leave the person's own answer out.
+    """Guess each row's key from the other people's answers.
 
     Args:
         counts: (options × rows) weight of all answers to the row's item in the row's group.
-        own: The person's own answer that is in `counts`; −1 if it is not.
+        own: The person's own answer if `counts` includes it, to be subtracted; −1 otherwise.
         own_weight: Its weight.
-        key: The answer that counts.
-        k: Options of the item.
+        key: The answer key.
+        k: Number of options of the item.
     """
     rows = np.arange(len(key))
     option = np.arange(len(counts))[:, None]
@@ -178,7 +178,7 @@ def guess(counts: Floats, *, own: Ints, own_weight: Floats, key: Ints, k: Ints) 
     others[own[inside], inside] -= own_weight[inside]
     total = others.sum(axis=0)
     top = others.max(axis=0)
-    # Subtracting weights leaves rounding behind: what is below this is no answer, and what is that near is a tie.
+    # Subtracting weights leaves rounding errors. A weight below this is 0, and two weights closer than this are tied.
     slack = 1e-9 * np.maximum(counts.sum(axis=0), 1e-300)
     any_left = total > slack
     tied = (others >= top - slack) & any_left & (option < k)

@@ -1,4 +1,4 @@
-"""Add what is known of the items to the answers: context, bias of each option, place of each option."""
+"""Add item features to the answers: context, bias of each option, position of each option on the scale."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ COLUMNS: dict[str, pl.DataType] = {
 
 
 def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | None = None) -> pl.DataFrame:
-    """The answers with the columns of `COLUMNS`; null without items.
+    """Add the columns of `COLUMNS` to the answers; null without items.
 
-    `targeted`: an option of the item goes with or against a stereotype; `one_group`: two of them in the same way. Where
-    options have a bias, `n_biased`, `n_counter` and `n_unknown` are counted anew, so that tied answers are shared.
+    `targeted`: an option of the item goes with or against a stereotype; `one_group`: two of them in the same direction.
+    If options have a bias, `n_biased`, `n_counter` and `n_unknown` are recounted, so that tied answers are split.
 
     Args:
         units: Balanced answers.
@@ -56,7 +56,7 @@ def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | 
 
 
 def _votes_by_bias(units: Units, option_bias: pl.Series) -> list[pl.Series]:
-    """Votes with, against and without the stereotype; as they were where the options have no bias."""
+    """Count votes with, against and without the stereotype. Counts stay unchanged if the options have no bias."""
     known = option_bias.is_not_null().to_numpy()
     if not known.any():
         return []

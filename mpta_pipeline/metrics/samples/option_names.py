@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-# A letter or number and nothing else: "B", "(b)", "1.", and "1.0" as tables with gaps write whole numbers.
+# A letter or number alone: "B", "(b)", "1.", and "1.0", as tables with missing values write whole numbers.
 BARE = r"^\(?([a-z]|\d{1,3})(?:\.0+)?\)?[.:)]?$"
 # A letter or number before the option's text: "B) no", "(2) no", "B: no".
 LABELLED = r"^[(\[]?(?:[a-z]|\d{1,3})[)\].:]\s*(\S.*)$"
@@ -23,7 +23,7 @@ def tidy(text: pl.Expr) -> pl.Expr:
 
 
 def read_names(rows: pl.DataFrame, options: pl.DataFrame) -> pl.DataFrame:
-    """Read each answer in every way it can be meant.
+    """Read each answer in every possible way: as text, as a letter and as a number.
 
     Args:
         rows: `item_id` and `answer`.
@@ -31,9 +31,9 @@ def read_names(rows: pl.DataFrame, options: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         One row per input row, in order: `by_text` (canonical index of the only option with this text), `letter` (index
-        from the letter) and `number` (the number as written, whatever it counts from), each null where it does not
+        from the letter) and `number` (the number as written, counted from 0 or from 1), each null if it does not
         apply, and `k`. An answer that is an option's text, with or without its letter or number, has `by_text`.
-        Options that are numbers or letters themselves (codes of a scale) are named by their text alone.
+        Options that are numbers or letters themselves (codes of a scale) are identified by their text alone.
     """
     keyed = rows.select("item_id", pl.col("answer").cast(pl.String))
     pairs = keyed.unique(maintain_order=True).drop_nulls("answer")

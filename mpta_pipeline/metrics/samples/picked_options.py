@@ -1,4 +1,4 @@
-"""Read the option that each answer picks; several share the pick if their probabilities are tied."""
+"""Read the option that each answer picks. Options with tied probabilities share the pick."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import polars as pl
 
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats
 
-# Equal probabilities differ by rounding only.
+# Tolerance: equal probabilities may differ by rounding.
 TIE = 1e-9
 
 
 @dataclass(frozen=True)
 class Picks:
-    """What single answers pick.
+    """The picks of single answers.
 
     Attributes:
-        share: (rows × K) 1 on the option picked, shared among options that are tied; 0 rows where none was read.
-        mass: (rows × K) `p_vec` where there is one and the answer is readable, else `share`.
-        tied: Rows of which the pick is shared.
+        share: (rows × K) 1 on the option picked, split among tied options; a row of zeros if the answer is unreadable.
+        mass: (rows × K) `p_vec` if it exists and the answer is readable, else `share`.
+        tied: Rows whose pick is split.
     """
 
     share: Floats
@@ -31,8 +31,8 @@ class Picks:
 def read_picks(scores: pl.DataFrame, width: int) -> Picks:
     """Read the picks of SCORES.
 
-    Taking the first of tied options would make a model that cannot decide right wherever the key stands first. The pick
-    is shared where the option named is among the tied ones; a reply that names another has decided.
+    If the first of tied options counted, an undecided model would be right whenever the key comes first. The pick is
+    therefore split if the option named is among the tied ones. A reply that names another option counts as decided.
     """
     share = one_hot(scores.get_column("pred_idx"), width)
     mass = _probabilities(scores, share, width)
@@ -43,7 +43,7 @@ def read_picks(scores: pl.DataFrame, width: int) -> Picks:
 
 
 def one_hot(index: pl.Series, width: int) -> Floats:
-    """(rows × width) 1 at the index; rows without one stay 0."""
+    """Make (rows × width) indicators of the index; rows without an index stay 0."""
     out = np.zeros((len(index), width))
     known = index.is_not_null().to_numpy()
     out[np.flatnonzero(known), index.drop_nulls().to_numpy()] = 1.0
@@ -51,12 +51,12 @@ def one_hot(index: pl.Series, width: int) -> Floats:
 
 
 def with_vector(rows: pl.DataFrame) -> Flags:
-    """Rows with probabilities and a readable answer."""
+    """Mark the rows with probabilities and a readable answer."""
     return (rows.get_column("p_vec").is_not_null() & (rows.get_column("status") == "ok")).to_numpy()
 
 
 def _probabilities(rows: pl.DataFrame, picked: Floats, width: int) -> Floats:
-    """(rows × width) `p_vec` where there is one and the answer is readable, else the pick."""
+    """Return (rows × width) `p_vec` if it exists and the answer is readable, else the pick."""
     has = with_vector(rows)
     mass = picked.copy()
     if has.any():

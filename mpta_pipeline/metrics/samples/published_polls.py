@@ -1,4 +1,4 @@
-"""Read published polls: shares of answers that the items themselves carry, by country or for everybody."""
+"""Read published polls: shares of answers that are stored with the items, by country or for everyone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 
 EVERYBODY = "all"
-# Number of each row's entry in the poll, −1 for none.
+# Column with the number of each row's entry in the poll, −1 for none.
 ENTRY = "poll_entry"
-# Dimensions whose groups are made of whole samples: a poll says nothing of other groups' answers.
+# Dimensions whose groups consist of whole samples. A poll has no answers of other groups.
 OF_SAMPLES = ("country", "country_group", "cultural_zone")
 
 
@@ -26,7 +26,7 @@ class Polls:
         item: Item of each entry, from 0.
         sample: Country of each entry, or `EVERYBODY`.
         shares: (entries × K) shares of the options.
-        n: Effective number of people behind each entry; nan where the poll does not tell.
+        n: Effective number of people behind each entry; nan if the poll does not report it.
     """
 
     items: list[str]
@@ -36,10 +36,10 @@ class Polls:
     n: Floats
 
     def entries(self, frame: pl.DataFrame) -> pl.Series:
-        """Entry of each row: that of the person's country, else that of everybody, else −1.
+        """Find the entry of each row: that of the person's country, else that of everyone, else −1.
 
         Args:
-            frame: Rows with item_id and, where it is known, `sample`.
+            frame: Rows with item_id and, if it is known, `sample`.
         """
         known = pl.DataFrame(
             {
@@ -57,12 +57,12 @@ class Polls:
 
 
 def covers(dimension: str) -> bool:
-    """Whether a poll says what the groups of a dimension answered."""
+    """Whether a poll has the answers of a dimension's groups."""
     return all(base in OF_SAMPLES for base in g.bases(dimension))
 
 
 def polls_of(items: pl.DataFrame | None) -> Polls | None:
-    """The published shares in the column `poll` of the items, by country code or for `all`; None without any."""
+    """Read the published shares in the items' column `poll`, by country code or for `all`; None without any."""
     if items is None or items.is_empty():
         return None
     rows = (

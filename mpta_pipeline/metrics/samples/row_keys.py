@@ -1,4 +1,4 @@
-"""Turn keys of several columns into integers, because sorting a million rows by text takes seconds."""
+"""Turn keys of several columns into integers. Sorting a million rows by text would take seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Keys:
         self._codes: dict[str, tuple[Ints, int]] = {}
 
     def _column(self, name: str) -> tuple[Ints, int]:
-        """Place of each row's value among the column's sorted values, and how many these are."""
+        """Rank each row's value among the column's distinct sorted values, and count these values."""
         if name not in self._codes:
             values = self._frame.get_column(name)
             if values.dtype.is_integer():
@@ -32,7 +32,7 @@ class Keys:
         return self._codes[name]
 
     def of(self, names: Sequence[str]) -> Ints:
-        """One number per row, in the order of the columns' values; equal where all of them are."""
+        """Number the rows in the order of the columns' values. Rows with equal values get the same number."""
         key, size = np.zeros(self._frame.height, dtype=np.int64), 1
         for name in names:
             code, n = self._column(name)
@@ -43,7 +43,7 @@ class Keys:
         return np.asarray(key, dtype=np.int64)
 
     def order(self, names: Sequence[str], tie: str) -> Ints:
-        """Rows sorted by columns, and by `tie` where they are equal."""
+        """Sort the rows by columns, with ties broken by `tie`."""
         key = self.of(names)
         order = np.argsort(key, kind="stable")
         if len(key) and (np.diff(key[order]) == 0).any():

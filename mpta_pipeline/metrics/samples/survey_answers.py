@@ -1,4 +1,4 @@
-"""The answers of one survey, weighted or unweighted, with everything its estimates need."""
+"""Hold the answers of one survey, weighted or unweighted, with all data that its estimates need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
 REFERENCE = REFERENCE_CONDITION
 NO_WEIGHTS = "no survey weights"
-# Number of each row's persona, so that nothing has to be looked up by its id.
+# Number of each row's persona, which saves lookups by id.
 CODE = "persona_code"
 # The bootstrap's weights must not change with the study, so that estimates of two studies can be compared.
 SEED = 0
@@ -36,11 +36,11 @@ class Block:
     Attributes:
         survey: Survey.
         weighted: Survey weights are used.
-        note: What `method` says about weights.
-        units: The answers; `frame` carries groups, item facts, the person's own answer and guesses.
-        people: What the survey's people answered.
-        rules: How estimates are cut and judged.
-        polls: Published shares that the answers are compared with instead of the people's own.
+        note: Text about weights in `method`.
+        units: The answers; `frame` has groups, item features, the person's own answer and guesses.
+        people: The own answers of the survey's people.
+        rules: Dimensions, levels and margins of the estimates.
+        polls: Published shares that replace the people's own answers in comparisons.
     """
 
     survey: str
@@ -68,12 +68,12 @@ class Block:
 
     @cached_property
     def unit(self) -> Ints | None:
-        """Primary sampling unit of each row's persona; None where people were drawn one by one, or nobody knows."""
+        """Primary sampling unit of each row's persona; None if sampled individually or unknown."""
         return dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
 
     @cached_property
     def person(self) -> Ints:
-        """Person of each row among the people's persons; those who are not there come behind."""
+        """Index of each row's person among the people's persons; persons who are not among them come last."""
         known, ids = self.people.persons.get_column("respondent_id"), self.frame.get_column("respondent_id")
         others = ids.filter(~ids.is_in(known.implode())).unique().sort()
         names = pl.concat([known, others])
@@ -96,7 +96,7 @@ class Block:
 
     @cached_property
     def orders(self) -> Floats:
-        """Answers behind each row."""
+        """Number of answers behind each row."""
         return self.frame.get_column("n_orders").to_numpy()
 
     @cached_property
@@ -111,7 +111,7 @@ class Block:
 
     @cached_property
     def person_hashes(self) -> tuple[Hashes, Hashes]:
-        """Hashes of the person, or of their sampling unit: of each row, and of each of the survey's persons."""
+        """Hash of the sampling unit, or person, of each row and of each of the survey's persons."""
         persons = self.people.persons
         everyone = pl.concat([self.frame.get_column("respondent_id"), persons.get_column("respondent_id")])
         made = hash_ids(g.sampled(persons, everyone), key=f"person|{SEED}")
@@ -129,12 +129,12 @@ class Block:
 
     @cached_property
     def people_item(self) -> Ints:
-        """Item of each row as the survey's people have it; −1 where none of them answered it."""
+        """Item of each row, as coded in `people`; −1 if none of them answered it."""
         return self.people.item_codes(self.frame.get_column("item_id"))
 
     @property
     def matched(self) -> list[str]:
-        """Items whose distribution of answers among people is known: the survey's own, or the poll's."""
+        """Items with a known distribution of people's answers: the survey's own, or the poll's."""
         return self.people.items if self.polls is None else self.polls.items
 
     @cached_property
@@ -144,7 +144,7 @@ class Block:
 
     @cached_property
     def matched_item(self) -> Ints:
-        """Item of each row in `matched`; −1 where there is none."""
+        """Index of each row's item in `matched`; −1 if it is not there."""
         if self.polls is None:
             return self.people_item
         return np.where(self.poll_entry >= 0, self.polls.item[np.maximum(self.poll_entry, 0)], -1)
@@ -168,7 +168,7 @@ class Block:
         return pl.DataFrame({"item_id": self.matched}).join(asked, on="item_id", how="left", maintain_order="left")
 
     def option_places(self, width: int) -> Floats:
-        """(items of `matched` × width) place of each option; nan beyond the options and for items without a scale."""
+        """(items of `matched` × width) position of each option; nan beyond the options and without a scale."""
         facts = self.matched_items
         options = np.arange(width)
         k = facts.get_column("k_options").fill_null(2).to_numpy()
@@ -189,7 +189,7 @@ class Block:
         return replace(self, units=self.units.take(self.condition(condition)))
 
     def conditions(self) -> list[str]:
-        """Conditions there are, sorted."""
+        """Conditions of the answers, sorted."""
         return sorted(self.frame.get_column("condition").unique().to_list())
 
 
@@ -236,13 +236,14 @@ class View:
 
     @cached_property
     def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
-        """Sizes by rows used: most metrics use the same."""
+        """Sizes by rows used, cached because most metrics use the same rows."""
         return {}
 
     def sizes(self, used: Flags) -> dict[str, Ints | Floats]:
-        """n_answers, n_personas and n_items of each slice over the rows used, and Kish's effective number of personas.
+        """Count n_answers, n_personas and n_items of each slice over the rows used, and `even_personas`.
 
-        The last, `even_personas`, goes by the personas' own weights, not by how many answers each gave.
+        `even_personas` is Kish's effective number of personas, by the personas' own weights, regardless of how many
+        answers each gave.
         """
         if (rows := used.tobytes()) not in self._known_sizes:
             self._known_sizes[rows] = {
@@ -254,7 +255,7 @@ class View:
         return self._known_sizes[rows]
 
     def units(self, used: Flags) -> Ints:
-        """Sampling units of each slice over the rows used: personas where the survey has none."""
+        """Count the sampling units of each slice over the rows used; personas if the survey has no units."""
         return self._units.count(used)
 
     def _even_personas(self, used: Flags) -> Floats:
@@ -263,22 +264,22 @@ class View:
         weight = np.zeros((self.n + 1) * size)
         weight[place[used]] = self.block.weight[used]
         weight = weight.reshape(self.n + 1, -1)[: self.n]
-        # Kish's number of equal weights is their count but for rounding.
+        # With equal weights, Kish's number is their count except for rounding.
         return np.round(ratio(weight.sum(axis=1) ** 2, (weight**2).sum(axis=1)), 6)
 
     def clusters(self, used: Flags) -> Ints:
-        """Item clusters of each slice over the rows used."""
+        """Count the item clusters of each slice over the rows used."""
         return self._clusters.count(used)
 
 
 def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | list[str | None]]]) -> pl.DataFrame:
-    """Rows of one metric: those of every slice once for each baseline.
+    """Make the rows of one metric: each slice once per baseline.
 
-    One frame for all of them: making many small frames takes longer than the estimates in them.
+    It makes one frame for all, because making many small frames takes longer than computing the estimates in them.
 
     Args:
         base: Column → value of each slice, the same on all baselines' rows.
-        parts: Baseline (empty for none) → its own columns; null where another has them and it has not.
+        parts: Baseline (empty for none) → its own columns. A column that only other baselines have is null.
     """
     n = len(base["slice"])
     own = dict.fromkeys(column for part in parts.values() for column in part)
@@ -308,7 +309,7 @@ class Distinct:
         self._n = n
 
     def count(self, used: Flags) -> Ints:
-        """Distinct codes of each slice among the rows used."""
+        """Count the distinct codes of each slice among the rows used."""
         present = np.zeros((self._n + 1) * self._width, dtype=bool)
         present[self._place[used]] = True
         return np.asarray(present.reshape(self._n + 1, -1)[: self._n].sum(axis=1), dtype=np.int64)
@@ -323,15 +324,15 @@ def make_blocks(
     rules: EstimateRules,
     polls: Polls | None = None,
 ) -> Iterator[Block]:
-    """Gather one survey's answers, groups and people: unweighted, and weighted too where all answers have weights.
+    """Gather one survey's answers, groups and people: unweighted, and also weighted if all answers have weights.
 
     Args:
         units: Answers of this survey alone.
-        groups: GROUPS, traits set apart (`groups.apart`).
+        groups: GROUPS, with renamed traits (`groups.apart`).
         gold: GOLD.
         survey: The survey.
-        rules: How estimates are cut and judged.
-        polls: Published shares, for items that carry them.
+        rules: Dimensions, levels and margins of the estimates.
+        polls: Published shares, for items that have them.
     """
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
     everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
@@ -374,9 +375,9 @@ def make_blocks(
 
 
 def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
-    """The most frequent answer in each row's group, others only, as credit (`group_mode`) and distance in steps.
+    """Score the most frequent answer of the other people in each row's group, as credit (`group_mode`) and in steps.
 
-    Where nobody else of the group answered, everybody else's most frequent answer stands in. Null for `all`, for
+    If nobody else in the group answered, the most frequent answer of all other people is used. Null for `all`, for
     dimensions of the question and for items whose key does not depend on the person.
     """
     frame = block.frame
@@ -394,7 +395,7 @@ def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
 
 
 def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None) -> g.Cut:
-    """Cut rows by a dimension: dimensions of people person by person, of which there are fewer."""
+    """Cut rows by a dimension. Dimensions of people are cut per person, because there are fewer persons than rows."""
     if not g.of_people(dimension) or not g.bases(dimension) or frame.is_empty():
         return g.cut(frame, dimension, names)
     code = frame.get_column(CODE).to_numpy()
@@ -413,7 +414,7 @@ def _series(name: str, values: Floats) -> pl.Series:
 
 
 def _guess(frame: pl.DataFrame, item: Ints, people: h.People, dimension: str | None) -> h.Guess:
-    """Each row's guess from everybody else's answers: all respondents', or those of the row's group."""
+    """Guess each row's key from everyone else's answers, among all respondents or in the row's group."""
     n = frame.height
     credit, steps, proportional = (np.full(n, np.nan) for _ in range(3))
     if people.empty:

@@ -1,1 +1,1 @@
-"""Errors, intervals and tests; nothing here knows surveys or models."""
+"""Compute errors, intervals and tests. These modules do not depend on surveys or models."""

@@ -1,4 +1,4 @@
-"""Array types, and the one summation that every estimate uses."""
+"""Define array types and the summation that every estimate uses."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Floats = NDArray[np.float64]
-# Of either precision.
+# Single or double precision.
 Reals = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-# (rows × m) estimates of which totals are made: sparse where m is large and most are 0.
+# (rows × m) values that are summed to totals: sparse if m is large and most values are 0.
 Features = Floats | sparse.csr_matrix
 
 
 def sums(codes: Ints, values: Floats | Flags, n: int) -> Floats:
-    """Sum values by code, 0 … n − 1, one after the other in row order: the same rows give the same bytes."""
+    """Sum values by code, 0 … n − 1, sequentially in row order, so that the same rows give the same bytes."""
     return np.bincount(codes, values, minlength=n).astype(np.float64)
 
 
 def distinct(codes: Ints) -> int:
-    """How many different codes there are among codes from 0 that are not many."""
+    """Count the distinct values among small codes from 0."""
     return int(np.count_nonzero(np.bincount(codes)))
 
 
@@ -35,6 +35,6 @@ def ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def dense(values: pl.Series) -> NDArray[np.int64]:
-    """Codes from 0 in the values' sorted order, so that they do not depend on row order."""
+    """Assign codes from 0 in the values' sorted order, so that codes do not depend on row order."""
     names = values.unique().sort().to_list()
     return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)

@@ -1,9 +1,9 @@
-"""Errors of statistics that are no means: three one-way reweighting bootstraps, combined as in two-way clustering.
+"""Bootstrap the errors of statistics that are not means: three one-way bootstraps, combined as in two-way clustering.
 
-Personas, item clusters and their crossings are reweighted one kind at a time, and V = V_persona + V_item − V_cell,
-not less than the larger of the first two. A product of both weights, the pigeonhole bootstrap, would
-triple the noise of sparse crossed data. Weights are exponential, from a hash of (seed, id, replicate), so that they
-do not depend on partitions or on the order of rows.
+Personas, item clusters and their crossings are reweighted one kind at a time. V = V_persona + V_item − V_cell, but at
+least the larger of the first two. The pigeonhole bootstrap, which multiplies both weights, would triple the noise of
+sparse crossed data. Weights are exponential, from a hash of (seed, id, replicate), so that they do not depend on
+partitions or on the order of rows.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mpta_pipeline.core.hashing import hash_rows
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, dense, sums
 
 Hashes = NDArray[np.uint64]
-# Clusters beyond this many are reweighted in random groups: the groups are independent too, and the error of the
-# variance, √(2/512) ≈ 6 %, stays below that of 400 replicates.
+# If there are more clusters than this, they are reweighted in random groups. The groups are independent too, and the
+# error of the variance, √(2/512) ≈ 6 %, stays below that of 400 replicates.
 MOST_LEVELS = 512
 Statistic = Callable[[Floats, int], Floats]
 
 
 def hash_ids(ids: pl.Series, *, key: str) -> Hashes:
-    """A 60-bit hash of each id."""
+    """Hash each id to 60 bits."""
     names = ids.unique().sort()
     if names.is_empty():
         return np.zeros(0, dtype=np.uint64)
@@ -38,7 +38,7 @@ def hash_ids(ids: pl.Series, *, key: str) -> Hashes:
 
 
 def mix(values: Hashes) -> Hashes:
-    """Splitmix64's finalizer (Steele, Lea and Flood 2014): neighbouring inputs give independent outputs."""
+    """Apply Splitmix64's finalizer (Steele, Lea and Flood 2014): neighbouring inputs give independent outputs."""
     with np.errstate(over="ignore"):
         z = values + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -47,7 +47,7 @@ def mix(values: Hashes) -> Hashes:
 
 
 def exponential_weights(ids: Hashes, replicates: int) -> Floats:
-    """(replicates × ids) weights with mean 1 and variance 1."""
+    """Make (replicates × ids) weights with mean 1 and variance 1."""
     counter = mix(np.arange(replicates, dtype=np.uint64) * np.uint64(0xD1342543DE82EF95))
     u = (mix(ids[None, :] ^ counter[:, None]) >> np.uint64(11)).astype(np.float64) / 2.0**53
     return np.asarray(-np.log1p(-u))
@@ -55,14 +55,14 @@ def exponential_weights(ids: Hashes, replicates: int) -> Floats:
 
 @dataclass(frozen=True)
 class Levels:
-    """What is reweighted together: level of each row, and the (replicates × levels) weights."""
+    """Rows that are reweighted together: the level of each row, and the (replicates × levels) weights."""
 
     code: Ints
     weights: Floats
 
 
 class Replicates:
-    """Bootstrap weights of some rows, made once for all statistics.
+    """Bootstrap weights of some rows, computed once for all statistics.
 
     Args:
         persona: Persona of each row.
@@ -78,17 +78,17 @@ class Replicates:
 
     @cached_property
     def persona(self) -> Levels:
-        """Personas."""
+        """Weights by persona."""
         return self._levels(self._persona_hash)
 
     @cached_property
     def item(self) -> Levels:
-        """Item clusters."""
+        """Weights by item cluster."""
         return self._levels(self._cluster_hash)
 
     @cached_property
     def cell(self) -> Levels:
-        """Crossings of persona and item cluster."""
+        """Weights by crossing of persona and item cluster."""
         return self._levels(mix(self._persona_hash ^ mix(self._cluster_hash)))
 
     def _levels(self, hashes: Hashes) -> Levels:
@@ -100,19 +100,19 @@ class Replicates:
 
 
 def reweighted(levels: Levels, slices: Ints, n: int, features: Features, statistic: Statistic, *, k: int = 0) -> Floats:
-    """Bootstrap variance of a statistic of each slice under reweighting of one kind of level.
+    """Compute the bootstrap variance of a statistic of each slice when one kind of level is reweighted.
 
     Args:
-        levels: What is reweighted.
-        slices: Slice of each row, −1 for rows that do not count.
+        levels: Rows that are reweighted together.
+        slices: Slice of each row, −1 for excluded rows.
         n: Number of slices.
-        features: (rows × m) features whose weighted totals the statistic is a function of; sparse where m is large.
+        features: (rows × m) features; the statistic is a function of their weighted totals. Sparse if m is large.
         statistic: (totals of shape (replicates × m), slice) → (replicates,), or (replicates × k) for k statistics.
-        k: Number of statistics; 0 for one without an axis of its own.
+        k: Number of statistics; 0 for one statistic without its own axis.
 
     Returns:
         (n,) or (n × k) variances, nan where undefined in most replicates or with fewer than two levels.
-        (C + 1)/(C − 1) brings the exponential weights' variance to that of the cluster-robust estimator.
+        The factor (C + 1)/(C − 1) scales the exponential weights' variance to that of the cluster-robust estimator.
     """
     size = levels.weights.shape[1]
     place = np.where(slices >= 0, slices, n) * size + levels.code
@@ -133,11 +133,11 @@ def reweighted(levels: Levels, slices: Ints, n: int, features: Features, statist
 
 
 def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats, wanted: Ints) -> Iterator[tuple[int, Floats]]:
-    """Slice and its (replicates × m) weighted totals, of the slices wanted."""
+    """Yield each wanted slice with its (replicates × m) weighted totals."""
     size = levels.weights.shape[1]
     place = np.where(slices >= 0, slices, n) * size + levels.code
     sums_of = np.stack([sums(place, column, (n + 1) * size).reshape(n + 1, size)[wanted] for column in features.T])
-    # One product for all slices: the threads of many small ones would wait for each other longer than they work.
+    # One product for all slices, because the threads of many small products would mostly wait for each other.
     totals = levels.weights @ sums_of.reshape(-1, size).T
     for s, of_slice in zip(
         wanted, np.moveaxis(totals.reshape(len(totals), features.shape[1], len(wanted)), 2, 0), strict=True
@@ -148,7 +148,7 @@ def _dense_totals(levels: Levels, slices: Ints, n: int, features: Floats, wanted
 def _sparse_totals(
     levels: Levels, slices: Ints, n: int, features: sparse.csr_matrix, wanted: Ints
 ) -> Iterator[tuple[int, Floats]]:
-    """As `_dense_totals`, of a wide matrix that is nearly empty: the work is that of its entries."""
+    """As `_dense_totals`, for a wide and sparse matrix: the cost depends on its non-zero entries only."""
     weights = np.ascontiguousarray(levels.weights.T)
     width = features.shape[1]
     row = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
@@ -163,13 +163,13 @@ def _sparse_totals(
 
 
 def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
-    """Cameron, Gelbach and Miller's sum of the three variances, floored, as a standard error."""
+    """Combine the three variances as Cameron, Gelbach and Miller do, with the floor, into a standard error."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.sqrt(np.maximum(persona + item - cell, np.maximum(persona, item))))
 
 
 def combined_se(replicates: Replicates, slices: Ints, n: int, features: Features, statistic: Statistic) -> Floats:
-    """Two-way standard error of a statistic of each slice; by persona alone where there is one item cluster."""
+    """Compute the two-way standard error of a statistic of each slice; by persona alone with one item cluster."""
     persona, item, cell = (
         reweighted(levels, slices, n, features, statistic)
         for levels in (replicates.persona, replicates.item, replicates.cell)

@@ -1,16 +1,17 @@
-"""Means of slices with errors clustered by persona and by item at once, weighted, and gaps of a slice to the rest.
+"""Compute weighted means of slices, with errors clustered by persona and item, and gaps of each slice to the rest.
 
-Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), and
-not less than the larger of V_persona and V_item. It equals statsmodels' OLS and WLS on a constant with
-`cov_type="cluster"` and two groups. Where the survey drew its people in primary sampling units, these are the clusters
-of persons: people of one unit are alike. t with the smaller side's degrees of freedom: C − 1, or fewer where single
-clusters make up much of the variance (`effective_df`). Both rules err on the safe side: where items are few and hardly
-differ, 95 % intervals cover 96 to 98 % (`tests/simulation`), for the floor is then the larger of two noisy variances
-and the few items alone set the degrees of freedom. A slice of a single item is clustered by persona alone and holds for
-this item. Sums run over canonically sorted rows: their order does not show.
+Two-way clustering after Cameron, Gelbach and Miller (2011): V = V_persona + V_item − V_cell, each with C/(C − 1), but
+at least the larger of V_persona and V_item. It equals statsmodels' OLS and WLS on a constant with `cov_type="cluster"`
+and two groups. If the survey sampled people in primary sampling units, these units are the person clusters, because
+people of one unit are alike. The t distribution has the smaller side's degrees of freedom: C − 1, or fewer if single
+clusters dominate the variance (`effective_df`). Both rules are conservative. If items are few and hardly differ, 95 %
+intervals cover 96 to 98 % (`tests/simulation`): the floor is then the larger of two noisy variances, and the few items
+alone determine the degrees of freedom. A slice with a single item is clustered by persona alone, and its error holds
+for this item only. Sums run over canonically sorted rows, so that the input's row order does not matter.
 
-All is made from sums a = Σwx and b = Σw of clusters: a cluster's score about a mean m is a − m·b, so that a sum of
-squared scores is Σa² − 2mΣab + m²Σb², and rows are passed over once a metric, not once a metric and dimension.
+Everything is computed from the clusters' sums a = Σwx and b = Σw. A cluster's score about a mean m is a − m·b, so that
+a sum of squared scores is Σa² − 2mΣab + m²Σb². Rows are therefore read once per metric, not once per metric and
+dimension.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
 
 @dataclass(frozen=True)
 class Means:
-    """One entry a slice.
+    """Means of slices, with one entry per slice.
 
     Attributes:
         estimate: Weighted mean; nan without rows.
         se: Two-way clustered standard error; nan with fewer than two clusters on either side.
-        df: Degrees of freedom: the smaller side's, at most its clusters less 1.
-        n_eff: Rows of a simple random sample with the same error, at most the rows.
-        n_persona: Persona clusters.
-        n_item: Item clusters.
-        n_rows: Rows.
-        one_item: The slice has one item cluster: clustered by persona alone, for this item.
+        df: Degrees of freedom of the smaller side, at most its number of clusters minus 1.
+        n_eff: Size of a simple random sample with the same error, at most the number of rows.
+        n_persona: Number of persona clusters.
+        n_item: Number of item clusters.
+        n_rows: Number of rows.
+        one_item: The slice has one item cluster; it is clustered by persona alone, for this item only.
     """
 
     estimate: Floats
@@ -51,10 +52,10 @@ class Means:
 
 @dataclass(frozen=True)
 class SliceGaps:
-    """Difference of each slice to all other rows that have a slice, its error and degrees of freedom.
+    """Difference between each slice and all other rows that have a slice, with error and degrees of freedom.
 
     Attributes:
-        difference: Slice less rest.
+        difference: Slice minus rest.
         mean: The slice's mean.
         se: The difference's error.
         df: Degrees of freedom.
@@ -69,7 +70,7 @@ class SliceGaps:
 
     @property
     def deviation_variance(self) -> Floats:
-        """Error variance of the slice's difference to the mean of all slices, in which shared items cancel."""
+        """Error variance of the slice's difference from the mean of all slices, in which shared items cancel."""
         return ((1 - self.share) * self.se) ** 2
 
 
@@ -79,7 +80,7 @@ class Rows:
     Args:
         persona: Persona of each row.
         item: Item cluster of each row.
-        unit: Primary sampling unit of each row's persona; None: personas were drawn one by one.
+        unit: Primary sampling unit of each row's persona; None: personas were sampled individually.
     """
 
     def __init__(self, persona: Ints, item: Ints, unit: Ints | None = None) -> None:
@@ -118,15 +119,15 @@ class Rows:
 
 
 class Moments:
-    """A value and a weight over rows, summed up by persona. Unusable rows (nan, weight 0) count for nothing.
+    """A value and a weight over rows, summed by persona. Unusable rows (nan, weight 0) are excluded.
 
-    Values are centred on their mean, so that squares do not cancel.
+    Values are centred on their mean to avoid cancellation in sums of squares.
     """
 
     def __init__(self, rows: Rows, x: Floats, w: Floats) -> None:
         usable = np.isfinite(x) & (w > 0)
         self.rows = rows
-        # There are many of these at a time: a weight that leaves out what is unusable is kept once for all.
+        # Many of these exist at a time, so they share one weight array that excludes the unusable rows.
         self.w = w if bool((usable | (w == 0)).all()) else np.where(usable, w, 0.0)
         x = np.where(usable, x, 0.0)
         total = self.w.sum()
@@ -136,9 +137,9 @@ class Moments:
 
     @cached_property
     def by_persona(self) -> Floats:
-        """(9 × personas) Σwx, Σw, rows, Σwx², crossings, crossings' Σa², Σab, Σb², and 1 where there is weight."""
+        """(9 × personas) Σwx, Σw, rows, Σwx², crossings, crossings' Σa², Σab, Σb², and 1 if there is weight."""
         rows, n = self.rows, self.rows.n_persona
-        # Where each crossing is one row there is nothing to sum up.
+        # If each crossing is one row, there is nothing to sum.
         one_row_each = rows.n_cell == len(rows.persona)
         persona_of_cell = rows.persona if one_row_each else rows.persona_of_cell
         a, b = (v if one_row_each else sums(rows.cell, v, rows.n_cell) for v in (self.wx, self.w))
@@ -156,7 +157,7 @@ class Moments:
 
 
 class Totals:
-    """A value and a weight over rows, for means without errors. Unusable rows (nan, weight 0) count for nothing."""
+    """A value and a weight over rows, for means without errors. Unusable rows (nan, weight 0) are excluded."""
 
     def __init__(self, rows: Rows, x: Floats, w: Floats) -> None:
         self.rows, self.x, self.w = rows, x, w
@@ -175,7 +176,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class _Sides:
-    """Slice and rest: means, weights."""
+    """Means and weights of each slice and of the rest."""
 
     mean: Floats
     rest: Floats
@@ -184,14 +185,14 @@ class _Sides:
 
 
 class Slices:
-    """Rows cut into disjoint slices, with their persona and item clusters.
+    """Rows in disjoint slices, with their persona and item clusters.
 
     Args:
-        slices: Slice of each row, from 0; −1 for rows in none.
+        slices: Slice of each row, from 0; −1 for rows without a slice.
         n_slices: Number of slices.
         persona: Persona code of each row, from 0.
         item: Item-cluster code of each row, from 0.
-        rows: The rows' codes if there are any yet, instead of `persona` and `item`.
+        rows: The rows' codes, if they exist already, instead of `persona` and `item`.
     """
 
     def __init__(
@@ -213,7 +214,7 @@ class Slices:
 
     @cached_property
     def _slice_of_persona(self) -> Ints | None:
-        """Slice of each persona (`n` for none), or None where a persona is in several, as with slices of items."""
+        """Slice of each persona (`n` for none), or None if a persona is in several slices, as with slices of items."""
         owner = np.full(self.rows.n_persona, self.n)
         owner[self.rows.persona] = self._slot
         return owner if bool((owner[self.rows.persona] == self._slot).all()) else None
@@ -227,11 +228,11 @@ class Slices:
         return sums(self._slot, values, self.n + 1)[: self.n]
 
     def mean(self, x: Floats, w: Floats) -> Floats:
-        """Weighted means alone."""
+        """Compute weighted means without errors."""
         return self.mean_of(Totals(self.rows, x, w))
 
     def mean_of(self, totals: Totals) -> Floats:
-        """As `mean`, from a value's totals: over fewer personas than rows where each persona is in one slice."""
+        """As `mean`, from a value's totals. If each persona is in one slice, it sums over personas, which are fewer."""
         owner = self._slice_of_persona
         if owner is None:
             wx, w = totals.of(self._slot, self.n + 1)[:, : self.n]
@@ -241,16 +242,16 @@ class Slices:
             return np.asarray(wx / w)
 
     def means(self, x: Floats, w: Floats) -> Means:
-        """Weighted means and two-way clustered errors of all slices.
+        """Compute weighted means and two-way clustered errors of all slices.
 
         Args:
-            x: Value of each row; nan leaves the row out.
-            w: Weight of each row; 0 leaves the row out.
+            x: Value of each row; nan excludes the row.
+            w: Weight of each row; 0 excludes the row.
         """
         return self.means_of(Moments(self.rows, x, w))
 
     def gaps(self, x: Floats, w: Floats) -> SliceGaps:
-        """Mean of each slice less the mean of the rest, with the error of the difference."""
+        """Compute the mean of each slice minus the mean of the rest, with the error of the difference."""
         return self.gaps_of(Moments(self.rows, x, w))
 
     def means_of(self, moments: Moments) -> Means:
@@ -308,8 +309,8 @@ class Slices:
     def gaps_of(self, moments: Moments) -> SliceGaps:
         """As `gaps`, from a value's moments.
 
-        Clusters shared by both sides (every item, mostly) enter with their covariance. C/(C − 1) and the degrees of
-        freedom take the smaller side's number of clusters.
+        Clusters that both sides share (usually all items) enter with their covariance. C/(C − 1) and the degrees of
+        freedom use the number of clusters of the smaller side.
         """
         nested = self._slice_of_persona
         split, owner = self._split(moments) if nested is None else (moments, nested)
@@ -321,12 +322,12 @@ class Slices:
         v_item, c_item = _shared_gap(item_a, item_b, sides, effective=True)
         v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
         if self.rows.unit is not None:
-            # A unit's people, and its crossings with items, are on both sides.
+            # A unit can have people, and crossings with items, on both sides.
             v_persona, c_persona = _shared_gap(*self._by_unit(moments), sides)
             v_cell = _shared_cells(self._by_cell(moments), self.n, sides)
         elif nested is None:
             if split.rows.n_cell > self.rows.n_cell:
-                # A crossing is on both sides (slices of wordings): leaving it out errs on the safe side.
+                # A crossing can be on both sides (slices by paraphrase). Omitting it is conservative.
                 v_cell = np.zeros(self.n)
             size = (self.n + 1) * self.rows.n_persona
             place = self._slot * self.rows.n_persona + self.rows.persona
@@ -340,7 +341,7 @@ class Slices:
             v_persona, c_persona = _apart_gap(squares, by_slice[8], sides)
         with np.errstate(invalid="ignore", divide="ignore"):
             v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            # A side that one person's weight makes up has one person.
+            # A side in which one person has nearly all weight counts as one person.
             even = _even_personas(sums(owner, split.by_persona[1] ** 2, self.n + 1)[: self.n], sides)
             df_persona = np.minimum(c_persona, np.round(even, 9)) - 1.0
             df = np.minimum(df_persona, c_item)
@@ -371,7 +372,7 @@ class Slices:
         return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
 
     def by_item(self, moments: Moments) -> tuple[Floats, Floats]:
-        """(slices × item clusters) Σwx and Σw; the last one's are kept, as mean and gap of a metric both need them."""
+        """(slices × item clusters) Σwx and Σw; cached for the last value, because its mean and gap both need them."""
         if self._last is None or self._last[0] is not moments:
             size = (self.n + 1) * self.rows.n_item
             a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
@@ -389,7 +390,7 @@ class Slices:
 
     @cached_property
     def _unit_cells(self) -> tuple[Ints, Ints, Ints]:
-        """Code of each row's slice, unit and item; of each code the slice, and the crossing of unit and item."""
+        """Code of each row's slice × unit × item, and the slice and the unit × item crossing of each code."""
         assert self.rows.unit is not None
         crossing = self.rows.unit * self.rows.n_item + self.rows.item
         known, crossing = np.unique(crossing, return_inverse=True)
@@ -397,13 +398,13 @@ class Slices:
         return code, key // max(len(known), 1), key % max(len(known), 1)
 
     def _by_cell(self, moments: Moments) -> tuple[Ints, Ints, Floats, Floats]:
-        """Slice, crossing of unit and item, Σwx and Σw of what a slice has in a crossing."""
+        """Slice, crossing of unit and item, and Σwx and Σw of the slice's rows in the crossing."""
         code, owner, crossing = self._unit_cells
         return owner, crossing, sums(code, moments.wx, len(owner)), sums(code, moments.w, len(owner))
 
     @cached_property
     def _split_rows(self) -> tuple[Rows, Ints]:
-        """Rows in which a persona counts anew in each slice, and the slice of each of these."""
+        """Rows with a separate persona code in each slice, and the slice of each code."""
         key, code = np.unique(self._slot * self.rows.n_persona + self.rows.persona, return_inverse=True)
         return Rows(code, self.rows.item, self.rows.unit), key // max(self.rows.n_persona, 1)
 
@@ -415,15 +416,15 @@ class Slices:
 
 
 def _corrected(squares: Floats, clusters: Floats) -> Floats:
-    """C/(C − 1) times a sum of squares; nan below two clusters."""
+    """Multiply a sum of squares by C/(C − 1); nan with fewer than two clusters."""
     return np.where(clusters > 1, clusters / (clusters - 1) * squares, np.nan)
 
 
 def effective_df(squares: Floats, fourths: Floats, clusters: Floats) -> Floats:
     """Degrees of freedom of a sum of squared cluster scores: 2V²/Var(V), at most clusters − 1 (Satterthwaite 1946).
 
-    With Var(V) from the scores' fourth powers. Where few clusters carry most of the variance, as few hard items do at
-    an accuracy near 1, the variance is known much less well than from as many clusters alike.
+    Var(V) is computed from the scores' fourth powers. If few clusters carry most of the variance, as a few hard items
+    do at an accuracy near 1, the variance is known less precisely than from the same number of equal clusters.
 
     Args:
         squares: Sum of squared scores.
@@ -449,13 +450,13 @@ def _even_personas(squares: Floats, sides: _Sides) -> Floats:
 
 
 def _shared_gap(a: Floats, b: Floats, sides: _Sides, *, effective: bool = False) -> tuple[Floats, Floats]:
-    """Variance of slice − rest for clusters that both sides share, and the smaller side's clusters.
+    """Variance of slice − rest for clusters that both sides share, and the number of clusters of the smaller side.
 
     Args:
         a: (slices × clusters) Σwx.
         b: (slices × clusters) Σw.
         sides: Means and weights.
-        effective: Give the effective degrees of freedom instead of the clusters.
+        effective: Return the effective degrees of freedom instead of the number of clusters.
     """
     total_a, total_b = a.sum(axis=0), b.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -470,11 +471,11 @@ def _shared_gap(a: Floats, b: Floats, sides: _Sides, *, effective: bool = False)
 
 
 def _shared_cells(cells: tuple[Ints, Ints, Floats, Floats], n: int, sides: _Sides) -> Floats:
-    """As `_shared_gap` for crossings, which are many: only those that a slice has are looked at one by one.
+    """As `_shared_gap` for crossings, which are many: it visits only the crossings that a slice has.
 
     Args:
         cells: Slice (`n` for none) and crossing of each entry, Σwx and Σw of the slice in the crossing.
-        n: Slices.
+        n: Number of slices.
         sides: Means and weights.
     """
     own = cells[0] < n
@@ -496,11 +497,11 @@ def _shared_cells(cells: tuple[Ints, Ints, Floats, Floats], n: int, sides: _Side
 
 
 def _apart_gap(squares: Floats, clusters: Floats, sides: _Sides) -> tuple[Floats, Floats]:
-    """Variance of slice − rest for clusters that lie on one side each, and the smaller side's clusters.
+    """Variance of slice − rest for clusters that are on one side each, and the number of clusters of the smaller side.
 
     Args:
         squares: (3 × slices) Σa², Σab, Σb² of the slice's clusters.
-        clusters: Clusters of each slice.
+        clusters: Number of clusters of each slice.
         sides: Means and weights.
     """
     aa, ab, bb = squares
@@ -513,12 +514,12 @@ def _apart_gap(squares: Floats, clusters: Floats, sides: _Sides) -> tuple[Floats
 
 
 def t_quantile(df: Floats, level: float = 0.05) -> Floats:
-    """Two-sided t quantile; nan where df is."""
+    """Two-sided t quantile; nan where df is nan."""
     return np.asarray(special.stdtrit(df, 1 - level / 2), dtype=float)
 
 
 def p_value(estimate: Floats, se: Floats, df: Floats) -> Floats:
-    """Two-sided p of estimate/se with t(df); nan without an error; 0/0 gives 1."""
+    """Two-sided p-value of estimate/se with t(df); nan without an error; 0/0 gives 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(np.abs(estimate) < 1e-12, 0.0, np.abs(estimate) / se)
         return np.where(np.isfinite(se) & np.isfinite(df), 2 * special.stdtr(df, -t), np.nan)

@@ -1,4 +1,4 @@
-"""Distances between two distributions of answers, their slopes, and what sampling adds to them."""
+"""Compute distances between two distributions of answers, their derivatives, and their sampling bias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mpta_pipeline.metrics.statistics.arrays import Floats, Reals
 
 
 def total_variation(p: Reals, q: Reals) -> Floats:
-    """½ Σ |p − q| over the first axis."""
+    """Total variation distance, ½ Σ |p − q|, over the first axis."""
     return np.asarray(0.5 * np.abs(p - q).sum(axis=0))
 
 
@@ -25,14 +25,14 @@ def _plogp(p: Reals) -> Reals:
 
 
 def wasserstein(p: Reals, q: Reals, places: Reals) -> Floats:
-    """Wasserstein-1 distance over the first axis divided by the range of the options' places, in [0, 1].
+    """Wasserstein-1 distance over the first axis, divided by the range of the options' positions, in [0, 1].
 
     Args:
         p: (K × …) distribution.
         q: (K × …) distribution.
-        places: (K × …) or (K,) place of each option; options with a negative or nan place ("not sure") are dropped
-            and both distributions renormalised, as OpinionQA and SubPOP do. nan where no mass or fewer than two places
-            remain.
+        places: (K × …) or (K,) position of each option; options with a negative or nan position ("not sure") are
+            dropped and both distributions renormalised, as OpinionQA and SubPOP do. The distance is nan if no mass or
+            fewer than two positions remain.
     """
     places = np.asarray(places)
     used = np.isfinite(places) & (places >= 0)
@@ -55,12 +55,12 @@ Distance = Callable[[Floats, Floats], Floats]
 
 
 def total_variation_slope(p: Floats, q: Floats) -> Floats:
-    """Derivative of `total_variation` by p, of p's shape; that by q is its negative."""
+    """Derivative of `total_variation` by p, with p's shape; the derivative by q is its negative."""
     return np.asarray(0.5 * np.sign(p - q))
 
 
 def jensen_shannon_slope(p: Floats, q: Floats) -> Floats:
-    """Derivative of `jensen_shannon` by p; 0 where p has no mass, which no answer of its own can change, or p = q."""
+    """Derivative of `jensen_shannon` by p; 0 where p = q, or where p has no mass, as no answer there can change it."""
     d = jensen_shannon(p, q)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = 0.5 * np.log2(p / ((p + q) / 2)) / (2 * d)
@@ -68,7 +68,7 @@ def jensen_shannon_slope(p: Floats, q: Floats) -> Floats:
 
 
 def wasserstein_slope(p: Floats, q: Floats, places: Floats) -> Floats:
-    """Derivative of `wasserstein` by p, renormalization over the options with a place included; nan where it is."""
+    """Derivative of `wasserstein` by p, including the renormalization over options with a position; nan where it is."""
     used = np.isfinite(places) & (places >= 0)
     x = np.where(used, places, np.inf)
     order = np.argsort(x, axis=0, kind="stable")
@@ -80,7 +80,7 @@ def wasserstein_slope(p: Floats, q: Floats, places: Floats) -> Floats:
         step = np.nan_to_num(np.diff(np.where(np.isfinite(x), x, np.nan), axis=0))
         span = np.where(used, places, -np.inf).max(axis=0) - np.where(used, places, np.inf).min(axis=0)
         sides = np.sign(np.cumsum(a, axis=0) - np.cumsum(b, axis=0))[:-1] * step / span
-        # An option's share enters all cumulative shares from its own place on.
+        # An option's share enters all cumulative shares from its own position on.
         reach = np.concatenate([np.cumsum(sides[::-1], axis=0)[::-1], np.zeros((1, *sides.shape[1:]))])
         slope = (reach - (reach * a).sum(axis=0)) / mass
     back = np.empty_like(slope)
@@ -91,14 +91,14 @@ def wasserstein_slope(p: Floats, q: Floats, places: Floats) -> Floats:
 def sampled_distance(
     guess: Floats, people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
 ) -> dict[str, Floats]:
-    """Expected distance to people of as many answers as the model gave, drawn from another distribution.
+    """Expected distance between people and a sample from another distribution, of the size of the model's answers.
 
-    A few answers lie further from people than the distribution that they come from: a baseline that is to stand beside
-    the model's distance needs answers as few as the model's.
+    A small sample is further from people than the distribution that it is drawn from. A baseline for the model's
+    distance must therefore have as few answers as the model.
 
     Args:
         guess: (cells × K) distribution that the answers are drawn from.
-        people: (cells × K) the people's distribution.
+        people: (cells × K) distribution of the people's answers.
         n_model: (cells,) effective number of the model's answers.
         distances: Name → function of two (K × cells) arrays.
         seed: Seed of the draws; cells must come in canonical order.
@@ -120,9 +120,9 @@ def sampled_distance(
 def sampling_floor(
     pooled: Floats, n_people: Floats, n_model: Floats, distances: dict[str, Distance], *, seed: int, draws: int
 ) -> dict[str, Floats]:
-    """Expected distance of two samples from one distribution: what finitely many answers give when nothing differs.
+    """Expected distance of two finite samples from one distribution, by parametric bootstrap.
 
-    Parametric bootstrap.
+    This is the distance that sampling alone gives if model and people do not differ.
 
     Args:
         pooled: (cells × K) distribution of both samples together.
@@ -147,7 +147,7 @@ def sampling_floor(
     return {name: total / draws for name, total in totals.items()}
 
 
-# Cells with fewer answers than this on a side are extrapolated by a line: half a sample of them is none.
+# Cells with fewer answers than this on either side are extrapolated linearly, because they cannot be halved.
 _LEAST_HALVED = 4.0
 
 
@@ -161,15 +161,15 @@ def sampling_bias(
     seed: int,
     draws: int,
 ) -> dict[str, Floats]:
-    """What sampling adds to the distance of two samples: it less the distance that endless samples would show.
+    """Sampling bias of the distance of two samples: its excess over the distance of infinite samples.
 
-    Simulation and extrapolation (Cook and Stefanski 1994): both sides are sampled anew, with once and twice the error
-    that they have, and the distance as a quadratic function of the error's variance is followed back to none. Unlike a
-    floor it is right where the distributions differ; where they do not, it finds about half of the floor.
+    Simulation and extrapolation (Cook and Stefanski 1994): both sides are resampled with once and with twice their
+    error variance, and the distance is extrapolated to an error variance of 0 as a quadratic function. Unlike a floor,
+    it is right if the distributions differ. If they do not, it finds about half of the floor.
 
     Args:
         people: (cells × K) distribution of the people's answers.
-        model: (cells × K) distribution of the model's.
+        model: (cells × K) distribution of the model's answers.
         n_people: (cells,) number of independent people with the same error.
         n_model: (cells,) number of independent answers with the same error.
         distances: Name → function of two (K × cells) arrays.

@@ -1,4 +1,4 @@
-"""Intervals of estimates, and the text that says how they were made."""
+"""Compute intervals of estimates, and the text that describes their method."""
 
 from __future__ import annotations
 
@@ -12,36 +12,38 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats
 from mpta_pipeline.metrics.statistics.clustered import SliceGaps, p_value, t_quantile
 from mpta_pipeline.metrics.statistics.proportions import wilson
 
-# With fewer effective answers than this on a proportion's rarer side, its logit is not near normal.
+# With fewer effective answers than this on a proportion's rarer side, its logit is not approximately normal.
 WILSON_BELOW = 10.0
-# Below this many of them, they say little about how answers cluster: the number of clusters counts more and more.
+# Fewer of them than this say little about how answers cluster. The fewer there are, the more the number of clusters
+# counts.
 CLUSTERED_BELOW = 5.0
 
 
 class Bounded(Protocol):
-    """What an interval must know of a metric; the records of metrics have it."""
+    """The attributes of a metric that its interval needs. The records of metrics have them."""
 
     @property
     def low(self) -> float | None:
-        """Least possible value; None: unbounded."""
+        """Lowest possible value; None: unbounded."""
 
     @property
     def high(self) -> float | None:
-        """Greatest possible value; None: unbounded."""
+        """Highest possible value; None: unbounded."""
 
     @property
     def proportion(self) -> bool:
-        """The estimate is a proportion."""
+        """Whether the estimate is a proportion."""
 
 
 def interval(
     metric: Bounded, estimate: Floats, se: Floats, df: Floats, *, n_eff: Floats | None = None, level: float
 ) -> tuple[Floats, Floats, Flags]:
-    """Give lower and upper ends, within the metric's range, and where Wilson's interval was taken.
+    """Return lower and upper ends, within the metric's range, and a mask of where Wilson's interval is used.
 
-    Proportions with `n_eff`: t on the logit, as in `svyciprop(method="logit")` of R's survey package, for near 0 and 1
-    the estimate's distribution is skewed; with few effective answers on the rarer side Wilson's on `near_border` of
-    them with the t quantile (Korn and Graubard 1998). Other estimates: t with `df`. Where no error was seen, `unseen`.
+    Proportions with `n_eff` use t on the logit, as in `svyciprop(method="logit")` of R's survey package, because their
+    distribution is skewed near 0 and 1. With few effective answers on the rarer side, they use Wilson's interval on
+    `near_border` answers with the t quantile (Korn and Graubard 1998). Other estimates use t with `df`. Estimates with
+    an error of 0 use `unseen`.
     """
     t = t_quantile(df, level)
     low, high = estimate - t * se, estimate + t * se
@@ -69,16 +71,17 @@ def interval(
 
 
 def near_border(n_eff: Floats, rarer: Floats, clusters: Floats) -> Floats:
-    """Effective answers of a proportion near 0 or 1, where departures are too few to show how they cluster.
+    """Effective answers of a proportion near 0 or 1, where deviating answers are too few to show how they cluster.
 
-    Without any departure only the clusters are known to be apart: their number counts (`unseen`). One departure must
-    not turn that into all answers: in between, the geometric mean of both with weight (rarer / CLUSTERED_BELOW)² on
-    `n_eff`, so that the interval changes in steps as small as the estimate's.
+    Without deviating answers, only the clusters are known to be independent, so that their number counts (`unseen`). A
+    single deviating answer must not switch to the number of all answers. In between, the result is the geometric mean
+    of both with weight (rarer / CLUSTERED_BELOW)² on `n_eff`, so that the interval changes as gradually as the
+    estimate.
 
     Args:
         n_eff: Effective answers.
-        rarer: Those on the rarer side.
-        clusters: Clusters, the smaller of both kinds.
+        rarer: Effective answers on the rarer side.
+        clusters: Number of persona or item clusters, whichever is smaller.
     """
     weight = np.clip(rarer / CLUSTERED_BELOW, 0.0, 1.0) ** 2
     with np.errstate(invalid="ignore"):
@@ -87,11 +90,11 @@ def near_border(n_eff: Floats, rarer: Floats, clusters: Floats) -> Floats:
 
 
 def unseen(value: Floats, df: Floats, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
-    """Interval of a mean that no cluster departs from: an error of 0 was seen, but is not known.
+    """Interval of a mean from which no observed cluster deviates: the observed error is 0, the true one may not be.
 
-    Where none of C = df + 1 clusters differs, at most a share u = t²/(C + t²) of all may, Wilson's upper end of 0 of C;
-    these may lie anywhere in the range, so that the mean lies between value − u(value − low) and
-    value + u(high − value). At an end of the range that is Wilson's interval. nan for means without a range.
+    If none of C = df + 1 clusters deviates, at most a share u = t²/(C + t²) of all clusters may: Wilson's upper end of
+    0 of C. Their values may lie anywhere in the range, so that the mean lies between value − u(value − low) and
+    value + u(high − value). At an end of the range this is Wilson's interval. nan for means without a range.
     """
     if low is None or high is None:
         nothing = np.full(np.shape(value), np.nan)
@@ -104,9 +107,9 @@ def unseen(value: Floats, df: Floats, low: float | None, high: float | None, *, 
 def paired(
     difference: Floats, se: Floats, df: Floats, span: float | None, *, level: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Lower and upper end and two-sided p of mean differences within ±`span`: t's, and `unseen` where se is 0.
+    """Lower and upper ends and two-sided p-values of mean differences within ±`span`, by t, or `unseen` if se is 0.
 
-    There p is the level at which the interval just reaches 0: t² = C · |difference|/span.
+    If se is 0, p is the level at which the interval just reaches 0: t² = C · |difference|/span.
 
     Args:
         difference: Mean differences.
@@ -127,10 +130,10 @@ def paired(
 
 
 def apart(gaps: SliceGaps, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
-    """Error and two-sided p of each gap between means within a range; where se is 0 of what may be `unseen` there.
+    """Error and two-sided p-value of each gap between means within a range, based on `unseen` intervals if se is 0.
 
-    The ends of both sides' intervals are combined by Newcombe's square-and-add (1998, method 10). The error is the
-    longer arm over t, p the level at which the interval just reaches 0.
+    If se is 0, the ends of both sides' intervals are combined by Newcombe's square-and-add method (1998, method 10).
+    The error is the longer arm over t, and p is the level at which the interval just reaches 0.
     """
     constant = gaps.se == 0
     if low is None or high is None:
@@ -138,7 +141,7 @@ def apart(gaps: SliceGaps, low: float | None, high: float | None, *, level: floa
         return error, p_value(gaps.difference, error, gaps.df)
     one, other = gaps.mean, gaps.mean - gaps.difference
     one, other = np.clip(one, low, high), np.clip(other, low, high)
-    # Arms down and up as multiples of u, the share that may be unseen.
+    # Lower and upper arm as multiples of u, the share that may be unseen.
     down, up = np.hypot(one - low, high - other), np.hypot(high - one, other - low)
     clusters, t2 = gaps.df + 1, t_quantile(gaps.df, level) ** 2
     error = np.where(constant, np.maximum(down, up) * np.sqrt(t2) / (clusters + t2), gaps.se)
@@ -153,12 +156,12 @@ class Ratio:
     """Ratios with Fieller's intervals.
 
     Attributes:
-        estimate: Numerator over denominator; nan where the denominator is not above its noise.
+        estimate: Numerator over denominator; nan if the denominator is within its noise.
         se: First-order error.
         low: Lower ends.
         high: Upper ends.
-        noise: Reach of the denominator's own interval: t · se.
-        meaningless: The denominator is within its noise: the ratio could be anything.
+        noise: Half-width of the denominator's own interval: t · se.
+        meaningless: The denominator is within its noise, so that the ratio could have any value.
     """
 
     estimate: Floats
@@ -170,14 +173,14 @@ class Ratio:
 
 
 def fieller(numerator: Floats, denominator: Floats, kinds: Floats, df: Floats, *, level: float) -> Ratio:
-    """Interval of ratios of two estimates with errors: all ratios r that |numerator − r · denominator| does not refute.
+    """Fieller's (1954) interval of a ratio: all ratios r for which numerator − r · denominator may be 0.
 
-    (Fieller 1954.) Symmetric intervals of ratios claim too much where the denominator is little larger than its error.
+    Symmetric intervals of ratios are too narrow if the denominator is not much larger than its error.
 
     Args:
         numerator: (n,) numerators.
-        denominator: (n,) denominators; they are positive in truth or mean nothing.
-        kinds: (kinds × n × 2 × 2) covariances of both; of each ratio the kind counts that gives it the largest error.
+        denominator: (n,) denominators; the ratio is meaningful only if the true denominator is positive.
+        kinds: (kinds × n × 2 × 2) covariances of both; each ratio uses the kind that gives it the largest error.
         df: Degrees of freedom.
         level: Level of the intervals.
     """
@@ -195,7 +198,7 @@ def fieller(numerator: Floats, denominator: Floats, kinds: Floats, df: Floats, *
         root = np.sqrt(np.maximum(b**2 - a * c, 0.0))
         known = ~meaningless & np.isfinite(noise)
         se = np.sqrt(np.maximum(residual.max(axis=0), 0.0)) / np.abs(denominator)
-    # An error of 0 was seen, but is not known.
+    # An observed error of 0 does not mean that the true error is 0.
     known &= ~(se < 1e-8)
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = (b - root) / a, (b + root) / a
@@ -210,7 +213,7 @@ def fieller(numerator: Floats, denominator: Floats, kinds: Floats, df: Floats, *
 
 
 def meaningless_words(words: str, denominator: float, noise: float) -> str:
-    """Why a ratio is undefined: the words and the denominator with its noise, as in "… (.01 ± .03)"."""
+    """State why a ratio is undefined: the words and the denominator with its noise, as in "… (.01 ± .03)"."""
     if not np.isfinite(noise):
         return f"{words} ({_short(denominator)}, with too few people or questions for an error)"
     return f"{words} ({_short(denominator)} ± {_short(noise)})"

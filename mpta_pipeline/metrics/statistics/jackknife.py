@@ -1,8 +1,8 @@
-"""Errors of estimates that are functions of sums over people and items: three one-way delete-a-group jackknives.
+"""Compute errors of functions of sums over people and items with three one-way delete-a-group jackknives.
 
-People, item clusters and their crossings are left out one group at a time, and V = V_person + V_item − V_cell, not less
-than the larger of the first two, as in two-way clustering. Unlike linearization it sees the noise of quantities that
-are near 0 in truth, such as the variance between groups that do not differ.
+People, item clusters and their crossings are left out one group at a time. V = V_person + V_item − V_cell, but at least
+the larger of the first two, as in two-way clustering. Unlike linearization, it captures the noise of quantities whose
+true value is near 0, such as the variance between groups that do not differ.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats
 
-# Random groups of people, and of crossings: the error of the variance is √(2/40), which t with 39 degrees knows.
+# Number of random groups of people, and of crossings. The error of the variance is √(2/40); t with 39 degrees of
+# freedom accounts for it.
 GROUPS = 40
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Values without one group each.
+    """Estimates that leave out one group each.
 
     Attributes:
-        values: (groups × n × q) the estimates without the group.
-        present: (groups × n) the group is part of the estimate.
+        values: (groups × n × q) estimates without the group.
+        present: (groups × n) whether the group is part of the estimate.
     """
 
     values: Floats
@@ -32,7 +33,7 @@ class LeftOut:
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """(n,) groups that are part of each estimate."""
+        """(n,) number of groups that are part of each estimate."""
         return np.asarray(self.present.sum(axis=0))
 
     def covariance(self) -> Floats:
@@ -48,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class TwoWay:
-    """Covariances (n × q × q) by people, items and crossings, and the degrees of freedom of estimates made of them."""
+    """Covariances (n × q × q) by people, items and crossings, and the degrees of freedom of combined estimates."""
 
     person: Floats
     item: Floats
@@ -58,7 +59,7 @@ class TwoWay:
 
     @property
     def kinds(self) -> Floats:
-        """(3 × n × q × q) what the variance of a combination is the largest of; people alone where the item is one."""
+        """(3 × n × q × q) covariances; a combination takes the largest variance. People alone if there is one item."""
         one = self.one_item[:, None, None]
         both = np.where(one, self.person, self.person + self.item - self.cell)
         return np.stack([both, self.person, np.where(one, self.person, self.item)])
@@ -72,7 +73,7 @@ class TwoWay:
 
 
 def two_way(person: LeftOut, item: LeftOut, cell: LeftOut) -> TwoWay:
-    """Combine the three jackknives; degrees of freedom are the fewer groups less one."""
+    """Combine the three jackknives. The degrees of freedom are the smaller number of groups minus one."""
     one = item.count == 1
     df = np.where(one, person.count, np.minimum(person.count, item.count)) - 1.0
     return TwoWay(person.covariance(), item.covariance(), cell.covariance(), np.where(df >= 1, df, np.nan), one)

@@ -1,11 +1,11 @@
-"""Errors of survey people's own answers by the survey's design: Taylor linearization over strata and sampling units.
+"""Compute design-based errors of people's own answers: Taylor linearization over strata and sampling units.
 
-A statistic of weighted answers is linearized into one value z a person, its influence. With z summed up by primary
+A statistic of weighted answers is linearized into one value z per person, its influence. With z summed by primary
 sampling unit (PSU), V = Σ_h n_h/(n_h − 1) Σ_j (z_hj − z̄_h)² over the n_h units j of the strata h, with t on units
-less strata (Wolter 2007, chapter 6; as Stata's `svy: mean`, R's survey and the package svy). A stratum with a single
-unit, a lonely one, has no spread of its own: its unit is centred on the grand mean, which errs on the safe side, and is
-counted and told. Where a file has no units, people count as drawn one by one and strata are not used: errors by the
-weights alone.
+minus strata (Wolter 2007, chapter 6; as Stata's `svy: mean`, R's survey and the package svy). A stratum with a single
+unit, a lonely stratum, has no variance of its own. Its unit is centred on the grand mean, which is conservative, and is
+counted and reported. If a file has no units, people count as sampled individually and strata are not used: errors
+reflect the weights alone.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mpta_pipeline.metrics.statistics.clustered import t_quantile
 
 @dataclass(frozen=True)
 class Design:
-    """How people were drawn.
+    """The sampling design of some people.
 
     Attributes:
         unit: Sampling unit of each person, from 0: the PSU, or the person.
         stratum: Stratum of each unit, from 0.
-        known: The survey's file has sampling units.
+        known: Whether the survey's file has sampling units.
     """
 
     unit: Ints
@@ -36,12 +36,12 @@ class Design:
 
     @property
     def n_units(self) -> int:
-        """Sampling units."""
+        """Number of sampling units."""
         return len(self.stratum)
 
     @cached_property
     def units_of_stratum(self) -> Ints:
-        """Units of each stratum."""
+        """Number of units of each stratum."""
         return np.bincount(self.stratum) if len(self.stratum) else np.zeros(0, dtype=np.int64)
 
     @cached_property
@@ -53,16 +53,16 @@ class Design:
 
     @property
     def df(self) -> float:
-        """Degrees of freedom: units less strata."""
+        """Degrees of freedom: units minus strata."""
         return float(self.n_units - len(self.units_of_stratum))
 
     def variance(self, z: Floats) -> Floats:
-        """Variance of statistics from the influences of their units.
+        """Compute the variance of statistics from the influences of their units.
 
         Args:
             z: (… × units) sums of the influences; they sum to 0 over all units.
         """
-        # One stratum after the other in the units' own order, so that sums run over neighbours.
+        # Sort units by stratum, in their own order, so that each sum runs over adjacent units.
         order = np.argsort(self.stratum, kind="stable")
         starts = np.concatenate([[0], np.cumsum(self.units_of_stratum)[:-1]]).astype(np.int64)
         z = z[..., order]
@@ -73,7 +73,7 @@ class Design:
         return np.asarray(np.where(n > 1, spread, squares).sum(axis=-1))
 
     def words(self) -> str:
-        """How the error was made, for `method`."""
+        """Describe how the error was computed, for `method`."""
         if not self.known:
             return "people's by weights alone"
         lonely = int(self.lonely.sum())
@@ -82,18 +82,18 @@ class Design:
 
 
 def design_of(persons: pl.DataFrame) -> Design:
-    """The design of some people.
+    """Read the sampling design of some people.
 
     Args:
-        persons: One row per person, with `psu` and `stratum` as in GROUPS; without them, or where nobody has a unit,
-            people count as drawn one by one.
+        persons: One row per person, with `psu` and `stratum` as in GROUPS. Without them, or if nobody has a unit,
+            people count as sampled individually.
     """
     n = persons.height
     if "psu" not in persons.columns or persons.get_column("psu").null_count() == n:
         return Design(np.arange(n), np.zeros(n, dtype=np.int64), known=False)
     alone = pl.format("person {}", pl.int_range(pl.len()))
     stratum = pl.col("stratum").fill_null("") if "stratum" in persons.columns else pl.lit("")
-    # A unit lies within a stratum, whatever the names say.
+    # A unit belongs to one stratum, even if units of several strata have the same name.
     named = persons.select(stratum.alias("stratum"), pl.coalesce(pl.lit("psu ") + pl.col("psu"), alone).alias("unit"))
     unit = dense(named.select(pl.concat_str("stratum", "unit", separator="\x1f")).to_series())
     of_unit = np.zeros(int(unit.max(initial=-1)) + 1, dtype=np.int64)
@@ -106,14 +106,14 @@ class SurveyMean:
     """A weighted mean of people's answers with its design-based error.
 
     Attributes:
-        estimate: The mean; of 0 and 1 the share.
+        estimate: The mean; a share if answers are 0 or 1.
         se: Its standard error; nan with fewer than two units.
         low: Lower end of its interval, t on `df`.
         high: Upper end.
-        df: Units less strata.
-        deff: Variance over that of a simple random sample of as many people.
-        n: People.
-        method: How the error was made, lonely units told.
+        df: Units minus strata.
+        deff: Design effect: variance relative to a simple random sample of the same size.
+        n: Number of people.
+        method: How the error was computed, with the number of lonely units.
     """
 
     estimate: float
@@ -129,13 +129,14 @@ class SurveyMean:
 def survey_mean(
     y: Floats, weight: Floats, *, stratum: pl.Series | None = None, psu: pl.Series | None = None, level: float = 0.05
 ) -> SurveyMean:
-    """Weighted mean or share of people's answers by the survey's design.
+    """Compute a weighted mean or share of people's answers with its design-based error.
 
     Args:
-        y: Answer of each person; nan where there is none. These people leave the mean, not the design (a domain).
+        y: Answer of each person; nan if there is none. These people are excluded from the mean but stay in the design
+            (domain estimation).
         weight: Survey weight of each person.
-        stratum: Sampling stratum; None: one.
-        psu: Primary sampling unit within the stratum; None: people were drawn one by one.
+        stratum: Sampling stratum; None: a single stratum.
+        psu: Primary sampling unit within the stratum; None: people were sampled individually.
         level: Level of the interval.
     """
     columns = {"stratum": stratum, "psu": psu}

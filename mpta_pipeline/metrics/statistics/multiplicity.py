@@ -26,8 +26,8 @@ def bonferroni(p: Floats) -> Floats:
 
 
 def _step_up(p: Floats, factor: float) -> Floats:
-    # scipy.stats.false_discovery_control rounds m/i before it multiplies, so that most tables of p-values differ
-    # from these in the last bit, and it takes no nan. Published q-values must not change.
+    # scipy.stats.false_discovery_control rounds m/i before it multiplies, so that most results would differ from these
+    # in the last bit, and it does not accept nan. Published q-values must not change.
     p = np.asarray(p, dtype=float)
     out = np.full(p.shape, np.nan)
     known = np.flatnonzero(np.isfinite(p))
@@ -42,7 +42,7 @@ def _step_up(p: Floats, factor: float) -> Floats:
 def e_benjamini_hochberg(e: Floats, level: float) -> NDArray[np.bool_]:
     """Rejections of e-BH (Wang and Ramdas 2022), valid under any dependence.
 
-    Rejected are the k largest e-values with e_(k) ≥ K/(level · k).
+    It rejects the k largest e-values, for the largest k with e_(k) ≥ K/(level · k).
     """
     e = np.asarray(e, dtype=float)
     count = len(e)

@@ -1,4 +1,4 @@
-"""Intervals for proportions from few answers."""
+"""Compute intervals of proportions that are based on few answers."""
 
 from __future__ import annotations
 

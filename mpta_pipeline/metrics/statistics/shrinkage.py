@@ -1,4 +1,4 @@
-"""Empirical-Bayes estimates, which pull the estimates of small groups towards those of all groups."""
+"""Compute empirical-Bayes estimates, which shrink the estimates of small groups towards those of all groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def normal_normal(estimate: Floats, variance: Floats) -> Shrunken:
     """Shrink to the precision-weighted mean, with τ² after DerSimonian and Laird (1986).
 
     Args:
-        estimate: Estimates of the groups; nan ones are left out and stay nan.
+        estimate: Estimates of the groups; nan values are left out and stay nan.
         variance: Their error variances; groups with 0 or nan are left out.
     """
     y, v = np.asarray(estimate, dtype=float), np.asarray(variance, dtype=float)
@@ -58,9 +58,9 @@ class BetaPrior:
 
 
 def fit_beta(successes: Floats, n: Floats) -> BetaPrior:
-    """Fit α, β by marginal maximum likelihood of the beta-binomial; counts may be fractional (effective ones).
+    """Fit α, β by marginal maximum likelihood of the beta-binomial; counts may be fractional (effective counts).
 
-    Where the groups spread no more than binomial sampling would, α + β runs off; it is held at 10⁶, which pools fully.
+    If the groups vary no more than binomial sampling would, α + β diverges. It is capped at 10⁶, which pools fully.
     """
     y, n = np.asarray(successes, dtype=float), np.asarray(n, dtype=float)
     pooled = float(np.clip(y.sum() / n.sum(), 1e-6, 1 - 1e-6))
