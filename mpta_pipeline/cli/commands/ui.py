@@ -21,6 +21,7 @@ def ui(
 ) -> None:
     """Open Dagster's UI and start its daemon on the instance of this deployment (`dagster dev`)."""
     from mpta_pipeline import orchestration
+    from mpta_pipeline.cli.dagster_instance import NO_FOLDER
     from mpta_pipeline.core.configuration import config_dir
 
     config = config_dir()
@@ -28,8 +29,7 @@ def ui(
         raise ConfigError(
             "The configuration folder does not exist",
             file=config,
-            remedy="run in the folder that holds dagster_home/, set MPTA_CONFIG_DIR to it, or create it with "
-            "`mpta init`",
+            remedy=NO_FOLDER,
         )
     if _taken(host, port):
         raise ConfigError(
