@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline import harmonize, inference, surveys, tasks
+from mpta_pipeline.core import tables
 from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
@@ -325,7 +326,8 @@ class Deployment:
 
     def waves(self) -> pl.DataFrame:
         """The WAVES rows of the harmonized waves, with the current data-use policy."""
-        stored = pl.concat([read_table(self.layout.table("waves", w)) for w in self.harmonized_waves()])
+        paths = [self.layout.table("waves", w) for w in self.harmonized_waves()]
+        stored = pl.concat([tables.WAVES.with_current_names(read_table(path)) for path in paths])
         return stored.with_columns(self.permitted_use("codebook"))
 
     def permitted_use(self, codebook: str) -> pl.Expr:

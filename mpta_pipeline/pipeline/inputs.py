@@ -26,7 +26,7 @@ from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import parent_nodes, read_partitions
-from mpta_pipeline.pipeline.stored import concatenated, made, outside_the_study, path_of, read
+from mpta_pipeline.pipeline.stored import concatenated, made, outside_the_study, path_of, read, with_current_names
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -113,7 +113,7 @@ class Inputs:
     def previous(self) -> pl.DataFrame | None:
         """The table as it was stored before; None if there is none, or none that can be read."""
         try:
-            return read_table(path_of(self._deployment, self.node))
+            return with_current_names(self.node.asset, read_table(path_of(self._deployment, self.node)))
         except (FileNotFoundError, DamagedError):
             return None
 

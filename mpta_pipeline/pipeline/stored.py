@@ -45,7 +45,7 @@ def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFram
         ConfigError: It has not been made yet.
     """
     try:
-        return read_table(path_of(deployment, Node(table, partition)))
+        return with_current_names(table, read_table(path_of(deployment, Node(table, partition))))
     except FileNotFoundError:
         raise ConfigError(
             f"The table {table} has not been made yet",
@@ -53,6 +53,12 @@ def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFram
             value=partition or None,
             remedy="make it first: in the UI, or with `mpta run`, which rebuilds everything that is out of date",
         ) from None
+
+
+def with_current_names(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """A stored partition with the columns' names of today, whichever version stored it."""
+    schema = graph.TABLES[table].schema
+    return frame if schema is None else schema.with_current_names(frame)
 
 
 def partitions(deployment: Deployment, table: str) -> list[str]:

@@ -127,10 +127,16 @@ def _stored(path: Path, sha: str, wave: str, layout: Layout, registry: SourceReg
     return raw
 
 
+def _release_of(folder: Path) -> dict[str, Any]:
+    """The record of a snapshot. Versions before 0.2 named the codebook `dialect`."""
+    release = read_checked_json(folder / RELEASE)
+    return {("codebook" if key == "dialect" else key): value for key, value in release.items()}
+
+
 def _usable(folder: Path, registry: SourceRegistry) -> bool:
     """Whether a snapshot is complete and undamaged, and was made with the source's record of today."""
     try:
-        release = read_checked_json(folder / RELEASE)
+        release = _release_of(folder)
         sound = all(checksum(folder / name) == expected for name, expected in release.get("checksums", {}).items())
     except (OSError, DamagedError):
         return False
@@ -295,7 +301,7 @@ def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
     if gone.version == raw.release.get("withdrawals", ""):
         return raw
     with _lock(layout, str(raw.release["sha256"])):
-        raw = replace(raw, release=read_checked_json(raw.folder / RELEASE))
+        raw = replace(raw, release=_release_of(raw.folder))
         if gone.version != raw.release.get("withdrawals", ""):
             release = rewrite_snapshot(raw.folder, raw.release, respondents(raw), raw.data(), gone)
             raw = replace(raw, release=release)
@@ -312,7 +318,7 @@ def _without_withdrawn(raw: RawWave, layout: Layout) -> RawWave:
 
 def _load(folder: Path, wave: str, registry: SourceRegistry | None) -> RawWave:
     registry = registry or load_sources()
-    release = read_checked_json(folder / RELEASE)
+    release = _release_of(folder)
     codebook = str(release["codebook"])
     if codebook not in registry:
         raise SurveyFileError(
