@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import file_sha256
 from mpta_pipeline.core.provenance import checksum, record_path
@@ -128,9 +129,9 @@ def _stored(path: Path, sha: str, wave: str, layout: Layout, registry: SourceReg
 
 
 def _release_of(folder: Path) -> dict[str, Any]:
-    """The record of a snapshot. Versions before 0.2 named the codebook `dialect`."""
+    """The record of a snapshot, with the names of today for what earlier versions named otherwise."""
     release = read_checked_json(folder / RELEASE)
-    return {("codebook" if key == "dialect" else key): value for key, value in release.items()}
+    return {tables.WAVES.earlier_names.get(key, key): value for key, value in release.items()}
 
 
 def _usable(folder: Path, registry: SourceRegistry) -> bool:
