@@ -20,6 +20,7 @@ from mpta_pipeline.inference.endpoint import check_address, open_endpoint, run_a
 from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.outdated_requests import LookAgain, OutdatedRequests
 from mpta_pipeline.inference.provider_errors import ErrorKind, ModelUnusableError, ProviderError, unforeseen
 from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
@@ -55,6 +56,7 @@ def send_requests(
     retry_errors: bool = False,
     stop: Stop | None = None,
     read_status: StatusReader | None = None,
+    look_again: LookAgain | None = None,
 ) -> RequestReport:
     """Send a model all prompts whose request its ledger has no response to. Each response is durable before it counts.
 
@@ -69,6 +71,8 @@ def send_requests(
         stop: Lets another thread end the run.
         read_status: Reads responses as they will be scored, so that a run whose responses cannot be used warns, or
             stops, within its first minute. Without it only empty responses count as unusable.
+        look_again: Says before each chunk of requests, and before each batch, which ones are wanted now. What is no
+            longer wanted is not sent and counts as superseded.
 
     Returns:
         The report. Requests withheld by policy and requests that a budget did not allow are counted in it, not raised.
@@ -88,6 +92,7 @@ def send_requests(
         cache_dir=cache_dir or ledger / "weights",
         retry_errors=retry_errors,
         read_status=read_status,
+        look_again=look_again,
     )
     return run.start(stop or Stop())
 
@@ -117,6 +122,7 @@ class Run:
         cache_dir: Path,
         retry_errors: bool,
         read_status: StatusReader | None = None,
+        look_again: LookAgain | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = Ledger(ledger)
@@ -137,6 +143,8 @@ class Run:
         self.writer: Writer
         self.recorder: Recorder
         self.client: HttpClient
+        self.look_again = look_again
+        self.outdated: OutdatedRequests
         self.total = 0
         self.cancelling = False
         self.in_doubt: list[dict[str, Any]] = []
@@ -210,13 +218,21 @@ class Run:
             self.report.estimated_cost = sum(self.spending.estimate(r, typical=True) for r in iterate_requests(todo))
         self.recorder = Recorder(self.writer, self.report, self.spending, self.early_warnings, self.secrets)
         self.total = todo.height
+        self.outdated = OutdatedRequests(self.look_again, todo)
         self.began = time.perf_counter()
         async with (
             open_endpoint(self.spec, self.provider, self.cache_dir, key, self.secrets) as self.client,
             self._keeping(),
         ):
             if self.spec.batch:
-                batch_run = BatchRun(self.provider, self.client, self.ledger, self.recorder, self._unusable)
+                batch_run = BatchRun(
+                    self.provider,
+                    self.client,
+                    self.ledger,
+                    self.recorder,
+                    unusable=self._unusable,
+                    still_wanted=self.outdated.still_wanted,
+                )
                 try:
                     await batch_run.run(todo, cancel=self.cancelling)
                 finally:
@@ -224,10 +240,18 @@ class Run:
             else:
                 self.others = _shortest_and_longest(todo)
                 await self._send_all(iterate_requests(todo))
+                while self.spending.exceeded is None and (again := await self.outdated.wanted_again()) is not None:
+                    await self._send_all(again)
+        self._note_superseded()
 
     def _note_budget(self) -> None:
         if self.spending.exceeded is not None:
             self.report.stopped = f"the budget of {self.spending.exceeded.limit:g} US dollars is reached"
+
+    def _note_superseded(self) -> None:
+        self.report.superseded = len(self.outdated)
+        if self.report.superseded and self.report.stopped is None:
+            self.report.stopped = "the prompts, the model's entry or the data-use policy changed during the run"
 
     # ---------------------------------------------------------------- sending
 
@@ -266,7 +290,7 @@ class Run:
 
     async def _send_one(self, request: ModelRequest) -> bool:
         """Send one request and write its record; return False if no budget is left."""
-        if request.request_hash in self.ahead:
+        if request.request_hash in self.ahead or await self.outdated.skip(request):
             return True
         reserved = self._reserve(request)
         if reserved is None:
@@ -393,7 +417,7 @@ class Run:
     async def _another_is_answered(self) -> bool:
         """Send a short or else a long prompt that has not failed, before its turn; its response is kept."""
         failed = {record["request_hash"] for record in (*self.rejected, *self.in_doubt)}
-        left = [request for request in self.others if request.request_hash not in failed]
+        left = [r for r in self.others if r.request_hash not in failed and r.request_hash not in self.outdated]
         for request in dict.fromkeys((*left[:1], *left[-1:])):
             reserved = self._reserve(request)
             if reserved is None:
@@ -536,7 +560,7 @@ class Run:
                 errors=self.report.errors,
                 rate=rate,
                 spent=self.report.cost or 0.0,
-                remaining_seconds=(self.total - durable) / rate if rate > 0 else None,
+                remaining_seconds=(self.total - len(self.outdated) - durable) / rate if rate > 0 else None,
                 warnings=tuple(self.early_warnings.warnings),
             )
         )
