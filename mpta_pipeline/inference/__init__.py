@@ -7,6 +7,7 @@
 This package knows nothing about surveys, personas or tasks: it takes prompts and returns responses.
 """
 
+from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
 from mpta_pipeline.inference.outdated_requests import wanted_requests
@@ -25,6 +26,7 @@ __all__ = [
     "RequestProgress",
     "RequestReport",
     "Stop",
+    "calibrate",
     "cancel_batches",
     "card",
     "card_version",

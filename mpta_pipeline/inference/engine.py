@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ from mpta_pipeline.inference.spending import Spending
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all responses since the last
 REPORT_EVERY = 0.25  # seconds between reports of progress
+PACE_SECONDS = 120.0  # latest part of a run from which its remaining time is computed
 # After so many equal first failures the entry is wrong, unless a short or a long prompt succeeds.
 EQUAL_FAILURES = 3
 FIRST_FAILURES = 12  # likewise, for first failures of any kind
@@ -146,6 +148,8 @@ class Run:
         self.look_again = look_again
         self.outdated: OutdatedRequests
         self.total = 0
+        self.paces: deque[tuple[float, int]] = deque()
+        """When progress was reported, and how many records were on disk then."""
         self.cancelling = False
         self.in_doubt: list[dict[str, Any]] = []
         """Records of server errors since its last good response. They are written once it responds again."""
@@ -548,8 +552,14 @@ class Run:
         if self.progress is None:
             return
         durable = self.writer.durable
-        seconds = time.perf_counter() - self.began
-        rate = durable / seconds if seconds > 0 else 0.0
+        now = time.perf_counter()
+        rate = durable / (now - self.began) if now > self.began else 0.0
+        while len(self.paces) > 1 and now - self.paces[0][0] > PACE_SECONDS:
+            self.paces.popleft()
+        since, before = self.paces[0] if self.paces else (self.began, 0)
+        self.paces.append((now, durable))
+        # The remaining time follows what the machine does now, not what it did when the run began.
+        pace = (durable - before) / (now - since) if durable > before and now - since > REPORT_EVERY else rate
         reused = self.report.reused + self.report.earlier_errors
         self.progress(
             RequestProgress(
@@ -560,7 +570,7 @@ class Run:
                 errors=self.report.errors,
                 rate=rate,
                 spent=self.report.cost or 0.0,
-                remaining_seconds=(self.total - len(self.outdated) - durable) / rate if rate > 0 else None,
+                remaining_seconds=(self.total - len(self.outdated) - durable) / pace if pace > 0 else None,
                 warnings=tuple(self.early_warnings.warnings),
             )
         )
