@@ -50,7 +50,7 @@ class SurveyFileError(MptaError):
 
 
 class DiskFullError(MptaError):
-    """A file that cannot be written because the disk has no room. What was being read is not at fault."""
+    """A file that cannot be written because the disk has no room. What was being read may be good."""
 
 
 class CrosswalkError(MptaError):

@@ -112,7 +112,7 @@ def disk_full(failure: Exception, reading: Path) -> DiskFullError | None:
     if getattr(failure, "errno", None) not in _NO_ROOM and not any(words in str(failure) for words in _NO_ROOM_WORDS):
         return None
     return DiskFullError(
-        "The disk is full, so the file could not be read to its end; the file is not at fault",
+        "The disk is full, so the file could not be read to its end; the file itself may be good",
         file=reading,
         remedy=f"free space where {Layout.from_env().root} is, then run again",
     )
