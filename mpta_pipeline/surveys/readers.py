@@ -47,7 +47,14 @@ def describe(file: OpenFile) -> FileInfo:
     if len(info.variables) > MAX_VARIABLES:
         raise too_wide(path, len(info.variables))
     seen: dict[str, str] = {}
-    for name in info.names:
+    for number, name in enumerate(info.names):
+        if not name:
+            raise SurveyFileError(
+                "A variable has no name",
+                file=path,
+                variable=f"number {number + 1}",
+                remedy="the file is damaged: download it again from its producer",
+            )
         if (other := seen.setdefault(name.lower(), name)) is not name:
             raise SurveyFileError(
                 "Two variables have names that differ only in upper and lower case",
