@@ -73,7 +73,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the starter study twice in a fresh data folder; the second run must not ask anything."""
+    """Run the starter study twice in a fresh data folder; the second run must send no request."""
     with tempfile.TemporaryDirectory() as folder:
         data = os.environ.get("MPTA_DATA_DIR", folder)
         for _ in range(2):

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
+NO_FOLDER = "run in the folder that holds dagster_home/, set MPTA_CONFIG_DIR to it, or create it with `mpta init`"
+"""What to do if the configuration folder, which is Dagster's home by default, does not exist."""
+
+
 def dagster_home(deployment: Deployment) -> Path:
     """Dagster's home: `DAGSTER_HOME`, by default the configuration folder."""
     return Path(os.environ.get("DAGSTER_HOME") or deployment.config).resolve()
@@ -35,8 +39,7 @@ def open_instance(deployment: Deployment) -> Iterator[dg.DagsterInstance]:
             "Dagster's home cannot be written" if home.is_dir() else "Dagster's home is not a folder",
             file=home,
             variable="DAGSTER_HOME",
-            remedy="run in the folder that holds dagster_home/, set MPTA_CONFIG_DIR to it, or create it with "
-            "`mpta init`",
+            remedy=NO_FOLDER,
         )
     os.environ["DAGSTER_HOME"] = str(home)
     # Imported here: Dagster takes half a second, which commands that only read need not wait for.

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mpta_pipeline.cli import labels
-from mpta_pipeline.cli.result import Message, Result, Table
+from mpta_pipeline.cli.result import Message, Result, ResultTable
 from mpta_pipeline.core.untrusted_text import printable
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def show(result: Result) -> None:
     if _mode.json:
         return
     for part in result.parts[_mode.shown :]:
-        if isinstance(part, Table):
+        if isinstance(part, ResultTable):
             _show_table(part)
         else:
             _show_message(part)
@@ -118,7 +118,7 @@ def _show_message(message: Message) -> None:
         out.print(line(message.text, message.level, message.subject), soft_wrap=True)
 
 
-def _show_table(table: Table) -> None:
+def _show_table(table: ResultTable) -> None:
     shown = table.rows if table.shown is None else table.shown
     if isinstance(shown, Sequence) and not (shown and isinstance(shown[0], Mapping)):
         if table.title and shown:
@@ -163,7 +163,7 @@ def _as_json(result: Result) -> str:
 
     document: dict[str, Any] = {}
     for part in result.parts:
-        if isinstance(part, Table):
+        if isinstance(part, ResultTable):
             document.setdefault(part.name, []).extend(_frame(part.rows).to_dicts())
     document |= result.facts
     document["messages"] = [

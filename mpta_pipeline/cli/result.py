@@ -18,7 +18,7 @@ Level = Literal["info", "note", "warning", "error"]
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table of a result.
 
     Attributes:
@@ -60,7 +60,7 @@ class Result:
         ok: Whether the command succeeded; if not, it ends with exit code 1.
     """
 
-    parts: list[Table | Message] = field(default_factory=list)
+    parts: list[ResultTable | Message] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     ok: bool = True
 
@@ -73,7 +73,7 @@ class Result:
         shown: Shown = None,
     ) -> None:
         """Add a table."""
-        self.parts.append(Table(name, rows, title, shown))
+        self.parts.append(ResultTable(name, rows, title, shown))
 
     def info(self, text: str, *, subject: str = "") -> None:
         """Add a line that says what was done."""

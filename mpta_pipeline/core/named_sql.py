@@ -43,7 +43,7 @@ def folder() -> Path:
 
 
 def load(name: str, **context: object) -> str:
-    """The text of one named query, e.g. `trace/figure`.
+    """The text of one named query, e.g. `trace/estimate`.
 
     Args:
         name: Path below the folder, without `.sql`.

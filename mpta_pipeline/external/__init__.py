@@ -7,19 +7,19 @@ from mpta_pipeline.external.file_formats import read
 from mpta_pipeline.external.human_answers import PeopleAnswers, read_people
 from mpta_pipeline.external.item_sources import items_from, known_items
 from mpta_pipeline.external.loading import load, together
-from mpta_pipeline.external.option_matching import SetAside
+from mpta_pipeline.external.option_matching import Exclusion
 from mpta_pipeline.external.preview import look
 from mpta_pipeline.external.scoring_inputs import Answers, Known, Reading
 from mpta_pipeline.external.table_answers import from_table
 
 __all__ = [
     "Answers",
+    "Exclusion",
     "Known",
     "Log",
     "PeopleAnswers",
     "Reading",
     "Results",
-    "SetAside",
     "check_out",
     "compute",
     "from_bbq",

@@ -12,7 +12,7 @@ from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import GOLD
 from mpta_pipeline.external.human_answers import PeopleAnswers
 from mpta_pipeline.external.item_lookup import with_item_id
-from mpta_pipeline.external.option_matching import SetAside, match
+from mpta_pipeline.external.option_matching import Exclusion, match
 from mpta_pipeline.external.scoring_inputs import Known, Reading, survey_of
 from mpta_pipeline.external.table_shapes import ids_of, with_model
 from mpta_pipeline.metrics.samples.external_scores import ROW
@@ -34,7 +34,7 @@ class KeyedAnswers:
     items: pl.DataFrame
     gold: pl.DataFrame
     notes: list[str] = field(default_factory=list)
-    left_out: list[SetAside] = field(default_factory=list)
+    left_out: list[Exclusion] = field(default_factory=list)
 
 
 def own_of_people(
@@ -260,7 +260,7 @@ def _leave_out_keyless_personas(made: KeyedAnswers) -> None:
     lost = rows.filter(lacks)
     if lost.height:
         made.left_out.append(
-            SetAside(
+            Exclusion(
                 "answers",
                 lost.height,
                 "the person gave no own answer to the question that could be read",
@@ -292,7 +292,7 @@ def _leave_out_keyless_items(made: KeyedAnswers, file: Path) -> None:
             "with --people FILE, or the item file with --items",
         )
     made.left_out.append(
-        SetAside(
+        Exclusion(
             "answers", lost.height, "their items have no key", tuple(names[:5]), "give a key or own_answer for them"
         )
     )

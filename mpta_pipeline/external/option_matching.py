@@ -24,7 +24,7 @@ _VARIANT = "_variant"
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Exclusion:
     """What was left out of the estimates.
 
     Attributes:
@@ -61,7 +61,7 @@ class Matched:
 
     frame: pl.DataFrame
     notes: tuple[str, ...]
-    left_out: tuple[SetAside, ...]
+    left_out: tuple[Exclusion, ...]
     support: pl.DataFrame
 
 
@@ -90,7 +90,7 @@ def match(
             do not belong to options. The message names file, row and remedy.
     """
     notes: list[str] = []
-    left: list[SetAside] = []
+    left: list[Exclusion] = []
     rows, variants = _variants(rows, file, items)
     rows, said = _probabilities(rows, file, variants, own_order=own_order)
     notes += said.notes
@@ -248,7 +248,7 @@ def _read_once(frame: pl.DataFrame) -> pl.DataFrame:
 @dataclass(frozen=True)
 class _Said:
     notes: Sequence[str]
-    left_out: Sequence[SetAside]
+    left_out: Sequence[Exclusion]
 
 
 def _probabilities(
@@ -347,7 +347,7 @@ def _probabilities(
     left = []
     if n_bad:
         left.append(
-            SetAside(
+            Exclusion(
                 "lists of probabilities",
                 n_bad,
                 "they contain an invalid number (NaN, empty), or only zeros",
@@ -422,7 +422,7 @@ def _base(
     )
 
 
-def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[SetAside], pl.DataFrame]:
+def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[Exclusion], pl.DataFrame]:
     """Set aside items whose answers never match their options, or never match people's answers."""
     if "answer" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.String).alias("answer"), pl.lit(None, pl.Int64).alias("pred_idx"))
@@ -478,7 +478,7 @@ def _gate(rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, list[S
         answers = ", ".join(str(a) for a in first["said"])
         options = ", ".join(first["options"][:6])
         left.append(
-            SetAside(
+            Exclusion(
                 "items",
                 part["item_id"].n_unique(),
                 f"{why} (of {first['item_id']}: answers {answers}; options {options})",

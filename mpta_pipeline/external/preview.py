@@ -110,7 +110,7 @@ def _computed(answers: Answers, by: Sequence[str]) -> list[str]:
     if by:
         lines.append(f"everything by {', '.join(by)}; pockets of personas where a model does worse")
     if "weight" in frame.columns:
-        lines.append("unweighted and weighted figures")
+        lines.append("unweighted and weighted estimates")
     if "respondent_id" in frame.columns and 0 < frame["respondent_id"].null_count() < frame.height:
         lines.append("the persona's effect: answers with it against answers without a persona")
     return lines

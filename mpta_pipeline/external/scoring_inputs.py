@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from mpta_pipeline.core.tables import GOLD
-from mpta_pipeline.external.option_matching import SetAside
+from mpta_pipeline.external.option_matching import Exclusion
 
 TASK = "external"
 
@@ -93,7 +93,7 @@ class Answers:
     numeric: pl.DataFrame | None = None
     numeric_people: pl.DataFrame | None = None
     notes: tuple[str, ...] = ()
-    left_out: tuple[SetAside, ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     support: pl.DataFrame | None = None

@@ -165,6 +165,6 @@ def _coverage(rows: pl.DataFrame, items: pl.DataFrame, known: Known | None) -> l
         if 0 < without.height < rows.height:
             notes.append(
                 f"{without.height:,} answers of {without['respondent_id'].n_unique():,} people have no weight: they "
-                f"count in unweighted figures only (e.g. {without.item(0, 'respondent_id')})"
+                f"count in unweighted estimates only (e.g. {without.item(0, 'respondent_id')})"
             )
     return notes

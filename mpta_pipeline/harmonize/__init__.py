@@ -12,7 +12,7 @@ from mpta_pipeline.harmonize.recode import (
     harmonize,
     label_drift,
 )
-from mpta_pipeline.harmonize.verdicts import variable_verdicts
+from mpta_pipeline.harmonize.variable_states import variable_states
 
 __all__ = [
     "AGAINST_LAST",
@@ -30,6 +30,6 @@ __all__ = [
     "load_crosswalk",
     "read_marginals",
     "trait_columns",
-    "variable_verdicts",
+    "variable_states",
     "with_option",
 ]

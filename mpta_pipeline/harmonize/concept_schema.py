@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mpta_pipeline.core.configuration import StrictModel, parse_record, validated
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.core.vocabulary import Domain, MissingKind
-from mpta_pipeline.harmonize.labels import LabelPattern
+from mpta_pipeline.harmonize.value_labels import LabelPattern
 
 ConceptDomain = Literal[Domain, "design"]
 Scale = Literal["nominal", "ordinal", "numeric"]

@@ -183,7 +183,7 @@ def _weights(wave: _Wave) -> CheckResult:
     """Each respondent has a weight; no weight is negative or dominates the survey."""
     name = wave.raw.release["weight_name"]
     if name is None:
-        return CheckResult("weights", True, "error", "The file carries no survey weight; figures are unweighted", {})
+        return CheckResult("weights", True, "error", "The file has no survey weight; estimates are unweighted", {})
     weight = wave.frame.get_column("weight")
     problems = []
     if weight.null_count():

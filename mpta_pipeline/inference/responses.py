@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
-    """Return calls, tokens, price and time of a run before anything is sent. Read-only; calls no model."""
+    """Return calls, tokens, price and time of a run before anything is sent. Read-only; sends no request."""
     requests = unique_requests(spec, prompts)
     allowed, _ = split_by_policy(spec, requests)
     store = Ledger(ledger)

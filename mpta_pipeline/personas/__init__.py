@@ -8,7 +8,7 @@ from mpta_pipeline.personas.panel import draw_panel
 from mpta_pipeline.personas.persona_checks import check_personas
 from mpta_pipeline.personas.render import FRAMINGS, PARAPHRASES, STYLES, render
 from mpta_pipeline.personas.sampling_design import sampling_design
-from mpta_pipeline.personas.traits import Crosswalk, answers, build_personas, column_facts
+from mpta_pipeline.personas.traits import CrosswalkTables, answers, build_personas, column_facts
 
 __all__ = [
     "FRAMINGS",
@@ -17,7 +17,7 @@ __all__ = [
     "PLACEBO",
     "SHUFFLES",
     "STYLES",
-    "Crosswalk",
+    "CrosswalkTables",
     "Exported",
     "answers",
     "build_personas",

@@ -10,7 +10,7 @@ from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.cultural_zones import ZONES
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
-from mpta_pipeline.personas.traits import Crosswalk
+from mpta_pipeline.personas.traits import CrosswalkTables
 from mpta_pipeline.personas.wording import number
 
 _RESPONDENT = ("country", "year", "wave", "survey", "codebook")
@@ -114,7 +114,7 @@ def country_group(groups: Mapping[str, Sequence[str]]) -> pl.Expr:
 def derived_dimensions(
     respondents: pl.DataFrame,
     names: Sequence[str],
-    crosswalk: Crosswalk,
+    crosswalk: CrosswalkTables,
     *,
     country_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> pl.DataFrame:
@@ -156,7 +156,7 @@ def derived_dimensions(
     ).sort("respondent_id")
 
 
-def _dimension(name: str, respondents: pl.DataFrame, crosswalk: Crosswalk) -> pl.Expr:
+def _dimension(name: str, respondents: pl.DataFrame, crosswalk: CrosswalkTables) -> pl.Expr:
     if name in _RESPONDENT:
         return pl.col(name)
     if name == "cultural_zone":

@@ -27,7 +27,7 @@ _FIRST = (
 )  # fmt: skip
 
 
-class Crosswalk(Protocol):
+class CrosswalkTables(Protocol):
     """The parts of the crosswalk that personas and tasks read."""
 
     @property
@@ -43,7 +43,7 @@ class Crosswalk(Protocol):
         """column, codebook, battery, one_choice and sign of columns that are asked together."""
 
 
-def column_facts(crosswalk: Crosswalk) -> pl.DataFrame:
+def column_facts(crosswalk: CrosswalkTables) -> pl.DataFrame:
     """One row per codebook and column: concept, domain, scale, label, question, statement, reveals, variables, battery.
 
     If several variables feed one column, the facts are those of the first by name, and `variables` lists all.
@@ -237,7 +237,9 @@ def word(long: pl.DataFrame, facts: pl.DataFrame, options: pl.DataFrame, *, code
     return long.with_columns(pl.when(ended).then(said).otherwise(said + ".").alias("statement"))
 
 
-def build_personas(respondents: pl.DataFrame, crosswalk: Crosswalk, study: Study, waves: pl.DataFrame) -> pl.DataFrame:
+def build_personas(
+    respondents: pl.DataFrame, crosswalk: CrosswalkTables, study: Study, waves: pl.DataFrame
+) -> pl.DataFrame:
     """Turn respondents into personas: what each of them answered, in words, without missing answers or raw codes.
 
     Args:

@@ -25,7 +25,7 @@ from mpta_pipeline.core.untrusted_text import one_line
 
 
 @dataclass(frozen=True)
-class PartFile:
+class WavePart:
     """A file that contributes respondents to a wave, as the last scan of the survey folder found it.
 
     Attributes:
@@ -46,12 +46,12 @@ class PartFile:
 
 
 @dataclass(frozen=True)
-class WaveFile:
+class WaveFiles:
     """The files that a wave is read from: one, or several that contribute different countries."""
 
     wave: str
     survey: str
-    parts: tuple[PartFile, ...]
+    parts: tuple[WavePart, ...]
 
     @property
     def codebooks(self) -> list[str]:
@@ -59,12 +59,12 @@ class WaveFile:
         return sorted({part.codebook for part in self.parts})
 
 
-def _wave_file(stored: dict[str, Any]) -> WaveFile:
+def _wave_file(stored: dict[str, Any]) -> WaveFiles:
     """Read a wave's files from the catalogue, also from one of an earlier version with a single file per wave."""
     if "parts" not in stored:
         stored = stored | {"parts": [{k: stored[k] for k in ("codebook", "path", "sha256")}]}
-    parts = tuple(PartFile(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
-    return WaveFile(stored["wave"], stored["survey"], parts)
+    parts = tuple(WavePart(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
+    return WaveFiles(stored["wave"], stored["survey"], parts)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Catalogue:
         removed: Wave, model or task (`wave gss-2016`) → how often it has left the study, even if it came back.
     """
 
-    waves: dict[str, WaveFile] = field(default_factory=dict)
+    waves: dict[str, WaveFiles] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
@@ -205,19 +205,19 @@ class Deployment:
         states = surveys.scan(surveys.folders(self.layout, self.sources), self.sources)
         problems = {one_line(state.path.name): state.problem for state in states if state.problem is not None}
         problems |= {aside.name: str(aside) for aside in self.set_aside}
-        waves: dict[str, WaveFile] = {}
+        waves: dict[str, WaveFiles] = {}
         for found in surveys.assign(states):
             recognition = found.state.recognition
             if found.role != "used" or recognition is None or found.state.sha256 is None:
                 continue
             if self.study.surveys is None or recognition.source.id in self.study.surveys:
                 limited = found.countries != recognition.parts[found.wave].countries
-                part = PartFile(
+                part = WavePart(
                     recognition.codebook, str(found.state.path), found.state.sha256, found.countries, limited
                 )
                 others = waves[found.wave].parts if found.wave in waves else ()
                 parts = tuple(sorted((*others, part), key=lambda p: (p.countries, p.path)))
-                waves[found.wave] = WaveFile(found.wave, recognition.source.id, parts)
+                waves[found.wave] = WaveFiles(found.wave, recognition.source.id, parts)
         unusable = {state.path.name for state in states if state.status == "unusable"}
         for wave, file in before.waves.items():
             waves |= _with_unusable(waves.get(wave), file, unusable)
@@ -248,7 +248,7 @@ class Deployment:
         """The stored catalogue; scans the survey folder if there is none."""
         return self.last_look() or self.look()
 
-    def wave_file(self, wave: str) -> WaveFile:
+    def wave_file(self, wave: str) -> WaveFiles:
         """The files of a wave.
 
         Raises:
@@ -279,18 +279,18 @@ class Deployment:
         records = " ".join(self.sources.record_version(codebook) for codebook in own)
         return "-".join(part for part in (files, " ".join(kept_here), withdrawn, records) if part)
 
-    def harmonizing_version(self, file: WaveFile) -> str:
+    def harmonizing_version(self, file: WaveFiles) -> str:
         """Version of a wave's harmonization: the crosswalk's rules for its files, and the accepted releases."""
         versions = [self.part_harmonizing_version(file.wave, part) for part in file.parts]
         return versions[0] if len(versions) == 1 else digest(*sorted(set(versions)))
 
-    def part_harmonizing_version(self, wave: str, part: PartFile) -> str:
+    def part_harmonizing_version(self, wave: str, part: WavePart) -> str:
         """As `harmonizing_version`, for one of the wave's files."""
         rules = digest(self.crosswalk.digest(part.codebook), self.sources.record_version(part.codebook))
         accepted = self.accepted(wave, part)
         return rules if accepted is None else digest(rules, accepted)
 
-    def accepted(self, wave: str, part: PartFile) -> str | None:
+    def accepted(self, wave: str, part: WavePart) -> str | None:
         """Why the release in a file may differ much from the previous one; None if it may not."""
         return self.sources.accepted(part.codebook, surveys.release_id(wave, part.sha256))
 
@@ -390,7 +390,7 @@ class Deployment:
         return digest(*(json.dumps(value, sort_keys=True) for value in values))
 
 
-def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -> dict[str, WaveFile]:
+def _with_unusable(now: WaveFiles | None, before: WaveFiles, unusable: set[str]) -> dict[str, WaveFiles]:
     """Add files that became unusable to a wave: their countries stay in the study as they were last read."""
     others = () if now is None else now.parts
     given = {country for part in others for country in part.countries}
@@ -400,4 +400,4 @@ def _with_unusable(now: WaveFile | None, before: WaveFile, unusable: set[str]) -
         if part.name in unusable and (left or now is None):
             kept.append(replace(part, countries=left, limited=part.limited or left != part.countries))
     parts = tuple(sorted((*others, *kept), key=lambda p: (p.countries, p.path)))
-    return {before.wave: WaveFile(before.wave, before.survey, parts)} if parts else {}
+    return {before.wave: WaveFiles(before.wave, before.survey, parts)} if parts else {}

@@ -105,7 +105,7 @@ class StoredTable:
 
     Attributes:
         name: Name of the table, of its asset in Dagster and of its step.
-        group: Group in Dagster's UI; also the file of its step in `steps/`.
+        group: Group in Dagster's UI.
         partitioning: How it is cut into partitions.
         schema: Its declared columns; None for a document.
         holds: What its rows are, and so how they must be handled.
@@ -344,7 +344,7 @@ _DECLARED = (
         covered={"survey_file": "raw_wave"},
         code=(
             "mpta_pipeline.harmonize.recode",
-            "mpta_pipeline.harmonize.labels",
+            "mpta_pipeline.harmonize.value_labels",
             "mpta_pipeline.harmonize.polarity",
         ),
         files=("snapshots",),
@@ -488,14 +488,14 @@ _DECLARED = (
         # Read again when requests are sent: the codebook of the persona that a prompt shows, and today's policy for it.
         # The prompts' own column data_use changes with both.
         covered={"personas": "prompts", "data_use": "prompts"},
-        # How replies become a table. What is sent is identified by the request's hash, never by a version of code.
+        # How responses become a table. What is sent is identified by the request's hash, never by a version of code.
         code=("mpta_pipeline.inference.responses",),
         files=("ledger", "model_files"),
         sends_requests=True,
         keep_if_current=True,
         kinds=("parquet",),
-        description="A model's replies. Only prompts without an answer in the model's ledger are sent; every reply is "
-        "kept.",
+        description="A model's responses. Only prompts without a response in the model's ledger are sent; every "
+        "response is kept.",
         carried={"prompts": "task prompt_id"},
         derived={
             "request_hash": f"prompts.content_hash {_SENT}",

@@ -22,7 +22,7 @@ from mpta_pipeline.core.provenance import Node, Record, read_table
 from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
-from mpta_pipeline.pipeline.deployment import Deployment, PartFile, WaveFile
+from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import parent_nodes, read_partitions
@@ -175,7 +175,7 @@ class Inputs:
         return self._given("sources").sources
 
     @property
-    def wave_file(self) -> WaveFile:
+    def wave_file(self) -> WaveFiles:
         """The files of the wave."""
         return self._given("wave_file").wave_file(self.partition)
 
@@ -199,11 +199,11 @@ class Inputs:
         """The table of test-retest accuracies that the study names."""
         return self._given("retest_file").retest_file
 
-    def accepted(self, part: PartFile) -> str | None:
+    def accepted(self, part: WavePart) -> str | None:
         """Why the release in one of the wave's files may differ much from the one before; None: it may not."""
         return self._given("acceptance").accepted(self.partition, part)
 
-    def harmonizing_version(self, part: PartFile) -> str:
+    def harmonizing_version(self, part: WavePart) -> str:
         """Version of how one of the wave's files is harmonized."""
         return self._given("acceptance").part_harmonizing_version(self.partition, part)
 

@@ -195,7 +195,7 @@ class Report:
         found = [row for row in estimates if row.metric in metrics and row.dimensions == ALL]
         return sorted(found, key=lambda row: (metrics.index(row.metric), order.get(row.condition, len(order))))
 
-    def blocks(self, estimates: Sequence[Estimate]) -> list[rows.Block]:
+    def blocks(self, estimates: Sequence[Estimate]) -> list[rows.DimensionRows]:
         """Estimates by dimension, in the order of the study."""
         return rows.blocks(estimates, self.study.figures.dimensions, self.values)
 

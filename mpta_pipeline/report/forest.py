@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mpta_pipeline.report import charts, phrases
-from mpta_pipeline.report.rows import Block, Estimate
+from mpta_pipeline.report.rows import DimensionRows, Estimate
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Forest:
     metric: str
     share: bool
     axis: charts.Axis
-    blocks: Sequence[Block]
+    blocks: Sequence[DimensionRows]
     marks: Sequence[str]
     weighted: bool
     effects: charts.Axis | None

@@ -206,7 +206,7 @@ def _asks(columns: Collection[str], dimension: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Block:
+class DimensionRows:
     """The estimates of one dimension."""
 
     dimension: str
@@ -222,7 +222,7 @@ def value_order(options: pl.DataFrame) -> dict[str, int]:
     return dict(places.filter(pl.col("value").is_unique()).iter_rows())
 
 
-def blocks(estimates: Iterable[Estimate], order: Sequence[str], values: Mapping[str, int]) -> list[Block]:
+def blocks(estimates: Iterable[Estimate], order: Sequence[str], values: Mapping[str, int]) -> list[DimensionRows]:
     """Estimates by dimension: everyone first, then in the study's order; subgroups by place on the scale, then name."""
     rank = {name: i for i, name in enumerate((ALL, *order))}
     found: dict[str, list[Estimate]] = {}
@@ -233,15 +233,15 @@ def blocks(estimates: Iterable[Estimate], order: Sequence[str], values: Mapping[
     def place(estimate: Estimate) -> list[tuple[int, str]]:
         return [(values.get(part, len(values)), part) for part in estimate.subgroup.split("×")]
 
-    return [Block(name, sorted(found[name], key=place)) for name in names]
+    return [DimensionRows(name, sorted(found[name], key=place)) for name in names]
 
 
-def by_metric(estimates: Iterable[Estimate]) -> list[Block]:
+def by_metric(estimates: Iterable[Estimate]) -> list[DimensionRows]:
     """Estimates by metric, in the order given."""
     found: dict[str, list[Estimate]] = {}
     for estimate in estimates:
         found.setdefault(estimate.metric, []).append(estimate)
-    return [Block(name, rows) for name, rows in found.items()]
+    return [DimensionRows(name, rows) for name, rows in found.items()]
 
 
 def verdict(everyone: Estimate) -> str:

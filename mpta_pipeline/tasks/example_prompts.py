@@ -17,7 +17,7 @@ from mpta_pipeline.core.hashing import hash_uniform
 from mpta_pipeline.core.study import PanelDesign, Study, TaskConfig
 from mpta_pipeline.core.tables import RESPONDENTS, WAVES
 from mpta_pipeline.harmonize import load_crosswalk
-from mpta_pipeline.personas import FRAMINGS, STYLES, Crosswalk, build_personas, column_facts, draw_panel, render
+from mpta_pipeline.personas import FRAMINGS, STYLES, CrosswalkTables, build_personas, column_facts, draw_panel, render
 from mpta_pipeline.tasks.items import build_gold, build_items
 from mpta_pipeline.tasks.kind_registry import task_kinds
 from mpta_pipeline.tasks.prompts import build_prompts
@@ -47,7 +47,7 @@ def _tasks(known: Iterable[TaskKind], folder: Path) -> dict[str, TaskConfig]:
     return tasks
 
 
-def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
+def invented_respondents(crosswalk: CrosswalkTables, codebook: str, n: int = 2) -> tuple[pl.DataFrame, pl.DataFrame]:
     """RESPONDENTS and WAVES rows of invented people: answers drawn from the crosswalk's options by hash."""
     people = pl.DataFrame({"respondent_id": [f"invented-{i}" for i in range(n)]})
     values: list[pl.Series] = []
@@ -90,7 +90,7 @@ def invented_respondents(crosswalk: Crosswalk, codebook: str, n: int = 2) -> tup
     return RESPONDENTS.conform(frame), waves
 
 
-def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract", seed: int = 2025) -> str:
+def showcase(crosswalk: CrosswalkTables | None = None, *, codebook: str = "gss_extract", seed: int = 2025) -> str:
     """The example prompts in Markdown, made by the code that makes a study's prompts."""
     crosswalk = crosswalk or load_crosswalk()
     people, waves = invented_respondents(crosswalk, codebook)
@@ -131,7 +131,7 @@ def showcase(crosswalk: Crosswalk | None = None, *, codebook: str = "gss_extract
 
 
 def _one_prompt(
-    name: str, study: Study, people: pl.DataFrame, personas: pl.DataFrame, crosswalk: Crosswalk
+    name: str, study: Study, people: pl.DataFrame, personas: pl.DataFrame, crosswalk: CrosswalkTables
 ) -> dict[str, Any]:
     """The first prompt of a task with the first persona."""
     config = study.tasks[name]

@@ -10,7 +10,7 @@ from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest, file_sha256, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import GOLD, ITEMS
-from mpta_pipeline.personas import Crosswalk
+from mpta_pipeline.personas import CrosswalkTables
 from mpta_pipeline.tasks.item_gaps import Gaps, sound
 from mpta_pipeline.tasks.item_locations import locate
 from mpta_pipeline.tasks.kind_registry import kind_of, task_kinds
@@ -21,7 +21,7 @@ def build_items(
     name: str,
     config: TaskConfig,
     *,
-    crosswalk: Crosswalk,
+    crosswalk: CrosswalkTables,
     respondents: pl.DataFrame,
     study: Study,
     cache_dir: Path | None = None,
@@ -100,7 +100,7 @@ def build_gold(
     config: TaskConfig,
     items: pl.DataFrame,
     *,
-    crosswalk: Crosswalk,
+    crosswalk: CrosswalkTables,
     respondents: pl.DataFrame,
     base: Path | None = None,
 ) -> pl.DataFrame:

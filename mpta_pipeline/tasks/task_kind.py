@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.study import TaskConfig
-from mpta_pipeline.personas import Crosswalk
+from mpta_pipeline.personas import CrosswalkTables
 from mpta_pipeline.tasks.item_files import ItemFile
 from mpta_pipeline.tasks.item_gaps import Gaps
 
@@ -38,7 +38,7 @@ class ItemRequest:
     """
 
     config: TaskConfig
-    crosswalk: Crosswalk
+    crosswalk: CrosswalkTables
     respondents: pl.DataFrame
     files: tuple[Path, ...]
     seed: int
@@ -64,7 +64,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Signature:
+class ItemFileSignature:
     """How `mpta score` recognizes an item file of a kind that the user did not name.
 
     Attributes:
@@ -105,7 +105,7 @@ class TaskKind:
     file: ItemFile | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     example: Example | None = None
-    signature: Signature | None = None
+    signature: ItemFileSignature | None = None
     shuffles_options: bool = False
 
 

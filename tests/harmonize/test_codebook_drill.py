@@ -20,7 +20,7 @@ import pytest
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import normal_label
+from mpta_pipeline.harmonize.value_labels import normal_label
 from mpta_pipeline.surveys import SourceRegistry
 from tests.shared_data import WVS_CODEBOOK, present
 

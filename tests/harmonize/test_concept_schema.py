@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mpta_pipeline.core.errors import CrosswalkError
-from mpta_pipeline.harmonize import load_crosswalk
-from mpta_pipeline.harmonize.labels import LabelPattern, normal_label
+from mpta_pipeline.harmonize import Crosswalk, load_crosswalk
+from mpta_pipeline.harmonize.value_labels import LabelPattern, normal_label
+from mpta_pipeline.surveys import packaged_sources
 
 GOOD = """
 concept: tea
@@ -30,13 +32,16 @@ absent: {wvs7: not asked, wvs_ts: not asked, joint: not asked, evs2017: not aske
 """
 
 
-def load(tmp_path: Path, text: str, name: str = "tea.yaml") -> object:
+def load(tmp_path: Path, text: str, name: str = "tea.yaml") -> Crosswalk:
+    """Compile the concepts of a folder, without rows of the packaged sources: these belong to other concepts."""
     (tmp_path / name).write_text(text, encoding="utf-8")
-    return load_crosswalk(tmp_path)
+    registry = packaged_sources()
+    bare = {source.codebook: source.model_copy(update={"concepts": {}}) for source in registry}
+    return load_crosswalk(tmp_path, sources=replace(registry, sources=bare))
 
 
 def test_yes_and_no_are_words(tmp_path: Path) -> None:
-    crosswalk = load_crosswalk(Path(load(tmp_path, GOOD) and tmp_path))
+    crosswalk = load(tmp_path, GOOD)
     assert crosswalk.options["value"].to_list() == ["yes", "no"]
     assert crosswalk.options["score"].to_list() == [1.0, 0.0]
 
@@ -82,13 +87,13 @@ def test_two_concepts_cannot_fill_one_column(tmp_path: Path) -> None:
 
 def test_sources_that_are_not_pooled_share_no_column(tmp_path: Path) -> None:
     text = GOOD.replace("    pool: true\n", "")
-    crosswalk = load_crosswalk(Path(load(tmp_path, text) and tmp_path))
+    crosswalk = load(tmp_path, text)
     assert crosswalk.concepts["column"].drop_nulls().to_list() == ["tea_gss"]
 
 
 def test_the_digest_of_a_codebook_changes_with_its_rows_only(tmp_path: Path) -> None:
-    before = load_crosswalk(Path(load(tmp_path, GOOD) and tmp_path))
-    after = load_crosswalk(Path(load(tmp_path, GOOD.replace("text: a lot", "text: very much")) and tmp_path))
+    before = load(tmp_path, GOOD)
+    after = load(tmp_path, GOOD.replace("text: a lot", "text: very much"))
     assert before.digest("gss") != after.digest("gss")
     assert before.digest("wvs7") == after.digest("wvs7")
 

@@ -1,5 +1,6 @@
 """Protects the recipe "Add a survey source": one YAML file, in the package or in a configuration folder, is enough."""
 
+import gzip
 import json
 import os
 import shutil
@@ -8,8 +9,9 @@ import sys
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
-from mpta_pipeline import harmonize, surveys
+from mpta_pipeline import cli, harmonize, surveys
 from mpta_pipeline.core.errors import PolicyError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -214,3 +216,14 @@ def test_records_and_what_is_set_aside_are_shown_where_a_person_looks(world):
         assert "concepts/odd.yaml" in said
     assert "own source club" in shown["surveys"]
     assert "gss_extract" in shown["surveys"], "the others are listed"
+
+
+def test_a_description_knows_the_deployments_own_sources(world, tmp_path):
+    configured(world.config, policy="sources: {gss_extract: {data_use: any}}")
+    target = tmp_path / "club.json.gz"
+    done = CliRunner().invoke(cli.app, ["describe", str(write_file(tmp_path)), str(target)])
+    assert done.exit_code == 0, done.output
+    described = json.loads(gzip.decompress(target.read_bytes()))
+    states = {v["name"]: v["crosswalk"]["club-2025"] for v in described["variables"]}
+    assert states["gender"] == {"state": "matched", "columns": ["sex"]}
+    assert states["member"] == {"state": "identity"}

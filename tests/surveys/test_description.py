@@ -58,11 +58,11 @@ def test_what_the_crosswalk_makes_of_each_variable_stands_beside_it(tmp_path, la
         values={**file.values, "Q46": {1: "Purple", 2: "Green", 3: "Red", 4: "Blue"}},
     )
     raw = surveys.ingest(make.write(strange, tmp_path / "x.sav"), "wvs-7", layout, registry)
-    verdicts = harmonize.variable_verdicts(raw, harmonize.load_crosswalk())
-    assert verdicts["Q57"]["state"] == "matched" and verdicts["Q57"]["columns"]
-    assert verdicts["Q46"]["state"] == "set aside" and "Purple" in " ".join(verdicts["Q46"]["why"])
-    assert verdicts["D_INTERVIEW"]["state"] == verdicts["W_WEIGHT"]["state"] == "identity"
-    assert verdicts["Q999"] == {"state": "unknown"}
+    states = harmonize.variable_states(raw, harmonize.load_crosswalk())
+    assert states["Q57"]["state"] == "matched" and states["Q57"]["columns"]
+    assert states["Q46"]["state"] == "set aside" and "Purple" in " ".join(states["Q46"]["why"])
+    assert states["D_INTERVIEW"]["state"] == states["W_WEIGHT"]["state"] == "identity"
+    assert states["Q999"] == {"state": "unknown"}
 
 
 def test_how_near_a_file_is_to_each_source(tmp_path, registry):

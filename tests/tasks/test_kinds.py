@@ -308,7 +308,7 @@ def test_another_file_than_the_pinned_one_is_refused(server, tmp_path):
     for _ in range(2):
         with pytest.raises(TaskError) as raised:
             fetch(wrong, "density", tmp_path)
-    assert "another file" in str(raised.value)
+    assert "does not return the pinned file" in str(raised.value)
     assert not list(tmp_path.rglob("items.csv*"))
 
 

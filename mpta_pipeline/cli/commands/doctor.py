@@ -13,8 +13,8 @@ def doctor() -> Result:
 
     from mpta_pipeline.cli.dagster_instance import dagster_home
     from mpta_pipeline.core.untrusted_text import printable
-    from mpta_pipeline.orchestration.doctor import examine
     from mpta_pipeline.pipeline.deployment import Deployment
+    from mpta_pipeline.pipeline.doctor import examine
 
     deployment = Deployment.from_env()
     found = list(examine(deployment, dagster_home(deployment)))

@@ -161,19 +161,22 @@ def describe(
 
     result = Result()
     described = surveys.describe_file(file)
+    deployment: Deployment | None
     try:
-        registry = Deployment.from_env().sources
+        deployment = Deployment.from_env()
+        registry = deployment.sources
     except MptaError:  # a description needs no configuration
-        registry = surveys.load_sources()
+        deployment, registry = None, surveys.load_sources()
     by_name = {entry["name"].lower(): entry for entry in described["variables"]}
     try:
         found = surveys.recognize(file, registry)
         described["recognized"] = {"source": found.codebook, "waves": list(found.waves), "version": found.version}
+        crosswalk = harmonize.load_crosswalk() if deployment is None else deployment.crosswalk
         with scratch() as folder:
             for wave in found.waves:
                 raw = surveys.ingest(file, wave, Layout(folder), registry)
-                for name, verdict in harmonize.variable_verdicts(raw, harmonize.load_crosswalk()).items():
-                    by_name[name.lower()].setdefault("crosswalk", {})[wave] = verdict
+                for name, state in harmonize.variable_states(raw, crosswalk).items():
+                    by_name[name.lower()].setdefault("crosswalk", {})[wave] = state
     except MptaError as failure:
         described["not_read"] = failure.problem
         result.warning(f"The file cannot be read as a survey wave: {failure.problem}")
@@ -186,8 +189,8 @@ def describe(
     told = ", ".join(f"{n:,} {state}" for state, n in sorted(counts.items()))
     result.info(f"{described['rows']:,} rows, {described['columns']:,} variables" + (f": {told}" if told else ""))
     for entry in described["variables"]:
-        verdicts = entry.get("crosswalk", {}).values()
-        why = dict.fromkeys(w for v in verdicts if v["state"] == "set aside" for w in v["why"])
+        by_wave = entry.get("crosswalk", {}).values()
+        why = dict.fromkeys(w for found in by_wave if found["state"] == "set aside" for w in found["why"])
         if why:
             result.info("; ".join(why), subject=f"  set aside {entry['name']}")
     result.info(f"{path} holds no respondent, and counts below five are masked. You can attach it to a bug report.")
@@ -201,7 +204,7 @@ def _states(described: dict[str, Any]) -> dict[str, int]:
     """How many variables the crosswalk sets aside, matches, takes as ids, or does not know."""
     counts: dict[str, int] = {}
     for entry in described["variables"]:
-        states = {verdict["state"] for verdict in entry.get("crosswalk", {}).values()}
+        states = {found["state"] for found in entry.get("crosswalk", {}).values()}
         best = next((s for s in ("set aside", "matched", "identity", "unknown") if s in states), None)
         if best is not None:
             counts[best] = counts.get(best, 0) + 1

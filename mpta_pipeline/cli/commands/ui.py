@@ -25,6 +25,7 @@ def ui(
     it listens on, and to the names that `MPTA_UI_HOSTS` lists (separated by commas).
     """
     from mpta_pipeline import orchestration
+    from mpta_pipeline.cli.dagster_instance import NO_FOLDER
     from mpta_pipeline.core.configuration import config_dir
 
     config = config_dir()
@@ -32,8 +33,7 @@ def ui(
         raise ConfigError(
             "The configuration folder does not exist",
             file=config,
-            remedy="run in the folder that holds dagster_home/, set MPTA_CONFIG_DIR to it, or create it with "
-            "`mpta init`",
+            remedy=NO_FOLDER,
         )
     if _taken(host, port):
         raise ConfigError(

@@ -10,8 +10,8 @@ import polars as pl
 
 from mpta_pipeline.harmonize.concept_schema import Option
 from mpta_pipeline.harmonize.crosswalk import Rule
-from mpta_pipeline.harmonize.labels import LabelPattern, fitting, language, shown_label
 from mpta_pipeline.harmonize.recode.problems import Problem
+from mpta_pipeline.harmonize.value_labels import LabelPattern, fitting, language, shown_label
 from mpta_pipeline.surveys import Coded
 
 MISSING_SUFFIX = "__missing"

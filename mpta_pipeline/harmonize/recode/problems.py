@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mpta_pipeline.core.errors import CrosswalkError
-from mpta_pipeline.harmonize.labels import short
+from mpta_pipeline.harmonize.value_labels import short
 from mpta_pipeline.surveys import RawWave
 
 

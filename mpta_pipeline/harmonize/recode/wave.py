@@ -16,11 +16,11 @@ from mpta_pipeline.core.hashing import hash_rows
 from mpta_pipeline.core.tables import RESPONDENTS
 from mpta_pipeline.harmonize.concept_schema import Filter
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule
-from mpta_pipeline.harmonize.labels import normal_label
 from mpta_pipeline.harmonize.recode.codes import CODE_SUFFIX, CONTENT, MISSING_SUFFIX, Recode, bind, fits, means
 from mpta_pipeline.harmonize.recode.direction import settle
 from mpta_pipeline.harmonize.recode.problems import Problem, stopped
 from mpta_pipeline.harmonize.recode.set_aside import set_aside
+from mpta_pipeline.harmonize.value_labels import normal_label
 from mpta_pipeline.surveys import Coded, RawWave, cells, coded, respondents
 
 COUNTRY = "country"

@@ -6,12 +6,10 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
-from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.balancing import ONE_KEY, Units
 from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
 
-# MC2 has several right options. Its score is a probability mass, not a share of right picks.
-_ONE_KEY = pl.col("scoring") != "probability_mass"
-_ANSWERED = _ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
+_ANSWERED = ONE_KEY & (pl.col("n_orders") > pl.col("n_error"))
 
 
 def _skill_features(units: Units) -> Floats:
@@ -109,7 +107,7 @@ METRICS = (
         chance="1/k, k options",
         value=pl.col("n_right"),
         count=pl.col("n_ok"),
-        where=_ONE_KEY & (pl.col("n_ok") > 0),
+        where=ONE_KEY & (pl.col("n_ok") > 0),
         proportion=True,
         baselines={"chance": pl.col("chance")},
     ),

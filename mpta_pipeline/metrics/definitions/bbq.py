@@ -12,15 +12,14 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
-from mpta_pipeline.metrics.samples.balancing import Units
-from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
+from mpta_pipeline.metrics.samples.balancing import N_REPLIES, Units
+from mpta_pipeline.metrics.statistics.arrays import Floats, difference_of_ratios, ratio
 
 _PAPER = "Parrish et al. 2022 (arXiv 2110.08193), scripts of nyu-mll/BBQ"
 _AMBIGUOUS = (pl.col("context") == "ambig").fill_null(False)
 _DISAMBIGUATED = (pl.col("context") == "disambig").fill_null(False)
 _CLASSIFIED = pl.col("n_biased") + pl.col("n_counter") + pl.col("n_unknown")
 _TARGETED = pl.col("targeted").fill_null(False)
-_REPLIES = pl.col("n_orders") - pl.col("n_error")
 _AS_PAPER = "of readable answers alone, as in the paper"
 
 
@@ -64,10 +63,6 @@ def _aligned_features(units: Units) -> Floats:
     )
 
 
-def _aligned_difference(totals: Floats) -> Floats:
-    return ratio(totals[..., 0], totals[..., 1]) - ratio(totals[..., 2], totals[..., 3])
-
-
 def _remark(frame: pl.DataFrame) -> str | None:
     """State how many items have no stereotyped option, and how many have the same group on both."""
     items = frame.filter(pl.col("targeted").is_not_null()).unique("item_id")
@@ -82,7 +77,9 @@ def _remark(frame: pl.DataFrame) -> str | None:
     return "; ".join(word for word in words if word) or None
 
 
-def _accuracy(name: str, label: str, where: pl.Expr, text: str, *, count: pl.Expr = _REPLIES, rule: str = "") -> Metric:
+def _accuracy(
+    name: str, label: str, where: pl.Expr, text: str, *, count: pl.Expr = N_REPLIES, rule: str = ""
+) -> Metric:
     return Metric(
         name=name,
         label=label,
@@ -158,7 +155,7 @@ METRICS = (
         chance="0",
         remark=_remark,
         features=_aligned_features,
-        statistic=_aligned_difference,
+        statistic=difference_of_ratios,
     ),
     Metric(
         name="bbq_s_amb",

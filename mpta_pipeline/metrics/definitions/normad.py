@@ -10,7 +10,7 @@ import polars as pl
 from mpta_pipeline.core.cultural_zones import ZONES
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
-from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
+from mpta_pipeline.metrics.statistics.arrays import Floats, difference_of_ratios, ratio
 
 _NORMAD = (pl.col("answer_set") == "acceptability").fill_null(False)
 _LABELS = 3
@@ -70,10 +70,6 @@ def _adaptability_features(units: Units) -> Floats:
     ).to_numpy()
 
 
-def _adaptability(totals: Floats) -> Floats:
-    return ratio(totals[..., 0], totals[..., 1]) - ratio(totals[..., 2], totals[..., 3])
-
-
 METRICS = (
     Metric(
         name="zone_gap",
@@ -102,7 +98,7 @@ METRICS = (
         family="normad",
         chance="0",
         features=_adaptability_features,
-        statistic=_adaptability,
+        statistic=difference_of_ratios,
     ),
     Metric(
         name="yes_bias",

@@ -6,10 +6,10 @@ import polars as pl
 
 from mpta_pipeline.metrics.metric import Direction, Metric
 from mpta_pipeline.metrics.samples.answer_changes import REFERENCE
+from mpta_pipeline.metrics.samples.balancing import ONE_KEY
 
-_ONE_KEY = pl.col("scoring") != "probability_mass"
-_PAIRED = _ONE_KEY & (pl.col("n_pairs") > 0)
-_PERSONA = _ONE_KEY & (pl.col("condition") == "persona") & (pl.col("n_orders") > pl.col("n_error"))
+_PAIRED = ONE_KEY & (pl.col("n_pairs") > 0)
+_PERSONA = ONE_KEY & (pl.col("condition") == "persona") & (pl.col("n_orders") > pl.col("n_error"))
 _SAME = "on the same item in the same option order, both readable"
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
-from mpta_pipeline.metrics.samples.balancing import LEAST_PROBABILITY
+from mpta_pipeline.metrics.samples.balancing import LEAST_PROBABILITY, ONE_KEY
 
-_ONE_KEY = pl.col("scoring") != "probability_mass"
 _K = 1 / pl.col("chance")
 
 
@@ -25,7 +24,7 @@ def _record(
         family="probabilities",
         chance=uniform,
         value=pl.col(name),
-        where=_ONE_KEY & pl.col(name).is_not_null(),
+        where=ONE_KEY & pl.col(name).is_not_null(),
         paired=True,
         gap=True,
         baselines=baselines,

@@ -6,10 +6,8 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
-from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.balancing import N_REPLIES, Units
 from mpta_pipeline.metrics.statistics.arrays import Floats, ratio
-
-_REPLIES = pl.col("n_orders") - pl.col("n_error")
 
 
 def _position_features(units: Units) -> Floats:
@@ -36,8 +34,8 @@ METRICS = (
         family="replies",
         chance="none",
         value=pl.col("n_ok"),
-        count=_REPLIES,
-        where=_REPLIES > 0,
+        count=N_REPLIES,
+        where=N_REPLIES > 0,
         proportion=True,
         paired=True,
         gap=True,
@@ -54,8 +52,8 @@ METRICS = (
         family="replies",
         chance="none",
         value=pl.col("n_refused"),
-        count=_REPLIES,
-        where=_REPLIES > 0,
+        count=N_REPLIES,
+        where=N_REPLIES > 0,
         proportion=True,
         paired=True,
         gap=True,
@@ -73,8 +71,8 @@ METRICS = (
         family="replies",
         chance="none",
         value=pl.col("n_condescending"),
-        count=_REPLIES,
-        where=_REPLIES > 0,
+        count=N_REPLIES,
+        where=N_REPLIES > 0,
         proportion=True,
         paired=True,
         gap=True,

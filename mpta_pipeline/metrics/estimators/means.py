@@ -12,7 +12,7 @@ from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.survey_answers import Block, View, stacked
 from mpta_pipeline.metrics.statistics import equivalence, shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
-from mpta_pipeline.metrics.statistics.clustered import Gaps, Means, Moments, Slices, Totals, t_quantile
+from mpta_pipeline.metrics.statistics.clustered import Means, Moments, SliceGaps, Slices, Totals, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import apart, interval, paired
 
 # Note of an estimate with a single item cluster.
@@ -187,7 +187,7 @@ class _Apart:
 
 
 def _apart_from_outliers(
-    view: View, moments: Moments, gaps: Gaps, ends: tuple[float | None, float | None]
+    view: View, moments: Moments, gaps: SliceGaps, ends: tuple[float | None, float | None]
 ) -> _Apart | None:
     """Compute gaps that outlier groups cannot distort; None if there is no outlier group.
 
@@ -226,7 +226,7 @@ def _apart_from_outliers(
 
 
 def _gap_columns(
-    view: View, metric: Metric, gaps: Gaps | None, moments: Moments | None, *, net: bool = False
+    view: View, metric: Metric, gaps: SliceGaps | None, moments: Moments | None, *, net: bool = False
 ) -> dict[str, Floats | list[str | None]]:
     if gaps is None or moments is None or not metric.gap or view.n < 2:
         return {}

@@ -29,6 +29,10 @@ _USED = (
     *UNIT_KEY, "wave", "cluster_id", "category", "scoring", "answer_set", "k_options", "ordinal", "gold_idx",
     "gold_pos", "pred_idx", "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
 )  # fmt: skip
+ONE_KEY = pl.col("scoring") != "probability_mass"
+"""Rows of units with one right option. MC2 has several: its score is a probability mass, not a share of right picks."""
+N_REPLIES = pl.col("n_orders") - pl.col("n_error")
+"""Replies behind a row of units: its option orders without those whose request failed."""
 
 
 @dataclass(frozen=True)

@@ -38,3 +38,8 @@ def dense(values: pl.Series) -> NDArray[np.int64]:
     """Assign codes from 0 in the values' sorted order, so that codes do not depend on row order."""
     names = values.unique().sort().to_list()
     return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)
+
+
+def difference_of_ratios(totals: Floats) -> Floats:
+    """First ratio minus second, from two pairs of numerator and denominator on the last axis."""
+    return ratio(totals[..., 0], totals[..., 1]) - ratio(totals[..., 2], totals[..., 3])

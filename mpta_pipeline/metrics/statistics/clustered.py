@@ -51,7 +51,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Gaps:
+class SliceGaps:
     """Difference between each slice and all other rows that have a slice, with error and degrees of freedom.
 
     Attributes:
@@ -250,7 +250,7 @@ class Slices:
         """
         return self.means_of(Moments(self.rows, x, w))
 
-    def gaps(self, x: Floats, w: Floats) -> Gaps:
+    def gaps(self, x: Floats, w: Floats) -> SliceGaps:
         """Compute the mean of each slice minus the mean of the rest, with the error of the difference."""
         return self.gaps_of(Moments(self.rows, x, w))
 
@@ -306,7 +306,7 @@ class Slices:
             one_item=one_item & (persona > 1),
         )
 
-    def gaps_of(self, moments: Moments) -> Gaps:
+    def gaps_of(self, moments: Moments) -> SliceGaps:
         """As `gaps`, from a value's moments.
 
         Clusters that both sides share (usually all items) enter with their covariance. C/(C − 1) and the degrees of
@@ -349,7 +349,7 @@ class Slices:
                 v, df = v_persona, df_persona
             defined = (df >= 1) & np.isfinite(sides.mean) & np.isfinite(sides.rest)
             se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
-        return Gaps(
+        return SliceGaps(
             difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
             mean=sides.mean + moments.centre,
             se=np.where(se < 1e-9, 0.0, se),

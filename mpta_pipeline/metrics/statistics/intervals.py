@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats
-from mpta_pipeline.metrics.statistics.clustered import Gaps, p_value, t_quantile
+from mpta_pipeline.metrics.statistics.clustered import SliceGaps, p_value, t_quantile
 from mpta_pipeline.metrics.statistics.proportions import wilson
 
 # With fewer effective answers than this on a proportion's rarer side, its logit is not approximately normal.
@@ -129,7 +129,7 @@ def paired(
     return low, high, p_value(difference, error, df)
 
 
-def apart(gaps: Gaps, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
+def apart(gaps: SliceGaps, low: float | None, high: float | None, *, level: float) -> tuple[Floats, Floats]:
     """Error and two-sided p-value of each gap between means within a range, based on `unseen` intervals if se is 0.
 
     If se is 0, the ends of both sides' intervals are combined by Newcombe's square-and-add method (1998, method 10).

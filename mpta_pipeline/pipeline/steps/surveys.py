@@ -13,7 +13,7 @@ from mpta_pipeline.core import tables
 from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import DamagedError, MptaError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.pipeline.deployment import PartFile
+from mpta_pipeline.pipeline.deployment import WavePart
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.run_step import CORRECT, raise_blocking
 from mpta_pipeline.pipeline.step import Output, step
@@ -151,7 +151,7 @@ def _facts(frame: pl.DataFrame, raw: surveys.RawWave, crosswalk: harmonize.Cross
     }
 
 
-def _part_version(inputs: Inputs, raw: surveys.RawWave, file: PartFile | None) -> str:
+def _part_version(inputs: Inputs, raw: surveys.RawWave, file: WavePart | None) -> str:
     """Version of everything that a part of a harmonized wave is made from."""
     rules = "" if file is None else inputs.harmonizing_version(file)
     withdrawn = str(raw.release.get("withdrawals", ""))

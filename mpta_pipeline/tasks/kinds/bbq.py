@@ -12,7 +12,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
-from mpta_pipeline.tasks.task_kind import Example, ItemRequest, Signature, TaskKind
+from mpta_pipeline.tasks.task_kind import Example, ItemFileSignature, ItemRequest, TaskKind
 
 # Categories with a pinned file; any other file of the same structure is read from `path`.
 _SHA = {
@@ -238,6 +238,6 @@ KINDS = (
         file=FILE,
         options={"metadata": "BBQ's supplemental/additional_metadata.csv: biased answers as its authors marked them"},
         example=Example(),
-        signature=Signature(frozenset(NEEDED)),
+        signature=ItemFileSignature(frozenset(NEEDED)),
     ),
 )

@@ -16,7 +16,7 @@ import polars as pl
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import file_sha256, hash_rows, hash_uniform
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
-from mpta_pipeline.tasks.task_kind import Example, ItemRequest, Signature, TaskKind
+from mpta_pipeline.tasks.task_kind import Example, ItemFileSignature, ItemRequest, TaskKind
 
 _SHA = "b8d8ef1e12f98b4f2a9f47abc9765da0640b182b6c5d9b92f0c1a1f2f1e02e5c"
 _MC_SHA = "c90d853454fd48c676accb33e16923ac438dbb6fb37ecc7c6a70e33c9e556e87"
@@ -187,7 +187,7 @@ KINDS = (
         binary_items,
         file=FILE,
         example=Example(),
-        signature=Signature(frozenset({"Best Answer", "Best Incorrect Answer"})),
+        signature=ItemFileSignature(frozenset({"Best Answer", "Best Incorrect Answer"})),
         shuffles_options=True,
     ),
     TaskKind(
@@ -196,7 +196,7 @@ KINDS = (
         mc1_items,
         file=CHOICES,
         options=_OPTIONS,
-        signature=Signature(file_name=CHOICES.name),
+        signature=ItemFileSignature(file_name=CHOICES.name),
         shuffles_options=True,
     ),
     TaskKind(

@@ -10,7 +10,7 @@ from mpta_pipeline.harmonize.recode import column_sources, columns_set_aside
 from mpta_pipeline.surveys import RawWave
 
 
-def variable_verdicts(raw: RawWave, crosswalk: Crosswalk) -> Mapping[str, dict[str, Any]]:
+def variable_states(raw: RawWave, crosswalk: Crosswalk) -> Mapping[str, dict[str, Any]]:
     """Native variable, as in the file → `state` and, if there are any, `columns` and `why`.
 
     `matched`: it fills harmonized columns. `set aside`: it would, but the file says something that the crosswalk does

@@ -1,6 +1,6 @@
-"""Examine whether a deployment can work: folders, configuration, models. Read-only; calls no model.
+"""Examine whether a deployment can work: folders, configuration, models. Read-only; sends no request.
 
-No Dagster here: `mpta doctor` shows the findings.
+`mpta doctor` shows the findings.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Diagnosis]:
             yield Diagnosis(name, True, read())
         except MptaError as failure:
             yield Diagnosis(name, False, str(failure))
-    with suppress(MptaError):  # a configuration that cannot be read was told above
+    with suppress(MptaError):  # a configuration that cannot be read was reported above
         for aside in deployment.set_aside:
             yield Diagnosis(aside.name, False, str(aside))
     yield from _items(deployment)

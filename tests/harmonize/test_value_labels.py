@@ -13,7 +13,7 @@ import pytest
 from mpta_pipeline import harmonize
 from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.harmonize.crosswalk import Crosswalk
-from mpta_pipeline.harmonize.labels import LabelPattern, completions, fitting, normal_label
+from mpta_pipeline.harmonize.value_labels import LabelPattern, completions, fitting, normal_label
 from tests.factories.raw_waves import IDENTITY, MakeRaw
 from tests.shared_data import SKELETONS, needs_skeletons
 
