@@ -28,6 +28,7 @@ def main() -> int:
     for name, count in COUNTS.items():
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"attacks (default {count})")
     parser.add_argument("--sources", type=int, default=None, metavar="N", help="sources of the policies (default all)")
+    parser.add_argument("--seed", type=int, default=19, metavar="N", help="another seed makes other attacks")
     wanted = parser.parse_args()
     rows: list[tuple[str, str, int, int]] = []
     problems: list[str] = []
@@ -36,7 +37,7 @@ def main() -> int:
             if count := getattr(wanted, name):
                 root = Path(folder) / name
                 root.mkdir()
-                rows += _tally(name, campaign(count, root), problems)
+                rows += _tally(name, campaign(count, root, wanted.seed), problems)
         if wanted.sources != 0:
             root = Path(folder) / "policies"
             root.mkdir()

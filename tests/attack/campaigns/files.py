@@ -15,9 +15,9 @@ from tests.surveys.test_hostile_files import CASES
 FORMATS = (".sav", ".zsav", ".dta", ".csv", ".sav.zip")
 
 
-def files(n: int, root: Path) -> Iterator[Outcome]:
+def files(n: int, root: Path, seed: int = 19) -> Iterator[Outcome]:
     """Read the hostile files of the suite and mutated ones in turn, `n` in all, and after them a good one."""
-    rng, registry = random.Random(19), surveys.load_sources()
+    rng, registry = random.Random(seed), surveys.load_sources()
     made = survey_files.wvs7(survey_files.wvs_people(per_country=10))
     good = {s: survey_files.write(made, root / f"good{s}").read_bytes() for s in FORMATS}
     for turn in range(n):

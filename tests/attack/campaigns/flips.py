@@ -35,9 +35,9 @@ FIGURES = ("responses", "scores", "subgroup_metrics", "pockets")
 RUNS = 4  # each run mends what it meets: a file, or what was half-way made from it
 
 
-def flips(n: int, root: Path) -> Iterator[Outcome]:
+def flips(n: int, root: Path, seed: int = 19) -> Iterator[Outcome]:
     """Flip one bit `n` times, over the kinds of stored files in turn."""
-    rng = random.Random(19)
+    rng = random.Random(seed)
     with serving() as server:
         world = World(root, server.url)
         for year in (2016, 2018):

@@ -51,9 +51,9 @@ def forget(respondent: str) -> None:
     bring_up_to_date()
 
 
-def kills(n: int, root: Path) -> Iterator[Outcome]:
+def kills(n: int, root: Path, seed: int = 19) -> Iterator[Outcome]:
     """Kill a run `n` times, stage by stage, at a random moment of the stage."""
-    rng = random.Random(19)
+    rng = random.Random(seed)
     with serving() as server:
         world = World(root, server.url)
         world.study(STUDY | {"panel": {"size": 30, "strata": ["sex"]}})
