@@ -49,6 +49,10 @@ class SurveyFileError(MptaError):
     """A survey file that cannot be read or recognized."""
 
 
+class DiskFullError(MptaError):
+    """A file that cannot be written because the disk has no room. What was being read may be good."""
+
+
 class CrosswalkError(MptaError):
     """An invalid concept file, or a wave that does not fit the crosswalk."""
 

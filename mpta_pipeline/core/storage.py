@@ -7,6 +7,7 @@ differences. Files that need locks and appends (ledgers), and the published Duck
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
@@ -23,10 +24,14 @@ from typing import Any, cast
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ConfigError, DamagedError
+from mpta_pipeline.core.errors import ConfigError, DamagedError, DiskFullError
 
 REPLACED_ESTIMATES = "figures_before"
 """Folder of replaced estimates. It keeps its original name."""
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_WORDS = tuple(os.strerror(number) for number in _NO_ROOM)
 
 
 def on_object_store(path: Path) -> bool:
@@ -95,6 +100,28 @@ def read_text(path: Path) -> str:
     if not on_object_store(path):
         return path.read_text(encoding="utf-8")
     return str(_object_store(path).cat_file(_name(path)).decode())
+
+
+def disk_full(failure: Exception, reading: Path) -> DiskFullError | None:
+    """The error for a disk without room; None if a failure has another cause.
+
+    Args:
+        failure: What Python or a library raised. Libraries state the system's reason in their message only.
+        reading: The file that was being read.
+    """
+    if getattr(failure, "errno", None) not in _NO_ROOM and not any(words in str(failure) for words in _NO_ROOM_WORDS):
+        return None
+    return DiskFullError(
+        "The disk is full, so the file could not be read to its end; the file itself may be good",
+        file=reading,
+        remedy=f"free space where {Layout.from_env().root} is, then run again",
+    )
+
+
+def file_identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written, replaced or moved, even if its time of change is set back."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
@@ -227,7 +254,9 @@ class Layout:
             from upath import UPath
 
             # Files that another process has just written must be visible: listings are never cached.
-            return cast(Path, UPath(self.url, use_listings_cache=False))
+            store = UPath(self.url, use_listings_cache=False)
+            _ = store.fs  # imports the store's package, without which the first access would fail
+            return cast(Path, store)
         except (ImportError, ValueError) as failure:
             raise ConfigError(
                 f"The object store cannot be used: {failure}",

@@ -7,8 +7,10 @@
 This package knows nothing about surveys, personas or tasks: it takes prompts and returns responses.
 """
 
+from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 from mpta_pipeline.inference.provider_registry import provider_problems
@@ -24,6 +26,7 @@ __all__ = [
     "RequestProgress",
     "RequestReport",
     "Stop",
+    "calibrate",
     "cancel_batches",
     "card",
     "card_version",
@@ -38,6 +41,7 @@ __all__ = [
     "send_requests",
     "stored_probe",
     "verify",
+    "wanted_requests",
     "with_request_hashes",
     "withdraw",
 ]

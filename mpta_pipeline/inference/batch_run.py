@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -29,6 +29,7 @@ class BatchRun:
         ledger: The model's ledger, beside which open batches are noted.
         recorder: Writes the results.
         unusable: Makes the error for a model that cannot be used, from the reason.
+        still_wanted: Returns those of a batch's requests that are still wanted when it is submitted.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class BatchRun:
         client: HttpClient,
         ledger: Ledger,
         recorder: Recorder,
+        *,
         unusable: Callable[[str], ModelUnusableError],
+        still_wanted: Callable[[list[ModelRequest]], Awaitable[list[ModelRequest]]],
     ) -> None:
         self.provider = provider
         self.spec = provider.spec
@@ -45,6 +48,7 @@ class BatchRun:
         self.ledger = ledger
         self.recorder = recorder
         self.unusable = unusable
+        self.still_wanted = still_wanted
         self.reserved = 0.0
         self._answered: set[str] = set()
         """Requests of open batches whose response the ledger has already."""
@@ -66,8 +70,14 @@ class BatchRun:
                 variable="batch",
                 remedy="remove `batch` from its entry, or use another elicitation than option_logprob",
             )
-        patience = self.spec.timeouts.patience
-        batches = Batches(endpoint, self.client, self.ledger.folder, self.spec.batch_poll, patience)
+        batches = Batches(
+            endpoint,
+            self.client,
+            self.ledger.folder,
+            self.spec.batch_poll,
+            patience=self.spec.timeouts.patience,
+            still_wanted=self.still_wanted,
+        )
         # A run that was killed after it wrote results and before it forgot their batch gets them again.
         waiting = pl.Series(list(batches.waiting), dtype=pl.String)
         self._answered = set(self.ledger.settled(waiting).answered)

@@ -56,18 +56,27 @@ class Batches:
         folder: The ledger's folder, which keeps the note of open batches.
         poll: Seconds between checks of a batch.
         patience: Seconds that a batch may be in a state that the provider does not document.
+        still_wanted: Called before each batch is submitted; returns those of its requests that are still wanted.
 
     Raises:
         ModelError: The note of open batches cannot be read.
     """
 
     def __init__(
-        self, endpoint: BatchEndpoint, http: BatchHttp, folder: Path, poll: float, patience: float = 600.0
+        self,
+        endpoint: BatchEndpoint,
+        http: BatchHttp,
+        folder: Path,
+        poll: float,
+        *,
+        patience: float = 600.0,
+        still_wanted: Callable[[list[ModelRequest]], Awaitable[list[ModelRequest]]] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.http = http
         self.poll = poll
         self.patience = patience
+        self.still_wanted = still_wanted
         self.path = folder / "batches.json"
         self.open: list[SubmittedBatch] = []
         self.notes: list[str] = []
@@ -119,6 +128,10 @@ class Batches:
     async def _submit_queue(self) -> None:
         while self._queue and not self._full:
             part = self._queue.popleft()
+            if self.still_wanted is not None:
+                part = await self.still_wanted(part)
+            if not part:
+                continue
             submitted = SubmittedBatch(
                 tag="mpta-" + digest(*(a.request_hash for a in part)),
                 id=None,

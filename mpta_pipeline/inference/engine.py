@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from mpta_pipeline.inference.endpoint import check_address, open_endpoint, run_a
 from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.outdated_requests import LookAgain, OutdatedRequests
 from mpta_pipeline.inference.provider_errors import ErrorKind, ModelUnusableError, ProviderError, unforeseen
 from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
@@ -38,6 +40,7 @@ from mpta_pipeline.inference.spending import Spending
 
 SYNC_EVERY = 0.05  # seconds between syncs of the ledger; each takes a few ms and covers all responses since the last
 REPORT_EVERY = 0.25  # seconds between reports of progress
+PACE_SECONDS = 120.0  # latest part of a run from which its remaining time is computed
 # After so many equal first failures the entry is wrong, unless a short or a long prompt succeeds.
 EQUAL_FAILURES = 3
 FIRST_FAILURES = 12  # likewise, for first failures of any kind
@@ -55,6 +58,7 @@ def send_requests(
     retry_errors: bool = False,
     stop: Stop | None = None,
     read_status: StatusReader | None = None,
+    look_again: LookAgain | None = None,
 ) -> RequestReport:
     """Send a model all prompts whose request its ledger has no response to. Each response is durable before it counts.
 
@@ -69,6 +73,8 @@ def send_requests(
         stop: Lets another thread end the run.
         read_status: Reads responses as they will be scored, so that a run whose responses cannot be used warns, or
             stops, within its first minute. Without it only empty responses count as unusable.
+        look_again: Says before each chunk of requests, and before each batch, which ones are wanted now. What is no
+            longer wanted is not sent and counts as superseded.
 
     Returns:
         The report. Requests withheld by policy and requests that a budget did not allow are counted in it, not raised.
@@ -88,6 +94,7 @@ def send_requests(
         cache_dir=cache_dir or ledger / "weights",
         retry_errors=retry_errors,
         read_status=read_status,
+        look_again=look_again,
     )
     return run.start(stop or Stop())
 
@@ -117,6 +124,7 @@ class Run:
         cache_dir: Path,
         retry_errors: bool,
         read_status: StatusReader | None = None,
+        look_again: LookAgain | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = Ledger(ledger)
@@ -137,7 +145,11 @@ class Run:
         self.writer: Writer
         self.recorder: Recorder
         self.client: HttpClient
+        self.look_again = look_again
+        self.outdated: OutdatedRequests
         self.total = 0
+        self.paces: deque[tuple[float, int]] = deque()
+        """When progress was reported, and how many records were on disk then."""
         self.cancelling = False
         self.in_doubt: list[dict[str, Any]] = []
         """Records of server errors since its last good response. They are written once it responds again."""
@@ -210,13 +222,21 @@ class Run:
             self.report.estimated_cost = sum(self.spending.estimate(r, typical=True) for r in iterate_requests(todo))
         self.recorder = Recorder(self.writer, self.report, self.spending, self.early_warnings, self.secrets)
         self.total = todo.height
+        self.outdated = OutdatedRequests(self.look_again, todo)
         self.began = time.perf_counter()
         async with (
             open_endpoint(self.spec, self.provider, self.cache_dir, key, self.secrets) as self.client,
             self._keeping(),
         ):
             if self.spec.batch:
-                batch_run = BatchRun(self.provider, self.client, self.ledger, self.recorder, self._unusable)
+                batch_run = BatchRun(
+                    self.provider,
+                    self.client,
+                    self.ledger,
+                    self.recorder,
+                    unusable=self._unusable,
+                    still_wanted=self.outdated.still_wanted,
+                )
                 try:
                     await batch_run.run(todo, cancel=self.cancelling)
                 finally:
@@ -224,10 +244,18 @@ class Run:
             else:
                 self.others = _shortest_and_longest(todo)
                 await self._send_all(iterate_requests(todo))
+                while self.spending.exceeded is None and (again := await self.outdated.wanted_again()) is not None:
+                    await self._send_all(again)
+        self._note_superseded()
 
     def _note_budget(self) -> None:
         if self.spending.exceeded is not None:
             self.report.stopped = f"the budget of {self.spending.exceeded.limit:g} US dollars is reached"
+
+    def _note_superseded(self) -> None:
+        self.report.superseded = len(self.outdated)
+        if self.report.superseded and self.report.stopped is None:
+            self.report.stopped = "the prompts, the model's entry or the data-use policy changed during the run"
 
     # ---------------------------------------------------------------- sending
 
@@ -266,7 +294,7 @@ class Run:
 
     async def _send_one(self, request: ModelRequest) -> bool:
         """Send one request and write its record; return False if no budget is left."""
-        if request.request_hash in self.ahead:
+        if request.request_hash in self.ahead or await self.outdated.skip(request):
             return True
         reserved = self._reserve(request)
         if reserved is None:
@@ -393,7 +421,7 @@ class Run:
     async def _another_is_answered(self) -> bool:
         """Send a short or else a long prompt that has not failed, before its turn; its response is kept."""
         failed = {record["request_hash"] for record in (*self.rejected, *self.in_doubt)}
-        left = [request for request in self.others if request.request_hash not in failed]
+        left = [r for r in self.others if r.request_hash not in failed and r.request_hash not in self.outdated]
         for request in dict.fromkeys((*left[:1], *left[-1:])):
             reserved = self._reserve(request)
             if reserved is None:
@@ -524,8 +552,14 @@ class Run:
         if self.progress is None:
             return
         durable = self.writer.durable
-        seconds = time.perf_counter() - self.began
-        rate = durable / seconds if seconds > 0 else 0.0
+        now = time.perf_counter()
+        rate = durable / (now - self.began) if now > self.began else 0.0
+        while len(self.paces) > 1 and now - self.paces[0][0] > PACE_SECONDS:
+            self.paces.popleft()
+        since, before = self.paces[0] if self.paces else (self.began, 0)
+        self.paces.append((now, durable))
+        # The remaining time follows what the machine does now, not what it did when the run began.
+        pace = (durable - before) / (now - since) if durable > before and now - since > REPORT_EVERY else rate
         reused = self.report.reused + self.report.earlier_errors
         self.progress(
             RequestProgress(
@@ -536,7 +570,7 @@ class Run:
                 errors=self.report.errors,
                 rate=rate,
                 spent=self.report.cost or 0.0,
-                remaining_seconds=(self.total - durable) / rate if rate > 0 else None,
+                remaining_seconds=(self.total - len(self.outdated) - durable) / pace if pace > 0 else None,
                 warnings=tuple(self.early_warnings.warnings),
             )
         )

@@ -118,6 +118,16 @@ class Ledger:
         columns = ("request_hash", "error", "asked_at", "prompt_tokens", "completion_tokens", "cost", "latency")
         return {name: float(value) for name, value in self._collect(columns, sums).row(0, named=True).items()}
 
+    def times(self) -> pl.DataFrame:
+        """Return of each response when it was requested (ms), its latency (s) and its prompt's tokens."""
+        columns = ("asked_at", "latency", "prompt_tokens")
+
+        def pick(records: pl.LazyFrame) -> pl.LazyFrame:
+            answered = records.filter(pl.col("error").is_null(), pl.col("asked_at").is_not_null())
+            return answered.unique(("request_hash", "asked_at")).select(columns)
+
+        return self._collect(("request_hash", "error", *columns), pick)
+
     def verify(self) -> LedgerCheck:
         """Read every record and verify all checksums. Needs no lock and changes nothing."""
         import pyarrow as pa

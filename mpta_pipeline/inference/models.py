@@ -324,7 +324,7 @@ class ModelSpec(StrictModel):
         """
         if self.provider_class.in_process:
             return True
-        if self.model.endswith(("-cloud", ":cloud")):
+        if self.model.strip().casefold().endswith(("-cloud", ":cloud")):
             return False
         host = urlsplit(self.url).hostname or ""
         if host == "localhost" or host.endswith(".localhost"):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.tables import RESPONSES
 from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
+from mpta_pipeline.inference.measured_speed import measured_speed
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 
 TYPICAL_BYTES_PER_TOKEN = 4.0
+ASSUMED_RANGE = (0.5, 4.0)  # times the assumed time: another processor, or one that others use
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Plan:
         completion_tokens: Tokens of the responses, at most.
         price: US dollars; null if the entry has no price.
         seconds: Expected time.
+        seconds_low: Expected time if the model is as fast as in the fastest tenth of its earlier responses.
+        seconds_high: Expected time if it is as slow as in the slowest tenth.
+        speed: What the time was computed from: `measured on N responses`, or `assumed`.
     """
 
     model: str
@@ -45,6 +50,9 @@ class Plan:
     completion_tokens: int
     price: float | None
     seconds: float
+    seconds_low: float
+    seconds_high: float
+    speed: str
 
     def as_row(self) -> dict[str, Any]:
         """Return the plan as a row of a table."""
@@ -60,7 +68,6 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     todo = allowed.join(
         pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
     )
-    totals = store.totals()
     length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
     response = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
@@ -74,23 +81,7 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     ).row(0)
     prompt_tokens, completion_tokens = int(sums[0]), int(sums[1])
     calls = int(sums[2])
-    rate = spec.provider_class.prefill_rate
-    if rate is not None:
-        # A prefix is evaluated once per group: subtract it for all but the first prompt of the group.
-        shared = todo.group_by("group").agg(
-            pl.col("system").str.len_bytes().fill_null(0).sum().alias("all"),
-            pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
-        )
-        saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
-        seconds = max(prompt_tokens - saved, 0.0) / rate + 0.05 * calls
-        if totals["answers"] >= 20:
-            seconds = calls * totals["latency"]
-    else:
-        seconds = calls * (totals["latency"] or spec.seconds_per_request) / spec.connections
-        if spec.requests_per_minute:
-            seconds = max(seconds, calls * 60.0 / spec.requests_per_minute)
-        if spec.tokens_per_minute:
-            seconds = max(seconds, prompt_tokens * 60.0 / spec.tokens_per_minute)
+    time = _time(spec, store, todo, calls, prompt_tokens)
     return Plan(
         model=spec.name,
         requests=requests.height,
@@ -101,8 +92,54 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         price=None if spec.price is None else spec.price.of(prompt_tokens, completion_tokens, batch=spec.batch),
-        seconds=round(seconds, 1),
+        seconds=round(time.seconds, 1),
+        seconds_low=round(time.low, 1),
+        seconds_high=round(time.high, 1),
+        speed=f"measured on {time.measured} responses" if time.measured else "assumed",
     )
+
+
+class _Time(NamedTuple):
+    """Seconds of a run with their range, and the responses that they were computed from (0: assumed)."""
+
+    seconds: float
+    low: float
+    high: float
+    measured: int
+
+
+def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, prompt_tokens: int) -> _Time:
+    rate = spec.provider_class.prefill_rate
+    speed = measured_speed(ledger, one_by_one=rate is not None)
+    if not calls:
+        return _Time(0.0, 0.0, 0.0, 0 if speed is None else speed.responses)
+    if rate is not None:
+        if speed is None:
+            seconds = _assumed_seconds(todo, calls, prompt_tokens, rate)
+            return _Time(seconds, seconds * ASSUMED_RANGE[0], seconds * ASSUMED_RANGE[1], 0)
+        longer = prompt_tokens / todo.height / speed.prompt_tokens if speed.prompt_tokens else 1.0
+        n = todo.height * longer
+        return _Time(n * speed.seconds, n * speed.low, n * speed.high, speed.responses)
+    least = calls * 60.0 / spec.requests_per_minute if spec.requests_per_minute else 0.0
+    if spec.tokens_per_minute:
+        least = max(least, prompt_tokens * 60.0 / spec.tokens_per_minute)
+    n = calls / spec.connections
+    if speed is None:
+        seconds = max(n * spec.seconds_per_request, least)
+        return _Time(seconds, max(seconds * ASSUMED_RANGE[0], least), max(seconds * ASSUMED_RANGE[1], least), 0)
+    seconds, low, high = (max(n * each, least) for each in (speed.seconds, speed.low, speed.high))
+    return _Time(seconds, low, high, speed.responses)
+
+
+def _assumed_seconds(todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: float) -> float:
+    """Seconds of a model in this process that has not answered yet: its provider's rate on an idle machine."""
+    # A prefix is evaluated once per group: subtract it for all but the first prompt of the group.
+    shared = todo.group_by("group").agg(
+        pl.col("system").str.len_bytes().fill_null(0).sum().alias("all"),
+        pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
+    )
+    saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
+    return max(prompt_tokens - saved, 0.0) / rate + 0.05 * calls
 
 
 def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFrame:

@@ -110,7 +110,8 @@ class RequestReport:
         earlier_errors: Requests that failed for good before and were not sent again.
         withheld: Requests not sent because of their source's data-use policy.
         refusal: The policy error, if requests were withheld.
-        left: Requests not sent because the run stopped before.
+        left: Requests not sent because the run stopped before, or because they are no longer wanted.
+        superseded: Those of them that are no longer wanted, e.g. because their prompts were made again.
         stopped: Why the run stopped before the end; None if it did not.
         cut_off: Responses of this run that ended at the token limit without an answer.
         prompt_tokens: Tokens sent in this run.
@@ -136,6 +137,7 @@ class RequestReport:
     withheld: int = 0
     refusal: PolicyError | None = None
     left: int = 0
+    superseded: int = 0
     stopped: str | None = None
     cut_off: int = 0
     prompt_tokens: int = 0
@@ -171,6 +173,7 @@ class RequestReport:
             "withheld": self.withheld,
             "withheld_because": None if self.refusal is None else str(self.refusal),
             "left": self.left,
+            "superseded": self.superseded,
             "cut_off": self.cut_off,
             "stopped": self.stopped,
             "cost_usd": None if self.cost is None else round(self.cost, 6),

@@ -19,7 +19,7 @@ from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, read_table
-from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
@@ -244,9 +244,40 @@ class Inputs:
     @property
     def request_options(self) -> RequestOptions:
         """How the run sends requests."""
-        if not self._declared.sends_requests:
-            raise UndeclaredInputError(self.node.asset, "the options of requests (`sends_requests`)")
+        self._only_with_requests("the options of requests")
         return current_options(self._deployment)
+
+    # --- what may change while requests are sent ---
+
+    def stamp(self) -> tuple[object, ...] | None:
+        """What changes when the upstream tables or the configuration change; None while a table is being replaced.
+
+        It is cheap: the upstream tables' records, and times and sizes of the configuration's files.
+        """
+        self._only_with_requests("the stamp of its inputs")
+        records = [self.records(name).get(key) for name in self._declared.upstream for key in self.partitions(name)]
+        if None in records:
+            return None
+        config = self._deployment.config
+        files = [config / f"{name}.yaml" for name in ("models", "study", "surveys")]
+        files += [*sorted(listed(config / "sources", "*.yaml")), *sorted(listed(config / "providers", "*.py"))]
+        return (*(r.version for r in records if r is not None), *map(_time_and_size, files))
+
+    def as_of_now(self) -> Inputs | None:
+        """These inputs with the configuration of this moment; None if their model or task has left the study.
+
+        Raises:
+            ConfigError: A file of the configuration cannot be used.
+        """
+        self._only_with_requests("its inputs as of now")
+        deployment = replace(self._deployment)
+        if self._key("model") not in deployment.models or self._key("task") not in deployment.study.tasks:
+            return None
+        return replace(self, _deployment=deployment)
+
+    def _only_with_requests(self, what: str) -> None:
+        if not self._declared.sends_requests:
+            raise UndeclaredInputError(self.node.asset, f"{what} (`sends_requests`)")
 
     def stored_outside_the_study(self) -> list[Path]:
         """Stored partitions of models and tasks that left the study; they are kept and not published."""
@@ -257,6 +288,14 @@ class Inputs:
         if not set(one_of) & set(self._declared.files):
             raise UndeclaredInputError(self.node.asset, f"files of kind `{' or '.join(one_of)}`")
         return self._deployment.layout
+
+
+def _time_and_size(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _restricted(model: M, keys: Iterable[str], table: str, path: str = "") -> M:

@@ -109,7 +109,7 @@ def _records(deployment: Deployment) -> Iterator[Finding]:
         if record is None:
             problem = "has no record: writing it was interrupted, or the record was damaged; the next run rebuilds it"
         elif record.checksum and checksum(path) != record.checksum:
-            problem = "is damaged: its bytes are not those that were written; `mpta run` rebuilds it"
+            problem = "is damaged: its bytes are not those that were written; delete it, and `mpta run` rebuilds it"
         else:
             frame = read_parquet(path)
             # A record of an earlier version states no hash of the rows alone.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import lzma
+import os
 import re
 import shutil
 import struct
@@ -16,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.core.storage import scratch
+from mpta_pipeline.core.storage import disk_full, scratch
 from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.file_info import SUFFIXES, Format, one_line_of
 
@@ -43,6 +45,7 @@ _ZIP_ERRORS = (
     OSError,
     ValueError,
 )
+_LEFT_FREE = 1 << 28  # bytes that an archive leaves free on the disk
 _SAV_LAYOUT, _SAV_BIAS = 64, 84  # offsets of layout and compression, and of the bias of compressed codes, in a .sav
 SAS_MAGIC = bytes.fromhex("c2ea8160b31411cfbd92080009c7318c181f1011")
 
@@ -88,6 +91,8 @@ def opened(path: Path) -> Iterator[OpenFile]:
         raise SurveyFileError(
             failure.problem, file=path, variable=failure.variable, value=failure.value, remedy=failure.remedy
         ) from None
+    except OSError as failure:
+        raise disk_full(failure, path) or failure from None
 
 
 @contextmanager
@@ -220,9 +225,11 @@ def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool
             with archive.open(info) as packed, target.open("wb") as out:
                 while block := packed.read(1 << 20):
                     written += len(block)
-                    if written > limit or written > free - (1 << 28):
+                    if written > free - _LEFT_FREE:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    if written > limit:
                         raise SurveyFileError(
-                            "The archive unpacks to more than a survey file can have, or more than fits on the disk",
+                            "The archive unpacks to more than a survey file can have",
                             file=path,
                             value=f"more than {written:,} bytes from {path.stat().st_size:,}",
                             remedy="unpack and inspect it yourself, then put the survey file into the survey folder",
@@ -230,7 +237,7 @@ def _unpack(path: Path, folder: Path, *, most: int = MAX_ZIP_BYTES, nested: bool
                     out.write(block)
             return target if target.suffix != ".zip" else _unpack(target, folder, most=limit, nested=True)
     except _ZIP_ERRORS as failure:
-        raise SurveyFileError(
+        raise disk_full(failure, path) or SurveyFileError(
             f"The archive cannot be unpacked: {one_line_of(failure)}",
             file=path,
             remedy="download it again, or unpack it yourself and put the survey file into the survey folder",

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.core.storage import scratch
+from mpta_pipeline.core.errors import MptaError, SurveyFileError
+from mpta_pipeline.core.storage import disk_full, scratch
 from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.csv_files import chunks_csv, describe_csv
 from mpta_pipeline.surveys.file_info import (
@@ -47,7 +47,14 @@ def describe(file: OpenFile) -> FileInfo:
     if len(info.variables) > MAX_VARIABLES:
         raise too_wide(path, len(info.variables))
     seen: dict[str, str] = {}
-    for name in info.names:
+    for number, name in enumerate(info.names):
+        if not name:
+            raise SurveyFileError(
+                "A variable has no name",
+                file=path,
+                variable=f"number {number + 1}",
+                remedy="the file is damaged: download it again from its producer",
+            )
         if (other := seen.setdefault(name.lower(), name)) is not name:
             raise SurveyFileError(
                 "Two variables have names that differ only in upper and lower case",
@@ -95,8 +102,8 @@ def _describe_labelled(path: Path, form: Format) -> FileInfo:
     )
 
 
-def _unreadable(path: Path, form: Format, failure: Exception) -> SurveyFileError:
-    return SurveyFileError(
+def _unreadable(path: Path, form: Format, failure: Exception) -> MptaError:
+    return disk_full(failure, path) or SurveyFileError(
         f"The file cannot be read as {form}: {one_line_of(failure)}",
         file=path,
         remedy="it is damaged or incomplete, or has a wrong suffix: download it again from its producer",
@@ -139,7 +146,10 @@ def parts(
         written = []
         for number, frame in enumerate(chunks_csv(info, columns, size)):
             written.append(folder / f"{number}.arrow")
-            frame.write_ipc(written[-1])
+            try:
+                frame.write_ipc(written[-1])
+            except (OSError, pl.exceptions.PolarsError) as failure:
+                raise disk_full(failure, info.path) or failure from None
         return written
     # Two child processes read in parallel if the number of rows is known: most time goes into Python objects.
     wanted = 2 if info.rows is not None and info.rows > size else 1

@@ -24,6 +24,7 @@ from mpta_pipeline.core.provenance import checksum, record_path
 from mpta_pipeline.core.storage import (
     Layout,
     copy,
+    file_identity,
     listed,
     mirror,
     on_object_store,
@@ -343,6 +344,7 @@ def _lock(layout: Layout, sha: str) -> Iterator[None]:
 
 
 def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, registry: SourceRegistry) -> None:
+    before = file_identity(path)
     with opened(path) as file:
         info = readers.describe(file)
         closed = [registry.closed(source) for source in candidates(info, registry)]
@@ -363,7 +365,8 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                 )
             if (refusal := registry.closed(recognition.source)) is not None:
                 raise refusal
-            if file_sha256(path) != sha:
+            # The hash alone would miss a file that is replaced while it is read, and put back.
+            if file_sha256(path) != sha or file_identity(path) != before:
                 raise SurveyFileError(
                     "The file changed while it was read",
                     file=path,

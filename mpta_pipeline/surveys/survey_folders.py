@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.errors import DiskFullError, MptaError
 from mpta_pipeline.core.hashing import file_sha256
-from mpta_pipeline.core.storage import Layout, write_json
+from mpta_pipeline.core.storage import Layout, file_identity, write_json
 from mpta_pipeline.core.untrusted_text import one_line
 from mpta_pipeline.surveys.file_info import SUFFIXES
 from mpta_pipeline.surveys.opening import content_format
@@ -105,11 +105,13 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
             continue
         entry = known.get(str(path))
         if entry is None or entry["identity"] != identity:
+            before = _full_identity(path)
             entry = {"identity": identity, **_look(path, registry)}
-            if _identity(path) != identity:
+            if _full_identity(path) != before or _identity(path) != identity:
                 states.append(_state(path, {"identity": identity, "problem": _GROWING}, registry))
                 continue
-        entries[str(path)] = entry
+        if not entry.pop("passing", False):
+            entries[str(path)] = entry
         states.append(_state(path, entry, registry))
     if entries != known:
         write_json({"version": registry.digest, "files": entries}, cache)
@@ -132,6 +134,14 @@ def _identity(path: Path) -> list[int] | None:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
+def _full_identity(path: Path) -> tuple[int, ...] | None:
+    """As `_identity`; it changes, too, when a file is replaced and put back."""
+    try:
+        return file_identity(path)
+    except OSError:
+        return None
+
+
 def _is_data(path: Path) -> bool:
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -149,12 +159,14 @@ def _look(path: Path, registry: SourceRegistry) -> dict[str, Any]:
     try:
         sha = file_sha256(path)
         found = recognize(path, registry)
+    except DiskFullError as failure:
+        return {"problem": str(failure), "passing": True}
     except MptaError as failure:
         return {"problem": str(failure)}
     except FileNotFoundError:
         return {"problem": f"There is no such file (file {path})"}
     except OSError as failure:
-        return {"problem": f"The file cannot be read: {failure.strerror or failure}"}
+        return {"problem": f"The file cannot be read: {failure.strerror or failure}", "passing": True}
     except Exception as failure:  # one unexpected file must not hide the others
         return {"problem": f"The file cannot be read, because of an unexpected error: {_kind(failure)}"}
     return {

@@ -14,6 +14,8 @@ from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.inference import batches
 from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.inference.provider_registry import provider_for
+from mpta_pipeline.inference.requests import request_hashes
 from tests.factories.model_calls import make_prompts, make_spec
 from tests.factories.provider_server import Answer, Request, Server, answers, chat, openai_error
 from tests.inference.test_providers import BatchMock, batch_spec, submitted
@@ -282,6 +284,19 @@ def test_a_batch_that_the_provider_no_longer_has_is_asked_again(serve, ledger: P
     report = inference.send_requests(spec, prompts, ledger)
     assert (report.answered, submitted(server)) == (2, 1)
     assert any("no longer has batch" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
+def test_a_batch_is_submitted_with_what_is_still_wanted(provider: str, serve, ledger: Path, monkeypatch):
+    """Prompts that are made again while earlier batches are submitted are not submitted in later ones."""
+    spec = batch_spec(server := serve(BatchMock()), provider)
+    prompts = make_prompts(["a", "b", "c", "d"])
+    monkeypatch.setattr(type(provider_for(spec).batches()), "most", 2)
+    wanted = iter([None, request_hashes(spec, prompts[2:3])])
+    report = inference.send_requests(spec, prompts, ledger, look_again=lambda: next(wanted, None))
+    assert (report.answered, report.superseded, report.left, submitted(server)) == (3, 1, 1, 2)
+    report = inference.send_requests(spec, prompts[2:3], ledger)
+    assert (report.reused, report.answered, submitted(server)) == (1, 0, 2)
 
 
 @pytest.mark.parametrize(

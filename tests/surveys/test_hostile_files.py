@@ -253,6 +253,22 @@ def test_bytes_changed_at_random_never_take_the_process_along(good, registry, tm
     assert surveys.recognize(tmp_path / "good.sav", registry).waves == ("wvs-7",)
 
 
+def test_a_variable_without_a_name_is_refused(good, registry, tmp_path, monkeypatch):
+    """The reading library gives None for a name that a damaged header lacks; a campaign of 500 files found it."""
+    from mpta_pipeline.surveys import readstat
+
+    (tmp_path / "x.sav").write_bytes(good[".sav"])
+    reply = readstat.Process.reply
+
+    def nameless(self):
+        found = reply(self)
+        return found | {"names": [None, *found["names"][1:]]} if isinstance(found, dict) else found
+
+    monkeypatch.setattr(readstat.Process, "reply", nameless)
+    with pytest.raises(SurveyFileError, match=r"A variable has no name.*number 1.*Remedy"):
+        surveys.recognize(tmp_path / "x.sav", registry)
+
+
 def test_a_crash_of_the_reader_is_said_and_survived(good, registry, tmp_path, monkeypatch):
     """Protects the message itself: the child is ended while it works."""
     from mpta_pipeline.surveys import readstat

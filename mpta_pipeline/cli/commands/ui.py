@@ -19,7 +19,11 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Open Dagster's UI and start its daemon on the instance of this deployment (`dagster dev`)."""
+    """Open Dagster's UI and start its daemon on the instance of this deployment.
+
+    As `dagster dev`, but requests from foreign web pages are refused. The UI answers to localhost, to the address that
+    it listens on, and to the names that `MPTA_UI_HOSTS` lists (separated by commas).
+    """
     from mpta_pipeline import orchestration
     from mpta_pipeline.cli.dagster_instance import NO_FOLDER
     from mpta_pipeline.core.configuration import config_dir
@@ -42,8 +46,8 @@ def ui(
     workspace = config.parent / "workspace.yaml"
     if not workspace.exists():
         workspace = Path(orchestration.__path__[0]) / "workspace.yaml"
-    executable = Path(sys.executable).with_name("dagster")
-    os.execv(executable, [str(executable), "dev", "-w", str(workspace), "-h", host, "-p", str(port)])
+    words = ["-m", "mpta_pipeline.orchestration.web_server", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, *words])
 
 
 def _mark_killed_commands() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline import inference, tasks
+from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
 
@@ -12,9 +13,9 @@ from mpta_pipeline.pipeline.step import Output, step
 @step("responses")
 def responses(inputs: Inputs) -> Output:
     """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
+    look_again = _LookAgain(inputs)
     spec = inputs.model
-    permitted = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
-    prompts = inference.with_request_hashes(spec, permitted)
+    prompts = inference.with_request_hashes(spec, _permitted_prompts(inputs))
     ledger = inputs.ledger
     options = inputs.request_options
     outcome = inference.send_requests(
@@ -27,8 +28,38 @@ def responses(inputs: Inputs) -> Output:
         cache_dir=inputs.model_files,
         stop=options.stop,
         read_status=_statuses_of,
+        look_again=look_again,
     )
     return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
+
+
+def _permitted_prompts(inputs: Inputs) -> pl.DataFrame:
+    return as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+
+
+class _LookAgain:
+    """Says, while requests are sent, which ones today's prompts, policy and entry of the model still ask for."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._stamp = inputs.stamp()
+
+    def __call__(self) -> pl.Series | None:
+        """The hashes of the requests that are wanted now; None if nothing has changed since the last call.
+
+        What cannot be read at this moment, e.g. a table that is being replaced or a file that is being edited, is
+        looked at again at the next call.
+        """
+        stamp = self._inputs.stamp()
+        if stamp is None or stamp == self._stamp:
+            return None
+        try:
+            now = self._inputs.as_of_now()
+            wanted = None if now is None else inference.wanted_requests(now.model, _permitted_prompts(now))
+        except MptaError:
+            return None
+        self._stamp = stamp
+        return pl.Series([], dtype=pl.String) if wanted is None else wanted
 
 
 def as_permitted(prompts: pl.DataFrame, personas: pl.DataFrame, permitted_use: pl.Expr) -> pl.DataFrame:
