@@ -70,7 +70,7 @@ def _two_digits(name: str) -> pl.Expr:
 
 
 def add_reading_notes(result: Result, deployment: Deployment) -> None:
-    """Add what was unusual in reading the waves in use, and the files that a wave was built without."""
+    """Add what was unusual in reading the waves in use, and the files that are held."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline.stored import made
 
@@ -79,8 +79,11 @@ def add_reading_notes(result: Result, deployment: Deployment) -> None:
         for name, notes in (record.notes.get("told", {}) if record else {}).items():
             result.info(f"{'; '.join(notes)}.", subject=f"{wave}, {name}")
         harmonized = made(deployment, Node("harmonized_wave", wave))
-        for name, problem in (harmonized.notes.get("left_out", {}) if harmonized else {}).items():
-            result.warning(problem, subject=f"{wave} was built without {name}")
+        said = harmonized.notes if harmonized else {}
+        in_use = {facts["file"]: facts["in use"] for facts in said.get("held", {}).values()}
+        for name, problem in said.get("left_out", {}).items():
+            stays = f"; {' and '.join(in_use[name])} stays in use" if in_use.get(name) else ""
+            result.warning(problem, subject=f"{wave}: {name} is held{stays}")
 
 
 def add_set_aside(result: Result, deployment: Deployment) -> None:

@@ -36,7 +36,11 @@ _REQUESTED_OR_MADE = (_REQUESTED | C.newly_updated()).with_label("requested or m
 # One automatic retry: `newly_true` fires once per failure. It stands outside `since`, where the reset would win.
 _FAILED_ONCE = C.execution_failed().newly_true().with_label("failed for the first time")
 _IDLE = (~C.any_deps_in_progress() & ~C.in_progress()).with_label("nothing of it is running")
-_CHECKED = C.all_deps_blocking_checks_passed()
+# Waits until the parents' checks have been carried out, and not until they pass: a step stores no table that fails a
+# blocking check, so what failed is a warning, for instance about a release that a person accepted.
+_CHECKED = C.all_deps_match(
+    C.all_checks_match(C.check_passed() | C.check_failed() | C.will_be_requested(), blocking_only=True)
+).with_label("blocking checks of the parents were carried out")
 _ALL_PARENTS_THERE = (~C.any_deps_missing()).with_label("no parent is missing")
 # An asset that reads all waves or models: a corrupt one must not block the others.
 _SOME_PARENTS_THERE = C.all_deps_match(~C.missing() | C.will_be_requested()).with_label("each parent has a partition")

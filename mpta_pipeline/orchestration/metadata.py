@@ -91,6 +91,23 @@ def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
     return {k: v if v is not None else "none" for k, v in shown.items()}
 
 
+def observations(record: Record) -> list[dg.AssetObservation]:
+    """An observation per release that is held, with what a person needs to decide on it."""
+    node = Node.parse(record.node)
+    return [
+        dg.AssetObservation(
+            node.asset,
+            partition=node.partition or None,
+            metadata={
+                name: dg.MetadataValue.json(fact) if isinstance(fact, list | dict) else fact
+                for name, fact in facts.items()
+                if fact is not None
+            },
+        )
+        for facts in record.notes.get("held", {}).values()
+    ]
+
+
 def preview(frame: pl.DataFrame, rows: int = 10) -> dg.MarkdownMetadataValue:
     """The first rows as a Markdown table; long texts are cut."""
     head = frame.head(rows).with_columns(pl.col(pl.Float64).round(3))

@@ -1,5 +1,10 @@
 """Sensors: watch the survey folder and the configuration; evaluate the automation conditions."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
 import dagster as dg
 
 from mpta_pipeline.orchestration.source_observations import forget_removed, look
@@ -7,6 +12,7 @@ from mpta_pipeline.pipeline.deployment import Deployment
 
 # A new wave advances by one stage per tick. A look takes milliseconds, an evaluation one or two seconds.
 INTERVAL_SECONDS = 10
+_STUDY = "study.yaml"
 
 
 @dg.sensor(
@@ -15,25 +21,51 @@ INTERVAL_SECONDS = 10
     description="Reads the survey folder and the configuration, adds partitions and reports changed versions.",
 )
 def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Report new files and settings; the assets' own conditions request what depends on them."""
+    """Report new files and settings; the assets' own conditions request what depends on them.
+
+    A problem is logged once, when it appears or changes. While it lasts, each tick without changes names it as part of
+    its skip reason. The cursor holds the problems that were logged.
+    """
     deployment = Deployment.from_env()
     loaded = _loaded_tasks(context)
-    if loaded is not None and set(loaded) != set(deployment.study.tasks):
-        context.log.warning(
-            f"study.yaml has the tasks {', '.join(deployment.study.tasks)}, but {', '.join(loaded)} are loaded. "
-            "Reload the code location (in the UI: Deployment, Reload)"
-        )
-    found = look(deployment, context.instance, loaded)
-    for name, problem in found.catalogue.problems.items():
-        context.log.warning(f"{name}: {problem}")
+    told = _told(context.cursor)
+    found = look(deployment, context.instance, loaded, {k: v for k, v in told.items() if k != _STUDY})
+    problems = found.catalogue.problems | _not_loaded(loaded, list(deployment.study.tasks))
+    for name, problem in problems.items():
+        if told.get(name) != problem:
+            context.log.warning(f"{name}: {problem}")
+    for name in told.keys() - problems.keys():
+        context.log.info(f"{name}: no problem any more")
+    context.update_cursor(json.dumps(problems))
     forget_removed(found, deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
     ]
     if not requests and not found.events:
-        return dg.SkipReason(f"No changes: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s).")
+        state = f"No changes: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s)."
+        unused = [f"{name}: {problem}" for name, problem in problems.items()]
+        return dg.SkipReason("\n".join([state, *unused]))
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
+
+
+def _told(cursor: str | None) -> dict[str, str]:
+    """The problems that earlier ticks have logged, by file or configuration; empty for a cursor that holds none."""
+    try:
+        stored = json.loads(cursor or "")
+    except ValueError:
+        return {}
+    return {str(name): str(problem) for name, problem in stored.items()} if isinstance(stored, dict) else {}
+
+
+def _not_loaded(loaded: Collection[str] | None, tasks: Collection[str]) -> dict[str, str]:
+    """The problem that study.yaml has other tasks than the definitions that the daemon has loaded, if it has."""
+    if loaded is None or set(loaded) == set(tasks):
+        return {}
+    return {
+        _STUDY: f"it has the tasks {', '.join(tasks)}, but {', '.join(loaded)} are loaded. "
+        "Reload the code location (in the UI: Deployment, Reload)"
+    }
 
 
 def _loaded_tasks(context: dg.SensorEvaluationContext) -> list[str] | None:

@@ -6,7 +6,7 @@ observations of external assets.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -30,7 +30,8 @@ class Look:
         catalogue: The contents of the survey folder.
         add: Partition set → keys that the instance lacks.
         remove: Partition set → keys that no longer exist.
-        events: A materialization per source whose version changed, and an observation per new problem.
+        events: A materialization per source whose version changed, and an observation per problem
+            that appeared, changed or was solved.
     """
 
     catalogue: Catalogue
@@ -39,7 +40,12 @@ class Look:
     events: list[dg.AssetMaterialization | dg.AssetObservation]
 
 
-def look(deployment: Deployment, instance: dg.DagsterInstance, tasks: Collection[str] | None = None) -> Look:
+def look(
+    deployment: Deployment,
+    instance: dg.DagsterInstance,
+    tasks: Collection[str] | None = None,
+    known_problems: Mapping[str, str] | None = None,
+) -> Look:
     """Read the survey folder and the configuration; changes nothing in the instance.
 
     Args:
@@ -47,11 +53,13 @@ def look(deployment: Deployment, instance: dg.DagsterInstance, tasks: Collection
         instance: The Dagster instance.
         tasks: Tasks of the loaded definitions; null for the study's. A task that is not loaded yet is not reported,
             because assets that do not know it would miss the event.
+        known_problems: Problems that have been reported, by file; null for those of the last look.
     """
     loaded = set(deployment.study.tasks if tasks is None else tasks)
     models = list(deployment.models)  # an unreadable configuration raises before anything is remembered
-    before = deployment.last_look()
-    known_problems = before.problems if before else {}
+    if known_problems is None:
+        before = deployment.last_look()
+        known_problems = before.problems if before else {}
     catalogue = deployment.look()
     wanted = {str(SURVEY_WAVE.name): list(catalogue.waves), str(MODEL.name): models}
     known = {name: list(instance.get_dynamic_partitions(name)) for name in wanted}
@@ -59,6 +67,11 @@ def look(deployment: Deployment, instance: dg.DagsterInstance, tasks: Collection
         dg.AssetObservation("survey_file", metadata={"file": name, "problem": problem})
         for name, problem in catalogue.problems.items()
         if known_problems.get(name) != problem
+    ]
+    events += [
+        dg.AssetObservation("survey_file", metadata={"file": name, "problem": "none any more", "it was": problem})
+        for name, problem in known_problems.items()
+        if name not in catalogue.problems
     ]
     events += [
         dg.AssetMaterialization(asset, partition=partition or None, tags={DATA_VERSION: version}, metadata=metadata)

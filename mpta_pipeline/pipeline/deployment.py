@@ -299,7 +299,7 @@ class Deployment:
         """Codebook → what the study uses of it: waves, version stamps and hashes of their files."""
         found: dict[str, list[tuple[str, str, str]]] = {}
         for wave, file in self.catalogue().waves.items():
-            path = self.layout.table("waves", wave)
+            path = self.layout.table("raw_wave", wave)
             known = dict(read_table(path).select("sha256", "version").rows()) if path.exists() else {}
             for part in file.parts:
                 found.setdefault(part.codebook, []).append((wave, known.get(part.sha256) or "", part.sha256))
@@ -325,7 +325,7 @@ class Deployment:
         )
 
     def waves(self) -> pl.DataFrame:
-        """The WAVES rows of the harmonized waves, with the current data-use policy."""
+        """The WAVES rows of the harmonized waves: the releases in use, with the current data-use policy."""
         paths = [self.layout.table("waves", w) for w in self.harmonized_waves()]
         stored = pl.concat([tables.WAVES.with_current_names(read_table(path)) for path in paths])
         return stored.with_columns(self.permitted_use("codebook"))

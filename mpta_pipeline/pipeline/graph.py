@@ -331,6 +331,7 @@ _DECLARED = (
         settings=("survey_file",),
         code=("mpta_pipeline.surveys",),
         files=("snapshots",),
+        published=False,  # as `waves`: a release that was read may be held
         description="A release of a wave as read: every column, value label and declared missing code; never changed.",
     ),
     StoredTable(
@@ -369,8 +370,10 @@ _DECLARED = (
             "battery_signs": Check("Items of a battery correlate with the expected sign"),
             "polarity": Check("Each scale runs in the direction that its known partners indicate", advisory=True),
             "published_marginals": Check("Weighted shares equal the producers' published figures"),
+            "release_in_use": Check("The release in the survey folder is the one in use; none is held", advisory=True),
         },
     ),
+    StoredTable("waves", "surveys", Partitioning.WAVE, tables.WAVES, "aggregates", companion_of="harmonized_wave"),
     StoredTable(
         "survey_changelog",
         "surveys",
@@ -390,7 +393,7 @@ _DECLARED = (
         Partitioning.NONE,
         tables.PERSONAS,
         "microdata",
-        upstream=("harmonized_wave", "raw_wave"),
+        upstream=("harmonized_wave", "waves"),
         settings=("persona_design", "crosswalk", "data_use"),
         code=("mpta_pipeline.personas",),
         description="Real respondents with the traits that they stated; no missing answer is shown as a trait.",
@@ -654,7 +657,7 @@ _SHOWN = (
     "people_shares",
     "model_comparison",
     "panel",
-    "raw_wave",
+    "waves",
     "harmonized_wave",
 )
 _RULES = ("figure_rules", "report_design", "crosswalk")

@@ -122,7 +122,7 @@ class Inputs:
         return made(self._deployment, self.node)
 
     def snapshots(self) -> list[surveys.RawWave]:
-        """The raw snapshots in use of the wave's files, which belong to the table raw_wave."""
+        """The raw snapshots of the wave's files as they were read last, which belong to the table raw_wave."""
         self.partitions("raw_wave")
         return surveys.load_parts(self._files("snapshots"), self.partition, registry=self.sources)
 

@@ -143,7 +143,7 @@ def _waves(deployment: Deployment) -> Iterator[Finding]:
     """Run the quality checks, published marginals included, on the harmonized waves as stored."""
     for wave in deployment.harmonized_waves():
         frame = read_parquet(deployment.layout.harmonized(wave))
-        raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
+        raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources, in_use=True)
         for raw in raws:
             part = part_of(frame, raw)
             subject = wave if len(raws) == 1 else f"{wave} of {raw.release['file_name']}"

@@ -19,8 +19,6 @@ def path_of(deployment: Deployment, node: Node) -> Path:
     """The file that holds a node's table or document."""
     layout = deployment.layout
     match node.asset:
-        case "raw_wave":
-            return layout.table("waves", node.partition)
         case "harmonized_wave":
             return layout.harmonized(node.partition)
         case "warehouse":

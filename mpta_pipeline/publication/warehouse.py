@@ -14,8 +14,9 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from mpta_pipeline import surveys
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.core.errors import DamagedError, ValidationError
 from mpta_pipeline.core.named_sql import header, literal, load, quoted
 from mpta_pipeline.core.provenance import verify
 from mpta_pipeline.core.storage import (
@@ -24,6 +25,7 @@ from mpta_pipeline.core.storage import (
     fetch,
     listed,
     on_object_store,
+    read_checked_json,
     read_text,
     scratch,
     shared,
@@ -89,9 +91,8 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
 def _current_releases(pointer: Path) -> list[Path]:
     """List the variables tables of a wave's parts in use."""
     try:
-        stored = json.loads(read_text(pointer))
-        releases = [part["release"] for part in stored["parts"]] if "parts" in stored else [stored["release"]]
-    except (ValueError, KeyError, TypeError):
+        releases = surveys.releases_in_use(read_checked_json(pointer))
+    except (DamagedError, KeyError, TypeError):
         raise ValidationError(
             "The pointer to a wave's current release cannot be read",
             file=pointer,

@@ -8,12 +8,14 @@ from mpta_pipeline.surveys.release_watch import InUse
 from mpta_pipeline.surveys.releases import diff_releases
 from mpta_pipeline.surveys.snapshots import (
     PartFile,
+    hold,
     ingest,
     ingest_parts,
     load_parts,
     load_raw,
     previous_releases,
     release_id,
+    releases_in_use,
 )
 from mpta_pipeline.surveys.source_registry import Convention, Source, SourceRegistry, load_sources, packaged_sources
 from mpta_pipeline.surveys.survey_folders import FileState, WaveFile, assign, folders, look_at, scan
@@ -42,6 +44,7 @@ __all__ = [
     "explain",
     "folders",
     "hashed",
+    "hold",
     "ingest",
     "ingest_parts",
     "limited",
@@ -54,6 +57,7 @@ __all__ = [
     "previous_releases",
     "recognize",
     "release_id",
+    "releases_in_use",
     "respondents",
     "scan",
     "write_demo_surveys",

@@ -2,14 +2,14 @@
 
 One folder per wave, with one subfolder per release: `data.parquet` (all rows and columns), `variables.parquet` and
 `release.json`, which is written last and holds the checksums of the other two. `current.json` beside the releases names
-those in use.
+those that were read last, which of them are held (`hold`), and those that stay in use instead.
 """
 
 from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +86,8 @@ def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry:
     Returns:
         The wave's parts, one per file, in the order of the files.
     """
-    before, damaged = _in_use(layout, wave)
+    last, damaged = _last_read(layout, wave)
+    before = _in_use(last)
     parts: list[dict[str, Any]] = []
     for file in files:
         sha = file_sha256(file.path)
@@ -101,8 +102,8 @@ def ingest_parts(files: Sequence[PartFile], wave: str, layout: Layout, registry:
             }
         )
     current = [{**part, "previous": _superseded(part, parts, before)} for part in parts]
-    if current != before or damaged:
-        write_checked_json({"parts": current}, layout.raw_store / wave / _CURRENT)
+    if current != last["parts"] or damaged:
+        write_checked_json({"parts": current, "before": before, "held": []}, layout.raw_store / wave / _CURRENT)
     raws = load_parts(layout, wave, registry=registry)
     if not damaged:
         return raws
@@ -164,42 +165,88 @@ def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tu
     """What each part of a wave superseded: release (12 digits of its SHA-256) → older releases and their countries."""
     return {
         part["release"]: [(old["release"], tuple(old["countries"])) for old in part["previous"]]
-        for part in _current(layout, wave)
+        for part in _current(layout, wave)["parts"]
     }
 
 
-def _current(layout: Layout, wave: str) -> list[dict[str, Any]]:
-    """The parts in use: release, countries, whether it holds further ones, data_use, and what it superseded.
+def hold(layout: Layout, wave: str, releases: Collection[str]) -> None:
+    """Record which of a wave's releases are held: read, but not in use, because a check refused them.
+
+    What was in use before stays in use, and a later release supersedes that and not the held one.
+
+    Args:
+        layout: Where snapshots are.
+        wave: The wave.
+        releases: Ids of the held releases; empty if all that were read are in use.
+    """
+    stored, held = _current(layout, wave), sorted(release.rpartition("@")[2] for release in releases)
+    if stored["held"] != held:
+        write_checked_json({**stored, "held": held}, layout.raw_store / wave / _CURRENT)
+
+
+def releases_in_use(stored: Mapping[str, Any]) -> list[str]:
+    """The releases in use (12 digits of their SHA-256) that the content of a `current.json` names."""
+    return [part["release"] for part in _in_use(_lists(stored))] if "parts" in stored else [stored["release"]]
+
+
+def _in_use(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parts in use: those that were read last; in place of held ones, those that gave their countries before."""
+    held = [part for part in stored["parts"] if part["release"] in stored["held"]]
+    if len(held) == len(stored["parts"]):
+        return list(stored["before"] if held else ())
+    waiting = {country for part in held for country in part["countries"]}
+    found = {part["release"]: part for part in stored["parts"] if part not in held}
+    for part in stored["before"]:
+        own = found.get(part["release"], {"countries": []})["countries"]
+        if kept := [c for c in part["countries"] if c in waiting and c not in own]:
+            limited = part["limited"] or set(part["countries"]) != {*own, *kept}
+            found[part["release"]] = {**part, "countries": sorted({*own, *kept}), "limited": limited}
+    return list(found.values())
+
+
+def _current(layout: Layout, wave: str) -> dict[str, Any]:
+    """The lists of a wave's parts; each with release, countries, whether it holds more, data_use, what it superseded.
 
     Raises:
-        DamagedError: The list of parts cannot be read. The next run makes it again.
+        DamagedError: The lists cannot be read. The next run makes them again.
     """
-    parts, damaged = _in_use(layout, wave)
+    stored, damaged = _last_read(layout, wave)
     if damaged:
-        record_path(layout.table("waves", wave)).unlink(missing_ok=True)
+        record_path(layout.table("raw_wave", wave)).unlink(missing_ok=True)
         raise DamagedError(
             "The list of a wave's releases is damaged",
             file=layout.raw_store / wave / _CURRENT,
             remedy="run `mpta run` again: it makes the list again from the survey files",
         )
-    return parts
+    return stored
 
 
-def _in_use(layout: Layout, wave: str) -> tuple[list[dict[str, Any]], bool]:
-    """The parts in use (empty if the wave was never read), and whether the list of them is damaged."""
+def _last_read(layout: Layout, wave: str) -> tuple[dict[str, Any], bool]:
+    """The lists of a wave's parts (empty if the wave was never read), and whether they are damaged."""
+    nothing = _lists({"parts": []})
     try:
         stored = read_checked_json(layout.raw_store / wave / _CURRENT)
-        return (_parts(stored) if "parts" in stored else _one_part(stored, layout, wave)), False
+        return _lists(stored if "parts" in stored else {"parts": _one_part(stored, layout, wave)}), False
     except FileNotFoundError:
-        return [], False
+        return nothing, False
     except (DamagedError, KeyError, TypeError, AttributeError):
-        return [], True
+        return nothing, True
 
 
-def _parts(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _lists(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts read last, parts in use before, and held releases; earlier versions wrote only the first list."""
+    if unknown := set(stored) - {"parts", "before", "held"}:  # the name of the checksum itself was damaged
+        raise KeyError(*unknown)
+    return {
+        "parts": _parts(stored["parts"]),
+        "before": _parts(stored.get("before", ())),
+        "held": list(stored.get("held", ())),
+    }
+
+
+def _parts(stored: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {name: part[name] for name in ("release", "countries", "limited", "data_use", "previous")}
-        for part in stored["parts"]
+        {name: part[name] for name in ("release", "countries", "limited", "data_use", "previous")} for part in stored
     ]
 
 
@@ -225,20 +272,32 @@ def _fetched(layout: Layout, wave: str, release: str) -> Path:
     return folder
 
 
-def load_parts(layout: Layout, wave: str, *, registry: SourceRegistry | None = None) -> list[RawWave]:
-    """The raw wave's parts in use, one per file, in the order of the files.
+def load_parts(
+    layout: Layout, wave: str, *, registry: SourceRegistry | None = None, in_use: bool = False
+) -> list[RawWave]:
+    """The raw wave's parts as they were read last, one per file, in the order of the files.
+
+    Args:
+        layout: Where snapshots are.
+        wave: The wave.
+        registry: Sources; null for those of the environment.
+        in_use: Load what is in use instead of releases that are held.
 
     Raises:
         SurveyFileError: The wave was never read.
         DamagedError: What was stored of it is damaged.
     """
-    parts = _current(layout, wave)
+    stored = _current(layout, wave)
+    parts = _in_use(stored) if in_use else stored["parts"]
     if not parts:
         raise _never_read(layout, wave, None)
+    read = {part["release"] for part in stored["parts"]}
+    reading = record_path(layout.table("raw_wave", wave))
     return [
         limited(raw, part["countries"] if part["limited"] else None)
         for part in parts
-        for raw in [_opened(layout, wave, part["release"], registry, record_path(layout.table("waves", wave)))]
+        for name in [part["release"]]
+        for raw in [_opened(layout, wave, name, registry, reading if name in read else None)]
         for raw in [replace(raw, release={**raw.release, "data_use": part["data_use"]})]
     ]
 
@@ -261,8 +320,8 @@ def load_raw(
                 remedy="give one of their releases",
             )
         return parts[0]
-    in_use = {part["release"] for part in _in_use(layout, wave)[0]}
-    reading = record_path(layout.table("waves", wave)) if release.rpartition("@")[2] in in_use else None
+    read = {part["release"] for part in _last_read(layout, wave)[0]["parts"]}
+    reading = record_path(layout.table("raw_wave", wave)) if release.rpartition("@")[2] in read else None
     return _opened(layout, wave, release, registry, reading)
 
 

@@ -1,5 +1,6 @@
 """Configuration changes under the daemon: what runs, and that it ends where a deployment made from scratch would."""
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -27,6 +28,25 @@ CHANGES = {
 
 def out_of_step() -> list[str]:
     return [f.subject for f in integrity.check_all(Deployment.from_env(), "in_step") if not f.passed]
+
+
+def published_models() -> set[str]:
+    """The models in any table of the warehouse that the daemon published."""
+    with duckdb.connect(str(Layout.from_env().warehouse), read_only=True) as con:
+        named = con.execute(
+            "select table_name, column_name from duckdb_columns() join duckdb_tables() using (table_name) "
+            "where column_name in ('model', 'other_model')"
+        ).fetchall()
+        assert {"responses", "scores", "subgroup_metrics", "pockets", "model_comparison"} <= {
+            table for table, _ in named
+        }
+        return {
+            model
+            for table, column in named
+            for (model,) in con.execute(
+                f'select distinct "{column}" from "{table}" where "{column}" is not null'
+            ).fetchall()
+        }
 
 
 def change(world, *keys: str) -> None:
@@ -93,6 +113,7 @@ def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon,
     comparison = pl.read_parquet(Layout.from_env().table("model_comparison"))
     assert comparison.filter(pl.any_horizontal(pl.col(pl.String) == "guest")).is_empty()
     assert "guest" not in stacked(Deployment.from_env(), "subgroup_metrics")["model"]
+    assert published_models() == {"loopback"}
     assert "guest" not in Layout.from_env().report.read_text(encoding="utf-8")
     calls = server.calls
     world.models({"loopback": model(server.url), "guest": guest})
@@ -101,3 +122,4 @@ def test_a_model_that_leaves_is_published_no_more_and_comes_back_unasked(daemon,
     twice = {asset for asset, key in ran if ran.count((asset, key)) > 1}
     assert twice <= {"subgroup_metrics", "pockets"}, "a second run finds these figures standing and leaves them"
     assert "guest" in Layout.from_env().report.read_text(encoding="utf-8")
+    assert published_models() == {"loopback", "guest"}

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -33,6 +34,37 @@ def test_a_corrupt_file_stops_only_its_wave_and_is_picked_up_when_mended(daemon,
     path.write_bytes(good)
     daemon.settle()
     assert not daemon.failed
+
+
+def test_a_problem_is_told_once_per_state_and_each_tick_shows_it_while_it_lasts(daemon, world):
+    """A refused file was warned of at every look: 95 times for one."""
+    path = world.surveys / "wave_2018.sav"
+    for content in (b"no survey at all", path.read_bytes()[:300]):
+        path.write_bytes(content)
+        daemon.log.warnings.clear()
+        for _ in range(4):
+            daemon.look()
+        assert len([w for w in daemon.log.warnings if "wave_2018.sav" in w]) == 1, daemon.log.warnings
+        assert "wave_2018.sav" in daemon.skipped, "the state stays visible"
+    world.study(STUDY | {"tasks": {"sample_myths": STUDY["tasks"]["sample_myths"]}})
+    daemon.log.warnings.clear()
+    for _ in range(3):
+        daemon.look()
+    assert len(daemon.log.warnings) == 1 and "Reload the code location" in daemon.skipped
+    world.study(STUDY)
+    path.unlink()
+    write_wave(world.surveys, respondents(2018))
+    daemon.log.warnings.clear()
+    for _ in range(3):
+        daemon.look()
+    assert daemon.log.warnings == [] and "wave_2018" not in daemon.skipped
+    observed = [
+        {name: value.value for name, value in record.asset_observation.metadata.items()}
+        for record in daemon.instance.fetch_observations(dg.AssetKey("survey_file"), limit=20).records
+    ]
+    told = [seen for seen in observed if seen["file"] == "wave_2018.sav"]
+    assert len(told) == len({seen["problem"] for seen in told}), told
+    assert told[0]["problem"] == "none any more", "the newest first: it is solved"
 
 
 @pytest.mark.usefixtures("filled")

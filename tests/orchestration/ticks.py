@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -21,6 +22,18 @@ WAVES = {"gss_extract-2016", "gss_extract-2018"}
 CELLS = {"loopback|value_alignment", "loopback|sample_myths"}
 
 
+class Messages(logging.Handler):
+    """Keeps what the sources sensor logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            self.warnings.append(record.getMessage())
+
+
 class Daemon:
     """What `dagster dev` does about automation, one tick at a time.
 
@@ -33,6 +46,9 @@ class Daemon:
         self.cursors: dict[str, AssetDaemonCursor] = {}
         self.ran: list[tuple[str, str | None]] = []
         self.failed: list[str] = []
+        self.sensor_cursor: str | None = None
+        self.skipped = ""
+        self.log = Messages()
         self.reload()
 
     def reload(self) -> None:
@@ -43,8 +59,13 @@ class Daemon:
     def look(self) -> None:
         """One tick of the sources sensor, with its result applied as the daemon applies it."""
         repository = self.definitions.get_repository_def()
-        with dg.build_sensor_context(instance=self.instance, repository_def=repository) as context:
+        with dg.build_sensor_context(
+            instance=self.instance, repository_def=repository, cursor=self.sensor_cursor
+        ) as context:
+            context.log.addHandler(self.log)
             result = sensors.sources_sensor(context)
+            self.sensor_cursor = context.cursor
+        self.skipped = (result.skip_message or "") if isinstance(result, dg.SkipReason) else ""
         if isinstance(result, dg.SkipReason):
             return
         for request in result.dynamic_partitions_requests or ():

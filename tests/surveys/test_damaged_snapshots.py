@@ -41,7 +41,7 @@ def used(layout, registry):
 @pytest.mark.parametrize("name", FILES)
 def test_every_flip_is_seen_told_and_mended(read, name):
     layout, path, registry = read
-    waves = layout.table("waves", "wvs-7")
+    waves = layout.table("raw_wave", "wvs-7")
     (before,) = used(layout, registry)
     folder = next(layout.raw.glob("wvs-7/*/release.json")).parent
     target = folder.parent / name if name == "current.json" else folder / name

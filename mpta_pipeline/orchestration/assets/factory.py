@@ -14,7 +14,14 @@ from mpta_pipeline.orchestration import asset_checks, automation
 from mpta_pipeline.orchestration.assets.partition_runs import make_partitions
 from mpta_pipeline.orchestration.assets.previews import extra_metadata
 from mpta_pipeline.orchestration.cluster import response_maker
-from mpta_pipeline.orchestration.metadata import OWNERS, definition_metadata, holds, published_schema, result
+from mpta_pipeline.orchestration.metadata import (
+    OWNERS,
+    definition_metadata,
+    holds,
+    observations,
+    published_schema,
+    result,
+)
 from mpta_pipeline.orchestration.progress_log import log_progress
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -87,6 +94,8 @@ def _one_by_one(table: StoredTable) -> Any:
     def step(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         partition = context.partition_key if context.has_partition_key else ""
         record, checks = make(deployment, table.name, partition)
+        for observed in observations(record):
+            context.log_event(observed)
         return result(
             deployment,
             record,

@@ -81,8 +81,8 @@ def _harmonized_wave(deployment: Deployment, record: Record, wave: str) -> dict[
     coverage = frame.select(pl.col(columns).is_not_null().mean()).transpose(
         include_header=True, header_name="concept", column_names=["answered"]
     )
-    raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources)
-    codebooks = deployment.wave_file(wave).codebooks
+    raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources, in_use=True)
+    codebooks = frame["codebook"].unique().sort().to_list()
     return {
         "dagster/column_schema": _column_schema(deployment, codebooks, frame, columns),
         **lineage("harmonized_wave", _native_variables(raws, deployment)),

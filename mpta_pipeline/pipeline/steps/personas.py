@@ -13,7 +13,7 @@ def personas(inputs: Inputs) -> Output:
     """Turn the respondents of the harmonized waves into personas; store their groups and the releases with them."""
     respondents = inputs.respondents()
     study = inputs.study
-    waves = inputs.stacked("raw_wave").with_columns(inputs.permitted_use("codebook"))
+    waves = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
     frame = domain.build_personas(respondents, inputs.crosswalk, study, waves)
     dimensions = dict.fromkeys(part for d in study.figures.dimensions for part in d.split("×"))
     groups = domain.derived_dimensions(

@@ -49,7 +49,7 @@ def report(inputs: Inputs) -> Output:
     names = ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
     frames = {name: inputs.stacked(name) for name in names}
     frames["model_comparison"] = inputs.table("model_comparison")
-    frames["waves"] = inputs.stacked("raw_wave").with_columns(inputs.permitted_use("codebook"))
+    frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
     frames["panel"] = inputs.table("panel")
     frames["options"] = inputs.crosswalk.options
     waves, study = set(frames["waves"]["wave"]), inputs.study

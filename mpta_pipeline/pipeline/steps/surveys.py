@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.errors import DamagedError, MptaError, SurveyFileError
+from mpta_pipeline.core.errors import DamagedError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.pipeline.deployment import WavePart
 from mpta_pipeline.pipeline.inputs import Inputs
@@ -28,13 +28,9 @@ def raw_wave(inputs: Inputs) -> Output:
         inputs.layout,
         inputs.sources,
     )
-    names = tables.WAVES.schema.names()
-    frame = pl.DataFrame(
-        [{name: raw.release[name] for name in names} for raw in raws], schema_overrides=dict(tables.WAVES.schema)
-    )
     reader_notes = {raw.release["file_name"]: raw.release["notes"] for raw in raws if raw.release["notes"]}
     return Output(
-        tables.WAVES.conform(frame),
+        _releases(raws),
         {
             "variables": sum(raw.variables.height for raw in raws),
             "respondents": sum(int(raw.release["n_respondents"]) for raw in raws),
@@ -43,15 +39,24 @@ def raw_wave(inputs: Inputs) -> Output:
     )
 
 
+def _releases(raws: Sequence[surveys.RawWave]) -> pl.DataFrame:
+    """The WAVES rows of releases."""
+    names = tables.WAVES.schema.names()
+    rows = [{name: raw.release[name] for name in names} for raw in raws]
+    return tables.WAVES.conform(pl.DataFrame(rows, schema_overrides=dict(tables.WAVES.schema)))
+
+
 @step("harmonized_wave")
 def harmonized_wave(inputs: Inputs) -> Output:
     """Harmonize a raw wave, part by part; the stored wave is replaced only if no blocking check fails.
 
     A part that was harmonized before in the same way is taken over as it is. Where one of several parts fails, the
-    others go on: for its countries the stored rows stay, and the record says so (`left_out`).
+    others go on: for its countries the stored rows stay, and the record says so (`left_out`). Where the checks refuse
+    every part, the stored wave stays in use whole; that is a result, not a failure. It is found again when a file, a
+    rule or what a person accepted changes.
 
     Raises:
-        ValidationError: A blocking check failed in every part; the wave as it was stays.
+        ValidationError: A blocking check failed in every part, and no wave is stored.
     """
     wave = inputs.partition
     raws = inputs.snapshots()
@@ -63,35 +68,29 @@ def harmonized_wave(inputs: Inputs) -> Output:
     checks: list[Any] = []
     parts: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    failure: MptaError | None = None
+    failures: list[MptaError] = []
+    held: dict[str, dict[str, Any]] = {}
     for raw in raws:
         version = _part_version(inputs, raw, files.get(raw.release["sha256"]))
         before = None if stored is None else _rows_of(stored, raw)
         same = known.get(raw.release_id)
+        found: list[CheckResult] = []
         try:
             if same is not None and same["version"] == version and stored is not None:
                 frame, facts = _taken_over(stored, raw, same["columns"]), dict(same)
                 found = [CheckResult(**check) for check in same["checks"]]
             else:
-                _no_negative_weight(raw)
-                frame = harmonize.harmonize(raw, inputs.crosswalk)
-                file = files.get(raw.release["sha256"])
-                found = harmonize.check_wave(
-                    frame,
-                    raw,
-                    inputs.crosswalk,
-                    previous=before,
-                    accepted=None if file is None else inputs.accepted(file),
-                )
+                frame, found = _harmonized(inputs, raw, before, files.get(raw.release["sha256"]))
                 file_name, remedy = raw.release["file_name"], _or_accept(raw.release, found)
                 raise_blocking(f"Wave {wave}", found, file=file_name, remedy=remedy)
                 facts = _facts(frame, raw, inputs.crosswalk) | {"version": version, "checks": [vars(c) for c in found]}
         except MptaError as problem:
-            failure = problem
+            failures.append(problem)
             name = str(raw.release["file_name"])
             left_out[name] = str(problem)
-            told = f"The wave is made without {name}: {problem}"
-            checks.append(CheckResult("schema", False, "warn", told, {"file": name}))
+            held[raw.release_id] = _held(raw, before, found)
+            told = f"{name} is held, {_in_place(raw, before)}: {problem}"
+            checks.append(CheckResult("release_in_use", False, "warn", told, held[raw.release_id]))
             if before is not None and len(raws) > 1:  # of its countries what is stored stays
                 frames.append(before)
                 parts |= {r: known[r] for r in before["release_id"].unique() if r in known}
@@ -99,8 +98,12 @@ def harmonized_wave(inputs: Inputs) -> Output:
         frames.append(frame)
         checks += found
         parts[raw.release_id] = facts | {"warnings": [c.name for c in found if not c.passed]}
-    if failure is not None and len(left_out) == len(raws):
-        raise failure
+    if failures and len(failures) == len(raws):
+        if stored is None or not all(isinstance(f, ValidationError | SurveyFileError) for f in failures):
+            raise failures[-1]
+        frames = [_without_empty(stored)]
+        parts = {release: known[release] for release in stored["release_id"].unique() if release in known}
+        checks += [CheckResult(**check) for part in parts.values() for check in part["checks"]]
     frame = tables.RESPONDENTS.conform(pl.concat(frames, how="diagonal_relaxed"))
     several = len(parts) > 1
     notes = {
@@ -111,17 +114,77 @@ def harmonized_wave(inputs: Inputs) -> Output:
         "set_aside": [f"{p['file']}: {said}" if several else said for p in parts.values() for said in p["set_aside"]],
         "variables_set_aside": sum(p["variables_set_aside"] for p in parts.values()),
         "left_out": left_out,
+        "held": held,
         "parts": parts,
     }
-    return Output(frame, notes, checks)
+    return Output(
+        frame,
+        notes,
+        checks,
+        companions={"waves": _releases(_sources_of(frame, raws, inputs))},
+        before_storing=lambda: surveys.hold(inputs.layout, wave, held.keys() - set(frame["release_id"])),
+    )
+
+
+def _harmonized(
+    inputs: Inputs, raw: surveys.RawWave, before: pl.DataFrame | None, file: PartFile | None
+) -> tuple[pl.DataFrame, list[CheckResult]]:
+    """A harmonized part, and the results of its checks against the rows stored before."""
+    _no_negative_weight(raw)
+    frame = harmonize.harmonize(raw, inputs.crosswalk)
+    accepted = None if file is None else inputs.accepted(file)
+    return frame, list(harmonize.check_wave(frame, raw, inputs.crosswalk, previous=before, accepted=accepted))
+
+
+def _held(raw: surveys.RawWave, before: pl.DataFrame | None, checks: Sequence[CheckResult]) -> dict[str, Any]:
+    """What a person needs to decide on a held release: both releases, what the checks found, and how to accept it."""
+    failed = [c for c in checks if not c.passed and c.severity == "error"]
+    facts: dict[str, Any] = {
+        "file": raw.release["file_name"],
+        "held": raw.release_id,
+        "respondents held": raw.release["n_respondents"],
+        "in use": [] if before is None else before["release_id"].unique().sort().to_list(),
+        "respondents in use": 0 if before is None else before.height,
+    }
+    facts |= {c.name: dict(c.metadata) for c in failed}
+    acceptable = failed and not {c.name for c in failed} - harmonize.AGAINST_LAST
+    remedy = "correct what the message names; it cannot be accepted as it is"
+    return facts | {"how to accept": _acceptance(raw.release) if acceptable else remedy}
+
+
+def _in_place(raw: surveys.RawWave, before: pl.DataFrame | None) -> str:
+    if before is None:
+        return "and no earlier release has its countries"
+    if raw.release_id in before["release_id"]:
+        return "and the wave stays as it was stored"
+    return f"and {' and '.join(before['release_id'].unique().sort())} stays in use"
+
+
+def _sources_of(frame: pl.DataFrame, raws: Sequence[surveys.RawWave], inputs: Inputs) -> list[surveys.RawWave]:
+    """The releases that a harmonized wave's rows come from, which may have been read before the last ones."""
+    last = {raw.release_id: raw for raw in raws}
+    found = []
+    given = frame.group_by("release_id").agg(pl.col("country").unique().sort()).sort("release_id")
+    for release, countries in given.iter_rows():
+        if release in last:
+            found.append(last[release])
+        else:
+            older = inputs.snapshot(release)
+            whole = set(older.release["countries"]) <= set(countries)
+            found.append(older if whole else surveys.limited(older, countries))
+    return found
 
 
 def _or_accept(release: Mapping[str, Any], checks: Sequence[Any]) -> str:
     """The remedy for a wave that fails a check: a release that rightly changes much can be accepted by its id."""
     if {c.name for c in checks if not c.passed and c.severity == "error"} - harmonize.AGAINST_LAST:
         return CORRECT
+    return f"{CORRECT}. If the release is right as it is, {_acceptance(release)}"
+
+
+def _acceptance(release: Mapping[str, Any]) -> str:
     return (
-        f"{CORRECT}. If the release is right as it is, say why in surveys.yaml: sources: {{{release['codebook']}: "
+        f"say why in surveys.yaml: sources: {{{release['codebook']}: "
         f'{{accept: {{"{release["release_id"]}": "why so much may change"}}}}}}'
     )
 
