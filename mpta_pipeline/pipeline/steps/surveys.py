@@ -127,7 +127,7 @@ def harmonized_wave(inputs: Inputs) -> Output:
 
 
 def _harmonized(
-    inputs: Inputs, raw: surveys.RawWave, before: pl.DataFrame | None, file: PartFile | None
+    inputs: Inputs, raw: surveys.RawWave, before: pl.DataFrame | None, file: WavePart | None
 ) -> tuple[pl.DataFrame, list[CheckResult]]:
     """A harmonized part, and the results of its checks against the rows stored before."""
     _no_negative_weight(raw)
