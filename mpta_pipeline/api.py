@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PublishedStudy", "ReadAnswers", "ScoredAnswers", "open", "read_answers", "score"]
 
-_TABLES: dict[str, tables.Table | tables.View] = {one.name: one for one in (*tables.PUBLISHED, *tables.VIEWS)}
+_TABLES: dict[str, tables.Table | tables.View] = {t.name: t for t in tables.PUBLISHED} | {
+    v.name: v for v in tables.VIEWS
+}
 # Column → the table that holds every value that a filter can name. An empty result is checked against it.
 _NAMES = {
     "model": tables.SUBGROUP_METRICS,

@@ -152,7 +152,7 @@ def _rows(frame: pl.DataFrame, what: str) -> pl.DataFrame:
 
 
 def _plain(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    return rows.select(dict.fromkeys(name for name in columns if name in rows.columns))
+    return rows.select([name for name in dict.fromkeys(columns) if name in rows.columns])
 
 
 def _zero(alt: Any, base: Any) -> Any:

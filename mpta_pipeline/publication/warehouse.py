@@ -292,7 +292,8 @@ def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
             con.execute(f"comment on view {view} is {literal(f'{name} with the column names of versions before 0.2')}")
             old = {new: old for old, new in earlier.items()}
             comments = con.execute(
-                "select column_name, comment from duckdb_columns() where schema_name = 'main' and table_name = ?", [name]
+                "select column_name, comment from duckdb_columns() where schema_name = 'main' and table_name = ?",
+                [name],
             )
             for column, comment in comments.fetchall():
                 con.execute(f"comment on column {view}.{quoted(old.get(column, column))} is {literal(comment)}")
@@ -332,11 +333,12 @@ def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) ->
 
 def _comment(con: duckdb.DuckDBPyConnection) -> None:
     """Store the meaning of each table, view and column as a comment, which DuckDB clients show."""
-    for kind, records in (("table", tables.PUBLISHED), ("view", tables.VIEWS)):
-        for record in records:
-            con.execute(f"comment on {kind} {quoted(record.name)} is {literal(record.description)}")
-            for column in record.columns:
-                _comment_on_column(con, record.name, column.name, column.description)
+    published = [("table", t.name, t.description, t.columns) for t in tables.PUBLISHED]
+    published += [("view", v.name, v.description, v.columns) for v in tables.VIEWS]
+    for kind, name, description, columns in published:
+        con.execute(f"comment on {kind} {quoted(name)} is {literal(description)}")
+        for column in columns:
+            _comment_on_column(con, name, column.name, column.description)
     labels = dict(
         con.sql(
             'select "column", any_value(label order by codebook) from concepts where "column" is not null group by 1'
@@ -349,11 +351,11 @@ def _comment(con: duckdb.DuckDBPyConnection) -> None:
             f"{name}__missing": f"{label}: why there is no answer",
             f"{name}__code": f"{label}: native code",
         }
-        for column in parts.keys() & present:
-            _comment_on_column(con, "respondents", column, parts[column])
-    for column in set(con.table("groups").columns) - tables.GROUPS.schema.keys():
-        title = labels.get(column) or TITLES.get(column, column)
-        _comment_on_column(con, "groups", column, f"Dimension of the estimates: {title}; null if unknown")
+        for part in parts.keys() & present:
+            _comment_on_column(con, "respondents", part, parts[part])
+    for dimension in set(con.table("groups").columns) - tables.GROUPS.schema.keys():
+        title = labels.get(dimension) or TITLES.get(dimension, dimension)
+        _comment_on_column(con, "groups", dimension, f"Dimension of the estimates: {title}; null if unknown")
 
 
 def _comment_on_column(con: duckdb.DuckDBPyConnection, of: str, column: str, text: str) -> None:
