@@ -168,8 +168,8 @@ def commands() -> str:
     for path, command in found.items():
         usage = " ".join(command.collect_usage_pieces(typer.Context(command, info_name=path)))
         lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip(), "```"]
-        examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("mpta")]
-        lines += ["", "Examples:", "", "```text", *examples, "```"] if examples else []
+        examples = [line.strip() for line in (command.epilog or "").splitlines() if " mpta " in f" {line}"]
+        lines += ["", "Examples:", "", "```sh", *examples, "```"] if examples else []
         if own := [one for one in options[path] if one not in shared]:
             lines += ["", *_option_table(own)]
     return "\n".join([*lines, ""])

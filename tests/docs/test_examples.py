@@ -32,7 +32,11 @@ LANGUAGES = {"sh", "yaml", "python", "sql", "csv", "json", "text", "bibtex", "me
 # Pages whose commands another test runs with the files that the page prints.
 ELSEWHERE = {"docs/how-to/score-answers.md": "tests/external/test_readme.py", "CONTRIBUTING.md": "test_contributing.py"}
 # Commands that are not run here, and what runs them.
-NOT_HERE = {"mpta demo": "nox -s demo", "mpta demo --quick": "nox -s demo"}
+NOT_HERE = {
+    "mpta demo": "takes minutes: nox -s demo runs it",
+    "mpta score preds.jsonl": "needs BBQ's own files: tests/external/test_answers.py",
+    "mpta score log.eval": "needs a log of inspect_ai: tests/external/test_logs.py",
+}
 SCHEMAS = configuration_schemas.schemas()
 STUDY = {"name": "a", "tasks": {"t": {"kind": "value_alignment"}}}
 GENERATED = ("docs/reference/", "docs/graph.md")
@@ -62,7 +66,7 @@ def commands() -> list[str]:
         for block in blocks.of("sh")
         if block.reason is None and block.page not in ELSEWHERE
         for line in block.lines
-        if re.match(r"(\w+=\S+ )*mpta ", line) and line not in NOT_HERE
+        if re.match(r"(\w+=\S+ )*mpta ", line) and not line.startswith(tuple(NOT_HERE))
     ]
     return sorted(dict.fromkeys(found), key=lambda line: ("forget" in line, "retry" in line))
 
@@ -124,16 +128,19 @@ def deployment(finished, tmp_path_factory):
         Deployment.from_env().look()
         (made.root / "dagster_home").symlink_to(made.config)
         (made.root / "answers.csv").write_text(ANSWERS, encoding="utf-8")
+        for block in blocks.blocks():
+            if block.file and block.page == "docs/how-to/score-answers.md":
+                (made.root / block.file).write_text(block.text, encoding="utf-8")
         patch.setattr("os.execv", lambda *words: None)
         patch.chdir(made.root)
         yield made
 
 
-ANSWERS = """respondent_id,sex,region,question,options,answer,own_answer
-p1,female,north,Is it so?,"[""yes"", ""no""]",yes,yes
-p2,male,south,Is it so?,"[""yes"", ""no""]",no,yes
-p3,female,south,Is it so?,"[""yes"", ""no""]",no,no
-p4,male,north,Is it so?,"[""yes"", ""no""]",no,no
+ANSWERS = """respondent_id,sex,age,region,question,options,answer,own_answer
+p1,female,young,north,Is it so?,"[""yes"", ""no""]",yes,yes
+p2,male,old,south,Is it so?,"[""yes"", ""no""]",no,yes
+p3,female,old,south,Is it so?,"[""yes"", ""no""]",no,no
+p4,male,young,north,Is it so?,"[""yes"", ""no""]",no,no
 """
 
 
@@ -155,7 +162,7 @@ def replaced(text: str, world: World) -> str:
         r"\bf_(…|[0-9a-f]{10,})": estimate,
         r"\br_(…|[0-9a-f]{10,})": respondent,
         r"\bq_(…|[0-9a-f]{10,})": response,
-        r"\bFILE\b|~?/?[\w/]*GSS\d{4}\.\w+": str(world.surveys / "wave_2018.sav"),
+        r"\bFILE\b|\bfile\.sav\b|~?[\w/]*/gss7224_r1\.sav": str(world.surveys / "wave_2018.sav"),
         r"\bFOLDER\b": "exported",
         r"--min-k 5": "--min-k 1",
         r"\bsmollm2\b": "loopback",
@@ -174,7 +181,7 @@ def test_a_command_works_as_printed(deployment, command):
     words = shlex.split(replaced(line, deployment).partition(" > ")[0])
     if words[0] == "ui" and "--port" not in words:
         words += ["--port", "0"]
-    done = CliRunner().invoke(cli.app, words, env=environment)
+    done = CliRunner().invoke(cli.app, words, env=environment, input="y\n")
     assert done.exit_code == 0, f"{words}\n{done.output}\n{done.exception!r}"
     if "--json" in words:
         json.loads(done.stdout)
