@@ -1,8 +1,8 @@
-"""Render the report as one self-contained HTML file: no script, no network, everything escaped."""
+"""Render the report as one self-contained HTML file: no network, everything escaped, readable without scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -16,7 +16,7 @@ from markupsafe import Markup
 from mpta_pipeline.core import tables as t
 from mpta_pipeline.core.labels import Labels
 from mpta_pipeline.core.study import Study
-from mpta_pipeline.report import charts, phrases
+from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import MetricRecord
 from mpta_pipeline.report.section import Section, sections
@@ -46,6 +46,7 @@ def render_report(
     set_aside: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
+    controls: Collection[str] = (),
 ) -> str:
     """Render the report.
 
@@ -59,12 +60,13 @@ def render_report(
         set_aside: Wave → what was set aside in it because the crosswalk does not know it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
+        controls: Models with known answers: shown apart, never ranked.
 
     Returns:
-        HTML with styles and charts inside. Equal input gives equal text.
+        HTML with styles, scripts and data inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
+    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels(), controls=controls)
     shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
         _environment()
@@ -74,9 +76,17 @@ def render_report(
             title=title,
             generated=generated,
             parts=_parts(report, shared),
-            style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            style=_files("*.css"),
+            scripts=_files("*.js"),
+            library=Markup(charts_data.library()) if report.estimates else "",
         )
     )
+
+
+def _files(pattern: str) -> Markup:
+    """The templates with such a name in the order of their names, after the page's own style."""
+    paths = sorted(_TEMPLATES.glob(pattern), key=lambda path: (path.name != "report.css", path.name))
+    return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
