@@ -1,7 +1,8 @@
 """The estimates as the charts of the page read them: columns of small integers, compressed to a text.
 
-`templates/3_explorer.js` reads the result of `packed(chart_data(…))`. A page holds at most `ROWS` estimates. If there are
-more, those that readers ask for first are in it (`_priority`), and the page says how many are only in the warehouse.
+`templates/3_explorer.js` reads the result of `packed(chart_data(…))`. A page holds at most `ROWS` estimates. If there
+are more, those that readers ask for first are in it (`_priority`), and the page says how many are only in the
+warehouse.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def chart_data(estimates: pl.DataFrame, names: Names, *, small: int, controls: C
                 for column, values in order.items()
                 if column not in ("metric", "model")
             },
-            "model": [{"key": v, "label": v, "control": v in controls} for v in order["model"]],
+            "model": [{"key": v, "label": names.labels["model"](v), "control": v in controls} for v in order["model"]],
             "metric": [{"key": v, "label": names.labels["metric"](v), **names.about(v)} for v in order["metric"]],
             "group": [[rank[d], s, names.group(d, s)] for d, s in groups],
         },

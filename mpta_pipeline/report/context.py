@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,7 +60,7 @@ class Report:
         set_aside: Wave → what was set aside in it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups.
-        controls: Models with known answers, which are named as controls and never ranked.
+        controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class Report:
         notes: Sequence[str],
         *,
         labels: Labels,
-        controls: Collection[str] = (),
     ) -> None:
         self.frames = frames
         self.study = study
@@ -80,7 +79,6 @@ class Report:
         self.set_aside = {wave: list(lines) for wave, lines in sorted(set_aside.items()) if lines}
         self.notes = list(notes)
         self.labels = labels
-        self.controls = frozenset(controls)
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
         self.confidence = study.figures.confidence

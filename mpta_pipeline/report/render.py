@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -46,7 +46,6 @@ def render_report(
     set_aside: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
-    controls: Collection[str] = (),
 ) -> str:
     """Render the report.
 
@@ -60,13 +59,12 @@ def render_report(
         set_aside: Wave → what was set aside in it because the crosswalk does not know it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
-        controls: Models with known answers: shown apart, never ranked.
 
     Returns:
         HTML with styles, scripts and data inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels(), controls=controls)
+    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
     shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
         _environment()

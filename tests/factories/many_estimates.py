@@ -42,6 +42,7 @@ def estimates(*, models: int, tasks: int, n_countries: int, metrics: tuple[str, 
     n = grid.height
     planted = (pl.col("subgroup") == "female×65+") & (pl.col("metric") == "accuracy")
     centre = pl.col("metric").replace_strict(METRICS) + pl.Series(random.normal(0, 0.03, n))
+    noise = pl.Series(random.normal(0, 0.01, n))
     half = 1.2 / pl.col("n_personas").sqrt()
     made = grid.with_columns(
         (centre - 0.3 * planted.cast(pl.Float64)).clip(0, 1).alias("estimate"),
@@ -58,7 +59,7 @@ def estimates(*, models: int, tasks: int, n_countries: int, metrics: tuple[str, 
         pl.lit(10).alias("n_items"),
         (pl.col("n_personas") < 30).alias("small"),
         pl.lit(["wvs-7@0123456789ab"]).alias("release_ids"),
-        pl.when(pl.col("dimensions") != "all").then(-0.3 * planted.cast(pl.Float64) + pl.Series(random.normal(0, 0.01, n))).alias("gap"),
+        pl.when(pl.col("dimensions") != "all").then(noise - 0.3 * planted.cast(pl.Float64)).alias("gap"),
         pl.when(pl.col("dimensions") == "all").then(None).when(planted).then(pl.lit("gap"))
         .when(pl.col("n_personas") >= 500).then(pl.lit("no_gap")).otherwise(pl.lit("inconclusive")).alias("verdict"),
         pl.when(pl.col("dimensions") != "all").then(pl.when(planted).then(0.0001).otherwise(0.6)).alias("gap_q"),
@@ -74,3 +75,31 @@ def estimates(*, models: int, tasks: int, n_countries: int, metrics: tuple[str, 
     missing = [c for c in tables.SUBGROUP_METRICS.schema if c not in every.columns and c != "estimate_id"]
     every = every.with_columns(pl.lit(None, tables.SUBGROUP_METRICS.schema[c]).alias(c) for c in missing)
     return tables.SUBGROUP_METRICS.conform(every.with_columns(estimate_ids(every, "many")))
+
+
+def model_records(models: int, controls: tuple[str, ...] = ()) -> pl.DataFrame:
+    """MODELS of the models of `estimates`."""
+    frame = pl.DataFrame({"model": [f"model-{i:02d}" for i in range(models)]}).with_columns(
+        pl.lit("simulated").alias("provider"),
+        pl.lit("simulated").alias("provider_name"),
+        pl.lit("").alias("revision"),
+        pl.lit(True).alias("local"),
+        pl.lit("v1").alias("version"),
+        pl.col("model").is_in(controls).alias("control"),
+    )
+    missing = [c for c in tables.MODELS.schema if c not in frame.columns]
+    return tables.MODELS.conform(frame.with_columns(pl.lit(None, tables.MODELS.schema[c]).alias(c) for c in missing))
+
+
+def ties(estimates: pl.DataFrame) -> pl.DataFrame:
+    """MODEL_COMPARISON of everyone's accuracy: models in groups of three, best first."""
+    own = estimates.filter(metric="accuracy", dimensions="all", baseline="")
+    rank = pl.col("estimate").rank("ordinal", descending=True).over("task", "condition").cast(pl.Int64)
+    kept = ["model", "task", "survey", "metric", "condition", "estimate", "n_answers", "n_personas", "n_items"]
+    frame = own.select(kept).with_columns(
+        ((rank - 1) // 3 + 1).alias("tie_group"), pl.col("model").alias("other_model")
+    )
+    missing = [c for c in tables.MODEL_COMPARISON.schema if c not in frame.columns]
+    return tables.MODEL_COMPARISON.conform(
+        frame.with_columns(pl.lit(None, tables.MODEL_COMPARISON.schema[c]).alias(c) for c in missing)
+    )

@@ -13,7 +13,7 @@ from mpta_pipeline.report.rows import Estimate
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
-{% for model, sentence in sentences if sentence %}<p><b>{{ model }}</b>: {{ sentence }}</p>
+{% for model, sentence in sentences if sentence %}<p><b>{{ labels.model(model) }}</b>: {{ sentence }}</p>
 {% endfor %}
 {% if subgroups %}
 <p><a href="#explore" data-view="{{ link }}">Chart of the subgroups</a></p>
@@ -21,7 +21,7 @@ TEMPLATE = """\
 <div class="scroll" role="region" tabindex="0" aria-label="Accuracy by subgroup">
 <table>
   <caption>Accuracy on {{ labels.task(task) }}, {{ labels.survey(survey) }}, by subgroup, with {{ view.confidence }} interval, the comparison with everyone else and the id for <code>mpta trace</code>. Grey cells have few people.</caption>
-  <thead><tr><th scope="col">Subgroup</th><th scope="col" class="n">People</th>{% for model in models %}<th scope="col">{{ model }}{{ " (control)" if model in view.controls }}</th>{% endfor %}<th scope="col" class="n">Chance</th><th scope="col" class="n">Most frequent<br>answer</th></tr></thead>
+  <thead><tr><th scope="col">Subgroup</th><th scope="col" class="n">People</th>{% for model in models %}<th scope="col">{{ labels.model(model) }}</th>{% endfor %}<th scope="col" class="n">Chance</th><th scope="col" class="n">Most frequent<br>answer</th></tr></thead>
   {% for dimension, rows in subgroups %}
   <tbody>
   {% if dimension != "all" %}<tr class="block"><th scope="colgroup" colspan="{{ 4 + models | length }}">{{ words.opening(labels.dimension(dimension)) }}</th></tr>{% endif %}
@@ -48,7 +48,7 @@ def data(report: Report, task: str, survey: str) -> Mapping[str, Any]:
     lead = report.lead(task, survey)
     mine = [row for row in report.of(task, survey) if (row.metric, row.condition) == (HEADLINE, lead)]
     found = {row.model for row in mine}
-    every = [*(m for m in report.models if m in found and m not in report.controls), *sorted(found & report.controls)]
+    every = [model for model in report.models if model in found]
     models = every[:SHOWN_MODELS]
     shown = report.blocks([row for row in mine if row.model in models])
     return {

@@ -47,6 +47,7 @@ def _names(report: Report) -> charts_data.Names:
 
     return charts_data.Names(
         labels={
+            "model": labels.model,
             "task": labels.task,
             "survey": labels.survey,
             "metric": report.metric,

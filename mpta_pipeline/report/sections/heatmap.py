@@ -37,7 +37,7 @@ All strips have one axis, from {{ words.number(g.forest.axis.low, share=g.share)
   <tbody>
   {% if loop.index == 2 or not g.rows %}<tr class="block"><th scope="colgroup" colspan="{{ 1 + g.columns | length }}">Controls: simulated, with known answers; not ranked</th></tr>{% endif %}
   {% for model, cells in body %}
-  <tr><th scope="row" data-value="{{ model }}">{{ model }}</th>
+  <tr><th scope="row" data-value="{{ model }}">{{ labels.model(model) }}</th>
   {% for c in cells %}{% if c and c.row.estimate is not none %}<td class="cell" data-value="{{ c.row.estimate }}" data-band="{{ c.band }}" data-text="{{ words.number(c.row.estimate, share=g.share) }} {{ words.interval(c.row.low, c.row.high, share=g.share) }}{{ " " ~ c.tie if c.tie }}" data-csv="{{ words.number(c.row.estimate, share=g.share) }} {{ words.interval(c.row.low, c.row.high, share=g.share) }}{{ " " ~ c.tie if c.tie }}"><a href="#{{ c.anchor }}" data-view="{{ c.view }}"><b>{{ words.number(c.row.estimate, share=g.share) }}</b>{% if c.tie %} <span class="tie" title="tie group">{{ c.tie }}</span>{% endif %}<span class="range">{{ words.interval(c.row.low, c.row.high, share=g.share) }}</span></a>{{ g.forest.strip(c.row) }}</td>
   {% else %}<td data-value="">{{ words.NOTHING }}</td>{% endif %}{% endfor %}</tr>
   {% endfor %}
@@ -163,9 +163,7 @@ def _band(axis: charts.Axis, value: float | None) -> int:
 
 def _ties(report: Report, metric: str) -> dict[tuple[str, ...], int]:
     """(Model, task, survey, condition) → tie group, where several models were compared."""
-    frame = report.frames["model_comparison"].filter(
-        (pl.col("metric") == metric) & ~pl.col("model").is_in(sorted(report.controls))
-    )
+    frame = report.frames["model_comparison"].filter(metric=metric)
     frame = frame.drop_nulls("tie_group").filter(pl.col("model").n_unique().over("task", "survey", "condition") > 1)
     rows = frame.select("model", "task", "survey", "condition", "tie_group").unique()
     return {row[:4]: row[4] for row in rows.iter_rows()}

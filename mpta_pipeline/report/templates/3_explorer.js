@@ -192,7 +192,7 @@ function finding(state, groups) {
     const rows = groups.flatMap((g) => g.rows.filter((row) => row.model === model).map((row) => ({ ...row, label: g.label })));
     const tested = rows.filter((row) => (effect ? row.effectQ !== null : row.verdict !== null));
     const differ = tested.filter((row) => row.differs).sort((a, b) => Math.abs(b.gapSize) - Math.abs(a.gapSize));
-    const name = `${model.key}${model.control ? " (control)" : ""}`;
+    const name = model.label;
     if (!tested.length) {
       const known = rows.filter((row) => row.value !== null);
       if (!known.length) return `${name}: no estimate.`;
@@ -231,10 +231,10 @@ function forestSpec(state, groups, width) {
   const models = options.models.filter((m) => view.models.includes(m.key));
   const look = styles(options);
   const looks = models.map((m) => look[options.models.indexOf(m)]);
-  const called = (m) => (m.control ? `${m.key} (control)` : m.key);
+  const called = (m) => m.label;
   const values = groups.flatMap((g) => g.rows.filter((row) => row.value !== null).map((row) => ({
     g: g.label, m: called(row.model), v: scaled(row.value), l: scaled(row.from), h: scaled(row.to), d: row.differs, small: row.small && !row.differs,
-    tip: `${g.label} · ${row.model.key}: ${asNumber(row.value, metric.share, view.what === "effect")} ${asInterval(row.from, row.to, metric.share, view.what === "effect")} · ${asCount(row.people)} people${row.differs ? " · differs" : ""}`,
+    tip: `${g.label} · ${row.model.label}: ${asNumber(row.value, metric.share, view.what === "effect")} ${asInterval(row.from, row.to, metric.share, view.what === "effect")} · ${asCount(row.people)} people${row.differs ? " · differs" : ""}`,
   })));
   const marks = view.what === "effect" ? [] : groups.flatMap((g) => g.rows.flatMap((row) => Object.entries(row.baselines)
     .filter(([name]) => name in DRAWN)
@@ -339,7 +339,7 @@ const make = (tag, properties = {}, ...children) => {
 
 function picker(field, title, options, value, changed) {
   const select = make("select", { id: `pick-${field}` });
-  for (const option of options) select.append(make("option", { value: option.key, textContent: capital(option.label), selected: option.key === value }));
+  for (const option of options) select.append(make("option", { value: option.key, textContent: field === "map" ? option.label : capital(option.label), selected: option.key === value }));
   select.addEventListener("change", () => changed({ [field]: select.value }));
   return make("label", { className: "pick", htmlFor: select.id }, make("span", { textContent: title }), select);
 }
@@ -378,7 +378,7 @@ function symbol({ colour, shape }, filled = true) {
 function key(state, groups) {
   const { view, options } = state;
   const look = styles(options);
-  const entries = options.models.filter((m) => view.models.includes(m.key)).map((m) => [symbol(look[options.models.indexOf(m)]), m.control ? `${m.key} (control)` : m.key]);
+  const entries = options.models.filter((m) => view.models.includes(m.key)).map((m) => [symbol(look[options.models.indexOf(m)]), m.label]);
   const list = make("ul", { className: "legend" });
   const rows = groups.flatMap((g) => g.rows);
   if (rows.some((row) => row.differs)) entries.push([symbol({ colour: "var(--ink)", shape: "circle" }), view.what === "effect" ? "filled: changed by the persona" : "filled, thick: differs from everyone else"]);
@@ -413,7 +413,7 @@ function dataTable(state, groups, caption) {
   for (const group of groups) {
     for (const row of group.rows) {
       const cells = [
-        row.model.key, asCount(row.people), `${asNumber(row.estimate, metric.share)} ${asInterval(row.low, row.high, metric.share)}`,
+        row.model.label, asCount(row.people), `${asNumber(row.estimate, metric.share)} ${asInterval(row.low, row.high, metric.share)}`,
         ...(effects ? [`${asNumber(row.effect, metric.share, true)} ${asInterval(row.effectLow, row.effectHigh, metric.share, true)} ${asQ(row.effectQ)}`] : []),
         row.verdict ? `${VERDICTS[row.verdict]} ${asNumber(row.gap, metric.share, true)} ${asQ(row.gapQ)}` : "–",
         Object.entries(row.baselines).map(([name, value]) => `${BASELINES[name]} ${asNumber(value, metric.share)}`).join("; ") || "–",
@@ -518,12 +518,12 @@ if (explorer) {
     const rows = countries.rows.filter((row) => row.model === model);
     const { spec, missing } = await mapSpec(countries, rows, explorer.clientWidth);
     const { view, options } = countries;
-    const title = `${capital(countries.metric.label)} of ${model.key}${model.control ? " (control)" : ""} by country, ${label(options, view, "condition")}: ${label(options, view, "task")}, ${label(options, view, "survey")}`;
+    const title = `${capital(countries.metric.label)} of ${model.label} by country, ${label(options, view, "condition")}: ${label(options, view, "task")}, ${label(options, view, "survey")}`;
     const groups = arranged({ ...countries, view: { ...view, models: [model.key], what: "estimate", sort: "value" } });
     const said = finding({ ...countries, view: { ...view, models: [model.key], what: "estimate" } }, groups);
     const note = `Hatched: too few data to say whether the country differs from the others.${missing.length ? ` Too small for this map: ${missing.map((row) => `${row.label} ${asNumber(row.estimate, countries.metric.share)}`).join(", ")}.` : ""}`;
     const host = make("div", { className: "drawing", role: "img", ariaLabel: `World map: ${title}. ${said}` });
-    const choice = models.length > 1 ? [make("div", { className: "picks" }, picker("map", "Model on the map", models.map((m) => ({ key: m.key, label: m.key })), model.key, (part) => { wanted = { ...wanted, ...part }; worldMap(data, state); }))] : [];
+    const choice = models.length > 1 ? [make("div", { className: "picks" }, picker("map", "Model on the map", models, model.key, (part) => { wanted = { ...wanted, ...part }; worldMap(data, state); }))] : [];
     const table = make("details", {}, make("summary", { textContent: "Data of this map" }));
     table.addEventListener("toggle", () => { if (table.open && table.children.length === 1) table.append(dataTable(countries, groups, title)); });
     const of = Object.assign(() => ({ title, source: `${note} ${source(view)}`, rows: csvRows(countries, groups), drawing: host.querySelector("svg") }), { title: () => title });
