@@ -67,6 +67,7 @@ def report(inputs: Inputs) -> Output:
             countries=frames["waves"]["countries"].explode().drop_nulls().unique().sort().to_list(),
             config_folder=inputs.config_folder,
         ),
+        notes=[f"{one.subject}: {one.message}" for one in inputs.held],
         set_aside={
             wave: record.notes.get("set_aside", [])
             for wave, record in sorted(inputs.records("harmonized_wave").items())
