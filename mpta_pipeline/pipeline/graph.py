@@ -302,6 +302,7 @@ SETTINGS: dict[str, Setting] = {
             keys=("tasks", "least_readable", "name"),
             gives=("sources", "config_folder"),
         ),
+        Setting("held_releases", "report_card", lambda deployment, _: deployment.held_version(), gives=("held",)),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
 }
@@ -696,7 +697,7 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             None,
             "aggregates",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use"),
+            settings=(*_RULES, "data_use", "held_releases"),
             covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
