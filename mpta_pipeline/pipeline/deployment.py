@@ -19,7 +19,7 @@ from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, SurveyFileError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.own_records import SetAside, keep
-from mpta_pipeline.core.provenance import read_table
+from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.storage import Layout, listed, read_text, write_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.untrusted_text import one_line
@@ -349,7 +349,13 @@ class Deployment:
         """Version of a model: everything that can change its answers, and what may be sent to it."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
-        return digest(inference.card_version(spec), reach)
+        return digest(inference.card_version(spec), reach, *(self._truth_versions() if spec.control else ()))
+
+    def _truth_versions(self) -> list[str]:
+        """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""
+        paths = [self.layout.table("groups"), *(self.layout.table("gold", task) for task in self.study.tasks)]
+        records = [read_record(path) for path in paths]
+        return ["" if record is None else record.version for record in records]
 
     def models_version(self) -> str:
         """Version of the list of models: what the table `models` says about each."""

@@ -3,6 +3,7 @@
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
+from mpta_pipeline.tasks.known_truth import with_known_truth
 from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompt_checks import check_prompts, check_scores, gold_position_test
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
@@ -29,4 +30,5 @@ __all__ = [
     "read_replies",
     "score",
     "task_kinds",
+    "with_known_truth",
 ]
