@@ -366,7 +366,14 @@ class Deployment:
         """Version of a model: everything that can change its answers, and what may be sent to it, and how."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
-        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations))
+        truth = self._truth_versions() if spec.control else ()
+        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *truth)
+
+    def _truth_versions(self) -> list[str]:
+        """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""
+        paths = [self.layout.table("groups"), *(self.layout.table("gold", task) for task in self.study.tasks)]
+        records = [read_record(path) for path in paths]
+        return ["" if record is None else record.version for record in records]
 
     def models_version(self) -> str:
         """Version of the list of models: what the table `models` says about each."""

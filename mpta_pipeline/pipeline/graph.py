@@ -489,11 +489,12 @@ _DECLARED = (
         Partitioning.MODEL_TASK,
         tables.RESPONSES,
         "microdata",
-        upstream=("prompts", "personas"),
+        upstream=("prompts", "personas", "gold", "groups"),
         settings=("model", "data_use"),
         # Read again when requests are sent: the codebook of the persona that a prompt shows, and today's policy for it.
-        # The prompts' own column data_use changes with both.
-        covered={"personas": "prompts", "data_use": "prompts"},
+        # The prompts' own column data_use changes with both. Answers and groups are read for simulated respondents
+        # alone, whose version (`model`) includes theirs.
+        covered={"personas": "prompts", "data_use": "prompts", "gold": "prompts", "groups": "prompts"},
         # How responses become a table. What is sent is identified by the request's hash, never by a version of code.
         code=("mpta_pipeline.inference.responses",),
         files=("ledger", "model_files"),
