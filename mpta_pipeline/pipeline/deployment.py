@@ -351,6 +351,10 @@ class Deployment:
         reach = "any" if spec.may_receive("local_only") else "permitted"
         return digest(inference.card_version(spec), reach)
 
+    def spending_permission(self, name: str) -> inference.Permission:
+        """Whether a model may be asked without a person at the keyboard; read anew each time."""
+        return inference.permission(self.model(name), self.layout.approvals)
+
     # Versions of the configuration: an edit changes only the version of the part that was edited.
 
     def task_version(self, task: str) -> str:
