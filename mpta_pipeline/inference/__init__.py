@@ -10,7 +10,7 @@ This package knows nothing about surveys, personas or tasks: it takes prompts an
 from mpta_pipeline.inference.approvals import Permission, approve, costs_money, permission, price_text, revoke
 from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
-from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models, models_table, table_row
 from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
@@ -35,6 +35,7 @@ __all__ = [
     "card_version",
     "costs_money",
     "load_models",
+    "models_table",
     "overview",
     "permission",
     "plan",
@@ -47,6 +48,7 @@ __all__ = [
     "run_one_by_one",
     "send_requests",
     "stored_probe",
+    "table_row",
     "verify",
     "wanted_requests",
     "with_request_hashes",

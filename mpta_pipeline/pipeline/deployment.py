@@ -355,6 +355,10 @@ class Deployment:
         """Whether a model may be asked without a person at the keyboard; read anew each time."""
         return inference.permission(self.model(name), self.layout.approvals)
 
+    def models_version(self) -> str:
+        """Version of the list of models: what the table `models` says about each."""
+        return digest(*(json.dumps(inference.table_row(spec), sort_keys=True) for spec in self.models.values()))
+
     # Versions of the configuration: an edit changes only the version of the part that was edited.
 
     def task_version(self, task: str) -> str:
