@@ -375,6 +375,10 @@ class Deployment:
         records = [read_record(path) for path in paths]
         return ["" if record is None else record.version for record in records]
 
+    def spending_permission(self, name: str) -> inference.Permission:
+        """Whether a model may be asked without a person at the keyboard; read anew each time."""
+        return inference.permission(self.model(name), self.layout.approvals)
+
     def models_version(self) -> str:
         """Version of the list of models: what the table `models` says about each."""
         return digest(*(json.dumps(inference.table_row(spec), sort_keys=True) for spec in self.models.values()))

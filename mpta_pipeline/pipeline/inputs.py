@@ -196,6 +196,11 @@ class Inputs:
         return self._given("model").model(self._key("model"))
 
     @property
+    def spending_permission(self) -> inference.Permission:
+        """Whether the model may be asked without a person at the keyboard, at this moment."""
+        return self._given("spending_permission").spending_permission(self._key("model"))
+
+    @property
     def models(self) -> dict[str, inference.ModelSpec]:
         """The specifications of all models of the study."""
         return self._given("models").models
@@ -272,7 +277,8 @@ class Inputs:
         config = self._deployment.config
         files = [config / f"{name}.yaml" for name in ("models", "study", "surveys")]
         files += [*sorted(listed(config / "sources", "*.yaml")), *sorted(listed(config / "providers", "*.py"))]
-        return (*(r.version for r in records if r is not None), *map(_time_and_size, files))
+        permission = self.spending_permission.version
+        return (permission, *(r.version for r in records if r is not None), *map(_time_and_size, files))
 
     def as_of_now(self) -> Inputs | None:
         """These inputs with the configuration of this moment; None if their model or task has left the study.
