@@ -9,7 +9,7 @@ This package knows nothing about surveys, personas or tasks: it takes prompts an
 
 from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
-from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models, models_table, table_row
 from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
@@ -31,6 +31,7 @@ __all__ = [
     "card",
     "card_version",
     "load_models",
+    "models_table",
     "overview",
     "plan",
     "probe",
@@ -40,6 +41,7 @@ __all__ = [
     "run_one_by_one",
     "send_requests",
     "stored_probe",
+    "table_row",
     "verify",
     "wanted_requests",
     "with_request_hashes",

@@ -6,18 +6,21 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
+import polars as pl
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.labels import CONTROL
+from mpta_pipeline.core.tables import MODELS
 from mpta_pipeline.core.vocabulary import Elicitation
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
 from mpta_pipeline.inference.provider_registry import providers_of
@@ -294,6 +297,11 @@ class ModelSpec(StrictModel):
         return self.provider_class.concurrency or self.connections
 
     @property
+    def control(self) -> bool:
+        """Whether this is a simulated respondent: a control, which is never ranked or compared with models."""
+        return self.provider_class.control
+
+    @property
     def url(self) -> str:
         """Root of the API; empty for a model in this process, whose address is known only while it runs."""
         return self.base_url or self.provider_class.base_url or ""
@@ -485,6 +493,7 @@ def card(spec: ModelSpec) -> dict[str, Any]:
     identity = spec.identity()
     return {
         "name": spec.name,
+        "kind": CONTROL if spec.control else "model",
         "provider": spec.provider,
         "model": spec.model,
         "revision": spec.revision,
@@ -501,3 +510,24 @@ def card(spec: ModelSpec) -> dict[str, Any]:
 def card_version(spec: ModelSpec) -> str:
     """Return the data version of the model's responses: the digest of `card`."""
     return str(card(spec)["digest"])
+
+
+def table_row(spec: ModelSpec) -> dict[str, Any]:
+    """Return a row of the table `models`."""
+    return {
+        "model": spec.name,
+        "control": spec.control,
+        "about": spec.provider_class.about(spec),
+        "provider": spec.provider,
+        "provider_name": spec.model,
+        "revision": spec.revision,
+        "url": spec.url or None,
+        "local": spec.is_local,
+        "version": card_version(spec),
+    }
+
+
+def models_table(specs: Iterable[ModelSpec]) -> pl.DataFrame:
+    """Return MODELS: one row per model."""
+    rows = [table_row(spec) for spec in specs]
+    return MODELS.conform(pl.DataFrame(rows, schema=MODELS.schema, orient="row"))

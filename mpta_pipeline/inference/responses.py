@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.tables import RESPONSES
 from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
 from mpta_pipeline.inference.measured_speed import measured_speed
@@ -152,7 +153,7 @@ def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFr
 
 
 def overview(spec: ModelSpec) -> dict[str, str]:
-    """Return a row for the list of models: name, provider, model, address, and whether it can be used now."""
+    """Return a row for the list of models: name, kind, provider, model, address, and whether it can be used now."""
     state = "ready"
     try:
         spec.provider_class.check_available(spec)
@@ -165,6 +166,7 @@ def overview(spec: ModelSpec) -> dict[str, str]:
         state = problem.problem
     return {
         "name": spec.name,
+        "kind": CONTROL if spec.control else "model",
         "provider": spec.provider,
         "model": spec.model,
         "where": "this process" if spec.provider_class.in_process else spec.url,

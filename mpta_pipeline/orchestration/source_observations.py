@@ -13,6 +13,7 @@ import dagster as dg
 
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, data_version
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
@@ -147,6 +148,11 @@ def _metadata(deployment: Deployment, catalogue: Catalogue, source: str, partiti
             shown = {k: str(v) for k, v in inference.card(spec).items()}
             probed = inference.stored_probe(spec, deployment.layout.ledger(partition))
             return shown | (_probed(probed) if probed is not None else {})
+        case "models_card":
+            return {
+                name: CONTROL if spec.control else f"model of provider {spec.provider}"
+                for name, spec in deployment.models.items()
+            }
         case _:
             return {}
 

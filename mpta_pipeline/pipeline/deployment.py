@@ -351,6 +351,10 @@ class Deployment:
         reach = "any" if spec.may_receive("local_only") else "permitted"
         return digest(inference.card_version(spec), reach)
 
+    def models_version(self) -> str:
+        """Version of the list of models: what the table `models` says about each."""
+        return digest(*(json.dumps(inference.table_row(spec), sort_keys=True) for spec in self.models.values()))
+
     # Versions of the configuration: an edit changes only the version of the part that was edited.
 
     def task_version(self, task: str) -> str:

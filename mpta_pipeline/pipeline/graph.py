@@ -215,6 +215,7 @@ SOURCES: dict[str, SourceAsset] = {
             "An entry of models.yaml: provider, model, revision, parameters; one partition per model.",
             Partitioning.MODEL,
         ),
+        SourceAsset("models_card", "models.yaml: all models of the study, and which of them are controls."),
     )
 }
 # A partition that leaves the study updates no table; these sources report that it left, to the tables that read all
@@ -286,6 +287,7 @@ SETTINGS: dict[str, Setting] = {
             gives=("model",),
             partitioning=Partitioning.MODEL,
         ),
+        Setting("models", "models_card", lambda deployment, _: deployment.models_version(), gives=("models",)),
         Setting(
             "figure_rules",
             "figures_card",
@@ -627,9 +629,10 @@ _DECLARED = (
         tables.MODEL_COMPARISON,
         "aggregates",
         upstream=("scores", "groups"),
-        settings=("figure_rules",),
+        settings=("figure_rules", "models"),
         code=("mpta_pipeline.metrics",),
-        description="Paired differences between models on the same prompts, with groups of models that are tied.",
+        description="Paired differences between models on the same prompts, with groups of models that are tied. "
+        "Controls are left out.",
         checks={
             "counts_add_up": Check("The difference of two models is the opposite in the other direction"),
             "intervals_contain_estimates": Check("Every interval contains its difference"),
@@ -641,6 +644,9 @@ _DECLARED = (
             **_columns("estimate difference se p_value ci_low ci_high tie_group", "scores.score"),
             "other_model": "scores.model",
         },
+    ),
+    StoredTable(
+        "models", "metrics", Partitioning.NONE, tables.MODELS, "configuration", companion_of="model_comparison"
     ),
     StoredTable("concepts", "publication", Partitioning.NONE, tables.CONCEPTS, "questions", companion_of="warehouse"),
     StoredTable("options", "publication", Partitioning.NONE, tables.OPTIONS, "questions", companion_of="warehouse"),
@@ -656,6 +662,7 @@ _SHOWN = (
     "scores",
     "people_shares",
     "model_comparison",
+    "models",
     "panel",
     "waves",
     "harmonized_wave",

@@ -195,6 +195,11 @@ class Inputs:
         return self._given("model").model(self._key("model"))
 
     @property
+    def models(self) -> dict[str, inference.ModelSpec]:
+        """The specifications of all models of the study."""
+        return self._given("models").models
+
+    @property
     def retest_file(self) -> Path | None:
         """The table of test-retest accuracies that the study names."""
         return self._given("retest_file").retest_file

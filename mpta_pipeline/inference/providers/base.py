@@ -101,6 +101,8 @@ class Provider(ABC):
     """Common fields of an entry that this provider does not take."""
     in_process: ClassVar[bool] = False
     """The model runs inside this process: it has no address and no key, and prompts stay on this machine."""
+    control: ClassVar[bool] = False
+    """Not a model but a simulated respondent with known properties. Controls are never ranked or compared."""
     concurrency: ClassVar[int | None] = None
     """Requests in flight at most, whatever the entry says. None: the entry's `connections`."""
     prefill_rate: ClassVar[float | None] = None
@@ -177,6 +179,11 @@ class Provider(ABC):
             ModelError: A file or package is missing.
         """
         return
+
+    @classmethod
+    def about(cls, spec: ModelSpec) -> str | None:
+        """Return what a control does, in words; None for a model."""
+        return None
 
     @classmethod
     def identity(cls, spec: ModelSpec) -> dict[str, Any]:
