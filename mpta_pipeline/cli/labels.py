@@ -30,7 +30,7 @@ def group(dimensions: str, subgroup: str) -> str:
 
 
 def names_of(deployment: Deployment) -> Labels:
-    """The names of the study's surveys and tasks, as the report has them."""
+    """The names of the study's surveys, tasks and models, as the report has them."""
     from mpta_pipeline.pipeline.labels import labels
 
     return labels(
@@ -40,6 +40,7 @@ def names_of(deployment: Deployment) -> Labels:
         dimensions=deployment.study.figures.dimensions,
         countries=(),
         config_folder=deployment.config,
+        controls=[name for name, spec in deployment.models.items() if spec.control],
     )
 
 

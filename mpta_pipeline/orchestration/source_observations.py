@@ -13,6 +13,7 @@ import dagster as dg
 
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, data_version
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
@@ -145,8 +146,17 @@ def _metadata(deployment: Deployment, catalogue: Catalogue, source: str, partiti
         case "model_card":
             spec = deployment.models[partition]
             shown = {k: str(v) for k, v in inference.card(spec).items()}
+            permission = deployment.spending_permission(partition)
+            if not permission.granted:
+                price = f"{inference.price_text(spec)}; `mpta approve {partition}`"
+                shown["waits for an approval"] = f"the model {permission.because}: {price}"
             probed = inference.stored_probe(spec, deployment.layout.ledger(partition))
             return shown | (_probed(probed) if probed is not None else {})
+        case "models_card":
+            return {
+                name: CONTROL if spec.control else f"model of provider {spec.provider}"
+                for name, spec in deployment.models.items()
+            }
         case _:
             return {}
 

@@ -60,6 +60,7 @@ class Report:
         set_aside: Wave → what was set aside in it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups.
+        controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
     def __init__(
@@ -88,7 +89,8 @@ class Report:
         self._by_cell: dict[tuple[str, str], list[Estimate]] = {}
         for row in self.estimates:
             self._by_cell.setdefault((row.task, row.survey), []).append(row)
-        self.models = sorted({row.model for row in self.estimates})
+        self.controls = frozenset(frames["models"].filter("control")["model"])
+        self.models = sorted({row.model for row in self.estimates}, key=lambda name: (name in self.controls, name))
         self.surveys = sorted({row.survey for row in self.estimates})
         named = {row.task for row in self.estimates}
         self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]

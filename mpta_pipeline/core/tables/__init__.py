@@ -4,7 +4,7 @@ One module per stage. A record holds the names, types, meaning and bounds of the
 """
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
-from mpta_pipeline.core.tables.inference import RESPONSES
+from mpta_pipeline.core.tables.inference import MODELS, RESPONSES
 from mpta_pipeline.core.tables.metrics import (
     MODEL_COMPARISON,
     PEOPLE_SHARES,
@@ -41,6 +41,7 @@ __all__ = [
     "ITEMS",
     "LINEAGE",
     "MISSING_KINDS",
+    "MODELS",
     "MODEL_COMPARISON",
     "OPTIONS",
     "PANEL",

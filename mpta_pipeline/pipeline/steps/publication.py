@@ -49,6 +49,7 @@ def report(inputs: Inputs) -> Output:
     names = ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
     frames = {name: inputs.stacked(name) for name in names}
     frames["model_comparison"] = inputs.table("model_comparison")
+    frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
     frames["panel"] = inputs.table("panel")
     frames["options"] = inputs.crosswalk.options
@@ -66,7 +67,9 @@ def report(inputs: Inputs) -> Output:
             dimensions=study.figures.dimensions,
             countries=frames["waves"]["countries"].explode().drop_nulls().unique().sort().to_list(),
             config_folder=inputs.config_folder,
+            controls=frames["models"].filter("control")["model"].to_list(),
         ),
+        notes=[f"{one.subject}: {one.message}" for one in inputs.held],
         set_aside={
             wave: record.notes.get("set_aside", [])
             for wave, record in sorted(inputs.records("harmonized_wave").items())
