@@ -73,9 +73,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the starter study twice in a fresh data folder; the second run must send no request."""
+    """Run the starter study in a fresh data folder: quick, then whole, twice; the last run sends no request."""
     with tempfile.TemporaryDirectory() as folder:
         data = os.environ.get("MPTA_DATA_DIR", folder)
+        session.run("mpta", "demo", "--quick", env={"MPTA_DATA_DIR": data})
         for _ in range(2):
             session.run("mpta", "demo", env={"MPTA_DATA_DIR": data})
 

@@ -42,7 +42,7 @@ def test_ci_runs_both_commands_of_the_readme():
     for step in steps:
         assert step.removeprefix("pip install ") in CI
     assert set_up.endswith(" && mpta demo")
-    assert sessions()["demo"] == ["mpta demo"]
+    assert sessions()["demo"] == ["mpta demo --quick", "mpta demo"]
     assert re.search(rf"^{re.escape(test)}$", CI, re.MULTILINE)
     assert sessions()["all"] == [test]
 
