@@ -664,6 +664,10 @@ _SHOWN = (
     "model_comparison",
     "models",
     "panel",
+    "groups",
+    "personas",
+    "prompts",
+    "responses",
     "waves",
     "harmonized_wave",
 )
@@ -694,15 +698,16 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             "publication",
             Partitioning.NONE,
             None,
-            "aggregates",
+            # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
+            "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use"),
-            covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
+            settings=(*_RULES, "data_use", "models"),
+            covered=dict.fromkeys((*_SHOWN, "data_use", "models"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),
-            description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "
-            "how to trace each one.",
+            description="The findings and estimates as a self-contained page: what was found and how sure it is, "
+            "subgroups with intervals and baselines, replies, and how to trace each estimate.",
         ),
     )
 
