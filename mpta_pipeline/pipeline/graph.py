@@ -273,6 +273,12 @@ SETTINGS: dict[str, Setting] = {
             keys=("styles", "framings", "paraphrases", "seed"),
         ),
         Setting(
+            "study_design",
+            "study_card",
+            lambda deployment, _: deployment.study_version(*SETTINGS["study_design"].keys),
+            keys=("panel", "seed", "traits", "styles", "framings", "paraphrases", "conditions"),
+        ),
+        Setting(
             "task",
             "task_card",
             lambda deployment, task: deployment.task_version(task),
@@ -701,8 +707,9 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
             "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use", "models"),
-            covered=dict.fromkeys((*_SHOWN, "data_use", "models"), "warehouse"),
+            settings=(*_RULES, "data_use", "models", "study_design"),
+            # The page describes the design; whatever changes it changes personas, panel or prompts as well.
+            covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),
