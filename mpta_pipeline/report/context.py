@@ -65,6 +65,7 @@ class Report:
         labels: Names for people of surveys, tasks, dimensions and subgroups.
         records: Table → partition → what the record of the stored table says about how it was made.
         usage: Model → tokens and US dollars of its replies, and the model as the provider reports it.
+        controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
     def __init__(
@@ -301,7 +302,7 @@ class Report:
             margin=self.study.figures.equivalence_margin,
             # The records of the metric registry name the family within which q-values are corrected.
             families={name: str(getattr(record, "family", name)) for name, record in self.metrics.items()},
-            controls=self.labels.controls,
+            controls=self.controls | set(self.labels.controls),
         )
 
     @cached_property

@@ -84,6 +84,7 @@ def report(inputs: Inputs) -> Output:
         title=f"Study {study.name}",
         generated=datetime.now(UTC),
         labels=spoken,
+        notes=[f"{one.subject}: {one.message}" for one in inputs.held],
         set_aside={
             wave: notes.get("set_aside", [])
             for wave, notes in sorted(records["harmonized_wave"].items())

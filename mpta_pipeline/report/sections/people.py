@@ -6,12 +6,9 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import polars as pl
-from markupsafe import Markup
 
 from mpta_pipeline.core.labels import ALL, CROSS
 from mpta_pipeline.report import phrases
@@ -32,7 +29,6 @@ TEMPLATE = """\
 </div>
 <div id="people-tables" aria-live="polite"><p class="sub">This table needs JavaScript. Without it, each task below has people's answers of everyone, and <code>people_shares</code> and <code>scores</code> in the warehouse have all.</p></div>
 <script type="application/json" id="people-data">{{ packed }}</script>
-<script>{{ script }}</script>
 {% endif %}
 {% if spread %}
 <h3>Do the answers vary as people's do?</h3>
@@ -61,7 +57,6 @@ TEMPLATE = """\
 NUMBERS = 300_000
 """Numbers on the page at most: about 600 kB. Beyond it, intersections are left out first, then models, then questions."""
 RATIOS = ("variance_ratio", "entropy_ratio", "eta2_ratio")
-_SCRIPT = Path(__file__).parent.parent / "templates" / "people.js"
 
 
 def data(report: Report) -> Mapping[str, Any] | None:
@@ -77,15 +72,9 @@ def data(report: Report) -> Mapping[str, Any] | None:
         "weighted": weighted,
         "condition": _condition(report),
         "packed": packed({"cells": cells}) if cells else "",
-        "script": _script(),
         "spread": spread,
         "said": _said(report, spread),
     }
-
-
-@cache
-def _script() -> Markup:
-    return Markup(_SCRIPT.read_text(encoding="utf-8"))
 
 
 def packed(data: Mapping[str, Any]) -> str:

@@ -202,10 +202,6 @@ def warnings(report: Report) -> list[str]:
             lines.append(
                 f"{wave}: the checks {phrases.listed([str(w).replace('_', ' ') for w in failing])} gave warnings."
             )
-        for held in notes.get("held") or ():
-            lines.append(
-                f"{wave}: the release {held.get('release', held) if isinstance(held, Mapping) else held} is held and not in use."
-            )
         if left := notes.get("left_out"):
             lines.append(
                 f"{wave}: {left if isinstance(left, str) else phrases.listed([str(x) for x in left])} was left out and stays as it was last read."
