@@ -275,6 +275,12 @@ SETTINGS: dict[str, Setting] = {
             keys=("styles", "framings", "paraphrases", "seed"),
         ),
         Setting(
+            "study_design",
+            "study_card",
+            lambda deployment, _: deployment.study_version(*SETTINGS["study_design"].keys),
+            keys=("panel", "seed", "traits", "styles", "framings", "paraphrases", "conditions"),
+        ),
+        Setting(
             "task",
             "task_card",
             lambda deployment, task: deployment.task_version(task),
@@ -676,6 +682,10 @@ _SHOWN = (
     "model_comparison",
     "models",
     "panel",
+    "groups",
+    "personas",
+    "prompts",
+    "responses",
     "waves",
     "harmonized_wave",
 )
@@ -706,15 +716,17 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             "publication",
             Partitioning.NONE,
             None,
-            "aggregates",
+            # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
+            "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use", "held_releases"),
-            covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
+            settings=(*_RULES, "data_use", "held_releases", "models", "study_design"),
+            # The page describes the design; whatever changes it changes personas, panel or prompts as well.
+            covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),
-            description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "
-            "how to trace each one.",
+            description="The findings and estimates as a self-contained page: what was found and how sure it is, "
+            "subgroups with intervals and baselines, replies, and how to trace each estimate.",
         ),
     )
 
