@@ -16,7 +16,7 @@ from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 from mpta_pipeline.inference.provider_registry import provider_problems
 from mpta_pipeline.inference.requests import with_request_hashes
-from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw
+from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw, withdraw_all
 from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 
 __all__ = [
@@ -53,4 +53,5 @@ __all__ = [
     "wanted_requests",
     "with_request_hashes",
     "withdraw",
+    "withdraw_all",
 ]

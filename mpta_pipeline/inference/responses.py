@@ -104,7 +104,7 @@ def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, promp
         return _Time(0.0, 0.0, 0.0, 0 if speed is None else speed.responses)
     if rate is not None:
         if speed is None:
-            seconds = _assumed_seconds(todo, calls, prompt_tokens, rate)
+            seconds = _assumed_seconds(spec, todo, calls, prompt_tokens, rate)
             return _Time(seconds, seconds * ASSUMED_RANGE[0], seconds * ASSUMED_RANGE[1], 0)
         longer = prompt_tokens / todo.height / speed.prompt_tokens if speed.prompt_tokens else 1.0
         n = todo.height * longer
@@ -120,7 +120,7 @@ def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, promp
     return _Time(seconds, low, high, speed.responses)
 
 
-def _assumed_seconds(todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: float) -> float:
+def _assumed_seconds(spec: ModelSpec, todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: float) -> float:
     """Seconds of a model in this process that has not answered yet: its provider's rate on an idle machine."""
     # A prefix is evaluated once per group: subtract it for all but the first prompt of the group.
     shared = todo.group_by("group").agg(
@@ -128,7 +128,7 @@ def _assumed_seconds(todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: f
         pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
     )
     saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
-    return max(prompt_tokens - saved, 0.0) / rate + 0.05 * calls
+    return max(prompt_tokens - saved, 0.0) / rate + spec.provider_class.seconds_per_call * calls
 
 
 def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFrame:
@@ -170,6 +170,12 @@ def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
     cost stays in the account of the model's budget.
     """
     return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
+
+
+def withdraw_all(ledger: Path) -> int:
+    """Delete all responses of a ledger for good; return how many requests were deleted."""
+    store = Ledger(ledger)
+    return store.drop(store.read_all()["request_hash"], reason="withdrawn")
 
 
 def verify(ledger: Path) -> LedgerCheck:

@@ -312,6 +312,7 @@ SETTINGS: dict[str, Setting] = {
             keys=("tasks", "least_readable", "name"),
             gives=("sources", "config_folder"),
         ),
+        Setting("held_releases", "report_card", lambda deployment, _: deployment.held_version(), gives=("held",)),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
 }
@@ -498,11 +499,12 @@ _DECLARED = (
         Partitioning.MODEL_TASK,
         tables.RESPONSES,
         "microdata",
-        upstream=("prompts", "personas"),
+        upstream=("prompts", "personas", "gold", "groups"),
         settings=("model", "approval", "data_use"),
         # Read again when requests are sent: the codebook of the persona that a prompt shows, and today's policy for it.
-        # The prompts' own column data_use changes with both.
-        covered={"personas": "prompts", "data_use": "prompts"},
+        # The prompts' own column data_use changes with both. Answers and groups are read for simulated respondents
+        # alone, whose version (`model`) includes theirs.
+        covered={"personas": "prompts", "data_use": "prompts", "gold": "prompts", "groups": "prompts"},
         # How responses become a table. What is sent is identified by the request's hash, never by a version of code.
         code=("mpta_pipeline.inference.responses",),
         files=("ledger", "model_files"),
@@ -706,7 +708,7 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             None,
             "aggregates",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use"),
+            settings=(*_RULES, "data_use", "held_releases"),
             covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),

@@ -24,6 +24,7 @@ from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
+from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import parent_nodes, read_partitions
 from mpta_pipeline.pipeline.stored import concatenated, made, outside_the_study, path_of, read, with_current_names
@@ -216,6 +217,11 @@ class Inputs:
     def harmonizing_version(self, part: WavePart) -> str:
         """Version of how one of the wave's files is harmonized."""
         return self._given("acceptance").part_harmonizing_version(self.partition, part)
+
+    @property
+    def held(self) -> list[HeldRelease]:
+        """The releases that are read and not in use."""
+        return held_releases(self._given("held"))
 
     def permitted_use(self, codebook: str) -> pl.Expr:
         """Column `data_use` by the surveys.yaml of this moment, which may have changed since the run began."""
