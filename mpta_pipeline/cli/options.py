@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from mpta_pipeline.core.unknown_names import check_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -23,12 +21,19 @@ def model_names(option: str | None, deployment: Deployment) -> list[str]:
     Raises:
         ConfigError: A model is not in the study.
     """
-    file: Path = deployment.config / "models.yaml"
     for name in (given := names(option)):
-        check_name(
-            "model", name, deployment.models, variable="--models", file=file, hint="or add an entry to models.yaml"
-        )
+        check_model(name, deployment)
     return given
+
+
+def check_model(name: str, deployment: Deployment, *, variable: str = "--models") -> None:
+    """Reject the name of a model that is not in the study.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
+    file = deployment.config / "models.yaml"
+    check_name("model", name, deployment.models, variable=variable, file=file, hint="or add an entry to models.yaml")
 
 
 def task_names(option: str | None, deployment: Deployment) -> list[str]:

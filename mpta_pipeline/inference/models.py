@@ -47,7 +47,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Price(StrictModel):
-    """US dollars per million tokens. Batch endpoints cost `batch` times as much."""
+    """US dollars per million tokens.
+
+    Attributes:
+        input: Tokens of the prompt.
+        output: Tokens of the response, including those of a thought.
+        cached_input: Tokens of the prompt that the provider took from its cache; null: as `input`.
+        batch: Price at the batch endpoint, as a share of the usual price.
+    """
 
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)
@@ -62,10 +69,14 @@ class Price(StrictModel):
 
 
 class Timeouts(StrictModel):
-    """Seconds to connect, to the first byte of the response (and between bytes), and for the whole request.
+    """Limits of a request, in seconds.
 
-    `patience` limits how long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
-    cannot be used in this run; a single request that is refused while others succeed becomes an error.
+    Attributes:
+        connect: Until the connection stands.
+        first_byte: Until the first byte of the response, and between bytes.
+        whole: For the whole request.
+        patience: How long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
+            cannot be used in this run; a single request that is refused while others succeed becomes an error.
     """
 
     connect: float = Field(default=10.0, gt=0)
@@ -101,14 +112,14 @@ class ModelSpec(StrictModel):
         provider: Wire format: the name of a file in `inference/providers/` or in the configuration's `providers/`.
         api: `chat` or, for base models without a chat template, `completions`.
         base_url: Root of the API, up to and including the version.
-        model: The model's name at the provider.
+        model: The model's name at the provider; a simulated respondent's is that of its entry.
         revision: What pins the weights if the provider supports it (commit, dated name). With it, responses stay valid
             when the same model moves to another base_url.
         key_env: Environment variable that holds the key; null for the provider's usual one, or none with a base_url.
         key_header: Header that carries the key, if it is not the provider's usual one (Azure: api-key).
         headers: Further headers. Never put secrets here.
         query: Further URL parameters (Azure: api-version).
-        elicitations: Ways of eliciting answers that the model is used with.
+        elicitations: Ways of eliciting answers that the model is used with; simulated respondents are used with all.
         parameters: Sampling parameters, sent as they are (temperature is 0 unless given).
         max_tokens: Tokens that a response may have; null for a default by elicitation.
         reasoning: Whether and how long the model thinks before it answers (see Reasoning): `off`, a number of tokens,
@@ -188,7 +199,9 @@ class ModelSpec(StrictModel):
                     raise ValueError(f"{name} belongs to {' and '.join(owners)} models only")
         if isinstance(entry.get("options"), dict):
             raise ValueError("options is not a field of an entry: put the provider's fields beside the others")
-        usual = tuple(e for e in DEFAULT_ELICITATIONS if e in provider.elicitations)
+        if provider.control:  # it has no name but the entry's
+            entry = {"model": entry.get("name")} | entry
+        usual = () if provider.control else tuple(e for e in DEFAULT_ELICITATIONS if e in provider.elicitations)
         options = entry.get("options") or provider.Options.model_validate({k: entry[k] for k in own if k in entry})
         rest = {k: v for k, v in entry.items() if k not in own}
         return {"elicitations": usual or provider.elicitations} | rest | {"options": options}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from mpta_pipeline.core.configuration import StrictModel
 from mpta_pipeline.inference.batch_endpoint import BatchEndpoint
+from mpta_pipeline.inference.known_truth import WantedTruth
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_fields import message_of
@@ -107,6 +108,8 @@ class Provider(ABC):
     """Requests in flight at most, whatever the entry says. None: the entry's `connections`."""
     prefill_rate: ClassVar[float | None] = None
     """Prompt tokens evaluated per second, by which plans estimate the time. None: by the latency of requests."""
+    seconds_per_call: ClassVar[float] = 0.05
+    """What a call takes beside the evaluation of its prompt, by which plans estimate the time with `prefill_rate`."""
     root_has_version: ClassVar[bool] = False
     """The API's root ends in a version (`/v1`), so that a base URL without one is probably a mistake."""
     retries: ClassVar[bool] = True
@@ -183,6 +186,11 @@ class Provider(ABC):
     @classmethod
     def about(cls, spec: ModelSpec) -> str | None:
         """Return what a control does, in words; None for a model."""
+        return None
+
+    @classmethod
+    def wanted_truth(cls, spec: ModelSpec) -> WantedTruth | None:
+        """Return what a simulated respondent must know of each prompt beside its text; None for a model."""
         return None
 
     @classmethod
