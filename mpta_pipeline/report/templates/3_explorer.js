@@ -427,7 +427,7 @@ function dataTable(state, groups, title) {
     }
   }
   table.append(body);
-  return make("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
+  return make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
 }
 const CONFIDENCE = document.querySelector("main").dataset.confidence;
 
