@@ -313,6 +313,14 @@ def cite(report: Report, f: Finding, said: str) -> str:
     )
 
 
+def explained(report: Report, *cell: str) -> str:
+    """Why harm to everyone is no card of its own: what remains of it without the people of other cards; or nothing."""
+    by = [f for f in report.found.cards if any(k.kind == "effect" and not k.pairs and k.cell == cell for k in f.folded)]
+    if not by:
+        return ""
+    return ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+
+
 def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
     """What was looked for without a finding, in sentences."""
     lines = []
@@ -362,7 +370,8 @@ def _effects(report: Report) -> list[str]:
     """What the persona changes for everyone, where it does no harm."""
     harmed = {f.cell for f in report.found.cards if f.kind == "effect"}
     lines = [
-        f"Harm by the persona, {h.model} on {report.labels.task(h.task)}, {report.labels.survey(h.survey)}: {h.effect}."
+        f"Harm by the persona, {report.labels.model(h.model)} on {report.labels.task(h.task)}, "
+        f"{report.labels.survey(h.survey)}: {h.effect}{explained(report, h.model, h.task, h.survey)}."
         for h in report.headlines
         if h.effect and (h.model, h.task, h.survey) not in harmed
     ]
