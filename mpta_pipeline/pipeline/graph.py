@@ -115,7 +115,7 @@ class StoredTable:
         settings: Settings that the step reads.
         covered: Upstream table or setting → the declared upstream table whose version already changes with all that the
             step reads of it. Such an input is no parent of its own.
-        code: Modules whose code decides what the table holds.
+        code: Modules whose code decides what the table holds, and data files of packages (`package/file`).
         sql: Folders of `sql/` whose queries do.
         checks: Asset checks, by name.
         companion_of: The table whose step stores this one. A companion is no asset: its version counts in the owner's.
@@ -366,6 +366,12 @@ _DECLARED = (
             "mpta_pipeline.harmonize.recode",
             "mpta_pipeline.harmonize.value_labels",
             "mpta_pipeline.harmonize.polarity",
+            "mpta_pipeline.harmonize/wordings.yaml",
+            # By which checks a release is in use or held, and what the record says of it.
+            "mpta_pipeline.harmonize.quality",
+            "mpta_pipeline.harmonize.marginals",
+            "mpta_pipeline.harmonize/marginals.csv",
+            "mpta_pipeline.harmonize/gaps.csv",
         ),
         files=("snapshots",),
         kinds=("parquet", "polars", "pandera"),

@@ -29,8 +29,13 @@ TASKS = 40
 
 @dataclass(frozen=True)
 class _Part:
-    """A rendered section of the page."""
+    """A rendered section of the page.
 
+    Attributes:
+        kind: Class of its element: `part-` and the section's name, or `task`, of which print keeps the sentences.
+    """
+
+    kind: str
     anchor: str
     contents: str
     heading: Markup
@@ -115,7 +120,16 @@ def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
     """The sections of the page in order; the parts of each task and survey come at place `TASKS`."""
     page = [(section, body) for section in sections("page") if (body := _body(section, shared, report)) is not None]
     made = [
-        (section.order, _Part(section.name, section.contents or section.title, Markup.escape(section.title), body))
+        (
+            section.order,
+            _Part(
+                f"part-{section.name}",
+                section.name,
+                section.contents or section.title,
+                Markup.escape(section.title),
+                body,
+            ),
+        )
         for section, body in page
     ]
     before = [part for order, part in made if order < TASKS]
@@ -135,14 +149,18 @@ def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, surv
         if (body := _body(section, shared, report, task, survey)) is not None
     ]
     return _Part(
-        f"s{place}", named, Markup.escape(phrases.opening(named)) + badge, Markup("\n").join([Markup(opening), *parts])
+        "task",
+        f"s{place}",
+        named,
+        Markup.escape(phrases.opening(named)) + badge,
+        Markup("\n").join([Markup(opening), *parts]),
     )
 
 
 _TASK_OPENING = """\
 {% if view.about(survey) %}<p class="sub">{{ view.about(survey) }}</p>{% endif %}
 {% for h in view.headlines if h.task == task and h.survey == survey %}
-<p><b>{{ h.model }}</b>: {{ h.verdict }}{% if h.effect %}; {{ h.effect }}{% endif %}.</p>
+<p class="printed"><b>{{ labels.model(h.model) }}</b>: {{ h.verdict }}{% if h.effect %}; {{ h.effect }}{% endif %}.</p>
 {% endfor %}
 """
 
