@@ -10,7 +10,7 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% macro table(rows, caption) %}
-<div class="scroll" role="region" tabindex="0" aria-label="{{ caption.split(",")[0] }}">
+<div class="scroll" role="group" tabindex="0" aria-label="{{ caption.split(",")[0] }}">
 <table>
   <caption>{{ caption }}</caption>
   <thead><tr><th scope="col">Who</th><th scope="col">Model</th><th scope="col">Task · survey</th><th scope="col">What is worse</th><th scope="col" class="n">People</th>
