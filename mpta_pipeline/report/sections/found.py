@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mpta_pipeline.core.labels import ALL, CROSS
+from mpta_pipeline.core.labels import ALL, CROSS, plain
 from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.findings import OF_REPLIES, Finding, Looked
@@ -205,12 +205,18 @@ def who(report: Report, f: Finding) -> str:
     values = f.subgroup.split(CROSS)
     if len(values) != len(f.dimensions.split(CROSS)) or f.subgroup == ALL:
         return report.labels.subgroup(f.dimensions, f.subgroup)
+    if len(values) == 1:
+        label = report.labels.values.get((f.dimensions, f.subgroup))
+        if label is None:  # the value does not explain itself: Education: low
+            return f"{report.labels.dimension(f.dimensions)}: {plain(f.subgroup)}"
+        return f"people {label}" if label[:1].isdigit() else label
     order = [part for d in report.study.figures.dimensions for part in d.split(CROSS)]
     pairs = sorted(
         zip(f.dimensions.split(CROSS), values, strict=True),
         key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair),
     )
-    return report.labels.subgroup(CROSS.join(d for d, _ in pairs), CROSS.join(v for _, v in pairs))
+    text = report.labels.subgroup(CROSS.join(d for d, _ in pairs), CROSS.join(v for _, v in pairs))
+    return f"people {text}" if text[:1].isdigit() else text
 
 
 def _value(f: Finding, value: float | None) -> str:
