@@ -20,6 +20,7 @@ from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import MetricRecord
 from mpta_pipeline.report.section import Section, sections
+from mpta_pipeline.report.transcripts import chosen_prompts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 TASKS = 40
@@ -51,6 +52,8 @@ def render_report(
     set_aside: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
+    records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    usage: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """Render the report.
 
@@ -64,12 +67,16 @@ def render_report(
         set_aside: Wave → what was set aside in it because the crosswalk does not know it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
+        records: Table → partition → the record of the stored table, for failures and warnings of the run.
+        usage: Model → tokens and US dollars of its replies.
 
     Returns:
         HTML with styles, scripts and data inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
+    report = Report(
+        frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels(), records=records, usage=usage
+    )
     shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
         _environment()
@@ -90,6 +97,23 @@ def _files(pattern: str) -> Markup:
     """The templates with such a name in the order of their names, after the page's own style."""
     paths = sorted(_TEMPLATES.glob(pattern), key=lambda path: (path.name != "report.css", path.name))
     return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
+
+
+def shown_prompts(
+    tables: Mapping[str, pl.DataFrame], *, study: Study, metrics: Mapping[str, MetricRecord], labels: Labels
+) -> list[str]:
+    """The ids of the prompts whose texts the report shows: PROMPTS and RESPONSES are then read for these alone.
+
+    Args:
+        tables: Frames by table name: the estimates, pockets and comparison, scores, groups, and personas with today's
+            `data_use`.
+        study: The study.
+        metrics: Records of the metric registry by name.
+        labels: Names for people, and which models are controls.
+    """
+    frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
+    report = Report(frames, study, metrics, {}, (), labels=labels)
+    return sorted({prompt for _, prompts, _ in chosen_prompts(report.found, frames) for prompt in prompts})
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
