@@ -37,7 +37,7 @@ TEMPLATE = """\
 {% endfor %}</ul>
 <details>
 <summary>All ratios, model over people</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="Flattening and caricature">
+<div class="scroll" role="group" tabindex="0" aria-label="Flattening and caricature">
 <table>
   <caption>Ratios of the models' answers to people's: 1 is as people, below 1 is flatter, above 1 exaggerated; {{ view.confidence }} intervals.</caption>
   <thead><tr><th scope="col">Model</th><th scope="col">Task · survey</th><th scope="col">Measure</th><th scope="col">Groups by</th><th scope="col">Ratio [{{ view.confidence }}]</th><th scope="col">Verdict</th><th scope="col">Trace</th></tr></thead>

@@ -25,7 +25,7 @@ TEMPLATE = """\
 {% if missing %}<p>No control was asked{% if asked_demographics %} beside the demographics{% endif %}: without <code>placebo</code> and <code>shuffled_any</code> under <code>conditions</code> in <code>study.yaml</code>, an effect may be that of any text of this length.</p>{% endif %}
 <details>
 <summary>The effect beside its controls, with intervals</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="Effect of the persona beside its controls">
+<div class="scroll" role="group" tabindex="0" aria-label="Effect of the persona beside its controls">
 <table>
   <caption>Accuracy of everyone by condition, and the difference from the answers without a persona in points, with {{ view.confidence }} intervals; q is corrected for the number of tests.</caption>
   <thead><tr><th scope="col">Condition</th><th scope="col" class="chart">Accuracy</th><th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col">Difference from no persona [{{ view.confidence }}]</th><th scope="col" class="n">q</th><th scope="col">Trace</th></tr></thead>

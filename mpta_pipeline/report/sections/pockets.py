@@ -15,7 +15,7 @@ TEMPLATE = """\
 {% if pockets %}
 {% set n_confirmed = pockets | selectattr("confirmed") | list | length %}
 <p>{{ n_confirmed }} of {{ pockets | length }} candidates {{ "is" if n_confirmed == 1 else "are" }} confirmed{% if n_confirmed > confirmed | length %}, which are {{ confirmed | length }} {{ "pocket" if confirmed | length == 1 else "pockets" }}{% endif %}.{% if not confirmed %} The rows below are therefore not findings: they are most likely due to chance.{% endif %}</p>
-<div class="scroll" role="region" tabindex="0" aria-label="Pockets">
+<div class="scroll" role="group" tabindex="0" aria-label="Pockets">
 <table>
   {% set rows = pockets | rejectattr("confirmed") | list %}
   {% set rows = confirmed + rows %}

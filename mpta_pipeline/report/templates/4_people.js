@@ -47,7 +47,7 @@
   const number = (row, i) => (row ? `${(row[i + 1] / 10).toFixed(1)} %` : "–");
   const table = (cell, item, group) => {
     const name = cell.groups[group].s;
-    const scroll = element("div", null, { class: "scroll", role: "region", tabindex: "0", "aria-label": `Answers, ${name}` });
+    const scroll = element("div", null, { class: "scroll", role: "group", tabindex: "0", "aria-label": `Answers, ${name}` });
     const made = element("table", null, { class: "bars" });
     made.append(element("caption", `${item.q} ${name}.`));
     const columns = [["People", item.p[group]], ...cell.models.map((m, i) => [m, (item.m[i] || {})[group]])];
