@@ -33,7 +33,7 @@ All strips have one axis, from {{ words.number(g.forest.axis.low, share=g.share)
 <table class="sortable">
   <caption class="unseen">{{ g.title }}</caption>
   <thead><tr><th scope="col" data-best="text">{% if g.rows | length > 1 %}<button type="button">Model</button>{% else %}Model{% endif %}</th>
-  {% for task, survey in g.columns %}<th scope="col" data-best="{{ "low" if g.better == "lower" else "high" }}">{% set name %}{{ words.opening(labels.task(task)) }} <span class="sub">{{ labels.survey(survey) }}</span>{% endset %}{% if g.rows | length > 1 %}<button type="button">{{ name }}</button>{% else %}{{ name }}{% endif %}{% if task in view.samples %} <span class="badge">sample items</span>{% endif %}</th>{% endfor %}</tr></thead>
+  {% for task, survey in g.columns %}<th scope="col" data-best="{{ "low" if g.better == "lower" else "high" }}"{% if loop.first and g.rows | length > 1 %} aria-sort="{{ "ascending" if g.better == "lower" else "descending" }}"{% endif %}>{% set name %}{{ words.opening(labels.task(task)) }} <span class="sub">{{ labels.survey(survey) }}</span>{% endset %}{% if g.rows | length > 1 %}<button type="button">{{ name }}</button>{% else %}{{ name }}{% endif %}{% if task in view.samples %} <span class="badge">sample items</span>{% endif %}</th>{% endfor %}</tr></thead>
   {% for body in (g.rows, g.controls) if body %}
   <tbody>
   {% if loop.index == 2 or not g.rows %}<tr class="block"><th scope="colgroup" colspan="{{ 1 + g.columns | length }}">Controls: simulated, with known answers; not ranked</th></tr>{% endif %}

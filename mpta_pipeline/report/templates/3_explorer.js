@@ -427,7 +427,9 @@ function dataTable(state, groups, title) {
     }
   }
   table.append(body);
-  return make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
+  const region = make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
+  measured.observe(region);
+  return region;
 }
 const CONFIDENCE = document.querySelector("main").dataset.confidence;
 
@@ -467,8 +469,11 @@ if (explorer) {
     again?.focus({ preventScroll: true });
   };
 
+  let turn = 0;
   async function show() {
+    const mine = ++turn;
     const data = await estimates();
+    if (mine !== turn) return; // a later choice is on its way
     const state = settle(data, wanted);
     state.everyoneElse = everyoneElse(data, state);
     const groups = arranged(state);
@@ -479,7 +484,7 @@ if (explorer) {
       .map(([field, title]) => picker(field, title, options[field], view[field], changed));
     pickers.replaceChildren(make("div", { className: "picks" }, ...rows), modelPicker(state, changed, modelsOpen));
     await forest(state, groups);
-    await worldMap(data, state);
+    if (mine === turn) await worldMap(data, state);
   }
 
   async function forest(state, groups) {

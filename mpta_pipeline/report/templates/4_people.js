@@ -77,6 +77,7 @@
       made.append(body);
     });
     scroll.append(made);
+    measured.observe(scroll);
     return scroll;
   };
   const draw = () => {
