@@ -128,8 +128,8 @@ function settle(data, wanted) {
   }
   const models = [...new Map(shown.map((row) => [row.model.key, row.model])).values()].sort((a, b) => names.model.indexOf(a) - names.model.indexOf(b));
   const asked = wanted.models?.split("|").filter((key) => models.some((m) => m.key === key)) ?? [];
-  view.models = asked.length ? asked : models.filter((m) => !m.control).slice(0, SHOWN_MODELS).map((m) => m.key);
-  if (!view.models.length) view.models = models.slice(0, SHOWN_MODELS).map((m) => m.key);
+  // Controls come last, so they are drawn at first only beside few models.
+  view.models = asked.length ? asked : models.slice(0, SHOWN_MODELS).map((m) => m.key);
   options.models = models;
   return { view, options, rows: shown, metric: names.metric.find((m) => m.key === view.metric), everyone };
 }
@@ -207,7 +207,7 @@ function finding(state, groups) {
     const verb = effect ? ["is changed by the persona", "are changed by the persona"] : ["differs from everyone else", "differ from everyone else"];
     return differ.length
       ? `${name}: ${differ.length} of ${counted(tested.length, "group", "groups")} ${differ.length === 1 ? verb[0] : verb[1]}: ${which}${differ.length > 3 ? " and others" : ""}.`
-      : `${name}: none of ${counted(tested.length, "group", "groups")} is shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
+      : `${name}: ${tested.length === 1 ? "the one group tested is not" : `none of ${tested.length} groups is`} shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
   });
   return sentences;
 }
