@@ -76,6 +76,7 @@
       made.append(body);
     });
     scroll.append(made);
+    measured.observe(scroll);
     return scroll;
   };
   const draw = () => {
