@@ -7,8 +7,9 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from mpta_pipeline.orchestration.source_observations import forget_removed, look
+from mpta_pipeline.orchestration.source_observations import look
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 # A new wave advances by one stage per tick. A look takes milliseconds, an evaluation one or two seconds.
 INTERVAL_SECONDS = 10
@@ -37,7 +38,7 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     for name in told.keys() - problems.keys():
         context.log.info(f"{name}: no problem any more")
     context.update_cursor(json.dumps(problems))
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
