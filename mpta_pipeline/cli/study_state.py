@@ -28,6 +28,7 @@ def add_headline(result: Result, deployment: Deployment) -> None:
     title = f"Accuracy over balanced option orders{open_text}, with {deployment.study.figures.confidence} intervals"
     names = names_of(deployment)
     named = headline.with_columns(
+        pl.col("model").replace({key: names.model(key) for key in headline["model"]}),
         pl.col("task").replace({key: names.task(key) for key in headline["task"]}),
         pl.col("survey").replace({key: names.survey(key) for key in headline["survey"]}),
     )

@@ -13,6 +13,7 @@ import dagster as dg
 
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, data_version
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
@@ -86,6 +87,14 @@ def look(
     )
 
 
+def missing_partitions(deployment: Deployment, instance: dg.DagsterInstance) -> dict[str, list[str]]:
+    """Partition set → keys that the study has and the instance lacks."""
+    study = {str(SURVEY_WAVE.name): list(deployment.catalogue().waves), str(MODEL.name): list(deployment.models)}
+    known = {name: set(instance.get_dynamic_partitions(name)) for name in study}
+    lacking = {name: [key for key in keys if key not in known[name]] for name, keys in study.items()}
+    return {name: keys for name, keys in lacking.items() if keys}
+
+
 def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> None:
     """Record the result of `look` in the instance; waves without a file leave the study."""
     for name, keys in found.add.items():
@@ -139,8 +148,17 @@ def _metadata(deployment: Deployment, catalogue: Catalogue, source: str, partiti
         case "model_card":
             spec = deployment.models[partition]
             shown = {k: str(v) for k, v in inference.card(spec).items()}
+            permission = deployment.spending_permission(partition)
+            if not permission.granted:
+                price = f"{inference.price_text(spec)}; `mpta approve {partition}`"
+                shown["waits for an approval"] = f"the model {permission.because}: {price}"
             probed = inference.stored_probe(spec, deployment.layout.ledger(partition))
             return shown | (_probed(probed) if probed is not None else {})
+        case "models_card":
+            return {
+                name: CONTROL if spec.control else f"model of provider {spec.provider}"
+                for name, spec in deployment.models.items()
+            }
         case _:
             return {}
 

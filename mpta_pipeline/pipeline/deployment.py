@@ -366,7 +366,23 @@ class Deployment:
         """Version of a model: everything that can change its answers, and what may be sent to it, and how."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
-        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations))
+        asked = () if spec.panel_share == 1 else (f"panel_share {spec.panel_share}",)
+        truth = self._truth_versions() if spec.control else ()
+        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *asked, *truth)
+
+    def _truth_versions(self) -> list[str]:
+        """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""
+        paths = [self.layout.table("groups"), *(self.layout.table("gold", task) for task in self.study.tasks)]
+        records = [read_record(path) for path in paths]
+        return ["" if record is None else record.version for record in records]
+
+    def spending_permission(self, name: str) -> inference.Permission:
+        """Whether a model may be asked without a person at the keyboard; read anew each time."""
+        return inference.permission(self.model(name), self.layout.approvals)
+
+    def models_version(self) -> str:
+        """Version of the list of models: what the table `models` says about each."""
+        return digest(*(json.dumps(inference.table_row(spec), sort_keys=True) for spec in self.models.values()))
 
     # Versions of the configuration: an edit changes only the version of the part that was edited.
 

@@ -21,7 +21,7 @@ from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import Node, checksum, read_record, record_path
 from mpta_pipeline.core.storage import listed, read_parquet
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import is_current
@@ -256,7 +256,9 @@ def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _policy(deployment: Deployment) -> Iterator[Finding]:
-    """Find prompts that wait for a permission, and answers to prompts that may no longer be sent to their model."""
+    """Find prompts that wait for a permission or an approval, and answers to prompts that may not be sent any more."""
+    for unsent in approvals.unsent(deployment, waiting=True):
+        yield Finding("policy", f"approval: {unsent.pair}", False, "warn", unsent.text)
     for pair in graph.model_tasks(deployment):
         if (record := made(deployment, Node("responses", str(pair)))) is None:
             continue
@@ -291,7 +293,7 @@ CHECKS: dict[str, tuple[Callable[[Deployment], Iterator[Finding]], str]] = {
     "in_step": (_in_step, "Every table is up to date"),
     "policy": (
         _policy,
-        "No prompt waits for a permission; none was sent that the current policy keeps on this machine",
+        "No prompt waits for a permission or an approval; none was sent that the current policy keeps on this machine",
     ),
     "withdrawn": (_withdrawn, "No respondent who withdrew is in a stored wave or among the personas"),
 }

@@ -308,10 +308,10 @@ def load_parts(
     """
     stored = _current(layout, wave)
     parts = _in_use(stored) if in_use else stored["parts"]
-    if not parts:
-        raise _never_read(layout, wave, None)
-    read = {part["release"] for part in stored["parts"]}
     reading = record_path(layout.table("raw_wave", wave))
+    if not parts:
+        raise _gone(layout.raw_store / wave / _CURRENT, reading) or _never_read(layout, wave, None)
+    read = {part["release"] for part in stored["parts"]}
     return [
         limited(raw, part["countries"] if part["limited"] else None)
         for part in parts
@@ -356,7 +356,7 @@ def _opened(layout: Layout, wave: str, release: str, registry: SourceRegistry | 
     """
     folder = _fetched(layout, wave, release.rpartition("@")[2])
     if not (folder / RELEASE).exists():
-        raise _never_read(layout, wave, release)
+        raise _gone(folder, reading) or _never_read(layout, wave, release)
     try:
         raw = replace(_load(folder, wave, registry), reading=reading)
     except DamagedError:
@@ -364,6 +364,21 @@ def _opened(layout: Layout, wave: str, release: str, registry: SourceRegistry | 
             reading.unlink(missing_ok=True)
         raise
     return _without_withdrawn(raw, layout)
+
+
+def _gone(path: Path, reading: Path | None) -> DamagedError | None:
+    """The error for a snapshot that was read, as its record says, and was deleted since; None if there is no record.
+
+    The record is deleted, so that the next run reads the survey file again.
+    """
+    if reading is None or not reading.exists():
+        return None
+    reading.unlink()
+    return DamagedError(
+        "A snapshot of a survey file is missing, although it was made",
+        file=path,
+        remedy="run `mpta run` again: it makes the snapshot again from the survey file",
+    )
 
 
 def _never_read(layout: Layout, wave: str, release: str | None) -> SurveyFileError:

@@ -3,6 +3,7 @@
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
+from mpta_pipeline.tasks.known_truth import with_known_truth
 from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompt_checks import check_prompts, check_readable, gold_position_test, readable_rates
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
@@ -30,4 +31,5 @@ __all__ = [
     "readable_rates",
     "score",
     "task_kinds",
+    "with_known_truth",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline import metrics, tasks
+from mpta_pipeline import inference, metrics, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.storage import read_parquet, write_parquet
@@ -121,6 +121,12 @@ def pockets(inputs: Inputs) -> Output:
 
 @step("model_comparison")
 def model_comparison(inputs: Inputs) -> Output:
-    """Compare the models in pairs on the prompts that both answered."""
-    frame = metrics.compare_models(inputs.stacked("scores"), rules=inputs.study.figures, groups=inputs.table("groups"))
-    return Output(frame, checks=metrics.check_comparison(frame))
+    """Compare the models, without the controls, in pairs on the prompts that both answered."""
+    models = inference.models_table(inputs.models.values())
+    frame = metrics.compare_models(
+        inputs.stacked("scores"),
+        rules=inputs.study.figures,
+        groups=inputs.table("groups"),
+        controls=models.filter("control")["model"].to_list(),
+    )
+    return Output(frame, checks=metrics.check_comparison(frame), companions={"models": models})
