@@ -10,8 +10,9 @@ import dagster as dg
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.automation import Lane
-from mpta_pipeline.orchestration.source_observations import forget_removed, look
+from mpta_pipeline.orchestration.source_observations import look
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 # Dagster's daemon looks every five seconds which sensors are due. A look at what has not changed takes milliseconds.
 INTERVAL_SECONDS = 5
@@ -40,7 +41,7 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     for name in told.keys() - problems.keys():
         context.log.info(f"{name}: no problem any more")
     context.update_cursor(json.dumps(problems))
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),

@@ -119,8 +119,15 @@ def outside_the_study(deployment: Deployment) -> list[Path]:
     return found
 
 
-def forget_wave(deployment: Deployment, wave: str) -> None:
-    """Remove a wave's tables from the study; its raw snapshots and the responses stay."""
+def forget_departed_waves(deployment: Deployment) -> None:
+    """Remove the tables of waves that are not in the catalogue; their raw snapshots and the responses stay.
+
+    What is stored decides, not what an orchestrator remembers: the data folder may have been used with another one.
+    """
+    waves = deployment.catalogue().waves
     for table in graph.TABLES.values():
         if table.partitioning is Partitioning.WAVE:
-            discard(path_of(deployment, Node(table.name, wave)))
+            used = {path_of(deployment, Node(table.name, wave)) for wave in waves}
+            for path in listed(path_of(deployment, Node(table.name, "any")).parent, "*.parquet"):
+                if path not in used:
+                    discard(path)

@@ -73,7 +73,10 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
         case "variables":
-            pointers = listed(layout.raw_store, "*/current.json")
+            # Snapshots stay when a wave leaves the study; its tables do not. Earlier versions had `waves` beside them.
+            folders = (layout.store / "tables" / name for name in ("raw_wave", "waves"))
+            read = {path.stem for folder in folders for path in listed(folder, "*.parquet")}
+            pointers = [p for p in listed(layout.raw_store, "*/current.json") if p.parent.name in read]
             return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
             unused = left_out(layout)
