@@ -32,8 +32,14 @@ def path_of(deployment: Deployment, node: Node) -> Path:
 
 
 def made(deployment: Deployment, node: Node) -> Record | None:
-    """The record of a node; None if it has not been made."""
-    return read_record(path_of(deployment, node))
+    """The record of a node; None if it, or a table that its step stores with it, has not been made or was lost."""
+    record = read_record(path_of(deployment, node))
+    if record is None or node.asset not in graph.TABLES:
+        return record
+    stored_with = [
+        Node(name, node.partition) for name in graph.companions(node.asset) if not graph.TABLES[name].on_demand
+    ]
+    return record if all(read_record(path_of(deployment, companion)) for companion in stored_with) else None
 
 
 def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFrame:
