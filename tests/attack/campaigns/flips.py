@@ -38,8 +38,8 @@ KINDS = {
 FIGURES = ("responses", "scores", "subgroup_metrics", "pockets")
 ONLY_COPIES = ("ledger", "part of a ledger", "replaced estimates")
 """What no run can make again: damage is named, and the file is left as it is."""
-AGAIN = ((), ("record of a wave",), ("record of a table",))
-"""Records that are lost with the file, so that something reads it: the raw wave, or the other tables."""
+AGAIN = ((), ("record of a wave",), (), ("record of a wave",), ("record of a table",))
+"""Records that are lost with the file, so that something reads it: the raw wave, or (slower) all other tables."""
 RUNS = 4  # each run mends what it meets: a file, or what was half-way made from it
 
 
