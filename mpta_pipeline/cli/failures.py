@@ -99,12 +99,10 @@ def _of_history(failure: BaseException) -> str | None:
     for found in _causes(failure):
         if type(found).__module__.partition(".")[0] in ("sqlite3", "psycopg2"):
             text = next(iter(str(found).splitlines()), type(found).__name__)
-            remedy = next(
-                (r for words, r in _HISTORY.items() if any(w in text for w in words.split("|"))), _ANY_HISTORY
-            )
-            home = os.environ.get("DAGSTER_HOME", "")
+            known = (remedy for words, remedy in _HISTORY.items() if any(w in text for w in words.split("|")))
+            remedy, home = next(known, _ANY_HISTORY), os.environ.get("DAGSTER_HOME", "")
             return (
-                f"Dagster's history{f' in {home}' if home else ''} cannot be used: {text}. Remedy: {next(known, _ANY_HISTORY)}, then run "
+                f"Dagster's history{f' in {home}' if home else ''} cannot be used: {text}. Remedy: {remedy}, then run "
                 "the command again. Stored tables and answers are unchanged."
             )
     return None
