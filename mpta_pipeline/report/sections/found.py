@@ -324,7 +324,9 @@ def explained(report: Report, *cell: str) -> str:
     by = [f for f in report.found.cards if any(k.kind == "effect" and not k.pairs and k.cell == cell for k in f.folded)]
     if not by:
         return ""
-    return ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+    return (
+        ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+    )
 
 
 def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
