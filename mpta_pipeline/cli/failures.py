@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,20 @@ def reported() -> Iterator[None]:
             raise
         _say(_unexpected(failure))
         sys.exit(1)
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C from now on: a second one must not break off what is done at exit.
+
+    The frames of an interrupted run hold contexts of Dagster that restore its handler when they are collected.
+    """
+    while True:
+        try:
+            gc.collect()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 def _say(text: str) -> None:

@@ -6,8 +6,9 @@ Standard output carries the result. Warnings and errors go to standard error; so
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,24 @@ def mode(*, json: bool, quiet: bool) -> Iterator[None]:
         yield
     finally:
         _mode = before
+
+
+@contextmanager
+def bound_to_terminal() -> Iterator[None]:
+    """Write where standard output and error lead now, even while Dagster captures both during a step."""
+    with ExitStack() as stack:
+        for console, stream in ((out, sys.stdout), (err, sys.stderr)):
+            try:
+                copied = os.dup(stream.fileno())
+            except (OSError, AttributeError, ValueError):  # a stream without a file descriptor is not captured
+                continue
+            # Opened line by line, so that two processes that write to one log do not mix within a line.
+            file = stack.enter_context(
+                os.fdopen(copied, "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+            )
+            stack.callback(setattr, console, "file", None)
+            console.file = file
+        yield
 
 
 def is_quiet() -> bool:

@@ -17,6 +17,7 @@ from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import sweep
 from mpta_pipeline.orchestration import source_observations
+from mpta_pipeline.orchestration.captured_output import not_copied_to_the_terminal
 from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -90,7 +91,7 @@ class Runner:
         definitions: The definitions that Dagster loads.
         instance: The Dagster instance.
         announce: Called with a line before each run.
-        before_requests: Called with models and tasks before requests are sent to them.
+        before: Called with the partitions that are made next, before the first of their runs.
         models: Models to query; null for all of the study.
         tasks: Tasks to run; null for all of the study.
         until: Last asset to make; null for all.
@@ -100,7 +101,7 @@ class Runner:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     announce: Callable[[str], None] = lambda line: None
-    before_requests: Callable[[Sequence[ModelTask]], None] = lambda pairs: None
+    before: Callable[[Sequence[Node]], None] = lambda nodes: None
     models: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
     until: str | None = None
@@ -159,11 +160,12 @@ class Runner:
         Model × task partitions run together, as many models in one run as possible, so that models work side by side.
         """
         models, tasks = self.instance.get_dynamic_partitions(str(MODEL.name)), list(self.deployment.study.tasks)
-        for chain, stale in self._stale(assets, keys).items():
+        todo = self._stale(assets, keys)
+        if todo:
+            self.before([Node(asset, key) for chain, stale in todo.items() for key in stale for asset in chain])
+        for chain, stale in todo.items():
             if graph.TABLES[chain[0]].partitioning is Partitioning.MODEL_TASK:
                 pairs = [ModelTask.parse(key) for key in stale]
-                if any(graph.TABLES[asset].sends_requests for asset in chain):
-                    self.before_requests(pairs)
                 blocks = [[str(pair) for pair in block] for block in rectangles(pairs, models, tasks)]
             else:
                 blocks = [[key] for key in stale]
@@ -185,15 +187,17 @@ class Runner:
         label = " → ".join(assets) + _named(keys)
         self.announce(label)
         tags = {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]} if len(keys) > 1 else {}
-        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(a) for a in assets],
-            partition_key=(keys[0] or None) if len(keys) == 1 else None,
-            tags=tags | {COMMAND_TAG: "mpta run"},
-            raise_on_error=False,
-            # The terminal shows progress and messages; the event log keeps the rest.
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        with not_copied_to_the_terminal():
+            result = job.execute_in_process(
+                instance=self.instance,
+                asset_selection=[dg.AssetKey(a) for a in assets],
+                partition_key=(keys[0] or None) if len(keys) == 1 else None,
+                tags=tags | {COMMAND_TAG: "mpta run"},
+                raise_on_error=False,
+                # The terminal shows progress and messages; the event log keeps the rest.
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
         self.outcome.made += [
             f"{e.asset_key.to_user_string()}{f'|{e.partition}' if e.partition else ''}"
             for e in result.get_asset_materialization_events()
