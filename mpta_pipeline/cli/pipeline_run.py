@@ -74,6 +74,7 @@ def run_pipeline(
     study_state.add_unanswered(result, deployment)
     study_state.add_unreadable(result, deployment)
     study_state.add_headline(result, deployment)
+    study_state.add_found(result, deployment)
     seconds = time.monotonic() - started
     result.info(f"{len(outcome.made)} table(s) built in {seconds:.0f} s")
     result.facts |= {"built": outcome.made, "failures": outcome.failures, "seconds": round(seconds, 1)}
@@ -101,6 +102,7 @@ def publish(deployment: Deployment) -> Result:
         result.error(message, subject=f"failed {label}")
     if result.ok:
         study_state.add_headline(result, deployment)
+        study_state.add_found(result, deployment)
         add_published(result, deployment)
     return result
 

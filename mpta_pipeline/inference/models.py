@@ -140,6 +140,8 @@ class ModelSpec(StrictModel):
         batch_poll: Seconds between checks of a batch.
         price: Price of tokens, for plan, budget and account.
         budget: US dollars that may be spent on this model in all.
+        panel_share: Share of the panel that the model is asked about, chosen by hash; below 1 for a model that is slow
+            or costly. A larger share sends only what is new.
         trusted: The endpoint may receive personas whose source is local only. You answer for that.
         seconds_per_request: Expected latency, used by the plan until responses have been timed.
         options: Fields that only this entry's provider has. In the file they stand beside the others.
@@ -175,6 +177,7 @@ class ModelSpec(StrictModel):
     batch_poll: float = Field(default=30.0, gt=0)
     price: Price | None = None
     budget: float | None = Field(default=None, ge=0)
+    panel_share: float = Field(default=1.0, gt=0, le=1)
     trusted: bool = False
     seconds_per_request: float = Field(default=1.0, gt=0)
     options: ProviderOptions = Field(default_factory=ProviderOptions, exclude=True)
@@ -536,6 +539,7 @@ def table_row(spec: ModelSpec) -> dict[str, Any]:
         "revision": spec.revision,
         "url": spec.url or None,
         "local": spec.is_local,
+        "panel_share": spec.panel_share,
         "version": card_version(spec),
     }
 

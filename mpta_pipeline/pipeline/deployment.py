@@ -366,8 +366,9 @@ class Deployment:
         """Version of a model: everything that can change its answers, and what may be sent to it, and how."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
+        asked = () if spec.panel_share == 1 else (f"panel_share {spec.panel_share}",)
         truth = self._truth_versions() if spec.control else ()
-        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *truth)
+        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *asked, *truth)
 
     def _truth_versions(self) -> list[str]:
         """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""
