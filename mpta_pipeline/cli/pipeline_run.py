@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mpta_pipeline.cli import study_state
+from mpta_pipeline.cli import output, study_state
 from mpta_pipeline.cli.dagster_instance import open_instance
 from mpta_pipeline.cli.result import Result
 from mpta_pipeline.cli.run_display import RunDisplay
@@ -42,9 +42,12 @@ def run_pipeline(
         ConfigError: `until` names no asset, or another command is running.
     """
     from mpta_pipeline.pipeline import graph
+    from mpta_pipeline.pipeline.configuration_problems import configuration_problems
 
     if until is not None:
         check_name("asset", until, graph.assets(), variable="--until")
+    for found in configuration_problems(deployment):
+        output.err.print(output.line(str(found), "warning"), soft_wrap=True)
     started = time.monotonic()
     display = RunDisplay()
     with open_instance(deployment) as instance:
