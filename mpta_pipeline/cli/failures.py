@@ -48,7 +48,8 @@ def reported() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break off the tidying up
         from mpta_pipeline.cli.output import err
 
-        err.print("Stopped. Everything received and stored so far is kept; run the same command again to continue.")
+        said = "Stopped. Everything received and stored so far is kept; run the same command again to continue."
+        err.print(said, soft_wrap=True)
         sys.exit(INTERRUPTED)
     except BaseException as failure:  # polars' panics are not Exceptions
         if debugging:

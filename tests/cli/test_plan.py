@@ -30,7 +30,7 @@ def test_the_total_is_the_sum_of_the_tasks_in_requests_dollars_and_minutes(world
     assert told["total"]["dollars"] == pytest.approx(sum(row["dollars"] for row in rows))
     assert told["total"]["seconds"] == max(row["seconds"] for row in told["plan"]), "models work side by side"
     said = CliRunner().invoke(cli.app, ["plan"]).output
-    assert "Total: " in said and "US$" in said and "min." in said and "Per task" in said
+    assert "Total: " in said and "US$" in said and "about 1 min." in said and "Per task" in said
     assert server.calls == before
 
 

@@ -126,8 +126,9 @@ def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) ->
     if not requests:
         result.info("Total: nothing to send, every request has a response.")
         return
+    minutes = f"about {seconds / 60:,.0f} min" if seconds >= 60 else "less than a minute"
     dollars = f", about {sum(priced):,.2f} US$" if priced else ""
-    result.info(f"Total: {requests:,} requests{dollars}, about {seconds / 60:,.0f} min.")
+    result.info(f"Total: {requests:,} requests{dollars}, {minutes}.")
     free = [one.model for one in plans if one.price is None and one.calls and not deployment.model(one.model).is_local]
     if free:
         result.warning(
