@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -55,13 +56,28 @@ def reported() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break off the tidying up
         from mpta_pipeline.cli.output import err
 
-        err.print("Stopped. Everything received and stored so far is kept; run the same command again to continue.")
+        said = "Stopped. Everything received and stored so far is kept; run the same command again to continue."
+        err.print(said, soft_wrap=True)
         sys.exit(INTERRUPTED)
     except BaseException as failure:  # polars' panics are not Exceptions
         if debugging:
             raise
         _say(_of_history(failure) or _of_full_disk(failure) or _unexpected(failure))
         sys.exit(1)
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C from now on: a second one must not break off what is done at exit.
+
+    The frames of an interrupted run hold contexts of Dagster that restore its handler when they are collected.
+    """
+    while True:
+        try:
+            gc.collect()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 def _say(text: str) -> None:

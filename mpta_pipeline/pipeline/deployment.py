@@ -23,6 +23,7 @@ from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.storage import Layout, listed, read_checked_json, write_checked_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
+from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.untrusted_text import one_line
 
 
@@ -127,12 +128,9 @@ class Deployment:
         wanted = self.study.models
         for name in wanted or ():
             if name not in registry:
-                raise ConfigError(
-                    "The study names a model that is not registered",
-                    file=self.config / "study.yaml",
-                    variable="models",
-                    value=name,
-                    remedy=f"add it to models.yaml, or choose one of {', '.join(registry)}",
+                file = self.config / "study.yaml"
+                raise unknown_name(
+                    "model", name, registry, variable="models", file=file, hint="or add it to models.yaml"
                 )
         return {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
 

@@ -147,10 +147,7 @@ def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan 
         )
         for name, spec in deployment.models.items():
             try:
-                yield ModelTask(name, task), _plan(spec, prompts, deployment)
+                told = prompts_for(spec, prompts, deployment)
+                yield ModelTask(name, task), inference.plan(spec, told, deployment.layout.ledger(name))
             except MptaError as failure:
                 yield ModelTask(name, task), failure
-
-
-def _plan(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> inference.Plan:
-    return inference.plan(spec, prompts_for(spec, prompts, deployment), deployment.layout.ledger(spec.name))

@@ -144,6 +144,30 @@ def data(report: Report) -> Mapping[str, Any]:
     }
 
 
+def told(report: Report) -> dict[str, list[Any]]:
+    """The same sentences without the page, for the terminal and the UI: what was found, and what was not."""
+    found = report.found
+    cards = [
+        {
+            "kind": KINDS[f.kind],
+            "sentence": sentence(report, plainest(f)),
+            "sure": _sure(report, f),
+            "model": f.model,
+            "task": f.task,
+            "survey": f.survey,
+            "control": f.control,
+            "q": f.page_q,
+            "anchor": f.anchor,
+            "trace": f.key if f.kind != "models" else "",
+        }
+        for f in found.cards[:MOST]
+    ]
+    return {
+        "found": cards,
+        "looked_for": [*_not_found(report, found.looked), *_ties(report, found.ties), *_effects(report)],
+    }
+
+
 def card(report: Report, f: Finding) -> Card:
     """A finding in words, with its chart."""
     lead = plainest(f)
