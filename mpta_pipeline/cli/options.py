@@ -8,8 +8,6 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.unknown_names import check_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -24,11 +22,8 @@ def model_names(option: str | None, deployment: Deployment) -> list[str]:
     Raises:
         ConfigError: A model is not in the study.
     """
-    file: Path = deployment.config / "models.yaml"
     for name in (given := names(option)):
-        check_name(
-            "model", name, deployment.models, variable="--models", file=file, hint="or add an entry to models.yaml"
-        )
+        check_model(name, deployment)
     return given
 
 
@@ -48,6 +43,16 @@ def control_names(deployment: Deployment) -> list[str]:
             "or run `mpta demo` without --quick",
         )
     return found
+
+
+def check_model(name: str, deployment: Deployment, *, variable: str = "--models") -> None:
+    """Reject the name of a model that is not in the study.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
+    file = deployment.config / "models.yaml"
+    check_name("model", name, deployment.models, variable=variable, file=file, hint="or add an entry to models.yaml")
 
 
 def task_names(option: str | None, deployment: Deployment) -> list[str]:

@@ -75,9 +75,15 @@ def progress_console() -> Console:
     return err if _mode.json else out
 
 
-def progress(text: str) -> None:
-    """Say what is being done."""
-    progress_console().print(Text(printable(text), style="dim"), soft_wrap=True)
+def progress(text: str, *, always: bool = False) -> None:
+    """Say what is being done.
+
+    Args:
+        text: What to say.
+        always: Say it under `--quiet`, too, on standard error.
+    """
+    console = err if always and _mode.quiet else progress_console()
+    console.print(Text(printable(text), style="dim"), soft_wrap=True)
 
 
 def show(result: Result) -> None:

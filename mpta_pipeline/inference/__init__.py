@@ -7,6 +7,7 @@
 This package knows nothing about surveys, personas or tasks: it takes prompts and returns responses.
 """
 
+from mpta_pipeline.inference.approvals import Permission, approve, costs_money, permission, price_text, revoke
 from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
 from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models, models_table, table_row
@@ -21,23 +22,29 @@ from mpta_pipeline.inference.run_control import Budget, RequestProgress, Request
 __all__ = [
     "Budget",
     "ModelSpec",
+    "Permission",
     "Plan",
     "Probe",
     "RequestProgress",
     "RequestReport",
     "Stop",
+    "approve",
     "calibrate",
     "cancel_batches",
     "card",
     "card_version",
+    "costs_money",
     "load_models",
     "models_table",
     "of_panel_share",
     "overview",
+    "permission",
     "plan",
+    "price_text",
     "probe",
     "provider_problems",
     "responses",
+    "revoke",
     "run_in_parallel",
     "run_one_by_one",
     "send_requests",

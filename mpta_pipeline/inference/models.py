@@ -47,7 +47,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Price(StrictModel):
-    """US dollars per million tokens. Batch endpoints cost `batch` times as much."""
+    """US dollars per million tokens.
+
+    Attributes:
+        input: Tokens of the prompt.
+        output: Tokens of the response, including those of a thought.
+        cached_input: Tokens of the prompt that the provider took from its cache; null: as `input`.
+        batch: Price at the batch endpoint, as a share of the usual price.
+    """
 
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)
@@ -62,10 +69,14 @@ class Price(StrictModel):
 
 
 class Timeouts(StrictModel):
-    """Seconds to connect, to the first byte of the response (and between bytes), and for the whole request.
+    """Limits of a request, in seconds.
 
-    `patience` limits how long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
-    cannot be used in this run; a single request that is refused while others succeed becomes an error.
+    Attributes:
+        connect: Until the connection stands.
+        first_byte: Until the first byte of the response, and between bytes.
+        whole: For the whole request.
+        patience: How long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
+            cannot be used in this run; a single request that is refused while others succeed becomes an error.
     """
 
     connect: float = Field(default=10.0, gt=0)

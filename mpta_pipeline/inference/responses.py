@@ -12,12 +12,12 @@ import polars as pl
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.tables import RESPONSES
+from mpta_pipeline.inference.estimates import TYPICAL_BYTES_PER_TOKEN, load_of
 from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
 from mpta_pipeline.inference.measured_speed import measured_speed
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 
-TYPICAL_BYTES_PER_TOKEN = 4.0
 ASSUMED_RANGE = (0.5, 4.0)  # times the assumed time: another processor, or one that others use
 
 
@@ -69,20 +69,8 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     todo = allowed.join(
         pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
     )
-    length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
-    response = pl.col("elicitation").replace_strict(
-        {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
-    )
-    # As `requests.calls_needed`, by table operation.
-    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
-    sums = todo.select(
-        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(),
-        response=(response * times).sum(),
-        calls=times.sum(),
-    ).row(0)
-    prompt_tokens, completion_tokens = int(sums[0]), int(sums[1])
-    calls = int(sums[2])
-    time = _time(spec, store, todo, calls, prompt_tokens)
+    load = load_of(spec, todo)
+    time = _time(spec, store, todo, load.calls, load.prompt_tokens)
     return Plan(
         model=spec.name,
         requests=requests.height,
@@ -90,9 +78,9 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
         cached=settled.answered.len(),
         errors=settled.failed.len(),
         withheld=requests.height - allowed.height,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        price=None if spec.price is None else spec.price.of(prompt_tokens, completion_tokens, batch=spec.batch),
+        prompt_tokens=load.prompt_tokens,
+        completion_tokens=load.completion_tokens,
+        price=load.price,
         seconds=round(time.seconds, 1),
         seconds_low=round(time.low, 1),
         seconds_high=round(time.high, 1),

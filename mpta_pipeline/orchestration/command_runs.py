@@ -90,6 +90,7 @@ class Runner:
         definitions: The definitions that Dagster loads.
         instance: The Dagster instance.
         announce: Called with a line before each run.
+        before_requests: Called with models and tasks before requests are sent to them.
         models: Models to query; null for all of the study.
         tasks: Tasks to run; null for all of the study.
         until: Last asset to make; null for all.
@@ -99,6 +100,7 @@ class Runner:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     announce: Callable[[str], None] = lambda line: None
+    before_requests: Callable[[Sequence[ModelTask]], None] = lambda pairs: None
     models: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
     until: str | None = None
@@ -160,6 +162,8 @@ class Runner:
         for chain, stale in self._stale(assets, keys).items():
             if graph.TABLES[chain[0]].partitioning is Partitioning.MODEL_TASK:
                 pairs = [ModelTask.parse(key) for key in stale]
+                if any(graph.TABLES[asset].sends_requests for asset in chain):
+                    self.before_requests(pairs)
                 blocks = [[str(pair) for pair in block] for block in rectangles(pairs, models, tasks)]
             else:
                 blocks = [[key] for key in stale]

@@ -146,6 +146,10 @@ def _metadata(deployment: Deployment, catalogue: Catalogue, source: str, partiti
         case "model_card":
             spec = deployment.models[partition]
             shown = {k: str(v) for k, v in inference.card(spec).items()}
+            permission = deployment.spending_permission(partition)
+            if not permission.granted:
+                price = f"{inference.price_text(spec)}; `mpta approve {partition}`"
+                shown["waits for an approval"] = f"the model {permission.because}: {price}"
             probed = inference.stored_probe(spec, deployment.layout.ledger(partition))
             return shown | (_probed(probed) if probed is not None else {})
         case "models_card":

@@ -76,8 +76,9 @@ class Setting:
     Attributes:
         name: Its name in declarations and records.
         reported_by: The source, or the table, whose version in Dagster changes with this setting.
-        version: Deployment and partition key → version. None: the setting decides what is reported about a table and
-            not what is stored in it, so that a change leaves the table up to date.
+        version: Deployment and partition key → version; "" for a partition that it does not concern, whose tables then
+            do not depend on it. None: the setting decides what is reported about a table and not what is stored in it,
+            so that a change leaves the table up to date.
         keys: Keys of study.yaml that a step which declares the setting may read; a dot leads to a nested key.
         gives: Other parts of the configuration that the step may read, by their names in `Inputs`.
         partitioning: Partitions of the setting.
@@ -212,7 +213,8 @@ SOURCES: dict[str, SourceAsset] = {
         ),
         SourceAsset(
             "model_card",
-            "An entry of models.yaml: provider, model, revision, parameters; one partition per model.",
+            "An entry of models.yaml: provider, model, revision, parameters, and whether its price was approved; one "
+            "partition per model.",
             Partitioning.MODEL,
         ),
         SourceAsset("models_card", "models.yaml: all models of the study, and which of them are controls."),
@@ -287,6 +289,14 @@ SETTINGS: dict[str, Setting] = {
             gives=("model",),
             partitioning=Partitioning.MODEL,
         ),
+        # Whether requests that cost money may be sent without a person at the keyboard; empty without a price.
+        Setting(
+            "approval",
+            "model_card",
+            lambda deployment, model: deployment.spending_permission(model).version,
+            gives=("spending_permission",),
+            partitioning=Partitioning.MODEL,
+        ),
         Setting("models", "models_card", lambda deployment, _: deployment.models_version(), gives=("models",)),
         Setting(
             "figure_rules",
@@ -302,6 +312,7 @@ SETTINGS: dict[str, Setting] = {
             keys=("tasks", "least_readable", "name"),
             gives=("sources", "config_folder"),
         ),
+        Setting("held_releases", "report_card", lambda deployment, _: deployment.held_version(), gives=("held",)),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
 }
@@ -489,7 +500,7 @@ _DECLARED = (
         tables.RESPONSES,
         "microdata",
         upstream=("prompts", "personas", "gold", "groups"),
-        settings=("model", "data_use"),
+        settings=("model", "approval", "data_use"),
         # Read again when requests are sent: the codebook of the persona that a prompt shows, and today's policy for it.
         # The prompts' own column data_use changes with both. Answers and groups are read for simulated respondents
         # alone, whose version (`model`) includes theirs.
@@ -697,7 +708,7 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             None,
             "aggregates",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use"),
+            settings=(*_RULES, "data_use", "held_releases"),
             covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
@@ -889,7 +900,8 @@ def origins(name: str) -> dict[str, list[tuple[str, str]]]:
 
 def version_of_source(deployment: Deployment, source: str, partition: str) -> str:
     """The version of a source: that of all settings that it reports."""
-    versions = [s.version(deployment, partition) for s in reported_with(source) if s.version is not None]
+    given = [s.version(deployment, partition) for s in reported_with(source) if s.version is not None]
+    versions = [version for version in given if version]
     return versions[0] if len(versions) == 1 else digest(*versions)
 
 

@@ -12,7 +12,7 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.provenance import Node, Record, checksum, store, write_record
+from mpta_pipeline.core.provenance import Node, Record, checksum, discard, store, write_record
 from mpta_pipeline.core.storage import at_work
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -76,9 +76,9 @@ def _make(deployment: Deployment, node: Node) -> Made | None:
 
 
 def _on_demand(deployment: Deployment, node: Node) -> None:
-    """Make a table that has no asset of its own, if it is out of date."""
-    if not is_current(deployment, node):
-        _make(deployment, node)
+    """Make a table that has no asset of its own, if it is out of date; where there is none any more, none stays."""
+    if not is_current(deployment, node) and _make(deployment, node) is None:
+        discard(path_of(deployment, node))
 
 
 def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> Made | None:

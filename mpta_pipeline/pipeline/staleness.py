@@ -53,8 +53,8 @@ def parents(deployment: Deployment, node: Node) -> dict[str, str]:
     for name in graph.settings_of(node.asset):
         setting = graph.SETTINGS[name]
         for key in graph.matching(node, setting.partitioning, ()):
-            if setting.version is not None:
-                versions[str(Node(name, key))] = setting.version(deployment, key)
+            if setting.version is not None and (version := setting.version(deployment, key)):
+                versions[str(Node(name, key))] = version
     return versions
 
 
@@ -79,14 +79,16 @@ def _complete(record: Record) -> bool:
 
 
 def needs_run(deployment: Deployment, node: Node) -> bool:
-    """Whether to rebuild a node: it is out of date, unfinished because of a budget, or failed requests are retried."""
+    """Whether to rebuild a node: it is out of date, unfinished, or failed requests are retried."""
     record = made(deployment, node)
     if record is None or record.parents != parents(deployment, node):
         return True
     if not graph.TABLES[node.asset].sends_requests:
         return False
-    again = current_options(deployment).retry_errors and bool(record.notes.get("errors"))
-    return again or bool(record.notes.get("left"))
+    options = current_options(deployment)
+    again = options.retry_errors and bool(record.notes.get("errors"))
+    approved = options.approved and bool(record.notes.get("awaiting_approval"))
+    return again or approved or bool(record.notes.get("left"))
 
 
 def unanswered(deployment: Deployment, pairs: list[ModelTask]) -> list[ModelTask]:

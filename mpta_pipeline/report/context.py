@@ -60,6 +60,7 @@ class Report:
         set_aside: Wave → what was set aside in it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups.
+        controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Render the report as one self-contained HTML file: no script, no network, everything escaped."""
+"""Render the report as one self-contained HTML file: no network, everything escaped, readable without scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from markupsafe import Markup
 from mpta_pipeline.core import tables as t
 from mpta_pipeline.core.labels import Labels
 from mpta_pipeline.core.study import Study
-from mpta_pipeline.report import charts, phrases
+from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import MetricRecord
 from mpta_pipeline.report.section import Section, sections
@@ -61,7 +61,7 @@ def render_report(
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
 
     Returns:
-        HTML with styles and charts inside. Equal input gives equal text.
+        HTML with styles, scripts and data inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
     report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
@@ -74,9 +74,17 @@ def render_report(
             title=title,
             generated=generated,
             parts=_parts(report, shared),
-            style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            style=_files("*.css"),
+            scripts=_files("*.js"),
+            library=Markup(charts_data.library()) if report.estimates else "",
         )
     )
+
+
+def _files(pattern: str) -> Markup:
+    """The templates with such a name in the order of their names, after the page's own style."""
+    paths = sorted(_TEMPLATES.glob(pattern), key=lambda path: (path.name != "report.css", path.name))
+    return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:

@@ -169,7 +169,7 @@ def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tu
     }
 
 
-def hold(layout: Layout, wave: str, releases: Collection[str]) -> None:
+def hold(layout: Layout, wave: str, releases: Collection[str], *, in_use: Mapping[str, Sequence[str]]) -> None:
     """Record which of a wave's releases are held: read, but not in use, because a check refused them.
 
     What was in use before stays in use, and a later release supersedes that and not the held one.
@@ -178,10 +178,29 @@ def hold(layout: Layout, wave: str, releases: Collection[str]) -> None:
         layout: Where snapshots are.
         wave: The wave.
         releases: Ids of the held releases; empty if all that were read are in use.
+        in_use: Id of each release that the harmonized wave has respondents from → their countries. Lists that an
+            earlier version wrote do not say which release that is.
     """
     stored, held = _current(layout, wave), sorted(release.rpartition("@")[2] for release in releases)
-    if stored["held"] != held:
-        write_checked_json({**stored, "held": held}, layout.raw_store / wave / _CURRENT)
+    now = {**stored, "held": held}
+    used = {release.rpartition("@")[2]: list(countries) for release, countries in in_use.items()}
+    if held and (unknown := used.keys() - {part["release"] for part in (*stored["parts"], *stored["before"])}):
+        data_use = stored["parts"][0]["data_use"]
+        staying = [_staying_part(layout, wave, release, used[release], data_use) for release in sorted(unknown)]
+        now["before"] = [*stored["before"], *staying]
+        # The earlier version took whatever was read last for superseded, a held release included.
+        now["parts"] = [
+            {**part, "previous": _superseded(part, stored["parts"], now["before"])} if part["release"] in held else part
+            for part in stored["parts"]
+        ]
+    if now != stored:
+        write_checked_json(now, layout.raw_store / wave / _CURRENT)
+
+
+def _staying_part(layout: Layout, wave: str, release: str, countries: list[str], data_use: str) -> dict[str, Any]:
+    """The part of a release that stays in use in place of a held one."""
+    limited = set(countries) < set(_countries_of_release(layout, wave, release))
+    return {"release": release, "countries": countries, "limited": limited, "data_use": data_use, "previous": []}
 
 
 def releases_in_use(stored: Mapping[str, Any]) -> list[str]:
@@ -289,10 +308,10 @@ def load_parts(
     """
     stored = _current(layout, wave)
     parts = _in_use(stored) if in_use else stored["parts"]
-    if not parts:
-        raise _never_read(layout, wave, None)
-    read = {part["release"] for part in stored["parts"]}
     reading = record_path(layout.table("raw_wave", wave))
+    if not parts:
+        raise _gone(layout.raw_store / wave / _CURRENT, reading) or _never_read(layout, wave, None)
+    read = {part["release"] for part in stored["parts"]}
     return [
         limited(raw, part["countries"] if part["limited"] else None)
         for part in parts
@@ -337,7 +356,7 @@ def _opened(layout: Layout, wave: str, release: str, registry: SourceRegistry | 
     """
     folder = _fetched(layout, wave, release.rpartition("@")[2])
     if not (folder / RELEASE).exists():
-        raise _never_read(layout, wave, release)
+        raise _gone(folder, reading) or _never_read(layout, wave, release)
     try:
         raw = replace(_load(folder, wave, registry), reading=reading)
     except DamagedError:
@@ -345,6 +364,21 @@ def _opened(layout: Layout, wave: str, release: str, registry: SourceRegistry | 
             reading.unlink(missing_ok=True)
         raise
     return _without_withdrawn(raw, layout)
+
+
+def _gone(path: Path, reading: Path | None) -> DamagedError | None:
+    """The error for a snapshot that was read, as its record says, and was deleted since; None if there is no record.
+
+    The record is deleted, so that the next run reads the survey file again.
+    """
+    if reading is None or not reading.exists():
+        return None
+    reading.unlink()
+    return DamagedError(
+        "A snapshot of a survey file is missing, although it was made",
+        file=path,
+        remedy="run `mpta run` again: it makes the snapshot again from the survey file",
+    )
 
 
 def _never_read(layout: Layout, wave: str, release: str | None) -> SurveyFileError:

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import cli
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.pipeline import configuration_schemas
 from tests.cli.command_line import mpta
 from tests.factories.deployment import World
 
@@ -20,7 +21,8 @@ def test_init_writes_what_is_absent_and_doctor_says_what_is_wrong(tmp_path, serv
     assert refused.returncode == 1 and "mpta init" in refused.stderr and "Traceback" not in refused.stderr
     done = mpta(world, "init", **place)
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in folder.iterdir()} == {"study.yaml", "models.yaml", "surveys.yaml", "dagster.yaml"}
+    files = {"study.yaml", "models.yaml", "surveys.yaml"}
+    assert {p.name for p in folder.iterdir()} == files | {"dagster.yaml", *map(configuration_schemas.file_name, files)}
     (folder / "models.yaml").write_text((world.config / "models.yaml").read_text())
     again = mpta(world, "init", **place)
     assert "kept as it is" in again.stdout and "NOT_SET_ANYWHERE" in (folder / "models.yaml").read_text()

@@ -1,176 +1,216 @@
-"""A study with invented people whose answers and groups are known, for simulated respondents to be asked about."""
+"""A study with planted truth: two models of which one serves women of 65 and over badly, and more, and nothing else.
+
+The estimates are computed by the pipeline's own functions from invented answers, so that a report of this study must
+show all that was planted and nothing that was not.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cache
 
 import numpy as np
 import polars as pl
 
-from mpta_pipeline import inference, metrics, tasks
-from mpta_pipeline.core import tables
-from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.core.vocabulary import LETTERS
+from mpta_pipeline import metrics
+from mpta_pipeline.core.labels import Labels
+from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig
+from mpta_pipeline.core.tables import GOLD, ITEMS, PERSONAS, PROMPTS, RESPONSES, SCORES, TEXT_SCORES
 
-TASK, SURVEY, WAVE = "values", "gss", "gss-2018"
-OPTIONS = ("agree strongly", "agree", "disagree")
-DIMENSIONS = ("sex", "age_band", "race", "sex×age_band")
+ALPHA, BETA = "alpha", "beta"
+TASK, SURVEY = "values", "gss"
+OPTIONS = 4
+TRAITS = {
+    "sex": (("female", 0.5), ("male", 0.5)),
+    "age_band": (("18–29", 0.25), ("30–44", 0.25), ("45–64", 0.25), ("65+", 0.25)),
+    "education_3": (("low", 0.35), ("middle", 0.35), ("high", 0.3)),
+    "race": (("white", 0.6), ("black", 0.25), ("other", 0.15)),
+}
+LABELS = Labels(
+    surveys={SURVEY: "General Social Survey"},
+    tasks={TASK: "Values"},
+    dimensions={"sex": "Sex", "age_band": "Age", "education_3": "Education", "race": "Race"},
+    values={
+        ("sex", "female"): "women", ("sex", "male"): "men", ("age_band", "65+"): "65 and over",
+        ("race", "black"): "Black people",
+    },
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class PlantedStudy:
-    """Everything up to the prompts."""
+class Planted:
+    """What is true of the invented models.
 
-    items: pl.DataFrame
-    gold: pl.DataFrame
-    groups: pl.DataFrame
-    prompts: pl.DataFrame
+    Attributes:
+        pocket: Both models are right at `in_pocket` instead of `right` for women of 65 and over.
+        refusals: BETA refuses Black people at this rate, and all others at an eighth of it.
+        harm: ALPHA is right this much more often without the persona.
+    """
 
-
-@dataclass(frozen=True)
-class Found:
-    """What came out of asking one model."""
-
-    prompts: pl.DataFrame
-    responses: pl.DataFrame
-    scores: pl.DataFrame
-    estimates: pl.DataFrame
-    pockets: pl.DataFrame
-
-    def figure(self, metric: str, dimensions: str = "all", subgroup: str = "all") -> dict[str, Any]:
-        """The estimate of the persona condition, without a baseline."""
-        return self.estimates.filter(
-            metric=metric, dimensions=dimensions, subgroup=subgroup, condition="persona", baseline=""
-        ).row(0, named=True)
-
-    def confirmed(self) -> list[tuple[str, str]]:
-        """The pockets that are confirmed, each by the group that it is named after."""
-        rows = self.pockets.filter(pl.col("confirmed") & pl.col("leads"))
-        return [tuple(name.split("=")) for name in rows["pocket"].unique().sort()]  # type: ignore[misc]
+    right: float = 0.80
+    in_pocket: float = 0.50
+    refusals: float = 0.32
+    harm: float = 0.10
+    pocket: bool = True
 
 
-def study(*, people: int = 400, items: int = 20, seed: int = 0, elicitation: str = "letter") -> PlantedStudy:
-    """Invented people who answer by their race, each asked everything in two of three option orders."""
-    rng = np.random.default_rng(seed)
-    who = [f"r_{i:05d}" for i in range(people)]
-    groups = pl.DataFrame(
-        {
-            "respondent_id": who,
-            "survey": SURVEY,
-            "sex": rng.choice(["female", "male"], people),
-            "age_band": rng.choice(["18–29", "30–44", "45–64", "65+"], people, p=[0.2, 0.25, 0.3, 0.25]),
-            "race": rng.choice(["black", "white"], people, p=[0.3, 0.7]),
-        }
+NOTHING = Planted(in_pocket=0.80, refusals=0.0, harm=0.0, pocket=False)
+
+
+def study(**rules: object) -> Study:
+    dimensions = ("sex", "age_band", "education_3", "race", "sex×age_band")
+    return Study(
+        name="planted",
+        tasks={TASK: TaskConfig(kind="value_alignment")},
+        figures=EstimateRules(dimensions=dimensions, bootstrap=50, **rules),  # type: ignore[arg-type]
     )
-    ids = [f"q{j:02d}" for j in range(items)]
-    lean = rng.dirichlet(np.ones(len(OPTIONS)) * 3, (items, 2))
-    race = (groups["race"] == "white").cast(pl.Int64).to_numpy()
-    own = np.array([[rng.choice(len(OPTIONS), p=lean[j, race[i]]) for j in range(items)] for i in range(people)])
-    gold = tables.GOLD.conform(
+
+
+@cache
+def frames(
+    seed: int, planted: Planted = Planted(), *, personas: int = 400, items: int = 20, orders: int = 2
+) -> dict[str, pl.DataFrame]:
+    """The tables that the report reads, by name."""
+    rng = np.random.default_rng(seed)
+    ids = np.array([f"r_{i:05d}" for i in range(personas)])
+    traits = {
+        name: rng.choice([v for v, _ in values], personas, p=[p for _, p in values]) for name, values in TRAITS.items()
+    }
+    groups = pl.DataFrame({"respondent_id": ids, "survey": SURVEY, **traits})
+    popularity = rng.dirichlet(np.ones(OPTIONS) * 3, items)
+    own = np.stack([rng.choice(OPTIONS, personas, p=popularity[j]) for j in range(items)], axis=1)
+    p, j = (x.ravel() for x in np.meshgrid(np.arange(personas), np.arange(items), indexing="ij"))
+    gold = GOLD.conform(
         pl.DataFrame(
             {
-                "task": TASK,
-                "item_id": ids * people,
-                "respondent_id": np.repeat(who, items),
-                "survey": SURVEY,
-                "gold_idx": own.ravel(),
-                "weight": pl.Series([None] * people * items, dtype=pl.Float64),
-            }
+                "task": TASK, "item_id": [f"i{b:02d}" for b in j], "respondent_id": ids[p], "survey": SURVEY,
+                "gold_idx": own[p, j], "weight": None,
+            },
+            schema_overrides={"weight": pl.Float64},
         )
-    )
-    return PlantedStudy(_items(ids), gold, groups, _prompts(gold, elicitation))
-
-
-def _items(ids: list[str]) -> pl.DataFrame:
-    rows = [
-        {
-            "task": TASK,
-            "item_id": item,
-            "kind": "value_alignment",
-            "cluster_id": item,
-            "codebook": None,
-            "category": "value",
-            "context": None,
-            "question": f"Do you agree with statement {item}?",
-            "options": list(OPTIONS),
-            "option_values": list(OPTIONS),
-            "option_scores": [0.0, 0.5, 1.0],
-            "ordinal": True,
-            "scoring": "key",
-            "gold_idx": None,
-            "column": item,
-            "reveals": [],
-            "sample_item": False,
-            "licence": "invented",
-        }
-        for item in ids
-    ]
-    return tables.ITEMS.conform(pl.DataFrame(rows, infer_schema_length=None))
-
-
-def _prompts(gold: pl.DataFrame, elicitation: str) -> pl.DataFrame:
-    k = len(OPTIONS)
-    orders = pl.DataFrame(
-        {
-            "order_id": range(k),
-            "option_order": [[(p + o) % k for p in range(k)] for o in range(k)],
-            "options": [[OPTIONS[(p + o) % k] for p in range(k)] for o in range(k)],
-        },
-        schema_overrides={"order_id": pl.Int64},
-    )
-    lines = pl.concat_str([pl.lit(f"{LETTERS[p]}) ") + pl.col("options").list.get(p) for p in range(k)], separator="\n")
-    shown = pl.col("condition") == "persona"
-    frame = (
-        gold.select("task", "item_id", "respondent_id", "survey", "gold_idx")
-        .join(orders, how="cross")
-        # Two of three orders for each person and item, balanced over people.
-        .filter((pl.col("order_id") + pl.col("respondent_id").hash(1) + pl.col("item_id").hash(2)) % k < 2)
-        .join(pl.DataFrame({"condition": ["persona", "no_persona"]}), how="cross")
-        .with_columns(
-            pl.format("p_{}_{}_{}_{}", "respondent_id", "item_id", "condition", "order_id").alias("prompt_id"),
-            pl.col("item_id").alias("cluster_id"),
-            pl.when(shown).then("respondent_id").alias("shown_respondent_id"),
-            pl.lit(WAVE).alias("wave"),
-            pl.lit("prose").alias("style"),
-            pl.lit("you_are").alias("framing"),
-            pl.lit(0).alias("paraphrase_id"),
-            pl.lit(0).alias("repeat_id"),
-            pl.lit(elicitation).alias("elicitation"),
-            pl.when(pl.col("order_id") == 0).then("gold_idx").otherwise((pl.col("gold_idx") - pl.col("order_id")) % k)
-            .alias("gold_pos"),
-            pl.when(shown).then(pl.format("You are {}.", "respondent_id")).alias("system"),
-            (pl.format("Do you agree with statement {}?\n", "item_id") + lines).alias("user"),
-            pl.coalesce(pl.when(shown).then("respondent_id"), "item_id").alias("group"),
-            pl.lit([], pl.List(pl.String)).alias("masked"),
-            pl.lit("any").alias("data_use"),
-            pl.lit(None, pl.Float64).alias("weight"),
-        )
-        .with_columns(pl.concat_str("system", "user", ignore_nulls=True).alias("content_hash"))
     )  # fmt: skip
-    return tables.PROMPTS.conform(frame.select(list(tables.PROMPTS.schema)))
+    bad = (traits["sex"] == "female") & (traits["age_band"] == "65+")
+    black = traits["race"] == "black"
+    hard, dull = rng.normal(0, 0.05, items), rng.normal(0, 0.03, personas)
+    scores = {}
+    for model in (ALPHA, BETA):
+        parts = []
+        for condition in ("persona", "no_persona"):
+            right = np.full(len(p), planted.right)
+            refuse = np.zeros(len(p))
+            if condition == "persona":
+                right = np.where(bad[p], planted.in_pocket, right)
+                if model == BETA:
+                    refuse = np.where(black[p], planted.refusals, planted.refusals / 8)
+            elif model == ALPHA:
+                right = right + planted.harm
+            knows = rng.random(len(p)) < np.clip(right + hard[j] + dull[p], 0, 1)
+            pick = np.where(knows, own[p, j], (own[p, j] + rng.integers(1, OPTIONS, len(p))) % OPTIONS)
+            parts += [
+                _scores(model, condition, order, ids[p], j, own[p, j], pick, rng.random(len(p)) < refuse)
+                for order in range(orders)
+            ]
+        scores[model] = SCORES.conform(pl.concat(parts))
+    rules = study().figures
+    together = pl.concat(scores.values())
+    asked = together.unique("prompt_id", maintain_order=True)
+    return {
+        "scores": together,
+        "groups": groups,
+        "panel": groups.select("respondent_id"),
+        "items": _items(items),
+        "prompts": _prompts(asked),
+        "responses": _responses(together),
+        "personas": _personas(groups),
+        "subgroup_metrics": pl.concat(
+            metrics.compute_estimates(s, groups, gold, rules=rules, study="planted") for s in scores.values()
+        ),
+        "pockets": pl.concat(
+            metrics.find_pockets(s, groups, gold, rules=rules, seed=2025, study="planted") for s in scores.values()
+        ),
+        "model_comparison": metrics.compare_models(together, rules=rules, groups=groups),
+    }
 
 
-def respondent(name: str = "echo", **planted: Any) -> inference.ModelSpec:
-    """A simulated respondent with these properties."""
-    return inference.ModelSpec.model_validate({"name": name, "provider": "simulated", **planted})
+def _scores(
+    model: str, condition: str, order: int, people: np.ndarray, item: np.ndarray, gold: np.ndarray, pick: np.ndarray,
+    refused: np.ndarray,
+) -> pl.DataFrame:  # fmt: skip
+    ok = ~refused
+    k = OPTIONS
+    return pl.DataFrame(
+        {
+            "model": model, "task": TASK,
+            "prompt_id": [f"{condition}-{a}-{b:02d}-{order}" for a, b in zip(people, item, strict=True)],
+            "request_hash": "h", "condition": condition, "survey": SURVEY, "wave": f"{SURVEY}-1",
+            "respondent_id": people, "item_id": [f"i{b:02d}" for b in item], "kind": "value_alignment",
+            "scoring": "key", "answer_set": None, "cluster_id": [f"i{b:02d}" for b in item], "category": "all",
+            "style": "prose", "framing": "you_are", "paraphrase_id": 0, "repeat_id": 0, "elicitation": "letter",
+            "order_id": order, "k_options": k, "ordinal": False, "gold_idx": gold, "gold_pos": (gold + order) % k,
+            "pred_idx": pl.Series(pick).set(pl.Series(refused), None),
+            "pred_pos": pl.Series((pick + order) % k).set(pl.Series(refused), None),
+            "status": np.where(ok, "ok", "refused"),
+            "score": pl.Series((pick == gold).astype(float)).set(pl.Series(refused), None),
+        }
+    ).with_columns(
+        bias=pl.lit(None, pl.Float64),
+        weight=pl.lit(None, pl.Float64),
+        text_scores=pl.lit(None, TEXT_SCORES),
+        condescending=pl.lit(False),
+        letter_share=pl.lit(None, pl.Float64),
+        unparsed_reason=pl.lit(None, pl.String),
+        p_vec=pl.lit(None, pl.List(pl.Float64)),
+    )  # fmt: skip
 
 
-def told(world: PlantedStudy, spec: inference.ModelSpec) -> pl.DataFrame:
-    """The prompts with what the respondent knows."""
-    wanted = spec.provider_class.wanted_truth(spec)
-    assert wanted is not None
-    return tasks.with_known_truth(world.prompts, wanted, gold=world.gold, groups=world.groups)
+def _items(n: int) -> pl.DataFrame:
+    row = {
+        "task": TASK, "kind": "value_alignment", "codebook": SURVEY, "category": "all", "context": None,
+        "options": ["yes", "rather yes", "rather no", "no"], "option_values": ["y", "ry", "rn", "n"],
+        "option_scores": None, "ordinal": False, "scoring": "key", "gold_idx": None, "reveals": [],
+        "sample_item": False, "licence": "invented",
+    }  # fmt: skip
+    rows = [
+        row | {"item_id": f"i{b:02d}", "cluster_id": f"i{b:02d}", "question": f"Question {b}?", "column": f"q{b}"}
+        for b in range(n)
+    ]
+    return ITEMS.conform(pl.DataFrame(rows, infer_schema_length=None))
 
 
-def ask(world: PlantedStudy, spec: inference.ModelSpec, ledger: Path, *, bootstrap: int = 60) -> Found:
-    """Send the prompts to a simulated respondent, and compute what the pipeline computes of a model."""
-    prompts = told(world, spec)
-    inference.send_requests(spec, prompts, ledger)
-    responses = inference.responses(spec, prompts, ledger)
-    scores = tasks.score(world.prompts, world.items, responses)
-    rules = EstimateRules(dimensions=DIMENSIONS, bootstrap=bootstrap)
-    estimates = metrics.compute_estimates(scores, world.groups, world.gold, rules=rules, items=world.items)
-    pockets = metrics.find_pockets(scores, world.groups, world.gold, rules=rules, seed=1)
-    return Found(prompts, responses, scores, estimates, pockets)
+def _prompts(scores: pl.DataFrame) -> pl.DataFrame:
+    shown = pl.when(pl.col("condition") == "persona").then("respondent_id")
+    return PROMPTS.conform(
+        scores.select(
+            "prompt_id", "task", "item_id", "cluster_id", "respondent_id", "survey", "wave", "condition", "style",
+            "framing", "paraphrase_id", "repeat_id", "elicitation", "order_id", "gold_idx", "gold_pos", "weight",
+            content_hash="prompt_id", group="respondent_id", shown_respondent_id=shown,
+            option_order=pl.lit([0, 1, 2, 3]), masked=pl.lit([], pl.List(pl.String)), data_use=pl.lit("any"),
+            system=pl.when(pl.col("condition") == "persona").then(pl.format("You are {}.", "respondent_id")),
+            user=pl.format("Question {}?\nA) yes\nB) rather yes\nC) rather no\nD) no", "item_id"),
+            options=pl.lit(["yes", "rather yes", "rather no", "no"]),
+        )
+    )  # fmt: skip
+
+
+def _responses(scores: pl.DataFrame) -> pl.DataFrame:
+    letters = pl.col("pred_idx").replace_strict(dict(enumerate("ABCD")), return_dtype=pl.String)
+    return RESPONSES.conform(
+        scores.select(
+            "model", "task", "prompt_id", "request_hash", "letter_share",
+            text=pl.when(pl.col("status") == "refused").then(pl.lit("I cannot answer <b>that</b>.")).otherwise(letters),
+            option_logprobs=pl.lit(None, pl.List(pl.Float64)), thought=pl.lit(False), finish_reason=pl.lit("stop"),
+            error=pl.lit(None, pl.String), prompt_tokens=pl.lit(100), completion_tokens=pl.lit(1),
+            provider_model=pl.lit("invented 1"),
+        )
+    )  # fmt: skip
+
+
+def _personas(groups: pl.DataFrame) -> pl.DataFrame:
+    return PERSONAS.conform(
+        groups.select(
+            "respondent_id", "survey", revision=pl.lit("v1"), codebook=pl.lit(SURVEY), wave=pl.lit(f"{SURVEY}-1"),
+            release_id=pl.lit(f"{SURVEY}-1@aaaaaaaaaaaa"), country=pl.lit("USA"), year=pl.lit(2018),
+            weight=pl.lit(None, pl.Float64), data_use=pl.lit("any"), licence=pl.lit("invented"), n_traits=pl.lit(0),
+            k_anonymity=pl.lit(12), traits=pl.lit([], PERSONAS.schema["traits"]),
+        )
+    )  # fmt: skip

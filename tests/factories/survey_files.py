@@ -5,7 +5,7 @@ respondents, EVS 2017 and Joint the same EVS respondents, so that an answer harm
 the other. What a person answered is `People.answers`: item → place of the category in ITEMS, or a missing kind.
 
     people = wvs_people()
-    write(wvs7(people), folder / "whatever.sav")        # .sav, .zsav, .dta, .csv; `semicolon=True`, `encoding=...`
+    write(wvs7(people), folder / "whatever.sav")        # .sav, .zsav, .dta, .sas7bdat, .csv; `semicolon=True`, `encoding=...`
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyreadstat
+
+from tests.factories.sas import write_sas7bdat
 
 WVS_MISSING = {
     "dont_know": -1,
@@ -1121,6 +1123,8 @@ def write(file: SurveyFile, path: Path, *, semicolon: bool = False, encoding: st
         path.write_text(text, encoding=encoding)
     elif path.suffix == ".dta":
         _write_dta(file, path)
+    elif path.suffix == ".sas7bdat":
+        write_sas7bdat(file.frame, path, file.labels, compressed=path.stem.endswith("compressed"))
     else:
         _write_sav(file, path)
     return path

@@ -10,16 +10,16 @@ from mpta_pipeline import inference, tasks
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.inference.known_truth import WantedTruth
 from mpta_pipeline.inference.providers import simulated
-from tests.factories import planted_study
+from tests.factories import simulated_study
 from tests.factories.model_calls import make_prompts, make_spec
-from tests.factories.planted_study import respondent, told
+from tests.factories.simulated_study import respondent, told
 
 PLANTED = {"accuracy": 0.7, "noise": 0.1, "position_bias": 0.1, "refusals": 0.05, "flattening": 0.1}
 
 
 @pytest.fixture(scope="module")
 def world():
-    return planted_study.study(people=60, items=6)
+    return simulated_study.study(people=60, items=6)
 
 
 def replies(world, spec, folder, prompts=None):
@@ -106,7 +106,7 @@ def test_without_a_person_shown_it_knows_nothing_of_anybody(world):
 
 @pytest.mark.parametrize("elicitation", ["letter", "option_logprob", "verbalized", "free_text"])
 def test_its_answers_and_refusals_are_read_in_every_form(elicitation, tmp_path):
-    world = planted_study.study(people=30, items=4, elicitation=elicitation)
+    world = simulated_study.study(people=30, items=4, elicitation=elicitation)
     spec = respondent(accuracy=0.8, refusals=0.2)
     answers, _ = replies(world, spec, tmp_path)
     scores = tasks.score(world.prompts, world.items, answers)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.factories import planted_study
-from tests.factories.planted_study import ask, respondent
+from tests.factories import simulated_study
+from tests.factories.simulated_study import ask, respondent
 
 POCKET = ("age_band×sex", "65+×female")
 PLANTED = {
@@ -23,7 +23,7 @@ PLANTED = {
 
 @pytest.fixture(scope="module")
 def world():
-    return planted_study.study()
+    return simulated_study.study()
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

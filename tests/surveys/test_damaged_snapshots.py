@@ -1,7 +1,9 @@
 """A damaged snapshot is never read: the error names the file, and reading the survey file again mends it."""
 
+import contextlib
 import json
 import random
+import shutil
 
 import pytest
 
@@ -9,7 +11,9 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import DamagedError, SurveyFileError
 from mpta_pipeline.core.provenance import Node, record_path, store
 from mpta_pipeline.core.storage import Layout, read_checked_json, write_checked_json
+from mpta_pipeline.pipeline import integrity
 from tests.factories import survey_files as make
+from tests.plain_run import bring_up_to_date
 
 FILES = ("data.parquet", "variables.parquet", "release.json", "current.json")
 
@@ -79,6 +83,23 @@ def test_a_file_that_is_gone_counts_as_damaged(read):
         raw.data()
     surveys.ingest(path, "wvs-7", layout, registry)
     assert raw.data().height
+
+
+@pytest.mark.parametrize("lost", ["", "current.json", "*/release.json", "*"])
+def test_snapshots_that_were_deleted_are_made_again_from_the_survey_file(world, server, lost):
+    deployment, _ = bring_up_to_date()
+    calls, harmonized = server.calls, deployment.layout.harmonized("gss_extract-2016")
+    before = harmonized.read_bytes()
+    for path in (deployment.layout.raw / "gss_extract-2016").glob(lost) if lost else [deployment.layout.raw]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert [f for f in integrity.check_all(deployment, "snapshots") if not f.passed]
+    record_path(harmonized).unlink()  # something makes it read the raw wave
+    for _ in range(1 if (deployment.layout.raw / "gss_extract-2018").exists() else 2):
+        with contextlib.suppress(DamagedError):
+            bring_up_to_date()
+    bring_up_to_date()
+    assert harmonized.read_bytes() == before
+    assert server.calls == calls, "nothing was asked again"
 
 
 def test_a_snapshot_of_before_there_were_checksums_is_read(read):

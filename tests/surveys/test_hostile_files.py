@@ -21,13 +21,14 @@ pytestmark = pytest.mark.slow
 
 PEOPLE = make.wvs_people(per_country=10)
 WVS7 = make.wvs7(PEOPLE)
+SUFFIXES = (".sav", ".zsav", ".dta", ".sas7bdat", ".csv", ".sav.zip")
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A sound WVS-7 file in each format."""
     folder = tmp_path_factory.mktemp("good")
-    return {s: make.write(WVS7, folder / f"x{s}").read_bytes() for s in (".sav", ".zsav", ".dta", ".csv", ".sav.zip")}
+    return {s: make.write(WVS7, folder / f"x{s}").read_bytes() for s in SUFFIXES}
 
 
 def _zip(files: dict[str, bytes], **options) -> bytes:
@@ -81,11 +82,7 @@ def _with_id(value: float | None) -> pl.DataFrame:
 
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 WIDE = pl.DataFrame({f"v{i}": [1] for i in range(10_000)})
-TRUNCATED = [
-    (suffix, share)
-    for suffix in (".sav", ".zsav", ".dta", ".csv", ".sav.zip")
-    for share in (0.02, 0.3, 0.55, 0.8, 0.97)
-]
+TRUNCATED = [(suffix, share) for suffix in SUFFIXES for share in (0.02, 0.3, 0.55, 0.8, 0.97)]
 CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
     **{
         f"{suffix} ends at {share:.0%}": (
@@ -96,6 +93,7 @@ CASES: dict[str, tuple[str, Callable[[dict[str, bytes]], bytes], str]] = {
         for suffix, share in TRUNCATED
     },
     "one byte short .sav": (".sav", lambda g: g[".sav"][:-1], r"cannot be read as sav"),
+    "one byte short .sas7bdat": (".sas7bdat", lambda g: g[".sas7bdat"][:-1], r"cannot be read as sas7bdat|ends early"),
     "another bias .sav": (".sav", lambda g: _biased(g[".sav"], 99.0), r"bias is not 100.*99.*save it again"),
     "another bias .zsav": (".zsav", lambda g: _biased(g[".zsav"], 0.0), r"bias is not 100"),
     "one byte short .dta": (".dta", lambda g: g[".dta"][:-1], r"ends early"),

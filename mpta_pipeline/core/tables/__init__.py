@@ -19,6 +19,7 @@ from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
 from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
+from mpta_pipeline.core.tables.views import VIEWS, View
 from mpta_pipeline.core.vocabulary import (
     CONDITIONS,
     DATA_USES,
@@ -60,8 +61,10 @@ __all__ = [
     "UNPARSED_REASONS",
     "VARIABLES",
     "VERDICTS",
+    "VIEWS",
     "WAVES",
     "Column",
     "Table",
+    "View",
     "publish",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.errors import ConfigError, MptaError
+from mpta_pipeline.core.errors import ApprovalError, ConfigError, MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Record
@@ -52,6 +52,8 @@ def make_partitions(
     shared = common(deployment, asset)
     for pair, made in make_all([pair for pair in pairs if pair not in kept]):
         if isinstance(made, MptaError):
+            if isinstance(made, ApprovalError):
+                context.log_event(_price_that_waits(context.asset_key, pair, made))
             if len(pairs) == 1:
                 raise made
             context.log.error(f"{pair}: {made}", exc_info=made.__cause__)  # with the trace of an unforeseen error
@@ -85,6 +87,17 @@ def make_partitions(
         metadata=shared,
         check_results=_reported(asset, all_checks),
     )
+
+
+def _price_that_waits(asset: dg.AssetKey, pair: ModelTask, error: ApprovalError) -> dg.AssetObservation:
+    """What the UI shows of a partition whose requests wait for an approval."""
+    shown: dict[str, str | int | float] = {
+        "waits for an approval": f"`mpta approve {error.model}`",
+        "requests that wait": error.requests,
+        "price that waits (US$)": round(error.dollars, 4),
+        "why": str(error),
+    }
+    return dg.AssetObservation(asset, partition=str(pair), metadata=shown)
 
 
 def _reported(asset: str, checks: Sequence[CheckResult]) -> list[dg.AssetCheckResult]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import polars as pl
 
 from mpta_pipeline import inference, tasks
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -20,17 +24,19 @@ def responses(inputs: Inputs) -> Output:
     prompts = inference.with_request_hashes(spec, _prompts_for(spec, inputs))
     ledger = inputs.ledger
     options = inputs.request_options
+    permission = inputs.spending_permission
     outcome = inference.send_requests(
         spec,
         prompts,
         ledger,
-        progress=options.progress,
+        progress=_naming_task(options.progress, inputs.partition),
         budget=options.budget,
         retry_errors=options.retry_errors,
         cache_dir=inputs.model_files,
         stop=options.stop,
         read_status=_statuses_of,
         look_again=look_again,
+        not_approved=None if options.approved or permission.granted else permission.because,
     )
     return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
 
@@ -54,6 +60,16 @@ def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: De
     return tasks.with_known_truth(prompts, wanted, gold=stacked(deployment, "gold"), groups=read(deployment, "groups"))
 
 
+def _naming_task(
+    progress: Callable[[inference.RequestProgress], None] | None, partition: str
+) -> Callable[[inference.RequestProgress], None] | None:
+    """The callback for progress, told which task the requests belong to."""
+    if progress is None:
+        return None
+    task = ModelTask.parse(partition).task
+    return lambda now: progress(replace(now, task=task))
+
+
 class _LookAgain:
     """Says, while requests are sent, which ones today's prompts, policy and entry of the model still ask for."""
 
@@ -72,11 +88,18 @@ class _LookAgain:
             return None
         try:
             now = self._inputs.as_of_now()
-            wanted = None if now is None else inference.wanted_requests(now.model, _prompts_for(now.model, now))
+            wanted = None if now is None or not self._may_be_paid(now) else self._wanted(now)
         except MptaError:
             return None
         self._stamp = stamp
         return pl.Series([], dtype=pl.String) if wanted is None else wanted
+
+    def _wanted(self, now: Inputs) -> pl.Series:
+        return inference.wanted_requests(now.model, _prompts_for(now.model, now))
+
+    def _may_be_paid(self, now: Inputs) -> bool:
+        """Whether requests may still be paid for: an approval may have been revoked, or the price have risen."""
+        return self._inputs.request_options.approved or now.spending_permission.granted
 
 
 def as_permitted(prompts: pl.DataFrame, personas: pl.DataFrame, permitted_use: pl.Expr) -> pl.DataFrame:

@@ -19,11 +19,10 @@ from mpta_pipeline.pipeline.step import Output, step
 def scores(inputs: Inputs) -> Output:
     """Parse a model's replies and compare them with the answer key."""
     frame = tasks.score(inputs.table("prompts"), inputs.table("items"), inputs.table("responses"))
-    notes = dict(frame["status"].value_counts().sort("status").rows())
-    checks = tasks.check_scores(frame, inputs.study.least_readable)
-    if unreadable := [check.description for check in checks if not check.passed]:
-        notes["warning"] = unreadable[0]
-    return Output(frame, notes, checks)
+    rates = tasks.readable_rates(frame)
+    # The rates, and not whether they are enough: `least_readable` may change without a reply being read again.
+    notes = dict(frame["status"].value_counts().sort("status").rows()) | {"readable": rates}
+    return Output(frame, notes, [tasks.check_readable(rates, inputs.study.least_readable)])
 
 
 @step("subgroup_metrics")

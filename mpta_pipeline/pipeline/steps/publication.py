@@ -69,6 +69,7 @@ def report(inputs: Inputs) -> Output:
             config_folder=inputs.config_folder,
             controls=frames["models"].filter("control")["model"].to_list(),
         ),
+        notes=[f"{one.subject}: {one.message}" for one in inputs.held],
         set_aside={
             wave: record.notes.get("set_aside", [])
             for wave, record in sorted(inputs.records("harmonized_wave").items())

@@ -12,7 +12,7 @@ from tests.attack.campaigns import Outcome
 from tests.factories import survey_files
 from tests.surveys.test_hostile_files import CASES
 
-FORMATS = (".sav", ".zsav", ".dta", ".csv", ".sav.zip")
+FORMATS = (".sav", ".zsav", ".dta", ".sas7bdat", "_compressed.sas7bdat", ".csv", ".sav.zip")
 
 
 def files(n: int, root: Path, seed: int = 19) -> Iterator[Outcome]:

@@ -1,14 +1,24 @@
-"""`kill -9` in each stage of a run: the next run makes the same tables, and asks again only what was in flight."""
+"""`kill -9` in each stage of a run: the next run makes the same tables, and asks again only what was in flight.
 
+The runs that are killed are forks of a process that has imported everything, so that an attack costs no start of Python.
+In turn they die at a file operation of theirs (the n-th file that they open for writing, rename, make or remove) and at
+a moment (in the midst of polars, DuckDB or a request).
+"""
+
+import multiprocessing
+import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import polars as pl
 
 from mpta_pipeline.core.storage import Layout, sweep
@@ -16,30 +26,32 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.stored import stacked
 from mpta_pipeline.publication import withdrawal
 from tests.attack.campaigns import Outcome, environment
-from tests.factories.deployment import STUDY, World, model, respondents, serving, write_wave
+from tests.factories.deployment import STUDY, Server, World, model, respondents, serving, write_wave
+from tests.orchestration.ticks import Daemon
 from tests.plain_run import bring_up_to_date
 
-STAGES = ("ingest", "prompts", "asking", "figures", "publication", "forget")
 # What is taken away, so that a run begins with the stage.
 TAKEN = {
-    "ingest": ("raw", "harmonized", "tables/waves"),
+    "ingest": ("raw", "harmonized", "tables/raw_wave"),
     "prompts": ("tables/personas", "tables/panel", "tables/items", "tables/prompts"),
     "asking": ("ledger", "tables/responses"),
     "figures": ("tables/scores", "tables/subgroup_metrics", "tables/pockets", "tables/model_comparison"),
     "publication": ("warehouse.duckdb", "report.html", "warehouse.duckdb.json", "report.html.json"),
     "forget": (),
+    "daemon": (),
 }
+STAGES = tuple(TAKEN)
+QUICK = STAGES[:-1]
+"""Stages without Dagster; the daemon's takes as long as all others."""
 CONNECTIONS = 4
-FIGURES = ("personas", "prompts", "scores", "subgroup_metrics", "pockets")
+FIGURES = ("personas", "prompts", "responses", "scores", "subgroup_metrics", "pockets")
+TIMES = ("asked_at", "latency", "attempts")
 PATIENCE = 120.0
-CHILD = """
-import sys, tests.plain_run, tests.attack.campaigns.kills as kills
-from mpta_pipeline.pipeline.deployment import Deployment
-Deployment.from_env().look()
-print("begun", flush=True)
-kills.forget(sys.argv[1]) if len(sys.argv) > 1 else tests.plain_run.bring_up_to_date()
-print("done", flush=True)
-"""
+FIRST_OPERATIONS = 40
+"""A run's file operations, before it is known how many there are."""
+LANDS = "wave_2014.sav"
+"""The wave that lands when the daemon is killed. Made once: a file made twice would differ in its time of creation."""
+WRITES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
 
 def forget(respondent: str) -> None:
@@ -51,80 +63,173 @@ def forget(respondent: str) -> None:
     bring_up_to_date()
 
 
-def kills(n: int, root: Path, seed: int = 19) -> Iterator[Outcome]:
-    """Kill a run `n` times, stage by stage, at a random moment of the stage."""
+def settle() -> None:
+    """Let the daemon's ticks make everything; a run that a kill cut off is failed first, as run monitoring does."""
+    with dg.DagsterInstance.get() as instance:
+        for run in instance.get_runs():
+            if not run.is_finished:
+                instance.report_run_failed(run, "killed")
+        daemon = Daemon(instance)
+        daemon.settle()
+        assert not daemon.failed, daemon.failed
+
+
+@dataclass
+class Ended:
+    """A run that ended before it was killed: its seconds and file operations."""
+
+    seconds: float
+    operations: int
+
+
+@dataclass
+class Runs:
+    """Starts runs and kills them."""
+
+    world: World
+    who: str
+
+    def __post_init__(self) -> None:
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(["hypothesis.strategies", "pandera.polars", __name__])
+
+    def start(self, stage: str, *, operation: int | None = None, moment: float | None = None) -> Ended | None:
+        """Run a stage and kill it at a file operation or moment; None if it was killed."""
+        ours, theirs = self.processes.Pipe(duplex=False)
+        arguments = (self.world.environment, str(self.world.root), stage, self.who, operation, theirs)
+        child = self.processes.Process(target=_child, args=arguments)
+        child.start()
+        theirs.close()
+        ours.recv()
+        began = time.monotonic()
+        child.join(PATIENCE if moment is None else moment)
+        seconds = time.monotonic() - began
+        child.kill()
+        child.join()
+        if child.exitcode == -signal.SIGKILL:
+            assert seconds < PATIENCE, f"{stage} takes more than {PATIENCE:.0f} s"
+            return None
+        assert child.exitcode == 0, f"{stage} ended with {child.exitcode}"
+        return Ended(seconds, ours.recv())
+
+
+def _child(env: Mapping[str, str], folder: str, stage: str, who: str, die_at: int | None, parent: Any) -> None:
+    """Run a stage in a process of its own, which dies at one of its file operations."""
+    os.environ.update(env)
+    done = 0
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal done
+        if event not in WRITES or (event == "open" and not _writes(arguments)) or folder not in str(arguments[0]):
+            return
+        done += 1
+        if done == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    parent.send("begun")
+    _work(stage, who)()
+    parent.send(done)
+
+
+def _writes(arguments: tuple[Any, ...]) -> bool:
+    return bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+
+def _work(stage: str, who: str) -> Callable[[], object]:
+    return {"forget": lambda: forget(who), "daemon": settle}.get(stage, bring_up_to_date)
+
+
+def kills(n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = STAGES) -> Iterator[Outcome]:
+    """Kill a run `n` times, stage by stage, in turn at a random file operation and at a random moment."""
     rng = random.Random(seed)
     with serving() as server:
         world = World(root, server.url)
-        world.study(STUDY | {"panel": {"size": 30, "strata": ["sex"]}})
+        world.study(STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}})
         world.models({"loopback": model(server.url) | {"connections": CONNECTIONS}})
         for year in (2016, 2018):
             write_wave(world.surveys, respondents(year))
+        write_wave(root, respondents(2014), LANDS)
         with environment(world.environment):
             bring_up_to_date()
-            who = stacked(Deployment.from_env(), "panel")["respondent_id"][3]
-            whole, kept = _figures(), root / "kept"
+            runs = Runs(world, stacked(Deployment.from_env(), "panel")["respondent_id"][3])
+            kept = root / "kept"
             shutil.copytree(world.data, kept)
-            forget(who)
-            without = _figures()
-            lasts: dict[str, float] = {}
+            expected = _expected(stages, server, runs, kept)
+            # What is known of each stage: seconds and file operations.
+            known: dict[str, Ended] = {}
             for turn in range(n):
-                stage = STAGES[turn % len(STAGES)]
-                words = [who] if stage == "forget" else []
-                server.delay = 0.005 if stage == "asking" else 0.0
-                if stage not in lasts:
-                    _prepare(stage, world.data, kept)
-                    lasts[stage] = _run_and_kill(words, PATIENCE) or PATIENCE
-                ended: float | None = 0.0
-                while ended is not None:  # a run that ended before it was killed is no attack
-                    _prepare(stage, world.data, kept)
-                    server.asked.clear()
-                    after = rng.uniform(0.0, lasts[stage])
-                    ended = _run_and_kill(words, after)
-                server.delay = 0.0
-                problem = _after(stage, who, without if stage == "forget" else whole, server.asked)
-                yield Outcome(stage, problem and f"killed after {after:.2f} s: {problem}")
+                stage = stages[turn % len(stages)]
+                at = _kill(stage, runs, kept, server, rng, known, by_moment=turn // len(stages) % 2 == 1)
+                problem = _after(stage, runs.who, *expected[stage], server)
+                yield Outcome(stage, problem and f"killed at {at}: {problem}")
 
 
-def _prepare(stage: str, data: Path, kept: Path) -> None:
-    """The data folder as it is when a run begins with this stage."""
-    shutil.rmtree(data)
-    shutil.copytree(kept, data)
+def _expected(
+    stages: tuple[str, ...], server: Server, runs: Runs, kept: Path
+) -> dict[str, tuple[dict[str, pl.DataFrame], int]]:
+    """Tables and number of requests of each stage when nobody kills it."""
+    whole, calls, found = _figures(), server.calls, {}
+    for stage in stages:
+        found[stage] = whole, calls if stage == "asking" else 0
+        if stage in ("forget", "daemon"):
+            _prepare(stage, runs.world, kept)
+            server.asked.clear()
+            _work("forget" if stage == "forget" else "", runs.who)()
+            found[stage] = _figures(), server.calls
+    return found
+
+
+def _prepare(stage: str, world: World, kept: Path) -> None:
+    """The deployment as it is when a run begins with this stage."""
+    shutil.rmtree(world.data)
+    shutil.copytree(kept, world.data)
     for name in TAKEN[stage]:
-        _remove(data / name)
+        assert (world.data / name).exists(), name
+        _remove(world.data / name)
+    _remove(world.surveys / LANDS)
+    if stage == "daemon":
+        for path in world.config.iterdir():
+            if path.is_dir():  # Dagster's history
+                shutil.rmtree(path)
+        shutil.copy(world.root / LANDS, world.surveys)
 
 
-def _run_and_kill(words: list[str], after: float) -> float | None:
-    """Start a run and kill it after so many seconds; returns how long it lasted if it ended before."""
-    command = [sys.executable, "-c", CHILD, *words]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "begun\n"
-        began = time.monotonic()
-        try:
-            child.wait(after)
-            return time.monotonic() - began
-        except subprocess.TimeoutExpired:
-            child.kill()
-            return None
+def _kill(
+    stage: str, runs: Runs, kept: Path, server: Server, rng: random.Random, known: dict[str, Ended], *, by_moment: bool
+) -> str:
+    """Kill a run of a stage; says where. A run that ended before is no attack, but tells how long the stage lasts."""
+    server.delay = 0.005 if stage == "asking" else 0.0
+    while True:
+        _prepare(stage, runs.world, kept)
+        server.asked.clear()
+        operation, moment = None, None
+        if not by_moment:
+            operation = rng.randrange(known[stage].operations if stage in known else FIRST_OPERATIONS) + 1
+        elif stage in known:
+            moment = rng.uniform(0.0, known[stage].seconds)
+        ended = runs.start(stage, operation=operation, moment=moment)
+        if ended is None:
+            server.delay = 0.0
+            return f"file operation {operation}" if moment is None else f"{moment:.2f} s"
+        known[stage] = ended
 
 
-def _after(stage: str, who: str, expected: dict[str, pl.DataFrame], asked: dict[str, int]) -> str:
+def _after(stage: str, who: str, expected: dict[str, pl.DataFrame], calls: int, server: Server) -> str:
     layout = Layout.from_env()
     try:
         sweep(layout)
-        if stage == "forget":
-            forget(who)
-            if left := withdrawal.tables_with(layout, who):
-                return f"the respondent is still in {left[0].name}"
-        else:
-            bring_up_to_date()
+        _work(stage, who)()
+        if stage == "forget" and (left := withdrawal.tables_with(layout, who)):
+            return f"the respondent is still in {left[0].name}"
         now = _figures()
     except Exception as failure:
         return f"{type(failure).__name__}: {str(failure)[:200]}"
     if changed := [name for name, frame in expected.items() if not now[name].equals(frame)]:
         return f"other tables than without the kill: {', '.join(changed)}"
-    twice = sum(times - 1 for times in asked.values())
+    if len(server.asked) != calls:
+        return f"{len(server.asked)} instead of {calls} requests were sent"
+    twice = server.calls - calls
     if twice > CONNECTIONS:
         return f"{twice} requests were sent again"
     left = [p.name for p in layout.root.rglob("*") if p.name.endswith(".tmp")]
@@ -133,7 +238,8 @@ def _after(stage: str, who: str, expected: dict[str, pl.DataFrame], asked: dict[
 
 def _figures() -> dict[str, pl.DataFrame]:
     deployment = Deployment.from_env()
-    return {name: stacked(deployment, name) for name in FIGURES}
+    frames = {name: stacked(deployment, name).drop(TIMES, strict=False) for name in FIGURES}
+    return frames | {"responses": frames["responses"].sort(pl.all())}
 
 
 def _remove(path: Path) -> None:
