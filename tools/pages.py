@@ -168,8 +168,8 @@ def commands() -> str:
     for path, command in found.items():
         usage = " ".join(command.collect_usage_pieces(typer.Context(command, info_name=path)))
         lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip(), "```"]
-        examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("mpta")]
-        lines += ["", "Examples:", "", "```text", *examples, "```"] if examples else []
+        examples = [line.strip() for line in (command.epilog or "").splitlines() if " mpta " in f" {line}"]
+        lines += ["", "Examples:", "", "```sh", *examples, "```"] if examples else []
         if own := [one for one in options[path] if one not in shared]:
             lines += ["", *_option_table(own)]
     return "\n".join([*lines, ""])
@@ -204,9 +204,9 @@ def views() -> str:
         "",
         "Views over the [tables](tables.md), in the same file. Begin with `reported_estimates`: it has each estimate",
         "once, weighted where the survey has weights, with its baselines in the same row. The schema `before_0_2` has",
-        "the tables and views with the column names of versions before 0.2.",
+        "the tables and views with the column names of versions before 0.2, and `figures` is `estimates` with them.",
     ]
-    for view in VIEWS:
+    for view in (view for view in VIEWS if view.name != "figures"):
         lines += ["", f"## {view.name}", "", view.description, "", f"Key: {', '.join(f'`{k}`' for k in view.key)}.", ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {_type(c)} | {_cell(c.description)} |" for c in view.columns]

@@ -27,6 +27,16 @@ def model_names(option: str | None, deployment: Deployment) -> list[str]:
     return given
 
 
+def check_model(name: str, deployment: Deployment, *, variable: str = "--models") -> None:
+    """Reject the name of a model that is not in the study.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
+    file = deployment.config / "models.yaml"
+    check_name("model", name, deployment.models, variable=variable, file=file, hint="or add an entry to models.yaml")
+
+
 def control_names(deployment: Deployment) -> list[str]:
     """The simulated respondents of the study.
 
@@ -43,16 +53,6 @@ def control_names(deployment: Deployment) -> list[str]:
             "or run `mpta demo` without --quick",
         )
     return found
-
-
-def check_model(name: str, deployment: Deployment, *, variable: str = "--models") -> None:
-    """Reject the name of a model that is not in the study.
-
-    Raises:
-        ConfigError: There is no such model.
-    """
-    file = deployment.config / "models.yaml"
-    check_name("model", name, deployment.models, variable=variable, file=file, hint="or add an entry to models.yaml")
 
 
 def task_names(option: str | None, deployment: Deployment) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -20,6 +20,7 @@ from mpta_pipeline.pipeline.stored import path_of
 
 OWNERS = ["team:evaluation"]
 DATA_VERSION = "dagster/data_version"
+_REASONS = 8  # that a materialization names
 
 
 def holds(what: Holds) -> dict[str, str]:
@@ -89,6 +90,17 @@ def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
     for name, note in record.notes.items():
         shown[name] = dg.MetadataValue.json(note) if isinstance(note, list | dict) else note
     return {k: v if v is not None else "none" for k, v in shown.items()}
+
+
+def made_because(reasons: Sequence[str]) -> dict[str, Any]:
+    """Metadata that says why a table was rebuilt."""
+    if not reasons:
+        return {"made because": "a run of it was started; nothing that it is made from had changed"}
+    return {"made because": "; ".join(reasons[:_REASONS]) + _more(len(reasons) - _REASONS)}
+
+
+def _more(further: int) -> str:
+    return f"; and {further} more" if further > 0 else ""
 
 
 def observations(record: Record) -> list[dg.AssetObservation]:

@@ -87,6 +87,14 @@ def look(
     )
 
 
+def missing_partitions(deployment: Deployment, instance: dg.DagsterInstance) -> dict[str, list[str]]:
+    """Partition set → keys that the study has and the instance lacks."""
+    study = {str(SURVEY_WAVE.name): list(deployment.catalogue().waves), str(MODEL.name): list(deployment.models)}
+    known = {name: set(instance.get_dynamic_partitions(name)) for name in study}
+    lacking = {name: [key for key in keys if key not in known[name]] for name, keys in study.items()}
+    return {name: keys for name, keys in lacking.items() if keys}
+
+
 def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> None:
     """Record the result of `look` in the instance; waves without a file leave the study."""
     for name, keys in found.add.items():

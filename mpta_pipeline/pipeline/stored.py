@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import polars as pl
@@ -33,7 +36,25 @@ def path_of(deployment: Deployment, node: Node) -> Path:
 
 def made(deployment: Deployment, node: Node) -> Record | None:
     """The record of a node; None if it has not been made."""
-    return read_record(path_of(deployment, node))
+    known = _remembered.get()
+    if known is None:
+        return read_record(path_of(deployment, node))
+    if node not in known:
+        known[node] = read_record(path_of(deployment, node))
+    return known[node]
+
+
+_remembered: ContextVar[dict[Node, Record | None] | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Read each record once, to look at the whole study as it is at one moment; nothing may be stored meanwhile."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
 
 
 def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,10 @@ import polars as pl
 from mpta_pipeline.core.labels import Labels, plain
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases, rows
+from mpta_pipeline.report.findings import Findings, find
 from mpta_pipeline.report.forest import Forest
 from mpta_pipeline.report.rows import ALL, Estimate, MetricRecord
+from mpta_pipeline.report.transcripts import Transcript, transcripts
 
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
@@ -60,6 +63,8 @@ class Report:
         set_aside: Wave → what was set aside in it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups.
+        records: Table → partition → what the record of the stored table says about how it was made.
+        usage: Model → tokens and US dollars of its replies, and the model as the provider reports it.
         controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
@@ -72,6 +77,8 @@ class Report:
         notes: Sequence[str],
         *,
         labels: Labels,
+        records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        usage: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.frames = frames
         self.study = study
@@ -79,9 +86,12 @@ class Report:
         self.set_aside = {wave: list(lines) for wave, lines in sorted(set_aside.items()) if lines}
         self.notes = list(notes)
         self.labels = labels
+        self.records = records or {}
+        self.usage = usage or {}
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
         self.confidence = study.figures.confidence
+        self.version = version("mpta-pipeline")
         self.open_models = OPEN_MODELS
         self.values = rows.value_order(frames["options"])
         self.spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
@@ -282,6 +292,23 @@ class Report:
             if row["leading"]:
                 row["others"] = of_pocket.get(tuple(row[c] for c in _POCKET), [])
         return found
+
+    @cached_property
+    def found(self) -> Findings:
+        """What the first screen shows."""
+        return find(
+            self.frames,
+            level=self.level,
+            margin=self.study.figures.equivalence_margin,
+            # The records of the metric registry name the family within which q-values are corrected.
+            families={name: str(getattr(record, "family", name)) for name, record in self.metrics.items()},
+            controls=self.controls | set(self.labels.controls),
+        )
+
+    @cached_property
+    def transcripts(self) -> list[Transcript]:
+        """Prompts and replies beside the cards, as far as the data-use policy allows."""
+        return transcripts(self.found, self.frames)
 
     @cached_property
     def reliability(self) -> list[dict[str, Any]]:

@@ -103,3 +103,8 @@ def ties(estimates: pl.DataFrame) -> pl.DataFrame:
     return tables.MODEL_COMPARISON.conform(
         frame.with_columns(pl.lit(None, tables.MODEL_COMPARISON.schema[c]).alias(c) for c in missing)
     )
+
+
+def is_one_of(models: tuple[str, ...]) -> pl.Expr:
+    """Rows of these models."""
+    return pl.col("model").is_in(models)

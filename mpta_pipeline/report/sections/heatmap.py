@@ -28,7 +28,7 @@ TEMPLATE = """\
 All strips have one axis, from {{ words.number(g.forest.axis.low, share=g.share) }} to {{ words.number(g.forest.axis.high, share=g.share) }}.
 {% if g.tied %}In one column, models that share a letter cannot be told apart. {% endif %}Choose a number to see its subgroups{% if g.rows | length > 1 %}, a heading to sort{% endif %}.</p></figcaption>
 {{ charts.legend(g.forest.marks, words.BASELINES, other=g.forest.weighted, confidence=view.confidence) }}
-<div class="scroll" role="region" tabindex="0" aria-label="{{ g.title }}">
+<div class="scroll" role="group" tabindex="0" aria-label="{{ g.title }}">
 <table class="sortable">
   <caption class="unseen">{{ g.title }}</caption>
   <thead><tr><th scope="col" data-best="text">{% if g.rows | length > 1 %}<button type="button">Model</button>{% else %}Model{% endif %}</th>

@@ -24,9 +24,9 @@ TEMPLATE = """\
     <th scope="col" class="n">Answers</th><th scope="col">Difference [{{ view.confidence }}]</th><th scope="col" class="n">Shrunken</th><th scope="col" class="n">e-value</th><th scope="col" class="n">q</th><th scope="col">The same pocket</th><th scope="col">State</th><th scope="col">Id</th></tr></thead>
   <tbody>
   {% for p in rows[:40] %}
-  <tr{% if p.n_personas < view.min_personas or not p.confirmed %} class="small-cell"{% endif %}>
+  <tr{% if not p.confirmed %} class="small-cell"{% endif %}>
     <th scope="row">{{ labels.subgroup(p.dimensions, p.subgroup) }}<br><span class="sub">{{ labels.dimension(p.dimensions) }}</span></th>
-    <td>{{ p.model }}</td><td>{{ labels.task(p.task) }} · {{ labels.survey(p.survey) }}<br><span class="sub">{{ words.condition(p.condition) }}</span></td>
+    <td>{{ labels.model(p.model) }}</td><td>{{ labels.task(p.task) }} · {{ labels.survey(p.survey) }}<br><span class="sub">{{ words.condition(p.condition) }}</span></td>
     <td>{{ words.opening(words.outcome(p.outcome)) }}</td><td class="n">{{ words.count(p.n_personas) }}</td><td class="n">{{ words.count(p.n_answers) }}</td>
     <td class="ci">{{ words.number(p.difference, share=True, signed=True) }} <span class="sub">{{ words.interval(p.ci_low, p.ci_high, share=True, signed=True) }}</span></td>
     <td class="n">{{ words.number(p.shrunken_difference, share=True, signed=True) }}</td><td class="n">{{ words.evidence(p.e_value) }}</td><td class="n">{{ words.q(p.q_value) }}</td>

@@ -209,7 +209,7 @@ function finding(state, groups) {
       ? `${name}: ${differ.length} of ${counted(tested.length, "group", "groups")} ${differ.length === 1 ? verb[0] : verb[1]}: ${which}${differ.length > 3 ? " and others" : ""}.`
       : `${name}: none of ${counted(tested.length, "group", "groups")} is shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
   });
-  return sentences.join(" ");
+  return sentences;
 }
 
 // --- The charts ---------------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ async function mapSpec(state, rows, width) {
     tip: `${row.label}: ${asNumber(row.estimate, metric.share)} ${asInterval(row.low, row.high, metric.share)} · ${asCount(row.people)} people${row.verdict ? ` · ${VERDICTS[row.verdict]}` : ""}`,
   }));
   const drawn = new Set(world.objects.countries.geometries.map((shape) => shape.id));
-  const range = scale.names.map((_, i) => `var(--s${Math.round((6 * (i + 1)) / scale.names.length)})`);
+  const range = scale.names.map((_, i) => `var(--m${Math.round((6 * (i + 1)) / scale.names.length)})`);
   const shapes = (transform, fill, encoding = {}) => ({
     data: { name: "world", format: { type: "topojson", feature: "countries" } }, transform,
     mark: { type: "geoshape", stroke: transform.length ? "var(--soft)" : "var(--line)", strokeWidth: 0.6, ...fill }, encoding,
@@ -315,7 +315,7 @@ async function mapSpec(state, rows, width) {
   return {
     missing: known.filter((row) => !drawn.has(row.key)),
     spec: {
-      width, height: Math.round(width * 0.5), autosize: { type: "fit", contains: "padding" },
+      width, height: Math.round(width * 0.48) + (width < 500 ? 120 : 60), autosize: { type: "fit", contains: "padding" },
       datasets: { world },
       projection: { type: "equalEarth" },
       layer: [
@@ -404,11 +404,14 @@ function faint() {
   return drawing;
 }
 
-function dataTable(state, groups, caption) {
+const caption = (title, said) =>
+  make("figcaption", {}, make("strong", { textContent: title }), make("ul", { className: "said" }, ...said.map((text) => make("li", { textContent: text }))));
+
+function dataTable(state, groups, title) {
   const { metric, view } = state;
   const effects = groups.some((g) => g.rows.some((row) => row.effect !== null));
   const head = [state.everyone ? "Condition" : "Group", "Model", "People", `${capital(metric.label)} [${CONFIDENCE}]`, ...(effects ? [`Effect of the persona [${CONFIDENCE}]`] : []), "Against everyone else", "Baselines", "Trace"];
-  const table = make("table", {}, make("caption", { textContent: caption }), make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))));
+  const table = make("table", {}, make("caption", { textContent: title }), make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))));
   const body = make("tbody");
   for (const group of groups) {
     for (const row of group.rows) {
@@ -424,7 +427,7 @@ function dataTable(state, groups, caption) {
     }
   }
   table.append(body);
-  return make("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: `Data: ${caption}` }, table);
+  return make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
 }
 const CONFIDENCE = document.querySelector("main").dataset.confidence;
 
@@ -483,8 +486,8 @@ if (explorer) {
     const drawn = all || groups.length <= SHOWN_ROWS + 5 ? groups : groups.slice(0, SHOWN_ROWS);
     const title = heading(state);
     const said = finding(state, groups);
-    const host = make("div", { className: "drawing", role: "img", ariaLabel: `Chart: ${title}. ${said}` });
-    const parts = [make("figcaption", {}, make("strong", { textContent: title }), make("p", { textContent: said })), key(state, groups), host];
+    const host = make("div", { className: "drawing", role: "img", ariaLabel: `Chart: ${title}. ${said.join(" ")}` });
+    const parts = [caption(title, said), key(state, groups), host];
     if (drawn.length < groups.length) {
       const more = make("button", { type: "button", textContent: `Show all ${groups.length} groups (${drawn.length} are drawn)` });
       more.addEventListener("click", () => { all = true; show(); });
@@ -522,12 +525,12 @@ if (explorer) {
     const groups = arranged({ ...countries, view: { ...view, models: [model.key], what: "estimate", sort: "value" } });
     const said = finding({ ...countries, view: { ...view, models: [model.key], what: "estimate" } }, groups);
     const note = `Hatched: too few data to say whether the country differs from the others.${missing.length ? ` Too small for this map: ${missing.map((row) => `${row.label} ${asNumber(row.estimate, countries.metric.share)}`).join(", ")}.` : ""}`;
-    const host = make("div", { className: "drawing", role: "img", ariaLabel: `World map: ${title}. ${said}` });
+    const host = make("div", { className: "drawing", role: "img", ariaLabel: `World map: ${title}. ${said.join(" ")}` });
     const choice = models.length > 1 ? [make("div", { className: "picks" }, picker("map", "Model on the map", models, model.key, (part) => { wanted = { ...wanted, ...part }; worldMap(data, state); }))] : [];
     const table = make("details", {}, make("summary", { textContent: "Data of this map" }));
     table.addEventListener("toggle", () => { if (table.open && table.children.length === 1) table.append(dataTable(countries, groups, title)); });
     const of = Object.assign(() => ({ title, source: `${note} ${source(view)}`, rows: csvRows(countries, groups), drawing: host.querySelector("svg") }), { title: () => title });
-    map.replaceChildren(make("figcaption", {}, make("strong", { textContent: title }), make("p", { textContent: said })), ...choice, host, make("p", { className: "sub", textContent: note }), table, savingButtons(of));
+    map.replaceChildren(caption(title, said), ...choice, host, make("p", { className: "sub", textContent: note }), table, savingButtons(of));
     await draw(host, spec);
     map.dataset.ready = "";
   }
