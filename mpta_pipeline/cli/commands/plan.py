@@ -11,7 +11,10 @@ from mpta_pipeline.cli.command import Group, command
 from mpta_pipeline.cli.result import Result
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mpta_pipeline.inference import Plan
+    from mpta_pipeline.pipeline.deployment import Deployment
 
 
 @command(
@@ -62,9 +65,41 @@ def plan(
                     )
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
+    _add_detectable(result, deployment, prompts)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
     return result
+
+
+def _add_detectable(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+    """Add how small a difference the design can find, per task and survey."""
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.metrics import detectable
+    from mpta_pipeline.pipeline.stored import read
+
+    found = detectable.detectable(prompts, read(deployment, "groups"), rules=deployment.study.figures)
+    summary = detectable.summary(found)
+    result.facts["detectable"] = summary.to_dicts()
+    names = names_of(deployment)
+    for (task, survey), part in summary.group_by(["task", "survey"], maintain_order=True):
+        points = {row["what"]: row for row in part.iter_rows(named=True)}
+        said = []
+        if gap := points.get(detectable.GAP):
+            said.append(
+                f"a subgroup of {gap['n_personas']} people that is {_points(gap)} worse than everyone else "
+                f"(other subgroups: {100 * gap['smallest']:.0f} to {100 * gap['largest']:.0f})"
+            )
+        if pocket := points.get(detectable.POCKET):
+            said.append(f"a hidden pocket of {pocket['n_personas']} people that is {_points(pocket)} worse")
+        if effect := points.get(detectable.EFFECT):
+            said.append(f"a persona effect of {_points(effect)}")
+        result.info(
+            f"  {names.task(str(task))} ({names.survey(str(survey))}) would find with 80 % power: {'; '.join(said)}."
+        )
+
+
+def _points(row: dict[str, object]) -> str:
+    return f"{100 * float(str(row['detectable'])):.0f} points"
 
 
 def _shown(one: Plan) -> dict[str, object]:
