@@ -1,6 +1,6 @@
 """How small a difference a design can find: the errors are those that estimates turn out to have.
 
-`python -m tests.simulation.planted --power` plants differences of just that size and counts how often they are found.
+`python -m tests.simulation.power` plants differences of just that size and counts how often they are found.
 """
 
 from __future__ import annotations
