@@ -145,6 +145,30 @@ def data(report: Report) -> Mapping[str, Any]:
     }
 
 
+def told(report: Report) -> dict[str, list[Any]]:
+    """The same sentences without the page, for the terminal and the UI: what was found, and what was not."""
+    found = report.found
+    cards = [
+        {
+            "kind": KINDS[f.kind],
+            "sentence": sentence(report, plainest(f)),
+            "sure": _sure(report, f),
+            "model": f.model,
+            "task": f.task,
+            "survey": f.survey,
+            "control": f.control,
+            "q": f.page_q,
+            "anchor": f.anchor,
+            "trace": f.key if f.kind != "models" else "",
+        }
+        for f in found.cards[:MOST]
+    ]
+    return {
+        "found": cards,
+        "looked_for": [*_not_found(report, found.looked), *_ties(report, found.ties), *_effects(report)],
+    }
+
+
 def card(report: Report, f: Finding) -> Card:
     """A finding in words, with its chart."""
     lead = plainest(f)
@@ -325,7 +349,9 @@ def explained(report: Report, *cell: str) -> str:
     by = [f for f in report.found.cards if any(k.kind == "effect" and not k.pairs and k.cell == cell for k in f.folded)]
     if not by:
         return ""
-    return ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+    return (
+        ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+    )
 
 
 def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
