@@ -263,7 +263,9 @@ def _said(report: Report, spread: Sequence[tuple[Estimate, str]]) -> list[str]:
         elif row.metric == "eta2_ratio" and verdict in ("exaggerated", "flatter than people"):
             kind = "caricature" if verdict == "exaggerated" else "flattening"
             by = report.labels.dimension(row.dimensions)
-            lines.setdefault(key, []).append(f"groups by {by} explain {_times(row)} of the answers as among people: {kind}")
+            lines.setdefault(key, []).append(
+                f"groups by {by} explain {_times(row)} of the answers as among people: {kind}"
+            )
     return [
         f"{report.labels.model(m)} on {report.labels.task(t)}, {report.labels.survey(s)}: {'; '.join(parts)}."
         for (m, t, s), parts in list(lines.items())[:12]
