@@ -99,6 +99,7 @@ NEXT = {
     "error_rate": "read the errors under “Can I trust it?”, fix their cause and run again: failed requests are sent again.",
     "gap": "do not let this model stand in for these people; check whether it holds for a second model.",
     "effect": "compare with the controls under “What the persona changes”; show fewer traits, or none.",
+    "control": "compare this with what was planted, under “Where it comes from”: a control shows what this study can find.",
     "models": "use the tie groups under “Models compared”, not the order of the estimates.",
 }
 LOOKED = {
@@ -180,7 +181,7 @@ def card(report: Report, f: Finding) -> Card:
         sentence=sentence(report, lead),
         chart=[(row.name, intervals.drawn(row, scale), row.text) for row in rows],
         sure=_sure(report, f),
-        next=phrases.opening(NEXT.get(f.outcome) or NEXT[f.kind]),
+        next=phrases.opening(NEXT["control"] if f.control else NEXT.get(f.outcome) or NEXT[f.kind]),
         folded=[_line(report, k) for k in sorted(f.folded, key=lambda k: (k.kind, k.outcome, k.subgroup))],
         cite=cite(report, f, sentence(report, lead)),
         trace=f.key if f.kind != "models" else "",
@@ -364,7 +365,8 @@ def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
         tests = f"{phrases.count(x.tests)} {'combinations of traits were tested' if what == 'pockets' else 'comparisons of a group with everyone else'}"
         nothing = "none is confirmed" if what == "pockets" else "no group differs"
         lines.append(f"{LOOKED[what]}: {tests}; for {names}, {nothing}. {_detectable(x)}".strip())
-    if "pockets" not in pooled and report.cells:
+    real = [model for model in report.models if model not in report.controls]
+    if "pockets" not in pooled and real:
         lines.append(
             "Hidden pockets: no combination of traits was worse enough, in half of the data, to be tested on the other half."
         )

@@ -17,7 +17,7 @@ TEMPLATE = """\
 {% if warnings %}
 <div class="notes" role="note"><b>Warnings of this study</b>
 <ul>
-{% for line in warnings %}  <li>{{ line }}</li>
+{% for line in warnings %}  <li>{{ words.coded(line) }}</li>
 {% endfor %}
 </ul></div>
 {% else %}
@@ -170,7 +170,7 @@ def coverage(report: Report) -> list[dict[str, Any]]:
     made = dict(items.group_by("task").agg(pl.col("item_id").n_unique()).iter_rows()) if items.height else {}
     sizes = dict(panel.group_by("survey").len().iter_rows()) if panel.height and "survey" in panel.columns else {}
     return [
-        rows[cell] | {"all_items": made.get(cell[0]), "panel": sizes.get(cell[1])}
+        rows[cell] | {"all_items": made.get(cell[0]), "panel": max(sizes.get(cell[1], 0), rows[cell]["people"])}
         for cell in report.cells
         if cell in rows
     ]

@@ -47,7 +47,7 @@ TEMPLATE = """\
   <tbody>
   {% for m in models %}
   <tr><th scope="row">{{ labels.model(m.model) }}</th><td>{{ m.provider }} · {{ m.provider_name }}{% if m.about %}<br><span class="sub">{{ m.about }}</span>{% endif %}{% if m.local %}<br><span class="sub">on the machine that runs the pipeline</span>{% endif %}</td>
-    <td>{{ m.revision or "not pinned" }}</td><td>{{ m.fingerprint or words.NOTHING }}</td><td class="n">{{ words.count(m.tokens_in) }} · {{ words.count(m.tokens_out) }}</td><td class="n">{{ "%.2f" | format(m.cost) if m.cost is not none else words.NOTHING }}</td></tr>
+    <td>{{ m.revision or (words.NOTHING if m.control else "not pinned") }}</td><td>{{ m.fingerprint or words.NOTHING }}</td><td class="n">{{ words.count(m.tokens_in) }} · {{ words.count(m.tokens_out) }}</td><td class="n">{{ "%.2f" | format(m.cost) if m.cost is not none else words.NOTHING }}</td></tr>
   {% endfor %}
   </tbody>
 </table>

@@ -76,8 +76,11 @@
       made.append(body);
     });
     scroll.append(made);
+    // The cue of wide tables, as in 2_tables.js, stands before the table within a block of its own.
+    const block = element("div", null);
+    block.append(scroll);
     measured.observe(scroll);
-    return scroll;
+    return block;
   };
   const draw = () => {
     const cell = cells[Number(part("cell").value)];
