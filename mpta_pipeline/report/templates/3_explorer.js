@@ -500,7 +500,7 @@ if (explorer) {
     }
     const table = make("details", {}, make("summary", { textContent: "Data of this chart" }));
     table.addEventListener("toggle", () => { if (table.open && table.children.length === 1) table.append(dataTable(state, groups, title)); });
-    const of = () => ({ title, source: source(state.view), rows: csvRows(state, groups), drawing: host.querySelector("svg") });
+    const of = () => ({ title, source: source(state.view), rows: csvRows(state, groups), drawing: host.querySelector("svg"), legend: figure.querySelector(".legend") });
     const bar = savingButtons(Object.assign(of, { title: () => title }));
     const link = make("button", { type: "button", textContent: "Copy link to this view" });
     link.addEventListener("click", async () => {
