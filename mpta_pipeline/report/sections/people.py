@@ -33,8 +33,8 @@ TEMPLATE = """\
 {% if spread %}
 <h3>Do the answers vary as people's do?</h3>
 <p>A model that gives all persons of a group the same answer <b>flattens</b> it; one that makes groups differ more than they do <b>caricatures</b> them.</p>
-<ul class="lookedfor">{% for line in said %}<li>{{ line }}</li>
-{% endfor %}</ul>
+{% if said %}<ul class="lookedfor">{% for line in said %}<li>{{ line }}</li>
+{% endfor %}</ul>{% endif %}
 <details>
 <summary>All ratios, model over people</summary>
 <div class="scroll" role="group" tabindex="0" aria-label="Flattening and caricature">
