@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import polars as pl
-
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
