@@ -164,7 +164,8 @@ class PublishedStudy:
         Raises:
             ConfigError: As for `plot_estimates`.
         """
-        return plots.pockets(self.pockets(**filters))
+        controls = self.table("models").select("model", "control")
+        return plots.pockets(self.pockets(**filters).join(controls, on="model", how="left"))
 
     def plot_comparison(self, **filters: Filter) -> alt.Chart:
         """Draw the paired differences between models.
@@ -490,6 +491,7 @@ class ScoredAnswers:
         """The estimates one row each, as the view `reported_estimates` of a study: weighted if there are weights."""
         with duckdb.connect() as con:
             con.register("subgroup_metrics", self.estimates.to_arrow())
+            con.register("models", tables.MODELS.empty().to_arrow())
             for view in ("estimates", "reported_estimates"):
                 con.execute(f"create view {view} as {load(f'views/{view}')}")
             frame: pl.DataFrame = con.table("reported_estimates").pl()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from typing import Annotated
 
 import typer
 
 from mpta_pipeline.cli import commands
 from mpta_pipeline.cli.command import COMMANDS, Group, examples_text
-from mpta_pipeline.cli.failures import reported
+from mpta_pipeline.cli.failures import INTERRUPTED, ignore_interrupts, reported
 
 EXAMPLES = (
     "mpta demo  # the whole pipeline on real survey extracts and an embedded model",
@@ -59,5 +60,12 @@ app = collect()
 
 def main() -> None:
     """Run `mpta`; a failure is one message, never a stack trace."""
-    with reported():
-        app()
+    code: int | str | None = 0
+    try:
+        with reported():
+            app()
+    except SystemExit as end:
+        code = end.code
+    if code == INTERRUPTED:
+        ignore_interrupts()
+    sys.exit(code)

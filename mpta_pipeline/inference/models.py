@@ -21,6 +21,7 @@ from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.tables import MODELS
+from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.core.vocabulary import Elicitation
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
 from mpta_pipeline.inference.provider_registry import providers_of
@@ -214,8 +215,8 @@ class ModelSpec(StrictModel):
     def _provider_is_known(cls, name: str, info: ValidationInfo) -> str:
         names = sorted(providers_of(_config_of(info.data.get("source"))).by_name)
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
+            near = closest(name, names)
+            meant = f"; did you mean {near}?" if near else ""
             raise ValueError(f"there is no provider {name}{meant} Known providers: {', '.join(names)}")
         return name
 

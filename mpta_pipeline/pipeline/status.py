@@ -14,7 +14,7 @@ from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.staleness import parents
-from mpta_pipeline.pipeline.steps.inference import as_permitted
+from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
 from mpta_pipeline.pipeline.stored import made, read
 
 NOT_MADE = "not made yet"
@@ -145,6 +145,7 @@ def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan 
         )
         for name, spec in deployment.models.items():
             try:
-                yield ModelTask(name, task), inference.plan(spec, prompts, deployment.layout.ledger(name))
+                told = prompts_for(spec, prompts, deployment)
+                yield ModelTask(name, task), inference.plan(spec, told, deployment.layout.ledger(name))
             except MptaError as failure:
                 yield ModelTask(name, task), failure

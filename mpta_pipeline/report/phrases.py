@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+
+from markupsafe import Markup, escape
 
 from mpta_pipeline.core.labels import plain
 
@@ -57,6 +60,11 @@ def outcome(name: str) -> str:
 def opening(text: str) -> str:
     """The text with a capital first letter; `capitalize` would also lower the rest."""
     return text[:1].upper() + text[1:]
+
+
+def coded(text: str) -> Markup:
+    """Text for the page: escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def baseline(name: str) -> str:

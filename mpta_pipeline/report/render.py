@@ -20,11 +20,27 @@ from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import MetricRecord
 from mpta_pipeline.report.section import Section, sections
+from mpta_pipeline.report.sections.found import told
 from mpta_pipeline.report.transcripts import chosen_prompts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 TASKS = 40
 """Place of the tasks among the sections of the page."""
+OPEN = 10
+"""Place of the part of a task that is open; parts with a title after it are folded."""
+
+
+@dataclass(frozen=True)
+class FirstScreen:
+    """What the report says first.
+
+    Attributes:
+        prompts: Ids of the prompts whose texts the report shows: PROMPTS and RESPONSES are read for these alone.
+        told: The findings, and what was looked for, as sentences.
+    """
+
+    prompts: list[str]
+    told: dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,14 @@ def _files(pattern: str) -> Markup:
 def shown_prompts(
     tables: Mapping[str, pl.DataFrame], *, study: Study, metrics: Mapping[str, MetricRecord], labels: Labels
 ) -> list[str]:
-    """The ids of the prompts whose texts the report shows: PROMPTS and RESPONSES are then read for these alone.
+    """The ids of the prompts whose texts the report shows; the arguments are those of `first_screen`."""
+    return first_screen(tables, study=study, metrics=metrics, labels=labels).prompts
+
+
+def first_screen(
+    tables: Mapping[str, pl.DataFrame], *, study: Study, metrics: Mapping[str, MetricRecord], labels: Labels
+) -> FirstScreen:
+    """What the report says first, before PROMPTS and RESPONSES are read.
 
     Args:
         tables: Frames by table name: the estimates, pockets and comparison, scores, groups, and personas with today's
@@ -113,7 +136,8 @@ def shown_prompts(
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
     report = Report(frames, study, metrics, {}, (), labels=labels)
-    return sorted({prompt for _, prompts, _ in chosen_prompts(report.found, frames) for prompt in prompts})
+    prompts = sorted({prompt for _, prompts, _ in chosen_prompts(report.found, frames) for prompt in prompts})
+    return FirstScreen(prompts, told(report))
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
@@ -143,11 +167,17 @@ def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, surv
     named = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
     badge = Markup(' <span class="badge">sample items</span>') if task in report.samples else ""
     opening = _template(_TASK_OPENING).render(**shared, task=task, survey=survey)
-    parts = [
-        Markup("<h3>{}</h3>\n").format(section.title) + body if section.title else body
-        for section in sections("task")
-        if (body := _body(section, shared, report, task, survey)) is not None
-    ]
+    parts: list[Markup] = []
+    for section in sections("task"):
+        body = _body(section, shared, report, task, survey)
+        if body is None:
+            continue
+        heading = Markup("<h3>{}</h3>").format(section.title)
+        if section.order == OPEN:
+            body = heading + body
+        elif section.title:
+            body = Markup('<details class="fold">\n<summary>{}</summary>\n{}\n</details>').format(heading, body)
+        parts.append(body)
     return _Part(
         "task",
         f"s{place}",

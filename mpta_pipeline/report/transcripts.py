@@ -150,6 +150,7 @@ def transcripts(found: Findings, frames: Mapping[str, pl.DataFrame]) -> list[Tra
                     result["status"], named(result["gold_idx"]), named(result["pred_idx"]),
                 )
             )  # fmt: skip
-        if replies or withheld:
+        # Without the reply that shows the finding, there is nothing to compare.
+        if withheld or (replies and replies[0].shows):
             out.append(Transcript(f, f.anchor, tuple(replies), withheld))
     return out

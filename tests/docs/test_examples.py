@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 from pathlib import Path
 
 import duckdb
@@ -34,7 +35,8 @@ ELSEWHERE = {"docs/how-to/score-answers.md": "tests/external/test_readme.py", "C
 # Commands that are not run here, and what runs them.
 NOT_HERE = {
     "mpta demo": "takes minutes: nox -s demo runs it",
-    "mpta forget gss-2018:317": "also runs the pipeline: tests/attack/test_parents_that_change.py; --no-run is run here",
+    "mpta forget gss-2018:317": "also runs the pipeline: tests/attack/test_parents_that_change.py; here, --no-run",
+    "mpta open ui": "needs a UI that runs: tests/cli/test_status.py",
     "mpta score preds.jsonl": "needs BBQ's own files: tests/external/test_answers.py",
     "mpta score log.eval": "needs a log of inspect_ai: tests/external/test_logs.py",
 }
@@ -112,9 +114,9 @@ def test_commands_and_options_exist(block):
 
 @pytest.mark.parametrize(("page", "command"), blocks.inline_commands(), ids=lambda value: value)
 def test_commands_within_sentences_exist(page, command):
-    (words,) = of_mpta(command.partition("|")[0])
-    if not words[0].isupper() and not words[0].startswith("-"):  # `mpta COMMAND --help`, `mpta --version`
-        option_names(words)
+    for words in of_mpta(command):
+        if not words[0].isupper() and not words[0].startswith("-"):  # `mpta COMMAND --help`, `mpta --version`
+            option_names(words)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,7 @@ def deployment(finished, tmp_path_factory):
             if block.file and block.page == "docs/how-to/score-answers.md":
                 (made.root / block.file).write_text(block.text, encoding="utf-8")
         patch.setattr("os.execv", lambda *words: None)
+        patch.setattr("webbrowser.open", lambda address: True)
         patch.chdir(made.root)
         yield made
 
@@ -173,6 +176,12 @@ def replaced(text: str, world: World) -> str:
     return text
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.mark.parametrize("command", commands())
 def test_a_command_works_as_printed(deployment, command):
     variables, line = re.match(r"((?:\w+=\S+ )*)mpta (.*)", command).groups()
@@ -181,7 +190,7 @@ def test_a_command_works_as_printed(deployment, command):
         environment["MPTA_CONFIG_DIR"] = str(deployment.root / environment["MPTA_CONFIG_DIR"])
     words = shlex.split(replaced(line, deployment).partition(" > ")[0])
     if words[0] == "ui" and "--port" not in words:
-        words += ["--port", "0"]
+        words += ["--port", str(free_port())]
     done = CliRunner().invoke(cli.app, words, env=environment, input="y\n")
     assert done.exit_code == 0, f"{words}\n{done.output}\n{done.exception!r}"
     if "--json" in words:

@@ -66,7 +66,8 @@ def report(inputs: Inputs) -> Output:
     frames["groups"] = inputs.table("groups")
     people = ["respondent_id", "codebook", "data_use", "k_anonymity"]
     frames["personas"] = inputs.table("personas").select(people).with_columns(inputs.permitted_use("codebook"))
-    wanted = domain.shown_prompts(frames, study=study, metrics=metrics.METRICS, labels=spoken)
+    screen = domain.first_screen(frames, study=study, metrics=metrics.METRICS, labels=spoken)
+    wanted = screen.prompts
     frames["prompts"] = inputs.stacked("prompts", lambda part: part.filter(pl.col("prompt_id").is_in(wanted)))
     used: list[pl.DataFrame] = []
 
@@ -94,7 +95,8 @@ def report(inputs: Inputs) -> Output:
         usage=_usage(inputs, used),
     )
     layout = inputs.layout
-    return Output(notes={"bytes": len(html)}, publish=lambda: shared(layout, write_text(html, layout.report)))
+    notes = {"bytes": len(html), **screen.told}
+    return Output(notes=notes, publish=lambda: shared(layout, write_text(html, layout.report)))
 
 
 _RECORDED = ("harmonized_wave", "responses")

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mpta_pipeline.core.labels import ALL, CROSS
+from mpta_pipeline.core.labels import ALL, CROSS, plain
 from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.findings import OF_REPLIES, Finding, Looked
@@ -99,6 +99,7 @@ NEXT = {
     "error_rate": "read the errors under “Can I trust it?”, fix their cause and run again: failed requests are sent again.",
     "gap": "do not let this model stand in for these people; check whether it holds for a second model.",
     "effect": "compare with the controls under “What the persona changes”; show fewer traits, or none.",
+    "control": "compare this with what was planted, under “Where it comes from”: a control shows what this study can find.",
     "models": "use the tie groups under “Models compared”, not the order of the estimates.",
 }
 LOOKED = {
@@ -144,6 +145,30 @@ def data(report: Report) -> Mapping[str, Any]:
     }
 
 
+def told(report: Report) -> dict[str, list[Any]]:
+    """The same sentences without the page, for the terminal and the UI: what was found, and what was not."""
+    found = report.found
+    cards = [
+        {
+            "kind": KINDS[f.kind],
+            "sentence": sentence(report, plainest(f)),
+            "sure": _sure(report, f),
+            "model": f.model,
+            "task": f.task,
+            "survey": f.survey,
+            "control": f.control,
+            "q": f.page_q,
+            "anchor": f.anchor,
+            "trace": f.key if f.kind != "models" else "",
+        }
+        for f in found.cards[:MOST]
+    ]
+    return {
+        "found": cards,
+        "looked_for": [*_not_found(report, found.looked), *_ties(report, found.ties), *_effects(report)],
+    }
+
+
 def card(report: Report, f: Finding) -> Card:
     """A finding in words, with its chart."""
     lead = plainest(f)
@@ -156,7 +181,7 @@ def card(report: Report, f: Finding) -> Card:
         sentence=sentence(report, lead),
         chart=[(row.name, intervals.drawn(row, scale), row.text) for row in rows],
         sure=_sure(report, f),
-        next=phrases.opening(NEXT.get(f.outcome) or NEXT[f.kind]),
+        next=phrases.opening(NEXT["control"] if f.control else NEXT.get(f.outcome) or NEXT[f.kind]),
         folded=[_line(report, k) for k in sorted(f.folded, key=lambda k: (k.kind, k.outcome, k.subgroup))],
         cite=cite(report, f, sentence(report, lead)),
         trace=f.key if f.kind != "models" else "",
@@ -205,12 +230,18 @@ def who(report: Report, f: Finding) -> str:
     values = f.subgroup.split(CROSS)
     if len(values) != len(f.dimensions.split(CROSS)) or f.subgroup == ALL:
         return report.labels.subgroup(f.dimensions, f.subgroup)
+    if len(values) == 1:
+        label = report.labels.values.get((f.dimensions, f.subgroup))
+        if label is None:  # the value does not explain itself: Education: low
+            return f"{report.labels.dimension(f.dimensions)}: {plain(f.subgroup)}"
+        return f"people {label}" if label[:1].isdigit() else label
     order = [part for d in report.study.figures.dimensions for part in d.split(CROSS)]
     pairs = sorted(
         zip(f.dimensions.split(CROSS), values, strict=True),
         key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair),
     )
-    return report.labels.subgroup(CROSS.join(d for d, _ in pairs), CROSS.join(v for _, v in pairs))
+    text = report.labels.subgroup(CROSS.join(d for d, _ in pairs), CROSS.join(v for _, v in pairs))
+    return f"people {text}" if text[:1].isdigit() else text
 
 
 def _value(f: Finding, value: float | None) -> str:
@@ -313,6 +344,16 @@ def cite(report: Report, f: Finding, said: str) -> str:
     )
 
 
+def explained(report: Report, *cell: str) -> str:
+    """Why harm to everyone is no card of its own: what remains of it without the people of other cards; or nothing."""
+    by = [f for f in report.found.cards if any(k.kind == "effect" and not k.pairs and k.cell == cell for k in f.folded)]
+    if not by:
+        return ""
+    return (
+        ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+    )
+
+
 def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
     """What was looked for without a finding, in sentences."""
     lines = []
@@ -324,7 +365,8 @@ def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
         tests = f"{phrases.count(x.tests)} {'combinations of traits were tested' if what == 'pockets' else 'comparisons of a group with everyone else'}"
         nothing = "none is confirmed" if what == "pockets" else "no group differs"
         lines.append(f"{LOOKED[what]}: {tests}; for {names}, {nothing}. {_detectable(x)}".strip())
-    if "pockets" not in pooled and report.cells:
+    real = [model for model in report.models if model not in report.controls]
+    if "pockets" not in pooled and real:
         lines.append(
             "Hidden pockets: no combination of traits was worse enough, in half of the data, to be tested on the other half."
         )
@@ -362,7 +404,8 @@ def _effects(report: Report) -> list[str]:
     """What the persona changes for everyone, where it does no harm."""
     harmed = {f.cell for f in report.found.cards if f.kind == "effect"}
     lines = [
-        f"Harm by the persona, {h.model} on {report.labels.task(h.task)}, {report.labels.survey(h.survey)}: {h.effect}."
+        f"Harm by the persona, {report.labels.model(h.model)} on {report.labels.task(h.task)}, "
+        f"{report.labels.survey(h.survey)}: {h.effect}{explained(report, h.model, h.task, h.survey)}."
         for h in report.headlines
         if h.effect and (h.model, h.task, h.survey) not in harmed
     ]

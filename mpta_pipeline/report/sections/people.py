@@ -33,11 +33,11 @@ TEMPLATE = """\
 {% if spread %}
 <h3>Do the answers vary as people's do?</h3>
 <p>A model that gives all persons of a group the same answer <b>flattens</b> it; one that makes groups differ more than they do <b>caricatures</b> them.</p>
-<ul class="lookedfor">{% for line in said %}<li>{{ line }}</li>
-{% endfor %}</ul>
+{% if said %}<ul class="lookedfor">{% for line in said %}<li>{{ line }}</li>
+{% endfor %}</ul>{% endif %}
 <details>
 <summary>All ratios, model over people</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="Flattening and caricature">
+<div class="scroll" role="group" tabindex="0" aria-label="Flattening and caricature">
 <table>
   <caption>Ratios of the models' answers to people's: 1 is as people, below 1 is flatter, above 1 exaggerated; {{ view.confidence }} intervals.</caption>
   <thead><tr><th scope="col">Model</th><th scope="col">Task · survey</th><th scope="col">Measure</th><th scope="col">Groups by</th><th scope="col">Ratio [{{ view.confidence }}]</th><th scope="col">Verdict</th><th scope="col">Trace</th></tr></thead>
@@ -258,18 +258,23 @@ def _said(report: Report, spread: Sequence[tuple[Estimate, str]]) -> list[str]:
     for row, verdict in spread:
         key = (row.model, row.task, row.survey)
         if row.metric == "variance_ratio" and row.dimensions == ALL:
-            times = phrases.number(row.estimate, share=False)
             ends = phrases.interval(row.low, row.high, share=False)
-            lines.setdefault(key, []).append(f"its answers vary {times} times as much as people's {ends}: {verdict}")
+            lines.setdefault(key, []).append(f"its answers vary {_times(row)} as people's {ends}: {verdict}")
         elif row.metric == "eta2_ratio" and verdict in ("exaggerated", "flatter than people"):
             kind = "caricature" if verdict == "exaggerated" else "flattening"
-            times = phrases.number(row.estimate, share=False)
             by = report.labels.dimension(row.dimensions)
-            lines.setdefault(key, []).append(f"groups by {by} explain {times} times as much as among people: {kind}")
+            lines.setdefault(key, []).append(
+                f"groups by {by} explain {_times(row)} of the answers as among people: {kind}"
+            )
     return [
         f"{report.labels.model(m)} on {report.labels.task(t)}, {report.labels.survey(s)}: {'; '.join(parts)}."
         for (m, t, s), parts in list(lines.items())[:12]
     ]
+
+
+def _times(row: Estimate) -> str:
+    value = row.estimate or 0.0
+    return "none as much" if value <= 0 else f"{value:.2f} times as much"
 
 
 SECTION = Section(

@@ -30,7 +30,7 @@ TEMPLATE = """\
 <div class="notes" role="note">
 <b>Before you quote an estimate</b>
 <ul>
-{% for note in of_data + view.notes %}  <li>{{ note }}</li>
+{% for note in of_data + view.notes %}  <li>{{ words.coded(note) }}</li>
 {% endfor %}
 </ul>
 </div>

@@ -12,7 +12,7 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% if view.waves %}
-<div class="scroll" role="region" tabindex="0" aria-label="Sources">
+<div class="scroll" role="group" tabindex="0" aria-label="Sources">
 <table>
   <caption>Releases of the survey waves in use.</caption>
   <thead><tr><th scope="col">Wave</th><th scope="col">Title</th><th scope="col">File</th><th scope="col">SHA-256</th><th scope="col">Version · DOI</th><th scope="col" class="n">Respondents</th>
@@ -40,14 +40,14 @@ TEMPLATE = """\
 <p>No waves have been read yet.</p>
 {% endif %}
 {% if models %}
-<div class="scroll" role="region" tabindex="0" aria-label="Models">
+<div class="scroll" role="group" tabindex="0" aria-label="Models">
 <table>
   <caption>Models of the study. Costs are those of the replies in use, at the prices in <code>models.yaml</code> when this page was made; a model without a price has none.</caption>
   <thead><tr><th scope="col">Model</th><th scope="col">Provider · name there</th><th scope="col">Revision</th><th scope="col">Reported by the provider</th><th scope="col" class="n">Tokens in · out</th><th scope="col" class="n">US dollars</th></tr></thead>
   <tbody>
   {% for m in models %}
   <tr><th scope="row">{{ labels.model(m.model) }}</th><td>{{ m.provider }} · {{ m.provider_name }}{% if m.about %}<br><span class="sub">{{ m.about }}</span>{% endif %}{% if m.local %}<br><span class="sub">on the machine that runs the pipeline</span>{% endif %}</td>
-    <td>{{ m.revision or "not pinned" }}</td><td>{{ m.fingerprint or words.NOTHING }}</td><td class="n">{{ words.count(m.tokens_in) }} · {{ words.count(m.tokens_out) }}</td><td class="n">{{ "%.2f" | format(m.cost) if m.cost is not none else words.NOTHING }}</td></tr>
+    <td>{{ m.revision or (words.NOTHING if m.control else "not pinned") }}</td><td>{{ m.fingerprint or words.NOTHING }}</td><td class="n">{{ words.count(m.tokens_in) }} · {{ words.count(m.tokens_out) }}</td><td class="n">{{ "%.2f" | format(m.cost) if m.cost is not none else words.NOTHING }}</td></tr>
   {% endfor %}
   </tbody>
 </table>
