@@ -12,6 +12,7 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.automation import Lane
+from mpta_pipeline.orchestration.event_log import purge_idle_ticks
 from mpta_pipeline.orchestration.source_observations import forget_removed, look, prices_that_wait
 from mpta_pipeline.pipeline.deployment import Deployment
 
@@ -39,6 +40,8 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     told = _told(context.cursor)
     turn = f"{int(time.time() // ASK_AGAIN_SECONDS)} "
     known = told.pop(_VERSIONS, "")
+    if not known.startswith(turn):
+        purge_idle_ticks(context.instance, time.time())
     found = look(
         deployment,
         context.instance,

@@ -66,6 +66,8 @@ def test_the_start_page_says_what_is_there_what_is_out_of_date_and_why(browser, 
     page = browser.get("/mpta/").text
     assert "mpta approve paid" in page and "US$" in page
     assert browser.get("/assets").text == "dagster", "everything else is Dagster's"
+    person = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert browser.get("/", headers=person).url.path == "/mpta" and browser.get("/").text == "dagster"
 
 
 @pytest.mark.usefixtures("finished")
