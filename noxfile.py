@@ -16,7 +16,7 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "unit"]
 
 ROOT = Path(__file__).parent
-BENCHMARKS = ("ingest", "prompts", "engine", "metrics", "partitions", "checksums")
+BENCHMARKS = ("ingest", "prompts", "engine", "metrics", "partitions", "checksums", "report")
 
 
 @nox.session
@@ -85,12 +85,13 @@ def picture(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the starter study twice in a fresh data folder, and the notebook on its results.
+    """Run the starter study in a fresh data folder, quick, then whole, twice, and the notebook on its results.
 
-    The second run must send no request.
+    The last run must send no request.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = os.environ.get("MPTA_DATA_DIR", folder)
+        session.run("mpta", "demo", "--quick", env={"MPTA_DATA_DIR": data})
         for _ in range(2):
             session.run("mpta", "demo", env={"MPTA_DATA_DIR": data})
         session.run("python", "docs/notebooks/first_look.py", env={"MPTA_DATA_DIR": data})

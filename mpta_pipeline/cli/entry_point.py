@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from typing import Annotated
 
 import typer
 
 from mpta_pipeline.cli import commands
 from mpta_pipeline.cli.command import COMMANDS, Group, examples_text
-from mpta_pipeline.cli.failures import reported
+from mpta_pipeline.cli.failures import INTERRUPTED, ignore_interrupts, reported
 
 EXAMPLES = (
     "mpta demo  # the whole pipeline on real survey extracts and an embedded model",
@@ -40,7 +41,7 @@ def collect() -> typer.Typer:
     """The application with the commands of every module in `commands/`, by group and name."""
     application = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog=examples_text(EXAMPLES),
@@ -59,5 +60,12 @@ app = collect()
 
 def main() -> None:
     """Run `mpta`; a failure is one message, never a stack trace."""
-    with reported():
-        app()
+    code: int | str | None = 0
+    try:
+        with reported():
+            app()
+    except SystemExit as end:
+        code = end.code
+    if code == INTERRUPTED:
+        ignore_interrupts()
+    sys.exit(code)

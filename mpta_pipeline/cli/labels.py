@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def names_of(deployment: Deployment) -> Labels:
         config_folder=deployment.config,
         controls=[name for name, spec in deployment.models.items() if spec.control],
     )
+
+
+def duration(seconds: float) -> str:
+    """A duration as hours, minutes and seconds: `0:12:05`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def some(values: Iterable[str], most: int = 3) -> str:

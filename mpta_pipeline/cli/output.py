@@ -5,8 +5,10 @@ Standard output carries the result. Warnings and errors go to standard error; so
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,8 @@ from mpta_pipeline.core.untrusted_text import printable
 if TYPE_CHECKING:
     import polars as pl
 
-# Tables need room: in a pipe or a narrow window, lines are this long, and a file or a pager shows them whole.
-MIN_WIDTH = 120
+# Tables need room: in a pipe, lines are this long, and a file or a pager shows them whole. A window keeps its width.
+PIPE_WIDTH = 120
 _COLOURS = {"note": "dim", "warning": "yellow", "error": "red"}
 
 
@@ -33,9 +35,14 @@ class _SafeConsole(Console):
         super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
 
 
-_width = max(Console().width, MIN_WIDTH)
-out = _SafeConsole(width=_width)
-err = _SafeConsole(stderr=True, width=_width)
+def _width(*, stderr: bool = False) -> int | None:
+    """The width of lines; None for that of the window."""
+    console = Console(stderr=stderr)
+    return None if console.is_terminal else max(console.width, PIPE_WIDTH)
+
+
+out = _SafeConsole(width=_width())
+err = _SafeConsole(stderr=True, width=_width(stderr=True))
 _silent = _SafeConsole(quiet=True)
 
 
@@ -66,6 +73,29 @@ def mode(*, json: bool, quiet: bool) -> Iterator[None]:
         yield
     finally:
         _mode = before
+
+
+@contextmanager
+def bound_to_terminal() -> Iterator[None]:
+    """Write where standard output and error lead now, even while Dagster captures both during a step."""
+    with ExitStack() as stack:
+        for console, stream in ((out, sys.stdout), (err, sys.stderr)):
+            try:
+                copied = os.dup(stream.fileno())
+            except (OSError, AttributeError, ValueError):  # a stream without a file descriptor is not captured
+                continue
+            # Opened line by line, so that two processes that write to one log do not mix within a line.
+            file = stack.enter_context(
+                os.fdopen(copied, "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+            )
+            stack.callback(setattr, console, "file", None)
+            console.file = file
+        yield
+
+
+def is_quiet() -> bool:
+    """Whether the running command leaves out progress, notes and hints."""
+    return _mode.quiet
 
 
 def progress_console() -> Console:
@@ -132,7 +162,36 @@ def _show_table(table: ResultTable) -> None:
         for renderable in shown:
             out.print(renderable, soft_wrap=isinstance(renderable, Text))
         return
-    out.print(rich_table(_frame(shown), title=table.title))
+    frame = _frame(shown)
+    if not frame.height and not table.title:
+        return
+    if _fits(frame, out.width):
+        out.print(rich_table(frame, title=table.title))
+    else:
+        _show_as_records(frame, table.title)
+
+
+def _fits(frame: pl.DataFrame, width: int) -> bool:
+    """Whether a table can be drawn without breaking words."""
+    words = [
+        max(
+            (len(word) for text in (labels.heading(name), *map(_cell, frame[name])) for word in text.split()), default=1
+        )
+        for name in frame.columns
+    ]
+    return sum(words) + 3 * len(words) + 1 <= width
+
+
+def _show_as_records(frame: pl.DataFrame, title: str) -> None:
+    """Show a table in a narrow window: per row, its first column, and each other column on a line of its own."""
+    if title:
+        out.print(Text(printable(title), style="bold"))
+    first, *others = frame.columns
+    for row in frame.iter_rows(named=True):
+        out.print(Text(_cell(row[first]), style="bold"), soft_wrap=True)
+        for name in others:
+            if text := _cell(row[name]):
+                out.print(Text(f"  {labels.heading(name)}: {' '.join(text.split())}"), soft_wrap=True)
 
 
 def _frame(rows: Any) -> pl.DataFrame:

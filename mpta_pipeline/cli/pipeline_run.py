@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mpta_pipeline.cli import output, study_state
 from mpta_pipeline.cli.dagster_instance import open_instance
 from mpta_pipeline.cli.result import Result
+from mpta_pipeline.cli.run_display import RunDisplay
 from mpta_pipeline.core.unknown_names import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mpta_pipeline.core.model_task import ModelTask
+    from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -41,10 +42,14 @@ def run_pipeline(
         ConfigError: `until` names no asset, or another command is running.
     """
     from mpta_pipeline.pipeline import graph
+    from mpta_pipeline.pipeline.configuration_problems import configuration_problems
 
     if until is not None:
         check_name("asset", until, graph.assets(), variable="--until")
+    for found in configuration_problems(deployment):
+        output.err.print(output.line(str(found), "warning"), soft_wrap=True)
     started = time.monotonic()
+    display = RunDisplay()
     with open_instance(deployment) as instance:
         from mpta_pipeline import definitions
         from mpta_pipeline.orchestration.command_runs import Runner, sole_command
@@ -53,13 +58,14 @@ def run_pipeline(
             deployment,
             definitions.build(deployment),
             instance,
-            announce=lambda line: output.progress(f"{time.monotonic() - started:6.1f} s  {line}"),
-            before_requests=lambda pairs: _show_prices(deployment, pairs),
+            announce=display.say,
+            before=lambda nodes: _before(display, deployment, nodes),
             models=models or None,
             tasks=tasks or None,
             until=until,
         )
-        with sole_command(deployment, instance), _request_progress(deployment, budget, retry_errors=retry_errors):
+        shown = _shown_and_limited(display, deployment, budget, retry_errors=retry_errors)
+        with sole_command(deployment, instance), shown:
             outcome = runner.run()
     result = Result()
     for name, problem in outcome.problems.items():
@@ -71,6 +77,7 @@ def run_pipeline(
     study_state.add_unanswered(result, deployment)
     study_state.add_unreadable(result, deployment)
     study_state.add_headline(result, deployment)
+    study_state.add_found(result, deployment)
     seconds = time.monotonic() - started
     result.info(f"{len(outcome.made)} table(s) built in {seconds:.0f} s")
     result.facts |= {"built": outcome.made, "failures": outcome.failures, "seconds": round(seconds, 1)}
@@ -98,6 +105,7 @@ def publish(deployment: Deployment) -> Result:
         result.error(message, subject=f"failed {label}")
     if result.ok:
         study_state.add_headline(result, deployment)
+        study_state.add_found(result, deployment)
         add_published(result, deployment)
     return result
 
@@ -110,51 +118,32 @@ def add_published(result: Result, deployment: Deployment) -> None:
         result.facts |= {"report": str(deployment.layout.report), "warehouse": str(deployment.layout.warehouse)}
 
 
-def _show_prices(deployment: Deployment, pairs: Sequence[ModelTask]) -> None:
-    """Show what is about to be paid, before it is. For models without an approval, `--quiet` does not hide it."""
-    from mpta_pipeline.pipeline import approvals
+def _before(display: RunDisplay, deployment: Deployment, nodes: Sequence[Node]) -> None:
+    """Show what is made next and what it costs. `--quiet` does not hide the price of a model without an approval."""
+    from mpta_pipeline.core.model_task import ModelTask
+    from mpta_pipeline.pipeline import approvals, graph
 
-    names = [list(dict.fromkeys(getattr(pair, unit) for pair in pairs)) for unit in ("model", "task")]
-    for one in approvals.unsent(deployment, *names):
+    display.before(nodes)
+    pairs = {ModelTask.parse(node.partition) for node in nodes if graph.TABLES[node.asset].sends_requests}
+    if not pairs:
+        return
+    for one in approvals.unsent(deployment, [pair.model for pair in pairs], [pair.task for pair in pairs]):
         if one.pair in pairs:
-            text = f"          {one.pair.label}: sends {one.requests:,} request(s), about {one.dollars:,.2f} US$"
-            output.progress(text, always=one.because is not None)
+            text = f"{one.pair.label}: sends {one.requests:,} request(s), about {one.dollars:,.2f} US$"
+            display.say(text, always=one.because is not None)
 
 
 @contextmanager
-def _request_progress(deployment: Deployment, dollars: float | None, *, retry_errors: bool) -> Iterator[None]:
-    """Show a bar per model (requests, rate, dollars spent, time left) and keep to the budget."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+def _shown_and_limited(
+    display: RunDisplay, deployment: Deployment, dollars: float | None, *, retry_errors: bool
+) -> Iterator[None]:
+    """Show progress, keep to the budget, and count the person who typed the command as approving its prices."""
     from mpta_pipeline import inference
     from mpta_pipeline.pipeline.request_options import RequestOptions, request_options
+    from mpta_pipeline.pipeline.step_progress import listening
 
     limit = deployment.study.budget if dollars is None else dollars
     budget = None if limit is None else inference.Budget(limit)
-    with Progress(
-        TextColumn("          {task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=output.progress_console(),
-        transient=True,
-    ) as bar:
-        rows: dict[str, Any] = {}
-        warned: set[tuple[str, str]] = set()
-
-        def show(progress: Any) -> None:
-            row = rows.get(progress.model)
-            if row is None or bar.tasks[row].finished:
-                row = rows[progress.model] = bar.add_task(progress.model, total=progress.total, rate="")
-            for warning in progress.warnings:
-                if (progress.model, warning) not in warned:
-                    warned.add((progress.model, warning))
-                    console = output.err if bar.console.quiet else bar.console
-                    console.print(output.line(warning, "warning", progress.model), soft_wrap=True)
-            rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
-            bar.update(row, completed=progress.done, total=progress.total, rate=rate)
-
-        # A person typed the command and sees the price: nothing waits for an approval.
-        with request_options(RequestOptions(show, budget, retry_errors, approved=True)):
-            yield
+    options = RequestOptions(display.requests, budget, retry_errors, approved=True)
+    with display, listening(display.step), request_options(options):
+        yield

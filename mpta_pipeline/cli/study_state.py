@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from mpta_pipeline.cli.labels import names_of
+from mpta_pipeline.core.untrusted_text import printable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,6 +42,36 @@ def add_headline(result: Result, deployment: Deployment) -> None:
     if unweighted := sorted(set(estimates["survey"]) - set(weighted)):
         titles = ", ".join(map(names.survey, unweighted))
         result.info(f"{titles}: no survey weights, so estimates describe the panel, not the population.")
+
+
+SHOWN_FINDINGS = 8
+
+
+def add_found(result: Result, deployment: Deployment) -> None:
+    """Add what the report found, in its words: findings first, then what was looked for and not found."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made
+
+    record = made(deployment, Node("report"))
+    if record is None or "found" not in record.notes:  # an earlier version's report
+        return
+    names = names_of(deployment)
+    found, looked = record.notes["found"], record.notes.get("looked_for", [])
+    lines = []
+    for one in found[:SHOWN_FINDINGS]:
+        control = " (simulated respondent)" if one["control"] else ""
+        where = f"{names.model(one['model'])}{control} on {names.task(one['task'])}, {names.survey(one['survey'])}"
+        trace = f" `mpta trace {one['trace']}`" if one["trace"] else ""
+        lines.append(Text.assemble("  ", (f"{printable(one['sentence'])}.", "bold")))
+        lines.append(Text(f"      {one['kind']}, {printable(where)}; {printable(one['sure'])}{trace}", style="dim"))
+    if more := len(found) - SHOWN_FINDINGS:
+        lines += [Text(f"  {more} more in the report.")] if more > 0 else []
+    result.table("found", found, title="What we found", shown=lines)
+    if not found:
+        result.info("No difference between groups, and no harm by the persona, is confirmed.")
+    result.facts["looked_for"] = looked
+    for text in looked[:SHOWN_FINDINGS]:
+        result.note(text, subject="looked for")
 
 
 def _readable(headline: pl.DataFrame) -> pl.DataFrame:

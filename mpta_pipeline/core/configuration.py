@@ -6,14 +6,15 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mpta_pipeline.core.errors import ConfigError, MptaError
+from mpta_pipeline.core.unknown_names import closest
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -77,8 +78,44 @@ def validated(
             file=file,
             variable=".".join(part for part in (key, place) if part) or None,
             value=value if shown else None,
-            remedy=unknown_key(place) if unknown and unknown_key else remedy,
+            remedy=unknown_key(place) if unknown and unknown_key else _meant(model, first) or remedy,
         ) from None
+
+
+def _meant(model: type[BaseModel], problem: Mapping[str, Any]) -> str | None:
+    """The remedy for a mistyped key or word: what was probably meant, and what there is. None for other problems."""
+    *place, last = problem["loc"] or ("",)
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(model, place)
+    elif problem["type"] in ("literal_error", "enum"):
+        known, last = re.findall(r"'([^']+)'", str(problem["ctx"]["expected"])), problem["input"]
+    else:
+        return None
+    near = closest(str(last), known)
+    listed = f"choose one of {', '.join(known)}" if known else "remove it"
+    return f'did you mean "{near}"? Otherwise {listed}' if near else listed
+
+
+def _keys_at(model: type[BaseModel], place: Iterable[str | int]) -> list[str]:
+    """The keys of the record at a place below another record; empty if that is no record."""
+    records: list[Any] = [model]
+    for part in place:
+        found = []
+        for record in records:
+            if isinstance(record, type) and issubclass(record, BaseModel):
+                field = record.model_fields.get(str(part))
+                found += [] if field is None else [field.annotation]
+            else:  # a list, a mapping or a union: what it may hold
+                found += list(get_args(record))
+        records = found
+    flat: list[Any] = []
+    while records:
+        record = records.pop()
+        if isinstance(record, type) and issubclass(record, BaseModel):
+            flat += record.model_fields
+        else:
+            records += get_args(record)
+    return list(dict.fromkeys(flat))
 
 
 def config_dir() -> Path:

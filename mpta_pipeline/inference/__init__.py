@@ -15,7 +15,7 @@ from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 from mpta_pipeline.inference.provider_registry import provider_problems
-from mpta_pipeline.inference.requests import with_request_hashes
+from mpta_pipeline.inference.requests import of_panel_share, with_request_hashes
 from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw, withdraw_all
 from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 
@@ -36,6 +36,7 @@ __all__ = [
     "costs_money",
     "load_models",
     "models_table",
+    "of_panel_share",
     "overview",
     "permission",
     "plan",

@@ -21,6 +21,7 @@ from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.tables import MODELS
+from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.core.vocabulary import Elicitation
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
 from mpta_pipeline.inference.provider_registry import providers_of
@@ -140,6 +141,8 @@ class ModelSpec(StrictModel):
         batch_poll: Seconds between checks of a batch.
         price: Price of tokens, for plan, budget and account.
         budget: US dollars that may be spent on this model in all.
+        panel_share: Share of the panel that the model is asked about, chosen by hash; below 1 for a model that is slow
+            or costly. A larger share sends only what is new.
         trusted: The endpoint may receive personas whose source is local only. You answer for that.
         seconds_per_request: Expected latency, used by the plan until responses have been timed.
         options: Fields that only this entry's provider has. In the file they stand beside the others.
@@ -175,6 +178,7 @@ class ModelSpec(StrictModel):
     batch_poll: float = Field(default=30.0, gt=0)
     price: Price | None = None
     budget: float | None = Field(default=None, ge=0)
+    panel_share: float = Field(default=1.0, gt=0, le=1)
     trusted: bool = False
     seconds_per_request: float = Field(default=1.0, gt=0)
     options: ProviderOptions = Field(default_factory=ProviderOptions, exclude=True)
@@ -211,8 +215,8 @@ class ModelSpec(StrictModel):
     def _provider_is_known(cls, name: str, info: ValidationInfo) -> str:
         names = sorted(providers_of(_config_of(info.data.get("source"))).by_name)
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
+            near = closest(name, names)
+            meant = f"; did you mean {near}?" if near else ""
             raise ValueError(f"there is no provider {name}{meant} Known providers: {', '.join(names)}")
         return name
 
@@ -536,6 +540,7 @@ def table_row(spec: ModelSpec) -> dict[str, Any]:
         "revision": spec.revision,
         "url": spec.url or None,
         "local": spec.is_local,
+        "panel_share": spec.panel_share,
         "version": card_version(spec),
     }
 

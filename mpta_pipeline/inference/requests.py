@@ -10,7 +10,7 @@ import orjson
 import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, PolicyError
-from mpta_pipeline.core.hashing import digest, hash_rows
+from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
 from mpta_pipeline.inference.known_truth import COLUMN
 
 if TYPE_CHECKING:
@@ -72,6 +72,17 @@ def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
 def with_request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return the prompts with this model's request hashes, so that several functions need not hash them again."""
     return prompts.with_columns(request_hashes(spec, prompts))
+
+
+def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return the prompts about the persons that the model is asked about, by `panel_share` of its entry.
+
+    A person is chosen by hash, each with the same chance, so that survey weights keep their proportions and a larger
+    share includes a smaller one.
+    """
+    if spec.panel_share >= 1 or prompts.is_empty():
+        return prompts
+    return prompts.filter(hash_uniform(prompts, ["respondent_id"], key="panel_share") < spec.panel_share)
 
 
 def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:

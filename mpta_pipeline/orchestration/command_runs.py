@@ -20,6 +20,7 @@ from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import sweep
 from mpta_pipeline.orchestration import source_observations
+from mpta_pipeline.orchestration.captured_output import not_copied_to_the_terminal
 from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -110,7 +111,7 @@ class Runner:
         definitions: The definitions that Dagster loads.
         instance: The Dagster instance.
         announce: Called with a line before each run.
-        before_requests: Called with models and tasks before requests are sent to them.
+        before: Called with the partitions that are made next, before the first of their runs.
         models: Models to query; null for all of the study.
         tasks: Tasks to run; null for all of the study.
         until: Last asset to make; null for all.
@@ -120,7 +121,7 @@ class Runner:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     announce: Callable[[str], None] = lambda line: None
-    before_requests: Callable[[Sequence[ModelTask]], None] = lambda pairs: None
+    before: Callable[[Sequence[Node]], None] = lambda nodes: None
     models: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
     until: str | None = None
@@ -167,9 +168,10 @@ class Runner:
 
         Model × task partitions run together, as many models in one run as possible, so that models work side by side.
         """
-        for chain, stale in self._stale(assets, keys).items():
-            if any(graph.TABLES[asset].sends_requests for asset in chain):
-                self.before_requests([ModelTask.parse(key) for key in stale])
+        todo = self._stale(assets, keys)
+        if todo:
+            self.before([Node(asset, key) for chain, stale in todo.items() for key in stale for asset in chain])
+        for chain, stale in todo.items():
             for block in blocks(self.deployment, self.instance, chain, stale):
                 self._materialize(chain, block)
 
@@ -186,7 +188,8 @@ class Runner:
     def _materialize(self, assets: Sequence[str], keys: Sequence[str]) -> None:
         label = label_of(assets, keys)
         self.announce(label)
-        done = materialize(self.definitions, self.instance, assets, keys, {COMMAND_TAG: "mpta run"})
+        with not_copied_to_the_terminal():
+            done = materialize(self.definitions, self.instance, assets, keys, {COMMAND_TAG: "mpta run"})
         self.outcome.made += done.made
         if done.problem is not None:
             self.outcome.failures[label] = done.problem

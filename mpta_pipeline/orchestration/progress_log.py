@@ -25,8 +25,9 @@ def log_progress(info: Callable[[str], None], warn: Callable[[str], None]) -> Ca
             return
         last[progress.model] = time.monotonic()
         left = progress.remaining_seconds
+        name = f"{progress.model} on {progress.task}" if progress.task else progress.model
         info(
-            f"{progress.model}: {progress.done:,} of {progress.total:,} answers, {progress.rate:.1f} per second"
+            f"{name}: {progress.done:,} of {progress.total:,} answers, {progress.rate:.1f} per second"
             + (f", {progress.errors:,} errors" if progress.errors else "")
             + (f", {progress.spent:.2f} $" if progress.spent else "")
             + ("" if left is None else f", {timedelta(seconds=round(left))} to go")

@@ -13,8 +13,9 @@ from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.automation import Lane
 from mpta_pipeline.orchestration.event_log import purge_idle_ticks
-from mpta_pipeline.orchestration.source_observations import forget_removed, look, prices_that_wait
+from mpta_pipeline.orchestration.source_observations import look, prices_that_wait
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 # Dagster's daemon looks every five seconds which sensors are due. A look at what has not changed takes milliseconds.
 INTERVAL_SECONDS = 5
@@ -57,7 +58,7 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
         context.log.info(f"{name}: no problem any more")
     state = problems if found.events else problems | {_VERSIONS: turn + found.versions}
     context.update_cursor(json.dumps(state))
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),

@@ -21,7 +21,7 @@ from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
 from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Catalogue, Deployment
 from mpta_pipeline.pipeline.graph import Partitioning
-from mpta_pipeline.pipeline.stored import forget_wave
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,9 @@ def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> 
     for name, keys in found.remove.items():
         for key in keys:
             instance.delete_dynamic_partition(name, key)
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     for event in found.events:
         instance.report_runless_asset_event(event)
-
-
-def forget_removed(found: Look, deployment: Deployment) -> None:
-    """Remove the tables of waves that left the study."""
-    for wave in found.remove[str(SURVEY_WAVE.name)]:
-        forget_wave(deployment, wave)
 
 
 def _versions(deployment: Deployment, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:

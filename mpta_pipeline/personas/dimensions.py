@@ -10,6 +10,7 @@ from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.cultural_zones import ZONES
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
+from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.personas.traits import CrosswalkTables
 from mpta_pipeline.personas.wording import number
 
@@ -111,6 +112,13 @@ def country_group(groups: Mapping[str, Sequence[str]]) -> pl.Expr:
     return pl.col("country").replace_strict(found, default=None, return_dtype=pl.String)
 
 
+def dimension_names(crosswalk: CrosswalkTables) -> tuple[list[str], list[str]]:
+    """The names of all dimensions: of people, and of questions or their wording."""
+    concepts = crosswalk.concepts.filter(pl.col("column").is_not_null())
+    known = {*_RESPONDENT, *_DERIVED, "cultural_zone", "country_group", *concepts["concept"], *concepts["column"]}
+    return sorted(known), sorted(_OF_QUESTIONS)
+
+
 def derived_dimensions(
     respondents: pl.DataFrame,
     names: Sequence[str],
@@ -169,13 +177,7 @@ def _dimension(name: str, respondents: pl.DataFrame, crosswalk: CrosswalkTables)
         if name in _DERIVED:
             concept, derive = _DERIVED[name]
             return derive(_dimension(concept, respondents, crosswalk))
-        known = sorted({*_RESPONDENT, *_DERIVED, "cultural_zone", "country_group", *concepts["concept"]})
-        raise ConfigError(
-            "The study names a dimension that does not exist",
-            variable="dimensions",
-            value=name,
-            remedy=f"use one of {', '.join(known[:60])}",
-        )
+        raise unknown_name("dimension", name, dimension_names(crosswalk)[0], variable="dimensions")
     by_codebook = [
         pl.when(pl.col("codebook") == codebook).then(pl.col(column))
         for codebook, column in rows.select("codebook", "column").unique().sort("codebook", "column").rows()

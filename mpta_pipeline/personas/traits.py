@@ -7,10 +7,11 @@ from typing import Protocol
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ConfigError, CrosswalkError
+from mpta_pipeline.core.errors import CrosswalkError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.core.study import Study, TraitSelection
 from mpta_pipeline.core.tables import PERSONAS, TRAIT
+from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import wording
 
@@ -122,12 +123,7 @@ def select_columns(
     if selection.columns is not None:
         names = set(facts["column"]) | set(facts["concept"])
         if unknown := [name for name in selection.columns if name not in names]:
-            raise ConfigError(
-                "The study asks for a trait that the crosswalk does not have",
-                variable="traits.columns",
-                value=unknown[0],
-                remedy="name a concept or a harmonized column of mpta_pipeline/harmonize/concepts/",
-            )
+            raise unknown_name("concept or column", unknown[0], sorted(names), variable="traits.columns")
         place = {name: i for i, name in enumerate(selection.columns)}
         order = pl.min_horizontal(
             pl.col(key).replace_strict(place, default=None, return_dtype=pl.Int64) for key in ("column", "concept")

@@ -12,7 +12,7 @@ from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import listed
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import model_tasks
-from mpta_pipeline.pipeline.steps.inference import as_permitted
+from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
 from mpta_pipeline.pipeline.stored import made, read
 
 
@@ -69,7 +69,8 @@ def unsent(
             deployment.permitted_use("codebook"),
         )
         try:
-            planned = inference.plan(spec, prompts, deployment.layout.ledger(pair.model))
+            told = prompts_for(spec, prompts, deployment)
+            planned = inference.plan(spec, told, deployment.layout.ledger(pair.model))
         except ModelError:  # it cannot be asked these prompts; a run says why, and sends nothing
             continue
         if planned.calls:

@@ -17,12 +17,13 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.configuration import config_dir
-from mpta_pipeline.core.errors import ConfigError, SurveyFileError
+from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
-from mpta_pipeline.core.storage import Layout, listed, read_text, write_json
+from mpta_pipeline.core.storage import Layout, listed, read_checked_json, write_checked_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
+from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.untrusted_text import one_line
 
 
@@ -127,12 +128,9 @@ class Deployment:
         wanted = self.study.models
         for name in wanted or ():
             if name not in registry:
-                raise ConfigError(
-                    "The study names a model that is not registered",
-                    file=self.config / "study.yaml",
-                    variable="models",
-                    value=name,
-                    remedy=f"add it to models.yaml, or choose one of {', '.join(registry)}",
+                file = self.config / "study.yaml"
+                raise unknown_name(
+                    "model", name, registry, variable="models", file=file, hint="or add it to models.yaml"
                 )
         return {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
 
@@ -235,7 +233,7 @@ class Deployment:
                 w: {"wave": f.wave, "survey": f.survey, "parts": [vars(p) for p in f.parts]}
                 for w, f in catalogue.waves.items()
             }
-            write_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
+            write_checked_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
         keep(self.sources.own, self.sources.set_aside, self.layout.records / "sources")
         if self.has_own_concepts:
             keep(self.crosswalk.own, self.crosswalk.set_aside, self.layout.records / "concepts")
@@ -244,10 +242,10 @@ class Deployment:
     def last_look(self) -> Catalogue | None:
         """The stored catalogue; None before the first scan."""
         try:
-            document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
+            document = read_checked_json(self._catalogue_file)
             waves = {w: _wave_file(f) for w, f in document["waves"].items()}
             return Catalogue(**(document | {"waves": waves}))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: scan again
+        except (FileNotFoundError, DamagedError, ValueError, KeyError, TypeError, AttributeError):  # scan again
             return None
 
     def catalogue(self) -> Catalogue:
@@ -366,8 +364,9 @@ class Deployment:
         """Version of a model: everything that can change its answers, and what may be sent to it, and how."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
+        asked = () if spec.panel_share == 1 else (f"panel_share {spec.panel_share}",)
         truth = self._truth_versions() if spec.control else ()
-        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *truth)
+        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *asked, *truth)
 
     def _truth_versions(self) -> list[str]:
         """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.pipeline.configuration_problems import configuration_problems
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.steps.tasks import items_left_out
 
@@ -56,6 +57,9 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Diagnosis]:
     with suppress(MptaError):  # a configuration that cannot be read was reported above
         for aside in deployment.set_aside:
             yield Diagnosis(aside.name, False, str(aside))
+    with suppress(MptaError):
+        for problem in configuration_problems(deployment):
+            yield Diagnosis(problem.variable or "configuration", False, str(problem))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)
@@ -97,6 +101,8 @@ def _models(deployment: Deployment) -> Iterator[Diagnosis]:
                 state += "; `mpta models --probe` shows what it can do"
             elif probed.problem or probed.to_do:
                 state += f"; the probe of {probed.at} found: {probed.problem or '; '.join(probed.to_do)}"
+            if spec.price is None and not spec.is_local and spec.key_variable:
+                state += "; no `price` in its entry, so no plan, budget or approval knows what it costs"
         yield Diagnosis(f"model {spec.name}", good, state)
 
 

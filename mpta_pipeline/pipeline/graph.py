@@ -115,7 +115,7 @@ class StoredTable:
         settings: Settings that the step reads.
         covered: Upstream table or setting → the declared upstream table whose version already changes with all that the
             step reads of it. Such an input is no parent of its own.
-        code: Modules whose code decides what the table holds.
+        code: Modules whose code decides what the table holds, and data files of packages (`package/file`).
         sql: Folders of `sql/` whose queries do.
         checks: Asset checks, by name.
         companion_of: The table whose step stores this one. A companion is no asset: its version counts in the owner's.
@@ -275,6 +275,12 @@ SETTINGS: dict[str, Setting] = {
             keys=("styles", "framings", "paraphrases", "seed"),
         ),
         Setting(
+            "study_design",
+            "study_card",
+            lambda deployment, _: deployment.study_version(*SETTINGS["study_design"].keys),
+            keys=("panel", "seed", "traits", "styles", "framings", "paraphrases", "conditions"),
+        ),
+        Setting(
             "task",
             "task_card",
             lambda deployment, task: deployment.task_version(task),
@@ -360,6 +366,12 @@ _DECLARED = (
             "mpta_pipeline.harmonize.recode",
             "mpta_pipeline.harmonize.value_labels",
             "mpta_pipeline.harmonize.polarity",
+            "mpta_pipeline.harmonize/wordings.yaml",
+            # By which checks a release is in use or held, and what the record says of it.
+            "mpta_pipeline.harmonize.quality",
+            "mpta_pipeline.harmonize.marginals",
+            "mpta_pipeline.harmonize/marginals.csv",
+            "mpta_pipeline.harmonize/gaps.csv",
         ),
         files=("snapshots",),
         kinds=("parquet", "polars", "pandera"),
@@ -676,6 +688,10 @@ _SHOWN = (
     "model_comparison",
     "models",
     "panel",
+    "groups",
+    "personas",
+    "prompts",
+    "responses",
     "waves",
     "harmonized_wave",
 )
@@ -706,15 +722,17 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             "publication",
             Partitioning.NONE,
             None,
-            "aggregates",
+            # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
+            "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use", "held_releases"),
-            covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
+            settings=(*_RULES, "data_use", "held_releases", "models", "study_design"),
+            # The page describes the design; whatever changes it changes personas, panel or prompts as well.
+            covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),
-            description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "
-            "how to trace each one.",
+            description="The findings and estimates as a self-contained page: what was found and how sure it is, "
+            "subgroups with intervals and baselines, replies, and how to trace each estimate.",
         ),
     )
 

@@ -85,9 +85,15 @@ class Inputs:
         self._prepare(Node(name, key))
         return None if made(self._deployment, Node(name, key)) is None else read(self._deployment, name, key)
 
-    def stacked(self, name: str) -> pl.DataFrame:
-        """All partitions of an upstream table that belong to the step's own, one below the other."""
-        return concatenated(name, [read(self._deployment, name, key) for key in self.partitions(name)])
+    def stacked(self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+        """All partitions of an upstream table that belong to the step's own, one below the other.
+
+        Args:
+            name: The table.
+            only: Reduces each partition as soon as it is read, so that they need not all fit into memory.
+        """
+        frames = (read(self._deployment, name, key) for key in self.partitions(name))
+        return concatenated(name, [frame if only is None else only(frame) for frame in frames])
 
     def records(self, name: str) -> dict[str, Record]:
         """Partition → record of an upstream table."""

@@ -14,7 +14,7 @@ from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record, checksum, discard, store, write_record
 from mpta_pipeline.core.storage import at_work
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import graph, step_progress
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.staleness import is_current, parents, reasons
@@ -66,7 +66,7 @@ def make(deployment: Deployment, table: str, partition: str = "") -> Made:
 
 
 def _make(deployment: Deployment, node: Node) -> Made | None:
-    with nullcontext() if _running.get() else at_work(deployment.layout):
+    with step_progress.reported(node), nullcontext() if _running.get() else at_work(deployment.layout):
         token = _running.set(True)
         try:
             start = _Start(parents(deployment, node), surveys.load_withdrawals(deployment.layout).version)

@@ -23,8 +23,8 @@ from mpta_pipeline.core.vocabulary import VERDICTS
 from mpta_pipeline.report.rows import ALL
 
 VENDOR = Path(__file__).parent / "vendor"
-ROWS = 150_000
-"""Estimates on one page at most. A row takes about 22 bytes of the page."""
+ROWS = 200_000
+"""Estimates on one page at most. A row takes about 15 bytes of the page."""
 SCALE = 10_000
 """Estimates are rounded to 1 / SCALE: a hundredth of a percentage point."""
 BASELINES = ("chance", "item_mode", "group_mode", "ceiling", "sampling_floor", "human")

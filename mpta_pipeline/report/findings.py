@@ -14,7 +14,8 @@ The rule, in four steps. Each reads the published tables alone.
 3. **One card per finding.** A group that is treated badly pulls down every group that overlaps with it. Candidates are
    taken from the strongest to the weakest; each must still differ once the people of the earlier findings are left
    out (tested on persons' means, Bonferroni-corrected). Otherwise it is folded into the earlier card. A gap in accuracy
-   must also remain among the replies that can be read if the model refuses, or fails, some group more often. Among the
+   must also remain among the replies that can be read if the model refuses, or fails, some group more often; that such
+   a group looks better served otherwise is folded, because the missing replies may be the wrong ones. Among the
    tests of a family, those that are folded do not count as discoveries: a q-value is multiplied by its rank and divided
    by the number of cards.
 4. **Order.** Hidden pockets, other gaps between groups, harm by the persona, models; within each, by the end of the
@@ -71,7 +72,7 @@ class Finding:
         difference: here − rest, with its interval `low`, `high`.
         q: q-value within its family.
         page_q: q-value over all families of the page.
-        key: Id of the estimate or pocket, which is also the card's anchor.
+        key: Id of the estimate or pocket; empty if the table has none.
         worse: The group is served worse than everyone else, not better.
         folded: Tests that show the same people or the same harm again.
         examples: Prompt ids of wrong answers, if the table has some.
@@ -123,6 +124,12 @@ class Finding:
         return frozenset(zip(self.dimensions.split(CROSS), self.subgroup.split(CROSS), strict=False))
 
     @property
+    def anchor(self) -> str:
+        """The card's permanent anchor: the id of its estimate or pocket, or its key if it has none."""
+        name = self.key or "-".join((*self.cell, self.condition, self.outcome, self.dimensions, self.subgroup))
+        return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in name)
+
+    @property
     def certain(self) -> float:
         """The end of the interval that is nearer to 0, without its sign; 0 if the interval holds 0."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
@@ -157,7 +164,8 @@ class Findings:
     Attributes:
         cards: Findings in the order of the page.
         ties: Comparisons of models that found no difference.
-        uncertain: Tests that count within their family, but not over all families of the page.
+        uncertain: Tests that count within their family, but not over all families of the page, or that are smaller than
+            the study's margin.
         looked: What was looked for.
         families: Number of families of tests, and how many of them hold a finding.
     """
@@ -173,6 +181,7 @@ def find(
     frames: Mapping[str, pl.DataFrame],
     *,
     level: float,
+    margin: float = 0.0,
     families: Mapping[str, str] | None = None,
     controls: Collection[str] = (),
 ) -> Findings:
@@ -182,6 +191,7 @@ def find(
         frames: Published tables by name: subgroup_metrics, pockets, model_comparison; scores and groups, if given,
             decide which findings concern the same people. Without them, nested groups count as the same.
         level: Level of the tests.
+        margin: Largest gap in what is answered that counts as none, `figures.equivalence_margin` of the study.
         families: Metric → family within which its tests were corrected; a metric that is missing is its own family.
         controls: Names of models that are controls.
     """
@@ -203,7 +213,7 @@ def find(
         pool = [f for f in found if f.control == control]
         share, n, selected = _share(pool, level)
         judged = _with_page_q(pool)
-        kept, unsure = _distinct(judged, people, level, level * share)
+        kept, unsure = _distinct(judged, people, level, level * share, margin)
         cards += kept
         uncertain += unsure
         if not control:
@@ -267,7 +277,8 @@ def _gaps(estimates: pl.DataFrame, families: Mapping[str, str], level: float) ->
             here=row["estimate"], here_low=row["ci_low"], here_high=row["ci_high"], rest=row["estimate"] - row["d"],
             difference=row["d"], low=None if se is None else row["d"] - reach * se,
             high=None if se is None else row["d"] + reach * se,
-            q=q, key=row["estimate_id"] or "", family=("gap", row["model"], row["task"], families.get(row["metric"], row["metric"])),
+            q=q, key=row["estimate_id"] or "",
+            family=("gap", row["model"], row["task"], families.get(row["metric"], row["metric"])),
             strength=abs(row["d"]) / se if se else 0.0, mde=se, worse=row["d"] * WORSE[row["metric"]] > 0,
         )  # fmt: skip
 
@@ -308,11 +319,23 @@ def _failures(estimates: pl.DataFrame, level: float) -> Iterable[Finding]:
             family = ("error_rate", row["model"], row["task"])
             tests.setdefault(family, []).append(
                 Finding(
-                    kind="gap", outcome="error_rate", **_place(row), here=row["estimate"], here_low=row["ci_low"],
-                    here_high=row["ci_high"], rest=rest, difference=d, low=d - down, high=d + up,
-                    q=2 * (1 - _NORMAL.cdf(z)), key=row["estimate_id"] or "", family=family, strength=z, mde=se or None,
+                    kind="gap",
+                    outcome="error_rate",
+                    **_place(row),
+                    here=row["estimate"],
+                    here_low=row["ci_low"],
+                    here_high=row["ci_high"],
+                    rest=rest,
+                    difference=d,
+                    low=d - down,
+                    high=d + up,
+                    q=2 * (1 - _NORMAL.cdf(z)),
+                    key=row["estimate_id"] or "",
+                    family=family,
+                    strength=z,
+                    mde=se or None,
                     worse=d > 0,
-                )  # fmt: skip
+                )
             )
     for found in tests.values():
         yield from (replace(f, q=q) for f, q in zip(found, _adjusted([f.q for f in found]), strict=True))
@@ -363,9 +386,9 @@ def _comparisons(comparison: pl.DataFrame) -> Iterable[Finding]:
     )
     # The condition with the persona where there is one.
     first = (pl.col("condition") == "persona") | ~(pl.col("condition") == "persona").any().over("task", "survey")
-    for (task, survey), part in rows.filter(first).group_by("task", "survey", maintain_order=True):
-        condition = sorted(part["condition"].unique())[0]
-        part = part.filter(condition=condition)
+    for (task, survey), of_cell in rows.filter(first).group_by("task", "survey", maintain_order=True):
+        condition = sorted(of_cell["condition"].unique())[0]
+        part = of_cell.filter(condition=condition)
         own = part.filter(pl.col("model") == pl.col("other_model")).drop_nulls("estimate")
         own = own.sort("tie_group", "estimate", "model", descending=[False, True, False])
         if own.height < 2:
@@ -428,16 +451,14 @@ def _with_page_q(pool: Sequence[Finding]) -> list[Finding]:
     simes = _simes(pool)
     n = len(simes)
     adjusted = sorted(_adjusted(list(simes.values())))
-    return [
-        replace(f, page_q=min((max(a, f.q * n / k) for k, a in enumerate(adjusted, 1)), default=1.0)) for f in pool
-    ]
+    return [replace(f, page_q=min((max(a, f.q * n / k) for k, a in enumerate(adjusted, 1)), default=1.0)) for f in pool]
 
 
 # --- one card per finding ---------------------------------------------------------------------------------------------
 
 
 def _distinct(
-    pool: Sequence[Finding], people: _People, level: float, threshold: float
+    pool: Sequence[Finding], people: _People, level: float, threshold: float, margin: float
 ) -> tuple[list[Finding], list[Finding]]:
     """Fold the tests that show the same again; return the findings, and those that only count within their family.
 
@@ -446,18 +467,19 @@ def _distinct(
         people: The answers by person.
         level: Level of the tests.
         threshold: The same, less what the number of families takes.
+        margin: Largest gap in what is answered that counts as none.
     """
     ranks: dict[int, int] = {}
-    for family in dict.fromkeys(f.family for f in pool):
-        for i, f in enumerate(sorted((f for f in pool if f.family == family), key=lambda f: f.q), 1):
-            ranks[id(f)] = i
+    seen: dict[tuple[str, ...], int] = {}
+    for f in sorted(pool, key=lambda f: f.q):
+        seen[f.family] = ranks[id(f)] = seen.get(f.family, 0) + 1
     kept: list[Finding] = []
     unsure: list[Finding] = []
     cells: dict[tuple[str, str, str], list[Finding]] = {}
     for f in pool:
         if f.q <= level and f.confirmed and not (f.kind == "effect" and not f.worse):
             cells.setdefault(f.cell, []).append(f)
-    for cell, candidates in cells.items():
+    for candidates in cells.values():
         found: list[Finding] = []
         folded: dict[int, list[Finding]] = {}
         cards: dict[tuple[str, ...], int] = {}
@@ -470,15 +492,19 @@ def _distinct(
                 folded.setdefault(id(into), []).append(f)
                 continue
             credit = cards.get(f.family, 0) + 1
-            if f.q * ranks[id(f)] / credit > threshold:
+            if f.q * ranks[id(f)] / credit > threshold or _negligible(f, margin):
                 unsure.append(f)
                 continue
             cards[f.family] = credit
             found.append(f)
         kept += [replace(f, folded=tuple(folded.get(id(f), ()))) for f in found]
-        del cell
     # What is only certain within its family may still be the same as a card.
     return kept, [f for f in unsure if not any(_related(f, k) for k in kept if k.cell == f.cell)]
+
+
+def _negligible(f: Finding, margin: float) -> bool:
+    """Whether a gap in what is answered is no larger than counts as none. Refusals and errors always count."""
+    return f.kind in ("pocket", "gap") and f.outcome not in OF_REPLIES and abs(f.difference) <= margin
 
 
 def _turn(f: Finding) -> tuple[Any, ...]:
@@ -497,7 +523,7 @@ def _same(f: Finding, found: Sequence[Finding], people: _People, level: float) -
     replies = [k for k in found if k.outcome in OF_REPLIES]
     if f.outcome in OF_REPLIES:
         before = [k for k in found if k.outcome == f.outcome]
-        around = [k for k in replies if k.outcome != f.outcome and k.outcome != "condescension_rate"]
+        around = [k for k in replies if k.outcome not in (f.outcome, "condescension_rate")]
     else:
         before = [k for k in found if k.outcome not in OF_REPLIES and (f.kind != "effect" or k.kind != "models")]
         around = [k for k in replies if k.outcome != "condescension_rate"]
@@ -505,12 +531,16 @@ def _same(f: Finding, found: Sequence[Finding], people: _People, level: float) -
         around = []
     if not before and not around:
         return None
+    # Who is refused more often may look better served: the missing replies may be the wrong ones.
+    missing = next((k for k in around if f.pairs and (f.pairs <= k.pairs or k.pairs <= f.pairs)), None)
+    if missing is not None and not f.worse:
+        return missing
     differs = people.differs(f, without=before, readable=bool(around), level=level)
     if differs:
         return None
     candidates = before or around
-    if differs is None:  # the answers are not given: nested groups, and everyone, count as the same
-        return next((k for k in [*before, *around] if _related(f, k)), None)
+    if differs is None:  # the answers are not given: nested groups count as the same
+        return next((k for k in [*before, *around] if f.pairs and _related(f, k)), None)
     if before and around:
         # Named after the finding whose people explain it.
         alone = people.differs(f, without=before, readable=False, level=level)
@@ -715,7 +745,9 @@ def _looked(pool: Sequence[Finding], kept: Sequence[Finding], level: float) -> l
                 for f in tests
                 if f.mde
             ]
-        without = sorted({f.model for f in tests} - {f.model for f in cards})
+        # A test that is folded into a card found the same.
+        with_one = {f.model for f in cards} | {k.model for f in kept for k in f.folded if _question(k) == what}
+        without = sorted({f.model for f in tests} - with_one)
         out.append(Looked(what, len(tests), tuple(without), len(cards), median(reach) if reach else None))
     return out
 

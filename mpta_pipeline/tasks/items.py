@@ -142,6 +142,25 @@ def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:
     return digest(version, *further) if further else version
 
 
+def check_item_files(task: str, config: TaskConfig, kind: TaskKind, base: Path | None) -> None:
+    """Check that the files exist that a task's configuration names. Downloads nothing.
+
+    Raises:
+        TaskError: A file does not exist.
+    """
+    if config.path is not None:
+        locate(task, config, kind.file, base=base)
+    located = _with_option_files(config, kind, base).options
+    for name in kind.option_files:
+        if located.get(name) is not None and not Path(str(located[name])).exists():
+            raise TaskError(
+                "The file that the task names does not exist",
+                file=str(located[name]),
+                variable=f"tasks.{task}.options.{name}",
+                remedy="correct the path, which counts from the folder of study.yaml",
+            )
+
+
 def _with_option_files(config: TaskConfig, kind: TaskKind, base: Path | None) -> TaskConfig:
     """The configuration of a task with whole paths in the options that name files.
 

@@ -20,6 +20,7 @@ from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.core.own_records import SetAside
 from mpta_pipeline.core.study import TaskConfig
+from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.untrusted_text import printable
 from mpta_pipeline.tasks import kinds as packaged
 from mpta_pipeline.tasks.kinds import multiple_choice
@@ -135,18 +136,11 @@ def kind_of(name: str, config: TaskConfig, folder: Path | None = None) -> TaskKi
     kind = registry.kinds.get(config.kind)
     if kind is None:
         broken = "".join(f"; {aside.name} is not used: {aside}" for aside in registry.set_aside)
-        raise ConfigError(
-            f"The study names a task kind that does not exist{broken}",
-            variable=f"tasks.{name}.kind",
-            value=config.kind,
-            remedy=f"use one of {', '.join(sorted(registry.kinds))}, or add {FOLDER}/{config.kind}.yaml to the "
-            "configuration folder",
+        hint = f"or add {FOLDER}/{config.kind}.yaml to the configuration folder{broken}"
+        raise unknown_name(
+            "kind of task", config.kind, sorted(registry.kinds), variable=f"tasks.{name}.kind", hint=hint
         )
     if unknown := sorted(set(config.options) - set(kind.options) - set(COMMON_OPTIONS)):
-        raise ConfigError(
-            f"Tasks of kind {kind.name} do not have this option",
-            variable=f"tasks.{name}.options",
-            value=unknown[0],
-            remedy=f"use {', '.join(sorted({*kind.options, *COMMON_OPTIONS}))}",
-        )
+        known = sorted({*kind.options, *COMMON_OPTIONS})
+        raise unknown_name(f"option of tasks of kind {kind.name}", unknown[0], known, variable=f"tasks.{name}.options")
     return kind

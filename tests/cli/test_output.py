@@ -110,3 +110,16 @@ def test_a_run_and_a_trace_as_json(world, server):
     slips = {"gss_extract-2081": "gss_extract-2018", "gss_extract-2018:abony": "gss_extract-2018:abany"}
     for slip, meant in slips.items():
         assert f'did you mean "{meant}"?' in " ".join(mpta(world, "trace", slip).stderr.split())
+
+
+def test_a_table_that_is_too_wide_for_the_window_is_shown_row_by_row(monkeypatch):
+    made = Result()
+    made.table("plan", [{"model": "gpt", "requests": 1200, "prompt_tokens": 300000, "price": None}], title="Plan")
+    for width, drawn in ((100, True), (30, False)):
+        monkeypatch.setattr(output.out, "width", width)
+        with output.out.capture() as shown, output.mode(json=False, quiet=False):
+            output.finish(made)
+        said = shown.get()
+        assert ("┃" in said) is drawn
+        assert "prompt tokens" in said.replace("\n", " ") and "300000" in said
+        assert all(len(line) <= width for line in said.splitlines())

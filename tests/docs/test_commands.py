@@ -42,7 +42,7 @@ def test_ci_runs_both_commands_of_the_readme():
     for step in steps:
         assert step.removeprefix("pip install ") in CI
     assert set_up.endswith(" && mpta demo")
-    assert sorted(sessions()["demo"]) == ["mpta demo", "python docs/notebooks/first_look.py"]
+    assert sorted(sessions()["demo"]) == ["mpta demo", "mpta demo --quick", "python docs/notebooks/first_look.py"]
     assert re.search(rf"^{re.escape(test)}$", CI, re.MULTILINE)
     assert sessions()["all"] == [test]
 

@@ -85,6 +85,7 @@ def model_records(models: int, controls: tuple[str, ...] = ()) -> pl.DataFrame:
         pl.lit("").alias("revision"),
         pl.lit(True).alias("local"),
         pl.lit("v1").alias("version"),
+        pl.lit(1.0).alias("panel_share"),
         pl.col("model").is_in(controls).alias("control"),
     )
     missing = [c for c in tables.MODELS.schema if c not in frame.columns]
@@ -103,3 +104,8 @@ def ties(estimates: pl.DataFrame) -> pl.DataFrame:
     return tables.MODEL_COMPARISON.conform(
         frame.with_columns(pl.lit(None, tables.MODEL_COMPARISON.schema[c]).alias(c) for c in missing)
     )
+
+
+def is_one_of(models: tuple[str, ...]) -> pl.Expr:
+    """Rows of these models."""
+    return pl.col("model").is_in(models)

@@ -367,18 +367,19 @@ def test_pockets_show_confirmed_ones_first_and_others_as_no_finding() -> None:
     assert "not findings" in render(pockets=pockets(False))
 
 
-def test_what_is_said_in_short_names_the_clearest_pocket_or_that_none_was_found() -> None:
-    def short(html: str) -> str:
-        text = re.sub(r"<[^>]+>", "", html.split("In short</h2>")[1].split("Before you quote", maxsplit=1)[0])
+def test_the_first_section_names_a_confirmed_pocket_or_tells_that_none_was_found() -> None:
+    def first(html: str) -> str:
+        text = re.sub(r"<[^>]+>", "", html.split('<h2 id="found">')[1].split("<h2", maxsplit=1)[0])
         return re.sub(r"\s+", " ", text)
 
-    found = short(render(pockets=pockets(False, True)))
-    assert "1 hidden pocket is confirmed: a model does worse there than its average suggests." in found
-    assert (
-        "m for group 1 on values, wvs: share of right answers 12.0 points [4.0, 20.0] below everyone else's." in found
+    found = first(render(pockets=pockets(False, True)))
+    assert "Hidden pocket · m · values, wvs" in found
+    assert "Sex: group 1: 12.0 points less right than everyone else" in found
+    assert "group 0" not in found.lower(), "what is not confirmed is no card"
+    assert "2 combinations of traits were tested; for m, none is confirmed" in first(
+        render(pockets=pockets(False, False))
     )
-    assert "No hidden pocket is confirmed among 2 candidates" in short(render(pockets=pockets(False, False)))
-    assert "pocket" not in short(render())
+    assert "no combination of traits was worse enough" in first(render())
 
 
 def test_models_that_cannot_be_told_apart_share_a_letter() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpta_pipeline.cli.command import Group, command
+from mpta_pipeline.cli.labels import duration
 from mpta_pipeline.cli.result import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
     from mpta_pipeline.inference import Plan
+    from mpta_pipeline.pipeline.deployment import Deployment
 
 
 @command(
@@ -32,12 +37,14 @@ def plan(
         ),
     ] = False,
 ) -> Result:
-    """Estimate requests, tokens, price and time of the study per model, before anything is sent.
+    """Estimate requests, tokens, price and time of the study, and how small a gap it can find, before anything is sent.
 
-    The time has a range: from the model's earlier responses, or else from an assumed speed.
+    The time has a range: from the model's earlier responses, or else from an assumed speed. The smallest gap follows
+    from the panel, the questions, the weights and the groups of the study.
     """
     from mpta_pipeline import inference
     from mpta_pipeline.core.storage import at_work
+    from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
     from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
     from mpta_pipeline.pipeline.steps.tasks import items_left_out
@@ -49,6 +56,8 @@ def plan(
     result = Result()
     if prompts.is_empty():
         result.table("plan", [], shown=())
+        for problem in configuration_problems(deployment):
+            result.warning(str(problem))
         result.info("There are no prompts yet: `mpta run --until prompts` builds them without any request to a model.")
         return result
     prompts = as_permitted(prompts, read(deployment, "personas"), deployment.permitted_use("codebook"))
@@ -62,18 +71,113 @@ def plan(
                     )
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
+    _add_by_task(result, deployment)
+    _add_total(result, deployment, plans)
+    _add_detectable(result, deployment, prompts)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
+    for problem in configuration_problems(deployment):
+        result.warning(str(problem))
     return result
+
+
+def _add_by_task(result: Result, deployment: Deployment) -> None:
+    """Add requests, price and time per model and task; the terminal shows them if there are several tasks."""
+    from mpta_pipeline.core.errors import MptaError
+    from mpta_pipeline.pipeline.status import to_send
+
+    rows: list[dict[str, Any]] = [
+        {
+            "model": pair.model,
+            "task": pair.task,
+            "requests": one.requests,
+            "to send": one.calls,
+            "dollars": one.price,
+            "seconds": one.seconds,
+        }
+        for pair, one in to_send(deployment)
+        if not isinstance(one, MptaError)
+    ]
+    shown = [
+        {
+            "model": row["model"],
+            "task": row["task"],
+            "requests": f"{row['requests']:,}",
+            "to send": f"{row['to send']:,}",
+            "US$": "" if row["dollars"] is None else f"{row['dollars']:.2f}",
+            "time": duration(row["seconds"]) if row["to send"] else "",
+        }
+        for row in rows
+    ]
+    several = len({row["task"] for row in rows}) > 1
+    result.table("by_task", rows, title="Per task", shown=shown if several else ())
+
+
+def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) -> None:
+    """Add the sum of all models. Models in this process take turns, all others work side by side."""
+    from mpta_pipeline.pipeline.request_options import queue_of
+
+    queues: dict[str, float] = {}
+    for one in plans:
+        queue = queue_of(deployment, one.model)
+        queues[queue] = queues.get(queue, 0.0) + one.seconds
+    requests = sum(one.calls for one in plans)
+    priced = [one.price for one in plans if one.price is not None]
+    seconds = max(queues.values(), default=0.0)
+    result.facts["total"] = {"requests": requests, "dollars": sum(priced) if priced else None, "seconds": seconds}
+    if not requests:
+        result.info("Total: nothing to send, every request has a response.")
+        return
+    minutes = f"about {seconds / 60:,.0f} min" if seconds >= 60 else "less than a minute"
+    dollars = f", about {sum(priced):,.2f} US$" if priced else ""
+    result.info(f"Total: {requests:,} requests{dollars}, {minutes}.")
+    free = [one.model for one in plans if one.price is None and one.calls and not deployment.model(one.model).is_local]
+    if free:
+        result.warning(
+            f"models.yaml gives no price for {', '.join(free)}, so the total does not include what they cost."
+        )
+    if limit := deployment.study.budget:
+        result.info(f"The budget of a run is {limit:g} US$ (study.yaml); what is beyond it waits for the next run.")
+
+
+def _add_detectable(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+    """Add how small a difference the design can find, per task and survey."""
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.metrics import detectable
+    from mpta_pipeline.pipeline.stored import read
+
+    found = detectable.detectable(prompts, read(deployment, "groups"), rules=deployment.study.figures)
+    summary = detectable.summary(found)
+    result.facts["detectable"] = summary.to_dicts()
+    names = names_of(deployment)
+    for (task, survey), part in summary.group_by(["task", "survey"], maintain_order=True):
+        points = {row["what"]: row for row in part.iter_rows(named=True)}
+        said = []
+        if gap := points.get(detectable.GAP):
+            group = f"a subgroup of {gap['n_personas']} people"
+            others = f"other subgroups: {100 * gap['smallest']:.0f} to {100 * min(gap['largest'], 1):.0f}"
+            wanted = f"{group} that is {_points(gap)} worse than everyone else ({others})"
+            said.append(wanted if gap["detectable"] <= 1 else f"no gap of {group}, however large")
+        if (pocket := points.get(detectable.POCKET)) and pocket["detectable"] <= 1:
+            said.append(f"a hidden pocket of {pocket['n_personas']} people that is {_points(pocket)} worse")
+        if effect := points.get(detectable.EFFECT):
+            said.append(
+                f"a persona effect of {_points(effect)}"
+                if effect["detectable"] <= 1
+                else "no persona effect, however large"
+            )
+        result.info(
+            f"  {names.task(str(task))} ({names.survey(str(survey))}) would find with 80 % power: {'; '.join(said)}."
+        )
+
+
+def _points(row: dict[str, object]) -> str:
+    return f"{100 * float(str(row['detectable'])):.0f} points"
 
 
 def _shown(one: Plan) -> dict[str, object]:
     """The row of a plan for a terminal: its time with range and origin in one cell."""
     row = one.as_row()
     seconds, low, high, speed = (row.pop(name) for name in ("seconds", "seconds_low", "seconds_high", "speed"))
-    time = f"{_duration(seconds)}\n({_duration(low)} to {_duration(high)},\n{speed})" if one.calls else ""
+    time = f"{duration(seconds)}\n({duration(low)} to {duration(high)},\n{speed})" if one.calls else ""
     return row | {"time": time}
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -59,6 +59,7 @@ MODELS = Table(
         Column("revision", pl.String, "Revision that pins the weights; null if none is given", nullable=True),
         Column("url", pl.String, "Root of the API; null for a model in the pipeline's own process", nullable=True),
         Column("local", pl.Boolean, "Prompts stay on the machine that runs the pipeline"),
+        Column("panel_share", pl.Float64, "Share of the panel that the model is asked about", ge=0, le=1),
         Column("version", pl.String, "Hash of everything that can change the model's responses"),
     ),
 )

@@ -97,6 +97,8 @@ def _foretold(rows: pl.DataFrame, shown: list[str], seed: int) -> Floats:
     with warnings.catch_warnings():
         # A respondent whom every tree was grown with has no prediction out of bag; the ceiling is null for them.
         warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
+        # Options of a question are classes, however few people chose among them.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than", UserWarning)
         warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)
         forest.fit(x[:n], y[:n], sample_weight=weight[:n])
     shares = np.asarray(forest.oob_decision_function_)

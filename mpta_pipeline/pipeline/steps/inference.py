@@ -42,8 +42,9 @@ def responses(inputs: Inputs) -> Output:
 
 
 def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame:
-    """The prompts with today's `data_use` and, for a simulated respondent, what it knows."""
+    """The prompts that the model is asked, with today's `data_use`; a simulated respondent's with what it knows."""
     prompts = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+    prompts = inference.of_panel_share(spec, prompts)
     wanted = spec.provider_class.wanted_truth(spec)
     if wanted is None:
         return prompts
@@ -51,7 +52,8 @@ def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame:
 
 
 def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:
-    """Stored prompts as a model gets them: for a simulated respondent, with what it knows."""
+    """Those of the stored prompts that the model is asked; a simulated respondent's with what it knows."""
+    prompts = inference.of_panel_share(spec, prompts)
     wanted = spec.provider_class.wanted_truth(spec)
     if wanted is None:
         return prompts

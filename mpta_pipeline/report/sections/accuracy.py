@@ -13,12 +13,12 @@ from mpta_pipeline.report.rows import Estimate
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
-{% for model, sentence in sentences if sentence %}<p><b>{{ labels.model(model) }}</b>: {{ sentence }}</p>
+{% for model, sentence in sentences if sentence %}<p class="printed"><b>{{ labels.model(model) }}</b>: {{ sentence }}</p>
 {% endfor %}
 {% if subgroups %}
 <p><a href="#explore" data-view="{{ link }}">Chart of the subgroups</a></p>
 <noscript>
-<div class="scroll" role="region" tabindex="0" aria-label="Accuracy by subgroup">
+<div class="scroll" role="group" tabindex="0" aria-label="Accuracy by subgroup">
 <table>
   <caption>Accuracy on {{ labels.task(task) }}, {{ labels.survey(survey) }}, by subgroup, with {{ view.confidence }} interval, the comparison with everyone else and the id for <code>mpta trace</code>. Grey cells have few people.</caption>
   <thead><tr><th scope="col">Subgroup</th><th scope="col" class="n">People</th>{% for model in models %}<th scope="col">{{ labels.model(model) }}</th>{% endfor %}<th scope="col" class="n">Chance</th><th scope="col" class="n">Most frequent<br>answer</th></tr></thead>

@@ -29,7 +29,21 @@ for (const button of document.querySelectorAll("table.sortable thead button")) {
 /** The text of a table's caption or of a figure's title. */
 const named = (element) => element?.textContent.replace(/\s+/g, " ").trim() ?? "";
 
+// What is out of sight has a cue: a line above each table that is wider than the page.
+const measured = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const wide = target.scrollWidth > target.clientWidth + 1;
+    const cue = target.previousElementSibling?.matches(".cue") ? target.previousElementSibling : null;
+    if (!wide) cue?.remove();
+    else if (!cue) {
+      const line = Object.assign(document.createElement("p"), { className: "cue", textContent: "More columns to the right: scroll the table sideways →" });
+      target.before(line);
+    }
+  }
+});
+
 for (const region of document.querySelectorAll(".scroll")) {
+  measured.observe(region);
   const table = region.querySelector("table");
   if (!table || region.closest("figure")) continue;
   const title = () => region.getAttribute("aria-label") || named(table.caption);

@@ -128,8 +128,8 @@ function settle(data, wanted) {
   }
   const models = [...new Map(shown.map((row) => [row.model.key, row.model])).values()].sort((a, b) => names.model.indexOf(a) - names.model.indexOf(b));
   const asked = wanted.models?.split("|").filter((key) => models.some((m) => m.key === key)) ?? [];
-  view.models = asked.length ? asked : models.filter((m) => !m.control).slice(0, SHOWN_MODELS).map((m) => m.key);
-  if (!view.models.length) view.models = models.slice(0, SHOWN_MODELS).map((m) => m.key);
+  // Controls come last, so they are drawn at first only beside few models.
+  view.models = asked.length ? asked : models.slice(0, SHOWN_MODELS).map((m) => m.key);
   options.models = models;
   return { view, options, rows: shown, metric: names.metric.find((m) => m.key === view.metric), everyone };
 }
@@ -207,9 +207,9 @@ function finding(state, groups) {
     const verb = effect ? ["is changed by the persona", "are changed by the persona"] : ["differs from everyone else", "differ from everyone else"];
     return differ.length
       ? `${name}: ${differ.length} of ${counted(tested.length, "group", "groups")} ${differ.length === 1 ? verb[0] : verb[1]}: ${which}${differ.length > 3 ? " and others" : ""}.`
-      : `${name}: none of ${counted(tested.length, "group", "groups")} is shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
+      : `${name}: ${tested.length === 1 ? "the one group tested is not" : `none of ${tested.length} groups is`} shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
   });
-  return sentences.join(" ");
+  return sentences;
 }
 
 // --- The charts ---------------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ async function mapSpec(state, rows, width) {
     tip: `${row.label}: ${asNumber(row.estimate, metric.share)} ${asInterval(row.low, row.high, metric.share)} · ${asCount(row.people)} people${row.verdict ? ` · ${VERDICTS[row.verdict]}` : ""}`,
   }));
   const drawn = new Set(world.objects.countries.geometries.map((shape) => shape.id));
-  const range = scale.names.map((_, i) => `var(--s${Math.round((6 * (i + 1)) / scale.names.length)})`);
+  const range = scale.names.map((_, i) => `var(--m${Math.round((6 * (i + 1)) / scale.names.length)})`);
   const shapes = (transform, fill, encoding = {}) => ({
     data: { name: "world", format: { type: "topojson", feature: "countries" } }, transform,
     mark: { type: "geoshape", stroke: transform.length ? "var(--soft)" : "var(--line)", strokeWidth: 0.6, ...fill }, encoding,
@@ -315,7 +315,7 @@ async function mapSpec(state, rows, width) {
   return {
     missing: known.filter((row) => !drawn.has(row.key)),
     spec: {
-      width, height: Math.round(width * 0.5), autosize: { type: "fit", contains: "padding" },
+      width, height: Math.round(width * 0.48) + (width < 500 ? 120 : 60), autosize: { type: "fit", contains: "padding" },
       datasets: { world },
       projection: { type: "equalEarth" },
       layer: [
@@ -404,11 +404,14 @@ function faint() {
   return drawing;
 }
 
-function dataTable(state, groups, caption) {
+const caption = (title, said) =>
+  make("figcaption", {}, make("strong", { textContent: title }), make("ul", { className: "said" }, ...said.map((text) => make("li", { textContent: text }))));
+
+function dataTable(state, groups, title) {
   const { metric, view } = state;
   const effects = groups.some((g) => g.rows.some((row) => row.effect !== null));
   const head = [state.everyone ? "Condition" : "Group", "Model", "People", `${capital(metric.label)} [${CONFIDENCE}]`, ...(effects ? [`Effect of the persona [${CONFIDENCE}]`] : []), "Against everyone else", "Baselines", "Trace"];
-  const table = make("table", {}, make("caption", { textContent: caption }), make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))));
+  const table = make("table", {}, make("caption", { textContent: title }), make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })))));
   const body = make("tbody");
   for (const group of groups) {
     for (const row of group.rows) {
@@ -424,7 +427,9 @@ function dataTable(state, groups, caption) {
     }
   }
   table.append(body);
-  return make("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: `Data: ${caption}` }, table);
+  const region = make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
+  measured.observe(region);
+  return region;
 }
 const CONFIDENCE = document.querySelector("main").dataset.confidence;
 
@@ -464,8 +469,11 @@ if (explorer) {
     again?.focus({ preventScroll: true });
   };
 
+  let turn = 0;
   async function show() {
+    const mine = ++turn;
     const data = await estimates();
+    if (mine !== turn) return; // a later choice is on its way
     const state = settle(data, wanted);
     state.everyoneElse = everyoneElse(data, state);
     const groups = arranged(state);
@@ -476,15 +484,15 @@ if (explorer) {
       .map(([field, title]) => picker(field, title, options[field], view[field], changed));
     pickers.replaceChildren(make("div", { className: "picks" }, ...rows), modelPicker(state, changed, modelsOpen));
     await forest(state, groups);
-    await worldMap(data, state);
+    if (mine === turn) await worldMap(data, state);
   }
 
   async function forest(state, groups) {
     const drawn = all || groups.length <= SHOWN_ROWS + 5 ? groups : groups.slice(0, SHOWN_ROWS);
     const title = heading(state);
     const said = finding(state, groups);
-    const host = make("div", { className: "drawing", role: "img", ariaLabel: `Chart: ${title}. ${said}` });
-    const parts = [make("figcaption", {}, make("strong", { textContent: title }), make("p", { textContent: said })), key(state, groups), host];
+    const host = make("div", { className: "drawing", role: "img", ariaLabel: `Chart: ${title}. ${said.join(" ")}` });
+    const parts = [caption(title, said), key(state, groups), host];
     if (drawn.length < groups.length) {
       const more = make("button", { type: "button", textContent: `Show all ${groups.length} groups (${drawn.length} are drawn)` });
       more.addEventListener("click", () => { all = true; show(); });
@@ -522,12 +530,12 @@ if (explorer) {
     const groups = arranged({ ...countries, view: { ...view, models: [model.key], what: "estimate", sort: "value" } });
     const said = finding({ ...countries, view: { ...view, models: [model.key], what: "estimate" } }, groups);
     const note = `Hatched: too few data to say whether the country differs from the others.${missing.length ? ` Too small for this map: ${missing.map((row) => `${row.label} ${asNumber(row.estimate, countries.metric.share)}`).join(", ")}.` : ""}`;
-    const host = make("div", { className: "drawing", role: "img", ariaLabel: `World map: ${title}. ${said}` });
+    const host = make("div", { className: "drawing", role: "img", ariaLabel: `World map: ${title}. ${said.join(" ")}` });
     const choice = models.length > 1 ? [make("div", { className: "picks" }, picker("map", "Model on the map", models, model.key, (part) => { wanted = { ...wanted, ...part }; worldMap(data, state); }))] : [];
     const table = make("details", {}, make("summary", { textContent: "Data of this map" }));
     table.addEventListener("toggle", () => { if (table.open && table.children.length === 1) table.append(dataTable(countries, groups, title)); });
     const of = Object.assign(() => ({ title, source: `${note} ${source(view)}`, rows: csvRows(countries, groups), drawing: host.querySelector("svg") }), { title: () => title });
-    map.replaceChildren(make("figcaption", {}, make("strong", { textContent: title }), make("p", { textContent: said })), ...choice, host, make("p", { className: "sub", textContent: note }), table, savingButtons(of));
+    map.replaceChildren(caption(title, said), ...choice, host, make("p", { className: "sub", textContent: note }), table, savingButtons(of));
     await draw(host, spec);
     map.dataset.ready = "";
   }

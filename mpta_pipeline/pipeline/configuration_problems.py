@@ -1,0 +1,118 @@
+"""Resolve every name and path of the configuration before a run needs it: `mpta doctor` and `mpta plan` show the rest.
+
+A file that cannot be read at all is reported by whoever reads it; here are names in it that lead nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from mpta_pipeline import personas, tasks
+from mpta_pipeline.core.errors import ConfigError, MptaError
+from mpta_pipeline.core.labels import CROSS
+from mpta_pipeline.core.study import TaskConfig
+from mpta_pipeline.core.unknown_names import unknown_name
+from mpta_pipeline.pipeline.deployment import Deployment
+
+
+def configuration_problems(deployment: Deployment) -> list[MptaError]:
+    """Names, paths, kinds, columns, dimensions and strata of the configuration that do not exist. Read-only."""
+    found: list[MptaError] = []
+    for look in (_surveys, _strata_and_dimensions, _traits, _retest, _timezone, _tasks):
+        try:
+            found += look(deployment)
+        except MptaError as failure:  # e.g. a concept that cannot be read; the other names are looked at all the same
+            found.append(failure)
+    return list({str(problem): problem for problem in found}.values())
+
+
+def _unknown(
+    kind: str, names: Iterable[str], known: Iterable[str], key: str, deployment: Deployment
+) -> Iterator[MptaError]:
+    listed = list(known)
+    for name in names:
+        if name not in listed:
+            yield unknown_name(kind, name, listed, variable=key, file=deployment.config / "study.yaml")
+
+
+def _surveys(deployment: Deployment) -> Iterator[MptaError]:
+    known = sorted(source.id for source in deployment.sources)
+    yield from _unknown("survey", deployment.study.surveys or (), known, "surveys", deployment)
+
+
+def _strata_and_dimensions(deployment: Deployment) -> Iterator[MptaError]:
+    study = deployment.study
+    of_people, of_questions = personas.dimension_names(deployment.crosswalk)
+    yield from _unknown("dimension of people", study.panel.strata, of_people, "panel.strata", deployment)
+    parts = [part for dimension in study.figures.dimensions for part in dimension.split(CROSS)]
+    known = [*of_people, *of_questions]
+    yield from _unknown("dimension", dict.fromkeys(parts), known, "figures.dimensions", deployment)
+    if "country_group" in (*parts, *study.panel.strata):
+        personas.check_country_groups(study.figures.country_groups)
+
+
+def _traits(deployment: Deployment) -> Iterator[MptaError]:
+    columns = deployment.study.traits.columns
+    if columns is not None:
+        yield from _unknown("concept or column", columns, _columns(deployment), "traits.columns", deployment)
+
+
+def _columns(deployment: Deployment) -> list[str]:
+    """Concepts and harmonized columns."""
+    frame = deployment.crosswalk.concepts
+    return sorted({*frame["concept"].drop_nulls(), *frame["column"].drop_nulls()})
+
+
+def _retest(deployment: Deployment) -> Iterator[MptaError]:
+    table = deployment.retest_file
+    if table is not None and not table.is_file():
+        yield ConfigError(
+            "The table of test-retest accuracies does not exist",
+            file=table,
+            variable="figures.retest",
+            remedy="correct the path, which counts from the folder of study.yaml, or remove the key",
+        )
+
+
+def _timezone(deployment: Deployment) -> Iterator[MptaError]:
+    name = deployment.study.schedules.timezone
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield ConfigError(
+            "There is no such time zone",
+            file=deployment.config / "study.yaml",
+            variable="schedules.timezone",
+            value=name,
+            remedy="give a name of the IANA database, e.g. Europe/Berlin",
+        )
+
+
+def _tasks(deployment: Deployment) -> Iterator[MptaError]:
+    for name, config in deployment.study.tasks.items():
+        try:
+            kind = tasks.kind_of(name, config, deployment.config)
+            tasks.check_item_files(name, config, kind, deployment.config)
+        except MptaError as failure:
+            yield failure
+            continue
+        chosen = config.options.get("columns")
+        if "columns" in kind.options and isinstance(chosen, list) and all(isinstance(one, str) for one in chosen):
+            key = f"tasks.{name}.options.columns"
+            yield from _unknown("concept or column", chosen, _columns(deployment), key, deployment)
+        yield from _models_of(deployment, name, config)
+
+
+def _models_of(deployment: Deployment, task: str, config: TaskConfig) -> Iterator[MptaError]:
+    """Models that cannot be asked a task."""
+    for model, spec in deployment.models.items():
+        able = [e for e in spec.elicitations if e in spec.provider_class.elicitations]
+        if config.elicitation not in able:
+            yield ConfigError(
+                f"Task {task} asks with elicitation {config.elicitation}, which model {model} does not offer",
+                file=spec.source,
+                variable=f"models.{model}.elicitations",
+                value=", ".join(able),
+                remedy=f"use one of these in tasks.{task}.elicitation of study.yaml, or leave the model out",
+            )
