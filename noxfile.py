@@ -66,18 +66,35 @@ def pages(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Test the documentation (links, examples, recipes, words) and build it as a web site in `build/site`."""
+    """Test the documentation (links, examples, recipes, words) and build it as a web site."""
     session.run("python", "-m", "pytest", "tests/docs", *session.posargs, env={"MPTA_RECIPES": "each"})
-    session.run("mkdocs", "build", "--strict")
+    site(session)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation as a web site in `build/site`, without network; a broken link is an error."""
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def picture(session: nox.Session) -> None:
+    """Take the picture of the report that README.md shows, after a demo; arguments go to `tools/picture.py`."""
+    session.run("python", "-m", "tools.picture", *session.posargs)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the starter study twice in a fresh data folder; the second run must send no request."""
+    """Run the starter study in a fresh data folder, quick, then whole, twice, and the notebook on its results.
+
+    The last run must send no request.
+    """
     with tempfile.TemporaryDirectory() as folder:
         data = os.environ.get("MPTA_DATA_DIR", folder)
+        session.run("mpta", "demo", "--quick", env={"MPTA_DATA_DIR": data})
         for _ in range(2):
             session.run("mpta", "demo", env={"MPTA_DATA_DIR": data})
+        session.run("python", "docs/notebooks/first_look.py", env={"MPTA_DATA_DIR": data})
 
 
 @nox.session

@@ -3,7 +3,7 @@
     import mpta_pipeline
 
     study = mpta_pipeline.open("data")                 # the published results of a study
-    study.estimates(metric="accuracy", dimensions="sex")
+    study.reported_estimates(metric="accuracy", dimensions="sex")
     mpta_pipeline.score("answers.csv").estimates       # answers of other tools: the same as `mpta score`
 
 Importing the package costs next to nothing: everything is loaded at first use, and nothing here loads Dagster.

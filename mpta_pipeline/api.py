@@ -3,13 +3,14 @@
     import mpta_pipeline
 
     study = mpta_pipeline.open("data")
-    women = study.estimates(metric="accuracy", dimensions="sex", subgroup="female", weighted=False)
+    women = study.reported_estimates(metric="accuracy", dimensions="sex", subgroup="female")
     study.trace(women["estimate_id"][0])
 
     scored = mpta_pipeline.score("answers.csv", by=["region"])
     scored.estimates, scored.pockets, scored.comparison
 
-No Dagster here, and nothing that writes to the data folder.
+No Dagster here, and nothing that writes to the data folder. The names in `__all__`, the methods and attributes of their
+classes and the columns of the published tables stay stable within a minor version; the changelog names what changes.
 """
 
 from __future__ import annotations
@@ -24,21 +25,25 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import duckdb
 import polars as pl
 
-from mpta_pipeline import external
+from mpta_pipeline import external, plots
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.core.named_sql import quoted
+from mpta_pipeline.core.named_sql import load, quoted
 from mpta_pipeline.core.storage import Layout, scratch
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.unknown_names import check_name, unknown_name
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from mpta_pipeline.pipeline.deployment import Deployment
 
 __all__ = ["PublishedStudy", "ReadAnswers", "ScoredAnswers", "open", "read_answers", "score"]
 
-_TABLES = {table.name: table for table in tables.PUBLISHED}
+_TABLES: dict[str, tables.Table | tables.View] = {t.name: t for t in tables.PUBLISHED} | {
+    v.name: v for v in tables.VIEWS
+}
 # Column → the table that holds every value that a filter can name. An empty result is checked against it.
 _NAMES = {
     "model": tables.SUBGROUP_METRICS,
@@ -86,9 +91,9 @@ class PublishedStudy:
 
     Filters are keyword arguments named like the columns: a value, a list of values (any of them), or None (null).
 
-        study.estimates(model=["smollm2", "gpt"], task="value_alignment", weighted=True)
+        study.reported_estimates(model=["smollm2", "gpt"], task="value_alignment")
 
-    `study.columns("subgroup_metrics")` explains the columns of a table. The file is opened for each call, read-only:
+    `study.columns("reported_estimates")` explains the columns of a table. The file is opened for each call, read-only:
     a run that publishes new results meanwhile is neither stopped nor missed.
 
     Attributes:
@@ -99,8 +104,16 @@ class PublishedStudy:
     file: Path
     layout: Layout
 
+    def reported_estimates(self, **filters: Filter) -> pl.DataFrame:
+        """Estimates as the report shows them, one row each: a metric of a model on a task for one subgroup.
+
+        Weighted where the survey has weights; the baselines are in the same row. Begin here: averages and joins over
+        `estimates` count each estimate several times.
+        """
+        return self.table("reported_estimates", **filters)
+
     def estimates(self, **filters: Filter) -> pl.DataFrame:
-        """Estimates (table `subgroup_metrics`): a metric of a model on a task for one subgroup, with its interval."""
+        """All rows of the table `subgroup_metrics`: each estimate with weights and without, and once per baseline."""
         return self.table("subgroup_metrics", **filters)
 
     def pockets(self, **filters: Filter) -> pl.DataFrame:
@@ -135,11 +148,37 @@ class PublishedStudy:
         """Survey waves and releases in use."""
         return self.table("waves", **filters)
 
+    def plot_estimates(self, **filters: Filter) -> alt.Chart:
+        """Draw reported estimates by subgroup, models side by side, with intervals and baselines.
+
+            study.plot_estimates(metric="accuracy", dimensions="sex", condition="persona")
+
+        Raises:
+            ConfigError: Altair is not installed (extra `plots`), or there is nothing, or too much, to draw.
+        """
+        return plots.estimates(self.reported_estimates(**filters))
+
+    def plot_pockets(self, **filters: Filter) -> alt.Chart:
+        """Draw pockets with their difference from everyone else; filled marks are confirmed.
+
+        Raises:
+            ConfigError: As for `plot_estimates`.
+        """
+        return plots.pockets(self.pockets(**filters))
+
+    def plot_comparison(self, **filters: Filter) -> alt.Chart:
+        """Draw the paired differences between models.
+
+        Raises:
+            ConfigError: As for `plot_estimates`.
+        """
+        return plots.comparison(self.comparison(**filters))
+
     def table(self, name: str, **filters: Filter) -> pl.DataFrame:
-        """Read a published table.
+        """Read a published table or view.
 
         Args:
-            name: Its name, e.g. `respondents`; `tables()` lists them.
+            name: Its name, e.g. `respondents` or `answers`; `tables()` lists them.
             filters: Values per column.
 
         Raises:
@@ -148,7 +187,7 @@ class PublishedStudy:
         check_name("table", name, _TABLES, variable="table")
         conditions, values = [], []
         with self._connected() as con:
-            known = con.table(quoted(name)).columns
+            known = _columns_in(con, name, self.file)
             for column, wanted in filters.items():
                 check_name(f"column of {name}", column, known, variable=column)
                 if wanted is None:
@@ -164,15 +203,17 @@ class PublishedStudy:
         return frame
 
     def tables(self) -> pl.DataFrame:
-        """The published tables with their meaning and number of rows."""
+        """The published tables with their meaning and number of rows; views with null in place of the number."""
         with self._connected() as con:
             rows = [
-                (table.name, table.description, con.table(quoted(table.name)).shape[0]) for table in _TABLES.values()
+                (name, one.description, con.table(quoted(name)).shape[0] if isinstance(one, tables.Table) else None)
+                for name, one in _TABLES.items()
             ]
-        return pl.DataFrame(rows, schema=["table", "description", "rows"], orient="row")
+        schema = {"table": pl.String, "description": pl.String, "rows": pl.Int64}
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
     def columns(self, table: str) -> pl.DataFrame:
-        """The declared columns of a table: name, type, meaning, and whether they may be null.
+        """The declared columns of a table or view: name, type, meaning, and whether they may be null.
 
         Raises:
             ConfigError: There is no such table.
@@ -229,6 +270,24 @@ class PublishedStudy:
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(str(self.file), read_only=True) as con:
             yield con
+
+
+def _columns_in(con: duckdb.DuckDBPyConnection, name: str, file: Path) -> list[str]:
+    """The columns of a published table or view.
+
+    Raises:
+        ConfigError: The file was published by a version that did not have it.
+    """
+    try:
+        return con.table(quoted(name)).columns
+    except duckdb.CatalogException:
+        raise ConfigError(
+            "The published file has no such table or view: an earlier version published it",
+            file=file,
+            variable="table",
+            value=name,
+            remedy="`mpta run` publishes it again; stored responses are not requested again",
+        ) from None
 
 
 def _check_values(con: duckdb.DuckDBPyConnection, filters: Mapping[str, Filter]) -> None:
@@ -426,6 +485,45 @@ class ScoredAnswers:
     notes: tuple[str, ...]
     title: str
     rules: EstimateRules
+
+    def reported_estimates(self) -> pl.DataFrame:
+        """The estimates one row each, as the view `reported_estimates` of a study: weighted if there are weights."""
+        with duckdb.connect() as con:
+            con.register("subgroup_metrics", self.estimates.to_arrow())
+            con.register("models", tables.MODELS.empty().to_arrow())
+            for view in ("estimates", "reported_estimates"):
+                con.execute(f"create view {view} as {load(f'views/{view}')}")
+            frame: pl.DataFrame = con.table("reported_estimates").pl()
+        return frame
+
+    def plot_estimates(self, **equal: str) -> alt.Chart:
+        """Draw reported estimates by subgroup, models side by side, with intervals and baselines.
+
+            scored.plot_estimates(metric="accuracy", dimensions="region")
+
+        Args:
+            equal: Values that columns of the reported estimates must have.
+
+        Raises:
+            ConfigError: Altair is not installed (extra `plots`), or there is nothing, or too much, to draw.
+        """
+        return plots.estimates(self.reported_estimates().filter(**equal))
+
+    def plot_pockets(self) -> alt.Chart:
+        """Draw pockets with their difference from everyone else; filled marks are confirmed.
+
+        Raises:
+            ConfigError: As for `plot_estimates`.
+        """
+        return plots.pockets(self.pockets)
+
+    def plot_comparison(self) -> alt.Chart:
+        """Draw the paired differences between models.
+
+        Raises:
+            ConfigError: As for `plot_estimates`.
+        """
+        return plots.comparison(self.comparison)
 
     def overview(self) -> pl.DataFrame:
         """The estimates to read first: one row per model, condition and group, one column per metric."""

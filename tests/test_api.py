@@ -1,19 +1,22 @@
 """`mpta_pipeline.open` and `mpta_pipeline.score`: what a notebook gets, and what importing the package costs."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
 
+import duckdb
 import polars as pl
 import pytest
 
 import mpta_pipeline
-from mpta_pipeline import api
+from mpta_pipeline import api, plots
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from tests.factories.deployment import World, respondents, serving, write_wave
 from tests.plain_run import bring_up_to_date
 
+REPORTED = next(view for view in tables.VIEWS if view.name == "reported_estimates")
 ANSWERS = """respondent_id,sex,question,options,answer,own_answer
 p1,female,Is it so?,"[""yes"", ""no""]",yes,yes
 p2,male,Is it so?,"[""yes"", ""no""]",no,yes
@@ -42,6 +45,7 @@ def study(world):
 
 def test_every_table_is_a_polars_frame_with_its_declared_columns(study):
     methods = {
+        "reported_estimates": REPORTED,
         "estimates": tables.SUBGROUP_METRICS,
         "pockets": tables.POCKETS,
         "comparison": tables.MODEL_COMPARISON,
@@ -57,7 +61,7 @@ def test_every_table_is_a_polars_frame_with_its_declared_columns(study):
     assert study.table("respondents").height == 120
     assert study.columns("pockets")["column"].to_list() == list(tables.POCKETS.schema)
     listed = study.tables()
-    found, order = listed["table"].to_list(), [t.name for t in tables.PUBLISHED]
+    found, order = listed["table"].to_list(), [one.name for one in (*tables.PUBLISHED, *tables.VIEWS)]
     assert found == sorted(set(found), key=order.index)
     assert set(found) >= {table.name for table in methods.values()}
     assert listed.filter(table="scores")["rows"].item() == study.scores().height > 0
@@ -93,6 +97,43 @@ def test_a_name_that_nothing_has_is_refused_with_the_one_that_was_meant(study, a
     assert all(word in str(refused.value) for word in words), refused.value
 
 
+def test_reported_estimates_are_one_row_each_and_plots_show_each(study):
+    frame = study.reported_estimates(metric="accuracy", dimensions="sex")
+    assert frame.select(REPORTED.key).is_unique().all() and frame.height > 0
+    chart = study.plot_estimates(metric="accuracy", dimensions="sex").to_dict()
+    (drawn,) = chart["datasets"].values()
+    assert sorted(row["estimate"] for row in drawn) == sorted(frame["estimate"].drop_nulls())
+    with pytest.raises(ConfigError, match="too many"):
+        plots.estimates(pl.concat([frame] * (plots.MOST_ROWS // frame.height + 1)))
+    with pytest.raises(ConfigError, match="no estimates to draw"):
+        study.plot_estimates(metric="accuracy", subgroup="nobody")
+
+
+def test_pockets_and_comparisons_are_drawn():
+    numbers = {"difference": -0.2, "ci_low": -0.3, "ci_high": -0.1, "q_value": 0.01, "n_answers": 9, "n_personas": 9}
+    shared = {"task": "t", "survey": "s", "condition": "persona", "p_value": 0.01, "mde": 0.1}
+    pocket = {"model": "m", "outcome": "score", "subgroup": "female", "confirmed": True, "e_value": 30.0}
+    drawn = plots.pockets(pl.DataFrame([numbers | shared | pocket | {"pocket_id": "p_1"}])).to_dict()
+    assert "difference from everyone else" in str(drawn)
+    pairs = [numbers | shared | {"metric": "accuracy", "model": a, "other_model": b} for a, b in ("mn", "nm")]
+    (rows,) = plots.comparison(pl.DataFrame(pairs)).to_dict()["datasets"].values()
+    assert [row["pair"] for row in rows] == ["m − n"], "each pair is drawn once"
+
+
+def test_without_altair_the_message_says_what_to_install(study, monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(ConfigError, match=r"\[plots\]"):
+        study.plot_estimates(metric="accuracy")
+
+
+def test_a_file_of_an_earlier_version_says_so(study, tmp_path):
+    shutil.copy(study.file, tmp_path / "warehouse.duckdb")
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        con.execute("drop view reported_estimates")
+    with pytest.raises(ConfigError, match="an earlier version published it"):
+        mpta_pipeline.open(tmp_path).reported_estimates()
+
+
 def test_an_empty_result_with_valid_names_is_empty(study):
     assert study.pockets(model="loopback", subgroup="nobody").is_empty()
 
@@ -121,6 +162,10 @@ def test_a_frame_and_a_file_are_scored_alike(world):
     value = of_file.estimates.filter(metric="accuracy", dimensions="all", baseline="")
     assert value["estimate"].item() == pytest.approx(2 / 3)
     assert of_frame.estimates.equals(of_file.estimates)
+    reported = of_file.reported_estimates()
+    assert reported.select(REPORTED.key).is_unique().all()
+    assert reported.filter(metric="accuracy", dimensions="all")["chance"].item() == pytest.approx(0.5)
+    assert of_file.plot_estimates(metric="accuracy", dimensions="sex").to_dict()["datasets"]
     assert of_file.comparison.is_empty() and of_file.pockets.columns == list(tables.POCKETS.schema)
     assert [path.name for path in of_file.write(world.root / "out.csv")] == ["out.csv"]
 

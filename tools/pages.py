@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,16 +15,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mpta_pipeline.cli import app
+from mpta_pipeline.core.configuration import key_meanings
 from mpta_pipeline.core.study import Study
-from mpta_pipeline.core.tables import PUBLISHED, Column, Table
+from mpta_pipeline.core.tables import PUBLISHED, VIEWS, Column, Table
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.provider_registry import providers_of
 from mpta_pipeline.metrics.metric import describe
+from mpta_pipeline.pipeline import configuration_schemas
 from mpta_pipeline.pipeline.graph import document
 from mpta_pipeline.surveys.source_registry import SurveyConfig
 from mpta_pipeline.tasks.example_prompts import showcase
 
-ATTRIBUTE = re.compile(r"^    (\w+): (.*\n(?:(?: {6,}.*)?\n)*)", re.MULTILINE)
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -54,7 +54,8 @@ def tables() -> str:
             "# Tables",
             "",
             "The tables of `data/warehouse.duckdb`. Each is declared once, in `mpta_pipeline/core/tables/`; checks,",
-            "descriptions in the UI and this page are made from that.",
+            "descriptions in the UI, comments in the file and this page are made from that. The file also has",
+            "[views](views.md).",
             *(line for table in PUBLISHED for line in _table(table)),
             "",
         ]
@@ -78,7 +79,16 @@ def _type(column: Column) -> str:
 
 def configuration() -> str:
     """Every key of the three configuration files."""
-    lines = ["# Configuration", "", "The keys of the files in `MPTA_CONFIG_DIR` (by default `dagster_home/`)."]
+    lines = [
+        "# Configuration",
+        "",
+        "The keys of the files in `MPTA_CONFIG_DIR` (by default `dagster_home/`). `mpta init` writes these files and,",
+        "beside them, their JSON schemas ([study](../../dagster_home/study.schema.json),",
+        "[models](../../dagster_home/models.schema.json), [surveys](../../dagster_home/surveys.schema.json)). Editors",
+        "with a YAML language server (VS Code's YAML extension, Neovim, Emacs) then complete keys, show the meanings",
+        "below, and mark mistakes. In a file of your own, the first line names the schema:",
+        "`# yaml-language-server: $schema=study.schema.json`.",
+    ]
     for file, what, model in (
         ("study.yaml", "The study: personas, conditions, tasks, and the estimates that are made.", Study),
         ("models.yaml", "The entries below `models:`.", ModelSpec),
@@ -106,18 +116,12 @@ def _provider_options() -> dict[str, type[BaseModel]]:
 
 
 def _keys(model: type[BaseModel]) -> Iterator[str]:
-    meanings = _attributes(model)
+    meanings = key_meanings(model)
     yield from ("", "| key | default | meaning |", "|---|---|---|")
     for name, field in model.model_fields.items():
         if field.exclude:  # not a key of the file
             continue
         yield f"| `{name}` | {_default(field)} | {_cell(meanings.get(name, ''))} |"
-
-
-def _attributes(model: type[BaseModel]) -> dict[str, str]:
-    """Field → its meaning in the section "Attributes" of the class's docstring."""
-    text = inspect.cleandoc(model.__doc__ or "").partition("Attributes:")[2]
-    return {name: " ".join(meaning.split()) for name, meaning in ATTRIBUTE.findall(text + "\n")}
 
 
 def _default(field: FieldInfo) -> str:
@@ -164,8 +168,8 @@ def commands() -> str:
     for path, command in found.items():
         usage = " ".join(command.collect_usage_pieces(typer.Context(command, info_name=path)))
         lines += ["", f"## {path}", "", _cell(command.help or ""), "", "```text", f"{path} {usage}".strip(), "```"]
-        examples = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("mpta")]
-        lines += ["", "Examples:", "", "```text", *examples, "```"] if examples else []
+        examples = [line.strip() for line in (command.epilog or "").splitlines() if " mpta " in f" {line}"]
+        lines += ["", "Examples:", "", "```sh", *examples, "```"] if examples else []
         if own := [one for one in options[path] if one not in shared]:
             lines += ["", *_option_table(own)]
     return "\n".join([*lines, ""])
@@ -193,13 +197,39 @@ def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(child, f"{path} {name}")
 
 
+def views() -> str:
+    """Every published view with its columns."""
+    lines = [
+        "# Views",
+        "",
+        "Views over the [tables](tables.md), in the same file. Begin with `reported_estimates`: it has each estimate",
+        "once, weighted where the survey has weights, with its baselines in the same row. The schema `before_0_2` has",
+        "the tables and views with the column names of versions before 0.2, and `figures` is `estimates` with them.",
+    ]
+    for view in (view for view in VIEWS if view.name != "figures"):
+        lines += ["", f"## {view.name}", "", view.description, "", f"Key: {', '.join(f'`{k}`' for k in view.key)}.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{c.name}` | {_type(c)} | {_cell(c.description)} |" for c in view.columns]
+    return "\n".join([*lines, ""])
+
+
+def schema(name: str) -> str:
+    """The JSON schema of a configuration file."""
+    return configuration_schemas.text(configuration_schemas.schemas()[name])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "graph.md": document,
     "reference/metrics.md": metrics,
     "reference/example-prompts.md": example_prompts,
     "reference/tables.md": tables,
     "reference/commands.md": commands,
+    "reference/views.md": views,
     "reference/configuration.md": configuration,
+    **{
+        f"../dagster_home/{configuration_schemas.file_name(name)}": partial(schema, name)
+        for name in ("study.yaml", "models.yaml", "surveys.yaml")
+    },
 }
 
 

@@ -13,7 +13,7 @@ import typer
 
 from mpta_pipeline.cli.result import Result
 
-F = TypeVar("F", bound=Callable[..., Result | None])
+F = TypeVar("F", bound=Callable[..., Result])
 
 _JSON = Annotated[bool, typer.Option("--json", help="Write the result as JSON.", rich_help_panel="Output")]
 _QUIET = Annotated[
@@ -85,16 +85,9 @@ def examples_text(examples: Sequence[str]) -> str:
     return "[bold]Examples[/bold]\n" + "\n".join(line.replace("[", "\\[") for line in lines)
 
 
-def _with_output(function: Callable[..., Result | None]) -> Callable[..., None]:
+def _with_output(function: Callable[..., Result]) -> Callable[..., None]:
     """The function with `--json` and `--quiet`, whose result is shown and decides the exit code."""
     own = inspect.signature(function, eval_str=True)
-    if own.return_annotation is not Result:  # it has nothing to show: `mpta ui` becomes another program
-
-        @functools.wraps(function)
-        def without_result(**options: Any) -> None:
-            function(**options)
-
-        return without_result
 
     @functools.wraps(function)
     def with_result(*, json: bool = False, quiet: bool = False, **options: Any) -> None:
@@ -102,10 +95,11 @@ def _with_output(function: Callable[..., Result | None]) -> Callable[..., None]:
 
         with output.mode(json=json, quiet=quiet):
             result = function(**options)
-            assert result is not None
             output.finish(result)
         if not result.ok:
             raise typer.Exit(1)
+        if result.then is not None:
+            result.then()
 
     extra = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)

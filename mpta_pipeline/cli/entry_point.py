@@ -40,7 +40,7 @@ def collect() -> typer.Typer:
     """The application with the commands of every module in `commands/`, by group and name."""
     application = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog=examples_text(EXAMPLES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def group(dimensions: str, subgroup: str) -> str:
 
 
 def names_of(deployment: Deployment) -> Labels:
-    """The names of the study's surveys and tasks, as the report has them."""
+    """The names of the study's surveys, tasks and models, as the report has them."""
     from mpta_pipeline.pipeline.labels import labels
 
     return labels(
@@ -40,7 +41,13 @@ def names_of(deployment: Deployment) -> Labels:
         dimensions=deployment.study.figures.dimensions,
         countries=(),
         config_folder=deployment.config,
+        controls=[name for name, spec in deployment.models.items() if spec.control],
     )
+
+
+def duration(seconds: float) -> str:
+    """A duration as hours, minutes and seconds: `0:12:05`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def some(values: Iterable[str], most: int = 3) -> str:

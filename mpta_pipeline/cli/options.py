@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.unknown_names import check_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -23,12 +22,37 @@ def model_names(option: str | None, deployment: Deployment) -> list[str]:
     Raises:
         ConfigError: A model is not in the study.
     """
-    file: Path = deployment.config / "models.yaml"
     for name in (given := names(option)):
-        check_name(
-            "model", name, deployment.models, variable="--models", file=file, hint="or add an entry to models.yaml"
-        )
+        check_model(name, deployment)
     return given
+
+
+def check_model(name: str, deployment: Deployment, *, variable: str = "--models") -> None:
+    """Reject the name of a model that is not in the study.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
+    file = deployment.config / "models.yaml"
+    check_name("model", name, deployment.models, variable=variable, file=file, hint="or add an entry to models.yaml")
+
+
+def control_names(deployment: Deployment) -> list[str]:
+    """The simulated respondents of the study.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    found = [name for name, spec in deployment.models.items() if spec.control]
+    if not found:
+        raise ConfigError(
+            "The study has no simulated respondent",
+            file=deployment.config / "models.yaml",
+            variable="provider",
+            remedy="add one to models.yaml, e.g. `echo: {provider: simulated, accuracy: 0.85}`, "
+            "or run `mpta demo` without --quick",
+        )
+    return found
 
 
 def task_names(option: str | None, deployment: Deployment) -> list[str]:

@@ -5,6 +5,7 @@ Standard output carries the result. Warnings and errors go to standard error; so
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from mpta_pipeline.core.untrusted_text import printable
 if TYPE_CHECKING:
     import polars as pl
 
-# Tables need room: in a pipe or a narrow window, lines are this long, and a file or a pager shows them whole.
-MIN_WIDTH = 120
+# Tables need room: in a pipe, lines are this long, and a file or a pager shows them whole. A window keeps its width.
+PIPE_WIDTH = 120
 _COLOURS = {"note": "dim", "warning": "yellow", "error": "red"}
 
 
@@ -33,9 +34,14 @@ class _SafeConsole(Console):
         super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
 
 
-_width = max(Console().width, MIN_WIDTH)
-out = _SafeConsole(width=_width)
-err = _SafeConsole(stderr=True, width=_width)
+def _width(*, stderr: bool = False) -> int | None:
+    """The width of lines; None for that of the window."""
+    console = Console(stderr=stderr)
+    return None if console.is_terminal or "COLUMNS" in os.environ else max(console.width, PIPE_WIDTH)
+
+
+out = _SafeConsole(width=_width())
+err = _SafeConsole(stderr=True, width=_width(stderr=True))
 _silent = _SafeConsole(quiet=True)
 
 
@@ -68,6 +74,11 @@ def mode(*, json: bool, quiet: bool) -> Iterator[None]:
         _mode = before
 
 
+def is_quiet() -> bool:
+    """Whether the running command leaves out progress, notes and hints."""
+    return _mode.quiet
+
+
 def progress_console() -> Console:
     """The console for progress: standard output, under `--json` standard error, under `--quiet` none."""
     if _mode.quiet:
@@ -75,9 +86,15 @@ def progress_console() -> Console:
     return err if _mode.json else out
 
 
-def progress(text: str) -> None:
-    """Say what is being done."""
-    progress_console().print(Text(printable(text), style="dim"), soft_wrap=True)
+def progress(text: str, *, always: bool = False) -> None:
+    """Say what is being done.
+
+    Args:
+        text: What to say.
+        always: Say it under `--quiet`, too, on standard error.
+    """
+    console = err if always and _mode.quiet else progress_console()
+    console.print(Text(printable(text), style="dim"), soft_wrap=True)
 
 
 def show(result: Result) -> None:

@@ -14,6 +14,7 @@ from mpta_pipeline.core.unknown_names import check_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mpta_pipeline.core.model_task import ModelTask
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -53,6 +54,7 @@ def run_pipeline(
             definitions.build(deployment),
             instance,
             announce=lambda line: output.progress(f"{time.monotonic() - started:6.1f} s  {line}"),
+            before_requests=lambda pairs: _show_prices(deployment, pairs),
             models=models or None,
             tasks=tasks or None,
             until=until,
@@ -73,6 +75,8 @@ def run_pipeline(
     result.info(f"{len(outcome.made)} table(s) built in {seconds:.0f} s")
     result.facts |= {"built": outcome.made, "failures": outcome.failures, "seconds": round(seconds, 1)}
     add_published(result, deployment)
+    # Last, where a log or a mail of cron is read first. It is no failure, so the exit code stays 0; `mpta check` has 1.
+    study_state.add_held(result, deployment)
     return result
 
 
@@ -104,6 +108,17 @@ def add_published(result: Result, deployment: Deployment) -> None:
         result.info(f"Report:    {deployment.layout.report}")
         result.info(f"Warehouse: {deployment.layout.warehouse}")
         result.facts |= {"report": str(deployment.layout.report), "warehouse": str(deployment.layout.warehouse)}
+
+
+def _show_prices(deployment: Deployment, pairs: Sequence[ModelTask]) -> None:
+    """Show what is about to be paid, before it is. For models without an approval, `--quiet` does not hide it."""
+    from mpta_pipeline.pipeline import approvals
+
+    names = [list(dict.fromkeys(getattr(pair, unit) for pair in pairs)) for unit in ("model", "task")]
+    for one in approvals.unsent(deployment, *names):
+        if one.pair in pairs:
+            text = f"          {one.pair.label}: sends {one.requests:,} request(s), about {one.dollars:,.2f} US$"
+            output.progress(text, always=one.because is not None)
 
 
 @contextmanager
@@ -140,5 +155,6 @@ def _request_progress(deployment: Deployment, dollars: float | None, *, retry_er
             rate = f"{progress.rate:.1f}/s" + (f"  {progress.spent:.2f} $" if progress.spent else "")
             bar.update(row, completed=progress.done, total=progress.total, rate=rate)
 
-        with request_options(RequestOptions(show, budget, retry_errors)):
+        # A person typed the command and sees the price: nothing waits for an approval.
+        with request_options(RequestOptions(show, budget, retry_errors, approved=True)):
             yield

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
     from rich.console import RenderableType
@@ -58,11 +58,13 @@ class Result:
         parts: Tables and messages.
         facts: Further values for `--json`, e.g. the path of a file that was written.
         ok: Whether the command succeeded; if not, it ends with exit code 1.
+        then: What the command does after its result was shown, e.g. become another program.
     """
 
     parts: list[ResultTable | Message] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     ok: bool = True
+    then: Callable[[], None] | None = None
 
     def table(
         self,

@@ -28,6 +28,7 @@ def add_headline(result: Result, deployment: Deployment) -> None:
     title = f"Accuracy over balanced option orders{open_text}, with {deployment.study.figures.confidence} intervals"
     names = names_of(deployment)
     named = headline.with_columns(
+        pl.col("model").replace({key: names.model(key) for key in headline["model"]}),
         pl.col("task").replace({key: names.task(key) for key in headline["task"]}),
         pl.col("survey").replace({key: names.survey(key) for key in headline["survey"]}),
     )
@@ -70,7 +71,7 @@ def _two_digits(name: str) -> pl.Expr:
 
 
 def add_reading_notes(result: Result, deployment: Deployment) -> None:
-    """Add what was unusual in reading the waves in use, and the files that are held."""
+    """Add what was unusual in reading the waves in use."""
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline.stored import made
 
@@ -78,12 +79,14 @@ def add_reading_notes(result: Result, deployment: Deployment) -> None:
         record = made(deployment, Node("raw_wave", wave))
         for name, notes in (record.notes.get("told", {}) if record else {}).items():
             result.info(f"{'; '.join(notes)}.", subject=f"{wave}, {name}")
-        harmonized = made(deployment, Node("harmonized_wave", wave))
-        said = harmonized.notes if harmonized else {}
-        in_use = {facts["file"]: facts["in use"] for facts in said.get("held", {}).values()}
-        for name, problem in said.get("left_out", {}).items():
-            stays = f"; {' and '.join(in_use[name])} stays in use" if in_use.get(name) else ""
-            result.warning(problem, subject=f"{wave}: {name} is held{stays}")
+
+
+def add_held(result: Result, deployment: Deployment) -> None:
+    """Add the releases that are held until a person decides, with both releases and how to accept."""
+    from mpta_pipeline.pipeline.held_releases import held_releases
+
+    for one in held_releases(deployment):
+        result.warning(one.message, subject=one.subject)
 
 
 def add_set_aside(result: Result, deployment: Deployment) -> None:
@@ -128,14 +131,19 @@ def add_unreadable(result: Result, deployment: Deployment) -> None:
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline.graph import model_tasks
     from mpta_pipeline.pipeline.stored import made
+    from mpta_pipeline.tasks import check_readable
 
     for pair in model_tasks(deployment):
         responses, scores = (made(deployment, Node(asset, str(pair))) for asset in ("responses", "scores"))
         if responses is not None and (notes := responses.notes.get("notes")):
             result.note(str(notes), subject=pair.label)
-        if scores is not None and (warning := scores.notes.get("warning")):
+        if scores is None:
+            continue
+        enough = check_readable(scores.notes.get("readable", []), deployment.study.least_readable)
+        if not enough.passed:
             result.warning(
-                f"{warning}. Its estimates must not be quoted; `mpta models --probe` shows what the model can do.",
+                f"{enough.description}. Its estimates must not be quoted; `mpta models --probe` shows what the model "
+                "can do.",
                 subject=pair.label,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -21,6 +22,15 @@ class StrictModel(BaseModel):
     """A record of a configuration file. Unknown keys are errors, and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_ATTRIBUTE = re.compile(r"^    (\w+): (.*\n(?:(?: {6,}.*)?\n)*)", re.MULTILINE)
+
+
+def key_meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Key of a record → its meaning, as the section "Attributes" of the class's docstring says."""
+    text = inspect.cleandoc(model.__doc__ or "").partition("Attributes:")[2]
+    return {name: " ".join(meaning.split()) for name, meaning in _ATTRIBUTE.findall(text + "\n")}
 
 
 def validated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mpta_pipeline.core.untrusted_text import printable
 
@@ -79,6 +80,23 @@ class ModelError(MptaError):
 
 class PolicyError(MptaError):
     """A use of data that the source's data-use policy does not allow."""
+
+
+class ApprovalError(MptaError):
+    """Requests that cost money and wait until a person approves their model.
+
+    Args:
+        problem: As in `MptaError`, likewise the keywords that are not named here.
+        requests: How many wait.
+        dollars: What they are estimated to cost, in US dollars.
+        model: The model.
+    """
+
+    def __init__(self, problem: str, *, requests: int, dollars: float, model: str, **where: Any) -> None:
+        super().__init__(problem, **where)
+        self.requests = requests
+        self.dollars = dollars
+        self.model = model
 
 
 def _short(value: object, limit: int = 200) -> str:

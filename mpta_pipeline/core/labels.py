@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 CROSS = "×"
 ALL = "all"
+CONTROL = "simulated respondent, a control"
+"""What report, terminal and UI call a model that is a control."""
 
 
 def plain(name: str) -> str:
@@ -25,12 +27,18 @@ class Labels:
         tasks: Task of the study → its title.
         dimensions: Base dimension → its title, e.g. `education_3` → Education.
         values: Base dimension and value → a phrase that explains itself, e.g. `sex`, `female` → women.
+        controls: Names of the models that are controls.
     """
 
     surveys: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
     dimensions: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    controls: Collection[str] = frozenset()
+
+    def model(self, name: str) -> str:
+        """A model; a control is named as one wherever it stands: `echo (simulated respondent, a control)`."""
+        return f"{name} ({CONTROL})" if name in self.controls else name
 
     def survey(self, name: str) -> str:
         """The title of a survey."""

@@ -216,15 +216,17 @@ def code_version(*modules: str) -> str:
     """Hash of the source and data files of packages or modules.
 
     Args:
-        modules: Dotted names; a package includes everything below it.
+        modules: Dotted names; a package includes everything below it. `package/file` names one data file of a package.
     """
     return digest(*(part for path in sorted(_sources(modules)) for part in (path.name, path.read_bytes())), length=12)
 
 
 def _sources(modules: Iterable[str]) -> Iterable[Path]:
-    for name in modules:
+    for name, _, data_file in (module.partition("/") for module in modules):
         file = Path(str(import_module(name).__file__))
-        if file.name == "__init__.py":
+        if data_file:
+            yield file.with_name(data_file)
+        elif file.name == "__init__.py":
             yield from (p for p in file.parent.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
         else:
             yield file

@@ -298,6 +298,11 @@ class Layout:
         return self.store / "records"
 
     @property
+    def approvals(self) -> Path:
+        """The approvals of models that cost money, one file per model."""
+        return self.store / "approvals"
+
+    @property
     def catalogue(self) -> Path:
         """What the survey folder contained at the last scan."""
         return self.store / "catalogue.json"

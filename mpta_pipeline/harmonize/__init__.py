@@ -3,7 +3,7 @@
 from mpta_pipeline.harmonize.crosswalk import Crosswalk, Rule, load_crosswalk
 from mpta_pipeline.harmonize.harmonized_columns import trait_columns, with_option
 from mpta_pipeline.harmonize.marginals import compare_marginals, read_marginals
-from mpta_pipeline.harmonize.quality import AGAINST_LAST, check_wave, coverage
+from mpta_pipeline.harmonize.quality import AGAINST_LAST, CHANGED_SHARE, REMOVED_SHARE, check_wave, coverage
 from mpta_pipeline.harmonize.recode import (
     Problem,
     column_sources,
@@ -16,6 +16,8 @@ from mpta_pipeline.harmonize.variable_states import variable_states
 
 __all__ = [
     "AGAINST_LAST",
+    "CHANGED_SHARE",
+    "REMOVED_SHARE",
     "Crosswalk",
     "Problem",
     "Rule",

@@ -7,41 +7,52 @@
 This package knows nothing about surveys, personas or tasks: it takes prompts and returns responses.
 """
 
+from mpta_pipeline.inference.approvals import Permission, approve, costs_money, permission, price_text, revoke
 from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
-from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models
+from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models, models_table, table_row
 from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 from mpta_pipeline.inference.provider_registry import provider_problems
-from mpta_pipeline.inference.requests import with_request_hashes
-from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw
+from mpta_pipeline.inference.requests import of_panel_share, with_request_hashes
+from mpta_pipeline.inference.responses import Plan, overview, plan, responses, verify, withdraw, withdraw_all
 from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 
 __all__ = [
     "Budget",
     "ModelSpec",
+    "Permission",
     "Plan",
     "Probe",
     "RequestProgress",
     "RequestReport",
     "Stop",
+    "approve",
     "calibrate",
     "cancel_batches",
     "card",
     "card_version",
+    "costs_money",
     "load_models",
+    "models_table",
+    "of_panel_share",
     "overview",
+    "permission",
     "plan",
+    "price_text",
     "probe",
     "provider_problems",
     "responses",
+    "revoke",
     "run_in_parallel",
     "run_one_by_one",
     "send_requests",
     "stored_probe",
+    "table_row",
     "verify",
     "wanted_requests",
     "with_request_hashes",
     "withdraw",
+    "withdraw_all",
 ]

@@ -25,6 +25,7 @@ from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, sh
 from mpta_pipeline.inference.requests import ModelRequest
 
 T = TypeVar("T")
+NOTE = "batches.json"
 ATTEMPTS = 3  # to submit a batch, and to get a response of the documented form
 LONGEST_PAUSE = 30.0  # seconds between attempts, so that a batch that was created appears in the provider's list
 LONGEST_WAIT = 72 * 3600.0  # seconds for a batch to end; the providers themselves stop after 24 to 48 hours
@@ -45,6 +46,16 @@ class SubmittedBatch:
         """Yield the requests as far as needed to read their responses; their text is with the provider."""
         for key, (k, elicitation) in self.requests.items():
             yield ModelRequest(key, None, "", ("",) * k, elicitation, "")
+
+
+def any_open(folder: Path) -> bool:
+    """Whether the note of a model's open batches names any, or cannot be read."""
+    try:
+        return bool(orjson.loads((folder / NOTE).read_bytes()) != [])
+    except FileNotFoundError:
+        return False
+    except orjson.JSONDecodeError:
+        return True
 
 
 class Batches:
@@ -77,7 +88,7 @@ class Batches:
         self.poll = poll
         self.patience = patience
         self.still_wanted = still_wanted
-        self.path = folder / "batches.json"
+        self.path = folder / NOTE
         self.open: list[SubmittedBatch] = []
         self.notes: list[str] = []
         self._queue: deque[list[ModelRequest]] = deque()

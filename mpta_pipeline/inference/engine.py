@@ -15,9 +15,12 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, MptaError
+from mpta_pipeline.inference.approvals import waits
 from mpta_pipeline.inference.batch_run import BatchRun
+from mpta_pipeline.inference.batches import any_open
 from mpta_pipeline.inference.early_warnings import FIRST_LOOK_SECONDS, LEAST_JUDGED, EarlyWarnings, StatusReader
 from mpta_pipeline.inference.endpoint import check_address, open_endpoint, run_async
+from mpta_pipeline.inference.estimates import load_of
 from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
@@ -59,6 +62,7 @@ def send_requests(
     stop: Stop | None = None,
     read_status: StatusReader | None = None,
     look_again: LookAgain | None = None,
+    not_approved: str | None = None,
 ) -> RequestReport:
     """Send a model all prompts whose request its ledger has no response to. Each response is durable before it counts.
 
@@ -75,14 +79,18 @@ def send_requests(
             stops, within its first minute. Without it only empty responses count as unusable.
         look_again: Says before each chunk of requests, and before each batch, which ones are wanted now. What is no
             longer wanted is not sent and counts as superseded.
+        not_approved: Why nothing may be spent on this model now. Responses that its ledger holds, and results of
+            batches that were submitted earlier, are taken; nothing new is sent.
 
     Returns:
-        The report. Requests withheld by policy and requests that a budget did not allow are counted in it, not raised.
+        The report. Requests withheld by policy, that wait for an approval or that a budget did not allow are counted in
+        it, not raised.
 
     Raises:
         ModelError: The model cannot be used (any more), or it answered none of the requests, or most of its responses
             were cut off. Responses that were received are kept.
         PolicyError: Nothing at all may be sent to this model.
+        ApprovalError: The model waits for an approval, and its ledger holds no response to these prompts.
         asyncio.CancelledError: The run was stopped.
     """
     run = Run(
@@ -95,6 +103,7 @@ def send_requests(
         retry_errors=retry_errors,
         read_status=read_status,
         look_again=look_again,
+        not_approved=not_approved,
     )
     return run.start(stop or Stop())
 
@@ -125,6 +134,7 @@ class Run:
         retry_errors: bool,
         read_status: StatusReader | None = None,
         look_again: LookAgain | None = None,
+        not_approved: str | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = Ledger(ledger)
@@ -140,6 +150,8 @@ class Run:
         self.provider: Provider = provider_for(spec)
         budgets = [] if budget is None else [budget if isinstance(budget, Budget) else Budget(budget)]
         self.spending = Spending(self.provider, budgets)
+        self.not_approved = not_approved
+        self.spending.closed = not_approved is not None
         self.early_warnings = EarlyWarnings(self.provider, read_status)
         self.secrets: tuple[str, ...] = ()
         self.writer: Writer
@@ -175,6 +187,8 @@ class Run:
         if todo.is_empty():
             self.finish()
             return report
+        if self.not_approved is not None and not (self.spec.batch and any_open(self.ledger.folder)):
+            return self._wait_for_approval(todo)
         what = f"The run of model {self.spec.name}"
         with self.ledger.writer() as self.writer:
             try:
@@ -187,7 +201,26 @@ class Run:
                 raise unforeseen(what, failure) from None
             except Exception as failure:
                 raise unforeseen(what, failure, self.secrets) from failure
+        if self.not_approved is not None and not self.cancelling:
+            return self._wait_for_approval(self._unsettled())
         self.finish()
+        return report
+
+    def _wait_for_approval(self, todo: pl.DataFrame) -> RequestReport:
+        """Count what waits for an approval; complete the report.
+
+        Raises:
+            ApprovalError: There is no response either.
+        """
+        assert self.not_approved is not None
+        report = self.report
+        if not todo.is_empty():
+            dollars = load_of(self.spec, todo).price or 0.0
+            report.awaiting = waits(self.spec, todo.height, dollars, self.not_approved)
+            if report.nothing_answered:
+                raise report.awaiting
+        self.finish()
+        report.left = 0  # it waits, which another run does not change
         return report
 
     # ---------------------------------------------------------------- what to send
@@ -205,6 +238,12 @@ class Run:
             note = f"{self.ledger.dropped} torn or damaged line(s) of the ledger were dropped; they are requested again"
             if note not in report.notes:
                 report.notes.append(note)
+        return self.requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
+
+    def _unsettled(self) -> pl.DataFrame:
+        """The requests without a response, as `_todo`, after the report has been filled."""
+        settled = self.ledger.settled(self.requests["request_hash"])
+        skip = settled.answered if self.retry_errors else pl.concat([settled.answered, settled.failed])
         return self.requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
 
     async def _run(self) -> None:

@@ -6,18 +6,21 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
+import polars as pl
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.labels import CONTROL
+from mpta_pipeline.core.tables import MODELS
 from mpta_pipeline.core.vocabulary import Elicitation
 from mpta_pipeline.inference.provider_errors import LEAST_SECRET
 from mpta_pipeline.inference.provider_registry import providers_of
@@ -44,7 +47,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Price(StrictModel):
-    """US dollars per million tokens. Batch endpoints cost `batch` times as much."""
+    """US dollars per million tokens.
+
+    Attributes:
+        input: Tokens of the prompt.
+        output: Tokens of the response, including those of a thought.
+        cached_input: Tokens of the prompt that the provider took from its cache; null: as `input`.
+        batch: Price at the batch endpoint, as a share of the usual price.
+    """
 
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)
@@ -59,10 +69,14 @@ class Price(StrictModel):
 
 
 class Timeouts(StrictModel):
-    """Seconds to connect, to the first byte of the response (and between bytes), and for the whole request.
+    """Limits of a request, in seconds.
 
-    `patience` limits how long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
-    cannot be used in this run; a single request that is refused while others succeed becomes an error.
+    Attributes:
+        connect: Until the connection stands.
+        first_byte: Until the first byte of the response, and between bytes.
+        whole: For the whole request.
+        patience: How long an endpoint may keep refusing because it is overloaded (429, 529). After that the model
+            cannot be used in this run; a single request that is refused while others succeed becomes an error.
     """
 
     connect: float = Field(default=10.0, gt=0)
@@ -98,14 +112,14 @@ class ModelSpec(StrictModel):
         provider: Wire format: the name of a file in `inference/providers/` or in the configuration's `providers/`.
         api: `chat` or, for base models without a chat template, `completions`.
         base_url: Root of the API, up to and including the version.
-        model: The model's name at the provider.
+        model: The model's name at the provider; a simulated respondent's is that of its entry.
         revision: What pins the weights if the provider supports it (commit, dated name). With it, responses stay valid
             when the same model moves to another base_url.
         key_env: Environment variable that holds the key; null for the provider's usual one, or none with a base_url.
         key_header: Header that carries the key, if it is not the provider's usual one (Azure: api-key).
         headers: Further headers. Never put secrets here.
         query: Further URL parameters (Azure: api-version).
-        elicitations: Ways of eliciting answers that the model is used with.
+        elicitations: Ways of eliciting answers that the model is used with; simulated respondents are used with all.
         parameters: Sampling parameters, sent as they are (temperature is 0 unless given).
         max_tokens: Tokens that a response may have; null for a default by elicitation.
         reasoning: Whether and how long the model thinks before it answers (see Reasoning): `off`, a number of tokens,
@@ -126,6 +140,8 @@ class ModelSpec(StrictModel):
         batch_poll: Seconds between checks of a batch.
         price: Price of tokens, for plan, budget and account.
         budget: US dollars that may be spent on this model in all.
+        panel_share: Share of the panel that the model is asked about, chosen by hash; below 1 for a model that is slow
+            or costly. A larger share sends only what is new.
         trusted: The endpoint may receive personas whose source is local only. You answer for that.
         seconds_per_request: Expected latency, used by the plan until responses have been timed.
         options: Fields that only this entry's provider has. In the file they stand beside the others.
@@ -161,6 +177,7 @@ class ModelSpec(StrictModel):
     batch_poll: float = Field(default=30.0, gt=0)
     price: Price | None = None
     budget: float | None = Field(default=None, ge=0)
+    panel_share: float = Field(default=1.0, gt=0, le=1)
     trusted: bool = False
     seconds_per_request: float = Field(default=1.0, gt=0)
     options: ProviderOptions = Field(default_factory=ProviderOptions, exclude=True)
@@ -185,7 +202,9 @@ class ModelSpec(StrictModel):
                     raise ValueError(f"{name} belongs to {' and '.join(owners)} models only")
         if isinstance(entry.get("options"), dict):
             raise ValueError("options is not a field of an entry: put the provider's fields beside the others")
-        usual = tuple(e for e in DEFAULT_ELICITATIONS if e in provider.elicitations)
+        if provider.control:  # it has no name but the entry's
+            entry = {"model": entry.get("name")} | entry
+        usual = () if provider.control else tuple(e for e in DEFAULT_ELICITATIONS if e in provider.elicitations)
         options = entry.get("options") or provider.Options.model_validate({k: entry[k] for k in own if k in entry})
         rest = {k: v for k, v in entry.items() if k not in own}
         return {"elicitations": usual or provider.elicitations} | rest | {"options": options}
@@ -292,6 +311,11 @@ class ModelSpec(StrictModel):
     def concurrency(self) -> int:
         """Requests that may be in flight at once."""
         return self.provider_class.concurrency or self.connections
+
+    @property
+    def control(self) -> bool:
+        """Whether this is a simulated respondent: a control, which is never ranked or compared with models."""
+        return self.provider_class.control
 
     @property
     def url(self) -> str:
@@ -485,6 +509,7 @@ def card(spec: ModelSpec) -> dict[str, Any]:
     identity = spec.identity()
     return {
         "name": spec.name,
+        "kind": CONTROL if spec.control else "model",
         "provider": spec.provider,
         "model": spec.model,
         "revision": spec.revision,
@@ -501,3 +526,25 @@ def card(spec: ModelSpec) -> dict[str, Any]:
 def card_version(spec: ModelSpec) -> str:
     """Return the data version of the model's responses: the digest of `card`."""
     return str(card(spec)["digest"])
+
+
+def table_row(spec: ModelSpec) -> dict[str, Any]:
+    """Return a row of the table `models`."""
+    return {
+        "model": spec.name,
+        "control": spec.control,
+        "about": spec.provider_class.about(spec),
+        "provider": spec.provider,
+        "provider_name": spec.model,
+        "revision": spec.revision,
+        "url": spec.url or None,
+        "local": spec.is_local,
+        "panel_share": spec.panel_share,
+        "version": card_version(spec),
+    }
+
+
+def models_table(specs: Iterable[ModelSpec]) -> pl.DataFrame:
+    """Return MODELS: one row per model."""
+    rows = [table_row(spec) for spec in specs]
+    return MODELS.conform(pl.DataFrame(rows, schema=MODELS.schema, orient="row"))

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.reasoning_text import after_thought
 from mpta_pipeline.core.storage import write_json
 from mpta_pipeline.core.vocabulary import LETTERS
@@ -126,6 +127,9 @@ class _Probing:
         provider = provider_for(self.spec)
         async with open_endpoint(self.spec, provider, cache_dir, key, self.secrets) as self.client:
             self.found.price = _price(self.spec)
+            if self.spec.control:
+                self.found.letters = f"{CONTROL}: {self.spec.provider_class.about(self.spec)}"
+                return
             await self._listed()
             try:
                 seconds, response = await self._first(provider)

@@ -10,7 +10,8 @@ import orjson
 import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, PolicyError
-from mpta_pipeline.core.hashing import digest, hash_rows
+from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
+from mpta_pipeline.inference.known_truth import COLUMN
 
 if TYPE_CHECKING:
     from mpta_pipeline.inference.models import ModelSpec
@@ -22,7 +23,10 @@ _COLUMNS = ("system", "user", "options", "elicitation", "group", "data_use")
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One request as a provider gets it: what to answer, and nothing about the model."""
+    """One request as a provider gets it: what to answer, and nothing about the model.
+
+    `known` is what a simulated respondent knows beside the texts (`known_truth.KnownTruth` as JSON); None for models.
+    """
 
     request_hash: str
     system: str | None
@@ -30,6 +34,7 @@ class ModelRequest:
     options: tuple[str, ...]
     elicitation: str
     group: str
+    known: str | None = None
 
 
 def calls_needed(elicitation: str, options: int) -> int:
@@ -54,6 +59,10 @@ def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
         "elicitation",
         repeat.alias("repeat"),
     ]
+    if spec.provider_class.wanted_truth(spec) is not None:
+        if COLUMN not in prompts.columns:
+            raise ValueError(f"{spec.name} is a simulated respondent: its prompts need the column `{COLUMN}`")
+        columns.append(COLUMN)
     parts = [hash_rows(part, columns, key=key, length=HASH_LENGTH) for part in prompts.iter_slices(SLICE)]
     if not parts:
         return pl.Series("request_hash", [], dtype=pl.String)
@@ -63,6 +72,17 @@ def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
 def with_request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return the prompts with this model's request hashes, so that several functions need not hash them again."""
     return prompts.with_columns(request_hashes(spec, prompts))
+
+
+def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return the prompts about the persons that the model is asked about, by `panel_share` of its entry.
+
+    A person is chosen by hash, each with the same chance, so that survey weights keep their proportions and a larger
+    share includes a smaller one.
+    """
+    if spec.panel_share >= 1 or prompts.is_empty():
+        return prompts
+    return prompts.filter(hash_uniform(prompts, ["respondent_id"], key="panel_share") < spec.panel_share)
 
 
 def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
@@ -76,9 +96,10 @@ def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     for elicitation in prompts["elicitation"].unique(maintain_order=True):
         _check_elicitation(spec, elicitation)
     source = pl.col("survey") if "survey" in prompts.columns else pl.lit("this source")
-    frame = prompts.select(*_COLUMNS, source.alias("survey")).with_columns(request_hashes(spec, prompts))
+    known = [COLUMN] if spec.provider_class.wanted_truth(spec) is not None else []
+    frame = prompts.select(*_COLUMNS, *known, source.alias("survey")).with_columns(request_hashes(spec, prompts))
     return frame.group_by("request_hash", maintain_order=True).agg(
-        pl.col("system", "user", "options", "elicitation", "group").first(),
+        pl.col("system", "user", "options", "elicitation", "group", *known).first(),
         pl.col("data_use").max(),  # "any" < "local_only"
         pl.col("survey").filter(pl.col("data_use") != "any").first(),
     )
@@ -129,6 +150,7 @@ def by_shared_prefix(requests: pl.DataFrame) -> pl.DataFrame:
 def iterate_requests(requests: pl.DataFrame) -> Iterator[ModelRequest]:
     """Yield requests one by one, made from the frame a thousand at a time so that a long queue takes no memory."""
     for part in requests.iter_slices(1000):
-        columns = part.select("request_hash", "system", "user", "options", "elicitation", "group")
-        for hash_, system, user, options, elicitation, group in columns.iter_rows():
-            yield ModelRequest(hash_, system, user, tuple(options), elicitation, group)
+        known = pl.col(COLUMN) if COLUMN in part.columns else pl.lit(None).alias(COLUMN)
+        columns = part.select("request_hash", "system", "user", "options", "elicitation", "group", known)
+        for hash_, system, user, options, elicitation, group, told in columns.iter_rows():
+            yield ModelRequest(hash_, system, user, tuple(options), elicitation, group, told)

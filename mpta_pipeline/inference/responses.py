@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.tables import RESPONSES
+from mpta_pipeline.inference.estimates import TYPICAL_BYTES_PER_TOKEN, load_of
 from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
 from mpta_pipeline.inference.measured_speed import measured_speed
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 
-TYPICAL_BYTES_PER_TOKEN = 4.0
 ASSUMED_RANGE = (0.5, 4.0)  # times the assumed time: another processor, or one that others use
 
 
@@ -68,20 +69,8 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
     todo = allowed.join(
         pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
     )
-    length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
-    response = pl.col("elicitation").replace_strict(
-        {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
-    )
-    # As `requests.calls_needed`, by table operation.
-    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
-    sums = todo.select(
-        prompt=((length / TYPICAL_BYTES_PER_TOKEN + 8) * times).sum(),
-        response=(response * times).sum(),
-        calls=times.sum(),
-    ).row(0)
-    prompt_tokens, completion_tokens = int(sums[0]), int(sums[1])
-    calls = int(sums[2])
-    time = _time(spec, store, todo, calls, prompt_tokens)
+    load = load_of(spec, todo)
+    time = _time(spec, store, todo, load.calls, load.prompt_tokens)
     return Plan(
         model=spec.name,
         requests=requests.height,
@@ -89,9 +78,9 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
         cached=settled.answered.len(),
         errors=settled.failed.len(),
         withheld=requests.height - allowed.height,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        price=None if spec.price is None else spec.price.of(prompt_tokens, completion_tokens, batch=spec.batch),
+        prompt_tokens=load.prompt_tokens,
+        completion_tokens=load.completion_tokens,
+        price=load.price,
         seconds=round(time.seconds, 1),
         seconds_low=round(time.low, 1),
         seconds_high=round(time.high, 1),
@@ -115,7 +104,7 @@ def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, promp
         return _Time(0.0, 0.0, 0.0, 0 if speed is None else speed.responses)
     if rate is not None:
         if speed is None:
-            seconds = _assumed_seconds(todo, calls, prompt_tokens, rate)
+            seconds = _assumed_seconds(spec, todo, calls, prompt_tokens, rate)
             return _Time(seconds, seconds * ASSUMED_RANGE[0], seconds * ASSUMED_RANGE[1], 0)
         longer = prompt_tokens / todo.height / speed.prompt_tokens if speed.prompt_tokens else 1.0
         n = todo.height * longer
@@ -131,7 +120,7 @@ def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, promp
     return _Time(seconds, low, high, speed.responses)
 
 
-def _assumed_seconds(todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: float) -> float:
+def _assumed_seconds(spec: ModelSpec, todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: float) -> float:
     """Seconds of a model in this process that has not answered yet: its provider's rate on an idle machine."""
     # A prefix is evaluated once per group: subtract it for all but the first prompt of the group.
     shared = todo.group_by("group").agg(
@@ -139,7 +128,7 @@ def _assumed_seconds(todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: f
         pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
     )
     saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
-    return max(prompt_tokens - saved, 0.0) / rate + 0.05 * calls
+    return max(prompt_tokens - saved, 0.0) / rate + spec.provider_class.seconds_per_call * calls
 
 
 def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFrame:
@@ -152,7 +141,7 @@ def responses(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> pl.DataFr
 
 
 def overview(spec: ModelSpec) -> dict[str, str]:
-    """Return a row for the list of models: name, provider, model, address, and whether it can be used now."""
+    """Return a row for the list of models: name, kind, provider, model, address, and whether it can be used now."""
     state = "ready"
     try:
         spec.provider_class.check_available(spec)
@@ -165,6 +154,7 @@ def overview(spec: ModelSpec) -> dict[str, str]:
         state = problem.problem
     return {
         "name": spec.name,
+        "kind": CONTROL if spec.control else "model",
         "provider": spec.provider,
         "model": spec.model,
         "where": "this process" if spec.provider_class.in_process else spec.url,
@@ -180,6 +170,12 @@ def withdraw(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> int:
     cost stays in the account of the model's budget.
     """
     return Ledger(ledger).drop(request_hashes(spec, prompts), reason="withdrawn")
+
+
+def withdraw_all(ledger: Path) -> int:
+    """Delete all responses of a ledger for good; return how many requests were deleted."""
+    store = Ledger(ledger)
+    return store.drop(store.read_all()["request_hash"], reason="withdrawn")
 
 
 def verify(ledger: Path) -> LedgerCheck:

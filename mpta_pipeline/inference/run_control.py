@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpta_pipeline.core.errors import PolicyError
+from mpta_pipeline.core.errors import ApprovalError, PolicyError
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class RequestProgress:
         spent: US dollars.
         remaining_seconds: Expected time to the end; None if unknown.
         warnings: What the user should know at once, e.g. that most responses cannot be used.
+        task: The task whose prompts are sent; empty if the caller names none.
     """
 
     model: str
@@ -36,6 +37,7 @@ class RequestProgress:
     spent: float
     remaining_seconds: float | None
     warnings: tuple[str, ...] = ()
+    task: str = ""
 
 
 class Stop:
@@ -110,6 +112,7 @@ class RequestReport:
         earlier_errors: Requests that failed for good before and were not sent again.
         withheld: Requests not sent because of their source's data-use policy.
         refusal: The policy error, if requests were withheld.
+        awaiting: The error about requests that wait for an approval, if any do.
         left: Requests not sent because the run stopped before, or because they are no longer wanted.
         superseded: Those of them that are no longer wanted, e.g. because their prompts were made again.
         stopped: Why the run stopped before the end; None if it did not.
@@ -136,6 +139,7 @@ class RequestReport:
     earlier_errors: int = 0
     withheld: int = 0
     refusal: PolicyError | None = None
+    awaiting: ApprovalError | None = None
     left: int = 0
     superseded: int = 0
     stopped: str | None = None
@@ -172,6 +176,9 @@ class RequestReport:
             "refused": self.refused,
             "withheld": self.withheld,
             "withheld_because": None if self.refusal is None else str(self.refusal),
+            "awaiting_approval": None if self.awaiting is None else self.awaiting.requests,
+            "awaiting_usd": None if self.awaiting is None else round(self.awaiting.dollars, 6),
+            "awaiting_because": None if self.awaiting is None else str(self.awaiting),
             "left": self.left,
             "superseded": self.superseded,
             "cut_off": self.cut_off,

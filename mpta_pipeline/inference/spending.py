@@ -27,6 +27,8 @@ class Spending:
         self.budgets = list(budgets)
         self.exceeded: Budget | None = None
         """The budget that did not allow a request."""
+        self.closed = False
+        """Nothing may be spent now: the model waits for an approval."""
         self._excess = 1.0
         """How much more than estimated a request has cost at most. The first is sent alone, so later ones profit."""
 
@@ -65,7 +67,9 @@ class Spending:
         return calls * price.of(tokens, self.provider.limit(request.elicitation), batch=self.spec.batch)
 
     def reserve(self, request: ModelRequest) -> float | None:
-        """Reserve the most that a request can cost; None if a budget does not allow it."""
+        """Reserve the most that a request can cost; None if a budget, or a missing approval, does not allow it."""
+        if self.closed:
+            return None
         most = self.estimate(request) * self._excess if self.budgets else 0.0
         for i, budget in enumerate(self.budgets):
             if not budget.reserve(most):

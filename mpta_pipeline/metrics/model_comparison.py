@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import combinations
 
 import numpy as np
@@ -22,7 +23,13 @@ _MATCH = [c for c in UNIT_KEY if c != "elicitation"]
 COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_rate")
 
 
-def compare_models(scores: pl.DataFrame, *, rules: EstimateRules, groups: pl.DataFrame | None = None) -> pl.DataFrame:
+def compare_models(
+    scores: pl.DataFrame,
+    *,
+    rules: EstimateRules,
+    groups: pl.DataFrame | None = None,
+    controls: Collection[str] = (),
+) -> pl.DataFrame:
     """Compare all models pairwise, per task and survey, on the prompts that both answered.
 
     Differences are paired by prompt, with two-way clustered errors, and weighted if all answers have survey weights.
@@ -33,10 +40,13 @@ def compare_models(scores: pl.DataFrame, *, rules: EstimateRules, groups: pl.Dat
         scores: SCORES of all models, of any number of tasks.
         rules: `level` applies to intervals, tests and tie groups.
         groups: GROUPS, for the sampling units of people; None: people were sampled individually.
+        controls: Names of simulated respondents. They have no row, so that a control changes no figure of a model:
+            neither q-values nor tie groups.
 
     Returns:
         MODEL_COMPARISON: both directions of each pair, and one row per model with its own estimate.
     """
+    scores = scores.filter(~pl.col("model").is_in(list(controls)))
     parts: list[pl.DataFrame] = []
     for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):
         parts.extend(_compare_task(of_task, rules, groups))

@@ -1,138 +1,260 @@
-"""Automation conditions: when an asset runs by itself, from named sub-conditions and its place in the graph.
+"""What runs by itself: two lanes, each brought up to date in one run, by the same staleness as `mpta run`.
 
-The built-in `eager` condition is not used: it runs again after a parent was re-materialized with equal content, never
-requests partitions that were missing before its first tick, and lets one corrupt wave block all others.
+The sensor of a lane asks what is out of date and requests a run of the lane's job. The job makes it in order, in runs
+inside its own process, which the UI shows like any other. A change that arrives meanwhile is seen before each of them.
+docs/decisions/0017-one-run-per-lane.md has the reasons.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
-from mpta_pipeline.pipeline import graph
-
-C = dg.AutomationCondition
-
-# A parent's new materialization counts only if its content changed. New code makes the asset itself run; what is made
-# from it follows if that gives other content.
-_CHANGED = C.data_version_changed().with_label("content changed")
-# Dagster's own condition ignores the update of a parent whose run was meant to update the asset too. That loses the
-# partitions of a run that stopped there because another of its partitions failed.
-_PARENT_CHANGED = C.any_deps_match(_CHANGED | C.will_be_requested()).with_label("a parent changed")
-_TRIGGER = (C.newly_missing() | _PARENT_CHANGED | C.code_version_changed()).with_label("missing or out of date")
-# An asset without partitions loses nothing, and a run that made both is not followed by another one.
-_PARENT_CHANGED_ALONE = C.any_deps_updated().replace("newly_updated", _CHANGED).with_label("a parent changed by itself")
-_TRIGGER_ALONE = (C.newly_missing() | _PARENT_CHANGED_ALONE | C.code_version_changed()).with_label(
-    "missing or out of date"
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.storage import on_object_store
+from mpta_pipeline.orchestration.attempts import MAX_FAILED, attempts_file, given_up, load_attempts
+from mpta_pipeline.orchestration.command_runs import (
+    COMMAND_TAG,
+    NO_RETRY_TAG,
+    PART_OF_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    command_is_running,
 )
+from mpta_pipeline.pipeline import approvals, graph
+from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.staleness import Due, due
+from mpta_pipeline.pipeline.stored import remembering
 
-# `newly_requested` alone keeps a change that arrives during a long run. An asset that runs in the same run as its
-# parent needs `newly_updated` too, or it would be requested again after the run that has just made it. In `since` the
-# reset wins, and a run may be over by the next tick: a change seen in the request's tick is newer than the request.
-_REQUESTED = (C.newly_requested() & ~_TRIGGER).with_label("requested")
-_REQUESTED_OR_MADE = (_REQUESTED | C.newly_updated()).with_label("requested or made")
-
-# One automatic retry: `newly_true` fires once per failure. It stands outside `since`, where the reset would win.
-_FAILED_ONCE = C.execution_failed().newly_true().with_label("failed for the first time")
-_IDLE = (~C.any_deps_in_progress() & ~C.in_progress()).with_label("nothing of it is running")
-# Waits until the parents' checks have been carried out, and not until they pass: a step stores no table that fails a
-# blocking check, so what failed is a warning, for instance about a release that a person accepted.
-_CHECKED = C.all_deps_match(
-    C.all_checks_match(C.check_passed() | C.check_failed() | C.will_be_requested(), blocking_only=True)
-).with_label("blocking checks of the parents were carried out")
-_ALL_PARENTS_THERE = (~C.any_deps_missing()).with_label("no parent is missing")
-# An asset that reads all waves or models: a corrupt one must not block the others.
-_SOME_PARENTS_THERE = C.all_deps_match(~C.missing() | C.will_be_requested()).with_label("each parent has a partition")
+BECAUSE_TAG = "mpta/because"
+_NAMED = 4  # nodes that a line about what is out of date names
+_UNFINISHED = [
+    status
+    for status in dg.DagsterRunStatus
+    if status not in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+]
 
 
-# An asset waits for a parent that is about to be rebuilt: no model gets prompts that another run will replace, and an
-# asset with two ways from one ancestor does not run once too early. A run that is requested in this tick, and includes
-# the asset, ends the wait.
-_OUT_OF_DATE = (_PARENT_CHANGED | C.code_version_changed()).since(C.newly_updated() | C.will_be_requested())
-# An asset that cannot run, because a parent is missing or it has failed, is not waited for.
-_TO_BE_RENEWED = _OUT_OF_DATE & ~C.any_deps_missing() & ~C.execution_failed()
-_BEING_REQUESTED: Any = C.any_deps_match(C.will_be_requested())
-_PARENTS_RENEWED = (~C.any_deps_match(_TO_BE_RENEWED)).with_label("no parent is out of date")
+@dataclass(frozen=True)
+class Lane:
+    """A part of the graph that is brought up to date by itself.
+
+    Attributes:
+        name: Name of its sensor.
+        job: Name of its job.
+        description: For the UI.
+        of_models: Whether its assets are made from responses of models.
+    """
+
+    name: str
+    job: str
+    description: str
+    of_models: bool
+
+    @property
+    def op(self) -> str:
+        """Name of the job's only step."""
+        return f"make_{self.job}"
+
+    @property
+    def assets(self) -> list[str]:
+        """Its assets, in the order of work."""
+        return [name for name in graph.assets() if _of_models(name) is self.of_models]
+
+    @property
+    def batches(self) -> list[tuple[str, ...]]:
+        """Its assets, as runs make them."""
+        own = set(self.assets)
+        return [kept for batch in graph.batches() if (kept := tuple(a for a in batch if a in own))]
 
 
-def _pending(*way: str) -> Any:
-    """Condition: an asset is out of date, or one of those that lead to it."""
-    if not way:
-        return _TO_BE_RENEWED
-    behind = C.any_deps_match(_pending(*way[1:])).allow(dg.AssetSelection.assets(way[0]))
-    return (_TO_BE_RENEWED | behind).with_label(f"out of date, or behind {way[0]}")
+TO_PROMPTS = Lane(
+    "automation_to_prompts",
+    "files_to_prompts",
+    "Rebuilds what is out of date from survey files to prompts. Sends no request to a model.",
+    of_models=False,
+)
+OF_MODELS = Lane(
+    "automation_of_models",
+    "models_to_report",
+    "Sends new prompts to the models, then rebuilds estimates, warehouse and report. "
+    "Switch it off to decide yourself when requests are sent.",
+    of_models=True,
+)
+LANES = (TO_PROMPTS, OF_MODELS)
 
 
-def _way_pending(*way: str) -> Any:
-    """Condition: a parent is out of date, or one of the assets that lead to it.
+def _of_models(name: str) -> bool:
+    table = graph.TABLES[name]
+    return table.sends_requests or any(_of_models(graph.owner(p)) for p in table.upstream if graph.owner(p) != name)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a lane would do now.
+
+    Attributes:
+        nodes: What is out of date and can be made now; what is made from it follows.
+        waiting: What was tried and failed.
+        unapproved: Responses of models with a price that nobody has approved.
+        because: Why nothing is done at the moment, although there may be something to do; null if nothing prevents it.
+        key: The same as long as there is the same to do, and it was not tried since.
+    """
+
+    nodes: list[Due]
+    waiting: list[Due] = field(default_factory=list)
+    unapproved: list[Due] = field(default_factory=list)
+    because: str | None = None
+    key: str = ""
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """The runs that wait or work."""
+    return list(instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)))
+
+
+def wanted(deployment: Deployment, instance: dg.DagsterInstance, lane: Lane, *, within: str | None = None) -> Wanted:
+    """What a lane would do now.
 
     Args:
-        way: The parent, followed by the assets that lead to it, from the nearest upwards.
+        deployment: The deployment.
+        instance: The Dagster instance.
+        lane: The lane.
+        within: The run of the lane that asks; null for its sensor.
     """
-    return (
-        C.any_deps_match(_pending(*way[1:]))
-        .allow(dg.AssetSelection.assets(way[0]))
-        .with_label(f"the way to {way[0]} is being renewed")
-    )
+    with remembering():
+        tried = load_attempts(deployment.layout)
+        out_of_date = list(due(deployment, lane.assets))
+        waiting = [d for d in out_of_date if given_up(d, tried)]
+        silent = approvals.never_asked(deployment) if lane.of_models else {}
+        unapproved = [
+            d for d in out_of_date if graph.TABLES[d.node.asset].sends_requests and model_of(d.node) in silent
+        ]
+        left = [d for d in out_of_date if d not in waiting and d not in unapproved]
+        found = _permitted(deployment, instance, lane, left, within)
+    key = digest(*sorted(f"{d.node} {d.inputs} {tried.get(str(d.node))}" for d in found.nodes))
+    return replace(found, waiting=waiting, unapproved=unapproved, key=key)
 
 
-# Dagster's public types do not name what `&` and `since` return.
-def _condition(handled: Any, ready: Any, trigger: Any = _TRIGGER) -> Any:
-    return (trigger.since(handled) | _FAILED_ONCE) & ready & _IDLE & _CHECKED
+def _permitted(
+    deployment: Deployment, instance: dg.DagsterInstance, lane: Lane, nodes: list[Due], within: str | None
+) -> Wanted:
+    def at_work(run: dg.DagsterRun) -> Wanted:
+        return Wanted([], because=f"run {run.run_id[:8]} is at work")
+
+    if within is None and command_is_running(deployment):
+        return Wanted([], because="a command (mpta run, for instance) is at work on this data folder")
+    others = [run for run in unfinished_runs(instance) if run.run_id != within]
+    if lane.of_models:
+        if any(run.job_name == TO_PROMPTS.job for run in others):
+            return Wanted([], because="prompts are being rebuilt")
+        tried = load_attempts(deployment.layout)
+        if to_come := [d for d in due(deployment, TO_PROMPTS.assets) if not given_up(d, tried)]:
+            return Wanted([], because=f"prompts are out of date: {_named(to_come)}")
+    busy = [run for run in others if _touches(run, lane)]
+    if not busy:
+        return Wanted(nodes)
+    # A run of the models' lane, or of some of its partitions, is about some models. The others need not wait for it.
+    taken: set[str] = set()
+    for run in busy:
+        models = _models_of(run, deployment) if lane.of_models else None
+        if models is None:
+            return at_work(run)
+        taken.update(models)
+    free = [d for d in nodes if (model := model_of(d.node)) is not None and model not in taken]
+    return Wanted(free) if free or not nodes else at_work(busy[0])
 
 
-def condition(asset: str) -> Any:
-    """When an asset runs by itself; derived from its place in the graph."""
-    gathered = graph.gathered(asset)
-    ready = _SOME_PARENTS_THERE if gathered else _ALL_PARENTS_THERE
-    if "model" in gathered:
-        return _gathering_models(asset, ready)
-    # An asset over the same partitions as a parent runs in the parent's run.
-    with_parent = not gathered and any(
-        graph.TABLES[parent].partitioning is graph.TABLES[asset].partitioning for parent in _parent_assets(asset)
-    )
-    wanted = _condition(_REQUESTED_OR_MADE if with_parent else _REQUESTED, ready)
-    label = "run with the parent" if with_parent else "run when parents change"
-    if way := _way(asset):
-        wanted = ~_way_pending(*way) & wanted
-    elif any("task" in graph.TABLES[parent].partitioning.dimensions for parent in _parent_assets(asset)):
-        wanted = _PARENTS_RENEWED & wanted
-    return wanted.with_label(label)
+def _touches(run: dg.DagsterRun, lane: Lane) -> bool:
+    """Whether an unfinished run makes assets of a lane. Runs of commands are waited for by their lock."""
+    if COMMAND_TAG in run.tags or PART_OF_TAG in run.tags:
+        return False
+    if run.job_name == lane.job:
+        return True
+    return bool({key.to_user_string() for key in run.asset_selection or ()} & set(lane.assets))
 
 
-def _gathering_models(asset: str, ready: Any) -> Any:
-    """The condition of an asset that reads the tables of all models: once for all of them, not after each run."""
-    # What runs in the same run beforehand may be requested in this tick; anything else is waited for.
-    in_same_run = next(batch for batch in graph.batches() if asset in batch)
-    others = dg.AssetSelection.assets(*in_same_run)
-    nothing_requested = (~_BEING_REQUESTED.ignore(others)).with_label("no parent is being requested")
-    if graph.TABLES[asset].is_document:
-        # It reads everything, so that whatever is out of date anywhere is a parent of its own, and is waited for.
-        renewed = ~C.any_deps_match(_TO_BE_RENEWED).ignore(others)
-        wanted = _condition(C.newly_requested() & ~_TRIGGER_ALONE, ready, _TRIGGER_ALONE)
-        return (renewed & nothing_requested & wanted).with_label("publish when nothing is out of date")
-    wanted = _condition(_REQUESTED, ready)
-    return (~_way_pending(*_way(asset)) & nothing_requested & wanted).with_label("run when all models are done")
+def model_of(node: Node) -> str | None:
+    """The model of a node; None if it is of all models."""
+    return graph.TABLES[node.asset].partitioning.values(node.partition).get("model") if node.partition else None
 
 
-def _parent_assets(asset: str) -> list[str]:
-    return [parent for parent in graph.asset_dependencies(asset) if parent in graph.TABLES]
+def _models_of(run: dg.DagsterRun, deployment: Deployment) -> list[str] | None:
+    """The models that an unfinished run is about; None if it is about what all models share."""
+    if run.job_name == OF_MODELS.job:
+        return models_of_config(run.run_config)
+    first = run.tags.get("dagster/partition") or run.tags.get(RANGE_START_TAG)
+    last = run.tags.get("dagster/partition") or run.tags.get(RANGE_END_TAG)
+    if first is None or last is None or "|" not in first:
+        return None
+    models, ends = list(deployment.models), [ModelTask.parse(key).model for key in (first, last)]
+    if not set(ends) <= set(models):
+        return ends
+    return models[models.index(ends[0]) : models.index(ends[1]) + 1]
 
 
-def _way(asset: str) -> list[str]:
-    """The assets per model that lead to an asset, from the nearest upwards, and the one that they begin with.
+def run_config(lane: Lane, nodes: Sequence[Due]) -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
+    """The configuration of a lane's run: the models that it is about."""
+    if not lane.of_models:
+        return {}
+    models = list(dict.fromkeys(model for d in nodes if (model := model_of(d.node)) is not None))
+    return {"ops": {lane.op: {"config": {"models": models}}}}
 
-    Two ways lead from items and personas to estimates: a short one by the groups and items themselves, and a long one
-    by prompts, responses and scores. An asset that is reached by both waits until the long one has been gone.
-    """
-    way: list[str] = []
-    while parents := _parent_assets(way[-1] if way else asset):
-        nearest = max(parents, key=graph.assets().index)
-        per_model = "model" in graph.TABLES[nearest].partitioning.dimensions
-        if not per_model and not way:
-            return []
-        way.append(nearest)
-        if not per_model:
-            break
-    return way
+
+def models_of_config(config: Mapping[str, object]) -> list[str] | None:
+    """The models that a run of the models' lane is about; None if its configuration does not say."""
+    try:
+        return list(config["ops"][OF_MODELS.op]["config"]["models"])  # type: ignore[index]
+    except (KeyError, TypeError):
+        return None
+
+
+def tags(nodes: Sequence[Due]) -> dict[str, str]:
+    """Tags of a requested run: why it runs. The sensor repeats it if needed, not Dagster."""
+    return {BECAUSE_TAG: f"{nodes[0].node}: {nodes[0].because[0]}"[:200], NO_RETRY_TAG: "0"}
+
+
+def _named(nodes: Sequence[Due]) -> str:
+    shown = ", ".join(str(d.node) for d in nodes[:_NAMED])
+    return shown + (f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else "")
+
+
+def said(found: Wanted) -> str:
+    """What a lane does, or why it does nothing, in words."""
+    lines = [f"{d.node}: {'; '.join(d.because[:3])}" for d in found.nodes[:_NAMED]]
+    if len(found.nodes) > _NAMED:
+        lines.append(f"and {len(found.nodes) - _NAMED} more")
+    if found.because is not None:
+        lines.append(f"Waiting: {found.because}.")
+    elif not found.nodes:
+        rest = found.waiting or found.unapproved
+        lines.append("Nothing is out of date." if not rest else "Nothing else can be made.")
+    unapproved = dict.fromkeys(str(model_of(d.node)) for d in found.unapproved)
+    lines += [f"{model} waits for your approval of its price: mpta approve {model}" for model in unapproved]
+    if found.waiting:
+        lines.append(
+            f"Failed {MAX_FAILED} times, and waits until something that it is made from changes, or until you run it: "
+            + _named(found.waiting)
+        )
+    return "\n".join(lines)
+
+
+def stamp(deployment: Deployment, instance: dg.DagsterInstance) -> str:
+    """Changes with whatever decides what a lane would do: sources, stored tables, attempts, unfinished runs."""
+    versions = [
+        graph.version_of_source(deployment, source.name, key)
+        for source in graph.SOURCES.values()
+        for key in graph.partition_keys(deployment, source.partitioning)
+    ]
+    runs = sorted(f"{run.run_id} {run.status.value}" for run in unfinished_runs(instance))
+    layout = deployment.layout
+    files = [attempts_file(layout), layout.catalogue]
+    if not on_object_store(layout.store):
+        # Writing or deleting a table changes its folder.
+        files += [layout.store / "harmonized", layout.root, *(layout.store / "tables").glob("**/")]
+    times = [str(path.stat().st_mtime_ns) for path in sorted(files) if path.exists()]
+    return digest(*versions, *runs, *times, str(command_is_running(deployment)))

@@ -19,6 +19,7 @@ from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration import cluster_job
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.request_options import current_options
 from mpta_pipeline.pipeline.run_step import Made, make
 from mpta_pipeline.pipeline.staleness import unanswered
 from mpta_pipeline.pipeline.stored import made
@@ -81,7 +82,7 @@ def response_maker(
     for model in dict.fromkeys(pair.model for pair in open_pairs):
         keys = [str(pair) for pair in open_pairs if pair.model == model]
         try:
-            failures |= _submit(context, cluster, keys)
+            failures |= _submit(context, cluster, keys, approved=current_options(deployment).approved)
         except ModelError as failure:  # the job as a whole; the other models have their own
             failures |= dict.fromkeys(keys, failure.problem)
 
@@ -98,12 +99,12 @@ def response_maker(
     return stored_by_job
 
 
-def _submit(context: dg.AssetExecutionContext, cluster: Any, keys: list[str]) -> dict[str, str]:
+def _submit(context: dg.AssetExecutionContext, cluster: Any, keys: list[str], *, approved: bool) -> dict[str, str]:
     """Send the requests of partitions in a job and wait for it; returns partition → message for those that failed."""
     done = cluster.run(
         context=context,
         payload_path=str(Path(cluster_job.__file__)),
-        extras={"pairs": keys},
+        extras={"pairs": keys, "approved": approved},
         extra_env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         poll_timeout=_WAIT_SECONDS,
     )

@@ -5,6 +5,7 @@ The cluster's Python runs this file by its path; it communicates with the run th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from dagster_pipes import open_dagster_pipes
@@ -22,7 +23,7 @@ def main() -> None:
     with open_dagster_pipes() as pipes:
         deployment = Deployment.from_env()
         failures = {}
-        options = current_options(deployment)
+        options = replace(current_options(deployment), approved=pipes.get_extra("approved"))
 
         def responses(pair: ModelTask) -> Made:
             return make(deployment, "responses", str(pair))

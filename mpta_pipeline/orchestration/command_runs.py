@@ -6,7 +6,7 @@ They run the same assets as the daemon, in this process and on the same instance
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,8 +21,7 @@ from mpta_pipeline.orchestration.partitions import MODEL
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning
-from mpta_pipeline.pipeline.staleness import needs_run, read_partitions
-from mpta_pipeline.pipeline.stored import made
+from mpta_pipeline.pipeline.staleness import has_inputs, needs_run
 
 _OURS = (
     "mpta_pipeline.core.errors.",
@@ -34,6 +33,9 @@ RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster
 # Marks runs in the process of a command; only the next command can tell that such a process was killed.
 COMMAND_TAG = "mpta/command"
 COMMAND_LOCK = "command.lock"
+# Marks runs inside the process of another one, with its id.
+PART_OF_TAG = "mpta/part_of"
+NO_RETRY_TAG = "dagster/max_retries"
 
 
 @contextmanager
@@ -66,6 +68,19 @@ def sole_command(deployment: Deployment, instance: dg.DagsterInstance) -> Iterat
         yield
 
 
+def command_is_running(deployment: Deployment) -> bool:
+    """Whether a command holds the lock of the data folder."""
+    path = deployment.layout.root / COMMAND_LOCK
+    if not path.exists():
+        return False
+    with path.open("r") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @dataclass
 class Outcome:
     """The outcome of a run.
@@ -90,6 +105,7 @@ class Runner:
         definitions: The definitions that Dagster loads.
         instance: The Dagster instance.
         announce: Called with a line before each run.
+        before_requests: Called with models and tasks before requests are sent to them.
         models: Models to query; null for all of the study.
         tasks: Tasks to run; null for all of the study.
         until: Last asset to make; null for all.
@@ -99,6 +115,7 @@ class Runner:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     announce: Callable[[str], None] = lambda line: None
+    before_requests: Callable[[Sequence[ModelTask]], None] = lambda pairs: None
     models: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
     until: str | None = None
@@ -117,7 +134,7 @@ class Runner:
                 if not self.outcome.failures:
                     self.outcome.failures["survey files"] = str(self.deployment.no_wave())
                 break
-            self._rebuild(batch, [key for key in self._wanted(batch) if self._has_inputs(batch, key)])
+            self._rebuild(batch, [key for key in self._wanted(batch) if has_inputs(self.deployment, batch, key)])
         return self.outcome
 
     def _reads_files(self, batch: Sequence[str]) -> bool:
@@ -136,17 +153,6 @@ class Runner:
             if all(value in narrowed.get(dimension, (value,)) for dimension, value in partitioning.values(key).items())
         ]
 
-    def _has_inputs(self, batch: Sequence[str], key: str) -> bool:
-        """Whether every table that a batch is made from has a partition for it."""
-        parents = {name for asset in batch for name in graph.parents_of(asset) if graph.owner(name) not in batch}
-        return all(
-            any(
-                made(self.deployment, Node(name, partition))
-                for partition in read_partitions(self.deployment, Node(batch[0], key), name)
-            )
-            for name in parents
-        )
-
     def publish_again(self) -> None:
         """Publish warehouse and report although they are up to date, so that readers see that they were checked."""
         self._materialize([name for name in graph.assets() if graph.TABLES[name].is_document], [""])
@@ -156,14 +162,10 @@ class Runner:
 
         Model × task partitions run together, as many models in one run as possible, so that models work side by side.
         """
-        models, tasks = self.instance.get_dynamic_partitions(str(MODEL.name)), list(self.deployment.study.tasks)
         for chain, stale in self._stale(assets, keys).items():
-            if graph.TABLES[chain[0]].partitioning is Partitioning.MODEL_TASK:
-                pairs = [ModelTask.parse(key) for key in stale]
-                blocks = [[str(pair) for pair in block] for block in rectangles(pairs, models, tasks)]
-            else:
-                blocks = [[key] for key in stale]
-            for block in blocks:
+            if any(graph.TABLES[asset].sends_requests for asset in chain):
+                self.before_requests([ModelTask.parse(key) for key in stale])
+            for block in blocks(self.deployment, self.instance, chain, stale):
                 self._materialize(chain, block)
 
     def _stale(self, assets: Sequence[str], partitions: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
@@ -173,33 +175,100 @@ class Runner:
         for partition in partitions:
             stale = tuple(a for a in wanted if needs_run(self.deployment, Node(a, partition)))
             if stale:
-                # The assets that follow it in the batch are made from it.
-                todo.setdefault(tuple(wanted[wanted.index(stale[0]) :]), []).append(partition)
+                todo.setdefault(with_followers(stale, wanted), []).append(partition)
         return todo
 
     def _materialize(self, assets: Sequence[str], keys: Sequence[str]) -> None:
-        label = " → ".join(assets) + _named(keys)
+        label = label_of(assets, keys)
         self.announce(label)
-        tags = {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]} if len(keys) > 1 else {}
-        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(a) for a in assets],
-            partition_key=(keys[0] or None) if len(keys) == 1 else None,
-            tags=tags | {COMMAND_TAG: "mpta run"},
-            raise_on_error=False,
-            # The terminal shows progress and messages; the event log keeps the rest.
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        self.outcome.made += [
+        done = materialize(self.definitions, self.instance, assets, keys, {COMMAND_TAG: "mpta run"})
+        self.outcome.made += done.made
+        if done.problem is not None:
+            self.outcome.failures[label] = done.problem
+
+
+@dataclass(frozen=True)
+class Done:
+    """The outcome of one run in this process.
+
+    Attributes:
+        made: Asset partitions that were materialized.
+        failed: Assets whose step failed. Those that a failure left out are neither made nor failed.
+        problem: The messages of the failures; null if there was none.
+    """
+
+    made: list[str]
+    failed: list[str]
+    problem: str | None
+
+
+def materialize(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    assets: Sequence[str],
+    keys: Sequence[str],
+    tags: Mapping[str, str],
+) -> Done:
+    """Materialize assets over a partition, or a range of partitions, in a run in this process.
+
+    Args:
+        definitions: The definitions that Dagster loads.
+        instance: The Dagster instance.
+        assets: The assets, all over the same partitions.
+        keys: The partitions, neighbours in their order; one empty key for assets without partitions.
+        tags: Further tags of the run.
+
+    Raises:
+        KeyboardInterrupt: The run was cancelled.
+    """
+    over = {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]} if len(keys) > 1 else {}
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(a) for a in assets],
+        partition_key=(keys[0] or None) if len(keys) == 1 else None,
+        # Whoever started the run repeats it. A retry by Dagster would run beside that.
+        tags=over | {NO_RETRY_TAG: "0"} | dict(tags),
+        raise_on_error=False,
+        # The terminal shows progress and messages; the event log keeps the rest.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    failures = result.get_step_failure_events()
+    if any("DagsterExecutionInterruptedError" in str(f.step_failure_data.error) for f in failures):
+        raise KeyboardInterrupt
+    return Done(
+        [
             f"{e.asset_key.to_user_string()}{f'|{e.partition}' if e.partition else ''}"
             for e in result.get_asset_materialization_events()
             if e.asset_key
-        ]
-        failures = result.get_step_failure_events()
-        if any("DagsterExecutionInterruptedError" in str(f.step_failure_data.error) for f in failures):
-            raise KeyboardInterrupt
-        if not result.success:
-            self.outcome.failures[label] = "\n".join(_messages(failures)) or "the run failed"
+        ],
+        [str(f.step_key) for f in failures],
+        None if result.success else "\n".join(_messages(failures)) or "the run failed",
+    )
+
+
+def label_of(assets: Sequence[str], keys: Sequence[str]) -> str:
+    """What a run makes, in one line."""
+    return " → ".join(assets) + _named(keys)
+
+
+def with_followers(stale: Sequence[str], batch: Sequence[str]) -> tuple[str, ...]:
+    """The assets of a batch that are out of date or made from one that is."""
+    found: list[str] = []
+    for asset in batch:
+        if asset in stale or any(graph.owner(parent) in found for parent in graph.parents_of(asset)):
+            found.append(asset)
+    return tuple(found)
+
+
+def blocks(
+    deployment: Deployment, instance: dg.DagsterInstance, assets: Sequence[str], keys: Sequence[str]
+) -> list[list[str]]:
+    """Partitions of assets, cut into those of one run each: pairs as many as possible, so that models work together."""
+    if graph.TABLES[assets[0]].partitioning is not Partitioning.MODEL_TASK:
+        return [[key] for key in keys]
+    models, tasks = instance.get_dynamic_partitions(str(MODEL.name)), list(deployment.study.tasks)
+    pairs = [ModelTask.parse(key) for key in keys]
+    return [[str(pair) for pair in block] for block in rectangles(pairs, models, tasks)]
 
 
 def _position(asset: str) -> int:

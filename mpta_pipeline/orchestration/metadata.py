@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,6 +12,7 @@ from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.core.tables import PUBLISHED, Table
 from mpta_pipeline.core.untrusted_text import markdown
+from mpta_pipeline.orchestration import links
 from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -20,6 +21,7 @@ from mpta_pipeline.pipeline.stored import path_of
 
 OWNERS = ["team:evaluation"]
 DATA_VERSION = "dagster/data_version"
+_REASONS = 8  # that a materialization names
 
 
 def holds(what: Holds) -> dict[str, str]:
@@ -91,6 +93,17 @@ def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
     return {k: v if v is not None else "none" for k, v in shown.items()}
 
 
+def made_because(reasons: Sequence[str]) -> dict[str, Any]:
+    """Metadata that says why a table was rebuilt."""
+    if not reasons:
+        return {"made because": "a run of it was started; nothing that it is made from had changed"}
+    return {"made because": "; ".join(reasons[:_REASONS]) + _more(len(reasons) - _REASONS)}
+
+
+def _more(further: int) -> str:
+    return f"; and {further} more" if further > 0 else ""
+
+
 def observations(record: Record) -> list[dg.AssetObservation]:
     """An observation per release that is held, with what a person needs to decide on it."""
     node = Node.parse(record.node)
@@ -113,6 +126,14 @@ def preview(frame: pl.DataFrame, rows: int = 10) -> dg.MarkdownMetadataValue:
     head = frame.head(rows).with_columns(pl.col(pl.Float64).round(3))
     lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
     lines += ["| " + " | ".join(_cell(v) for v in row) + " |" for row in head.iter_rows()]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def preview_linked(frame: pl.DataFrame, column: str, rows: int = 10) -> dg.MarkdownMetadataValue:
+    """As `preview`; the ids in a column lead to their traces."""
+    shown = preview(frame.drop(column), rows).md_str or ""
+    ids = ["trace", "---", *(f"[{_cell(i)}]({links.trace(str(i))})" for i in frame[column].head(rows))]
+    lines = [f"{line} {cell} |" for line, cell in zip(shown.splitlines(), ids, strict=True)]
     return dg.MetadataValue.md("\n".join(lines))
 
 

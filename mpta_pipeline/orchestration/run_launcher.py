@@ -6,9 +6,8 @@ Dagster's default launcher does not report whether a run is alive. A run that wa
 
 from __future__ import annotations
 
-import fcntl
-
-from dagster import DagsterRun, DefaultRunLauncher
+import dagster as dg
+from dagster import DefaultRunLauncher
 
 # A launcher is written against these classes; Dagster exports no public names for them.
 from dagster._core.errors import DagsterUserCodeUnreachableError
@@ -17,15 +16,42 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import deserialize_value
 from grpc import StatusCode  # type: ignore[import-untyped]
 
-from mpta_pipeline.core.storage import Layout
-from mpta_pipeline.orchestration.command_runs import COMMAND_LOCK, COMMAND_TAG
+from mpta_pipeline.orchestration.command_runs import COMMAND_TAG, PART_OF_TAG, command_is_running
+from mpta_pipeline.pipeline.deployment import Deployment
 
 ANSWER_SECONDS = 10
 
 _ALIVE = CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
+class InsideOtherRuns:
+    """Health and cancelling of runs that have no worker of their own, in front of those of a run launcher.
+
+    Run monitoring asks the launcher about every run, and marks one without a worker as failed. A run inside a command
+    is alive while a command holds the lock of the data folder, and a run inside another one while that is unfinished.
+    """
+
+    _instance: dg.DagsterInstance
+
+    def terminate(self, run_id: str) -> bool:
+        """Cancel a run; a run inside another one is cancelled with that."""
+        run = self._instance.get_run_by_id(run_id)
+        whole = None if run is None or run.is_finished else run.tags.get(PART_OF_TAG)
+        return bool(super().terminate(whole or run_id))  # type: ignore[misc]
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the worker of a run is alive."""
+        if COMMAND_TAG in run.tags:
+            running = command_is_running(Deployment.from_env())
+            return _ALIVE if running else _dead("the command that ran this was killed")
+        if (whole := run.tags.get(PART_OF_TAG)) is not None:
+            of = self._instance.get_run_by_id(whole)
+            return _dead("the run that ran this has ended") if of is None or of.is_finished else _ALIVE
+        found: CheckRunHealthResult = super().check_run_worker_health(run)  # type: ignore[misc]
+        return found
+
+
+class _WithHealth(DefaultRunLauncher):
     """The default launcher with a health check of the run's process, for Dagster's `run_monitoring`."""
 
     @property
@@ -33,10 +59,8 @@ class WatchedRunLauncher(DefaultRunLauncher):
         """Yes: `run_monitoring` may call the health check."""
         return True
 
-    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Query the run's code server; a run inside a command is alive while a command holds the lock."""
-        if COMMAND_TAG in run.tags:
-            return _ALIVE if _command_is_running() else _dead("the command that ran this was killed")
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Query the run's code server."""
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return _ALIVE  # started by other means; its state is unknown
@@ -50,17 +74,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return _dead("its code server does not know it")
 
 
+class WatchedRunLauncher(InsideOtherRuns, _WithHealth):
+    """The launcher of a deployment on one machine."""
+
+
 def _dead(why: str) -> CheckRunHealthResult:
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"{why}; answers received so far are kept", transient=True)
-
-
-def _command_is_running() -> bool:
-    path = Layout.from_env().root / COMMAND_LOCK
-    if not path.exists():
-        return False
-    with path.open("r") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

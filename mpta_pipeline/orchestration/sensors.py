@@ -1,17 +1,22 @@
-"""Sensors: watch the survey folder and the configuration; evaluate the automation conditions."""
+"""Sensors: watch the survey folder and the configuration; request runs of what is out of date."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 
-from mpta_pipeline.orchestration.source_observations import forget_removed, look
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.orchestration import automation
+from mpta_pipeline.orchestration.automation import Lane
+from mpta_pipeline.orchestration.source_observations import look, prices_that_wait
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
-# A new wave advances by one stage per tick. A look takes milliseconds, an evaluation one or two seconds.
-INTERVAL_SECONDS = 10
+# Dagster's daemon looks every five seconds which sensors are due. A look at what has not changed takes milliseconds.
+INTERVAL_SECONDS = 5
 _STUDY = "study.yaml"
 
 
@@ -21,7 +26,7 @@ _STUDY = "study.yaml"
     description="Reads the survey folder and the configuration, adds partitions and reports changed versions.",
 )
 def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Report new files and settings; the assets' own conditions request what depends on them.
+    """Report new files and settings; the lanes' sensors request what depends on them.
 
     A problem is logged once, when it appears or changes. While it lasts, each tick without changes names it as part of
     its skip reason. The cursor holds the problems that were logged.
@@ -37,7 +42,7 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     for name in told.keys() - problems.keys():
         context.log.info(f"{name}: no problem any more")
     context.update_cursor(json.dumps(problems))
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
@@ -76,39 +81,51 @@ def _loaded_tasks(context: dg.SensorEvaluationContext) -> list[str] | None:
     return [] if partitions is None else list(partitions.get_partition_keys())
 
 
-_PER_MODEL = dg.AssetSelection.groups("inference", "metrics", "publication")
+def _automation(lane: Lane, of: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor of a lane: requests a run if something is out of date.
 
+    Its cursor holds what it requested last, which it does not request again until something changes, and a stamp of
+    what decides: while that is the same, there is nothing to look at.
+    """
 
-def _automation(
-    name: str, target: dg.AssetSelection, description: str, *, backfills: bool
-) -> dg.AutomationConditionSensorDefinition:
-    return dg.AutomationConditionSensorDefinition(
-        name,
-        target=target,
-        description=description,
+    @dg.sensor(
+        name=lane.name,
+        job=of,
+        description=lane.description,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=INTERVAL_SECONDS,
-        emit_backfills=backfills,
     )
+    def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        before = _told(context.cursor)
+        try:
+            deployment = Deployment.from_env()
+            stamp = automation.stamp(deployment, context.instance)
+            if stamp == before.get("stamp"):
+                return dg.SkipReason(before.get("said", ""))
+            found = automation.wanted(deployment, context.instance, lane)
+        except MptaError as failure:  # the sources' sensor fails with the same
+            return dg.SkipReason(f"Waiting, as the study cannot be read: {failure}")
+        said, key = automation.said(found), found.key
+        if found.nodes and key == before.get("requested"):
+            said = f"Its run has ended and left this as it was; it is not started again by itself.\n{said}"
+        waiting = digest(*(f"{d.node} {d.inputs}" for d in found.unapproved))
+        prices = [] if waiting == before.get("unapproved", digest()) else list(prices_that_wait(deployment))
+        state = {"requested": before.get("requested", ""), "unapproved": waiting}
+        if found.nodes and key != before.get("requested"):
+            context.log.info(said)
+            context.update_cursor(json.dumps(state | {"requested": key}))
+            config, tags = automation.run_config(lane, found.nodes), automation.tags(found.nodes)
+            return dg.SensorResult(run_requests=[dg.RunRequest(run_config=config, tags=tags)], asset_events=prices)
+        context.update_cursor(json.dumps(state | {"stamp": stamp, "said": said}))
+        return dg.SensorResult(skip_reason=said, asset_events=prices) if prices else dg.SkipReason(said)
+
+    return tick
 
 
-# From survey files to prompts: runs. The backfill daemon checks every 30 s, at the start and the end of each stage, and
-# whatever depends on a backfill waits for its end. From responses on: backfills where there are several partitions,
-# because only a backfill puts many partitions into one run.
-AUTOMATION = [
-    _automation(
-        "automation_to_prompts",
-        dg.AssetSelection.all() - _PER_MODEL,
-        "Rebuilds what is out of date from survey files to prompts. Sends no request to a model.",
-        backfills=False,
-    ),
-    _automation(
-        "automation_of_models",
-        _PER_MODEL,
-        "Sends new prompts to the models, then rebuilds estimates, warehouse and report. "
-        "Switch it off to decide yourself when requests are sent.",
-        backfills=True,
-    ),
-]
+def sensors(jobs: Mapping[str, dg.JobDefinition]) -> list[dg.SensorDefinition]:
+    """The sensors of the sources and of both lanes.
 
-SENSORS = [sources_sensor, *AUTOMATION]
+    Args:
+        jobs: The jobs of the lanes, by their names.
+    """
+    return [sources_sensor, *(_automation(lane, jobs[lane.job]) for lane in automation.LANES)]

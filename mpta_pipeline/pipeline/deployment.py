@@ -6,6 +6,7 @@ No Dagster here: the command line and the tests use it without an orchestrator.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -17,9 +18,9 @@ from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
-from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.own_records import SetAside, keep
-from mpta_pipeline.core.provenance import read_table
+from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.storage import Layout, listed, read_checked_json, write_checked_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.untrusted_text import one_line
@@ -61,10 +62,14 @@ class WaveFiles:
 
 
 def _wave_file(stored: dict[str, Any]) -> WaveFiles:
-    """Read a wave's files from the catalogue, also from one of an earlier version with a single file per wave."""
-    if "parts" not in stored:
-        stored = stored | {"parts": [{k: stored[k] for k in ("codebook", "path", "sha256")}]}
-    parts = tuple(WavePart(**{**part, "countries": tuple(part.get("countries", ()))}) for part in stored["parts"])
+    """Read a wave's files from the catalogue, also from one of an earlier version.
+
+    Those had other names, or a single file per wave.
+    """
+    single = {key: value for key, value in stored.items() if key not in ("wave", "survey")}
+    listed_parts = stored.get("parts", [single])
+    named = ({tables.WAVES.earlier_names.get(key, key): value for key, value in part.items()} for part in listed_parts)
+    parts = tuple(WavePart(**{**part, "countries": tuple(part.get("countries", ()))}) for part in named)
     return WaveFiles(stored["wave"], stored["survey"], parts)
 
 
@@ -275,9 +280,11 @@ class Deployment:
         else:
             files = digest(*sorted(f"{part.sha256} {' '.join(part.countries)}" for part in parts))
         kept_here = sorted({part.codebook for part in parts if policy.get(part.codebook) != "any"})
-        # Records of the package are part of the version of the code.
-        own = sorted({part.codebook for part in parts if part.codebook in self.sources.own})
-        records = " ".join(self.sources.record_version(codebook) for codebook in own)
+        # Records of the package are part of the version of the code; its conventions can be replaced, too.
+        versions = {part.codebook: self.sources.record_version(part.codebook) for part in parts}
+        packaged = surveys.packaged_sources()
+        own = sorted(c for c, v in versions.items() if c in self.sources.own or v != packaged.record_version(c))
+        records = " ".join(versions[codebook] for codebook in own)
         return "-".join(part for part in (files, " ".join(kept_here), withdrawn, records) if part)
 
     def harmonizing_version(self, file: WaveFiles) -> str:
@@ -311,6 +318,16 @@ class Deployment:
             )
             for codebook, files in found.items()
         }
+
+    def harmonizing_notes(self) -> dict[str, Mapping[str, Any]]:
+        """Wave → the notes of its harmonized table: what was set aside, and which of its releases are held."""
+        found = {wave: read_record(self.layout.harmonized(wave)) for wave in self.harmonized_waves()}
+        return {wave: record.notes for wave, record in found.items() if record is not None}
+
+    def held_version(self) -> str:
+        """Version of the releases that are held."""
+        held = {wave: notes["held"] for wave, notes in self.harmonizing_notes().items() if notes.get("held")}
+        return digest(json.dumps(held, sort_keys=True))
 
     def harmonized_waves(self) -> list[str]:
         """The waves of the catalogue that have a harmonized table, in order."""
@@ -346,10 +363,26 @@ class Deployment:
         return digest(*(f"{codebook} {policy.get(codebook, 'local_only')}" for codebook in codebooks))
 
     def model_version(self, name: str) -> str:
-        """Version of a model: everything that can change its answers, and what may be sent to it."""
+        """Version of a model: everything that can change its answers, and what may be sent to it, and how."""
         spec = self.model(name)
         reach = "any" if spec.may_receive("local_only") else "permitted"
-        return digest(inference.card_version(spec), reach)
+        asked = () if spec.panel_share == 1 else (f"panel_share {spec.panel_share}",)
+        truth = self._truth_versions() if spec.control else ()
+        return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *asked, *truth)
+
+    def _truth_versions(self) -> list[str]:
+        """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""
+        paths = [self.layout.table("groups"), *(self.layout.table("gold", task) for task in self.study.tasks)]
+        records = [read_record(path) for path in paths]
+        return ["" if record is None else record.version for record in records]
+
+    def spending_permission(self, name: str) -> inference.Permission:
+        """Whether a model may be asked without a person at the keyboard; read anew each time."""
+        return inference.permission(self.model(name), self.layout.approvals)
+
+    def models_version(self) -> str:
+        """Version of the list of models: what the table `models` says about each."""
+        return digest(*(json.dumps(inference.table_row(spec), sort_keys=True) for spec in self.models.values()))
 
     # Versions of the configuration: an edit changes only the version of the part that was edited.
 
@@ -381,9 +414,23 @@ class Deployment:
         return digest(rules, table.read_bytes() if table.is_file() else "absent")
 
     def report_version(self) -> str:
-        """Version of what the report shows beyond the estimates: tasks and their order, warnings, titles of surveys."""
+        """Version of what is published beyond the estimates.
+
+        Tasks and their order, warnings, titles of surveys and kinds of task, the deployment's own records of sources,
+        and the concepts of all codebooks.
+        """
+        kinds = tasks.task_kinds(self.config).kinds
+        benchmarks = (kinds[task.kind].title if task.kind in kinds else "" for task in self.study.tasks.values())
         titles = sorted(f"{source.family} {source.title}" for source in self.sources)
-        return digest(*self.study.tasks, str(self.study.least_readable), *titles)
+        return digest(
+            *self.study.tasks,
+            *benchmarks,
+            str(self.study.least_readable),
+            *titles,
+            *(self.sources.record_version(codebook) for codebook in sorted(self.sources.own)),
+            content_hash(self.crosswalk.concepts),
+            content_hash(self.crosswalk.options),
+        )
 
     def study_version(self, *keys: str) -> str:
         """Version of keys of study.yaml, e.g. `traits`; a dot leads to a nested key: `panel.strata`."""

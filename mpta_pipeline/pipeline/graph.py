@@ -76,8 +76,9 @@ class Setting:
     Attributes:
         name: Its name in declarations and records.
         reported_by: The source, or the table, whose version in Dagster changes with this setting.
-        version: Deployment and partition key → version. None: the setting decides what is reported about a table and
-            not what is stored in it, so that a change leaves the table up to date.
+        version: Deployment and partition key → version; "" for a partition that it does not concern, whose tables then
+            do not depend on it. None: the setting decides what is reported about a table and not what is stored in it,
+            so that a change leaves the table up to date.
         keys: Keys of study.yaml that a step which declares the setting may read; a dot leads to a nested key.
         gives: Other parts of the configuration that the step may read, by their names in `Inputs`.
         partitioning: Partitions of the setting.
@@ -114,7 +115,7 @@ class StoredTable:
         settings: Settings that the step reads.
         covered: Upstream table or setting → the declared upstream table whose version already changes with all that the
             step reads of it. Such an input is no parent of its own.
-        code: Modules whose code decides what the table holds.
+        code: Modules whose code decides what the table holds, and data files of packages (`package/file`).
         sql: Folders of `sql/` whose queries do.
         checks: Asset checks, by name.
         companion_of: The table whose step stores this one. A companion is no asset: its version counts in the owner's.
@@ -212,9 +213,11 @@ SOURCES: dict[str, SourceAsset] = {
         ),
         SourceAsset(
             "model_card",
-            "An entry of models.yaml: provider, model, revision, parameters; one partition per model.",
+            "An entry of models.yaml: provider, model, revision, parameters, and whether its price was approved; one "
+            "partition per model.",
             Partitioning.MODEL,
         ),
+        SourceAsset("models_card", "models.yaml: all models of the study, and which of them are controls."),
     )
 }
 # A partition that leaves the study updates no table; these sources report that it left, to the tables that read all
@@ -272,6 +275,12 @@ SETTINGS: dict[str, Setting] = {
             keys=("styles", "framings", "paraphrases", "seed"),
         ),
         Setting(
+            "study_design",
+            "study_card",
+            lambda deployment, _: deployment.study_version(*SETTINGS["study_design"].keys),
+            keys=("panel", "seed", "traits", "styles", "framings", "paraphrases", "conditions"),
+        ),
+        Setting(
             "task",
             "task_card",
             lambda deployment, task: deployment.task_version(task),
@@ -286,6 +295,15 @@ SETTINGS: dict[str, Setting] = {
             gives=("model",),
             partitioning=Partitioning.MODEL,
         ),
+        # Whether requests that cost money may be sent without a person at the keyboard; empty without a price.
+        Setting(
+            "approval",
+            "model_card",
+            lambda deployment, model: deployment.spending_permission(model).version,
+            gives=("spending_permission",),
+            partitioning=Partitioning.MODEL,
+        ),
+        Setting("models", "models_card", lambda deployment, _: deployment.models_version(), gives=("models",)),
         Setting(
             "figure_rules",
             "figures_card",
@@ -300,6 +318,7 @@ SETTINGS: dict[str, Setting] = {
             keys=("tasks", "least_readable", "name"),
             gives=("sources", "config_folder"),
         ),
+        Setting("held_releases", "report_card", lambda deployment, _: deployment.held_version(), gives=("held",)),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
     )
 }
@@ -347,6 +366,12 @@ _DECLARED = (
             "mpta_pipeline.harmonize.recode",
             "mpta_pipeline.harmonize.value_labels",
             "mpta_pipeline.harmonize.polarity",
+            "mpta_pipeline.harmonize/wordings.yaml",
+            # By which checks a release is in use or held, and what the record says of it.
+            "mpta_pipeline.harmonize.quality",
+            "mpta_pipeline.harmonize.marginals",
+            "mpta_pipeline.harmonize/marginals.csv",
+            "mpta_pipeline.harmonize/gaps.csv",
         ),
         files=("snapshots",),
         kinds=("parquet", "polars", "pandera"),
@@ -486,11 +511,12 @@ _DECLARED = (
         Partitioning.MODEL_TASK,
         tables.RESPONSES,
         "microdata",
-        upstream=("prompts", "personas"),
-        settings=("model", "data_use"),
+        upstream=("prompts", "personas", "gold", "groups"),
+        settings=("model", "approval", "data_use"),
         # Read again when requests are sent: the codebook of the persona that a prompt shows, and today's policy for it.
-        # The prompts' own column data_use changes with both.
-        covered={"personas": "prompts", "data_use": "prompts"},
+        # The prompts' own column data_use changes with both. Answers and groups are read for simulated respondents
+        # alone, whose version (`model`) includes theirs.
+        covered={"personas": "prompts", "data_use": "prompts", "gold": "prompts", "groups": "prompts"},
         # How responses become a table. What is sent is identified by the request's hash, never by a version of code.
         code=("mpta_pipeline.inference.responses",),
         files=("ledger", "model_files"),
@@ -627,9 +653,10 @@ _DECLARED = (
         tables.MODEL_COMPARISON,
         "aggregates",
         upstream=("scores", "groups"),
-        settings=("figure_rules",),
+        settings=("figure_rules", "models"),
         code=("mpta_pipeline.metrics",),
-        description="Paired differences between models on the same prompts, with groups of models that are tied.",
+        description="Paired differences between models on the same prompts, with groups of models that are tied. "
+        "Controls are left out.",
         checks={
             "counts_add_up": Check("The difference of two models is the opposite in the other direction"),
             "intervals_contain_estimates": Check("Every interval contains its difference"),
@@ -641,6 +668,9 @@ _DECLARED = (
             **_columns("estimate difference se p_value ci_low ci_high tie_group", "scores.score"),
             "other_model": "scores.model",
         },
+    ),
+    StoredTable(
+        "models", "metrics", Partitioning.NONE, tables.MODELS, "configuration", companion_of="model_comparison"
     ),
     StoredTable("concepts", "publication", Partitioning.NONE, tables.CONCEPTS, "questions", companion_of="warehouse"),
     StoredTable("options", "publication", Partitioning.NONE, tables.OPTIONS, "questions", companion_of="warehouse"),
@@ -656,7 +686,12 @@ _SHOWN = (
     "scores",
     "people_shares",
     "model_comparison",
+    "models",
     "panel",
+    "groups",
+    "personas",
+    "prompts",
+    "responses",
     "waves",
     "harmonized_wave",
 )
@@ -687,15 +722,17 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             "publication",
             Partitioning.NONE,
             None,
-            "aggregates",
+            # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
+            "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use"),
-            covered=dict.fromkeys((*_SHOWN, "data_use"), "warehouse"),
+            settings=(*_RULES, "data_use", "held_releases", "models", "study_design"),
+            # The page describes the design; whatever changes it changes personas, panel or prompts as well.
+            covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),
-            description="The estimates as a self-contained page: headline, subgroups with intervals and baselines, and "
-            "how to trace each one.",
+            description="The findings and estimates as a self-contained page: what was found and how sure it is, "
+            "subgroups with intervals and baselines, replies, and how to trace each estimate.",
         ),
     )
 
@@ -881,7 +918,8 @@ def origins(name: str) -> dict[str, list[tuple[str, str]]]:
 
 def version_of_source(deployment: Deployment, source: str, partition: str) -> str:
     """The version of a source: that of all settings that it reports."""
-    versions = [s.version(deployment, partition) for s in reported_with(source) if s.version is not None]
+    given = [s.version(deployment, partition) for s in reported_with(source) if s.version is not None]
+    versions = [version for version in given if version]
     return versions[0] if len(versions) == 1 else digest(*versions)
 
 

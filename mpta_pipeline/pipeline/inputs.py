@@ -24,6 +24,7 @@ from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
+from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import parent_nodes, read_partitions
 from mpta_pipeline.pipeline.stored import concatenated, made, outside_the_study, path_of, read, with_current_names
@@ -84,9 +85,15 @@ class Inputs:
         self._prepare(Node(name, key))
         return None if made(self._deployment, Node(name, key)) is None else read(self._deployment, name, key)
 
-    def stacked(self, name: str) -> pl.DataFrame:
-        """All partitions of an upstream table that belong to the step's own, one below the other."""
-        return concatenated(name, [read(self._deployment, name, key) for key in self.partitions(name)])
+    def stacked(self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+        """All partitions of an upstream table that belong to the step's own, one below the other.
+
+        Args:
+            name: The table.
+            only: Reduces each partition as soon as it is read, so that they need not all fit into memory.
+        """
+        frames = (read(self._deployment, name, key) for key in self.partitions(name))
+        return concatenated(name, [frame if only is None else only(frame) for frame in frames])
 
     def records(self, name: str) -> dict[str, Record]:
         """Partition → record of an upstream table."""
@@ -195,6 +202,16 @@ class Inputs:
         return self._given("model").model(self._key("model"))
 
     @property
+    def spending_permission(self) -> inference.Permission:
+        """Whether the model may be asked without a person at the keyboard, at this moment."""
+        return self._given("spending_permission").spending_permission(self._key("model"))
+
+    @property
+    def models(self) -> dict[str, inference.ModelSpec]:
+        """The specifications of all models of the study."""
+        return self._given("models").models
+
+    @property
     def retest_file(self) -> Path | None:
         """The table of test-retest accuracies that the study names."""
         return self._given("retest_file").retest_file
@@ -206,6 +223,11 @@ class Inputs:
     def harmonizing_version(self, part: WavePart) -> str:
         """Version of how one of the wave's files is harmonized."""
         return self._given("acceptance").part_harmonizing_version(self.partition, part)
+
+    @property
+    def held(self) -> list[HeldRelease]:
+        """The releases that are read and not in use."""
+        return held_releases(self._given("held"))
 
     def permitted_use(self, codebook: str) -> pl.Expr:
         """Column `data_use` by the surveys.yaml of this moment, which may have changed since the run began."""
@@ -261,7 +283,8 @@ class Inputs:
         config = self._deployment.config
         files = [config / f"{name}.yaml" for name in ("models", "study", "surveys")]
         files += [*sorted(listed(config / "sources", "*.yaml")), *sorted(listed(config / "providers", "*.py"))]
-        return (*(r.version for r in records if r is not None), *map(_time_and_size, files))
+        permission = self.spending_permission.version
+        return (permission, *(r.version for r in records if r is not None), *map(_time_and_size, files))
 
     def as_of_now(self) -> Inputs | None:
         """These inputs with the configuration of this moment; None if their model or task has left the study.

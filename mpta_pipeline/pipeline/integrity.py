@@ -21,14 +21,16 @@ from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import Node, checksum, is_whole, read_only_copy, read_record, record_path
 from mpta_pipeline.core.storage import REPLACED_ESTIMATES, UNREADABLE, listed, read_parquet
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import is_current
 from mpta_pipeline.pipeline.steps.inference import as_permitted
 from mpta_pipeline.pipeline.steps.surveys import part_of
 from mpta_pipeline.pipeline.stored import made, path_of, read
 from mpta_pipeline.publication import warehouse
 
+Severity = Literal["error", "decide", "warn"]
 _DAMAGED = "is damaged: its bytes are not those that were written"
 
 
@@ -40,14 +42,15 @@ class Finding:
         check: Name of the check, a key of CHECKS.
         subject: What was examined: a partition, a ledger, a file.
         passed: Whether it passed.
-        severity: `error`: stored data is wrong. `warn`: a run, or a person, has something to do.
+        severity: `error`: stored data is wrong. `decide`: nothing goes on by itself until a person decides. `warn`: a
+            run, or a person, has something to do.
         message: What is wrong and what to do; empty if it passed.
     """
 
     check: str
     subject: str
     passed: bool
-    severity: Literal["error", "warn"] = "error"
+    severity: Severity = "error"
     message: str = ""
 
 
@@ -177,6 +180,16 @@ def _waves(deployment: Deployment) -> Iterator[Finding]:
                 yield Finding("waves", f"{subject}: {check.name}", check.passed, severity, message)
 
 
+def _releases(deployment: Deployment) -> Iterator[Finding]:
+    """Check that no release is held; one that is waits for a person to accept it or to remove its file."""
+    for wave, notes in deployment.harmonizing_notes().items():
+        held = of_wave(wave, notes)
+        for one in held:
+            yield Finding("releases", one.subject, False, "decide", one.message)
+        if not held:
+            yield Finding("releases", wave, True)
+
+
 def _snapshots(deployment: Deployment) -> Iterator[Finding]:
     """Check that raw snapshots are complete and that the survey files are those that were read."""
     waves = deployment.catalogue().waves
@@ -266,7 +279,9 @@ def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _policy(deployment: Deployment) -> Iterator[Finding]:
-    """Find prompts that wait for a permission, and answers to prompts that may no longer be sent to their model."""
+    """Find prompts that wait for a permission or an approval, and answers to prompts that may not be sent any more."""
+    for unsent in approvals.unsent(deployment, waiting=True):
+        yield Finding("policy", f"approval: {unsent.pair}", False, "warn", unsent.text)
     for pair in graph.model_tasks(deployment):
         if (record := made(deployment, Node("responses", str(pair)))) is None:
             continue
@@ -294,13 +309,14 @@ CHECKS: dict[str, tuple[Callable[[Deployment], Iterator[Finding]], str]] = {
     "stored_tables": (_stored_tables, "Every stored partition has its declared columns, types, bounds and keys"),
     "records": (_records, "Every partition matches its record"),
     "waves": (_waves, "Harmonized waves as stored pass their quality checks and match published marginals"),
+    "releases": (_releases, "The releases that were read are in use; none is held until a person decides"),
     "snapshots": (_snapshots, "Raw snapshots are complete, and the survey files are those that were read"),
     "ledgers": (_ledgers, "Every line of every ledger matches its checksum; every stored response is in its ledger"),
     "published": (_published, "The published DuckDB file has as many rows of each table as the partitions"),
     "in_step": (_in_step, "Every table is up to date"),
     "policy": (
         _policy,
-        "No prompt waits for a permission; none was sent that the current policy keeps on this machine",
+        "No prompt waits for a permission or an approval; none was sent that the current policy keeps on this machine",
     ),
     "withdrawn": (_withdrawn, "No respondent who withdrew is in a stored wave or among the personas"),
 }

@@ -25,6 +25,7 @@ def labels(
     dimensions: Iterable[str],
     countries: Iterable[str],
     config_folder: Path | None = None,
+    controls: Iterable[str] = (),
 ) -> Labels:
     """The names for people of what a study measures.
 
@@ -35,12 +36,14 @@ def labels(
         dimensions: The dimensions of its estimates.
         countries: Countries of the harmonized waves, ISO 3166-1 alpha-3.
         config_folder: The configuration folder, which may have kinds of task of its own.
+        controls: Names of the models that are controls.
     """
     return Labels(
         surveys=_survey_titles(sources),
         tasks={name: _task_title(name, config, config_folder) for name, config in study_tasks.items()},
         dimensions=_dimension_titles(crosswalk, dimensions),
         values=dict(VALUES) | {("country", code): spoken_name(code).removeprefix("the ") for code in countries},
+        controls=frozenset(controls),
     )
 
 

@@ -20,12 +20,15 @@ class RequestOptions:
         budget: US dollars that all models of the run may spend together; null sets no limit.
         retry_errors: Send requests again that failed for good before.
         stop: Ends the run from another thread.
+        approved: A person started the run and was shown what it costs, so that no model waits for an approval. The
+            daemon and scheduled runs do not set it.
     """
 
     progress: Callable[[inference.RequestProgress], None] | None = None
     budget: inference.Budget | None = None
     retry_errors: bool = False
     stop: inference.Stop = field(default_factory=inference.Stop)
+    approved: bool = False
 
 
 _current: ContextVar[RequestOptions | None] = ContextVar("request_options", default=None)

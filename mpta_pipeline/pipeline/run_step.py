@@ -12,12 +12,12 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.provenance import Node, Record, checksum, store, write_record
+from mpta_pipeline.core.provenance import Node, Record, checksum, discard, store, write_record
 from mpta_pipeline.core.storage import at_work
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
-from mpta_pipeline.pipeline.staleness import is_current, parents
+from mpta_pipeline.pipeline.staleness import is_current, parents, reasons
 from mpta_pipeline.pipeline.step import Output, step_of
 from mpta_pipeline.pipeline.stored import made, path_of
 
@@ -25,10 +25,11 @@ CORRECT = "correct what the check names; the table as it was stored before stays
 
 
 class Made(NamedTuple):
-    """What a step made: the record of the stored table and the results of its checks."""
+    """What a step made: the record of the stored table, the results of its checks, and why it was made."""
 
     record: Record
     checks: Sequence[CheckResult]
+    because: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,19 @@ def _make(deployment: Deployment, node: Node) -> Made | None:
         token = _running.set(True)
         try:
             start = _Start(parents(deployment, node), surveys.load_withdrawals(deployment.layout).version)
+            before = made(deployment, node)
+            because = reasons(None if before is None else before.parents, start.parents)
             inputs = Inputs(deployment, node, lambda wanted: _on_demand(deployment, wanted), start.parents)
-            return _keep(deployment, node, start, step_of(node.asset)(inputs))
+            now = _keep(deployment, node, start, step_of(node.asset)(inputs))
+            return None if now is None else now._replace(because=because)
         finally:
             _running.reset(token)
 
 
 def _on_demand(deployment: Deployment, node: Node) -> None:
-    """Make a table that has no asset of its own, if it is out of date."""
-    if not is_current(deployment, node):
-        _make(deployment, node)
+    """Make a table that has no asset of its own, if it is out of date; where there is none any more, none stays."""
+    if not is_current(deployment, node) and _make(deployment, node) is None:
+        discard(path_of(deployment, node))
 
 
 def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> Made | None:

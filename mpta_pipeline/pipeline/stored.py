@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import polars as pl
@@ -33,6 +36,15 @@ def path_of(deployment: Deployment, node: Node) -> Path:
 
 def made(deployment: Deployment, node: Node) -> Record | None:
     """The record of a node; None if it, or a table that its step stores with it, has not been made or was lost."""
+    known = _remembered.get()
+    if known is None:
+        return _made(deployment, node)
+    if node not in known:
+        known[node] = _made(deployment, node)
+    return known[node]
+
+
+def _made(deployment: Deployment, node: Node) -> Record | None:
     record = read_record(path_of(deployment, node))
     if record is None or node.asset not in graph.TABLES:
         return record
@@ -40,6 +52,19 @@ def made(deployment: Deployment, node: Node) -> Record | None:
         Node(name, node.partition) for name in graph.companions(node.asset) if not graph.TABLES[name].on_demand
     ]
     return record if all(read_record(path_of(deployment, companion)) for companion in stored_with) else None
+
+
+_remembered: ContextVar[dict[Node, Record | None] | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Read each record once, to look at the whole study as it is at one moment; nothing may be stored meanwhile."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
 
 
 def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFrame:
@@ -104,8 +129,15 @@ def outside_the_study(deployment: Deployment) -> list[Path]:
     return found
 
 
-def forget_wave(deployment: Deployment, wave: str) -> None:
-    """Remove a wave's tables from the study; its raw snapshots and the responses stay."""
+def forget_departed_waves(deployment: Deployment) -> None:
+    """Remove the tables of waves that are not in the catalogue; their raw snapshots and the responses stay.
+
+    What is stored decides, not what an orchestrator remembers: the data folder may have been used with another one.
+    """
+    waves = deployment.catalogue().waves
     for table in graph.TABLES.values():
         if table.partitioning is Partitioning.WAVE:
-            discard(path_of(deployment, Node(table.name, wave)))
+            used = {path_of(deployment, Node(table.name, wave)) for wave in waves}
+            for path in listed(path_of(deployment, Node(table.name, "any")).parent, "*.parquet"):
+                if path not in used:
+                    discard(path)

@@ -17,7 +17,7 @@ import polars as pl
 from mpta_pipeline import surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, ValidationError
-from mpta_pipeline.core.named_sql import header, literal, load, quoted
+from mpta_pipeline.core.named_sql import literal, load, quoted
 from mpta_pipeline.core.provenance import read_only_copy, verify
 from mpta_pipeline.core.storage import (
     REPLACED_ESTIMATES,
@@ -32,18 +32,10 @@ from mpta_pipeline.core.storage import (
     write_atomic,
     write_json,
 )
+from mpta_pipeline.personas.dimensions import TITLES
 from mpta_pipeline.publication.trace import Trace, follow
 
-VIEWS = (
-    "value_labels",
-    "recodes",
-    "answers",
-    "estimates",
-    "figures",
-    "found_pockets",
-    "memberships",
-    "unparsed_replies",
-)
+VIEWS = tuple(view.name for view in tables.VIEWS)
 """Published views, each after the views that it reads."""
 
 EARLIER_SCHEMA = "before_0_2"
@@ -81,7 +73,10 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
         case "variables":
-            pointers = listed(layout.raw_store, "*/current.json")
+            # Snapshots stay when a wave leaves the study; its tables do not. Earlier versions had `waves` beside them.
+            folders = (layout.store / "tables" / name for name in ("raw_wave", "waves"))
+            read = {path.stem for folder in folders for path in listed(folder, "*.parquet")}
+            pointers = [p for p in listed(layout.raw_store, "*/current.json") if p.parent.name in read]
             return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
             unused = left_out(layout)
@@ -172,8 +167,8 @@ def publish(layout: Layout) -> Path:
                 _declare(con, table)
                 _fill(con, table, files(here, table))
             _make_views(con, VIEWS)
-            _make_earlier_views(con)
             _comment(con)
+            _make_earlier_views(con)
             con.commit()
 
     # Otherwise DuckDB would replay the old file's write-ahead log on the new file.
@@ -294,7 +289,10 @@ def _make_views(con: duckdb.DuckDBPyConnection, views: Sequence[str]) -> None:
 
 
 def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
-    """Make a view with the earlier column names for each published table or view whose columns were renamed."""
+    """Make a view with the earlier column names for each published table or view whose columns were renamed.
+
+    Comments are those of the current columns, so `_comment` comes first.
+    """
     con.execute(f"create schema {EARLIER_SCHEMA}")
     for name, earlier in ({t.name: t.earlier_names for t in tables.PUBLISHED} | _EARLIER_VIEWS).items():
         if earlier:
@@ -302,6 +300,13 @@ def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
             view = f"{EARLIER_SCHEMA}.{quoted(name)}"
             con.execute(f"create view {view} as select * rename ({names}) from main.{quoted(name)}")
             con.execute(f"comment on view {view} is {literal(f'{name} with the column names of versions before 0.2')}")
+            old = {new: old for old, new in earlier.items()}
+            comments = con.execute(
+                "select column_name, comment from duckdb_columns() where schema_name = 'main' and table_name = ?",
+                [name],
+            )
+            for column, comment in comments.fetchall():
+                con.execute(f"comment on column {view}.{quoted(old.get(column, column))} is {literal(comment)}")
 
 
 def _answer_columns(con: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
@@ -337,24 +342,31 @@ def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) ->
 
 
 def _comment(con: duckdb.DuckDBPyConnection) -> None:
-    """Store the meaning of each table, column and view as a comment, which DuckDB clients show."""
-    for table in tables.PUBLISHED:
-        con.execute(f"comment on table {quoted(table.name)} is {literal(table.description)}")
-        for column in table.columns:
-            con.execute(
-                f"comment on column {quoted(table.name)}.{quoted(column.name)} is {literal(column.description)}"
-            )
-    for name in VIEWS:
-        con.execute(f"comment on view {quoted(name)} is {literal(header(f'views/{name}'))}")
-    present = set(con.table("respondents").columns)
-    labels = con.sql(
-        'select "column", any_value(label order by codebook) from concepts where "column" is not null group by 1'
+    """Store the meaning of each table, view and column as a comment, which DuckDB clients show."""
+    published = [("table", t.name, t.description, t.columns) for t in tables.PUBLISHED]
+    published += [("view", v.name, v.description, v.columns) for v in tables.VIEWS]
+    for kind, name, description, columns in published:
+        con.execute(f"comment on {kind} {quoted(name)} is {literal(description)}")
+        for column in columns:
+            _comment_on_column(con, name, column.name, column.description)
+    labels = dict(
+        con.sql(
+            'select "column", any_value(label order by codebook) from concepts where "column" is not null group by 1'
+        ).fetchall()
     )
-    for name, label in labels.fetchall():
+    present = set(con.table("respondents").columns) - tables.RESPONDENTS.schema.keys()
+    for name, label in labels.items():
         parts = {
             name: label,
             f"{name}__missing": f"{label}: why there is no answer",
             f"{name}__code": f"{label}: native code",
         }
-        for column in parts.keys() & present:
-            con.execute(f"comment on column respondents.{quoted(column)} is {literal(parts[column])}")
+        for part in parts.keys() & present:
+            _comment_on_column(con, "respondents", part, parts[part])
+    for dimension in set(con.table("groups").columns) - tables.GROUPS.schema.keys():
+        title = labels.get(dimension) or TITLES.get(dimension, dimension)
+        _comment_on_column(con, "groups", dimension, f"Dimension of the estimates: {title}; null if unknown")
+
+
+def _comment_on_column(con: duckdb.DuckDBPyConnection, of: str, column: str, text: str) -> None:
+    con.execute(f"comment on column {quoted(of)}.{quoted(column)} is {literal(text)}")

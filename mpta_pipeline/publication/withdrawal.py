@@ -193,7 +193,10 @@ def _drop_answers(
 ) -> None:
     own = theirs.filter("alone")
     for name, spec in models.items():
-        if own.height and layout.ledger(name).is_dir():
+        if spec.control and layout.ledger(name).is_dir():
+            # A simulated respondent knows people's answers. It answers again at the next run, at no cost.
+            outcome.answers[name] = inference.withdraw_all(layout.ledger(name))
+        elif own.height and layout.ledger(name).is_dir():
             outcome.answers[name] = inference.withdraw(spec, own, layout.ledger(name))
     registered = {layout.ledger(name) for name in models}
     for folder in sorted(layout.ledger("any").parent.glob("*")):

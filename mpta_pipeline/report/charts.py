@@ -131,7 +131,13 @@ def strip(
     return _svg("strip small" if small else "strip", words, drawn)
 
 
-MARKS = {"chance": "chance", "item_mode": "item", "group_mode": "group", "sampling_floor": "floor"}
+MARKS = {
+    "chance": "chance",
+    "item_mode": "item",
+    "group_mode": "group",
+    "sampling_floor": "floor",
+    "ceiling": "ceiling",
+}
 """Baselines that are drawn, and the class of their mark."""
 
 
@@ -142,6 +148,8 @@ def mark(name: str, x: float) -> Markup:
             return Markup('<path class="mark item" d="M{} 3.5l5 6.5l-5 6.5l-5 -6.5z"/>').format(x)
         case "group":
             return Markup('<path class="mark group" d="M{} 3.5l5.5 11h-11z"/>').format(x)
+        case "ceiling":
+            return Markup('<path class="mark ceiling" d="M{} 2h-4v16h4"/>').format(x)
         case "floor":
             return Markup('<path class="mark floor" d="M{} 3v14"/>').format(x)
         case _:

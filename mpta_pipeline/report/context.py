@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,10 @@ import polars as pl
 from mpta_pipeline.core.labels import Labels, plain
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases, rows
+from mpta_pipeline.report.findings import Findings, find
 from mpta_pipeline.report.forest import Forest
 from mpta_pipeline.report.rows import ALL, Estimate, MetricRecord
+from mpta_pipeline.report.transcripts import Transcript, transcripts
 
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
@@ -23,10 +26,8 @@ POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
 FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")
 OF_GROUPS = (*FIDELITY, "consistency")
 """Estimates of a whole dimension that do not measure inequality between its groups."""
-OPEN_MODELS = 3
-"""Models of a task and survey whose subgroup tables are open, and which have subgroup tables of further metrics."""
 SHOWN_MODELS = 12
-"""Models with a subgroup table on the page: 60 subgroups take about 50 kB per model. The warehouse has all."""
+"""Models of a task and survey in the tables of the page. The charts and the warehouse have all."""
 _POCKET = ("model", "task", "survey", "condition", "pocket")
 
 
@@ -60,6 +61,9 @@ class Report:
         set_aside: Wave → what was set aside in it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups.
+        records: Table → partition → what the record of the stored table says about how it was made.
+        usage: Model → tokens and US dollars of its replies, and the model as the provider reports it.
+        controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Report:
         notes: Sequence[str],
         *,
         labels: Labels,
+        records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+        usage: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.frames = frames
         self.study = study
@@ -78,17 +84,20 @@ class Report:
         self.set_aside = {wave: list(lines) for wave, lines in sorted(set_aside.items()) if lines}
         self.notes = list(notes)
         self.labels = labels
+        self.records = records or {}
+        self.usage = usage or {}
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
         self.confidence = study.figures.confidence
-        self.open_models = OPEN_MODELS
+        self.version = version("mpta-pipeline")
         self.values = rows.value_order(frames["options"])
         self.spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
         self.estimates = rows.read(frames["subgroup_metrics"], self.min_personas, self.spans)
         self._by_cell: dict[tuple[str, str], list[Estimate]] = {}
         for row in self.estimates:
             self._by_cell.setdefault((row.task, row.survey), []).append(row)
-        self.models = sorted({row.model for row in self.estimates})
+        self.controls = frozenset(frames["models"].filter("control")["model"])
+        self.models = sorted({row.model for row in self.estimates}, key=lambda name: (name in self.controls, name))
         self.surveys = sorted({row.survey for row in self.estimates})
         named = {row.task for row in self.estimates}
         self.tasks = [*(name for name in study.tasks if name in named), *sorted(named - study.tasks.keys())]
@@ -199,17 +208,6 @@ class Report:
         """Estimates by dimension, in the order of the study."""
         return rows.blocks(estimates, self.study.figures.dimensions, self.values)
 
-    def by_model(
-        self, models: Sequence[str], mine: Sequence[Estimate], metric: str, condition: str
-    ) -> dict[str, Forest]:
-        """A table of subgroups per model, all on one axis."""
-        chosen = [row for row in mine if row.metric == metric and row.condition == condition]
-        return {
-            model: self.forest(metric, of_model, chosen)
-            for model in models
-            if (of_model := [row for row in chosen if row.model == model])
-        }
-
     def forest(
         self, metric: str, shown: Sequence[Estimate], together: Sequence[Estimate], *, by_metric: bool = False
     ) -> Forest:
@@ -226,7 +224,6 @@ class Report:
             for row in together
             for value in (row.estimate, row.low, row.high, row.unweighted, *(row.baselines.get(m) for m in marks))
         ]
-        effects = [value for row in together for value in (row.effect, row.effect_low, row.effect_high)]
         zero = 0.0 if record is not None and record.direction == "zero" else None
         return Forest(
             metric=metric,
@@ -235,9 +232,6 @@ class Report:
             blocks=rows.by_metric(shown) if by_metric else self.blocks(shown),
             marks=marks,
             weighted=any(row.weighted for row in shown),
-            effects=charts.Axis.over(effects, share=share, reference=0.0)
-            if any(row.effect is not None for row in shown)
-            else None,
         )
 
     # --- what several sections show -----------------------------------------------------------------------------------
@@ -280,6 +274,23 @@ class Report:
             if row["leading"]:
                 row["others"] = of_pocket.get(tuple(row[c] for c in _POCKET), [])
         return found
+
+    @cached_property
+    def found(self) -> Findings:
+        """What the first screen shows."""
+        return find(
+            self.frames,
+            level=self.level,
+            margin=self.study.figures.equivalence_margin,
+            # The records of the metric registry name the family within which q-values are corrected.
+            families={name: str(getattr(record, "family", name)) for name, record in self.metrics.items()},
+            controls=self.controls | set(self.labels.controls),
+        )
+
+    @cached_property
+    def transcripts(self) -> list[Transcript]:
+        """Prompts and replies beside the cards, as far as the data-use policy allows."""
+        return transcripts(self.found, self.frames)
 
     @cached_property
     def reliability(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Render the report as one self-contained HTML file: no script, no network, everything escaped."""
+"""Render the report as one self-contained HTML file: no network, everything escaped, readable without scripts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ from markupsafe import Markup
 from mpta_pipeline.core import tables as t
 from mpta_pipeline.core.labels import Labels
 from mpta_pipeline.core.study import Study
-from mpta_pipeline.report import charts, phrases
+from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import MetricRecord
 from mpta_pipeline.report.section import Section, sections
+from mpta_pipeline.report.transcripts import chosen_prompts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 TASKS = 40
 """Place of the tasks among the sections of the page."""
+OPEN = 10
+"""Place of the part of a task that is open; parts with a title after it are folded."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A rendered section of the page."""
+    """A rendered section of the page.
 
+    Attributes:
+        kind: Class of its element: `part-` and the section's name, or `task`, of which print keeps the sentences.
+    """
+
+    kind: str
     anchor: str
     contents: str
     heading: Markup
@@ -46,6 +54,8 @@ def render_report(
     set_aside: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
     labels: Labels | None = None,
+    records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    usage: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """Render the report.
 
@@ -59,12 +69,16 @@ def render_report(
         set_aside: Wave → what was set aside in it because the crosswalk does not know it, one text per column.
         notes: Further facts that a reader must know before quoting an estimate, one sentence each.
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
+        records: Table → partition → the record of the stored table, for failures and warnings of the run.
+        usage: Model → tokens and US dollars of its replies.
 
     Returns:
-        HTML with styles and charts inside. Equal input gives equal text.
+        HTML with styles, scripts and data inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    report = Report(frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels())
+    report = Report(
+        frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels(), records=records, usage=usage
+    )
     shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
         _environment()
@@ -74,16 +88,50 @@ def render_report(
             title=title,
             generated=generated,
             parts=_parts(report, shared),
-            style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            style=_files("*.css"),
+            scripts=_files("*.js"),
+            library=Markup(charts_data.library()) if report.estimates else "",
         )
     )
+
+
+def _files(pattern: str) -> Markup:
+    """The templates with such a name in the order of their names, after the page's own style."""
+    paths = sorted(_TEMPLATES.glob(pattern), key=lambda path: (path.name != "report.css", path.name))
+    return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
+
+
+def shown_prompts(
+    tables: Mapping[str, pl.DataFrame], *, study: Study, metrics: Mapping[str, MetricRecord], labels: Labels
+) -> list[str]:
+    """The ids of the prompts whose texts the report shows: PROMPTS and RESPONSES are then read for these alone.
+
+    Args:
+        tables: Frames by table name: the estimates, pockets and comparison, scores, groups, and personas with today's
+            `data_use`.
+        study: The study.
+        metrics: Records of the metric registry by name.
+        labels: Names for people, and which models are controls.
+    """
+    frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
+    report = Report(frames, study, metrics, {}, (), labels=labels)
+    return sorted({prompt for _, prompts, _ in chosen_prompts(report.found, frames) for prompt in prompts})
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:
     """The sections of the page in order; the parts of each task and survey come at place `TASKS`."""
     page = [(section, body) for section in sections("page") if (body := _body(section, shared, report)) is not None]
     made = [
-        (section.order, _Part(section.name, section.contents or section.title, Markup.escape(section.title), body))
+        (
+            section.order,
+            _Part(
+                f"part-{section.name}",
+                section.name,
+                section.contents or section.title,
+                Markup.escape(section.title),
+                body,
+            ),
+        )
         for section, body in page
     ]
     before = [part for order, part in made if order < TASKS]
@@ -97,20 +145,30 @@ def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, surv
     named = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
     badge = Markup(' <span class="badge">sample items</span>') if task in report.samples else ""
     opening = _template(_TASK_OPENING).render(**shared, task=task, survey=survey)
-    parts = [
-        Markup("<h3>{}</h3>\n").format(section.title) + body if section.title else body
-        for section in sections("task")
-        if (body := _body(section, shared, report, task, survey)) is not None
-    ]
+    parts: list[Markup] = []
+    for section in sections("task"):
+        body = _body(section, shared, report, task, survey)
+        if body is None:
+            continue
+        heading = Markup("<h3>{}</h3>").format(section.title)
+        if section.order == OPEN:
+            body = heading + body
+        elif section.title:
+            body = Markup('<details class="fold">\n<summary>{}</summary>\n{}\n</details>').format(heading, body)
+        parts.append(body)
     return _Part(
-        f"s{place}", named, Markup.escape(phrases.opening(named)) + badge, Markup("\n").join([Markup(opening), *parts])
+        "task",
+        f"s{place}",
+        named,
+        Markup.escape(phrases.opening(named)) + badge,
+        Markup("\n").join([Markup(opening), *parts]),
     )
 
 
 _TASK_OPENING = """\
 {% if view.about(survey) %}<p class="sub">{{ view.about(survey) }}</p>{% endif %}
 {% for h in view.headlines if h.task == task and h.survey == survey %}
-<p><b>{{ h.model }}</b>: {{ h.verdict }}{% if h.effect %}; {{ h.effect }}{% endif %}.</p>
+<p class="printed"><b>{{ labels.model(h.model) }}</b>: {{ h.verdict }}{% if h.effect %}; {{ h.effect }}{% endif %}.</p>
 {% endfor %}
 """
 

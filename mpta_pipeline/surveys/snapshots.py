@@ -169,7 +169,7 @@ def previous_releases(layout: Layout, wave: str) -> dict[str, list[tuple[str, tu
     }
 
 
-def hold(layout: Layout, wave: str, releases: Collection[str]) -> None:
+def hold(layout: Layout, wave: str, releases: Collection[str], *, in_use: Mapping[str, Sequence[str]]) -> None:
     """Record which of a wave's releases are held: read, but not in use, because a check refused them.
 
     What was in use before stays in use, and a later release supersedes that and not the held one.
@@ -178,10 +178,29 @@ def hold(layout: Layout, wave: str, releases: Collection[str]) -> None:
         layout: Where snapshots are.
         wave: The wave.
         releases: Ids of the held releases; empty if all that were read are in use.
+        in_use: Id of each release that the harmonized wave has respondents from → their countries. Lists that an
+            earlier version wrote do not say which release that is.
     """
     stored, held = _current(layout, wave), sorted(release.rpartition("@")[2] for release in releases)
-    if stored["held"] != held:
-        write_checked_json({**stored, "held": held}, layout.raw_store / wave / _CURRENT)
+    now = {**stored, "held": held}
+    used = {release.rpartition("@")[2]: list(countries) for release, countries in in_use.items()}
+    if held and (unknown := used.keys() - {part["release"] for part in (*stored["parts"], *stored["before"])}):
+        data_use = stored["parts"][0]["data_use"]
+        staying = [_staying_part(layout, wave, release, used[release], data_use) for release in sorted(unknown)]
+        now["before"] = [*stored["before"], *staying]
+        # The earlier version took whatever was read last for superseded, a held release included.
+        now["parts"] = [
+            {**part, "previous": _superseded(part, stored["parts"], now["before"])} if part["release"] in held else part
+            for part in stored["parts"]
+        ]
+    if now != stored:
+        write_checked_json(now, layout.raw_store / wave / _CURRENT)
+
+
+def _staying_part(layout: Layout, wave: str, release: str, countries: list[str], data_use: str) -> dict[str, Any]:
+    """The part of a release that stays in use in place of a held one."""
+    limited = set(countries) < set(_countries_of_release(layout, wave, release))
+    return {"release": release, "countries": countries, "limited": limited, "data_use": data_use, "previous": []}
 
 
 def releases_in_use(stored: Mapping[str, Any]) -> list[str]:

@@ -363,6 +363,10 @@ class Policy(StrictModel):
     """The user's decisions about a source: whether to use it, by which permission, and where its personas may go.
 
     Attributes:
+        use: Whether waves of the source take part.
+        acknowledged: For a closed source: who permitted what, and when. It is kept with the release.
+        data_use: `any`: personas may be sent to any endpoint; `local_only`: to models on this machine, and to those
+            marked as trusted; null means as the source's record says.
         watch: Addresses to query for new releases, instead of the source's own; empty means none.
         download: Whether a new release may be downloaded; null means as the source's record says.
         accept: Release id → why this release may differ from the one before by more than the checks allow.
@@ -377,7 +381,12 @@ class Policy(StrictModel):
 
 
 class SurveyConfig(StrictModel):
-    """`surveys.yaml`: further survey folders, and the policy per source."""
+    """`surveys.yaml`: further survey folders, and the policy per source.
+
+    Attributes:
+        directories: Folders with survey files besides MPTA_SURVEY_DIR; relative paths start at this file's folder.
+        sources: Source → what may be done with it.
+    """
 
     directories: tuple[Path, ...] = ()
     sources: dict[str, Policy] = Field(default_factory=dict)

@@ -3,8 +3,9 @@
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
+from mpta_pipeline.tasks.known_truth import with_known_truth
 from mpta_pipeline.tasks.parsing import markers, read_replies
-from mpta_pipeline.tasks.prompt_checks import check_prompts, check_scores, gold_position_test
+from mpta_pipeline.tasks.prompt_checks import check_prompts, check_readable, gold_position_test, readable_rates
 from mpta_pipeline.tasks.prompts import build_prompts, option_orders
 from mpta_pipeline.tasks.scoring import parse_replies, score
 from mpta_pipeline.tasks.task_kind import TaskKind
@@ -18,7 +19,7 @@ __all__ = [
     "build_items",
     "build_prompts",
     "check_prompts",
-    "check_scores",
+    "check_readable",
     "completed",
     "gold_position_test",
     "item_file_version",
@@ -27,6 +28,8 @@ __all__ = [
     "option_orders",
     "parse_replies",
     "read_replies",
+    "readable_rates",
     "score",
     "task_kinds",
+    "with_known_truth",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -52,7 +53,8 @@ def build_items(
     kind = kind_of(name, config, base)
     files = locate(name, config, kind.file, base=base, cache_dir=cache_dir)
     gaps = Gaps() if gaps is None else gaps
-    items = kind.items(ItemRequest(config, crosswalk, respondents, files, study.seed, gaps))
+    located = _with_option_files(config, kind, base)
+    items = kind.items(ItemRequest(located, crosswalk, respondents, files, study.seed, gaps))
     items = sound(items, gaps, files[0] if files else None)
     gaps.check(name, items.height)
     if items.is_empty():
@@ -131,8 +133,32 @@ def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:
     """
     kind = kind_of(config.kind, config, base)
     version = _files_version(config, kind, base)
+    located = _with_option_files(config, kind, base).options
+    further: list[str | bytes] = [
+        _content(located[name]) for name in kind.option_files if located.get(name) is not None
+    ]
     own = task_kinds(base).files.get(kind.name)
-    return version if own is None else digest(version, own.read_bytes())
+    further += [] if own is None else [own.read_bytes()]
+    return digest(version, *further) if further else version
+
+
+def _with_option_files(config: TaskConfig, kind: TaskKind, base: Path | None) -> TaskConfig:
+    """The configuration of a task with whole paths in the options that name files.
+
+    A relative path counts from the configuration folder, or, without such a file there, from the working directory.
+    """
+    found = {name: config.options[name] for name in kind.option_files if config.options.get(name) is not None}
+    if not found or base is None:
+        return config
+    whole = {name: str(base / path) for name, path in found.items() if (base / path).exists()}
+    return config.model_copy(update={"options": config.options | whole})
+
+
+def _content(path: Any) -> str:
+    try:
+        return file_sha256(Path(path))
+    except OSError:
+        return "absent"
 
 
 def _files_version(config: TaskConfig, kind: TaskKind, base: Path | None) -> str:

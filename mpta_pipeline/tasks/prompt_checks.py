@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import polars as pl
 from scipy import stats
 
@@ -38,15 +41,14 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
-    """Check that at least the share `least` of a model's replies can be read, per elicitation and condition.
+def readable_rates(scores: pl.DataFrame) -> list[dict[str, Any]]:
+    """Shares of a model's replies that can be read and that refuse, per elicitation and condition.
 
     Args:
-        scores: SCORES of one model and task.
-        least: Share of the replies, without failed requests, that must name an option or be open text.
+        scores: SCORES of one model and task; failed requests do not count.
     """
     replies = scores.filter(pl.col("status") != "error")
-    rates = (
+    return (
         replies.group_by("elicitation", "condition")
         .agg(
             (pl.col("status") == "ok").mean().alias("readable"),
@@ -55,19 +57,30 @@ def check_scores(scores: pl.DataFrame, least: float) -> list[CheckResult]:
             pl.col("unparsed_reason").drop_nulls().mode().sort().first().alias("mostly"),
         )
         .sort("elicitation", "condition")
+        .to_dicts()
     )
-    below = rates.filter(pl.col("readable") < least)
+
+
+def check_readable(rates: Sequence[Mapping[str, Any]], least: float) -> CheckResult:
+    """Check that at least a share of a model's replies can be read, per elicitation and condition.
+
+    Args:
+        rates: What `readable_rates` returned.
+        least: Share of the replies that must name an option or be open text.
+    """
     worst = "; ".join(
-        f"{condition}, {elicitation}: {readable:.0%} of {n:,} replies name an option, {refused:.0%} refuse"
-        + (f"; the most frequent reason of the others: {mostly}" if mostly else "")
-        for elicitation, condition, readable, refused, n, mostly in below.iter_rows()
+        f"{rate['condition']}, {rate['elicitation']}: {rate['readable']:.0%} of {rate['replies']:,} replies name an "
+        f"option, {rate['refused']:.0%} refuse"
+        + (f"; the most frequent reason of the others: {rate['mostly']}" if rate["mostly"] else "")
+        for rate in rates
+        if rate["readable"] < least
     )
     said = (
         f"At least {least:.0%} of the replies name an option"
         if not worst
         else f"Too few replies can be read (at least {least:.0%} should): {worst}"
     )
-    return [CheckResult("replies_readable", below.is_empty(), "warn", said, {"rates": rates.to_dicts()})]
+    return CheckResult("replies_readable", not worst, "warn", said, {"rates": list(rates)})
 
 
 def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:

@@ -91,6 +91,8 @@ class TaskKind:
         closing: The sentence after the persona, by framing.
         file: The item file that it reads; None for kinds that make items from the survey.
         options: Options that it understands, with their meaning.
+        option_files: Those of them that name a file, relative to the configuration folder. If its content changes, the
+            items are made again.
         example: Content of its example prompt; None for kinds that the documentation does not show.
         signature: How `mpta score` recognizes its item file; None if the user must name the kind.
         shuffles_options: The canonical order of options is set by a hash, so that letters in answers to the published
@@ -104,6 +106,7 @@ class TaskKind:
     closing: Mapping[str, str] = field(default_factory=lambda: AS_ASKED)
     file: ItemFile | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    option_files: tuple[str, ...] = ()
     example: Example | None = None
     signature: ItemFileSignature | None = None
     shuffles_options: bool = False

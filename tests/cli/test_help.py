@@ -1,5 +1,6 @@
 """Help, version and start-up: every command explains itself with examples that the parser accepts."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -33,7 +34,7 @@ def test_every_example_is_understood(line):
     command.make_context(words[0], words[1:])
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"ui"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_that_shows_a_result_takes_json_and_quiet(name):
     names = {option for parameter in GROUP.commands[name].params for option in parameter.opts}
     assert {"--json", "--quiet", "-q"} <= names
@@ -63,3 +64,16 @@ def test_help_texts_end_their_sentences_and_name_no_key_of_a_table():
         text = " ".join((command.run.__doc__ or "").split())
         assert text.endswith("."), name
         assert not re.search(r"\bfigures?\b|\breply\b|\basked?\b", text), name
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_offers_the_commands(shell):
+    words = {"COMP_WORDS": "mpta sta", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "mpta sta"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from mpta_pipeline.cli import app; app(prog_name='mpta')"],
+        env={**os.environ, **words, "_MPTA_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "status" in done.stdout and "surveys" not in done.stdout

@@ -103,6 +103,8 @@ class Server(ThreadingHTTPServer):
         self.asked: Counter[str] = Counter()
         self.by_model: Counter[str] = Counter()
         self.delay = 0.0
+        # Name of a model of whose replies each second names no option.
+        self.mumbling: str | None = None
         # Name of a model whose key is refused.
         self.refuse: str | None = None
         # Called once, while the next request waits for its answer.
@@ -135,7 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         meanwhile, self.server.meanwhile = self.server.meanwhile, None
         if meanwhile:
             meanwhile()
-        text = json.dumps(request["messages"], sort_keys=True) + request.get("model", "")
+        asked = request["prompt"] if "prompt" in request else request["messages"]
+        text = json.dumps(asked, sort_keys=True) + request.get("model", "")
         self.server.asked[text] += 1
         self.server.by_model[request.get("model", "")] += 1
         if self.server.delay:
@@ -147,6 +150,20 @@ class _Handler(BaseHTTPRequestHandler):
         top = [{"token": letters[i], "logprob": float(weights[i]), "bytes": [ord(letters[i])]} for i in order]
         # The picked letter is always A or B, so that it is an option of every item.
         picked = "AB"[h[9] % 2]
+        if request.get("model") == self.server.mumbling and h[10] % 2:
+            picked = "Hmm."
+        if self.path.endswith("/messages"):  # Anthropic
+            said = [{"type": "text", "text": picked}]
+            used = {"input_tokens": len(text) // 4, "output_tokens": 1}
+            self._send({"model": request["model"], "content": said, "stop_reason": "end_turn", "usage": used})
+            return
+        if "prompt" in request:  # a base model
+            top_here = {one["token"]: one["logprob"] for one in top}
+            likely = {"tokens": [picked], "token_logprobs": [top[0]["logprob"]], "top_logprobs": [top_here]}
+            said = [{"index": 0, "text": picked, "finish_reason": "stop", "logprobs": likely}]
+            used = {"prompt_tokens": len(text) // 4, "completion_tokens": 1}
+            self._send({"model": request["model"], "choices": said, "usage": used})
+            return
         self._send(
             {
                 "id": "x",

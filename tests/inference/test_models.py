@@ -23,6 +23,7 @@ def test_the_shipped_file_is_valid():
     models = inference.load_models(REPOSITORY / "dagster_home" / "models.yaml")
     assert models["smollm2"].is_local
     assert models["smollm2"].key() is None
+    assert [name for name, spec in models.items() if spec.control] == ["echo", "planted"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_the_examples_in_the_shipped_file_are_valid(tmp_path: Path):
     start = next(i for i, line in enumerate(lines) if "Examples:" in line)
     text = "\n".join(["models:", *(line.replace("  # ", "  ", 1) for line in lines[start + 1 :] if len(line) > 3)])
     models = load(tmp_path, text)
-    assert {spec.provider for spec in models.values()} == {"openai", "anthropic", "gemini", "embedded"}
+    assert {spec.provider for spec in models.values()} == {"openai", "anthropic", "gemini", "embedded", "simulated"}
     assert models["qwen-local"].is_local
     assert not models["azure"].is_local
 

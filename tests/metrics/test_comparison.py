@@ -50,6 +50,13 @@ def test_one_model_alone_has_its_own_row(three):
     assert compare_models(three.clear(), rules=RULES).is_empty()
 
 
+def test_a_control_changes_nothing_about_the_models(three, table):
+    best, _, _ = world(personas=80, items=20, orders=1, skill=0.95)
+    beside = pl.concat([three, best.with_columns(model=pl.lit("a control"))])
+    assert compare_models(beside, rules=RULES, controls=["a control"]).equals(table)
+    assert not compare_models(beside, rules=RULES).equals(table)
+
+
 def test_row_order_does_not_show(three, table):
     assert compare_models(three.sample(fraction=1, shuffle=True, seed=1), rules=RULES).equals(table)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 
 from tests.factories.deployment import Server, World, respondents, serving, write_wave
 from tests.orchestration.ticks import Daemon
@@ -23,7 +22,7 @@ class Filled:
     server: Server
     asked: Counter[str]
     by_model: Counter[str]
-    cursors: dict[str, AssetDaemonCursor]
+    cursors: dict[str, str | None]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Broken files, failures, kills and changes while models are asked: what automation ticks make of them."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -98,15 +97,15 @@ def test_a_change_that_lands_while_a_model_is_asked_is_not_lost_and_nothing_runs
         now = daemon.evaluate()
         if "responses" in now:
             break
-        daemon.execute(now)
+        daemon.execute()
     server.meanwhile = meanwhile
     daemon.ran = []
-    daemon.execute(now)
+    daemon.execute()
     asked_first = partitions(daemon.ran, "responses")
     assert len(requested) == 2, "the change landed while the run was asking"
-    assert set(requested[0]) == {"raw_wave", "harmonized_wave", "survey_changelog"}, requested
+    assert requested[0] == {"raw_wave": {"gss_extract-2012"}}, requested
     assert not requested[1], "what was requested is not requested again; what is running is left alone"
-    daemon.execute(requested[0])
+    daemon.execute()
     ran = daemon.settle()
     assert "gss_extract-2012" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
     assert max(server.asked.values()) == 1
@@ -124,7 +123,10 @@ def test_a_failed_partition_is_retried_once_and_then_waits(daemon, world, server
     assert (Layout.from_env().table("subgroup_metrics", "loopback", "value_alignment")).exists(), "the other goes on"
     assert daemon.settle() == [], "then it waits for a person"
     server.refuse = None
-    daemon.execute({"responses": {f"refused|{task}" for task in STUDY["tasks"]}})
+    for task in STUDY["tasks"]:  # as from the UI
+        daemon.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=daemon.instance, asset_selection=[dg.AssetKey("responses")], partition_key=f"refused|{task}"
+        )
     daemon.settle()
     assert (Layout.from_env().table("subgroup_metrics", "refused", "value_alignment")).exists()
     assert max(server.asked.values()) == 1, "what was answered before the failure is not asked again"
@@ -163,11 +165,11 @@ def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, s
         daemon.cursors = before
         requested = daemon.evaluate()
         if "responses" not in requested:
-            daemon.execute(requested)
+            daemon.execute()
     # Killed with the run in the midst of asking.
     server.delay = 0.05
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.orchestration.ticks", json.dumps({a: sorted(k) for a, k in requested.items()})],
+        [sys.executable, "-m", "tests.orchestration.ticks", "models_to_report"],
         env=os.environ | world.environment,
         cwd=ROOT,
     )
@@ -180,7 +182,7 @@ def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, s
     assert asked < needed
     daemon.look()
     assert "responses" not in daemon.evaluate(), "the run counts as in progress until it is known to be gone"
-    (cut_off,) = [r for r in daemon.instance.get_runs() if not r.is_finished]
+    (cut_off,) = [r for r in daemon.instance.get_runs() if not r.is_finished and r.job_name == "models_to_report"]
     daemon.instance.report_run_failed(cut_off, "what run monitoring says of it (test_launcher.py)")
     daemon.settle()
     assert server.calls <= needed + 8, "asked twice at most what was in flight"

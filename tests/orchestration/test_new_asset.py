@@ -66,7 +66,7 @@ def test_a_declaration_and_a_step_are_an_asset_everywhere(world):
     built = definitions.build(deployment)
     asset = built.resolve_asset_graph().get(dg.AssetKey("unreadable_shares"))
     assert asset.description == SCHEMA.description and asset.group_name == "metrics"
-    assert asset.tags["holds"] == "aggregates" and asset.automation_condition is not None and asset.code_version
+    assert asset.tags["holds"] == "aggregates" and asset.code_version
     assert {key.to_user_string() for key in asset.parent_keys} == {"scores"}
     assert [c.name for c in asset.metadata["dagster/column_schema"].columns] == list(SCHEMA.schema)
     assert "  scores --> unreadable_shares" in graph.mermaid()

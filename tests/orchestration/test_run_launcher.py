@@ -9,7 +9,7 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from mpta_pipeline.orchestration import run_launcher
-from mpta_pipeline.orchestration.command_runs import COMMAND_TAG, sole_command
+from mpta_pipeline.orchestration.command_runs import COMMAND_TAG, PART_OF_TAG, sole_command
 from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -58,3 +58,12 @@ def test_a_run_inside_a_command_lives_as_long_as_a_command_is_at_work(status):
 def test_of_a_run_that_was_started_otherwise_nothing_is_claimed(status):
     of, _ = status
     assert of() == WorkerStatus.RUNNING
+
+
+def test_a_run_inside_another_one_lives_as_long_as_that(status):
+    of, instance = status
+    whole = instance.create_run_for_job(dg.job(name="whole")(lambda: None), status=dg.DagsterRunStatus.STARTED)
+    assert of(**{PART_OF_TAG: whole.run_id}) == WorkerStatus.RUNNING
+    instance.report_run_failed(whole)
+    assert of(**{PART_OF_TAG: whole.run_id}) == WorkerStatus.NOT_FOUND
+    assert of(**{PART_OF_TAG: "deleted"}) == WorkerStatus.NOT_FOUND

@@ -1,22 +1,22 @@
-"""Drives real automation ticks: sources sensor, condition evaluation, and the runs that were requested, in process."""
+"""Drives real automation ticks: sources sensor, lanes' sensors, and the runs that were requested, in process."""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Iterable
-from functools import cache
-from unittest.mock import patch
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from mpta_pipeline import definitions
-from mpta_pipeline.orchestration import sensors
+from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.orchestration import automation, sensors
+from mpta_pipeline.orchestration.command_runs import PART_OF_TAG
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.staleness import Due
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # What `tests.factories.deployment` starts with.
 WAVES = {"gss_extract-2016", "gss_extract-2018"}
 CELLS = {"loopback|value_alignment", "loopback|sample_myths"}
@@ -37,13 +37,14 @@ class Messages(logging.Handler):
 class Daemon:
     """What `dagster dev` does about automation, one tick at a time.
 
-    Requested partitions are grouped into runs as the daemon does: in the graph's order, neighbours that were requested
-    over the same partitions together; assets with a single-run backfill policy take all their partitions in one run.
+    The sensors are the real ones. The runs that they request are carried out in this process.
     """
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        self.cursors: dict[str, AssetDaemonCursor] = {}
+        self.cursors: dict[str, str | None] = {}
+        self.requests: list[tuple[automation.Lane, dg.RunRequest]] = []
+        self.said: dict[str, str] = {}
         self.ran: list[tuple[str, str | None]] = []
         self.failed: list[str] = []
         self.sensor_cursor: str | None = None
@@ -78,57 +79,71 @@ class Daemon:
             self.instance.report_runless_asset_event(event)
 
     def evaluate(self) -> dict[str, set[str | None]]:
-        """One tick of each automation sensor: what they request."""
+        """One tick of each lane's sensor: what is out of date in the lanes that request a run."""
         requested: dict[str, set[str | None]] = {}
-        # As in the daemon, whose tick asks the database for a partition set once; the tester asks a thousand times.
-        known = cache(self.instance.get_dynamic_partitions)
-        for sensor in sensors.AUTOMATION:
-            with patch.object(self.instance, "get_dynamic_partitions", known):
-                result = dg.evaluate_automation_conditions(
-                    defs=self.definitions,
-                    instance=self.instance,
-                    asset_selection=sensor.asset_selection,
-                    cursor=self.cursors.get(sensor.name),
-                )
-            self.cursors[sensor.name] = result.cursor
-            for key in sensor.asset_selection.resolve(self.graph):
-                requested[key.to_user_string()] = set(result.get_requested_partitions(key))
-        return {asset: keys for asset, keys in requested.items() if keys}
-
-    def execute(self, requested: dict[str, set[str | None]]) -> None:
-        """Run what was requested."""
-        groups: list[tuple[set[str | None], list[str]]] = []
-        for asset in (k.to_user_string() for k in self.graph.toposorted_asset_keys):
-            if asset not in requested:
+        repository = self.definitions.get_repository_def()
+        for lane in automation.LANES:
+            nodes = {str(d.node): d for d in self.due(lane)}
+            with dg.build_sensor_context(
+                instance=self.instance, repository_def=repository, cursor=self.cursors.get(lane.name)
+            ) as context:
+                result = repository.get_sensor_def(lane.name)(context)
+                self.cursors[lane.name] = context.cursor
+            if isinstance(result, dg.SkipReason):
+                self.said[lane.name] = result.skip_message or ""
                 continue
-            if groups and groups[-1][0] == requested[asset]:
-                groups[-1][1].append(asset)
-            else:
-                groups.append((requested[asset], [asset]))
-        for keys, assets in groups:
-            policy = self.graph.get(dg.AssetKey(assets[0])).backfill_policy
-            together = policy is not None and policy.max_partitions_per_run is None and keys != {None}
-            ordered = sorted(keys, key=str)
-            for batch in [ordered] if together else [[k] for k in ordered]:
-                self._run(assets, batch)
+            for event in result.asset_events:
+                self.instance.report_runless_asset_event(event)
+            if not result.run_requests:
+                self.said[lane.name] = result.skip_reason.skip_message
+                continue
+            self.requests += [(lane, request) for request in result.run_requests or ()]
+            for d in nodes.values():
+                requested.setdefault(d.node.asset, set()).add(d.node.partition or None)
+        return requested
 
-    def _run(self, assets: list[str], keys: list[str | None]) -> None:
-        tags = (
-            {ASSET_PARTITION_RANGE_START_TAG: str(keys[0]), ASSET_PARTITION_RANGE_END_TAG: str(keys[-1])}
-            if len(keys) > 1
-            else {}
+    def due(self, lane: automation.Lane) -> list[Due]:
+        """What the lane would start with; nothing if its configuration cannot be read."""
+        try:
+            return automation.wanted(Deployment.from_env(), self.instance, lane).nodes
+        except MptaError:
+            return []
+
+    def execute(self) -> None:
+        """Carry out the runs that were requested."""
+        requests, self.requests = self.requests, []
+        for lane, request in requests:
+            self.launch(lane.job, request.run_config, request.tags)
+
+    def launch(self, job: str, run_config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Carry out a run of a lane's job, and note what its runs made."""
+        before = {run.run_id for run in self.instance.get_runs()}
+        done = self.definitions.get_job_def(job).execute_in_process(
+            instance=self.instance, run_config=dict(run_config) | QUIET, tags=dict(tags), raise_on_error=False
         )
-        result = self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(a) for a in assets],
-            partition_key=keys[0] if len(keys) == 1 else None,
-            tags=tags,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        self.ran += [(a, k) for a in assets for k in keys]
-        if not result.success:
-            self.failed += [f"{a}|{k}" for a in assets for k in keys]
+        if not done.success:
+            self.failed.append(job)
+        for run in reversed(self.instance.get_runs(dg.RunsFilter(tags={PART_OF_TAG: done.run_id}))):
+            assert run.run_id not in before
+            planned = self._planned(run.run_id)
+            self.ran += planned
+            if run.status is not dg.DagsterRunStatus.SUCCESS:
+                made = {
+                    (event.dagster_event.asset_key.to_user_string(), event.dagster_event.partition)
+                    for event in self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+                }
+                self.failed += [f"{asset}|{key}" for asset, key in planned if (asset, key) not in made]
+
+    def _planned(self, run_id: str) -> list[tuple[str, str | None]]:
+        """Assets and partitions of a run, in the order of its steps."""
+        found = []
+        for event in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
+            data = event.dagster_event.event_specific_data
+            subset = data.partitions_subset
+            keys = [data.partition] if subset is None else sorted(subset.get_partition_keys())
+            found += [(data.asset_key.to_user_string(), key) for key in keys]
+        order = [key.to_user_string() for key in self.graph.toposorted_asset_keys]
+        return sorted(found, key=lambda pair: order.index(pair[0]))
 
     def settle(self, limit: int = 12) -> list[tuple[str, str | None]]:
         """Tick until nothing is requested; what ran, in order."""
@@ -138,7 +153,7 @@ class Daemon:
             requested = self.evaluate()
             if not requested:
                 return self.ran
-            self.execute(requested)
+            self.execute()
         raise AssertionError(f"not settled after {limit} ticks; last requested {requested}")
 
     def assets_run(self) -> set[str]:
@@ -153,7 +168,7 @@ def partitions(ran: Iterable[tuple[str, str | None]], asset: str) -> list[str | 
 
 if __name__ == "__main__":  # a run in a process of its own, for tests that kill it
     with dg.DagsterInstance.get() as found:
-        Daemon(found).execute({asset: set(keys) for asset, keys in json.loads(sys.argv[1]).items()})
+        Daemon(found).launch(sys.argv[1], {}, {})
 
 
 def tables(world):

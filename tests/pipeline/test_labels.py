@@ -77,3 +77,9 @@ def test_every_source_has_a_title_of_its_own() -> None:
 
     titles = [survey_title(source.title) for source in surveys.load_sources()]
     assert all(titles) and not any("{" in title for title in titles)
+
+
+def test_a_control_is_named_as_one() -> None:
+    names = Labels(controls=frozenset({"echo"}))
+    assert names.model("echo") == "echo (simulated respondent, a control)"
+    assert names.model("gpt") == "gpt"

@@ -43,6 +43,56 @@ def test_every_published_table_has_its_declared_columns_and_comments(published: 
     assert comment.item() == table.description
 
 
+@pytest.mark.parametrize("view", tables.VIEWS, ids=lambda v: v.name)
+def test_every_view_has_its_declared_columns_and_its_key_is_unique(published: Layout, view: tables.View) -> None:
+    frame = ask(published, f"from {view.name}")
+    assert dict(frame.schema) == dict(view.schema)
+    assert frame.select(view.key).is_unique().all()
+    comment = ask(published, f"select comment from duckdb_views() where view_name = '{view.name}' and not internal")
+    assert view.description in comment["comment"].to_list()
+
+
+def test_everything_published_has_a_comment(published: Layout) -> None:
+    silent = ask(
+        published,
+        """select schema_name, table_name, column_name from duckdb_columns()
+           where not internal and coalesce(comment, '') = ''
+           union all select schema_name, table_name, '' from duckdb_tables()
+           where not internal and coalesce(comment, '') = ''
+           union all select schema_name, view_name, '' from duckdb_views()
+           where not internal and coalesce(comment, '') = ''""",
+    )
+    assert silent.rows() == []
+
+
+def test_reported_estimates_are_one_row_each_with_weights_where_there_are_some(tmp_path: Path) -> None:
+    """Each estimate has a row with weights, one without, and more of both per baseline: sums counted it repeatedly."""
+    rows = [
+        fab.estimate(subgroup=subgroup, weighted=weighted, baseline=baseline, estimate=value, baseline_estimate=beside)
+        for subgroup, weighted, baseline, value, beside in (
+            ("all", False, "", 0.5, None),
+            ("all", False, "chance", 0.5, 0.25),
+            ("all", True, "", 0.6, None),
+            ("all", True, "chance", 0.6, 0.3),
+            ("all", True, "item_mode", 0.6, 0.7),
+            ("female", False, "", 0.4, None),
+        )
+    ]
+    layout = fab.store(tmp_path)
+    for path in warehouse.files(layout, tables.SUBGROUP_METRICS):
+        path.unlink()
+    write_parquet(fab.estimates(*rows), layout.table("subgroup_metrics", fab.MODELS[0], "values"))
+    warehouse.publish(layout)
+    found = ask(layout, "from reported_estimates order by subgroup")
+    assert found.select(
+        "subgroup", "weighted", "estimate", "unweighted_estimate", "chance", "most_frequent"
+    ).rows() == [("all", True, 0.6, 0.5, 0.3, 0.7), ("female", False, 0.4, None, None, None)]
+    assert found["baselines"].to_list() == [
+        [{"baseline": "chance", "baseline_estimate": 0.3}, {"baseline": "item_mode", "baseline_estimate": 0.7}],
+        [],
+    ]
+
+
 def test_a_table_without_partitions_is_empty_but_typed(published: Layout) -> None:
     assert_frame_equal(ask(published, "from pockets"), tables.POCKETS.empty())
 

@@ -237,3 +237,25 @@ def test_the_version_of_the_item_file_is_its_content(tmp_path):
     relative = TaskConfig(kind="truthfulqa_binary", path="x.csv")
     assert tasks.item_file_version(relative, base=tmp_path) == tasks.item_file_version(config)
     assert tasks.item_file_version(TaskConfig(kind="value_alignment")) == "survey"
+
+
+def test_a_file_that_an_option_names_is_found_beside_the_study_and_its_content_counts(world, tmp_path):
+    """BBQ's metadata file: an edit of it makes the items again, and its path counts from the configuration folder."""
+    sample = items(world.crosswalk, world.people, kind="bbq")
+    config = TaskConfig(kind="bbq", options={"metadata": "told.csv"})
+    assert tasks.item_file_version(config, base=tmp_path) != tasks.item_file_version(TaskConfig(kind="bbq"))
+    rows = ["category,example_id,target_loc"]
+    rows += [",".join(item.removeprefix("sample_").rsplit("_", 1)) + ",0" for item in sample["item_id"]]
+    (tmp_path / "told.csv").write_text("\n".join(rows) + "\n")
+    first = tasks.item_file_version(config, base=tmp_path)
+    made = tasks.build_items(
+        "bbq",
+        config,
+        crosswalk=world.crosswalk,
+        respondents=world.people,
+        study=small_survey.study(),
+        base=tmp_path,
+    )
+    assert not made["option_bias"].equals(sample["option_bias"])
+    (tmp_path / "told.csv").write_text("\n".join(rows[:-1]) + "\n")
+    assert tasks.item_file_version(config, base=tmp_path) != first

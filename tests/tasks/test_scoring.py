@@ -217,11 +217,11 @@ def test_too_few_readable_replies_are_told_by_condition_with_the_reason():
         },
         schema_overrides={"unparsed_reason": pl.String},
     )
-    (check,) = tasks.check_scores(frame, 0.8)
+    check = tasks.check_readable(tasks.readable_rates(frame), 0.8)
     assert not check.passed
     assert check.severity == "warn"
     assert "persona, letter: 25% of 4 replies name an option, 25% refuse" in check.description
     assert "cut_off" in check.description
     assert "no_persona" not in check.description
-    assert tasks.check_scores(frame, 0.2)[0].passed
-    assert tasks.check_scores(frame.clear(), 0.8)[0].passed
+    assert tasks.check_readable(tasks.readable_rates(frame), 0.2).passed
+    assert tasks.check_readable(tasks.readable_rates(frame.clear()), 0.8).passed

@@ -19,7 +19,8 @@ def check(
 ) -> Result:
     """Verify everything that is stored: tables, records, ledgers, waves, the published file. Read-only.
 
-    Ends with exit code 1 if something stored is wrong. What only waits for the next run is listed and ends with 0.
+    Ends with exit code 1 if something stored is wrong, or waits for a person's decision, as a held release does. What
+    only waits for the next run is listed and ends with 0.
     """
     from rich.text import Text
 
@@ -33,19 +34,26 @@ def check(
     found = integrity.check_all(Deployment.from_env(), only)
     failed = [f for f in found if not f.passed]
     wrong = {f.check for f in failed if f.severity == "error"}
-    waiting = {f.check for f in failed} - wrong
+    undecided = {f.check for f in failed if f.severity == "decide"} - wrong
+    waiting = {f.check for f in failed} - wrong - undecided
     rows = [
         {
             "check": name,
             "looked at": sum(f.check == name for f in found),
             "failed": sum(f.check == name for f in failed),
-            "state": "WRONG" if name in wrong else "to look at" if name in waiting else "holds",
+            "state": "WRONG"
+            if name in wrong
+            else "TO DECIDE"
+            if name in undecided
+            else "to look at"
+            if name in waiting
+            else "holds",
             "meaning": meaning,
         }
         for name, (_, meaning) in integrity.CHECKS.items()
         if only in (None, name)
     ]
-    result = Result(ok=not wrong)
+    result = Result(ok=not wrong and not undecided)
     result.table("checks", rows)
     result.table(
         "findings",

@@ -39,7 +39,7 @@ def plan(
     from mpta_pipeline import inference
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.deployment import Deployment
-    from mpta_pipeline.pipeline.steps.inference import as_permitted
+    from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
     from mpta_pipeline.pipeline.steps.tasks import items_left_out
     from mpta_pipeline.pipeline.stored import read, stacked
 
@@ -52,17 +52,18 @@ def plan(
         result.info("There are no prompts yet: `mpta run --until prompts` builds them without any request to a model.")
         return result
     prompts = as_permitted(prompts, read(deployment, "personas"), deployment.permitted_use("codebook"))
+    told = {name: prompts_for(spec, prompts, deployment) for name, spec in deployment.models.items()}
     if calibrate:
         with at_work(layout):
             for name, spec in deployment.models.items():
-                if sent := inference.calibrate(spec, prompts, layout.ledger(name), layout.models):
+                if sent := inference.calibrate(spec, told[name], layout.ledger(name), layout.models):
                     result.info(
                         f"{sent} requests were sent to measure its speed; their responses are kept.", subject=name
                     )
-    plans = [inference.plan(spec, prompts, layout.ledger(name)) for name, spec in deployment.models.items()]
+    plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
-    for task, told in items_left_out(deployment):
-        result.warning(told, subject=task)
+    for task, gap in items_left_out(deployment):
+        result.warning(gap, subject=task)
     return result
 
 

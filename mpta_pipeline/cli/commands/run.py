@@ -49,15 +49,34 @@ def run(
     )
 
 
-@command(Group.START, examples=["mpta demo", "mpta demo --quiet"])
-def demo() -> Result:
-    """Run the starter study end to end: real survey extracts, an embedded model, no API key, no network."""
+@command(
+    Group.START,
+    examples=[
+        "mpta demo",
+        "mpta demo --quick  # under a minute: the simulated respondents alone, without the embedded model",
+    ],
+)
+def demo(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out all models; ask the simulated respondents alone.")
+    ] = False,
+) -> Result:
+    """Run the starter study end to end: real survey answers, known truth to be found, no API key, no network.
+
+    Two simulated respondents answer like the people of the survey; one of them has a planted weakness, which the
+    report must find. A small embedded model answers, too, unless you say --quick.
+    """
     from mpta_pipeline import surveys
     from mpta_pipeline.cli import output
+    from mpta_pipeline.cli.options import control_names
     from mpta_pipeline.cli.pipeline_run import run_pipeline
     from mpta_pipeline.pipeline.deployment import Deployment
 
     deployment = Deployment.from_env()
-    for path in surveys.write_demo_surveys(deployment.layout.surveys):
+    models = control_names(deployment) if quick else []
+    for path in surveys.write_demo_surveys(deployment.layout.surveys, only=[surveys.DEMO]):
         output.progress(f"survey file {path.name}")
-    return run_pipeline(deployment)
+    result = run_pipeline(deployment, models=models)
+    if left := [name for name in deployment.models if models and name not in models]:
+        result.info(f"Not asked: {', '.join(left)}. `mpta demo` without --quick asks all models.")
+    return result

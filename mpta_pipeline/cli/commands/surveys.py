@@ -55,6 +55,7 @@ def surveys(
     _add_files(result, states, deployment)
     if file is None:
         study_state.add_reading_notes(result, deployment)
+        study_state.add_held(result, deployment)
         study_state.add_set_aside(result, deployment)
     return result
 
@@ -63,8 +64,10 @@ def _add_files(result: Result, states: list[FileState], deployment: Deployment) 
     """Add what the files are, which wave each provides, and what is wrong with them."""
     from mpta_pipeline import surveys
     from mpta_pipeline.core.untrusted_text import one_line
+    from mpta_pipeline.pipeline.held_releases import held_releases
 
     roles = {(found.wave, found.state.path): found for found in surveys.assign(states)}
+    held = {one.facts["held"] for one in held_releases(deployment)}
     rows: list[dict[str, Any]] = [
         {
             "file": state.path.name,
@@ -76,7 +79,9 @@ def _add_files(result: Result, states: list[FileState], deployment: Deployment) 
             "countries": list(part.countries),
             "years": list(part.years),
             "weight": part.weight or "none",
-            "state": (roles[wave, state.path].role if (wave, state.path) in roles else state.status).replace("_", " "),
+            "state": "held"
+            if surveys.release_id(wave, state.sha256 or "") in held
+            else (roles[wave, state.path].role if (wave, state.path) in roles else state.status).replace("_", " "),
         }
         for state in states
         if state.recognition is not None

@@ -4,7 +4,7 @@ One module per stage. A record holds the names, types, meaning and bounds of the
 """
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
-from mpta_pipeline.core.tables.inference import RESPONSES
+from mpta_pipeline.core.tables.inference import MODELS, RESPONSES
 from mpta_pipeline.core.tables.metrics import (
     MODEL_COMPARISON,
     PEOPLE_SHARES,
@@ -19,6 +19,7 @@ from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
 from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
+from mpta_pipeline.core.tables.views import VIEWS, View
 from mpta_pipeline.core.vocabulary import (
     CONDITIONS,
     DATA_USES,
@@ -40,6 +41,7 @@ __all__ = [
     "ITEMS",
     "LINEAGE",
     "MISSING_KINDS",
+    "MODELS",
     "MODEL_COMPARISON",
     "OPTIONS",
     "PANEL",
@@ -59,8 +61,10 @@ __all__ = [
     "UNPARSED_REASONS",
     "VARIABLES",
     "VERDICTS",
+    "VIEWS",
     "WAVES",
     "Column",
     "Table",
+    "View",
     "publish",
 ]

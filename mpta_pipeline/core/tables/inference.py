@@ -1,4 +1,4 @@
-"""Declare the table of model responses."""
+"""Declare the tables of model responses and of the models."""
 
 from __future__ import annotations
 
@@ -39,5 +39,27 @@ RESPONSES = Table(
         Column("prompt_tokens", pl.Int64, "Tokens of the prompt as counted by the provider", nullable=True),
         Column("completion_tokens", pl.Int64, "Tokens of the reply as counted by the provider", nullable=True),
         Column("provider_model", pl.String, "Model name and fingerprint as the provider reports them", nullable=True),
+    ),
+)
+
+MODELS = Table(
+    "models",
+    "The models of the study: what identifies each one, and which are controls.",
+    ("model",),
+    (
+        *shared_columns("model"),
+        Column(
+            "control",
+            pl.Boolean,
+            "A simulated respondent with known properties. Controls are never ranked or compared with models",
+        ),
+        Column("about", pl.String, "What a control does, in words; null for a model", nullable=True),
+        Column("provider", pl.String, "Provider, as named in models.yaml"),
+        Column("provider_name", pl.String, "The model's name at the provider"),
+        Column("revision", pl.String, "Revision that pins the weights; null if none is given", nullable=True),
+        Column("url", pl.String, "Root of the API; null for a model in the pipeline's own process", nullable=True),
+        Column("local", pl.Boolean, "Prompts stay on the machine that runs the pipeline"),
+        Column("panel_share", pl.Float64, "Share of the panel that the model is asked about", ge=0, le=1),
+        Column("version", pl.String, "Hash of everything that can change the model's responses"),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
-from mpta_pipeline.core.tables.inference import RESPONSES
+from mpta_pipeline.core.tables.inference import MODELS, RESPONSES
 from mpta_pipeline.core.tables.metrics import MODEL_COMPARISON, PEOPLE_SHARES, POCKETS, SCORES, SUBGROUP_METRICS
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS
 from mpta_pipeline.core.tables.schema import Column, Table
@@ -43,6 +43,7 @@ PUBLISHED: list[Table] = [
     SUBGROUP_METRICS,
     POCKETS,
     MODEL_COMPARISON,
+    MODELS,
     LINEAGE,
 ]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from mpta_pipeline.core.configuration import StrictModel
 from mpta_pipeline.inference.batch_endpoint import BatchEndpoint
+from mpta_pipeline.inference.known_truth import WantedTruth
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError, shorten
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_fields import message_of
@@ -101,10 +102,14 @@ class Provider(ABC):
     """Common fields of an entry that this provider does not take."""
     in_process: ClassVar[bool] = False
     """The model runs inside this process: it has no address and no key, and prompts stay on this machine."""
+    control: ClassVar[bool] = False
+    """Not a model but a simulated respondent with known properties. Controls are never ranked or compared."""
     concurrency: ClassVar[int | None] = None
     """Requests in flight at most, whatever the entry says. None: the entry's `connections`."""
     prefill_rate: ClassVar[float | None] = None
     """Prompt tokens evaluated per second, by which plans estimate the time. None: by the latency of requests."""
+    seconds_per_call: ClassVar[float] = 0.05
+    """What a call takes beside the evaluation of its prompt, by which plans estimate the time with `prefill_rate`."""
     root_has_version: ClassVar[bool] = False
     """The API's root ends in a version (`/v1`), so that a base URL without one is probably a mistake."""
     retries: ClassVar[bool] = True
@@ -177,6 +182,16 @@ class Provider(ABC):
             ModelError: A file or package is missing.
         """
         return
+
+    @classmethod
+    def about(cls, spec: ModelSpec) -> str | None:
+        """Return what a control does, in words; None for a model."""
+        return None
+
+    @classmethod
+    def wanted_truth(cls, spec: ModelSpec) -> WantedTruth | None:
+        """Return what a simulated respondent must know of each prompt beside its text; None for a model."""
+        return None
 
     @classmethod
     def identity(cls, spec: ModelSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Build the assets from the graph: dependencies, partition mappings, code version, checks, automation, metadata."""
+"""Build the assets from the graph: dependencies, partition mappings, code version, checks, metadata."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from pydantic import Field
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.inference import run_in_parallel, run_one_by_one
-from mpta_pipeline.orchestration import asset_checks, automation
+from mpta_pipeline.orchestration import asset_checks
 from mpta_pipeline.orchestration.assets.partition_runs import make_partitions
 from mpta_pipeline.orchestration.assets.previews import extra_metadata
 from mpta_pipeline.orchestration.cluster import response_maker
@@ -18,6 +18,7 @@ from mpta_pipeline.orchestration.metadata import (
     OWNERS,
     definition_metadata,
     holds,
+    made_because,
     observations,
     published_schema,
     result,
@@ -62,7 +63,6 @@ def _asset(
         tags=holds(table.holds),
         kinds=set(table.kinds),
         metadata=_definition_metadata(table),
-        automation_condition=automation.condition(table.name),
         check_specs=asset_checks.specs(table.name) or None,
     )
     if table.sends_requests:
@@ -93,13 +93,13 @@ def _one_by_one(table: StoredTable) -> Any:
 
     def step(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         partition = context.partition_key if context.has_partition_key else ""
-        record, checks = make(deployment, table.name, partition)
+        record, checks, because = make(deployment, table.name, partition)
         for observed in observations(record):
             context.log_event(observed)
         return result(
             deployment,
             record,
-            extra=extra_metadata(deployment, record),
+            extra=made_because(because) | extra_metadata(deployment, record),
             checks=asset_checks.results(table.name, checks),
         )
 

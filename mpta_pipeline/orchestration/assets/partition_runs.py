@@ -6,12 +6,20 @@ from typing import Any
 import dagster as dg
 
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.errors import ConfigError, MptaError
+from mpta_pipeline.core.errors import ApprovalError, ConfigError, MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Record
 from mpta_pipeline.orchestration import asset_checks
-from mpta_pipeline.orchestration.metadata import DATA_VERSION, common, record_metadata, reported_version, result
+from mpta_pipeline.orchestration.metadata import (
+    DATA_VERSION,
+    common,
+    made_because,
+    record_metadata,
+    reported_version,
+    result,
+)
+from mpta_pipeline.orchestration.source_observations import price_that_waits
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import Made
 
@@ -52,19 +60,23 @@ def make_partitions(
     shared = common(deployment, asset)
     for pair, made in make_all([pair for pair in pairs if pair not in kept]):
         if isinstance(made, MptaError):
+            if isinstance(made, ApprovalError):
+                context.log_event(price_that_waits(pair, made.requests, made.dollars, str(made)))
             if len(pairs) == 1:
                 raise made
             context.log.error(f"{pair}: {made}", exc_info=made.__cause__)  # with the trace of an unforeseen error
             failures.append(f"{pair}: {made}")
             continue
-        record, checks = made
+        record, checks, because = made
         records.append(record)
         if len(pairs) == 1:
             # Not returned from here: leaving the loop early closes the generator, which takes that for an interrupt.
-            only = result(deployment, record, extra=extra(record), checks=_reported(asset, checks))
+            only = result(
+                deployment, record, extra=made_because(because) | extra(record), checks=_reported(asset, checks)
+            )
             continue
         all_checks += checks
-        shown = record_metadata(deployment, record) | extra(record)
+        shown = record_metadata(deployment, record) | made_because(because) | extra(record)
         # Twice: for a partition that was made before another failed, and for Dagster's own event at the end, which is
         # the one that the UI shows.
         context.log_event(

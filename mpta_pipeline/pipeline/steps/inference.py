@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import polars as pl
 
 from mpta_pipeline import inference, tasks
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
+from mpta_pipeline.pipeline.stored import read, stacked
 
 
 @step("responses")
@@ -15,26 +21,53 @@ def responses(inputs: Inputs) -> Output:
     """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
     look_again = _LookAgain(inputs)
     spec = inputs.model
-    prompts = inference.with_request_hashes(spec, _permitted_prompts(inputs))
+    prompts = inference.with_request_hashes(spec, _prompts_for(spec, inputs))
     ledger = inputs.ledger
     options = inputs.request_options
+    permission = inputs.spending_permission
     outcome = inference.send_requests(
         spec,
         prompts,
         ledger,
-        progress=options.progress,
+        progress=_naming_task(options.progress, inputs.partition),
         budget=options.budget,
         retry_errors=options.retry_errors,
         cache_dir=inputs.model_files,
         stop=options.stop,
         read_status=_statuses_of,
         look_again=look_again,
+        not_approved=None if options.approved or permission.granted else permission.because,
     )
     return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
 
 
-def _permitted_prompts(inputs: Inputs) -> pl.DataFrame:
-    return as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame:
+    """The prompts that the model is asked, with today's `data_use`; a simulated respondent's with what it knows."""
+    prompts = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
+    prompts = inference.of_panel_share(spec, prompts)
+    wanted = spec.provider_class.wanted_truth(spec)
+    if wanted is None:
+        return prompts
+    return tasks.with_known_truth(prompts, wanted, gold=inputs.table("gold"), groups=inputs.table("groups"))
+
+
+def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:
+    """Those of the stored prompts that the model is asked; a simulated respondent's with what it knows."""
+    prompts = inference.of_panel_share(spec, prompts)
+    wanted = spec.provider_class.wanted_truth(spec)
+    if wanted is None:
+        return prompts
+    return tasks.with_known_truth(prompts, wanted, gold=stacked(deployment, "gold"), groups=read(deployment, "groups"))
+
+
+def _naming_task(
+    progress: Callable[[inference.RequestProgress], None] | None, partition: str
+) -> Callable[[inference.RequestProgress], None] | None:
+    """The callback for progress, told which task the requests belong to."""
+    if progress is None:
+        return None
+    task = ModelTask.parse(partition).task
+    return lambda now: progress(replace(now, task=task))
 
 
 class _LookAgain:
@@ -55,11 +88,18 @@ class _LookAgain:
             return None
         try:
             now = self._inputs.as_of_now()
-            wanted = None if now is None else inference.wanted_requests(now.model, _permitted_prompts(now))
+            wanted = None if now is None or not self._may_be_paid(now) else self._wanted(now)
         except MptaError:
             return None
         self._stamp = stamp
         return pl.Series([], dtype=pl.String) if wanted is None else wanted
+
+    def _wanted(self, now: Inputs) -> pl.Series:
+        return inference.wanted_requests(now.model, _prompts_for(now.model, now))
+
+    def _may_be_paid(self, now: Inputs) -> bool:
+        """Whether requests may still be paid for: an approval may have been revoked, or the price have risen."""
+        return self._inputs.request_options.approved or now.spending_permission.granted
 
 
 def as_permitted(prompts: pl.DataFrame, personas: pl.DataFrame, permitted_use: pl.Expr) -> pl.DataFrame:

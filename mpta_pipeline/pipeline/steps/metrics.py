@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline import metrics, tasks
+from mpta_pipeline import inference, metrics, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.provenance import read_only_copy, store_only_copy
@@ -19,11 +19,10 @@ from mpta_pipeline.pipeline.step import Output, step
 def scores(inputs: Inputs) -> Output:
     """Parse a model's replies and compare them with the answer key."""
     frame = tasks.score(inputs.table("prompts"), inputs.table("items"), inputs.table("responses"))
-    notes = dict(frame["status"].value_counts().sort("status").rows())
-    checks = tasks.check_scores(frame, inputs.study.least_readable)
-    if unreadable := [check.description for check in checks if not check.passed]:
-        notes["warning"] = unreadable[0]
-    return Output(frame, notes, checks)
+    rates = tasks.readable_rates(frame)
+    # The rates, and not whether they are enough: `least_readable` may change without a reply being read again.
+    notes = dict(frame["status"].value_counts().sort("status").rows()) | {"readable": rates}
+    return Output(frame, notes, [tasks.check_readable(rates, inputs.study.least_readable)])
 
 
 @step("subgroup_metrics")
@@ -122,6 +121,12 @@ def pockets(inputs: Inputs) -> Output:
 
 @step("model_comparison")
 def model_comparison(inputs: Inputs) -> Output:
-    """Compare the models in pairs on the prompts that both answered."""
-    frame = metrics.compare_models(inputs.stacked("scores"), rules=inputs.study.figures, groups=inputs.table("groups"))
-    return Output(frame, checks=metrics.check_comparison(frame))
+    """Compare the models, without the controls, in pairs on the prompts that both answered."""
+    models = inference.models_table(inputs.models.values())
+    frame = metrics.compare_models(
+        inputs.stacked("scores"),
+        rules=inputs.study.figures,
+        groups=inputs.table("groups"),
+        controls=models.filter("control")["model"].to_list(),
+    )
+    return Output(frame, checks=metrics.check_comparison(frame), companions={"models": models})

@@ -49,29 +49,80 @@ def report(inputs: Inputs) -> Output:
     names = ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
     frames = {name: inputs.stacked(name) for name in names}
     frames["model_comparison"] = inputs.table("model_comparison")
+    frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
     frames["panel"] = inputs.table("panel")
     frames["options"] = inputs.crosswalk.options
     waves, study = set(frames["waves"]["wave"]), inputs.study
+    spoken = labels(
+        sources=inputs.sources,
+        crosswalk=inputs.crosswalk,
+        study_tasks=study.tasks,
+        dimensions=study.figures.dimensions,
+        countries=frames["waves"]["countries"].explode().drop_nulls().unique().sort().to_list(),
+        config_folder=inputs.config_folder,
+        controls=frames["models"].filter("control")["model"].to_list(),
+    )
+    frames["groups"] = inputs.table("groups")
+    people = ["respondent_id", "codebook", "data_use", "k_anonymity"]
+    frames["personas"] = inputs.table("personas").select(people).with_columns(inputs.permitted_use("codebook"))
+    wanted = domain.shown_prompts(frames, study=study, metrics=metrics.METRICS, labels=spoken)
+    frames["prompts"] = inputs.stacked("prompts", lambda part: part.filter(pl.col("prompt_id").is_in(wanted)))
+    used: list[pl.DataFrame] = []
+
+    def replies(part: pl.DataFrame) -> pl.DataFrame:
+        """The replies to show and the requests that failed; counts what all of them took."""
+        used.append(part.unique("request_hash").group_by("model").agg(_TOKENS))
+        return part.filter(pl.col("prompt_id").is_in(wanted) | pl.col("error").is_not_null())
+
+    frames["responses"] = inputs.stacked("responses", replies)
+    records = {name: {key: record.notes for key, record in inputs.records(name).items()} for name in _RECORDED}
     html = domain.render_report(
         frames,
         study=study,
         metrics=metrics.METRICS,
         title=f"Study {study.name}",
         generated=datetime.now(UTC),
-        labels=labels(
-            sources=inputs.sources,
-            crosswalk=inputs.crosswalk,
-            study_tasks=study.tasks,
-            dimensions=study.figures.dimensions,
-            countries=frames["waves"]["countries"].explode().drop_nulls().unique().sort().to_list(),
-            config_folder=inputs.config_folder,
-        ),
+        labels=spoken,
+        notes=[f"{one.subject}: {one.message}" for one in inputs.held],
         set_aside={
-            wave: record.notes.get("set_aside", [])
-            for wave, record in sorted(inputs.records("harmonized_wave").items())
+            wave: notes.get("set_aside", [])
+            for wave, notes in sorted(records["harmonized_wave"].items())
             if wave in waves
         },
+        records=records,
+        usage=_usage(inputs, used),
     )
     layout = inputs.layout
     return Output(notes={"bytes": len(html)}, publish=lambda: shared(layout, write_text(html, layout.report)))
+
+
+_RECORDED = ("harmonized_wave", "responses")
+"""Tables whose records hold warnings and failures of the run."""
+_TOKENS = (
+    pl.col("prompt_tokens").sum().alias("tokens_in"),
+    pl.col("completion_tokens").sum().alias("tokens_out"),
+    pl.col("provider_model").drop_nulls().unique().sort().alias("fingerprints"),
+)
+
+
+def _usage(inputs: Inputs, used: list[pl.DataFrame]) -> dict[str, dict[str, object]]:
+    """Model → tokens and US dollars of the replies in use, and the model as its provider reports it.
+
+    Prompts of a task that share a request count once.
+    """
+    if not used:
+        return {}
+    totals = pl.concat(used).group_by("model").agg(
+        pl.col("tokens_in", "tokens_out").sum(), pl.col("fingerprints").explode().drop_nulls().unique().sort()
+    )  # fmt: skip
+    found: dict[str, dict[str, object]] = {}
+    for row in totals.iter_rows(named=True):
+        spec = inputs.models.get(row["model"])
+        price = None if spec is None else spec.price
+        cost = None if price is None else price.of(row["tokens_in"], row["tokens_out"])
+        found[row["model"]] = {
+            "tokens_in": row["tokens_in"], "tokens_out": row["tokens_out"], "cost": cost,
+            "fingerprint": "; ".join(row["fingerprints"][:3]) or None,
+        }  # fmt: skip
+    return found

@@ -14,6 +14,7 @@ from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import DamagedError, MptaError, SurveyFileError, ValidationError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.pipeline.deployment import WavePart
+from mpta_pipeline.pipeline.held_releases import HeldRelease
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.run_step import CORRECT, raise_blocking
 from mpta_pipeline.pipeline.step import Output, step
@@ -89,7 +90,8 @@ def harmonized_wave(inputs: Inputs) -> Output:
             name = str(raw.release["file_name"])
             left_out[name] = str(problem)
             held[raw.release_id] = _held(raw, before, found)
-            told = f"{name} is held, {_in_place(raw, before)}: {problem}"
+            one = HeldRelease(wave, held[raw.release_id], str(problem))
+            told = f"{one.subject}: {one.message}"
             checks.append(CheckResult("release_in_use", False, "warn", told, held[raw.release_id]))
             if before is not None and len(raws) > 1:  # of its countries what is stored stays
                 frames.append(before)
@@ -122,7 +124,9 @@ def harmonized_wave(inputs: Inputs) -> Output:
         notes,
         checks,
         companions={"waves": _releases(_sources_of(frame, raws, inputs))},
-        before_storing=lambda: surveys.hold(inputs.layout, wave, held.keys() - set(frame["release_id"])),
+        before_storing=lambda: surveys.hold(
+            inputs.layout, wave, held.keys() - set(frame["release_id"]), in_use=_countries_by_release(frame)
+        ),
     )
 
 
@@ -152,20 +156,17 @@ def _held(raw: surveys.RawWave, before: pl.DataFrame | None, checks: Sequence[Ch
     return facts | {"how to accept": _acceptance(raw.release) if acceptable else remedy}
 
 
-def _in_place(raw: surveys.RawWave, before: pl.DataFrame | None) -> str:
-    if before is None:
-        return "and no earlier release has its countries"
-    if raw.release_id in before["release_id"]:
-        return "and the wave stays as it was stored"
-    return f"and {' and '.join(before['release_id'].unique().sort())} stays in use"
+def _countries_by_release(frame: pl.DataFrame) -> dict[str, list[str]]:
+    """Release → the countries that a harmonized wave has from it."""
+    given = frame.group_by("release_id").agg(pl.col("country").unique().sort()).sort("release_id")
+    return dict(given.iter_rows())
 
 
 def _sources_of(frame: pl.DataFrame, raws: Sequence[surveys.RawWave], inputs: Inputs) -> list[surveys.RawWave]:
     """The releases that a harmonized wave's rows come from, which may have been read before the last ones."""
     last = {raw.release_id: raw for raw in raws}
     found = []
-    given = frame.group_by("release_id").agg(pl.col("country").unique().sort()).sort("release_id")
-    for release, countries in given.iter_rows():
+    for release, countries in _countries_by_release(frame).items():
         if release in last:
             found.append(last[release])
         else:

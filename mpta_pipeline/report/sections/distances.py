@@ -15,7 +15,7 @@ TEMPLATE = """\
   few answers as the model gave. With fewer answers, distances are larger. Compare a distance with these baselines only; never compare distances, or their excess over sampling alone, between groups of different size.</p>
 {% for model, table in distances %}
 {{ charts.legend(table.marks, words.BASELINES, other=table.weighted, confidence=view.confidence) }}
-<div class="scroll" role="region" tabindex="0" aria-label="Distances of {{ model }}">
+<div class="scroll" role="group" tabindex="0" aria-label="Distances of {{ model }}">
 <table>
   <caption><b>{{ model }}</b>: distance between its answers and those of the respondents, averaged over questions, everyone together.</caption>
   <thead><tr><th scope="col">Condition</th><th scope="col" class="chart">{{ charts.axis(table.axis) }}</th>

@@ -11,7 +11,7 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% from "macros.html" import id with context %}
-<div class="scroll" role="region" tabindex="0" aria-label="Population fidelity">
+<div class="scroll" role="group" tabindex="0" aria-label="Population fidelity">
 <table>
   <caption>Population fidelity by dimension, {{ words.condition(view.conditions[0]) }}: whether the model's groups answer as people's groups do (accuracy), differ as much from each other (adaptability)
     and come in the same order (structure). The lowest of the three lowers the score most. In brackets: the value of a second sample of people.</caption>
@@ -48,7 +48,7 @@ def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
 SECTION = Section(
     name="fidelity",
     order=60,
-    title="",
+    title="Population fidelity",
     template=TEMPLATE,
     place="task",
     data=data,

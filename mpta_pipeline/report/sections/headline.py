@@ -7,7 +7,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 {% from "macros.html" import id with context %}
 {% if view.headlines %}
-<div class="scroll" role="region" tabindex="0" aria-label="Headline table">
+<div class="scroll" role="group" tabindex="0" aria-label="Headline table">
 <table>
   <caption>Share of right answers, everyone together, with {{ view.confidence }} interval; effect of the persona in percentage points. Baselines are computed for the
     same answers as the column “{{ words.condition(view.conditions[0]) if view.conditions else "" }}”. “In the group” is unweighted and uses the study's best dimension
@@ -23,7 +23,7 @@ TEMPLATE = """\
   <tbody>
   {% for h in view.headlines %}
   <tr class="said{% if h.lead.small %} small-cell{% endif %}">
-    <th scope="row">{{ h.model }}</th>
+    <th scope="row">{{ labels.model(h.model) }}</th>
     <td>{{ labels.task(h.task) }}{% if h.task in view.samples %} <span class="badge">sample items</span>{% endif %}<br><span class="sub">{{ labels.survey(h.survey) }}{% if not h.lead.weighted %}, unweighted{% endif %}</span></td>
     {% for c in view.conditions %}
     <td class="ci">{% if c in h.by_condition %}{{ words.number(h.by_condition[c].estimate, share=True) }}{% if h.by_condition[c].low is not none %}<br><span class="sub">{{ words.interval(h.by_condition[c].low, h.by_condition[c].high, share=True) }}</span>{% endif %}{% if h.by_condition[c].unweighted is not none %}<br><span class="sub">unweighted {{ words.number(h.by_condition[c].unweighted, share=True) }}</span>{% endif %}<br>{{ id(h.by_condition[c]) }}{% else %}{{ words.NOTHING }}{% endif %}</td>

@@ -12,7 +12,7 @@ TEMPLATE = """\
 {% from "macros.html" import id, value with context %}
 <p>The worst of several groups is always below the average, and small groups differ widely even if the model serves all equally well. The number in round brackets is therefore the value that chance alone
   produces: people are assigned at random to groups of the same sizes, and the questions that each group finds hard are redrawn. The share of variance between groups (ε²) is also given for people's own answers.</p>
-<div class="scroll" role="region" tabindex="0" aria-label="Inequality between subgroups">
+<div class="scroll" role="group" tabindex="0" aria-label="Inequality between subgroups">
 <table>
   <caption>{{ words.opening(labels.task(task)) }}, {{ labels.survey(survey) }}, {{ words.condition(view.conditions[0]) }}; one row per dimension.</caption>
   <thead><tr><th scope="col">Dimension</th>{% for m in unequal %}<th scope="col">{{ words.opening(view.metric(m)) }}</th>{% endfor %}<th scope="col">Trace</th></tr></thead>

@@ -12,7 +12,7 @@ TEMPLATE = """\
 {% from "macros.html" import id, value with context %}
 <p>Metrics that published benchmarks of simulated people report, computed from the same answers. Compare every estimate with the column “People against people”:
   a second sample of people, as large as the model's, agrees with people no better than that.</p>
-<div class="scroll" role="region" tabindex="0" aria-label="Measured as a poll">
+<div class="scroll" role="group" tabindex="0" aria-label="Measured as a poll">
 <table>
   <caption>Everyone together, with {{ view.confidence }} intervals; {{ labels.task(task) }}, {{ labels.survey(survey) }}.</caption>
   <thead><tr><th scope="col">Metric</th><th scope="col">Condition</th><th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col" class="n">Equal shares</th>

@@ -238,6 +238,7 @@ KINDS = (
         bbq_items,
         file=FILE,
         options={"metadata": "BBQ's supplemental/additional_metadata.csv: biased answers as its authors marked them"},
+        option_files=("metadata",),
         example=Example(),
         signature=ItemFileSignature(frozenset(NEEDED)),
     ),

@@ -1,0 +1,51 @@
+"""Estimate what requests take before they are sent: calls, tokens and price. `mpta plan` and approvals agree."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from mpta_pipeline.inference.models import ModelSpec
+
+TYPICAL_BYTES_PER_TOKEN = 4.0
+_TEMPLATE_TOKENS = 8  # of the chat template, per call
+
+
+class Load(NamedTuple):
+    """What requests take.
+
+    Attributes:
+        calls: HTTP calls.
+        prompt_tokens: Tokens to send.
+        completion_tokens: Tokens of the responses, at most.
+        price: US dollars; None if the entry has no price.
+    """
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    price: float | None
+
+
+def load_of(spec: ModelSpec, requests: pl.DataFrame) -> Load:
+    """Estimate what a model's requests take, at four bytes per token.
+
+    Args:
+        spec: The model.
+        requests: Rows of `unique_requests`.
+    """
+    length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
+    response = pl.col("elicitation").replace_strict(
+        {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
+    )
+    # As `requests.calls_needed`, by table operation.
+    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
+    prompt, completion, calls = requests.select(
+        prompt=((length / TYPICAL_BYTES_PER_TOKEN + _TEMPLATE_TOKENS) * times).sum(),
+        response=(response * times).sum(),
+        calls=times.sum(),
+    ).row(0)
+    prompt, completion = int(prompt), int(completion)
+    price = None if spec.price is None else spec.price.of(prompt, completion, batch=spec.batch)
+    return Load(int(calls), prompt, completion, price)
