@@ -490,6 +490,7 @@ class ScoredAnswers:
         """The estimates one row each, as the view `reported_estimates` of a study: weighted if there are weights."""
         with duckdb.connect() as con:
             con.register("subgroup_metrics", self.estimates.to_arrow())
+            con.register("models", tables.MODELS.empty().to_arrow())
             for view in ("estimates", "reported_estimates"):
                 con.execute(f"create view {view} as {load(f'views/{view}')}")
             frame: pl.DataFrame = con.table("reported_estimates").pl()

@@ -8,12 +8,14 @@ from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 
 def bring_up_to_date():
     """Make every table that is out of date, in order; returns the deployment and the nodes that were made."""
     deployment, made = Deployment.from_env(), []
     deployment.look()
+    forget_departed_waves(deployment)
     for node in graph.nodes(deployment):
         if not is_current(deployment, node):
             make(deployment, node.asset, node.partition)

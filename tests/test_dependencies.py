@@ -41,7 +41,7 @@ def declared(*extras: str) -> set[str]:
 
 @cache
 def third_party(folder: str) -> list[tuple[str, str, bool]]:
-    own = {"mpta_pipeline", "tests", *sys.stdlib_module_names}
+    own = {"mpta_pipeline", "tests", "tools", *sys.stdlib_module_names}
     return [(file, module, top) for file, module, top in imports(folder) if module not in own]
 
 

@@ -21,6 +21,14 @@ INTERRUPTED = 130
 DEBUG = "MPTA_DEBUG"
 """Environment variable that lets warnings and tracebacks of Python and of libraries through."""
 
+_HISTORY = {
+    "is full|disk I/O error|No space left": "free space on that disk",
+    "readonly|unable to open": "let this user write to that folder",
+    "malformed|not a database": "restore that folder from a backup or move it away; a new history then begins",
+    "locked": "end the other process that uses it",
+}
+_ANY_HISTORY = "check that the database of dagster.yaml can be reached"
+
 
 @contextmanager
 def reported() -> Iterator[None]:
@@ -54,7 +62,7 @@ def reported() -> Iterator[None]:
     except BaseException as failure:  # polars' panics are not Exceptions
         if debugging:
             raise
-        _say(_unexpected(failure))
+        _say(_of_history(failure) or _of_full_disk(failure) or _unexpected(failure))
         sys.exit(1)
 
 
@@ -85,6 +93,49 @@ def _of_system(failure: OSError) -> str:
         f"{failure}. Remedy: check that the folder can be written and that the disk has room (`mpta doctor`). What was "
         "stored before is unchanged."
     )
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """A failure, what libraries wrapped in it, and what led to it."""
+    waiting, seen = [failure], set[int]()
+    while waiting:
+        at = waiting.pop(0)
+        if id(at) not in seen:
+            seen.add(id(at))
+            yield at
+            further = (getattr(at, "orig", None), at.__cause__, at.__context__)
+            waiting += [f for f in further if isinstance(f, BaseException)]
+
+
+def _of_history(failure: BaseException) -> str | None:
+    """The message for a database of Dagster that cannot be used; None for any other failure.
+
+    SQLAlchemy's own text holds the statement with its values; the driver's, which is shown, does not.
+    """
+    for found in _causes(failure):
+        if type(found).__module__.partition(".")[0] in ("sqlite3", "psycopg2"):
+            text = next(iter(str(found).splitlines()), type(found).__name__)
+            known = (remedy for words, remedy in _HISTORY.items() if any(w in text for w in words.split("|")))
+            remedy, home = next(known, _ANY_HISTORY), os.environ.get("DAGSTER_HOME", "")
+            return (
+                f"Dagster's history{f' in {home}' if home else ''} cannot be used: {text}. Remedy: {remedy}, then run "
+                "the command again. Stored tables and answers are unchanged."
+            )
+    return None
+
+
+def _of_full_disk(failure: BaseException) -> str | None:
+    """The message for a library that met a full disk; None for any other failure."""
+    full = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
+    for found in _causes(failure):
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _of_system(found)
+        if any(words in str(found) for words in full):
+            first = next(line for line in str(found).splitlines() if any(words in line for words in full))
+            return (
+                f"{first[:300]}. Remedy: free space, then run the command again. What was stored before is unchanged."
+            )
+    return None
 
 
 def _unexpected(failure: BaseException) -> str:

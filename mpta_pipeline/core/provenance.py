@@ -20,9 +20,10 @@ import polars as pl
 
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.hashing import content_hash, digest
-from mpta_pipeline.core.storage import read_parquet, read_text, write_json, write_parquet
+from mpta_pipeline.core.storage import UNREADABLE, parquet_metadata, read_parquet, read_text, write_json, write_parquet
 
 _BLOCK = 1 << 20
+_CONTENT = "content_hash"
 
 
 @dataclass(frozen=True)
@@ -136,36 +137,71 @@ def read_table(path: Path) -> pl.DataFrame:
 
     Raises:
         FileNotFoundError: There is no such partition.
-        DamagedError: The file was damaged. Its record is deleted, so that the next run rebuilds the partition.
+        DamagedError: The file was damaged. It is deleted, so that nothing reads it and the next run rebuilds it.
     """
     verify(path)
     try:
         return read_parquet(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
+    except UNREADABLE as failure:
         raise _damaged(path, type(failure).__name__) from None
 
 
 def verify(path: Path) -> None:
     """Compare a stored file with the checksum of its record.
 
+    A damaged file must not stay without its record: the next to read it would have nothing to compare it with.
+
     Raises:
-        DamagedError: They differ; the record is deleted.
+        DamagedError: They differ; file and record are deleted.
     """
-    record = read_record(path)
-    if record is None or not record.checksum or checksum(path) == record.checksum:
-        return
-    # The file may have been rewritten between the two reads: then its record is another one, or not there yet.
-    if read_record(path) == record and checksum(path) != record.checksum:
+    if not is_whole(path):
         raise _damaged(path, "its bytes are not those that were written")
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a stored file has the checksum of its record; also if there is no record, or one without a checksum."""
+    record = read_record(path)
+    if record is None or not record.checksum or checksum(path) == record.checksum:
+        return True
+    # The file may have been rewritten between the two reads: then its record is another one, or not there yet.
+    return read_record(path) != record or checksum(path) == record.checksum
+
+
 def _damaged(path: Path, why: str) -> DamagedError:
-    record_path(path).unlink(missing_ok=True)
+    discard(path)
     return DamagedError(
         f"A stored file is damaged: {why}",
         file=path,
         remedy="run `mpta run` again: it rebuilds the file from what is stored and repeats no request; "
         "if this happens again, check the disk",
+    )
+
+
+def store_only_copy(frame: pl.DataFrame, path: Path) -> Path:
+    """Write a table that nothing could make again, with the hash of its rows inside the file."""
+    return write_parquet(frame, path, {_CONTENT: content_hash(frame)})
+
+
+def read_only_copy(path: Path) -> pl.DataFrame:
+    """Read what `store_only_copy` wrote; a file of an earlier version states no hash.
+
+    Raises:
+        DamagedError: The file is damaged. It is left as it is.
+    """
+    try:
+        frame, stated = read_parquet(path), parquet_metadata(path).get(_CONTENT)
+    except UNREADABLE as failure:
+        raise _lost(path, type(failure).__name__) from None
+    if stated is not None and content_hash(frame) != stated:
+        raise _lost(path, "its rows are not those that were written")
+    return frame
+
+
+def _lost(path: Path, why: str) -> DamagedError:
+    return DamagedError(
+        f"A stored file is damaged, and no run can make it again: {why}",
+        file=path,
+        remedy="restore the file from a backup, or move it out of the data folder; what it kept is then lost",
     )
 
 

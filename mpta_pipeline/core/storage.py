@@ -30,6 +30,9 @@ REPLACED_ESTIMATES = "figures_before"
 """Folder of replaced estimates. It keeps its original name."""
 
 
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises for a damaged file. A panic is no `Exception`: it passes every handler that does not name it."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_ROOM_WORDS = tuple(os.strerror(number) for number in _NO_ROOM)
 
@@ -75,9 +78,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
-    """Write a frame as Parquet (zstd) atomically. Equal frames give equal bytes."""
-    return write_atomic(path, lambda p: frame.rechunk().write_parquet(p, compression="zstd"))
+def write_parquet(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """Write a frame as Parquet (zstd) atomically, with metadata of ours. Equal frames give equal bytes."""
+    return write_atomic(path, lambda p: frame.rechunk().write_parquet(p, compression="zstd", metadata=metadata))
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
@@ -89,6 +92,15 @@ def read_parquet(path: Path) -> pl.DataFrame:
     if not on_object_store(path):
         return pl.read_parquet(path)
     return pl.read_parquet(io.BytesIO(_object_store(path).cat_file(_name(path))))
+
+
+def parquet_metadata(path: Path) -> dict[str, str]:
+    """The metadata that a stored partition was written with.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    return pl.read_parquet_metadata(path if not on_object_store(path) else io.BytesIO(path.read_bytes()))
 
 
 def read_text(path: Path) -> str:

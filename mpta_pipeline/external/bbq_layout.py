@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.core.tables import ITEMS
 from mpta_pipeline.external.column_roles import ALIASES, plain
 from mpta_pipeline.external.file_formats import parse_nested as _told
@@ -188,7 +189,7 @@ def _bbq_rows(frame: pl.DataFrame, file: Path) -> pl.DataFrame:
             *(pl.col(a).cast(pl.String).str.replace_all(r"[{}]", "") for a in bbq.ANSWERS),
             pl.col("label").cast(pl.Int64),
         )
-    except pl.exceptions.PolarsError as failure:
+    except UNREADABLE as failure:
         raise ValidationError(
             f"The rows are not BBQ's: {str(failure).splitlines()[0]}",
             file=file,

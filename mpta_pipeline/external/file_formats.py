@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import polars as pl
 
 from mpta_pipeline.core.errors import ValidationError
-from mpta_pipeline.core.storage import scratch
+from mpta_pipeline.core.storage import UNREADABLE, scratch
 
 # Separators that spreadsheets of various languages write; the most frequent one in the header counts.
 SEPARATORS = ",;\t|"
@@ -51,7 +51,7 @@ def read(path: Path) -> pl.DataFrame:
             suffix = _known(path.suffix, path)
             frame = FORMATS[suffix](path)
     except (
-        pl.exceptions.PolarsError,
+        *UNREADABLE,
         UnicodeDecodeError,
         OSError,
         ValueError,

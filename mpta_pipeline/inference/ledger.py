@@ -25,7 +25,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.storage import write_atomic
+from mpta_pipeline.core.storage import UNREADABLE, write_atomic
 
 RECORD = pl.Schema(
     {
@@ -150,7 +150,7 @@ class Ledger:
                 found = pl.DataFrame(pq.read_table(part, page_checksum_verification=True))
             except FileNotFoundError:  # merged meanwhile
                 continue
-            except (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as failure:
+            except (OSError, ValueError, pa.ArrowException, *UNREADABLE) as failure:
                 damaged.append(f"{part.name}: cannot be read ({type(failure).__name__})")
                 continue
             records += found.height
@@ -199,9 +199,18 @@ class Ledger:
                 if attempt == 4:
                     raise
                 time.sleep(0.05)
-            except pl.exceptions.PolarsError as failure:  # parts of earlier versions have no checksum in their name
+            except UNREADABLE as failure:  # parts of earlier versions have no checksum in their name
                 raise self._damaged(self.folder, type(failure).__name__) from None
         raise AssertionError("the loop returns or raises")
+
+    def _whole(self, part: Path) -> pl.DataFrame:
+        """The records of a part. Damage must not be written into another part, with a checksum that fits it."""
+        if not _is_whole(part):
+            raise self._damaged(part)
+        try:
+            return pl.read_parquet(part)
+        except UNREADABLE as failure:
+            raise self._damaged(part, type(failure).__name__) from None
 
     @staticmethod
     def _damaged(path: Path, reason: str = "it does not match its checksum") -> ModelError:
@@ -286,7 +295,7 @@ class Ledger:
             writer.append({**empty, **sums.row(0, named=True), "request_hash": key, "error": reason})
             writer.sync()
             for part in self._parts():
-                records = pl.read_parquet(part)
+                records = self._whole(part)
                 kept = records.join(gone.to_frame(), on="request_hash", how="anti", maintain_order="left")
                 if kept.is_empty():
                     part.unlink()
@@ -311,9 +320,8 @@ class Ledger:
             self._into_part(logs, at_least=1 if len(logs) > 64 else at_least)
         level = 0
         while len(parts := sorted(self.folder.glob(f"part-{level}-*.parquet"))) >= MERGE_AT:
-            self._write_part(
-                level + 1, pl.concat([pl.read_parquet(p) for p in parts], how="diagonal").select(list(RECORD))
-            )
+            merged = pl.concat([self._whole(part) for part in parts], how="diagonal").select(list(RECORD))
+            self._write_part(level + 1, merged)
             for part in parts:
                 part.unlink()
             level += 1

@@ -25,7 +25,7 @@ from mpta_pipeline.orchestration.command_runs import (
     RANGE_START_TAG,
     command_is_running,
 )
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.staleness import Due, due
 from mpta_pipeline.pipeline.stored import remembering
@@ -54,6 +54,11 @@ class Lane:
     job: str
     description: str
     of_models: bool
+
+    @property
+    def op(self) -> str:
+        """Name of the job's only step."""
+        return f"make_{self.job}"
 
     @property
     def assets(self) -> list[str]:
@@ -95,12 +100,14 @@ class Wanted:
     Attributes:
         nodes: What is out of date and can be made now; what is made from it follows.
         waiting: What was tried and failed.
+        unapproved: Responses of models with a price that nobody has approved.
         because: Why nothing is done at the moment, although there may be something to do; null if nothing prevents it.
         key: The same as long as there is the same to do, and it was not tried since.
     """
 
     nodes: list[Due]
     waiting: list[Due] = field(default_factory=list)
+    unapproved: list[Due] = field(default_factory=list)
     because: str | None = None
     key: str = ""
 
@@ -123,10 +130,14 @@ def wanted(deployment: Deployment, instance: dg.DagsterInstance, lane: Lane, *, 
         tried = load_attempts(deployment.layout)
         out_of_date = list(due(deployment, lane.assets))
         waiting = [d for d in out_of_date if given_up(d, tried)]
-        nodes = [d for d in out_of_date if not given_up(d, tried)]
-        found = _permitted(deployment, instance, lane, nodes, within)
+        silent = approvals.never_asked(deployment) if lane.of_models else {}
+        unapproved = [
+            d for d in out_of_date if graph.TABLES[d.node.asset].sends_requests and model_of(d.node) in silent
+        ]
+        left = [d for d in out_of_date if d not in waiting and d not in unapproved]
+        found = _permitted(deployment, instance, lane, left, within)
     key = digest(*sorted(f"{d.node} {d.inputs} {tried.get(str(d.node))}" for d in found.nodes))
-    return replace(found, waiting=waiting, key=key)
+    return replace(found, waiting=waiting, unapproved=unapproved, key=key)
 
 
 def _permitted(
@@ -191,13 +202,13 @@ def run_config(lane: Lane, nodes: Sequence[Due]) -> dict[str, dict[str, dict[str
     if not lane.of_models:
         return {}
     models = list(dict.fromkeys(model for d in nodes if (model := model_of(d.node)) is not None))
-    return {"ops": {lane.job: {"config": {"models": models}}}}
+    return {"ops": {lane.op: {"config": {"models": models}}}}
 
 
 def models_of_config(config: Mapping[str, object]) -> list[str] | None:
     """The models that a run of the models' lane is about; None if its configuration does not say."""
     try:
-        return list(config["ops"][OF_MODELS.job]["config"]["models"])  # type: ignore[index]
+        return list(config["ops"][OF_MODELS.op]["config"]["models"])  # type: ignore[index]
     except (KeyError, TypeError):
         return None
 
@@ -220,7 +231,10 @@ def said(found: Wanted) -> str:
     if found.because is not None:
         lines.append(f"Waiting: {found.because}.")
     elif not found.nodes:
-        lines.append("Nothing is out of date." if not found.waiting else "Nothing else can be made.")
+        rest = found.waiting or found.unapproved
+        lines.append("Nothing is out of date." if not rest else "Nothing else can be made.")
+    unapproved = dict.fromkeys(str(model_of(d.node)) for d in found.unapproved)
+    lines += [f"{model} waits for your approval of its price: mpta approve {model}" for model in unapproved]
     if found.waiting:
         lines.append(
             f"Failed {MAX_FAILED} times, and waits until something that it is made from changes, or until you run it: "

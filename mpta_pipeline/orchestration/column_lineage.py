@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from mpta_pipeline.core.untrusted_text import markdown
+from mpta_pipeline.orchestration import links
 from mpta_pipeline.pipeline import graph
 
 
@@ -37,10 +39,36 @@ def lineage(asset: str, further: Mapping[str, Iterable[tuple[str, str]]] | None 
 
 
 def _as_table(found: Mapping[str, Iterable[tuple[str, str]]]) -> dg.MarkdownMetadataValue:
-    """The same as a Markdown table: Dagster's open-source UI draws the lineage of assets only."""
-    lines = [
-        f"| {name} | {', '.join(f'{asset}.{column}' for asset, column in pairs)} |"
-        for name, pairs in found.items()
-        if "__" not in name
-    ]
-    return dg.MetadataValue.md("\n".join(["| column | comes from |", "| --- | --- |", *lines]))
+    """The same as a Markdown table: Dagster's open-source UI draws the lineage of assets only.
+
+    Columns of one origin share a row; a column that is taken over unchanged is named once. Names of variables are those
+    of a survey file.
+    """
+    taken: dict[str, list[str]] = {}
+    computed: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for name, pairs in found.items():
+        origins = tuple(dict.fromkeys(pairs))
+        if "__" in name:
+            continue
+        if len(origins) == 1 and origins[0][1] == name:
+            taken.setdefault(origins[0][0], []).append(name)
+        else:
+            computed.setdefault(origins, []).append(name)
+    lines = [f"| {_names(names)} | {_link(asset)}, unchanged |" for asset, names in taken.items()]
+    lines += [f"| {_names(names)} | {_origins(origins)} |" for origins, names in computed.items()]
+    return dg.MetadataValue.md("\n".join(["| columns | come from |", "| --- | --- |", *lines]))
+
+
+def _origins(pairs: Iterable[tuple[str, str]]) -> str:
+    by_asset: dict[str, list[str]] = {}
+    for asset, column in pairs:
+        by_asset.setdefault(asset, []).append(column)
+    return "; ".join(f"{_link(asset)}: {_names(columns)}" for asset, columns in by_asset.items())
+
+
+def _link(asset: str) -> str:
+    return f"[{asset}]({links.asset(graph.owner(asset))})"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(markdown(name) for name in names)

@@ -17,7 +17,7 @@ from mpta_pipeline.orchestration.command_runs import (
     materialize,
     with_followers,
 )
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.staleness import Due, inputs_digest, parents
 from mpta_pipeline.pipeline.stored import made
@@ -72,6 +72,11 @@ class Worker:
         """Whether a node is of a model that this run is not about."""
         model = model_of(node)
         return model is not None and self.models is not None and model not in self.models
+
+    def _waits_for_approval(self, node: Node) -> bool:
+        """Whether a model may not be asked, which is no failure, and changes its inputs when it is granted."""
+        model = model_of(node)
+        return graph.TABLES[node.asset].sends_requests and model in approvals.waiting_models(self.deployment)
 
     def _definitions(self) -> dg.Definitions:
         """The definitions, which know the study's tasks."""
@@ -140,7 +145,7 @@ class Worker:
                     continue
                 inputs = inputs_digest(now)
                 self._tried.add((str(node), inputs))
-                if node.asset in failed:
+                if node.asset in failed and not self._waits_for_approval(node):
                     known = attempts.get(str(node))
                     same = known if known is not None and known.inputs == inputs else Attempts(inputs)
                     attempts[str(node)] = replace(same, failed=same.failed + 1)
@@ -175,14 +180,14 @@ def job(lane: Lane, build: Callable[[Deployment], dg.Definitions]) -> dg.JobDefi
 
     if lane.of_models:
 
-        @dg.op(name=lane.job, description=lane.description)
+        @dg.op(name=lane.op, description=lane.description)
         def of_models(context: dg.OpExecutionContext, config: LaneConfig) -> None:
             work(context, config.models)
 
         op = of_models
     else:
 
-        @dg.op(name=lane.job, description=lane.description)
+        @dg.op(name=lane.op, description=lane.description)
         def of_all(context: dg.OpExecutionContext) -> None:
             work(context, None)
 

@@ -12,6 +12,7 @@ from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.core.tables import PUBLISHED, Table
 from mpta_pipeline.core.untrusted_text import markdown
+from mpta_pipeline.orchestration import links
 from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -125,6 +126,14 @@ def preview(frame: pl.DataFrame, rows: int = 10) -> dg.MarkdownMetadataValue:
     head = frame.head(rows).with_columns(pl.col(pl.Float64).round(3))
     lines = ["| " + " | ".join(head.columns) + " |", "|" + " --- |" * head.width]
     lines += ["| " + " | ".join(_cell(v) for v in row) + " |" for row in head.iter_rows()]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def preview_linked(frame: pl.DataFrame, column: str, rows: int = 10) -> dg.MarkdownMetadataValue:
+    """As `preview`; the ids in a column lead to their traces."""
+    shown = preview(frame.drop(column), rows).md_str or ""
+    ids = ["trace", "---", *(f"[{_cell(i)}]({links.trace(str(i))})" for i in frame[column].head(rows))]
+    lines = [f"{line} {cell} |" for line, cell in zip(shown.splitlines(), ids, strict=True)]
     return dg.MetadataValue.md("\n".join(lines))
 
 

@@ -8,10 +8,12 @@ from collections.abc import Collection, Mapping
 import dagster as dg
 
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.automation import Lane
-from mpta_pipeline.orchestration.source_observations import forget_removed, look
+from mpta_pipeline.orchestration.source_observations import look, prices_that_wait
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 # Dagster's daemon looks every five seconds which sensors are due. A look at what has not changed takes milliseconds.
 INTERVAL_SECONDS = 5
@@ -40,7 +42,7 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     for name in told.keys() - problems.keys():
         context.log.info(f"{name}: no problem any more")
     context.update_cursor(json.dumps(problems))
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
@@ -106,16 +108,16 @@ def _automation(lane: Lane, of: dg.JobDefinition) -> dg.SensorDefinition:
         said, key = automation.said(found), found.key
         if found.nodes and key == before.get("requested"):
             said = f"Its run has ended and left this as it was; it is not started again by itself.\n{said}"
-        context.update_cursor(json.dumps({"stamp": stamp, "said": said, "requested": before.get("requested", "")}))
-        if not found.nodes or key == before.get("requested"):
-            return dg.SkipReason(said)
-        context.log.info(said)
-        context.update_cursor(json.dumps({"requested": key}))
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_config=automation.run_config(lane, found.nodes), tags=automation.tags(found.nodes))
-            ]
-        )
+        waiting = digest(*(f"{d.node} {d.inputs}" for d in found.unapproved))
+        prices = [] if waiting == before.get("unapproved", digest()) else list(prices_that_wait(deployment))
+        state = {"requested": before.get("requested", ""), "unapproved": waiting}
+        if found.nodes and key != before.get("requested"):
+            context.log.info(said)
+            context.update_cursor(json.dumps(state | {"requested": key}))
+            config, tags = automation.run_config(lane, found.nodes), automation.tags(found.nodes)
+            return dg.SensorResult(run_requests=[dg.RunRequest(run_config=config, tags=tags)], asset_events=prices)
+        context.update_cursor(json.dumps(state | {"stamp": stamp, "said": said}))
+        return dg.SensorResult(skip_reason=said, asset_events=prices) if prices else dg.SkipReason(said)
 
     return tick
 

@@ -14,13 +14,14 @@ import dagster as dg
 from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.labels import CONTROL
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration.metadata import DATA_VERSION, data_version
 from mpta_pipeline.orchestration.partitions import MODEL, SURVEY_WAVE
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Catalogue, Deployment
 from mpta_pipeline.pipeline.graph import Partitioning
-from mpta_pipeline.pipeline.stored import forget_wave
+from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,9 @@ def apply(found: Look, deployment: Deployment, instance: dg.DagsterInstance) -> 
     for name, keys in found.remove.items():
         for key in keys:
             instance.delete_dynamic_partition(name, key)
-    forget_removed(found, deployment)
+    forget_departed_waves(deployment)
     for event in found.events:
         instance.report_runless_asset_event(event)
-
-
-def forget_removed(found: Look, deployment: Deployment) -> None:
-    """Remove the tables of waves that left the study."""
-    for wave in found.remove[str(SURVEY_WAVE.name)]:
-        forget_wave(deployment, wave)
 
 
 def _versions(deployment: Deployment, catalogue: Catalogue) -> Iterator[tuple[str, str, str, dict[str, str]]]:
@@ -192,3 +187,20 @@ def _known_version(instance: dg.DagsterInstance, asset: str, partition: str) -> 
     ).records
     materialization = records[0].asset_materialization if records else None
     return (materialization.tags or {}).get(DATA_VERSION) if materialization else None
+
+
+def prices_that_wait(deployment: Deployment) -> Iterator[dg.AssetObservation]:
+    """An observation per model and task whose requests wait for an approval of their price."""
+    for found in approvals.unsent(deployment, waiting=True):
+        yield price_that_waits(found.pair, found.requests, found.dollars, found.text)
+
+
+def price_that_waits(pair: ModelTask, requests: int, dollars: float, why: str) -> dg.AssetObservation:
+    """What the UI shows of responses whose requests wait for an approval."""
+    shown: dict[str, str | int | float] = {
+        "waits for an approval": f"`mpta approve {pair.model}`",
+        "requests that wait": requests,
+        "price that waits (US$)": round(dollars, 4),
+        "why": why,
+    }
+    return dg.AssetObservation("responses", partition=str(pair), metadata=shown)

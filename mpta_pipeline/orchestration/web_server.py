@@ -24,11 +24,12 @@ def serve(arguments: Sequence[str]) -> None:
     from dagster_webserver.cli import dagster_webserver
 
     from mpta_pipeline.orchestration.web_guard import guarded
+    from mpta_pipeline.orchestration.web_pages import WithPages
 
     configure = uvicorn.Config.__init__
 
     def configure_guarded(self: uvicorn.Config, app: Any, host: str = "127.0.0.1", **options: Any) -> None:
-        configure(self, guarded(app, host), host=host, **options)
+        configure(self, guarded(WithPages(app), host), host=host, **options)
 
     uvicorn.Config.__init__ = configure_guarded  # type: ignore[method-assign,assignment]
     dagster_webserver(list(arguments), prog_name="dagster-webserver", auto_envvar_prefix="DAGSTER_WEBSERVER")

@@ -9,6 +9,7 @@ from mpta_pipeline import inference
 from mpta_pipeline.core.errors import ModelError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.storage import listed
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import model_tasks
 from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
@@ -81,3 +82,12 @@ def waiting_models(deployment: Deployment) -> dict[str, str]:
     """The models that may not be asked without a person, each with the reason. Looks at no prompt."""
     found = {name: deployment.spending_permission(name) for name in deployment.models}
     return {name: permission.because for name, permission in found.items() if not permission.granted}
+
+
+def never_asked(deployment: Deployment) -> dict[str, str]:
+    """As `waiting_models`, those whose ledger holds nothing: there is nothing to store before they are approved."""
+    return {
+        name: because
+        for name, because in waiting_models(deployment).items()
+        if not any(listed(deployment.layout.ledger(name), pattern) for pattern in ("part-*", "*.log", "*batches*"))
+    }

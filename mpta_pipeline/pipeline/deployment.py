@@ -17,11 +17,11 @@ import polars as pl
 from mpta_pipeline import harmonize, inference, surveys, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.configuration import config_dir
-from mpta_pipeline.core.errors import ConfigError, SurveyFileError
+from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
-from mpta_pipeline.core.storage import Layout, listed, read_text, write_json
+from mpta_pipeline.core.storage import Layout, listed, read_checked_json, write_checked_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.untrusted_text import one_line
@@ -233,7 +233,7 @@ class Deployment:
                 w: {"wave": f.wave, "survey": f.survey, "parts": [vars(p) for p in f.parts]}
                 for w, f in catalogue.waves.items()
             }
-            write_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
+            write_checked_json(vars(catalogue) | {"waves": shown}, self._catalogue_file)
         keep(self.sources.own, self.sources.set_aside, self.layout.records / "sources")
         if self.has_own_concepts:
             keep(self.crosswalk.own, self.crosswalk.set_aside, self.layout.records / "concepts")
@@ -242,10 +242,10 @@ class Deployment:
     def last_look(self) -> Catalogue | None:
         """The stored catalogue; None before the first scan."""
         try:
-            document: dict[str, Any] = json.loads(read_text(self._catalogue_file))
+            document = read_checked_json(self._catalogue_file)
             waves = {w: _wave_file(f) for w, f in document["waves"].items()}
             return Catalogue(**(document | {"waves": waves}))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: scan again
+        except (FileNotFoundError, DamagedError, ValueError, KeyError, TypeError, AttributeError):  # scan again
             return None
 
     def catalogue(self) -> Catalogue:

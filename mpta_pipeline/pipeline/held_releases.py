@@ -40,6 +40,8 @@ class HeldRelease:
     @property
     def in_use(self) -> str:
         """What is used instead, with both numbers of respondents."""
+        if self.facts["held"] in self.facts["in use"]:
+            return f"its release {self.facts['held']} is read in another way than before, and the wave stays as it was"
         held = f"its release {self.facts['held']} has {_people(self.facts['respondents held'])}"
         if not self.facts["in use"]:
             return f"{held}, and no earlier release has its countries, so that they are missing from the study"

@@ -15,11 +15,11 @@ import polars as pl
 
 from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.hashing import content_hash, file_sha256
 from mpta_pipeline.core.named_sql import quoted
-from mpta_pipeline.core.provenance import Node, checksum, read_record, record_path
-from mpta_pipeline.core.storage import listed, read_parquet
+from mpta_pipeline.core.provenance import Node, checksum, is_whole, read_only_copy, read_record, record_path
+from mpta_pipeline.core.storage import REPLACED_ESTIMATES, UNREADABLE, listed, read_parquet
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -31,6 +31,7 @@ from mpta_pipeline.pipeline.stored import made, path_of, read
 from mpta_pipeline.publication import warehouse
 
 Severity = Literal["error", "decide", "warn"]
+_DAMAGED = "is damaged: its bytes are not those that were written"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,17 @@ def _partitions(deployment: Deployment) -> Iterator[tuple[Path, tables.Table | N
             yield path, by_name.get(path.relative_to(deployment.layout.store / "tables").parts[0])
 
 
+def _intact(path: Path) -> pl.DataFrame:
+    """A stored partition whose bytes are those that were written. Polars may panic over others, and print that.
+
+    Raises:
+        DamagedError: They are not.
+    """
+    if not is_whole(path):
+        raise DamagedError(_DAMAGED, file=path, remedy="delete it, and `mpta run` rebuilds it")
+    return read_parquet(path)
+
+
 def _subject(deployment: Deployment, path: Path) -> str:
     return str(path.relative_to(deployment.layout.store)).removesuffix(".parquet")
 
@@ -94,14 +106,14 @@ def _stored_tables(deployment: Deployment) -> Iterator[Finding]:
     for path, table in _partitions(deployment):
         problem = ""
         try:
-            frame = read_parquet(path)
+            frame = _intact(path)
             if table is not None and (lacking := [c for c in table.schema if c not in frame.columns]):
                 problem = f"lacks the declared column {lacking[0]}; run `mpta run` with this version"
             elif table is not None:
                 table.validate(frame)
         except MptaError as failure:
             problem = failure.problem
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
+        except (OSError, *UNREADABLE) as failure:
             problem = f"cannot be read ({type(failure).__name__}); delete it, and `mpta run` rebuilds it"
         yield Finding("stored_tables", _subject(deployment, path), not problem, "error", problem)
 
@@ -112,8 +124,8 @@ def _records(deployment: Deployment) -> Iterator[Finding]:
         record, problem = read_record(path), ""
         if record is None:
             problem = "has no record: writing it was interrupted, or the record was damaged; the next run rebuilds it"
-        elif record.checksum and checksum(path) != record.checksum:
-            problem = "is damaged: its bytes are not those that were written; delete it, and `mpta run` rebuilds it"
+        elif not is_whole(path):
+            problem = f"{_DAMAGED}; delete it, and `mpta run` rebuilds it"
         else:
             frame = read_parquet(path)
             # A record of an earlier version states no hash of the rows alone.
@@ -123,6 +135,13 @@ def _records(deployment: Deployment) -> Iterator[Finding]:
         yield Finding(
             "records", _subject(deployment, path), not problem, "warn" if record is None else "error", problem
         )
+    for path in listed(deployment.layout.store, f"{REPLACED_ESTIMATES}/**/*.parquet"):
+        problem = ""
+        try:
+            read_only_copy(path)
+        except DamagedError as failure:
+            problem = str(failure)
+        yield Finding("records", _subject(deployment, path), not problem, "error", problem)
 
 
 def _in_step(deployment: Deployment) -> Iterator[Finding]:
@@ -146,7 +165,11 @@ def _in_step(deployment: Deployment) -> Iterator[Finding]:
 def _waves(deployment: Deployment) -> Iterator[Finding]:
     """Run the quality checks, published marginals included, on the harmonized waves as stored."""
     for wave in deployment.harmonized_waves():
-        frame = read_parquet(deployment.layout.harmonized(wave))
+        try:
+            frame = _intact(deployment.layout.harmonized(wave))
+        except DamagedError as failure:
+            yield Finding("waves", wave, False, "error", str(failure))
+            continue
         raws = surveys.load_parts(deployment.layout, wave, registry=deployment.sources, in_use=True)
         for raw in raws:
             part = part_of(frame, raw)
@@ -233,7 +256,7 @@ def _published(deployment: Deployment) -> Iterator[Finding]:
         return
     with duckdb.connect(str(path), read_only=True) as con:
         for table in tables.PUBLISHED:
-            stored = sum(read_parquet(p).height for p in warehouse.files(deployment.layout, table))
+            stored = sum(_intact(p).height for p in warehouse.files(deployment.layout, table))
             row = con.execute(f"select count(*) from {quoted(table.name)}").fetchone()
             published = 0 if row is None else int(row[0])
             problem = f"{published:,} rows published, {stored:,} stored; `mpta run` rebuilds the warehouse"
@@ -246,7 +269,7 @@ def _withdrawn(deployment: Deployment) -> Iterator[Finding]:
     listed_ids = surveys.load_withdrawals(deployment.layout)
     for path in [*listed(deployment.layout.store, "harmonized/*.parquet"), deployment.layout.table("personas")]:
         if path.exists() and record_path(path).exists():
-            frame = read_parquet(path)
+            frame = _intact(path)
             ids = frame[
                 "respondent_id" if "respondent_id" in frame.columns else "persona_id"
             ]  # stored by an earlier version

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import polars as pl
+
 from mpta_pipeline import inference
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
@@ -145,7 +147,10 @@ def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan 
         )
         for name, spec in deployment.models.items():
             try:
-                told = prompts_for(spec, prompts, deployment)
-                yield ModelTask(name, task), inference.plan(spec, told, deployment.layout.ledger(name))
+                yield ModelTask(name, task), _plan(spec, prompts, deployment)
             except MptaError as failure:
                 yield ModelTask(name, task), failure
+
+
+def _plan(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> inference.Plan:
+    return inference.plan(spec, prompts_for(spec, prompts, deployment), deployment.layout.ledger(spec.name))

@@ -35,13 +35,23 @@ def path_of(deployment: Deployment, node: Node) -> Path:
 
 
 def made(deployment: Deployment, node: Node) -> Record | None:
-    """The record of a node; None if it has not been made."""
+    """The record of a node; None if it, or a table that its step stores with it, has not been made or was lost."""
     known = _remembered.get()
     if known is None:
-        return read_record(path_of(deployment, node))
+        return _made(deployment, node)
     if node not in known:
-        known[node] = read_record(path_of(deployment, node))
+        known[node] = _made(deployment, node)
     return known[node]
+
+
+def _made(deployment: Deployment, node: Node) -> Record | None:
+    record = read_record(path_of(deployment, node))
+    if record is None or node.asset not in graph.TABLES:
+        return record
+    stored_with = [
+        Node(name, node.partition) for name in graph.companions(node.asset) if not graph.TABLES[name].on_demand
+    ]
+    return record if all(read_record(path_of(deployment, companion)) for companion in stored_with) else None
 
 
 _remembered: ContextVar[dict[Node, Record | None] | None] = ContextVar("remembered", default=None)
@@ -119,8 +129,15 @@ def outside_the_study(deployment: Deployment) -> list[Path]:
     return found
 
 
-def forget_wave(deployment: Deployment, wave: str) -> None:
-    """Remove a wave's tables from the study; its raw snapshots and the responses stay."""
+def forget_departed_waves(deployment: Deployment) -> None:
+    """Remove the tables of waves that are not in the catalogue; their raw snapshots and the responses stay.
+
+    What is stored decides, not what an orchestrator remembers: the data folder may have been used with another one.
+    """
+    waves = deployment.catalogue().waves
     for table in graph.TABLES.values():
         if table.partitioning is Partitioning.WAVE:
-            discard(path_of(deployment, Node(table.name, wave)))
+            used = {path_of(deployment, Node(table.name, wave)) for wave in waves}
+            for path in listed(path_of(deployment, Node(table.name, "any")).parent, "*.parquet"):
+                if path not in used:
+                    discard(path)

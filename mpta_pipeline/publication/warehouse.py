@@ -18,7 +18,7 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, ValidationError
 from mpta_pipeline.core.named_sql import literal, load, quoted
-from mpta_pipeline.core.provenance import verify
+from mpta_pipeline.core.provenance import read_only_copy, verify
 from mpta_pipeline.core.storage import (
     REPLACED_ESTIMATES,
     Layout,
@@ -73,7 +73,10 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
         case "respondents":
             return listed(layout.store, "harmonized/*.parquet")
         case "variables":
-            pointers = listed(layout.raw_store, "*/current.json")
+            # Snapshots stay when a wave leaves the study; its tables do not. Earlier versions had `waves` beside them.
+            folders = (layout.store / "tables" / name for name in ("raw_wave", "waves"))
+            read = {path.stem for folder in folders for path in listed(folder, "*.parquet")}
+            pointers = [p for p in listed(layout.raw_store, "*/current.json") if p.parent.name in read]
             return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
             unused = left_out(layout)
@@ -125,13 +128,20 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
     Args:
         layout: Where the partitions are.
         views: Views of `sql/views/` to make, each after the views that it reads.
+
+    Raises:
+        DamagedError: A partition is not as it was written.
     """
     with _at_hand(layout) as here, duckdb.connect() as con:
         for table in tables.PUBLISHED:
+            for path in files(layout, table):
+                verify(path)
             _declare(con, table)
             _view_over_files(con, table, files(here, table))
         _declare(con, tables.REPLACED_ESTIMATES)
         replaced = listed(here.store, f"{REPLACED_ESTIMATES}/**/*.parquet")
+        for path in replaced:
+            read_only_copy(path)
         _fill(con, tables.REPLACED_ESTIMATES, replaced)
         _make_views(con, views)
         yield con

@@ -25,7 +25,7 @@ from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import discard, read_record, read_table, rewrite
-from mpta_pipeline.core.storage import Layout, listed
+from mpta_pipeline.core.storage import UNREADABLE, Layout, listed
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.publication import warehouse
 
@@ -268,7 +268,7 @@ def _file_holds(path: Path, text: str) -> bool:
         return _bytes_hold(path, text.encode())
     except FileNotFoundError:  # deleted since it was listed
         return False
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, duckdb.Error):
+    except (OSError, *UNREADABLE, duckdb.Error):
         return True  # an unreadable file may contain it
 
 

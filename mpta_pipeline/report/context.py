@@ -26,10 +26,8 @@ POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
 FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")
 OF_GROUPS = (*FIDELITY, "consistency")
 """Estimates of a whole dimension that do not measure inequality between its groups."""
-OPEN_MODELS = 3
-"""Models of a task and survey whose subgroup tables are open, and which have subgroup tables of further metrics."""
 SHOWN_MODELS = 12
-"""Models with a subgroup table on the page: 60 subgroups take about 50 kB per model. The warehouse has all."""
+"""Models of a task and survey in the tables of the page. The charts and the warehouse have all."""
 _POCKET = ("model", "task", "survey", "condition", "pocket")
 
 
@@ -92,7 +90,6 @@ class Report:
         self.level = study.figures.level
         self.confidence = study.figures.confidence
         self.version = version("mpta-pipeline")
-        self.open_models = OPEN_MODELS
         self.values = rows.value_order(frames["options"])
         self.spans = {n: m.high - m.low for n, m in metrics.items() if m.low is not None and m.high is not None}
         self.estimates = rows.read(frames["subgroup_metrics"], self.min_personas, self.spans)
@@ -211,17 +208,6 @@ class Report:
         """Estimates by dimension, in the order of the study."""
         return rows.blocks(estimates, self.study.figures.dimensions, self.values)
 
-    def by_model(
-        self, models: Sequence[str], mine: Sequence[Estimate], metric: str, condition: str
-    ) -> dict[str, Forest]:
-        """A table of subgroups per model, all on one axis."""
-        chosen = [row for row in mine if row.metric == metric and row.condition == condition]
-        return {
-            model: self.forest(metric, of_model, chosen)
-            for model in models
-            if (of_model := [row for row in chosen if row.model == model])
-        }
-
     def forest(
         self, metric: str, shown: Sequence[Estimate], together: Sequence[Estimate], *, by_metric: bool = False
     ) -> Forest:
@@ -238,7 +224,6 @@ class Report:
             for row in together
             for value in (row.estimate, row.low, row.high, row.unweighted, *(row.baselines.get(m) for m in marks))
         ]
-        effects = [value for row in together for value in (row.effect, row.effect_low, row.effect_high)]
         zero = 0.0 if record is not None and record.direction == "zero" else None
         return Forest(
             metric=metric,
@@ -247,9 +232,6 @@ class Report:
             blocks=rows.by_metric(shown) if by_metric else self.blocks(shown),
             marks=marks,
             weighted=any(row.weighted for row in shown),
-            effects=charts.Axis.over(effects, share=share, reference=0.0)
-            if any(row.effect is not None for row in shown)
-            else None,
         )
 
     # --- what several sections show -----------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ The rule, in four steps. Each reads the published tables alone.
 3. **One card per finding.** A group that is treated badly pulls down every group that overlaps with it. Candidates are
    taken from the strongest to the weakest; each must still differ once the people of the earlier findings are left
    out (tested on persons' means, Bonferroni-corrected). Otherwise it is folded into the earlier card. A gap in accuracy
-   must also remain among the replies that can be read if the model refuses, or fails, some group more often. Among the
+   must also remain among the replies that can be read if the model refuses, or fails, some group more often; that such
+   a group looks better served otherwise is folded, because the missing replies may be the wrong ones. Among the
    tests of a family, those that are folded do not count as discoveries: a q-value is multiplied by its rank and divided
    by the number of cards.
 4. **Order.** Hidden pockets, other gaps between groups, harm by the persona, models; within each, by the end of the
@@ -530,6 +531,10 @@ def _same(f: Finding, found: Sequence[Finding], people: _People, level: float) -
         around = []
     if not before and not around:
         return None
+    # Who is refused more often may look better served: the missing replies may be the wrong ones.
+    missing = next((k for k in around if f.pairs and (f.pairs <= k.pairs or k.pairs <= f.pairs)), None)
+    if missing is not None and not f.worse:
+        return missing
     differs = people.differs(f, without=before, readable=bool(around), level=level)
     if differs:
         return None

@@ -22,7 +22,6 @@ class Forest:
         blocks: Rows by dimension or by metric.
         marks: Baselines that are drawn.
         weighted: Some rows are weighted, and their unweighted values are drawn, too.
-        effects: Axis of the persona effects; None if there are none.
     """
 
     metric: str
@@ -31,7 +30,6 @@ class Forest:
     blocks: Sequence[DimensionRows]
     marks: Sequence[str]
     weighted: bool
-    effects: charts.Axis | None
 
     def strip(self, row: Estimate) -> Markup:
         """The interval and baselines of a row."""
@@ -44,21 +42,6 @@ class Forest:
             other=row.unweighted,
             small=row.small,
             words=self._words(row),
-        )
-
-    def effect_strip(self, row: Estimate) -> Markup:
-        """The persona effect of a row, on a separate axis around 0."""
-        if self.effects is None or row.effect is None:
-            return Markup("")
-        shown = phrases.number(row.effect, share=self.share, signed=True)
-        ends = phrases.interval(row.effect_low, row.effect_high, share=self.share, signed=True)
-        return charts.strip(
-            self.effects,
-            estimate=row.effect,
-            low=row.effect_low,
-            high=row.effect_high,
-            small=row.small,
-            words=f"effect of the persona {shown} {ends}",
         )
 
     def _words(self, row: Estimate) -> str:

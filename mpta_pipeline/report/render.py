@@ -26,6 +26,8 @@ from mpta_pipeline.report.transcripts import chosen_prompts
 _TEMPLATES = Path(__file__).parent / "templates"
 TASKS = 40
 """Place of the tasks among the sections of the page."""
+OPEN = 10
+"""Place of the part of a task that is open; parts with a title after it are folded."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,17 @@ def _task(report: Report, shared: Mapping[str, Any], place: int, task: str, surv
     named = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
     badge = Markup(' <span class="badge">sample items</span>') if task in report.samples else ""
     opening = _template(_TASK_OPENING).render(**shared, task=task, survey=survey)
-    parts = [
-        Markup("<h3>{}</h3>\n").format(section.title) + body if section.title else body
-        for section in sections("task")
-        if (body := _body(section, shared, report, task, survey)) is not None
-    ]
+    parts: list[Markup] = []
+    for section in sections("task"):
+        body = _body(section, shared, report, task, survey)
+        if body is None:
+            continue
+        heading = Markup("<h3>{}</h3>").format(section.title)
+        if section.order == OPEN:
+            body = heading + body
+        elif section.title:
+            body = Markup('<details class="fold">\n<summary>{}</summary>\n{}\n</details>').format(heading, body)
+        parts.append(body)
     return _Part(
         "task",
         f"s{place}",

@@ -14,6 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mpta_pipeline.core.errors import SurveyFileError
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.file_info import MAX_VARIABLES, FileInfo, VariableInfo, clean_label, one_line_of, too_wide
 from mpta_pipeline.surveys.readstat import shrunk
@@ -277,7 +278,7 @@ def chunks_csv(info: FileInfo, columns: Sequence[str] | None, size: int) -> Iter
 def _csv_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except pl.exceptions.PolarsError as failure:
+    except UNREADABLE as failure:
         raise SurveyFileError(
             f"The file is not a valid CSV table: {one_line_of(failure)}",
             file=path,

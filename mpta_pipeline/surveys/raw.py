@@ -17,6 +17,7 @@ import polars as pl
 from mpta_pipeline.core.errors import DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import hash_rows
 from mpta_pipeline.core.provenance import checksum
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.surveys import missing
 from mpta_pipeline.surveys.source_registry import Convention, Source
 from mpta_pipeline.surveys.wave_country_year import NO_WEIGHT, as_codes, countries_of, years_of
@@ -88,7 +89,7 @@ class RawWave:
             if expected is not None and _checksum(path, stat.st_size, stat.st_mtime_ns) != expected:
                 raise self._damaged(path, "its bytes are not those that were written")
             return pl.read_parquet(path, columns=None if columns is None else list(columns))
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
+        except (OSError, *UNREADABLE) as failure:
             raise self._damaged(path, type(failure).__name__) from None
 
     def _damaged(self, path: Path, why: str) -> DamagedError:

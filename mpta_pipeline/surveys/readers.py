@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import MptaError, SurveyFileError
-from mpta_pipeline.core.storage import disk_full, scratch
+from mpta_pipeline.core.storage import UNREADABLE, disk_full, scratch
 from mpta_pipeline.surveys import readstat
 from mpta_pipeline.surveys.csv_files import chunks_csv, describe_csv
 from mpta_pipeline.surveys.file_info import (
@@ -148,7 +148,7 @@ def parts(
             written.append(folder / f"{number}.arrow")
             try:
                 frame.write_ipc(written[-1])
-            except (OSError, pl.exceptions.PolarsError) as failure:
+            except (OSError, *UNREADABLE) as failure:
                 raise disk_full(failure, info.path) or failure from None
         return written
     # Two child processes read in parallel if the number of rows is known: most time goes into Python objects.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mpta_pipeline.core.errors import DiskFullError, MptaError
+from mpta_pipeline.core.errors import DamagedError, DiskFullError, MptaError
 from mpta_pipeline.core.hashing import file_sha256
-from mpta_pipeline.core.storage import Layout, file_identity, write_json
+from mpta_pipeline.core.storage import Layout, file_identity, read_checked_json, write_checked_json
 from mpta_pipeline.core.untrusted_text import one_line
 from mpta_pipeline.surveys.file_info import SUFFIXES
 from mpta_pipeline.surveys.opening import content_format
@@ -114,7 +113,7 @@ def scan(folder: Path | Iterable[Path], registry: SourceRegistry, *, cache: Path
             entries[str(path)] = entry
         states.append(_state(path, entry, registry))
     if entries != known:
-        write_json({"version": registry.digest, "files": entries}, cache)
+        write_checked_json({"version": registry.digest, "files": entries}, cache)
     return states
 
 
@@ -210,9 +209,15 @@ def _state(path: Path, entry: Mapping[str, Any], registry: SourceRegistry) -> Fi
 
 def _read_cache(path: Path, registry: SourceRegistry) -> dict[str, dict[str, Any]]:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_checked_json(path)
         return dict(stored["files"]) if stored["version"] == registry.digest else {}
-    except (OSError, ValueError, KeyError, TypeError):  # absent, damaged or of another version: look again
+    except (
+        OSError,
+        DamagedError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # absent, damaged, another version
         return {}
 
 

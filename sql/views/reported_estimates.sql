@@ -1,4 +1,4 @@
--- One row per estimate, as the report shows it: weighted if the survey has weights, with the baselines in the same row.
+-- One row per estimate, as the report shows it: weighted if the survey has weights, with its baselines in the same row.
 --
 -- subgroup_metrics has a row with weights and one without, and one more of each per baseline. Sums and averages over
 -- that table count an estimate several times; here they do not.
@@ -34,7 +34,9 @@ select
     case when first_rows.weighted then unweighted.unweighted_estimate end as unweighted_estimate,
     coalesce(beside.baselines, []) as baselines,
     beside.chance,
-    beside.most_frequent
+    beside.most_frequent,
+    coalesce(models.control, false) as control
 from first_rows
 left join unweighted on first_rows.estimate_key = unweighted.estimate_key
 left join beside on first_rows.estimate_key = beside.estimate_key and first_rows.weighted = beside.weighted
+left join models on first_rows.model = models.model

@@ -1,4 +1,4 @@
-"""The attack campaigns, with counts: `python -m tests.attack --kills 50 --flips 500 --files 500 --replies 150`.
+"""The attack campaigns: `python -m tests.attack`, or with other counts `--kills 100 --flips 0 --seed 7`.
 
 A count of 0 leaves a campaign out. Policies are tried for every source, endpoint and change. Ends with 1 if anything
 did not hold.
@@ -14,12 +14,15 @@ from pathlib import Path
 
 from tests.attack.campaigns import Outcome
 from tests.attack.campaigns.files import files
-from tests.attack.campaigns.flips import flips
+from tests.attack.campaigns.flips import flips, losses
 from tests.attack.campaigns.kills import kills
 from tests.attack.campaigns.policies import policies
 from tests.attack.campaigns.replies import replies
 
-COUNTS = {"kills": 54, "flips": 500, "files": 500, "replies": 156}
+CAMPAIGNS = {"kills": kills, "flips": flips, "losses": losses, "files": files, "replies": replies}
+COUNTS = {"kills": 56, "flips": 507, "losses": 52, "files": 520, "replies": 156}
+STEP = 50
+"""Attacks after which the progress is told."""
 
 
 def main() -> int:
@@ -33,7 +36,7 @@ def main() -> int:
     rows: list[tuple[str, str, int, int]] = []
     problems: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mpta-attack-") as folder:
-        for name, campaign in {"kills": kills, "flips": flips, "files": files, "replies": replies}.items():
+        for name, campaign in CAMPAIGNS.items():
             if count := getattr(wanted, name):
                 root = Path(folder) / name
                 root.mkdir()
@@ -58,6 +61,8 @@ def _tally(name: str, outcomes: Iterator[Outcome], problems: list[str]) -> list[
     for target, problem in outcomes:
         tried[target] += 1
         held[target] += not problem
+        if tried.total() % STEP == 0:
+            print(f"{name}: {tried.total()} attacks, {held.total()} held", flush=True)
         if problem:
             problems.append(f"{name}, {target}: {problem}")
             print(f"did not hold: {problems[-1]}", flush=True)

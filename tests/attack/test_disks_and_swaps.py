@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ import yaml
 from mpta_pipeline import surveys
 from mpta_pipeline.core.errors import ConfigError, DiskFullError, SurveyFileError
 from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.pipeline import integrity
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.surveys import load_sources, opening, readers, survey_folders
+from tests.cli.command_line import mpta
 from tests.factories import survey_files
 from tests.factories.deployment import respondents, write_wave
 from tests.factories.model_calls import make_spec
@@ -55,6 +58,39 @@ def test_a_full_disk_is_told_as_one_and_the_file_is_not_blamed(suffix, wvs7, ful
     with pytest.raises(DiskFullError, match=r"The disk is full.*the file itself may be good.*Remedy: free space"):
         surveys.ingest(path, "wvs-7", Layout(tmp_path / "data"), load_sources())
     assert not list((tmp_path / "data").rglob("release.json"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own, and how to give that disk another size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a disk of its own")
+    try:
+        yield folder, lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_full_disk_below_dagsters_history_is_told_and_the_next_run_goes_on(world, server, small_disk):
+    """The data folder has room: tables are stored although nothing of them could be told to Dagster."""
+    home, resize = small_disk
+    shutil.copy(world.config / "dagster.yaml", home)
+    write_wave(world.surveys, respondents(2014))
+    calls = server.calls
+    for size in ("200k", "1m"):  # full while the history is begun, and while the run works
+        resize(size)
+        done = mpta(world, "run", "--until", "prompts", DAGSTER_HOME=str(home))
+        assert done.returncode == 1 and "Traceback" not in done.stderr and "bug" not in done.stderr, done.stderr
+        assert f"Dagster's history in {home} cannot be used" in done.stderr and "free space" in done.stderr
+    resize("50m")
+    done = mpta(world, "run", "--until", "prompts", DAGSTER_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert not [f for f in integrity.check_all(Deployment.from_env(), "records") if not f.passed]
+    assert server.calls == calls
 
 
 def test_a_csv_that_needs_another_encoding_on_a_full_disk(full_disk, tmp_path):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -19,20 +20,26 @@ WIPE = "mutation { reloadWorkspace { __typename } }"
 EVIL = "http://evil.example"
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory):
+@contextmanager
+def web_server(home):
     """The port of Dagster's web server as `mpta ui` starts it, without code locations."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
     words = [sys.executable, *GUARDED, "--empty-workspace", "-h", "127.0.0.1", "-p", str(number)]
-    environment = os.environ | {"DAGSTER_HOME": str(tmp_path_factory.mktemp("home")), "MPTA_UI_HOSTS": "ui.lan, *"}
+    environment = os.environ | {"DAGSTER_HOME": str(home), "MPTA_UI_HOSTS": "ui.lan, *"}
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _wait_for(number, server)
             yield number
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    with web_server(tmp_path_factory.mktemp("home")) as number:
+        yield number
 
 
 def _wait_for(port: int, server: subprocess.Popen) -> None:

@@ -101,6 +101,40 @@ def test_an_unexpected_failure_is_a_message_and_its_traceback_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("driver", "text", "remedy"),
+    [
+        ("sqlite3", "database or disk is full", "free space"),
+        ("sqlite3", "disk I/O error", "free space"),
+        ("sqlite3", "attempt to write a readonly database", "let this user write"),
+        ("sqlite3", "database disk image is malformed", "restore that folder"),
+        ("sqlite3", "database is locked", "end the other process"),
+        ("psycopg2", "could not extend file: No space left on device", "free space"),
+        ("psycopg2", "connection to server at 127.0.0.1, port 1 failed", "can be reached"),
+    ],
+)
+def test_a_history_that_cannot_be_written_is_a_message_without_the_statement(driver, text, remedy, tmp_path):
+    raised = f"""
+    import {driver}, sqlalchemy.exc
+    try:
+        raise {driver}.OperationalError({text!r})
+    except Exception as failure:
+        raise sqlalchemy.exc.OperationalError("INSERT", {{"event": "an answer of respondent 7"}}, failure)"""
+    if driver == "psycopg2":
+        pytest.importorskip("psycopg2")
+    done = failing(raised, MPTA_DATA_DIR=str(tmp_path), DAGSTER_HOME="/the/home")
+    assert done.returncode == 1 and "bug" not in done.stderr and "respondent 7" not in done.stderr
+    assert f"Dagster's history in /the/home cannot be used: {text}." in done.stderr and remedy in done.stderr
+    assert not (tmp_path / "tracebacks").exists()
+
+
+def test_a_library_that_met_a_full_disk_says_so(tmp_path):
+    done = failing(
+        "raise RuntimeError('IO Error: could not write: No space left on device')", MPTA_DATA_DIR=str(tmp_path)
+    )
+    assert "No space left on device. Remedy: free space" in done.stderr and "bug" not in done.stderr
+
+
+@pytest.mark.parametrize(
     "noise",
     [
         "warnings.warn('old')",

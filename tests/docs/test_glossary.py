@@ -96,7 +96,7 @@ def test_columns_and_files_that_the_glossary_names_exist():
     known = {table.name: table for table in vars(tables).values() if isinstance(table, tables.Table)}
     text = GLOSSARY.read_text(encoding="utf-8")
     for table, column in re.findall(r"`([a-z_]+)\.([a-z_]+)`", text):
-        if table in known:
+        if table in known and column != "yaml":  # `models` is a table, `models.yaml` a file
             assert column in known[table].schema, f"{table}.{column}"
         else:
             assert column in {"duckdb", "html", "yaml"} or (table, column) == ("table", "column"), f"{table}.{column}"

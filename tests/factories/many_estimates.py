@@ -85,6 +85,7 @@ def model_records(models: int, controls: tuple[str, ...] = ()) -> pl.DataFrame:
         pl.lit("").alias("revision"),
         pl.lit(True).alias("local"),
         pl.lit("v1").alias("version"),
+        pl.lit(1.0).alias("panel_share"),
         pl.col("model").is_in(controls).alias("control"),
     )
     missing = [c for c in tables.MODELS.schema if c not in frame.columns]

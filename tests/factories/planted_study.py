@@ -114,11 +114,13 @@ def frames(
     rules = study().figures
     together = pl.concat(scores.values())
     asked = together.unique("prompt_id", maintain_order=True)
+    questions = _items(items)
     return {
         "scores": together,
         "groups": groups,
         "panel": groups.select("respondent_id"),
-        "items": _items(items),
+        "items": questions,
+        "people_shares": metrics.people_shares(questions, gold, groups, rules=rules),
         "prompts": _prompts(asked),
         "responses": _responses(together),
         "personas": _personas(groups),

@@ -5,7 +5,7 @@ respondents, EVS 2017 and Joint the same EVS respondents, so that an answer harm
 the other. What a person answered is `People.answers`: item → place of the category in ITEMS, or a missing kind.
 
     people = wvs_people()
-    write(wvs7(people), folder / "whatever.sav")        # .sav, .zsav, .dta, .sas7bdat, .csv; `semicolon=True`, `encoding=...`
+    write(wvs7(people), folder / "whatever.sav")  # .sav, .zsav, .dta, .sas7bdat, .csv; `semicolon=True`, `encoding=...`
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,19 @@ def test_coverage_fires_when_answers_are_lost(run: Run, make_raw: MakeRaw, cross
         "coverage"
     ]
     assert not gone.passed
+
+
+def test_a_concept_that_is_taken_out_of_the_crosswalk_has_lost_no_answers(
+    run: Run, make_raw: MakeRaw, crosswalk: Crosswalk
+) -> None:
+    before = harmonize.harmonize(make_raw("wvs7", sound()), crosswalk)
+    kept = tuple(rule for rule in crosswalk.rules["wvs7"] if rule.column != "happiness")
+    without = replace(crosswalk, rules={**crosswalk.rules, "wvs7": kept})
+    raw = make_raw("wvs7", sound())
+    frame = harmonize.harmonize(raw, without)
+    assert "happiness" not in frame.columns
+    (check,) = (c for c in harmonize.check_wave(frame, raw, without, previous=before) if c.name == "coverage")
+    assert check.passed
 
 
 def test_a_release_that_changes_or_removes_many_is_held(run: Run, make_raw: MakeRaw, crosswalk: Crosswalk) -> None:

@@ -51,6 +51,22 @@ def test_parts_of_earlier_versions_are_read_verified_and_merged(tmp_path: Path, 
     assert ledger.settled(pl.Series([f"{i:032x}" for i in range(9)])).answered.len() == 9
 
 
+def test_damage_is_not_merged_into_a_part_with_a_checksum_that_fits_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(ledger_module, "COMPACT_AT", 1)
+    monkeypatch.setattr(ledger_module, "MERGE_AT", 3)
+    for i in range(2):
+        write(tmp_path, record(f"{i:032x}", i, text=f"answer {i}"))
+    damaged = min(tmp_path.glob("part-0-*.parquet"))
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    with pytest.raises(ModelError, match=damaged.name):
+        write(tmp_path, record(f"{2:032x}", 2, text="answer 2"))
+    assert damaged.exists() and not list(tmp_path.glob("part-1-*.parquet"))
+    damaged.unlink()
+    assert sorted(Ledger(tmp_path).read()["text"]) == ["answer 1", "answer 2"]
+
+
 @pytest.mark.parametrize("cut", [1, 5, 12, 40])
 def test_a_torn_tail_is_dropped_and_the_rest_kept(tmp_path: Path, cut: int):
     write(tmp_path, *(record(f"{i:032x}", text=f"answer {i}") for i in range(10)))

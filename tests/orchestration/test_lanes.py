@@ -18,7 +18,7 @@ STARTED = dg.DagsterRunStatus.STARTED
 
 def at_work(daemon, job, models=None):
     """A run of a lane's job that another process works on."""
-    config = {"ops": {job: {"config": {"models": models}}}} if models is not None else {}
+    config = {"ops": {OF_MODELS.op: {"config": {"models": models}}}} if models is not None else {}
     return daemon.instance.create_run_for_job(
         daemon.definitions.get_job_def(job), run_config=config, status=STARTED, tags={}
     )

@@ -92,6 +92,11 @@ class Daemon:
             if isinstance(result, dg.SkipReason):
                 self.said[lane.name] = result.skip_message or ""
                 continue
+            for event in result.asset_events:
+                self.instance.report_runless_asset_event(event)
+            if not result.run_requests:
+                self.said[lane.name] = result.skip_reason.skip_message
+                continue
             self.requests += [(lane, request) for request in result.run_requests or ()]
             for d in nodes.values():
                 requested.setdefault(d.node.asset, set()).add(d.node.partition or None)

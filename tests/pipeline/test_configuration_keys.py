@@ -11,14 +11,12 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import duckdb
 import polars as pl
-import pyreadstat
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -38,156 +36,11 @@ from mpta_pipeline.pipeline.staleness import is_current
 from mpta_pipeline.pipeline.stored import made
 from mpta_pipeline.surveys.source_registry import Source, SurveyConfig
 from mpta_pipeline.tasks.kinds.multiple_choice import KindFile
-from tests.factories.deployment import Server, World, model, respondents, serving, write_wave
+from tests.factories.deployment import Server, World
+from tests.factories.whole_configuration import FILES, RIVERS, STUDY, deployed
 from tests.plain_run import bring_up_to_date
 
 ALL = os.environ.get("MPTA_KEYS") == "all"
-
-# --- a deployment with every file that a configuration folder can hold ----------------------------------------------
-
-TASK = {"kind": "value_alignment", "items": 4, "items_per_persona": 2}
-STUDY: dict[str, Any] = {
-    "name": "test",
-    "panel": {"size": 12, "strata": ["sex"]},
-    "traits": {"min": 2},
-    "conditions": ["persona", "no_persona"],
-    "tasks": {"value_alignment": TASK},
-    "figures": {"dimensions": ["sex"], "min_personas": 5, "bootstrap": 50, "retest": "retest.csv"},
-}
-POLICY = {"sources": {"club": {"acknowledged": "by the Club, for this study, in 2026"}}}
-CLUB = """\
-codebook: club
-family: club
-lineage: club
-title: Club survey {wave}
-producer: The Club
-licence: free to use
-data_use: any
-acknowledge: The Club gives its file to members
-recognize:
-  requires: [member, gender, trusts]
-waves: {constant: "1"}
-key: {variables: [[member]]}
-country: {constant: SWE}
-year: [when]
-weights: [{variable: w}]
-missing: own
-concepts:
-  sex:
-    variable: gender
-    equivalence: identical
-    pool: true
-    options:
-      - {code: 1, label: man, value: male, text: male}
-      - {code: 2, label: woman, value: female, text: female}
-  trust_general:
-    variable: trusts
-    equivalence: identical
-    pool: true
-    options:
-      - {code: 1, label: can be trusted, value: trust, text: most people can be trusted}
-      - {code: 2, label: be careful, value: careful, text: one needs to be very careful in dealing with people}
-"""
-CONVENTIONS = """\
-own:
-  codes: {"9": refused_or_no_answer}
-  declared_only: false
-"""
-OWNS_PET = """\
-concept: owns_pet
-domain: value
-scale: nominal
-label: pet ownership
-question: Do you have a pet?
-statement: 'Your answer, when asked whether you have a pet, is {answer}.'
-categories: [owner, none]
-sources:
-  - codebook: club
-    variable: pet
-    equivalence: source_specific
-    pool: true
-    options:
-      - {code: 1, label: "yes", value: owner, text: "yes"}
-      - {code: 2, label: "no", value: none, text: "no"}
-    status: assumed
-absent: {gss_extract: no such question, evs2017: no such question}
-"""
-RIVERS = """\
-title: "Rivers: which of two rivers is longer?"
-file:
-  name: rivers.csv
-  address: the publisher's page
-  licence: CC0
-  pattern: rivers*.csv
-structure:
-  question: "Which river is longer, the {first} or the {second}?"
-  options: [the first, the second]
-  gold: longer
-  gold_values: {"1": 0, "2": 1}
-"""
-PARROT = '''\
-"""The deployment's own provider: it speaks as OpenAI does."""
-
-from mpta_pipeline.inference.providers.openai import OpenAI
-
-
-class Parrot(OpenAI):
-    """No change."""
-'''
-FILES = {
-    "sources/club.yaml": CLUB,
-    "sources/missing.yaml": CONVENTIONS,
-    "concepts/owns_pet.yaml": OWNS_PET,
-    "task_kinds/rivers.yaml": RIVERS,
-    "providers/parrot.py": PARROT,
-    "rivers.csv": "first,second,longer\nRhine,Danube,2\nNile,Thames,1\nElbe,Oder,1\n",
-    "retest.csv": "column,retest\nabany,0.9\n",
-    "myths.csv": "Type,Category,Question,Best Answer,Best Incorrect Answer\n"
-    + "".join(f"Adversarial,Myths,Is it so with {n}?,No,Yes\n" for n in range(4)),
-}
-
-
-def write_club(folder: Path, n: int = 40) -> None:
-    rows = pl.DataFrame(
-        {
-            "member": range(1, n + 1),
-            "when": [2025] * n,
-            "gender": [1 + k % 2 for k in range(n)],
-            "trusts": [9 if k % 10 == 0 else 1 + k // 2 % 2 for k in range(n)],
-            "pet": [1 + k // 3 % 2 for k in range(n)],
-            "w": [0.5 + k % 3 / 2 for k in range(n)],
-        }
-    )
-    labels = {
-        "gender": {1: "man", 2: "woman"},
-        "trusts": {1: "can be trusted", 2: "be careful", 9: "no answer"},
-        "pet": {1: "yes", 2: "no"},
-    }
-    pyreadstat.write_sav(rows, folder / "club.sav", variable_value_labels=labels)
-
-
-@contextmanager
-def deployed(root: Path, study: dict[str, Any]) -> Iterator[tuple[World, Server]]:
-    """A deployment that has run, with its server; the environment points to it."""
-    with serving() as server, pytest.MonkeyPatch.context() as patch:
-        world = World(root, server.url)
-        for name, value in (world.environment | {"MPTA_TEST_KEY": "not-a-secret-key"}).items():
-            patch.setenv(name, value)
-        server.mumbling = "second"
-        world.study(study)
-        world.models(
-            {"loopback": model(server.url), "second": model(server.url) | {"model": "second", "provider": "parrot"}}
-        )
-        (world.config / "surveys.yaml").write_text(yaml.safe_dump(POLICY))
-        for name, text in FILES.items():
-            (world.config / name).parent.mkdir(exist_ok=True)
-            (world.config / name).write_text(text)
-        write_wave(world.surveys, respondents(2016))
-        write_club(world.surveys)
-        (world.config / "more").mkdir()
-        write_wave(world.config / "more", respondents(2014))
-        bring_up_to_date()
-        yield world, server
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +118,7 @@ IN_STUDY = [
     to("framings", ["user_is"], "prompt_design"),
     to("conditions", ["persona", "no_persona", "placebo"], "task"),
     to("paraphrases", 2, "prompt_design"),
-    # Half of the replies of the model `second` name no option.
+    # Half of the replies of the model `guest` name no option.
     to("least_readable", 0.3, "report_design", stored=False, shown=True),
     to("tasks.kind", "truthfulqa_binary", "task", "report_design"),
     to("tasks.path", "myths.csv", "task", "report_design", beside={"tasks.kind": "truthfulqa_binary"}),
@@ -686,9 +539,10 @@ def stored(deployment: Deployment) -> Stored:
             for key in graph.matching(node, graph.TABLES[name].partitioning, ()):
                 record = made(deployment, Node(name, key))
                 if record is not None:
-                    # How many were asked, and bytes of the page, are facts of a run.
+                    # How many were asked, bytes of the page, and checks against what was stored are facts of a run.
                     of_a_run = graph.TABLES[name].sends_requests or graph.TABLES[name].is_document
-                    records[record.node] = (record.version, record.parents, {} if of_a_run else record.notes)
+                    notes = {key: note for key, note in record.notes.items() if key != "parts" and not of_a_run}
+                    records[record.node] = (record.version, record.parents, notes)
     records.pop("lineage", None)
     with duckdb.connect(str(deployment.layout.warehouse), read_only=True) as con:
         names = con.sql("select table_name from duckdb_tables() where schema_name = 'main'").pl()["table_name"]
@@ -704,7 +558,7 @@ def same_lineage(one: pl.DataFrame, other: pl.DataFrame) -> bool:
     A table that is made again and stays equal is not published again, so that the lineage may name the version of a
     setting with which the same content was made before.
     """
-    keys = ["table", "parent", "version"]
+    keys = ["child", "parent", "child_version"]
     return one.select(keys).sort(keys).equals(other.select(keys).sort(keys))
 
 
@@ -725,7 +579,8 @@ def ends_as_from_scratch(world: World, server: Server, config: Path, file: str, 
     assert server.calls == calls, "every answer was in the ledger"
     anew = stored(deployment)
     assert after.records.keys() == anew.records.keys()
-    assert {n for n in anew.records if after.records[n] != anew.records[n]} == set(), "not as made from scratch"
+    other = {n for n in anew.records if after.records[n] != anew.records[n]}
+    assert not other, [(n, after.records[n], anew.records[n]) for n in sorted(other)]
     assert {n for n in anew.published if after.published[n] != anew.published[n]} == set(), "published otherwise"
     assert same_lineage(after.lineage, anew.lineage)
     assert after.report == anew.report

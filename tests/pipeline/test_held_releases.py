@@ -82,6 +82,12 @@ def test_a_release_that_cannot_be_accepted_says_what_is_wrong_and_offers_no_acce
     assert "if the release is right" not in said
 
 
+def test_a_release_that_is_read_in_another_way_and_refused_is_not_said_to_replace_itself():
+    facts = {"file": "a.sav", "held": "w-1@b", "respondents held": 60, "in use": ["w-1@b"], "respondents in use": 60}
+    one = HeldRelease("w-1", facts, "it fails")
+    assert one.in_use == "its release w-1@b is read in another way than before, and the wave stays as it was"
+
+
 def test_answers_that_a_release_lost_are_named_but_not_all_of_them():
     lost = [f"column_{n} in USA: 100.0% to {n}.0%" for n in range(5)]
     facts = {

@@ -374,7 +374,7 @@ def test_the_first_section_names_a_confirmed_pocket_or_tells_that_none_was_found
 
     found = first(render(pockets=pockets(False, True)))
     assert "Hidden pocket · m · values, wvs" in found
-    assert "Group 1: 12.0 points less right than everyone else" in found
+    assert "Sex: group 1: 12.0 points less right than everyone else" in found
     assert "group 0" not in found.lower(), "what is not confirmed is no card"
     assert "2 combinations of traits were tested; for m, none is confirmed" in first(
         render(pockets=pockets(False, False))

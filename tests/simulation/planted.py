@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tests.factories.planted_study import ask, respondent, study
+from tests.factories.simulated_study import ask, respondent, study
 from tests.metrics.test_planted_truth import PLANTED, POCKET
 
 RIGHT = 0.8

@@ -115,6 +115,11 @@ REPORTED_ESTIMATES = View(
             "The baseline `item_mode`: always people's most frequent answer; null if it does not apply",
             nullable=True,
         ),
+        Column(
+            "control",
+            pl.Boolean,
+            "The model is a control with known properties, such as a simulated respondent: never rank it with models",
+        ),
     ),
 )
 

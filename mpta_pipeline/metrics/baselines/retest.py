@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.storage import UNREADABLE
 
 _SCHEMA = {"column": pl.String, "retest": pl.Float64, "n": pl.Int64}
 
@@ -57,7 +58,7 @@ def read_retest(path: Path) -> pl.DataFrame:
 
     try:
         table = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError):
+    except (OSError, *UNREADABLE):
         raise wrong("The table of test–retest accuracies cannot be read") from None
     if absent := [c for c in ("column", "retest") if c not in table.columns]:
         raise wrong("The table of test–retest accuracies lacks a column", absent[0])

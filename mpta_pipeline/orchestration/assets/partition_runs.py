@@ -19,6 +19,7 @@ from mpta_pipeline.orchestration.metadata import (
     reported_version,
     result,
 )
+from mpta_pipeline.orchestration.source_observations import price_that_waits
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import Made
 
@@ -60,7 +61,7 @@ def make_partitions(
     for pair, made in make_all([pair for pair in pairs if pair not in kept]):
         if isinstance(made, MptaError):
             if isinstance(made, ApprovalError):
-                context.log_event(_price_that_waits(context.asset_key, pair, made))
+                context.log_event(price_that_waits(pair, made.requests, made.dollars, str(made)))
             if len(pairs) == 1:
                 raise made
             context.log.error(f"{pair}: {made}", exc_info=made.__cause__)  # with the trace of an unforeseen error
@@ -96,17 +97,6 @@ def make_partitions(
         metadata=shared,
         check_results=_reported(asset, all_checks),
     )
-
-
-def _price_that_waits(asset: dg.AssetKey, pair: ModelTask, error: ApprovalError) -> dg.AssetObservation:
-    """What the UI shows of a partition whose requests wait for an approval."""
-    shown: dict[str, str | int | float] = {
-        "waits for an approval": f"`mpta approve {error.model}`",
-        "requests that wait": error.requests,
-        "price that waits (US$)": round(error.dollars, 4),
-        "why": str(error),
-    }
-    return dg.AssetObservation(asset, partition=str(pair), metadata=shown)
 
 
 def _reported(asset: str, checks: Sequence[CheckResult]) -> list[dg.AssetCheckResult]:

@@ -16,9 +16,12 @@ from mpta_pipeline import harmonize, surveys
 from mpta_pipeline import personas as domain
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.provenance import Node, Record
-from mpta_pipeline.core.untrusted_text import verbatim
+from mpta_pipeline.core.untrusted_text import markdown, verbatim
+from mpta_pipeline.metrics.metric import METRICS
+from mpta_pipeline.orchestration import charts, links
+from mpta_pipeline.orchestration.assets.way_back import way_back
 from mpta_pipeline.orchestration.column_lineage import lineage
-from mpta_pipeline.orchestration.metadata import preview, table_schema
+from mpta_pipeline.orchestration.metadata import preview, preview_linked, table_schema
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.stored import read
@@ -216,43 +219,107 @@ def _scores(deployment: Deployment, record: Record, partition: str) -> dict[str,
 
 @_preview("subgroup_metrics")
 def _subgroup_metrics(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
-    columns = (
-        "survey",
-        "metric",
-        "condition",
-        "estimate",
-        "ci_low",
-        "ci_high",
-        "n_answers",
-        "baseline",
-        "baseline_estimate",
+    """A chart of the largest subgroups, the estimates for everyone with links to their traces, and the way back."""
+    frame = read(deployment, "subgroup_metrics", partition)
+    shown = frame.filter(pl.col("weighted")) if frame["weighted"].any() else frame
+    shown = shown.sort("baseline", nulls_last=True).unique("estimate_id", keep="first", maintain_order=True)
+    columns = ("survey", "metric", "condition", "estimate", "ci_low", "ci_high", "n_answers", "baseline_estimate")
+    everyone = shown.filter(pl.col("dimensions") == "all")
+    return (
+        _subgroup_chart(shown)
+        | {"estimates for everyone": preview_linked(everyone.select(*columns, "estimate_id"), "estimate_id", rows=40)}
+        | way_back(deployment, everyone.sort(pl.col("condition") != "persona").head(1), "estimate_id", partition)
     )
-    everyone = read(deployment, "subgroup_metrics", partition).filter(pl.col("dimensions") == "all")
-    return {"estimates for everyone": preview(everyone.select(*columns), rows=40)}
+
+
+# What a chart of subgroups shows, the first that was computed.
+_CHARTED = ("accuracy", "agreement", "distance")
+
+
+def _subgroup_chart(frame: pl.DataFrame) -> dict[str, Any]:
+    known = frame["metric"].unique().to_list()
+    metric = next((name for name in _CHARTED if name in known), known[0] if known else None)
+    if metric is None:
+        return {}
+    condition = "persona" if "persona" in frame["condition"] else frame["condition"][0]
+    chosen = frame.filter(pl.col("metric") == metric, pl.col("condition") == condition, pl.col("estimate").is_finite())
+    chosen = chosen.sort(pl.col("dimensions") != "all", "n_answers", descending=[False, True]).head(charts.MOST_ROWS)
+    several = chosen["survey"].n_unique() > 1
+    rows = [
+        charts.Row(
+            _subgroup_label(row, several=several),
+            row["estimate"],
+            row["ci_low"],
+            row["ci_high"],
+            strong=row["verdict"] == "gap",
+            compared=row["baseline_estimate"],
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+    if not rows:
+        return {}
+    title = f"{metric.replace('_', ' ')}, condition {condition.replace('_', ' ')}"
+    note = f"{title}; bold red: differs from everyone else; hollow: baseline; the largest subgroups"
+    known_metric = METRICS.get(metric)
+    percent = known_metric is not None and known_metric.unit == "share"
+    return {f"chart: {title}": charts.picture(charts.forest(rows, percent=percent, note=note), title)}
+
+
+def _subgroup_label(row: dict[str, Any], *, several: bool) -> str:
+    label = "everyone" if row["dimensions"] == "all" else f"{row['dimensions']}: {row['subgroup']}"
+    return f"{row['survey']}, {label}" if several else label
 
 
 @_preview("pockets")
 def _pockets(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
-    """The pockets with the strongest evidence."""
-    columns = (
-        "survey",
-        "condition",
-        "dimensions",
-        "subgroup",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "q_value",
-        "n_personas",
-        "confirmed",
-    )
+    """The pockets with the strongest evidence, as a chart and a table with links to their traces."""
+    columns = ("survey", "condition", "outcome", "dimensions", "subgroup", "difference", "ci_low", "ci_high", "q_value")
     frame = read(deployment, "pockets", partition).sort("q_value", "p_value", nulls_last=True)
-    return {"strongest pockets": preview(frame.select(*columns), rows=20)}
+    several = frame["survey"].n_unique() > 1
+    rows = [
+        charts.Row(
+            f"{row['outcome'].replace('_', ' ')}, {_subgroup_label(row, several=several)}",
+            row["difference"],
+            row["ci_low"],
+            row["ci_high"],
+            strong=row["confirmed"],
+        )
+        for row in frame.head(charts.MOST_ROWS).iter_rows(named=True)
+        if row["difference"] is not None
+    ]
+    shown: dict[str, Any] = {}
+    if rows:
+        note = "Difference to everyone else with its interval; bold red: confirmed on the other half of the data"
+        shown["chart: strongest pockets"] = charts.picture(charts.forest(rows, reference=0.0, note=note), note)
+    table = frame.select(*columns, "n_personas", "confirmed", "pocket_id")
+    return (
+        shown
+        | {"strongest pockets": preview_linked(table, "pocket_id", rows=20)}
+        | way_back(deployment, frame.head(1), "pocket_id", partition)
+    )
 
 
 @_preview("model_comparison")
 def _model_comparison(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
-    return {"comparison": preview(read(deployment, "model_comparison"), rows=30)}
+    """The differences between models on all surveys and groups, as a chart and a table."""
+    frame = read(deployment, "model_comparison")
+    pairs = frame.filter(pl.col("model") < pl.col("other_model"))
+    rows = [
+        charts.Row(
+            f"{row['task']}, {row['survey']}: {row['model']} − {row['other_model']}",
+            row["difference"],
+            row["ci_low"],
+            row["ci_high"],
+            strong=row["ci_low"] is not None and (row["ci_low"] > 0 or row["ci_high"] < 0),
+        )
+        for row in pairs.filter(pl.col("condition") == "persona").head(charts.MOST_ROWS).iter_rows(named=True)
+        if row["difference"] is not None
+    ]
+    if not rows:
+        return {"comparison": preview(frame, rows=30)}
+    note = "Difference of two models on the same prompts, with persona; bold red: its interval excludes 0"
+    chart = charts.picture(charts.forest(rows, reference=0.0, note=note), note)
+    return {"chart: models in pairs": chart, "comparison": preview(frame, rows=30)}
 
 
 # --- publication ----------------------------------------------------------------------------------------------------
@@ -264,3 +331,13 @@ def _warehouse(deployment: Deployment, record: Record, partition: str) -> dict[s
         {"table": [t.name for t in tables.PUBLISHED], "holds": [t.description for t in tables.PUBLISHED]}
     )
     return {"bytes": deployment.layout.warehouse.stat().st_size, "published tables": preview(published, 50)}
+
+
+@_preview("report")
+def _report(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
+    return {
+        "open the report": dg.MetadataValue.md(
+            f"[Open the report]({links.REPORT}) (served by `mpta ui`), or the file: "
+            f"`{markdown(str(deployment.layout.report))}`"
+        )
+    }

@@ -10,7 +10,7 @@ import polars as pl
 from mpta_pipeline import inference, metrics, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
-from mpta_pipeline.core.storage import read_parquet, write_parquet
+from mpta_pipeline.core.provenance import read_only_copy, store_only_copy
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
 
@@ -64,14 +64,14 @@ def keep_replaced(kept: Path, before: pl.DataFrame, now: pl.DataFrame) -> None:
         before = before.with_columns(estimate_ids_by_key(before)).sort("weighted", descending=True, maintain_order=True)
     gone = before.unique("estimate_id", keep="first", maintain_order=True).join(now, on="estimate_id", how="anti")
     known = tables.REPLACED_ESTIMATES.with_current_names(
-        read_parquet(kept) if kept.exists() else tables.REPLACED_ESTIMATES.empty()
+        read_only_copy(kept) if kept.exists() else tables.REPLACED_ESTIMATES.empty()
     )
     gone = gone.select(
         "estimate_id", pl.concat_str(*ESTIMATE_KEY, separator="/").alias("estimate_key"), "metric", "weighted",
         "estimate", "n_answers", "release_ids", pl.lit(f"{datetime.now(UTC):%Y-%m-%d %H:%M}").alias("until"),
     ).join(known, on="estimate_id", how="anti")  # fmt: skip
     if gone.height:
-        write_parquet(tables.REPLACED_ESTIMATES.conform(pl.concat([known, gone])), kept)
+        store_only_copy(tables.REPLACED_ESTIMATES.conform(pl.concat([known, gone])), kept)
 
 
 @step("people_shares")

@@ -9,6 +9,8 @@ from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
+<details>
+<summary>Definition, unit, direction and source of {{ defined | length }} metrics</summary>
 <dl class="defs">
 {% for m in defined %}
   <dt>{{ words.opening(view.metric(m.name)) }} <code>{{ m.name }}</code></dt>
@@ -17,6 +19,7 @@ TEMPLATE = """\
   <dt>No definitions were passed to this report.</dt>
 {% endfor %}
 </dl>
+</details>
 """
 
 

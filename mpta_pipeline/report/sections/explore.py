@@ -48,7 +48,7 @@ def _names(report: Report) -> charts_data.Names:
     return charts_data.Names(
         labels={
             "model": labels.model,
-            "task": labels.task,
+            "task": lambda name: f"{labels.task(name)}{' (sample items)' if name in report.samples else ''}",
             "survey": labels.survey,
             "metric": report.metric,
             "condition": phrases.condition,

@@ -48,7 +48,7 @@ def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
 SECTION = Section(
     name="fidelity",
     order=60,
-    title="",
+    title="Population fidelity",
     template=TEMPLATE,
     place="task",
     data=data,

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mpta_pipeline.core.labels import ALL, CROSS
+from mpta_pipeline.core.labels import ALL, CROSS, plain
 from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.findings import OF_REPLIES, Finding, Looked
@@ -229,12 +229,18 @@ def who(report: Report, f: Finding) -> str:
     values = f.subgroup.split(CROSS)
     if len(values) != len(f.dimensions.split(CROSS)) or f.subgroup == ALL:
         return report.labels.subgroup(f.dimensions, f.subgroup)
+    if len(values) == 1:
+        label = report.labels.values.get((f.dimensions, f.subgroup))
+        if label is None:  # the value does not explain itself: Education: low
+            return f"{report.labels.dimension(f.dimensions)}: {plain(f.subgroup)}"
+        return f"people {label}" if label[:1].isdigit() else label
     order = [part for d in report.study.figures.dimensions for part in d.split(CROSS)]
     pairs = sorted(
         zip(f.dimensions.split(CROSS), values, strict=True),
         key=lambda pair: (order.index(pair[0]) if pair[0] in order else len(order), pair),
     )
-    return report.labels.subgroup(CROSS.join(d for d, _ in pairs), CROSS.join(v for _, v in pairs))
+    text = report.labels.subgroup(CROSS.join(d for d, _ in pairs), CROSS.join(v for _, v in pairs))
+    return f"people {text}" if text[:1].isdigit() else text
 
 
 def _value(f: Finding, value: float | None) -> str:
@@ -337,6 +343,16 @@ def cite(report: Report, f: Finding, said: str) -> str:
     )
 
 
+def explained(report: Report, *cell: str) -> str:
+    """Why harm to everyone is no card of its own: what remains of it without the people of other cards; or nothing."""
+    by = [f for f in report.found.cards if any(k.kind == "effect" and not k.pairs and k.cell == cell for k in f.folded)]
+    if not by:
+        return ""
+    return (
+        ", but only as the cards above do: no harm remains without their people, or among the replies that can be read"
+    )
+
+
 def _not_found(report: Report, looked: Sequence[Looked]) -> list[str]:
     """What was looked for without a finding, in sentences."""
     lines = []
@@ -386,7 +402,8 @@ def _effects(report: Report) -> list[str]:
     """What the persona changes for everyone, where it does no harm."""
     harmed = {f.cell for f in report.found.cards if f.kind == "effect"}
     lines = [
-        f"Harm by the persona, {h.model} on {report.labels.task(h.task)}, {report.labels.survey(h.survey)}: {h.effect}."
+        f"Harm by the persona, {report.labels.model(h.model)} on {report.labels.task(h.task)}, "
+        f"{report.labels.survey(h.survey)}: {h.effect}{explained(report, h.model, h.task, h.survey)}."
         for h in report.headlines
         if h.effect and (h.model, h.task, h.survey) not in harmed
     ]

@@ -1,64 +1,51 @@
-"""All other metrics: everyone by model and condition, and subgroups by model."""
+"""All other metrics for everyone, by model and condition. The explorer has their subgroups."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from mpta_pipeline.report.context import (
     DISTANCES,
     HEADLINE,
     OF_GROUPS,
-    OPEN_MODELS,
     POLLS,
     RELIABILITY,
     Report,
     unequal_metrics,
 )
-from mpta_pipeline.report.forest import Forest
 from mpta_pipeline.report.rows import ALL, Estimate
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
-{% from "macros.html" import forest, id, value with context %}
-<div class="scroll" role="region" tabindex="0" aria-label="Further estimates">
+{% from "macros.html" import id, value with context %}
+<div class="scroll" role="group" tabindex="0" aria-label="Further estimates">
 <table>
   <caption>Everyone together, with {{ view.confidence }} intervals. <a href="#metrics">Definitions of the metrics</a> are at the end.</caption>
   <thead><tr><th scope="col">Metric</th><th scope="col">Model</th>{% for c in view.conditions %}<th scope="col">{{ words.opening(words.condition(c)) }}</th>{% endfor %}<th scope="col">Baselines</th><th scope="col">Better</th><th scope="col">Trace</th></tr></thead>
   <tbody>
   {% for m in further %}{% for model, estimates in m.everyone %}
-  <tr><th scope="row">{{ view.metric(m.metric) }}</th><td>{{ model }}</td>
+  <tr><th scope="row"><a href="#explore" data-view="{{ m.view }}">{{ view.metric(m.metric) }}</a></th><td>{{ model }}</td>
     {% for c in view.conditions %}<td class="ci">{% if c in estimates %}{{ value(estimates[c], m.share) }}{% else %}{{ words.NOTHING }}{% endif %}</td>{% endfor %}
     <td class="sub">{{ view.beside(estimates.values() | first) or words.NOTHING }}</td><td>{{ view.better(m.metric) }}</td><td>{{ id(estimates.values() | first) }}</td></tr>
   {% endfor %}{% endfor %}
   </tbody>
 </table>
 </div>
-{% for m in further if m.subgroups %}
-<details>
-<summary>{{ words.opening(view.metric(m.metric)) }} by subgroup</summary>
-<p>{{ view.definition(m.metric) }}</p>
-{% for model, table in m.subgroups.items() %}
-{{ forest(table, words.opening(view.metric(m.metric)) ~ " of " ~ model ~ " on " ~ labels.task(task) ~ ", " ~ labels.survey(survey), words.BASELINES) }}
-{% endfor %}
-{% if m.everyone | length > open_models %}<p>The page shows the subgroups of the first {{ open_models }} models; the warehouse has all.</p>{% endif %}
-</details>
-{% endfor %}
+<noscript><p>The estimates by subgroup of these metrics are in the warehouse; with scripts, this page draws them.</p></noscript>
 """
-
-REPEATING = ("accuracy_strict", "accuracy_answered")
-"""Metrics whose subgroup tables would repeat that of accuracy."""
 
 
 @dataclass(frozen=True)
 class Further:
-    """A further metric of a task and survey: everyone by model and condition, and subgroups by model."""
+    """A further metric of a task and survey: everyone by model and condition, and the address of its subgroups."""
 
     metric: str
     share: bool
     everyone: Sequence[tuple[str, Mapping[str, Estimate]]]
-    subgroups: Mapping[str, Forest]
+    view: str
 
 
 def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
@@ -67,7 +54,8 @@ def data(report: Report, task: str, survey: str) -> Mapping[str, Any] | None:
     elsewhere = {HEADLINE, *RELIABILITY, *OF_GROUPS, *(f"{name}_excess" for name in DISTANCES)}
     names = report.ordered({row.metric for row in mine} - elsewhere - unequal_metrics(mine))
     further = [_further(report, metric, task, survey) for metric in names]
-    return {"further": further, "open_models": OPEN_MODELS} if further else None
+    further = [metric for metric in further if metric.everyone]
+    return {"further": further} if further else None
 
 
 def _further(report: Report, metric: str, task: str, survey: str) -> Further:
@@ -83,9 +71,7 @@ def _further(report: Report, metric: str, task: str, survey: str) -> Further:
             for model in models
             if (by_condition := report.by_condition([row for row in everyone if row.model == model]))
         ],
-        subgroups={}
-        if metric in REPEATING
-        else report.by_model(models[:OPEN_MODELS], mine, metric, report.lead(task, survey)),
+        view=urlencode({"task": task, "survey": survey, "metric": metric, "condition": report.lead(task, survey)}),
     )
 
 

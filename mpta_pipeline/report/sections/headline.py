@@ -7,7 +7,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 {% from "macros.html" import id with context %}
 {% if view.headlines %}
-<div class="scroll" role="region" tabindex="0" aria-label="Headline table">
+<div class="scroll" role="group" tabindex="0" aria-label="Headline table">
 <table>
   <caption>Share of right answers, everyone together, with {{ view.confidence }} interval; effect of the persona in percentage points. Baselines are computed for the
     same answers as the column “{{ words.condition(view.conditions[0]) if view.conditions else "" }}”. “In the group” is unweighted and uses the study's best dimension

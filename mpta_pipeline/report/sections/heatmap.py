@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +33,13 @@ All strips have one axis, from {{ words.number(g.forest.axis.low, share=g.share)
 <table class="sortable">
   <caption class="unseen">{{ g.title }}</caption>
   <thead><tr><th scope="col" data-best="text">{% if g.rows | length > 1 %}<button type="button">Model</button>{% else %}Model{% endif %}</th>
-  {% for task, survey in g.columns %}<th scope="col" data-best="{{ "low" if g.better == "lower" else "high" }}">{% set name %}{{ words.opening(labels.task(task)) }} <span class="sub">{{ labels.survey(survey) }}</span>{% endset %}{% if g.rows | length > 1 %}<button type="button">{{ name }}</button>{% else %}{{ name }}{% endif %}{% if task in view.samples %} <span class="badge">sample items</span>{% endif %}</th>{% endfor %}</tr></thead>
+  {% for task, survey in g.columns %}<th scope="col" data-best="{{ "low" if g.better == "lower" else "high" }}"{% if loop.first and g.rows | length > 1 %} aria-sort="{{ "ascending" if g.better == "lower" else "descending" }}"{% endif %}>{% set name %}{{ words.opening(labels.task(task)) }} <span class="sub">{{ labels.survey(survey) }}</span>{% endset %}{% if g.rows | length > 1 %}<button type="button">{{ name }}</button>{% else %}{{ name }}{% endif %}{% if task in view.samples %} <span class="badge">sample items</span>{% endif %}</th>{% endfor %}</tr></thead>
   {% for body in (g.rows, g.controls) if body %}
   <tbody>
   {% if loop.index == 2 or not g.rows %}<tr class="block"><th scope="colgroup" colspan="{{ 1 + g.columns | length }}">Controls: simulated, with known answers; not ranked</th></tr>{% endif %}
   {% for model, cells in body %}
   <tr><th scope="row" data-value="{{ model }}">{{ labels.model(model) }}</th>
-  {% for c in cells %}{% if c and c.row.estimate is not none %}<td class="cell" data-value="{{ c.row.estimate }}" data-band="{{ c.band }}" data-text="{{ words.number(c.row.estimate, share=g.share) }} {{ words.interval(c.row.low, c.row.high, share=g.share) }}{{ " " ~ c.tie if c.tie }}" data-csv="{{ words.number(c.row.estimate, share=g.share) }} {{ words.interval(c.row.low, c.row.high, share=g.share) }}{{ " " ~ c.tie if c.tie }}"><a href="#{{ c.anchor }}" data-view="{{ c.view }}"><b>{{ words.number(c.row.estimate, share=g.share) }}</b>{% if c.tie %} <span class="tie" title="tie group">{{ c.tie }}</span>{% endif %}<span class="range">{{ words.interval(c.row.low, c.row.high, share=g.share) }}</span></a>{{ g.forest.strip(c.row) }}</td>
+  {% for c in cells %}{% if c %}<td class="cell" data-value="{{ c.row.estimate }}" data-band="{{ c.band }}" data-text="{{ words.number(c.row.estimate, share=g.share) }} {{ words.interval(c.row.low, c.row.high, share=g.share) }}{{ " " ~ c.tie if c.tie }}" data-csv="{{ words.number(c.row.estimate, share=g.share) }} {{ words.interval(c.row.low, c.row.high, share=g.share) }}{{ " " ~ c.tie if c.tie }}"><a href="#{{ c.anchor }}" data-view="{{ c.view }}"><b>{{ words.number(c.row.estimate, share=g.share) }}</b>{% if c.tie %} <span class="tie" title="tie group">{{ c.tie }}</span>{% endif %}<span class="range">{{ words.interval(c.row.low, c.row.high, share=g.share) }}</span></a>{{ g.forest.strip(c.row) }}</td>
   {% else %}<td data-value="">{{ words.NOTHING }}</td>{% endif %}{% endfor %}</tr>
   {% endfor %}
   </tbody>
@@ -118,7 +119,7 @@ def _grid(report: Report, metric: str) -> Grid | None:
 
     def cell(model: str, task: str, survey: str) -> Cell | None:
         row = found.get((model, task, survey))
-        if row is None:
+        if row is None or row.estimate is None or not math.isfinite(row.estimate):
             return None
         tie = ties.get((model, task, survey, row.condition))
         view = {"task": task, "survey": survey, "metric": metric, "condition": row.condition, "models": model}
@@ -155,9 +156,7 @@ def _place(cells: Sequence[Cell | None], best: int) -> float:
     return float("inf") if first is None else best * first
 
 
-def _band(axis: charts.Axis, value: float | None) -> int:
-    if value is None:
-        return 0
+def _band(axis: charts.Axis, value: float) -> int:
     return min(max(int((value - axis.low) / (axis.high - axis.low) * BANDS), 0), BANDS - 1)
 
 

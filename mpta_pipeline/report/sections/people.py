@@ -33,11 +33,11 @@ TEMPLATE = """\
 {% if spread %}
 <h3>Do the answers vary as people's do?</h3>
 <p>A model that gives all persons of a group the same answer <b>flattens</b> it; one that makes groups differ more than they do <b>caricatures</b> them.</p>
-<ul class="lookedfor">{% for line in said %}<li>{{ line }}</li>
-{% endfor %}</ul>
+{% if said %}<ul class="lookedfor">{% for line in said %}<li>{{ line }}</li>
+{% endfor %}</ul>{% endif %}
 <details>
 <summary>All ratios, model over people</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="Flattening and caricature">
+<div class="scroll" role="group" tabindex="0" aria-label="Flattening and caricature">
 <table>
   <caption>Ratios of the models' answers to people's: 1 is as people, below 1 is flatter, above 1 exaggerated; {{ view.confidence }} intervals.</caption>
   <thead><tr><th scope="col">Model</th><th scope="col">Task · survey</th><th scope="col">Measure</th><th scope="col">Groups by</th><th scope="col">Ratio [{{ view.confidence }}]</th><th scope="col">Verdict</th><th scope="col">Trace</th></tr></thead>

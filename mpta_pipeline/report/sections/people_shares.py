@@ -14,7 +14,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 <details>
 <summary>What people answered to {{ shares | length }} {{ "question" if shares | length == 1 else "questions" }}</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="What people answered">
+<div class="scroll" role="group" tabindex="0" aria-label="What people answered">
 <table>
   <caption>Shares of the survey's own answers, everyone together, with {{ view.confidence }} intervals: {{ shares[0].options[0].method }}, {{ "weighted" if shares[0].options[0].weighted else "unweighted" }}. The table
     <code>people_shares</code> has them by group.</caption>

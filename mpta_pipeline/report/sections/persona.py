@@ -12,6 +12,7 @@ from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Headline, Report
 from mpta_pipeline.report.rows import ALL, Estimate, effect_verdict
 from mpta_pipeline.report.section import Section
+from mpta_pipeline.report.sections.found import explained
 
 TEMPLATE = """\
 {% from "macros.html" import id with context %}
@@ -25,7 +26,7 @@ TEMPLATE = """\
 {% if missing %}<p>No control was asked{% if asked_demographics %} beside the demographics{% endif %}: without <code>placebo</code> and <code>shuffled_any</code> under <code>conditions</code> in <code>study.yaml</code>, an effect may be that of any text of this length.</p>{% endif %}
 <details>
 <summary>The effect beside its controls, with intervals</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="Effect of the persona beside its controls">
+<div class="scroll" role="group" tabindex="0" aria-label="Effect of the persona beside its controls">
 <table>
   <caption>Accuracy of everyone by condition, and the difference from the answers without a persona in points, with {{ view.confidence }} intervals; q is corrected for the number of tests.</caption>
   <thead><tr><th scope="col">Condition</th><th scope="col" class="chart">Accuracy</th><th scope="col">Estimate [{{ view.confidence }}]</th><th scope="col">Difference from no persona [{{ view.confidence }}]</th><th scope="col" class="n">q</th><th scope="col">Trace</th></tr></thead>
@@ -116,19 +117,21 @@ def _weighed(report: Report, h: Headline) -> Weighed:
         for c, e in h.by_condition.items()
     ]  # fmt: skip
     contrasts = [(e, name) for metric, name in CONTRASTS.items() if (e := everyone.get((metric, "persona")))]
-    return Weighed(h.model, h.task, h.survey, weigh(h, everyone, report.level), rows, contrasts)
+    due = explained(report, h.model, h.task, h.survey)
+    return Weighed(h.model, h.task, h.survey, weigh(h, everyone, report.level, due), rows, contrasts)
 
 
-def weigh(h: Headline, everyone: Mapping[tuple[str, str], Estimate], level: float) -> str:
+def weigh(h: Headline, everyone: Mapping[tuple[str, str], Estimate], level: float, due: str = "") -> str:
     """The effect and what it is due to, in a sentence.
 
     Args:
         h: Accuracy of everyone by condition.
         everyone: (metric, condition) → estimate of everyone.
         level: Level of tests.
+        due: What harm is due to, if other findings explain it.
     """
     lead = h.lead
-    said = effect_verdict(lead, level)
+    said = effect_verdict(lead, level) + due
     confirmed = lead.effect_q is not None and lead.effect_q <= level
     parts = []
     alone = h.by_condition.get("demographics_only")
@@ -141,8 +144,8 @@ def weigh(h: Headline, everyone: Mapping[tuple[str, str], Estimate], level: floa
     for name in CONTROLS:
         control = h.by_condition.get(name)
         if control is not None and control.effect is not None:
-            due = everyone.get((f"effect_vs_{name}", "persona"))
-            net = f", so that {_signed(due.estimate)} {_ends(due)} are due to this person" if due else ""
+            own = everyone.get((f"effect_vs_{name}", "persona"))
+            net = f", so that {_signed(own.estimate)} {_ends(own)} are due to this person" if own else ""
             parts.append(f"{TOLD[name]} changes it by {_signed(control.effect)}{net}")
     flips, wording = everyone.get(("flip_rate", "persona")), everyone.get(("paraphrase_flip_rate", "persona"))
     if flips is not None and wording is not None:

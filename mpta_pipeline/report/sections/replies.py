@@ -36,7 +36,7 @@ TEMPLATE = """\
 {% if of_groups %}
 <details>
 <summary>Replies by subgroup: the groups with the fewest readable ones</summary>
-<div class="scroll" role="region" tabindex="0" aria-label="Replies by subgroup">
+<div class="scroll" role="group" tabindex="0" aria-label="Replies by subgroup">
 <table>
   <caption>Per model, the {{ most }} groups of at least {{ view.min_personas }} people with the fewest readable replies, with {{ view.confidence }} intervals. <b>Differs</b>: the gap to everyone else counts after correction.</caption>
   <thead><tr><th scope="col">Group</th><th scope="col">Task · survey</th><th scope="col" class="n">People</th><th scope="col">Readable [{{ view.confidence }}]</th><th scope="col">Refused [{{ view.confidence }}]</th><th scope="col">Failed [{{ view.confidence }}]</th><th scope="col">Trace</th></tr></thead>
@@ -65,7 +65,7 @@ TEMPLATE = """\
 {{ unread(unreadable) }}
 {% endif %}
 {% if errors %}
-<div class="scroll" role="region" tabindex="0" aria-label="Why requests failed">
+<div class="scroll" role="group" tabindex="0" aria-label="Why requests failed">
 <table>
   <caption>Requests that failed after all retries, by reason. <code>mpta run</code> sends them again.</caption>
   <thead><tr><th scope="col">Model</th><th scope="col" class="n">Requests</th><th scope="col">Reason, as the provider reports it</th></tr></thead>
@@ -78,7 +78,7 @@ TEMPLATE = """\
 </div>
 {% endif %}
 {% if coverage %}
-<div class="scroll" role="region" tabindex="0" aria-label="Coverage">
+<div class="scroll" role="group" tabindex="0" aria-label="Coverage">
 <table>
   <caption>Who was asked, and what.</caption>
   <thead><tr><th scope="col">Task · survey</th><th scope="col" class="n">People asked, of the panel</th><th scope="col" class="n">Questions asked, of all</th><th scope="col" class="n">Models</th><th scope="col" class="n">Answers</th></tr></thead>

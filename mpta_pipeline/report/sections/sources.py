@@ -12,7 +12,7 @@ from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
 {% if view.waves %}
-<div class="scroll" role="region" tabindex="0" aria-label="Sources">
+<div class="scroll" role="group" tabindex="0" aria-label="Sources">
 <table>
   <caption>Releases of the survey waves in use.</caption>
   <thead><tr><th scope="col">Wave</th><th scope="col">Title</th><th scope="col">File</th><th scope="col">SHA-256</th><th scope="col">Version · DOI</th><th scope="col" class="n">Respondents</th>
@@ -40,7 +40,7 @@ TEMPLATE = """\
 <p>No waves have been read yet.</p>
 {% endif %}
 {% if models %}
-<div class="scroll" role="region" tabindex="0" aria-label="Models">
+<div class="scroll" role="group" tabindex="0" aria-label="Models">
 <table>
   <caption>Models of the study. Costs are those of the replies in use, at the prices in <code>models.yaml</code> when this page was made; a model without a price has none.</caption>
   <thead><tr><th scope="col">Model</th><th scope="col">Provider · name there</th><th scope="col">Revision</th><th scope="col">Reported by the provider</th><th scope="col" class="n">Tokens in · out</th><th scope="col" class="n">US dollars</th></tr></thead>

@@ -13,12 +13,14 @@ TEMPLATE = """\
 <p>One reply where a finding shows and one where it does not, for the first findings. Each persona is a real respondent; only personas of surveys whose data-use policy is <code>any</code> today are shown.
   <code>mpta trace</code> with the id of a prompt leads to its respondent and to the survey file.</p>
 {% for t in transcripts %}
-<h3 id="replies-{{ t.anchor }}"><a href="#{{ t.anchor }}">{{ sentences[t.anchor] }}</a> <span class="sub">{{ labels.model(t.finding.model) }}</span></h3>
+<details{% if loop.first %} open{% endif %}>
+<summary><span id="replies-{{ t.anchor }}">{{ sentences[t.anchor] }}</span> <span class="sub">{{ labels.model(t.finding.model) }}</span></summary>
+<p><a href="#{{ t.anchor }}">To the card</a></p>
 {% if t.withheld %}<p>The data-use policy of {{ labels.survey(t.finding.survey) }} keeps its personas on the machine that holds the data: <code>mpta trace {{ t.finding.key }}</code> shows them there.</p>{% endif %}
 <div class="transcripts">
 {% for r in t.replies %}
 <section class="transcript {{ "wrong" if r.shows else "right" }}">
-  <h4>{{ "Where it shows" if r.shows else "Where it does not" }}</h4>
+  <h3>{{ "Where it shows" if r.shows else "Where it does not" }}</h3>
   <dl>
   {% if r.system %}<dt>Persona (system message)</dt><dd tabindex="0">{{ r.system }}</dd>{% endif %}
   <dt>Question</dt><dd tabindex="0">{{ r.user }}</dd>
@@ -30,6 +32,7 @@ TEMPLATE = """\
 </section>
 {% endfor %}
 </div>
+</details>
 {% endfor %}
 """
 

@@ -128,8 +128,8 @@ function settle(data, wanted) {
   }
   const models = [...new Map(shown.map((row) => [row.model.key, row.model])).values()].sort((a, b) => names.model.indexOf(a) - names.model.indexOf(b));
   const asked = wanted.models?.split("|").filter((key) => models.some((m) => m.key === key)) ?? [];
-  view.models = asked.length ? asked : models.filter((m) => !m.control).slice(0, SHOWN_MODELS).map((m) => m.key);
-  if (!view.models.length) view.models = models.slice(0, SHOWN_MODELS).map((m) => m.key);
+  // Controls come last, so they are drawn at first only beside few models.
+  view.models = asked.length ? asked : models.slice(0, SHOWN_MODELS).map((m) => m.key);
   options.models = models;
   return { view, options, rows: shown, metric: names.metric.find((m) => m.key === view.metric), everyone };
 }
@@ -207,7 +207,7 @@ function finding(state, groups) {
     const verb = effect ? ["is changed by the persona", "are changed by the persona"] : ["differs from everyone else", "differ from everyone else"];
     return differ.length
       ? `${name}: ${differ.length} of ${counted(tested.length, "group", "groups")} ${differ.length === 1 ? verb[0] : verb[1]}: ${which}${differ.length > 3 ? " and others" : ""}.`
-      : `${name}: none of ${counted(tested.length, "group", "groups")} is shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
+      : `${name}: ${tested.length === 1 ? "the one group tested is not" : `none of ${tested.length} groups is`} shown to ${effect ? "be changed by the persona" : "differ from everyone else"}.`;
   });
   return sentences;
 }
@@ -427,7 +427,9 @@ function dataTable(state, groups, title) {
     }
   }
   table.append(body);
-  return make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
+  const region = make("div", { className: "scroll", role: "group", tabIndex: 0, ariaLabel: `Data: ${title}` }, table);
+  measured.observe(region);
+  return region;
 }
 const CONFIDENCE = document.querySelector("main").dataset.confidence;
 
@@ -467,8 +469,11 @@ if (explorer) {
     again?.focus({ preventScroll: true });
   };
 
+  let turn = 0;
   async function show() {
+    const mine = ++turn;
     const data = await estimates();
+    if (mine !== turn) return; // a later choice is on its way
     const state = settle(data, wanted);
     state.everyoneElse = everyoneElse(data, state);
     const groups = arranged(state);
@@ -479,7 +484,7 @@ if (explorer) {
       .map(([field, title]) => picker(field, title, options[field], view[field], changed));
     pickers.replaceChildren(make("div", { className: "picks" }, ...rows), modelPicker(state, changed, modelsOpen));
     await forest(state, groups);
-    await worldMap(data, state);
+    if (mine === turn) await worldMap(data, state);
   }
 
   async function forest(state, groups) {

@@ -47,13 +47,13 @@
   const number = (row, i) => (row ? `${(row[i + 1] / 10).toFixed(1)} %` : "–");
   const table = (cell, item, group) => {
     const name = cell.groups[group].s;
-    const scroll = element("div", null, { class: "scroll", role: "region", tabindex: "0", "aria-label": `Answers, ${name}` });
+    const scroll = element("div", null, { class: "scroll", role: "group", tabindex: "0", "aria-label": `Answers, ${name}` });
     const made = element("table", null, { class: "bars" });
     made.append(element("caption", `${item.q} ${name}.`));
     const columns = [["People", item.p[group]], ...cell.models.map((m, i) => [m, (item.m[i] || {})[group]])];
     const head = element("tr", null);
     head.append(element("th", "Answer", { scope: "col" }));
-    for (const label of ["Who", "Share", "", "People asked"]) head.append(element("th", label, { scope: "col" }));
+    head.append(element("th", "Who (people)", { scope: "col" }), element("th", "Share", { scope: "colgroup", colspan: "2" }));
     const thead = element("thead", null);
     thead.append(head);
     made.append(thead);
@@ -62,7 +62,7 @@
       columns.forEach(([who, row], k) => {
         const line = element("tr", null, k ? {} : { class: "people" });
         if (!k) line.append(element("th", answer, { scope: "rowgroup", rowspan: String(columns.length) }));
-        line.append(element("td", who));
+        line.append(element("td", row ? `${who} (${row[0]})` : who));
         line.append(element("td", number(row, i), { class: "n" }));
         const bar = element("td", null, { class: "bar" });
         if (row) {
@@ -71,12 +71,12 @@
           bar.append(fill);
         }
         line.append(bar);
-        line.append(element("td", row ? String(row[0]) : "–", { class: "n" }));
         body.append(line);
       });
       made.append(body);
     });
     scroll.append(made);
+    measured.observe(scroll);
     return scroll;
   };
   const draw = () => {

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
 from mpta_pipeline.tasks.task_kind import Example, ItemFileSignature, ItemRequest, TaskKind
 
@@ -68,7 +69,7 @@ def read_items(path: Path) -> pl.DataFrame:
     problem, frame = "", pl.DataFrame()
     try:
         frame = pl.read_ndjson(path, schema=SCHEMA)
-    except pl.exceptions.PolarsError as failure:
+    except UNREADABLE as failure:
         problem = str(failure).splitlines()[0]
     needed = [c for c in SCHEMA if c not in frame.columns or frame[c].null_count() == frame.height]
     if problem or frame.is_empty() or needed:
@@ -203,7 +204,7 @@ def _by_metadata(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     """
     try:
         told = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError):
+    except (OSError, *UNREADABLE):
         told = pl.DataFrame()
     if absent := [c for c in ("category", "example_id", "target_loc") if c not in told.columns]:
         raise TaskError(

@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 from mpta_pipeline.core.configuration import StrictModel, read_yaml, validated
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.tasks.item_files import Download, ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
 from mpta_pipeline.tasks.task_kind import AS_ASKED, AS_THE_PERSON, Example, ItemRequest, TaskKind
@@ -88,7 +89,7 @@ def read_file(path: Path) -> pl.DataFrame:
             return pl.read_json(path, infer_schema_length=None)
         if ending == ".parquet":
             return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as failure:
+    except (*UNREADABLE, UnicodeDecodeError) as failure:
         problem = str(failure).splitlines()[0]
         raise TaskError(f"The item file cannot be read: {problem}", file=path, remedy="get the file again") from None
     raise TaskError(

@@ -12,6 +12,7 @@ import polars as pl
 
 from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.item_gaps import Gaps
 from mpta_pipeline.tasks.task_kind import Example, ItemRequest, TaskKind
@@ -42,7 +43,7 @@ def read_stories(path: Path, gaps: Gaps) -> pl.DataFrame:
     """
     try:
         frame = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+    except (*UNREADABLE, UnicodeDecodeError):
         frame = pl.DataFrame()
     if absent := [c for c in _COLUMNS if c not in frame.columns]:
         raise TaskError(

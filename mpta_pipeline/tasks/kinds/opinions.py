@@ -17,6 +17,7 @@ import polars as pl
 from mpta_pipeline.core.countries import country_code
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.core.tables.tasks import POLL
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.parsing.phrases import NO_ANSWER
@@ -69,7 +70,7 @@ def _literal(text: str, path: Path, variable: str) -> Any:
 def _read(path: Path, columns: tuple[str, ...], published: ItemFile) -> pl.DataFrame:
     try:
         frame = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+    except (*UNREADABLE, UnicodeDecodeError):
         frame = pl.DataFrame()
     if absent := [c for c in columns if c not in frame.columns]:
         raise TaskError(

@@ -15,6 +15,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import file_sha256, hash_rows, hash_uniform
+from mpta_pipeline.core.storage import UNREADABLE
 from mpta_pipeline.tasks.item_files import Download, ItemFile, is_sample, version
 from mpta_pipeline.tasks.task_kind import Example, ItemFileSignature, ItemRequest, TaskKind
 
@@ -49,7 +50,7 @@ def read_table(path: Path) -> pl.DataFrame:
     """
     try:
         frame = pl.read_csv(path, infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+    except (*UNREADABLE, UnicodeDecodeError):
         frame = pl.DataFrame()
     if absent := [c for c in _COLUMNS if c not in frame.columns]:
         raise TaskError(

@@ -1,8 +1,8 @@
 """`kill -9` in each stage of a run: the next run makes the same tables, and asks again only what was in flight.
 
-The runs that are killed are forks of a process that has imported everything, so that an attack costs no start of Python.
-In turn they die at a file operation of theirs (the n-th file that they open for writing, rename, make or remove) and at
-a moment (in the midst of polars, DuckDB or a request).
+The runs that are killed are forks of a process that has imported everything, so that no attack waits for imports. In
+turn they die at a file operation of theirs (the n-th file that they open for writing, rename, make or remove) and at a
+moment (in the midst of polars, DuckDB or a request).
 """
 
 import multiprocessing
@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 
 from mpta_pipeline.core.storage import Layout, sweep
@@ -27,7 +26,6 @@ from mpta_pipeline.pipeline.stored import stacked
 from mpta_pipeline.publication import withdrawal
 from tests.attack.campaigns import Outcome, environment
 from tests.factories.deployment import STUDY, Server, World, model, respondents, serving, write_wave
-from tests.orchestration.ticks import Daemon
 from tests.plain_run import bring_up_to_date
 
 # What is taken away, so that a run begins with the stage.
@@ -46,7 +44,9 @@ QUICK = STAGES[:-1]
 CONNECTIONS = 4
 FIGURES = ("personas", "prompts", "responses", "scores", "subgroup_metrics", "pockets")
 TIMES = ("asked_at", "latency", "attempts")
-PATIENCE = 120.0
+PATIENCE = 900.0
+IMPORTED = {"mpta_pipeline", "pandera", "hypothesis", "duckdb", "scipy", "sklearn", "jinja2", "aiohttp", "dagster"}
+"""Packages that a run imports while it works; no run that is killed imports them again."""
 FIRST_OPERATIONS = 40
 """A run's file operations, before it is known how many there are."""
 LANDS = "wave_2014.sav"
@@ -65,6 +65,10 @@ def forget(respondent: str) -> None:
 
 def settle() -> None:
     """Let the daemon's ticks make everything; a run that a kill cut off is failed first, as run monitoring does."""
+    import dagster as dg
+
+    from tests.orchestration.ticks import Daemon
+
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs():
             if not run.is_finished:
@@ -91,7 +95,8 @@ class Runs:
 
     def __post_init__(self) -> None:
         self.processes = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(["hypothesis.strategies", "pandera.polars", __name__])
+        used = [name for name in sys.modules if name.partition(".")[0] in IMPORTED]
+        self.processes.set_forkserver_preload([__name__, *used])
 
     def start(self, stage: str, *, operation: int | None = None, moment: float | None = None) -> Ended | None:
         """Run a stage and kill it at a file operation or moment; None if it was killed."""
