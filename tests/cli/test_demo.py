@@ -80,7 +80,9 @@ def test_the_planted_pocket_is_found_with_a_margin_and_nothing_else(quick):
             "select distinct model, subgroup from subgroup_metrics where metric = 'accuracy' and verdict = 'gap' "
             "and gap < 0 and baseline = '' and condition = 'persona'"
         ).fetchall()
-        assert set(worse) <= {("planted", group) for group in ("female×65+", "65+", "female")}
+        # A refusal counts as a wrong answer.
+        planted = ("female×65+", "65+", "female", "18–29", "female×18–29", "male×18–29")
+        assert set(worse) <= {("planted", group) for group in planted}
 
 
 def test_controls_are_marked_and_compared_with_nothing(quick):

@@ -34,7 +34,7 @@ ELSEWHERE = {"docs/how-to/score-answers.md": "tests/external/test_readme.py", "C
 # Commands that are not run here, and what runs them.
 NOT_HERE = {
     "mpta demo": "takes minutes: nox -s demo runs it",
-    "mpta forget gss-2018:317": "also runs the pipeline: tests/attack/test_parents_that_change.py; --no-run is run here",
+    "mpta forget gss-2018:317": "runs the pipeline: tests/attack/test_parents_that_change.py; --no-run is run here",
     "mpta score preds.jsonl": "needs BBQ's own files: tests/external/test_answers.py",
     "mpta score log.eval": "needs a log of inspect_ai: tests/external/test_logs.py",
 }

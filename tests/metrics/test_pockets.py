@@ -8,7 +8,7 @@ from scipy import stats
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics import find_pockets
-from mpta_pipeline.metrics.pockets.search import _detectable, discover, power
+from mpta_pipeline.metrics.pockets.search import detectable_in_errors, discover, power
 from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("sex",), min_personas=20)
@@ -162,7 +162,7 @@ def test_the_worst_slice_is_slicelines():
     assert 0.95 * divergence / error.mean() - 0.05 * (5000 / 281 - 1) == pytest.approx(0.38398221, abs=5e-9)
 
 
-def test_the_detectable_difference_is_that_of_search_and_test_together(found):
+def test_thedetectable_in_errors_difference_is_that_of_search_and_test_together(found):
     known = found.filter(pl.col("mde").is_not_null())
     assert known.height
     for row in known.head(3).iter_rows(named=True):
@@ -172,4 +172,10 @@ def test_the_detectable_difference_is_that_of_search_and_test_together(found):
     alone = stats.nct.sf(stats.t.isf(0.05, 11), 11, 0.1 / 0.03)
     assert many < one < alone
     errors = np.array([0.03])
-    assert float(power(_detectable(11, 20, 0.05) * 0.03, errors, 11, 20, level=0.05)[0]) == pytest.approx(0.8)
+    assert float(power(detectable_in_errors(11, 20, 0.05) * 0.03, errors, 11, 20, level=0.05)[0]) == pytest.approx(0.8)
+
+
+def test_with_two_clusters_and_many_tests_nothing_is_detectable():
+    """It was an error of the root finder, and so of the whole table."""
+    assert np.isnan(detectable_in_errors(1.0, 60, 0.05))
+    assert detectable_in_errors(2.0, 60, 0.05) > detectable_in_errors(10.0, 60, 0.05) > 3

@@ -13,6 +13,8 @@ from mpta_pipeline.cli.result import Result
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import polars as pl
+
     from mpta_pipeline.inference import Plan
     from mpta_pipeline.pipeline.deployment import Deployment
 
@@ -71,7 +73,7 @@ def plan(
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     _add_by_task(result, deployment)
     _add_total(result, deployment, plans)
-    _add_detectable(result, deployment)
+    _add_detectable(result, deployment, prompts)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
     for problem in configuration_problems(deployment):
@@ -138,34 +140,39 @@ def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) ->
         result.info(f"The budget of a run is {limit:g} US$ (study.yaml); what is beyond it waits for the next run.")
 
 
-def _add_detectable(result: Result, deployment: Deployment) -> None:
-    """Add how small a gap between groups the design can find."""
+def _add_detectable(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+    """Add how small a difference the design can find, per task and survey."""
     from mpta_pipeline.cli.labels import names_of
-    from mpta_pipeline.metrics.statistics.power import ALIKE
-    from mpta_pipeline.pipeline.design_power import design_power
+    from mpta_pipeline.metrics import detectable
+    from mpta_pipeline.pipeline.stored import read
 
-    found = design_power(deployment)
+    found = detectable.detectable(prompts, read(deployment, "groups"), rules=deployment.study.figures)
+    summary = detectable.summary(found)
+    result.facts["detectable"] = summary.to_dicts()
     names = names_of(deployment)
-    shown = [
-        {
-            "task": names.task(one.task),
-            "survey": names.survey(one.survey),
-            "people": f"{one.people:,}",
-            "questions each": f"{one.questions:.1f}",
-            "group": "none is large enough" if one.group_size is None else f"{one.group_size:,} people",
-            "smallest gap found": "none" if one.gap is None else f"{100 * one.gap:.0f} points",
-        }
-        for one in found
-    ]
-    result.table("detectable", [vars(one) for one in found], title="How small a gap can be found", shown=shown)
-    if found:
-        level, least = deployment.study.figures.level, deployment.study.figures.min_personas
+    for (task, survey), part in summary.group_by(["task", "survey"], maintain_order=True):
+        points = {row["what"]: row for row in part.iter_rows(named=True)}
+        said = []
+        if gap := points.get(detectable.GAP):
+            group = f"a subgroup of {gap['n_personas']} people"
+            others = f"other subgroups: {100 * gap['smallest']:.0f} to {100 * min(gap['largest'], 1):.0f}"
+            wanted = f"{group} that is {_points(gap)} worse than everyone else ({others})"
+            said.append(wanted if gap["detectable"] <= 1 else f"no gap of {group}, however large")
+        if (pocket := points.get(detectable.POCKET)) and pocket["detectable"] <= 1:
+            said.append(f"a hidden pocket of {pocket['n_personas']} people that is {_points(pocket)} worse")
+        if effect := points.get(detectable.EFFECT):
+            said.append(
+                f"a persona effect of {_points(effect)}"
+                if effect["detectable"] <= 1
+                else "no persona effect, however large"
+            )
         result.info(
-            "A gap in right answers between a group of median size and everyone else, found with 80 % power at level "
-            f"{level:g}, corrected for the number of groups of at least {least} people. Assumed: shares around one "
-            f"half, and an intraclass correlation of {ALIKE:g} between the answers of a person. More people, or more "
-            "questions per person, make it smaller."
+            f"  {names.task(str(task))} ({names.survey(str(survey))}) would find with 80 % power: {'; '.join(said)}."
         )
+
+
+def _points(row: dict[str, object]) -> str:
+    return f"{100 * float(str(row['detectable'])):.0f} points"
 
 
 def _shown(one: Plan) -> dict[str, object]:

@@ -341,12 +341,16 @@ def power(effect: Floats | float, se: Floats, df: float, tests: int, *, level: f
 
 
 @cache
-def _detectable(df: float, tests: int, level: float, wanted: float = 0.8) -> float:
-    """Smallest effect, in units of the error, that is detectable with the power wanted."""
-    one = np.ones(1)
-    return float(
-        optimize.brentq(lambda z: float(power(z, one, df, tests, level=level)[0]) - wanted, 0.1, 200.0, xtol=1e-6)
-    )
+def detectable_in_errors(df: float, tests: int, level: float, wanted: float = 0.8) -> float:
+    """Smallest effect, in units of the error, that is detectable with the power wanted; nan if none of up to 200 is.
+
+    With two item clusters (one degree of freedom) and many tests no effect is.
+    """
+
+    def short(z: float) -> float:
+        return float(power(z, np.ones(1), df, tests, level=level)[0]) - wanted
+
+    return float(optimize.brentq(short, 0.1, 200.0, xtol=1e-6)) if short(200.0) > 0 else float("nan")
 
 
 def _inside(traits: Sequence[str], values: Sequence[str]) -> pl.Expr:
@@ -412,7 +416,10 @@ def _judged(table: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     se, df = (table.get_column(c).fill_null(np.nan).to_numpy() for c in ("difference_se", "difference_df"))
     known = np.isfinite(se) & (se > 0) & (df >= 1)
     tests = int(np.isfinite(p).sum())
-    mde = [e * _detectable(float(f), tests, rules.level) if k else None for e, f, k in zip(se, df, known, strict=True)]
+    mde = [
+        e * detectable_in_errors(float(f), tests, rules.level) if k else None
+        for e, f, k in zip(se, df, known, strict=True)
+    ]
     return table.with_columns(
         pl.Series("mde", mde, dtype=pl.Float64),
         pl.Series("q_value", q),
