@@ -113,7 +113,12 @@ def _models(config: Path) -> dict[str, Any]:
     properties["reasoning"]["anyOf"] = [*properties["reasoning"]["anyOf"], *_SHORT_REASONING]
     entry |= {
         "properties": properties,
-        "required": ["provider", "model"],
+        "required": ["provider"],
+        # A simulated respondent has no name but its entry's.
+        "anyOf": [
+            {"required": ["model"]},
+            {"properties": {"provider": {"enum": sorted(name for name, one in providers.items() if one.control)}}},
+        ],
         "additionalProperties": any_key,
         "description": "One model.",
     }
