@@ -31,7 +31,7 @@ def test_the_total_is_the_sum_of_the_tasks_in_requests_dollars_and_minutes(world
     assert told["total"]["dollars"] == pytest.approx(sum(row["dollars"] for row in rows))
     assert told["total"]["seconds"] == max(row["seconds"] for row in told["plan"]), "models work side by side"
     said = CliRunner().invoke(cli.app, ["plan"]).output
-    assert "Total: " in said and "US$" in said and "about 1 min." in said and "Per task" in said
+    assert "Total: " in said and "US$" in said and "about 2 min." in said and "Per task" in said
     assert server.calls == before
 
 
@@ -42,3 +42,4 @@ def test_the_plan_says_what_would_be_found(world):
     found = json.loads(CliRunner().invoke(cli.app, ["plan", "--json"]).output)["detectable"]
     assert {row["task"] for row in found} <= set(STUDY["tasks"])
     assert all(0 < row["smallest"] <= row["detectable"] <= row["largest"] for row in found) and found
+    assert "no gap of a subgroup of 5 people" not in done.output and "no gap of a subgroup of 7 people" in done.output

@@ -154,14 +154,18 @@ def _add_detectable(result: Result, deployment: Deployment, prompts: pl.DataFram
         points = {row["what"]: row for row in part.iter_rows(named=True)}
         said = []
         if gap := points.get(detectable.GAP):
-            said.append(
-                f"a subgroup of {gap['n_personas']} people that is {_points(gap)} worse than everyone else "
-                f"(other subgroups: {100 * gap['smallest']:.0f} to {100 * gap['largest']:.0f})"
-            )
-        if pocket := points.get(detectable.POCKET):
+            group = f"a subgroup of {gap['n_personas']} people"
+            others = f"other subgroups: {100 * gap['smallest']:.0f} to {100 * min(gap['largest'], 1):.0f}"
+            wanted = f"{group} that is {_points(gap)} worse than everyone else ({others})"
+            said.append(wanted if gap["detectable"] <= 1 else f"no gap of {group}, however large")
+        if (pocket := points.get(detectable.POCKET)) and pocket["detectable"] <= 1:
             said.append(f"a hidden pocket of {pocket['n_personas']} people that is {_points(pocket)} worse")
         if effect := points.get(detectable.EFFECT):
-            said.append(f"a persona effect of {_points(effect)}")
+            said.append(
+                f"a persona effect of {_points(effect)}"
+                if effect["detectable"] <= 1
+                else "no persona effect, however large"
+            )
         result.info(
             f"  {names.task(str(task))} ({names.survey(str(survey))}) would find with 80 % power: {'; '.join(said)}."
         )
