@@ -164,7 +164,8 @@ class PublishedStudy:
         Raises:
             ConfigError: As for `plot_estimates`.
         """
-        return plots.pockets(self.pockets(**filters))
+        controls = self.table("models").select("model", "control")
+        return plots.pockets(self.pockets(**filters).join(controls, on="model", how="left"))
 
     def plot_comparison(self, **filters: Filter) -> alt.Chart:
         """Draw the paired differences between models.

@@ -30,7 +30,7 @@ _WIDTH = 420
 
 
 def estimates(frame: pl.DataFrame) -> alt.Chart:
-    """A forest plot: one row per subgroup, one mark per model, with interval; chance and most frequent answer as ticks.
+    """A forest plot: one line per subgroup and model, with interval; chance and most frequent answer as ticks.
 
     Args:
         frame: Rows of the view `reported_estimates`.
@@ -39,20 +39,23 @@ def estimates(frame: pl.DataFrame) -> alt.Chart:
         ConfigError: Altair is not installed, or there is nothing, or too much, to draw.
     """
     alt = _altair()
-    rows = _rows(frame.filter(pl.col("estimate").is_not_null()), "estimates")
-    rows = rows.with_columns(place=pl.concat_str("metric", "task", "survey", "condition", separator=" · "))
+    rows = _named(_rows(frame.filter(pl.col("estimate").is_not_null()), "estimates"))
+    several = rows["model"].n_unique() > 1
+    rows = rows.with_columns(
+        place=pl.concat_str("metric", "task", "survey", "condition", separator=" · "),
+        line=pl.concat_str("subgroup", "model", separator=" · ") if several else "subgroup",
+    )
     names = rows["metric"].unique().to_list()
     title = METRICS[names[0]].title if len(names) == 1 and names[0] in METRICS else "estimate"
     shown = [*_EXACT, "note", "estimate_id"]
-    base = alt.Chart(_plain(rows, "place", "model", "subgroup", "chance", "most_frequent", *shown))
-    y = alt.Y("subgroup:N", title=None)
-    offset = alt.YOffset("model:N")
+    base = alt.Chart(_plain(rows, "place", "line", "model", "subgroup", "chance", "most_frequent", *shown))
+    y = alt.Y("line:N", title=None)
     color = alt.Color("model:N", title="model")
     ranges = base.mark_rule().encode(
-        y=y, yOffset=offset, x=alt.X("ci_low:Q", title=title, scale=alt.Scale(zero=False)), x2="ci_high:Q", color=color
+        y=y, x=alt.X("ci_low:Q", title=title, scale=alt.Scale(zero=False)), x2="ci_high:Q", color=color
     )
     points = base.mark_point(filled=True, size=60).encode(
-        y=y, yOffset=offset, x="estimate:Q", color=color, tooltip=["model:N", "subgroup:N", *shown]
+        y=y, x="estimate:Q", color=color, tooltip=["model:N", "subgroup:N", *shown]
     )
     ticks = [
         base.mark_tick(color=shade, thickness=2, size=14).encode(y=y, x=f"{column}:Q", tooltip=f"{column}:Q")
@@ -65,13 +68,13 @@ def pockets(frame: pl.DataFrame) -> alt.Chart:
     """Pockets with the difference from everyone else and its interval; filled marks are confirmed.
 
     Args:
-        frame: Rows of the table `pockets`.
+        frame: Rows of the table `pockets`; a further column `control` marks simulated respondents.
 
     Raises:
         ConfigError: Altair is not installed, or there is nothing, or too much, to draw.
     """
     alt = _altair()
-    rows = _rows(frame.filter(pl.col("difference").is_not_null()), "pockets").with_columns(
+    rows = _named(_rows(frame.filter(pl.col("difference").is_not_null()), "pockets")).with_columns(
         place=pl.concat_str("task", "survey", "condition", "outcome", separator=" · "),
         name=pl.concat_str("model", pl.lit(": "), "subgroup"),
     )
@@ -149,6 +152,14 @@ def _rows(frame: pl.DataFrame, what: str) -> pl.DataFrame:
             remedy='filter, e.g. with metric="accuracy", dimensions="sex", task="value_alignment"',
         )
     return frame
+
+
+def _named(rows: pl.DataFrame) -> pl.DataFrame:
+    """Controls are named as such."""
+    if "control" not in rows.columns:
+        return rows
+    named = pl.format("{} (control)", "model")
+    return rows.with_columns(model=pl.when("control").then(named).otherwise("model"))
 
 
 def _plain(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:

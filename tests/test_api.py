@@ -103,6 +103,13 @@ def test_reported_estimates_are_one_row_each_and_plots_show_each(study):
     chart = study.plot_estimates(metric="accuracy", dimensions="sex").to_dict()
     (drawn,) = chart["datasets"].values()
     assert sorted(row["estimate"] for row in drawn) == sorted(frame["estimate"].drop_nulls())
+    both = pl.concat([frame, frame.with_columns(model=pl.lit("other"))])
+    marked = plots.estimates(frame.with_columns(control=pl.lit(True))).to_dict()
+    assert {row["model"] for row in next(iter(marked["datasets"].values()))} == {"loopback (control)"}
+    several = plots.estimates(both).to_dict()
+    assert "yOffset" not in str(several), "Vega-Lite draws offsets of layers outside their row"
+    (drawn,) = several["datasets"].values()
+    assert len({(row["place"], row["line"]) for row in drawn}) == both.height, "each estimate has a line of its own"
     with pytest.raises(ConfigError, match="too many"):
         plots.estimates(pl.concat([frame] * (plots.MOST_ROWS // frame.height + 1)))
     with pytest.raises(ConfigError, match="no estimates to draw"):

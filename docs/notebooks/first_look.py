@@ -50,15 +50,22 @@ def explain_the_columns(study):
 
 @app.cell
 def estimates_by_sex(study):
-    estimates = study.reported_estimates(metric="accuracy_strict", dimensions="sex", condition="persona")
+    estimates = study.reported_estimates(metric="accuracy", dimensions="sex", condition="persona", control=False)
     estimates.select("model", "task", "survey", "subgroup", "estimate", "ci_low", "ci_high", "n_answers", "small")
-    return (estimates,)
+    return
 
 
 @app.cell
-def recompute_a_figure(estimates, mo, pl, study):
-    # The strict accuracy of one group is the share of its single answers that are right: five lines.
-    first = estimates.filter(~pl.col("weighted")).row(0, named=True)
+def recompute_a_figure(mo, pl, study):
+    # The strict accuracy of one group, without weights, is the share of its single answers that are right: five lines.
+    asked = {
+        "metric": "accuracy_strict",
+        "dimensions": "sex",
+        "condition": "persona",
+        "weighted": False,
+        "baseline": "",
+    }
+    first = study.estimates(**asked).row(0, named=True)
     group = study.table("memberships", dimension="sex", value=first["subgroup"], survey=first["survey"])
     answers = study.scores(model=first["model"], task=first["task"], condition="persona", survey=first["survey"])
     answers = answers.join(group, on="respondent_id", how="semi").filter(pl.col("gold_idx").is_not_null())

@@ -113,7 +113,10 @@ def _models(config: Path) -> dict[str, Any]:
     properties["reasoning"]["anyOf"] = [*properties["reasoning"]["anyOf"], *_SHORT_REASONING]
     entry |= {
         "properties": properties,
-        "required": ["provider", "model"],
+        "required": ["provider"],
+        # A control needs no model's name.
+        "if": {"properties": {"provider": {"enum": [name for name, one in providers.items() if one.control]}}},
+        "else": {"required": ["model"]},
         "additionalProperties": any_key,
         "description": "One model.",
     }

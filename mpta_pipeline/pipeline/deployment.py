@@ -415,7 +415,7 @@ class Deployment:
         """Version of what is published beyond the estimates.
 
         Tasks and their order, warnings, titles of surveys and kinds of task, the deployment's own records of sources,
-        and the concepts of all codebooks.
+        prices of models, and the concepts of all codebooks.
         """
         kinds = tasks.task_kinds(self.config).kinds
         benchmarks = (kinds[task.kind].title if task.kind in kinds else "" for task in self.study.tasks.values())
@@ -426,6 +426,7 @@ class Deployment:
             str(self.study.least_readable),
             *titles,
             *(self.sources.record_version(codebook) for codebook in sorted(self.sources.own)),
+            *(f"{name} {spec.price}" for name, spec in self.models.items() if spec.price is not None),
             content_hash(self.crosswalk.concepts),
             content_hash(self.crosswalk.options),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 from pathlib import Path
 
 import duckdb
@@ -34,7 +35,8 @@ ELSEWHERE = {"docs/how-to/score-answers.md": "tests/external/test_readme.py", "C
 # Commands that are not run here, and what runs them.
 NOT_HERE = {
     "mpta demo": "takes minutes: nox -s demo runs it",
-    "mpta forget gss-2018:317": "runs the pipeline: tests/attack/test_parents_that_change.py; --no-run is run here",
+    "mpta forget gss-2018:317": "also runs the pipeline: tests/attack/test_parents_that_change.py; here, --no-run",
+    "mpta open ui": "needs a UI that runs: tests/cli/test_status.py",
     "mpta score preds.jsonl": "needs BBQ's own files: tests/external/test_answers.py",
     "mpta score log.eval": "needs a log of inspect_ai: tests/external/test_logs.py",
 }
@@ -174,6 +176,12 @@ def replaced(text: str, world: World) -> str:
     return text
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.mark.parametrize("command", commands())
 def test_a_command_works_as_printed(deployment, command):
     variables, line = re.match(r"((?:\w+=\S+ )*)mpta (.*)", command).groups()
@@ -182,7 +190,7 @@ def test_a_command_works_as_printed(deployment, command):
         environment["MPTA_CONFIG_DIR"] = str(deployment.root / environment["MPTA_CONFIG_DIR"])
     words = shlex.split(replaced(line, deployment).partition(" > ")[0])
     if words[0] == "ui" and "--port" not in words:
-        words += ["--port", "0"]
+        words += ["--port", str(free_port())]
     done = CliRunner().invoke(cli.app, words, env=environment, input="y\n")
     assert done.exit_code == 0, f"{words}\n{done.output}\n{done.exception!r}"
     if "--json" in words:

@@ -1,9 +1,13 @@
 """Configuration changes under the daemon: what runs, and that it ends where a deployment made from scratch would."""
 
+from pathlib import Path
+
 import duckdb
 import polars as pl
 import pytest
+import yaml
 
+import mpta_pipeline
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.orchestration.source_observations import look
@@ -100,6 +104,48 @@ def test_the_daemon_rebuilds_whatever_mpta_run_would(daemon, world):
         assert not daemon.failed and out_of_step() == [], keys
         asked = partitions(ran, "responses")
         assert len(asked) == len(set(asked)), (keys, "no model is asked prompts that another run replaces")
+
+
+def edit_of(package: str, name: str, old: str, new: str) -> str:
+    """A packaged record with a change, as a deployment's own record that replaces it."""
+    text = (Path(mpta_pipeline.__file__).parent / package / f"{name}.yaml").read_text(encoding="utf-8")
+    assert old in text
+    return text.replace(old, new)
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_daemon_hears_of_an_edit_of_any_other_file_and_rebuilds_whatever_mpta_run_would(daemon, world, server):
+    """The study itself is tried above; every key of every file, without the daemon, in tests/pipeline."""
+    world.study(STUDY | {"figures": FIGURES | {"retest": "retest.csv"}})
+    (world.config / "retest.csv").write_text("column,retest\nabany,0.9\n")
+    daemon.settle()
+    edits = {
+        "surveys.yaml": ("sources: {gss_extract: {data_use: local_only}}\n", {"survey_file", "study_card"}),
+        "sources/gss_extract.yaml": (
+            edit_of("surveys/sources", "gss_extract", "title: ", "title: The "),
+            {"survey_file", "crosswalk_card", "report_card"},
+        ),
+        "concepts/abortion_poor.yaml": (
+            edit_of("harmonize/concepts", "abortion_poor", "statement: '", "statement: 'Asked again: "),
+            {"crosswalk_card", "report_card"},
+        ),
+        "retest.csv": ("column,retest\nabany,0.7\n", {"figures_card"}),
+        "models.yaml": (
+            yaml.safe_dump({"models": {"loopback": model(server.url) | {"parameters": {"temperature": 0.5}}}}),
+            {"model_card"},
+        ),
+    }
+    known: dict[str, set[str]] = {}
+    for name, (text, cards) in edits.items():
+        before = {str(event) for event in look(Deployment.from_env(), daemon.instance).events}
+        (world.config / name).parent.mkdir(exist_ok=True)
+        (world.config / name).write_text(text)
+        events = look(Deployment.from_env(), daemon.instance).events
+        known[name] = {event.asset_key.to_user_string() for event in events if str(event) not in before}
+        assert known[name] >= cards, name
+    assert out_of_step() != []
+    daemon.settle()
+    assert not daemon.failed and out_of_step() == []
 
 
 @pytest.mark.usefixtures("filled")

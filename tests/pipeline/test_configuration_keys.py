@@ -154,25 +154,27 @@ IN_STUDY = [
         }.items()
     ),
 ]
+IDENTITY = ("model", "models")
 IN_MODELS = [
-    to("provider", "anthropic", "model", beside={"key_env": "MPTA_TEST_KEY"}),
-    to("api", "completions", "model"),
-    to("base_url", "http://localhost:{port}/v1", "model"),
-    to("model", "another", "model"),
-    to("revision", "2026-01-01", "model"),
+    to("provider", "anthropic", *IDENTITY, beside={"key_env": "MPTA_TEST_KEY"}),
+    to("api", "completions", *IDENTITY),
+    to("base_url", "http://localhost:{port}/v1", *IDENTITY),
+    to("model", "another", *IDENTITY),
+    to("revision", "2026-01-01", *IDENTITY),
     nothing("key_env", "MPTA_TEST_KEY", HOW),
     nothing("key_header", "api-key", HOW),
     nothing("headers", {"X-Title": "study"}, HOW),
     nothing("query", {"api-version": "1"}, HOW),
     to("elicitations", ["letter", "free_text"], "model", stored=False),
-    to("parameters", {"temperature": 0.5}, "model"),
-    to("max_tokens", 7, "model"),
-    to("reasoning", {"budget": 0, "switch": "none", "effort": "low"}, "model"),
+    to("panel_share", 0.5, *IDENTITY),
+    to("parameters", {"temperature": 0.5}, *IDENTITY),
+    to("max_tokens", 7, *IDENTITY),
+    to("reasoning", {"budget": 0, "switch": "none", "effort": "low"}, *IDENTITY),
     nothing("max_tokens_field", "max_completion_tokens", HOW),
-    to("top_logprobs", 0, "model"),
-    to("system_role", False, "model"),
-    to("structured", True, "model"),
-    to("option_scoring", "echo", "model"),
+    to("top_logprobs", 0, *IDENTITY),
+    to("system_role", False, *IDENTITY),
+    to("structured", True, *IDENTITY),
+    to("option_scoring", "echo", *IDENTITY),
     nothing("connections", 3, HOW),
     nothing("slots", 2, HOW),
     nothing("requests_per_minute", 100_000, HOW),
@@ -181,7 +183,15 @@ IN_MODELS = [
     nothing("timeouts", {"connect": 5, "first_byte": 50, "whole": 100, "patience": 100}, HOW),
     nothing("batch", True, HOW),
     nothing("batch_poll", 1.0, HOW),
-    nothing("price", {"input": 1.0, "output": 2.0, "cached_input": 0.5, "batch": 0.4}, "what answers cost"),
+    # What the answers cost is on the page, and whether they may be asked for again waits for an approval.
+    to(
+        "price",
+        {"input": 1.0, "output": 2.0, "cached_input": 0.5, "batch": 0.4},
+        "approval",
+        "report_design",
+        stored=False,
+        shown=True,
+    ),
     nothing("budget", 100.0, HOW),
     nothing("trusted", True, "the model is on this machine, and receives everything in any case"),
     nothing("seconds_per_request", 2.0, "what the plan expects"),
@@ -276,25 +286,41 @@ def test_every_key_of_study_surveys_and_models_has_an_entry():
 
 
 def test_every_field_that_only_one_provider_has_has_an_entry(tmp_path):
-    """Of the embedded model: what the weights are is part of every request, how they run is not."""
+    """What a respondent is counts in every request; how an embedded model runs does not."""
     weights = tmp_path / "a.gguf"
     weights.write_bytes(b"GGUF")
     (tmp_path / "b.gguf").write_bytes(b"GGUF, another")
-    given = {
-        "provider": "embedded",
-        "model": "m",
-        "file": str(weights),
-        "name": "m",
-        "source": tmp_path / "models.yaml",
+    embedded = {"provider": "embedded", "model": "m", "file": str(weights)}
+    simulated = {"provider": "simulated", "group": "sex"}
+    how = {"embedded": {"context": 512, "threads": 1}}
+    identity = {
+        "embedded": {"file": str(tmp_path / "b.gguf"), "sha256": "0" * 64, "quantization": "q8_0"},
+        "simulated": {
+            "answers_like": "key",
+            "accuracy": 0.5,
+            "accuracy_by": {"sex": {"female": 0.5}},
+            "without_persona": 0.5,
+            "refusals": 0.1,
+            "refusals_by": {"sex": {"female": 0.5}},
+            "position_bias": 0.1,
+            "position": "last",
+            "noise": 0.1,
+            "flattening": 0.1,
+            "copying": 0.1,
+            "group": "age_band",
+            "seed": 7,
+        },
     }
-    identity = {"file": str(tmp_path / "b.gguf"), "sha256": "0" * 64, "quantization": "q8_0"}
-    how = {"context": 512, "threads": 1}
-    fields = {(name, key) for name, one in providers_of(tmp_path).by_name.items() for key in one.Options.model_fields}
-    assert fields == {("embedded", key) for key in identity | how}
-    before = inference.card_version(ModelSpec.model_validate(given))
-    for key, value in (identity | how).items():
-        after = inference.card_version(ModelSpec.model_validate(given | {key: value}))
-        assert (after != before) == (key in identity), key
+    known = providers_of(tmp_path).by_name
+    fields = {name: set(one.Options.model_fields) for name, one in known.items() if one.Options.model_fields}
+    assert fields == {name: {*identity[name], *how.get(name, {})} for name in identity}
+    for given in (embedded, simulated):
+        given |= {"name": "m", "source": tmp_path / "models.yaml"}
+        name = given["provider"]
+        before = inference.card_version(ModelSpec.model_validate(given))
+        for key, value in (identity[name] | how.get(name, {})).items():
+            after = inference.card_version(ModelSpec.model_validate(given | {key: value}))
+            assert (after != before) == (key in identity[name]), (name, key)
 
 
 # Records have too many keys for an entry each. Their versions are hashes of whole records, so that a new key counts by
@@ -371,9 +397,7 @@ PACKAGED = {
     "tasks/kinds/ethics_justice.yaml": {"items", "prompts", "scores"},
     "tasks/kinds/ethics_commonsense.yaml": {"items", "prompts", "scores"},
     "personas/placebo.txt": {"personas", "prompts"},
-    "report/templates/macros.html": {"report"},
-    "report/templates/page.html": {"report"},
-    "report/templates/report.css": {"report"},
+    "report/**": {"report"},
     "surveys/sources/*.yaml": {"raw_wave"},
 }
 """Data file of the package → tables whose version of code includes it."""
@@ -392,6 +416,7 @@ def test_every_packaged_file_counts_in_what_is_made_with_it(monkeypatch):
         if path.is_file() and path.suffix not in (".py", ".pyc"):
             name = path.relative_to(package).as_posix()
             many = path.suffix == ".yaml" and path.parent.name in ("concepts", "sources")
+            name = "report/**" if name.startswith("report/") else name
             files.setdefault(f"{name.rpartition('/')[0]}/*.yaml" if many else name, []).append(path)
     assert set(files) == set(PACKAGED) | set(ELSEWHERE)
     code_of = {table.name: table.code for table in graph.TABLES.values() if table.has_step}

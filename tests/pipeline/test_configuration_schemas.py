@@ -40,6 +40,8 @@ TEXTS = [
     ("models.yaml", f"models: {{a: {{{MODEL}, reasoning: {{effort: low}}, price: {{input: 1}}}}}}", True),
     ("models.yaml", "models: {a: {provider: embedded, model: m, file: x.gguf, threads: 2}}", True),
     ("models.yaml", f"models: {{a: {{{MODEL}, parameters: {{top_p: 0.5}}, trusted: true}}}}", True),
+    ("models.yaml", "models: {a: {provider: simulated, accuracy: 0.8}}", True),
+    ("models.yaml", "models: {a: {provider: openai}}", False),
     ("models.yaml", "models: {a: {model: m}}", False),
     ("models.yaml", f"models: {{a: {{{MODEL}, key: sk}}}}", False),
     ("models.yaml", f"models: {{a b: {{{MODEL}}}}}", False),

@@ -37,7 +37,7 @@ def test_a_release_that_changes_much_is_held_until_a_person_accepts_it(world):
 
     write_wave(world.surveys, respondents(2016).with_columns(educ=pl.lit(12.0)))
     deployment = read_again()
-    record, checks = make(deployment, "harmonized_wave", WAVE)
+    record, checks, _ = make(deployment, "harmonized_wave", WAVE)
     assert read_parquet(deployment.layout.harmonized(WAVE)).equals(before), "the last good table stays"
     assert is_current(deployment, Node("harmonized_wave", WAVE)), "it waits for a person, and is not tried again"
     (held,) = (c for c in checks if not c.passed and c.name == "release_in_use")
@@ -53,7 +53,7 @@ def test_a_release_that_changes_much_is_held_until_a_person_accepts_it(world):
     (world.config / "surveys.yaml").write_text(yaml.safe_dump(advice))
     deployment = Deployment.from_env()
     assert not is_current(deployment, Node("harmonized_wave", WAVE))
-    record, checks = make(deployment, "harmonized_wave", WAVE)
+    record, checks, _ = make(deployment, "harmonized_wave", WAVE)
     assert is_current(deployment, Node("harmonized_wave", WAVE))
     assert "release_changes" in record.notes["warnings"]
     assert next(c for c in checks if c.name == "release_changes").metadata["accepted"] == "why so much may change"
