@@ -202,7 +202,7 @@ def find(
         *_effects(frames["subgroup_metrics"], level),
         *_comparisons(frames["model_comparison"]),
     ]
-    found = [replace(f, control=f.model in controls) for f in found]
+    found = [replace(f, control=True) if f.model in controls else f for f in found]
     people = _People(frames["scores"], frames["groups"])
     cards: list[Finding] = []
     ties: list[Finding] = []
@@ -212,7 +212,7 @@ def find(
     for control in (False, True):
         pool = [f for f in found if f.control == control]
         share, n, selected = _share(pool, level)
-        judged = _with_page_q(pool)
+        judged = _with_page_q(pool, level)
         kept, unsure = _distinct(judged, people, level, level * share, margin)
         cards += kept
         uncertain += unsure
@@ -298,22 +298,19 @@ def _failures(estimates: pl.DataFrame, level: float) -> Iterable[Finding]:
     for _, part in rows.group_by(*_CELL, "condition", "dimensions", maintain_order=True):
         if part.height < 2:
             continue
-        lines = part.to_dicts()
-        for row in lines:
-            others = [o for o in lines if o is not row]
-            n = sum(o["n_answers"] for o in others)
-            rest = sum(o["n_answers"] * o["estimate"] for o in others) / n
+        n, rate, low, high = (part[c].to_numpy().astype(float) for c in ("n_answers", "estimate", "ci_low", "ci_high"))
+        others = n.sum() - n
+        rests = ((n * rate).sum() - n * rate) / others
+        below, above = rate - low, high - rate
+        # The squared error of the others' mean on each side: that of all groups without this one.
+        down_of_others, up_of_others = (
+            np.maximum((n * side) @ (n * side) - (n * side) ** 2, 0.0) / others**2 for side in (below, above)
+        )
+        downs, ups = np.sqrt(below**2 + up_of_others), np.sqrt(above**2 + down_of_others)
+        for row, rest, down, up in zip(
+            part.iter_rows(named=True), rests.tolist(), downs.tolist(), ups.tolist(), strict=True
+        ):
             d = row["estimate"] - rest
-
-            def side(o: Mapping[str, Any], upper: bool) -> float:
-                return float(o["ci_high"] - o["estimate"] if upper else o["estimate"] - o["ci_low"])
-
-            def error(above: bool, row: Mapping[str, Any] = row, others: Sequence[Any] = others, n: int = n) -> float:
-                # For the lower end of the difference: this rate's lower side and the others' upper sides.
-                squares = side(row, not above) ** 2
-                return math.sqrt(squares + sum((o["n_answers"] / n * side(o, above)) ** 2 for o in others))
-
-            down, up = error(True), error(False)
             se = (down if d > 0 else up) / z0
             z = abs(d) / se if se > 0 else 0.0
             family = ("error_rate", row["model"], row["task"])
@@ -446,12 +443,13 @@ def _share(pool: Sequence[Finding], level: float) -> tuple[float, int, int]:
     return (max(selected, 1) / len(least) if least else 1.0), len(least), selected
 
 
-def _with_page_q(pool: Sequence[Finding]) -> list[Finding]:
-    """Add the smallest level at which each test would count."""
+def _with_page_q(pool: Sequence[Finding], level: float) -> list[Finding]:
+    """Add the smallest level at which each test would count, to those that count within their family."""
     simes = _simes(pool)
     n = len(simes)
-    adjusted = sorted(_adjusted(list(simes.values())))
-    return [replace(f, page_q=min((max(a, f.q * n / k) for k, a in enumerate(adjusted, 1)), default=1.0)) for f in pool]
+    adjusted = np.array(sorted(_adjusted(list(simes.values()))))
+    share = n / np.arange(1, n + 1)
+    return [replace(f, page_q=float(np.maximum(adjusted, f.q * share).min())) if f.q <= level else f for f in pool]
 
 
 # --- one card per finding ---------------------------------------------------------------------------------------------

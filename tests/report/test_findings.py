@@ -180,7 +180,7 @@ def test_the_correction_over_the_page_is_that_of_benjamini_and_bogomolov() -> No
     ]
     pool = list(findings._gaps(fab.estimates(*rows), {}, 0.05))
     assert findings._share(pool, 0.05) == (pytest.approx(2 / 3), 3, 2)
-    judged = {(f.task, f.q): f.page_q for f in findings._with_page_q(pool)}
+    judged = {(f.task, f.q): f.page_q for f in findings._with_page_q(pool, 0.05)}
     assert judged["a", 0.001] == pytest.approx(0.003)
     assert judged["b", 0.02] == pytest.approx(0.03)
     assert judged["a", 0.04] == pytest.approx(0.06), "one at .04 > .05 · 2 / 3 does not count"
