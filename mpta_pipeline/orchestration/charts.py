@@ -1,7 +1,8 @@
-"""Charts in the metadata of the UI: estimates with their intervals as a picture in Markdown.
+"""Charts in the metadata of the UI: estimates with their intervals, as strips of characters and as a picture.
 
-Dagster's UI shows Markdown images with a `data:` address. A picture cannot run scripts or fetch anything; text in it is
-escaped as XML.
+Dagster's UI shows Markdown below 1,000 characters at once, which holds a small table with strips, and anything longer
+after a click, which is enough for a picture with a `data:` address. A picture cannot run scripts or fetch anything;
+text in it is escaped as XML.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import dagster as dg
 
-from mpta_pipeline.core.untrusted_text import one_line
+from mpta_pipeline.core.untrusted_text import markdown, one_line
 
 MOST_ROWS = 24
 _ROW, _LABEL, _PLOT, _NUMBER, _EDGE, _LETTERS = 20, 250, 340, 150, 10, 40
@@ -50,11 +51,7 @@ def forest(rows: Sequence[Row], *, reference: float | None = None, percent: bool
         percent: Show values as percentages.
         note: What marks and colours mean, below the chart.
     """
-    values = [v for r in rows for v in (r.estimate, r.low, r.high, r.compared) if v is not None and math.isfinite(v)]
-    values += [] if reference is None else [reference]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    pad = (high - low) * 0.05 or 0.05
-    low, high = low - pad, high + pad
+    low, high = _scale(rows, reference)
 
     def x(value: float) -> float:
         return round(_LABEL + _EDGE + (value - low) / (high - low) * (_PLOT - 2 * _EDGE), 1)
@@ -73,7 +70,7 @@ def forest(rows: Sequence[Row], *, reference: float | None = None, percent: bool
         )
     for i, row in enumerate(rows):
         parts += _row(row, i * _ROW + _ROW / 2, x, percent=percent)
-    for value, anchor in ((low + pad, "start"), (high - pad, "end")):
+    for value, anchor in ((low, "start"), (high, "end")):
         parts.append(
             f'<text x="{x(value)}" y="{_ROW * (len(rows) + 1) - 6}" text-anchor="{anchor}" fill="#555">'
             f"{_number(value, percent=percent)}</text>"
@@ -111,6 +108,57 @@ def _number(value: float, *, percent: bool) -> str:
 
 def _text(text: str) -> str:
     return escape(text)
+
+
+_SHOWN_AT_ONCE = 1000  # characters of Markdown
+_STRIP, _SHORT = 24, 34
+
+
+def strips(rows: Sequence[Row], *, reference: float | None = None, percent: bool = True) -> dg.MarkdownMetadataValue:
+    """As many of the first rows as Dagster's UI shows without a click, one strip of characters per row.
+
+    Args:
+        rows: The rows, from top to bottom.
+        reference: Where to draw a line over all rows.
+        percent: Show values as percentages.
+    """
+    scale = _scale(rows, reference)
+    text = "| | | |\n| --- | ---: | --- |"
+    for row in rows:
+        label = one_line(row.label)
+        cut = markdown(label if len(label) <= _SHORT else label[: _SHORT - 1] + "…")
+        mark = "**" if row.strong else ""
+        number = _number(row.estimate, percent=percent)
+        line = f"\n| {mark}{cut}{mark} | {mark}{number}{mark} | `{_strip(row, scale, reference)}` |"
+        if len(text) + len(line) >= _SHOWN_AT_ONCE:
+            break
+        text += line
+    return dg.MetadataValue.md(text)
+
+
+def _scale(rows: Sequence[Row], reference: float | None) -> tuple[float, float]:
+    """The range of values that a chart covers."""
+    values = [v for r in rows for v in (r.estimate, r.low, r.high, r.compared) if v is not None and math.isfinite(v)]
+    values += [] if reference is None else [reference]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    pad = (high - low) * 0.05 or 0.05
+    return low - pad, high + pad
+
+
+def _strip(row: Row, scale: tuple[float, float], reference: float | None) -> str:
+    def at(value: float) -> int:
+        return min(max(round((value - scale[0]) / (scale[1] - scale[0]) * (_STRIP - 1)), 0), _STRIP - 1)
+
+    cells = ["·"] * _STRIP
+    if reference is not None:
+        cells[at(reference)] = "│"
+    if row.low is not None and row.high is not None:
+        for i in range(at(row.low), at(row.high) + 1):
+            cells[i] = "─"
+    if row.compared is not None:
+        cells[at(row.compared)] = "○"
+    cells[at(row.estimate)] = "●"
+    return "".join(cells)
 
 
 def picture(svg: str, words: str) -> dg.MarkdownMetadataValue:

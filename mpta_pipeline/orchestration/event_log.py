@@ -1,4 +1,4 @@
-"""Purge withdrawn respondents from the event log, where previews may have shown them."""
+"""Keep the instance's history clean: purge withdrawn respondents from previews, and ticks that did nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from pathlib import Path
 
 import dagster as dg
 
+# Dagster's retention of ticks is set in whole days, and has no public names.
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
+
+# A look every five seconds by three sensors would store 80 MB of ticks a day; Dagster keeps those for a week.
+_KEPT_SECONDS = 3600.0
 _PAGE = 200
 _LOCK_SECONDS = 10
 
@@ -57,3 +63,16 @@ def _overwrite_freed_pages(instance: dg.DagsterInstance) -> None:
         # An open connection prevents rewriting; then the next runs reuse the pages.
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as con:
             con.execute("vacuum")
+
+
+def purge_idle_ticks(instance: dg.DagsterInstance, now: float) -> None:
+    """Delete the sensors' ticks that did nothing, but for those of the last hour.
+
+    Args:
+        instance: The Dagster instance.
+        now: Unix time.
+    """
+    for sensor in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        instance.purge_ticks(
+            sensor.instigator_origin_id, sensor.selector_id, now - _KEPT_SECONDS, tick_statuses=[TickStatus.SKIPPED]
+        )

@@ -93,6 +93,16 @@ def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
     return {k: v if v is not None else "none" for k, v in shown.items()}
 
 
+def in_order(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as the UI lists it: why it was made and what it shows stand above where it is and what it was made from.
+
+    Args:
+        first: What stands first, and counts if both have an entry.
+        then: What follows.
+    """
+    return dict(first) | {name: value for name, value in then.items() if name not in first}
+
+
 def made_because(reasons: Sequence[str]) -> dict[str, Any]:
     """Metadata that says why a table was rebuilt."""
     if not reasons:
@@ -164,7 +174,7 @@ def result(
     """One materialization from a step's record."""
     asset = Node.parse(record.node).asset
     return dg.MaterializeResult(
-        metadata=common(deployment, asset) | record_metadata(deployment, record) | dict(extra or {}),
+        metadata=in_order(extra or {}, common(deployment, asset) | record_metadata(deployment, record)),
         data_version=dg.DataVersion(reported_version(deployment, record)),
         check_results=checks or [],
     )

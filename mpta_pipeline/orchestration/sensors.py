@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping
 
 import dagster as dg
@@ -11,13 +12,16 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.orchestration import automation
 from mpta_pipeline.orchestration.automation import Lane
+from mpta_pipeline.orchestration.event_log import purge_idle_ticks
 from mpta_pipeline.orchestration.source_observations import look, prices_that_wait
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.stored import forget_departed_waves
 
 # Dagster's daemon looks every five seconds which sensors are due. A look at what has not changed takes milliseconds.
 INTERVAL_SECONDS = 5
+ASK_AGAIN_SECONDS = 600
 _STUDY = "study.yaml"
+_VERSIONS = "versions known to the instance"  # a key of the cursor beside the names of files
 
 
 @dg.sensor(
@@ -29,28 +33,40 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     """Report new files and settings; the lanes' sensors request what depends on them.
 
     A problem is logged once, when it appears or changes. While it lasts, each tick without changes names it as part of
-    its skip reason. The cursor holds the problems that were logged.
+    its skip reason. The cursor holds the problems that were logged, and the versions for which the instance was found
+    to know everything; it is asked again after a while, because events can be deleted in the UI.
     """
     deployment = Deployment.from_env()
     loaded = _loaded_tasks(context)
     told = _told(context.cursor)
-    found = look(deployment, context.instance, loaded, {k: v for k, v in told.items() if k != _STUDY})
+    turn = f"{int(time.time() // ASK_AGAIN_SECONDS)} "
+    known = told.pop(_VERSIONS, "")
+    if not known.startswith(turn):
+        purge_idle_ticks(context.instance, time.time())
+    found = look(
+        deployment,
+        context.instance,
+        loaded,
+        {k: v for k, v in told.items() if k != _STUDY},
+        known.removeprefix(turn) if known.startswith(turn) else None,
+    )
     problems = found.catalogue.problems | _not_loaded(loaded, list(deployment.study.tasks))
     for name, problem in problems.items():
         if told.get(name) != problem:
             context.log.warning(f"{name}: {problem}")
     for name in told.keys() - problems.keys():
         context.log.info(f"{name}: no problem any more")
-    context.update_cursor(json.dumps(problems))
+    state = problems if found.events else problems | {_VERSIONS: turn + found.versions}
+    context.update_cursor(json.dumps(state))
     forget_departed_waves(deployment)
     requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = [
         *(dg.AddDynamicPartitionsRequest(name, keys) for name, keys in found.add.items() if keys),
         *(dg.DeleteDynamicPartitionsRequest(name, keys) for name, keys in found.remove.items() if keys),
     ]
     if not requests and not found.events:
-        state = f"No changes: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s)."
+        counted = f"No changes: {len(found.catalogue.waves)} wave(s), {len(deployment.models)} model(s)."
         unused = [f"{name}: {problem}" for name, problem in problems.items()]
-        return dg.SkipReason("\n".join([state, *unused]))
+        return dg.SkipReason("\n".join([counted, *unused]))
     return dg.SensorResult(dynamic_partitions_requests=requests, asset_events=found.events)
 
 

@@ -34,12 +34,14 @@ class Look:
         remove: Partition set → keys that no longer exist.
         events: A materialization per source whose version changed, and an observation per problem
             that appeared, changed or was solved.
+        versions: Digest of all versions, and of the partitions that the instance has.
     """
 
     catalogue: Catalogue
     add: dict[str, list[str]]
     remove: dict[str, list[str]]
     events: list[dg.AssetMaterialization | dg.AssetObservation]
+    versions: str
 
 
 def look(
@@ -47,6 +49,7 @@ def look(
     instance: dg.DagsterInstance,
     tasks: Collection[str] | None = None,
     known_problems: Mapping[str, str] | None = None,
+    known_versions: str | None = None,
 ) -> Look:
     """Read the survey folder and the configuration; changes nothing in the instance.
 
@@ -56,6 +59,8 @@ def look(
         tasks: Tasks of the loaded definitions; null for the study's. A task that is not loaded yet is not reported,
             because assets that do not know it would miss the event.
         known_problems: Problems that have been reported, by file; null for those of the last look.
+        known_versions: `versions` of a look after which the instance was found to know all versions: while they are the
+            same, it is not asked about each of them.
     """
     loaded = set(deployment.study.tasks if tasks is None else tasks)
     models = list(deployment.models)  # an unreadable configuration raises before anything is remembered
@@ -75,16 +80,20 @@ def look(
         for name, problem in known_problems.items()
         if name not in catalogue.problems
     ]
-    events += [
-        dg.AssetMaterialization(asset, partition=partition or None, tags={DATA_VERSION: version}, metadata=metadata)
-        for asset, partition, version, metadata in _versions(deployment, catalogue)
-        if (asset != "task_card" or partition in loaded) and _known_version(instance, asset, partition) != version
-    ]
+    sources = [found for found in _versions(deployment, catalogue) if found[0] != "task_card" or found[1] in loaded]
+    versions = digest(*(f"{asset} {key} {version}" for asset, key, version, _ in sources), *map(str, known.values()))
+    if versions != known_versions:
+        events += [
+            dg.AssetMaterialization(asset, partition=key or None, tags={DATA_VERSION: version}, metadata=metadata)
+            for asset, key, version, metadata in sources
+            if _known_version(instance, asset, key) != version
+        ]
     return Look(
         catalogue,
         {name: [k for k in wanted[name] if k not in known[name]] for name in wanted},
         {name: [k for k in known[name] if k not in wanted[name]] for name in wanted},
         events,
+        versions,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 import polars as pl
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -53,9 +54,12 @@ class WithPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand the request on."""
-        ours = scope["type"] == "http" and (
-            scope["path"] == links.PREFIX or scope["path"].startswith(links.PREFIX + "/")
-        )
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == "/" and Headers(scope=scope).get("sec-fetch-mode") == "navigate":
+            # A person opens the UI: Dagster's first page says nothing to a newcomer. Ours link to it.
+            await RedirectResponse(links.PREFIX)(scope, receive, send)
+            return
+        ours = path == links.PREFIX or path.startswith(links.PREFIX + "/")
         await (self.pages if ours else self.app)(scope, receive, send)
 
 

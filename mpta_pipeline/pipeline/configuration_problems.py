@@ -18,6 +18,10 @@ from mpta_pipeline.pipeline.deployment import Deployment
 
 def configuration_problems(deployment: Deployment) -> list[MptaError]:
     """Names, paths, kinds, columns, dimensions and strata of the configuration that do not exist. Read-only."""
+    try:
+        _ = deployment.study, deployment.sources, deployment.crosswalk
+    except MptaError:
+        return []
     found: list[MptaError] = []
     for look in (_surveys, _strata_and_dimensions, _traits, _retest, _timezone, _tasks):
         try:
@@ -106,7 +110,11 @@ def _tasks(deployment: Deployment) -> Iterator[MptaError]:
 
 def _models_of(deployment: Deployment, task: str, config: TaskConfig) -> Iterator[MptaError]:
     """Models that cannot be asked a task."""
-    for model, spec in deployment.models.items():
+    try:
+        models = deployment.models
+    except MptaError:
+        return
+    for model, spec in models.items():
         able = [e for e in spec.elicitations if e in spec.provider_class.elicitations]
         if config.elicitation not in able:
             yield ConfigError(

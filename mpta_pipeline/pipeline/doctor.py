@@ -57,9 +57,8 @@ def examine(deployment: Deployment, home: Path) -> Iterator[Diagnosis]:
     with suppress(MptaError):  # a configuration that cannot be read was reported above
         for aside in deployment.set_aside:
             yield Diagnosis(aside.name, False, str(aside))
-    with suppress(MptaError):
-        for problem in configuration_problems(deployment):
-            yield Diagnosis(problem.variable or "configuration", False, str(problem))
+    for problem in configuration_problems(deployment):
+        yield Diagnosis(problem.variable or "configuration", False, str(problem))
     yield from _items(deployment)
     yield from _models(deployment)
     yield from _survey_files(deployment)

@@ -13,6 +13,7 @@ from mpta_pipeline.core.provenance import Node, Record
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
 from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
 from mpta_pipeline.pipeline.stored import made, read
@@ -30,6 +31,7 @@ CHANGED = {
     "approval": "the model's approval or budget changed",
     "figure_rules": "the rules of estimates changed",
     "report_design": "what the report shows changed",
+    "held_releases": "a release was held or accepted",
 }
 """Setting → why a table that is made from it is out of date. Settings made of keys of study.yaml name these keys."""
 
@@ -127,10 +129,10 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
         if errors := notes.get("errors"):
             why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
             yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
-    for wave in deployment.catalogue().waves:
-        record = made(deployment, Node("harmonized_wave", wave))
-        for name, problem in (record.notes.get("left_out", {}) if record else {}).items():
-            yield Waiting("held release", f"{wave}: {name}", str(problem))
+    for wave, said in deployment.harmonizing_notes().items():
+        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, said)}
+        for name, problem in said.get("left_out", {}).items():
+            yield Waiting("held release", f"{wave}: {name}", messages.get(name, str(problem)))
     for name, problem in deployment.catalogue().problems.items():
         yield Waiting("set aside", name, problem)
 

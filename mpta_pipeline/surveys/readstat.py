@@ -221,8 +221,11 @@ def _answer(requests: IO[bytes], answers: IO[bytes]) -> None:
         except Exception as failure:
             # The parent reports what the library does with a damaged file; the child goes on to the next file.
             reply = (False, " ".join(str(failure).split())[:300] or type(failure).__name__)
-        pickle.dump(reply, answers)
-        answers.flush()
+        try:
+            pickle.dump(reply, answers)
+            answers.flush()
+        except BrokenPipeError:  # the parent was killed; an ordinary exit would try to write again
+            os._exit(0)
 
 
 # --- The parent's side ------------------------------------------------------------------------------------------------

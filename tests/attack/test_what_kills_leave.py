@@ -52,6 +52,19 @@ def test_a_kill_while_an_archive_is_unpacked_leaves_nothing_that_the_next_comman
     assert not unpacked.exists()
 
 
+def test_a_reader_whose_command_was_killed_ends_without_a_word(world):
+    """It would print a traceback into the terminal of somebody who works on."""
+    killed = """
+import os, sys
+from mpta_pipeline.surveys import readstat
+readstat.Process().ask("describe", sys.argv[1], "sav")
+os._exit(0)
+"""
+    words = [sys.executable, "-c", killed, str(world.surveys / "wave_2016.sav")]
+    done = subprocess.run(words, capture_output=True, check=True)  # waits for the reader, too: it has the same pipes
+    assert done.stderr == b""
+
+
 @pytest.mark.usefixtures("finished")
 def test_half_written_tables_are_removed_when_no_step_is_at_work(world):
     deployment = Deployment.from_env()

@@ -45,9 +45,14 @@ class Found:
             metric=metric, dimensions=dimensions, subgroup=subgroup, condition="persona", baseline=""
         ).row(0, named=True)
 
-    def confirmed(self) -> list[tuple[str, str]]:
-        """The pockets that are confirmed, each by the group that it is named after."""
-        rows = self.pockets.filter(pl.col("confirmed") & pl.col("leads"))
+    def confirmed(self, *outcomes: str) -> list[tuple[str, str]]:
+        """The pockets that are confirmed (by these outcomes, if any are named), by the group that each is named after.
+
+        The persona's effect truly differs between groups: without a persona, the most frequent answer is given, which
+        suits the larger group. So does the score net of it.
+        """
+        wanted = pl.col("outcome").is_in(list(outcomes)) if outcomes else pl.col("leads")
+        rows = self.pockets.filter(pl.col("confirmed") & wanted)
         return [tuple(name.split("=")) for name in rows["pocket"].unique().sort()]  # type: ignore[misc]
 
 

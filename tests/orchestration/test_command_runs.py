@@ -1,7 +1,10 @@
 """How the command line cuts what is to be done into runs."""
 
+import dagster as dg
+
+from mpta_pipeline import definitions
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.orchestration.command_runs import rectangles
+from mpta_pipeline.orchestration.command_runs import Runner, rectangles
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.request_options import queue_of
 from tests.factories.deployment import model
@@ -29,3 +32,13 @@ def test_models_with_weights_on_this_machine_share_a_queue(world, server):
         "far",
         "unknown",
     ]
+
+
+def test_runs_of_a_command_name_the_code_location_so_that_the_timeline_shows_them(world):
+    deployment = Deployment.from_env()
+    with dg.instance_for_test(temp_dir=str(world.config)) as instance:
+        assert Runner(deployment, definitions.build(deployment), instance, until="raw_wave").run().failures == {}
+        for run in instance.get_runs():
+            origin = run.remote_job_origin.repository_origin
+            assert origin.code_location_origin.location_name == "mpta_pipeline"
+            assert origin.repository_name == "__repository__"

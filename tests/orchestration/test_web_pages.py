@@ -66,6 +66,8 @@ def test_the_start_page_says_what_is_there_what_is_out_of_date_and_why(browser, 
     page = browser.get("/mpta/").text
     assert "mpta approve paid" in page and "US$" in page
     assert browser.get("/assets").text == "dagster", "everything else is Dagster's"
+    person = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert browser.get("/", headers=person).url.path == "/mpta" and browser.get("/").text == "dagster"
 
 
 @pytest.mark.usefixtures("finished")
@@ -130,6 +132,7 @@ def test_estimates_pockets_and_comparison_show_a_chart_that_leads_on(world, tabl
     rows = pl.read_parquet(Layout.from_env().table(table, *(key.split("|") if key else ())))
     pictures = [value.md_str for name, value in shown.items() if name.startswith("chart")]
     assert len(pictures) == (1 if rows.height and table != "model_comparison" else 0), shown.keys()
+    assert any("●" in str(value.value) for value in shown.values()) == bool(pictures)
     for picture in pictures:
         words, svg = drawn(picture)
         assert words and svg.tag.endswith("svg") and len(list(svg)) > 3
@@ -155,3 +158,10 @@ def test_columns_of_one_origin_share_a_line_that_leads_to_it():
     assert len(lines) < 18
     evil = lineage("harmonized_wave", {"sex": [("raw_wave", "a|b](http://evil.example)")]})["columns come from"].md_str
     assert "a\\|b\\]\\(http" in evil
+
+
+def test_strips_are_shown_without_a_click_and_foreign_text_in_them_is_escaped():
+    rows = [charts.Row(f"{i} {EVIL}", i / 30, i / 30 - 0.1, i / 30 + 0.1, strong=i == 1) for i in range(24)]
+    text = charts.strips(rows, reference=0.0).md_str
+    assert len(text) < 1000 and text.count("●") > 6 and "![" not in text.replace("\\!\\[", "") and "<" not in text
+    assert len(charts.strips(rows[:1]).md_str.splitlines()) == 3

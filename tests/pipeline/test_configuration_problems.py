@@ -55,6 +55,14 @@ def test_a_sound_configuration_has_no_problem_and_several_are_all_named(world):
     assert len(configuration_problems(Deployment.from_env())) == 2
 
 
+@pytest.mark.parametrize("name", ["study", "models", "surveys"])
+def test_a_file_that_cannot_be_read_is_reported_once(world, name):
+    (world.config / f"{name}.yaml").unlink()
+    assert configuration_problems(Deployment.from_env()) == []
+    found = json.loads(CliRunner().invoke(cli.app, ["doctor", "--json"]).stdout)["findings"]
+    assert sum(not row["good"] for row in found if row["checked"] == f"{name}.yaml") == 1
+
+
 def test_doctor_and_plan_show_them_and_doctor_fails(world):
     world.study(set_in(STUDY, "figures.dimensions", ["sex", "age_bnad"]))
     doctor = CliRunner().invoke(cli.app, ["doctor", "--json"])

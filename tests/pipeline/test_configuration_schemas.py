@@ -35,6 +35,7 @@ TEXTS = [
     ("study.yaml", "{name: a, panel: {size: 0}, tasks: {t: {kind: bbq}}}", False),
     ("study.yaml", "{name: a, conditions: [persona, shuffled], tasks: {t: {kind: bbq}}}", False),
     ("study.yaml", "{name: a, figures: {level: 1}, tasks: {t: {kind: bbq}}}", False),
+    ("models.yaml", "models: {echo: {provider: simulated, accuracy: 0.8}}", True),
     ("models.yaml", f"models: {{a: {{{MODEL}}}}}", True),
     ("models.yaml", f"models: {{a: {{{MODEL}, reasoning: off}}, b: {{{MODEL}, reasoning: 512}}}}", True),
     ("models.yaml", f"models: {{a: {{{MODEL}, reasoning: {{effort: low}}, price: {{input: 1}}}}}}", True),

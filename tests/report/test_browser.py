@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.factories import stored_study as fab
 from tests.factories.chromium import chromium, missing, opened, page_of_many
+from tests.report.test_report import render
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is there")]
 
@@ -30,7 +32,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(page_of_many(models=4, tasks=2, n_countries=26), encoding="utf-8")
+    file.write_text(page_of_many(models=5, tasks=2, n_countries=26), encoding="utf-8")
     return file
 
 
@@ -72,10 +74,10 @@ def test_a_choice_is_kept_in_the_address_and_the_address_shows_it_again(browser:
     page.wait_for_function("!new URLSearchParams(location.hash.slice(6)).get('models').includes('model-02')")
     chosen = view(page)
     assert (chosen["task"], chosen["metric"], chosen["by"]) == ("task_1", "refusal_rate", "country")
-    assert chosen["models"].split("|") == ["model-01", "model-03"]
+    assert chosen["models"].split("|") == ["model-01", "model-03", "model-04"]
     again = ready(opened(browser, path, f"#{page.url.partition('#')[2]}"))
     assert again.input_value("#pick-metric") == "refusal_rate"
-    assert again.locator(".models input:checked").count() == 2
+    assert again.locator(".models input:checked").count() == 3
     assert not again.locator(".models label", has_text="model-00").locator("input").is_checked(), "a control"
     page.close()
     again.close()
@@ -171,4 +173,24 @@ def test_the_page_is_printed_with_its_charts_on_few_pages(browser: Any, path: Pa
     pages = len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True)))
     print(f"\n{pages} printed pages")
     assert pages <= PRINTED_PAGES
+    page.close()
+
+
+def test_a_wave_can_be_chosen_where_the_study_has_estimates_by_wave(browser: Any, tmp_path: Path) -> None:
+    of_all = [fab.estimate(dimensions="sex", subgroup=sex) for sex in ("female", "male")]
+    waves = {"w1": 0.2, "w2": 0.7}
+    of_waves = [
+        fab.estimate(dimensions="wave×sex", subgroup=f"{wave}×{sex}", estimate=value, ci_low=None, ci_high=None)
+        for wave, value in waves.items()
+        for sex in ("female", "male")
+    ]
+    file = tmp_path / "report.html"
+    file.write_text(render(subgroup_metrics=fab.estimates(*of_all, *of_waves)), encoding="utf-8")
+    page = ready(opened(browser, file, "#view&by=sex"))
+    page.select_option("#pick-wave", "w2")
+    page.wait_for_function("document.querySelector('#explorer figcaption').textContent.includes('w2')")
+    assert (view(page)["wave"], view(page)["by"]) == ("w2", "wave×sex")
+    assert "70.0 %" in page.locator("#explorer figcaption").first.text_content()
+    assert page.locator("#explorer .drawing svg text", has_text="Female").count() == 1
+    assert page.said == []
     page.close()

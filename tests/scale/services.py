@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -55,30 +56,71 @@ def _unprivileged() -> str | None:
     return next(name for name in ("postgres", "nobody") if name in known)
 
 
+class Postgres:
+    """A PostgreSQL server below a folder, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = postgres_programs()
+        assert programs is not None
+        self._programs, self._port = programs, free_port()
+        self._data, self._user = folder / "data", _unprivileged()
+        self._settings = {"user": self._user, "cwd": folder, "stdout": subprocess.DEVNULL}
+        if self._user:
+            shutil.chown(folder, self._user)
+        make = [programs / "initdb", "-D", self._data, "-U", "mpta", "-A", "trust", "--no-sync"]
+        subprocess.run(make, check=True, **self._settings)
+        self._folder = folder
+        self.url = f"postgresql+psycopg2://mpta@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                self._programs / "postgres",
+                "-D",
+                self._data,
+                "-k",
+                self._folder,
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(self._port),
+            ],
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **self._settings,
+        )
+        client = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        wait_until(lambda: subprocess.run(client, check=False).returncode == 0, "PostgreSQL")
+
+    def kill(self) -> None:
+        """Kill it with all its processes."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """A fresh PostgreSQL server that runs."""
+    with tempfile.TemporaryDirectory(prefix="mpta-postgres-", ignore_cleanup_errors=True) as folder:
+        server = Postgres(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
     """A fresh PostgreSQL server; its URL."""
-    programs, user, port = postgres_programs(), _unprivileged(), free_port()
-    assert programs is not None
-    folder = Path(tempfile.mkdtemp(prefix="mpta-postgres-"))
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    settings = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL}
-    subprocess.run([programs / "initdb", "-D", data, "-U", "mpta", "-A", "trust", "--no-sync"], check=True, **settings)
-    server = subprocess.Popen(
-        [programs / "postgres", "-D", data, "-k", folder, "-h", "127.0.0.1", "-p", str(port)],
-        stderr=subprocess.DEVNULL,
-        **settings,
-    )
-    try:
-        client = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-        wait_until(lambda: subprocess.run(client, check=False).returncode == 0, "PostgreSQL")
-        yield f"postgresql+psycopg2://mpta@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgres_server() as server:
+        yield server.url
 
 
 @contextmanager

@@ -34,12 +34,12 @@ def main(seeds: int) -> None:
             first, flat = asked("first", position_bias=0.3), asked("flat", flattening=0.5)
             copies = asked("copies", copying=0.5, group="race")
         found["the planted pocket is confirmed"] += POCKET in planted.confirmed()
-        found["another pocket is confirmed beside it"] += bool(set(planted.confirmed()) - {POCKET})
+        found["another pocket is confirmed beside it"] += bool(set(planted.confirmed("score")) - {POCKET})
         refusals = planted.figure("refusal_rate", "race", "black")
         found["the planted refusal gap is a gap"] += refusals["verdict"] == "gap" and refusals["gap"] > 0
         women = planted.figure("accuracy", "sex×age_band", "female×65+")
         found["the pocket's interval holds the planted accuracy"] += women["ci_low"] <= 0.98 * 0.45 <= women["ci_high"]
-        found["a pocket where nothing is planted"] += bool(alike.confirmed())
+        found["a pocket where nothing is planted"] += bool(alike.confirmed("score"))
         gaps = alike.estimates.filter(metric="accuracy", condition="persona", baseline="", verdict="gap")
         found["a gap where nothing is planted"] += gaps.filter(pl.col("gap") < 0).height > 0
         found["position bias: position_tv is .20 ± .01"] += abs(first.figure("position_tv")["estimate"] - 0.2) <= 0.01

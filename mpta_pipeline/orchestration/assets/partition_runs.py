@@ -14,6 +14,7 @@ from mpta_pipeline.orchestration import asset_checks
 from mpta_pipeline.orchestration.metadata import (
     DATA_VERSION,
     common,
+    in_order,
     made_because,
     record_metadata,
     reported_version,
@@ -76,25 +77,26 @@ def make_partitions(
             )
             continue
         all_checks += checks
-        shown = record_metadata(deployment, record) | made_because(because) | extra(record)
+        shown = in_order(made_because(because) | extra(record), record_metadata(deployment, record) | shared)
         # Twice: for a partition that was made before another failed, and for Dagster's own event at the end, which is
         # the one that the UI shows.
         context.log_event(
             dg.AssetMaterialization(
                 context.asset_key,
                 partition=str(pair),
-                metadata=shared | shown,
+                metadata=shown,
                 tags={DATA_VERSION: reported_version(deployment, record)},
             )
         )
         context.add_asset_metadata(shown, partition_key=str(pair))
     if only is not None:
         return only
+    for pair in kept:
+        context.add_asset_metadata(shared, partition_key=str(pair))
     if failures:
         raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest(*sorted(reported_version(deployment, record) for record in records))),
-        metadata=shared,
         check_results=_reported(asset, all_checks),
     )
 

@@ -262,7 +262,10 @@ def _subgroup_chart(frame: pl.DataFrame) -> dict[str, Any]:
     note = f"{title}; bold red: differs from everyone else; hollow: baseline; the largest subgroups"
     known_metric = METRICS.get(metric)
     percent = known_metric is not None and known_metric.unit == "share"
-    return {f"chart: {title}": charts.picture(charts.forest(rows, percent=percent, note=note), title)}
+    return {
+        f"largest subgroups: {title}": charts.strips(rows, percent=percent),
+        f"chart: {title}": charts.picture(charts.forest(rows, percent=percent, note=note), title),
+    }
 
 
 def _subgroup_label(row: dict[str, Any], *, several: bool) -> str:
@@ -290,6 +293,7 @@ def _pockets(deployment: Deployment, record: Record, partition: str) -> dict[str
     shown: dict[str, Any] = {}
     if rows:
         note = "Difference to everyone else with its interval; bold red: confirmed on the other half of the data"
+        shown["strongest pockets, difference to everyone else"] = charts.strips(rows, reference=0.0)
         shown["chart: strongest pockets"] = charts.picture(charts.forest(rows, reference=0.0, note=note), note)
     table = frame.select(*columns, "n_personas", "confirmed", "pocket_id")
     return (
@@ -319,7 +323,8 @@ def _model_comparison(deployment: Deployment, record: Record, partition: str) ->
         return {"comparison": preview(frame, rows=30)}
     note = "Difference of two models on the same prompts, with persona; bold red: its interval excludes 0"
     chart = charts.picture(charts.forest(rows, reference=0.0, note=note), note)
-    return {"chart: models in pairs": chart, "comparison": preview(frame, rows=30)}
+    strips = charts.strips(rows, reference=0.0)
+    return {"models in pairs": strips, "chart: models in pairs": chart, "comparison": preview(frame, rows=30)}
 
 
 # --- publication ----------------------------------------------------------------------------------------------------

@@ -70,9 +70,52 @@ const INLINED = [
   "font-family", "font-size", "font-weight", "text-anchor",
 ];
 
-/** The drawing alone, with the styles that the page gives it, a title above and its source below. */
-function standalone(drawn, { title, source }) {
+/** The drawing alone, in light colours, with a title and its legend above and its source below. */
+function standalone(drawn, { title, source, legend }) {
+  document.documentElement.classList.add("as-light");
   const { width, height } = drawn.getBoundingClientRect();
+  const whole = svg("svg", { "font-family": VEGA_CONFIG.font });
+  const paper = svg("rect", { width: "100%", height: "100%", fill: css("--page") });
+  whole.append(paper);
+  const line = (text, attributes) => {
+    const made = svg("text", { x: 12, ...attributes });
+    made.textContent = text;
+    whole.append(made);
+  };
+  const perLine = Math.max(24, Math.floor(width / 8));
+  let y = 24;
+  for (const text of wrapped(title, perLine)) {
+    line(text, { y, "font-size": 15, "font-weight": 600, fill: css("--ink") });
+    y += 20;
+  }
+  let x = 12;
+  for (const entry of legend?.children ?? []) {
+    const text = entry.textContent.trim();
+    const wide = 44 + 6.9 * text.length;
+    if (x > 12 && x + wide > width) [x, y] = [12, y + 20];
+    const symbol = inlined(entry.querySelector("svg"));
+    for (const [name, value] of [["x", x], ["y", y - 12], ["width", 24], ["height", 20]]) symbol.setAttribute(name, value);
+    whole.append(symbol);
+    line(text, { x: x + 28, y: y + 2, "font-size": 12, fill: css("--ink") });
+    x += wide;
+  }
+  if (legend) y += 22;
+  const copy = inlined(drawn);
+  for (const [name, value] of [["x", 12], ["y", y - 12], ["width", width], ["height", height]]) copy.setAttribute(name, value);
+  whole.append(copy);
+  y += height + 8;
+  for (const text of wrapped(source, Math.floor(perLine * 1.2))) {
+    line(text, { y, "font-size": 12, fill: css("--soft") });
+    y += 16;
+  }
+  whole.setAttribute("width", width + 24);
+  whole.setAttribute("height", y);
+  document.documentElement.classList.remove("as-light");
+  return whole;
+}
+
+/** A copy with the styles that the page gives each element. */
+function inlined(drawn) {
   const copy = drawn.cloneNode(true);
   const [ours, theirs] = [drawn, copy].map((root) => [root, ...root.querySelectorAll("*")]);
   ours.forEach((element, i) => {
@@ -83,25 +126,7 @@ function standalone(drawn, { title, source }) {
       if (value) theirs[i].setAttribute(name, value);
     }
   });
-  const perLine = Math.max(24, Math.floor(width / 7.4));
-  const above = wrapped(title, perLine);
-  const below = wrapped(source, Math.floor(perLine * 1.2));
-  const top = 14 + above.length * 20;
-  const whole = svg("svg", { width: width + 24, height: height + top + 18 + below.length * 16, "font-family": VEGA_CONFIG.font });
-  whole.append(svg("rect", { width: "100%", height: "100%", fill: css("--page") }));
-  const line = (text, attributes) => {
-    const made = svg("text", { x: 12, ...attributes });
-    made.textContent = text;
-    whole.append(made);
-  };
-  above.forEach((text, i) => line(text, { y: 24 + i * 20, "font-size": 15, "font-weight": 600, fill: css("--ink") }));
-  below.forEach((text, i) => line(text, { y: height + top + 18 + i * 16, "font-size": 12, fill: css("--soft") }));
-  copy.setAttribute("x", 12);
-  copy.setAttribute("y", top);
-  copy.setAttribute("width", width);
-  copy.setAttribute("height", height);
-  whole.append(copy);
-  return whole;
+  return copy;
 }
 
 function wrapped(text, length) {
@@ -156,14 +181,14 @@ function tableRows(table) {
 
 const fileName = (title) => title.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 80) || "figure";
 
-/** The buttons below a figure. `of` returns { title, source, rows, drawing } of what is shown now. */
+/** The buttons below a figure. `of` returns { title, source, rows, drawing, legend } of what is shown now. */
 function savingButtons(of, kinds = ["CSV", "SVG", "PNG"]) {
   const bar = document.createElement("div");
   bar.className = "saving";
   const actions = {
     CSV: async ({ title, rows }) => save(asCsv(rows), `${fileName(title)}.csv`, "text/csv;charset=utf-8"),
-    SVG: async ({ title, source, drawing }) => save(asText(standalone(drawing, { title, source })), `${fileName(title)}.svg`, "image/svg+xml"),
-    PNG: async ({ title, source, drawing }) => save(await asPng(standalone(drawing, { title, source })), `${fileName(title)}.png`),
+    SVG: async (it) => save(asText(standalone(it.drawing, it)), `${fileName(it.title)}.svg`, "image/svg+xml"),
+    PNG: async (it) => save(await asPng(standalone(it.drawing, it)), `${fileName(it.title)}.png`),
   };
   for (const kind of kinds) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: kind });

@@ -63,7 +63,7 @@ for (const link of document.querySelectorAll("a[data-view]")) link.setAttribute(
 /** The heat map as a drawing, made when somebody saves it. */
 async function drawnGrid(figure) {
   const table = figure.querySelector("table");
-  const columns = [...table.tHead.rows[0].cells].slice(1).map((head) => named(head.querySelector("button") ?? head));
+  const columns = [...table.tHead.rows[0].cells].slice(1).map((head) => wrapped(named(head.querySelector("button") ?? head), 24).join("\n"));
   const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.matches(".block"));
   const values = rows.flatMap((row) =>
     [...row.cells].slice(1).map((c, i) => ({ model: named(row.cells[0]), column: columns[i], text: c.dataset.text ?? "–", band: c.dataset.band ?? null })),
@@ -71,12 +71,12 @@ async function drawnGrid(figure) {
   const host = document.createElement("div");
   host.className = "offscreen";
   document.body.append(host);
-  const y = { field: "model", type: "nominal", sort: rows.map((row) => named(row.cells[0])), title: null, axis: { labelLimit: 260 } };
-  const x = { field: "column", type: "nominal", sort: columns, title: null, axis: { orient: "top", labelAngle: -30, labelLimit: 300 } };
+  const y = { field: "model", type: "nominal", sort: rows.map((row) => named(row.cells[0])), title: null, axis: { labelLimit: 420 } };
+  const x = { field: "column", type: "nominal", sort: columns, title: null, axis: { orient: "bottom", labelAngle: 0, labelLimit: 200, labelExpr: "split(datum.label, '\\n')" } };
   const bands = [...Array(7).keys()].map(String);
   await draw(host, {
     data: { values },
-    width: { step: 130 }, height: { step: 34 },
+    width: { step: 176 }, height: { step: 34 },
     encoding: { x, y },
     layer: [
       { mark: { type: "rect", stroke: "var(--page)", strokeWidth: 2 }, encoding: { fill: { condition: { test: "datum.band === null", value: "var(--panel)" }, field: "band", type: "nominal", scale: { domain: bands, range: bands.map((b) => `var(--s${b})`) }, legend: null } } },

@@ -101,8 +101,10 @@ function settle(data, wanted) {
   const dimensions = [...has].sort((a, b) => a - b).filter(within);
   const title = (d) => (view.wave ? parts[d].filter((p) => p !== "wave").map((p) => names.dimensions.find((n) => n.key === p)?.label ?? p).join(" × ") : names.dimensions[d].label);
   const most = dimensions.find((d) => rows.some((i) => names.group[data.columns.group[i]][0] === d && (data.columns.flags[i] & 3) === 1));
+  // Whoever looks at women and then chooses a wave looks at women in that wave.
+  const sameCut = view.wave ? dimensions.find((d) => parts[d].filter((p) => p !== "wave").join("×") === wanted.by) : undefined;
   choose("by", dimensions.map((d) => ({ key: names.dimensions[d].key, label: d === 0 && names.dimensions[d].key === "all" ? "Everyone, by condition" : capital(title(d)) })),
-    names.dimensions[most ?? dimensions.find((d) => names.dimensions[d].key !== "all")]?.key);
+    names.dimensions[sameCut ?? most ?? dimensions.find((d) => names.dimensions[d].key !== "all")]?.key);
   const effects = data.columns.effect && rows.some((i) => data.columns.effect[i] !== null);
   choose("what", [{ key: "estimate", label: "The estimate" }, ...(effects ? [{ key: "effect", label: "Effect of the persona" }] : [])]);
   choose("sort", [{ key: "gap", label: "Largest gap first" }, { key: "scale", label: "Order of the scale" }, { key: "value", label: "Lowest first" }]);
@@ -500,7 +502,7 @@ if (explorer) {
     }
     const table = make("details", {}, make("summary", { textContent: "Data of this chart" }));
     table.addEventListener("toggle", () => { if (table.open && table.children.length === 1) table.append(dataTable(state, groups, title)); });
-    const of = () => ({ title, source: source(state.view), rows: csvRows(state, groups), drawing: host.querySelector("svg") });
+    const of = () => ({ title, source: source(state.view), rows: csvRows(state, groups), drawing: host.querySelector("svg"), legend: figure.querySelector(".legend") });
     const bar = savingButtons(Object.assign(of, { title: () => title }));
     const link = make("button", { type: "button", textContent: "Copy link to this view" });
     link.addEventListener("click", async () => {

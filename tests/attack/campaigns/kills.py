@@ -5,6 +5,7 @@ turn they die at a file operation of theirs (the n-th file that they open for wr
 moment (in the midst of polars, DuckDB or a request).
 """
 
+import logging
 import multiprocessing
 import os
 import random
@@ -69,6 +70,7 @@ def settle() -> None:
 
     from tests.orchestration.ticks import Daemon
 
+    logging.getLogger("dagster").setLevel(logging.ERROR)
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs():
             if not run.is_finished:
