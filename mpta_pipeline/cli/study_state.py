@@ -76,8 +76,7 @@ def add_found(result: Result, deployment: Deployment) -> None:
     found, looked = record.notes["found"], record.notes.get("looked_for", [])
     lines = []
     for one in found[:SHOWN_FINDINGS]:
-        control = " (simulated respondent)" if one["control"] else ""
-        where = f"{names.model(one['model'])}{control} on {names.task(one['task'])}, {names.survey(one['survey'])}"
+        where = f"{names.model(one['model'])} on {names.task(one['task'])}, {names.survey(one['survey'])}"
         trace = f" `mpta trace {one['trace']}`" if one["trace"] else ""
         lines.append(Text.assemble("  ", (f"{printable(one['sentence'])}.", "bold")))
         lines.append(Text(f"      {one['kind']}, {printable(where)}; {printable(one['sure'])}{trace}", style="dim"))
