@@ -55,7 +55,7 @@ def _made(deployment, wave="wvs-7"):
     """Bring the wave, the personas and the prompts up to date; what they are then."""
     deployment.look()
     run_step.make(deployment, "raw_wave", wave)
-    record, _ = run_step.make(deployment, "harmonized_wave", wave)
+    record = run_step.make(deployment, "harmonized_wave", wave).record
     run_step.make(deployment, "survey_changelog", wave)
     run_step.make(deployment, "personas")
     run_step.make(deployment, "panel")

@@ -163,7 +163,7 @@ def test_a_broken_file_sets_only_itself_aside(own_folder, name, text, names):
     assert aside.name == f"task_kinds/{name}"
     assert names in str(aside)
     if name.startswith("density"):
-        with pytest.raises(ConfigError, match="does not exist") as raised:
+        with pytest.raises(ConfigError, match="no such kind of task") as raised:
             tasks.kind_of("t", TaskConfig(kind="density"))
         assert names in str(raised.value), "whoever uses the kind is told why it is not there"
 
