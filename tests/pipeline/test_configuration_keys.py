@@ -478,6 +478,8 @@ def copied(tmp_path, monkeypatch):
     """Copies a deployment to where a test may change it, and points the environment there."""
 
     def copy(world: World, *folders: str) -> Path:
+        for name, value in world.environment.items():  # the last deployment that was made has set its own
+            monkeypatch.setenv(name, value)
         for name in folders:
             source = getattr(world, name)
             shutil.copytree(source, tmp_path / source.name, copy_function=shutil.copy2)
