@@ -26,7 +26,7 @@ from mpta_pipeline.core.untrusted_text import printable
 from mpta_pipeline.orchestration import links
 from mpta_pipeline.pipeline import approvals
 from mpta_pipeline.pipeline.deployment import Deployment
-from mpta_pipeline.publication.trace import Trace, TracedTable
+from mpta_pipeline.publication.trace import Trace, TracedTable, shown
 
 SHOWN = 200  # rows of a table on a page
 # The pages run no script and fetch nothing. The report has scripts of its own: in a sandbox, it is of another origin
@@ -104,7 +104,7 @@ def _withheld(deployment: Deployment, found: Trace) -> list[str]:
 def _section(section: TracedTable) -> dict[str, Any]:
     frame = section.frame
     rows = [
-        [(_words(value), link(frame.columns, i, row)) for i, value in enumerate(row)]
+        [(shown(value), link(frame.columns, i, row)) for i, value in enumerate(row)]
         for row in frame.head(SHOWN).iter_rows()
     ]
     left = frame.height - SHOWN
@@ -130,20 +130,6 @@ def link(columns: list[str], i: int, row: tuple[Any, ...]) -> str | None:
             return links.trace(value)
         case _:
             return None
-
-
-def _words(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.4g}"
-        case list():
-            return " | ".join(_words(v) for v in value)
-        case _:
-            return printable(str(value))
 
 
 def _start(request: Request) -> Response:

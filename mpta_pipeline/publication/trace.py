@@ -21,6 +21,7 @@ from rich.text import Text
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.named_sql import load
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
+from mpta_pipeline.core.untrusted_text import printable
 
 SHOWN = 20
 """Largest number of rows that a table shows in the terminal. `Trace.frame` has all rows."""
@@ -415,7 +416,7 @@ def _fields(frame: pl.DataFrame) -> RichTable:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in frame.row(0, named=True).items():
-        table.add_row(Text(name), Text(_show(value)))
+        table.add_row(Text(name), Text(shown(value)))
     return table
 
 
@@ -424,7 +425,7 @@ def _rows(frame: pl.DataFrame) -> RichTable:
     for name in frame.columns:
         table.add_column(Text(name), overflow="fold")
     for row in frame.head(SHOWN).iter_rows():
-        table.add_row(*(Text(_show(value)) for value in row))
+        table.add_row(*(Text(shown(value)) for value in row))
     return table
 
 
@@ -435,8 +436,8 @@ def _notes(section: TracedTable) -> Iterator[str]:
         yield section.note
 
 
-def _show(value: object) -> str:
-    """Format a value for the terminal: short numbers, no control characters."""
+def shown(value: object) -> str:
+    """Format a traced value for a person: short numbers, control characters escaped."""
     match value:
         case None:
             return ""
@@ -445,6 +446,6 @@ def _show(value: object) -> str:
         case float():
             return f"{value:.4g}"
         case list():
-            return " | ".join(_show(v) for v in value)
+            return " | ".join(shown(v) for v in value)
         case _:
-            return "".join(c if c.isprintable() else " " for c in str(value))
+            return printable(str(value))

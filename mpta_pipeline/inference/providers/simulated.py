@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from mpta_pipeline.core.labels import CROSS
 from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.inference.known_truth import KnownTruth, WantedTruth
+from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
 from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider, ProviderOptions
 from mpta_pipeline.inference.requests import ModelRequest
 
@@ -151,8 +152,8 @@ class Simulated(Provider):
         return respond(options_of(self.spec), self.spec.model, request)
 
     def read_response(self, request: ModelRequest, payload: Any) -> ModelResponse:
-        """Not used: no call is made."""
-        raise NotImplementedError
+        """Refuse: a response that arrives from elsewhere is none of a simulated respondent's."""
+        raise ProviderError(ErrorKind.REQUEST, "a simulated respondent receives no responses")
 
 
 def options_of(spec: ModelSpec) -> SimulatedOptions:
