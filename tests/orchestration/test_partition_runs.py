@@ -2,6 +2,7 @@
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from mpta_pipeline import definitions
 from mpta_pipeline.core.provenance import Node, Record, store
@@ -130,3 +131,24 @@ def test_a_range_that_holds_no_partition_is_an_error_with_the_remedy(world):
     (failure,) = done.get_step_failure_events()
     assert "The range of partitions is empty" in str(failure.step_failure_data.error)
     assert "in the order" in str(failure.step_failure_data.error)
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_range_whose_partitions_are_all_current_reports_its_checks(world):
+    """As `dagster asset materialize --partition-range` does it: Dagster demands a result for each declared check."""
+    deployment = Deployment.from_env()
+    tasks = sorted(deployment.study.tasks)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("model", ["loopback"])
+        done = (
+            definitions.build(deployment)
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("pockets")],
+                tags={RANGE_START_TAG: f"loopback|{tasks[0]}", RANGE_END_TAG: f"loopback|{tasks[-1]}"},
+                raise_on_error=False,
+            )
+        )
+    assert done.success, [event.message for event in done.all_events if event.is_step_failure]
+    assert {check.check_name for check in done.get_asset_check_evaluations()} >= {"confirmed_by_test"}

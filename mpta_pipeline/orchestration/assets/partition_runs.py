@@ -73,7 +73,10 @@ def make_partitions(
         if len(pairs) == 1:
             # Not returned from here: leaving the loop early closes the generator, which takes that for an interrupt.
             only = result(
-                deployment, record, extra=made_because(because) | extra(record), checks=_reported(asset, checks)
+                deployment,
+                record,
+                extra=made_because(because) | extra(record),
+                checks=_reported(context, asset, checks),
             )
             continue
         all_checks += checks
@@ -97,9 +100,12 @@ def make_partitions(
         raise dg.Failure(description="\n".join(sorted(failures)), allow_retries=False)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest(*sorted(reported_version(deployment, record) for record in records))),
-        check_results=_reported(asset, all_checks),
+        check_results=_reported(context, asset, all_checks),
     )
 
 
-def _reported(asset: str, checks: Sequence[CheckResult]) -> list[dg.AssetCheckResult]:
-    return asset_checks.results(asset, checks) if checks else []
+def _reported(
+    context: dg.AssetExecutionContext, asset: str, checks: Sequence[CheckResult]
+) -> list[dg.AssetCheckResult]:
+    """A result for each check of the asset, which Dagster demands of a run that kept every partition, too."""
+    return asset_checks.results(asset, checks) if context.selected_asset_check_keys else []
