@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,19 +13,13 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.factories import stored_study as fab
-from tests.factories.chromium import chromium, missing, opened, page_of_many
+from tests.factories.chromium import missing, opened, page_of_many
 from tests.report.test_report import render
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is there")]
 
 READY = "#explorer figure.drawn[data-ready]"
 PRINTED_PAGES = 12
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
