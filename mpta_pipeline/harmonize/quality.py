@@ -563,9 +563,10 @@ def _polarity(wave: _Wave) -> CheckResult:
     rules = [r for c, r in wave.rules.items() if c in wave.traits]
     pairs = polarity.known_pairs(rules)
     values, country = polarity.scores(wave.frame, rules), wave.frame.get_column("country")
-    contrary = [e for e in polarity.judge(values, country, pairs) if e.contrary]
+    judged, missed = polarity.judge_and_missed(values, country, pairs)
+    contrary = [e for e in judged if e.contrary]
     scales = [r.column for r in rules if r.scores and wave.frame.get_column(r.column).n_unique() > 1]
-    missed = [c for c in polarity.inversions_missed(values, country, pairs) if c in set(scales)]
+    missed = [c for c in missed if c in set(scales)]
     return CheckResult(
         "polarity",
         not contrary,

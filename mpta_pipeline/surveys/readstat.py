@@ -261,7 +261,7 @@ def _of_arrow(name: str, array: Any) -> tuple[pl.Series, pl.Series | None]:
 
 def _coded(columns: Mapping[str, pl.Series], tags: Mapping[str, pl.Series]) -> pl.DataFrame:
     """A part of a file: numbers, or text codes if Stata's tags are among the numbers."""
-    frame = pl.DataFrame(list(columns.values()))
+    frame = pl.DataFrame([_small_numbers(column) for column in columns.values()])
     schema = frame.schema
     frame = frame.with_columns(
         *(pl.col(name).replace("", None) for name, dtype in schema.items() if dtype == pl.String),
@@ -278,7 +278,15 @@ def _coded(columns: Mapping[str, pl.Series], tags: Mapping[str, pl.Series]) -> p
         )
     frame = frame.select(list(columns))
     integers = [s.name for s in frame if s.dtype.is_integer()]
-    return shrunk(frame.with_columns(s.cast(pl.Int64).shrink_dtype() for s in frame.select(integers)))
+    return shrunk(frame.with_columns(s.shrink_dtype() for s in frame.select(integers)))
+
+
+def _small_numbers(column: pl.Series) -> pl.Series:
+    """A column of floats as integers if it has only small whole numbers, as most columns of a survey do."""
+    if not column.dtype.is_float():
+        return column
+    whole = column.cast(pl.Int16, strict=False)  # NaN and large numbers are null, and fractions are cut off
+    return whole if whole.null_count() == column.null_count() and (whole == column).all() else column
 
 
 def measured(column: pl.Expr) -> pl.Expr:
