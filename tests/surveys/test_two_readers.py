@@ -298,3 +298,29 @@ def test_numbers_at_the_edges_of_their_types(tmp_path):
     pyreadstat.write_dta(frame, tmp_path / "x.dta")
     for form in ("sav", "dta"):
         _same(tmp_path / f"x.{form}", tmp_path, 1, 3)
+
+
+def test_types_and_cells_of_a_part():
+    """What both readers share, against what is written here: the narrowest whole type, and what is no measurement."""
+    cells = {
+        "tiny": [1.0, -0.0, None],
+        "small": [127.0, 128.0, None],
+        "middle": [32767.0, -32769.0, None],
+        "large": [2.0**53, 1.0, None],
+        "fraction": [0.5, 1.0, None],
+        "not_a_number": [float("nan"), 3.0, None],
+        "backwards": [1.78e-43, 1e30, None],
+        "beyond": [2.0**127, -32768.0, None],
+        "endless": [float("inf"), 1.0, None],
+        "none": [None, None, None],
+    }
+    frame = readstat._frame(list(cells), cells, set(), tagged=False)
+    assert [str(dtype) for dtype in frame.dtypes] == (
+        ["Int8", "Int16", "Int32", "Int64", "Float64", "Int8", "Float64", "Int16", "Float64", "Int8"]
+    )
+    assert frame.to_dict(as_series=False) == {
+        **{name: cells[name] for name in ("tiny", "small", "middle", "large", "fraction", "endless", "none")},
+        "not_a_number": [None, 3, None],
+        "backwards": [None, 1e30, None],
+        "beyond": [None, -32768, None],
+    }
