@@ -102,13 +102,21 @@ def inversions_missed(values: pl.DataFrame, country: pl.Series, pairs: Mapping[s
 
     Each column in turn is reversed, which changes the signs of its correlations, and all are judged again.
     """
+    return judge_and_missed(values, country, pairs)[1]
+
+
+def judge_and_missed(
+    values: pl.DataFrame, country: pl.Series, pairs: Mapping[str, Mapping[str, int]]
+) -> tuple[list[Evidence], list[str]]:
+    """What `judge` and `inversions_missed` return, from correlations that are computed once."""
     measured = _within(values, country)
-    found = {e.column for e in _judge(measured, pairs)}
+    evidence = _judge(measured, pairs)
+    found = {e.column for e in evidence}
 
     def named(column: str) -> bool:
         return any(e.contrary and e.column == column for e in _judge(measured.inverted(column), pairs))
 
-    return sorted(c for c in values.columns if c not in found or not named(c))
+    return evidence, sorted(c for c in values.columns if c not in found or not named(c))
 
 
 def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:

@@ -121,7 +121,8 @@ def _schema(wave: _Wave) -> CheckResult:
     except MptaError as failure:
         problems.append(str(failure))
     try:
-        pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
+        if not _holds(wave):
+            pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
     except SchemaErrors as failure:
         cases = failure.failure_cases
         problems += [
@@ -141,14 +142,46 @@ def _schema(wave: _Wave) -> CheckResult:
     )
 
 
+def _holds(wave: _Wave) -> bool:
+    """Whether the columns have their types and values: all at once, where pandera asks one after the other.
+
+    pandera says what is wrong, if anything is.
+    """
+    schema, conditions = wave.frame.schema, []
+    for name in wave.traits:
+        rule = wave.rules.get(name)
+        numeric = rule.row.numeric if rule else None
+        if schema[name] != (pl.Float64 if numeric else pl.String) or schema[name + MISSING_SUFFIX] != pl.String:
+            return False
+        conditions.append(pl.col(name + MISSING_SUFFIX).is_in(list(MISSING_KINDS)).all())
+        if rule is None or rule.row.from_labels:
+            continue
+        if numeric:
+            conditions.append(pl.col(name).is_between(*_bounds(rule)).all())
+        else:
+            conditions.append(pl.col(name).is_in(_values(rule)).all())
+    return all(wave.frame.select(c.alias(str(k)) for k, c in enumerate(conditions)).row(0)) if conditions else True
+
+
+def _bounds(rule: Rule) -> tuple[float, float]:
+    """The lowest and the highest number of a numeric column."""
+    assert rule.row.numeric is not None
+    low, high = rule.row.numeric.min, rule.row.numeric.max
+    stray = TOLERANCE * (high - low)
+    return low - stray, high + stray
+
+
+def _values(rule: Rule) -> list[str]:
+    """The values of a column of answers."""
+    return sorted({*rule.values, *(o.value for o in rule.options)})
+
+
 def _value_checks(rule: Rule | None) -> list[pa.Check]:
     if rule is None or rule.row.from_labels:
         return []
     if rule.row.numeric:
-        low, high = rule.row.numeric.min, rule.row.numeric.max
-        stray = TOLERANCE * (high - low)
-        return [pa.Check.in_range(low - stray, high + stray)]
-    return [pa.Check.isin(sorted({*rule.values, *(o.value for o in rule.options)}))]
+        return [pa.Check.in_range(*_bounds(rule))]
+    return [pa.Check.isin(_values(rule))]
 
 
 def _keys(wave: _Wave) -> CheckResult:
@@ -530,9 +563,10 @@ def _polarity(wave: _Wave) -> CheckResult:
     rules = [r for c, r in wave.rules.items() if c in wave.traits]
     pairs = polarity.known_pairs(rules)
     values, country = polarity.scores(wave.frame, rules), wave.frame.get_column("country")
-    contrary = [e for e in polarity.judge(values, country, pairs) if e.contrary]
+    judged, missed = polarity.judge_and_missed(values, country, pairs)
+    contrary = [e for e in judged if e.contrary]
     scales = [r.column for r in rules if r.scores and wave.frame.get_column(r.column).n_unique() > 1]
-    missed = [c for c in polarity.inversions_missed(values, country, pairs) if c in set(scales)]
+    missed = [c for c in missed if c in set(scales)]
     return CheckResult(
         "polarity",
         not contrary,

@@ -1,10 +1,13 @@
-"""Run pyreadstat in a child process: a damaged file can crash the C library, which must not crash the pipeline.
+"""Run the reading library in a child process: a damaged file can crash it, which must not crash the pipeline.
 
 Measured: of 100 .sav files with single bytes changed in their first 4,000 some end in a segmentation fault. The child
-imports nothing of this package, so it starts fast; it is kept for the next file, and reads the next chunk while the
-parent writes the last one.
+imports nothing of this package, so it starts fast; it is kept for the next file.
 
-What belongs here: the two calls that the child answers, and the parent's side of the pipe. What does not: what a file's
+The library is ReadStat, in two bindings. pyreadstat reads whatever describes a file, and small files; it makes a Python
+object of every cell. readstat-arrow reads the rows of large files without that (decision 19). pyreadstat has the last
+word: what the other binding does not read, or reads as something else than a number or text, pyreadstat reads.
+
+What belongs here: the calls that the child answers, and the parent's side of the pipe. What does not: what a file's
 contents mean.
 """
 
@@ -17,6 +20,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -153,30 +157,136 @@ def read_rows(
 
 
 def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tagged: bool) -> pl.DataFrame:
-    """A chunk from pyreadstat's objects: numbers, or text codes if Stata's tags are among the numbers."""
-    columns: list[pl.Series] = []
-    mixed: list[pl.Series] = []
+    """A part of a file from pyreadstat's objects."""
+    columns, tags = {}, {}
     for name in names:
-        if name in text:
-            columns.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
-            continue
-        numbers = pl.Series(name, data[name], dtype=pl.Float64, strict=False)
-        columns.append(numbers)
-        if tagged and numbers.null_count():  # empty cells, or tags, which are single letters among the numbers
-            mixed.append(pl.Series(name, data[name], dtype=pl.String, strict=False))
-    frame = pl.DataFrame(columns)
+        columns[name], tag = _of_objects(name, data[name], text=name in text, tagged=tagged)
+        if tag is not None:
+            tags[name] = tag
+    return _coded(columns, tags)
+
+
+def _of_objects(name: str, cells: Any, *, text: bool, tagged: bool) -> tuple[pl.Series, pl.Series | None]:
+    """A column of pyreadstat's objects, and as text the letters that may be among its numbers."""
+    if text:
+        return pl.Series(name, cells, dtype=pl.String, strict=False), None
+    numbers = pl.Series(name, cells, dtype=pl.Float64, strict=False)
+    # Empty cells, or tags, which are single letters among the numbers.
+    return numbers, pl.Series(name, cells, dtype=pl.String, strict=False) if tagged and numbers.null_count() else None
+
+
+def read_parts(
+    path: str,
+    form: str,
+    encoding: str | None,
+    names: Sequence[str],
+    text: set[str],
+    *,
+    offset: int,
+    limit: int | None,
+    size: int,
+    folder: str,
+) -> list[int]:
+    """Write rows of some variables, `size` rows to a file (Arrow IPC) named by its first row, with readstat-arrow.
+
+    Returns:
+        How many rows each file has.
+
+    Raises:
+        ValueError: readstat-arrow sees other variables than pyreadstat, or text that is not valid.
+    """
+    import readstat_arrow
+
+    warnings.simplefilter("ignore", readstat_arrow.ReadstatWarning)  # pyreadstat tells none of them
+    options: dict[str, Any] = {
+        "columns": list(names),
+        "row_offset": offset,
+        "row_limit": limit or 0,
+        "encoding": encoding,
+        "preserve_user_missing": True,
+    }
+    reader = (readstat_arrow.open_sav if form == "sav" else readstat_arrow.open_dta)(path, **options)
+    kinds = {name: _kind(reader.schema.field(name).type) for name in reader.schema.names}
+    if len(reader.schema) != len(names) or {n for n, kind in kinds.items() if kind == "text"} != text & set(names):
+        raise ValueError("the variables are others")
+    # It makes dates of numbers that are shown as dates; numbers are wanted as they are stored.
+    dates: Mapping[str, Any] = {}
+    if shown := [name for name in names if kinds[name] == "date"]:
+        dates, _, _ = _read(
+            path, form, encoding, output_format="dict", usecols=shown, row_offset=offset, row_limit=limit or 0
+        )
+    counts: list[int] = []
+
+    def keep(batch: Any) -> None:
+        start = sum(counts)
+        columns, tags = {}, {}
+        for name in names:
+            if kinds[name] == "date":
+                cells = dates[name][start : start + batch.num_rows]
+                columns[name], tag = _of_objects(name, cells, text=False, tagged=form != "sav")
+            else:
+                columns[name], tag = _of_arrow(name, batch.column(name))
+            if tag is not None:
+                tags[name] = tag
+        _coded(columns, tags).write_ipc(Path(folder) / f"{offset + start}.arrow")
+        counts.append(batch.num_rows)
+
+    reader.read_batches(keep, batch_rows=size)
+    return counts
+
+
+def _kind(dtype: Any) -> str:
+    """What readstat-arrow makes of a variable: text, number or date."""
+    import pyarrow
+
+    inner = dtype.field("value").type if pyarrow.types.is_struct(dtype) else dtype
+    if pyarrow.types.is_large_string(inner):
+        return "text"
+    return "number" if pyarrow.types.is_floating(inner) or pyarrow.types.is_integer(inner) else "date"
+
+
+def _of_arrow(name: str, array: Any) -> tuple[pl.Series, pl.Series | None]:
+    """A column of readstat-arrow, and the tags among its numbers (letters; null where a number or nothing is)."""
+    import pyarrow
+
+    tags = None
+    if pyarrow.types.is_struct(array.type):
+        array, letters = array.field("value"), array.field("tag")
+        if letters.null_count < len(letters):
+            tags = pl.Series(name, letters.cast(pyarrow.string()))
+    elif pyarrow.types.is_large_string(array.type):
+        array.validate(full=True)  # the bytes of a file in UTF-8 come unchecked
+    return pl.Series(name, array), tags
+
+
+def _coded(columns: Mapping[str, pl.Series], tags: Mapping[str, pl.Series]) -> pl.DataFrame:
+    """A part of a file: numbers, or text codes if Stata's tags are among the numbers."""
+    frame = pl.DataFrame([_small_numbers(column) for column in columns.values()])
+    schema = frame.schema
     frame = frame.with_columns(
-        *(pl.col(name).replace("", None) for name in names if name in text),
-        *(measured(pl.col(name)).alias(name) for name in names if name not in text),
+        *(pl.col(name).replace("", None) for name, dtype in schema.items() if dtype == pl.String),
+        *(measured(pl.col(name).cast(pl.Float64)).alias(name) for name, dtype in schema.items() if dtype.is_float()),
     )
-    if mixed:
+    if tags:
         is_tag = pl.all().str.contains("^[a-zA-Z_]$")  # SAS writes them in upper case, and has ._
-        tags = pl.DataFrame(mixed).select(pl.when(is_tag).then(pl.all().str.to_lowercase()).name.keep())
-        found = [s.name for s in tags if s.null_count() < tags.height]
-        frame = frame.with_columns(tags.select(pl.col(found).name.suffix(" tag"))).with_columns(
+        letters = pl.DataFrame(list(tags.values())).select(
+            pl.when(is_tag).then(pl.all().str.to_lowercase()).name.keep()
+        )
+        found = [s.name for s in letters if s.null_count() < letters.height]
+        frame = frame.with_columns(letters.select(pl.col(found).name.suffix(" tag"))).with_columns(
             pl.coalesce(number_text(pl.col(name)), pl.lit(".") + pl.col(f"{name} tag")).alias(name) for name in found
         )
-    return shrunk(frame.select(names))
+    frame = frame.select(list(columns))
+    integers = [s.name for s in frame if s.dtype.is_integer()]
+    return shrunk(frame.with_columns(s.shrink_dtype() for s in frame.select(integers)))
+
+
+def _small_numbers(column: pl.Series) -> pl.Series:
+    """A column of floats as integers if it has only small whole numbers, as most columns of a survey do."""
+    if not column.dtype.is_float():
+        return column
+    whole = column.cast(pl.Int16, strict=False)  # NaN and large numbers are null, and fractions are cut off
+    return whole if whole.null_count() == column.null_count() and (whole == column).all() else column
 
 
 def measured(column: pl.Expr) -> pl.Expr:
@@ -210,7 +320,9 @@ def shrunk(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _answer(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the parent closes the pipe."""
-    calls: Mapping[str, Callable[..., Any]] = {"describe": describe, "read_rows": read_rows, "read_plain": read_plain}
+    calls: Mapping[str, Callable[..., Any]] = {
+        call.__name__: call for call in (describe, read_rows, read_parts, read_plain)
+    }
     while True:
         try:
             name, args, options = pickle.load(requests)

@@ -27,6 +27,7 @@ COUNTRY = "country"
 # A wave of which more than this share of columns (and at least three) is set aside follows another codebook.
 MAX_SET_ASIDE = 0.25
 MIN_SET_ASIDE = 3
+_BOUND = "_bound"  # of a raw wave: the crosswalk that it was bound to last, and the binding
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,17 @@ def label_drift(raw: RawWave, crosswalk: Crosswalk) -> list[Problem]:
 
 
 def _bind_all(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
-    """Bind each rule of the wave's codebook to a variable of the file."""
+    """Bind each rule of the wave's codebook to a variable of the file.
+
+    The binding stays with the raw wave, which does not change: its columns, checks and sources are asked for in turn.
+    """
+    last: tuple[Crosswalk, _Binding] | None = vars(raw).get(_BOUND)
+    if last is None or last[0] is not crosswalk:
+        last = vars(raw)[_BOUND] = crosswalk, _bound(raw, crosswalk)
+    return last[1]
+
+
+def _bound(raw: RawWave, crosswalk: Crosswalk) -> _Binding:
     rules = [r for r in crosswalk.rules.get(raw.release["codebook"], ()) if r.column != COUNTRY]
     present = _fitting(rules, raw)
     labels = _value_labels(raw, {variable for _, variable in present})
