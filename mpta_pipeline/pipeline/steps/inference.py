@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import polars as pl
 
 from mpta_pipeline import inference, tasks
+from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_numbers
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -38,7 +41,24 @@ def responses(inputs: Inputs) -> Output:
         look_again=look_again,
         not_approved=None if options.approved or permission.granted else permission.because,
     )
-    return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
+    return _stored(inference.responses(spec, prompts, ledger), prompts, inputs.chunks("prompts"), outcome.as_notes())
+
+
+def _stored(
+    answers: pl.DataFrame, prompts: pl.DataFrame, chunks: Sequence[StoredChunk], notes: Mapping[str, Any]
+) -> Output:
+    """The answers in the chunks of their prompts. All are written again; those with equal rows keep their version."""
+    if len(chunks) == 1:
+        return Output(answers, notes)
+    numbers = chunk_numbers(prompts["respondent_id"], len(chunks))
+    chunk_of = prompts.select("prompt_id", "respondent_id").join(numbers, on="respondent_id").drop("respondent_id")
+    placed = answers.join(chunk_of, on="prompt_id", maintain_order="left")
+
+    def made(number: int) -> tuple[pl.DataFrame, dict[str, Any]]:
+        return placed.filter(pl.col("chunk") == number).drop("chunk"), {}
+
+    stored = [Chunk(chunk.name, "", partial(made, number)) for number, chunk in enumerate(chunks)]
+    return Output(chunks=stored, summary=lambda _: (notes, ()))
 
 
 def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame:
