@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import content_hash, digest, hash_uniform
 from mpta_pipeline.core.provenance import (
     Node,
@@ -90,8 +91,20 @@ class StoredChunk:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self) -> pl.DataFrame:
-        """The rows of the chunk, verified."""
-        return read_table(self.path)
+        """The rows of the chunk, verified.
+
+        Raises:
+            ConfigError: The table was made again since its chunks were listed.
+            DamagedError: The file was damaged, as in `provenance.read_table`.
+        """
+        try:
+            return read_table(self.path)
+        except FileNotFoundError:
+            raise ConfigError(
+                "A stored table was made again while it was being read",
+                file=self.path,
+                remedy="run it again: it is then made from the new table",
+            ) from None
 
 
 def stored_chunks(path: Path) -> list[StoredChunk]:

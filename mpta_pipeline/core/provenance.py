@@ -40,6 +40,7 @@ from mpta_pipeline.core.storage import (
 
 _BLOCK = 1 << 20
 _CONTENT = "content_hash"
+_READINGS = 5  # of a table in chunks that is replaced while it is read
 
 
 @dataclass(frozen=True)
@@ -211,10 +212,16 @@ def read_table(path: Path) -> pl.DataFrame:
         FileNotFoundError: There is no such partition.
         DamagedError: The file was damaged. It is deleted, so that nothing reads it and the next run rebuilds it.
     """
-    record = read_record(path)
-    if record is not None and record.chunks:
-        parts = [read_table(file) for file in files_of(path)]
-        return pl.concat(parts).sort(record.sorted_by, maintain_order=True)
+    for attempt in range(_READINGS):
+        record = read_record(path)
+        if record is None or not record.chunks:
+            break
+        try:
+            parts = [read_table(chunk_file(path, *chunk)) for chunk in record.chunks.items()]
+            return pl.concat(parts).sort(record.sorted_by, maintain_order=True)
+        except FileNotFoundError:  # it was made again meanwhile, and its record names other chunks now
+            if attempt + 1 == _READINGS:
+                raise
     verify(path)
     try:
         return read_parquet(path)

@@ -91,7 +91,8 @@ def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> 
     if output.frame is None and output.publish is None and not output.chunks:
         return None
     if output.chunks:
-        return _keep_chunks(deployment, node, start, output)
+        with output.needs:
+            return _keep_chunks(deployment, node, start, output)
     declared = graph.TABLES[node.asset]
     raise_blocking(declared.partition_label(node.partition), output.checks)
     _nobody_withdrew(deployment, start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -32,6 +33,7 @@ class Output:
         before_storing: Called after the checks and before anything is stored.
         publish: Writes a document, after the companions have been stored, and returns its path.
         chunks: The chunks of a table that is too large for one file, instead of its rows.
+        needs: What making the chunks needs, e.g. a temporary folder; closed afterwards.
         summary: Gives the notes and the checks of a table in chunks from its chunks, once they are written.
     """
 
@@ -42,6 +44,7 @@ class Output:
     before_storing: Callable[[], None] | None = None
     publish: Callable[[], Path] | None = None
     chunks: Sequence[Chunk] = ()
+    needs: ExitStack = field(default_factory=ExitStack)
     summary: Callable[[Sequence[StoredChunk]], tuple[Mapping[str, Any], Sequence[CheckResult]]] | None = None
 
 

@@ -1,5 +1,6 @@
 """Large tables in chunks: the same rows as in one file, and a change, a kill or damage concerns single chunks."""
 
+import shutil
 from collections import Counter
 
 import duckdb
@@ -85,6 +86,25 @@ def test_tables_in_chunks_have_the_rows_and_the_order_of_tables_in_one_file(chun
             rows = con.table(name).pl()
             stored_rows = pl.concat([frame for node, frame in after.items() if Node.parse(node).asset == name])
             assert rows.sort("prompt_id").equals(stored_rows.select(rows.columns).sort("prompt_id")), name
+
+
+def test_a_first_run_asks_in_chunks_what_it_asks_of_whole_tables(finished, world, server, small, monkeypatch):
+    whole = {n: read_record(path_of(Deployment.from_env(), Node.parse(n))).notes for n in files(Deployment.from_env())}
+    before = stored(Deployment.from_env())
+    shutil.rmtree(world.data / "ledger")
+    server.asked.clear()
+    forget_records(Deployment.from_env())
+    deployment, _ = bring_up_to_date()
+    assert server.asked == finished.asked, "equal texts of different chunks are sent once"
+    for name, notes in whole.items():
+        if name.startswith("responses|"):
+            now = read_record(path_of(deployment, Node.parse(name))).notes
+            assert [now[key] for key in ("requests", "asked", "reused", "errors")] == [
+                notes[key] for key in ("requests", "asked", "reused", "errors")
+            ]
+    after = stored(deployment)
+    assert all(frame.equals(after[name]) for name, frame in before.items())
+    assert not list((world.data / "scratch").iterdir()), "temporary folders are gone"
 
 
 def test_the_notes_of_a_table_in_chunks_are_those_of_the_whole(chunked, monkeypatch):
