@@ -35,6 +35,7 @@ from mpta_pipeline.pipeline.stored import (
     outside_the_study,
     path_of,
     read,
+    reduced,
     with_current_names,
 )
 
@@ -94,15 +95,25 @@ class Inputs:
         self._prepare(Node(name, key))
         return None if made(self._deployment, Node(name, key)) is None else read(self._deployment, name, key)
 
-    def stacked(self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+    def stacked(
+        self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame] | None = None, *, by_chunk: bool = False
+    ) -> pl.DataFrame:
         """All partitions of an upstream table that belong to the step's own, one below the other.
 
         Args:
             name: The table.
             only: Reduces each partition as soon as it is read, so that they need not all fit into memory.
+            by_chunk: `only` may reduce the chunks of a partition one by one.
         """
+        if by_chunk and only is not None:
+            return concatenated(name, [reduced(self._deployment, name, key, only) for key in self.partitions(name)])
         frames = (read(self._deployment, name, key) for key in self.partitions(name))
         return concatenated(name, [frame if only is None else only(frame) for frame in frames])
+
+    def reduced(self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        """As `table`, reduced chunk by chunk, so that it need not fit into memory (`stored.reduced`)."""
+        (key,) = self.partitions(name)
+        return reduced(self._deployment, name, key, only)
 
     def chunks(self, name: str) -> list[StoredChunk]:
         """The chunks of the partition that `table` gives as a whole; one without a name if it is in one file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -90,6 +90,29 @@ def chunks_of(deployment: Deployment, table: str, partition: str = "") -> list[S
     if not found:
         raise _not_made(table, partition)
     return found
+
+
+def reduced(
+    deployment: Deployment, table: str, partition: str, only: Callable[[pl.DataFrame], pl.DataFrame]
+) -> pl.DataFrame:
+    """One partition of a stored table, reduced chunk by chunk, so that it need not fit into memory.
+
+    Args:
+        deployment: The deployment.
+        table: The table.
+        partition: The partition.
+        only: Reduces the rows of some personas. What it gives is sorted by the table's key, as far as it has the key.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    chunks = chunks_of(deployment, table, partition)
+    if len(chunks) == 1:
+        return only(read(deployment, table, partition))
+    frame = pl.concat([only(with_current_names(table, chunk.read())) for chunk in chunks])
+    schema = graph.TABLES[table].schema
+    key = [name for name in (schema.key if schema else ()) if name in frame.columns]
+    return frame.sort(key, maintain_order=True) if key else frame
 
 
 def _not_made(table: str, partition: str) -> ConfigError:

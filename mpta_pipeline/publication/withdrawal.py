@@ -178,15 +178,24 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
     """Find the prompts that show the respondent or have their answer as key; `alone`: nobody else shares the text."""
     paths = [file for path in stored_tables(layout.store / "tables" / "prompts") for file in files_of(path)]
-    frames = [tables.PROMPTS.with_current_names(read_table(path)) for path in paths]
-    if not frames:
+    if not paths:
         return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
-    prompts = pl.concat(frames, how="diagonal_relaxed")
     concerned = (pl.col("respondent_id") == respondent_id) | (pl.col("shown_respondent_id") == respondent_id).fill_null(
         False
     )
-    shared = prompts.filter(~concerned)["content_hash"].unique()
-    return prompts.filter(concerned).with_columns(alone=~pl.col("content_hash").is_in(shared.implode()))
+    # File by file: all prompts of a study need not fit into memory.
+    theirs = pl.concat([_prompts_in(path).filter(concerned) for path in paths], how="diagonal_relaxed")
+    texts = theirs.select("content_hash").unique()
+    others = (
+        _prompts_in(path).filter(~concerned).select("content_hash").join(texts, on="content_hash", how="semi")
+        for path in paths
+    )
+    shared = pl.concat(others)["content_hash"].unique()
+    return theirs.with_columns(alone=~pl.col("content_hash").is_in(shared.implode()))
+
+
+def _prompts_in(path: Path) -> pl.DataFrame:
+    return tables.PROMPTS.with_current_names(read_table(path))
 
 
 def _drop_answers(

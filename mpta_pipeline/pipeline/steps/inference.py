@@ -70,16 +70,16 @@ def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame | in
     wanted = spec.provider_class.wanted_truth(spec)
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
 
-    def asked(prompts: pl.DataFrame) -> pl.DataFrame:
-        prompts = as_permitted(prompts, personas, permitted_use)
+    def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        prompts = as_permitted(read(), personas, permitted_use)
         prompts = inference.of_panel_share(spec, prompts)
         if wanted is not None:
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
         return inference.with_request_hashes(spec, prompts)
 
     if len(chunks) == 1:
-        return asked(inputs.table("prompts"))
-    return inference.PromptParts(spec, [lambda chunk=chunk: asked(chunk.read()) for chunk in chunks])
+        return asked(partial(inputs.table, "prompts"))
+    return inference.PromptParts(spec, [partial(asked, chunk.read) for chunk in chunks])
 
 
 def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:

@@ -129,7 +129,7 @@ def ceiling(inputs: Inputs) -> Output:
     gold = inputs.table("gold")
     if gold.is_empty():
         return Output()
-    prompts = inputs.table("prompts").select("item_id", "respondent_id", "masked")
+    prompts = inputs.reduced("prompts", lambda part: part.select("item_id", "respondent_id", "masked").unique())
     masked = prompts.select("item_id", "masked").explode("masked").drop_nulls().unique()
     told = inputs.table("personas").select("respondent_id", pl.col("traits")).explode("traits").drop_nulls()
     told = told.unnest("traits").unique(["respondent_id", "column"], keep="first", maintain_order=True)
