@@ -76,6 +76,8 @@ def run_pipeline(
     study_state.add_set_aside(result, deployment)
     study_state.add_unanswered(result, deployment)
     study_state.add_unreadable(result, deployment)
+    if until is not None or models or tasks:
+        study_state.add_out_of_date(result, deployment)
     study_state.add_headline(result, deployment)
     study_state.add_found(result, deployment)
     seconds = time.monotonic() - started
@@ -104,6 +106,7 @@ def publish(deployment: Deployment) -> Result:
     for label, message in runner.outcome.failures.items():
         result.error(message, subject=f"failed {label}")
     if result.ok:
+        study_state.add_out_of_date(result, deployment)
         study_state.add_headline(result, deployment)
         study_state.add_found(result, deployment)
         add_published(result, deployment)

@@ -44,6 +44,23 @@ def add_headline(result: Result, deployment: Deployment) -> None:
         result.info(f"{titles}: no survey weights, so estimates describe the panel, not the population.")
 
 
+def add_out_of_date(result: Result, deployment: Deployment) -> None:
+    """Warn that the results below are those of before, if a table that they are made from is out of date."""
+    from mpta_pipeline.pipeline import graph
+    from mpta_pipeline.pipeline.staleness import due
+    from mpta_pipeline.pipeline.stored import remembering
+
+    with remembering():
+        stale = len(list(due(deployment, graph.assets())))
+    if stale and deployment.layout.report.exists():
+        tables = "1 table is" if stale == 1 else f"{stale} tables are"
+        result.warning(
+            f"{tables} out of date, so the results are those of before. `mpta status` says which and why, "
+            "`mpta run` rebuilds them.",
+            subject="out of date",
+        )
+
+
 SHOWN_FINDINGS = 8
 
 
@@ -59,8 +76,7 @@ def add_found(result: Result, deployment: Deployment) -> None:
     found, looked = record.notes["found"], record.notes.get("looked_for", [])
     lines = []
     for one in found[:SHOWN_FINDINGS]:
-        control = " (simulated respondent)" if one["control"] else ""
-        where = f"{names.model(one['model'])}{control} on {names.task(one['task'])}, {names.survey(one['survey'])}"
+        where = f"{names.model(one['model'])} on {names.task(one['task'])}, {names.survey(one['survey'])}"
         trace = f" `mpta trace {one['trace']}`" if one["trace"] else ""
         lines.append(Text.assemble("  ", (f"{printable(one['sentence'])}.", "bold")))
         lines.append(Text(f"      {one['kind']}, {printable(where)}; {printable(one['sure'])}{trace}", style="dim"))

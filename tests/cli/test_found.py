@@ -11,6 +11,7 @@ from mpta_pipeline.core.provenance import Node, read_record, record_path
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.stored import made
+from tests.factories.deployment import STUDY
 
 pytestmark = pytest.mark.usefixtures("finished")
 
@@ -45,3 +46,11 @@ def test_findings_are_shown_ranked_with_how_sure_and_where_they_come_from(world)
     said = shown.get()
     assert "What we found" in said and said.count("Women 65 and over: 50 % right") == 8
     assert "1 more in the report" in said and "mpta trace p_0123456789" in said and "q < .001" in said
+
+
+def test_results_of_before_are_called_so(world):
+    fresh = CliRunner().invoke(cli.app, ["report"], catch_exceptions=False)
+    assert "out of date" not in fresh.output
+    world.study(STUDY | {"seed": 7})
+    done = CliRunner().invoke(cli.app, ["report"], catch_exceptions=False)
+    assert "out of date, so the results are those of before" in " ".join(done.output.split())

@@ -16,7 +16,7 @@ from mpta_pipeline.metrics.statistics.clustered import Means, Moments, SliceGaps
 from mpta_pipeline.metrics.statistics.intervals import apart, interval, paired
 
 # Note of an estimate with a single item cluster.
-THIS_ITEM = "this item: clustered by person alone, it says nothing about other items"
+THIS_ITEM = "this item or battery of items only: clustered by person alone, it says nothing about other items"
 
 
 @dataclass(frozen=True)
