@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mpta_pipeline.core.chunks import chunk_numbers
 from mpta_pipeline.core.errors import ConfigError
@@ -214,16 +216,34 @@ class PromptPlan:
         asked = self.pairs.group_by("item_id").len().join(orders, on="item_id")
         return int((asked["len"] * asked["n"]).sum()) * cells
 
-    def in_chunks(self, names: Sequence[str]) -> Iterator[tuple[str, PromptPlan]]:
-        """The plan for the personas of each chunk (`core.chunks`), with the chunk's name."""
-        numbers = chunk_numbers(self.pairs["respondent_id"].unique(), len(names))
-        parts = self.pairs.join(numbers, on="respondent_id").sort("chunk", "respondent_id", "item_id")
-        ends = parts.group_by("chunk").len().sort("chunk")
-        start, sizes = 0, dict(ends.rows())
+    def in_chunks(self, names: Sequence[str]) -> Iterator[tuple[str, PromptPlan, str]]:
+        """The plan for the personas of each chunk (`core.chunks`).
+
+        Yields:
+            Name of the chunk, plan, and a digest of the pairs and personas that its prompts are made from. Code,
+            configuration and items are not part of it. The hashes of rows are those of polars: another version of it
+            may compute others, and the chunks are then made again with the same rows.
+        """
+        shared = digest(_row_hashes(self.hidden).tobytes())
+        numbers = chunk_numbers(self.pairs["respondent_id"], len(names))
+        pairs = self.pairs.join(numbers, on="respondent_id").sort("chunk", "respondent_id", "item_id")
+        rows = _row_hashes(pairs.join(self._told(), on="respondent_id", how="left", maintain_order="left"))
+        sizes = dict(pairs.group_by("chunk").len().rows())
+        pairs, start = pairs.drop("chunk"), 0
         for number, name in enumerate(names):
-            size = sizes.get(number, 0)
-            yield name, replace(self, pairs=parts.slice(start, size).drop("chunk"))
-            start += size
+            end = start + sizes.get(number, 0)
+            yield name, replace(self, pairs=pairs[start:end]), digest(shared, rows[start:end].tobytes())
+            start = end
+
+    def _told(self) -> pl.DataFrame:
+        """A hash of all that is told about each persona in any condition: respondent_id, and one column per person."""
+        own = self.personas.select("respondent_id", pl.struct(pl.all()).hash().alias("own"))
+        told = own
+        for condition, others in self.stand_ins.items():
+            other = others.join(own.rename({"respondent_id": "shown_respondent_id"}), on="shown_respondent_id")
+            other = other.select("respondent_id", pl.struct("shown_respondent_id", "own").hash().alias(condition))
+            told = told.join(other, on="respondent_id", how="left")
+        return told
 
     def build(self) -> pl.DataFrame:
         """PROMPTS of the plan's personas."""
@@ -315,38 +335,11 @@ class PromptPlan:
         told = self.personas.select(pl.col("respondent_id").alias("shown_respondent_id"), "traits", "data_use")
         return needed.join(told, on="shown_respondent_id", maintain_order="left")
 
-    def chunk_inputs(self, names: Sequence[str]) -> Iterator[tuple[str, PromptPlan, str]]:
-        """As `in_chunks`, with a digest of the pairs and personas that the chunk's prompts are made from.
 
-        Code, configuration and items are not part of it. The hashes of rows are those of polars: another version of it
-        may compute others, and the chunks are then made again with the same rows.
-        """
-        shared = digest(*_row_hashes(self.hidden))
-        own = self.personas.select("respondent_id", _row_hash().alias("own"))
-        told = own
-        for condition, others in self.stand_ins.items():
-            other = others.join(own.rename({"respondent_id": "shown_respondent_id"}), on="shown_respondent_id")
-            other = other.select("respondent_id", pl.struct("shown_respondent_id", "own").hash().alias(condition))
-            told = told.join(other, on="respondent_id", how="left")
-        for name, plan in self.in_chunks(names):
-            yield (
-                name,
-                plan,
-                digest(
-                    shared,
-                    *_row_hashes(
-                        plan.pairs.join(told, on="respondent_id", how="left").sort("respondent_id", "item_id")
-                    ),
-                ),
-            )
-
-
-def _row_hash() -> pl.Expr:
-    return pl.struct(pl.all()).hash()
-
-
-def _row_hashes(frame: pl.DataFrame) -> list[bytes]:
-    return [frame.select(_row_hash()).to_series().to_numpy().tobytes()] if frame.height else []
+def _row_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
+    if frame.is_empty():
+        return np.zeros(0, dtype=np.uint64)
+    return frame.select(pl.struct(pl.all()).hash()).to_series().to_numpy()
 
 
 def _wordings(study: Study, condition: str) -> int:

@@ -80,7 +80,7 @@ def make_prompts(folder: Path) -> dict[str, object]:
 
     names = chunk_names(made.height())
     return store(
-        folder, tables.PROMPTS, [Chunk(n, own, partial(build, part)) for n, part, own in made.chunk_inputs(names)]
+        folder, tables.PROMPTS, [Chunk(n, own, partial(build, part)) for n, part, own in made.in_chunks(names)]
     )
 
 

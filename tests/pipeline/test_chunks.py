@@ -269,7 +269,7 @@ def test_build_in_parts_gives_the_prompts_of_the_whole(finished, world):
         assert whole.equals(with_current_names("prompts", read(deployment, "prompts", task)))
         assert plan.height() >= whole.height > plan.height() / 2
         names = [f"{i:04d}-of-0008" for i in range(8)]
-        parts = [part.build() for _, part in plan.in_chunks(names)]
+        parts = [part.build() for _, part, _ in plan.in_chunks(names)]
         assert pl.concat(parts).sort("prompt_id").equals(whole)
-        inputs = [digest for _, _, digest in plan.chunk_inputs(names)]
-        assert inputs == [digest for _, _, digest in plan.chunk_inputs(names)] and len(set(inputs)) > 1
+        inputs = [digest for _, _, digest in plan.in_chunks(names)]
+        assert inputs == [digest for _, _, digest in plan.in_chunks(names)] and len(set(inputs)) > 1

@@ -59,7 +59,7 @@ def prompts(inputs: Inputs) -> Output:
         notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
         return Output(frame, notes, tasks.check_prompts(frame))
     shared = inputs.digest_without("gold", "panel", "personas")
-    chunks = [Chunk(name, digest(shared, own), partial(_built, part)) for name, part, own in plan.chunk_inputs(names)]
+    chunks = [Chunk(name, digest(shared, own), partial(_built, part)) for name, part, own in plan.in_chunks(names)]
     return Output(chunks=chunks, summary=_summary)
 
 
