@@ -17,7 +17,7 @@ from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.stored import path_of, read, with_current_names
 from mpta_pipeline.publication import warehouse, withdrawal
 from mpta_pipeline.tasks import prompt_checks, prompts
-from tests.factories.deployment import respondents, write_wave
+from tests.factories.deployment import model, respondents, write_wave
 from tests.plain_run import bring_up_to_date
 
 CHUNKED = ("prompts", "responses", "scores")
@@ -273,3 +273,21 @@ def test_build_in_parts_gives_the_prompts_of_the_whole(finished, world):
         assert pl.concat(parts).sort("prompt_id").equals(whole)
         inputs = [digest for _, _, digest in plan.in_chunks(names)]
         assert inputs == [digest for _, _, digest in plan.in_chunks(names)] and len(set(inputs)) > 1
+
+
+def test_a_control_and_a_model_of_a_part_of_the_panel_are_asked_in_chunks(world, server, monkeypatch):
+    """Some chunks have no prompt of the part; what a simulated respondent knows is told chunk by chunk."""
+    echo = {"provider": "simulated", "accuracy": 0.8, "accuracy_by": {"sex": {"female": 0.5}}, "panel_share": 0.3}
+    world.models({"part": model(server.url) | {"panel_share": 0.3}, "echo": echo})
+    deployment, _ = bring_up_to_date()
+    before, asked = stored(deployment), server.calls
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
+    forget_records(deployment)
+    deployment, _ = bring_up_to_date()
+    assert server.calls == asked
+    after = stored(deployment)
+    for name, frame in before.items():
+        assert frame.equals(after[name]), name
+    rows = [pl.read_parquet(f).height for n in files(deployment) for f in files_of(path_of(deployment, Node.parse(n)))]
+    assert 0 in rows, "chunks without a prompt"
+    assert [f for f in integrity.check_all(deployment) if not f.passed] == []
