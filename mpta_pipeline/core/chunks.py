@@ -198,7 +198,6 @@ def use_chunks(
     version = _version(versions, beside)
     record = Record(str(node), version, rows, dict(parents), dict(notes), "", "", versions, list(sorted_by))
     write_record(path, record)
-    path.unlink(missing_ok=True)  # it had fewer rows before
     discard_unused(path)
     return record
 
@@ -208,9 +207,12 @@ def _version(versions: Mapping[str, str], beside: Sequence[str] = ()) -> str:
 
 
 def discard_unused(path: Path) -> None:
-    """Delete the chunks that a table's record does not name."""
+    """Delete the chunks that a table's record does not name, and the file of a table that has chunks instead."""
     for file in unused_chunks(path):
         discard(file)
+    record = read_record(path)
+    if record is not None and record.chunks:
+        path.unlink(missing_ok=True)
 
 
 def rewrite_chunk(frame: pl.DataFrame, file: Path) -> Record | None:
