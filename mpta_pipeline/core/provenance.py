@@ -3,6 +3,10 @@
 The record answers two questions without an orchestrator: is the partition up to date with what it was made from, and
 what does it descend from (the `lineage` table). It is deleted before a partition is rewritten and written afterwards,
 so a partition whose writing was interrupted never counts as up to date.
+
+A large table is stored in chunks (`chunks.py`): a folder of Parquet files, each with a record of its own. Its record
+names the chunks in use; where the functions here take the path of a table, it is the path that the table would have as
+one file.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -20,10 +24,23 @@ import polars as pl
 
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.hashing import content_hash, digest
-from mpta_pipeline.core.storage import UNREADABLE, parquet_metadata, read_parquet, read_text, write_json, write_parquet
+from mpta_pipeline.core.storage import (
+    CHUNKS,
+    UNREADABLE,
+    chunk_folder,
+    holds_chunks,
+    listed,
+    parquet_metadata,
+    read_parquet,
+    read_text,
+    remove_folder,
+    write_json,
+    write_parquet,
+)
 
 _BLOCK = 1 << 20
 _CONTENT = "content_hash"
+_READINGS = 5  # of a table in chunks that is replaced while it is read
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,8 @@ class Record:
         notes: Facts about the run that made it and that the table does not contain.
         checksum: CRC-32 of the stored file, which reveals flipped bits; empty in records of earlier versions.
         content: Hash of the table's own rows; empty in records of earlier versions and for documents.
+        chunks: Chunk → version, in the order of their names; empty for a table in one file.
+        sorted_by: Key by which the rows of a table in chunks are sorted as a whole.
     """
 
     node: str
@@ -64,6 +83,8 @@ class Record:
     notes: Mapping[str, Any]
     checksum: str = ""
     content: str = ""
+    chunks: Mapping[str, str] = field(default_factory=dict)
+    sorted_by: Sequence[str] = ()
 
 
 def record_path(path: Path) -> Path:
@@ -75,16 +96,63 @@ def read_record(path: Path) -> Record | None:
     """The record of a table partition; None if the table or the record is missing or the record cannot be read."""
     try:
         record = Record(**json.loads(read_text(record_path(path))))
-        readable = isinstance(record.parents, dict) and isinstance(record.notes, dict)
+        mappings = (record.parents, record.notes, record.chunks)
+        readable = all(isinstance(each, dict) for each in mappings) and not isinstance(record.sorted_by, str)
     except (FileNotFoundError, ValueError, TypeError):  # a damaged record: the partition is rebuilt
         return None
-    return record if readable and path.exists() else None
+    return record if readable and _is_there(path, record) else None
+
+
+def _is_there(path: Path, record: Record) -> bool:
+    if not record.chunks:
+        return path.exists()
+    there = {file.name for file in listed(chunk_folder(path), "*.parquet")}
+    return there >= {chunk_file(path, *chunk).name for chunk in record.chunks.items()}
 
 
 def write_record(path: Path, record: Record) -> Record:
     """Write the record of a partition that is already in place."""
-    write_json(vars(record) | {"parents": dict(record.parents), "notes": dict(record.notes)}, record_path(path))
+    content = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(record).items()}
+    if record.chunks:
+        content["sorted_by"] = list(record.sorted_by)
+    else:  # as versions without chunks wrote it, and can read it
+        del content["chunks"], content["sorted_by"]
+    write_json(content, record_path(path))
     return record
+
+
+def chunk_file(path: Path, chunk: str, version: str) -> Path:
+    """The file of one chunk of a table. It never changes: other rows have another version, and so another file."""
+    return chunk_folder(path) / f"{chunk}-{version}.parquet"
+
+
+def files_of(path: Path) -> list[Path]:
+    """The Parquet files that hold a table's rows: its own, or its chunks in use; empty if it is not stored.
+
+    Each can be read, verified and rewritten on its own.
+    """
+    record = read_record(path)
+    if record is not None and record.chunks:
+        return [chunk_file(path, *chunk) for chunk in record.chunks.items()]
+    return [path] if path.exists() else []
+
+
+def stored_tables(folder: Path) -> list[Path]:
+    """The paths of all tables that are stored below a folder, in one file or in chunks, in name order."""
+    files = listed(folder, "**/*.parquet")
+    found = dict.fromkeys(table_of_chunks(path.parent) if holds_chunks(path.parent) else path for path in files)
+    return sorted(found, key=lambda path: path.parts)
+
+
+def table_of_chunks(folder: Path) -> Path:
+    """The path of the table whose chunks a folder holds; the opposite of `chunk_folder`."""
+    return folder.with_name(folder.name.removesuffix(CHUNKS) + ".parquet")
+
+
+def unused_chunks(path: Path) -> list[Path]:
+    """The files of a table's chunks that its record does not name: replaced, or written by a run that was killed."""
+    used = set(files_of(path))
+    return [file for file in listed(chunk_folder(path), "*.parquet") if file not in used]
 
 
 def store(
@@ -111,7 +179,10 @@ def store(
     content = content_hash(frame)
     version = digest(content, *beside) if beside else content
     notes = dict(notes or {})
-    return write_record(path, Record(str(node), version, frame.height, dict(parents), notes, checksum(path), content))
+    record = Record(str(node), version, frame.height, dict(parents), notes, checksum(path), content)
+    write_record(path, record)
+    remove_folder(chunk_folder(path))  # it had more rows before
+    return record
 
 
 def rewrite(frame: pl.DataFrame, path: Path, record: Record) -> Record:
@@ -135,10 +206,22 @@ def checksum(path: Path) -> str:
 def read_table(path: Path) -> pl.DataFrame:
     """Read a stored partition and verify that its bytes are those that were written.
 
+    A table in chunks has the rows, and their order, that it would have in one file.
+
     Raises:
         FileNotFoundError: There is no such partition.
         DamagedError: The file was damaged. It is deleted, so that nothing reads it and the next run rebuilds it.
     """
+    for attempt in range(_READINGS):
+        record = read_record(path)
+        if record is None or not record.chunks:
+            break
+        try:
+            parts = [read_table(chunk_file(path, *chunk)) for chunk in record.chunks.items()]
+            return pl.concat(parts).sort(record.sorted_by, maintain_order=True)
+        except FileNotFoundError:  # it was made again meanwhile, and its record names other chunks now
+            if attempt + 1 == _READINGS:
+                raise
     verify(path)
     try:
         return read_parquet(path)
@@ -209,6 +292,7 @@ def discard(path: Path) -> None:
     """Delete a partition and its record, if they exist."""
     record_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+    remove_folder(chunk_folder(path))
 
 
 @cache

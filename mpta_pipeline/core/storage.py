@@ -30,6 +30,9 @@ REPLACED_ESTIMATES = "figures_before"
 """Folder of replaced estimates. It keeps its original name."""
 
 
+CHUNKS = "%chunks"
+"""End of the name of a folder that holds a table's chunks. No partition key gives it: a "%" in a key becomes "%25"."""
+
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What polars raises for a damaged file. A panic is no `Exception`: it passes every handler that does not name it."""
 
@@ -139,6 +142,25 @@ def file_identity(path: Path) -> tuple[int, ...]:
 def listed(folder: Path, pattern: str) -> list[Path]:
     """The files below a folder that match a glob pattern, folder by folder in name order; empty if it is absent."""
     return sorted(folder.glob(pattern), key=lambda path: path.parts)
+
+
+def chunk_folder(path: Path) -> Path:
+    """The folder of a table's chunks, beside the file that it would be without chunks."""
+    return path.with_name(path.name.removesuffix(".parquet") + CHUNKS)
+
+
+def holds_chunks(folder: Path) -> bool:
+    """Whether a folder holds the chunks of a table."""
+    return folder.name.endswith(CHUNKS)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of the store with its files, if it exists."""
+    if on_object_store(folder):
+        for path in listed(folder, "*"):
+            path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy(source: Path, target: Path) -> Path:

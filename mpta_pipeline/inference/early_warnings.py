@@ -126,8 +126,15 @@ class EarlyWarnings:
         status = self.read_status(pl.DataFrame(columns, schema=STATUS_INPUT, orient="row"))
         return [said == "unparsed" for said in status]
 
-    def look_at_earlier(self, requests: pl.DataFrame, ledger: Ledger) -> None:
+    def look_at_earlier(
+        self, requests: pl.DataFrame, ledger: Ledger, complete: Callable[[pl.DataFrame], pl.DataFrame]
+    ) -> None:
         """Check a few responses of earlier runs: if most were cut off, further ones would be as well.
+
+        Args:
+            requests: All requests of the run.
+            ledger: The model's ledger.
+            complete: Adds the texts of some of the requests.
 
         Raises:
             ModelUnusableError: Most were cut off.
@@ -135,6 +142,7 @@ class EarlyWarnings:
         if self.read_status is None:
             return
         some = requests.filter(pl.col("elicitation") != "option_logprob").head(FIRST_LOOK * 4)
+        some = complete(some)
         settled = ledger.read(some["request_hash"]).filter(pl.col("error").is_null())
         judged = some.join(settled, on="request_hash").head(FIRST_LOOK).select(list(STATUS_INPUT))
         if judged.height < LEAST_JUDGED:

@@ -25,6 +25,7 @@ from mpta_pipeline.inference.http_client import CallStats, HttpClient
 from mpta_pipeline.inference.ledger import Ledger, Writer
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.outdated_requests import LookAgain, OutdatedRequests
+from mpta_pipeline.inference.prompt_parts import PromptParts
 from mpta_pipeline.inference.provider_errors import ErrorKind, ModelUnusableError, ProviderError, unforeseen
 from mpta_pipeline.inference.provider_registry import provider_for
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
@@ -52,7 +53,7 @@ THINKING_STEPS = (2048, 8192)  # tokens of thought allowed, step by step, if a m
 
 def send_requests(
     spec: ModelSpec,
-    prompts: pl.DataFrame,
+    prompts: pl.DataFrame | PromptParts,
     ledger: Path,
     *,
     progress: Callable[[RequestProgress], None] | None = None,
@@ -63,12 +64,14 @@ def send_requests(
     read_status: StatusReader | None = None,
     look_again: LookAgain | None = None,
     not_approved: str | None = None,
+    keys: Path | None = None,
 ) -> RequestReport:
     """Send a model all prompts whose request its ledger has no response to. Each response is durable before it counts.
 
     Args:
         spec: The model.
-        prompts: PROMPTS columns system, user, options, elicitation, group, data_use (and survey, repeat_id if present).
+        prompts: PROMPTS columns system, user, options, elicitation, group, data_use (and survey, repeat_id if present);
+            or the parts that they are read in.
         ledger: The model's ledger folder.
         progress: Called a few times per second, from the thread that sends.
         budget: US dollars that this call, or all calls that share the Budget, may spend.
@@ -81,6 +84,7 @@ def send_requests(
             longer wanted is not sent and counts as superseded.
         not_approved: Why nothing may be spent on this model now. Responses that its ledger holds, and results of
             batches that were submitted earlier, are taken; nothing new is sent.
+        keys: Folder for what `PartResponses` needs of prompts in parts.
 
     Returns:
         The report. Requests withheld by policy, that wait for an approval or that a budget did not allow are counted in
@@ -104,6 +108,7 @@ def send_requests(
         read_status=read_status,
         look_again=look_again,
         not_approved=not_approved,
+        keys=keys,
     )
     return run.start(stop or Stop())
 
@@ -125,7 +130,7 @@ class Run:
     def __init__(
         self,
         spec: ModelSpec,
-        prompts: pl.DataFrame,
+        prompts: pl.DataFrame | PromptParts,
         ledger: Path,
         *,
         progress: Callable[[RequestProgress], None] | None,
@@ -135,6 +140,7 @@ class Run:
         read_status: StatusReader | None = None,
         look_again: LookAgain | None = None,
         not_approved: str | None = None,
+        keys: Path | None = None,
     ) -> None:
         self.spec = spec
         self.ledger = Ledger(ledger)
@@ -142,7 +148,8 @@ class Run:
         self.cache_dir = cache_dir
         self.retry_errors = retry_errors
         self.report = RequestReport(spec.name)
-        requests = unique_requests(spec, prompts)
+        self.parts = prompts if isinstance(prompts, PromptParts) else None
+        requests = unique_requests(spec, prompts) if isinstance(prompts, pl.DataFrame) else prompts.requests(keys)
         self.report.requests = requests.height
         self.requests, self.report.refusal = split_by_policy(spec, requests)
         self.report.withheld = requests.height - self.requests.height
@@ -183,7 +190,7 @@ class Run:
             raise report.refusal
         todo = self._todo()
         if report.reused >= LEAST_JUDGED and not self.cancelling:
-            self.early_warnings.look_at_earlier(self.requests, self.ledger)
+            self.early_warnings.look_at_earlier(self.requests, self.ledger, self._with_texts)
         if todo.is_empty():
             self.finish()
             return report
@@ -215,7 +222,7 @@ class Run:
         assert self.not_approved is not None
         report = self.report
         if not todo.is_empty():
-            dollars = load_of(self.spec, todo).price or 0.0
+            dollars = load_of(self.spec, self._with_texts(todo)).price or 0.0
             report.awaiting = waits(self.spec, todo.height, dollars, self.not_approved)
             if report.nothing_answered:
                 raise report.awaiting
@@ -240,6 +247,10 @@ class Run:
                 report.notes.append(note)
         return self.requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
 
+    def _with_texts(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `self.requests` with their texts, which are read now if the prompts are in parts."""
+        return requests if self.parts is None else self.parts.complete(requests)
+
     def _unsettled(self) -> pl.DataFrame:
         """The requests without a response, as `_todo`, after the report has been filled."""
         settled = self.ledger.settled(self.requests["request_hash"])
@@ -254,7 +265,7 @@ class Run:
         check_address(self.spec)
         key = self.spec.key()
         self.secrets = self.spec.secrets(key)
-        todo = by_shared_prefix(todo)
+        todo = by_shared_prefix(self._with_texts(todo))
         self.spending.add_own_budget(self.ledger.totals()["cost"])
         if self.spec.price is not None:
             self.report.cost = 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,15 +171,31 @@ class Ledger:
             return records if wanted is None else records.join(wanted, on="request_hash", how="semi")
 
         found = self._collect(list(dict.fromkeys([*columns, "error", "asked_at"])), pick)
-        repeated = found["request_hash"].is_duplicated()
-        if repeated.any():
-            best = (
-                found.filter(repeated)
-                .sort(pl.col("error").is_not_null(), pl.col("asked_at"), descending=[False, True], maintain_order=True)
-                .unique("request_hash", keep="first", maintain_order=True)
-            )
-            found = pl.concat([found.filter(~repeated), best])
-        return found.select(columns)
+        return _best(found).select(columns)
+
+    def spread(self, wanted: pl.DataFrame, folder: Path) -> None:
+        """Write the records of some requests into one subfolder per part, in one pass and without holding all of them.
+
+        Args:
+            wanted: request_hash, part (a number); a request may belong to several parts.
+            folder: A folder that does not exist yet.
+        """
+
+        def write(records: pl.LazyFrame) -> pl.LazyFrame:
+            shutil.rmtree(folder, ignore_errors=True)
+            target = pl.PartitionBy(folder, key="part")
+            records.join(wanted.lazy(), on="request_hash").sink_parquet(target, mkdir=True, engine="streaming")
+            return pl.LazyFrame()
+
+        self._collect(list(RECORD), write)
+
+    @staticmethod
+    def spread_part(folder: Path, part: int) -> pl.DataFrame:
+        """The records (RECORD) of one part that `spread` wrote: one per request, as `read` gives them."""
+        files = sorted((folder / f"part={part}").glob("*.parquet"))
+        if not files:
+            return pl.DataFrame(schema=RECORD)
+        return _best(pl.read_parquet(files, hive_partitioning=False).select(list(RECORD)))
 
     def _collect(self, columns: Sequence[str], query: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.DataFrame:
         """Run a query over segments and parts; list the files again if a compaction moved some meanwhile."""
@@ -396,6 +413,19 @@ class Writer:
             finally:
                 os.close(self._fd)
                 self._fd = None
+
+
+def _best(found: pl.DataFrame) -> pl.DataFrame:
+    """One record per request: a response over an error, then the latest."""
+    repeated = found["request_hash"].is_duplicated()
+    if not repeated.any():
+        return found
+    best = (
+        found.filter(repeated)
+        .sort(pl.col("error").is_not_null(), pl.col("asked_at"), descending=[False, True], maintain_order=True)
+        .unique("request_hash", keep="first", maintain_order=True)
+    )
+    return pl.concat([found.filter(~repeated), best])
 
 
 def _read_segment(path: Path) -> tuple[list[Mapping[str, Any]], int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.prompt_parts import PromptParts
 from mpta_pipeline.inference.requests import ModelRequest, iterate_requests, split_by_policy, unique_requests
 
 LookAgain = Callable[[], pl.Series | None]
@@ -19,9 +20,10 @@ LOOK_SECONDS = 1.0  # seconds, whichever comes first
 MOST_OF_TIME = 0.05  # share of a run that may go into looking while nothing changes
 
 
-def wanted_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
+def wanted_requests(spec: ModelSpec, prompts: pl.DataFrame | PromptParts) -> pl.Series:
     """Return the hashes of the requests that a model may receive for these prompts."""
-    permitted, _ = split_by_policy(spec, unique_requests(spec, prompts))
+    requests = unique_requests(spec, prompts) if isinstance(prompts, pl.DataFrame) else prompts.requests()
+    permitted, _ = split_by_policy(spec, requests)
     return permitted["request_hash"]
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record
+from mpta_pipeline.core.storage import chunk_folder
 from mpta_pipeline.core.tables import PUBLISHED, Table
 from mpta_pipeline.core.untrusted_text import markdown
 from mpta_pipeline.orchestration import links
@@ -85,7 +86,8 @@ def common(deployment: Deployment, asset: str) -> dict[str, Any]:
 def record_metadata(deployment: Deployment, record: Record) -> dict[str, Any]:
     """Metadata of one materialization: file, rows, parents and the step's own notes."""
     shown: dict[str, Any] = {"made from": dg.MetadataValue.json(dict(record.parents))}
-    shown["file"] = dg.MetadataValue.path(str(path_of(deployment, Node.parse(record.node))))
+    path = path_of(deployment, Node.parse(record.node))
+    shown["file"] = dg.MetadataValue.path(str(chunk_folder(path) if record.chunks else path))
     if record.rows is not None:
         shown["dagster/row_count"] = record.rows
     for name, note in record.notes.items():

@@ -16,6 +16,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from mpta_pipeline import harmonize, inference, surveys
+from mpta_pipeline.core.chunks import StoredChunk
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, read_table
@@ -26,8 +27,17 @@ from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
 from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
-from mpta_pipeline.pipeline.staleness import parent_nodes, read_partitions
-from mpta_pipeline.pipeline.stored import concatenated, made, outside_the_study, path_of, read, with_current_names
+from mpta_pipeline.pipeline.staleness import inputs_digest, parent_nodes, read_partitions
+from mpta_pipeline.pipeline.stored import (
+    chunks_of,
+    concatenated,
+    made,
+    outside_the_study,
+    path_of,
+    read,
+    reduced,
+    with_current_names,
+)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -85,15 +95,42 @@ class Inputs:
         self._prepare(Node(name, key))
         return None if made(self._deployment, Node(name, key)) is None else read(self._deployment, name, key)
 
-    def stacked(self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+    def stacked(
+        self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame] | None = None, *, by_chunk: bool = False
+    ) -> pl.DataFrame:
         """All partitions of an upstream table that belong to the step's own, one below the other.
 
         Args:
             name: The table.
             only: Reduces each partition as soon as it is read, so that they need not all fit into memory.
+            by_chunk: `only` may reduce the chunks of a partition one by one.
         """
+        if by_chunk and only is not None:
+            return concatenated(name, [reduced(self._deployment, name, key, only) for key in self.partitions(name)])
         frames = (read(self._deployment, name, key) for key in self.partitions(name))
         return concatenated(name, [frame if only is None else only(frame) for frame in frames])
+
+    def reduced(self, name: str, only: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        """As `table`, reduced chunk by chunk, so that it need not fit into memory (`stored.reduced`)."""
+        (key,) = self.partitions(name)
+        return reduced(self._deployment, name, key, only)
+
+    def chunks(self, name: str) -> list[StoredChunk]:
+        """The chunks of the partition that `table` gives as a whole; one without a name if it is in one file.
+
+        Raises:
+            UndeclaredInputError: The table is not declared, or its partitions are many.
+            ConfigError: It has not been made yet.
+        """
+        (key,) = self.partitions(name)
+        return chunks_of(self._deployment, name, key)
+
+    def digest_without(self, *tables: str) -> str:
+        """Digest of the versions of all that the step's table is made from, but for these upstream tables.
+
+        A step that makes its table in chunks replaces them by what each chunk reads of them.
+        """
+        return inputs_digest({n: v for n, v in self.parents.items() if Node.parse(n).asset not in tables})
 
     def records(self, name: str) -> dict[str, Record]:
         """Partition → record of an upstream table."""

@@ -18,7 +18,16 @@ from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.hashing import content_hash, file_sha256
 from mpta_pipeline.core.named_sql import quoted
-from mpta_pipeline.core.provenance import Node, checksum, is_whole, read_only_copy, read_record, record_path
+from mpta_pipeline.core.provenance import (
+    Node,
+    checksum,
+    files_of,
+    is_whole,
+    read_only_copy,
+    read_record,
+    record_path,
+    stored_tables,
+)
 from mpta_pipeline.core.storage import REPLACED_ESTIMATES, UNREADABLE, listed, read_parquet
 from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.pipeline import approvals, graph
@@ -81,9 +90,10 @@ def _partitions(deployment: Deployment) -> Iterator[tuple[Path, tables.Table | N
     unused = warehouse.left_out(deployment.layout)
     for path in listed(deployment.layout.store, "harmonized/*.parquet"):
         yield path, tables.RESPONDENTS
-    for path in listed(deployment.layout.store / "tables", "**/*.parquet"):
+    for path in stored_tables(deployment.layout.store / "tables"):
         if path not in unused:
-            yield path, by_name.get(path.relative_to(deployment.layout.store / "tables").parts[0])
+            table = by_name.get(path.relative_to(deployment.layout.store / "tables").parts[0])
+            yield from ((file, table) for file in files_of(path))
 
 
 def _intact(path: Path) -> pl.DataFrame:

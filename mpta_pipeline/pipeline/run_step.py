@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from mpta_pipeline import surveys
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.errors import ConfigError, ValidationError
+from mpta_pipeline.core.chunks import discard_unused, use_chunks, write_chunks
+from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record, checksum, discard, store, write_record
 from mpta_pipeline.core.storage import at_work
@@ -87,8 +88,11 @@ def _on_demand(deployment: Deployment, node: Node) -> None:
 
 def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> Made | None:
     """Store what a step made, unless a blocking check fails or somebody withdrew since it began."""
-    if output.frame is None and output.publish is None:
+    if output.frame is None and output.publish is None and not output.chunks:
         return None
+    if output.chunks:
+        with output.needs:
+            return _keep_chunks(deployment, node, start, output)
     declared = graph.TABLES[node.asset]
     raise_blocking(declared.partition_label(node.partition), output.checks)
     _nobody_withdrew(deployment, start)
@@ -109,6 +113,29 @@ def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> 
     path = path_of(deployment, node)
     record = store(output.frame, path, node, start.parents, notes=output.notes, beside=beside)
     return Made(record, output.checks)
+
+
+def _keep_chunks(deployment: Deployment, node: Node, start: _Start, output: Output) -> Made:
+    """Make and write the chunks whose inputs changed, and use them if the checks pass; else the old ones stay in use.
+
+    A run that is killed leaves the chunks that it has written, and the next one does not make them again.
+    """
+    declared, path = graph.TABLES[node.asset], path_of(deployment, node)
+    assert declared.schema is not None and output.summary is not None
+    try:
+        chunks = list(write_chunks(path, node, output.chunks))
+        notes, checks = output.summary(chunks)
+        raise_blocking(declared.partition_label(node.partition), checks)
+        _nobody_withdrew(deployment, start)
+    except MptaError:  # the new chunks may hold what must not be stored
+        discard_unused(path)
+        raise
+    if output.before_storing is not None:
+        output.before_storing()
+    beside = _versions_beside(deployment, node)
+    key = declared.schema.key
+    record = use_chunks(path, node, start.parents, chunks, sorted_by=key, notes=notes, beside=beside)
+    return Made(record, checks)
 
 
 def _versions_beside(deployment: Deployment, node: Node) -> list[str]:

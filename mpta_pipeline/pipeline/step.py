@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mpta_pipeline.core.checks import CheckResult
+from mpta_pipeline.core.chunks import Chunk, StoredChunk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +32,9 @@ class Output:
         companions: Companion tables to store with it.
         before_storing: Called after the checks and before anything is stored.
         publish: Writes a document, after the companions have been stored, and returns its path.
+        chunks: The chunks of a table that is too large for one file, instead of its rows.
+        needs: What making the chunks needs, e.g. a temporary folder; closed afterwards.
+        summary: Gives the notes and the checks of a table in chunks from its chunks, once they are written.
     """
 
     frame: pl.DataFrame | None = None
@@ -38,6 +43,9 @@ class Output:
     companions: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     before_storing: Callable[[], None] | None = None
     publish: Callable[[], Path] | None = None
+    chunks: Sequence[Chunk] = ()
+    needs: ExitStack = field(default_factory=ExitStack)
+    summary: Callable[[Sequence[StoredChunk]], tuple[Mapping[str, Any], Sequence[CheckResult]]] | None = None
 
 
 Step = Callable[["Inputs"], Output]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 import polars as pl
 
+from mpta_pipeline.core.chunks import StoredChunk, stored_chunks
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.core.provenance import Node, Record, discard, read_record, read_table
+from mpta_pipeline.core.provenance import Node, Record, discard, read_record, read_table, stored_tables
 from mpta_pipeline.core.storage import listed
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -76,12 +77,51 @@ def read(deployment: Deployment, table: str, partition: str = "") -> pl.DataFram
     try:
         return with_current_names(table, read_table(path_of(deployment, Node(table, partition))))
     except FileNotFoundError:
-        raise ConfigError(
-            f"The table {table} has not been made yet",
-            variable="partition" if partition else None,
-            value=partition or None,
-            remedy="make it first: in the UI, or with `mpta run`, which rebuilds everything that is out of date",
-        ) from None
+        raise _not_made(table, partition) from None
+
+
+def chunks_of(deployment: Deployment, table: str, partition: str = "") -> list[StoredChunk]:
+    """The chunks of one partition of a stored table; a single one, without a name, if it is in one file.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    found = stored_chunks(path_of(deployment, Node(table, partition)))
+    if not found:
+        raise _not_made(table, partition)
+    return found
+
+
+def reduced(
+    deployment: Deployment, table: str, partition: str, only: Callable[[pl.DataFrame], pl.DataFrame]
+) -> pl.DataFrame:
+    """One partition of a stored table, reduced chunk by chunk, so that it need not fit into memory.
+
+    Args:
+        deployment: The deployment.
+        table: The table.
+        partition: The partition.
+        only: Reduces the rows of some personas. What it gives is sorted by the table's key, as far as it has the key.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    chunks = chunks_of(deployment, table, partition)
+    if len(chunks) == 1:
+        return only(read(deployment, table, partition))
+    frame = pl.concat([only(with_current_names(table, chunk.read())) for chunk in chunks])
+    schema = graph.TABLES[table].schema
+    key = [name for name in (schema.key if schema else ()) if name in frame.columns]
+    return frame.sort(key, maintain_order=True) if key else frame
+
+
+def _not_made(table: str, partition: str) -> ConfigError:
+    return ConfigError(
+        f"The table {table} has not been made yet",
+        variable="partition" if partition else None,
+        value=partition or None,
+        remedy="make it first: in the UI, or with `mpta run`, which rebuilds everything that is out of date",
+    )
 
 
 def with_current_names(table: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -124,7 +164,7 @@ def outside_the_study(deployment: Deployment) -> list[Path]:
         if "task" in table.partitioning.dimensions:
             keys = graph.partition_keys(deployment, table.partitioning)
             used = {path_of(deployment, Node(table.name, key)) for key in keys}
-            stored = listed(deployment.layout.store / "tables" / table.name, "**/*.parquet")
+            stored = stored_tables(deployment.layout.store / "tables" / table.name)
             found += [path for path in stored if path not in used]
     return found
 

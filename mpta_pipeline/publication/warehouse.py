@@ -18,7 +18,7 @@ from mpta_pipeline import surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import DamagedError, ValidationError
 from mpta_pipeline.core.named_sql import literal, load, quoted
-from mpta_pipeline.core.provenance import read_only_copy, verify
+from mpta_pipeline.core.provenance import files_of, read_only_copy, stored_tables, verify
 from mpta_pipeline.core.storage import (
     REPLACED_ESTIMATES,
     Layout,
@@ -80,7 +80,8 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
             return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
             unused = left_out(layout)
-            return [p for p in listed(layout.store / "tables" / name, "**/*.parquet") if p not in unused]
+            stored = [path for path in stored_tables(layout.store / "tables" / name) if path not in unused]
+            return [file for path in stored for file in files_of(path)]
 
 
 def _current_releases(pointer: Path) -> list[Path]:
@@ -110,6 +111,7 @@ def _at_hand(layout: Layout) -> Iterator[Layout]:
         wanted = (
             "harmonized/*.parquet",
             "tables/**/*.parquet",
+            "tables/**/*.parquet.json",  # which chunks of a table are in use
             LEFT_OUT,
             "raw/*/current.json",
             "raw/*/*/variables.parquet",

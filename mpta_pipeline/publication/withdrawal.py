@@ -22,10 +22,11 @@ import polars as pl
 
 from mpta_pipeline import inference, personas, surveys
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.chunks import discard_unused, rewrite_chunk
 from mpta_pipeline.core.errors import DamagedError, MptaError
 from mpta_pipeline.core.named_sql import quoted
-from mpta_pipeline.core.provenance import discard, read_record, read_table, rewrite
-from mpta_pipeline.core.storage import UNREADABLE, Layout, listed
+from mpta_pipeline.core.provenance import discard, files_of, read_record, read_table, rewrite, stored_tables
+from mpta_pipeline.core.storage import UNREADABLE, Layout, holds_chunks, listed
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.publication import warehouse
 
@@ -176,16 +177,25 @@ def texts_of(layout: Layout, respondent_id: str, study: Study) -> list[str]:
 
 def _prompts_of(layout: Layout, respondent_id: str) -> pl.DataFrame:
     """Find the prompts that show the respondent or have their answer as key; `alone`: nobody else shares the text."""
-    paths = listed(layout.store / "tables" / "prompts", "**/*.parquet")
-    frames = [tables.PROMPTS.with_current_names(read_table(path)) for path in paths]
-    if not frames:
+    paths = [file for path in stored_tables(layout.store / "tables" / "prompts") for file in files_of(path)]
+    if not paths:
         return pl.DataFrame(schema={"prompt_id": pl.String, "alone": pl.Boolean})
-    prompts = pl.concat(frames, how="diagonal_relaxed")
     concerned = (pl.col("respondent_id") == respondent_id) | (pl.col("shown_respondent_id") == respondent_id).fill_null(
         False
     )
-    shared = prompts.filter(~concerned)["content_hash"].unique()
-    return prompts.filter(concerned).with_columns(alone=~pl.col("content_hash").is_in(shared.implode()))
+    # File by file: all prompts of a study need not fit into memory.
+    theirs = pl.concat([_prompts_in(path).filter(concerned) for path in paths], how="diagonal_relaxed")
+    texts = theirs.select("content_hash").unique()
+    others = (
+        _prompts_in(path).filter(~concerned).select("content_hash").join(texts, on="content_hash", how="semi")
+        for path in paths
+    )
+    shared = pl.concat(others)["content_hash"].unique()
+    return theirs.with_columns(alone=~pl.col("content_hash").is_in(shared.implode()))
+
+
+def _prompts_in(path: Path) -> pl.DataFrame:
+    return tables.PROMPTS.with_current_names(read_table(path))
 
 
 def _drop_answers(
@@ -209,7 +219,11 @@ def _drop_answers(
 
 def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outcome: Forgotten) -> None:
     """Remove the respondent's rows from every stored partition. The next run rebuilds these."""
-    for path in [*listed(layout.store, "harmonized/*.parquet"), *listed(layout.store / "tables", "**/*.parquet")]:
+    tables_of_study = stored_tables(layout.store / "tables")
+    for path in tables_of_study:
+        discard_unused(path)  # chunks that a killed run left may contain the respondent
+    stored = [file for path in tables_of_study for file in files_of(path)]
+    for path in [*listed(layout.store, "harmonized/*.parquet"), *stored]:
         try:
             frame = read_table(path)
         except DamagedError:  # it may contain the respondent: discard it, and the next run rebuilds it
@@ -224,7 +238,10 @@ def _strike(layout: Layout, respondent: Respondent, prompt_ids: pl.Series, outco
         if record is None:  # unfinished: the next run rebuilds it anyway
             discard(path)
             continue
-        rewrite(struck, path, record)
+        if holds_chunks(path.parent):
+            rewrite_chunk(struck, path)
+        else:
+            rewrite(struck, path, record)
 
 
 def _without(frame: pl.DataFrame, respondent: Respondent, prompt_ids: pl.Series) -> pl.DataFrame:

@@ -5,8 +5,17 @@ from mpta_pipeline.tasks.items import build_gold, build_items, check_item_files,
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
 from mpta_pipeline.tasks.known_truth import with_known_truth
 from mpta_pipeline.tasks.parsing import markers, read_replies
-from mpta_pipeline.tasks.prompt_checks import check_prompts, check_readable, gold_position_test, readable_rates
-from mpta_pipeline.tasks.prompts import build_prompts, option_orders
+from mpta_pipeline.tasks.prompt_checks import (
+    check_counts,
+    check_prompts,
+    check_readable,
+    gold_position_test,
+    merged_rates,
+    prompt_counts,
+    readable_rates,
+    reply_counts,
+)
+from mpta_pipeline.tasks.prompts import PromptPlan, build_prompts, option_orders, plan_prompts
 from mpta_pipeline.tasks.scoring import parse_replies, score
 from mpta_pipeline.tasks.task_kind import TaskKind
 
@@ -14,10 +23,12 @@ __all__ = [
     "Gap",
     "Gaps",
     "KindRegistry",
+    "PromptPlan",
     "TaskKind",
     "build_gold",
     "build_items",
     "build_prompts",
+    "check_counts",
     "check_item_files",
     "check_prompts",
     "check_readable",
@@ -26,10 +37,14 @@ __all__ = [
     "item_file_version",
     "kind_of",
     "markers",
+    "merged_rates",
     "option_orders",
     "parse_replies",
+    "plan_prompts",
+    "prompt_counts",
     "read_replies",
     "readable_rates",
+    "reply_counts",
     "score",
     "task_kinds",
     "with_known_truth",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,14 +22,18 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
     Returns:
         k, n, chi2, p_value, counts (by position).
     """
+    return _test_positions(_gold_positions(prompts))
+
+
+def _gold_positions(prompts: pl.DataFrame) -> pl.DataFrame:
+    """How often the answer key is at each position, over distinct prompts: k, gold_pos, len."""
     keyed = prompts.filter(pl.col("gold_pos").is_not_null())
     seen = keyed.unique(["item_id", "respondent_id", "order_id"]) if keyed.height else keyed
-    counts = (
-        seen.select(pl.col("options").list.len().alias("k"), "gold_pos")
-        .group_by("k", "gold_pos")
-        .len()
-        .sort("k", "gold_pos")
-    )
+    counts = seen.select(pl.col("options").list.len().cast(pl.Int64).alias("k"), "gold_pos").group_by("k", "gold_pos")
+    return counts.agg(pl.len().cast(pl.Int64)).sort("k", "gold_pos")
+
+
+def _test_positions(counts: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for (k,), part in counts.partition_by("k", as_dict=True, maintain_order=True).items():
         by_position = dict(part.select("gold_pos", "len").rows())
@@ -47,18 +52,47 @@ def readable_rates(scores: pl.DataFrame) -> list[dict[str, Any]]:
     Args:
         scores: SCORES of one model and task; failed requests do not count.
     """
+    return merged_rates([reply_counts(scores)])
+
+
+def reply_counts(scores: pl.DataFrame) -> list[dict[str, Any]]:
+    """Count replies per elicitation and condition; failed requests do not count. Counts of chunks add up."""
     replies = scores.filter(pl.col("status") != "error")
-    return (
+    counts = (
         replies.group_by("elicitation", "condition")
         .agg(
-            (pl.col("status") == "ok").mean().alias("readable"),
-            (pl.col("status") == "refused").mean().alias("refused"),
             pl.len().alias("replies"),
-            pl.col("unparsed_reason").drop_nulls().mode().sort().first().alias("mostly"),
+            (pl.col("status") == "ok").sum().alias("ok"),
+            (pl.col("status") == "refused").sum().alias("refused"),
+            pl.col("unparsed_reason").drop_nulls().value_counts().alias("reasons"),
         )
         .sort("elicitation", "condition")
         .to_dicts()
     )
+    return [row | {"reasons": {r["unparsed_reason"]: r["count"] for r in row["reasons"]}} for row in counts]
+
+
+def merged_rates(counts: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """As `readable_rates`, from the `reply_counts` of all chunks of the scores."""
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in (row for one in counts for row in one):
+        cell = cells.setdefault(
+            (row["elicitation"], row["condition"]), {"replies": 0, "ok": 0, "refused": 0, "reasons": Counter()}
+        )
+        for name in ("replies", "ok", "refused"):
+            cell[name] += row[name]
+        cell["reasons"].update(row["reasons"])
+    return [
+        {
+            "elicitation": elicitation,
+            "condition": condition,
+            "readable": cell["ok"] / cell["replies"],
+            "refused": cell["refused"] / cell["replies"],
+            "replies": cell["replies"],
+            "mostly": min(cell["reasons"], key=lambda reason: (-cell["reasons"][reason], reason), default=None),
+        }
+        for (elicitation, condition), cell in sorted(cells.items())
+    ]
 
 
 def check_readable(rates: Sequence[Mapping[str, Any]], least: float) -> CheckResult:
@@ -83,16 +117,36 @@ def check_readable(rates: Sequence[Mapping[str, Any]], least: float) -> CheckRes
     return CheckResult("replies_readable", not worst, "warn", said, {"rates": list(rates)})
 
 
-def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
-    """Check a task's prompts: position of the answer key, twins without persona, distinct options."""
-    test = gold_position_test(prompts)
-    worst = test["p_value"].min()
+def prompt_counts(prompts: pl.DataFrame) -> dict[str, Any]:
+    """Count what `check_counts` checks. The counts of chunks, which divide the personas, add up to those of a task."""
     twin = ["item_id", "respondent_id", "order_id", "style", "framing", "repeat_id"]
     bare = prompts.filter(pl.col("condition") == REFERENCE_CONDITION)
-    alone = (
-        prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height if bare.height else 0
+    alone = prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height
+    return {
+        "personas": prompts["respondent_id"].n_unique(),
+        "without_persona": bare.height,
+        "alone": alone,
+        "repeated": prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height,
+        "gold_positions": [list(row) for row in _gold_positions(prompts).rows()],
+    }
+
+
+def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
+    """Check a task's prompts: position of the answer key, twins without persona, distinct options."""
+    return check_counts([prompt_counts(prompts)])
+
+
+def check_counts(counts: Sequence[Mapping[str, Any]]) -> list[CheckResult]:
+    """As `check_prompts`, from the `prompt_counts` of all chunks of a task."""
+    positions = pl.DataFrame(
+        [row for one in counts for row in one["gold_positions"]],
+        schema={"k": pl.Int64, "gold_pos": pl.Int64, "len": pl.Int64},
+        orient="row",
     )
-    repeated = prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height
+    test = _test_positions(positions.group_by("k", "gold_pos").agg(pl.col("len").sum()).sort("k", "gold_pos"))
+    worst = test["p_value"].min()
+    total = {name: sum(one[name] for one in counts) for name in ("without_persona", "alone", "repeated")}
+    alone = total["alone"] if total["without_persona"] else 0
     return [
         CheckResult(
             "gold_position_uniform",
@@ -109,6 +163,10 @@ def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
             {"alone": alone},
         ),
         CheckResult(
-            "options_differ", repeated == 0, "error", "No prompt shows the same option twice", {"prompts": repeated}
+            "options_differ",
+            total["repeated"] == 0,
+            "error",
+            "No prompt shows the same option twice",
+            {"prompts": total["repeated"]},
         ),
     ]

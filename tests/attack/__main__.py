@@ -15,12 +15,19 @@ from pathlib import Path
 from tests.attack.campaigns import Outcome
 from tests.attack.campaigns.files import files
 from tests.attack.campaigns.flips import flips, losses
-from tests.attack.campaigns.kills import kills
+from tests.attack.campaigns.kills import kills, kills_in_chunks
 from tests.attack.campaigns.policies import policies
 from tests.attack.campaigns.replies import replies
 
-CAMPAIGNS = {"kills": kills, "flips": flips, "losses": losses, "files": files, "replies": replies}
-COUNTS = {"kills": 56, "flips": 507, "losses": 52, "files": 520, "replies": 156}
+CAMPAIGNS = {
+    "kills": kills,
+    "chunks": kills_in_chunks,
+    "flips": flips,
+    "losses": losses,
+    "files": files,
+    "replies": replies,
+}
+COUNTS = {"kills": 56, "chunks": 50, "flips": 507, "losses": 52, "files": 520, "replies": 156}
 STEP = 50
 """Attacks after which the progress is told."""
 

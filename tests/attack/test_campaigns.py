@@ -6,15 +6,24 @@ import pytest
 
 from tests.attack.campaigns.files import files
 from tests.attack.campaigns.flips import KINDS, flips
-from tests.attack.campaigns.kills import QUICK, kills
+from tests.attack.campaigns.kills import QUICK, kills, kills_in_chunks
 from tests.attack.campaigns.policies import ENDPOINTS, POLICIES, policies
 from tests.attack.campaigns.replies import replies
+
+CHUNKED = ("prompts", "asking", "figures", "forget")
+"""Stages that make or rewrite tables in chunks."""
 
 
 @pytest.mark.parametrize(
     ("campaign", "n"),
-    [(partial(kills, stages=QUICK), len(QUICK)), (flips, len(KINDS)), (files, 24), (replies, 60)],
-    ids=["kills", "flips", "files", "replies"],
+    [
+        (partial(kills, stages=QUICK), len(QUICK)),
+        (partial(kills_in_chunks, stages=CHUNKED), len(CHUNKED)),
+        (flips, len(KINDS)),
+        (files, 24),
+        (replies, 60),
+    ],
+    ids=["kills", "chunks", "flips", "files", "replies"],
 )
 def test_what_is_promised_holds_under_a_short_campaign(campaign, n, tmp_path):
     outcomes = list(campaign(n, tmp_path))

@@ -24,7 +24,7 @@ from mpta_pipeline.orchestration.column_lineage import lineage
 from mpta_pipeline.orchestration.metadata import preview, preview_linked, table_schema
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
-from mpta_pipeline.pipeline.stored import read
+from mpta_pipeline.pipeline.stored import read, reduced
 
 Preview = Callable[[Deployment, Record, str], dict[str, Any]]
 _PREVIEWS: dict[str, Preview] = {}
@@ -188,12 +188,13 @@ def _items(deployment: Deployment, record: Record, task: str) -> dict[str, Any]:
 @_preview("prompts")
 def _prompts(deployment: Deployment, record: Record, task: str) -> dict[str, Any]:
     """Counts by condition, and one prompt from a source whose policy permits showing its personas."""
-    frame = read(deployment, "prompts", task)
-    counts = frame.group_by("condition", "survey").agg(
+    texts = reduced(deployment, "prompts", task, lambda part: part.select("condition", "survey", "content_hash"))
+    counts = texts.group_by("condition", "survey").agg(
         pl.len().alias("prompts"), pl.col("content_hash").n_unique().alias("distinct texts")
     )
     shown: dict[str, Any] = {"prompts by condition": preview(counts.sort("condition", "survey"))}
-    example = frame.filter(pl.col("data_use") == "any", pl.col("condition") == "persona").head(1)
+    may_show = (pl.col("data_use") == "any") & (pl.col("condition") == "persona")
+    example = reduced(deployment, "prompts", task, lambda part: part.filter(may_show).head(1)).head(1)
     if not example.is_empty():
         system, user = example.select("system", "user").row(0)
         shown["one prompt"] = dg.MetadataValue.md("\n\n".join(verbatim(t) for t in (system, user) if t))
@@ -206,13 +207,14 @@ def _prompts(deployment: Deployment, record: Record, task: str) -> dict[str, Any
 @_preview("responses")
 def _responses(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
     columns = ("prompt_id", "text", "option_logprobs", "finish_reason", "error")
-    return {"answers preview": preview(read(deployment, "responses", partition).select(*columns))}
+    first = reduced(deployment, "responses", partition, lambda part: part.head(10))
+    return {"answers preview": preview(first.select(*columns))}
 
 
 @_preview("scores")
 def _scores(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
     """Number of answers by condition and status."""
-    frame = read(deployment, "scores", partition)
+    frame = reduced(deployment, "scores", partition, lambda part: part.select("condition", "status", "score"))
     counts = frame.group_by("condition", "status").agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))
     return {"answers by condition": preview(counts.sort("condition", "status"), rows=40)}
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import polars as pl
 
 from mpta_pipeline import inference, tasks
+from mpta_pipeline.core.chunks import Chunk
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.storage import scratch
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -20,35 +25,61 @@ from mpta_pipeline.pipeline.stored import read, stacked
 def responses(inputs: Inputs) -> Output:
     """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
     look_again = _LookAgain(inputs)
-    spec = inputs.model
-    prompts = inference.with_request_hashes(spec, _prompts_for(spec, inputs))
-    ledger = inputs.ledger
-    options = inputs.request_options
-    permission = inputs.spending_permission
-    outcome = inference.send_requests(
-        spec,
-        prompts,
-        ledger,
-        progress=_naming_task(options.progress, inputs.partition),
-        budget=options.budget,
-        retry_errors=options.retry_errors,
-        cache_dir=inputs.model_files,
-        stop=options.stop,
-        read_status=_statuses_of,
-        look_again=look_again,
-        not_approved=None if options.approved or permission.granted else permission.because,
-    )
-    return Output(inference.responses(spec, prompts, ledger), outcome.as_notes())
+    spec, ledger = inputs.model, inputs.ledger
+    options, permission = inputs.request_options, inputs.spending_permission
+    with ExitStack() as stack:
+        prompts = _prompts_for(spec, inputs)
+        folder = stack.enter_context(scratch()) if isinstance(prompts, inference.PromptParts) else None
+        outcome = inference.send_requests(
+            spec,
+            prompts,
+            ledger,
+            progress=_naming_task(options.progress, inputs.partition),
+            budget=options.budget,
+            retry_errors=options.retry_errors,
+            cache_dir=inputs.model_files,
+            stop=options.stop,
+            read_status=_statuses_of,
+            look_again=look_again,
+            not_approved=None if options.approved or permission.granted else permission.because,
+            keys=folder,
+        )
+        notes = outcome.as_notes()
+        if isinstance(prompts, pl.DataFrame):
+            return Output(inference.responses(spec, prompts, ledger), notes)
+        assert folder is not None
+        answers = inference.PartResponses(prompts, ledger, folder)
+        # All are written again, and those with equal rows keep their version: what the ledger holds is no input that
+        # could be compared.
+        chunks = [
+            Chunk(chunk.name, "", partial(_answers_of, answers, number))
+            for number, chunk in enumerate(inputs.chunks("prompts"))
+        ]
+        return Output(chunks=chunks, summary=lambda _: (notes, ()), needs=stack.pop_all())
 
 
-def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame:
+def _answers_of(answers: inference.PartResponses, number: int) -> tuple[pl.DataFrame, dict[str, Any]]:
+    return answers.read(number), {}
+
+
+def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame | inference.PromptParts:
     """The prompts that the model is asked, with today's `data_use`; a simulated respondent's with what it knows."""
-    prompts = as_permitted(inputs.table("prompts"), inputs.table("personas"), inputs.permitted_use("codebook"))
-    prompts = inference.of_panel_share(spec, prompts)
+    chunks = inputs.chunks("prompts")
+    personas, permitted_use = inputs.table("personas"), inputs.permitted_use("codebook")
+    personas = personas.select("respondent_id", "codebook")
     wanted = spec.provider_class.wanted_truth(spec)
-    if wanted is None:
-        return prompts
-    return tasks.with_known_truth(prompts, wanted, gold=inputs.table("gold"), groups=inputs.table("groups"))
+    truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
+
+    def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        prompts = as_permitted(read(), personas, permitted_use)
+        prompts = inference.of_panel_share(spec, prompts)
+        if wanted is not None:
+            prompts = tasks.with_known_truth(prompts, wanted, **truth)
+        return inference.with_request_hashes(spec, prompts)
+
+    if len(chunks) == 1:
+        return asked(partial(inputs.table, "prompts"))
+    return inference.PromptParts(spec, [partial(asked, chunk.read) for chunk in chunks])
 
 
 def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from mpta_pipeline import inference, metrics, tasks
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.checks import CheckResult
+from mpta_pipeline.core.chunks import Chunk, StoredChunk
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import read_only_copy, store_only_copy
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -18,11 +25,44 @@ from mpta_pipeline.pipeline.step import Output, step
 @step("scores")
 def scores(inputs: Inputs) -> Output:
     """Parse a model's replies and compare them with the answer key."""
+    prompts = inputs.chunks("prompts")
+    if len(prompts) > 1:
+        return _scores_in_chunks(inputs, prompts)
     frame = tasks.score(inputs.table("prompts"), inputs.table("items"), inputs.table("responses"))
     rates = tasks.readable_rates(frame)
     # The rates, and not whether they are enough: `least_readable` may change without a reply being read again.
-    notes = dict(frame["status"].value_counts().sort("status").rows()) | {"readable": rates}
+    notes = _statuses(frame) | {"readable": rates}
     return Output(frame, notes, [tasks.check_readable(rates, inputs.study.least_readable)])
+
+
+def _scores_in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk]) -> Output:
+    """As `scores`, chunk by chunk: a chunk is scored again if its prompts or responses changed."""
+    items, least = inputs.table("items"), inputs.study.least_readable
+    responses = {chunk.name: chunk for chunk in inputs.chunks("responses")}
+    shared = inputs.digest_without("prompts", "responses")
+
+    def scored(asked: StoredChunk, answered: StoredChunk) -> tuple[pl.DataFrame, dict[str, Any]]:
+        frame = tasks.score(asked.read(), items, answered.read())
+        return frame, {"statuses": _statuses(frame), "replies": tasks.reply_counts(frame)}
+
+    def summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
+        statuses: Counter[str] = Counter()
+        for chunk in chunks:
+            statuses.update(chunk.notes["statuses"])
+        rates = tasks.merged_rates([chunk.notes["replies"] for chunk in chunks])
+        return dict(sorted(statuses.items())) | {"readable": rates}, [tasks.check_readable(rates, least)]
+
+    chunks = []
+    for asked in prompts:
+        # Responses in one file, of an earlier version, belong to all chunks of the prompts.
+        answered = responses.get(asked.name) or responses[""]
+        made_from = digest(shared, asked.version, answered.version)
+        chunks.append(Chunk(asked.name, made_from, partial(scored, asked, answered)))
+    return Output(chunks=chunks, summary=summary)
+
+
+def _statuses(scores: pl.DataFrame) -> dict[str, int]:
+    return dict(scores["status"].value_counts().sort("status").rows())
 
 
 @step("subgroup_metrics")
@@ -89,7 +129,7 @@ def ceiling(inputs: Inputs) -> Output:
     gold = inputs.table("gold")
     if gold.is_empty():
         return Output()
-    prompts = inputs.table("prompts").select("item_id", "respondent_id", "masked")
+    prompts = inputs.reduced("prompts", lambda part: part.select("item_id", "respondent_id", "masked").unique())
     masked = prompts.select("item_id", "masked").explode("masked").drop_nulls().unique()
     told = inputs.table("personas").select("respondent_id", pl.col("traits")).explode("traits").drop_nulls()
     told = told.unnest("traits").unique(["respondent_id", "column"], keep="first", maintain_order=True)

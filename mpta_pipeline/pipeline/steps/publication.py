@@ -68,7 +68,9 @@ def report(inputs: Inputs) -> Output:
     frames["personas"] = inputs.table("personas").select(people).with_columns(inputs.permitted_use("codebook"))
     screen = domain.first_screen(frames, study=study, metrics=metrics.METRICS, labels=spoken)
     wanted = screen.prompts
-    frames["prompts"] = inputs.stacked("prompts", lambda part: part.filter(pl.col("prompt_id").is_in(wanted)))
+    frames["prompts"] = inputs.stacked(
+        "prompts", lambda part: part.filter(pl.col("prompt_id").is_in(wanted)), by_chunk=True
+    )
     used: list[pl.DataFrame] = []
 
     def replies(part: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import polars as pl
+
 from mpta_pipeline import tasks
+from mpta_pipeline.core.checks import CheckResult
+from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_names
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
@@ -35,7 +44,7 @@ def items(inputs: Inputs) -> Output:
 @step("prompts")
 def prompts(inputs: Inputs) -> Output:
     """Cross items, personas, conditions and option orders into prompts."""
-    frame = tasks.build_prompts(
+    plan = tasks.plan_prompts(
         inputs.partition,
         inputs.study,
         items=inputs.table("items"),
@@ -44,8 +53,24 @@ def prompts(inputs: Inputs) -> Output:
         personas=inputs.table("personas"),
         base=inputs.config_folder,
     )
-    notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
-    return Output(frame, notes, tasks.check_prompts(frame))
+    names = chunk_names(plan.height())
+    if len(names) == 1:
+        frame = plan.build()
+        notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
+        return Output(frame, notes, tasks.check_prompts(frame))
+    shared = inputs.digest_without("gold", "panel", "personas")
+    chunks = [Chunk(name, digest(shared, own), partial(_built, part)) for name, part, own in plan.in_chunks(names)]
+    return Output(chunks=chunks, summary=_summary)
+
+
+def _built(plan: tasks.PromptPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
+    frame = plan.build()
+    return frame, tasks.prompt_counts(frame)
+
+
+def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
+    counts = [chunk.notes for chunk in chunks]
+    return {"personas": sum(one["personas"] for one in counts)}, tasks.check_counts(counts)
 
 
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:

@@ -23,9 +23,12 @@ def markers(replies: pl.DataFrame) -> pl.DataFrame:
         The frame with disclaims (speaks of itself as a machine), unable (cannot or will not answer) and condescending
         (speaks down to the person); all false without text.
     """
-    text = pl.lit(cleaned_answers(replies))
-    return replies.with_columns(
+    # Most replies are one of few letters, so each text is read once.
+    texts = replies.select("text").unique()
+    text = pl.lit(cleaned_answers(texts))
+    marks = texts.with_columns(
         text.str.contains(any_phrase("disclaims")).alias("disclaims"),
         unable(text).alias("unable"),
         text.str.contains(any_phrase("condescending")).alias("condescending"),
     )
+    return replies.join(marks, on="text", how="left", nulls_equal=True, maintain_order="left")

@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
+from mpta_pipeline.core import chunks
+from mpta_pipeline.core.provenance import stored_tables, unused_chunks
 from mpta_pipeline.core.storage import Layout, sweep
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.stored import stacked
@@ -46,6 +49,8 @@ CONNECTIONS = 4
 FIGURES = ("personas", "prompts", "responses", "scores", "subgroup_metrics", "pockets")
 TIMES = ("asked_at", "latency", "attempts")
 PATIENCE = 900.0
+FEW = 20
+"""Rows per chunk, so that the small tables of the campaign have several."""
 IMPORTED = {"mpta_pipeline", "pandera", "hypothesis", "duckdb", "scipy", "sklearn", "jinja2", "aiohttp", "dagster"}
 """Packages that a run imports while it works; no run that is killed imports them again."""
 FIRST_OPERATIONS = 40
@@ -94,6 +99,7 @@ class Runs:
 
     world: World
     who: str
+    rows: int
 
     def __post_init__(self) -> None:
         self.processes = multiprocessing.get_context("forkserver")
@@ -103,7 +109,7 @@ class Runs:
     def start(self, stage: str, *, operation: int | None = None, moment: float | None = None) -> Ended | None:
         """Run a stage and kill it at a file operation or moment; None if it was killed."""
         ours, theirs = self.processes.Pipe(duplex=False)
-        arguments = (self.world.environment, str(self.world.root), stage, self.who, operation, theirs)
+        arguments = (self.world.environment, str(self.world.root), stage, self.who, operation, self.rows, theirs)
         child = self.processes.Process(target=_child, args=arguments)
         child.start()
         theirs.close()
@@ -120,9 +126,12 @@ class Runs:
         return Ended(seconds, ours.recv())
 
 
-def _child(env: Mapping[str, str], folder: str, stage: str, who: str, die_at: int | None, parent: Any) -> None:
+def _child(
+    env: Mapping[str, str], folder: str, stage: str, who: str, die_at: int | None, rows: int, parent: Any
+) -> None:
     """Run a stage in a process of its own, which dies at one of its file operations."""
     os.environ.update(env)
+    chunks.CHUNK_ROWS = rows
     done = 0
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:
@@ -147,10 +156,26 @@ def _work(stage: str, who: str) -> Callable[[], object]:
     return {"forget": lambda: forget(who), "daemon": settle}.get(stage, bring_up_to_date)
 
 
-def kills(n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = STAGES) -> Iterator[Outcome]:
-    """Kill a run `n` times, stage by stage, in turn at a random file operation and at a random moment."""
+def kills_in_chunks(n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = QUICK) -> Iterator[Outcome]:
+    """As `kills`, with prompts, responses and scores in chunks of a few rows."""
+    return kills(n, root, seed, stages, rows=FEW)
+
+
+def kills(
+    n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = STAGES, rows: int = chunks.CHUNK_ROWS
+) -> Iterator[Outcome]:
+    """Kill a run `n` times, stage by stage, in turn at a random file operation and at a random moment.
+
+    Args:
+        n: Number of kills.
+        root: An empty folder.
+        seed: Another seed makes other attacks.
+        stages: The stages that are killed.
+        rows: Rows per chunk of a table.
+    """
     rng = random.Random(seed)
-    with serving() as server:
+    with serving() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_ROWS", rows)
         world = World(root, server.url)
         world.study(STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}})
         world.models({"loopback": model(server.url) | {"connections": CONNECTIONS}})
@@ -159,7 +184,7 @@ def kills(n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = STAGES) 
         write_wave(root, respondents(2014), LANDS)
         with environment(world.environment):
             bring_up_to_date()
-            runs = Runs(world, stacked(Deployment.from_env(), "panel")["respondent_id"][3])
+            runs = Runs(world, stacked(Deployment.from_env(), "panel")["respondent_id"][3], rows)
             kept = root / "kept"
             shutil.copytree(world.data, kept)
             expected = _expected(stages, server, runs, kept)
@@ -240,6 +265,7 @@ def _after(stage: str, who: str, expected: dict[str, pl.DataFrame], calls: int, 
     if twice > CONNECTIONS:
         return f"{twice} requests were sent again"
     left = [p.name for p in layout.root.rglob("*") if p.name.endswith(".tmp")]
+    left += [chunk.name for path in stored_tables(layout.store / "tables") for chunk in unused_chunks(path)]
     return f"left behind: {left[0]}" if left else ""
 
 

@@ -1,0 +1,240 @@
+"""Store a large table in chunks by a hash of the persona, so that memory does not grow with it.
+
+A chunk is an immutable Parquet file with a record of its own beside it, which says what it was made from. The table's
+record names the chunks in use and is swapped in at the end: until then the table stays as it was stored before. A chunk
+whose inputs are those of its record is not made again, be it in use or left by a run that was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.hashing import content_hash, digest, hash_uniform
+from mpta_pipeline.core.provenance import (
+    Node,
+    Record,
+    checksum,
+    chunk_file,
+    discard,
+    is_whole,
+    read_record,
+    read_table,
+    record_path,
+    table_of_chunks,
+    unused_chunks,
+    write_record,
+)
+from mpta_pipeline.core.storage import chunk_folder, listed, write_parquet
+
+CHUNK_ROWS = 64_000
+"""Most prompts per chunk, on average over a table's chunks."""
+
+_INPUTS = "inputs"
+
+
+def chunk_names(rows: int) -> list[str]:
+    """The chunks of a table of prompts; one, if the table fits into one file.
+
+    Their number is a power of two that depends on the number of prompts alone, so that equal studies have equal chunks
+    whatever was stored before, and a study that grows little keeps its chunks.
+    """
+    n = 1
+    while rows > n * CHUNK_ROWS:
+        n *= 2
+    return [f"{i:04d}-of-{n:04d}" for i in range(n)]
+
+
+def chunk_numbers(respondent_ids: pl.Series, n: int) -> pl.DataFrame:
+    """Each respondent's chunk among `n`: respondent_id, chunk (from 0)."""
+    frame = respondent_ids.unique().to_frame("respondent_id")
+    place = hash_uniform(frame, ["respondent_id"], key="chunk") * n
+    return frame.with_columns(place.cast(pl.Int64).alias("chunk"))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk to store.
+
+    Attributes:
+        name: Its name; the names of a table's chunks sort in their order.
+        inputs: Digest of everything that it is made from; empty to make it in any case.
+        make: Makes its rows and the notes for its record.
+    """
+
+    name: str
+    inputs: str
+    make: Callable[[], tuple[pl.DataFrame, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """A chunk of a stored table, or a table in one file as its only chunk.
+
+    Attributes:
+        name: Name of the chunk; empty for a table in one file.
+        version: Data version.
+        rows: Number of rows.
+        path: The file.
+        notes: Facts about the chunk that its rows do not contain.
+    """
+
+    name: str
+    version: str
+    rows: int
+    path: Path
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self) -> pl.DataFrame:
+        """The rows of the chunk, verified.
+
+        Raises:
+            ConfigError: The table was made again since its chunks were listed.
+            DamagedError: The file was damaged, as in `provenance.read_table`.
+        """
+        try:
+            return read_table(self.path)
+        except FileNotFoundError:
+            raise ConfigError(
+                "A stored table was made again while it was being read",
+                file=self.path,
+                remedy="run it again: it is then made from the new table",
+            ) from None
+
+
+def stored_chunks(path: Path) -> list[StoredChunk]:
+    """The chunks of a stored table, in the order of their names; empty if it has not been made."""
+    record = read_record(path)
+    if record is None:
+        return []
+    if not record.chunks:
+        return [StoredChunk("", record.version, record.rows or 0, path, record.notes)]
+    found = []
+    for name, version in record.chunks.items():
+        file = chunk_file(path, name, version)
+        own = read_record(file)
+        if own is None:  # its record was lost or damaged: the chunk is made again
+            discard(file)
+            return []
+        found.append(StoredChunk(name, version, own.rows or 0, file, own.notes))
+    return found
+
+
+def write_chunks(path: Path, node: Node, chunks: Sequence[Chunk]) -> Iterator[StoredChunk]:
+    """Make and write the chunks whose inputs changed, one after the other; the table itself is not touched.
+
+    Args:
+        path: Path of the table.
+        node: Name of the table and partition.
+        chunks: All chunks of the table.
+    """
+    known = _by_inputs(path)
+    for chunk in chunks:
+        found = known.get((chunk.name, chunk.inputs)) if chunk.inputs else None
+        if found is None:  # whether its bytes are those that were written is looked at when it is read
+            found = _write_chunk(path, node, chunk)
+        yield found
+
+
+def _by_inputs(path: Path) -> dict[tuple[str, str], StoredChunk]:
+    """Name and inputs → chunk, for all that are there, in use or not."""
+    found = {}
+    for file in listed(chunk_folder(path), "*.parquet"):
+        record = read_record(file)
+        if record is not None and (inputs := record.parents.get(_INPUTS)):
+            name = _name_of(record)
+            found[name, inputs] = StoredChunk(name, record.version, record.rows or 0, file, record.notes)
+    return found
+
+
+def _name_of(record: Record) -> str:
+    return record.node.rpartition("#")[2]
+
+
+def _write_chunk(path: Path, node: Node, chunk: Chunk) -> StoredChunk:
+    frame, notes = chunk.make()
+    version = content_hash(frame)
+    file = chunk_file(path, chunk.name, version)
+    before = read_record(file)
+    record = Record(f"{node}#{chunk.name}", version, frame.height, {_INPUTS: chunk.inputs}, dict(notes), "", version)
+    if before is None or not is_whole(file):
+        record_path(file).unlink(missing_ok=True)
+        write_parquet(frame, file)
+        record = replace(record, checksum=checksum(file))
+    else:  # the same rows, made from other inputs
+        record = replace(record, checksum=before.checksum)
+    write_record(file, record)
+    return StoredChunk(chunk.name, version, frame.height, file, dict(notes))
+
+
+def use_chunks(
+    path: Path,
+    node: Node,
+    parents: Mapping[str, str],
+    chunks: Sequence[StoredChunk],
+    *,
+    sorted_by: Sequence[str],
+    notes: Mapping[str, Any],
+    beside: Sequence[str] = (),
+) -> Record:
+    """Let a table consist of these chunks from now on, and delete what it consisted of before.
+
+    Args:
+        path: Path of the table.
+        node: Name of the table and partition.
+        parents: Version of everything that it was made from.
+        chunks: What `write_chunks` gave.
+        sorted_by: Key by which the rows are sorted as a whole.
+        notes: Further facts to keep in the record.
+        beside: Versions of tables that are stored already and count as part of this one.
+    """
+    versions = {chunk.name: chunk.version for chunk in chunks}
+    rows = sum(chunk.rows for chunk in chunks)
+    version = _version(versions, beside)
+    record = Record(str(node), version, rows, dict(parents), dict(notes), "", "", versions, list(sorted_by))
+    write_record(path, record)
+    discard_unused(path)
+    return record
+
+
+def _version(versions: Mapping[str, str], beside: Sequence[str] = ()) -> str:
+    return digest(*(part for chunk in sorted(versions.items()) for part in chunk), *beside)
+
+
+def discard_unused(path: Path) -> None:
+    """Delete the chunks that a table's record does not name, and the file of a table that has chunks instead."""
+    for file in unused_chunks(path):
+        discard(file)
+    record = read_record(path)
+    if record is not None and record.chunks:
+        path.unlink(missing_ok=True)
+
+
+def rewrite_chunk(frame: pl.DataFrame, file: Path) -> Record | None:
+    """Replace the rows of a chunk in use. It is made again by the next run, whatever its inputs.
+
+    Args:
+        frame: The new rows.
+        file: The file of the chunk, which is deleted.
+
+    Returns:
+        The table's record with its new version; None if the chunk was not in use.
+    """
+    path = table_of_chunks(file.parent)
+    own, table = read_record(file), read_record(path)
+    if own is None or table is None or table.chunks.get(_name_of(own)) != own.version:
+        discard(file)
+        return None
+    name = _name_of(own)
+    now = _write_chunk(path, Node.parse(table.node), Chunk(name, "", lambda: (frame, own.notes)))
+    chunks = {**table.chunks, name: now.version}
+    rows = (table.rows or 0) - (own.rows or 0) + now.rows
+    record = write_record(path, replace(table, version=_version(chunks), rows=rows, chunks=chunks))
+    if now.path != file:
+        discard(file)
+    return record
