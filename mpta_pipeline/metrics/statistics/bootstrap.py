@@ -159,7 +159,7 @@ def _sparse_totals(
         shape=(n * width, len(weights)),
     )
     for s in wanted:
-        yield int(s), np.ascontiguousarray((by_level[s * width : (s + 1) * width] @ weights).T)
+        yield int(s), (by_level[s * width : (s + 1) * width] @ weights).T
 
 
 def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:
