@@ -19,7 +19,7 @@ from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.metrics.samples.answer_distributions import Cells
 from mpta_pipeline.metrics.samples.survey_answers import View
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
-from mpta_pipeline.metrics.statistics.distances import wasserstein
+from mpta_pipeline.metrics.statistics.distances import WassersteinOver
 
 PARTS = ("pfs_accuracy", "pfs_adaptability", "pfs_structure")
 # Minimum answers of a group on each side, by the paper's retention rule, and minimum groups of a question: two groups
@@ -54,7 +54,7 @@ class _Questions:
 
     def __init__(self, people: Floats, places: Floats) -> None:
         self._people = _options_first(people)
-        self._places = np.ascontiguousarray(places.T)[:, :, None]
+        self._distance = WassersteinOver(np.ascontiguousarray(places.T)[:, :, None])
         self._pairs = np.triu_indices(people.shape[1], 1)
         if people.shape[1] > 1:
             self._theirs = self._between_groups(self._people)
@@ -64,7 +64,7 @@ class _Questions:
     def parts(self, model: Floats) -> Floats:
         """Compute (questions × 3) parts of the model's (questions × groups × K) shares."""
         model = _options_first(model)
-        accuracy = 1 - wasserstein(self._people, model, self._places).mean(axis=1)
+        accuracy = 1 - self._distance(self._people, model).mean(axis=1)
         if model.shape[2] < 2:
             return np.column_stack([accuracy, np.full((len(accuracy), 2), np.nan)])
         ours = self._between_groups(model)
@@ -85,7 +85,7 @@ class _Questions:
     def _between_groups(self, shares: Floats) -> Floats:
         """(questions × pairs of groups) rounded distances between the groups' (K × questions × groups) shares."""
         i, j = self._pairs
-        return np.round(wasserstein(shares[:, :, i], shares[:, :, j], self._places), DIGITS)
+        return np.round(self._distance(shares[:, :, i], shares[:, :, j]), DIGITS)
 
 
 def _options_first(shares: Floats) -> Floats:
