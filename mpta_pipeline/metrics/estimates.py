@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
@@ -26,10 +25,10 @@ from mpta_pipeline.metrics.estimators.means import (
     values_of_pairs,
 )
 from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
-from mpta_pipeline.metrics.metric import METRICS, Metric, applicable
+from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
-from mpta_pipeline.metrics.samples.balancing import Units, balance
+from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
 from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.samples.published_polls import Polls, polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
@@ -41,7 +40,7 @@ MOST_THREADS = 4
 
 
 def compute_estimates(
-    scores: pl.DataFrame,
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
     gold: pl.DataFrame,
     *,
@@ -58,7 +57,8 @@ def compute_estimates(
     estimate and adds the baseline's estimate on the same answers and the gap net of the baseline.
 
     Args:
-        scores: SCORES of one model and one task.
+        scores: SCORES of one model and one task, or chunks of it that each have all answers for some respondents. The
+            chunks are read one after another, and the estimates are the same as those of the whole.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
         rules: Dimensions, levels and margins of the estimates.
@@ -76,26 +76,23 @@ def compute_estimates(
 
     Raises:
         ConfigError: A dimension is unknown.
-        ValidationError: The scores belong to several models or tasks.
+        ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
     """
-    if scores.is_empty():
+    made = balance_chunks(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores)
+    if made is None:
         return SUBGROUP_METRICS.empty()
-    _check_one(scores)
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
-    balanced = balance(scores)
-    balanced = balanced.on(with_controls(balanced.frame))
+    balanced = made.units.on(with_controls(made.units.frame))
     units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
-    chosen = applicable(scores)
+    chosen = applicable_to(keyed=made.keyed)
     polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
     parts = list(_side_by_side(polled, dimensions, chosen))
     estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
     estimates = estimates.with_columns(_weights().alias("weights"))
-    estimates = estimates.with_columns(
-        pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
-    )
+    estimates = estimates.with_columns(pl.lit(made.model).alias("model"), pl.lit(made.task).alias("task"))
     estimates = estimates.with_columns(estimate_ids(estimates, study))
     return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
 
@@ -115,17 +112,6 @@ def blocks(
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())
         yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
-
-
-def _check_one(scores: pl.DataFrame) -> None:
-    for column in ("model", "task"):
-        if scores.get_column(column).n_unique() > 1:
-            raise ValidationError(
-                "Estimates are made for one model and one task at a time",
-                variable=column,
-                value=", ".join(sorted(scores.get_column(column).unique().to_list())),
-                remedy="pass the scores of one partition",
-            )
 
 
 def _side_by_side(
