@@ -41,7 +41,7 @@ def parts(people: Floats, model: Floats, places: Floats) -> Floats:
         model: (groups × K) shares of the model's answers.
         places: (K,) position of each option on the scale; nan beyond the options.
     """
-    return _Questions(people[None], places[None]).parts(model[None])[0]
+    return np.asarray(_Questions(people[None], places[None]).parts(model[None])[0])
 
 
 class _Questions:

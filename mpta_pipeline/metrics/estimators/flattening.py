@@ -240,24 +240,22 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
     cells, model, human = found
     n_cells, width = len(cells.slice), model.share.shape[1]
     counts = [side.counts(np.zeros(len(side.cell), dtype=np.int64), 1, n_cells) for side in (model, human)]
-    whole = [_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts]
+    model_whole, human_whole = (_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts)
     groups = int(np.clip(MOST_COUNTS // (n_cells * width), 10, GROUPS))
     left: dict[str, _Without] = {}
     for kind, key in _KEYS.items():
         parts = [
             side.counts((key(side) % np.uint64(groups)).astype(np.int64), groups, n_cells) for side in (model, human)
         ]
-        left[kind] = _Without(
-            *(
-                # Rounding errors may be negative.
-                _moments(cells, np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0))
-                for (w, w2), (c, c2) in zip(counts, parts, strict=True)
-            ),
-            present=_by_slice(cells, parts[0][1] + parts[1][1]) > 0,
+        model_left, human_left = (
+            # Rounding errors may be negative.
+            _moments(cells, np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0))
+            for (w, w2), (c, c2) in zip(counts, parts, strict=True)
         )
+        left[kind] = _Without(model_left, human_left, _by_slice(cells, parts[0][1] + parts[1][1]) > 0)
     out = {}
     for name in ("variance_ratio", "entropy_ratio"):
-        of_cell = _spread_of(cells, *whole, name)
+        of_cell = _spread_of(cells, model_whole, human_whole, name)
         total = _both_by_slice(cells, of_cell)
         estimates = {
             kind: LeftOut(_both_by_slice(cells, _spread_of(cells, without.model, without.human, name)), without.present)
@@ -270,7 +268,7 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
             view, cells, total, errors, used=used, slices=np.arange(view.n), words="people all give one answer"
         )
     if view.n > 1 and cells.ordinal.any():
-        out |= _between_estimates(view, cells, _between_of(cells, *whole).T, left)
+        out |= _between_estimates(view, cells, _between_of(cells, model_whole, human_whole).T, left)
     return {name: frame for name, frame in out.items() if frame.height}
 
 
@@ -317,7 +315,7 @@ def _between_estimates(
     replicates = {
         kind: LeftOut(
             _epsilons(_between_of(cells, without.model, without.human).sum(axis=-1))[:, None],
-            without.present.any(axis=1, keepdims=True),
+            np.asarray(without.present.any(axis=1, keepdims=True)),
         )
         for kind, without in left.items()
     }

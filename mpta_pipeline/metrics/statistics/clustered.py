@@ -288,7 +288,7 @@ class Slices:
             owner = self._slice_of_persona
         units = None
         if self.rows.unit is not None:
-            units = _Units(*self._by_unit(moments), *self._by_cell(moments))
+            units = self._units(moments)
         return _means(self.n, owner, moments.by_persona, self.by_item(moments), moments.centre, units=units)
 
     def sums_of(self, moments: Moments) -> Sums:
@@ -308,7 +308,7 @@ class Slices:
         split, owner = self._split(moments) if nested is None else (moments, nested)
         by_item = self.by_item(moments)
         if self.rows.unit is not None:
-            units = _Units(*self._by_unit(moments), *self._by_cell(moments))
+            units = self._units(moments)
             return _gaps(self.n, owner, split.by_persona, by_item, moments.centre, units=units)
         if nested is None:
             size = (self.n + 1) * self.rows.n_persona
@@ -347,6 +347,11 @@ class Slices:
         """(2 × slices × item clusters) sums."""
         size = (self.n + 1) * self.rows.n_item
         return values.sums(self._slice_item, size).reshape(2, self.n + 1, -1)[:, : self.n]
+
+    def _units(self, moments: Moments) -> _Units:
+        a, b = self._by_unit(moments)
+        owner, crossing, cell_a, cell_b = self._by_cell(moments)
+        return _Units(a, b, owner, crossing, cell_a, cell_b)
 
     def _by_unit(self, moments: Moments) -> tuple[Floats, Floats]:
         """(slices × units) Σwx and Σw."""
