@@ -17,7 +17,7 @@ from mpta_pipeline.metrics.statistics.proportions import kish
 
 # Smaller groups are left out, because their means reflect mostly chance.
 LEAST_PERSONAS = 5
-# Eigenvalues that are smaller than this share of the variation over items are rounding errors.
+# Eigenvalues that are smaller than this share of the variances that they come from are rounding errors.
 ROUNDING = 1e-12
 
 
@@ -88,7 +88,7 @@ def question_noise(a: Floats, b: Floats, share: Floats, *, cell: Floats, draws: 
     covariance = items / (items - 1) * scores @ scores.T - centring @ np.diag(cell) @ centring.T
     values, vectors = np.linalg.eigh(covariance)
     # Without a rounding error in place of a 0, the groups' draws keep their ties with the estimate.
-    values = np.where(values > ROUNDING * (scores**2).sum(), values, 0.0)
+    values = np.where(values > ROUNDING * ((scores**2).sum() + np.abs(cell).sum()), values, 0.0)
     rng = np.random.default_rng(seed)
     normal = rng.standard_normal((draws, len(share))) * np.sqrt(values)
     heavy = np.sqrt((items - 1) / rng.chisquare(items - 1, (draws, 1)))

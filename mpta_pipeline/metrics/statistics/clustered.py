@@ -232,9 +232,8 @@ class Slices:
         assert rows is not None or (persona is not None and item is not None)
         self.n = n_slices
         self.rows = Rows(persona, item) if rows is None else rows  # type: ignore[arg-type]
-        self.slices = slices.astype(np.int64)
         self.inside: Flags = slices >= 0
-        self._slot = np.where(self.inside, self.slices, n_slices)
+        self._slot = np.where(self.inside, slices, n_slices).astype(np.int64, copy=False)
         self._last: tuple[Moments, Floats] | None = None
         self._last_weights: tuple[Floats, Floats] | None = None
 
